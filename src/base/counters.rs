@@ -1,0 +1,94 @@
+//! Per-worker counters: written by their worker alone, summed by whoever reads.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One count. A worker adds with a plain load and store, since nobody else writes.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds `n`. Called by the owning worker only.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Takes `n` away. Called by the owning worker only.
+    #[inline]
+    pub fn sub(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(n), Ordering::Relaxed);
+    }
+
+    /// The value of this moment, from any thread.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The counts of one worker.
+        #[derive(Debug, Default)]
+        #[repr(align(128))] // a cache line pair of its own, so that workers never share one
+        pub struct Counters { $($(#[$doc])* pub $name: Count,)* }
+
+        impl Counters {
+            /// Each counter's name and value.
+            pub fn read(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name.get()),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Client connections accepted.
+    connections_accepted,
+    /// Client connections open now.
+    connections_open,
+    /// Exchanges begun (a request head was understood).
+    requests,
+    /// Responses of the 1xx class passed on.
+    responses_1xx,
+    /// Responses of the 2xx class.
+    responses_2xx,
+    /// Responses of the 3xx class.
+    responses_3xx,
+    /// Responses of the 4xx class, Ringate's own included.
+    responses_4xx,
+    /// Responses of the 5xx class, Ringate's own included.
+    responses_5xx,
+    /// Requests refused because they broke the rules of HTTP or a limit.
+    requests_refused,
+    /// Exchanges that ended before their response did.
+    exchanges_aborted,
+    /// Connections made to backends.
+    backend_connections,
+    /// Backend connections that could not be made.
+    backend_connect_failures,
+    /// Requests sent on a pooled backend connection.
+    backend_reuses,
+    /// Requests sent again because a pooled connection had gone stale.
+    stale_retries,
+    /// TLS handshakes with clients, finished.
+    client_handshakes,
+    /// TLS handshakes with clients, failed.
+    client_handshake_failures,
+    /// TLS handshakes with backends, finished.
+    backend_handshakes,
+    /// TLS handshakes with backends that resumed a session.
+    backend_resumptions,
+    /// TLS handshakes with backends, failed.
+    backend_handshake_failures,
+    /// Bytes of TCP payload relayed towards backends (L4).
+    relay_bytes_up,
+    /// Bytes of TCP payload relayed towards clients (L4).
+    relay_bytes_down,
+    /// Deadlines that expired.
+    timeouts,
+    /// Connection tasks that panicked and were closed.
+    panics,
+    /// Access-log lines dropped because the writer was behind.
+    access_lines_dropped,
+}

@@ -1,0 +1,56 @@
+//! Every maximum of the data path, in one place.
+
+use std::time::Duration;
+
+/// The bounds that a user can set, `[limits]` in the config file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest message head, request or response, in bytes. Longer: 431, or 502 from a backend.
+    pub head_bytes: usize,
+    /// Most header fields in a head. More: 431, or 502 from a backend.
+    pub headers: usize,
+    /// Longest request-target in bytes. Longer: 414.
+    pub target_bytes: usize,
+    /// Longest request body in bytes, 0 for no bound. Longer: 413.
+    pub body_bytes: u64,
+    /// From a connection's first byte (or its TLS handshake's start) to the end of a request head. Longer: 408.
+    pub head_timeout: Duration,
+    /// How long a client may stay silent within a body, or refuse to read one. Longer: 408, or a close.
+    pub body_timeout: Duration,
+    /// How long a client connection may idle between requests. Longer: a close.
+    pub idle_timeout: Duration,
+    /// Most client connections of one worker, 0 for no bound. More wait in the listen queue.
+    pub connections_per_worker: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_bytes: 16 * 1024,
+            headers: 100,
+            target_bytes: 8 * 1024,
+            body_bytes: 0,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(75),
+            connections_per_worker: 0,
+        }
+    }
+}
+
+/// The largest value that `head_bytes` may take: a head must fit a small buffer.
+pub const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// The largest value that `headers` may take: the slots are on the parser's stack.
+pub const MAX_HEADERS: usize = 256;
+/// Longest trailer section of a chunked body, in bytes.
+pub const MAX_TRAILER_BYTES: usize = 8 * 1024;
+/// Longest chunk-size line with its extensions, in bytes.
+pub const MAX_CHUNK_LINE_BYTES: usize = 256;
+/// Most interim (1xx) responses passed on for one request.
+pub const MAX_INTERIM_RESPONSES: usize = 16;
+/// Largest handshake flight accepted from a TLS peer before it is refused, in bytes.
+pub const MAX_HANDSHAKE_BYTES: usize = 64 * 1024;
+/// Largest TLS ciphertext fragment with its header, in bytes (RFC 8446 §5.2, RFC 5246 §6.2.3).
+pub const MAX_TLS_RECORD_BYTES: usize = 5 + 16_384 + 2_048;
+/// Most workers of one process.
+pub const MAX_WORKERS: usize = 1024;

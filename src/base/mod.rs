@@ -1,0 +1,5 @@
+//! Floor 0: what every other floor may use and what itself knows nobody.
+
+pub mod counters;
+pub mod limits;
+pub mod snapshot;

@@ -1,0 +1,292 @@
+//! The plan: the checked, immutable form of the config.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::base::limits::Limits;
+
+/// A value and where it stands in the config file, as a range of bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// Its bytes in the file; empty at 0 for a default that the file does not mention.
+    pub span: Range<usize>,
+}
+
+impl<T> std::ops::Deref for At<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// All that a config file asks for. References between sections are resolved to indices.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// `[runtime]`
+    pub runtime: Runtime,
+    /// `[admin]`; `None`: no admin server.
+    pub admin: Option<Admin>,
+    /// `store.path`, resolved against the config file's folder.
+    pub store: PathBuf,
+    /// `[log]`
+    pub log: Log,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[[listener]]`, in the order of the file; names are unique.
+    pub listeners: Vec<Listener>,
+    /// `[[route]]`, in the order of the file.
+    pub routes: Vec<Route>,
+    /// `[upstream.*]`, ordered by name.
+    pub upstreams: Vec<Upstream>,
+}
+
+/// How many workers, where, on what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runtime {
+    /// `None`: one per CPU of `cpus`.
+    pub workers: Option<usize>,
+    /// `None`: the affinity mask. Sorted, without repetition.
+    pub cpus: Option<At<Vec<usize>>>,
+    /// Which driver.
+    pub driver: Driver,
+    /// How long a drain may take.
+    pub drain: Duration,
+}
+
+/// `runtime.driver`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// io_uring, or epoll where io_uring is refused.
+    Auto,
+    /// io_uring or an error.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where the admin server listens.
+    pub listen: At<AdminAddress>,
+}
+
+/// `admin.listen`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// `unix:PATH`, resolved against the config file's folder.
+    Unix(PathBuf),
+    /// `ADDRESS:PORT`, which demands `token_file`.
+    Tcp {
+        /// The address.
+        address: SocketAddr,
+        /// The file that holds the bearer token, resolved against the config file's folder.
+        token_file: PathBuf,
+    },
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `level`: error, warn, info, debug, trace. Default info.
+    pub level: tracing::Level,
+    /// `format`: `"text"` (default) or `"json"`.
+    pub format: LogFormat,
+    /// `access`: `"off"` (default, `None`), `"stdout"`, or a file.
+    pub access: Option<AccessLog>,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where access-log lines go. Their form follows `log.format`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Standard output.
+    Stdout,
+    /// A file, appended to; resolved against the config file's folder.
+    File(At<PathBuf>),
+}
+
+/// `[[listener]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Unique name.
+    pub name: At<String>,
+    /// One or more addresses.
+    pub addresses: Vec<At<SocketAddr>>,
+    /// What is spoken on it.
+    pub protocol: Protocol,
+    /// `[listener.tls]`; its presence makes clients speak TLS.
+    pub tls: Option<ListenerTls>,
+}
+
+/// `listener.protocol`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http,
+    /// Bytes.
+    Tcp,
+}
+
+/// `[listener.tls]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// At least one; chosen by SNI, the first is the default.
+    pub certificates: Vec<At<CertificateRef>>,
+    /// Enabled versions.
+    pub versions: TlsVersions,
+}
+
+/// Which TLS versions are enabled; at least one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TlsVersions {
+    /// TLS 1.2.
+    pub tls12: bool,
+    /// TLS 1.3.
+    pub tls13: bool,
+}
+
+/// A certificate as the config names it. Paths are resolved against the config file's folder.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CertificateRef {
+    /// A name in the store.
+    Store(String),
+    /// One PEM file with chain and, for an identity, key (a value with a slash).
+    File(PathBuf),
+    /// `{ cert = "FILE", key = "FILE" }`.
+    Pair {
+        /// The chain.
+        cert: PathBuf,
+        /// The private key.
+        key: PathBuf,
+    },
+}
+
+/// `[[route]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Indices into [`Plan::listeners`]; at least one, all of one protocol.
+    pub listeners: Vec<usize>,
+    /// `None`: any host. Lower case.
+    pub host: Option<At<HostPattern>>,
+    /// Which paths; `Prefix("/")` when left out.
+    pub path: At<PathPattern>,
+    /// `None`: any method. Never empty.
+    pub methods: Option<Vec<String>>,
+    /// Index into [`Plan::upstreams`].
+    pub upstream: usize,
+    /// Whether the matched prefix is taken off before the request goes on.
+    pub strip_prefix: bool,
+    /// The whole `[[route]]` in the file.
+    pub span: Range<usize>,
+}
+
+/// `route.host`
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// One name.
+    Exact(String),
+    /// `*.example.com` is held as `example.com`: any name with one or more labels before it.
+    Wildcard(String),
+}
+
+/// `route.path`
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PathPattern {
+    /// `/orders`: that path and what lies below it, at a segment boundary.
+    Prefix(String),
+    /// `=/orders`: that path alone.
+    Exact(String),
+}
+
+/// `[upstream.NAME]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    /// Unique name.
+    pub name: At<String>,
+    /// At least one.
+    pub endpoints: Vec<At<Endpoint>>,
+    /// `timeouts.connect`, TCP and TLS together. Default 2 s.
+    pub connect_timeout: Duration,
+    /// `timeouts.response`: from the request's end to the response's head. Default 30 s.
+    pub response_timeout: Duration,
+    /// `timeouts.idle`: silence within a response body or an L4 relay, and how long an idle connection is kept. Default 60 s.
+    pub idle_timeout: Duration,
+    /// `pool.idle_per_worker`: idle connections kept per endpoint and worker. Default 256; 0 turns reuse off.
+    pub idle_per_worker: usize,
+    /// `pool.max_age`: a connection older than this is not used again. Default 1 h.
+    pub max_age: Duration,
+    /// `[upstream.NAME.tls]`; its presence makes the backend TLS.
+    pub tls: Option<UpstreamTls>,
+}
+
+/// One of `upstream.endpoints`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// As written: `10.0.0.1:8443`, `[::1]:80` or `name:port`, which is resolved when a snapshot is built.
+    pub address: String,
+    /// `weight`, 1 to 1000. Default 1.
+    pub weight: u32,
+}
+
+/// `[upstream.NAME.tls]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamTls {
+    /// SNI and the name that is verified (DNS name or IP address). `None`: the request's host; for `tcp`, the endpoint's host.
+    pub server_name: Option<At<String>>,
+    /// What the backend's certificate is checked against; never empty. Default: `[System]`.
+    pub trust: Vec<At<TrustRef>>,
+    /// The client identity presented when the backend asks for one.
+    pub certificate: Option<At<CertificateRef>>,
+    /// Enabled versions.
+    pub versions: TlsVersions,
+    /// Cipher suites by their IANA names, in order of preference; `None`: all, AES first.
+    pub cipher_suites: Option<Vec<At<CipherSuiteName>>>,
+    /// `resumption.tickets_per_endpoint`; 0 turns resumption off. Default 8.
+    pub tickets_per_endpoint: usize,
+}
+
+/// One of `tls.trust`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TrustRef {
+    /// The system's roots.
+    System,
+    /// A certificate by store name or file.
+    Certificate(CertificateRef),
+}
+
+/// A cipher suite that Ringate knows, by its IANA name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(non_camel_case_types)] // the registry's own spelling
+pub enum CipherSuiteName {
+    /// TLS 1.3, AES-128-GCM.
+    TLS13_AES_128_GCM_SHA256,
+    /// TLS 1.3, AES-256-GCM.
+    TLS13_AES_256_GCM_SHA384,
+    /// TLS 1.3, ChaCha20-Poly1305.
+    TLS13_CHACHA20_POLY1305_SHA256,
+    /// TLS 1.2, ECDSA, AES-128-GCM.
+    TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    /// TLS 1.2, ECDSA, AES-256-GCM.
+    TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    /// TLS 1.2, ECDSA, ChaCha20-Poly1305.
+    TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    /// TLS 1.2, RSA, AES-128-GCM.
+    TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    /// TLS 1.2, RSA, AES-256-GCM.
+    TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    /// TLS 1.2, RSA, ChaCha20-Poly1305.
+    TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+}
