@@ -1,0 +1,411 @@
+//! Buffers of the worker's pool, passed by ownership to the kernel and back.
+//!
+//! A block is laid out as
+//!
+//! ```text
+//! 0 ........ start ........ end ........ raw_start ........ raw_end ........ capacity
+//!   free       plaintext       gap          ciphertext          spare
+//! ```
+//!
+//! with `start ≤ end ≤ raw_start ≤ raw_end ≤ capacity` at all times. On a plain
+//! stream the ciphertext is empty. On TLS, records are opened in place: their
+//! plaintext is moved up to `end`, so that what a parser sees is contiguous.
+//! [`HEADROOM`] bytes before the first plaintext take what is written in front of
+//! it (a re-encoded head, a chunk's size line, a TLS record's header), so that head
+//! and body leave in one send without being copied together.
+#![allow(unsafe_code)]
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use monoio::buf::{IoBuf, IoBufMut};
+
+use crate::base::limits::{MAX_HEAD_BYTES, MAX_TLS_RECORD_BYTES};
+
+/// Free bytes before the first plaintext of a fresh buffer.
+pub const HEADROOM: usize = 1024;
+/// Bytes that a read never fills, so that a chunk's CRLF and a record's tag fit behind the plaintext.
+pub const TAILROOM: usize = 64;
+/// Capacity of a small block: the longest head and its surroundings.
+pub const SMALL: usize = 36 * 1024;
+/// Capacity of a large block, for bodies that stream.
+pub const LARGE: usize = 260 * 1024;
+
+const _: () = assert!(SMALL >= HEADROOM + MAX_HEAD_BYTES + TAILROOM);
+const _: () = assert!(SMALL >= HEADROOM + MAX_TLS_RECORD_BYTES + TAILROOM);
+const _: () = assert!(LARGE >= HEADROOM + MAX_HEAD_BYTES + 2 * MAX_TLS_RECORD_BYTES + TAILROOM);
+
+/// How many bytes of free blocks a worker keeps of each size.
+const KEEP: usize = 32 * 1024 * 1024;
+
+thread_local! {
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { small: Vec::new(), large: Vec::new() }) };
+}
+
+struct Pool {
+    small: Vec<Box<[u8]>>,
+    large: Vec<Box<[u8]>>,
+}
+
+impl Pool {
+    fn class(&mut self, size: usize) -> &mut Vec<Box<[u8]>> {
+        if size == SMALL { &mut self.small } else { &mut self.large }
+    }
+}
+
+/// An owned block from the worker's pool, to which it goes back when dropped.
+#[derive(Debug)]
+pub struct Buffer {
+    block: Box<[u8]>,
+    start: usize,
+    end: usize,
+    raw_start: usize,
+    raw_end: usize,
+}
+
+impl Buffer {
+    /// An empty buffer for heads and small bodies.
+    pub fn small() -> Self {
+        Self::take(SMALL)
+    }
+
+    /// An empty buffer for bodies that stream.
+    pub fn large() -> Self {
+        Self::take(LARGE)
+    }
+
+    fn take(size: usize) -> Self {
+        let block = POOL
+            .with_borrow_mut(|pool| pool.class(size).pop())
+            .unwrap_or_else(|| vec![0; size].into_boxed_slice());
+        Self { block, start: HEADROOM, end: HEADROOM, raw_start: HEADROOM, raw_end: HEADROOM }
+    }
+
+    /// The plaintext.
+    #[inline]
+    pub fn data(&self) -> &[u8] {
+        &self.block[self.start..self.end]
+    }
+
+    /// The plaintext, to be changed in place.
+    #[inline]
+    pub fn data_mut(&mut self) -> &mut [u8] {
+        &mut self.block[self.start..self.end]
+    }
+
+    /// Bytes of plaintext.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether there is no plaintext.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Whether neither plaintext nor ciphertext is held, so that the buffer may be given back.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.start == self.end && self.raw_start == self.raw_end
+    }
+
+    /// Whether this is a large block.
+    #[inline]
+    pub fn is_large(&self) -> bool {
+        self.block.len() != SMALL
+    }
+
+    /// Takes `n` bytes of plaintext off the front.
+    #[inline]
+    pub fn consume(&mut self, n: usize) {
+        debug_assert!(n <= self.len());
+        self.start += n;
+        if self.is_idle() {
+            self.start = HEADROOM;
+            self.end = HEADROOM;
+            self.raw_start = HEADROOM;
+            self.raw_end = HEADROOM;
+        }
+    }
+
+    /// The whole block, for those that work on a part of it given by absolute positions.
+    #[inline]
+    pub fn block_mut(&mut self) -> &mut [u8] {
+        &mut self.block
+    }
+
+    /// The position of the first plaintext byte in the block.
+    #[inline]
+    pub fn position(&self) -> usize {
+        self.start
+    }
+
+    /// Bytes free behind position `at` of the block, up to what must not be overwritten.
+    /// `at` is at or behind the plaintext's start; what lies between is given up by the caller.
+    #[inline]
+    pub fn gap_after(&self, at: usize) -> usize {
+        if at < self.end {
+            0
+        } else if self.raw_start == self.raw_end {
+            self.block.len() - at
+        } else {
+            self.raw_start - at
+        }
+    }
+
+    /// Copies `bytes` to the end of the plaintext, if they fit and no ciphertext is in the way.
+    pub fn append(&mut self, bytes: &[u8]) -> bool {
+        if self.gap_after(self.end) < bytes.len() {
+            return false;
+        }
+        self.block[self.end..self.end + bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len();
+        if self.raw_start < self.end {
+            self.raw_start = self.end;
+            self.raw_end = self.end;
+        }
+        true
+    }
+
+    /// Bytes that the next read may fill.
+    #[inline]
+    pub fn spare(&self) -> usize {
+        (self.block.len() - TAILROOM).saturating_sub(self.raw_end)
+    }
+
+    /// Makes `need` bytes of spare room: by moving what is held to the front, or into a large block.
+    /// Returns false if even a large block has not got it.
+    pub fn reserve(&mut self, need: usize) -> bool {
+        if self.spare() >= need {
+            return true;
+        }
+        let held = self.len() + (self.raw_end - self.raw_start);
+        if HEADROOM + held + need + TAILROOM <= self.block.len() {
+            self.move_into_front();
+        } else if !self.is_large() && HEADROOM + held + need + TAILROOM <= LARGE {
+            let mut large = Self::large();
+            large.end = large.start + self.len();
+            large.block[large.start..large.end].copy_from_slice(self.data());
+            large.raw_start = large.end;
+            large.raw_end = large.end + (self.raw_end - self.raw_start);
+            large.block[large.raw_start..large.raw_end]
+                .copy_from_slice(&self.block[self.raw_start..self.raw_end]);
+            *self = large;
+        }
+        self.spare() >= need
+    }
+
+    fn move_into_front(&mut self) {
+        let plain = self.len();
+        let raw = self.raw_end - self.raw_start;
+        let front = HEADROOM.min(self.start);
+        self.block.copy_within(self.start..self.end, front);
+        self.start = front;
+        self.end = front + plain;
+        self.block.copy_within(self.raw_start..self.raw_end, self.end);
+        self.raw_start = self.end;
+        self.raw_end = self.end + raw;
+    }
+
+    /// The ciphertext.
+    #[inline]
+    pub fn raw_mut(&mut self) -> &mut [u8] {
+        &mut self.block[self.raw_start..self.raw_end]
+    }
+
+    /// Bytes of ciphertext.
+    #[inline]
+    pub fn raw_len(&self) -> usize {
+        self.raw_end - self.raw_start
+    }
+
+    /// Takes `consumed` bytes of ciphertext off the front, of which `plaintext` (relative to
+    /// it) was opened in place and is now moved to the end of the plaintext.
+    pub fn opened(&mut self, plaintext: Range<usize>, consumed: usize) {
+        debug_assert!(plaintext.end <= consumed && consumed <= self.raw_len());
+        let from = self.raw_start + plaintext.start..self.raw_start + plaintext.end;
+        if self.is_empty() {
+            (self.start, self.end) = (from.start, from.end);
+        } else if !plaintext.is_empty() {
+            self.block.copy_within(from, self.end);
+            self.end += plaintext.len();
+        }
+        self.raw_start += consumed;
+        if self.raw_start == self.raw_end {
+            self.raw_start = self.end;
+            self.raw_end = self.end;
+        }
+    }
+
+    /// Makes `bytes` the only ciphertext of an empty buffer. They fit: a handshake's rest is one read at most.
+    pub fn set_raw(&mut self, bytes: &[u8]) {
+        debug_assert!(self.is_idle());
+        self.raw_end = self.raw_start + bytes.len();
+        self.block[self.raw_start..self.raw_end].copy_from_slice(bytes);
+    }
+
+    fn received(&mut self, n: usize, ciphertext: bool) {
+        if ciphertext {
+            self.raw_end += n;
+        } else {
+            debug_assert_eq!(self.raw_start, self.raw_end);
+            // Plaintext is contiguous: a plain stream's `raw_end` is its `end`.
+            self.end = self.raw_end + n;
+            self.raw_start = self.end;
+            self.raw_end = self.end;
+        }
+    }
+
+    /// This buffer as the target of a read, behind what it holds.
+    #[inline]
+    pub fn for_reading(mut self, ciphertext: bool) -> Spare {
+        if !ciphertext {
+            // Bytes behind `end` were given up (a consumed chunk's frame): read right there.
+            self.raw_start = self.end;
+            self.raw_end = self.end;
+        }
+        Spare { buffer: self, ciphertext }
+    }
+
+    /// This buffer as the source of a write of `range`, positions in the block.
+    #[inline]
+    pub fn for_writing(self, range: Range<usize>) -> Outgoing {
+        debug_assert!(range.end <= self.block.len());
+        Outgoing { buffer: self, range }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let block = std::mem::take(&mut self.block);
+        if block.is_empty() {
+            return;
+        }
+        // A thread that is ending has no pool any more: then the block is freed.
+        let _ = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            let class = pool.class(block.len());
+            if class.len() * block.len() < KEEP {
+                class.push(block);
+            }
+        });
+    }
+}
+
+/// A buffer lent to the kernel for a read.
+#[derive(Debug)]
+pub struct Spare {
+    buffer: Buffer,
+    ciphertext: bool,
+}
+
+impl Spare {
+    /// The buffer again, after the read.
+    #[inline]
+    pub fn into_buffer(self) -> Buffer {
+        self.buffer
+    }
+}
+
+// SAFETY: the block is a heap allocation that this value owns and that neither moves nor
+// shrinks while the kernel has it; `bytes_total` bytes from `write_ptr` lie within it, since
+// `spare` is computed from the block's length; all of it is initialised from the start.
+unsafe impl IoBufMut for Spare {
+    fn write_ptr(&mut self) -> *mut u8 {
+        let at = self.buffer.raw_end;
+        self.buffer.block[at..].as_mut_ptr()
+    }
+
+    fn bytes_total(&mut self) -> usize {
+        self.buffer.spare()
+    }
+
+    unsafe fn set_init(&mut self, n: usize) {
+        let ciphertext = self.ciphertext;
+        self.buffer.received(n, ciphertext);
+    }
+}
+
+/// A buffer lent to the kernel for a write.
+#[derive(Debug)]
+pub struct Outgoing {
+    buffer: Buffer,
+    /// What is still to be written.
+    pub range: Range<usize>,
+}
+
+impl Outgoing {
+    /// The buffer again, after the write.
+    #[inline]
+    pub fn into_buffer(self) -> Buffer {
+        self.buffer
+    }
+}
+
+// SAFETY: as above; the range lies within the block, which is initialised from the start.
+unsafe impl IoBuf for Outgoing {
+    fn read_ptr(&self) -> *const u8 {
+        self.buffer.block[self.range.start..].as_ptr()
+    }
+
+    fn bytes_init(&self) -> usize {
+        self.range.end - self.range.start
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(buffer: &mut Buffer, bytes: &[u8], ciphertext: bool) {
+        let mut spare = std::mem::replace(buffer, Buffer::small()).for_reading(ciphertext);
+        assert!(spare.bytes_total() >= bytes.len());
+        let at = spare.buffer.raw_end;
+        spare.buffer.block[at..at + bytes.len()].copy_from_slice(bytes);
+        // SAFETY: the bytes were just written.
+        unsafe { spare.set_init(bytes.len()) };
+        *buffer = spare.into_buffer();
+    }
+
+    #[test]
+    fn plaintext_of_two_records_becomes_contiguous() {
+        let mut buffer = Buffer::small();
+        put(&mut buffer, b"HHabcTTHHdefTTrest", true);
+        buffer.opened(2..5, 7);
+        buffer.opened(2..5, 7);
+        assert_eq!(buffer.data(), b"abcdef");
+        assert_eq!(buffer.raw_mut(), b"rest");
+        buffer.consume(6);
+        assert_eq!(buffer.raw_mut(), b"rest");
+    }
+
+    #[test]
+    fn reserve_keeps_both_regions() {
+        let mut buffer = Buffer::small();
+        put(&mut buffer, b"HHabcTT", true);
+        buffer.opened(2..5, 7);
+        put(&mut buffer, &[7; 20_000], true);
+        assert!(buffer.reserve(30_000));
+        assert!(buffer.is_large());
+        assert_eq!(buffer.data(), b"abc");
+        assert_eq!(buffer.raw_len(), 20_000);
+        assert!(!buffer.reserve(LARGE));
+    }
+
+    #[test]
+    fn a_plain_read_goes_right_behind_the_plaintext_even_if_bytes_were_given_up() {
+        let mut buffer = Buffer::small();
+        put(&mut buffer, b"abc", false);
+        buffer.end -= 1;
+        put(&mut buffer, b"xyz", false);
+        assert_eq!(buffer.data(), b"abxyz");
+    }
+
+    #[test]
+    fn blocks_go_back_to_the_pool() {
+        let address = Buffer::large().block.as_ptr();
+        assert_eq!(Buffer::large().block.as_ptr(), address);
+    }
+}

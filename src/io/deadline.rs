@@ -1,0 +1,366 @@
+//! Deadlines: one slot a connection on a wheel of the worker, moved instead of re-armed.
+//!
+//! A connection sets its deadline several times an exchange and nearly never reaches it.
+//! So setting one only writes the slot's due tick; the slot stays in whatever bucket it
+//! was queued in, and when that bucket comes up it is queued again for what is left.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// The wheel's resolution: a deadline fires at most this much late (and never early).
+pub const TICK: Duration = Duration::from_millis(50);
+const BUCKETS: u64 = 256;
+const NEVER: u64 = u64::MAX;
+
+/// Why a deadline's holder was woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fired {
+    /// The time is over.
+    Expired,
+    /// The worker drains, and the holder had said that it waits for nothing but its peer.
+    Interrupted,
+}
+
+/// The worker's wheel.
+#[derive(Clone, Debug)]
+pub struct Wheel(Rc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    inner: RefCell<Inner>,
+    /// The tick of this moment, as far as the driver has told.
+    now: Cell<u64>,
+    origin: Instant,
+    ticker: RefCell<Option<Waker>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Slots by the tick that they are looked at again. An entry whose tick is not its slot's
+    /// `queued_at` any more (the deadline was moved to an earlier bucket) is passed over.
+    buckets: Vec<Vec<(u32, u64)>>,
+    queued: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// When it fires; `NEVER` while no deadline is set.
+    due: u64,
+    /// The tick of the bucket that holds it, `NEVER` if none does.
+    queued_at: u64,
+    fired: Option<Fired>,
+    interruptible: bool,
+    waker: Option<Waker>,
+    live: bool,
+}
+
+impl Default for Wheel {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Wheel {
+    /// A wheel with nothing on it.
+    pub fn new() -> Self {
+        Self(Rc::new(Shared {
+            inner: RefCell::new(Inner {
+                slots: Vec::new(),
+                free: Vec::new(),
+                buckets: (0..BUCKETS).map(|_| Vec::new()).collect(),
+                queued: 0,
+            }),
+            now: Cell::new(0),
+            origin: Instant::now(),
+            ticker: RefCell::new(None),
+        }))
+    }
+
+    /// Turns the wheel for as long as the worker lives. Sleeps while nothing is queued.
+    pub async fn run(self) {
+        loop {
+            poll_fn(|cx| {
+                if self.0.inner.borrow().queued > 0 {
+                    return Poll::Ready(());
+                }
+                *self.0.ticker.borrow_mut() = Some(cx.waker().clone());
+                Poll::Pending
+            })
+            .await;
+            monoio::time::sleep(TICK).await;
+            self.advance(self.tick_of_now());
+        }
+    }
+
+    /// The tick of this moment, as far as the wheel has turned.
+    pub fn now(&self) -> u64 {
+        self.0.now.get()
+    }
+
+    fn tick_of_now(&self) -> u64 {
+        (self.0.origin.elapsed().as_millis() / TICK.as_millis()) as u64
+    }
+
+    /// Fires all that is due up to `now`.
+    fn advance(&self, now: u64) {
+        let from = self.0.now.replace(now);
+        let mut inner = self.0.inner.borrow_mut();
+        let inner = &mut *inner;
+        // After a stall longer than the wheel, each bucket is looked at once.
+        for tick in from + 1..=now.min(from + BUCKETS) {
+            let bucket = std::mem::take(&mut inner.buckets[(tick % BUCKETS) as usize]);
+            for (index, at) in bucket {
+                inner.queued -= 1;
+                let slot = &mut inner.slots[index as usize];
+                if slot.queued_at != at {
+                    continue;
+                }
+                slot.queued_at = NEVER;
+                if slot.due <= now {
+                    slot.due = NEVER;
+                    slot.fire(Fired::Expired);
+                } else if slot.due != NEVER {
+                    inner.queue(index, now);
+                }
+            }
+        }
+    }
+
+    /// Wakes every holder that said it may be interrupted.
+    pub fn interrupt(&self) {
+        for slot in self.0.inner.borrow_mut().slots.iter_mut() {
+            if slot.live && slot.interruptible {
+                slot.fire(Fired::Interrupted);
+            }
+        }
+    }
+
+    /// A slot of this wheel, with no deadline set.
+    pub fn deadline(&self) -> Deadline {
+        let mut inner = self.0.inner.borrow_mut();
+        let slot = |queued_at| Slot {
+            due: NEVER,
+            queued_at,
+            fired: None,
+            interruptible: false,
+            waker: None,
+            live: true,
+        };
+        let index = match inner.free.pop() {
+            Some(index) => {
+                // It may still be queued from its last life; then that entry serves this one.
+                let queued_at = inner.slots[index as usize].queued_at;
+                inner.slots[index as usize] = slot(queued_at);
+                index
+            }
+            None => {
+                inner.slots.push(slot(NEVER));
+                (inner.slots.len() - 1) as u32
+            }
+        };
+        Deadline { wheel: self.clone(), index }
+    }
+}
+
+impl Inner {
+    /// Queues the slot in the bucket of its due tick, or in the last one before the wheel comes round.
+    fn queue(&mut self, index: u32, now: u64) {
+        let at = self.slots[index as usize].due.clamp(now + 1, now + BUCKETS - 1);
+        self.slots[index as usize].queued_at = at;
+        self.buckets[(at % BUCKETS) as usize].push((index, at));
+        self.queued += 1;
+    }
+}
+
+impl Slot {
+    fn fire(&mut self, why: Fired) {
+        self.fired = Some(why);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// One connection's deadline.
+#[derive(Debug)]
+pub struct Deadline {
+    wheel: Wheel,
+    index: u32,
+}
+
+impl Deadline {
+    /// Sets or moves the deadline; what fired before is forgotten.
+    pub fn set(&self, after: Duration) {
+        let shared = &self.wheel.0;
+        let mut inner = shared.inner.borrow_mut();
+        if inner.queued == 0 {
+            // The wheel stood still: read the clock, start it again.
+            shared.now.set(self.wheel.tick_of_now());
+            if let Some(ticker) = shared.ticker.borrow_mut().take() {
+                ticker.wake();
+            }
+        }
+        let now = shared.now.get();
+        // One more tick, as the present one has partly passed.
+        let due = now + (after.as_millis().div_ceil(TICK.as_millis()) as u64).saturating_add(1);
+        let slot = &mut inner.slots[self.index as usize];
+        slot.fired = None;
+        slot.due = due;
+        if slot.queued_at > due {
+            inner.queue(self.index, now);
+        }
+    }
+
+    /// Takes the deadline back; what fired before is forgotten.
+    pub fn clear(&self) {
+        let mut inner = self.wheel.0.inner.borrow_mut();
+        let slot = &mut inner.slots[self.index as usize];
+        slot.due = NEVER;
+        slot.fired = None;
+    }
+
+    /// Says whether a drain may interrupt the holder from here on.
+    pub fn interruptible(&self, yes: bool) {
+        self.wheel.0.inner.borrow_mut().slots[self.index as usize].interruptible = yes;
+    }
+
+    /// What fired, if anything did since the last `set`.
+    pub fn fired(&self) -> Option<Fired> {
+        self.wheel.0.inner.borrow().slots[self.index as usize].fired
+    }
+
+    fn poll_fired(&self, cx: &mut Context<'_>) -> Poll<Fired> {
+        let mut inner = self.wheel.0.inner.borrow_mut();
+        let slot = &mut inner.slots[self.index as usize];
+        if let Some(fired) = slot.fired {
+            return Poll::Ready(fired);
+        }
+        match &slot.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            _ => slot.waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Runs `work` until it is done or the deadline fires, whichever comes first.
+    /// A future that loses is dropped: only for connections that die with it.
+    pub async fn race<F: Future>(&self, work: F) -> Result<F::Output, Fired> {
+        let mut work = pin!(work);
+        poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self.poll_fired(cx).map(Err),
+        })
+        .await
+    }
+
+    /// Runs `work` to its end, and calls `on_fired` once if the deadline fires before.
+    pub async fn watch<F: Future>(&self, work: F, on_fired: impl FnOnce()) -> F::Output {
+        let mut work = pin!(work);
+        let mut on_fired = Some(on_fired);
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                return Poll::Ready(output);
+            }
+            if on_fired.is_some() && self.poll_fired(cx).is_ready() {
+                if let Some(call) = on_fired.take() {
+                    call();
+                }
+                return work.as_mut().poll(cx);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        let mut inner = self.wheel.0.inner.borrow_mut();
+        let slot = &mut inner.slots[self.index as usize];
+        slot.due = NEVER;
+        slot.fired = None;
+        slot.waker = None;
+        slot.live = false;
+        inner.free.push(self.index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fired(deadline: &Deadline) -> Option<Fired> {
+        deadline.wheel.0.inner.borrow().slots[deadline.index as usize].fired
+    }
+
+    #[test]
+    fn fires_at_its_tick_and_not_before() {
+        let wheel = Wheel::new();
+        let deadline = wheel.deadline();
+        deadline.set(TICK * 10);
+        wheel.advance(10);
+        assert_eq!(fired(&deadline), None);
+        wheel.advance(11);
+        assert_eq!(fired(&deadline), Some(Fired::Expired));
+    }
+
+    #[test]
+    fn a_moved_deadline_fires_at_its_new_time_both_ways() {
+        let wheel = Wheel::new();
+        let (later, sooner) = (wheel.deadline(), wheel.deadline());
+        later.set(TICK * 2);
+        later.set(TICK * 20);
+        sooner.set(TICK * 20);
+        sooner.set(TICK * 2);
+        wheel.advance(5);
+        assert_eq!((fired(&later), fired(&sooner)), (None, Some(Fired::Expired)));
+        wheel.advance(21);
+        assert_eq!(fired(&later), Some(Fired::Expired));
+    }
+
+    #[test]
+    fn deadlines_beyond_the_wheel_and_stalls_longer_than_it() {
+        let wheel = Wheel::new();
+        let (long, short) = (wheel.deadline(), wheel.deadline());
+        long.set(TICK * (3 * BUCKETS as u32));
+        short.set(TICK);
+        wheel.advance(2 * BUCKETS);
+        assert_eq!((fired(&long), fired(&short)), (None, Some(Fired::Expired)));
+        for tick in 2 * BUCKETS..=3 * BUCKETS + 1 {
+            wheel.advance(tick);
+        }
+        assert_eq!(fired(&long), Some(Fired::Expired));
+    }
+
+    #[test]
+    fn a_slot_is_used_again_and_cleared_deadlines_do_not_fire() {
+        let wheel = Wheel::new();
+        let first = wheel.deadline();
+        first.set(TICK * 3);
+        drop(first);
+        let second = wheel.deadline();
+        assert_eq!(second.index, 0);
+        second.set(TICK * 10);
+        wheel.advance(5);
+        assert_eq!(fired(&second), None);
+        second.clear();
+        wheel.advance(100);
+        assert_eq!(fired(&second), None);
+        assert_eq!(wheel.0.inner.borrow().queued, 0);
+    }
+
+    #[test]
+    fn an_interrupt_reaches_only_those_who_allow_it() {
+        let wheel = Wheel::new();
+        let (busy, idle) = (wheel.deadline(), wheel.deadline());
+        idle.interruptible(true);
+        wheel.interrupt();
+        assert_eq!((fired(&busy), fired(&idle)), (None, Some(Fired::Interrupted)));
+    }
+}

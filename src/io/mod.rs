@@ -1,0 +1,16 @@
+//! Floor 2: the only user of monoio. Buffers, sockets, streams (plain or TLS),
+//! deadlines, and the runtime that a worker's thread runs on.
+//!
+//! This floor and the snapshot cell are where `unsafe` is allowed.
+
+pub mod buffer;
+pub mod deadline;
+pub mod runtime;
+pub mod socket;
+pub mod stream;
+pub mod tls;
+pub mod unix;
+
+pub use buffer::Buffer;
+pub use deadline::{Deadline, Fired, Wheel};
+pub use stream::{Reader, Stream, StreamError, Writer};

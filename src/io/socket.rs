@@ -1,0 +1,98 @@
+//! Sockets: listening, connecting, and the look at a pooled connection before it is used.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, RawFd};
+
+use monoio::net::{TcpListener, TcpStream};
+use rustix::net::{RecvFlags, recv};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Length of each listening socket's accept queue; the kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// A listening socket of one worker: SO_REUSEPORT beside its siblings, TCP_NODELAY inherited by
+/// what it accepts. Bound and listening from the moment it is made, so that a port in use is
+/// known before any worker starts.
+pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Whether somebody else already listens on `address`: SO_REUSEPORT would let a second process
+/// of the same user share it silently, which nobody who starts a proxy twice wants.
+pub fn probe_free(address: SocketAddr) -> io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())
+}
+
+/// Asks the kernel to hand connections that arrive on `cpu` to this listening socket.
+pub fn prefer_cpu(listener: &std::net::TcpListener, cpu: usize) -> io::Result<()> {
+    let cpu = u32::try_from(cpu).map_err(io::Error::other)?;
+    Ok(rustix::net::sockopt::set_socket_incoming_cpu(listener, cpu)?)
+}
+
+/// A listening socket on this worker's runtime.
+pub fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    // monoio's epoll driver needs it; io_uring's accept does not mind.
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+/// A connection to `address`, with TCP_NODELAY.
+pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_addr(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// What a look at an idle connection says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulse {
+    /// Open, with nothing to read.
+    Quiet,
+    /// Something has arrived.
+    Readable,
+    /// Closed or broken.
+    Dead,
+}
+
+/// Looks at a connection without taking anything from it and without waiting.
+pub fn pulse(fd: RawFd) -> Pulse {
+    // SAFETY: the caller holds the stream that owns `fd`, so it is open for this call.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let mut byte = [0u8; 1];
+    match recv(fd, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        Ok((_, 0)) => Pulse::Dead,
+        Ok(_) => Pulse::Readable,
+        Err(rustix::io::Errno::AGAIN) => Pulse::Quiet,
+        Err(_) => Pulse::Dead,
+    }
+}
+
+/// Reads what has arrived, without waiting. `None`: nothing has.
+pub fn recv_now(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> {
+    // SAFETY: as in `pulse`.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    match recv(fd, into, RecvFlags::DONTWAIT) {
+        Ok((_, n)) => Ok(Some(n)),
+        Err(rustix::io::Errno::AGAIN) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,375 @@
+//! A connection as the data path sees it: plaintext in buffers, whatever is on the wire.
+//!
+//! The two halves are independent, so that an upload and its response, or the two
+//! directions of a relay, run at the same time.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, RawFd};
+
+use monoio::io::{
+    AsyncReadRent, AsyncWriteRent, CancelHandle, CancelableAsyncReadRent, OwnedReadHalf, OwnedWriteHalf,
+    Splitable,
+};
+use monoio::net::TcpStream;
+
+use super::buffer::Buffer;
+use super::socket::{self, Pulse};
+use crate::tls::record::{Opened, Opener, RecordError, Sealer};
+
+/// Why a stream failed.
+#[derive(Debug)]
+pub enum StreamError {
+    /// The socket did.
+    Io(io::Error),
+    /// The record layer did: the peer broke its rules, or said with an alert that we had.
+    Tls(RecordError),
+    /// A head or a record did not fit the largest buffer.
+    TooLarge,
+}
+
+impl fmt::Display for StreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Tls(error) => error.fmt(f),
+            Self::TooLarge => f.write_str("more was sent in one piece than fits a buffer"),
+        }
+    }
+}
+
+impl From<io::Error> for StreamError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<RecordError> for StreamError {
+    fn from(error: RecordError) -> Self {
+        Self::Tls(error)
+    }
+}
+
+/// What becomes of a buffer's content when it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// It is needed again (a request that may be sent once more).
+    Content,
+    /// It may be encrypted where it lies.
+    Nothing,
+}
+
+/// A connected stream, plain or TLS.
+#[derive(Debug)]
+pub struct Stream {
+    /// What the peer sends.
+    pub reader: Reader,
+    /// What is sent to the peer.
+    pub writer: Writer,
+}
+
+/// The reading half.
+#[derive(Debug)]
+pub struct Reader {
+    tcp: OwnedReadHalf<TcpStream>,
+    tls: Option<Box<Opener>>,
+    fd: RawFd,
+    closed: Closed,
+}
+
+/// How the peer ended its side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// Not yet.
+    Open,
+    /// By FIN on a plain stream, by close_notify on TLS.
+    Clean,
+    /// By FIN without close_notify on TLS: what came before may have been cut (RFC 8446 §6.1).
+    Truncated,
+}
+
+/// The writing half.
+#[derive(Debug)]
+pub struct Writer {
+    tcp: OwnedWriteHalf<TcpStream>,
+    tls: Option<Box<Sealer>>,
+}
+
+impl Stream {
+    /// A plain stream.
+    pub fn plain(tcp: TcpStream) -> Self {
+        Self::new(tcp, None)
+    }
+
+    /// A TLS stream whose handshake is over.
+    pub fn tls(tcp: TcpStream, opener: Opener, sealer: Sealer) -> Self {
+        Self::new(tcp, Some((Box::new(opener), Box::new(sealer))))
+    }
+
+    fn new(tcp: TcpStream, tls: Option<(Box<Opener>, Box<Sealer>)>) -> Self {
+        let fd = tcp.as_raw_fd();
+        let (opener, sealer) = tls.unzip();
+        let (read, write) = tcp.into_split();
+        Self {
+            reader: Reader { tcp: read, tls: opener, fd, closed: Closed::Open },
+            writer: Writer { tcp: write, tls: sealer },
+        }
+    }
+
+    /// Whether this stream speaks TLS.
+    pub fn is_tls(&self) -> bool {
+        self.reader.tls.is_some()
+    }
+
+    /// Looks at an idle pooled connection: whether it can carry another request. Takes in what a TLS
+    /// peer may send unasked (tickets, key updates); application data or an end mean that it can't.
+    pub fn is_fresh(&mut self) -> bool {
+        loop {
+            match socket::pulse(self.reader.fd) {
+                Pulse::Quiet => return true,
+                Pulse::Dead => return false,
+                Pulse::Readable if !self.is_tls() => return false,
+                Pulse::Readable => {}
+            }
+            if !self.reader.take_control_records() {
+                return false;
+            }
+        }
+    }
+
+    /// Says goodbye (close_notify on TLS) and closes the writing side.
+    pub async fn shutdown(&mut self) {
+        let _ = self.writer.shutdown().await;
+    }
+}
+
+impl Reader {
+    /// How the peer ended, if it did.
+    pub fn closed(&self) -> Closed {
+        self.closed
+    }
+
+    /// The socket's number, for the pulse.
+    pub fn fd(&self) -> RawFd {
+        self.fd
+    }
+
+    /// Adds at least one byte of plaintext to `buffer`; 0 means the peer's end, see [`Reader::closed`].
+    pub async fn fill(&mut self, buffer: Buffer) -> (Result<usize, StreamError>, Buffer) {
+        self.fill_with(buffer, None).await
+    }
+
+    /// As [`Reader::fill`], for a wait that may be called off without losing a byte: then the error is ECANCELED.
+    pub async fn fill_cancelable(
+        &mut self,
+        buffer: Buffer,
+        cancel: CancelHandle,
+    ) -> (Result<usize, StreamError>, Buffer) {
+        self.fill_with(buffer, Some(cancel)).await
+    }
+
+    async fn fill_with(
+        &mut self,
+        mut buffer: Buffer,
+        cancel: Option<CancelHandle>,
+    ) -> (Result<usize, StreamError>, Buffer) {
+        let before = buffer.len();
+        loop {
+            let want = match self.open_records(&mut buffer) {
+                Ok(want) => want,
+                Err(error) => return (Err(error), buffer),
+            };
+            if buffer.len() > before {
+                return (Ok(buffer.len() - before), buffer);
+            }
+            if self.closed != Closed::Open {
+                return (Ok(0), buffer);
+            }
+            if !buffer.reserve(want) {
+                return (Err(StreamError::TooLarge), buffer);
+            }
+            let ciphertext = self.tls.is_some();
+            let spare = buffer.for_reading(ciphertext);
+            let (result, spare) = match cancel.clone() {
+                None => self.tcp.read(spare).await,
+                Some(cancel) => self.tcp.cancelable_read(spare, cancel).await,
+            };
+            buffer = spare.into_buffer();
+            match result {
+                Ok(0) => self.closed = if ciphertext { Closed::Truncated } else { Closed::Clean },
+                Ok(n) if !ciphertext => return (Ok(n), buffer),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (Err(error.into()), buffer),
+            }
+        }
+    }
+
+    /// Opens every whole record that `buffer` holds. Returns how much room the next read wants.
+    fn open_records(&mut self, buffer: &mut Buffer) -> Result<usize, StreamError> {
+        let Some(opener) = &mut self.tls else {
+            return Ok(1);
+        };
+        loop {
+            if buffer.raw_len() == 0 {
+                // Room for a whole record, so that one read can bring it.
+                return Ok(crate::base::limits::MAX_TLS_RECORD_BYTES);
+            }
+            match opener.open(buffer.raw_mut())? {
+                Opened::Incomplete { need } => return Ok(need.saturating_sub(buffer.raw_len()).max(1)),
+                Opened::Data { plaintext, consumed } => buffer.opened(plaintext, consumed),
+                Opened::Control { consumed } => buffer.opened(0..0, consumed),
+                Opened::Closed { consumed } => {
+                    buffer.opened(0..0, consumed);
+                    self.closed = Closed::Clean;
+                    return Ok(1);
+                }
+            }
+        }
+    }
+
+    /// Takes in what has arrived on an idle TLS connection. False: it was an end, data, or half a record.
+    fn take_control_records(&mut self) -> bool {
+        let mut buffer = Buffer::small();
+        let room = HEADROOM_END..HEADROOM_END + buffer.spare();
+        let Ok(Some(n)) = socket::recv_now(self.fd, &mut buffer.block_mut()[room.clone()]) else {
+            return false;
+        };
+        let Some(opener) = &mut self.tls else {
+            return false;
+        };
+        let mut rest = room.start..room.start + n;
+        while !rest.is_empty() {
+            match opener.open(&mut buffer.block_mut()[rest.clone()]) {
+                Ok(Opened::Control { consumed }) => rest.start += consumed,
+                _ => return false,
+            }
+        }
+        n > 0
+    }
+
+    /// Waits until there is something to read, holding no buffer meanwhile.
+    pub async fn readable(&self) -> io::Result<()> {
+        TcpSide::readable(&self.tcp).await
+    }
+}
+
+/// Where a fresh buffer's content begins.
+const HEADROOM_END: usize = super::buffer::HEADROOM;
+
+/// Readiness, which monoio gives on the whole stream only.
+struct TcpSide;
+
+impl TcpSide {
+    #[allow(unsafe_code)]
+    async fn readable(half: &OwnedReadHalf<TcpStream>) -> io::Result<()> {
+        // SAFETY: the stream lives in the `Rc` that this half shares with its other half, on one
+        // thread. `readable` takes it by shared reference, and no half keeps an exclusive one
+        // across an await: monoio's reads and writes clone the descriptor before they return.
+        let stream: &TcpStream = unsafe { &*half.0.get() };
+        stream.readable(false).await
+    }
+}
+
+impl Writer {
+    /// Writes `range` (positions in the buffer's block) whole.
+    pub async fn write_all(
+        &mut self,
+        mut buffer: Buffer,
+        range: Range<usize>,
+        keep: Keep,
+    ) -> (Result<(), StreamError>, Buffer) {
+        let Some(sealer) = &mut self.tls else {
+            return send_all(&mut self.tcp, buffer, range).await;
+        };
+        let fits = keep == Keep::Nothing
+            && !sealer.has_pending()
+            && range.len() <= Sealer::MAX_FRAGMENT
+            && range.start >= sealer.prefix_len()
+            && buffer.gap_after(range.end) >= sealer.suffix_len();
+        if !fits {
+            let result = self.seal_and_send(&buffer.block_mut()[range]).await;
+            return (result, buffer);
+        }
+        let record = match sealer.seal_in_place(buffer.block_mut(), range) {
+            Ok(record) => record,
+            Err(error) => return (Err(error.into()), buffer),
+        };
+        send_all(&mut self.tcp, buffer, record).await
+    }
+
+    /// Writes all of a buffer's plaintext, leaving it there.
+    pub async fn write_data(&mut self, buffer: Buffer, keep: Keep) -> (Result<(), StreamError>, Buffer) {
+        let range = buffer.position()..buffer.position() + buffer.len();
+        self.write_all(buffer, range, keep).await
+    }
+
+    /// Writes bytes that lie outside any buffer (our own replies, chunk ends).
+    pub async fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
+        if self.tls.is_some() {
+            return self.seal_and_send(bytes).await;
+        }
+        for piece in bytes.chunks(super::buffer::SMALL - HEADROOM_END) {
+            let mut buffer = Buffer::small();
+            buffer.append(piece);
+            self.write_data(buffer, Keep::Nothing).await.0?;
+        }
+        Ok(())
+    }
+
+    async fn seal_and_send(&mut self, mut plaintext: &[u8]) -> Result<(), StreamError> {
+        let mut out = if plaintext.len() > Sealer::MAX_FRAGMENT { Buffer::large() } else { Buffer::small() };
+        loop {
+            let Some(sealer) = &mut self.tls else {
+                return Ok(());
+            };
+            let mut written = sealer.pending(out.block_mut())?;
+            while !plaintext.is_empty() {
+                let (taken, sealed) = sealer.seal_into(plaintext, &mut out.block_mut()[written..])?;
+                if taken == 0 {
+                    break;
+                }
+                plaintext = &plaintext[taken..];
+                written += sealed;
+            }
+            let (result, sent) = send_all(&mut self.tcp, out, 0..written).await;
+            result?;
+            if plaintext.is_empty() {
+                return Ok(());
+            }
+            out = sent;
+        }
+    }
+
+    /// Ends our side: close_notify on TLS, then FIN.
+    pub async fn shutdown(&mut self) -> Result<(), StreamError> {
+        if let Some(sealer) = &mut self.tls {
+            let mut out = Buffer::small();
+            let n = sealer.close_notify(out.block_mut());
+            let _ = send_all(&mut self.tcp, out, 0..n).await;
+        }
+        self.tcp.shutdown().await?;
+        Ok(())
+    }
+}
+
+/// Sends `range` of the buffer's block whole.
+async fn send_all(
+    tcp: &mut OwnedWriteHalf<TcpStream>,
+    buffer: Buffer,
+    range: Range<usize>,
+) -> (Result<(), StreamError>, Buffer) {
+    let mut outgoing = buffer.for_writing(range);
+    while !outgoing.range.is_empty() {
+        let (result, sent) = tcp.write(outgoing).await;
+        outgoing = sent;
+        match result {
+            Ok(0) => return (Err(io::Error::from(io::ErrorKind::WriteZero).into()), outgoing.into_buffer()),
+            Ok(n) => outgoing.range.start += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (Err(error.into()), outgoing.into_buffer()),
+        }
+    }
+    (Ok(()), outgoing.into_buffer())
+}

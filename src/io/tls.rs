@@ -1,0 +1,99 @@
+//! Drives a TLS handshake over a socket.
+
+use std::fmt;
+use std::io;
+
+use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
+use monoio::net::TcpStream;
+
+use super::buffer::Buffer;
+use super::stream::Stream;
+use crate::tls::handshake::{Facts, Handshake, HandshakeError, State};
+
+/// Why a handshake failed.
+#[derive(Debug)]
+pub enum TlsError {
+    /// The socket did.
+    Io(io::Error),
+    /// The peer closed in the middle.
+    Closed,
+    /// TLS did; the alert, if one was due, has been sent.
+    Handshake(HandshakeError),
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Closed => f.write_str("the peer closed the connection during the TLS handshake"),
+            Self::Handshake(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<io::Error> for TlsError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<HandshakeError> for TlsError {
+    fn from(error: HandshakeError) -> Self {
+        Self::Handshake(error)
+    }
+}
+
+/// Runs `handshake` over `tcp`. Whatever arrived behind it is in the buffer that comes back, if any did.
+pub async fn run(
+    mut tcp: TcpStream,
+    mut handshake: Handshake,
+) -> Result<(Stream, Facts, Option<Buffer>), TlsError> {
+    let mut out = Vec::new();
+    let mut incoming = Buffer::small();
+    loop {
+        let progress = handshake.advance(incoming.raw_mut(), &mut out);
+        if !out.is_empty() {
+            let (result, sent) = tcp.write_all(std::mem::take(&mut out)).await;
+            // An alert is on its way because of an error that says more than a failed send.
+            if progress.is_ok() {
+                result?;
+            }
+            out = sent;
+            out.clear();
+        }
+        let progress = progress?;
+        incoming.opened(0..0, progress.consumed);
+        if progress.state == State::Done {
+            break;
+        }
+        if progress.consumed > 0 && incoming.raw_len() > 0 {
+            continue;
+        }
+        if !incoming.reserve(crate::base::limits::MAX_TLS_RECORD_BYTES) {
+            return Err(TlsError::Handshake(HandshakeError::TooLarge));
+        }
+        let (result, spare) = tcp.read(incoming.for_reading(true)).await;
+        incoming = spare.into_buffer();
+        if result? == 0 {
+            return Err(TlsError::Closed);
+        }
+    }
+    let established = handshake.finish()?;
+    let mut rest = None;
+    if incoming.raw_len() > 0 || !established.early_plaintext.is_empty() {
+        if !established.early_plaintext.is_empty() {
+            incoming = behind(&established.early_plaintext, incoming);
+        }
+        rest = Some(incoming);
+    }
+    Ok((Stream::tls(tcp, established.opener, established.sealer), established.facts, rest))
+}
+
+/// `plaintext` with the ciphertext of `incoming` behind it.
+fn behind(plaintext: &[u8], mut incoming: Buffer) -> Buffer {
+    let mut buffer = Buffer::large();
+    let raw = incoming.raw_mut();
+    buffer.set_raw(&[plaintext, raw].concat());
+    buffer.opened(0..plaintext.len(), plaintext.len());
+    buffer
+}

@@ -1,0 +1,240 @@
+//! Bodies in flight: from one stream to another, with back-pressure, never collected.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::http1::{self, Body, BodyError};
+use crate::io::buffer::SMALL;
+use crate::io::stream::{Closed, Keep};
+use crate::io::{Buffer, Deadline, Reader, StreamError, Writer};
+
+/// What an exchange waits for, so that an expired deadline knows who was too slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Bytes of the request's body.
+    ClientBody,
+    /// The backend to take the request.
+    BackendWrite,
+    /// The head of the response.
+    BackendHead,
+    /// Bytes of the response's body.
+    BackendBody,
+    /// The client to take the response.
+    ClientWrite,
+}
+
+/// How a body is framed on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// As it is: by length, or by the connection's end.
+    Bare,
+    /// In chunks.
+    Chunked,
+}
+
+/// Part of a body, framed in its buffer and ready to be written.
+#[derive(Debug)]
+pub struct Piece {
+    /// What to write, positions in the block.
+    range: Range<usize>,
+    /// What did not fit in front of it and is written before.
+    before: Vec<u8>,
+    /// What did not fit behind it and is written after.
+    after: Vec<u8>,
+    /// Bytes of the buffer's plaintext that this piece used up.
+    pub consumed: usize,
+    /// Whether it is the last one.
+    pub done: bool,
+}
+
+/// Takes what the buffer holds of a body, behind `skip` bytes that are given up, and frames it;
+/// `lead` (an encoded head, or nothing) goes in front.
+///
+/// # Errors
+/// The body broke the rules of its framing.
+pub fn frame(
+    buffer: &mut Buffer,
+    skip: usize,
+    lead: &[u8],
+    body: &mut Body,
+    out: Frame,
+) -> Result<Piece, BodyError> {
+    let origin = buffer.position() + skip;
+    let taken = body.take(&mut buffer.data_mut()[skip..])?;
+    let consumed = skip + taken.consumed;
+    let mut range = origin + taken.data.start..origin + taken.data.end;
+    let mut after = Vec::new();
+    if out == Frame::Chunked {
+        let mut tail: &[u8] = b"";
+        let mut last = Vec::new();
+        if taken.done {
+            // Allocates once a chunked body, and only there.
+            if !range.is_empty() {
+                last.extend_from_slice(b"\r\n");
+            }
+            http1::encode_last_chunk(body.trailers(), &mut last);
+            tail = &last;
+        } else if !range.is_empty() {
+            tail = b"\r\n";
+        }
+        if !range.is_empty() {
+            let mut line = [0; 20];
+            let line = http1::chunk_header(range.len(), &mut line);
+            let start = range.start - line.len();
+            buffer.block_mut()[start..range.start].copy_from_slice(line);
+            range.start = start;
+        }
+        if room_behind(buffer, range.end, consumed) >= tail.len() {
+            buffer.block_mut()[range.end..range.end + tail.len()].copy_from_slice(tail);
+            range.end += tail.len();
+        } else {
+            after = tail.to_vec();
+        }
+    }
+    let mut before = Vec::new();
+    if lead.len() <= range.start {
+        let start = range.start - lead.len();
+        buffer.block_mut()[start..range.start].copy_from_slice(lead);
+        range.start = start;
+    } else {
+        before = lead.to_vec();
+    }
+    Ok(Piece { range, before, after, consumed, done: taken.done })
+}
+
+/// Bytes that may be overwritten behind `at`, where `consumed` bytes of plaintext are used up.
+fn room_behind(buffer: &Buffer, at: usize, consumed: usize) -> usize {
+    let used = buffer.position() + consumed;
+    if consumed < buffer.len() { used - at } else { used - at + buffer.gap_after(used) }
+}
+
+impl Piece {
+    /// Writes it whole. The buffer comes back with its plaintext not yet consumed.
+    pub async fn write(&self, writer: &mut Writer, buffer: Buffer, keep: Keep) -> (Result<(), StreamError>, Buffer) {
+        if !self.before.is_empty()
+            && let Err(error) = writer.write_bytes(&self.before).await
+        {
+            return (Err(error), buffer);
+        }
+        let (result, buffer) = if self.range.is_empty() {
+            (Ok(()), buffer)
+        } else {
+            writer.write_all(buffer, self.range.clone(), keep).await
+        };
+        if result.is_ok()
+            && !self.after.is_empty()
+            && let Err(error) = writer.write_bytes(&self.after).await
+        {
+            return (Err(error), buffer);
+        }
+        (result, buffer)
+    }
+
+    /// How many bytes it puts on the wire (before TLS).
+    pub fn len(&self) -> usize {
+        self.before.len() + self.range.len() + self.after.len()
+    }
+}
+
+/// Whether what is left of a body is, or may be, more than a small buffer takes at once.
+fn is_long(body: &Body) -> bool {
+    match body {
+        Body::Done => false,
+        Body::Length { left } => *left > SMALL as u64,
+        Body::Chunked(_) | Body::UntilClose => true,
+    }
+}
+
+/// Why a body did not get through.
+#[derive(Debug)]
+pub enum RelayError {
+    /// It broke the rules of its framing, or ended early.
+    Body(BodyError),
+    /// Where it comes from broke.
+    From(StreamError),
+    /// Where it goes to broke.
+    To(StreamError),
+    /// It is longer than it may be.
+    TooLong,
+}
+
+/// What is left of a body, moving from `reader` to `writer`.
+#[derive(Debug)]
+pub struct Relay<'a> {
+    /// Where it comes from.
+    pub reader: &'a mut Reader,
+    /// Where it goes to.
+    pub writer: &'a mut Writer,
+    /// What is known of its length.
+    pub body: &'a mut Body,
+    /// How it is framed going out.
+    pub out: Frame,
+    /// The exchange's deadline and what it stands for.
+    pub deadline: &'a Deadline,
+    /// What an expired deadline means.
+    pub phase: &'a Cell<Phase>,
+    /// Phase and patience of reading and of writing.
+    pub waits: [(Phase, Duration); 2],
+    /// Bytes that may still come; `u64::MAX` for no bound.
+    pub allowance: u64,
+}
+
+impl Relay<'_> {
+    /// Moves it to its end. Returns the bytes written, and the buffer with what arrived behind the body.
+    ///
+    /// # Errors
+    /// See [`RelayError`]; both connections are unusable then.
+    pub async fn run(mut self, mut buffer: Buffer) -> Result<(u64, Buffer), RelayError> {
+        let mut moved = 0;
+        let [reading, writing] = self.waits;
+        loop {
+            buffer = self.larger_if_it_pays(buffer);
+            self.wait(reading);
+            let held = buffer.len();
+            let (result, filled) = self.reader.fill(buffer).await;
+            buffer = filled;
+            let piece = match result.map_err(RelayError::From)? {
+                0 => return self.end(moved, buffer).await,
+                _ => frame(&mut buffer, 0, &[], self.body, self.out).map_err(RelayError::Body)?,
+            };
+            debug_assert!(piece.consumed > 0 || buffer.len() > held);
+            self.allowance = self.allowance.checked_sub(piece.consumed as u64).ok_or(RelayError::TooLong)?;
+            self.wait(writing);
+            let (result, written) = piece.write(self.writer, buffer, Keep::Nothing).await;
+            buffer = written;
+            result.map_err(RelayError::To)?;
+            moved += piece.len() as u64;
+            buffer.consume(piece.consumed);
+            if piece.done {
+                return Ok((moved, buffer));
+            }
+        }
+    }
+
+    fn wait(&self, (phase, patience): (Phase, Duration)) {
+        self.phase.set(phase);
+        self.deadline.set(patience);
+    }
+
+    /// A long body is worth a large buffer: fewer calls and fewer wake-ups for the same bytes.
+    fn larger_if_it_pays(&self, buffer: Buffer) -> Buffer {
+        if buffer.is_large() || !buffer.is_idle() || !is_long(self.body) {
+            return buffer;
+        }
+        Buffer::large()
+    }
+
+    /// The peer closed: the end of the body, or half of one.
+    async fn end(self, moved: u64, buffer: Buffer) -> Result<(u64, Buffer), RelayError> {
+        if self.reader.closed() == Closed::Truncated && matches!(self.body, Body::UntilClose) {
+            // Without close_notify nobody knows whether this was all (RFC 9112 §9.8).
+            return Err(RelayError::Body(BodyError::Truncated));
+        }
+        self.body.eof().map_err(RelayError::Body)?;
+        if self.out == Frame::Chunked {
+            self.writer.write_bytes(http1::LAST_CHUNK).await.map_err(RelayError::To)?;
+        }
+        Ok((moved, buffer))
+    }
+}

@@ -1,0 +1,191 @@
+//! What is decided of a request before anything is sent: pure, from bytes to an [`Order`].
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::View;
+use super::failure::Failure;
+use super::pool::Pool;
+use super::running::Traffic;
+use crate::base::limits::Limits;
+use crate::http1::{
+    self, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite, RequestContext, RequestHead, Version,
+};
+use crate::route::path;
+use crate::route::table::Match;
+
+/// Longest authority taken from a request, in bytes: a DNS name of 253, brackets, a port. What is added
+/// to a forwarded head stays within a buffer's headroom this way.
+const MAX_AUTHORITY: usize = 270;
+
+/// A request that was understood, routed and encoded for its backend.
+#[derive(Debug)]
+pub struct Order {
+    /// Bytes of its head in the client's buffer.
+    pub head_len: usize,
+    /// Where it goes.
+    pub pool: Rc<Pool>,
+    /// Its body's framing.
+    pub framing: Framing,
+    /// What the response's parser must know.
+    pub context: RequestContext,
+    /// The client's version.
+    pub version: Version,
+    /// Whether the client lets its connection live on.
+    pub keep_alive: bool,
+    /// Whether it may be sent twice (RFC 9110 §9.2.2).
+    pub idempotent: bool,
+    /// The authority, where the backend's TLS server name is taken from it.
+    pub host: Option<String>,
+    /// What the access log says of it, if there is one.
+    pub logged: Option<Box<Logged>>,
+}
+
+/// A request as the access log names it.
+#[derive(Debug)]
+pub struct Logged {
+    /// Its method.
+    pub method: String,
+    /// Its target as received.
+    pub target: String,
+    /// Its authority.
+    pub host: String,
+    /// The id it was given.
+    pub id: String,
+}
+
+/// What is known of a client, in the form it is forwarded in.
+#[derive(Debug)]
+pub struct ClientFacts {
+    /// Its address in text.
+    pub address: String,
+    /// `http` or `https`.
+    pub proto: &'static str,
+}
+
+/// Request ids: 32 hexadecimal digits, the worker's own start and a count.
+#[derive(Debug)]
+pub struct RequestIds {
+    worker: u64,
+    count: Cell<u64>,
+}
+
+impl RequestIds {
+    /// Ids that begin with `worker`.
+    pub fn new(worker: u64) -> Self {
+        Self { worker, count: Cell::new(0) }
+    }
+
+    /// The next id.
+    pub fn next(&self) -> [u8; 32] {
+        let count = self.count.get().wrapping_add(1);
+        self.count.set(count);
+        // Spread over all digits, so that ids of one worker don't look alike; a bijection, so none repeats.
+        let low = count.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.worker.rotate_left(32);
+        let mut id = [0; 32];
+        for (at, digit) in id.iter_mut().enumerate() {
+            let half = if at < 16 { self.worker } else { low };
+            *digit = b"0123456789abcdef"[(half >> (60 - 4 * (at % 16))) as usize & 15];
+        }
+        id
+    }
+}
+
+/// Understands the request at the front of `bytes`, routes it, and appends its new head to `out`.
+/// `None`: the head is not whole yet.
+///
+/// # Errors
+/// What the client is told instead of a response.
+pub fn understand(
+    view: &View,
+    listener: usize,
+    client: &ClientFacts,
+    ids: &RequestIds,
+    logged: bool,
+    bytes: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<Option<Order>, Failure> {
+    let limits = &view.running.limits;
+    let mut slots = http1::header_slots();
+    let head = match http1::parse_request(bytes, &mut slots, &HeadLimits::from(limits)) {
+        Ok(Parsed::Complete(head)) => head,
+        Ok(Parsed::Partial) => return Ok(None),
+        Err(error) => return Err(Failure::Request(error)),
+    };
+    check(&head, limits)?;
+    let Traffic::Http { table, routes } = &view.running.listeners[listener].traffic else {
+        return Err(Failure::NoRoute);
+    };
+    let normalised = path::normalise(head.target.path).map_err(|_| Failure::AmbiguousPath)?;
+    let matched = match table.find(head.host, &normalised, head.method.as_str()) {
+        Match::Route(index) => &routes[index],
+        Match::MethodNotAllowed => return Err(Failure::MethodNotAllowed),
+        Match::NotFound => return Err(Failure::NoRoute),
+    };
+    let pool = &view.pools[matched.upstream];
+    let rewrite = match &normalised[matched.strip.min(normalised.len())..] {
+        path if path.len() == head.target.path.len() => PathRewrite::Keep,
+        path => PathRewrite::Replace(path),
+    };
+    let id = ids.next();
+    let forwarded = ForwardedFor {
+        client: &client.address,
+        proto: client.proto,
+        host: head.host,
+        request_id: std::str::from_utf8(&id).unwrap_or_default(),
+    };
+    http1::encode_request(&head, rewrite, &forwarded, head.host.is_none().then(|| pool.authority()), out);
+    let named_by_request = pool.upstream.tls.as_ref().is_some_and(|tls| tls.server_name.is_none());
+    Ok(Some(Order {
+        head_len: head.len,
+        pool: Rc::clone(pool),
+        framing: head.framing,
+        context: RequestContext::from(&head),
+        version: head.version,
+        keep_alive: head.keep_alive,
+        idempotent: head.method.is_idempotent(),
+        host: head.host.filter(|_| named_by_request).map(str::to_owned),
+        logged: logged.then(|| Box::new(Logged::of(&head, forwarded.request_id))),
+    }))
+}
+
+impl Logged {
+    fn of(head: &RequestHead<'_, '_>, id: &str) -> Self {
+        let target = match head.target.query {
+            Some(query) => format!("{}?{query}", head.target.path),
+            None => head.target.path.to_owned(),
+        };
+        Self {
+            method: head.method.as_str().to_owned(),
+            target,
+            host: head.host.unwrap_or_default().to_owned(),
+            id: id.to_owned(),
+        }
+    }
+}
+
+/// What Ringate bounds beyond the grammar.
+fn check(head: &RequestHead<'_, '_>, limits: &Limits) -> Result<(), Failure> {
+    if head.host.is_some_and(|host| host.len() > MAX_AUTHORITY) {
+        return Err(Failure::Request(http1::RequestError::BadHost));
+    }
+    match head.framing {
+        Framing::Length(length) if limits.body_bytes > 0 && length > limits.body_bytes => {
+            Err(Failure::BodyTooLarge)
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_do_not_repeat() {
+        let ids = RequestIds::new(0x0123_4567_89ab_cdef);
+        let all: std::collections::HashSet<_> = (0..1000).map(|_| ids.next()).collect();
+        assert_eq!(all.len(), 1000);
+        assert!(all.iter().all(|id| id.starts_with(b"0123456789abcdef")));
+    }
+}

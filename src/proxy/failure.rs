@@ -1,0 +1,110 @@
+//! Failures of an exchange: who is at fault, what the client is told, what is counted.
+
+use std::fmt;
+
+use crate::http1::{BodyError, RequestError, ResponseError};
+use crate::io::StreamError;
+use crate::io::tls::TlsError;
+
+/// Why an exchange did not go as asked.
+#[derive(Debug)]
+pub enum Failure {
+    /// The client broke the rules, or a limit.
+    Request(RequestError),
+    /// The request-target can't be routed without ambiguity.
+    AmbiguousPath,
+    /// No route matches.
+    NoRoute,
+    /// A route matches, but not with this method.
+    MethodNotAllowed,
+    /// The body is longer than `limits.body_bytes`.
+    BodyTooLarge,
+    /// The request body broke the rules.
+    RequestBody(BodyError),
+    /// The client was too slow.
+    ClientTimeout,
+    /// The client is gone or its stream broke.
+    ClientGone,
+    /// No connection to any endpoint could be made.
+    Connect(ConnectError),
+    /// The backend broke the rules of HTTP.
+    Response(ResponseError),
+    /// The backend's response body broke the rules.
+    ResponseBody(BodyError),
+    /// The backend closed, or its stream broke, before the response was whole.
+    BackendGone(Option<StreamError>),
+    /// The backend was too slow.
+    BackendTimeout,
+    /// The worker drains and the client had not asked for anything yet.
+    Draining,
+}
+
+/// Why a backend connection could not be made.
+#[derive(Debug)]
+pub enum ConnectError {
+    /// The socket's reason.
+    Io(std::io::Error),
+    /// The TLS handshake's reason.
+    Tls(TlsError),
+    /// `timeouts.connect` is over.
+    Timeout,
+    /// The request's host can't be a TLS server name, and the upstream sets none.
+    ServerName,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => write!(f, "connect: {error}"),
+            Self::Tls(error) => write!(f, "TLS: {error}"),
+            Self::Timeout => f.write_str("not connected within `timeouts.connect`"),
+            Self::ServerName => {
+                f.write_str("the request has no host that can be verified: set `tls.server_name`")
+            }
+        }
+    }
+}
+
+impl Failure {
+    /// What the client is told, if it still can be; `None`: the connection is just closed.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Request(error) => Some(error.status()),
+            Self::AmbiguousPath | Self::RequestBody(_) => Some(400),
+            Self::NoRoute => Some(404),
+            Self::MethodNotAllowed => Some(405),
+            Self::BodyTooLarge => Some(413),
+            Self::ClientTimeout => Some(408),
+            Self::ClientGone | Self::Draining => None,
+            Self::Connect(ConnectError::Timeout) | Self::BackendTimeout => Some(504),
+            Self::Connect(_) | Self::Response(_) | Self::ResponseBody(_) | Self::BackendGone(_) => Some(502),
+        }
+    }
+
+    /// Whether it was the client's doing.
+    pub fn is_clients(&self) -> bool {
+        matches!(self.status(), None | Some(400..=499) | Some(501) | Some(505))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request(error) => f.write_str(error.reason()),
+            Self::AmbiguousPath => f.write_str("the path has encoded separators or climbs above the root"),
+            Self::NoRoute => f.write_str("no route matches"),
+            Self::MethodNotAllowed => f.write_str("no route matches with this method"),
+            Self::BodyTooLarge => f.write_str("the body is longer than limits.body_bytes"),
+            Self::RequestBody(error) => write!(f, "request body: {error}"),
+            Self::ClientTimeout => f.write_str("the client was too slow"),
+            Self::ClientGone => f.write_str("the client is gone"),
+            Self::Connect(error) => error.fmt(f),
+            Self::Response(error) => write!(f, "response: {}", error.reason()),
+            Self::ResponseBody(error) => write!(f, "response body: {error}"),
+            Self::BackendGone(None) => f.write_str("the backend closed before its response was whole"),
+            Self::BackendGone(Some(error)) => write!(f, "backend: {error}"),
+            Self::BackendTimeout => f.write_str("the backend was too slow"),
+            Self::Draining => f.write_str("draining"),
+        }
+    }
+}

@@ -1,0 +1,642 @@
+//! HTTP/1.1: one client connection, exchange after exchange.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use monoio::io::Canceller;
+
+use super::body::{self, Frame, Phase, Piece, Relay, RelayError};
+use super::exchange::{self, ClientFacts, Order};
+use super::failure::Failure;
+use super::lull::{self, Woken};
+use super::pool::Backend;
+use super::{Client, Local, View, access, l4};
+use crate::base::limits::{Limits, MAX_INTERIM_RESPONSES};
+use crate::http1::{self, Body, Framing, HeadLimits, Parsed, ResponseContext, ResponseHead, Version};
+use crate::io::stream::Keep;
+use crate::io::{Buffer, Deadline, Fired, Reader, Stream, StreamError, Writer};
+
+/// How long, and for how many bytes, a connection is read on after its last response, so that what
+/// the client still sends does not reset it before the response is read.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1 << 20;
+
+/// What a client connection does next.
+#[derive(Debug)]
+enum Next {
+    /// It waits for a request, silent for now.
+    Idle,
+    /// It ends, in order.
+    Close,
+    /// It ends, in order, although the client may still be sending.
+    Linger,
+    /// It ends at once: its response is cut, and must look so.
+    Abort,
+}
+
+/// A client connection of an HTTP listener.
+#[derive(Debug)]
+struct Connection {
+    local: Rc<Local>,
+    listener: usize,
+    stream: Stream,
+    deadline: Deadline,
+    facts: ClientFacts,
+}
+
+/// Serves an HTTP connection until it ends.
+pub(super) async fn serve(local: Rc<Local>, listener: usize, client: Client) {
+    let proto = if client.facts.is_some() { "https" } else { "http" };
+    let facts = ClientFacts { address: client.peer.ip().to_canonical().to_string(), proto };
+    let mut early = client.early;
+    let mut connection =
+        Connection { local, listener, stream: client.stream, deadline: client.deadline, facts };
+    loop {
+        // Boxed for its size: an idle connection must not hold the state of a busy one.
+        let burst = Box::pin(connection.burst(early.take().unwrap_or_else(Buffer::small)));
+        match burst.await {
+            Next::Idle => {}
+            Next::Close => return connection.stream.shutdown().await,
+            Next::Linger => return Box::pin(connection.linger()).await,
+            Next::Abort => return,
+        }
+        if !connection.idle().await {
+            return connection.stream.shutdown().await;
+        }
+    }
+}
+
+impl Connection {
+    /// Waits for a silent client, holding no buffer. False: it does not come back.
+    async fn idle(&mut self) -> bool {
+        if self.local.draining.get() {
+            return false;
+        }
+        let limits = self.local.view().running.limits.idle_timeout;
+        self.deadline.set(limits.saturating_sub(lull::HOT));
+        self.deadline.interruptible(true);
+        let woken = self.deadline.race(self.stream.reader.readable()).await;
+        self.deadline.interruptible(false);
+        matches!(woken, Ok(Ok(())))
+    }
+
+    /// Serves requests for as long as they keep coming.
+    async fn burst(&mut self, mut buffer: Buffer) -> Next {
+        let mut canceller = None;
+        loop {
+            if buffer.is_empty() {
+                buffer = match self.hot(&mut canceller, buffer).await {
+                    Ok(buffer) => buffer,
+                    Err(next) => return next,
+                };
+            }
+            let view = self.local.view();
+            let order = match self.head(&view, &mut buffer).await {
+                Ok(Some(order)) => order,
+                Ok(None) => return Next::Close,
+                Err(failure) => {
+                    self.local.log_refusal(&self.facts, &failure);
+                    return self.refuse(&failure, false).await;
+                }
+            };
+            let exchange = Exchange::new(&self.local, &view.running.limits, order);
+            let outcome = exchange.run(&mut self.stream, &self.deadline, buffer).await;
+            exchange.log(&self.facts, outcome.as_ref().err());
+            match outcome {
+                Ok((Next::Idle, rest)) => buffer = rest,
+                Ok((next, _)) => return next,
+                Err(_) if exchange.answered.get() => {
+                    self.local.counters.exchanges_aborted.add(1);
+                    return Next::Abort;
+                }
+                Err(failure) => {
+                    let head_only = exchange.order.context.head;
+                    return self.refuse(&failure, head_only).await;
+                }
+            }
+            if self.local.draining.get() {
+                return Next::Close;
+            }
+        }
+    }
+
+    async fn hot(&mut self, canceller: &mut Option<Canceller>, buffer: Buffer) -> Result<Buffer, Next> {
+        self.deadline.interruptible(true);
+        let woken = lull::hot(&mut self.stream.reader, &self.deadline, canceller, buffer).await;
+        self.deadline.interruptible(false);
+        match woken {
+            Woken::Data(buffer) => Ok(buffer),
+            Woken::Lull => Err(Next::Idle),
+            Woken::End(_) | Woken::Interrupted => Err(Next::Close),
+            Woken::Failed(_) => Err(Next::Abort),
+        }
+    }
+
+    /// Reads until the head at the buffer's front is whole, and understands it. `None`: the client left.
+    async fn head(&mut self, view: &View, buffer: &mut Buffer) -> Result<Option<Order>, Failure> {
+        let mut waiting = false;
+        loop {
+            let understood = {
+                let mut scratch = self.local.scratch.borrow_mut();
+                scratch.clear();
+                let ids = &self.local.ids;
+                let logged = self.local.access.is_some();
+                exchange::understand(view, self.listener, &self.facts, ids, logged, buffer.data(), &mut scratch)
+            };
+            match understood {
+                Ok(None) => {}
+                Ok(Some(order)) => {
+                    self.local.counters.requests.add(1);
+                    return Ok(Some(order));
+                }
+                Err(failure) => {
+                    self.local.counters.requests_refused.add(1);
+                    return Err(failure);
+                }
+            }
+            if !waiting {
+                // Once for the whole head: a byte now and then does not move it.
+                self.deadline.set(view.running.limits.head_timeout);
+                waiting = true;
+            }
+            let spent = std::mem::replace(buffer, Buffer::small());
+            let (result, filled) = match self.deadline.race(self.stream.reader.fill(spent)).await {
+                Ok(filled) => filled,
+                Err(_) if buffer.is_empty() && self.local.draining.get() => return Err(Failure::Draining),
+                Err(_) => return Err(Failure::ClientTimeout),
+            };
+            *buffer = filled;
+            match result {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(StreamError::TooLarge) => return Err(Failure::Request(http1::RequestError::HeadTooLong)),
+                Err(_) => return Err(Failure::ClientGone),
+            }
+        }
+    }
+
+    /// Tells the client why its request is not served, and ends the connection.
+    async fn refuse(&mut self, failure: &Failure, head_only: bool) -> Next {
+        if matches!(failure, Failure::ClientTimeout | Failure::BackendTimeout) {
+            self.local.counters.timeouts.add(1);
+        }
+        let Some(status) = failure.status() else {
+            return Next::Abort;
+        };
+        self.local.count_status(status);
+        let mut reply = Vec::new();
+        let body = format!("{status} {}\n", http1::reason_phrase(status));
+        http1::encode_reply(status, &body, true, head_only, &[], &mut reply);
+        self.deadline.set(LINGER);
+        match self.deadline.race(self.stream.writer.write_bytes(&reply)).await {
+            Ok(Ok(())) => Next::Linger,
+            _ => Next::Abort,
+        }
+    }
+
+    /// Ends our side and reads on for a moment (RFC 9112 §9.6).
+    async fn linger(&mut self) {
+        self.deadline.set(LINGER);
+        let drain = async {
+            if self.stream.writer.shutdown().await.is_err() {
+                return;
+            }
+            let mut left = LINGER_BYTES;
+            let mut buffer = Buffer::small();
+            while left > 0 {
+                let (result, mut filled) = self.stream.reader.fill(buffer).await;
+                let n = result.unwrap_or(0);
+                if n == 0 {
+                    return;
+                }
+                filled.consume(filled.len());
+                left = left.saturating_sub(n);
+                buffer = filled;
+            }
+        };
+        let _ = self.deadline.race(drain).await;
+    }
+}
+
+/// One request and its response.
+struct Exchange<'a> {
+    local: &'a Local,
+    limits: &'a Limits,
+    order: Order,
+    /// Whether any byte of a final response went to the client.
+    answered: Cell<bool>,
+    /// Whether the request went out whole.
+    sent: Cell<bool>,
+    /// Whether any byte of a response came from the backend.
+    heard: Cell<bool>,
+    phase: Cell<Phase>,
+    started: Option<Instant>,
+    /// Status, bytes and endpoint, for the log.
+    status: Cell<u16>,
+    bytes: Cell<u64>,
+    endpoint: Cell<Option<usize>>,
+}
+
+/// What a response left behind.
+struct Answer {
+    /// The backend's connection may be used again.
+    backend: bool,
+    /// The client's connection may be used again.
+    client: bool,
+    /// Both become a tunnel; what the backend already sent of it.
+    tunnel: Option<Buffer>,
+}
+
+impl<'a> Exchange<'a> {
+    fn new(local: &'a Local, limits: &'a Limits, order: Order) -> Self {
+        Self {
+            local,
+            limits,
+            order,
+            answered: Cell::new(false),
+            sent: Cell::new(false),
+            heard: Cell::new(false),
+            phase: Cell::new(Phase::BackendWrite),
+            started: local.access.as_ref().map(|_| Instant::now()),
+            status: Cell::new(0),
+            bytes: Cell::new(0),
+            endpoint: Cell::new(None),
+        }
+    }
+
+    /// From the head in `buffer` to the end of the response. Returns what the client's connection does
+    /// next, and its buffer with what it had sent ahead.
+    async fn run(
+        &self,
+        client: &mut Stream,
+        deadline: &Deadline,
+        mut buffer: Buffer,
+    ) -> Result<(Next, Buffer), Failure> {
+        let mut body = Body::new(self.order.framing);
+        let frame = if self.order.framing == Framing::Chunked { Frame::Chunked } else { Frame::Bare };
+        let first = {
+            let scratch = self.local.scratch.borrow();
+            body::frame(&mut buffer, self.order.head_len, &scratch, &mut body, frame)
+                .map_err(Failure::RequestBody)?
+        };
+        let mut fresh_only = false;
+        loop {
+            let pool = Rc::clone(&self.order.pool);
+            let host = self.order.host.as_deref();
+            let mut backend =
+                pool.check_out(self.local, deadline, host, fresh_only).await.map_err(Failure::Connect)?;
+            self.endpoint.set(Some(backend.endpoint));
+            let attempt = self.attempt(client, &mut backend, deadline, &first, &mut body, buffer);
+            let (result, returned) = match deadline.race(attempt).await {
+                Ok(outcome) => outcome,
+                Err(_) => return Err(self.too_slow()),
+            };
+            match result {
+                Ok(answer) => {
+                    let rest = returned.map(|mut buffer| {
+                        if first.done {
+                            buffer.consume(first.consumed);
+                        }
+                        buffer
+                    });
+                    return self.finish(answer, client, backend, deadline, rest).await;
+                }
+                // A pooled connection that its backend closed just then: nothing of a response came,
+                // all of the request is still here, and it may be sent twice.
+                Err(Failure::BackendGone(_))
+                    if backend.reused && !self.heard.get() && first.done && self.order.idempotent =>
+                {
+                    self.local.counters.stale_retries.add(1);
+                    fresh_only = true;
+                    self.sent.set(false);
+                    buffer = match returned {
+                        Some(buffer) => buffer,
+                        None => return Err(Failure::BackendGone(None)),
+                    };
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// Whose fault an expired deadline is.
+    fn too_slow(&self) -> Failure {
+        match self.phase.get() {
+            Phase::ClientBody | Phase::ClientWrite => Failure::ClientTimeout,
+            Phase::BackendWrite | Phase::BackendHead | Phase::BackendBody => Failure::BackendTimeout,
+        }
+    }
+
+    fn wait(&self, deadline: &Deadline, phase: Phase, patience: Duration) {
+        self.phase.set(phase);
+        deadline.set(patience);
+    }
+
+    /// Sends the request to `backend` and brings its response to the client, both at once where the
+    /// request's body is longer than what `buffer` has of it.
+    async fn attempt(
+        &self,
+        client: &mut Stream,
+        backend: &mut Backend,
+        deadline: &Deadline,
+        first: &Piece,
+        body: &mut Body,
+        buffer: Buffer,
+    ) -> (Result<Answer, Failure>, Option<Buffer>) {
+        let upstream = &self.order.pool.upstream;
+        self.wait(deadline, Phase::BackendWrite, upstream.response_timeout);
+        let keep = if first.done && self.order.idempotent { Keep::Content } else { Keep::Nothing };
+        let (written, mut buffer) = first.write(&mut backend.stream.writer, buffer, keep).await;
+        // A backend that refuses the request before it has read it all may have said why.
+        let broken = written.err();
+        let early = backend.early.take();
+        let respond = |reader, writer| self.respond(reader, writer, deadline, early);
+        if first.done || broken.is_some() {
+            self.sent.set(broken.is_none());
+            self.wait(deadline, Phase::BackendHead, upstream.response_timeout);
+            let result = respond(&mut backend.stream.reader, &mut client.writer).await;
+            let result = match (result, broken) {
+                (Err(Failure::BackendGone(None)), Some(error)) => Err(Failure::BackendGone(Some(error))),
+                (result, _) => result,
+            };
+            return (result, Some(buffer));
+        }
+        buffer.consume(first.consumed);
+        let upload = self.upload(&mut client.reader, &mut backend.stream.writer, deadline, body, buffer);
+        let answer = respond(&mut backend.stream.reader, &mut client.writer);
+        both(upload, answer).await
+    }
+
+    /// The rest of the request's body.
+    async fn upload(
+        &self,
+        reader: &mut Reader,
+        writer: &mut Writer,
+        deadline: &Deadline,
+        body: &mut Body,
+        buffer: Buffer,
+    ) -> Result<Buffer, RelayError> {
+        let upstream = &self.order.pool.upstream;
+        let out = if self.order.framing == Framing::Chunked { Frame::Chunked } else { Frame::Bare };
+        let bound = self.limits.body_bytes;
+        let relay = Relay {
+            reader,
+            writer,
+            body,
+            out,
+            deadline,
+            phase: &self.phase,
+            waits: [
+                (Phase::ClientBody, self.limits.body_timeout),
+                (Phase::BackendWrite, upstream.response_timeout),
+            ],
+            allowance: if bound == 0 { u64::MAX } else { bound },
+        };
+        let (_, buffer) = relay.run(buffer).await?;
+        self.sent.set(true);
+        if !self.answered.get() {
+            self.wait(deadline, Phase::BackendHead, upstream.response_timeout);
+        }
+        Ok(buffer)
+    }
+
+    /// Reads the response's heads and its body, and writes them to the client.
+    async fn respond(
+        &self,
+        reader: &mut Reader,
+        writer: &mut Writer,
+        deadline: &Deadline,
+        early: Option<Buffer>,
+    ) -> Result<Answer, Failure> {
+        let mut buffer = early.unwrap_or_else(Buffer::small);
+        let mut interim = 0;
+        loop {
+            let decided = self.understand(&buffer)?;
+            let Some(decided) = decided else {
+                let (result, filled) = reader.fill(buffer).await;
+                buffer = filled;
+                match result {
+                    Ok(0) => return Err(Failure::BackendGone(None)),
+                    Ok(_) => self.heard.set(true),
+                    Err(StreamError::TooLarge) => {
+                        return Err(Failure::Response(http1::ResponseError::HeadTooLong));
+                    }
+                    Err(error) => return Err(Failure::BackendGone(Some(error))),
+                }
+                continue;
+            };
+            self.local.count_status(decided.status);
+            self.status.set(decided.status);
+            if decided.interim {
+                interim += 1;
+                if interim > MAX_INTERIM_RESPONSES {
+                    return Err(Failure::Response(http1::ResponseError::HeadTooLong));
+                }
+                if self.order.version == Version::Http11 {
+                    let head = self.local.scratch.borrow().clone();
+                    writer.write_bytes(&head).await.map_err(|_| Failure::ClientGone)?;
+                }
+                buffer.consume(decided.head_len);
+                continue;
+            }
+            self.answered.set(true);
+            if decided.status == 101 {
+                let head = self.local.scratch.borrow().clone();
+                writer.write_bytes(&head).await.map_err(|_| Failure::ClientGone)?;
+                buffer.consume(decided.head_len);
+                return Ok(Answer { backend: false, client: false, tunnel: Some(buffer) });
+            }
+            return self.pass_on(decided, reader, writer, deadline, buffer).await;
+        }
+    }
+
+    /// Understands the head at the buffer's front and leaves the client's in the scratch.
+    fn understand(&self, buffer: &Buffer) -> Result<Option<Decided>, Failure> {
+        if buffer.is_empty() {
+            return Ok(None);
+        }
+        let mut slots = http1::header_slots();
+        let limits = HeadLimits::from(self.limits);
+        let head = match http1::parse_response(buffer.data(), &mut slots, &limits, &self.order.context) {
+            Ok(Parsed::Complete(head)) => head,
+            Ok(Parsed::Partial) => return Ok(None),
+            Err(error) => return Err(Failure::Response(error)),
+        };
+        let keep = self.order.keep_alive && self.sent.get() && !self.local.draining.get();
+        let mut scratch = self.local.scratch.borrow_mut();
+        scratch.clear();
+        let to = ResponseContext { version: self.order.version, close: !keep };
+        let framing = http1::encode_response(&head, &to, &mut scratch);
+        Ok(Some(Decided::of(&head, framing, keep)))
+    }
+
+    /// The response's body, its head in front of the first bytes of it.
+    async fn pass_on(
+        &self,
+        decided: Decided,
+        reader: &mut Reader,
+        writer: &mut Writer,
+        deadline: &Deadline,
+        mut buffer: Buffer,
+    ) -> Result<Answer, Failure> {
+        let upstream = &self.order.pool.upstream;
+        let mut body = Body::new(decided.framing);
+        let first = {
+            let scratch = self.local.scratch.borrow();
+            body::frame(&mut buffer, decided.head_len, &scratch, &mut body, decided.out)
+                .map_err(Failure::ResponseBody)?
+        };
+        self.wait(deadline, Phase::ClientWrite, self.limits.body_timeout);
+        let (result, returned) = first.write(writer, buffer, Keep::Nothing).await;
+        buffer = returned;
+        result.map_err(|_| Failure::ClientGone)?;
+        buffer.consume(first.consumed);
+        let mut moved = first.len() as u64;
+        if !first.done {
+            let relay = Relay {
+                reader,
+                writer,
+                body: &mut body,
+                out: decided.out,
+                deadline,
+                phase: &self.phase,
+                waits: [
+                    (Phase::BackendBody, upstream.idle_timeout),
+                    (Phase::ClientWrite, self.limits.body_timeout),
+                ],
+                allowance: u64::MAX,
+            };
+            let (more, rest) = relay.run(buffer).await.map_err(|error| match error {
+                RelayError::Body(error) => Failure::ResponseBody(error),
+                RelayError::From(error) => Failure::BackendGone(Some(error)),
+                RelayError::To(_) | RelayError::TooLong => Failure::ClientGone,
+            })?;
+            moved += more;
+            buffer = rest;
+        }
+        self.bytes.set(moved);
+        // Bytes behind the response belong to nothing: such a connection is not used again.
+        let backend = decided.backend_keeps && self.sent.get() && buffer.is_idle();
+        Ok(Answer { backend, client: decided.client_keeps, tunnel: None })
+    }
+
+    /// Gives the backend back, or turns both connections into a tunnel.
+    async fn finish(
+        &self,
+        answer: Answer,
+        client: &mut Stream,
+        mut backend: Backend,
+        deadline: &Deadline,
+        rest: Option<Buffer>,
+    ) -> Result<(Next, Buffer), Failure> {
+        if let Some(from_backend) = answer.tunnel {
+            let from_client = rest.unwrap_or_else(Buffer::small);
+            let idle = self.order.pool.upstream.idle_timeout;
+            l4::tunnel(self.local, deadline, idle, client, &mut backend.stream, from_client, from_backend).await;
+            return Ok((Next::Abort, Buffer::small()));
+        }
+        if answer.backend {
+            self.order.pool.check_in(self.local, backend);
+        }
+        match rest {
+            Some(rest) if answer.client => Ok((Next::Idle, rest)),
+            // What the client may still send is read, but not for ever, and not served.
+            Some(rest) if self.sent.get() && rest.is_idle() => Ok((Next::Close, rest)),
+            _ => Ok((Next::Linger, Buffer::small())),
+        }
+    }
+
+    /// The exchange's line in the access log, and a line in the log if it failed.
+    fn log(&self, client: &ClientFacts, failure: Option<&Failure>) {
+        let upstream = &self.order.pool.upstream;
+        let endpoint = self.endpoint.get().map(|index| upstream.endpoints[index].name.as_str());
+        if let Some(failure) = failure {
+            let endpoint = endpoint.unwrap_or("-");
+            if failure.is_clients() {
+                tracing::debug!(client = client.address, upstream = upstream.name, endpoint, "{failure}");
+            } else {
+                tracing::warn!(client = client.address, upstream = upstream.name, endpoint, "{failure}");
+            }
+        }
+        let (Some(sink), Some(request), Some(started)) =
+            (&self.local.access, &self.order.logged, self.started)
+        else {
+            return;
+        };
+        let status = match failure {
+            Some(failure) if !self.answered.get() => failure.status().unwrap_or(0),
+            _ => self.status.get(),
+        };
+        sink.write(&access::Line {
+            client: &client.address,
+            request: Some(request),
+            status,
+            bytes: self.bytes.get(),
+            duration: started.elapsed(),
+            upstream: Some(&upstream.name),
+            endpoint,
+            failure: failure.map(ToString::to_string),
+        });
+    }
+}
+
+/// A response's head, decided upon.
+struct Decided {
+    head_len: usize,
+    status: u16,
+    interim: bool,
+    framing: Framing,
+    out: Frame,
+    backend_keeps: bool,
+    client_keeps: bool,
+}
+
+impl Decided {
+    fn of(head: &ResponseHead<'_, '_>, to_client: Framing, keep: bool) -> Self {
+        Self {
+            head_len: head.len,
+            status: head.status,
+            interim: head.is_interim(),
+            framing: head.framing,
+            out: if to_client == Framing::Chunked { Frame::Chunked } else { Frame::Bare },
+            backend_keeps: head.keep_alive && head.framing != Framing::UntilClose,
+            client_keeps: keep && to_client != Framing::UntilClose,
+        }
+    }
+}
+
+/// Runs an upload beside its response. The response decides: when it is over, so is the upload. An upload
+/// that can't go on because of the client ends both; one that the backend does not take waits for the answer.
+async fn both(
+    upload: impl Future<Output = Result<Buffer, RelayError>>,
+    answer: impl Future<Output = Result<Answer, Failure>>,
+) -> (Result<Answer, Failure>, Option<Buffer>) {
+    let (mut upload, mut answer) = (pin!(upload), pin!(answer));
+    let mut uploaded = None;
+    let mut refused = None;
+    poll_fn(|cx| {
+        if uploaded.is_none()
+            && refused.is_none()
+            && let Poll::Ready(result) = upload.as_mut().poll(cx)
+        {
+            match result {
+                Ok(rest) => uploaded = Some(rest),
+                Err(RelayError::To(error)) => refused = Some(error),
+                Err(RelayError::Body(http1::BodyError::Truncated) | RelayError::From(_)) => {
+                    return Poll::Ready((Err(Failure::ClientGone), None));
+                }
+                Err(RelayError::Body(error)) => return Poll::Ready((Err(Failure::RequestBody(error)), None)),
+                Err(RelayError::TooLong) => return Poll::Ready((Err(Failure::BodyTooLarge), None)),
+            }
+        }
+        answer.as_mut().poll(cx).map(|result| match result {
+            Err(Failure::BackendGone(None)) => (Err(Failure::BackendGone(refused.take())), uploaded.take()),
+            result => (result, uploaded.take()),
+        })
+    })
+    .await
+}

@@ -1,0 +1,62 @@
+//! Waiting for a peer without keeping a buffer for it.
+//!
+//! A connection in use is read straight into a buffer: one ring operation a request. One that has
+//! been silent for [`HOT`] gives its buffer back and waits for readiness alone, so that idle
+//! connections cost their socket and a few hundred bytes.
+
+use std::time::Duration;
+
+use monoio::io::Canceller;
+
+use crate::io::stream::{Closed, Reader, StreamError};
+use crate::io::{Buffer, Deadline, Fired};
+
+/// How long a silent connection keeps its buffer.
+pub const HOT: Duration = Duration::from_millis(500);
+
+/// What a wait ended with.
+#[derive(Debug)]
+pub enum Woken {
+    /// There is plaintext in this buffer.
+    Data(Buffer),
+    /// Nothing came within [`HOT`]; the buffer went back to the pool.
+    Lull,
+    /// The peer ended its side.
+    End(Closed),
+    /// The worker drains.
+    Interrupted,
+    /// The stream broke.
+    Failed(StreamError),
+}
+
+/// Waits with a buffer. `deadline` is this wait's own and is left set to whatever [`HOT`] made it.
+pub async fn hot(
+    reader: &mut Reader,
+    deadline: &Deadline,
+    canceller: &mut Option<Canceller>,
+    buffer: Buffer,
+) -> Woken {
+    let handle = canceller.get_or_insert_default().handle();
+    deadline.set(HOT);
+    let (result, buffer) = deadline
+        .watch(reader.fill_cancelable(buffer, handle), || {
+            *canceller = canceller.take().map(Canceller::cancel);
+        })
+        .await;
+    match result {
+        Ok(0) => Woken::End(reader.closed()),
+        Ok(_) => Woken::Data(buffer),
+        Err(StreamError::Io(error)) if is_canceled(&error) => match deadline.fired() {
+            Some(Fired::Interrupted) => Woken::Interrupted,
+            // Half a TLS record may have come: it can't be given back, nor can its buffer.
+            _ if buffer.is_idle() => Woken::Lull,
+            _ => Woken::Data(buffer),
+        },
+        Err(error) => Woken::Failed(error),
+    }
+}
+
+/// ECANCELED, which is what a read that was called off ends with.
+fn is_canceled(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::CANCELED.raw_os_error())
+}

@@ -1,0 +1,200 @@
+//! Floor 3: exchanges (L7), relays (L4), and the connections to backends.
+//!
+//! One task serves one client connection from accept to close, its backend side included:
+//!
+//! ```text
+//! accept ─► TLS handshake ─► hot wait ─► head ─► decide ─► check out ─► attempt ─► check in ─┐
+//!                              ▲  │ silent for a while                                        │
+//!                              │  └─► idle wait (no buffer)                                   │
+//!                              └──────────────────────────────────────────────────────────────┘
+//! ```
+
+pub mod access;
+pub mod body;
+pub mod exchange;
+pub mod failure;
+pub mod l4;
+pub mod l7;
+pub mod lull;
+pub mod pool;
+pub mod running;
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use monoio::net::TcpStream;
+
+use crate::base::counters::Counters;
+use crate::base::snapshot::{Reader, Snapshot};
+use crate::io::{Deadline, Fired, Stream, Wheel, tls};
+use crate::tls::handshake::{Facts, Handshake};
+use pool::Pool;
+use running::{Running, Traffic};
+
+/// What a worker owns. Nobody else touches it, so nothing in it is locked.
+#[derive(Debug)]
+pub struct Local {
+    /// Written here, summed elsewhere.
+    pub counters: Arc<Counters>,
+    /// All deadlines of this worker.
+    pub wheel: Wheel,
+    /// Set when the worker drains.
+    pub draining: Cell<bool>,
+    /// Where access-log lines go, if anywhere.
+    pub access: Option<access::Sink>,
+    ids: exchange::RequestIds,
+    /// Heads are encoded here, then moved in front of the body they belong to.
+    scratch: RefCell<Vec<u8>>,
+    snapshot: RefCell<Reader<Running>>,
+    view: RefCell<Rc<View>>,
+}
+
+/// A snapshot and this worker's pools for it.
+#[derive(Debug)]
+pub struct View {
+    /// The snapshot.
+    pub running: Arc<Running>,
+    /// In the order of its upstreams.
+    pub pools: Vec<Rc<Pool>>,
+}
+
+impl Local {
+    /// A worker's state. `ids` is what its request ids begin with.
+    pub fn new(snapshot: &Snapshot<Running>, counters: Arc<Counters>, access: Option<access::Sink>, ids: u64) -> Self {
+        let running = snapshot.load();
+        let pools = running.upstreams.iter().map(|upstream| Rc::new(Pool::new(Arc::clone(upstream)))).collect();
+        Self {
+            counters,
+            wheel: Wheel::new(),
+            draining: Cell::new(false),
+            access,
+            ids: exchange::RequestIds::new(ids),
+            scratch: RefCell::new(Vec::with_capacity(4096)),
+            snapshot: RefCell::new(snapshot.reader()),
+            view: RefCell::new(Rc::new(View { running, pools })),
+        }
+    }
+
+    /// The view of this moment, loaded once an exchange. Pools of upstreams that a new snapshot keeps are kept.
+    pub fn view(&self) -> Rc<View> {
+        let mut reader = self.snapshot.borrow_mut();
+        let running = reader.load();
+        let mut view = self.view.borrow_mut();
+        if !Arc::ptr_eq(running, &view.running) {
+            let pools = running.upstreams.iter().map(|upstream| {
+                let kept = view.pools.iter().find(|pool| Arc::ptr_eq(&pool.upstream, upstream));
+                kept.cloned().unwrap_or_else(|| Rc::new(Pool::new(Arc::clone(upstream))))
+            });
+            let pools = pools.collect();
+            *view = Rc::new(View { running: Arc::clone(running), pools });
+        }
+        Rc::clone(&view)
+    }
+
+    fn count_status(&self, status: u16) {
+        let counters = &self.counters;
+        match status {
+            100..=199 => counters.responses_1xx.add(1),
+            200..=299 => counters.responses_2xx.add(1),
+            300..=399 => counters.responses_3xx.add(1),
+            400..=499 => counters.responses_4xx.add(1),
+            _ => counters.responses_5xx.add(1),
+        }
+    }
+
+    /// A request that was refused before it was understood, in the access log.
+    fn log_refusal(&self, client: &exchange::ClientFacts, failure: &failure::Failure) {
+        tracing::debug!(client = client.address, "request refused: {failure}");
+        if let Some(sink) = &self.access {
+            sink.write(&access::Line {
+                client: &client.address,
+                request: None,
+                status: failure.status().unwrap_or(0),
+                bytes: 0,
+                duration: std::time::Duration::ZERO,
+                upstream: None,
+                endpoint: None,
+                failure: Some(failure.to_string()),
+            });
+        }
+    }
+
+    /// Drops idle backend connections that are over, and hands the log on. Called once a second.
+    pub fn sweep(&self) {
+        let view = Rc::clone(&self.view.borrow());
+        for pool in &view.pools {
+            pool.sweep(self);
+        }
+        if let Some(access) = &self.access {
+            access.flush();
+        }
+    }
+
+    /// Begins to drain: idle connections close at once, others after their exchange.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        self.wheel.interrupt();
+    }
+}
+
+/// A client connection, its handshake done.
+#[derive(Debug)]
+struct Client {
+    stream: Stream,
+    early: Option<crate::io::Buffer>,
+    deadline: Deadline,
+    peer: SocketAddr,
+    facts: Option<Facts>,
+}
+
+/// Serves one accepted connection of listener number `listener` until it ends.
+pub async fn serve(local: Rc<Local>, listener: usize, tcp: TcpStream, peer: SocketAddr) {
+    let deadline = local.wheel.deadline();
+    let view = local.view();
+    let Some(client) = greet(&local, &view, listener, tcp, peer, deadline).await else {
+        return;
+    };
+    match view.running.listeners[listener].traffic {
+        Traffic::Http { .. } => {
+            drop(view);
+            l7::serve(local, listener, client).await;
+        }
+        Traffic::Tcp { upstream } => l4::serve(&local, &view.pools[upstream], client).await,
+    }
+}
+
+/// The TLS handshake, where the listener has one.
+async fn greet(
+    local: &Local,
+    view: &View,
+    listener: usize,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    deadline: Deadline,
+) -> Option<Client> {
+    let listener = &view.running.listeners[listener];
+    let Some(config) = &listener.tls else {
+        return Some(Client { stream: Stream::plain(tcp), early: None, deadline, peer, facts: None });
+    };
+    deadline.set(view.running.limits.head_timeout);
+    let handshake = Handshake::server(Arc::clone(config)).map_err(tls::TlsError::from);
+    // Boxed: a handshake's state is large, and the connection outlives it by far.
+    let run = Box::pin(async { tls::run(tcp, handshake?).await });
+    let reason = match deadline.race(run).await {
+        Ok(Ok((stream, facts, early))) => {
+            local.counters.client_handshakes.add(1);
+            return Some(Client { stream, early, deadline, peer, facts: Some(facts) });
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(Fired::Expired) => {
+            local.counters.timeouts.add(1);
+            "not finished within `limits.head_timeout`".to_owned()
+        }
+        Err(Fired::Interrupted) => return None,
+    };
+    local.counters.client_handshake_failures.add(1);
+    tracing::info!(listener = listener.name, client = %peer, "TLS handshake with a client failed: {reason}");
+    None
+}

@@ -1,0 +1,108 @@
+//! The snapshot that workers run from: immutable, built by `server`, published through one pointer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+
+use crate::base::limits::Limits;
+use crate::base::snapshot::Snapshot;
+use crate::route::table::Table;
+use crate::tls::identity::Identity;
+
+/// Everything that a worker needs to serve, of one moment.
+#[derive(Debug)]
+pub struct Running {
+    /// `[limits]`
+    pub limits: Limits,
+    /// In the order of the config file.
+    pub listeners: Vec<Listener>,
+    /// In the order of [`Listener`]s' indices.
+    pub upstreams: Vec<Arc<Upstream>>,
+}
+
+/// A listener as workers see it.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its name.
+    pub name: String,
+    /// Where it is bound.
+    pub addresses: Vec<SocketAddr>,
+    /// Present if its clients speak TLS.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Where its traffic goes.
+    pub traffic: Traffic,
+}
+
+/// What is spoken on a listener, and where it goes.
+#[derive(Debug)]
+pub enum Traffic {
+    /// HTTP: the route table gives indices into `routes`.
+    Http {
+        /// Host, path and method to index.
+        table: Table,
+        /// The routes of this listener.
+        routes: Vec<Route>,
+    },
+    /// Bytes, all to one upstream.
+    Tcp {
+        /// Index into [`Running::upstreams`].
+        upstream: usize,
+    },
+}
+
+/// What a matched request is done with.
+#[derive(Debug)]
+pub struct Route {
+    /// Index into [`Running::upstreams`].
+    pub upstream: usize,
+    /// How many bytes are taken off the front of the path.
+    pub strip: usize,
+}
+
+/// An upstream as workers see it.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub endpoints: Vec<Endpoint>,
+    /// TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// From the request's end to the response's head.
+    pub response_timeout: Duration,
+    /// Silence within a response or a relay; age of an idle connection.
+    pub idle_timeout: Duration,
+    /// Idle connections kept per endpoint and worker.
+    pub idle_per_worker: usize,
+    /// A connection older than this is not used again.
+    pub max_age: Duration,
+    /// Present if its endpoints speak TLS.
+    pub tls: Option<UpstreamTls>,
+}
+
+/// One endpoint.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// As the config names it.
+    pub name: String,
+    /// What that resolved to; never empty. Tried in this order.
+    pub addresses: Vec<SocketAddr>,
+    /// Its share.
+    pub weight: u32,
+}
+
+/// How an upstream's endpoints are spoken to.
+#[derive(Debug)]
+pub struct UpstreamTls {
+    /// Trust, versions, suites, client identity; without a session store, which each worker adds.
+    pub config: Arc<ClientConfig>,
+    /// The name that is sent and verified; `None`: the request's host, or the endpoint's.
+    pub server_name: Option<ServerName<'static>>,
+    /// The identity presented, for the generation that pooled connections carry.
+    pub identity: Option<Snapshot<Identity>>,
+    /// Session tickets kept per endpoint, 0 for none.
+    pub tickets: usize,
+}

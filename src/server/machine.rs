@@ -1,0 +1,89 @@
+//! What the machine gives: CPUs, file descriptors, a driver.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::config::plan::{Driver, Runtime};
+use crate::io::runtime::{self, Backend};
+
+/// The CPUs that workers are pinned to, one a worker.
+///
+/// # Errors
+/// A CPU of the config that this process may not use, in words.
+pub fn place_workers(runtime: &Runtime) -> Result<Vec<usize>, String> {
+    let mask = sched_getaffinity(None).map_err(|error| format!("the CPU affinity mask can't be read: {error}"))?;
+    let allowed: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| mask.is_set(cpu)).collect();
+    let cpus = match &runtime.cpus {
+        None => allowed,
+        Some(wanted) => {
+            if let Some(missing) = wanted.iter().find(|cpu| !allowed.contains(cpu)) {
+                return Err(format!("CPU {missing} is not among those this process may use ({allowed:?})"));
+            }
+            wanted.value.clone()
+        }
+    };
+    let workers = runtime.workers.unwrap_or(cpus.len());
+    Ok((0..workers).map(|worker| cpus[worker % cpus.len()]).collect())
+}
+
+/// Pins the calling thread.
+pub fn pin(cpu: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Raises the file-descriptor limit to what this process may have at most. Returns it.
+pub fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if setrlimit(Resource::Nofile, raised).is_err() {
+        return limit.current.unwrap_or(u64::MAX);
+    }
+    limit.maximum.unwrap_or(u64::MAX)
+}
+
+/// The driver to use.
+///
+/// # Errors
+/// io_uring was demanded and is refused, in words, with a mend.
+pub fn choose_driver(wanted: Driver) -> Result<Backend, String> {
+    if wanted == Driver::Epoll {
+        return Ok(Backend::Epoll);
+    }
+    match runtime::detect() {
+        Ok(backend) => Ok(backend),
+        Err(error) if wanted == Driver::Auto => {
+            tracing::warn!("io_uring is refused ({error}): falling back to epoll; {UNLOCK}");
+            Ok(Backend::Epoll)
+        }
+        Err(error) => Err(format!("io_uring is refused by this system: {error}; {UNLOCK}, or set `driver = \"auto\"`")),
+    }
+}
+
+const UNLOCK: &str = "check `sysctl kernel.io_uring_disabled` (0 allows it) and the seccomp profile of the container or unit";
+
+/// Whether the kernel's hint of the receiving CPU spreads connections well: only where a network card
+/// has at least a queue a worker. On loopback, or with one queue, all of them would go to one worker.
+pub fn steering_helps(cpus: &[usize]) -> bool {
+    let mut distinct = cpus.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    cpus.len() > 1 && distinct.len() == cpus.len() && most_receive_queues() >= cpus.len()
+}
+
+fn most_receive_queues() -> usize {
+    let Ok(interfaces) = std::fs::read_dir("/sys/class/net") else {
+        return 0;
+    };
+    let queues = interfaces.filter_map(|interface| {
+        let path = interface.ok()?.path();
+        // Without a device behind it (loopback, bridges) there is no card that spreads.
+        path.join("device").exists().then_some(())?;
+        let queues = std::fs::read_dir(path.join("queues")).ok()?;
+        Some(queues.filter(|queue| queue.as_ref().is_ok_and(|q| q.file_name().to_string_lossy().starts_with("rx-"))).count())
+    });
+    queues.max().unwrap_or(0)
+}

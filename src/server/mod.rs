@@ -1,0 +1,9 @@
+//! Floor 4: from a plan to workers that serve it, and to their end.
+
+pub mod assemble;
+pub mod machine;
+pub mod supervisor;
+pub mod worker;
+
+pub use assemble::{Assembly, assemble};
+pub use supervisor::{Server, StartError};

@@ -1,0 +1,232 @@
+//! Starts the workers, and ends them.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::assemble::Assembly;
+use super::machine;
+use super::worker::{Order, Worker};
+use crate::base::counters::Counters;
+use crate::base::snapshot::Snapshot;
+use crate::config::plan::{AccessLog, Plan};
+use crate::io::runtime::Backend;
+use crate::io::{socket, unix};
+use crate::proxy::access;
+use crate::proxy::running::Running;
+
+/// Why nothing was started.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address can't be listened on.
+    Listen {
+        /// Its listener's index.
+        listener: usize,
+        /// Its index in the listener's addresses.
+        address: usize,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// Something else, in words.
+    Other(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { error, .. } if error.kind() == io::ErrorKind::AddrInUse => {
+                f.write_str("the address is in use by another process")
+            }
+            Self::Listen { error, .. } => write!(f, "the address can't be listened on: {error}"),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Workers that run.
+#[derive(Debug)]
+pub struct Server {
+    /// What they are driven by.
+    pub backend: Backend,
+    /// Their CPUs.
+    pub cpus: Vec<usize>,
+    /// Listener names and where they are bound, with the ports that were chosen for port 0.
+    pub bound: Vec<(String, Vec<SocketAddr>)>,
+    /// A worker's counters each.
+    pub counters: Vec<Arc<Counters>>,
+    /// What they serve.
+    pub snapshot: Snapshot<Running>,
+    /// When they started.
+    pub started: Instant,
+    /// Whether they accept connections.
+    pub ready: AtomicBool,
+    workers: Vec<Handle>,
+    running: Arc<AtomicUsize>,
+    writer: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    orders: Sender<Order>,
+    rope: unix::Rope,
+}
+
+impl Server {
+    /// Binds every address and starts the workers.
+    ///
+    /// # Errors
+    /// See [`StartError`]; then nothing runs.
+    pub fn start(plan: &Plan, assembly: Assembly) -> Result<Self, StartError> {
+        let cpus = machine::place_workers(&plan.runtime).map_err(StartError::Other)?;
+        let backend = machine::choose_driver(plan.runtime.driver).map_err(StartError::Other)?;
+        let (log, target) = open_access_log(plan)?;
+        let mut sockets = bind(plan, &cpus)?;
+        let snapshot = Snapshot::new(assembly.running);
+        let running = Arc::new(AtomicUsize::new(cpus.len()));
+        let bound = plan.listeners.iter().enumerate().map(|(index, listener)| {
+            let own = sockets[0].iter().filter(|(of, _)| *of == index);
+            (listener.name.value.clone(), own.filter_map(|(_, socket)| socket.local_addr().ok()).collect())
+        });
+        let bound = bound.collect();
+        let mut counters = Vec::new();
+        let mut workers = Vec::new();
+        for (index, &cpu) in cpus.iter().enumerate() {
+            let own = Arc::new(Counters::default());
+            let (orders, inbox) = channel();
+            let (rope, bell) = unix::pair().map_err(|error| StartError::Other(error.to_string()))?;
+            let worker = Worker {
+                cpu,
+                backend,
+                sockets: std::mem::take(&mut sockets[index]),
+                snapshot: snapshot.clone(),
+                access: log.as_ref().map(|log| log.sink(Arc::clone(&own))),
+                counters: Arc::clone(&own),
+                ids: random()?,
+                orders: inbox,
+                bell,
+            };
+            spawn(index, worker, &running)?;
+            counters.push(own);
+            workers.push(Handle { orders, rope });
+        }
+        let writer = log.zip(target).map(|(log, target)| std::thread::spawn(move || log.write(target)));
+        Ok(Self {
+            backend,
+            cpus,
+            bound,
+            counters,
+            snapshot,
+            started: Instant::now(),
+            ready: AtomicBool::new(true),
+            workers,
+            running,
+            writer,
+        })
+    }
+
+    /// The sum of every worker's counters, by name.
+    pub fn totals(&self) -> Vec<(&'static str, u64)> {
+        let mut totals: Vec<(&'static str, u64)> = Vec::new();
+        for counters in &self.counters {
+            for (index, (name, value)) in counters.read().into_iter().enumerate() {
+                match totals.get_mut(index) {
+                    Some(total) => total.1 += value,
+                    None => totals.push((name, value)),
+                }
+            }
+        }
+        totals
+    }
+
+    /// Tells every worker to drain.
+    pub fn begin_drain(&self) {
+        self.ready.store(false, Ordering::Relaxed);
+        for worker in &self.workers {
+            let _ = worker.orders.send(Order::Drain);
+            worker.rope.pull();
+        }
+    }
+
+    /// Workers that have not ended.
+    pub fn workers_left(&self) -> usize {
+        self.running.load(Ordering::Acquire)
+    }
+
+    /// Waits until the access log is written, once all workers have ended.
+    pub fn finish(mut self) {
+        if self.workers_left() == 0
+            && let Some(writer) = self.writer.take()
+        {
+            let _ = writer.join();
+        }
+    }
+}
+
+fn spawn(index: usize, worker: Worker, running: &Arc<AtomicUsize>) -> Result<(), StartError> {
+    let running = Arc::clone(running);
+    let run = move || {
+        let result = worker.run();
+        running.fetch_sub(1, Ordering::Release);
+        if let Err(error) = result {
+            tracing::error!("worker {index}: {error}; check `ulimit -n` and `ulimit -l`");
+            // A proxy with a worker missing would leave connections in its queues for ever.
+            std::process::exit(1);
+        }
+    };
+    let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+    thread.spawn(run).map(drop).map_err(|error| StartError::Other(error.to_string()))
+}
+
+/// Every address once a worker, in the order of the config.
+fn bind(plan: &Plan, cpus: &[usize]) -> Result<Vec<Vec<(usize, TcpListener)>>, StartError> {
+    let steer = machine::steering_helps(cpus);
+    let mut sockets: Vec<Vec<(usize, TcpListener)>> = cpus.iter().map(|_| Vec::new()).collect();
+    for (index, listener) in plan.listeners.iter().enumerate() {
+        for (at, address) in listener.addresses.iter().enumerate() {
+            let failed = |error| StartError::Listen { listener: index, address: at, error };
+            socket::probe_free(address.value).map_err(failed)?;
+            let mut address = address.value;
+            for (worker, &cpu) in cpus.iter().enumerate() {
+                let socket = socket::listen(address).map_err(failed)?;
+                // Port 0: the first worker's choice is everybody's.
+                address = socket.local_addr().map_err(failed)?;
+                if steer && !address.ip().is_loopback() {
+                    let _ = socket::prefer_cpu(&socket, cpu);
+                }
+                sockets[worker].push((index, socket));
+            }
+        }
+    }
+    Ok(sockets)
+}
+
+type AccessTarget = Box<dyn Write + Send>;
+
+fn open_access_log(plan: &Plan) -> Result<(Option<access::Log>, Option<AccessTarget>), StartError> {
+    let target: AccessTarget = match &plan.log.access {
+        None => return Ok((None, None)),
+        Some(AccessLog::Stdout) => Box::new(io::stdout()),
+        Some(AccessLog::File(path)) => {
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(&path.value);
+            let named = |error| StartError::Other(format!("{}: {error}", path.value.display()));
+            Box::new(file.map_err(named)?)
+        }
+    };
+    Ok((Some(access::Log::new(plan.log.format)), Some(target)))
+}
+
+/// What a worker's request ids begin with.
+fn random() -> Result<u64, StartError> {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| StartError::Other("the system gives no random numbers".to_owned()))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// How often a drain is looked at.
+pub const DRAIN_POLL: Duration = Duration::from_millis(10);

@@ -1,0 +1,160 @@
+//! A worker: one thread, one CPU, one ring.
+
+use std::cell::Cell;
+use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::task::Poll;
+use std::time::Duration;
+
+use monoio::io::Canceller;
+use monoio::net::TcpStream;
+
+use crate::base::counters::Counters;
+use crate::base::snapshot::Snapshot;
+use crate::io::runtime::{self, Backend};
+use crate::io::unix::Bell;
+use crate::io::{Fired, socket};
+use crate::proxy::running::Running;
+use crate::proxy::{self, Local, access};
+use crate::server::machine;
+
+/// How long a draining worker still takes what is in its accept queues.
+const LAST_CALL: Duration = Duration::from_millis(50);
+
+/// What a worker is told.
+#[derive(Debug)]
+pub enum Order {
+    /// Stop accepting, finish what is under way, end.
+    Drain,
+}
+
+/// What a worker starts with.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its CPU.
+    pub cpu: usize,
+    /// What it runs on.
+    pub backend: Backend,
+    /// Its listening sockets, with the listener's index.
+    pub sockets: Vec<(usize, TcpListener)>,
+    /// What it serves.
+    pub snapshot: Snapshot<Running>,
+    /// Its counters.
+    pub counters: Arc<Counters>,
+    /// Its end of the access log.
+    pub access: Option<access::Sink>,
+    /// What its request ids begin with.
+    pub ids: u64,
+    /// Orders, and the bell that rings when there are any.
+    pub orders: Receiver<Order>,
+    /// See `orders`.
+    pub bell: std::os::unix::net::UnixStream,
+}
+
+impl Worker {
+    /// Runs to the end of its drain.
+    ///
+    /// # Errors
+    /// The runtime could not be made.
+    pub fn run(self) -> std::io::Result<()> {
+        if let Err(error) = machine::pin(self.cpu) {
+            tracing::warn!("worker can't be pinned to CPU {}: {error}", self.cpu);
+        }
+        runtime::block_on(self.backend, self.serve())?
+    }
+
+    async fn serve(self) -> std::io::Result<()> {
+        let local = Rc::new(Local::new(&self.snapshot, self.counters, self.access, self.ids));
+        runtime::spawn(local.wheel.clone().run());
+        let accepting = Rc::new(Cell::new(self.sockets.len()));
+        for (listener, socket) in self.sockets {
+            let listen = accept(Rc::clone(&local), listener, socket::adopt(socket)?);
+            let accepting = Rc::clone(&accepting);
+            runtime::spawn(async move {
+                listen.await;
+                accepting.set(accepting.get() - 1);
+            });
+        }
+        let sweeping = Rc::clone(&local);
+        runtime::spawn(async move {
+            loop {
+                monoio::time::sleep(Duration::from_secs(1)).await;
+                sweeping.sweep();
+            }
+        });
+        let mut bell = Bell::adopt(self.bell)?;
+        while bell.rung().await {
+            if let Ok(Order::Drain) = self.orders.try_recv() {
+                break;
+            }
+        }
+        local.drain();
+        while accepting.get() > 0 || local.counters.connections_open.get() > 0 {
+            // A connection may turn idle between two looks: tell it again.
+            monoio::time::sleep(Duration::from_millis(10)).await;
+            local.wheel.interrupt();
+        }
+        local.sweep();
+        Ok(())
+    }
+}
+
+/// Accepts until the worker drains.
+async fn accept(local: Rc<Local>, listener: usize, socket: monoio::net::TcpListener) {
+    let deadline = local.wheel.deadline();
+    deadline.interruptible(true);
+    let mut canceller = Canceller::new();
+    loop {
+        let bound = local.view().running.limits.connections_per_worker as u64;
+        if bound > 0 && local.counters.connections_open.get() >= bound && !local.draining.get() {
+            monoio::time::sleep(Duration::from_millis(5)).await;
+            continue;
+        }
+        let handle = canceller.handle();
+        let mut held = Some(canceller);
+        let accepted = deadline
+            .watch(socket.cancelable_accept(handle), || held = held.take().map(Canceller::cancel))
+            .await;
+        canceller = held.unwrap_or_default();
+        match accepted {
+            Ok((stream, peer)) => spawn(&local, listener, stream, peer),
+            Err(_) if deadline.fired() == Some(Fired::Expired) => return,
+            Err(_) if deadline.fired() == Some(Fired::Interrupted) => {
+                // Connections that the kernel has completed already are served: the last call.
+                deadline.interruptible(false);
+                deadline.set(LAST_CALL);
+            }
+            Err(error) => {
+                // Out of descriptors, mostly: what waits in the queue is taken when some are free again.
+                tracing::warn!("accept: {error}");
+                monoio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// One task a connection. A panic ends its own connection and is counted; the worker goes on.
+fn spawn(local: &Rc<Local>, listener: usize, stream: TcpStream, peer: SocketAddr) {
+    let local = Rc::clone(local);
+    local.counters.connections_accepted.add(1);
+    local.counters.connections_open.add(1);
+    runtime::spawn(async move {
+        let mut serving = pin!(proxy::serve(Rc::clone(&local), listener, stream, peer));
+        let caught = std::future::poll_fn(|cx| {
+            match catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
+                Ok(poll) => poll.map(Ok),
+                Err(panic) => Poll::Ready(Err(panic)),
+            }
+        })
+        .await;
+        local.counters.connections_open.sub(1);
+        if caught.is_err() {
+            local.counters.panics.add(1);
+            tracing::error!(client = %peer, "a connection's task panicked and was closed");
+        }
+    });
+}
