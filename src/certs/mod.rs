@@ -1,1 +1,27 @@
-//! Floor module: certs.
+//! Certificates: what they say, whether they hold together, how they are made, where they are kept.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`bundle`] | bytes (PEM or DER) → [`Bundle`]: a chain, perhaps its key, checked against each other |
+//! | [`facts`] | what a certificate says of itself |
+//! | [`generate`] | new keys, self-signed and CA-signed certificates, requests for a CA |
+//! | [`store`] | the folder on disk; the only file here that touches it |
+//!
+//! All but `store` is pure: no clock (`now` is an argument), no disk, no socket.
+
+pub mod bundle;
+mod encode;
+pub mod facts;
+pub mod generate;
+mod material;
+pub mod store;
+pub mod time;
+
+#[cfg(test)]
+mod tests;
+
+pub use bundle::{Bundle, BundleError, PrivateKey};
+pub use facts::Facts;
+pub use generate::{CaMaterial, Csr, GenerateError, GenerateRequest, Generated, KeyType, San, Usage};
+pub use store::{Loaded, Meta, Origin, Store, StoreError, StoredCertificate};
+pub use time::Timestamp;

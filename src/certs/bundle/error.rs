@@ -1,0 +1,210 @@
+//! What can be wrong with a chain and a key, and what to do about it.
+
+use std::fmt;
+
+use super::super::time::Timestamp;
+
+/// Why bytes are not a usable chain and key. Each message says what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BundleError {
+    /// No bytes, or only white space.
+    Empty,
+    /// Neither a PEM section nor a DER structure that could hold a certificate or key.
+    NotPemNorDer,
+    /// A PEM section is damaged.
+    Pem {
+        /// What the decoder says.
+        reason: String,
+    },
+    /// A certificate does not parse.
+    NotACertificate {
+        /// Which one, counted from 1.
+        position: usize,
+        /// What the parser says.
+        reason: String,
+    },
+    /// There is no certificate.
+    NoCertificate {
+        /// What is there instead: PEM labels.
+        found: Vec<String>,
+    },
+    /// There is no private key where one was promised.
+    NoKey {
+        /// What is there instead: PEM labels.
+        found: Vec<String>,
+    },
+    /// Several different private keys.
+    SeveralKeys {
+        /// How many.
+        count: usize,
+    },
+    /// The key is locked by a passphrase.
+    KeyEncrypted {
+        /// Whether it is DER rather than PEM.
+        der: bool,
+    },
+    /// A PKCS#12 container (`.p12`, `.pfx`).
+    Pkcs12,
+    /// A PKCS#7 container (`.p7b`).
+    Pkcs7 {
+        /// Whether it is DER rather than PEM.
+        der: bool,
+    },
+    /// OpenSSL's own TRUSTED CERTIFICATE dialect.
+    TrustedCertificate,
+    /// A key of a kind, size or form that TLS here cannot use.
+    KeyUnsupported {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The key belongs to none of the certificates.
+    KeyMismatch {
+        /// The leaf's subject.
+        subject: String,
+        /// The pin of the leaf's public key.
+        certificate: String,
+        /// The pin of the key's public half.
+        key: String,
+    },
+    /// All certificates belong together, but not in this order.
+    ChainOutOfOrder {
+        /// The right order: each certificate's present position, counted from 1, and subject.
+        order: Vec<(usize, String)>,
+    },
+    /// A certificate does not belong to this chain, or one is missing before it.
+    ChainUnrelated {
+        /// Which one, counted from 1.
+        position: usize,
+        /// Its subject.
+        subject: String,
+        /// The subject that should stand there.
+        wanted: String,
+    },
+    /// A certificate names the next one as its issuer, but was signed by another key.
+    NotSignedBy {
+        /// Which one, counted from 1.
+        position: usize,
+        /// Its subject.
+        subject: String,
+        /// The next one's subject.
+        issuer: String,
+    },
+    /// A certificate is no longer valid.
+    Expired {
+        /// Which one, counted from 1.
+        position: usize,
+        /// Its subject.
+        subject: String,
+        /// The last second it was valid.
+        since: Timestamp,
+    },
+    /// A certificate is not valid yet.
+    NotYetValid {
+        /// Which one, counted from 1.
+        position: usize,
+        /// Its subject.
+        subject: String,
+        /// The first second it will be valid.
+        from: Timestamp,
+        /// What this machine's clock says.
+        now: Timestamp,
+    },
+}
+
+impl fmt::Display for BundleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let form = |der: &bool| if *der { " -inform DER" } else { "" };
+        match self {
+            Self::Empty => f.write_str("it is empty; give a certificate in PEM or DER form"),
+            Self::NotPemNorDer => f.write_str(
+                "it is neither PEM (text with -----BEGIN CERTIFICATE-----) nor a DER certificate or key; \
+                 if it is PEM, save it as plain UTF-8 text",
+            ),
+            Self::Pem { reason } => {
+                write!(f, "a PEM section is damaged ({reason}); copy the text again, whole")
+            }
+            Self::NotACertificate { position, reason } => {
+                write!(f, "certificate {position} cannot be read ({reason}); copy or export it again")
+            }
+            Self::NoCertificate { found } => {
+                write!(f, "it holds no certificate{}; {}", but(found), mend_without_certificate(found))
+            }
+            Self::NoKey { found } => write!(f, "it holds no private key{}; give the key's file", but(found)),
+            Self::SeveralKeys { count } => {
+                write!(
+                    f,
+                    "it holds {count} different private keys; keep only the one of the first certificate"
+                )
+            }
+            Self::KeyEncrypted { der } => write!(
+                f,
+                "the private key is locked with a passphrase; unlock it with \
+                 `openssl pkey{} -in FILE -out key.pem` and use key.pem",
+                form(der)
+            ),
+            Self::Pkcs12 => f.write_str(
+                "it is a PKCS#12 container; convert it with `openssl pkcs12 -in FILE -nodes -out bundle.pem` \
+                 and use bundle.pem",
+            ),
+            Self::Pkcs7 { der } => write!(
+                f,
+                "it is a PKCS#7 container; convert it with \
+                 `openssl pkcs7{} -print_certs -in FILE -out chain.pem` and use chain.pem",
+                form(der)
+            ),
+            Self::TrustedCertificate => f.write_str(
+                "it is in OpenSSL's own TRUSTED CERTIFICATE form; convert it with \
+                 `openssl x509 -in FILE -out cert.pem` and use cert.pem",
+            ),
+            Self::KeyUnsupported { reason } => write!(f, "the private key cannot be used: {reason}"),
+            Self::KeyMismatch { subject, certificate, key } => write!(
+                f,
+                "the private key does not belong to the certificate {subject}: its public key is {key}, the \
+                 certificate's is {certificate}; give the key that the certificate was requested with"
+            ),
+            Self::ChainOutOfOrder { order } => {
+                f.write_str("the certificates are out of order; the right order is: ")?;
+                for (index, (position, subject)) in order.iter().enumerate() {
+                    write!(f, "{}{subject} (now {position})", if index > 0 { ", then " } else { "" })?;
+                }
+                Ok(())
+            }
+            Self::ChainUnrelated { position, subject, wanted } => write!(
+                f,
+                "certificate {position} ({subject}) does not belong there: the certificate before it was issued by \
+                 {wanted}; put that one there, or remove certificate {position}"
+            ),
+            Self::NotSignedBy { position, subject, issuer } => write!(
+                f,
+                "certificate {position} ({subject}) was not signed by the key of certificate {} ({issuer}), though \
+                 the names fit; get that issuer's certificate anew from the CA",
+                position + 1
+            ),
+            Self::Expired { position, subject, since } => {
+                write!(f, "certificate {position} ({subject}) expired at {since}; renew it")
+            }
+            Self::NotYetValid { position, subject, from, now } => write!(
+                f,
+                "certificate {position} ({subject}) is valid only from {from} on, and it is {now} now; \
+                 wait, or check this machine's clock"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for BundleError {}
+
+fn but(found: &[String]) -> String {
+    if found.is_empty() { String::new() } else { format!(", but: {}", found.join(", ")) }
+}
+
+fn mend_without_certificate(found: &[String]) -> &'static str {
+    let has = |what: &str| found.iter().any(|label| label.contains(what));
+    if has("CERTIFICATE REQUEST") {
+        "send the request to a CA, and give the certificate that it returns"
+    } else if has("PRIVATE KEY") {
+        "the key goes beside its certificate"
+    } else {
+        "give a certificate in PEM or DER form"
+    }
+}

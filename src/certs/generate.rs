@@ -1,0 +1,565 @@
+//! New keys, certificates and requests.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use aws_lc_rs::signature::Ed25519KeyPair;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
+    PKCS_RSA_SHA256, RsaKeySize, SanType, SerialNumber,
+};
+use rustls::pki_types::{DnsName, PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde::{Deserialize, Serialize};
+use x509_parser::asn1_rs::Tag;
+use x509_parser::extensions::{KeyUsage, ParsedExtension};
+use x509_parser::prelude::{ASN1Time, X509Certificate};
+use zeroize::Zeroizing;
+
+use super::bundle::{Bundle, BundleError, PrivateKey};
+use super::encode;
+use super::facts;
+use super::time::Timestamp;
+
+mod error;
+
+pub use error::GenerateError;
+
+/// How far before its making a certificate begins to be valid: peers' clocks may be slow.
+const BACKDATE_SECONDS: i64 = 5 * 60;
+/// The longest validity, in days: a hundred years, which stays below the year 9999 of X.509.
+pub const MAX_DAYS: u32 = 36_500;
+/// The longest common name and organization (RFC 5280 appendix A.1, ub-common-name and its kin).
+const MAX_NAME_CHARS: usize = 64;
+/// The longest state or locality (RFC 5280 appendix A.1, ub-state-name, ub-locality-name).
+const MAX_PLACE_CHARS: usize = 128;
+/// Most organizations in a subject: rcgen holds one value for each of its two names for this attribute.
+pub const MAX_ORGANIZATIONS: usize = 2;
+
+/// A new key's algorithm and size. Written `ecdsa-p256`, `rsa-2048` …
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum KeyType {
+    /// ECDSA on P-256: small, fast, understood by everything that speaks TLS 1.2.
+    #[default]
+    EcdsaP256,
+    /// ECDSA on P-384.
+    EcdsaP384,
+    /// RSA with 2048 bits.
+    Rsa2048,
+    /// RSA with 3072 bits.
+    Rsa3072,
+    /// RSA with 4096 bits.
+    Rsa4096,
+    /// Ed25519. Not understood by browsers.
+    Ed25519,
+}
+
+impl KeyType {
+    /// All there are.
+    pub const ALL: [Self; 6] =
+        [Self::EcdsaP256, Self::EcdsaP384, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096, Self::Ed25519];
+
+    /// As written in commands and requests.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::EcdsaP256 => "ecdsa-p256",
+            Self::EcdsaP384 => "ecdsa-p384",
+            Self::Rsa2048 => "rsa-2048",
+            Self::Rsa3072 => "rsa-3072",
+            Self::Rsa4096 => "rsa-4096",
+            Self::Ed25519 => "ed25519",
+        }
+    }
+
+    const fn is_rsa(self) -> bool {
+        matches!(self, Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096)
+    }
+}
+
+impl fmt::Display for KeyType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for KeyType {
+    type Err = GenerateError;
+
+    fn from_str(text: &str) -> Result<Self, GenerateError> {
+        let wanted = Self::ALL.into_iter().find(|key_type| key_type.name() == text);
+        wanted.ok_or_else(|| GenerateError::UnknownKeyType { text: text.to_owned() })
+    }
+}
+
+impl TryFrom<String> for KeyType {
+    type Error = GenerateError;
+
+    fn try_from(text: String) -> Result<Self, GenerateError> {
+        text.parse()
+    }
+}
+
+impl From<KeyType> for String {
+    fn from(key_type: KeyType) -> Self {
+        key_type.name().to_owned()
+    }
+}
+
+/// A subject alternative name. Written `DNS:a.example`, `IP:192.0.2.1`, `URI:…`, `email:…`; without a
+/// prefix, an address is an IP and anything else a DNS name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum San {
+    /// A host name, perhaps with `*` as its first label.
+    Dns(String),
+    /// An address.
+    Ip(IpAddr),
+    /// A URI, as workload identities (SPIFFE) are.
+    Uri(String),
+    /// A mail address.
+    Email(String),
+}
+
+impl San {
+    fn dns(name: &str) -> Option<Self> {
+        let host = name.strip_prefix("*.").unwrap_or(name);
+        DnsName::try_from(host).ok().map(|_| Self::Dns(name.to_ascii_lowercase()))
+    }
+
+    fn to_rcgen(&self) -> Result<SanType, GenerateError> {
+        let refused = |_| GenerateError::BadSan { text: self.to_string() };
+        Ok(match self {
+            Self::Dns(name) => SanType::DnsName(name.as_str().try_into().map_err(refused)?),
+            Self::Ip(address) => SanType::IpAddress(*address),
+            Self::Uri(uri) => SanType::URI(uri.as_str().try_into().map_err(refused)?),
+            Self::Email(address) => SanType::Rfc822Name(address.as_str().try_into().map_err(refused)?),
+        })
+    }
+}
+
+impl FromStr for San {
+    type Err = GenerateError;
+
+    fn from_str(text: &str) -> Result<Self, GenerateError> {
+        let text = text.trim();
+        let printable = |value: &str| !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic());
+        // An IPv6 address without a prefix has colons of its own.
+        let (kind, value) = match text.parse::<IpAddr>() {
+            Ok(_) => ("IP", text),
+            Err(_) => text.split_once(':').unwrap_or(("DNS", text)),
+        };
+        let san = match kind.to_ascii_lowercase().as_str() {
+            "dns" => Self::dns(value),
+            "ip" => value.parse().ok().map(Self::Ip),
+            "uri" if printable(value) && value.contains(':') => Some(Self::Uri(value.to_owned())),
+            "email" if printable(value) && value.contains('@') => Some(Self::Email(value.to_owned())),
+            _ => None,
+        };
+        san.ok_or_else(|| GenerateError::BadSan { text: text.to_owned() })
+    }
+}
+
+impl fmt::Display for San {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => write!(f, "DNS:{name}"),
+            Self::Ip(address) => write!(f, "IP:{address}"),
+            Self::Uri(uri) => write!(f, "URI:{uri}"),
+            Self::Email(address) => write!(f, "email:{address}"),
+        }
+    }
+}
+
+impl TryFrom<String> for San {
+    type Error = GenerateError;
+
+    fn try_from(text: String) -> Result<Self, GenerateError> {
+        text.parse()
+    }
+}
+
+impl From<San> for String {
+    fn from(san: San) -> Self {
+        san.to_string()
+    }
+}
+
+/// What an identity may be presented as (extended key usage, RFC 5280 §4.2.1.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Usage {
+    /// To clients.
+    pub server: bool,
+    /// To backends.
+    pub client: bool,
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self { server: true, client: true }
+    }
+}
+
+/// What a new certificate shall say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GenerateRequest {
+    /// CN, 1 to 64 characters.
+    pub common_name: String,
+    /// O, at most [`MAX_ORGANIZATIONS`].
+    pub organization: Vec<String>,
+    /// OU.
+    pub organizational_unit: Option<String>,
+    /// C, two letters.
+    pub country: Option<String>,
+    /// ST.
+    pub state: Option<String>,
+    /// L.
+    pub locality: Option<String>,
+    /// Alternative names. A server certificate without any takes its common name, if that is a host
+    /// name or an address: clients look at nothing else.
+    pub sans: Vec<San>,
+    /// Validity in days from now on, 1 to [`MAX_DAYS`].
+    pub days: u32,
+    /// The key to make.
+    pub key_type: KeyType,
+    /// What it may be used as. Ignored for a CA.
+    pub usage: Usage,
+    /// Whether it may sign certificates, and nothing else.
+    pub is_ca: bool,
+}
+
+impl Default for GenerateRequest {
+    fn default() -> Self {
+        Self {
+            common_name: String::new(),
+            organization: Vec::new(),
+            organizational_unit: None,
+            country: None,
+            state: None,
+            locality: None,
+            sans: Vec::new(),
+            days: 365,
+            key_type: KeyType::default(),
+            usage: Usage::default(),
+            is_ca: false,
+        }
+    }
+}
+
+impl GenerateRequest {
+    /// A request with this common name and every default.
+    pub fn new(common_name: impl Into<String>) -> Self {
+        Self { common_name: common_name.into(), ..Self::default() }
+    }
+}
+
+/// A new certificate with its key.
+#[derive(Debug)]
+pub struct Generated {
+    /// The chain, leaf first, without a self-signed root above the leaf.
+    pub chain_pem: String,
+    /// The key in PKCS#8.
+    pub key_pem: Zeroizing<String>,
+    /// The same, checked.
+    pub bundle: Bundle,
+}
+
+/// A request for a CA to sign, with its key.
+#[derive(Debug)]
+pub struct Csr {
+    /// The request (PKCS#10).
+    pub csr_pem: String,
+    /// The key in PKCS#8.
+    pub key_pem: Zeroizing<String>,
+}
+
+/// A CA certificate with its key, ready to sign.
+pub struct CaMaterial {
+    issuer: Issuer<'static, KeyPair>,
+    bundle: Bundle,
+}
+
+impl CaMaterial {
+    /// Takes a bundle that is a CA and has its key.
+    pub fn from_bundle(bundle: &Bundle) -> Result<Self, GenerateError> {
+        let subject = || bundle.facts().subject.clone();
+        if !bundle.facts().is_ca {
+            return Err(GenerateError::IssuerIsNoCa { subject: subject() });
+        }
+        let key = bundle.key().ok_or_else(|| GenerateError::IssuerHasNoKey { subject: subject() })?;
+        let certificate = facts::parse(&bundle.chain()[0])
+            .map_err(|reason| BundleError::NotACertificate { position: 1, reason })?;
+        let may_sign = |usage: &KeyUsage| usage.key_cert_sign();
+        if certificate.key_usage().is_ok_and(|usage| usage.is_some_and(|usage| !may_sign(usage.value))) {
+            return Err(GenerateError::IssuerIsNoCa { subject: subject() });
+        }
+        let mut params = CertificateParams::default();
+        params.distinguished_name =
+            issuer_name(&certificate).ok_or_else(|| GenerateError::IssuerName { subject: subject() })?;
+        if let Some(id) = key_identifier(&certificate) {
+            params.key_identifier_method = KeyIdMethod::PreSpecified(id);
+        }
+        let issuer = Issuer::new(params, KeyPair::try_from(&**key)?);
+        Ok(Self { issuer, bundle: bundle.clone() })
+    }
+}
+
+impl fmt::Debug for CaMaterial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CaMaterial").field(&self.bundle.facts().subject).finish()
+    }
+}
+
+/// Makes a key and a certificate signed by it.
+pub fn self_signed(request: &GenerateRequest, now: SystemTime) -> Result<Generated, GenerateError> {
+    let key = generate_key(request.key_type)?;
+    let params = certificate_params(request, now)?;
+    let certificate = params.self_signed(&key)?;
+    generated(certificate.pem(), &key)
+}
+
+/// Makes a key and a certificate signed by `ca`. It ends with the CA's at the latest.
+pub fn ca_signed(
+    request: &GenerateRequest,
+    ca: &CaMaterial,
+    now: SystemTime,
+) -> Result<Generated, GenerateError> {
+    ca.bundle.check_validity(now)?;
+    let key = generate_key(request.key_type)?;
+    let mut params = certificate_params(request, now)?;
+    params.not_after = params.not_after.min(datetime(ca.bundle.facts().not_after)?.to_datetime());
+    let certificate = params.signed_by(&key, &ca.issuer)?;
+    let leaf = facts::parse(certificate.der())
+        .map_err(|reason| BundleError::NotACertificate { position: 1, reason })?;
+    let issuer = facts::parse(&ca.bundle.chain()[0])
+        .map_err(|reason| BundleError::NotACertificate { position: 2, reason })?;
+    // Peers compare names byte by byte; an issuer's name that rcgen writes differently would never verify.
+    if leaf.issuer().as_raw() != issuer.subject().as_raw() {
+        return Err(GenerateError::IssuerName { subject: ca.bundle.facts().subject.clone() });
+    }
+    let mut chain = certificate.pem();
+    for above in ca.bundle.chain() {
+        let is_root =
+            facts::parse(above).is_ok_and(|above| above.subject().as_raw() == above.issuer().as_raw());
+        if !is_root {
+            chain.push_str(&encode::pem("CERTIFICATE", above));
+        }
+    }
+    generated(chain, &key)
+}
+
+/// Makes a key and a request for a CA to sign.
+pub fn csr(request: &GenerateRequest) -> Result<Csr, GenerateError> {
+    let key = generate_key(request.key_type)?;
+    let csr = subject_params(request)?.serialize_request(&key)?;
+    Ok(Csr { csr_pem: csr.pem()?, key_pem: private_key(&key).to_pem() })
+}
+
+/// What `quickstart` needs to speak mutual TLS with itself.
+#[derive(Debug)]
+pub struct QuickstartPki {
+    /// A CA for both.
+    pub ca: Generated,
+    /// A server identity for localhost, 127.0.0.1, ::1 and the names asked for.
+    pub server: Generated,
+    /// A client identity.
+    pub client: Generated,
+}
+
+/// Makes a CA, a server identity and a client identity, all valid for a year.
+pub fn quickstart_pki(names: &[San], now: SystemTime) -> Result<QuickstartPki, GenerateError> {
+    let organization = vec!["Ringate quickstart".to_owned()];
+    let named = |common_name: &str| GenerateRequest {
+        common_name: common_name.to_owned(),
+        organization: organization.clone(),
+        ..GenerateRequest::default()
+    };
+    let ca = self_signed(&GenerateRequest { is_ca: true, ..named("Ringate quickstart CA") }, now)?;
+    let issuer = CaMaterial::from_bundle(&ca.bundle)?;
+    let mut sans = vec![
+        San::Dns("localhost".to_owned()),
+        San::Ip(std::net::Ipv4Addr::LOCALHOST.into()),
+        San::Ip(std::net::Ipv6Addr::LOCALHOST.into()),
+    ];
+    for name in names {
+        if !sans.contains(name) {
+            sans.push(name.clone());
+        }
+    }
+    let server = GenerateRequest { sans, usage: Usage { server: true, client: false }, ..named("localhost") };
+    let client = GenerateRequest { usage: Usage { server: false, client: true }, ..named("ringate-client") };
+    Ok(QuickstartPki {
+        server: ca_signed(&server, &issuer, now)?,
+        client: ca_signed(&client, &issuer, now)?,
+        ca,
+    })
+}
+
+fn generated(chain_pem: String, key: &KeyPair) -> Result<Generated, GenerateError> {
+    let key_pem = private_key(key).to_pem();
+    let bundle = Bundle::from_parts(chain_pem.as_bytes(), Some(key_pem.as_bytes()))?;
+    Ok(Generated { chain_pem, key_pem, bundle })
+}
+
+fn private_key(key: &KeyPair) -> PrivateKey {
+    PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())).into()
+}
+
+fn generate_key(key_type: KeyType) -> Result<KeyPair, GenerateError> {
+    let rsa = |size| KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, size);
+    Ok(match key_type {
+        KeyType::EcdsaP256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
+        KeyType::EcdsaP384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?,
+        KeyType::Rsa2048 => rsa(RsaKeySize::_2048)?,
+        KeyType::Rsa3072 => rsa(RsaKeySize::_3072)?,
+        KeyType::Rsa4096 => rsa(RsaKeySize::_4096)?,
+        // rcgen writes PKCS#8 version 2, which OpenSSL 3.0 does not read.
+        KeyType::Ed25519 => {
+            let key = Ed25519KeyPair::generate().map_err(|_| GenerateError::Random)?;
+            let der = key.to_pkcs8v1().map_err(|_| GenerateError::Random)?;
+            KeyPair::try_from(&PrivatePkcs8KeyDer::from(der.as_ref()))?
+        }
+    })
+}
+
+/// All that a certificate and a request have in common.
+fn subject_params(request: &GenerateRequest) -> Result<CertificateParams, GenerateError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = subject_name(request)?;
+    params.subject_alt_names = effective_sans(request).iter().map(San::to_rcgen).collect::<Result<_, _>>()?;
+    if request.is_ca {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        return Ok(params);
+    }
+    // Said explicitly, since rcgen adds the subject key identifier only then.
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages.push(KeyUsagePurpose::DigitalSignature);
+    if request.key_type.is_rsa() {
+        // For TLS 1.2's RSA key exchange, which old peers still ask for.
+        params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+    }
+    if request.usage.server {
+        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
+    }
+    if request.usage.client {
+        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+    }
+    if params.extended_key_usages.is_empty() {
+        return Err(GenerateError::NoUsage);
+    }
+    Ok(params)
+}
+
+fn certificate_params(
+    request: &GenerateRequest,
+    now: SystemTime,
+) -> Result<CertificateParams, GenerateError> {
+    if !(1..=MAX_DAYS).contains(&request.days) {
+        return Err(GenerateError::BadDays { days: request.days });
+    }
+    let now = Timestamp::from(now);
+    let mut params = subject_params(request)?;
+    params.not_before = datetime(now.plus(-BACKDATE_SECONDS))?.to_datetime();
+    params.not_after = datetime(now.plus(i64::from(request.days) * 86_400))?.to_datetime();
+    params.serial_number = Some(serial_number()?);
+    params.use_authority_key_identifier_extension = true;
+    Ok(params)
+}
+
+/// rcgen wants the `time` crate's type; x509-parser makes it, and says when a clock is out of X.509's range.
+fn datetime(time: Timestamp) -> Result<ASN1Time, GenerateError> {
+    ASN1Time::from_timestamp(time.unix()).map_err(|_| GenerateError::Clock { now: time })
+}
+
+/// 126 random bits in 16 octets: positive, never zero, and of one length (RFC 5280 §4.1.2.2).
+fn serial_number() -> Result<SerialNumber, GenerateError> {
+    let mut octets = [0u8; 16];
+    aws_lc_rs::rand::fill(&mut octets).map_err(|_| GenerateError::Random)?;
+    octets[0] = octets[0] & 0x3F | 0x40;
+    Ok(SerialNumber::from_slice(&octets))
+}
+
+fn effective_sans(request: &GenerateRequest) -> Vec<San> {
+    let needs_one = request.sans.is_empty() && request.usage.server && !request.is_ca;
+    let from_name = || match request.common_name.parse::<IpAddr>() {
+        Ok(address) => Some(San::Ip(address)),
+        Err(_) => San::dns(&request.common_name),
+    };
+    if needs_one { from_name().into_iter().collect() } else { request.sans.clone() }
+}
+
+fn subject_name(request: &GenerateRequest) -> Result<DistinguishedName, GenerateError> {
+    let mut name = DistinguishedName::new();
+    if let Some(country) = &request.country {
+        let letters = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_alphabetic());
+        let country = country.to_ascii_uppercase();
+        let printable = country.as_str().try_into().ok().filter(|_| letters);
+        let printable = printable.ok_or_else(|| GenerateError::BadCountry { text: country.clone() })?;
+        name.push(DnType::CountryName, DnValue::PrintableString(printable));
+    }
+    let mut push = |kind: DnType, field: &'static str, value: &str, limit: usize| {
+        if value.trim().is_empty() || value.chars().any(char::is_control) {
+            return Err(GenerateError::EmptyField { field });
+        }
+        if value.chars().count() > limit {
+            return Err(GenerateError::FieldTooLong { field, limit });
+        }
+        name.push(kind, value);
+        Ok(())
+    };
+    if let Some(state) = &request.state {
+        push(DnType::StateOrProvinceName, "state", state, MAX_PLACE_CHARS)?;
+    }
+    if let Some(locality) = &request.locality {
+        push(DnType::LocalityName, "locality", locality, MAX_PLACE_CHARS)?;
+    }
+    if request.organization.len() > MAX_ORGANIZATIONS {
+        return Err(GenerateError::TooManyOrganizations { count: request.organization.len() });
+    }
+    let kinds = [DnType::OrganizationName, DnType::CustomDnType(vec![2, 5, 4, 10])];
+    for (kind, organization) in kinds.into_iter().zip(&request.organization) {
+        push(kind, "organization", organization, MAX_NAME_CHARS)?;
+    }
+    if let Some(unit) = &request.organizational_unit {
+        push(DnType::OrganizationalUnitName, "organizational_unit", unit, MAX_NAME_CHARS)?;
+    }
+    push(DnType::CommonName, "common_name", &request.common_name, MAX_NAME_CHARS)?;
+    Ok(name)
+}
+
+/// `certificate`'s subject in rcgen's terms; none if it has parts that rcgen cannot write.
+fn issuer_name(certificate: &X509Certificate<'_>) -> Option<DistinguishedName> {
+    let mut name = DistinguishedName::new();
+    for attribute in certificate.subject().iter_attributes() {
+        let oid: Vec<u64> = attribute.attr_type().iter()?.collect();
+        let value = attribute.attr_value();
+        let text = std::str::from_utf8(value.data).ok()?;
+        let value = match value.header.tag() {
+            Tag::Utf8String => DnValue::Utf8String(text.to_owned()),
+            Tag::PrintableString => DnValue::PrintableString(text.try_into().ok()?),
+            Tag::Ia5String => DnValue::Ia5String(text.try_into().ok()?),
+            Tag::T61String => DnValue::TeletexString(text.try_into().ok()?),
+            _ => return None,
+        };
+        let kind = DnType::from_oid(&oid);
+        // A second value of a kind goes under the kind's other name; see MAX_ORGANIZATIONS.
+        let kind = if name.get(&kind).is_some() { DnType::CustomDnType(oid) } else { kind };
+        if name.get(&kind).is_some() {
+            return None;
+        }
+        name.push(kind, value);
+    }
+    Some(name)
+}
+
+fn key_identifier(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+        _ => None,
+    })
+}
