@@ -1,0 +1,256 @@
+//! Heads written anew from what was understood (RFC 9110 §7.6), and Ringate's own replies.
+//!
+//! Everything is appended to a vector that the caller keeps, so that nothing is allocated once it has grown.
+
+use super::field::{Field, is_ours};
+use super::{Framing, RequestHead, ResponseHead, Version};
+
+/// The interim response that lets a client send its body (RFC 9110 §15.2.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Room for what is written beside what was received.
+const ROOM: usize = 512;
+
+/// What Ringate tells a backend of the client. All of it was checked where it was made: it is written as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct ForwardedFor<'a> {
+    /// The client's IP address in text: `X-Forwarded-For`.
+    pub client: &'a str,
+    /// `http` or `https`: `X-Forwarded-Proto`.
+    pub proto: &'static str,
+    /// The authority that the client asked for: `X-Forwarded-Host`.
+    pub host: Option<&'a str>,
+    /// `X-Request-Id`
+    pub request_id: &'a str,
+}
+
+/// Which path goes to the backend. The query always goes as received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathRewrite<'a> {
+    /// As received.
+    Keep,
+    /// This one: normalised, or without its prefix. A `/` is put before it unless it begins with one.
+    Replace(&'a str),
+}
+
+/// Appends the head that goes to a backend: HTTP/1.1, with a target in origin form.
+///
+/// Host is `host`, or else the request's. Where neither is (HTTP/1.0 without Host) it is sent empty, as RFC 9112
+/// §3.2 says; callers better give the endpoint's name then. Hop-by-hop fields, those that Connection lists and
+/// those that are Ringate's to set are left out; framing, Expect and Upgrade are written from what was understood.
+pub fn encode_request(
+    head: &RequestHead<'_, '_>,
+    path: PathRewrite<'_>,
+    forwarded: &ForwardedFor<'_>,
+    host: Option<&str>,
+    out: &mut Vec<u8>,
+) {
+    out.reserve(head.len + ROOM);
+    put(out, &[head.method.as_str(), " "]);
+    match path {
+        PathRewrite::Keep => put(out, &[head.target.path]),
+        PathRewrite::Replace(path) if path.starts_with('/') || path == "*" => put(out, &[path]),
+        PathRewrite::Replace(path) => put(out, &["/", path]),
+    }
+    if let Some(query) = head.target.query {
+        put(out, &["?", query]);
+    }
+    put(out, &[" HTTP/1.1\r\nHost: ", host.or(head.host).unwrap_or(""), "\r\n"]);
+
+    for header in head.headers {
+        let kept = match Field::of(header.name) {
+            Field::Other => !is_ours(header.name),
+            Field::Trailer => head.framing == Framing::Chunked,
+            _ => false,
+        };
+        if kept && !head.connection.names(head.headers, header.name) {
+            put_field(out, header);
+        }
+    }
+    put(out, &["X-Forwarded-For: ", forwarded.client, "\r\nX-Forwarded-Proto: ", forwarded.proto]);
+    if let Some(host) = forwarded.host {
+        put(out, &["\r\nX-Forwarded-Host: ", host]);
+    }
+    put(out, &["\r\nX-Request-Id: ", forwarded.request_id, "\r\n"]);
+    put_framing(out, head.framing);
+    if head.expect_continue {
+        put(out, &["Expect: 100-continue\r\n"]);
+    }
+    if let Some(protocol) = head.upgrade {
+        put_upgrade(out, protocol);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What must be known of the client to write a response to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResponseContext {
+    /// The version of its request. Interim responses must not be sent to HTTP/1.0.
+    pub version: Version,
+    /// Its connection ends after this response. A body in [`Framing::UntilClose`] means so in any case.
+    pub close: bool,
+}
+
+impl ResponseHead<'_, '_> {
+    /// How the body goes on to a client of `version`: unframed bodies become chunked, and chunked ones go
+    /// unframed to HTTP/1.0, whose connection must then be closed.
+    pub fn client_framing(&self, version: Version) -> Framing {
+        match (self.framing, version) {
+            (Framing::Chunked | Framing::UntilClose, Version::Http11) => Framing::Chunked,
+            (Framing::Chunked | Framing::UntilClose, Version::Http10) => Framing::UntilClose,
+            (framing, _) => framing,
+        }
+    }
+}
+
+/// Appends the head that goes to the client, and returns how its body must be framed.
+///
+/// Hop-by-hop fields and those that Connection lists are left out; framing and Connection are written anew,
+/// the rest goes as it came. In answer to HEAD and in 304, Content-Length goes as the backend sent it.
+pub fn encode_response(head: &ResponseHead<'_, '_>, to: &ResponseContext, out: &mut Vec<u8>) -> Framing {
+    out.reserve(head.len + ROOM);
+    let framing = head.client_framing(to.version);
+    put_status(out, head.status, head.reason);
+    for header in head.headers {
+        let kept = match Field::of(header.name) {
+            Field::Other | Field::Host | Field::Expect => true,
+            Field::Trailer => framing == Framing::Chunked,
+            _ => false,
+        };
+        if kept && !head.connection.names(head.headers, header.name) {
+            put_field(out, header);
+        }
+    }
+    match head.content_length {
+        Some(length) if framing == Framing::None && head.status >= 200 && head.status != 204 => {
+            put_framing(out, Framing::Length(length));
+        }
+        _ => put_framing(out, framing),
+    }
+    if let Some(protocol) = head.upgrade {
+        put_upgrade(out, protocol);
+    } else if !head.is_interim() {
+        put_persistence(out, to.close || framing == Framing::UntilClose, to.version);
+    }
+    out.extend_from_slice(b"\r\n");
+    framing
+}
+
+/// Appends a whole response of Ringate's own, in plain text.
+///
+/// `head_only`: the request was HEAD. `extra`: further fields, such as Allow with a 405; written as they are.
+/// With `close` false the client must be of HTTP/1.1.
+pub fn encode_reply(
+    status: u16,
+    body: &str,
+    close: bool,
+    head_only: bool,
+    extra: &[(&str, &str)],
+    out: &mut Vec<u8>,
+) {
+    put_status(out, status, reason_phrase(status));
+    for (name, value) in extra {
+        put(out, &[name, ": ", value, "\r\n"]);
+    }
+    put(out, &["Content-Type: text/plain; charset=utf-8\r\n"]);
+    put_framing(out, Framing::Length(body.len() as u64));
+    put_persistence(out, close, Version::Http11);
+    out.extend_from_slice(b"\r\n");
+    if !head_only {
+        out.extend_from_slice(body.as_bytes());
+    }
+}
+
+/// The reason phrase of a status that Ringate itself replies with; empty for others.
+pub fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        426 => "Upgrade Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}
+
+#[inline]
+fn put(out: &mut Vec<u8>, parts: &[&str]) {
+    for part in parts {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+#[inline]
+fn put_field(out: &mut Vec<u8>, header: &httparse::Header<'_>) {
+    out.extend_from_slice(header.name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(header.value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The status line. Its last space stays where there is no reason (RFC 9112 §4).
+fn put_status(out: &mut Vec<u8>, status: u16, reason: &str) {
+    put(out, &["HTTP/1.1 "]);
+    put_decimal(out, u64::from(status));
+    put(out, &[" ", reason, "\r\n"]);
+}
+
+fn put_framing(out: &mut Vec<u8>, framing: Framing) {
+    match framing {
+        Framing::None | Framing::UntilClose => {}
+        Framing::Length(length) => {
+            put(out, &["Content-Length: "]);
+            put_decimal(out, length);
+            put(out, &["\r\n"]);
+        }
+        Framing::Chunked => put(out, &["Transfer-Encoding: chunked\r\n"]),
+    }
+}
+
+fn put_upgrade(out: &mut Vec<u8>, protocol: &str) {
+    put(out, &["Connection: Upgrade\r\nUpgrade: ", protocol, "\r\n"]);
+}
+
+/// Says what the version would not imply (RFC 9112 §9.3).
+fn put_persistence(out: &mut Vec<u8>, close: bool, version: Version) {
+    match (close, version) {
+        (true, _) => put(out, &["Connection: close\r\n"]),
+        (false, Version::Http10) => put(out, &["Connection: keep-alive\r\n"]),
+        (false, Version::Http11) => {}
+    }
+}
+
+fn put_decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}

@@ -1,0 +1,230 @@
+//! What can be wrong with a head, a variant per violation.
+
+use std::fmt;
+
+/// A violation of the grammar that requests and responses share (RFC 9112 §2.2 and §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyntaxError {
+    /// The start line, or the head, does not end in CR LF.
+    LineEnd,
+    /// A CR without its LF.
+    BareCr,
+    /// An LF without its CR.
+    BareLf,
+    /// A NUL or another control character in a field value.
+    Control,
+    /// A line that begins with white space (obsolete line folding).
+    ObsFold,
+    /// A line that begins with a colon.
+    EmptyName,
+    /// White space between a field's name and its colon.
+    SpaceBeforeColon,
+    /// A field name that is not a token, or has no colon.
+    BadName,
+    /// `Connection` lists something that is not a token.
+    BadConnection,
+    /// `Connection` lists more options than anyone needs.
+    TooManyOptions,
+}
+
+impl SyntaxError {
+    /// The violation in words, for logs.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::LineEnd => "line does not end in CR LF",
+            Self::BareCr => "CR without LF",
+            Self::BareLf => "LF without CR",
+            Self::Control => "control character in a field value",
+            Self::ObsFold => "folded field line",
+            Self::EmptyName => "empty field name",
+            Self::SpaceBeforeColon => "white space before the colon of a field",
+            Self::BadName => "field name is not a token",
+            Self::BadConnection => "Connection lists something that is not a token",
+            Self::TooManyOptions => "Connection lists too many options",
+        }
+    }
+}
+
+/// A body length that cannot be known for sure (RFC 9112 §6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FramingError {
+    /// More than one Content-Length, alike or not.
+    LengthRepeated,
+    /// A Content-Length that is not digits alone; a list is none.
+    LengthInvalid,
+    /// A Content-Length beyond what a signed 64-bit number holds.
+    LengthTooLarge,
+    /// More than one Transfer-Encoding.
+    CodingRepeated,
+    /// A Transfer-Encoding other than exactly `chunked`.
+    CodingUnsupported,
+    /// Content-Length and Transfer-Encoding in one message.
+    CodingAndLength,
+    /// Transfer-Encoding in HTTP/1.0, which has none.
+    CodingInHttp10,
+}
+
+impl FramingError {
+    /// The violation in words, for logs.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::LengthRepeated => "Content-Length repeated",
+            Self::LengthInvalid => "Content-Length is not a number",
+            Self::LengthTooLarge => "Content-Length too large",
+            Self::CodingRepeated => "Transfer-Encoding repeated",
+            Self::CodingUnsupported => "Transfer-Encoding is not exactly chunked",
+            Self::CodingAndLength => "both Transfer-Encoding and Content-Length",
+            Self::CodingInHttp10 => "Transfer-Encoding in HTTP/1.0",
+        }
+    }
+}
+
+/// Why a request head is refused: the client's fault, each of them. The connection closes after the reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestError {
+    /// The grammar of lines and fields is broken.
+    Syntax(SyntaxError),
+    /// The body's length is not certain.
+    Framing(FramingError),
+    /// More blank lines before the request than RFC 9112 §2.2 has in mind.
+    BlankLines,
+    /// The method is not a token.
+    BadMethod,
+    /// CONNECT or TRACE, which are not served.
+    MethodRefused,
+    /// The target is of no known form, or holds a byte that no target may hold.
+    BadTarget,
+    /// The target is longer than its limit.
+    TargetTooLong,
+    /// The authority names a user.
+    UserInfo,
+    /// What follows the target is no HTTP version.
+    BadVersion,
+    /// A version other than 1.0 and 1.1.
+    VersionUnsupported,
+    /// The head is longer than its limit.
+    HeadTooLong,
+    /// The head has more fields than its limit.
+    TooManyFields,
+    /// HTTP/1.1 without Host.
+    HostMissing,
+    /// More than one Host.
+    HostRepeated,
+    /// Host, or the target's authority, is not `host[:port]`.
+    BadHost,
+    /// Expect holds something other than `100-continue`.
+    ExpectationUnknown,
+}
+
+impl RequestError {
+    /// The status of the reply.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Syntax(_)
+            | Self::Framing(_)
+            | Self::BlankLines
+            | Self::BadMethod
+            | Self::BadTarget
+            | Self::UserInfo
+            | Self::BadVersion
+            | Self::HostMissing
+            | Self::HostRepeated
+            | Self::BadHost => 400,
+            Self::MethodRefused => 405,
+            Self::TargetTooLong => 414,
+            Self::ExpectationUnknown => 417,
+            Self::HeadTooLong | Self::TooManyFields => 431,
+            Self::VersionUnsupported => 505,
+        }
+    }
+
+    /// The violation in words, for logs.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Syntax(error) => error.reason(),
+            Self::Framing(error) => error.reason(),
+            Self::BlankLines => "too many blank lines before the request",
+            Self::BadMethod => "method is not a token",
+            Self::MethodRefused => "CONNECT and TRACE are not served",
+            Self::BadTarget => "invalid request target",
+            Self::TargetTooLong => "request target too long",
+            Self::UserInfo => "user information in the authority",
+            Self::BadVersion => "not an HTTP version",
+            Self::VersionUnsupported => "HTTP version not supported",
+            Self::HeadTooLong => "request head too long",
+            Self::TooManyFields => "too many header fields",
+            Self::HostMissing => "Host missing",
+            Self::HostRepeated => "Host repeated",
+            Self::BadHost => "invalid host",
+            Self::ExpectationUnknown => "expectation other than 100-continue",
+        }
+    }
+}
+
+/// Why a response head is refused: the backend's fault, each of them. The client gets a 502.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseError {
+    /// The grammar of lines and fields is broken.
+    Syntax(SyntaxError),
+    /// The body's length is not certain.
+    Framing(FramingError),
+    /// The first line is no status line.
+    BadStatusLine,
+    /// A version other than 1.0 and 1.1.
+    VersionUnsupported,
+    /// The head is longer than its limit.
+    HeadTooLong,
+    /// The head has more fields than its limit.
+    TooManyFields,
+    /// 101 where no upgrade was asked for.
+    UpgradeNotAsked,
+    /// 101 that does not say, in one Upgrade and Connection, to which one protocol.
+    BadUpgrade,
+}
+
+impl ResponseError {
+    /// The violation in words, for logs.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Syntax(error) => error.reason(),
+            Self::Framing(error) => error.reason(),
+            Self::BadStatusLine => "not an HTTP status line",
+            Self::VersionUnsupported => "HTTP version not supported",
+            Self::HeadTooLong => "response head too long",
+            Self::TooManyFields => "too many header fields",
+            Self::UpgradeNotAsked => "101 without an upgrade having been asked for",
+            Self::BadUpgrade => "101 without one protocol in Upgrade",
+        }
+    }
+}
+
+macro_rules! from_parts {
+    ($($error:ident),*) => {$(
+        impl From<SyntaxError> for $error {
+            fn from(error: SyntaxError) -> Self {
+                Self::Syntax(error)
+            }
+        }
+
+        impl From<FramingError> for $error {
+            fn from(error: FramingError) -> Self {
+                Self::Framing(error)
+            }
+        }
+    )*};
+}
+
+macro_rules! reason_is_display {
+    ($($error:ident),*) => {$(
+        impl fmt::Display for $error {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.reason())
+            }
+        }
+
+        impl std::error::Error for $error {}
+    )*};
+}
+
+from_parts!(RequestError, ResponseError);
+reason_is_display!(SyntaxError, FramingError, RequestError, ResponseError);

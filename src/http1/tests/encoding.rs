@@ -1,0 +1,212 @@
+//! What goes to backends and clients, byte for byte.
+
+use super::*;
+
+const FORWARDED: ForwardedFor<'_> =
+    ForwardedFor { client: "192.0.2.1", proto: "https", host: Some("a.example:8443"), request_id: "r1" };
+
+const OURS: &str = "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n\
+    X-Forwarded-Host: a.example:8443\r\nX-Request-Id: r1\r\n";
+
+/// What goes to the backend for `received`, without Ringate's own fields, which are in each of them.
+fn forwarded(received: &str, path: PathRewrite<'_>, host: Option<&str>) -> String {
+    let mut slots = header_slots();
+    let head = match parse_request(received.as_bytes(), &mut slots, &LIMITS) {
+        Ok(Parsed::Complete(head)) => head,
+        other => panic!("{received:?}: {other:?}"),
+    };
+    let mut out = Vec::new();
+    encode_request(&head, path, &FORWARDED, host, &mut out);
+    let sent = String::from_utf8(out).unwrap();
+    assert!(sent.contains(OURS), "{sent:?}");
+    sent.replace(OURS, "")
+}
+
+/// What goes to the client for `received`, and how its body is framed.
+fn answered(received: &str, request: RequestContext, to: ResponseContext) -> (String, Framing) {
+    let mut slots = header_slots();
+    let head = match parse_response(received.as_bytes(), &mut slots, &LIMITS, &request) {
+        Ok(Parsed::Complete(head)) => head,
+        other => panic!("{received:?}: {other:?}"),
+    };
+    let mut out = Vec::new();
+    let framing = encode_response(&head, &to, &mut out);
+    (String::from_utf8(out).unwrap(), framing)
+}
+
+const PLAIN: RequestContext = RequestContext { head: false, upgrade: false };
+const MODERN: ResponseContext = ResponseContext { version: Version::Http11, close: false };
+const CLOSING: ResponseContext = ResponseContext { version: Version::Http11, close: true };
+const OLD: ResponseContext = ResponseContext { version: Version::Http10, close: false };
+
+#[test]
+fn a_request_goes_on_as_it_was_understood() {
+    assert_eq!(
+        forwarded(
+            "\r\nPOST http://b/x?y=1 HTTP/1.1\r\nHOST:a\r\nContent-LENGTH: 007\r\nAccept:*/*\r\ncookie: a  b \r\n\r\n",
+            PathRewrite::Keep,
+            None
+        ),
+        "POST /x?y=1 HTTP/1.1\r\nHost: b\r\nAccept: */*\r\ncookie: a  b\r\nContent-Length: 7\r\n\r\n"
+    );
+    assert_eq!(
+        forwarded("GET / HTTP/1.0\r\n\r\n", PathRewrite::Keep, Some("c:1")),
+        "GET / HTTP/1.1\r\nHost: c:1\r\n\r\n"
+    );
+    assert_eq!(
+        forwarded("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", PathRewrite::Keep, None),
+        "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"
+    );
+}
+
+#[test]
+fn a_path_is_replaced_and_its_query_kept() {
+    for (path, line) in [("/z", "GET /z?q HTTP/1.1"), ("", "GET /?q HTTP/1.1"), ("z/", "GET /z/?q HTTP/1.1")]
+    {
+        let sent = forwarded("GET /a?q HTTP/1.1\r\nHost: a\r\n\r\n", PathRewrite::Replace(path), None);
+        assert_eq!(sent.lines().next(), Some(line));
+    }
+}
+
+#[test]
+fn what_is_for_this_hop_ends_here() {
+    assert_eq!(
+        forwarded(
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Hop, host, content-length, Cookie\r\nx-hop: 1\r\n\
+             Connection: Other\r\nOTHER: 2\r\nKeep-Alive: 3\r\nTE: trailers\r\nTrailer: a\r\nUpgrade: b\r\n\
+             Proxy-Connection: c\r\nProxy-Authorization: d\r\nProxy-Authenticate: e\r\nProxy: f\r\n\
+             HTTP2-Settings: g\r\nContent-Length: 1\r\nAuthorization: h\r\nCookie: i\r\n\r\n",
+            PathRewrite::Keep,
+            None
+        ),
+        "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: h\r\nContent-Length: 1\r\n\r\n"
+    );
+}
+
+#[test]
+fn connection_cannot_take_away_what_ringate_says() {
+    assert_eq!(
+        forwarded(
+            "PUT / HTTP/1.1\r\nHost: a\r\nConnection: transfer-encoding, host, expect, x-forwarded-for\r\n\
+             Transfer-Encoding: chunked\r\nExpect: 100-continue\r\nTrailer: b\r\n\r\n",
+            PathRewrite::Keep,
+            None
+        ),
+        "PUT / HTTP/1.1\r\nHost: a\r\nTrailer: b\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
+    );
+}
+
+#[test]
+fn what_a_client_says_in_ringates_name_is_dropped() {
+    for name in [
+        "X-Forwarded-For",
+        "x-forwarded-proto",
+        "X-FORWARDED-HOST",
+        "X-Forwarded-Port",
+        "X-Forwarded-Client-Cert",
+        "X-Forwarded-Anything",
+        "X_Forwarded_For",
+        "x-forwarded_for",
+        "Forwarded",
+        "X-Real-IP",
+        "X-Request-ID",
+        "X_REQUEST_ID",
+    ] {
+        let received = format!("GET / HTTP/1.1\r\nHost: a\r\n{name}: evil\r\n\r\n");
+        assert_eq!(
+            forwarded(&received, PathRewrite::Keep, None),
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "{name}"
+        );
+    }
+    for name in ["X-Forwarded", "X-Forwarder-For", "Forwarded-For", "X-Request-Idx", "Content_Length"] {
+        let received = format!("GET / HTTP/1.1\r\nHost: a\r\n{name}: b\r\n\r\n");
+        assert_eq!(forwarded(&received, PathRewrite::Keep, None), received, "{name}");
+    }
+}
+
+#[test]
+fn an_upgrade_goes_on_and_comes_back() {
+    let asked = "GET /s HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Key: k\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    assert_eq!(forwarded(asked, PathRewrite::Keep, None), asked);
+    let agreed = "HTTP/1.1 101 Switching\r\nSec-WebSocket-Accept: k\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let asked = RequestContext { head: false, upgrade: true };
+    assert_eq!(answered(agreed, asked, CLOSING), (agreed.into(), Framing::None));
+}
+
+#[test]
+fn a_response_goes_on_as_it_was_understood() {
+    let received = "HTTP/1.0 200 Fine\r\nServer:s\r\nDate: d\r\nX-Request-Id: r\r\nKeep-Alive: timeout=5\r\n\
+                    Connection: keep-alive, x-hop\r\nX-Hop: 1\r\nContent-Length: 05\r\nSet-Cookie: a\r\n\r\n";
+    let head = "HTTP/1.1 200 Fine\r\nServer: s\r\nDate: d\r\nX-Request-Id: r\r\nSet-Cookie: a\r\nContent-Length: 5\r\n";
+    for (to, connection) in
+        [(MODERN, ""), (CLOSING, "Connection: close\r\n"), (OLD, "Connection: keep-alive\r\n")]
+    {
+        let expected = (format!("{head}{connection}\r\n"), Framing::Length(5));
+        assert_eq!(answered(received, PLAIN, to), expected);
+    }
+}
+
+#[test]
+fn a_body_is_framed_as_its_client_can_read_it() {
+    let chunked = "HTTP/1.1 200 A\r\nTransfer-Encoding: chunked\r\nTrailer: t\r\n\r\n";
+    let unframed = "HTTP/1.0 200 A\r\nTrailer: t\r\n\r\n";
+    let to_modern = "HTTP/1.1 200 A\r\nTrailer: t\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let to_old = "HTTP/1.1 200 A\r\nConnection: close\r\n\r\n";
+    for received in [chunked, unframed] {
+        assert_eq!(answered(received, PLAIN, MODERN), (to_modern.into(), Framing::Chunked));
+        assert_eq!(answered(received, PLAIN, OLD), (to_old.into(), Framing::UntilClose));
+    }
+}
+
+#[test]
+fn a_response_without_a_body_tells_its_length_only_where_it_may() {
+    let sent = |received: &str, head: bool| {
+        let (sent, framing) = answered(received, RequestContext { head, upgrade: false }, MODERN);
+        assert_eq!(framing, Framing::None);
+        sent
+    };
+    let with_length = "HTTP/1.1 304 A\r\nContent-Length: 5\r\n\r\n";
+    assert_eq!(sent(with_length, false), with_length);
+    let to_head = "HTTP/1.1 200 A\r\nContent-Length: 5\r\n\r\n";
+    assert_eq!(sent(to_head, true), to_head);
+    assert_eq!(sent("HTTP/1.1 204 A\r\nContent-Length: 0\r\n\r\n", false), "HTTP/1.1 204 A\r\n\r\n");
+    assert_eq!(sent("HTTP/1.1 204 A\r\nContent-Length: 0\r\n\r\n", true), "HTTP/1.1 204 A\r\n\r\n");
+    assert_eq!(sent("HTTP/1.1 200 A\r\nTransfer-Encoding: chunked\r\n\r\n", true), "HTTP/1.1 200 A\r\n\r\n");
+    let interim = "HTTP/1.1 103 Hints\r\nLink: l\r\n\r\n";
+    assert_eq!(answered(interim, PLAIN, CLOSING), (interim.into(), Framing::None));
+}
+
+#[test]
+fn replies_are_whole_responses() {
+    let mut out = Vec::new();
+    encode_reply(405, "no\n", true, false, &[("Allow", "GET, HEAD")], &mut out);
+    assert_eq!(
+        out.escape_ascii().to_string(),
+        "HTTP/1.1 405 Method Not Allowed\r\nAllow: GET, HEAD\r\nContent-Type: text/plain; charset=utf-8\r\n\
+         Content-Length: 3\r\nConnection: close\r\n\r\nno\n"
+            .escape_debug()
+            .to_string()
+    );
+    out.clear();
+    encode_reply(502, "bad\n", false, true, &[], &mut out);
+    assert_eq!(
+        std::str::from_utf8(&out).unwrap(),
+        "HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 4\r\n\r\n"
+    );
+    assert_eq!(response(CONTINUE, &PLAIN).as_deref(), Ok("100 Continue"));
+}
+
+#[test]
+fn a_vector_that_has_grown_is_not_grown_again() {
+    let received = b"GET /a HTTP/1.1\r\nHost: a\r\nAccept: b\r\n\r\n";
+    let mut slots = header_slots();
+    let Ok(Parsed::Complete(head)) = parse_request(received, &mut slots, &LIMITS) else { panic!() };
+    let mut out = Vec::with_capacity(1024);
+    let place = out.as_ptr();
+    for _ in 0..10 {
+        out.clear();
+        encode_request(&head, PathRewrite::Keep, &FORWARDED, None, &mut out);
+    }
+    assert_eq!((out.as_ptr(), out.capacity()), (place, 1024));
+}

@@ -1,0 +1,259 @@
+//! Paths that a router and a backend cannot read differently (RFC 3986 §6.2.2).
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// Why a path is refused: a backend might take it for another one. The reply is 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathError {
+    /// A `%` without two hexadecimal digits.
+    BadEncoding,
+    /// An encoded slash, or a backslash, encoded or not: a separator to some.
+    HiddenSeparator,
+    /// An encoded NUL: the end of the path to some.
+    Nul,
+    /// Dot segments that climb above the root.
+    AboveRoot,
+    /// A dot segment with parameters (`..;x`), which Java servers take for a plain one.
+    DotParameters,
+}
+
+impl PathError {
+    /// The violation in words, for logs.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::BadEncoding => "invalid percent-encoding in the path",
+            Self::HiddenSeparator => "encoded slash or backslash in the path",
+            Self::Nul => "NUL in the path",
+            Self::AboveRoot => "path climbs above the root",
+            Self::DotParameters => "dot segment with parameters in the path",
+        }
+    }
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason())
+    }
+}
+
+impl std::error::Error for PathError {}
+
+/// The one form of a path, by which it is routed **and in which it must be forwarded**.
+///
+/// `path` has no query and begins with `/`, or is `*`. Dot segments are resolved, slashes in a row
+/// become one, encoded unreserved characters are decoded, and the hexadecimal digits of what stays
+/// encoded are upper case. Borrowed if nothing had to change: most paths have no `%`, `//` or dot
+/// segment and cost one look at each byte.
+///
+/// # Errors
+/// The path has no one form that every backend agrees on.
+pub fn normalise_path(path: &str) -> Result<Cow<'_, str>, PathError> {
+    if is_plain(path.as_bytes()) {
+        return Ok(Cow::Borrowed(path));
+    }
+    let normal = rewrite(path)?;
+    Ok(if normal == path { Cow::Borrowed(path) } else { Cow::Owned(normal) })
+}
+
+/// `path` without the prefix that a route matched it by, always with its leading slash or empty for the prefix itself.
+///
+/// `path` is normalised and the route's prefix matches it; otherwise it is given back whole.
+pub fn strip_prefix<'p>(path: &'p str, prefix: &str) -> &'p str {
+    match path.strip_prefix(prefix.trim_end_matches('/')) {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => rest,
+        _ => path,
+    }
+}
+
+/// Whether a look is enough to see that nothing is to be done.
+fn is_plain(path: &[u8]) -> bool {
+    let mut after_slash = false;
+    for (at, &byte) in path.iter().enumerate() {
+        match byte {
+            b'%' | b'\\' => return false,
+            b'/' if after_slash => return false,
+            // A name may begin with a dot: only what could be a dot segment is looked at closely.
+            b'.' if after_slash && matches!(path.get(at + 1), None | Some(b'.' | b'/' | b';')) => {
+                return false;
+            }
+            _ => {}
+        }
+        after_slash = byte == b'/';
+    }
+    true
+}
+
+#[cold]
+fn rewrite(path: &str) -> Result<String, PathError> {
+    let mut normal = String::with_capacity(path.len());
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        let start = normal.len();
+        normal.push('/');
+        decode(segment, &mut normal)?;
+        match &normal[start + 1..] {
+            // The end of a path keeps its slash: `/a/` and `/a/.` are `/a/`.
+            "" | "." => normal.truncate(start + usize::from(last)),
+            ".." => {
+                let parent = normal[..start].rfind('/').ok_or(PathError::AboveRoot)?;
+                normal.truncate(parent + usize::from(last));
+            }
+            dots if dots.starts_with(".;") || dots.starts_with("..;") => {
+                return Err(PathError::DotParameters);
+            }
+            _ => {}
+        }
+    }
+    Ok(normal)
+}
+
+/// Appends a segment with only those characters encoded that must be.
+fn decode(segment: &str, normal: &mut String) -> Result<(), PathError> {
+    let mut parts = segment.split('%');
+    let literal = parts.next().unwrap_or_default();
+    push_literal(literal, normal)?;
+    for part in parts {
+        let digits = part.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let digits = digits.ok_or(PathError::BadEncoding)?;
+        match u8::from_str_radix(digits, 16).map_err(|_| PathError::BadEncoding)? {
+            0 => return Err(PathError::Nul),
+            b'/' | b'\\' => return Err(PathError::HiddenSeparator),
+            byte if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => normal.push(char::from(byte)),
+            _ => {
+                normal.push('%');
+                normal.extend(digits.chars().map(|digit| digit.to_ascii_uppercase()));
+            }
+        }
+        push_literal(&part[2..], normal)?;
+    }
+    Ok(())
+}
+
+fn push_literal(literal: &str, normal: &mut String) -> Result<(), PathError> {
+    if literal.contains('\\') {
+        return Err(PathError::HiddenSeparator);
+    }
+    normal.push_str(literal);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn plain_paths_are_borrowed() {
+        for path in [
+            "/",
+            "*",
+            "/a/b.c/",
+            "/.well-known/x",
+            "/a/...",
+            "/a;b=c/d",
+            "/a/%C3%A4%20",
+            "/..a/.b;c",
+            "/a.",
+            "/a../b",
+            "/%2525",
+        ] {
+            assert!(matches!(normalise_path(path), Ok(Cow::Borrowed(same)) if same == path), "{path}");
+        }
+    }
+
+    #[test]
+    fn one_path_has_one_form() {
+        for (path, normal) in [
+            ("//", "/"),
+            ("///a//b///", "/a/b/"),
+            ("/.", "/"),
+            ("/./", "/"),
+            ("/a/.", "/a/"),
+            ("/a/./b", "/a/b"),
+            ("/a/..", "/"),
+            ("/a/../", "/"),
+            ("/a/b/..", "/a/"),
+            ("/a/b/../c", "/a/c"),
+            ("/a//../b", "/b"),
+            ("/a/%2e%2E/b", "/b"),
+            ("/a/.%2e", "/"),
+            ("/%2e/a", "/a"),
+            ("/%61%7e%5F%2d", "/a~_-"),
+            ("/%c3%a4%3f%23", "/%C3%A4%3F%23"),
+            ("/%252e%252e/a", "/%252e%252e/a"),
+            ("/%2525%41", "/%2525A"),
+            ("/%3b/..%3b", "/%3B/..%3B"),
+        ] {
+            assert_eq!(normalise_path(path).as_deref(), Ok(normal), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_backends_read_differently_is_refused() {
+        use PathError::*;
+        for (path, error) in [
+            ("/..", AboveRoot),
+            ("/../a", AboveRoot),
+            ("//..", AboveRoot),
+            ("/a/../..", AboveRoot),
+            ("/a/../../b", AboveRoot),
+            ("/%2e%2e/a", AboveRoot),
+            ("/.%2E/a", AboveRoot),
+            ("/a%2fb", HiddenSeparator),
+            ("/a%2Fb", HiddenSeparator),
+            ("/a%5cb", HiddenSeparator),
+            ("/a%5C", HiddenSeparator),
+            ("/a\\b", HiddenSeparator),
+            ("/%61\\b", HiddenSeparator),
+            ("/..%2fa", HiddenSeparator),
+            ("/a%00", Nul),
+            ("/%", BadEncoding),
+            ("/%a", BadEncoding),
+            ("/%zz", BadEncoding),
+            ("/%+1", BadEncoding),
+            ("/a%2", BadEncoding),
+            ("/%%41", BadEncoding),
+            ("/a%ä", BadEncoding),
+            ("/a/..;/b", DotParameters),
+            ("/a/..;x=y", DotParameters),
+            ("/.;/a", DotParameters),
+            ("/%2e%2e;/a", DotParameters),
+        ] {
+            assert_eq!(normalise_path(path), Err(error), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_stripped_at_a_segment() {
+        for (path, prefix, rest) in [
+            ("/api/x", "/api", "/x"),
+            ("/api/", "/api", "/"),
+            ("/api", "/api", ""),
+            ("/api/x", "/api/", "/x"),
+            ("/x", "/", "/x"),
+            ("/apix", "/api", "/apix"),
+            ("/x", "/api", "/x"),
+        ] {
+            assert_eq!(strip_prefix(path, prefix), rest, "{path} {prefix}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_normalised_path_is_plain_and_stays_as_it_is(path in "/([a./;]|%2[ef5E]|%4[1-9]|%c3){0,12}") {
+            if let Ok(normal) = normalise_path(&path) {
+                prop_assert_eq!(normalise_path(&normal), Ok(Cow::Borrowed(&*normal)));
+                prop_assert!(normal.starts_with('/') && !normal.contains("//"));
+                prop_assert!(normal.split('/').all(|segment| segment != "." && segment != ".."));
+            }
+        }
+
+        #[test]
+        fn no_path_makes_it_panic(path in "/\\PC{0,20}") {
+            let _ = normalise_path(&path);
+        }
+    }
+}

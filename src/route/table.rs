@@ -1,0 +1,281 @@
+//! The route table: built once from a config, asked once per request.
+
+use std::fmt;
+
+use rustc_hash::FxHashMap;
+
+/// Longest host name that is looked up; no longer one can be in a table.
+const MAX_HOST_BYTES: usize = 255;
+
+/// Which hosts a route is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostPattern {
+    /// One name.
+    Exact(String),
+    /// `*.example.com` is held as `example.com`: any name with one or more labels before it.
+    Wildcard(String),
+}
+
+/// Which paths a route is for. Paths are compared byte for byte, in their normalised form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathPattern {
+    /// `/orders`: that path and what lies below it, at a segment boundary. A slash at its end says nothing more.
+    Prefix(String),
+    /// `/orders` alone.
+    Exact(String),
+}
+
+/// A route as the table is built from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteSpec {
+    /// `None`: any host, or none.
+    pub host: Option<HostPattern>,
+    /// The paths.
+    pub path: PathPattern,
+    /// `None`: any method. HEAD is not implied by GET.
+    pub methods: Option<Vec<String>>,
+    /// What [`Match::Route`] gives.
+    pub id: usize,
+}
+
+/// What a request matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// The route of this id.
+    Route(usize),
+    /// Routes match host and path, but none the method: 405.
+    MethodNotAllowed {
+        /// The methods that would have matched, for the Allow field.
+        allow: String,
+    },
+    /// Nothing matches: 404.
+    NotFound,
+}
+
+/// Why a table cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BuildError {
+    /// Two routes match the same requests with the same priority.
+    Conflict {
+        /// The earlier one's id.
+        first: usize,
+        /// The later one's id.
+        second: usize,
+    },
+    /// A route that no request can match: its path is not as [`normalise_path`](super::normalise_path) would
+    /// have it, or it lists no method.
+    NeverMatches {
+        /// Its id.
+        id: usize,
+    },
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Conflict { first, second } => {
+                write!(f, "routes {first} and {second} match the same requests")
+            }
+            Self::NeverMatches { id } => write!(f, "route {id} matches no request"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+/// Routes, found by hash lookups alone: the cost of a lookup grows with the labels of a host and the segments of
+/// a path, not with the number of routes.
+///
+/// The order in which routes were written does not matter. Host, path and method must all match; of the
+/// routes that do, the first by this order is found:
+///
+/// 1. by host: the exact name, then the longest wildcard, then any host;
+/// 2. by path: the exact path, then the longest prefix;
+/// 3. by method: a route that lists it, then one that takes any.
+///
+/// So a request falls back to a less specific host, or path, if the more specific ones have no route for it.
+#[derive(Debug, Default)]
+pub struct Table {
+    exact: FxHashMap<Box<str>, Paths>,
+    wildcard: FxHashMap<Box<str>, Paths>,
+    any: Paths,
+}
+
+impl Table {
+    /// Builds a table.
+    ///
+    /// # Errors
+    /// The first route that conflicts with an earlier one, or can never match.
+    pub fn build(specs: impl IntoIterator<Item = RouteSpec>) -> Result<Self, BuildError> {
+        let mut table = Self::default();
+        for spec in specs {
+            let paths = match &spec.host {
+                None => &mut table.any,
+                Some(HostPattern::Exact(name)) => table.exact.entry(host_key(name)).or_default(),
+                Some(HostPattern::Wildcard(name)) => table.wildcard.entry(host_key(name)).or_default(),
+            };
+            paths.add(&spec)?;
+        }
+        Ok(table)
+    }
+
+    /// The route for a request.
+    ///
+    /// `host` is `name[:port]`, compared without its port, case and final dot. `path` is normalised; a query is
+    /// cut off. Allocates only to say which methods are allowed.
+    pub fn find(&self, host: Option<&str>, path: &str, method: &str) -> Match {
+        let path = path.split_once('?').map_or(path, |(path, _)| path);
+        let mut lower = [0; MAX_HOST_BYTES];
+        let host = host.and_then(|host| normal_host(host, &mut lower));
+        let found = self.tiers(host).find_map(|paths| paths.find(path, method));
+        match found {
+            Some(id) => Match::Route(id),
+            None => self.refuse(host, path),
+        }
+    }
+
+    /// The paths of all hosts that match, the most specific first.
+    fn tiers<'t>(&'t self, host: Option<&'t str>) -> impl Iterator<Item = &'t Paths> {
+        let exact = host.filter(|_| !self.exact.is_empty()).and_then(|host| self.exact.get(host));
+        let wildcards = host.filter(|_| !self.wildcard.is_empty()).into_iter().flat_map(|host| {
+            let parents = host.match_indices('.').map(|(dot, _)| &host[dot + 1..]);
+            parents.filter_map(|parent| self.wildcard.get(parent))
+        });
+        exact.into_iter().chain(wildcards).chain([&self.any])
+    }
+
+    #[cold]
+    fn refuse(&self, host: Option<&str>, path: &str) -> Match {
+        let mut methods: Vec<&str> = self
+            .tiers(host)
+            .flat_map(|paths| paths.candidates(path))
+            .flat_map(|methods| methods.listed.iter().map(|(name, _)| &**name))
+            .collect();
+        methods.sort_unstable();
+        methods.dedup();
+        if methods.is_empty() {
+            Match::NotFound
+        } else {
+            Match::MethodNotAllowed { allow: methods.join(", ") }
+        }
+    }
+}
+
+/// The routes of one host.
+#[derive(Debug, Default)]
+struct Paths {
+    exact: FxHashMap<Box<str>, Methods>,
+    /// Without the slash at their end, so that `/` is the empty one.
+    prefixes: FxHashMap<Box<str>, Methods>,
+    /// Bytes of the longest prefix: no longer one is looked for.
+    longest: usize,
+}
+
+impl Paths {
+    fn add(&mut self, spec: &RouteSpec) -> Result<(), BuildError> {
+        let (PathPattern::Exact(path) | PathPattern::Prefix(path)) = &spec.path;
+        let reachable = path.starts_with('/') || (path == "*" && matches!(spec.path, PathPattern::Exact(_)));
+        let normal = super::normalise_path(path).is_ok_and(|normal| normal == *path);
+        if !reachable || !normal || path.contains('?') {
+            return Err(BuildError::NeverMatches { id: spec.id });
+        }
+        let methods = match spec.path {
+            PathPattern::Exact(_) => self.exact.entry(path.as_str().into()).or_default(),
+            PathPattern::Prefix(_) => {
+                let prefix = path.strip_suffix('/').unwrap_or(path);
+                self.longest = self.longest.max(prefix.len());
+                self.prefixes.entry(prefix.into()).or_default()
+            }
+        };
+        methods.add(spec)
+    }
+
+    fn find(&self, path: &str, method: &str) -> Option<usize> {
+        self.candidates(path).find_map(|methods| methods.find(method))
+    }
+
+    /// All patterns that match a path, the most specific first.
+    fn candidates<'t>(&'t self, path: &'t str) -> impl Iterator<Item = &'t Methods> {
+        let exact = if self.exact.is_empty() { None } else { self.exact.get(path) };
+        let prefixes = boundaries(path, self.longest).filter_map(|prefix| self.prefixes.get(prefix));
+        let prefixes = Some(prefixes).filter(|_| !self.prefixes.is_empty());
+        exact.into_iter().chain(prefixes.into_iter().flatten())
+    }
+}
+
+/// The parts of `path` that end before a slash or with it whole, of at most `longest` bytes, the longest first, down
+/// to the empty one.
+fn boundaries(path: &str, longest: usize) -> impl Iterator<Item = &str> {
+    let first = if path.len() <= longest {
+        path
+    } else {
+        // A slash right after the longest prefix ends that prefix.
+        let end = path.as_bytes()[..=longest].iter().rposition(|&byte| byte == b'/');
+        &path[..end.unwrap_or(0)]
+    };
+    std::iter::successors(Some(first), |part| match part.rfind('/') {
+        Some(slash) => Some(&part[..slash]),
+        None if part.is_empty() => None,
+        None => Some(""),
+    })
+}
+
+/// The routes of one path.
+#[derive(Debug, Default)]
+struct Methods {
+    listed: Vec<(Box<str>, usize)>,
+    any: Option<usize>,
+}
+
+impl Methods {
+    fn add(&mut self, spec: &RouteSpec) -> Result<(), BuildError> {
+        let second = spec.id;
+        let Some(methods) = &spec.methods else {
+            return match self.any.replace(second) {
+                Some(first) => Err(BuildError::Conflict { first, second }),
+                None => Ok(()),
+            };
+        };
+        if methods.is_empty() {
+            return Err(BuildError::NeverMatches { id: second });
+        }
+        for method in methods {
+            match self.listed.iter().find(|(name, _)| **name == **method) {
+                Some((_, first)) if *first == second => {}
+                Some((_, first)) => return Err(BuildError::Conflict { first: *first, second }),
+                None => self.listed.push((method.as_str().into(), second)),
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&self, method: &str) -> Option<usize> {
+        self.listed.iter().find(|(name, _)| **name == *method).map(|(_, id)| *id).or(self.any)
+    }
+}
+
+/// A host as the table has it.
+fn host_key(name: &str) -> Box<str> {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().into_boxed_str()
+}
+
+/// The same of a request's host, in `lower` where it has capitals. `None` for one that is too long for any table.
+fn normal_host<'h>(host: &'h str, lower: &'h mut [u8; MAX_HOST_BYTES]) -> Option<&'h str> {
+    let end = match host.strip_prefix('[') {
+        Some(address) => address.find(']').map(|bracket| bracket + 2),
+        None => host.find(':'),
+    };
+    let name = &host[..end.unwrap_or(host.len())];
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let lower = lower.get_mut(..name.len())?;
+    if !name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Some(name);
+    }
+    lower.copy_from_slice(name.as_bytes());
+    lower.make_ascii_lowercase();
+    std::str::from_utf8(lower).ok()
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;
