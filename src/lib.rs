@@ -18,3 +18,8 @@ pub mod config;
 pub mod http1;
 pub mod route;
 pub mod tls;
+pub mod admin;
+pub mod cli;
+pub mod io;
+pub mod proxy;
+pub mod server;

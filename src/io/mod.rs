@@ -11,6 +11,10 @@ pub mod stream;
 pub mod tls;
 pub mod unix;
 
+pub use monoio::io::Canceller;
+pub use monoio::net::{TcpListener, TcpStream};
+pub use monoio::time::sleep;
+
 pub use buffer::Buffer;
 pub use deadline::{Deadline, Fired, Wheel};
 pub use stream::{Reader, Stream, StreamError, Writer};

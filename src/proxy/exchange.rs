@@ -11,8 +11,7 @@ use crate::base::limits::Limits;
 use crate::http1::{
     self, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite, RequestContext, RequestHead, Version,
 };
-use crate::route::path;
-use crate::route::table::Match;
+use crate::route::{Match, normalise_path, strip_prefix};
 
 /// Longest authority taken from a request, in bytes: a DNS name of 253, brackets, a port. What is added
 /// to a forwarded head stays within a buffer's headroom this way.
@@ -116,17 +115,18 @@ pub fn understand(
     let Traffic::Http { table, routes } = &view.running.listeners[listener].traffic else {
         return Err(Failure::NoRoute);
     };
-    let normalised = path::normalise(head.target.path).map_err(|_| Failure::AmbiguousPath)?;
+    let normalised = normalise_path(head.target.path).map_err(Failure::AmbiguousPath)?;
     let matched = match table.find(head.host, &normalised, head.method.as_str()) {
         Match::Route(index) => &routes[index],
-        Match::MethodNotAllowed => return Err(Failure::MethodNotAllowed),
+        Match::MethodNotAllowed { allow } => return Err(Failure::MethodNotAllowed(allow)),
         Match::NotFound => return Err(Failure::NoRoute),
     };
     let pool = &view.pools[matched.upstream];
-    let rewrite = match &normalised[matched.strip.min(normalised.len())..] {
-        path if path.len() == head.target.path.len() => PathRewrite::Keep,
-        path => PathRewrite::Replace(path),
+    let path = match &matched.strip {
+        Some(prefix) => strip_prefix(&normalised, prefix),
+        None => &normalised,
     };
+    let rewrite = if path == head.target.path { PathRewrite::Keep } else { PathRewrite::Replace(path) };
     let id = ids.next();
     let forwarded = ForwardedFor {
         client: &client.address,

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::http1::{BodyError, RequestError, ResponseError};
 use crate::io::StreamError;
 use crate::io::tls::TlsError;
+use crate::route::PathError;
 
 /// Why an exchange did not go as asked.
 #[derive(Debug)]
@@ -12,11 +13,11 @@ pub enum Failure {
     /// The client broke the rules, or a limit.
     Request(RequestError),
     /// The request-target can't be routed without ambiguity.
-    AmbiguousPath,
+    AmbiguousPath(PathError),
     /// No route matches.
     NoRoute,
-    /// A route matches, but not with this method.
-    MethodNotAllowed,
+    /// A route matches, but not with this method, only with these.
+    MethodNotAllowed(String),
     /// The body is longer than `limits.body_bytes`.
     BodyTooLarge,
     /// The request body broke the rules.
@@ -70,9 +71,9 @@ impl Failure {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Request(error) => Some(error.status()),
-            Self::AmbiguousPath | Self::RequestBody(_) => Some(400),
+            Self::AmbiguousPath(_) | Self::RequestBody(_) => Some(400),
             Self::NoRoute => Some(404),
-            Self::MethodNotAllowed => Some(405),
+            Self::MethodNotAllowed(_) => Some(405),
             Self::BodyTooLarge => Some(413),
             Self::ClientTimeout => Some(408),
             Self::ClientGone | Self::Draining => None,
@@ -91,9 +92,9 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Request(error) => f.write_str(error.reason()),
-            Self::AmbiguousPath => f.write_str("the path has encoded separators or climbs above the root"),
+            Self::AmbiguousPath(error) => error.fmt(f),
             Self::NoRoute => f.write_str("no route matches"),
-            Self::MethodNotAllowed => f.write_str("no route matches with this method"),
+            Self::MethodNotAllowed(_) => f.write_str("no route matches with this method"),
             Self::BodyTooLarge => f.write_str("the body is longer than limits.body_bytes"),
             Self::RequestBody(error) => write!(f, "request body: {error}"),
             Self::ClientTimeout => f.write_str("the client was too slow"),

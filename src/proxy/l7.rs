@@ -7,8 +7,6 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use monoio::io::Canceller;
-
 use super::body::{self, Frame, Phase, Piece, Relay, RelayError};
 use super::exchange::{self, ClientFacts, Order};
 use super::failure::Failure;
@@ -18,7 +16,7 @@ use super::{Client, Local, View, access, l4};
 use crate::base::limits::{Limits, MAX_INTERIM_RESPONSES};
 use crate::http1::{self, Body, Framing, HeadLimits, Parsed, ResponseContext, ResponseHead, Version};
 use crate::io::stream::Keep;
-use crate::io::{Buffer, Deadline, Fired, Reader, Stream, StreamError, Writer};
+use crate::io::{Buffer, Canceller, Deadline, Reader, Stream, StreamError, Writer};
 
 /// How long, and for how many bytes, a connection is read on after its last response, so that what
 /// the client still sends does not reset it before the response is read.
@@ -190,7 +188,11 @@ impl Connection {
         self.local.count_status(status);
         let mut reply = Vec::new();
         let body = format!("{status} {}\n", http1::reason_phrase(status));
-        http1::encode_reply(status, &body, true, head_only, &[], &mut reply);
+        let allow = match failure {
+            Failure::MethodNotAllowed(allow) => Some(("Allow", allow.as_str())),
+            _ => None,
+        };
+        http1::encode_reply(status, &body, true, head_only, allow.as_slice(), &mut reply);
         self.deadline.set(LINGER);
         match self.deadline.race(self.stream.writer.write_bytes(&reply)).await {
             Ok(Ok(())) => Next::Linger,

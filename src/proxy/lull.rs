@@ -6,10 +6,8 @@
 
 use std::time::Duration;
 
-use monoio::io::Canceller;
-
 use crate::io::stream::{Closed, Reader, StreamError};
-use crate::io::{Buffer, Deadline, Fired};
+use crate::io::{Buffer, Canceller, Deadline, Fired};
 
 /// How long a silent connection keeps its buffer.
 pub const HOT: Duration = Duration::from_millis(500);

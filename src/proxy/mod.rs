@@ -24,11 +24,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use monoio::net::TcpStream;
-
 use crate::base::counters::Counters;
 use crate::base::snapshot::{Reader, Snapshot};
-use crate::io::{Deadline, Fired, Stream, Wheel, tls};
+use crate::io::{Deadline, Fired, Stream, TcpStream, Wheel, tls};
 use crate::tls::handshake::{Facts, Handshake};
 use pool::Pool;
 use running::{Running, Traffic};
@@ -45,6 +43,8 @@ pub struct Local {
     /// Where access-log lines go, if anywhere.
     pub access: Option<access::Sink>,
     ids: exchange::RequestIds,
+    /// Where its round-robins begin, so that workers don't all begin with the same endpoint.
+    start: usize,
     /// Heads are encoded here, then moved in front of the body they belong to.
     scratch: RefCell<Vec<u8>>,
     snapshot: RefCell<Reader<Running>>,
@@ -64,13 +64,15 @@ impl Local {
     /// A worker's state. `ids` is what its request ids begin with.
     pub fn new(snapshot: &Snapshot<Running>, counters: Arc<Counters>, access: Option<access::Sink>, ids: u64) -> Self {
         let running = snapshot.load();
-        let pools = running.upstreams.iter().map(|upstream| Rc::new(Pool::new(Arc::clone(upstream)))).collect();
+        let pools = running.upstreams.iter().map(|upstream| Rc::new(Pool::new(Arc::clone(upstream), ids as usize)));
+        let pools = pools.collect();
         Self {
             counters,
             wheel: Wheel::new(),
             draining: Cell::new(false),
             access,
             ids: exchange::RequestIds::new(ids),
+            start: ids as usize,
             scratch: RefCell::new(Vec::with_capacity(4096)),
             snapshot: RefCell::new(snapshot.reader()),
             view: RefCell::new(Rc::new(View { running, pools })),
@@ -85,7 +87,7 @@ impl Local {
         if !Arc::ptr_eq(running, &view.running) {
             let pools = running.upstreams.iter().map(|upstream| {
                 let kept = view.pools.iter().find(|pool| Arc::ptr_eq(&pool.upstream, upstream));
-                kept.cloned().unwrap_or_else(|| Rc::new(Pool::new(Arc::clone(upstream))))
+                kept.cloned().unwrap_or_else(|| Rc::new(Pool::new(Arc::clone(upstream), self.start)))
             });
             let pools = pools.collect();
             *view = Rc::new(View { running: Arc::clone(running), pools });

@@ -12,10 +12,10 @@ use rustls::pki_types::ServerName;
 use super::Local;
 use super::failure::ConnectError;
 use super::running::Upstream;
-use crate::io::{Buffer, Deadline, Stream, socket, tls};
-use crate::route::balance::RoundRobin;
-use crate::tls::handshake::Handshake;
-use crate::tls::sessions::{self, Sessions};
+use crate::io::{Buffer, Deadline, Stream, TcpStream, socket, tls};
+use crate::route::RoundRobin;
+use crate::tls::Handshake;
+use crate::tls::{Sessions, with_sessions};
 
 /// Ticks for which an endpoint that refused a connection is tried last.
 const HOLD_OFF_TICKS: u64 = 20;
@@ -61,11 +61,11 @@ pub struct Backend {
 }
 
 impl Pool {
-    /// An empty pool.
-    pub fn new(upstream: Arc<Upstream>) -> Self {
+    /// An empty pool. `start` moves the round-robin's first pick.
+    pub fn new(upstream: Arc<Upstream>, start: usize) -> Self {
         let weights: Vec<u32> = upstream.endpoints.iter().map(|endpoint| endpoint.weight).collect();
         let endpoints = upstream.endpoints.iter().map(|_| EndpointPool::default()).collect();
-        Self { balance: RoundRobin::new(&weights), endpoints, upstream }
+        Self { balance: RoundRobin::new(&weights, start), endpoints, upstream }
     }
 
     /// An idle connection or a new one. Endpoints that refuse are passed over for the next.
@@ -77,9 +77,8 @@ impl Pool {
         fresh_only: bool,
     ) -> Result<Backend, ConnectError> {
         let first = self.pick(local);
-        let count = self.endpoints.len();
         let mut refused = None;
-        for endpoint in (0..count).map(|step| (first + step) % count) {
+        for endpoint in std::iter::once(first).chain(self.balance.others(first)) {
             let server_name = self.server_name(endpoint, host)?;
             if !fresh_only
                 && let Some(backend) = self.take_idle(local, endpoint, server_name.as_ref())
@@ -110,9 +109,8 @@ impl Pool {
     fn pick(&self, local: &Local) -> usize {
         let first = self.balance.pick();
         let now = local.wheel.now();
-        let count = self.endpoints.len();
-        (0..count)
-            .map(|step| (first + step) % count)
+        std::iter::once(first)
+            .chain(self.balance.others(first))
             .find(|&endpoint| self.endpoints[endpoint].shunned.get() <= now)
             .unwrap_or(first)
     }
@@ -143,7 +141,7 @@ impl Pool {
     /// The identity's generation of this moment; 0 without one.
     fn generation(&self) -> u64 {
         let identity = self.upstream.tls.as_ref().and_then(|tls| tls.identity.as_ref());
-        identity.map_or(0, |identity| identity.load().generation)
+        identity.map_or(0, |identity| identity.load().generation())
     }
 
     fn take_idle(&self, local: &Local, endpoint: usize, name: Option<&ServerName<'static>>) -> Option<Backend> {
@@ -242,14 +240,14 @@ impl Pool {
         if known.len() >= MAX_NAMES {
             known.clear();
         }
-        let config = sessions::with_sessions(&tls.config, Arc::new(Sessions::new(tls.tickets)));
+        let config = with_sessions(&tls.config, Arc::new(Sessions::new(tls.tickets)));
         known.insert(name.clone(), Arc::clone(&config));
         Ok(config)
     }
 }
 
 /// A connection to the first of an endpoint's addresses that answers.
-async fn connect_any(addresses: &[SocketAddr]) -> Result<monoio::net::TcpStream, ConnectError> {
+async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
     let mut refused = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
     for &address in addresses {
         match socket::connect(address).await {

@@ -9,8 +9,8 @@ use rustls::{ClientConfig, ServerConfig};
 
 use crate::base::limits::Limits;
 use crate::base::snapshot::Snapshot;
-use crate::route::table::Table;
-use crate::tls::identity::Identity;
+use crate::route::Table;
+use crate::tls::Identity;
 
 /// Everything that a worker needs to serve, of one moment.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Running {
     pub limits: Limits,
     /// In the order of the config file.
     pub listeners: Vec<Listener>,
-    /// In the order of [`Listener`]s' indices.
+    /// In the order of the plan's.
     pub upstreams: Vec<Arc<Upstream>>,
 }
 
@@ -58,8 +58,8 @@ pub enum Traffic {
 pub struct Route {
     /// Index into [`Running::upstreams`].
     pub upstream: usize,
-    /// How many bytes are taken off the front of the path.
-    pub strip: usize,
+    /// The prefix that is taken off the path, if one is.
+    pub strip: Option<String>,
 }
 
 /// An upstream as workers see it.

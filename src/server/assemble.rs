@@ -13,12 +13,12 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ProducesTickets;
 
 use crate::base::snapshot::Snapshot;
+use crate::certs::store::{Loaded, load_file, load_pair, load_trust};
 use crate::certs::{Bundle, Store};
-use crate::certs::material::{load_file, load_pair, load_trust};
 use crate::config::Diagnostics;
 use crate::config::plan::{self, CertificateRef, Plan, TrustRef};
 use crate::proxy::running::{Endpoint, Listener, Route, Running, Traffic, Upstream, UpstreamTls};
-use crate::route::table::{HostPattern, PathPattern, RouteSpec, Table};
+use crate::route::{BuildError, HostPattern, PathPattern, RouteSpec, Table};
 use crate::tls::{self, BackendVerifier, ClientPolicy, ClientResolver, Identity, ServerPolicy, ServerResolver, TrustAnchors};
 
 /// What a plan became.
@@ -39,9 +39,6 @@ pub fn assemble(plan: &Plan, problems: &mut Diagnostics) -> Option<Assembly> {
     let identities = builder.identities.into_iter().filter_map(|(name, cell)| Some((name, cell?))).collect();
     let upstreams = upstreams.into_iter().map(|upstream| upstream.map(Arc::new)).collect::<Option<_>>();
     let listeners = listeners.into_iter().collect::<Option<_>>();
-    if problems.has_errors() {
-        return None;
-    }
     let running = Running { limits: plan.limits.clone(), listeners: listeners?, upstreams: upstreams? };
     Some(Assembly { running, identities })
 }
@@ -71,14 +68,17 @@ impl<'a> Builder<'a> {
 
     fn bundle(&mut self, at: &plan::At<CertificateRef>) -> Option<Bundle> {
         let loaded = match &at.value {
-            CertificateRef::File(path) => load_file(path).map_err(|error| error.to_string()),
-            CertificateRef::Pair { cert, key } => load_pair(cert, key).map_err(|error| error.to_string()),
+            CertificateRef::File(path) => load_file(path),
+            CertificateRef::Pair { cert, key } => load_pair(cert, key),
             CertificateRef::Store(name) => Store::open(&self.plan.store)
                 .and_then(|store| store.get(name))
-                .map(|stored| stored.bundle)
-                .map_err(|error| error.to_string()),
+                .map(|stored| Loaded { bundle: stored.bundle, exposed: None }),
         };
-        self.good(&at.span, loaded)
+        let loaded = self.good(&at.span, loaded)?;
+        if let Some(exposed) = loaded.exposed {
+            self.problems.warning(at.span.clone(), exposed.to_string(), None);
+        }
+        Some(loaded.bundle)
     }
 
     fn identity(&mut self, at: &plan::At<CertificateRef>) -> Option<Snapshot<Identity>> {
@@ -151,11 +151,6 @@ impl<'a> Builder<'a> {
         let mut specs = Vec::new();
         let mut spans = Vec::new();
         for route in self.plan.routes.iter().filter(|route| route.listeners.contains(&index)) {
-            let strip = match &route.path.value {
-                plan::PathPattern::Prefix(prefix) if route.strip_prefix => prefix.trim_end_matches('/').len(),
-                plan::PathPattern::Exact(path) if route.strip_prefix => path.len(),
-                _ => 0,
-            };
             specs.push(RouteSpec {
                 host: route.host.as_ref().map(|host| match &host.value {
                     plan::HostPattern::Exact(name) => HostPattern::Exact(name.clone()),
@@ -168,18 +163,25 @@ impl<'a> Builder<'a> {
                 methods: route.methods.clone(),
                 id: routes.len(),
             });
+            let strip = match &route.path.value {
+                plan::PathPattern::Prefix(path) | plan::PathPattern::Exact(path) if route.strip_prefix => {
+                    Some(path.clone())
+                }
+                _ => None,
+            };
             routes.push(Route { upstream: route.upstream, strip });
             spans.push(route.span.clone());
         }
         match Table::build(specs) {
             Ok(table) => Some(Traffic::Http { table, routes }),
-            Err(conflict) => {
-                let span = spans[conflict.second].clone();
-                self.wrong(
-                    &span,
-                    "this route matches exactly what an earlier one does".to_owned(),
-                    Some("tell them apart by host, path or methods, or remove one"),
-                );
+            Err(error) => {
+                let (BuildError::Conflict { second: id, .. } | BuildError::NeverMatches { id }) = error;
+                let help = match error {
+                    BuildError::Conflict { .. } => "another route of this listener matches the same requests: tell them apart by host, path or methods, or remove one",
+                    BuildError::NeverMatches { .. } => "write the path without encodings, dot segments or double slashes",
+                };
+                let span = spans[id].clone();
+                self.wrong(&span, "this route can't be told apart, or matches nothing".to_owned(), Some(help));
                 None
             }
         }

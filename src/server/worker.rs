@@ -1,7 +1,7 @@
 //! A worker: one thread, one CPU, one ring.
 
 use std::cell::Cell;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
@@ -10,14 +10,11 @@ use std::sync::mpsc::Receiver;
 use std::task::Poll;
 use std::time::Duration;
 
-use monoio::io::Canceller;
-use monoio::net::TcpStream;
-
 use crate::base::counters::Counters;
 use crate::base::snapshot::Snapshot;
 use crate::io::runtime::{self, Backend};
 use crate::io::unix::Bell;
-use crate::io::{Fired, socket};
+use crate::io::{Canceller, Fired, TcpListener, TcpStream, sleep, socket};
 use crate::proxy::running::Running;
 use crate::proxy::{self, Local, access};
 use crate::server::machine;
@@ -40,7 +37,7 @@ pub struct Worker {
     /// What it runs on.
     pub backend: Backend,
     /// Its listening sockets, with the listener's index.
-    pub sockets: Vec<(usize, TcpListener)>,
+    pub sockets: Vec<(usize, std::net::TcpListener)>,
     /// What it serves.
     pub snapshot: Snapshot<Running>,
     /// Its counters.
@@ -82,7 +79,7 @@ impl Worker {
         let sweeping = Rc::clone(&local);
         runtime::spawn(async move {
             loop {
-                monoio::time::sleep(Duration::from_secs(1)).await;
+                sleep(Duration::from_secs(1)).await;
                 sweeping.sweep();
             }
         });
@@ -95,7 +92,7 @@ impl Worker {
         local.drain();
         while accepting.get() > 0 || local.counters.connections_open.get() > 0 {
             // A connection may turn idle between two looks: tell it again.
-            monoio::time::sleep(Duration::from_millis(10)).await;
+            sleep(Duration::from_millis(10)).await;
             local.wheel.interrupt();
         }
         local.sweep();
@@ -104,14 +101,14 @@ impl Worker {
 }
 
 /// Accepts until the worker drains.
-async fn accept(local: Rc<Local>, listener: usize, socket: monoio::net::TcpListener) {
+async fn accept(local: Rc<Local>, listener: usize, socket: TcpListener) {
     let deadline = local.wheel.deadline();
     deadline.interruptible(true);
     let mut canceller = Canceller::new();
     loop {
         let bound = local.view().running.limits.connections_per_worker as u64;
         if bound > 0 && local.counters.connections_open.get() >= bound && !local.draining.get() {
-            monoio::time::sleep(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(5)).await;
             continue;
         }
         let handle = canceller.handle();
@@ -131,7 +128,7 @@ async fn accept(local: Rc<Local>, listener: usize, socket: monoio::net::TcpListe
             Err(error) => {
                 // Out of descriptors, mostly: what waits in the queue is taken when some are free again.
                 tracing::warn!("accept: {error}");
-                monoio::time::sleep(Duration::from_millis(50)).await;
+                sleep(Duration::from_millis(50)).await;
             }
         }
     }
