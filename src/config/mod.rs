@@ -21,6 +21,9 @@ pub mod plan;
 mod suggest;
 pub mod units;
 
+#[cfg(test)]
+mod tests;
+
 pub use diagnostics::{Diagnostic, Diagnostics, Level};
 pub use plan::Plan;
 
