@@ -4,5 +4,59 @@
 //! disk (certificates) or the machine (addresses, CPUs) is looked at by `server`
 //! when it builds a snapshot; the plan keeps each value's place in the file, so
 //! that those errors point at the line as well.
+//!
+//! `file` walks the TOML and knows each value's place, `check` gives the values
+//! their meaning, `units` and `names` know how single values are written.
 
+use std::cell::RefCell;
+use std::path::Path;
+
+use toml::de::DeTable;
+
+mod check;
+pub mod diagnostics;
+mod file;
+mod names;
 pub mod plan;
+mod suggest;
+pub mod units;
+
+#[cfg(test)]
+mod tests;
+
+pub use diagnostics::{Diagnostic, Diagnostics, Level};
+pub use plan::Plan;
+
+/// Reads and checks a config.
+///
+/// `name` is shown in messages: the path as the user gave it. `dir` is the folder that
+/// relative paths are resolved against: the config file's own.
+///
+/// # Errors
+///
+/// All that is wrong with the text. A text that is no TOML has only its syntax errors
+/// reported; otherwise unknown keys, wrong types and wrong values come together.
+pub fn parse(name: &str, text: &str, dir: &Path) -> Result<Plan, Diagnostics> {
+    let errors = RefCell::new(Diagnostics::new(name, text));
+    let (document, syntax) = DeTable::parse_recoverable(text);
+    if !syntax.is_empty() {
+        let mut errors = errors.into_inner();
+        file::syntax_errors(&mut errors, text, &syntax);
+        return Err(errors);
+    }
+    let root = file::Section::root(document.get_ref(), &errors);
+    let plan = check::plan(root, dir);
+    errors.into_inner().into_result().map(|()| plan)
+}
+
+/// What a valid config says that its writer may not have meant: upstreams that no route uses.
+pub fn warnings(name: &str, text: &str, plan: &Plan) -> Diagnostics {
+    let mut found = Diagnostics::new(name, text);
+    for (index, upstream) in plan.upstreams.iter().enumerate() {
+        if !plan.routes.iter().any(|route| route.upstream == index) {
+            let title = format!("no route uses the upstream `{}`", *upstream.name);
+            found.warning(upstream.name.span.clone(), title, None);
+        }
+    }
+    found
+}

@@ -1,0 +1,271 @@
+//! File → plan: what the values mean, and whether they fit together.
+//!
+//! Every function answers something usable even where the file is wrong; the plan is
+//! thrown away then, and the errors are what counts.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::base::limits::{Limits, MAX_HEAD_BYTES, MAX_HEADERS, MAX_WORKERS};
+
+use super::file::{OnlyDefault, Section, Value};
+use super::names;
+use super::plan::{
+    AccessLog, Admin, AdminAddress, At, CertificateRef, Driver, Log, LogFormat, Plan, Runtime, TlsVersions,
+};
+use super::suggest::{nearest, quoted};
+use super::units::{self, Wrong};
+
+mod traffic;
+mod upstream;
+
+/// The smallest value that `limits.head_bytes` may take.
+const MIN_HEAD_BYTES: u64 = 1024;
+
+/// Checks the whole file. Relative paths are resolved against `dir`.
+pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
+    let runtime = runtime(root.section("runtime"));
+    let admin = root.section("admin").map(|section| admin(section, dir));
+    let store = store(root.section("store"), dir);
+    let log = log(root.section("log"), dir);
+    let limits = limits(root.section("limits"));
+    let listeners = traffic::listeners(&mut root, dir);
+    let upstreams = upstream::upstreams(&mut root, dir);
+    let routes = traffic::routes(&mut root, &listeners, upstreams.as_deref());
+    root.finish();
+    let upstreams = upstreams.unwrap_or_default();
+    Plan { runtime, admin, store, log, limits, listeners, routes, upstreams }
+}
+
+fn runtime(section: Option<Section<'_>>) -> Runtime {
+    let mut runtime = Runtime {
+        workers: None,
+        cpus: None,
+        driver: Driver::Auto,
+        drain: std::time::Duration::from_secs(30),
+    };
+    let Some(mut section) = section else { return runtime };
+    if let Some(value) = section.get("workers") {
+        match value.as_text() {
+            Some(At { value: "auto", .. }) => {}
+            Some(text) if text.parse::<usize>().is_err() => {
+                let title = format!("{} is neither \"auto\" nor a number", quoted(text.value));
+                value.error(
+                    &title,
+                    nearest(text.value, ["auto"]).map(|word| format!("did you mean \"{word}\"?")),
+                );
+            }
+            _ => runtime.workers = value.number(1..=MAX_WORKERS),
+        }
+    }
+    if let Some(value) = section.get("cpus") {
+        runtime.cpus = value.parse("\"0-3,8\"", units::cpus);
+    }
+    if let Some(value) = section.get("driver") {
+        let words = [("auto", Driver::Auto), ("io_uring", Driver::IoUring), ("epoll", Driver::Epoll)];
+        runtime.driver = value.choice(&words).unwrap_or(runtime.driver);
+    }
+    if let Some(value) = section.get("drain") {
+        runtime.drain = value.duration(true).unwrap_or(runtime.drain);
+    }
+    section.finish();
+    runtime
+}
+
+fn admin(mut section: Section<'_>, dir: &Path) -> Admin {
+    let token_file = section.get("token_file").and_then(|value| path(&value, dir, "\"run/admin.token\""));
+    let unix = AdminAddress::Unix(dir.join("run/admin.sock"));
+    let mut listen = At { value: unix, span: 0..0 };
+    if let Some(value) = section.get("listen")
+        && let Some(text) = value.text("\"unix:run/admin.sock\"")
+    {
+        listen.span = value.span();
+        match (text.strip_prefix("unix:"), text.parse::<SocketAddr>()) {
+            (Some(""), _) => {
+                value.error("the path is missing", Some("did you mean \"unix:run/admin.sock\"?".into()))
+            }
+            (Some(path), _) => listen.value = AdminAddress::Unix(dir.join(path)),
+            (None, Ok(address)) => match token_file {
+                Some(token_file) => {
+                    listen.value = AdminAddress::Tcp { address, token_file: token_file.value }
+                }
+                None => value.error(
+                    "over TCP the admin API needs a token",
+                    Some(
+                        "add `token_file = \"run/admin.token\"`, or listen on \"unix:run/admin.sock\"".into(),
+                    ),
+                ),
+            },
+            (None, Err(_)) => value.error(
+                &format!("{} is not an address to listen on", quoted(text.value)),
+                Some("write \"unix:PATH\" or an IP address and a port, such as \"127.0.0.1:9901\"".into()),
+            ),
+        }
+    }
+    section.finish();
+    Admin { listen }
+}
+
+fn store(section: Option<Section<'_>>, dir: &Path) -> PathBuf {
+    let mut store = dir.join("certs");
+    let Some(mut section) = section else { return store };
+    if let Some(written) = section.get("path").and_then(|value| path(&value, dir, "\"certs\"")) {
+        store = written.value;
+    }
+    section.finish();
+    store
+}
+
+fn log(section: Option<Section<'_>>, dir: &Path) -> Log {
+    let mut log = Log { level: tracing::Level::INFO, format: LogFormat::Text, access: None };
+    let Some(mut section) = section else { return log };
+    if let Some(value) = section.get("level") {
+        use tracing::Level;
+        let words = [
+            ("error", Level::ERROR),
+            ("warn", Level::WARN),
+            ("info", Level::INFO),
+            ("debug", Level::DEBUG),
+            ("trace", Level::TRACE),
+        ];
+        log.level = value.choice(&words).unwrap_or(log.level);
+    }
+    if let Some(value) = section.get("format") {
+        let words = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        log.format = value.choice(&words).unwrap_or(log.format);
+    }
+    log.access = section.get("access").and_then(|value| access(&value, dir));
+    section.finish();
+    log
+}
+
+/// `log.access`. A bare word is refused: it is a misspelt `stdout` more often than a file.
+fn access(value: &Value<'_>, dir: &Path) -> Option<AccessLog> {
+    let written = path(value, dir, "\"stdout\"")?;
+    match value.as_text()?.value {
+        "off" => None,
+        "stdout" => Some(AccessLog::Stdout),
+        text if !text.contains(['/', '.']) => {
+            let title = format!("{} is neither \"off\" nor \"stdout\" nor a file", quoted(text));
+            let help = match nearest(text, ["off", "stdout"]) {
+                Some(word) => format!("did you mean \"{word}\"?"),
+                None => format!("for a file of this name write \"./{text}\""),
+            };
+            value.error(&title, Some(help));
+            None
+        }
+        _ => Some(AccessLog::File(written)),
+    }
+}
+
+fn limits(section: Option<Section<'_>>) -> Limits {
+    let mut limits = Limits::default();
+    let Some(mut section) = section else { return limits };
+    let bytes = |size: u64| usize::try_from(size).ok();
+    if let Some(size) = section
+        .get("head_bytes")
+        .and_then(|value| value.size(MIN_HEAD_BYTES..=MAX_HEAD_BYTES as u64))
+        .and_then(bytes)
+    {
+        limits.head_bytes = size;
+    }
+    if let Some(count) = section.get("headers").and_then(|value| value.number(1..=MAX_HEADERS)) {
+        limits.headers = count;
+    }
+    // A request-target is part of the head: a smaller head makes the default smaller too.
+    limits.target_bytes = limits.target_bytes.min(limits.head_bytes);
+    if let Some(value) = section.get("target_bytes")
+        && let Some(size) = value.size(1..=MAX_HEAD_BYTES as u64).and_then(bytes)
+    {
+        if size > limits.head_bytes {
+            let head = units::size_text(limits.head_bytes as u64);
+            value.error(&format!("a request-target is part of the head, and `head_bytes` is {head}"), None);
+        }
+        limits.target_bytes = size;
+    }
+    if let Some(size) = section.get("body_bytes").and_then(|value| value.size(0..=i64::MAX as u64)) {
+        limits.body_bytes = size;
+    }
+    for (key, limit) in [
+        ("head_timeout", &mut limits.head_timeout),
+        ("body_timeout", &mut limits.body_timeout),
+        ("idle_timeout", &mut limits.idle_timeout),
+    ] {
+        if let Some(duration) = section.get(key).and_then(|value| value.duration(false)) {
+            *limit = duration;
+        }
+    }
+    let connections = section.get("connections_per_worker");
+    if let Some(count) = connections.and_then(|value| value.number(0..=u32::MAX as usize)) {
+        limits.connections_per_worker = count;
+    }
+    section.finish();
+    limits
+}
+
+/// A path, resolved against `dir`. `example` is TOML.
+fn path(value: &Value<'_>, dir: &Path, example: &str) -> Option<At<PathBuf>> {
+    value.parse(example, |text| match text {
+        "" => Err(Wrong::new("the path is empty")),
+        text => Ok(dir.join(text)),
+    })
+}
+
+/// A certificate: a name in the store, a PEM file, or `{ cert, key }`.
+fn certificate(value: &Value<'_>, dir: &Path) -> Option<At<CertificateRef>> {
+    if value.is_table() {
+        let mut section = value.section()?;
+        let cert = section.require("cert", "\"web.pem\"").and_then(|value| path(&value, dir, "\"web.pem\""));
+        let key = section.require("key", "\"web.key\"").and_then(|value| path(&value, dir, "\"web.key\""));
+        section.finish();
+        let pair = CertificateRef::Pair { cert: cert?.value, key: key?.value };
+        return Some(At { value: pair, span: value.span() });
+    }
+    value.parse("\"web\" or a table { cert = \"web.pem\", key = \"web.key\" }", |text| {
+        if names::is_certificate_file(text) {
+            return Ok(CertificateRef::File(dir.join(text)));
+        }
+        names::name(text).map(|name| CertificateRef::Store(name.to_owned())).map_err(|_| {
+            Wrong::new(format!("{} is neither a name in the store nor a file", quoted(text))).help(
+                "a name is made of letters, digits, `-`, `_` and `.`; \
+                 a file has a slash or ends with .pem, .crt, .cer or .der",
+            )
+        })
+    })
+}
+
+/// `tls.versions` of a listener or an upstream.
+fn versions(section: &mut Section<'_>) -> TlsVersions {
+    let mut versions = TlsVersions { tls12: true, tls13: true };
+    let Some(list) = section.get("versions").and_then(|value| value.list("[\"1.2\", \"1.3\"]")) else {
+        return versions;
+    };
+    versions = TlsVersions { tls12: false, tls13: false };
+    for entry in list {
+        let read = |text: &str| match text {
+            "1.2" => Ok(false),
+            "1.3" => Ok(true),
+            other => {
+                let wrong = Wrong::new(format!("{} is not a TLS version that Ringate has", quoted(other)));
+                let number = other.trim_start_matches(|c: char| !c.is_ascii_digit());
+                Err(wrong.help(match number {
+                    "1.2" | "1.3" => format!("did you mean \"{number}\"?"),
+                    _ => "the versions are \"1.2\" and \"1.3\"".to_owned(),
+                }))
+            }
+        };
+        match entry.parse("\"1.3\"", read) {
+            Some(At { value: true, .. }) => versions.tls13 = true,
+            Some(At { value: false, .. }) => versions.tls12 = true,
+            None => {}
+        }
+    }
+    versions
+}
+
+/// Keys that only a later version knows, with their defaults.
+fn not_yet(section: &mut Section<'_>, keys: &[(&'static str, OnlyDefault)]) {
+    for (key, default) in keys {
+        section.not_yet(key, *default);
+    }
+}

@@ -1,0 +1,218 @@
+//! `[upstream.NAME]`
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::file::{OnlyDefault, Section, Value};
+use crate::config::names;
+use crate::config::plan::{At, CipherSuiteName, Endpoint, TlsVersions, TrustRef, Upstream, UpstreamTls};
+use crate::config::suggest::quoted;
+use crate::config::units::Wrong;
+
+use super::{certificate, not_yet, versions};
+
+const MAX_WEIGHT: usize = 1000;
+/// More idle connections to one endpoint than it has ports make no sense.
+const MAX_IDLE_PER_WORKER: usize = 65_535;
+/// Tickets are kept per endpoint and worker, at a few KiB each.
+const MAX_TICKETS: usize = 1024;
+
+/// `None` if there is no telling what they are.
+pub(super) fn upstreams(root: &mut Section<'_>, dir: &Path) -> Option<Vec<Upstream>> {
+    let Some(value) = root.get("upstream") else { return Some(Vec::new()) };
+    if !value.is_table() {
+        value.wrong_type("tables", Some("an upstream has a name: write [upstream.NAME]".into()));
+        return None;
+    }
+    let section = value.section()?;
+    let mut upstreams = Vec::new();
+    for (key, value) in section.all() {
+        if let Err(Wrong { title, help }) = names::name(key.value) {
+            root.errors().borrow_mut().error(key.span.clone(), format!("`upstream`: {title}"), help);
+        }
+        let name = At { value: key.value.to_owned(), span: key.span };
+        if !value.is_table() {
+            let help = format!("an upstream has a name: write [upstream.NAME] above `{}`", key.value);
+            value.wrong_type("a table", Some(help));
+        } else if let Some(section) = value.section() {
+            upstreams.push(upstream(name, section, dir));
+        }
+    }
+    Some(upstreams)
+}
+
+fn upstream(name: At<String>, mut section: Section<'_>, dir: &Path) -> Upstream {
+    let example = "[\"127.0.0.1:9000\"]";
+    let endpoints = section.require("endpoints", example).and_then(|value| value.list(example));
+    let endpoints = endpoints_of(endpoints.unwrap_or_default());
+    if let Some(value) = section.get("balance") {
+        balance(&value);
+    }
+    let mut upstream = Upstream {
+        name,
+        endpoints,
+        connect_timeout: Duration::from_secs(2),
+        response_timeout: Duration::from_secs(30),
+        idle_timeout: Duration::from_secs(60),
+        idle_per_worker: 256,
+        max_age: Duration::from_secs(3600),
+        tls: None,
+    };
+    if let Some(section) = section.section("timeouts") {
+        timeouts(section, &mut upstream);
+    }
+    if let Some(section) = section.section("pool") {
+        pool(section, &mut upstream);
+    }
+    upstream.tls = section.section("tls").map(|section| tls(section, dir));
+    let later = [
+        ("retries", OnlyDefault::None),
+        ("health", OnlyDefault::None),
+        ("environment", OnlyDefault::None),
+        ("proxy_protocol", OnlyDefault::Text("off")),
+    ];
+    not_yet(&mut section, &later);
+    section.finish();
+    upstream
+}
+
+fn endpoints_of(list: Vec<Value<'_>>) -> Vec<At<Endpoint>> {
+    let mut seen = HashSet::new();
+    let mut endpoints = Vec::new();
+    for value in list {
+        let Some(endpoint) = endpoint(&value) else { continue };
+        if !seen.insert(endpoint.address.clone()) {
+            let title = format!("{} is listed twice", quoted(&endpoint.address));
+            value.error(&title, Some("give it more of the traffic with { address, weight }".into()));
+        }
+        endpoints.push(At { value: endpoint, span: value.span() });
+    }
+    endpoints
+}
+
+/// `"HOST:PORT"` or `{ address = "HOST:PORT", weight = 2 }`.
+fn endpoint(value: &Value<'_>) -> Option<Endpoint> {
+    let example = "\"10.0.0.1:8443\"";
+    if !value.is_table() {
+        let form = "\"10.0.0.1:8443\" or a table { address = \"10.0.0.1:8443\", weight = 2 }";
+        return value
+            .parse(form, names::endpoint)
+            .map(|address| Endpoint { address: address.value, weight: 1 });
+    }
+    let mut section = value.section()?;
+    let address = section.require("address", example).and_then(|value| value.parse(example, names::endpoint));
+    let weight = section.get("weight").map_or(Some(1), |value| value.number(1..=MAX_WEIGHT));
+    section.finish();
+    Some(Endpoint { address: address?.value, weight: u32::try_from(weight?).ok()? })
+}
+
+fn balance(value: &Value<'_>) {
+    let planned = ["least-requests", "two-choices", "hash"];
+    match value.as_text() {
+        Some(text) if planned.contains(&text.value) => {
+            value.error(
+                &format!("{} is not supported yet", quoted(text.value)),
+                Some("leave it out, or write its default: \"round-robin\"".into()),
+            );
+        }
+        _ => {
+            value.choice(&[("round-robin", ())]);
+        }
+    }
+}
+
+fn timeouts(mut section: Section<'_>, upstream: &mut Upstream) {
+    for (key, timeout) in [
+        ("connect", &mut upstream.connect_timeout),
+        ("response", &mut upstream.response_timeout),
+        ("idle", &mut upstream.idle_timeout),
+    ] {
+        if let Some(duration) = section.get(key).and_then(|value| value.duration(false)) {
+            *timeout = duration;
+        }
+    }
+    section.finish();
+}
+
+fn pool(mut section: Section<'_>, upstream: &mut Upstream) {
+    if let Some(count) =
+        section.get("idle_per_worker").and_then(|value| value.number(0..=MAX_IDLE_PER_WORKER))
+    {
+        upstream.idle_per_worker = count;
+    }
+    if let Some(duration) = section.get("max_age").and_then(|value| value.duration(false)) {
+        upstream.max_age = duration;
+    }
+    section.not_yet("max_per_endpoint", OnlyDefault::Number(0));
+    section.finish();
+}
+
+fn tls(mut section: Section<'_>, dir: &Path) -> UpstreamTls {
+    let server_name =
+        section.get("server_name").and_then(|value| value.parse("\"orders.internal\"", names::server_name));
+    let trust = section.get("trust").and_then(|value| value.list("[\"system\"]"));
+    let trust = match trust {
+        Some(list) => list.iter().filter_map(|value| trusted(value, dir)).collect(),
+        None => vec![At { value: TrustRef::System, span: 0..0 }],
+    };
+    let certificate = section.get("certificate").and_then(|value| certificate(&value, dir));
+    let versions = versions(&mut section);
+    let cipher_suites = section.get("cipher_suites").and_then(|value| cipher_suites(&value, versions));
+    let mut tickets_per_endpoint = 8;
+    if let Some(mut section) = section.section("resumption") {
+        if let Some(count) =
+            section.get("tickets_per_endpoint").and_then(|value| value.number(0..=MAX_TICKETS))
+        {
+            tickets_per_endpoint = count;
+        }
+        section.finish();
+    }
+    let later = [
+        ("pins", OnlyDefault::EmptyList),
+        ("require_client_auth", OnlyDefault::False),
+        ("min_rsa_bits", OnlyDefault::Number(2048)),
+        ("crl", OnlyDefault::EmptyList),
+        ("insecure_skip_verify", OnlyDefault::False),
+    ];
+    not_yet(&mut section, &later);
+    section.finish();
+    UpstreamTls { server_name, trust, certificate, versions, cipher_suites, tickets_per_endpoint }
+}
+
+fn trusted(value: &Value<'_>, dir: &Path) -> Option<At<TrustRef>> {
+    if let Some(At { value: "system", span }) = value.as_text() {
+        return Some(At { value: TrustRef::System, span });
+    }
+    let At { value, span } = certificate(value, dir)?;
+    Some(At { value: TrustRef::Certificate(value), span })
+}
+
+fn cipher_suites(value: &Value<'_>, versions: TlsVersions) -> Option<Vec<At<CipherSuiteName>>> {
+    let list = value.list("[\"TLS13_AES_128_GCM_SHA256\"]")?;
+    let count = list.len();
+    let suites: Vec<At<CipherSuiteName>> = list
+        .iter()
+        .filter_map(|entry| entry.parse("\"TLS13_AES_128_GCM_SHA256\"", names::cipher_suite))
+        .collect();
+    let enabled = |suite: &At<CipherSuiteName>| match names::is_tls13(suite.value) {
+        true => versions.tls13,
+        false => versions.tls12,
+    };
+    // Neither is true only after an error in `versions`.
+    let known = suites.len() == count && (versions.tls12 || versions.tls13);
+    if known && !suites.iter().any(enabled) {
+        let version = if versions.tls13 { "1.3" } else { "1.2" };
+        let fitting: Vec<&str> = names::CIPHER_SUITES
+            .iter()
+            .filter(|(_, suite)| names::is_tls13(*suite) == versions.tls13)
+            .map(|(name, _)| *name)
+            .collect();
+        let help = format!("add one of {}, or enable the other version", fitting.join(", "));
+        value.error(
+            &format!("none of these suites is of TLS {version}, the only version enabled"),
+            Some(help),
+        );
+    }
+    Some(suites)
+}

@@ -1,0 +1,224 @@
+//! What is wrong with a config, where, and how to mend it.
+
+use std::fmt;
+use std::ops::Range;
+
+use annotate_snippets::{
+    AnnotationKind, Level as Severity, Origin, Renderer, Snippet, normalize_untrusted_str,
+};
+
+/// Errors and warnings about one config file, in the order of the file.
+///
+/// The parser fills one, and whoever finds an error later in a value of the plan (a
+/// certificate that is missing, an endpoint that does not resolve) adds to one with the
+/// value's [`At::span`](super::plan::At::span).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostics {
+    name: String,
+    text: String,
+    found: Vec<Found>,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// The config can't be used.
+    Error,
+    /// The config can be used, but may not do what was meant.
+    Warning,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Found {
+    level: Level,
+    span: Range<usize>,
+    title: String,
+    help: Option<String>,
+}
+
+/// One entry of [`Diagnostics`], for machines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic<'a> {
+    /// How bad it is.
+    pub level: Level,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+    /// What is wrong; names the key.
+    pub message: &'a str,
+    /// How to mend it.
+    pub help: Option<&'a str>,
+}
+
+impl Diagnostics {
+    /// None yet, about the file called `name` with the content `text`.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { name: normalize_untrusted_str(&name.into()), text: text.into(), found: Vec::new() }
+    }
+
+    /// Adds an error about the bytes `span` of the text. An empty span at 0 is about the
+    /// file as a whole: no line is shown for it.
+    pub fn error(&mut self, span: Range<usize>, title: impl Into<String>, help: Option<String>) {
+        self.add(Found { level: Level::Error, span, title: title.into(), help });
+    }
+
+    /// Adds a warning, otherwise like [`Diagnostics::error`].
+    pub fn warning(&mut self, span: Range<usize>, title: impl Into<String>, help: Option<String>) {
+        self.add(Found { level: Level::Warning, span, title: title.into(), help });
+    }
+
+    fn add(&mut self, mut found: Found) {
+        found.span = self.visible(found.span);
+        let at = self.found.partition_point(|other| other.span.start <= found.span.start);
+        self.found.insert(at, found);
+    }
+
+    /// The span cut to its first line and to what the text has, at character boundaries.
+    /// What is missing at the end of the text is shown on its last line with content.
+    fn visible(&self, span: Range<usize>) -> Range<usize> {
+        let content = self.text.trim_end_matches(['\n', '\r']).len();
+        let start = self.text.floor_char_boundary(span.start).min(content);
+        let end = self.text.floor_char_boundary(span.end).max(start);
+        let line = self.text[start..end].find(['\n', '\r']).unwrap_or(end - start);
+        start..start + line
+    }
+
+    /// Whether there is neither an error nor a warning.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    /// `Err` with all of them if there is an error; warnings alone are `Ok`.
+    ///
+    /// # Errors
+    ///
+    /// `self`, if an error was added.
+    pub fn into_result(self) -> Result<(), Self> {
+        if self.found.iter().any(|found| found.level == Level::Error) { Err(self) } else { Ok(()) }
+    }
+
+    /// The entries, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = Diagnostic<'_>> {
+        self.found.iter().map(|found| {
+            let before = &self.text[..found.span.start];
+            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+            Diagnostic {
+                level: found.level,
+                line: before.bytes().filter(|byte| *byte == b'\n').count() + 1,
+                column: before[line_start..].chars().count() + 1,
+                message: &found.title,
+                help: found.help.as_deref(),
+            }
+        })
+    }
+
+    /// For people: each entry with its file, line and column, the line itself and the mend.
+    /// `color` adds ANSI colors. Ends without a newline; empty if there is no entry.
+    pub fn render(&self, color: bool) -> String {
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let entries: Vec<String> = self.found.iter().map(|found| self.entry(&renderer, found)).collect();
+        entries.join("\n\n")
+    }
+
+    fn entry(&self, renderer: &Renderer, found: &Found) -> String {
+        let severity = match found.level {
+            Level::Error => Severity::ERROR,
+            Level::Warning => Severity::WARNING,
+        };
+        let title = severity.primary_title(found.title.as_str());
+        let mut group = if found.span == (0..0) {
+            title.element(Origin::path(self.name.as_str()))
+        } else {
+            let place = AnnotationKind::Primary.span(found.span.clone());
+            title.element(
+                Snippet::source(self.text.as_str()).path(self.name.as_str()).fold(true).annotation(place),
+            )
+        };
+        if let Some(help) = &found.help {
+            group = group.element(Severity::HELP.message(normalize_untrusted_str(help)));
+        }
+        renderer.render(&[group])
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_error_shows_its_place_and_its_mend() {
+        let mut found = Diagnostics::new("ringate.toml", "[a]\nendpoins = 1\n");
+        found.error(4..12, "unknown key `endpoins`", Some("did you mean `endpoints`?".into()));
+        let expected = "\
+error: unknown key `endpoins`
+ --> ringate.toml:2:1
+  |
+2 | endpoins = 1
+  | ^^^^^^^^
+  |
+  = help: did you mean `endpoints`?";
+        assert_eq!(found.to_string(), expected);
+        assert!(found.render(true).contains("\u{1b}["));
+    }
+
+    #[test]
+    fn an_error_about_the_whole_file_shows_no_line() {
+        let mut found = Diagnostics::new("ringate.toml", "# a comment\n");
+        found.error(0..0, "there is no listener", None);
+        assert_eq!(found.to_string(), "error: there is no listener\n--> ringate.toml");
+    }
+
+    #[test]
+    fn entries_stand_in_the_order_of_the_file() {
+        let mut found = Diagnostics::new("f", "ä = 1\nb = 2\n");
+        found.error(7..8, "second", None);
+        found.warning(5..6, "first", None);
+        found.error(7..8, "third", None);
+        let places: Vec<_> = found.iter().map(|d| (d.line, d.column, d.message)).collect();
+        assert_eq!(places, [(1, 5, "first"), (2, 1, "second"), (2, 1, "third")]);
+    }
+
+    #[test]
+    fn warnings_alone_are_no_error() {
+        let mut found = Diagnostics::new("f", "a = 1");
+        assert!(found.is_empty() && found.render(false).is_empty());
+        found.warning(0..1, "w", None);
+        assert!(found.clone().into_result().is_ok());
+        found.error(0..1, "e", None);
+        assert!(found.into_result().is_err());
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        let mut found = Diagnostics::new("f\u{1b}[2J", "a = \"\u{1b}[2J\"");
+        found.error(4..9, "t\u{1b}[2J", Some("h\u{1b}[2J".into()));
+        assert!(!found.to_string().contains('\u{1b}'));
+    }
+
+    proptest! {
+        #[test]
+        fn any_span_in_any_text_renders(text in "\\PC*|(.|\\n|\\r|\\t){0,60}", a in 0usize..300, b in 0usize..300) {
+            let mut found = Diagnostics::new("f", text);
+            found.error(a..b, "t", Some("h".into()));
+            found.render(true);
+            let shown = found.render(false);
+            let place = found.iter().next().map(|entry| format!("--> f:{}:{}\n", entry.line, entry.column));
+            prop_assert!(shown.contains(&place.unwrap_or_default()) || found.found[0].span == (0..0), "{}", shown);
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! The file as written: sections and values that know their key and their place.
+//!
+//! Every reader answers `None` for a value that is wrong, after it has recorded why; the
+//! check then goes on with a default, so that one run reports everything. A section
+//! remembers which keys it was asked for: these are the valid ones when it is finished.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::{Range, RangeInclusive};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeInteger, DeTable, DeValue};
+
+use super::diagnostics::Diagnostics;
+use super::plan::At;
+use super::suggest::{either, nearest, quoted};
+use super::units::{self, Wrong};
+
+/// Where errors go while several sections are being read.
+pub(super) type Errors = RefCell<Diagnostics>;
+
+/// A table of the file.
+pub(super) struct Section<'a> {
+    /// Its name: `upstream.orders.tls`; empty for the file itself.
+    path: String,
+    /// Its header, or its whole for an inline table.
+    pub span: Range<usize>,
+    table: &'a DeTable<'a>,
+    known: Vec<&'static str>,
+    reserved: Vec<&'static str>,
+    errors: &'a Errors,
+}
+
+/// What a key that is not supported yet may be set to: its default.
+#[derive(Clone, Copy)]
+pub(super) enum OnlyDefault {
+    /// It has no default that could be written.
+    None,
+    /// A text.
+    Text(&'static str),
+    /// A number.
+    Number(i128),
+    /// `false`
+    False,
+    /// `[]`
+    EmptyList,
+}
+
+impl<'a> Section<'a> {
+    /// The file itself.
+    pub fn root(table: &'a DeTable<'a>, errors: &'a Errors) -> Self {
+        Self { path: String::new(), span: 0..0, table, known: Vec::new(), reserved: Vec::new(), errors }
+    }
+
+    /// Where this section's errors go.
+    pub fn errors(&self) -> &'a Errors {
+        self.errors
+    }
+
+    /// The value of `key`, if it is there.
+    pub fn get(&mut self, key: &'static str) -> Option<Value<'a>> {
+        self.known.push(key);
+        self.value(key)
+    }
+
+    fn value(&self, key: &str) -> Option<Value<'a>> {
+        let (key, inner) = self.table.get_key_value(key)?;
+        let name = if self.path.is_empty() {
+            key.get_ref().to_string()
+        } else {
+            format!("{}.{}", self.path, key.get_ref())
+        };
+        Some(Value { name, key_span: key.span(), inner, errors: self.errors })
+    }
+
+    /// The value of `key`, an error if it is missing; `example` is TOML.
+    pub fn require(&mut self, key: &'static str, example: &str) -> Option<Value<'a>> {
+        let value = self.get(key);
+        // A key that is nearly this one is reported as unknown, with this one as the mend.
+        let misspelt = || self.table.keys().any(|other| nearest(other.get_ref(), [key]).is_some());
+        if value.is_none() && !misspelt() {
+            self.error(
+                format!("`{key}` is missing in `{}`", self.header()),
+                Some(format!("add `{key} = {example}`")),
+            );
+        }
+        value
+    }
+
+    /// The table of `key`, if it is there.
+    pub fn section(&mut self, key: &'static str) -> Option<Section<'a>> {
+        self.get(key)?.section()
+    }
+
+    /// Every key of this section with its value, whatever the keys are called.
+    pub fn all(&self) -> Vec<(At<&'a str>, Value<'a>)> {
+        let keys = self.table.keys().map(|key| At { value: key.get_ref().as_ref(), span: key.span() });
+        keys.filter_map(|key| Some((key.clone(), self.value(key.value)?))).collect()
+    }
+
+    /// Refuses `key`, which a later version will know, unless it has its default.
+    pub fn not_yet(&mut self, key: &'static str, default: OnlyDefault) {
+        self.reserved.push(key);
+        let Some(value) = self.value(key) else { return };
+        let written = match (default, value.inner.get_ref()) {
+            (OnlyDefault::Text(default), DeValue::String(text)) if text == default => return,
+            (OnlyDefault::Number(default), DeValue::Integer(number)) if integer(number) == Some(default) => {
+                return;
+            }
+            (OnlyDefault::False, DeValue::Boolean(false)) => return,
+            (OnlyDefault::EmptyList, DeValue::Array(list)) if list.is_empty() => return,
+            (OnlyDefault::None, _) => "leave it out".to_owned(),
+            (OnlyDefault::Text(default), _) => format!("leave it out, or write its default: \"{default}\""),
+            (OnlyDefault::Number(default), _) => format!("leave it out, or write its default: {default}"),
+            (OnlyDefault::False, _) => "leave it out, or write its default: false".to_owned(),
+            (OnlyDefault::EmptyList, _) => "leave it out, or write its default: []".to_owned(),
+        };
+        let title = format!("`{}` is not supported yet", value.name);
+        self.errors.borrow_mut().error(value.key_span, title, Some(written));
+    }
+
+    /// Records an error about the section as a whole.
+    pub fn error(&self, title: impl Into<String>, help: Option<String>) {
+        self.errors.borrow_mut().error(self.span.clone(), title, help);
+    }
+
+    /// Ends the section: keys that nobody asked for are errors.
+    pub fn finish(mut self) {
+        self.known.sort_unstable();
+        for key in self.table.keys() {
+            let name = key.get_ref().as_ref();
+            if self.known.contains(&name) || self.reserved.contains(&name) {
+                continue;
+            }
+            let place = if self.path.is_empty() { String::new() } else { format!(" in `{}`", self.header()) };
+            let title = format!("unknown key {}{place}", code(name));
+            let valid: Vec<String> = self.known.iter().map(|key| format!("`{key}`")).collect();
+            let valid = format!("the keys here are {}", valid.join(", "));
+            let help = match nearest(name, self.known.iter().copied()) {
+                Some(key) => format!("did you mean `{key}`? {valid}"),
+                None => valid,
+            };
+            self.errors.borrow_mut().error(key.span(), title, Some(help));
+        }
+    }
+
+    /// As the section's header is written.
+    fn header(&self) -> String {
+        match self.path.as_str() {
+            path @ ("listener" | "route") => format!("[[{path}]]"),
+            path => format!("[{path}]"),
+        }
+    }
+}
+
+/// A value of the file with its key.
+#[derive(Clone)]
+pub(super) struct Value<'a> {
+    /// The key with its section: `upstream.orders.endpoints`.
+    pub name: String,
+    /// Where the key stands.
+    pub key_span: Range<usize>,
+    inner: &'a Spanned<DeValue<'a>>,
+    errors: &'a Errors,
+}
+
+impl<'a> Value<'a> {
+    /// Where the value stands.
+    pub fn span(&self) -> Range<usize> {
+        self.inner.span()
+    }
+
+    /// Records an error about this value. The title is led by the key.
+    pub fn error(&self, title: &str, help: Option<String>) {
+        self.errors.borrow_mut().error(self.span(), format!("`{}`: {title}", self.name), help);
+    }
+
+    /// Records that this is not of the type it should be. `example` is TOML.
+    pub fn wrong_type(&self, expected: &str, help: Option<String>) {
+        let found = match self.inner.get_ref() {
+            DeValue::String(_) => "a string",
+            DeValue::Integer(_) => "an integer",
+            DeValue::Float(_) => "a float",
+            DeValue::Boolean(_) => "a boolean",
+            DeValue::Datetime(_) => "a date",
+            DeValue::Array(_) => "a list",
+            DeValue::Table(_) => "a table",
+        };
+        self.error(&format!("expected {expected}, found {found}"), help);
+    }
+
+    /// The text, if it is one; records nothing.
+    pub fn as_text(&self) -> Option<At<&'a str>> {
+        let text = self.inner.get_ref().as_str()?;
+        Some(At { value: text, span: self.span() })
+    }
+
+    /// Whether it is a table; records nothing.
+    pub fn is_table(&self) -> bool {
+        self.inner.get_ref().is_table()
+    }
+
+    /// A text. `example` is TOML.
+    pub fn text(&self, example: &str) -> Option<At<&'a str>> {
+        if let Some(text) = self.as_text() {
+            return Some(text);
+        }
+        let help = match self.inner.get_ref() {
+            DeValue::Integer(number) => Some(format!("did you mean \"{number}\"?")),
+            DeValue::Float(number) => Some(format!("did you mean \"{number}\"?")),
+            _ => None,
+        };
+        self.wrong_type(&format!("a string such as {example}"), help);
+        None
+    }
+
+    /// A text that `read` understands. `example` is TOML.
+    pub fn parse<T>(&self, example: &str, read: impl FnOnce(&'a str) -> Result<T, Wrong>) -> Option<At<T>> {
+        let At { value, span } = self.text(example)?;
+        match read(value) {
+            Ok(value) => Some(At { value, span }),
+            Err(Wrong { title, help }) => {
+                self.error(&title, help);
+                None
+            }
+        }
+    }
+
+    /// One of several words.
+    pub fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+        let expected = either(&words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>());
+        let Some(text) = self.as_text() else {
+            self.wrong_type(&expected, None);
+            return None;
+        };
+        let found = words.iter().find(|(word, _)| *word == text.value);
+        if found.is_none() {
+            let help = nearest(text.value, words.iter().map(|(word, _)| *word))
+                .map(|word| format!("did you mean \"{word}\"?"));
+            self.error(&format!("{} is not {expected}", quoted(text.value)), help);
+        }
+        found.map(|(_, value)| *value)
+    }
+
+    /// A duration; a zero one only where `zero` allows it.
+    pub fn duration(&self, zero: bool) -> Option<Duration> {
+        if let Some(number) = self.inner.get_ref().as_integer() {
+            self.wrong_type("a duration such as \"30s\"", Some(format!("did you mean \"{number}s\"?")));
+            return None;
+        }
+        let duration = self.parse("\"30s\"", units::duration)?.value;
+        if duration.is_zero() && !zero {
+            self.error("it must be longer than zero", None);
+            return None;
+        }
+        Some(duration)
+    }
+
+    /// A size in bytes: a text with a unit, or a plain number.
+    pub fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let size = match self.inner.get_ref() {
+            DeValue::Integer(number) => match integer(number).and_then(|number| u64::try_from(number).ok()) {
+                Some(size) => size,
+                None => {
+                    self.error(&format!("{number} is not a size"), None);
+                    return None;
+                }
+            },
+            DeValue::String(_) => self.parse("\"16KiB\"", units::size)?.value,
+            _ => {
+                self.wrong_type("a size such as \"16KiB\" or a number of bytes", None);
+                return None;
+            }
+        };
+        if !range.contains(&size) {
+            let (least, most) = (units::size_text(*range.start()), units::size_text(*range.end()));
+            self.error(&format!("it must be between {least} and {most}"), None);
+            return None;
+        }
+        Some(size)
+    }
+
+    /// A number within `range`.
+    pub fn number(&self, range: RangeInclusive<usize>) -> Option<usize> {
+        let (least, most) = (range.start(), range.end());
+        let Some(number) = self.inner.get_ref().as_integer() else {
+            let help = self.as_text().filter(|text| text.parse::<u64>().is_ok());
+            let help = help.map(|text| format!("write it without quotes: {}", text.value));
+            self.wrong_type(&format!("a number between {least} and {most}"), help);
+            return None;
+        };
+        let value = integer(number).and_then(|number| usize::try_from(number).ok());
+        let value = value.filter(|value| range.contains(value));
+        if value.is_none() {
+            self.error(&format!("{number} is not between {least} and {most}"), None);
+        }
+        value
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&self) -> Option<bool> {
+        let value = self.inner.get_ref().as_bool();
+        if value.is_none() {
+            self.wrong_type("true or false", None);
+        }
+        value
+    }
+
+    /// A table.
+    pub fn section(&self) -> Option<Section<'a>> {
+        let Some(table) = self.inner.get_ref().as_table() else {
+            self.wrong_type(&format!("a table, `[{}]`", self.name), None);
+            return None;
+        };
+        let (path, span) = (self.name.clone(), self.span());
+        Some(Section { path, span, table, known: Vec::new(), reserved: Vec::new(), errors: self.errors })
+    }
+
+    /// The entries of a list of tables.
+    pub fn sections(&self) -> Option<Vec<Section<'a>>> {
+        let Some(list) = self.entries() else {
+            let help = format!("write each {} under its own header: [[{}]]", self.name, self.name);
+            self.wrong_type("a list of tables", Some(help));
+            return None;
+        };
+        Some(list.iter().filter_map(Value::section).collect())
+    }
+
+    /// A list that is not empty. `example` is TOML.
+    pub fn list(&self, example: &str) -> Option<Vec<Value<'a>>> {
+        let Some(list) = self.entries() else {
+            let help = self.as_text().map(|text| format!("did you mean [{}]?", quoted(text.value)));
+            self.wrong_type(&format!("a list such as {example}"), help);
+            return None;
+        };
+        if list.is_empty() {
+            self.error("the list is empty", Some(format!("write a list such as {example}")));
+            return None;
+        }
+        Some(list)
+    }
+
+    /// One text, or a list that is not empty.
+    pub fn one_or_more(&self, example: &str) -> Option<Vec<Value<'a>>> {
+        match self.inner.get_ref() {
+            DeValue::Array(_) => self.list(example),
+            DeValue::String(_) => Some(vec![self.clone()]),
+            _ => {
+                self.wrong_type(&format!("a string such as {example} or a list of strings"), None);
+                None
+            }
+        }
+    }
+
+    fn entries(&self) -> Option<Vec<Value<'a>>> {
+        let list = self.inner.get_ref().as_array()?;
+        Some(list.iter().map(|inner| Value { inner, ..self.clone() }).collect())
+    }
+}
+
+/// A TOML integer's value; `None` if it is too large for any use.
+fn integer(number: &DeInteger<'_>) -> Option<i128> {
+    i128::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+/// A key from the file between backticks, escaped and shortened.
+fn code(name: &str) -> String {
+    let shown = quoted(name);
+    format!("`{}`", shown.trim_matches('"'))
+}
+
+/// Records what the TOML parser refused. Of several errors in one line only the first is
+/// kept, as the others follow from it; for the usual one, a text without quotes, the
+/// mend is shown.
+pub(super) fn syntax_errors(errors: &mut Diagnostics, text: &str, syntax: &[toml::de::Error]) {
+    let mut lines = BTreeMap::new();
+    for error in syntax {
+        let span = error.span().unwrap_or(0..0);
+        let start = text.floor_char_boundary(span.start);
+        let line = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+        lines.entry(line).or_insert((start..span.end, error.message()));
+    }
+    for (line, (span, message)) in lines {
+        let written = text[line..].lines().next().unwrap_or_default();
+        errors.error(span, format!("invalid TOML: {message}"), syntax_help(written, message));
+    }
+}
+
+fn syntax_help(line: &str, message: &str) -> Option<String> {
+    if message == "duplicate key" {
+        return Some("this name is already used above; join the two or rename one".to_owned());
+    }
+    const UNQUOTED: [&str; 6] = [
+        "string values must be quoted",
+        "invalid float",
+        "invalid boolean",
+        "invalid integer",
+        "invalid datetime",
+        "unexpected leading zero",
+    ];
+    let (key, value) = line.split_once('=')?;
+    let value = value.split('#').next().unwrap_or_default().trim();
+    let plain = !value.is_empty() && !value.contains(['"', '\'', '[', ']', '{', '}', ',', '=']);
+    (plain && UNQUOTED.iter().any(|prefix| message.starts_with(prefix)))
+        .then(|| format!("text stands in quotes: {} = {}", key.trim(), quoted(value)))
+}

@@ -1,0 +1,306 @@
+//! How names, addresses, hosts, paths and cipher suites are written.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::plan::{CipherSuiteName, HostPattern, PathPattern};
+use super::suggest::{nearest, quoted};
+use super::units::Wrong;
+
+/// The longest name of a listener, an upstream or a certificate.
+const LONGEST_NAME: usize = 100;
+/// The longest DNS name and label (RFC 1035 §2.3.4, without the root's dot).
+const LONGEST_HOST: usize = 253;
+const LONGEST_LABEL: usize = 63;
+
+/// A name of a listener, an upstream or a certificate in the store.
+pub(super) fn name(text: &str) -> Result<&str, Wrong> {
+    let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let rest = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if !(first && rest) {
+        return Err(Wrong::new(format!("{} is not a name", quoted(text)))
+            .help("a name is made of letters, digits, `-`, `_` and `.`, and begins with a letter or digit"));
+    }
+    if text.len() > LONGEST_NAME {
+        return Err(Wrong::new(format!("the name has more than {LONGEST_NAME} characters")));
+    }
+    Ok(text)
+}
+
+/// Whether the value of a certificate key is a file and not a name in the store.
+pub(super) fn is_certificate_file(text: &str) -> bool {
+    let extension = text.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    text.contains('/') || matches!(extension.as_deref(), Some("pem" | "crt" | "cer" | "der"))
+}
+
+/// An address to listen on: an IP address and a port, which may be 0.
+pub(super) fn listen_address(text: &str) -> Result<SocketAddr, Wrong> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let wrong = Wrong::new(format!("{} is not an address to listen on", quoted(text)));
+    let digits = |port: &str| port.parse::<u16>().is_ok();
+    let bare = text.trim_matches(['[', ']']);
+    Err(match text.rsplit_once(':') {
+        Some(("" | "*", port)) if digits(port) => {
+            wrong.help(format!("did you mean \"0.0.0.0:{port}\" (all of IPv4) or \"[::]:{port}\" (IPv6)?"))
+        }
+        Some(("localhost", port)) if digits(port) => {
+            wrong.help(format!("did you mean \"127.0.0.1:{port}\"?"))
+        }
+        Some((host, port)) if digits(port) && host.parse::<Ipv6Addr>().is_ok() => {
+            wrong.help(format!("an IPv6 address stands in brackets: \"[{host}]:{port}\""))
+        }
+        _ if digits(text) => wrong.help(format!("did you mean \"0.0.0.0:{text}\"?")),
+        _ if bare.parse::<Ipv4Addr>().is_ok() => wrong.help(format!("the port is missing: \"{bare}:8080\"")),
+        _ if bare.parse::<Ipv6Addr>().is_ok() => {
+            wrong.help(format!("the port is missing: \"[{bare}]:8080\""))
+        }
+        _ => wrong.help("write an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\""),
+    })
+}
+
+/// An endpoint: `IP:PORT`, `[IPV6]:PORT` or `NAME:PORT`.
+pub(super) fn endpoint(text: &str) -> Result<String, Wrong> {
+    let wrong = |reason: &str| Wrong::new(format!("{} is not an endpoint: {reason}", quoted(text)));
+    if text.starts_with("dns:") {
+        return Err(Wrong::new("`dns:` endpoints are not supported yet")
+            .help("a name without `dns:` is resolved when the config is loaded"));
+    }
+    if let Some((_, rest)) = text.split_once("://") {
+        let rest = rest.split('/').next().unwrap_or_default();
+        return Err(wrong("it is a URL").help(format!(
+            "write host and port, \"{rest}\"; TLS is turned on by the upstream's `tls` table"
+        )));
+    }
+    let form =
+        "write a host and a port, such as \"10.0.0.1:8443\", \"[::1]:8443\" or \"backend.internal:8443\"";
+    if text.parse::<Ipv6Addr>().is_ok() {
+        // `::1:80` is an address, but hardly what was meant.
+        let meant = text.rsplit_once(':').filter(|(host, _)| host.parse::<Ipv6Addr>().is_ok());
+        let (host, port) = meant.unwrap_or((text, "80"));
+        let help = format!("did you mean \"[{host}]:{port}\"?");
+        return Err(wrong("an IPv6 address stands in brackets, before a port").help(help));
+    }
+    let Some((host, port)) = text.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) else {
+        return Err(match text.parse::<u16>() {
+            Ok(port) => wrong("the host is missing").help(format!("did you mean \"127.0.0.1:{port}\"?")),
+            Err(_) => wrong("the port is missing").help(form),
+        });
+    };
+    if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong("the port is not a number").help(form));
+    }
+    if !port.parse::<u16>().is_ok_and(|port| port > 0) {
+        return Err(wrong("the port is not between 1 and 65535"));
+    }
+    if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        return match address.parse::<Ipv6Addr>() {
+            Ok(_) => Ok(text.to_owned()),
+            Err(_) => Err(wrong("what stands in brackets is not an IPv6 address")),
+        };
+    }
+    if host.parse::<Ipv6Addr>().is_ok() {
+        return Err(
+            wrong("an IPv6 address stands in brackets").help(format!("did you mean \"[{host}]:{port}\"?"))
+        );
+    }
+    if host.is_empty() {
+        return Err(wrong("the host is missing").help(format!("did you mean \"127.0.0.1:{port}\"?")));
+    }
+    match host_name(host) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(reason) => Err(wrong(&reason).help(form)),
+    }
+}
+
+/// Checks an IPv4 address or a DNS name of letters, digits, hyphens and (seen in practice) underscores.
+fn host_name(host: &str) -> Result<(), String> {
+    if host.parse::<Ipv4Addr>().is_ok() {
+        return Ok(());
+    }
+    if host.len() > LONGEST_HOST {
+        return Err(format!("the name has more than {LONGEST_HOST} characters"));
+    }
+    for label in host.split('.') {
+        if label.is_empty() {
+            return Err("the name has an empty part".to_owned());
+        }
+        if label.len() > LONGEST_LABEL {
+            return Err(format!("a part of the name has more than {LONGEST_LABEL} characters"));
+        }
+        if let Some(bad) = label.chars().find(|c| !(c.is_ascii_alphanumeric() || "-_".contains(*c))) {
+            return Err(format!("the name has {} in it", quoted(&bad.to_string())));
+        }
+        if label.starts_with('-') || label.ends_with('-') {
+            return Err("a part of the name begins or ends with a hyphen".to_owned());
+        }
+    }
+    // WHATWG URL §3.5: a name whose last label is a number can only be an IPv4 address.
+    if host.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit())) {
+        return Err("it is neither an IPv4 address nor a name".to_owned());
+    }
+    Ok(())
+}
+
+/// `route.host`: a name, an IP address (IPv6 in brackets, as in the Host header), or `*.` and a name.
+pub(super) fn host_pattern(text: &str) -> Result<HostPattern, Wrong> {
+    let wrong = |reason: &str| Wrong::new(format!("{} is not a host: {reason}", quoted(text)));
+    if text == "*" {
+        return Err(wrong("a wildcard needs a name after it").help("leave `host` out to match any host"));
+    }
+    if let Some((_, rest)) = text.split_once("://") {
+        let host = rest.split(['/', ':']).next().unwrap_or_default();
+        return Err(wrong("it is a URL").help(format!("did you mean \"{host}\"?")));
+    }
+    if let Some(address) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        return match address.parse::<Ipv6Addr>() {
+            Ok(address) => Ok(HostPattern::Exact(format!("[{address}]"))),
+            Err(_) => Err(wrong("what stands in brackets is not an IPv6 address")),
+        };
+    }
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Err(wrong("an IPv6 address stands in brackets").help(format!("did you mean \"[{text}]\"?")));
+    }
+    if let Some((host, port)) = text.rsplit_once(':')
+        && !port.is_empty()
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return Err(wrong("the port is the listener's").help(format!("did you mean \"{host}\"?")));
+    }
+    if let Some(host) = text.strip_suffix('.').filter(|host| host_name(host).is_ok()) {
+        return Err(wrong("it ends with a dot").help(format!("did you mean \"{host}\"?")));
+    }
+    let (name, wildcard) = text.strip_prefix("*.").map_or((text, false), |name| (name, true));
+    if name.contains('*') {
+        return Err(wrong("a wildcard stands only at the beginning").help("write it like \"*.example.com\""));
+    }
+    host_name(name).map_err(|reason| wrong(&reason))?;
+    if wildcard && name.parse::<Ipv4Addr>().is_ok() {
+        return Err(wrong("an IP address has no names below it"));
+    }
+    let name = name.to_ascii_lowercase();
+    Ok(if wildcard { HostPattern::Wildcard(name) } else { HostPattern::Exact(name) })
+}
+
+/// `route.path`: `/prefix` or `=/exact`, in the form in which paths are sent (RFC 3986 §3.3).
+pub(super) fn path_pattern(text: &str) -> Result<PathPattern, Wrong> {
+    let wrong = |reason: &str| Wrong::new(format!("{} is not a path: {reason}", quoted(text)));
+    let (path, exact) = text.strip_prefix('=').map_or((text, false), |path| (path, true));
+    if !path.starts_with('/') {
+        let mark = if exact { "=" } else { "" };
+        let mend = path.trim_start().trim_end_matches('*');
+        let help = format!("did you mean \"{mark}/{mend}\"?");
+        return Err(wrong("it does not begin with \"/\" or \"=/\"").help(help));
+    }
+    if let Some(base) = path.trim_end_matches('*').strip_suffix('/').filter(|_| path.ends_with('*')) {
+        let base = if base.is_empty() { "/" } else { base };
+        return Err(
+            wrong("it has a wildcard").help(format!("a path matches what lies below it too: \"{base}\""))
+        );
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "/-._~!$&'()*+,;=:@%".contains(c);
+    match path.chars().find(|c| !allowed(*c)) {
+        Some('?') => {
+            return Err(wrong("a route does not look at the query").help("leave out what follows `?`"));
+        }
+        Some('#') => return Err(wrong("a fragment is never sent").help("leave out what follows `#`")),
+        Some(bad) => {
+            return Err(wrong(&format!("{} can't stand in a path", quoted(&bad.to_string())))
+                .help("write it percent-encoded, as it is sent"));
+        }
+        None => {}
+    }
+    if path.contains('*') {
+        return Err(wrong("it has a wildcard")
+            .help("a path matches what lies below it too; write `%2A` for the character"));
+    }
+    if path.split('/').any(|segment| segment == "." || segment == "..") {
+        return Err(wrong("it has a `.` or `..` segment"));
+    }
+    let encoded =
+        |rest: &&str| rest.get(..2).is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    if !path.split('%').skip(1).all(|rest| encoded(&rest)) {
+        return Err(wrong("after `%` two hexadecimal digits must follow"));
+    }
+    Ok(if exact { PathPattern::Exact(path.to_owned()) } else { PathPattern::Prefix(path.to_owned()) })
+}
+
+/// A method: a token (RFC 9110 §9.1), in capitals as all registered ones are.
+pub(super) fn method(text: &str) -> Result<String, Wrong> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text == "*" {
+        return Err(Wrong::new("\"*\" is not a method").help("leave `methods` out to match any method"));
+    }
+    if text.is_empty() || !text.bytes().all(token) {
+        return Err(Wrong::new(format!("{} is not a method", quoted(text))));
+    }
+    let capitals = text.to_ascii_uppercase();
+    if text != capitals {
+        return Err(Wrong::new(format!("{} is not a method: methods are in capitals", quoted(text)))
+            .help(format!("did you mean \"{capitals}\"?")));
+    }
+    Ok(capitals)
+}
+
+/// `tls.server_name`: a DNS name or an IP address.
+pub(super) fn server_name(text: &str) -> Result<String, Wrong> {
+    let wrong = |reason: &str| Wrong::new(format!("{} is not a server name: {reason}", quoted(text)));
+    if text.parse::<IpAddr>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    if let Some((host, port)) = text.rsplit_once(':')
+        && port.parse::<u16>().is_ok()
+    {
+        return Err(wrong("it has a port").help(format!("did you mean \"{host}\"?")));
+    }
+    if text.contains('*') {
+        return Err(
+            wrong("it has a wildcard").help("write the name that the backend's certificate must hold")
+        );
+    }
+    host_name(text).map_err(|reason| wrong(&reason))?;
+    Ok(text.to_owned())
+}
+
+/// Cipher suites in the order in which they are shown. The three of TLS 1.3 come first.
+pub(super) const CIPHER_SUITES: [(&str, CipherSuiteName); 9] = {
+    use CipherSuiteName::*;
+    [
+        ("TLS13_AES_128_GCM_SHA256", TLS13_AES_128_GCM_SHA256),
+        ("TLS13_AES_256_GCM_SHA384", TLS13_AES_256_GCM_SHA384),
+        ("TLS13_CHACHA20_POLY1305_SHA256", TLS13_CHACHA20_POLY1305_SHA256),
+        ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
+        ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
+        ("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
+        ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
+        ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
+        ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
+    ]
+};
+
+/// Whether the suite is one of TLS 1.3.
+pub(super) fn is_tls13(suite: CipherSuiteName) -> bool {
+    CIPHER_SUITES[..3].iter().any(|(_, known)| *known == suite)
+}
+
+/// A cipher suite by its name; those of TLS 1.3 also under the IANA's `TLS_` names.
+pub(super) fn cipher_suite(text: &str) -> Result<CipherSuiteName, Wrong> {
+    let known = |name: &str| CIPHER_SUITES.iter().find(|(known, _)| *known == name);
+    let alias = text.strip_prefix("TLS_").map(|rest| format!("TLS13_{rest}")).unwrap_or_default();
+    if let Some((_, suite)) = known(text).or_else(|| known(&alias)) {
+        return Ok(*suite);
+    }
+    let names = CIPHER_SUITES.map(|(name, _)| name);
+    // OpenSSL writes ECDHE-RSA-AES128-GCM-SHA256 for TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256.
+    let plain = |name: &str| name.replace(['-', '_'], "").replace("TLSECDHE", "ECDHE").replace("WITH", "");
+    let openssl = names.into_iter().find(|name| {
+        let (ours, theirs) = (plain(name), plain(text));
+        ours == theirs || ours.strip_suffix("SHA256") == Some(theirs.as_str())
+    });
+    let list = format!("the suites are {}", names.join(", "));
+    let help = match openssl.or_else(|| nearest(text, names)) {
+        Some(name) => format!("did you mean \"{name}\"? {list}"),
+        None => list,
+    };
+    Err(Wrong::new(format!("{} is not a cipher suite that Ringate has", quoted(text))).help(help))
+}

@@ -1,0 +1,744 @@
+//! What a config means, and what is said about one that means nothing.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::plan::*;
+use super::{Diagnostics, parse, warnings};
+use crate::base::limits::Limits;
+
+const LISTENER: &str = "[[listener]]\nname = 'web'\naddress = '127.0.0.1:8080'\n";
+const ROUTE: &str = "[[route]]\nupstream = 'app'\n";
+const UPSTREAM: &str = "[upstream.app]\nendpoints = ['127.0.0.1:9000']\n";
+
+fn read(text: &str) -> Result<Plan, Diagnostics> {
+    parse("ringate.toml", text, Path::new("/etc/ringate"))
+}
+
+/// The plan of a text that must be right.
+fn plan(text: &str) -> Plan {
+    read(text).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// A config that is right but for `body`, which follows `header`.
+fn with(header: &str, body: &str) -> String {
+    let rest = [(LISTENER, "[[listener]]"), (ROUTE, "[[route]]"), (UPSTREAM, "[upstream.app]")];
+    let rest: String = rest.iter().filter(|(_, own)| *own != header).map(|(text, _)| *text).collect();
+    format!("{header}\n{body}\n{rest}")
+}
+
+/// Each body under `header` has exactly one error, at `line:column`, with this in its message or mend.
+#[track_caller]
+fn refused(header: &str, cases: &[(&str, &str, &str)]) {
+    for (body, place, fragment) in cases {
+        let text = with(header, body);
+        let errors = match read(&text) {
+            Ok(_) => panic!("accepted:\n{text}"),
+            Err(errors) => errors,
+        };
+        let all: Vec<_> = errors.iter().collect();
+        assert_eq!(all.len(), 1, "one error for {body:?}:\n{errors}");
+        let found = format!("{}:{}", all[0].line, all[0].column);
+        assert_eq!(found, *place, "place for {body:?}:\n{errors}");
+        let said = format!("{} / {}", all[0].message, all[0].help.unwrap_or_default());
+        assert!(said.contains(fragment), "{fragment:?} for {body:?}:\n{errors}");
+        let shown = errors.render(false);
+        assert!(shown.contains(&format!("ringate.toml:{place}\n")), "{shown}");
+    }
+}
+
+#[test]
+fn runtime_admin_store_and_log_are_checked() {
+    refused(
+        "[runtime]",
+        &[
+            ("workers = 0", "2:11", "0 is not between 1 and 1024"),
+            ("workers = 1025", "2:11", "1025 is not between 1 and 1024"),
+            ("workers = -1", "2:11", "-1 is not between"),
+            ("workers = 99999999999999999999999999999999999999999999", "2:11", "is not between"),
+            ("workers = 'atuo'", "2:11", "did you mean \"auto\"?"),
+            ("workers = '4'", "2:11", "write it without quotes: 4"),
+            ("workers = true", "2:11", "`runtime.workers`: expected a number"),
+            ("worker = 4", "2:1", "did you mean `workers`?"),
+            ("cpus = '3-0'", "2:8", "the range 3-0 runs backwards"),
+            ("cpus = '0,,1'", "2:8", "\"\" is not a CPU number"),
+            ("cpus = 0", "2:8", "did you mean \"0\"?"),
+            ("cpus = '9000'", "2:8", "there is no CPU 9000"),
+            ("driver = 'uring'", "2:10", "\"uring\" is not \"auto\", \"io_uring\" or \"epoll\""),
+            ("driver = 'epol'", "2:10", "did you mean \"epoll\"?"),
+            ("drain = 30", "2:9", "did you mean \"30s\"?"),
+            ("drain = '30'", "2:9", "the unit is missing"),
+            ("drain = '1.5s'", "2:9", "a whole number and one unit"),
+            ("drain = '400d'", "2:9", "longer than 365 days"),
+        ],
+    );
+    refused(
+        "[admin]",
+        &[
+            ("listen = '127.0.0.1:9901'", "2:10", "add `token_file"),
+            ("listen = 'run/admin.sock'", "2:10", "write \"unix:PATH\""),
+            ("listen = 'localhost:9901'", "2:10", "not an address to listen on"),
+            ("listen = 'unix:'", "2:10", "the path is missing"),
+            ("listen = 9901", "2:10", "expected a string such as \"unix:run/admin.sock\", found an integer"),
+            ("token_file = ''", "2:14", "the path is empty"),
+            ("token = 'x'", "2:1", "unknown key `token` in `[admin]`"),
+        ],
+    );
+    refused("[store]", &[("path = ''", "2:8", "empty"), ("dir = 'c'", "2:1", "the keys here are `path`")]);
+    refused(
+        "[log]",
+        &[
+            ("level = 'warning'", "2:9", "\"error\", \"warn\", \"info\", \"debug\" or \"trace\""),
+            ("level = 'inf'", "2:9", "did you mean \"info\"?"),
+            ("format = 'xml'", "2:10", "\"text\" or \"json\""),
+            ("access = 'stdot'", "2:10", "did you mean \"stdout\"?"),
+            ("access = true", "2:10", "found a boolean"),
+        ],
+    );
+    refused(
+        "[limits]",
+        &[
+            ("head_bytes = '64KiB'", "2:14", "between 1KiB and 32KiB"),
+            ("head_bytes = 512", "2:14", "between 1KiB and 32KiB"),
+            ("head_bytes = '16KB'", "2:14", "did you mean \"16KiB\"?"),
+            (
+                "head_bytes = []",
+                "2:14",
+                "expected a size such as \"16KiB\" or a number of bytes, found a list",
+            ),
+            ("headers = 0", "2:11", "between 1 and 256"),
+            ("headers = 257", "2:11", "between 1 and 256"),
+            ("target_bytes = '20KiB'", "2:16", "`head_bytes` is 16KiB"),
+            ("body_bytes = -1", "2:14", "-1 is not a size"),
+            ("idle_timeout = '0s'", "2:16", "longer than zero"),
+            ("head_timeout = 'soon'", "2:16", "does not begin with a number"),
+            ("connections_per_worker = 1.5", "2:26", "found a float"),
+        ],
+    );
+}
+
+#[test]
+#[rustfmt::skip] // a table: one line a case
+fn listeners_are_checked() {
+    refused(
+        "[[listener]]",
+        &[
+            ("address = '127.0.0.1:80'", "1:1", "`name` is missing in `[[listener]]`"),
+            ("name = 'web'", "1:1", "add `address = \"127.0.0.1:8080\"`"),
+            ("name = 'a b'\naddress = '127.0.0.1:80'\n", "2:8", "\"a b\" is not a name"),
+            ("name = 'a'\naddress = ':80'", "3:11", "did you mean \"0.0.0.0:80\""),
+            ("name = 'a'\naddress = 'localhost:80'", "3:11", "did you mean \"127.0.0.1:80\"?"),
+            ("name = 'a'\naddress = '::1:80'", "3:11", "stands in brackets: \"[::1]:80\""),
+            ("name = 'a'\naddress = '10.0.0.1'", "3:11", "the port is missing"),
+            ("name = 'a'\naddress = 8080", "3:11", "a string such as \"127.0.0.1:8080\" or a list"),
+            ("name = 'a'\naddress = []", "3:11", "the list is empty"),
+            ("name = 'a'\naddress = ['[::]:80', 7]", "3:23", "found an integer"),
+            ("name = 'a'\naddress = ['[::]:80', '[::]:80']", "3:23", "[::]:80 is already bound by `a`"),
+            ("name = 'a'\naddress = '[::]:80'\nprotocol = 'udp'", "4:12", "\"http\" or \"tcp\""),
+            ("name = 'a'\naddress = '[::]:80'\nadress = 1", "4:1", "did you mean `address`?"),
+            ("name = 'a'\naddress = '[::]:80'\nenvironment = 'x'", "4:1", "`listener.environment` is not supported yet"),
+            ("name = 'a'\naddress = '[::]:80'\nproxy_protocol = 'v2'", "4:1", "`listener.proxy_protocol` is not supported yet"),
+            ("name = 'a'\naddress = '[::]:80'\ntls = true", "4:7", "expected a table, `[listener.tls]`"),
+            ("name = 'a'\naddress = '[::]:80'\n[listener.tls]", "4:1", "`certificates` is missing in `[listener.tls]`"),
+            ("name = 'a'\naddress = '[::]:80'\ntls.certificates = []", "4:20", "the list is empty"),
+            ("name = 'a'\naddress = '[::]:80'\ntls.certificates = 'web'", "4:20", "did you mean [\"web\"]?"),
+            ("name = 'a'\naddress = '[::]:80'\ntls.certificates = ['we b']", "4:21", "neither a name in the store nor a file"),
+            ("name = 'a'\naddress = '[::]:80'\ntls.certificates = [{ cert = 'a' }]", "4:21", "`key` is missing"),
+            ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], versions = [] }", "4:42", "empty"),
+            ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], versions = ['1.1'] }", "4:43", "\"1.1\" is not a TLS version"),
+            ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], versions = [1.3] }", "4:43", "did you mean \"1.3\"?"),
+            ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], client_auth = 'required' }", "4:31", "`listener.tls.client_auth` is not supported yet"),
+            ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], client_trust = ['p'] }", "4:31", "`listener.tls.client_trust` is not supported yet"),
+        ],
+    );
+}
+
+#[test]
+#[rustfmt::skip] // a table: one line a case
+fn routes_are_checked() {
+    refused(
+        "[[route]]",
+        &[
+            ("", "1:1", "`upstream` is missing in `[[route]]`"),
+            ("upstream = 'ap'", "2:12", "did you mean \"app\"?"),
+            ("upstream = 'orders'", "2:12", "add [upstream.orders] with `endpoints`"),
+            ("upstream = 'app'\nlistener = 'wbe'", "3:12", "did you mean \"web\"?"),
+            ("upstream = 'app'\nlistener = ['web', 'web']", "3:20", "named twice"),
+            ("upstream = 'app'\nlistener = []", "3:12", "the list is empty"),
+            ("upstream = 'app'\npath = 'orders'", "3:8", "did you mean \"/orders\"?"),
+            ("upstream = 'app'\npath = '=orders'", "3:8", "did you mean \"=/orders\"?"),
+            ("upstream = 'app'\npath = '/orders/*'", "3:8", "matches what lies below it too: \"/orders\""),
+            ("upstream = 'app'\npath = '/*'", "3:8", "matches what lies below it too: \"/\""),
+            ("upstream = 'app'\npath = '/a*b'", "3:8", "it has a wildcard"),
+            ("upstream = 'app'\npath = '/a?b=c'", "3:8", "does not look at the query"),
+            ("upstream = 'app'\npath = '/a b'", "3:8", "percent-encoded"),
+            ("upstream = 'app'\npath = '/a%2'", "3:8", "two hexadecimal digits"),
+            ("upstream = 'app'\npath = '/a/../b'", "3:8", "`..` segment"),
+            ("upstream = 'app'\nhost = '*'", "3:8", "leave `host` out"),
+            ("upstream = 'app'\nhost = 'a.*.com'", "3:8", "a wildcard stands only at the beginning"),
+            ("upstream = 'app'\nhost = 'example.com:8080'", "3:8", "did you mean \"example.com\"?"),
+            ("upstream = 'app'\nhost = 'https://example.com/'", "3:8", "did you mean \"example.com\"?"),
+            ("upstream = 'app'\nhost = 'example..com'", "3:8", "an empty part"),
+            ("upstream = 'app'\nhost = 'exämple.com'", "3:8", "the name has \"ä\" in it"),
+            ("upstream = 'app'\nhost = ''", "3:8", "is not a host"),
+            ("upstream = 'app'\nhost = '::1'", "3:8", "did you mean \"[::1]\"?"),
+            ("upstream = 'app'\nmethods = ['get']", "3:12", "did you mean \"GET\"?"),
+            ("upstream = 'app'\nmethods = ['*']", "3:12", "leave `methods` out"),
+            ("upstream = 'app'\nmethods = ['G T']", "3:12", "\"G T\" is not a method"),
+            ("upstream = 'app'\nmethods = []", "3:11", "the list is empty"),
+            ("upstream = 'app'\nmethods = 'GET'", "3:11", "did you mean [\"GET\"]?"),
+            ("upstream = 'app'\nstrip_prefix = 1", "3:16", "expected true or false, found an integer"),
+            ("upstream = 'app'\nsni = 'a'", "3:1", "`route.sni` is not supported yet"),
+            ("upstream = 'app'\nheaders.request.set = { A = 'b' }", "3:1", "`route.headers` is not supported yet"),
+            ("upstream = 'app'\npaths = ['/']", "3:1", "did you mean `path`?"),
+        ],
+    );
+}
+
+#[test]
+#[rustfmt::skip] // a table: one line a case
+fn upstreams_are_checked() {
+    refused(
+        "[upstream.app]",
+        &[
+            ("", "1:1", "`endpoints` is missing in `[upstream.app]`"),
+            ("endpoins = ['a:1']", "2:1", "did you mean `endpoints`?"),
+            ("endpoints = []", "2:13", "the list is empty"),
+            ("endpoints = 'a:1'", "2:13", "did you mean [\"a:1\"]?"),
+            ("endpoints = ['10.0.0.1']", "2:14", "the port is missing"),
+            ("endpoints = ['9000']", "2:14", "did you mean \"127.0.0.1:9000\"?"),
+            ("endpoints = [9000]", "2:14", "found an integer"),
+            ("endpoints = [':9000']", "2:14", "the host is missing"),
+            ("endpoints = ['a:0']", "2:14", "not between 1 and 65535"),
+            ("endpoints = ['a:65536']", "2:14", "not between 1 and 65535"),
+            ("endpoints = ['a:http']", "2:14", "the port is not a number"),
+            ("endpoints = ['::1']", "2:14", "did you mean \"[::1]:80\"?"),
+            ("endpoints = ['fe80::a:b:c:1:900000']", "2:14", "not between 1 and 65535"),
+            ("endpoints = ['::1:9000']", "2:14", "did you mean \"[::1]:9000\"?"),
+            ("endpoints = ['1:2:3:4:5:6:7:8:80']", "2:14", "did you mean \"[1:2:3:4:5:6:7:8]:80\"?"),
+            ("endpoints = ['[::1]']", "2:14", "the port is missing"),
+            ("endpoints = ['[::g]:80']", "2:14", "not an IPv6 address"),
+            ("endpoints = ['10.0.0.256:80']", "2:14", "neither an IPv4 address nor a name"),
+            ("endpoints = ['http://a:80/x']", "2:14", "write host and port, \"a:80\""),
+            ("endpoints = ['dns:a:80']", "2:14", "`dns:` endpoints are not supported yet"),
+            ("endpoints = ['a:1', 'a:1']", "2:21", "listed twice"),
+            ("endpoints = [{ weight = 2 }]", "2:14", "`address` is missing"),
+            ("endpoints = [{ address = 'a:1', weight = 0 }]", "2:42", "0 is not between 1 and 1000"),
+            ("endpoints = [{ address = 'a:1', weigth = 2 }]", "2:33", "did you mean `weight`?"),
+            ("endpoints = ['a:1']\nbalance = 'hash'", "3:11", "\"hash\" is not supported yet"),
+            ("endpoints = ['a:1']\nbalance = 'rond-robin'", "3:11", "did you mean \"round-robin\"?"),
+            ("endpoints = ['a:1']\ntimeouts = '5s'", "3:12", "expected a table"),
+            ("endpoints = ['a:1']\ntimeouts = { conect = '5s' }", "3:14", "did you mean `connect`?"),
+            ("endpoints = ['a:1']\ntimeouts.connect = '5'", "3:20", "`upstream.app.timeouts.connect`"),
+            ("endpoints = ['a:1']\npool.idle_per_worker = '256'", "3:24", "write it without quotes: 256"),
+            ("endpoints = ['a:1']\npool.max_per_endpoint = 9", "3:6", "`upstream.app.pool.max_per_endpoint` is not supported yet"),
+            ("endpoints = ['a:1']\nretries = { attempts = 2 }", "3:1", "`upstream.app.retries` is not supported yet"),
+            ("endpoints = ['a:1']\nhealth = { path = '/' }", "3:1", "`upstream.app.health` is not supported yet"),
+            ("endpoints = ['a:1']\nproxy_protocol = 'v1'", "3:1", "`upstream.app.proxy_protocol` is not supported yet"),
+            ("endpoints = ['a:1']\n[upstream.app.environment.production]\n", "3:15", "`upstream.app.environment` is not supported yet"),
+        ],
+    );
+}
+
+#[test]
+#[rustfmt::skip] // a table: one line a case
+fn backend_tls_is_checked() {
+    refused(
+        "[upstream.app]",
+        &[
+            ("endpoints = ['a:1']\ntls = 'on'", "3:7", "expected a table, `[upstream.app.tls]`"),
+            ("endpoints = ['a:1']\ntls.server_name = '*.a'", "3:19", "it has a wildcard"),
+            ("endpoints = ['a:1']\ntls.server_name = 'a:443'", "3:19", "did you mean \"a\"?"),
+            ("endpoints = ['a:1']\ntls.trust = []", "3:13", "the list is empty"),
+            ("endpoints = ['a:1']\ntls.trust = 'system'", "3:13", "did you mean [\"system\"]?"),
+            ("endpoints = ['a:1']\ntls.certificate = ''", "3:19", "neither a name in the store nor a file"),
+            ("endpoints = ['a:1']\ntls.certificate = { cert = 'a', kee = 'b', key = 'c' }", "3:33", "did you mean `key`?"),
+            ("endpoints = ['a:1']\ntls.versions = ['TLSv1.3']", "3:17", "did you mean \"1.3\"?"),
+            ("endpoints = ['a:1']\ntls.cipher_suites = []", "3:21", "the list is empty"),
+            ("endpoints = ['a:1']\ntls.cipher_suites = ['TLS13_AES_128_GCM']", "3:22", "the suites are TLS13_AES_128_GCM_SHA256, "),
+            ("endpoints = ['a:1']\ntls.cipher_suites = ['ECDHE-RSA-AES128-GCM-SHA256']", "3:22", "did you mean \"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\"?"),
+            ("endpoints = ['a:1']\ntls.versions = ['1.3']\ntls.cipher_suites = ['TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256']", "4:21", "none of these suites is of TLS 1.3"),
+            ("endpoints = ['a:1']\ntls.versions = ['1.2']\ntls.cipher_suites = ['TLS13_AES_128_GCM_SHA256']", "4:21", "none of these suites is of TLS 1.2"),
+            ("endpoints = ['a:1']\ntls.resumption = 8", "3:18", "expected a table"),
+            ("endpoints = ['a:1']\ntls.resumption.tickets_per_endpoint = 5000", "3:39", "between 0 and 1024"),
+            ("endpoints = ['a:1']\ntls.pins = ['sha256/x']", "3:5", "`upstream.app.tls.pins` is not supported yet"),
+            ("endpoints = ['a:1']\ntls.require_client_auth = true", "3:5", "is not supported yet"),
+            ("endpoints = ['a:1']\ntls.min_rsa_bits = 1024", "3:5", "leave it out, or write its default: 2048"),
+            ("endpoints = ['a:1']\ntls.crl = ['x.crl']", "3:5", "is not supported yet"),
+            ("endpoints = ['a:1']\ntls.insecure_skip_verify = true", "3:5", "is not supported yet"),
+            ("endpoints = ['a:1']\n[upstream.app.tls]\ncertifcate = 'x'", "4:1", "unknown key `certifcate` in `[upstream.app.tls]` / did you mean `certificate`?"),
+        ],
+    );
+}
+
+#[test]
+fn the_file_as_a_whole_is_checked() {
+    let tcp = "[[listener]]\nname = 'db'\naddress = '[::]:1'\nprotocol = 'tcp'\n";
+    let on_web = "[[route]]\nlistener = 'web'\nupstream = 'app'\n";
+    let other = "[[listener]]\nname = 'alt'\naddress = '[::]:2'\n";
+    for (text, place, fragment) in [
+        (String::new(), "1:1", "there is no listener"),
+        (format!("{ROUTE}{UPSTREAM}"), "1:1", "there is no listener"),
+        (format!("listener = []\n{ROUTE}{UPSTREAM}"), "1:12", "there must be at least one"),
+        (format!("[listener]\nname = 'web'\n{ROUTE}{UPSTREAM}"), "1:1", "under its own header: [[listener]]"),
+        (
+            format!("{LISTENER}[route]\nupstream = 'app'\n{UPSTREAM}"),
+            "4:1",
+            "under its own header: [[route]]",
+        ),
+        (format!("{LISTENER}{ROUTE}[[upstream]]\nname = 'app'\n"), "6:1", "write [upstream.NAME]"),
+        (format!("{LISTENER}{UPSTREAM}"), "2:8", "no route uses the listener `web`"),
+        (
+            format!("{LISTENER}{other}[[route]]\nlistener = 'web'\nupstream = 'app'\n{UPSTREAM}"),
+            "5:8",
+            "listener `alt`",
+        ),
+        (format!("{LISTENER}{ROUTE}"), "5:12", "there is no upstream called `app`"),
+        (
+            format!("{LISTENER}{ROUTE}[upstream]\nendpoints = ['a:1']\napp.endpoints = ['a:1']"),
+            "7:13",
+            "write [upstream.NAME]",
+        ),
+        (
+            format!("{LISTENER}{ROUTE}{UPSTREAM}[upstream.'a b']\nendpoints = ['a:1']"),
+            "8:11",
+            "\"a b\" is not a name",
+        ),
+        (
+            format!("{LISTENER}{ROUTE}{UPSTREAM}[upstreams.b]\nendpoints = ['a:1']"),
+            "8:2",
+            "did you mean `upstream`?",
+        ),
+        (format!("{LISTENER}{other}{ROUTE}{UPSTREAM}"), "7:1", "add `listener = [\"web\", \"alt\"]`"),
+        (format!("{LISTENER}{tcp}{ROUTE}{UPSTREAM}"), "8:1", "there are several listeners"),
+        (
+            format!("{tcp}{ROUTE}host = 'a'\n{UPSTREAM}"),
+            "7:1",
+            "`route.host` needs an http listener, and `db` is tcp",
+        ),
+        (format!("{tcp}{ROUTE}path = '/'\n{UPSTREAM}"), "7:1", "`route.path` needs an http listener"),
+        (
+            format!("{tcp}{ROUTE}methods = ['GET']\n{UPSTREAM}"),
+            "7:1",
+            "`route.methods` needs an http listener",
+        ),
+        (format!("{tcp}{ROUTE}{ROUTE}{UPSTREAM}"), "7:1", "the tcp listener `db` already has a route"),
+        (
+            format!("{LISTENER}[[listener]]\nname = 'web'\naddress = '[::]:1'\n{on_web}{UPSTREAM}"),
+            "5:8",
+            "two listeners called `web`",
+        ),
+        (
+            format!(
+                "{LISTENER}[[listener]]\nname = 'b'\naddress = '127.0.0.1:8080'\n{ROUTE}listener = ['web', 'b']\n{UPSTREAM}"
+            ),
+            "6:11",
+            "127.0.0.1:8080 is already bound by `web`",
+        ),
+        (
+            format!("{LISTENER}{tcp}[[route]]\nlistener = ['web', 'db']\nupstream = 'app'\n{UPSTREAM}"),
+            "9:20",
+            "`db` does not speak the same protocol as `web`",
+        ),
+        ("a = 127.0.0.1:80".to_owned(), "1:10", "text stands in quotes: a = \"127.0.0.1:80\""),
+        ("a = auto".to_owned(), "1:5", "text stands in quotes: a = \"auto\""),
+        (format!("{LISTENER}name = 'x'\n"), "4:1", "duplicate key"),
+        ("[runtime\nx = 1".to_owned(), "1:9", "unclosed table"),
+        ("a = \"x".to_owned(), "1:7", "invalid TOML"),
+    ] {
+        let errors = read(&text).expect_err(&text);
+        let first = errors.iter().next().expect("an error");
+        let said = format!("{} / {}", first.message, first.help.unwrap_or_default());
+        assert!(said.contains(fragment), "{fragment:?} for:\n{text}\n{errors}");
+        assert_eq!(format!("{}:{}", first.line, first.column), place, "{text}\n{errors}");
+        assert_eq!(errors.len(), 1, "{text}\n{errors}");
+    }
+}
+
+#[test]
+fn one_run_reports_every_error() {
+    let text = "
+[runtime]
+workers = 0
+wrokers = 1
+
+[[listener]]
+name = 'web'
+address = 'localhost:80'
+tls = { certificates = [], versions = ['1.0'] }
+
+[[route]]
+listener = 'webb'
+upstream = 'ap'
+path = 'x'
+
+[upstream.app]
+endpoints = ['a', 'b', 'c:1']
+health = {}
+";
+    let errors = read(text).expect_err("wrong");
+    let places: Vec<_> = errors.iter().map(|error| format!("{}:{}", error.line, error.column)).collect();
+    let expected =
+        ["3:11", "4:1", "8:11", "9:24", "9:40", "12:12", "13:12", "14:8", "17:14", "17:19", "18:1"];
+    assert_eq!(places, expected, "{errors}");
+    let syntax = read("a = x\nb = y\n").expect_err("wrong");
+    assert_eq!(syntax.len(), 2, "{syntax}");
+}
+
+#[test]
+fn an_error_reads_well() {
+    let errors = read(&with("[upstream.app]", "endpoins = ['a:1']")).expect_err("wrong");
+    let expected = "\
+error: unknown key `endpoins` in `[upstream.app]`
+ --> ringate.toml:2:1
+  |
+2 | endpoins = ['a:1']
+  | ^^^^^^^^
+  |
+  = help: did you mean `endpoints`? the keys here are `balance`, `endpoints`, `pool`, `timeouts`, `tls`";
+    assert_eq!(errors.to_string(), expected);
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let plan = plan(&format!("{LISTENER}{ROUTE}{UPSTREAM}"));
+    assert_eq!(
+        plan.runtime,
+        Runtime { workers: None, cpus: None, driver: Driver::Auto, drain: Duration::from_secs(30) }
+    );
+    assert_eq!(plan.admin, None);
+    assert_eq!(plan.store, Path::new("/etc/ringate/certs"));
+    assert_eq!(plan.log, Log { level: tracing::Level::INFO, format: LogFormat::Text, access: None });
+    assert_eq!(plan.limits, Limits::default());
+    let listener = &plan.listeners[0];
+    assert_eq!((listener.protocol, &listener.tls), (Protocol::Http, &None));
+    let route = &plan.routes[0];
+    assert_eq!((&route.listeners, route.upstream, route.strip_prefix), (&vec![0], 0, false));
+    assert_eq!((&route.host, &route.methods), (&None, &None));
+    assert_eq!(*route.path, PathPattern::Prefix("/".into()));
+    let upstream = &plan.upstreams[0];
+    assert_eq!(upstream.endpoints[0].value, Endpoint { address: "127.0.0.1:9000".into(), weight: 1 });
+    assert_eq!(upstream.connect_timeout, Duration::from_secs(2));
+    assert_eq!(upstream.response_timeout, Duration::from_secs(30));
+    assert_eq!(upstream.idle_timeout, Duration::from_secs(60));
+    assert_eq!((upstream.idle_per_worker, upstream.max_age), (256, Duration::from_secs(3600)));
+    assert_eq!(upstream.tls, None);
+}
+
+#[test]
+fn what_is_written_is_meant() {
+    let text = "
+[runtime]
+workers = 4
+cpus = '8,0-2'
+driver = 'io_uring'
+drain = '0s'
+[admin]
+listen = '127.0.0.1:0'
+token_file = 'run/token'
+[store]
+path = '/var/certs'
+[log]
+level = 'debug'
+format = 'json'
+access = 'access.log'
+[limits]
+head_bytes = '4KiB'
+headers = 50
+body_bytes = 1_000
+head_timeout = '1s'
+body_timeout = '2s'
+idle_timeout = '3s'
+connections_per_worker = 9
+[[listener]]
+name = 'in'
+address = ['0.0.0.0:0', '[::]:0', '0.0.0.0:0']
+proxy_protocol = 'off'
+tls = { certificates = ['web', './x', 'y.PEM', { cert = 'c', key = '/k' }], client_auth = 'none', client_trust = [] }
+[[listener]]
+name = 'db'
+address = '127.0.0.1:1'
+protocol = 'tcp'
+[[route]]
+host = '*.Example.com'
+path = '=/a/b'
+methods = ['GET', 'PROPFIND']
+strip_prefix = true
+upstream = 'b'
+[[route]]
+listener = ['db']
+upstream = 'a'
+[upstream.b]
+endpoints = ['[::1]:80', { address = 'b_c.internal:81', weight = 7 }]
+balance = 'round-robin'
+proxy_protocol = 'off'
+timeouts = { connect = '1ms', response = '2m', idle = '3h' }
+pool = { idle_per_worker = 0, max_per_endpoint = 0, max_age = '1d' }
+tls.server_name = '10.0.0.1'
+tls.trust = ['system', 'ca', 'dir/ca.pem']
+tls.certificate = 'gateway'
+tls.versions = ['1.3']
+tls.cipher_suites = ['TLS_AES_256_GCM_SHA384', 'TLS13_AES_128_GCM_SHA256']
+tls.resumption.tickets_per_endpoint = 0
+tls.pins = []
+tls.require_client_auth = false
+tls.min_rsa_bits = 2048
+tls.crl = []
+tls.insecure_skip_verify = false
+[upstream.a]
+endpoints = ['a:1']
+";
+    let plan = plan(text);
+    let dir = |path: &str| PathBuf::from("/etc/ringate").join(path);
+    let runtime = &plan.runtime;
+    assert_eq!((runtime.workers, runtime.driver, runtime.drain), (Some(4), Driver::IoUring, Duration::ZERO));
+    assert_eq!(runtime.cpus.as_deref(), Some(&vec![0, 1, 2, 8]));
+    let address = "127.0.0.1:0".parse().expect("an address");
+    let admin = plan.admin.expect("an admin server");
+    assert_eq!(admin.listen.value, AdminAddress::Tcp { address, token_file: dir("run/token") });
+    assert_eq!(&text[admin.listen.span], "'127.0.0.1:0'");
+    assert_eq!(plan.store, Path::new("/var/certs"));
+    assert_eq!((plan.log.level, plan.log.format), (tracing::Level::DEBUG, LogFormat::Json));
+    assert!(matches!(plan.log.access, Some(AccessLog::File(path)) if *path == dir("access.log")));
+    let limits = Limits {
+        head_bytes: 4096,
+        headers: 50,
+        target_bytes: 4096,
+        body_bytes: 1000,
+        head_timeout: Duration::from_secs(1),
+        body_timeout: Duration::from_secs(2),
+        idle_timeout: Duration::from_secs(3),
+        connections_per_worker: 9,
+    };
+    assert_eq!(plan.limits, limits);
+
+    let tls = plan.listeners[0].tls.as_ref().expect("tls");
+    let certificates: Vec<_> = tls.certificates.iter().map(|certificate| certificate.value.clone()).collect();
+    assert_eq!(
+        certificates,
+        [
+            CertificateRef::Store("web".into()),
+            CertificateRef::File(dir("./x")),
+            CertificateRef::File(dir("y.PEM")),
+            CertificateRef::Pair { cert: dir("c"), key: "/k".into() },
+        ]
+    );
+    assert_eq!(tls.versions, TlsVersions { tls12: true, tls13: true });
+    assert_eq!(plan.listeners[0].addresses.len(), 3);
+
+    let names: Vec<_> = plan.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    let [http, tcp] = &plan.routes[..] else { panic!("two routes") };
+    assert_eq!((&http.listeners, http.upstream, http.strip_prefix), (&vec![0], 1, true));
+    assert_eq!((&tcp.listeners, tcp.upstream), (&vec![1], 0));
+    assert_eq!(http.host.as_deref(), Some(&HostPattern::Wildcard("example.com".into())));
+    assert_eq!(*http.path, PathPattern::Exact("/a/b".into()));
+    assert_eq!(http.methods, Some(vec!["GET".into(), "PROPFIND".into()]));
+    assert_eq!(&text[http.span.clone()], "[[route]]");
+
+    let upstream = &plan.upstreams[1];
+    let endpoints: Vec<_> = upstream.endpoints.iter().map(|e| (e.address.as_str(), e.weight)).collect();
+    assert_eq!(endpoints, [("[::1]:80", 1), ("b_c.internal:81", 7)]);
+    assert_eq!(upstream.connect_timeout, Duration::from_millis(1));
+    assert_eq!(upstream.response_timeout, Duration::from_secs(120));
+    assert_eq!(upstream.idle_timeout, Duration::from_secs(3 * 3600));
+    assert_eq!((upstream.idle_per_worker, upstream.max_age), (0, Duration::from_secs(86_400)));
+    let tls = upstream.tls.as_ref().expect("tls");
+    assert_eq!(tls.server_name.as_ref().map(|name| name.as_str()), Some("10.0.0.1"));
+    let trust: Vec<_> = tls.trust.iter().map(|trust| trust.value.clone()).collect();
+    assert_eq!(
+        trust,
+        [
+            TrustRef::System,
+            TrustRef::Certificate(CertificateRef::Store("ca".into())),
+            TrustRef::Certificate(CertificateRef::File(dir("dir/ca.pem"))),
+        ]
+    );
+    let certificate = tls.certificate.as_ref().expect("a certificate");
+    assert_eq!(certificate.value, CertificateRef::Store("gateway".into()));
+    assert_eq!(&text[certificate.span.clone()], "'gateway'");
+    assert_eq!(tls.versions, TlsVersions { tls12: false, tls13: true });
+    let suites: Vec<_> = tls.cipher_suites.iter().flatten().map(|suite| suite.value).collect();
+    assert_eq!(
+        suites,
+        [CipherSuiteName::TLS13_AES_256_GCM_SHA384, CipherSuiteName::TLS13_AES_128_GCM_SHA256]
+    );
+    assert_eq!(tls.tickets_per_endpoint, 0);
+}
+
+#[test]
+fn a_unix_admin_socket_may_have_a_token_file_too() {
+    let text = with("[admin]", "listen = 'unix:a.sock'\ntoken_file = 't'");
+    let admin = plan(&text).admin.expect("an admin server");
+    assert_eq!(admin.listen.value, AdminAddress::Unix("/etc/ringate/a.sock".into()));
+}
+
+#[test]
+fn an_empty_admin_section_means_the_default_socket() {
+    let admin = plan(&with("[admin]", "")).admin.expect("an admin server");
+    let socket = AdminAddress::Unix("/etc/ringate/run/admin.sock".into());
+    assert_eq!(admin.listen, At { value: socket, span: 0..0 });
+}
+
+#[test]
+fn the_same_is_meant_by_dotted_keys_inline_tables_and_headers() {
+    let tls = |text: &str| {
+        let tls =
+            plan(&with("[upstream.app]", &format!("endpoints = ['a:1']\n{text}"))).upstreams[0].tls.clone();
+        let tls = tls.expect("tls");
+        (tls.certificate.map(|certificate| certificate.value), tls.tickets_per_endpoint)
+    };
+    let dotted = tls("tls.certificate = 'x'\ntls.resumption.tickets_per_endpoint = 3");
+    assert_eq!(dotted, (Some(CertificateRef::Store("x".into())), 3));
+    assert_eq!(dotted, tls("tls = { certificate = 'x', resumption = { tickets_per_endpoint = 3 } }"));
+    assert_eq!(dotted, tls("[upstream.app.tls]\ncertificate = 'x'\nresumption.tickets_per_endpoint = 3"));
+}
+
+#[test]
+fn an_upstream_that_no_route_uses_is_a_warning() {
+    let text = format!("{LISTENER}{ROUTE}{UPSTREAM}[upstream.spare]\nendpoints = ['a:1']\n");
+    let found = warnings("ringate.toml", &text, &plan(&text));
+    let all: Vec<_> = found.iter().collect();
+    assert_eq!(all.len(), 1);
+    assert_eq!((all[0].line, all[0].message), (8, "no route uses the upstream `spare`"));
+    assert!(found.into_result().is_ok());
+}
+
+#[test]
+fn line_ends_and_byte_order_marks_of_other_systems_are_fine() {
+    let text = format!("\u{feff}{LISTENER}{ROUTE}{UPSTREAM}").replace('\n', "\r\n");
+    plan(&text);
+    let errors = read(&text.replacen("'app'", "'apq'", 1)).expect_err("wrong");
+    let places: Vec<_> = errors.iter().map(|error| (error.line, error.column)).collect();
+    assert_eq!(places, [(5, 12)], "{errors}");
+    let errors = read("\u{feff}wrokers = 1").expect_err("wrong");
+    assert!(errors.iter().any(|error| (error.line, error.column) == (1, 1)), "{errors}");
+}
+
+fn example(name: &str) -> Plan {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
+    let text = std::fs::read_to_string(&path).expect("the example");
+    let plan = parse(name, &text, Path::new("/etc/ringate")).unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(warnings(name, &text, &plan).is_empty());
+    plan
+}
+
+#[test]
+fn every_example_is_right() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let names =
+        std::fs::read_dir(folder).expect("the folder").map(|entry| entry.expect("an entry").file_name());
+    let names: Vec<_> = names.map(|name| name.into_string().expect("a name")).collect();
+    let examples: Vec<_> = names.iter().filter(|name| name.ends_with(".toml")).collect();
+    assert_eq!(examples.len(), 5, "{examples:?}");
+    for name in examples {
+        example(name);
+    }
+    assert_eq!(example("tcp.toml").listeners[0].protocol, Protocol::Tcp);
+    let tls = example("tls.toml").upstreams.remove(0).tls.expect("tls");
+    assert!(tls.certificate.is_some());
+}
+
+#[test]
+fn the_reference_shows_the_defaults() {
+    let reference = example("reference.toml");
+    let default = plan(&format!("[admin]\n{LISTENER}{ROUTE}{UPSTREAM}tls = {{}}\n"));
+    assert_eq!(reference.runtime, default.runtime);
+    assert_eq!(
+        reference.admin.map(|admin| admin.listen.value),
+        default.admin.map(|admin| admin.listen.value)
+    );
+    assert_eq!(reference.store, default.store);
+    assert_eq!(reference.log, default.log);
+    assert_eq!(reference.limits, default.limits);
+    let (ours, theirs) = (&reference.routes[0], &default.routes[0]);
+    assert_eq!((&ours.host, &*ours.path, &ours.methods), (&theirs.host, &*theirs.path, &theirs.methods));
+    let (ours, theirs) = (&reference.upstreams[0], &default.upstreams[0]);
+    assert_eq!(
+        (ours.connect_timeout, ours.response_timeout, ours.idle_timeout, ours.idle_per_worker, ours.max_age),
+        (
+            theirs.connect_timeout,
+            theirs.response_timeout,
+            theirs.idle_timeout,
+            theirs.idle_per_worker,
+            theirs.max_age
+        )
+    );
+    let (ours, theirs) = (ours.tls.as_ref().expect("tls"), theirs.tls.as_ref().expect("tls"));
+    assert_eq!(ours.versions, theirs.versions);
+    assert_eq!(ours.trust[0].value, theirs.trust[0].value);
+    assert_eq!(ours.tickets_per_endpoint, theirs.tickets_per_endpoint);
+    assert_eq!(ours.cipher_suites.as_ref().map(Vec::len), Some(super::names::CIPHER_SUITES.len()));
+}
+
+#[test]
+fn every_server_name_that_is_accepted_is_one_for_rustls() {
+    for name in ["a", "a.b", "a_b.internal", "10.0.0.1", "::1", "A.Example", &"a".repeat(63)] {
+        assert!(super::names::server_name(name).is_ok(), "{name}");
+        assert!(rustls::pki_types::ServerName::try_from(name.to_owned()).is_ok(), "{name}");
+    }
+}
+
+/// Text that is nearly a config: lines of one in any order and number, with bits replaced.
+fn nearly_a_config() -> impl Strategy<Value = String> {
+    let reference = include_str!("../../config/reference.toml");
+    let lines: Vec<&str> = reference.lines().map(|line| line.trim_start_matches("# ")).collect();
+    let values = vec![
+        "0",
+        "-1",
+        "''",
+        "[]",
+        "{}",
+        "[[]]",
+        "{ a = 1 }",
+        "['x:1', 2]",
+        "1.5",
+        "true",
+        "1979-05-27",
+        "'*'",
+    ];
+    let line = (prop::sample::select(lines), prop::option::weighted(0.3, prop::sample::select(values)));
+    let line = line.prop_map(|(line, value)| match (line.split_once('='), value) {
+        (Some((key, _)), Some(value)) => format!("{key}= {value}"),
+        _ => line.to_owned(),
+    });
+    prop::collection::vec(line, 0..20).prop_map(|lines| lines.join("\n"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn any_text_is_a_plan_or_errors_that_can_be_shown(text in prop_oneof![".{0,200}", "(\\PC|\n|\r|\t|=|\\[|\\]|'){0,100}", nearly_a_config()]) {
+        if let Err(errors) = read(&text) {
+            prop_assert!(!errors.is_empty());
+            prop_assert!(!errors.render(false).is_empty());
+            errors.render(true);
+        }
+    }
+
+    #[test]
+    fn any_value_of_a_key_is_read_or_refused(value in "[\\[{'\"]?\\PC{0,20}[\\]}'\"]?") {
+        for (header, key) in [
+            ("[runtime]", "cpus"),
+            ("[runtime]", "drain"),
+            ("[admin]", "listen"),
+            ("[log]", "access"),
+            ("[[listener]]", "address"),
+            ("[[route]]", "host"),
+            ("[[route]]", "path"),
+            ("[upstream.app]", "endpoints"),
+            ("[upstream.app]", "tls"),
+        ] {
+            let quoted = format!("{key} = {value:?}");
+            let list = format!("{key} = [{value:?}]");
+            for body in [format!("{key} = {value}"), quoted, list] {
+                if let Err(errors) = read(&with(header, &body)) {
+                    prop_assert!(!errors.render(false).is_empty());
+                }
+            }
+        }
+    }
+}
