@@ -9,9 +9,9 @@ const MAX_NAME_BYTES: usize = 255;
 #[inline]
 pub fn host_name(authority: &str) -> &str {
     let end = if authority.starts_with('[') {
-        authority.find(']').map(|bracket| bracket + 1)
+        authority.bytes().position(|byte| byte == b']').map(|bracket| bracket + 1)
     } else {
-        authority.find(':')
+        authority.bytes().position(|byte| byte == b':')
     };
     &authority[..end.unwrap_or(authority.len())]
 }

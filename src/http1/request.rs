@@ -88,7 +88,8 @@ pub struct Target<'b> {
 impl<'b> Target<'b> {
     /// A target and its authority, if the form it has names one (RFC 9112 §3.2).
     fn parse(target: &'b str, method: Method<'_>) -> Result<(Self, Option<&'b str>), RequestError> {
-        if !target.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'#') {
+        // Without an early exit, so that it is done many bytes at a time.
+        if target.bytes().fold(false, |bad, byte| bad | !matches!(byte, b'!'..=b'~') | (byte == b'#')) {
             return Err(RequestError::BadTarget);
         }
         if target.starts_with('/') {
@@ -120,8 +121,8 @@ impl<'b> Target<'b> {
     }
 
     fn split(path_and_query: &'b str) -> Self {
-        let (path, query) = match path_and_query.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
+        let (path, query) = match path_and_query.bytes().position(|byte| byte == b'?') {
+            Some(end) => (&path_and_query[..end], Some(&path_and_query[end + 1..])),
             None => (path_and_query, None),
         };
         Self { path: if path.is_empty() { "/" } else { path }, query }

@@ -124,33 +124,53 @@ impl Table {
     /// `host` is `name[:port]`, compared without its port, case and final dot. `path` is normalised; a query is
     /// cut off. Allocates only to say which methods are allowed.
     pub fn find(&self, host: Option<&str>, path: &str, method: &str) -> Match {
-        let path = path.split_once('?').map_or(path, |(path, _)| path);
+        let path = match path.as_bytes().iter().position(|&byte| byte == b'?') {
+            Some(query) => &path[..query],
+            None => path,
+        };
         let mut lower = [0; MAX_HOST_BYTES];
         let host = host.and_then(|host| normal_host(host, &mut lower));
-        let found = self.tiers(host).find_map(|paths| paths.find(path, method));
-        match found {
+        match self.visit(host, &mut |paths| paths.find(path, method)) {
             Some(id) => Match::Route(id),
             None => self.refuse(host, path),
         }
     }
 
-    /// The paths of all hosts that match, the most specific first.
-    fn tiers<'t>(&'t self, host: Option<&'t str>) -> impl Iterator<Item = &'t Paths> {
-        let exact = host.filter(|_| !self.exact.is_empty()).and_then(|host| self.exact.get(host));
-        let wildcards = host.filter(|_| !self.wildcard.is_empty()).into_iter().flat_map(|host| {
-            let parents = host.match_indices('.').map(|(dot, _)| &host[dot + 1..]);
-            parents.filter_map(|parent| self.wildcard.get(parent))
-        });
-        exact.into_iter().chain(wildcards).chain([&self.any])
+    /// Shows the paths of each host that matches, the most specific first, until one is what is sought.
+    #[inline]
+    fn visit<'t, T>(
+        &'t self,
+        host: Option<&str>,
+        seek: &mut impl FnMut(&'t Paths) -> Option<T>,
+    ) -> Option<T> {
+        if let Some(host) = host {
+            if !self.exact.is_empty()
+                && let found @ Some(_) = self.exact.get(host).and_then(&mut *seek)
+            {
+                return found;
+            }
+            if !self.wildcard.is_empty() {
+                let mut rest = host;
+                while let Some((_, parent)) = rest.split_once('.') {
+                    if let found @ Some(_) = self.wildcard.get(parent).and_then(&mut *seek) {
+                        return found;
+                    }
+                    rest = parent;
+                }
+            }
+        }
+        seek(&self.any)
     }
 
     #[cold]
     fn refuse(&self, host: Option<&str>, path: &str) -> Match {
-        let mut methods: Vec<&str> = self
-            .tiers(host)
-            .flat_map(|paths| paths.candidates(path))
-            .flat_map(|methods| methods.listed.iter().map(|(name, _)| &**name))
-            .collect();
+        let mut methods: Vec<&str> = Vec::new();
+        self.visit(host, &mut |paths| {
+            paths.visit(path, &mut |found| {
+                methods.extend(found.listed.iter().map(|(name, _)| &**name));
+                None::<()>
+            })
+        });
         methods.sort_unstable();
         methods.dedup();
         if methods.is_empty() {
@@ -191,33 +211,50 @@ impl Paths {
     }
 
     fn find(&self, path: &str, method: &str) -> Option<usize> {
-        self.candidates(path).find_map(|methods| methods.find(method))
+        self.visit(path, &mut |methods| methods.find(method))
     }
 
-    /// All patterns that match a path, the most specific first.
-    fn candidates<'t>(&'t self, path: &'t str) -> impl Iterator<Item = &'t Methods> {
-        let exact = if self.exact.is_empty() { None } else { self.exact.get(path) };
-        let prefixes = boundaries(path, self.longest).filter_map(|prefix| self.prefixes.get(prefix));
-        let prefixes = Some(prefixes).filter(|_| !self.prefixes.is_empty());
-        exact.into_iter().chain(prefixes.into_iter().flatten())
+    /// Shows the methods of each pattern that matches, the most specific first, until one is what is sought.
+    #[inline]
+    fn visit<'t, T>(&'t self, path: &str, seek: &mut impl FnMut(&'t Methods) -> Option<T>) -> Option<T> {
+        if !self.exact.is_empty()
+            && let found @ Some(_) = self.exact.get(path).and_then(&mut *seek)
+        {
+            return found;
+        }
+        if self.prefixes.is_empty() {
+            return None;
+        }
+        let mut part = self.longest_part(path);
+        loop {
+            if let found @ Some(_) = self.prefixes.get(part).and_then(&mut *seek) {
+                return found;
+            }
+            if part.is_empty() {
+                return None;
+            }
+            part = up_to_last_slash(part);
+        }
+    }
+
+    /// The path whole, or as much of it as ends before a slash and could be a prefix.
+    fn longest_part<'p>(&self, path: &'p str) -> &'p str {
+        // A slash right after the longest prefix ends that prefix.
+        match path.get(..=self.longest) {
+            None if path.len() <= self.longest => path,
+            Some(part) => up_to_last_slash(part),
+            None => up_to_last_slash(path),
+        }
     }
 }
 
-/// The parts of `path` that end before a slash or with it whole, of at most `longest` bytes, the longest first, down
-/// to the empty one.
-fn boundaries(path: &str, longest: usize) -> impl Iterator<Item = &str> {
-    let first = if path.len() <= longest {
-        path
-    } else {
-        // A slash right after the longest prefix ends that prefix.
-        let end = path.as_bytes()[..=longest].iter().rposition(|&byte| byte == b'/');
-        &path[..end.unwrap_or(0)]
-    };
-    std::iter::successors(Some(first), |part| match part.rfind('/') {
-        Some(slash) => Some(&part[..slash]),
-        None if part.is_empty() => None,
-        None => Some(""),
-    })
+/// What stands before the last slash; nothing if there is none.
+#[inline]
+fn up_to_last_slash(path: &str) -> &str {
+    match path.as_bytes().iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => &path[..slash],
+        None => "",
+    }
 }
 
 /// The routes of one path.
