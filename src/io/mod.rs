@@ -5,6 +5,7 @@
 
 pub mod buffer;
 pub mod deadline;
+pub mod demo;
 pub mod runtime;
 pub mod socket;
 pub mod stream;

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -67,7 +67,7 @@ pub struct Server {
     pub ready: AtomicBool,
     workers: Vec<Handle>,
     running: Arc<AtomicUsize>,
-    writer: Option<JoinHandle<()>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
@@ -125,7 +125,7 @@ impl Server {
             ready: AtomicBool::new(true),
             workers,
             running,
-            writer,
+            writer: Mutex::new(writer),
         })
     }
 
@@ -158,9 +158,10 @@ impl Server {
     }
 
     /// Waits until the access log is written, once all workers have ended.
-    pub fn finish(mut self) {
+    pub fn finish(&self) {
+        let writer = self.writer.lock().ok().and_then(|mut writer| writer.take());
         if self.workers_left() == 0
-            && let Some(writer) = self.writer.take()
+            && let Some(writer) = writer
         {
             let _ = writer.join();
         }

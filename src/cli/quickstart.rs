@@ -1,0 +1,194 @@
+//! `ringate quickstart`: a proxy, its certificates and a backend behind it, from nothing.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
+
+use super::{load, logging, run};
+use crate::certs::generate::quickstart_pki;
+use crate::certs::store::load_trust;
+use crate::certs::{Meta, Origin, Store};
+use crate::config::plan::{Log, LogFormat};
+use crate::io::demo;
+use crate::server::machine;
+
+/// HTTPS is this far above the HTTP port.
+const TLS_OFFSET: u16 = 363;
+/// The admin server is this far above the HTTP port.
+const ADMIN_OFFSET: u16 = 1821;
+/// A certificate with fewer days left than this is made anew.
+const MIN_DAYS: i64 = 7;
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Where certificates and config are written
+    #[arg(long, value_name = "DIR", default_value = "ringate-quickstart")]
+    dir: PathBuf,
+    /// The HTTP port; HTTPS is on port + 363, the admin server on port + 1821
+    #[arg(long, default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..=(65535 - ADMIN_OFFSET as i64)))]
+    port: u16,
+    /// Stop after the first request
+    #[arg(long)]
+    once: bool,
+}
+
+pub(super) fn run(options: &Options) -> Result<(), String> {
+    logging::init(&Log { level: tracing::Level::INFO, format: LogFormat::Text, access: None });
+    let dir = &options.dir;
+    let at = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
+    fs::create_dir_all(dir).map_err(|error| at(dir, error))?;
+    certificates(dir)?;
+    let token = token(&dir.join("admin.token"))?;
+    let backend = backend(dir)?;
+    let file = dir.join("ringate.toml");
+    let text = config(options.port, backend);
+    fs::write(&file, &text).map_err(|error| at(&file, error))?;
+
+    let (server, plan) = run::start(load(&file)?).map_err(|error| {
+        format!("{error}\nquickstart needs the ports {:?}: choose others with --port", ports(options.port))
+    })?;
+    run::banner(&server, &plan);
+    let answer = first_request(options.port)?;
+    println!("The first request went client -> Ringate -> backend over mutual TLS:\n\n{}", indent(&answer));
+    println!("The config, {}:\n\n{}", file.display(), indent(&text));
+    let [http, https, admin] = ports(options.port);
+    println!("Do it yourself:\n");
+    println!("    curl http://127.0.0.1:{http}/");
+    println!("    curl --cacert {} https://localhost:{https}/", dir.join("ca.pem").display());
+    println!("\nThe console:\n\n    http://127.0.0.1:{admin}/#token={token}\n");
+    if !options.once {
+        println!("Stop with Ctrl-C.");
+        return run::control(server, &plan, std::future::pending::<()>());
+    }
+    run::control(server, &plan, std::future::ready(()))
+}
+
+fn ports(http: u16) -> [u16; 3] {
+    [http, http + TLS_OFFSET, http + ADMIN_OFFSET]
+}
+
+fn indent(text: &str) -> String {
+    text.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("    {line}\n") }).collect()
+}
+
+/// A CA, a server identity and a client identity, made once and kept for as long as they are good.
+fn certificates(dir: &Path) -> Result<(), String> {
+    let store = Store::open(dir.join("certs")).map_err(|error| error.to_string())?;
+    let now = SystemTime::now();
+    let good = |name: &str| store.get(name).is_ok_and(|stored| stored.bundle.facts().days_left(now) > MIN_DAYS);
+    let ca = dir.join("ca.pem");
+    if good("server") && good("client") && ca.exists() {
+        return Ok(());
+    }
+    let pki = quickstart_pki(&[], now).map_err(|error| error.to_string())?;
+    for (name, made) in [("server", &pki.server), ("client", &pki.client)] {
+        let meta = Meta { description: Some("made by quickstart".to_owned()), origin: Origin::Generated, now };
+        store.put(name, &made.bundle, &meta).map_err(|error| error.to_string())?;
+    }
+    fs::write(&ca, &pki.ca.chain_pem).map_err(|error| format!("{}: {error}", ca.display()))
+}
+
+/// The admin token, made once.
+fn token(path: &Path) -> Result<String, String> {
+    if let Ok(text) = fs::read_to_string(path) {
+        return Ok(text.trim().to_owned());
+    }
+    let mut bytes = [0u8; 24];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| "the system gives no random numbers".to_owned())?;
+    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let written = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    written
+        .and_then(|mut file| file.write_all(token.as_bytes()))
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(token)
+}
+
+/// Starts the embedded backend on a free port: HTTPS that demands a certificate of our CA.
+fn backend(dir: &Path) -> Result<SocketAddr, String> {
+    let store = Store::open(dir.join("certs")).map_err(|error| error.to_string())?;
+    let server = store.get("server").map_err(|error| error.to_string())?.bundle;
+    let key = server.key().ok_or("the quickstart's server certificate has no key")?.clone_key();
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in load_trust(&dir.join("ca.pem")).map_err(|error| error.to_string())? {
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .build()
+        .map_err(|error| error.to_string())?;
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(server.chain().to_vec(), key)
+        .map_err(|error| error.to_string())?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.to_string())?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let driver = machine::choose_driver(crate::config::plan::Driver::Auto)?;
+    let serve = move || {
+        if let Err(error) = demo::serve(driver, listener, Arc::new(config)) {
+            tracing::error!("quickstart backend: {error}");
+        }
+    };
+    std::thread::Builder::new().name("backend".to_owned()).spawn(serve).map_err(|error| error.to_string())?;
+    Ok(address)
+}
+
+/// The config of the quickstart, as a user would write it.
+fn config(port: u16, backend: SocketAddr) -> String {
+    let [http, https, admin] = ports(port);
+    format!(
+        r#"# Written anew by `ringate quickstart` at each start: copy it before you change it.
+[admin]
+listen = "127.0.0.1:{admin}"
+token_file = "admin.token"
+
+[[listener]]
+name = "http"
+address = "127.0.0.1:{http}"
+
+[[listener]]
+name = "https"
+address = "127.0.0.1:{https}"
+[listener.tls]
+certificates = ["server"]
+
+[[route]]
+listener = ["http", "https"]
+upstream = "demo"
+
+[upstream.demo]
+endpoints = ["{backend}"]
+[upstream.demo.tls]
+server_name = "localhost"
+trust = ["./ca.pem"]
+certificate = "client"
+"#
+    )
+}
+
+/// One request through the proxy, by a client that knows nothing of it.
+fn first_request(port: u16) -> Result<String, String> {
+    let exchange = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        write!(stream, "GET / HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = exchange().map_err(|error| format!("the first request failed: {error}"))?;
+    if answer.starts_with("HTTP/1.1 200 ") {
+        Ok(answer)
+    } else {
+        Err(format!("the first request was answered with:\n{answer}"))
+    }
+}
