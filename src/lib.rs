@@ -12,14 +12,14 @@
 //!
 //! `cli` stands above them all, one file a command.
 
+pub mod admin;
 pub mod base;
 pub mod certs;
+pub mod cli;
 pub mod config;
 pub mod http1;
-pub mod route;
-pub mod tls;
-pub mod admin;
-pub mod cli;
 pub mod io;
 pub mod proxy;
+pub mod route;
 pub mod server;
+pub mod tls;

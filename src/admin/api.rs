@@ -53,11 +53,12 @@ impl Status {
             connections_open: counters.connections_open.get(),
             requests: counters.requests.get(),
         });
-        let listeners = server.bound.iter().zip(&running.listeners).map(|((name, addresses), listener)| Listener {
-            name: name.clone(),
-            addresses: addresses.iter().map(ToString::to_string).collect(),
-            tls: listener.tls.is_some(),
-        });
+        let listeners =
+            server.bound.iter().zip(&running.listeners).map(|((name, addresses), listener)| Listener {
+                name: name.clone(),
+                addresses: addresses.iter().map(ToString::to_string).collect(),
+                tls: listener.tls.is_some(),
+            });
         let upstreams = running.upstreams.iter().map(|upstream| Upstream {
             name: upstream.name.clone(),
             endpoints: upstream.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(),
@@ -76,7 +77,11 @@ impl Status {
             draining: !server.ready.load(std::sync::atomic::Ordering::Relaxed),
             listeners: listeners.collect(),
             upstreams: upstreams.collect(),
-            totals: server.totals().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect(),
+            totals: server
+                .totals()
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.into()))
+                .collect(),
         }
     }
 }

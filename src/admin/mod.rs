@@ -60,8 +60,9 @@ pub async fn bind(admin: &Admin, server: Arc<Server>, drain: Arc<Notify>) -> Res
         }
         AdminAddress::Tcp { address, token_file } => {
             let token = read_token(token_file)?;
-            let listener =
-                tokio::net::TcpListener::bind(address).await.map_err(|error| format!("{address}: {error}"))?;
+            let listener = tokio::net::TcpListener::bind(address)
+                .await
+                .map_err(|error| format!("{address}: {error}"))?;
             (Listener::Tcp(listener), Some(Arc::from(token)))
         }
     };

@@ -33,7 +33,9 @@ enum Command {
         `runtime.drain` at most. A second signal stops at once.")]
     Run(ConfigFile),
     /// Check a config file and everything it names, and say what is wrong where
-    #[command(after_help = "Example: ringate check -c config/ringate.toml\n\nExit code 0: it would start; 1: it would not.")]
+    #[command(
+        after_help = "Example: ringate check -c config/ringate.toml\n\nExit code 0: it would start; 1: it would not."
+    )]
     Check(check::Options),
 }
 

@@ -83,14 +83,16 @@ fn indent(text: &str) -> String {
 fn certificates(dir: &Path) -> Result<(), String> {
     let store = Store::open(dir.join("certs")).map_err(|error| error.to_string())?;
     let now = SystemTime::now();
-    let good = |name: &str| store.get(name).is_ok_and(|stored| stored.bundle.facts().days_left(now) > MIN_DAYS);
+    let good =
+        |name: &str| store.get(name).is_ok_and(|stored| stored.bundle.facts().days_left(now) > MIN_DAYS);
     let ca = dir.join("ca.pem");
     if good("server") && good("client") && ca.exists() {
         return Ok(());
     }
     let pki = quickstart_pki(&[], now).map_err(|error| error.to_string())?;
     for (name, made) in [("server", &pki.server), ("client", &pki.client)] {
-        let meta = Meta { description: Some("made by quickstart".to_owned()), origin: Origin::Generated, now };
+        let meta =
+            Meta { description: Some("made by quickstart".to_owned()), origin: Origin::Generated, now };
         store.put(name, &made.bundle, &meta).map_err(|error| error.to_string())?;
     }
     fs::write(&ca, &pki.ca.chain_pem).map_err(|error| format!("{}: {error}", ca.display()))

@@ -36,7 +36,8 @@ pub(super) fn start(loaded: Loaded) -> Result<(Server, Plan), String> {
                 return Err(format!("error: {error}"));
             };
             let at = &plan.listeners[*listener].addresses[*address];
-            let help = "choose another address, or stop the process that holds this one (`ss -ltnp` shows it)";
+            let help =
+                "choose another address, or stop the process that holds this one (`ss -ltnp` shows it)";
             problems.error(at.span.clone(), format!("{}: {error}", at.value), Some(help.to_owned()));
             Err(render(&problems))
         }
@@ -47,7 +48,11 @@ pub(super) fn start(loaded: Loaded) -> Result<(Server, Plan), String> {
 pub(super) fn banner(server: &Server, plan: &Plan) {
     let version = env!("CARGO_PKG_VERSION");
     let driver = server.backend.name();
-    tracing::info!("ringate {version} started: {} workers on CPUs {:?}, {driver}", server.cpus.len(), server.cpus);
+    tracing::info!(
+        "ringate {version} started: {} workers on CPUs {:?}, {driver}",
+        server.cpus.len(),
+        server.cpus
+    );
     for ((name, addresses), listener) in server.bound.iter().zip(&plan.listeners) {
         let tls = if listener.tls.is_some() { " over TLS" } else { "" };
         let protocol = match listener.protocol {

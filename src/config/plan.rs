@@ -290,3 +290,11 @@ pub enum CipherSuiteName {
     /// TLS 1.2, RSA, ChaCha20-Poly1305.
     TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 }
+
+impl CipherSuiteName {
+    /// The name, as the variant is called.
+    pub fn name(self) -> &'static str {
+        let named = super::names::CIPHER_SUITES.iter().find(|(_, suite)| *suite == self);
+        named.map_or("", |(name, _)| name)
+    }
+}

@@ -18,7 +18,11 @@ use crate::http1::{self, Body, Framing, HeadLimits, Parsed};
 ///
 /// # Errors
 /// The runtime could not be made.
-pub fn serve(backend: Backend, listener: std::net::TcpListener, config: Arc<ServerConfig>) -> std::io::Result<()> {
+pub fn serve(
+    backend: Backend,
+    listener: std::net::TcpListener,
+    config: Arc<ServerConfig>,
+) -> std::io::Result<()> {
     runtime::block_on(backend, async move {
         let listener = socket::adopt(listener)?;
         let acceptor = TlsAcceptor::from(config);

@@ -16,7 +16,7 @@ use monoio::net::TcpStream;
 
 use super::buffer::Buffer;
 use super::socket::{self, Pulse};
-use crate::tls::record::{Opened, Opener, RecordError, Sealer};
+use crate::tls::{Opened, Opener, RecordError, Sealer};
 
 /// Why a stream failed.
 #[derive(Debug)]

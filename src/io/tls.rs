@@ -8,7 +8,7 @@ use monoio::net::TcpStream;
 
 use super::buffer::Buffer;
 use super::stream::Stream;
-use crate::tls::handshake::{Facts, Handshake, HandshakeError, State};
+use crate::tls::{Facts, Handshake, HandshakeError, State};
 
 /// Why a handshake failed.
 #[derive(Debug)]

@@ -111,7 +111,12 @@ fn room_behind(buffer: &Buffer, at: usize, consumed: usize) -> usize {
 
 impl Piece {
     /// Writes it whole. The buffer comes back with its plaintext not yet consumed.
-    pub async fn write(&self, writer: &mut Writer, buffer: Buffer, keep: Keep) -> (Result<(), StreamError>, Buffer) {
+    pub async fn write(
+        &self,
+        writer: &mut Writer,
+        buffer: Buffer,
+        keep: Keep,
+    ) -> (Result<(), StreamError>, Buffer) {
         if !self.before.is_empty()
             && let Err(error) = writer.write_bytes(&self.before).await
         {

@@ -54,7 +54,8 @@ pub(super) async fn tunnel(
     deadline.set(idle);
     deadline.interruptible(false);
     let up = shared.one_way(&mut client.reader, &mut backend.writer, from_client, &counters.relay_bytes_up);
-    let down = shared.one_way(&mut backend.reader, &mut client.writer, from_backend, &counters.relay_bytes_down);
+    let down =
+        shared.one_way(&mut backend.reader, &mut client.writer, from_backend, &counters.relay_bytes_down);
     if deadline.race(until_both_end(up, down)).await.is_err() {
         counters.timeouts.add(1);
     }
@@ -90,7 +91,13 @@ struct Shared<'a> {
 
 impl Shared<'_> {
     /// One direction, to its end. False: it broke, and so has the relay.
-    async fn one_way(&self, reader: &mut Reader, writer: &mut Writer, mut buffer: Buffer, count: &Count) -> bool {
+    async fn one_way(
+        &self,
+        reader: &mut Reader,
+        writer: &mut Writer,
+        mut buffer: Buffer,
+        count: &Count,
+    ) -> bool {
         let lull = self.local.wheel.deadline();
         let mut canceller = None;
         let mut busy = 0;
@@ -121,7 +128,11 @@ impl Shared<'_> {
             }
             count.add(n as u64);
             written.consume(n);
-            buffer = if busy >= BUSY && written.is_idle() && !written.is_large() { Buffer::large() } else { written };
+            buffer = if busy >= BUSY && written.is_idle() && !written.is_large() {
+                Buffer::large()
+            } else {
+                written
+            };
         }
     }
 }

@@ -143,7 +143,15 @@ impl Connection {
                 scratch.clear();
                 let ids = &self.local.ids;
                 let logged = self.local.access.is_some();
-                exchange::understand(view, self.listener, &self.facts, ids, logged, buffer.data(), &mut scratch)
+                exchange::understand(
+                    view,
+                    self.listener,
+                    &self.facts,
+                    ids,
+                    logged,
+                    buffer.data(),
+                    &mut scratch,
+                )
             };
             match understood {
                 Ok(None) => {}
@@ -538,7 +546,8 @@ impl<'a> Exchange<'a> {
         if let Some(from_backend) = answer.tunnel {
             let from_client = rest.unwrap_or_else(Buffer::small);
             let idle = self.order.pool.upstream.idle_timeout;
-            l4::tunnel(self.local, deadline, idle, client, &mut backend.stream, from_client, from_backend).await;
+            l4::tunnel(self.local, deadline, idle, client, &mut backend.stream, from_client, from_backend)
+                .await;
             return Ok((Next::Abort, Buffer::small()));
         }
         if answer.backend {

@@ -62,9 +62,15 @@ pub struct View {
 
 impl Local {
     /// A worker's state. `ids` is what its request ids begin with.
-    pub fn new(snapshot: &Snapshot<Running>, counters: Arc<Counters>, access: Option<access::Sink>, ids: u64) -> Self {
+    pub fn new(
+        snapshot: &Snapshot<Running>,
+        counters: Arc<Counters>,
+        access: Option<access::Sink>,
+        ids: u64,
+    ) -> Self {
         let running = snapshot.load();
-        let pools = running.upstreams.iter().map(|upstream| Rc::new(Pool::new(Arc::clone(upstream), ids as usize)));
+        let pools =
+            running.upstreams.iter().map(|upstream| Rc::new(Pool::new(Arc::clone(upstream), ids as usize)));
         let pools = pools.collect();
         Self {
             counters,

@@ -80,9 +80,7 @@ impl Pool {
         let mut refused = None;
         for endpoint in std::iter::once(first).chain(self.balance.others(first)) {
             let server_name = self.server_name(endpoint, host)?;
-            if !fresh_only
-                && let Some(backend) = self.take_idle(local, endpoint, server_name.as_ref())
-            {
+            if !fresh_only && let Some(backend) = self.take_idle(local, endpoint, server_name.as_ref()) {
                 local.counters.backend_reuses.add(1);
                 return Ok(backend);
             }
@@ -144,7 +142,12 @@ impl Pool {
         identity.map_or(0, |identity| identity.load().generation())
     }
 
-    fn take_idle(&self, local: &Local, endpoint: usize, name: Option<&ServerName<'static>>) -> Option<Backend> {
+    fn take_idle(
+        &self,
+        local: &Local,
+        endpoint: usize,
+        name: Option<&ServerName<'static>>,
+    ) -> Option<Backend> {
         let generation = self.generation();
         loop {
             let mut backend = {
@@ -229,7 +232,11 @@ impl Pool {
     }
 
     /// The TLS config whose session store belongs to this endpoint and name on this worker.
-    fn tls_config(&self, endpoint: usize, name: &ServerName<'static>) -> Result<Arc<ClientConfig>, ConnectError> {
+    fn tls_config(
+        &self,
+        endpoint: usize,
+        name: &ServerName<'static>,
+    ) -> Result<Arc<ClientConfig>, ConnectError> {
         let Some(tls) = &self.upstream.tls else {
             return Err(ConnectError::ServerName);
         };

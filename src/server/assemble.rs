@@ -19,7 +19,9 @@ use crate::config::Diagnostics;
 use crate::config::plan::{self, CertificateRef, Plan, TrustRef};
 use crate::proxy::running::{Endpoint, Listener, Route, Running, Traffic, Upstream, UpstreamTls};
 use crate::route::{BuildError, HostPattern, PathPattern, RouteSpec, Table};
-use crate::tls::{self, BackendVerifier, ClientPolicy, ClientResolver, Identity, ServerPolicy, ServerResolver, TrustAnchors};
+use crate::tls::{
+    self, BackendVerifier, ClientPolicy, ClientResolver, Identity, ServerPolicy, ServerResolver, TrustAnchors,
+};
 
 /// What a plan became.
 #[derive(Debug)]
@@ -34,8 +36,12 @@ pub struct Assembly {
 pub fn assemble(plan: &Plan, problems: &mut Diagnostics) -> Option<Assembly> {
     let mut builder = Builder::new(plan, problems);
     let upstreams: Vec<_> = plan.upstreams.iter().map(|upstream| builder.upstream(upstream)).collect();
-    let listeners: Vec<_> =
-        plan.listeners.iter().enumerate().map(|(index, listener)| builder.listener(index, listener)).collect();
+    let listeners: Vec<_> = plan
+        .listeners
+        .iter()
+        .enumerate()
+        .map(|(index, listener)| builder.listener(index, listener))
+        .collect();
     let identities = builder.identities.into_iter().filter_map(|(name, cell)| Some((name, cell?))).collect();
     let upstreams = upstreams.into_iter().map(|upstream| upstream.map(Arc::new)).collect::<Option<_>>();
     let listeners = listeners.into_iter().collect::<Option<_>>();
@@ -97,7 +103,10 @@ impl<'a> Builder<'a> {
         let Some(key) = bundle.key() else {
             self.wrong(
                 &at.span,
-                format!("the certificate of {} has no private key, which is needed to present it", bundle.facts().subject),
+                format!(
+                    "the certificate of {} has no private key, which is needed to present it",
+                    bundle.facts().subject
+                ),
                 Some("put the key into the same PEM file, or write { cert = \"FILE\", key = \"FILE\" }"),
             );
             return None;
@@ -177,11 +186,19 @@ impl<'a> Builder<'a> {
             Err(error) => {
                 let (BuildError::Conflict { second: id, .. } | BuildError::NeverMatches { id }) = error;
                 let help = match error {
-                    BuildError::Conflict { .. } => "another route of this listener matches the same requests: tell them apart by host, path or methods, or remove one",
-                    BuildError::NeverMatches { .. } => "write the path without encodings, dot segments or double slashes",
+                    BuildError::Conflict { .. } => {
+                        "another route of this listener matches the same requests: tell them apart by host, path or methods, or remove one"
+                    }
+                    BuildError::NeverMatches { .. } => {
+                        "write the path without encodings, dot segments or double slashes"
+                    }
                 };
                 let span = spans[id].clone();
-                self.wrong(&span, "this route can't be told apart, or matches nothing".to_owned(), Some(help));
+                self.wrong(
+                    &span,
+                    "this route can't be told apart, or matches nothing".to_owned(),
+                    Some(help),
+                );
                 None
             }
         }
@@ -255,7 +272,11 @@ impl<'a> Builder<'a> {
         Some(UpstreamTls { config, server_name, identity, tickets: tls.tickets_per_endpoint })
     }
 
-    fn verifier(&mut self, span: &Range<usize>, trust: &[plan::At<TrustRef>]) -> Option<Arc<BackendVerifier>> {
+    fn verifier(
+        &mut self,
+        span: &Range<usize>,
+        trust: &[plan::At<TrustRef>],
+    ) -> Option<Arc<BackendVerifier>> {
         let mut anchors = TrustAnchors::new();
         let mut whole = true;
         for at in trust {

@@ -13,7 +13,8 @@ use crate::io::runtime::{self, Backend};
 /// # Errors
 /// A CPU of the config that this process may not use, in words.
 pub fn place_workers(runtime: &Runtime) -> Result<Vec<usize>, String> {
-    let mask = sched_getaffinity(None).map_err(|error| format!("the CPU affinity mask can't be read: {error}"))?;
+    let mask =
+        sched_getaffinity(None).map_err(|error| format!("the CPU affinity mask can't be read: {error}"))?;
     let allowed: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| mask.is_set(cpu)).collect();
     let cpus = match &runtime.cpus {
         None => allowed,
@@ -59,11 +60,14 @@ pub fn choose_driver(wanted: Driver) -> Result<Backend, String> {
             tracing::warn!("io_uring is refused ({error}): falling back to epoll; {UNLOCK}");
             Ok(Backend::Epoll)
         }
-        Err(error) => Err(format!("io_uring is refused by this system: {error}; {UNLOCK}, or set `driver = \"auto\"`")),
+        Err(error) => {
+            Err(format!("io_uring is refused by this system: {error}; {UNLOCK}, or set `driver = \"auto\"`"))
+        }
     }
 }
 
-const UNLOCK: &str = "check `sysctl kernel.io_uring_disabled` (0 allows it) and the seccomp profile of the container or unit";
+const UNLOCK: &str =
+    "check `sysctl kernel.io_uring_disabled` (0 allows it) and the seccomp profile of the container or unit";
 
 /// Whether the kernel's hint of the receiving CPU spreads connections well: only where a network card
 /// has at least a queue a worker. On loopback, or with one queue, all of them would go to one worker.
@@ -83,7 +87,13 @@ fn most_receive_queues() -> usize {
         // Without a device behind it (loopback, bridges) there is no card that spreads.
         path.join("device").exists().then_some(())?;
         let queues = std::fs::read_dir(path.join("queues")).ok()?;
-        Some(queues.filter(|queue| queue.as_ref().is_ok_and(|q| q.file_name().to_string_lossy().starts_with("rx-"))).count())
+        Some(
+            queues
+                .filter(|queue| {
+                    queue.as_ref().is_ok_and(|q| q.file_name().to_string_lossy().starts_with("rx-"))
+                })
+                .count(),
+        )
     });
     queues.max().unwrap_or(0)
 }

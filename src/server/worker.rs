@@ -141,13 +141,12 @@ fn spawn(local: &Rc<Local>, listener: usize, stream: TcpStream, peer: SocketAddr
     local.counters.connections_open.add(1);
     runtime::spawn(async move {
         let mut serving = pin!(proxy::serve(Rc::clone(&local), listener, stream, peer));
-        let caught = std::future::poll_fn(|cx| {
-            match catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
+        let caught =
+            std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
                 Ok(poll) => poll.map(Ok),
                 Err(panic) => Poll::Ready(Err(panic)),
-            }
-        })
-        .await;
+            })
+            .await;
         local.counters.connections_open.sub(1);
         if caught.is_err() {
             local.counters.panics.add(1);
