@@ -1,1 +1,52 @@
-//! Floor module: tls.
+//! TLS without I/O: bytes in, bytes out.
+//!
+//! rustls makes the handshake, because that is where the protocol's dangers are. Once it is done, its
+//! keys move to a record layer of our own, which seals and opens in the caller's buffers and holds
+//! none itself: rustls' would copy each record into a fresh allocation.
+//!
+//! ```text
+//!            Handshake::client / server
+//!                      │  advance(incoming, out) ─► NeedsInput: send `out`, read, call again
+//!                      │                            Err: send `out` (it holds our alert), close
+//!                      ▼  Done: send `out`
+//!                  finish()
+//!                      │
+//!          ┌───────────┴───────────┐
+//!       Opener                  Sealer            one for the reading half, one for the writing half,
+//!          │ open(buf)             │ seal_…       both on the thread that made them
+//!          │                       │
+//!          └── a KeyUpdate, a HelloRequest ──► has_pending(): write pending(out) before more data
+//! ```
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `handshake` | the driver around rustls, and the facts of a finished handshake |
+//! | `record` | [`Opener`] and [`Sealer`] |
+//! | `cipher` | one direction's key: nonces, additional data, layout of a record |
+//! | `identity` | certificates with keys, and who chooses which one is presented |
+//! | `trust` | what a backend's certificate is checked against |
+//! | `sessions` | one worker's tickets for one endpoint |
+//! | `config` | policies in, rustls' configs out |
+//! | `error` | who is at fault, in words |
+
+mod cipher;
+pub mod config;
+pub mod error;
+pub mod handshake;
+pub mod identity;
+pub mod record;
+pub mod sessions;
+pub mod trust;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{
+    ClientPolicy, ConfigError, ServerPolicy, Versions, client_config, server_config, ticketer, with_sessions,
+};
+pub use error::{Fault, HandshakeError, RecordError};
+pub use handshake::{Established, Facts, Handshake, Progress, State};
+pub use identity::{ClientResolver, Identity, IdentityError, ServerResolver};
+pub use record::{Opened, Opener, Sealer};
+pub use sessions::Sessions;
+pub use trust::{BackendVerifier, TrustAnchors, TrustError};

@@ -1,0 +1,293 @@
+//! Identities, and who chooses the one that is presented.
+//!
+//! A resolver holds snapshots, not identities: what a rotation stores is what the next handshake
+//! presents, on every worker, while the resolver's own `Arc` stays the same (rustls resumes a session only under the same one).
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::ResolvesClientCert;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{InconsistentKeys, SignatureScheme};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use super::handshake::ClientAuth;
+use crate::base::snapshot::Snapshot;
+
+/// A certificate chain with its key: one generation of a named certificate.
+pub struct Identity {
+    name: String,
+    generation: u64,
+    certified: Arc<CertifiedKey>,
+    names: Vec<NamePattern>,
+    not_before: i64,
+    not_after: i64,
+}
+
+/// Why an identity cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IdentityError {
+    /// There is no certificate.
+    EmptyChain,
+    /// The leaf cannot be parsed.
+    BadCertificate(String),
+    /// The private key cannot be used.
+    BadKey(String),
+    /// The key belongs to another certificate.
+    KeyMismatch,
+}
+
+impl fmt::Display for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EmptyChain => f.write_str("there is no certificate"),
+            Self::BadCertificate(why) => write!(f, "the certificate cannot be parsed: {why}"),
+            Self::BadKey(why) => write!(f, "the private key cannot be used: {why}"),
+            Self::KeyMismatch => f.write_str("the private key does not belong to the certificate"),
+        }
+    }
+}
+
+impl std::error::Error for IdentityError {}
+
+impl Identity {
+    /// Checks that `key` belongs to the first certificate of `chain`. `name` and `generation` say which certificate of the store this is.
+    pub fn new(
+        name: impl Into<String>,
+        generation: u64,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, IdentityError> {
+        let leaf = chain.first().ok_or(IdentityError::EmptyChain)?;
+        let (_, parsed) = X509Certificate::from_der(leaf)
+            .map_err(|error| IdentityError::BadCertificate(error.to_string()))?;
+        let names = dns_names(&parsed)?;
+        let validity = parsed.validity();
+        let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+        let certified =
+            CertifiedKey::from_der(chain, key, &default_provider()).map_err(|error| match error {
+                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => IdentityError::KeyMismatch,
+                rustls::Error::InvalidCertificate(error) => IdentityError::BadCertificate(error.to_string()),
+                other => IdentityError::BadKey(other.to_string()),
+            })?;
+        let certified = Arc::new(certified);
+        Ok(Self { name: name.into(), generation, certified, names, not_before, not_after })
+    }
+
+    /// The certificate's name in the store.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Which version of the certificate's content this is.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The chain, leaf first.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.certified.cert
+    }
+
+    /// Chain and key as rustls takes them.
+    pub fn certified(&self) -> &Arc<CertifiedKey> {
+        &self.certified
+    }
+
+    /// When the leaf's time begins, in seconds since 1970.
+    pub fn not_before(&self) -> i64 {
+        self.not_before
+    }
+
+    /// When the leaf's time ends, in seconds since 1970.
+    pub fn not_after(&self) -> i64 {
+        self.not_after
+    }
+
+    /// How well the leaf's alternative names match a server name.
+    fn matches(&self, server_name: &str) -> Match {
+        self.names.iter().map(|pattern| pattern.matches(server_name)).max().unwrap_or(Match::None)
+    }
+
+    fn can_sign(&self, schemes: &[SignatureScheme]) -> bool {
+        self.certified.key.choose_scheme(schemes).is_some()
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({} #{})", self.name, self.generation)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Match {
+    None,
+    Wildcard,
+    Exact,
+}
+
+/// A dNSName of a certificate, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum NamePattern {
+    Exact(String),
+    /// `*.` stands before this and for one whole label (RFC 9525 §6.3).
+    Wildcard(String),
+}
+
+impl NamePattern {
+    fn matches(&self, server_name: &str) -> Match {
+        match self {
+            Self::Exact(name) if name.eq_ignore_ascii_case(server_name) => Match::Exact,
+            Self::Wildcard(parent) => match server_name.split_once('.') {
+                Some((label, rest)) if !label.is_empty() && rest.eq_ignore_ascii_case(parent) => {
+                    Match::Wildcard
+                }
+                _ => Match::None,
+            },
+            Self::Exact(_) => Match::None,
+        }
+    }
+}
+
+/// The dNSNames of the subject's alternative names; the common name counts for nothing (RFC 9525 §6.3).
+fn dns_names(certificate: &X509Certificate<'_>) -> Result<Vec<NamePattern>, IdentityError> {
+    let extension = certificate
+        .subject_alternative_name()
+        .map_err(|error| IdentityError::BadCertificate(error.to_string()))?;
+    let names = extension.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
+    Ok(names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+            _ => None,
+        })
+        .map(|name| match name.strip_prefix("*.") {
+            Some(parent) => NamePattern::Wildcard(parent.to_owned()),
+            None => NamePattern::Exact(name),
+        })
+        .collect())
+}
+
+/// Chooses a server identity by the name that the client asks for.
+#[derive(Debug)]
+pub struct ServerResolver {
+    bundles: Vec<Snapshot<Identity>>,
+}
+
+impl ServerResolver {
+    /// `bundles` in the config's order: the first is presented where none matches. None at all refuses every handshake.
+    pub fn new(bundles: Vec<Snapshot<Identity>>) -> Self {
+        Self { bundles }
+    }
+
+    /// The best match: an exact name before a wildcard, a key that the client can verify before one
+    /// that it cannot, the earlier before the later. So where no name matches it is the first bundle.
+    fn choose(&self, server_name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<Identity>> {
+        let mut best: Option<(Match, bool, Arc<Identity>)> = None;
+        for bundle in &self.bundles {
+            let identity = bundle.load();
+            let matched = server_name.map_or(Match::None, |name| identity.matches(name));
+            let candidate = (matched, identity.can_sign(schemes));
+            if best.as_ref().is_none_or(|(matched, signs, _)| candidate > (*matched, *signs)) {
+                best = Some((candidate.0, candidate.1, identity));
+            }
+        }
+        best.map(|(_, _, identity)| identity)
+    }
+}
+
+impl ResolvesServerCert for ServerResolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let identity = self.choose(hello.server_name(), hello.signature_schemes());
+        OBSERVED.with_borrow_mut(|observed| {
+            observed.sni = hello.server_name().map(str::to_owned);
+            observed.server_identity.clone_from(&identity);
+        });
+        Some(Arc::clone(identity?.certified()))
+    }
+}
+
+/// Presents a client identity to backends that ask for one.
+#[derive(Debug)]
+pub struct ClientResolver {
+    identity: Option<Snapshot<Identity>>,
+}
+
+impl ClientResolver {
+    /// Presents the identity of the moment.
+    pub fn new(identity: Snapshot<Identity>) -> Self {
+        Self { identity: Some(identity) }
+    }
+
+    /// Presents none, but notes that it was asked.
+    pub fn without_identity() -> Self {
+        Self { identity: None }
+    }
+}
+
+impl ResolvesClientCert for ClientResolver {
+    fn resolve(&self, _issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let identity = self.identity.as_ref().map(Snapshot::load).filter(|it| it.can_sign(schemes));
+        let client_auth = identity.clone().map_or(ClientAuth::AskedInVain, ClientAuth::Presented);
+        OBSERVED.with_borrow_mut(|observed| observed.client_auth = client_auth);
+        Some(Arc::clone(identity?.certified()))
+    }
+
+    fn has_certs(&self) -> bool {
+        self.identity.is_some()
+    }
+}
+
+/// What the resolvers saw of one handshake.
+///
+/// They are shared by all of them, so they leave it in a place of the thread, from which
+/// [`observe`] takes it before another handshake can run.
+#[derive(Debug, Default)]
+pub(super) struct Observed {
+    pub(super) sni: Option<String>,
+    pub(super) server_identity: Option<Arc<Identity>>,
+    pub(super) client_auth: ClientAuth,
+}
+
+impl Observed {
+    pub(super) fn merge(&mut self, later: Self) {
+        if later.server_identity.is_some() {
+            self.sni = later.sni;
+            self.server_identity = later.server_identity;
+        }
+        if !matches!(later.client_auth, ClientAuth::NotAsked) {
+            self.client_auth = later.client_auth;
+        }
+    }
+}
+
+thread_local! {
+    static OBSERVED: RefCell<Observed> = RefCell::default();
+}
+
+/// Runs one step of one handshake, and answers what its resolvers saw.
+pub(super) fn observe<R>(step: impl FnOnce() -> R) -> (R, Observed) {
+    OBSERVED.take();
+    let result = step();
+    (result, OBSERVED.take())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_stands_for_one_label_and_case_does_not_matter() {
+        let wildcard = NamePattern::Wildcard("example.com".into());
+        assert_eq!(wildcard.matches("A.Example.COM"), Match::Wildcard);
+        for other in ["example.com", ".example.com", "a.b.example.com", "a.example.org"] {
+            assert_eq!(wildcard.matches(other), Match::None, "{other}");
+        }
+        assert_eq!(NamePattern::Exact("a.example.com".into()).matches("A.EXAMPLE.com"), Match::Exact);
+    }
+}

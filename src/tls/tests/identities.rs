@@ -1,0 +1,76 @@
+//! Which identity is presented, and that a swap is seen by the next handshake.
+
+use super::*;
+
+/// The name and generation of what a server presents to a client that asks for `asked`.
+fn presented(config: &Arc<ServerConfig>, asked: &str) -> (String, u64) {
+    // Trust in every leaf is beside the point here, so the client's own verdict is not looked at.
+    let handshake = Handshake::client(client_config(&client_policy()).unwrap(), name(asked)).unwrap();
+    let mut client = End::new(handshake);
+    let mut server = End::server(config);
+    pump(&mut client, &mut server, usize::MAX);
+    let facts = server.finish().facts;
+    assert_eq!(facts.sni.as_deref(), Some(asked).filter(|_| !asked.starts_with("127")));
+    let identity = facts.server_identity.unwrap();
+    (identity.name().to_owned(), identity.generation())
+}
+
+#[test]
+fn the_name_chooses_and_the_first_is_the_default() {
+    let make = |label: &str, names: &[&str]| Snapshot::new(PKI.authority.identity(label, 1, names));
+    let bundles = vec![
+        make("default", &["default.test", "127.0.0.1"]),
+        make("wild", &["*.shop.test"]),
+        make("exact", &["pay.shop.test"]),
+    ];
+    let resolver = Arc::new(ServerResolver::new(bundles));
+    let config = server_config(&ServerPolicy { resolver, ..server_policy() }).unwrap();
+    for (asked, expected) in [
+        ("default.test", "default"),
+        ("a.shop.test", "wild"),
+        ("pay.shop.test", "exact"),
+        ("127.0.0.1", "default"),
+    ] {
+        assert_eq!(presented(&config, asked).0, expected, "{asked}");
+    }
+}
+
+#[test]
+fn a_swap_is_seen_by_the_next_handshake_names_included() {
+    let first = Snapshot::new(PKI.authority.identity("first", 1, &["first.test"]));
+    let second = Snapshot::new(PKI.authority.identity("second", 1, &["second.test"]));
+    let resolver = Arc::new(ServerResolver::new(vec![first, second.clone()]));
+    let config = server_config(&ServerPolicy { resolver, ..server_policy() }).unwrap();
+    assert_eq!(presented(&config, "second.test"), ("second".into(), 1));
+    second.store(Arc::new(PKI.authority.identity("second", 2, &["second.test", "first.test", "new.test"])));
+    assert_eq!(presented(&config, "second.test"), ("second".into(), 2));
+    assert_eq!(presented(&config, "new.test"), ("second".into(), 2));
+    assert_eq!(presented(&config, "first.test"), ("first".into(), 1));
+}
+
+#[test]
+fn a_client_identity_is_swapped_behind_the_same_resolver() {
+    let cell = Snapshot::new(PKI.authority.identity("client", 1, &["c.test"]));
+    let resolver = Some(Arc::new(ClientResolver::new(cell.clone())));
+    let client = client_config(&ClientPolicy { resolver, ..client_policy() }).unwrap();
+    let server = server_config(&demanding(&PKI.authority)).unwrap();
+    for generation in [1, 2] {
+        let now = Arc::new(PKI.authority.identity("client", generation, &["c.test"]));
+        cell.store(Arc::clone(&now));
+        let (_, server) = shake(&client, &server);
+        assert_eq!(server.facts.peer_certificates.unwrap(), now.chain());
+    }
+}
+
+#[test]
+fn a_key_must_belong_to_its_certificate() {
+    let (chain, key) = PKI.authority.leaf(&PKCS_ECDSA_P256_SHA256, params(&[NAME]));
+    let (_, other) = PKI.authority.leaf(&PKCS_ECDSA_P256_SHA256, params(&[NAME]));
+    assert_eq!(Identity::new("x", 1, chain.clone(), other).unwrap_err(), IdentityError::KeyMismatch);
+    assert_eq!(Identity::new("x", 1, Vec::new(), key.clone_key()).unwrap_err(), IdentityError::EmptyChain);
+    let rubbish = vec![CertificateDer::from(vec![1, 2, 3])];
+    assert!(matches!(Identity::new("x", 1, rubbish, key.clone_key()), Err(IdentityError::BadCertificate(_))));
+    let identity = Identity::new("x", 3, chain, key).unwrap();
+    assert_eq!(format!("{identity:?}"), "Identity(x #3)");
+    assert!(identity.not_before() < identity.not_after());
+}
