@@ -39,6 +39,30 @@ fn handshakes_and_data_survive_every_piece_size() {
 }
 
 #[test]
+fn handshake_messages_and_tickets_may_span_records() {
+    for suite in CIPHER_SUITES {
+        for fragment in [64, 300] {
+            let store = Arc::new(Sessions::new(4));
+            let mut client = (*with_sessions(&only(suite), Arc::clone(&store))).clone();
+            let mut server = (*server_config(&server_policy()).unwrap()).clone();
+            client.max_fragment_size = Some(fragment);
+            server.max_fragment_size = Some(fragment);
+            let (client, server) = (Arc::new(client), Arc::new(server));
+            for piece in [7, usize::MAX] {
+                let (mut ours, mut theirs) = (End::client(&client), End::server(&server));
+                pump(&mut ours, &mut theirs, piece);
+                let (mut ours, mut theirs) = (ours.finish(), theirs.finish());
+                ours.receive(&[]).unwrap();
+                assert_eq!(store.tickets() > 0, suite.tls13().is_some());
+                assert_eq!(ours.facts.resumed, piece == usize::MAX);
+                let wire = ours.send(b"after all of that");
+                assert_eq!(theirs.receive(&wire).unwrap(), b"after all of that");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_record_may_be_split_anywhere() {
     for suite in CIPHER_SUITES {
         let (mut client, mut server) = pair(suite);
