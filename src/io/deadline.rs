@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -249,9 +249,10 @@ impl Deadline {
     }
 
     /// Runs `work` until it is done or the deadline fires, whichever comes first.
-    /// A future that loses is dropped: only for connections that die with it.
-    pub async fn race<F: Future>(&self, work: F) -> Result<F::Output, Fired> {
-        let mut work = pin!(work);
+    /// A future that loses is to be dropped: only for connections that die with it.
+    ///
+    /// It is taken by reference, as are all large futures here: each move would copy it whole.
+    pub async fn race<F: Future + ?Sized>(&self, mut work: Pin<&mut F>) -> Result<F::Output, Fired> {
         poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
             Poll::Pending => self.poll_fired(cx).map(Err),
@@ -260,8 +261,11 @@ impl Deadline {
     }
 
     /// Runs `work` to its end, and calls `on_fired` once if the deadline fires before.
-    pub async fn watch<F: Future>(&self, work: F, on_fired: impl FnOnce()) -> F::Output {
-        let mut work = pin!(work);
+    pub async fn watch<F: Future + ?Sized>(
+        &self,
+        mut work: Pin<&mut F>,
+        on_fired: impl FnOnce(),
+    ) -> F::Output {
         let mut on_fired = Some(on_fired);
         poll_fn(|cx| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {

@@ -1,7 +1,7 @@
 //! TCP: bytes both ways, with half-close, over plain or TLS on either side.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -18,7 +18,9 @@ const BUSY: u32 = 2;
 
 /// Relays one client connection to an upstream.
 pub(super) async fn serve(local: &Rc<Local>, pool: &Rc<Pool>, mut client: Client) {
-    let mut backend = match pool.check_out(local, &client.deadline, None, true).await {
+    let first = pool.pick(local);
+    let connecting = Box::pin(pool.connect(local, &client.deadline, None, first));
+    let mut backend = match connecting.await {
         Ok(backend) => backend,
         // Said in the log by the pool; a TCP client can only be told by closing.
         Err(_) => return,
@@ -53,17 +55,25 @@ pub(super) async fn tunnel(
     let counters = &local.counters;
     deadline.set(idle);
     deadline.interruptible(false);
-    let up = shared.one_way(&mut client.reader, &mut backend.writer, from_client, &counters.relay_bytes_up);
-    let down =
-        shared.one_way(&mut backend.reader, &mut client.writer, from_backend, &counters.relay_bytes_down);
-    if deadline.race(until_both_end(up, down)).await.is_err() {
+    let up =
+        pin!(shared.one_way(&mut client.reader, &mut backend.writer, from_client, &counters.relay_bytes_up));
+    let down = pin!(shared.one_way(
+        &mut backend.reader,
+        &mut client.writer,
+        from_backend,
+        &counters.relay_bytes_down
+    ));
+    let relaying = pin!(until_both_end(up, down));
+    if deadline.race(relaying).await.is_err() {
         counters.timeouts.add(1);
     }
 }
 
 /// Runs both directions; a broken one ends the other.
-async fn until_both_end(up: impl Future<Output = bool>, down: impl Future<Output = bool>) {
-    let (mut up, mut down) = (pin!(up), pin!(down));
+async fn until_both_end(
+    mut up: Pin<&mut impl Future<Output = bool>>,
+    mut down: Pin<&mut impl Future<Output = bool>>,
+) {
     let (mut up_ended, mut down_ended) = (false, false);
     poll_fn(|cx| {
         if !up_ended && let Poll::Ready(whole) = up.as_mut().poll(cx) {

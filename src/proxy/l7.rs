@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -77,7 +77,7 @@ impl Connection {
         let limits = self.local.view().running.limits.idle_timeout;
         self.deadline.set(limits.saturating_sub(lull::HOT));
         self.deadline.interruptible(true);
-        let woken = self.deadline.race(self.stream.reader.readable()).await;
+        let woken = self.deadline.race(pin!(self.stream.reader.readable())).await;
         self.deadline.interruptible(false);
         matches!(woken, Ok(Ok(())))
     }
@@ -170,7 +170,8 @@ impl Connection {
                 waiting = true;
             }
             let spent = std::mem::replace(buffer, Buffer::small());
-            let (result, filled) = match self.deadline.race(self.stream.reader.fill(spent)).await {
+            let filling = pin!(self.stream.reader.fill(spent));
+            let (result, filled) = match self.deadline.race(filling).await {
                 Ok(filled) => filled,
                 Err(_) if buffer.is_empty() && self.local.draining.get() => return Err(Failure::Draining),
                 Err(_) => return Err(Failure::ClientTimeout),
@@ -202,7 +203,7 @@ impl Connection {
         };
         http1::encode_reply(status, &body, true, head_only, allow.as_slice(), &mut reply);
         self.deadline.set(LINGER);
-        match self.deadline.race(self.stream.writer.write_bytes(&reply)).await {
+        match self.deadline.race(pin!(self.stream.writer.write_bytes(&reply))).await {
             Ok(Ok(())) => Next::Linger,
             _ => Next::Abort,
         }
@@ -228,7 +229,7 @@ impl Connection {
                 buffer = filled;
             }
         };
-        let _ = self.deadline.race(drain).await;
+        let _ = self.deadline.race(pin!(drain)).await;
     }
 }
 
@@ -293,17 +294,21 @@ impl<'a> Exchange<'a> {
             body::frame(&mut buffer, self.order.head_len, &scratch, &mut body, frame)
                 .map_err(Failure::RequestBody)?
         };
-        let mut fresh_only = false;
+        let pool = &self.order.pool;
+        let host = self.order.host.as_deref();
+        let mut pooled = pool.check_out(self.local, host, first.done && self.order.idempotent);
         loop {
-            let pool = Rc::clone(&self.order.pool);
-            let host = self.order.host.as_deref();
-            let mut backend =
-                pool.check_out(self.local, deadline, host, fresh_only).await.map_err(Failure::Connect)?;
+            let mut backend = match pooled {
+                Ok(backend) => backend,
+                Err(first) => {
+                    let connecting = Box::pin(pool.connect(self.local, deadline, host, first));
+                    connecting.await.map_err(Failure::Connect)?
+                }
+            };
             self.endpoint.set(Some(backend.endpoint));
-            let attempt = self.attempt(client, &mut backend, deadline, &first, &mut body, buffer);
-            let (result, returned) = match deadline.race(attempt).await {
-                Ok(outcome) => outcome,
-                Err(_) => return Err(self.too_slow()),
+            let (result, returned) = {
+                let attempt = pin!(self.attempt(client, &mut backend, deadline, &first, &mut body, buffer));
+                deadline.race(attempt).await.map_err(|_| self.too_slow())?
             };
             match result {
                 Ok(answer) => {
@@ -321,7 +326,7 @@ impl<'a> Exchange<'a> {
                     if backend.reused && !self.heard.get() && first.done && self.order.idempotent =>
                 {
                     self.local.counters.stale_retries.add(1);
-                    fresh_only = true;
+                    pooled = Err(backend.endpoint);
                     self.sent.set(false);
                     buffer = match returned {
                         Some(buffer) => buffer,
@@ -376,9 +381,10 @@ impl<'a> Exchange<'a> {
             return (result, Some(buffer));
         }
         buffer.consume(first.consumed);
+        // Boxed: a long upload is rare and its state large, while each exchange carries this future's size.
         let upload = self.upload(&mut client.reader, &mut backend.stream.writer, deadline, body, buffer);
         let answer = respond(&mut backend.stream.reader, &mut client.writer);
-        both(upload, answer).await
+        both(Box::pin(upload), Box::pin(answer)).await
     }
 
     /// The rest of the request's body.
@@ -520,7 +526,7 @@ impl<'a> Exchange<'a> {
                 ],
                 allowance: u64::MAX,
             };
-            let (more, rest) = relay.run(buffer).await.map_err(|error| match error {
+            let (more, rest) = Box::pin(relay.run(buffer)).await.map_err(|error| match error {
                 RelayError::Body(error) => Failure::ResponseBody(error),
                 RelayError::From(error) => Failure::BackendGone(Some(error)),
                 RelayError::To(_) | RelayError::TooLong => Failure::ClientGone,
@@ -623,10 +629,9 @@ impl Decided {
 /// Runs an upload beside its response. The response decides: when it is over, so is the upload. An upload
 /// that can't go on because of the client ends both; one that the backend does not take waits for the answer.
 async fn both(
-    upload: impl Future<Output = Result<Buffer, RelayError>>,
-    answer: impl Future<Output = Result<Answer, Failure>>,
+    mut upload: Pin<Box<impl Future<Output = Result<Buffer, RelayError>>>>,
+    mut answer: Pin<Box<impl Future<Output = Result<Answer, Failure>>>>,
 ) -> (Result<Answer, Failure>, Option<Buffer>) {
-    let (mut upload, mut answer) = (pin!(upload), pin!(answer));
     let mut uploaded = None;
     let mut refused = None;
     poll_fn(|cx| {

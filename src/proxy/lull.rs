@@ -4,6 +4,7 @@
 //! been silent for [`HOT`] gives its buffer back and waits for readiness alone, so that idle
 //! connections cost their socket and a few hundred bytes.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use crate::io::stream::{Closed, Reader, StreamError};
@@ -36,11 +37,11 @@ pub async fn hot(
 ) -> Woken {
     let handle = canceller.get_or_insert_default().handle();
     deadline.set(HOT);
-    let (result, buffer) = deadline
-        .watch(reader.fill_cancelable(buffer, handle), || {
-            *canceller = canceller.take().map(Canceller::cancel);
-        })
-        .await;
+    let call_off = || *canceller = canceller.take().map(Canceller::cancel);
+    let (result, buffer) = {
+        let filling = pin!(reader.fill_cancelable(buffer, handle));
+        deadline.watch(filling, call_off).await
+    };
     match result {
         Ok(0) => Woken::End(reader.closed()),
         Ok(_) => Woken::Data(buffer),

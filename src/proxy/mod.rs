@@ -189,8 +189,8 @@ async fn greet(
     deadline.set(view.running.limits.head_timeout);
     let handshake = Handshake::server(Arc::clone(config)).map_err(tls::TlsError::from);
     // Boxed: a handshake's state is large, and the connection outlives it by far.
-    let run = Box::pin(async { tls::run(tcp, handshake?).await });
-    let reason = match deadline.race(run).await {
+    let mut run = Box::pin(async { tls::run(tcp, handshake?).await });
+    let reason = match deadline.race(run.as_mut()).await {
         Ok(Ok((stream, facts, early))) => {
             local.counters.client_handshakes.add(1);
             return Some(Client { stream, early, deadline, peer, facts: Some(facts) });

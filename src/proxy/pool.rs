@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::pin::pin;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -68,25 +68,34 @@ impl Pool {
         Self { balance: RoundRobin::new(&weights, start), endpoints, upstream }
     }
 
-    /// An idle connection or a new one. Endpoints that refuse are passed over for the next.
-    pub async fn check_out(
-        self: &Rc<Self>,
+    /// An idle connection to the endpoint whose turn it is, if it has one; otherwise where to connect first.
+    ///
+    /// It is looked at for life, but for one case: a request that may be sent twice (`repeatable`) on a
+    /// connection that was in use a moment ago. There the retry does as well, and the look costs a system call.
+    pub fn check_out(&self, local: &Local, host: Option<&str>, repeatable: bool) -> Result<Backend, usize> {
+        let endpoint = self.pick(local);
+        let Ok(server_name) = self.server_name(endpoint, host) else {
+            return Err(endpoint);
+        };
+        let backend = self.take_idle(local, endpoint, server_name.as_ref(), repeatable).ok_or(endpoint)?;
+        local.counters.backend_reuses.add(1);
+        Ok(backend)
+    }
+
+    /// A new connection, to `first` or, where that can't be reached, to the next one.
+    pub async fn connect(
+        &self,
         local: &Local,
         deadline: &Deadline,
         host: Option<&str>,
-        fresh_only: bool,
+        first: usize,
     ) -> Result<Backend, ConnectError> {
-        let first = self.pick(local);
         let mut refused = None;
         for endpoint in std::iter::once(first).chain(self.balance.others(first)) {
             let server_name = self.server_name(endpoint, host)?;
-            if !fresh_only && let Some(backend) = self.take_idle(local, endpoint, server_name.as_ref()) {
-                local.counters.backend_reuses.add(1);
-                return Ok(backend);
-            }
             deadline.set(self.upstream.connect_timeout);
-            let connecting = self.connect(local, endpoint, server_name);
-            match deadline.race(Box::pin(connecting)).await.unwrap_or(Err(ConnectError::Timeout)) {
+            let connecting = pin!(self.connect_endpoint(local, endpoint, server_name));
+            match deadline.race(connecting).await.unwrap_or(Err(ConnectError::Timeout)) {
                 Ok(backend) => return Ok(backend),
                 Err(error) => {
                     local.counters.backend_connect_failures.add(1);
@@ -104,7 +113,7 @@ impl Pool {
     }
 
     /// The endpoint whose turn it is, or the next one after it that did not just refuse.
-    fn pick(&self, local: &Local) -> usize {
+    pub fn pick(&self, local: &Local) -> usize {
         let first = self.balance.pick();
         let now = local.wheel.now();
         std::iter::once(first)
@@ -147,6 +156,7 @@ impl Pool {
         local: &Local,
         endpoint: usize,
         name: Option<&ServerName<'static>>,
+        repeatable: bool,
     ) -> Option<Backend> {
         let generation = self.generation();
         loop {
@@ -156,7 +166,8 @@ impl Pool {
                 idle.swap_remove(at)
             };
             let usable = backend.generation == generation && !self.is_over(local, &backend);
-            if usable && backend.stream.is_fresh() {
+            let just_used = repeatable && local.wheel.now() == backend.since;
+            if usable && (just_used || backend.stream.is_fresh()) {
                 backend.reused = true;
                 return Some(backend);
             }
@@ -197,7 +208,7 @@ impl Pool {
         self.endpoints.iter().map(|endpoint| endpoint.idle.borrow().len()).sum()
     }
 
-    async fn connect(
+    async fn connect_endpoint(
         &self,
         local: &Local,
         endpoint: usize,

@@ -113,9 +113,8 @@ async fn accept(local: Rc<Local>, listener: usize, socket: TcpListener) {
         }
         let handle = canceller.handle();
         let mut held = Some(canceller);
-        let accepted = deadline
-            .watch(socket.cancelable_accept(handle), || held = held.take().map(Canceller::cancel))
-            .await;
+        let accepting = pin!(socket.cancelable_accept(handle));
+        let accepted = deadline.watch(accepting, || held = held.take().map(Canceller::cancel)).await;
         canceller = held.unwrap_or_default();
         match accepted {
             Ok((stream, peer)) => spawn(&local, listener, stream, peer),
