@@ -1,0 +1,1 @@
+"""The harness behind scripts/bench. Python's standard library only."""

@@ -1,0 +1,105 @@
+"""The command line, and the order of the measurements."""
+
+import argparse
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+from . import candidates, report, system
+from .backend import Backend, Certificates, work_folder
+from .measure import Bench
+from .scenarios import select, table
+from .system import ROOT, Failure, Ports, say
+
+
+def options(arguments):
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, epilog=(
+        "example: scripts/bench --scenario http-1k,tlsback --peers ringate,nginx,relay --rounds 9"
+    ))
+    add = parser.add_argument
+    add("--quick", action="store_true", help="one short round of every scenario: checks that all of it works")
+    add("--rounds", type=int, help="rounds of each scenario (5)")
+    add("--seconds", type=float, help="seconds of each measurement (5)")
+    add("--scenario", default="", help="names, beginnings of names or globs, separated by commas")
+    add("--peers", default=",".join(candidates.NAMES), help="which candidates, separated by commas")
+    add("--buffers", choices=list(candidates.BUFFERS), default="guides",
+        help="of nginx and HAProxy: as their guides say, or as large as is fastest on large bodies (guides)")
+    add("--base", default="ringate", help="whose ratios to the others are printed (ringate)")
+    add("--out", type=Path, default=ROOT / "bench/out", help="where the results go (bench/out)")
+    add("--list", action="store_true", help="name the scenarios and end")
+    chosen = parser.parse_args(arguments)
+    chosen.rounds = chosen.rounds or (1 if chosen.quick else 5)
+    chosen.seconds = chosen.seconds or (1.0 if chosen.quick else 5.0)
+    chosen.peers = [name for name in chosen.peers.split(",") if name]
+    unknown = [name for name in chosen.peers if name not in candidates.NAMES]
+    if unknown or not chosen.peers or chosen.rounds < 1 or chosen.seconds < 1:
+        parser.error(f"candidates are {', '.join(candidates.NAMES)}; at least 1 round of 1 second")
+    return chosen
+
+
+def main(arguments=None):
+    chosen = options(arguments)
+    if chosen.list:
+        print("\n".join(row.name for row in table()))
+        return 0
+    scenarios = select(chosen.scenario)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
+    try:
+        return bench(chosen, scenarios)
+    except Failure as failure:
+        say(f"bench: {failure}")
+        return 1
+    finally:
+        system.stop_all()
+
+
+def bench(chosen, scenarios):
+    system.raise_file_limit()
+    if not system.reuses_time_wait():
+        say("warning: net.ipv4.tcp_tw_reuse is 0: scenarios with a connection a request may run out of ports")
+    system.install(chosen.peers)
+    peers, reason = candidates.prepare(chosen.peers)
+    if reason:
+        say(f"SKIPPED ringate: {reason}")
+    if not peers:
+        return 1
+    out = chosen.out.resolve()
+    shutil.rmtree(out / "run", ignore_errors=True)
+    ports = Ports()
+    certificates = Certificates(out / "run/certs")
+    backend = Backend(work_folder(out, "backend"), certificates, ports, scenarios)
+    backend.start()
+    runner = Bench(out, ports, certificates, backend, chosen)
+    results = []
+    started = time.time()
+    try:
+        for scenario in scenarios:
+            results += run_scenario(runner, scenario, peers, chosen.rounds)
+    finally:
+        # What was measured is worth keeping also when the rest was interrupted.
+        facts = report.Facts(chosen, peers, reason, started)
+        summary = report.write(out, results, facts) if results else ""
+    print(summary)
+    say(f"written: {out}/report.md, results.csv, summary.csv, chart.svg")
+    failed = [result for result in results if result.failure]
+    for result in failed:
+        say(f"FAILED {result.scenario} {result.candidate} round {result.round}: {result.failure}")
+    return 1 if failed else 0
+
+
+def run_scenario(runner, scenario, peers, rounds):
+    """A B C D, A B C D, …: what drifts on the machine drifts for all."""
+    names = [name for name in peers if candidates.takes_part(name, scenario)]
+    if scenario.load == "rate":
+        runner.calibrate(scenario, names)
+        say(f"{scenario.name}: at {runner.rate} requests/s")
+    results = []
+    for number in range(1, rounds + 1):
+        for name in names:
+            result = runner.measure(scenario, name, number)
+            say(f"{scenario.name} {number}/{rounds} {name}: {report.line(result)}")
+            results.append(result)
+    return results

@@ -1,0 +1,131 @@
+"""What is measured: one entry a row of the report, and what the data path must reach."""
+
+import fnmatch
+from dataclasses import dataclass
+
+BODIES = {"/1k": 1024, "/16k": 16 * 1024, "/1m": 1024 * 1024}
+UPLOAD_BYTES = 1024 * 1024
+
+# A TLS 1.2 and the two TLS 1.3 suites, under the names of OpenSSL and of Ringate's config (rustls).
+SUITES = {
+    ("1.2", 128): ("ECDHE-ECDSA-AES128-GCM-SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
+    ("1.3", 128): ("TLS_AES_128_GCM_SHA256", "TLS13_AES_128_GCM_SHA256"),
+    ("1.3", 256): ("TLS_AES_256_GCM_SHA384", "TLS13_AES_256_GCM_SHA384"),
+}
+
+
+@dataclass(frozen=True)
+class BackendTls:
+    version: str = "1.3"
+    bits: int = 128
+    mutual: bool = False
+    closing: bool = False  # the backend closes after each response: a handshake a request
+    resumed: bool = True
+
+    @property
+    def openssl_suite(self):
+        return SUITES[self.version, self.bits][0]
+
+    @property
+    def rustls_suite(self):
+        return SUITES[self.version, self.bits][1]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    path: str = "/1k"
+    connections: int = 64
+    protocol: str = "http"
+    load: str = "wrk"  # or handshake, idle, rate: the modes of bench/loadgen.rs
+    front_tls: bool = False
+    resume: bool = False  # clients resume their TLS sessions
+    back: BackendTls | None = None
+    close: bool = False
+    upload: bool = False
+    relay_buffer: int = 0  # of the bare relay; 0: it would not do comparable work, and is left out
+
+    @property
+    def large(self):
+        return self.path == "/1m" or self.upload
+
+
+def table():
+    small, large = 16 * 1024, 256 * 1024
+    rows = [
+        Scenario("http-1k", relay_buffer=small),
+        Scenario("http-16k", path="/16k", relay_buffer=small),
+        Scenario("http-1m", path="/1m", connections=16, relay_buffer=large),
+    ]
+    for path, connections in (("/1k", 64), ("/16k", 64), ("/1m", 16)):
+        for bits in (128, 256):
+            name = f"tlsback-{path[1:]}-aes{bits}"
+            rows.append(Scenario(name, path=path, connections=connections, back=BackendTls(bits=bits)))
+    for version in ("1.2", "1.3"):
+        for resumed in (False, True):
+            for mutual in (False, True):
+                kind = "resumed" if resumed else "full"
+                name = f"tlsback-handshake-{kind}-tls{version}" + ("-mutual" if mutual else "")
+                back = BackendTls(version, 128, mutual, True, resumed)
+                rows.append(Scenario(name, back=back))
+    rows += [
+        Scenario("tlsfront-1k", front_tls=True),
+        Scenario("tlsfront-handshake-full", front_tls=True, load="handshake", connections=32),
+        Scenario("tlsfront-handshake-resumed", front_tls=True, load="handshake", connections=32, resume=True),
+        Scenario("tcp-1k", protocol="tcp", relay_buffer=small),
+        Scenario("tcp-1m", protocol="tcp", path="/1m", connections=16, relay_buffer=large),
+        Scenario("conn-close", close=True),
+        Scenario("idle-plain", load="idle", connections=5000),
+        Scenario("idle-tls", load="idle", connections=5000, front_tls=True),
+        Scenario("latency", load="rate", relay_buffer=small),
+        Scenario("upload-1m", path="/upload", connections=16, upload=True, relay_buffer=large),
+    ]
+    return rows
+
+
+def select(patterns):
+    """The rows that a comma-separated list means: names, beginnings of names, or globs."""
+    rows = table()
+    if not patterns:
+        return rows
+    chosen = []
+    for pattern in patterns.split(","):
+        found = [row for row in rows if row.name == pattern or row.name.startswith(pattern + "-")]
+        found = found or [row for row in rows if fnmatch.fnmatch(row.name, pattern)]
+        if not found:
+            raise SystemExit(f"no scenario {pattern!r}; there are: " + ", ".join(row.name for row in rows))
+        chosen += [row for row in found if row not in chosen]
+    return chosen
+
+
+@dataclass(frozen=True)
+class Target:
+    """At most these ratios of Ringate to the better of nginx and HAProxy, to the bare relay, to Envoy."""
+
+    total: float | None = None
+    user: float | None = None
+    relay: float | None = None
+    envoy: float = 0.35
+
+
+TARGETS = {
+    "http-1k": Target(0.80, 0.45, 1.20),
+    "http-1m": Target(0.75, 0.20, 1.10),
+    "upload-1m": Target(0.75, 0.20, 1.10),
+    "tcp-1k": Target(0.97, 0.80, 1.08),
+    "tcp-1m": Target(0.73, 0.20, 1.10),
+    "tlsback-1k": Target(0.76, 0.50),
+    "tlsback-16k": Target(0.68, 0.48),
+    "tlsback-1m": Target(0.70, 0.45),
+    "tlsback-handshake": Target(0.75, 0.75),
+    "tlsfront-1k": Target(0.75, 0.50),
+    "tlsfront-handshake-full": Target(0.90, 0.90),
+}
+IDLE_TARGETS = {"idle-plain": 1024, "idle-tls": 8 * 1024}  # bytes a connection
+LATENCY_TARGET = 1.0  # p99 and p99.9, to the better peer
+
+
+def target(name):
+    """The target of the longest prefix of the scenario's name; every other row has Envoy's."""
+    prefixes = [prefix for prefix in TARGETS if name == prefix or name.startswith(prefix + "-")]
+    return TARGETS[max(prefixes, key=len)] if prefixes else Target()
