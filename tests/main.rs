@@ -1,0 +1,13 @@
+//! Ringate as its users meet it: the real binary, started from a config file, between real peers.
+//!
+//! Each module says in its first sentence what it proves. [`support`] holds the helpers; nothing in them
+//! waits longer than [`support::PATIENCE`], and nothing needs a port that is not free.
+
+// clippy.toml allows this in tests, but does not see that helpers of tests are tests.
+#![allow(clippy::unwrap_used)]
+
+// A kit: what one module needs today another needed yesterday.
+#[allow(dead_code, unused_imports)]
+mod support;
+
+mod smoke;

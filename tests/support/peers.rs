@@ -1,0 +1,186 @@
+//! Other people's programs, as backends and as clients.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::{Pki, Process, eventually, free_address, run};
+
+/// Whether a program is installed. Tests do not pass over a missing one: `scripts/test` installs them.
+pub fn have(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// nginx with one server block.
+pub struct Nginx {
+    process: Option<Process>,
+    address: SocketAddr,
+    dir: TempDir,
+}
+
+impl Nginx {
+    /// Plain HTTP; `server` holds the lines of the server block.
+    pub fn plain(server: &str) -> Self {
+        Self::start("", server)
+    }
+
+    /// TLS with the server identity of `pki`.
+    pub fn tls(pki: &Pki, server: &str) -> Self {
+        let (cert, key) = (pki.file("server.pem"), pki.file("server.key"));
+        let tls = format!("ssl_certificate {};\nssl_certificate_key {};", cert.display(), key.display());
+        Self::start(" ssl", &format!("{tls}\n{server}"))
+    }
+
+    /// TLS that demands a client certificate of `pki`'s CA.
+    pub fn mutual(pki: &Pki, server: &str) -> Self {
+        let ca = pki.file("ca.pem");
+        let verify = format!("ssl_client_certificate {};\nssl_verify_client on;", ca.display());
+        Self::tls(pki, &format!("{verify}\n{server}"))
+    }
+
+    fn start(flags: &str, server: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let address = free_address();
+        let root = dir.path().join("root");
+        fs::create_dir(&root).unwrap();
+        let at = dir.path().display();
+        // As root, nginx would else read its files as `nobody`.
+        let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
+        let config = format!(
+            "{user}\ndaemon off;\nmaster_process off;\npid {at}/pid;\nerror_log stderr info;\n\
+             events {{ worker_connections 4096; }}\n\
+             http {{\n access_log off;\n keepalive_requests 1000000;\n client_max_body_size 0;\n\
+             client_body_temp_path {at}/body;\n proxy_temp_path {at}/proxy;\n fastcgi_temp_path {at}/f;\n\
+             uwsgi_temp_path {at}/u;\n scgi_temp_path {at}/s;\n default_type text/plain;\n\
+             server {{\n listen {address}{flags} backlog=4096;\n root {};\n{server}\n}}\n}}\n",
+            root.display()
+        );
+        fs::write(dir.path().join("nginx.conf"), config).unwrap();
+        let mut nginx = Self { process: None, address, dir };
+        nginx.resume();
+        nginx
+    }
+
+    /// Stops it, with all of its connections.
+    pub fn stop(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it again at the same address.
+    pub fn resume(&mut self) {
+        let mut command = Command::new("nginx");
+        command.arg("-p").arg(self.dir.path()).arg("-e").arg("stderr");
+        command.arg("-c").arg(self.dir.path().join("nginx.conf"));
+        let mut process = Process::start(&mut command);
+        listening(&mut process, self.address);
+        self.process = Some(process);
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The folder that it serves files from.
+    pub fn root(&self) -> std::path::PathBuf {
+        self.dir.path().join("root")
+    }
+}
+
+/// OpenSSL's `s_server`.
+pub struct SServer {
+    process: Process,
+    address: SocketAddr,
+}
+
+impl SServer {
+    /// With the server identity of `pki`, and `args` besides: `-www`, `-tls1_2`, `-Verify 1` …
+    pub fn start(pki: &Pki, args: &[&str]) -> Self {
+        let mut command = Command::new("openssl");
+        command.args(["s_server", "-accept", "127.0.0.1:0", "-cert"]).arg(pki.file("server.pem"));
+        command.arg("-key").arg(pki.file("server.key")).arg("-CAfile").arg(pki.file("ca.pem")).args(args);
+        let process = Process::start(&mut command);
+        let address = process.await_line("its port", |line| line.strip_prefix("ACCEPT ")?.parse().ok());
+        Self { process, address }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+}
+
+/// A Node program that prints `listening PORT`.
+pub struct Node {
+    process: Process,
+    address: SocketAddr,
+}
+
+impl Node {
+    /// Node's https server, as cloud gateways document their backends: `requestCert` and `rejectUnauthorized`.
+    /// `handler` is the body of `(req, res) => { … }`.
+    pub fn mutual(pki: &Pki, handler: &str) -> Self {
+        let read = |name: &str| format!("fs.readFileSync({:?})", pki.file(name));
+        let program = format!(
+            "const fs = require('fs'), https = require('https');\n\
+             const options = {{ cert: {}, key: {}, ca: {}, requestCert: true, rejectUnauthorized: true }};\n\
+             const server = https.createServer(options, (req, res) => {{ {handler} }});\n\
+             server.listen(0, '127.0.0.1', () => console.log('listening ' + server.address().port));\n",
+            read("server.pem"),
+            read("server.key"),
+            read("ca.pem")
+        );
+        Self::start(&program)
+    }
+
+    /// Any program.
+    pub fn start(program: &str) -> Self {
+        let process = Process::start(Command::new("node").arg("-e").arg(program));
+        let port: u16 =
+            process.await_line("its port", |line| line.strip_prefix("listening ")?.trim().parse().ok());
+        Self { process, address: ([127, 0, 0, 1], port).into() }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+}
+
+/// Runs curl, quietly and with a bound, and returns what it prints. It must succeed.
+pub fn curl<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> String {
+    let output = run(Command::new("curl").args(["-sS", "--fail", "--max-time", "15"]).args(args));
+    assert!(output.status.success(), "curl: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs wrk with a script in Lua, or none, and returns what it prints.
+pub fn wrk(url: &str, connections: usize, seconds: u32, args: &[&str], script: Option<&Path>) -> String {
+    let mut command = Command::new("wrk");
+    command.args(["-t", "2", "-c", &connections.to_string(), "-d", &format!("{seconds}s")]).args(args);
+    if let Some(script) = script {
+        command.arg("-s").arg(script);
+    }
+    let output = run(command.arg(url));
+    assert!(output.status.success(), "wrk: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Waits until a program that does not say when takes connections.
+fn listening(process: &mut Process, address: SocketAddr) {
+    eventually(&format!("a program listening on {address}"), || {
+        if let Some(status) = process.ended() {
+            panic!("ended with {status}:\n{}", process.log());
+        }
+        TcpStream::connect(address).ok()
+    });
+}
