@@ -129,7 +129,8 @@ impl Local {
         }
     }
 
-    /// Drops idle backend connections that are over, and hands the log on. Called once a second.
+    /// Drops idle backend connections that are over, gives unused memory back, and hands the log on.
+    /// Called once a second.
     pub fn sweep(&self) {
         let view = Rc::clone(&self.view.borrow());
         for pool in &view.pools {
@@ -138,6 +139,7 @@ impl Local {
         if let Some(access) = &self.access {
             access.flush();
         }
+        crate::io::buffer::trim();
     }
 
     /// Begins to drain: idle connections close at once, others after their exchange.
