@@ -545,7 +545,7 @@ impl<'a> Exchange<'a> {
         &self,
         answer: Answer,
         client: &mut Stream,
-        mut backend: Backend,
+        mut backend: Box<Backend>,
         deadline: &Deadline,
         rest: Option<Buffer>,
     ) -> Result<(Next, Buffer), Failure> {
