@@ -98,7 +98,8 @@ impl Connection {
                 Ok(None) => return Next::Close,
                 Err(failure) => {
                     self.local.log_refusal(&self.facts, &failure);
-                    return self.refuse(&failure, false).await;
+                    let head_only = buffer.data().starts_with(b"HEAD ");
+                    return self.refuse(&failure, head_only).await;
                 }
             };
             let exchange = Exchange::new(&self.local, &view.running.limits, order);
