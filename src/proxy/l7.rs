@@ -294,6 +294,9 @@ impl<'a> Exchange<'a> {
             body::frame(&mut buffer, self.order.head_len, &scratch, &mut body, frame)
                 .map_err(Failure::RequestBody)?
         };
+        if self.body_bound() < first.data as u64 {
+            return Err(Failure::BodyTooLarge);
+        }
         let mut fresh_only = false;
         loop {
             let pool = Rc::clone(&self.order.pool);
@@ -332,6 +335,11 @@ impl<'a> Exchange<'a> {
                 Err(failure) => return Err(failure),
             }
         }
+    }
+
+    /// Most bytes that the request's body may have.
+    fn body_bound(&self) -> u64 {
+        if self.limits.body_bytes == 0 { u64::MAX } else { self.limits.body_bytes }
     }
 
     /// Whose fault an expired deadline is.
@@ -377,7 +385,9 @@ impl<'a> Exchange<'a> {
             return (result, Some(buffer));
         }
         buffer.consume(first.consumed);
-        let upload = self.upload(&mut client.reader, &mut backend.stream.writer, deadline, body, buffer);
+        let allowance = self.body_bound() - first.data as u64;
+        let (reader, writer) = (&mut client.reader, &mut backend.stream.writer);
+        let upload = self.upload(reader, writer, deadline, body, allowance, buffer);
         let answer = respond(&mut backend.stream.reader, &mut client.writer);
         both(upload, answer).await
     }
@@ -389,11 +399,11 @@ impl<'a> Exchange<'a> {
         writer: &mut Writer,
         deadline: &Deadline,
         body: &mut Body,
+        allowance: u64,
         buffer: Buffer,
     ) -> Result<Buffer, RelayError> {
         let upstream = &self.order.pool.upstream;
         let out = if self.order.framing == Framing::Chunked { Frame::Chunked } else { Frame::Bare };
-        let bound = self.limits.body_bytes;
         let relay = Relay {
             reader,
             writer,
@@ -405,7 +415,7 @@ impl<'a> Exchange<'a> {
                 (Phase::ClientBody, self.limits.body_timeout),
                 (Phase::BackendWrite, upstream.response_timeout),
             ],
-            allowance: if bound == 0 { u64::MAX } else { bound },
+            allowance,
         };
         let (_, buffer) = relay.run(buffer).await?;
         self.sent.set(true);
