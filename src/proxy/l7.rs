@@ -464,8 +464,8 @@ impl<'a> Exchange<'a> {
                 buffer.consume(decided.head_len);
                 continue;
             }
-            self.answered.set(true);
             if decided.status == 101 {
+                self.answered.set(true);
                 let head = self.local.scratch.borrow().clone();
                 writer.write_bytes(&head).await.map_err(|_| Failure::ClientGone)?;
                 buffer.consume(decided.head_len);
@@ -511,6 +511,8 @@ impl<'a> Exchange<'a> {
             body::frame(&mut buffer, decided.head_len, &scratch, &mut body, decided.out)
                 .map_err(Failure::ResponseBody)?
         };
+        // Until here a faulty response could still be answered with a 502.
+        self.answered.set(true);
         self.wait(deadline, Phase::ClientWrite, self.limits.body_timeout);
         let (result, returned) = first.write(writer, buffer, Keep::Nothing).await;
         buffer = returned;
