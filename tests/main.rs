@@ -10,4 +10,10 @@
 #[allow(dead_code, unused_imports)]
 mod support;
 
+mod drain;
+mod drivers;
+mod faults;
+mod http;
+mod pool;
 mod smoke;
+mod smuggling;

@@ -171,7 +171,7 @@ pub async fn serve(local: Rc<Local>, listener: usize, tcp: TcpStream, peer: Sock
             drop(view);
             l7::serve(local, listener, client).await;
         }
-        Traffic::Tcp { upstream } => l4::serve(&local, &view.pools[upstream], client).await,
+        Traffic::Tcp { upstream } => Box::pin(l4::serve(&local, &view.pools[upstream], client)).await,
     }
 }
 

@@ -94,11 +94,14 @@ impl Setup {
     pub fn text(&self) -> String {
         let Self { workers, driver, runtime, sections, listener, routes, upstream, .. } = self;
         let endpoints: Vec<String> = self.endpoints.iter().map(|address| format!("\"{address}\"")).collect();
-        let endpoints = endpoints.join(", ");
+        let endpoints = match &*endpoints {
+            [] => String::new(), // the lines for the upstream say
+            some => format!("endpoints = [{}]", some.join(", ")),
+        };
         format!(
             "[runtime]\nworkers = {workers}\ndriver = \"{driver}\"\n{runtime}\n{sections}\n\
              [[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n{listener}\n\
-             {routes}\n[upstream.app]\nendpoints = [{endpoints}]\n{upstream}\n"
+             {routes}\n[upstream.app]\n{endpoints}\n{upstream}\n"
         )
     }
 
