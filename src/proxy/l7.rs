@@ -38,25 +38,21 @@ enum Next {
 
 /// A client connection of an HTTP listener.
 #[derive(Debug)]
-struct Connection {
+pub(super) struct Connection {
     local: Rc<Local>,
     listener: usize,
     stream: Stream,
+    /// What arrived behind the handshake.
+    early: Option<Buffer>,
     deadline: Deadline,
     facts: ClientFacts,
 }
 
 /// Serves an HTTP connection until it ends.
-pub(super) async fn serve(local: Rc<Local>, listener: usize, client: Client) {
-    let proto = if client.facts.is_some() { "https" } else { "http" };
-    let facts = ClientFacts { address: client.peer.ip().to_canonical().to_string(), proto };
-    let mut early = client.early;
-    let mut connection =
-        Connection { local, listener, stream: client.stream, deadline: client.deadline, facts };
+pub(super) async fn serve(mut connection: Box<Connection>) {
     loop {
         // Boxed for its size: an idle connection must not hold the state of a busy one.
-        let burst = Box::pin(connection.burst(early.take().unwrap_or_else(Buffer::small)));
-        match burst.await {
+        match Box::pin(connection.burst()).await {
             Next::Idle => {}
             Next::Close => return Box::pin(connection.stream.shutdown()).await,
             Next::Linger => return Box::pin(connection.linger()).await,
@@ -69,6 +65,15 @@ pub(super) async fn serve(local: Rc<Local>, listener: usize, client: Client) {
 }
 
 impl Connection {
+    /// A connection that has not sent a request yet.
+    pub(super) fn new(local: Rc<Local>, listener: usize, client: Box<Client>) -> Box<Self> {
+        let client = *client;
+        let proto = if client.stream.is_tls() { "https" } else { "http" };
+        let facts = ClientFacts { address: client.peer.ip().to_canonical().to_string(), proto };
+        let (stream, early, deadline) = (client.stream, client.early, client.deadline);
+        Box::new(Self { local, listener, stream, early, deadline, facts })
+    }
+
     /// Waits for a silent client, holding no buffer. False: it does not come back.
     async fn idle(&mut self) -> bool {
         if self.local.draining.get() {
@@ -83,7 +88,8 @@ impl Connection {
     }
 
     /// Serves requests for as long as they keep coming.
-    async fn burst(&mut self, mut buffer: Buffer) -> Next {
+    async fn burst(&mut self) -> Next {
+        let mut buffer = self.early.take().unwrap_or_else(Buffer::small);
         let mut canceller = None;
         loop {
             if buffer.is_empty() {

@@ -72,7 +72,12 @@ impl Pool {
     ///
     /// It is looked at for life, but for one case: a request that may be sent twice (`repeatable`) on a
     /// connection that was in use a moment ago. There the retry does as well, and the look costs a system call.
-    pub fn check_out(&self, local: &Local, host: Option<&str>, repeatable: bool) -> Result<Box<Backend>, usize> {
+    pub fn check_out(
+        &self,
+        local: &Local,
+        host: Option<&str>,
+        repeatable: bool,
+    ) -> Result<Box<Backend>, usize> {
         let endpoint = self.pick(local);
         let Ok(server_name) = self.server_name(endpoint, host) else {
             return Err(endpoint);
@@ -239,7 +244,16 @@ impl Pool {
                 }
             }
         };
-        Ok(Box::new(Backend { stream, early, endpoint, reused: false, server_name, generation, born: now, since: now }))
+        Ok(Box::new(Backend {
+            stream,
+            early,
+            endpoint,
+            reused: false,
+            server_name,
+            generation,
+            born: now,
+            since: now,
+        }))
     }
 
     /// The TLS config whose session store belongs to this endpoint and name on this worker.
