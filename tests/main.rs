@@ -10,6 +10,7 @@
 #[allow(dead_code, unused_imports)]
 mod support;
 
+mod cli;
 mod drain;
 mod drivers;
 mod faults;
@@ -17,3 +18,4 @@ mod http;
 mod pool;
 mod smoke;
 mod smuggling;
+mod tidy;
