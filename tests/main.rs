@@ -15,7 +15,7 @@ mod drain;
 mod drivers;
 mod faults;
 mod http;
+mod peers;
 mod pool;
-mod smoke;
 mod smuggling;
 mod tidy;
