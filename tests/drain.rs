@@ -47,7 +47,7 @@ fn an_exchange_under_way_is_finished_with_connection_close() {
     client.send(GET);
     backend.request();
     ringate.signal(Signal::TERM);
-    ringate.await_log("draining");
+    ringate.await_drain();
     go.send(()).unwrap();
     let response = client.response();
     assert_eq!((response.text(), response.header("Connection")), ("ok", Some("close")));
@@ -69,7 +69,7 @@ fn a_body_under_way_is_finished() {
     let mut client = ringate.client();
     client.send(GET).until("\r\n\r\nhalf");
     ringate.signal(Signal::TERM);
-    ringate.await_log("draining");
+    ringate.await_drain();
     go.send(()).unwrap();
     assert_eq!(client.rest(), b"half");
     assert_eq!(ringate.wait().code(), Some(0));
@@ -84,7 +84,7 @@ fn a_request_that_is_half_there_is_still_served() {
     // A whole exchange on the same worker: by now it has read the half as well.
     ringate.get("/");
     ringate.signal(Signal::TERM);
-    ringate.await_log("draining");
+    ringate.await_drain();
     client.send("Host: h\r\n\r\n");
     assert_eq!(client.response().header("Connection"), Some("close"));
     client.closes();
@@ -108,7 +108,7 @@ fn idle_connections_close_at_once_and_new_ones_are_refused() {
     used.closes();
     fresh.closes();
     assert!(begun.elapsed() < Duration::from_secs(2));
-    eventually("a refusal", || Client::try_connect(ringate.address()).is_err().then_some(()));
+    ringate.await_drain();
     go.send(()).unwrap();
     assert_eq!(busy.response().text(), "ok");
     assert_eq!(ringate.wait().code(), Some(0));
@@ -189,4 +189,27 @@ fn no_request_of_a_busy_client_is_lost() {
         assert_eq!(served, backend.requests(), "what the backend did reached its client");
     });
     assert_eq!(ringate.wait().code(), Some(0));
+}
+
+#[test]
+fn the_access_log_is_written_to_its_last_line() {
+    let backend = Backend::replying(OK);
+    for driver in ["io_uring", "epoll"] {
+        let mut ringate = Setup::to(backend.address())
+            .workers(2)
+            .driver(driver)
+            .section("[log]\naccess = \"stdout\"\nformat = \"json\"")
+            .start();
+        for number in 0..20 {
+            ringate.get(&format!("/{number}"));
+        }
+        ringate.signal(Signal::TERM);
+        assert_eq!(ringate.wait().code(), Some(0));
+        let log = ringate.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let mut targets: Vec<String> =
+            lines.filter_map(|line| line["target"].as_str().map(str::to_owned)).collect();
+        targets.sort_by_key(|target| target[1..].parse::<usize>().unwrap());
+        assert_eq!(targets, (0..20).map(|number| format!("/{number}")).collect::<Vec<_>>(), "{log}");
+    }
 }

@@ -10,10 +10,12 @@
 #[allow(dead_code, unused_imports)]
 mod support;
 
+mod cli;
 mod drain;
 mod drivers;
 mod faults;
 mod http;
+mod peers;
 mod pool;
-mod smoke;
 mod smuggling;
+mod tidy;

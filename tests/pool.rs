@@ -84,7 +84,7 @@ fn fickle(resets: bool) -> Backend {
         while connection.request()?.is_some() {
             connection.send(OK)?;
             let dice = state.fetch_add(7_919, Ordering::Relaxed).wrapping_mul(2_654_435_761) >> 7;
-            if dice % 3 == 0 {
+            if dice.is_multiple_of(3) {
                 std::thread::sleep(Duration::from_micros(dice as u64 % 400));
                 return if resets { connection.reset() } else { Ok(()) };
             }

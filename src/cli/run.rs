@@ -123,7 +123,7 @@ async fn drain(server: &Server, patience: Duration, mut signals: Signals) -> Res
             }
         }
     }
-    server.finish();
+    server.finish(deadline);
     tracing::info!("drained");
     Ok(())
 }
