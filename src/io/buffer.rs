@@ -65,13 +65,15 @@ impl Class {
         block
     }
 
-    /// Gives what was not needed since the last call back to the system.
-    fn trim(&mut self) {
-        self.free.truncate(self.free.len() - self.unneeded);
+    /// Gives what was not needed since the last call back to the system. Returns how many blocks that were.
+    fn trim(&mut self) -> usize {
+        let given = self.unneeded;
+        self.free.truncate(self.free.len() - given);
         if self.free.is_empty() {
             self.free.shrink_to_fit();
         }
         self.unneeded = self.free.len();
+        given
     }
 }
 
@@ -83,12 +85,19 @@ impl Pool {
 
 /// Gives memory that this worker's buffers have not needed since the last call back to the system. Called once
 /// a second: then a steady load maps and unmaps nothing, and two seconds after a burst nothing is left of it.
+///
+/// Where buffers went back, the states of the connections that had them did too: then the allocator is asked
+/// to give back its free pages as well, which it does not do by itself on a thread that has become idle.
 pub fn trim() {
-    POOL.with_borrow_mut(|pool| {
-        pool.small.trim();
-        pool.large.trim();
-    });
+    let given = POOL.with_borrow_mut(|pool| pool.small.trim() + pool.large.trim());
+    if given >= MANY {
+        // SAFETY: may be called at any time by any thread; it frees only what nobody holds.
+        unsafe { libmimalloc_sys::mi_collect(true) };
+    }
 }
+
+/// So many blocks given back at once are the end of a burst.
+const MANY: usize = 64;
 
 /// Memory of its own pages, so that giving it back really does.
 struct Block {
