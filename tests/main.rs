@@ -10,4 +10,9 @@
 #[allow(dead_code, unused_imports)]
 mod support;
 
+mod bodies;
 mod smoke;
+mod soak_smoke;
+mod tcp;
+mod tls_backend;
+mod tls_listener;
