@@ -10,6 +10,7 @@
 #[allow(dead_code, unused_imports)]
 mod support;
 
+mod bodies;
 mod cli;
 mod drain;
 mod drivers;
@@ -18,4 +19,8 @@ mod http;
 mod peers;
 mod pool;
 mod smuggling;
+mod soak_smoke;
+mod tcp;
 mod tidy;
+mod tls_backend;
+mod tls_listener;

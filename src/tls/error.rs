@@ -334,7 +334,10 @@ fn certificate_text(error: &CertificateError, f: &mut fmt::Formatter<'_>) -> fmt
             write!(f, "the peer's certificate is not for {}: ", expected.to_str())?;
             match presented.as_slice() {
                 [] => f.write_str("it has no alternative names"),
-                names => write!(f, "it is for {}", names.join(", ")),
+                names => {
+                    let names: Vec<&str> = names.iter().map(|name| bare_name(name)).collect();
+                    write!(f, "it is for {}", names.join(", "))
+                }
             }
         }
         C::Expired => f.write_str("the peer's certificate has expired"),
@@ -357,6 +360,12 @@ fn certificate_text(error: &CertificateError, f: &mut fmt::Formatter<'_>) -> fmt
         C::Other(error) => write!(f, "the peer's certificate is not acceptable: {}", error.0),
         other => write!(f, "the peer's certificate is not acceptable: {other}"),
     }
+}
+
+/// A name as certificates have it, out of webpki's `DnsName("a.example")` and its kin.
+fn bare_name(presented: &str) -> &str {
+    let inner = presented.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.map_or(presented, |name| name.trim_matches('"'))
 }
 
 /// A length of time to the precision that a log line needs.

@@ -1,23 +1,29 @@
 //! What tests are made of: Ringate itself, raw clients, scripted backends, real peers, certificates.
 
+mod authority;
 mod backend;
+mod body;
 mod certs;
 mod client;
 mod peers;
 mod process;
 mod ringate;
+mod stream;
 mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+pub use authority::{Authority, Files, Leaf};
 pub use backend::{Backend, Connection};
+pub use body::{Hash, Pattern};
 pub use certs::Pki;
 pub use client::Client;
 pub use peers::{Nginx, Node, SServer, curl, have, wrk};
 pub use process::{Process, run};
 pub use ringate::{Ringate, Setup};
+pub use stream::{Server, Stream};
 pub use wire::{Request, Response};
 
 /// The longest that anything is waited for. A test that needs all of it has failed.
