@@ -57,7 +57,7 @@ pub struct Logged {
 #[derive(Debug)]
 pub struct ClientFacts {
     /// Its address in text.
-    pub address: String,
+    pub address: Box<str>,
     /// `http` or `https`.
     pub proto: &'static str,
 }

@@ -380,9 +380,9 @@ impl<'a> Exchange<'a> {
         if let Some(failure) = failure {
             let endpoint = endpoint.unwrap_or("-");
             if failure.is_clients() {
-                tracing::debug!(client = client.address, upstream = upstream.name, endpoint, "{failure}");
+                tracing::debug!(client = %client.address, upstream = upstream.name, endpoint, "{failure}");
             } else {
-                tracing::warn!(client = client.address, upstream = upstream.name, endpoint, "{failure}");
+                tracing::warn!(client = %client.address, upstream = upstream.name, endpoint, "{failure}");
             }
         }
         let (Some(sink), Some(request), Some(started)) =

@@ -30,14 +30,14 @@ pub(super) enum Next {
     Abort,
 }
 
-/// A client connection of an HTTP listener.
+/// A client connection of an HTTP listener. There is one for each idle connection: it is kept small.
 #[derive(Debug)]
 pub(super) struct Connection {
     local: Rc<Local>,
     listener: usize,
     stream: Stream,
     /// What arrived behind the handshake.
-    early: Option<Buffer>,
+    early: Option<Box<Buffer>>,
     deadline: Deadline,
     facts: ClientFacts,
 }
@@ -59,11 +59,13 @@ pub(super) async fn serve(mut connection: Box<Connection>) {
 }
 
 impl Connection {
-    /// A connection that has not sent a request yet.
-    pub(super) fn new(local: Rc<Local>, listener: usize, client: Client) -> Box<Self> {
+    /// A connection that has not sent a request yet. Takes the box, so that it is freed here: the caller lives on.
+    #[allow(clippy::boxed_local)]
+    pub(super) fn new(local: Rc<Local>, listener: usize, client: Box<Client>) -> Box<Self> {
+        let client = *client;
         let proto = if client.stream.is_tls() { "https" } else { "http" };
-        let facts = ClientFacts { address: client.peer.ip().to_canonical().to_string(), proto };
-        let (stream, early, deadline) = (client.stream, client.early, client.deadline);
+        let facts = ClientFacts { address: client.peer.ip().to_canonical().to_string().into(), proto };
+        let (stream, early, deadline) = (client.stream, client.early.map(Box::new), client.deadline);
         Box::new(Self { local, listener, stream, early, deadline, facts })
     }
 
@@ -82,7 +84,7 @@ impl Connection {
 
     /// Serves requests for as long as they keep coming.
     async fn burst(&mut self) -> Next {
-        let mut buffer = self.early.take().unwrap_or_else(Buffer::small);
+        let mut buffer = self.early.take().map_or_else(Buffer::small, |early| *early);
         let mut canceller = None;
         loop {
             if buffer.is_empty() {

@@ -116,7 +116,7 @@ impl Local {
 
     /// A request that was refused before it was understood, in the access log.
     fn log_refusal(&self, client: &exchange::ClientFacts, failure: &failure::Failure) {
-        tracing::debug!(client = client.address, "request refused: {failure}");
+        tracing::debug!(client = %client.address, "request refused: {failure}");
         if let Some(sink) = &self.access {
             sink.write(&access::Line {
                 client: &client.address,
@@ -179,7 +179,7 @@ pub fn serve(
         match view.running.listeners[listener].traffic {
             Traffic::Http { .. } => {
                 drop(view);
-                l7::serve(l7::Connection::new(local, listener, *client)).await;
+                l7::serve(l7::Connection::new(local, listener, client)).await;
             }
             Traffic::Tcp { upstream } => Box::pin(l4::serve(&local, &view.pools[upstream], client)).await,
         }

@@ -136,13 +136,14 @@ async fn accept(local: Rc<Local>, listener: usize, socket: TcpListener) {
     }
 }
 
-/// One task a connection. A panic ends its own connection and is counted; the worker goes on.
+/// One task a connection, kept small, as there is one for each idle connection too. A panic ends its own
+/// connection and is counted; the worker goes on.
 fn spawn(local: &Rc<Local>, listener: usize, stream: TcpStream, peer: SocketAddr) {
     let local = Rc::clone(local);
     local.counters.connections_accepted.add(1);
     local.counters.connections_open.add(1);
+    let mut serving = Box::pin(proxy::serve(Rc::clone(&local), listener, stream, peer));
     runtime::spawn(async move {
-        let mut serving = pin!(proxy::serve(Rc::clone(&local), listener, stream, peer));
         let caught =
             std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
                 Ok(poll) => poll.map(Ok),
@@ -152,7 +153,7 @@ fn spawn(local: &Rc<Local>, listener: usize, stream: TcpStream, peer: SocketAddr
         local.counters.connections_open.sub(1);
         if caught.is_err() {
             local.counters.panics.add(1);
-            tracing::error!(client = %peer, "a connection's task panicked and was closed");
+            tracing::error!("a connection's task panicked and was closed");
         }
     });
 }
