@@ -45,8 +45,9 @@ async fn serve(options: Rc<Options>) -> io::Result<()> {
         let options = Rc::clone(&options);
         monoio::spawn(async move {
             if let Err(error) = relay(client, &options).await {
-                // A reset by either end is how load generators stop; anything else is worth a line.
-                if !matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) {
+                // A connection that ends anyhow is how load generators stop; anything else is worth a line.
+                use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+                if !matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected) {
                     eprintln!("relay: {error}");
                 }
             }

@@ -11,8 +11,16 @@
 mod support;
 
 mod bodies;
-mod smoke;
+mod cli;
+mod drain;
+mod drivers;
+mod faults;
+mod http;
+mod peers;
+mod pool;
+mod smuggling;
 mod soak_smoke;
 mod tcp;
+mod tidy;
 mod tls_backend;
 mod tls_listener;

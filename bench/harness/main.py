@@ -57,6 +57,7 @@ def main(arguments=None):
 
 
 def bench(chosen, scenarios):
+    _lock = system.alone()
     system.raise_file_limit()
     if not system.reuses_time_wait():
         say("warning: net.ipv4.tcp_tw_reuse is 0: scenarios with a connection a request may run out of ports")

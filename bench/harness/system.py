@@ -236,6 +236,16 @@ def resident_bytes(pid):
     return total
 
 
+def alone():
+    """Holds the right to measure on this machine: a second run would be measured as noise by the first."""
+    lock = socket.socket(socket.AF_UNIX)
+    try:
+        lock.bind("\0ringate-bench")  # an abstract name, which the kernel frees with the process
+    except OSError:
+        raise SystemExit("another scripts/bench is running on this machine") from None
+    return lock
+
+
 # Limits and ports ----------------------------------------------------------------------------------
 
 

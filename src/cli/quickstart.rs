@@ -52,6 +52,7 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
     let text = config(options.port, backend);
     fs::write(&file, &text).map_err(|error| at(&file, error))?;
 
+    let control = run::Control::new()?;
     let (server, plan) = run::start(load(&file)?).map_err(|error| {
         format!("{error}\nquickstart needs the ports {:?}: choose others with --port", ports(options.port))
     })?;
@@ -66,9 +67,9 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
     println!("\nThe console:\n\n    http://127.0.0.1:{admin}/#token={token}\n");
     if !options.once {
         println!("Stop with Ctrl-C.");
-        return run::control(server, &plan, std::future::pending::<()>());
+        return control.run(server, &plan, std::future::pending::<()>());
     }
-    run::control(server, &plan, std::future::ready(()))
+    control.run(server, &plan, std::future::ready(()))
 }
 
 fn ports(http: u16) -> [u16; 3] {

@@ -19,9 +19,10 @@ pub(super) fn run(path: &Path) -> Result<(), String> {
     for warning in loaded.problems.iter() {
         tracing::warn!("{}:{}: {}", path.display(), warning.line, warning.message);
     }
+    let control = Control::new()?;
     let (server, plan) = start(loaded)?;
     banner(&server, &plan);
-    control(server, &plan, std::future::pending::<()>())
+    control.run(server, &plan, std::future::pending::<()>())
 }
 
 /// Starts what was loaded. An address that can't be bound is shown in the config file.
@@ -64,29 +65,46 @@ pub(super) fn banner(server: &Server, plan: &Plan) {
     }
 }
 
-/// The control thread: signals and the admin server, until the drain's end. `until` asks for a drain too.
-pub(super) fn control(server: Server, plan: &Plan, until: impl Future) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("control thread: {error}"))?;
-    runtime.block_on(async {
-        let server = Arc::new(server);
-        let asked = Arc::new(Notify::new());
-        let mut signals = Signals::new().map_err(|error| format!("signals: {error}"))?;
-        if let Some(settings) = &plan.admin {
-            let admin = admin::bind(settings, Arc::clone(&server), Arc::clone(&asked)).await;
-            let admin = admin.map_err(|error| format!("error: admin: {error}"))?;
-            tokio::spawn(admin.serve());
-        }
-        tokio::select! {
-            () = signals.next() => {}
-            () = asked.notified() => {}
-            _ = until => {}
-        }
-        tracing::info!("draining: {} connections open", open_connections(&server));
-        drain(&server, plan.runtime.drain, signals).await
-    })
+/// The control thread: signals and the admin server.
+pub(super) struct Control {
+    runtime: tokio::runtime::Runtime,
+    signals: Signals,
+}
+
+impl Control {
+    /// From here on signals are heard: make it before anything is said to have started.
+    pub(super) fn new() -> Result<Self, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| format!("control thread: {error}"))?;
+        let signals = {
+            let _within = runtime.enter();
+            Signals::new().map_err(|error| format!("signals: {error}"))?
+        };
+        Ok(Self { runtime, signals })
+    }
+
+    /// Runs until the drain's end. `until` asks for a drain too.
+    pub(super) fn run(self, server: Server, plan: &Plan, until: impl Future) -> Result<(), String> {
+        let Self { runtime, mut signals } = self;
+        runtime.block_on(async {
+            let server = Arc::new(server);
+            let asked = Arc::new(Notify::new());
+            if let Some(settings) = &plan.admin {
+                let admin = admin::bind(settings, Arc::clone(&server), Arc::clone(&asked)).await;
+                let admin = admin.map_err(|error| format!("error: admin: {error}"))?;
+                tokio::spawn(admin.serve());
+            }
+            tokio::select! {
+                () = signals.next() => {}
+                () = asked.notified() => {}
+                _ = until => {}
+            }
+            tracing::info!("draining: {} connections open", open_connections(&server));
+            drain(&server, plan.runtime.drain, signals).await
+        })
+    }
 }
 
 /// Ends when all workers have, when the time is over, or at a second signal.
@@ -105,7 +123,7 @@ async fn drain(server: &Server, patience: Duration, mut signals: Signals) -> Res
             }
         }
     }
-    server.finish();
+    server.finish(deadline);
     tracing::info!("drained");
     Ok(())
 }

@@ -16,9 +16,12 @@
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
+use std::mem::ManuallyDrop;
 use std::ops::Range;
+use std::ptr::NonNull;
 
 use monoio::buf::{IoBuf, IoBufMut};
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use crate::base::limits::{MAX_HEAD_BYTES, MAX_TLS_RECORD_BYTES};
 
@@ -26,7 +29,7 @@ use crate::base::limits::{MAX_HEAD_BYTES, MAX_TLS_RECORD_BYTES};
 pub const HEADROOM: usize = 1024;
 /// Bytes that a read never fills, so that a chunk's CRLF and a record's tag fit behind the plaintext.
 pub const TAILROOM: usize = 64;
-/// Capacity of a small block: the longest head and its surroundings.
+/// Capacity of a small block: the longest head and its surroundings. Whole pages, as of [`LARGE`].
 pub const SMALL: usize = 36 * 1024;
 /// Capacity of a large block, for bodies that stream.
 pub const LARGE: usize = 260 * 1024;
@@ -35,28 +38,123 @@ const _: () = assert!(SMALL >= HEADROOM + MAX_HEAD_BYTES + TAILROOM);
 const _: () = assert!(SMALL >= HEADROOM + MAX_TLS_RECORD_BYTES + TAILROOM);
 const _: () = assert!(LARGE >= HEADROOM + MAX_HEAD_BYTES + 2 * MAX_TLS_RECORD_BYTES + TAILROOM);
 
-/// How many bytes of free blocks a worker keeps of each size.
-const KEEP: usize = 32 * 1024 * 1024;
-
 thread_local! {
-    static POOL: RefCell<Pool> = const { RefCell::new(Pool { small: Vec::new(), large: Vec::new() }) };
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { small: Class::new(), large: Class::new() }) };
 }
 
 struct Pool {
-    small: Vec<Box<[u8]>>,
-    large: Vec<Box<[u8]>>,
+    small: Class,
+    large: Class,
+}
+
+/// The free blocks of one size.
+struct Class {
+    free: Vec<Block>,
+    /// The fewest that were free since the last trim: so many nobody needed.
+    unneeded: usize,
+}
+
+impl Class {
+    const fn new() -> Self {
+        Self { free: Vec::new(), unneeded: 0 }
+    }
+
+    fn take(&mut self) -> Option<Block> {
+        let block = self.free.pop();
+        self.unneeded = self.unneeded.min(self.free.len());
+        block
+    }
+
+    /// Gives what was not needed since the last call back to the system. Returns how many blocks that were.
+    fn trim(&mut self) -> usize {
+        let given = self.unneeded;
+        self.free.truncate(self.free.len() - given);
+        if self.free.is_empty() {
+            self.free.shrink_to_fit();
+        }
+        self.unneeded = self.free.len();
+        given
+    }
 }
 
 impl Pool {
-    fn class(&mut self, size: usize) -> &mut Vec<Box<[u8]>> {
+    fn class(&mut self, size: usize) -> &mut Class {
         if size == SMALL { &mut self.small } else { &mut self.large }
+    }
+}
+
+/// Gives memory that this worker's buffers have not needed since the last call back to the system. Called once
+/// a second: then a steady load maps and unmaps nothing, and two seconds after a burst nothing is left of it.
+///
+/// Where buffers went back, the states of the connections that had them did too: then the allocator is asked
+/// to give back its free pages as well, which it does not do by itself on a thread that has become idle.
+pub fn trim() {
+    let given = POOL.with_borrow_mut(|pool| pool.small.trim() + pool.large.trim());
+    if given >= MANY {
+        // SAFETY: may be called at any time by any thread; it frees only what nobody holds.
+        unsafe { libmimalloc_sys::mi_collect(true) };
+    }
+}
+
+/// So many blocks given back at once are the end of a burst.
+const MANY: usize = 64;
+
+/// Memory of its own pages, so that giving it back really does.
+struct Block {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+impl Block {
+    fn new(len: usize) -> Self {
+        // SAFETY: a fresh private mapping of `len` bytes, which nothing else refers to. The kernel fills it
+        // with zeroes, so every byte is initialised.
+        let mapped = unsafe {
+            mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+        };
+        let start = mapped.ok().and_then(|start| NonNull::new(start.cast::<u8>()));
+        // As Rust's own allocations do where there is no memory left.
+        let Some(start) = start else {
+            std::alloc::handle_alloc_error(std::alloc::Layout::new::<[u8; SMALL]>())
+        };
+        Self { start, len }
+    }
+}
+
+impl std::ops::Deref for Block {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `new` mapped and initialised these bytes, and they live as long as `self`.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl std::ops::DerefMut for Block {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above; `self` is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl std::fmt::Debug for Block {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Block").field("len", &self.len).finish()
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: the mapping of `new`, whole, which nobody refers to any more.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
     }
 }
 
 /// An owned block from the worker's pool, to which it goes back when dropped.
 #[derive(Debug)]
 pub struct Buffer {
-    block: Box<[u8]>,
+    /// Goes back to the pool, not to the system, when this is dropped.
+    block: ManuallyDrop<Block>,
     start: usize,
     end: usize,
     raw_start: usize,
@@ -75,9 +173,8 @@ impl Buffer {
     }
 
     fn take(size: usize) -> Self {
-        let block = POOL
-            .with_borrow_mut(|pool| pool.class(size).pop())
-            .unwrap_or_else(|| vec![0; size].into_boxed_slice());
+        let block = POOL.with_borrow_mut(|pool| pool.class(size).take()).unwrap_or_else(|| Block::new(size));
+        let block = ManuallyDrop::new(block);
         Self { block, start: HEADROOM, end: HEADROOM, raw_start: HEADROOM, raw_end: HEADROOM }
     }
 
@@ -279,18 +376,10 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let block = std::mem::take(&mut self.block);
-        if block.is_empty() {
-            return;
-        }
-        // A thread that is ending has no pool any more: then the block is freed.
-        let _ = POOL.try_with(|pool| {
-            let mut pool = pool.borrow_mut();
-            let class = pool.class(block.len());
-            if class.len() * block.len() < KEEP {
-                class.push(block);
-            }
-        });
+        // SAFETY: `block` is not touched again: this is the end of `self`.
+        let block = unsafe { ManuallyDrop::take(&mut self.block) };
+        // A thread that is ending has no pool any more: then the block is unmapped.
+        let _ = POOL.try_with(|pool| pool.borrow_mut().class(block.len).free.push(block));
     }
 }
 
@@ -404,8 +493,15 @@ mod tests {
     }
 
     #[test]
-    fn blocks_go_back_to_the_pool() {
+    fn blocks_go_back_to_the_pool_and_from_there_to_the_system() {
         let address = Buffer::large().block.as_ptr();
         assert_eq!(Buffer::large().block.as_ptr(), address);
+        let many: Vec<Buffer> = (0..64).map(|_| Buffer::small()).collect();
+        drop(many);
+        let free = || POOL.with_borrow(|pool| pool.small.free.len());
+        assert!(free() >= 64);
+        trim();
+        trim();
+        assert_eq!(free(), 0);
     }
 }

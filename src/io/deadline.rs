@@ -100,6 +100,10 @@ impl Wheel {
 
     /// The tick of this moment, as far as the wheel has turned.
     pub fn now(&self) -> u64 {
+        if self.0.inner.borrow().queued == 0 {
+            // It stands still, but time goes on: idle connections age without traffic, too.
+            self.0.now.set(self.tick_of_now());
+        }
         self.0.now.get()
     }
 

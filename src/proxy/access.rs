@@ -1,6 +1,6 @@
 //! The access log: lines are made by the worker that served, and written by a thread that may be slow.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -33,6 +33,8 @@ pub struct Sink {
 pub struct Log {
     sender: SyncSender<Vec<u8>>,
     receiver: Receiver<Vec<u8>>,
+    /// Sinks given out and not closed.
+    open: Cell<usize>,
     format: LogFormat,
 }
 
@@ -77,11 +79,12 @@ impl Log {
     /// A log in this format.
     pub fn new(format: LogFormat) -> Self {
         let (sender, receiver) = sync_channel(QUEUE);
-        Self { sender, receiver, format }
+        Self { sender, receiver, open: Cell::new(0), format }
     }
 
     /// A worker's end.
     pub fn sink(&self, counters: Arc<Counters>) -> Sink {
+        self.open.set(self.open.get() + 1);
         Sink {
             batches: self.sender.clone(),
             batch: RefCell::new(Vec::with_capacity(BATCH + 1024)),
@@ -90,10 +93,17 @@ impl Log {
         }
     }
 
-    /// Writes until the last sink is gone.
+    /// Writes until every sink is closed.
     pub fn write(self, mut target: impl Write) {
         drop(self.sender);
-        while let Ok(batch) = self.receiver.recv() {
+        let mut open = self.open.get();
+        while open > 0
+            && let Ok(batch) = self.receiver.recv()
+        {
+            if batch.is_empty() {
+                open -= 1;
+                continue;
+            }
             let written: io::Result<()> = target.write_all(&batch).and_then(|()| target.flush());
             if let Err(error) = written {
                 tracing::error!("access log: {error}");
@@ -125,6 +135,14 @@ impl Sink {
         if !batch.is_empty() {
             self.hand_on(&mut batch);
         }
+    }
+
+    /// Hands on what was gathered, as the last of this worker. A runtime that ends does not drop its tasks,
+    /// and so not what they hold: the writer must be told.
+    pub fn close(&self) {
+        self.flush();
+        // The writer takes empty batches for this. It may be gone already.
+        let _ = self.batches.send(Vec::new());
     }
 
     fn hand_on(&self, batch: &mut Vec<u8>) {

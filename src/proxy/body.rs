@@ -44,6 +44,8 @@ pub struct Piece {
     after: Vec<u8>,
     /// Bytes of the buffer's plaintext that this piece used up.
     pub consumed: usize,
+    /// Bytes of the body among them, without framing.
+    pub data: usize,
     /// Whether it is the last one.
     pub done: bool,
 }
@@ -100,7 +102,7 @@ pub fn frame(
     } else {
         before = lead.to_vec();
     }
-    Ok(Piece { range, before, after, consumed, done: taken.done })
+    Ok(Piece { range, before, after, consumed, data: taken.data.len(), done: taken.done })
 }
 
 /// Bytes that may be overwritten behind `at`, where `consumed` bytes of plaintext are used up.
@@ -137,6 +139,7 @@ impl Piece {
     }
 
     /// How many bytes it puts on the wire (before TLS).
+    #[allow(clippy::len_without_is_empty)] // nobody asks
     pub fn len(&self) -> usize {
         self.before.len() + self.range.len() + self.after.len()
     }
@@ -181,7 +184,7 @@ pub struct Relay<'a> {
     pub phase: &'a Cell<Phase>,
     /// Phase and patience of reading and of writing.
     pub waits: [(Phase, Duration); 2],
-    /// Bytes that may still come; `u64::MAX` for no bound.
+    /// Bytes of the body that may still come; `u64::MAX` for no bound.
     pub allowance: u64,
 }
 
@@ -204,7 +207,7 @@ impl Relay<'_> {
                 _ => frame(&mut buffer, 0, &[], self.body, self.out).map_err(RelayError::Body)?,
             };
             debug_assert!(piece.consumed > 0 || buffer.len() > held);
-            self.allowance = self.allowance.checked_sub(piece.consumed as u64).ok_or(RelayError::TooLong)?;
+            self.allowance = self.allowance.checked_sub(piece.data as u64).ok_or(RelayError::TooLong)?;
             self.wait(writing);
             let (result, written) = piece.write(self.writer, buffer, Keep::Nothing).await;
             buffer = written;

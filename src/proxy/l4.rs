@@ -17,7 +17,7 @@ use crate::io::{Buffer, Deadline, Reader, Stream, Writer};
 const BUSY: u32 = 2;
 
 /// Relays one client connection to an upstream.
-pub(super) async fn serve(local: &Rc<Local>, pool: &Rc<Pool>, mut client: Client) {
+pub(super) async fn serve(local: &Rc<Local>, pool: &Rc<Pool>, mut client: Box<Client>) {
     let first = pool.pick(local);
     let connecting = Box::pin(pool.connect(local, &client.deadline, None, first));
     let mut backend = match connecting.await {

@@ -38,37 +38,42 @@ enum Next {
 
 /// A client connection of an HTTP listener.
 #[derive(Debug)]
-struct Connection {
+pub(super) struct Connection {
     local: Rc<Local>,
     listener: usize,
     stream: Stream,
+    /// What arrived behind the handshake.
+    early: Option<Buffer>,
     deadline: Deadline,
     facts: ClientFacts,
 }
 
 /// Serves an HTTP connection until it ends.
-pub(super) async fn serve(local: Rc<Local>, listener: usize, client: Client) {
-    let proto = if client.facts.is_some() { "https" } else { "http" };
-    let facts = ClientFacts { address: client.peer.ip().to_canonical().to_string(), proto };
-    let mut early = client.early;
-    let mut connection =
-        Connection { local, listener, stream: client.stream, deadline: client.deadline, facts };
+pub(super) async fn serve(mut connection: Box<Connection>) {
     loop {
         // Boxed for its size: an idle connection must not hold the state of a busy one.
-        let burst = Box::pin(connection.burst(early.take().unwrap_or_else(Buffer::small)));
-        match burst.await {
+        match Box::pin(connection.burst()).await {
             Next::Idle => {}
-            Next::Close => return connection.stream.shutdown().await,
+            Next::Close => return Box::pin(connection.stream.shutdown()).await,
             Next::Linger => return Box::pin(connection.linger()).await,
             Next::Abort => return,
         }
         if !connection.idle().await {
-            return connection.stream.shutdown().await;
+            return Box::pin(connection.stream.shutdown()).await;
         }
     }
 }
 
 impl Connection {
+    /// A connection that has not sent a request yet.
+    pub(super) fn new(local: Rc<Local>, listener: usize, client: Box<Client>) -> Box<Self> {
+        let client = *client;
+        let proto = if client.stream.is_tls() { "https" } else { "http" };
+        let facts = ClientFacts { address: client.peer.ip().to_canonical().to_string(), proto };
+        let (stream, early, deadline) = (client.stream, client.early, client.deadline);
+        Box::new(Self { local, listener, stream, early, deadline, facts })
+    }
+
     /// Waits for a silent client, holding no buffer. False: it does not come back.
     async fn idle(&mut self) -> bool {
         if self.local.draining.get() {
@@ -83,7 +88,8 @@ impl Connection {
     }
 
     /// Serves requests for as long as they keep coming.
-    async fn burst(&mut self, mut buffer: Buffer) -> Next {
+    async fn burst(&mut self) -> Next {
+        let mut buffer = self.early.take().unwrap_or_else(Buffer::small);
         let mut canceller = None;
         loop {
             if buffer.is_empty() {
@@ -98,7 +104,8 @@ impl Connection {
                 Ok(None) => return Next::Close,
                 Err(failure) => {
                     self.local.log_refusal(&self.facts, &failure);
-                    return self.refuse(&failure, false).await;
+                    let head_only = buffer.data().starts_with(b"HEAD ");
+                    return self.refuse(&failure, head_only).await;
                 }
             };
             let exchange = Exchange::new(&self.local, &view.running.limits, order);
@@ -294,6 +301,9 @@ impl<'a> Exchange<'a> {
             body::frame(&mut buffer, self.order.head_len, &scratch, &mut body, frame)
                 .map_err(Failure::RequestBody)?
         };
+        if self.body_bound() < first.data as u64 {
+            return Err(Failure::BodyTooLarge);
+        }
         let pool = &self.order.pool;
         let host = self.order.host.as_deref();
         let mut pooled = pool.check_out(self.local, host, first.done && self.order.idempotent);
@@ -336,6 +346,11 @@ impl<'a> Exchange<'a> {
                 Err(failure) => return Err(failure),
             }
         }
+    }
+
+    /// Most bytes that the request's body may have.
+    fn body_bound(&self) -> u64 {
+        if self.limits.body_bytes == 0 { u64::MAX } else { self.limits.body_bytes }
     }
 
     /// Whose fault an expired deadline is.
@@ -381,8 +396,10 @@ impl<'a> Exchange<'a> {
             return (result, Some(buffer));
         }
         buffer.consume(first.consumed);
+        let allowance = self.body_bound() - first.data as u64;
+        let (reader, writer) = (&mut client.reader, &mut backend.stream.writer);
         // Boxed: a long upload is rare and its state large, while each exchange carries this future's size.
-        let upload = self.upload(&mut client.reader, &mut backend.stream.writer, deadline, body, buffer);
+        let upload = self.upload(reader, writer, deadline, body, allowance, buffer);
         let answer = respond(&mut backend.stream.reader, &mut client.writer);
         both(Box::pin(upload), Box::pin(answer)).await
     }
@@ -394,11 +411,11 @@ impl<'a> Exchange<'a> {
         writer: &mut Writer,
         deadline: &Deadline,
         body: &mut Body,
+        allowance: u64,
         buffer: Buffer,
     ) -> Result<Buffer, RelayError> {
         let upstream = &self.order.pool.upstream;
         let out = if self.order.framing == Framing::Chunked { Frame::Chunked } else { Frame::Bare };
-        let bound = self.limits.body_bytes;
         let relay = Relay {
             reader,
             writer,
@@ -410,7 +427,7 @@ impl<'a> Exchange<'a> {
                 (Phase::ClientBody, self.limits.body_timeout),
                 (Phase::BackendWrite, upstream.response_timeout),
             ],
-            allowance: if bound == 0 { u64::MAX } else { bound },
+            allowance,
         };
         let (_, buffer) = relay.run(buffer).await?;
         self.sent.set(true);
@@ -459,8 +476,8 @@ impl<'a> Exchange<'a> {
                 buffer.consume(decided.head_len);
                 continue;
             }
-            self.answered.set(true);
             if decided.status == 101 {
+                self.answered.set(true);
                 let head = self.local.scratch.borrow().clone();
                 writer.write_bytes(&head).await.map_err(|_| Failure::ClientGone)?;
                 buffer.consume(decided.head_len);
@@ -506,6 +523,8 @@ impl<'a> Exchange<'a> {
             body::frame(&mut buffer, decided.head_len, &scratch, &mut body, decided.out)
                 .map_err(Failure::ResponseBody)?
         };
+        // Until here a faulty response could still be answered with a 502.
+        self.answered.set(true);
         self.wait(deadline, Phase::ClientWrite, self.limits.body_timeout);
         let (result, returned) = first.write(writer, buffer, Keep::Nothing).await;
         buffer = returned;
@@ -545,7 +564,7 @@ impl<'a> Exchange<'a> {
         &self,
         answer: Answer,
         client: &mut Stream,
-        mut backend: Backend,
+        mut backend: Box<Backend>,
         deadline: &Deadline,
         rest: Option<Buffer>,
     ) -> Result<(Next, Buffer), Failure> {

@@ -21,13 +21,14 @@ pub mod running;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::counters::Counters;
 use crate::base::snapshot::{Reader, Snapshot};
 use crate::io::{Deadline, Fired, Stream, TcpStream, Wheel, tls};
-use crate::tls::handshake::{Facts, Handshake};
+use crate::tls::Handshake;
 use pool::Pool;
 use running::{Running, Traffic};
 
@@ -129,7 +130,8 @@ impl Local {
         }
     }
 
-    /// Drops idle backend connections that are over, and hands the log on. Called once a second.
+    /// Drops idle backend connections that are over, gives unused memory back, and hands the log on.
+    /// Called once a second.
     pub fn sweep(&self) {
         let view = Rc::clone(&self.view.borrow());
         for pool in &view.pools {
@@ -138,6 +140,7 @@ impl Local {
         if let Some(access) = &self.access {
             access.flush();
         }
+        crate::io::buffer::trim();
     }
 
     /// Begins to drain: idle connections close at once, others after their exchange.
@@ -151,49 +154,52 @@ impl Local {
 #[derive(Debug)]
 struct Client {
     stream: Stream,
+    /// What arrived behind the handshake.
     early: Option<crate::io::Buffer>,
     deadline: Deadline,
     peer: SocketAddr,
-    facts: Option<Facts>,
 }
 
 /// Serves one accepted connection of listener number `listener` until it ends.
-pub async fn serve(local: Rc<Local>, listener: usize, tcp: TcpStream, peer: SocketAddr) {
-    let deadline = local.wheel.deadline();
-    let view = local.view();
-    let Some(client) = greet(&local, &view, listener, tcp, peer, deadline).await else {
-        return;
-    };
-    match view.running.listeners[listener].traffic {
-        Traffic::Http { .. } => {
-            drop(view);
-            l7::serve(local, listener, client).await;
-        }
-        Traffic::Tcp { upstream } => l4::serve(&local, &view.pools[upstream], client).await,
-    }
-}
-
-/// The TLS handshake, where the listener has one.
-async fn greet(
-    local: &Local,
-    view: &View,
+///
+/// What an idle connection does not need is boxed, here and in `l7`: its task must be small.
+pub fn serve(
+    local: Rc<Local>,
     listener: usize,
     tcp: TcpStream,
     peer: SocketAddr,
-    deadline: Deadline,
-) -> Option<Client> {
+) -> impl Future<Output = ()> {
+    let greeting = Box::pin(greet(Rc::clone(&local), listener, tcp, peer));
+    async move {
+        let Some(client) = greeting.await else {
+            return;
+        };
+        let view = local.view();
+        match view.running.listeners[listener].traffic {
+            Traffic::Http { .. } => {
+                drop(view);
+                l7::serve(l7::Connection::new(local, listener, client)).await;
+            }
+            Traffic::Tcp { upstream } => Box::pin(l4::serve(&local, &view.pools[upstream], client)).await,
+        }
+    }
+}
+
+/// The TLS handshake, where the listener has one. The client is boxed: it is large, and soon unpacked.
+async fn greet(local: Rc<Local>, listener: usize, tcp: TcpStream, peer: SocketAddr) -> Option<Box<Client>> {
+    let deadline = local.wheel.deadline();
+    let view = local.view();
     let listener = &view.running.listeners[listener];
     let Some(config) = &listener.tls else {
-        return Some(Client { stream: Stream::plain(tcp), early: None, deadline, peer, facts: None });
+        return Some(Box::new(Client { stream: Stream::plain(tcp), early: None, deadline, peer }));
     };
     deadline.set(view.running.limits.head_timeout);
     let handshake = Handshake::server(Arc::clone(config)).map_err(tls::TlsError::from);
-    // Boxed: a handshake's state is large, and the connection outlives it by far.
-    let mut run = Box::pin(async { tls::run(tcp, handshake?).await });
-    let reason = match deadline.race(run.as_mut()).await {
-        Ok(Ok((stream, facts, early))) => {
+    let run = async { tls::run(tcp, handshake?).await };
+    let reason = match deadline.race(pin!(run)).await {
+        Ok(Ok((stream, _, early))) => {
             local.counters.client_handshakes.add(1);
-            return Some(Client { stream, early, deadline, peer, facts: Some(facts) });
+            return Some(Box::new(Client { stream, early, deadline, peer }));
         }
         Ok(Err(error)) => error.to_string(),
         Err(Fired::Expired) => {

@@ -33,8 +33,8 @@ pub struct Pool {
 
 #[derive(Debug, Default)]
 struct EndpointPool {
-    /// Idle connections, the last used at the end.
-    idle: RefCell<Vec<Backend>>,
+    /// Idle connections, the last used at the end. Boxed: they come and go with each request, and are large.
+    idle: RefCell<Vec<Box<Backend>>>,
     /// TLS configs with this endpoint's own session store, by server name.
     sessions: RefCell<FxHashMap<ServerName<'static>, Arc<ClientConfig>>>,
     /// Until which tick of the worker's wheel it is tried last.
@@ -72,7 +72,12 @@ impl Pool {
     ///
     /// It is looked at for life, but for one case: a request that may be sent twice (`repeatable`) on a
     /// connection that was in use a moment ago. There the retry does as well, and the look costs a system call.
-    pub fn check_out(&self, local: &Local, host: Option<&str>, repeatable: bool) -> Result<Backend, usize> {
+    pub fn check_out(
+        &self,
+        local: &Local,
+        host: Option<&str>,
+        repeatable: bool,
+    ) -> Result<Box<Backend>, usize> {
         let endpoint = self.pick(local);
         let Ok(server_name) = self.server_name(endpoint, host) else {
             return Err(endpoint);
@@ -89,7 +94,7 @@ impl Pool {
         deadline: &Deadline,
         host: Option<&str>,
         first: usize,
-    ) -> Result<Backend, ConnectError> {
+    ) -> Result<Box<Backend>, ConnectError> {
         let mut refused = None;
         for endpoint in std::iter::once(first).chain(self.balance.others(first)) {
             let server_name = self.server_name(endpoint, host)?;
@@ -157,7 +162,7 @@ impl Pool {
         endpoint: usize,
         name: Option<&ServerName<'static>>,
         repeatable: bool,
-    ) -> Option<Backend> {
+    ) -> Option<Box<Backend>> {
         let generation = self.generation();
         loop {
             let mut backend = {
@@ -185,7 +190,7 @@ impl Pool {
     }
 
     /// Takes back a connection whose response was read whole.
-    pub fn check_in(&self, local: &Local, mut backend: Backend) {
+    pub fn check_in(&self, local: &Local, mut backend: Box<Backend>) {
         let mut idle = self.endpoints[backend.endpoint].idle.borrow_mut();
         if idle.len() < self.upstream.idle_per_worker {
             backend.since = local.wheel.now();
@@ -213,7 +218,7 @@ impl Pool {
         local: &Local,
         endpoint: usize,
         server_name: Option<ServerName<'static>>,
-    ) -> Result<Backend, ConnectError> {
+    ) -> Result<Box<Backend>, ConnectError> {
         let tcp = connect_any(&self.upstream.endpoints[endpoint].addresses).await?;
         local.counters.backend_connections.add(1);
         let now = local.wheel.now();
@@ -239,7 +244,16 @@ impl Pool {
                 }
             }
         };
-        Ok(Backend { stream, early, endpoint, reused: false, server_name, generation, born: now, since: now })
+        Ok(Box::new(Backend {
+            stream,
+            early,
+            endpoint,
+            reused: false,
+            server_name,
+            generation,
+            born: now,
+            since: now,
+        }))
     }
 
     /// The TLS config whose session store belongs to this endpoint and name on this worker.

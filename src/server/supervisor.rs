@@ -157,13 +157,15 @@ impl Server {
         self.running.load(Ordering::Acquire)
     }
 
-    /// Waits until the access log is written, once all workers have ended.
-    pub fn finish(&self) {
+    /// Waits until the access log is written, once all workers have ended, or until `deadline`.
+    pub fn finish(&self, deadline: Instant) {
         let writer = self.writer.lock().ok().and_then(|mut writer| writer.take());
         if self.workers_left() == 0
             && let Some(writer) = writer
         {
-            let _ = writer.join();
+            while !writer.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(DRAIN_POLL);
+            }
         }
     }
 }

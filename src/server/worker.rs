@@ -96,6 +96,9 @@ impl Worker {
             local.wheel.interrupt();
         }
         local.sweep();
+        if let Some(access) = &local.access {
+            access.close();
+        }
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use super::PATIENCE;
-use super::wire::{Ahead, Request};
+use super::wire::{Ahead, Request, text};
 
 /// A scripted backend. It stops listening, and its connections end, when it is dropped.
 pub struct Backend {
@@ -41,12 +41,14 @@ pub struct Connection {
     pub number: usize,
     stream: Recorded,
     ahead: Ahead,
+    requests: usize,
     resets: bool,
 }
 
 struct Recorded {
     number: usize,
     tcp: TcpStream,
+    recorded: bool,
     shared: Arc<Shared>,
 }
 
@@ -177,8 +179,8 @@ impl Shared {
             seen.received.push(Vec::new());
             seen.sockets.push(tcp.try_clone().ok());
         });
-        let stream = Recorded { number, tcp, shared: Arc::clone(self) };
-        Connection { number, stream, ahead: Ahead::default(), resets: false }
+        let stream = Recorded { number, tcp, recorded: true, shared: Arc::clone(self) };
+        Connection { number, stream, ahead: Ahead::default(), requests: 0, resets: false }
     }
 }
 
@@ -187,6 +189,7 @@ impl Connection {
     pub fn request(&mut self) -> io::Result<Option<Request>> {
         let request = self.ahead.request(&mut self.stream)?;
         if let Some(request) = &request {
+            self.requests += 1;
             self.stream.shared.change(|seen| {
                 seen.requests.push_back(request.clone());
                 seen.requests_in_all += 1;
@@ -195,10 +198,15 @@ impl Connection {
         Ok(request)
     }
 
+    /// Requests read on this connection.
+    pub fn requests_read(&self) -> usize {
+        self.requests
+    }
+
     /// Reads the next request's head and leaves its body.
     pub fn head(&mut self) -> io::Result<String> {
         let head = self.ahead.until(&mut self.stream, b"\r\n\r\n")?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        String::from_utf8(head).map_err(io::Error::other)
+        Ok(text(&head))
     }
 
     /// Reads exactly so many bytes.
@@ -213,6 +221,11 @@ impl Connection {
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.tcp.write_all(bytes.as_ref())
+    }
+
+    /// Keeps no record of what arrives from now on: there will be a lot of it.
+    pub fn forget(&mut self) {
+        self.stream.recorded = false;
     }
 
     /// Ends our side and leaves the other open.
@@ -238,7 +251,9 @@ impl Connection {
 impl Read for Recorded {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let count = self.tcp.read(into)?;
-        self.shared.change(|seen| seen.received[self.number].extend_from_slice(&into[..count]));
+        if self.recorded {
+            self.shared.change(|seen| seen.received[self.number].extend_from_slice(&into[..count]));
+        }
         Ok(count)
     }
 }

@@ -40,6 +40,23 @@ impl Pki {
         path
     }
 
+    /// Lines for a listener that presents the server identity.
+    pub fn listener_tls(&self) -> String {
+        let (cert, key) = (self.file("server.pem"), self.file("server.key"));
+        format!("[listener.tls]\ncertificates = [{{ cert = {cert:?}, key = {key:?} }}]")
+    }
+
+    /// Lines for `[upstream.app]` that trusts the CA, and calls its backend localhost.
+    pub fn upstream_tls(&self) -> String {
+        format!("[upstream.app.tls]\nserver_name = \"localhost\"\ntrust = [{:?}]\n", self.file("ca.pem"))
+    }
+
+    /// The same, and presents the client identity.
+    pub fn upstream_mutual_tls(&self) -> String {
+        let (cert, key) = (self.file("client.pem"), self.file("client.key"));
+        format!("{}certificate = {{ cert = {cert:?}, key = {key:?} }}\n", self.upstream_tls())
+    }
+
     /// Its identities in a store, under the names given.
     pub fn store(&self, folder: &Path, server: &str, client: &str) {
         let store = Store::open(folder).unwrap();

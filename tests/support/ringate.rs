@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use rustls::ClientConfig;
 use tempfile::TempDir;
 
-use super::{Client, Process};
+use super::{Client, Process, eventually};
 
 /// A config in the making: one HTTP listener named `web`, one route, one upstream named `app`, one worker,
 /// unless told otherwise.
@@ -94,11 +94,14 @@ impl Setup {
     pub fn text(&self) -> String {
         let Self { workers, driver, runtime, sections, listener, routes, upstream, .. } = self;
         let endpoints: Vec<String> = self.endpoints.iter().map(|address| format!("\"{address}\"")).collect();
-        let endpoints = endpoints.join(", ");
+        let endpoints = match &*endpoints {
+            [] => String::new(), // the lines for the upstream say
+            some => format!("endpoints = [{}]", some.join(", ")),
+        };
         format!(
             "[runtime]\nworkers = {workers}\ndriver = \"{driver}\"\n{runtime}\n{sections}\n\
              [[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n{listener}\n\
-             {routes}\n[upstream.app]\nendpoints = [{endpoints}]\n{upstream}\n"
+             {routes}\n[upstream.app]\n{endpoints}\n{upstream}\n"
         )
     }
 
@@ -202,6 +205,11 @@ impl Ringate {
         self.process.signal(signal);
     }
 
+    /// Waits until a drain has reached the workers: new connections are refused.
+    pub fn await_drain(&self) {
+        eventually("new connections being refused", || Client::try_connect(self.address()).err());
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub fn terminate(mut self) -> ExitStatus {
         self.signal(Signal::TERM);
@@ -214,10 +222,10 @@ impl Ringate {
     }
 }
 
-/// Name and first address from `listener NAME: http on ADDRESS`.
+/// Name and first address from `listener NAME: http on ADDRESS`, in a log of either format.
 fn listener(line: &str) -> Option<(String, SocketAddr)> {
-    let (name, rest) = line.split_once(" listener ")?.1.split_once(": ")?;
+    let (name, rest) = line.split_once([' ', '"'])?.1.split_once("listener ")?.1.split_once(": ")?;
     let addresses = rest.split_once(" on ")?.1;
-    let first = addresses.split(", ").next()?;
+    let first = addresses.split([',', '"']).next()?;
     Some((name.to_owned(), first.trim().parse().ok()?))
 }

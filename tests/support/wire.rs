@@ -70,6 +70,11 @@ fn headers<'h>(head: &'h str, name: &str) -> Vec<&'h str> {
     named.collect()
 }
 
+/// A head as text, a character a byte.
+pub fn text(head: &[u8]) -> String {
+    head.iter().copied().map(char::from).collect()
+}
+
 /// Bytes read ahead of what was asked for.
 #[derive(Debug, Default)]
 pub struct Ahead(pub Vec<u8>);
@@ -80,7 +85,7 @@ impl Ahead {
         let mut seen = 0;
         loop {
             if let Some(at) = self.0[seen..].windows(end.len()).position(|window| window == end) {
-                return Ok(Some(self.0.drain(..seen + at + end.len()).collect()));
+                return Ok(Some(self.take(seen + at + end.len())));
             }
             seen = (self.0.len() + 1).saturating_sub(end.len());
             if self.more(stream)? == 0 {
@@ -95,7 +100,12 @@ impl Ahead {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        Ok(self.0.drain(..count).collect())
+        Ok(self.take(count))
+    }
+
+    fn take(&mut self, count: usize) -> Vec<u8> {
+        let rest = self.0.split_off(count);
+        std::mem::replace(&mut self.0, rest)
     }
 
     /// All to the stream's end.
@@ -123,7 +133,7 @@ impl Ahead {
         let Some(head) = self.until(stream, b"\r\n\r\n")? else {
             return Ok(None);
         };
-        let head = String::from_utf8(head).map_err(io::Error::other)?;
+        let head = text(&head);
         let (wire, body) = self.framed(stream, &head)?.unwrap_or_default();
         Ok(Some(Request { head, wire, body }))
     }
@@ -131,7 +141,7 @@ impl Ahead {
     /// The next response with its body, which may be none whatever the head says.
     pub fn response(&mut self, stream: &mut impl Read, bodiless: bool) -> io::Result<Response> {
         let head = self.until(stream, b"\r\n\r\n")?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let head = String::from_utf8(head).map_err(io::Error::other)?;
+        let head = text(&head);
         let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
         let status = status.unwrap_or_else(|| panic!("no status line: {head:?}"));
         let never = bodiless || (100..200).contains(&status) || status == 204 || status == 304;

@@ -1,0 +1,186 @@
+//! The most specific route wins, and the path that it was chosen by is the path that the backend sees.
+
+use super::{exchange, ok};
+use crate::support::*;
+
+/// Ringate with a route table before backends that answer with their name and the request line.
+fn routed(routes: &[(&str, &str)]) -> (Vec<Backend>, Ringate) {
+    let mut text = String::new();
+    let mut upstreams = String::new();
+    let mut backends = Vec::new();
+    for (number, (name, conditions)) in routes.iter().enumerate() {
+        let answer = (*name).to_owned();
+        let backend = Backend::serving(move |request| ok(format!("{answer} {}", request.line())));
+        text += &format!("[[route]]\n{conditions}\nupstream = \"u{number}\"\n");
+        upstreams += &format!("[upstream.u{number}]\nendpoints = [\"{}\"]\n", backend.address());
+        backends.push(backend);
+    }
+    let config = format!("[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n{text}{upstreams}");
+    (backends, Ringate::start(&config))
+}
+
+/// The body of the answer, or its status line.
+fn ask(ringate: &Ringate, method: &str, target: &str, host: &str) -> String {
+    let answer =
+        exchange(ringate, format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200 ") => body.to_owned(),
+        _ => answer.lines().next().unwrap_or_default().to_owned(),
+    }
+}
+
+#[test]
+fn by_host_the_exact_name_then_the_wildcard_then_any() {
+    let (_backends, ringate) = routed(&[
+        ("exact", "host = \"api.example.com\""),
+        ("wildcard", "host = \"*.example.com\""),
+        ("any", ""),
+    ]);
+    for (host, name) in [
+        ("api.example.com", "exact"),
+        ("API.Example.COM:8080", "exact"),
+        ("api.example.com.", "exact"),
+        ("www.example.com", "wildcard"),
+        ("a.b.example.com", "wildcard"),
+        ("example.com", "any"),
+        ("badexample.com", "any"),
+        ("127.0.0.1:80", "any"),
+        ("[::1]:80", "any"),
+    ] {
+        assert_eq!(ask(&ringate, "GET", "/", host), format!("{name} GET /"), "{host}");
+    }
+}
+
+#[test]
+fn by_path_the_exact_one_then_the_longest_prefix_at_a_segment() {
+    let (_backends, ringate) = routed(&[
+        ("root", "path = \"/\""),
+        ("orders", "path = \"/orders\""),
+        ("new", "path = \"/orders/new\""),
+        ("exact", "path = \"=/orders\""),
+    ]);
+    for (path, name) in [
+        ("/", "root"),
+        ("/ordersx", "root"),
+        ("/Orders", "root"),
+        ("/orders", "exact"),
+        ("/orders?new", "exact"),
+        ("/orders/", "orders"),
+        ("/orders/1", "orders"),
+        ("/orders/newer", "orders"),
+        ("/orders/new", "new"),
+        ("/orders/new/1?x=/", "new"),
+    ] {
+        assert_eq!(ask(&ringate, "GET", path, "h"), format!("{name} GET {path}"));
+    }
+}
+
+#[test]
+fn by_method_and_405_names_the_others() {
+    let (_backends, ringate) = routed(&[
+        ("read", "path = \"/x\"\nmethods = [\"GET\", \"HEAD\"]"),
+        ("write", "path = \"/x\"\nmethods = [\"POST\"]"),
+    ]);
+    assert_eq!(ask(&ringate, "GET", "/x", "h"), "read GET /x");
+    assert_eq!(ask(&ringate, "POST", "/x", "h"), "write POST /x");
+    let answer = exchange(&ringate, "DELETE /x HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"), "{answer}");
+    let allow = answer.lines().find_map(|line| line.strip_prefix("Allow: ")).unwrap();
+    let mut allow: Vec<&str> = allow.split(", ").collect();
+    allow.sort_unstable();
+    assert_eq!(allow, ["GET", "HEAD", "POST"]);
+}
+
+#[test]
+fn what_no_route_matches_is_404() {
+    let (backends, ringate) = routed(&[("only", "host = \"a.example\"\npath = \"/api\"")]);
+    for (target, host) in [("/", "a.example"), ("/api", "b.example"), ("/apix", "a.example")] {
+        assert_eq!(ask(&ringate, "GET", target, host), "HTTP/1.1 404 Not Found");
+    }
+    assert_eq!(backends[0].connections(), 0);
+}
+
+#[test]
+fn a_stripped_prefix_does_not_reach_the_backend() {
+    let (_backends, ringate) = routed(&[("api", "path = \"/api\"\nstrip_prefix = true")]);
+    for (target, stripped) in [
+        ("/api", "/"),
+        ("/api/", "/"),
+        ("/api/x", "/x"),
+        ("/api?q=/api", "/?q=/api"),
+        ("/api/api/x/", "/api/x/"),
+    ] {
+        assert_eq!(ask(&ringate, "GET", target, "h"), format!("api GET {stripped}"), "{target}");
+    }
+}
+
+#[test]
+fn paths_are_made_unambiguous_before_they_are_matched_and_sent() {
+    let (_backends, ringate) = routed(&[("root", "path = \"/\""), ("admin", "path = \"/admin\"")]);
+    for (target, answer) in [
+        ("//admin", "admin GET /admin"),
+        ("/./admin", "admin GET /admin"),
+        ("/public/../admin", "admin GET /admin"),
+        ("/public/%2e%2E/admin", "admin GET /admin"),
+        ("/%61dmin/x", "admin GET /admin/x"),
+        ("/admin/..", "root GET /"),
+        ("/a%3fb%c3%a4?%2e%2e/../x//y", "root GET /a%3Fb%C3%A4?%2e%2e/../x//y"),
+    ] {
+        assert_eq!(ask(&ringate, "GET", target, "h"), answer, "{target}");
+    }
+}
+
+#[test]
+fn paths_that_backends_read_differently_are_refused() {
+    let (backends, ringate) = routed(&[("root", "")]);
+    for target in [
+        "/..",
+        "/a/../../b",
+        "/%2e%2e/a",
+        "/a%2fb",
+        "/a%2Fb",
+        "/a%5cb",
+        "/a\\b",
+        "/a%00",
+        "/%",
+        "/%zz",
+        "/a%2",
+        "/a/..;/b",
+        "/..;x=y/",
+        "/a%2",
+    ] {
+        assert_eq!(ask(&ringate, "GET", target, "h"), "HTTP/1.1 400 Bad Request", "{target}");
+    }
+    assert_eq!(backends[0].connections(), 0);
+}
+
+#[test]
+fn each_listener_has_its_own_routes() {
+    let (one, two) = (Backend::replying(ok("one")), Backend::replying(ok("two")));
+    let ringate = Ringate::start(&format!(
+        r#"
+        [[listener]]
+        name = "a"
+        address = "127.0.0.1:0"
+        [[listener]]
+        name = "b"
+        address = "127.0.0.1:0"
+        [[route]]
+        listener = "a"
+        upstream = "one"
+        [[route]]
+        listener = "b"
+        upstream = "two"
+        [upstream.one]
+        endpoints = ["{}"]
+        [upstream.two]
+        endpoints = ["{}"]
+        "#,
+        one.address(),
+        two.address()
+    ));
+    for (listener, answer) in [("a", "one"), ("b", "two")] {
+        let mut client = Client::connect(ringate.address_of(listener));
+        assert_eq!(client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").response().text(), answer);
+    }
+}

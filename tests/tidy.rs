@@ -1,0 +1,235 @@
+//! The architecture holds: floors import only lower floors, `unsafe` and monoio stay where they belong, and
+//! nothing grows out of sight.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The floors of `src/lib.rs`. A module imports lower floors, and itself.
+const FLOORS: &[(u8, &[&str])] = &[
+    (0, &["base"]),
+    (1, &["http1", "tls", "certs", "route", "config"]),
+    (2, &["io"]),
+    (3, &["proxy"]),
+    (4, &["server", "admin"]),
+    (5, &["cli"]),
+];
+
+/// Imports within a floor: the admin server works on the server.
+const BESIDE: &[(&str, &str)] = &[("admin", "server")];
+
+/// Most lines of a file, its unit tests not counted.
+const FILE_LINES: usize = 600;
+/// Files that were longer when this was written, and how long. Entries shrink and go; none is added.
+const LONG_FILES: &[(&str, usize)] = &[("src/proxy/l7.rs", 666)];
+
+/// Most lines of a function.
+const FUNCTION_LINES: usize = 80;
+/// Functions that were longer when this was written.
+const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[];
+
+/// A source file: its path from the crate's root, and its lines.
+struct Source {
+    path: String,
+    lines: Vec<String>,
+}
+
+impl Source {
+    /// The module of the top level that it belongs to.
+    fn module(&self) -> &str {
+        let inside = self.path.strip_prefix("src/").unwrap();
+        inside.split(['/', '.']).next().unwrap()
+    }
+
+    fn is_test(&self) -> bool {
+        self.path.starts_with("tests/") || self.path.contains("/tests/") || self.path.ends_with("tests.rs")
+    }
+
+    /// Lines without comments, with their numbers. Strings with `//` in them are cut short: nobody minds.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let lines = self.lines.iter().enumerate();
+        lines.map(|(index, line)| (index + 1, line.split("//").next().unwrap()))
+    }
+
+    /// Lines before its unit tests.
+    fn length(&self) -> usize {
+        let tests = self.lines.windows(2).position(|pair| {
+            pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod ") && pair[1].ends_with('{')
+        });
+        tests.unwrap_or(self.lines.len())
+    }
+
+    /// Names and lengths of its functions, by rustfmt's indentation.
+    fn functions(&self) -> Vec<(String, usize)> {
+        let mut found = Vec::new();
+        for (start, line) in self.lines[..self.length()].iter().enumerate() {
+            let code = line.trim_start();
+            let name = code.split_once("fn ").and_then(|(before, rest)| {
+                let qualifiers = ["pub", "pub(super)", "pub(crate)", "async", "const", "unsafe"];
+                let plain = before.split_whitespace().all(|word| qualifiers.contains(&word));
+                plain.then(|| rest.split(['(', '<']).next().unwrap_or_default().to_owned())
+            });
+            let end = format!("{}}}", &line[..line.len() - code.len()]);
+            if let Some(name) = name
+                && let Some(length) = self.lines[start..].iter().position(|line| *line == end)
+            {
+                found.push((name, length + 1));
+            }
+        }
+        found
+    }
+}
+
+fn sources(folder: &str) -> Vec<Source> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = Vec::new();
+    walk(&root.join(folder), &mut paths);
+    assert!(!paths.is_empty());
+    let read = |path: PathBuf| Source {
+        lines: fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect(),
+        path: path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(),
+    };
+    paths.into_iter().map(read).collect()
+}
+
+fn floor(module: &str) -> Option<u8> {
+    FLOORS.iter().find(|(_, modules)| modules.contains(&module)).map(|(floor, _)| *floor)
+}
+
+fn assert_none(faults: &[String], rule: &str) {
+    assert!(faults.is_empty(), "{rule}:\n{}", faults.join("\n"));
+}
+
+/// Where `word` stands alone in `line`.
+fn has_word(line: &str, word: &str) -> bool {
+    let is_part = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let bytes = line.as_bytes();
+    line.match_indices(word).any(|(at, _)| {
+        !is_part(at.checked_sub(1).and_then(|before| bytes.get(before)))
+            && !is_part(bytes.get(at + word.len()))
+    })
+}
+
+#[test]
+fn every_module_has_a_floor() {
+    for source in sources("src") {
+        let module = source.module();
+        assert!(["main", "lib"].contains(&module) || floor(module).is_some(), "{} has no floor", source.path);
+    }
+}
+
+#[test]
+fn floors_import_only_lower_floors() {
+    let mut faults = Vec::new();
+    for source in sources("src") {
+        let module = source.module();
+        let Some(own) = floor(module) else { continue };
+        for (number, line) in source.code() {
+            for path in line.split("crate::").skip(1) {
+                let used = path.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+                let allowed = match floor(used) {
+                    Some(floor) => floor < own || used == module || BESIDE.contains(&(module, used)),
+                    None => !path.starts_with('{'), // a list would hide what is imported
+                };
+                if !allowed {
+                    faults.push(format!("{}:{number}: {}", source.path, line.trim()));
+                }
+            }
+        }
+    }
+    assert_none(&faults, "a floor imports only lower floors, one module a line");
+}
+
+#[test]
+fn unsafe_stays_in_the_snapshot_cell_and_in_io() {
+    let mut faults = Vec::new();
+    for source in sources("src") {
+        if source.path == "src/base/snapshot.rs" || source.path.starts_with("src/io/") {
+            continue;
+        }
+        for (number, line) in source.code() {
+            if has_word(line, "unsafe") || has_word(line, "unsafe_code") {
+                faults.push(format!("{}:{number}: {}", source.path, line.trim()));
+            }
+        }
+    }
+    assert_none(&faults, "no unsafe here");
+}
+
+#[test]
+fn only_io_knows_monoio() {
+    let mut faults = Vec::new();
+    for source in sources("src") {
+        if source.path.starts_with("src/io/") {
+            continue;
+        }
+        for (number, line) in source.code() {
+            if ["monoio", "monoio_rustls", "io_uring"].iter().any(|name| line.contains(&format!("{name}::")))
+            {
+                faults.push(format!("{}:{number}: {}", source.path, line.trim()));
+            }
+        }
+    }
+    assert_none(&faults, "only src/io uses monoio");
+}
+
+#[test]
+fn protocol_code_is_pure() {
+    let mut faults = Vec::new();
+    let impure = ["std::net::Tcp", "std::fs", "Instant::now", "SystemTime::now", "tokio::", "std::thread"];
+    for source in sources("src") {
+        let disk = source.path.starts_with("src/certs/store") || source.path.starts_with("src/config/");
+        if floor(source.module()) != Some(1) || source.is_test() || disk {
+            continue;
+        }
+        for (number, line) in source.code().take(source.length()) {
+            if impure.iter().any(|used| line.contains(used)) {
+                faults.push(format!("{}:{number}: {}", source.path, line.trim()));
+            }
+        }
+    }
+    assert_none(&faults, "no socket, disk, clock or runtime on floor 1");
+}
+
+#[test]
+fn files_are_read_in_one_sitting() {
+    let mut faults = Vec::new();
+    for source in sources("src").into_iter().chain(sources("tests")) {
+        let length = if source.is_test() { source.lines.len() } else { source.length() };
+        let listed = LONG_FILES.iter().find(|(path, _)| *path == source.path).map(|(_, lines)| *lines);
+        // Unit tests that fill files of their own are lists of cases; those in tests/ are bounded all the same.
+        let bounded = !source.is_test() || source.path.starts_with("tests/");
+        if bounded && length > listed.unwrap_or(FILE_LINES) {
+            faults.push(format!("{}: {length} lines, {} at most", source.path, listed.unwrap_or(FILE_LINES)));
+        }
+        if listed.is_some() && length <= FILE_LINES {
+            faults.push(format!("{}: short enough now, take it off the list", source.path));
+        }
+    }
+    assert_none(&faults, "files are near 600 lines at most");
+}
+
+#[test]
+fn functions_are_short() {
+    let mut faults = Vec::new();
+    for source in sources("src").into_iter().filter(|source| !source.is_test()) {
+        for (name, length) in source.functions() {
+            let listed =
+                LONG_FUNCTIONS.iter().find(|(path, known, _)| *path == source.path && *known == name);
+            let bound = listed.map_or(FUNCTION_LINES, |(_, _, lines)| *lines);
+            if length > bound {
+                faults.push(format!("{}: {name}: {length} lines, {bound} at most", source.path));
+            }
+        }
+    }
+    assert_none(&faults, "functions are near 70 lines at most");
+}
