@@ -66,6 +66,7 @@ pub(super) async fn serve(mut connection: Box<Connection>) {
 
 impl Connection {
     /// A connection that has not sent a request yet.
+    #[allow(clippy::boxed_local)] // unboxed, it would be part of the caller's future
     pub(super) fn new(local: Rc<Local>, listener: usize, client: Box<Client>) -> Box<Self> {
         let client = *client;
         let proto = if client.stream.is_tls() { "https" } else { "http" };
