@@ -20,7 +20,7 @@ const BESIDE: &[(&str, &str)] = &[("admin", "server")];
 /// Most lines of a file, its unit tests not counted.
 const FILE_LINES: usize = 600;
 /// Files that were longer when this was written, and how long. Entries shrink and go; none is added.
-const LONG_FILES: &[(&str, usize)] = &[("src/proxy/l7.rs", 678)];
+const LONG_FILES: &[(&str, usize)] = &[];
 
 /// Most lines of a function.
 const FUNCTION_LINES: usize = 80;

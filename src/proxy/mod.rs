@@ -13,6 +13,7 @@ pub mod access;
 pub mod body;
 pub mod exchange;
 pub mod failure;
+mod forward;
 pub mod l4;
 pub mod l7;
 pub mod lull;
@@ -178,7 +179,7 @@ pub fn serve(
         match view.running.listeners[listener].traffic {
             Traffic::Http { .. } => {
                 drop(view);
-                l7::serve(l7::Connection::new(local, listener, client)).await;
+                l7::serve(l7::Connection::new(local, listener, *client)).await;
             }
             Traffic::Tcp { upstream } => Box::pin(l4::serve(&local, &view.pools[upstream], client)).await,
         }

@@ -34,7 +34,7 @@ pub struct Pool {
 #[derive(Debug, Default)]
 struct EndpointPool {
     /// Idle connections, the last used at the end. Boxed: they come and go with each request, and are large.
-    #[allow(clippy::vec_box)] // moved in and out with each request, as one pointer
+    #[allow(clippy::vec_box)]
     idle: RefCell<Vec<Box<Backend>>>,
     /// TLS configs with this endpoint's own session store, by server name.
     sessions: RefCell<FxHashMap<ServerName<'static>, Arc<ClientConfig>>>,

@@ -1,0 +1,464 @@
+//! One exchange on its way: the request to a backend, and the backend's response to the client.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use super::body::{self, Frame, Phase, Piece, Relay, RelayError};
+use super::exchange::{ClientFacts, Order};
+use super::failure::Failure;
+use super::l7::Next;
+use super::pool::Backend;
+use super::{Local, access, l4};
+use crate::base::limits::{Limits, MAX_INTERIM_RESPONSES};
+use crate::http1::{self, Body, Framing, HeadLimits, Parsed, ResponseContext, ResponseHead, Version};
+use crate::io::stream::Keep;
+use crate::io::{Buffer, Deadline, Reader, Stream, StreamError, Writer};
+
+/// One request and its response.
+pub(super) struct Exchange<'a> {
+    local: &'a Local,
+    limits: &'a Limits,
+    order: Order,
+    /// Whether any byte of a final response went to the client.
+    answered: Cell<bool>,
+    /// Whether the request went out whole.
+    sent: Cell<bool>,
+    /// Whether any byte of a response came from the backend.
+    heard: Cell<bool>,
+    phase: Cell<Phase>,
+    started: Option<Instant>,
+    /// Status, bytes and endpoint, for the log.
+    status: Cell<u16>,
+    bytes: Cell<u64>,
+    endpoint: Cell<Option<usize>>,
+}
+
+/// What a response left behind.
+struct Answer {
+    /// The backend's connection may be used again.
+    backend: bool,
+    /// The client's connection may be used again.
+    client: bool,
+    /// Both become a tunnel; what the backend already sent of it.
+    tunnel: Option<Buffer>,
+}
+
+impl<'a> Exchange<'a> {
+    pub(super) fn new(local: &'a Local, limits: &'a Limits, order: Order) -> Self {
+        Self {
+            local,
+            limits,
+            order,
+            answered: Cell::new(false),
+            sent: Cell::new(false),
+            heard: Cell::new(false),
+            phase: Cell::new(Phase::BackendWrite),
+            started: local.access.as_ref().map(|_| Instant::now()),
+            status: Cell::new(0),
+            bytes: Cell::new(0),
+            endpoint: Cell::new(None),
+        }
+    }
+
+    /// From the head in `buffer` to the end of the response. Returns what the client's connection does
+    /// next, and its buffer with what it had sent ahead.
+    pub(super) async fn run(
+        &self,
+        client: &mut Stream,
+        deadline: &Deadline,
+        mut buffer: Buffer,
+    ) -> Result<(Next, Buffer), Failure> {
+        let mut body = Body::new(self.order.framing);
+        let frame = if self.order.framing == Framing::Chunked { Frame::Chunked } else { Frame::Bare };
+        let first = {
+            let scratch = self.local.scratch.borrow();
+            body::frame(&mut buffer, self.order.head_len, &scratch, &mut body, frame)
+                .map_err(Failure::RequestBody)?
+        };
+        if self.body_bound() < first.data as u64 {
+            return Err(Failure::BodyTooLarge);
+        }
+        let pool = &self.order.pool;
+        let host = self.order.host.as_deref();
+        let mut pooled = pool.check_out(self.local, host, first.done && self.order.idempotent);
+        loop {
+            let mut backend = match pooled {
+                Ok(backend) => backend,
+                Err(first) => {
+                    let connecting = Box::pin(pool.connect(self.local, deadline, host, first));
+                    connecting.await.map_err(Failure::Connect)?
+                }
+            };
+            self.endpoint.set(Some(backend.endpoint));
+            let (result, returned) = {
+                let attempt = pin!(self.attempt(client, &mut backend, deadline, &first, &mut body, buffer));
+                deadline.race(attempt).await.map_err(|_| self.too_slow())?
+            };
+            match result {
+                Ok(answer) => {
+                    let rest = returned.map(|mut buffer| {
+                        if first.done {
+                            buffer.consume(first.consumed);
+                        }
+                        buffer
+                    });
+                    return self.finish(answer, client, backend, deadline, rest).await;
+                }
+                // A pooled connection that its backend closed just then: nothing of a response came,
+                // all of the request is still here, and it may be sent twice.
+                Err(Failure::BackendGone(_))
+                    if backend.reused && !self.heard.get() && first.done && self.order.idempotent =>
+                {
+                    self.local.counters.stale_retries.add(1);
+                    pooled = Err(backend.endpoint);
+                    self.sent.set(false);
+                    buffer = match returned {
+                        Some(buffer) => buffer,
+                        None => return Err(Failure::BackendGone(None)),
+                    };
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// Whether any byte of a final response went to the client: then it can't be told of a failure any more.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered.get()
+    }
+
+    /// Whether the request was HEAD.
+    pub(super) fn is_head(&self) -> bool {
+        self.order.context.head
+    }
+
+    /// Most bytes that the request's body may have.
+    fn body_bound(&self) -> u64 {
+        if self.limits.body_bytes == 0 { u64::MAX } else { self.limits.body_bytes }
+    }
+
+    /// Whose fault an expired deadline is.
+    fn too_slow(&self) -> Failure {
+        match self.phase.get() {
+            Phase::ClientBody | Phase::ClientWrite => Failure::ClientTimeout,
+            Phase::BackendWrite | Phase::BackendHead | Phase::BackendBody => Failure::BackendTimeout,
+        }
+    }
+
+    fn wait(&self, deadline: &Deadline, phase: Phase, patience: Duration) {
+        self.phase.set(phase);
+        deadline.set(patience);
+    }
+
+    /// Sends the request to `backend` and brings its response to the client, both at once where the
+    /// request's body is longer than what `buffer` has of it.
+    async fn attempt(
+        &self,
+        client: &mut Stream,
+        backend: &mut Backend,
+        deadline: &Deadline,
+        first: &Piece,
+        body: &mut Body,
+        buffer: Buffer,
+    ) -> (Result<Answer, Failure>, Option<Buffer>) {
+        let upstream = &self.order.pool.upstream;
+        self.wait(deadline, Phase::BackendWrite, upstream.response_timeout);
+        let keep = if first.done && self.order.idempotent { Keep::Content } else { Keep::Nothing };
+        let (written, mut buffer) = first.write(&mut backend.stream.writer, buffer, keep).await;
+        // A backend that refuses the request before it has read it all may have said why.
+        let broken = written.err();
+        let early = backend.early.take();
+        let respond = |reader, writer| self.respond(reader, writer, deadline, early);
+        if first.done || broken.is_some() {
+            self.sent.set(broken.is_none());
+            self.wait(deadline, Phase::BackendHead, upstream.response_timeout);
+            let result = respond(&mut backend.stream.reader, &mut client.writer).await;
+            let result = match (result, broken) {
+                (Err(Failure::BackendGone(None)), Some(error)) => Err(Failure::BackendGone(Some(error))),
+                (result, _) => result,
+            };
+            return (result, Some(buffer));
+        }
+        buffer.consume(first.consumed);
+        let allowance = self.body_bound() - first.data as u64;
+        let (reader, writer) = (&mut client.reader, &mut backend.stream.writer);
+        // Boxed: a long upload is rare and its state large, while each exchange carries this future's size.
+        let upload = self.upload(reader, writer, deadline, body, allowance, buffer);
+        let answer = respond(&mut backend.stream.reader, &mut client.writer);
+        both(Box::pin(upload), Box::pin(answer)).await
+    }
+
+    /// The rest of the request's body.
+    async fn upload(
+        &self,
+        reader: &mut Reader,
+        writer: &mut Writer,
+        deadline: &Deadline,
+        body: &mut Body,
+        allowance: u64,
+        buffer: Buffer,
+    ) -> Result<Buffer, RelayError> {
+        let upstream = &self.order.pool.upstream;
+        let out = if self.order.framing == Framing::Chunked { Frame::Chunked } else { Frame::Bare };
+        let relay = Relay {
+            reader,
+            writer,
+            body,
+            out,
+            deadline,
+            phase: &self.phase,
+            waits: [
+                (Phase::ClientBody, self.limits.body_timeout),
+                (Phase::BackendWrite, upstream.response_timeout),
+            ],
+            allowance,
+        };
+        let (_, buffer) = relay.run(buffer).await?;
+        self.sent.set(true);
+        if !self.answered.get() {
+            self.wait(deadline, Phase::BackendHead, upstream.response_timeout);
+        }
+        Ok(buffer)
+    }
+
+    /// Reads the response's heads and its body, and writes them to the client.
+    async fn respond(
+        &self,
+        reader: &mut Reader,
+        writer: &mut Writer,
+        deadline: &Deadline,
+        early: Option<Buffer>,
+    ) -> Result<Answer, Failure> {
+        let mut buffer = early.unwrap_or_else(Buffer::small);
+        let mut interim = 0;
+        loop {
+            let decided = self.understand(&buffer)?;
+            let Some(decided) = decided else {
+                let (result, filled) = reader.fill(buffer).await;
+                buffer = filled;
+                match result {
+                    Ok(0) => return Err(Failure::BackendGone(None)),
+                    Ok(_) => self.heard.set(true),
+                    Err(StreamError::TooLarge) => {
+                        return Err(Failure::Response(http1::ResponseError::HeadTooLong));
+                    }
+                    Err(error) => return Err(Failure::BackendGone(Some(error))),
+                }
+                continue;
+            };
+            self.local.count_status(decided.status);
+            self.status.set(decided.status);
+            if decided.interim {
+                interim += 1;
+                if interim > MAX_INTERIM_RESPONSES {
+                    return Err(Failure::Response(http1::ResponseError::HeadTooLong));
+                }
+                if self.order.version == Version::Http11 {
+                    let head = self.local.scratch.borrow().clone();
+                    writer.write_bytes(&head).await.map_err(|_| Failure::ClientGone)?;
+                }
+                buffer.consume(decided.head_len);
+                continue;
+            }
+            if decided.status == 101 {
+                self.answered.set(true);
+                let head = self.local.scratch.borrow().clone();
+                writer.write_bytes(&head).await.map_err(|_| Failure::ClientGone)?;
+                buffer.consume(decided.head_len);
+                return Ok(Answer { backend: false, client: false, tunnel: Some(buffer) });
+            }
+            return self.pass_on(decided, reader, writer, deadline, buffer).await;
+        }
+    }
+
+    /// Understands the head at the buffer's front and leaves the client's in the scratch.
+    fn understand(&self, buffer: &Buffer) -> Result<Option<Decided>, Failure> {
+        if buffer.is_empty() {
+            return Ok(None);
+        }
+        let mut slots = http1::header_slots();
+        let limits = HeadLimits::from(self.limits);
+        let head = match http1::parse_response(buffer.data(), &mut slots, &limits, &self.order.context) {
+            Ok(Parsed::Complete(head)) => head,
+            Ok(Parsed::Partial) => return Ok(None),
+            Err(error) => return Err(Failure::Response(error)),
+        };
+        let keep = self.order.keep_alive && self.sent.get() && !self.local.draining.get();
+        let mut scratch = self.local.scratch.borrow_mut();
+        scratch.clear();
+        let to = ResponseContext { version: self.order.version, close: !keep };
+        let framing = http1::encode_response(&head, &to, &mut scratch);
+        Ok(Some(Decided::of(&head, framing, keep)))
+    }
+
+    /// The response's body, its head in front of the first bytes of it.
+    async fn pass_on(
+        &self,
+        decided: Decided,
+        reader: &mut Reader,
+        writer: &mut Writer,
+        deadline: &Deadline,
+        mut buffer: Buffer,
+    ) -> Result<Answer, Failure> {
+        let upstream = &self.order.pool.upstream;
+        let mut body = Body::new(decided.framing);
+        let first = {
+            let scratch = self.local.scratch.borrow();
+            body::frame(&mut buffer, decided.head_len, &scratch, &mut body, decided.out)
+                .map_err(Failure::ResponseBody)?
+        };
+        // Until here a faulty response could still be answered with a 502.
+        self.answered.set(true);
+        self.wait(deadline, Phase::ClientWrite, self.limits.body_timeout);
+        let (result, returned) = first.write(writer, buffer, Keep::Nothing).await;
+        buffer = returned;
+        result.map_err(|_| Failure::ClientGone)?;
+        buffer.consume(first.consumed);
+        let mut moved = first.len() as u64;
+        if !first.done {
+            let relay = Relay {
+                reader,
+                writer,
+                body: &mut body,
+                out: decided.out,
+                deadline,
+                phase: &self.phase,
+                waits: [
+                    (Phase::BackendBody, upstream.idle_timeout),
+                    (Phase::ClientWrite, self.limits.body_timeout),
+                ],
+                allowance: u64::MAX,
+            };
+            let (more, rest) = Box::pin(relay.run(buffer)).await.map_err(|error| match error {
+                RelayError::Body(error) => Failure::ResponseBody(error),
+                RelayError::From(error) => Failure::BackendGone(Some(error)),
+                RelayError::To(_) | RelayError::TooLong => Failure::ClientGone,
+            })?;
+            moved += more;
+            buffer = rest;
+        }
+        self.bytes.set(moved);
+        // Bytes behind the response belong to nothing: such a connection is not used again.
+        let backend = decided.backend_keeps && self.sent.get() && buffer.is_idle();
+        Ok(Answer { backend, client: decided.client_keeps, tunnel: None })
+    }
+
+    /// Gives the backend back, or turns both connections into a tunnel.
+    async fn finish(
+        &self,
+        answer: Answer,
+        client: &mut Stream,
+        mut backend: Box<Backend>,
+        deadline: &Deadline,
+        rest: Option<Buffer>,
+    ) -> Result<(Next, Buffer), Failure> {
+        if let Some(from_backend) = answer.tunnel {
+            let from_client = rest.unwrap_or_else(Buffer::small);
+            let idle = self.order.pool.upstream.idle_timeout;
+            l4::tunnel(self.local, deadline, idle, client, &mut backend.stream, from_client, from_backend)
+                .await;
+            return Ok((Next::Abort, Buffer::small()));
+        }
+        if answer.backend {
+            self.order.pool.check_in(self.local, backend);
+        }
+        match rest {
+            Some(rest) if answer.client => Ok((Next::Idle, rest)),
+            // What the client may still send is read, but not for ever, and not served.
+            Some(rest) if self.sent.get() && rest.is_idle() => Ok((Next::Close, rest)),
+            _ => Ok((Next::Linger, Buffer::small())),
+        }
+    }
+
+    /// The exchange's line in the access log, and a line in the log if it failed.
+    pub(super) fn log(&self, client: &ClientFacts, failure: Option<&Failure>) {
+        let upstream = &self.order.pool.upstream;
+        let endpoint = self.endpoint.get().map(|index| upstream.endpoints[index].name.as_str());
+        if let Some(failure) = failure {
+            let endpoint = endpoint.unwrap_or("-");
+            if failure.is_clients() {
+                tracing::debug!(client = client.address, upstream = upstream.name, endpoint, "{failure}");
+            } else {
+                tracing::warn!(client = client.address, upstream = upstream.name, endpoint, "{failure}");
+            }
+        }
+        let (Some(sink), Some(request), Some(started)) =
+            (&self.local.access, &self.order.logged, self.started)
+        else {
+            return;
+        };
+        let status = match failure {
+            Some(failure) if !self.answered.get() => failure.status().unwrap_or(0),
+            _ => self.status.get(),
+        };
+        sink.write(&access::Line {
+            client: &client.address,
+            request: Some(request),
+            status,
+            bytes: self.bytes.get(),
+            duration: started.elapsed(),
+            upstream: Some(&upstream.name),
+            endpoint,
+            failure: failure.map(ToString::to_string),
+        });
+    }
+}
+
+/// A response's head, decided upon.
+struct Decided {
+    head_len: usize,
+    status: u16,
+    interim: bool,
+    framing: Framing,
+    out: Frame,
+    backend_keeps: bool,
+    client_keeps: bool,
+}
+
+impl Decided {
+    fn of(head: &ResponseHead<'_, '_>, to_client: Framing, keep: bool) -> Self {
+        Self {
+            head_len: head.len,
+            status: head.status,
+            interim: head.is_interim(),
+            framing: head.framing,
+            out: if to_client == Framing::Chunked { Frame::Chunked } else { Frame::Bare },
+            backend_keeps: head.keep_alive && head.framing != Framing::UntilClose,
+            client_keeps: keep && to_client != Framing::UntilClose,
+        }
+    }
+}
+
+/// Runs an upload beside its response. The response decides: when it is over, so is the upload. An upload
+/// that can't go on because of the client ends both; one that the backend does not take waits for the answer.
+async fn both(
+    mut upload: Pin<Box<impl Future<Output = Result<Buffer, RelayError>>>>,
+    mut answer: Pin<Box<impl Future<Output = Result<Answer, Failure>>>>,
+) -> (Result<Answer, Failure>, Option<Buffer>) {
+    let mut uploaded = None;
+    let mut refused = None;
+    poll_fn(|cx| {
+        if uploaded.is_none()
+            && refused.is_none()
+            && let Poll::Ready(result) = upload.as_mut().poll(cx)
+        {
+            match result {
+                Ok(rest) => uploaded = Some(rest),
+                Err(RelayError::To(error)) => refused = Some(error),
+                Err(RelayError::Body(http1::BodyError::Truncated) | RelayError::From(_)) => {
+                    return Poll::Ready((Err(Failure::ClientGone), None));
+                }
+                Err(RelayError::Body(error)) => return Poll::Ready((Err(Failure::RequestBody(error)), None)),
+                Err(RelayError::TooLong) => return Poll::Ready((Err(Failure::BodyTooLarge), None)),
+            }
+        }
+        answer.as_mut().poll(cx).map(|result| match result {
+            Err(Failure::BackendGone(None)) => (Err(Failure::BackendGone(refused.take())), uploaded.take()),
+            result => (result, uploaded.take()),
+        })
+    })
+    .await
+}
