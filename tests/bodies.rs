@@ -127,14 +127,10 @@ impl Path {
         let server = Server::start(back.then(|| pki.server_config()), serve);
         let mut setup = Setup::to(server.address());
         if front {
-            let (cert, key) = (pki.file("server.pem"), pki.file("server.key"));
-            setup = setup
-                .listener(&format!("[listener.tls]\ncertificates = [{{ cert = {cert:?}, key = {key:?} }}]"));
+            setup = setup.listener(&pki.listener_tls());
         }
         if back {
-            let ca = pki.file("ca.pem");
-            let tls = format!("[upstream.app.tls]\nserver_name = \"localhost\"\ntrust = [{ca:?}]");
-            setup = setup.upstream(&tls);
+            setup = setup.upstream(&pki.upstream_tls());
         }
         let ringate = setup.start();
         let stream = Stream::connect(ringate.address(), front.then(|| pki.client_config()));

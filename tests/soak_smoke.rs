@@ -34,14 +34,6 @@ fn both_ways(backend: std::net::SocketAddr, upstream: &str) {
     assert_eq!(ringate.terminate().code(), Some(0));
 }
 
-fn mutual(pki: &Pki) -> String {
-    let (cert, key, ca) = (pki.file("client.pem"), pki.file("client.key"), pki.file("ca.pem"));
-    format!(
-        "[upstream.app.tls]\nserver_name = \"localhost\"\ntrust = [{ca:?}]\n\
-         certificate = {{ cert = {cert:?}, key = {key:?} }}"
-    )
-}
-
 const ANSWER: &str =
     "error_log stderr warn;\nlocation / { return 200 \"an answer of some length, the same each time\"; }";
 
@@ -55,7 +47,7 @@ fn a_plain_backend() {
 fn a_tls_backend_that_demands_our_certificate() {
     let pki = Pki::new();
     let nginx = Nginx::mutual(&pki, ANSWER);
-    both_ways(nginx.address(), &mutual(&pki));
+    both_ways(nginx.address(), &pki.upstream_mutual_tls());
 }
 
 #[test]
@@ -65,7 +57,7 @@ fn a_backend_that_closes_after_a_few_requests_and_after_short_silences() {
     let plain = Nginx::plain(&restless);
     both_ways(plain.address(), "");
     let tls = Nginx::mutual(&pki, &restless);
-    both_ways(tls.address(), &mutual(&pki));
+    both_ways(tls.address(), &pki.upstream_mutual_tls());
 }
 
 #[test]
@@ -109,9 +101,12 @@ fn a_backend_that_closes_idle_connections_at_any_moment_without_a_word() {
 fn tls_clients_that_reconnect_for_each_request() {
     let pki = Pki::new();
     let nginx = Nginx::mutual(&pki, ANSWER);
-    let (cert, key) = (pki.file("server.pem"), pki.file("server.key"));
-    let listener = format!("[listener.tls]\ncertificates = [{{ cert = {cert:?}, key = {key:?} }}]");
-    let ringate = Setup::to(nginx.address()).workers(2).listener(&listener).upstream(&mutual(&pki)).start();
+    let listener = pki.listener_tls();
+    let ringate = Setup::to(nginx.address())
+        .workers(2)
+        .listener(&listener)
+        .upstream(&pki.upstream_mutual_tls())
+        .start();
     let url = format!("https://localhost:{}/", ringate.address().port());
     for header in ["Connection: keep-alive", "Connection: close"] {
         load(&url, header);

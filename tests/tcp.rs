@@ -37,13 +37,11 @@ impl Relay {
 fn setup(pki: &Pki, (front, back): (bool, bool), server: std::net::SocketAddr, upstream: &str) -> Setup {
     let mut listener = "protocol = \"tcp\"\n".to_owned();
     if front {
-        let (cert, key) = (pki.file("server.pem"), pki.file("server.key"));
-        listener += &format!("[listener.tls]\ncertificates = [{{ cert = {cert:?}, key = {key:?} }}]");
+        listener += &pki.listener_tls();
     }
     let mut upstream = format!("{upstream}\n");
     if back {
-        let ca = pki.file("ca.pem");
-        upstream += &format!("[upstream.app.tls]\nserver_name = \"localhost\"\ntrust = [{ca:?}]");
+        upstream += &pki.upstream_tls();
     }
     Setup::to(server).listener(&listener).upstream(&upstream)
 }
@@ -308,11 +306,7 @@ fn openssl_answers_through_tls_that_ringate_makes_for_a_plain_client() {
     // `-rev`: s_server sends each line back reversed.
     for version in ["-tls1_2", "-tls1_3"] {
         let server = SServer::start(&pki, &["-rev", "-Verify", "1", "-verify_return_error", version]);
-        let (cert, key, ca) = (pki.file("client.pem"), pki.file("client.key"), pki.file("ca.pem"));
-        let tls = format!(
-            "[upstream.app.tls]\nserver_name = \"localhost\"\ntrust = [{ca:?}]\n\
-             certificate = {{ cert = {cert:?}, key = {key:?} }}"
-        );
+        let tls = pki.upstream_mutual_tls();
         let ringate = Setup::to(server.address()).listener("protocol = \"tcp\"").upstream(&tls).start();
         let mut client = ringate.client();
         client.send("desserts\n");

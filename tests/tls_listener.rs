@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::*;
 
 fn listener(pki: &Pki, more: &str) -> String {
-    let (cert, key) = (pki.file("server.pem"), pki.file("server.key"));
-    format!("[listener.tls]\ncertificates = [{{ cert = {cert:?}, key = {key:?} }}]\n{more}\n")
+    format!("{}\n{more}\n", pki.listener_tls())
 }
 
 fn hello() -> Backend {
