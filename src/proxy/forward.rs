@@ -83,7 +83,7 @@ impl<'a> Exchange<'a> {
         }
         let pool = &self.order.pool;
         let host = self.order.host.as_deref();
-        let mut pooled = pool.check_out(self.local, host, first.done && self.order.idempotent);
+        let mut pooled = pool.check_out(self.local, host);
         loop {
             let mut backend = match pooled {
                 Ok(backend) => backend,

@@ -71,19 +71,14 @@ impl Pool {
 
     /// An idle connection to the endpoint whose turn it is, if it has one; otherwise where to connect first.
     ///
-    /// It is looked at for life, but for one case: a request that may be sent twice (`repeatable`) on a
-    /// connection that was in use a moment ago. There the retry does as well, and the look costs a system call.
-    pub fn check_out(
-        &self,
-        local: &Local,
-        host: Option<&str>,
-        repeatable: bool,
-    ) -> Result<Box<Backend>, usize> {
+    /// It is looked at for life each time, also if it was in use a moment ago: that costs a system call, but a
+    /// byte that came unasked would otherwise begin the answer to this request.
+    pub fn check_out(&self, local: &Local, host: Option<&str>) -> Result<Box<Backend>, usize> {
         let endpoint = self.pick(local);
         let Ok(server_name) = self.server_name(endpoint, host) else {
             return Err(endpoint);
         };
-        let backend = self.take_idle(local, endpoint, server_name.as_ref(), repeatable).ok_or(endpoint)?;
+        let backend = self.take_idle(local, endpoint, server_name.as_ref()).ok_or(endpoint)?;
         local.counters.backend_reuses.add(1);
         Ok(backend)
     }
@@ -162,7 +157,6 @@ impl Pool {
         local: &Local,
         endpoint: usize,
         name: Option<&ServerName<'static>>,
-        repeatable: bool,
     ) -> Option<Box<Backend>> {
         let generation = self.generation();
         loop {
@@ -172,8 +166,7 @@ impl Pool {
                 idle.swap_remove(at)
             };
             let usable = backend.generation == generation && !self.is_over(local, &backend);
-            let just_used = repeatable && local.wheel.now() == backend.since;
-            if usable && (just_used || backend.stream.is_fresh()) {
+            if usable && backend.stream.is_fresh() {
                 backend.reused = true;
                 return Some(backend);
             }
