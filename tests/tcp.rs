@@ -332,3 +332,30 @@ fn many_relays_run_beside_each_other() {
         }
     }
 }
+
+#[test]
+fn half_a_record_does_not_keep_a_relay_open() {
+    for sides in [(true, false), (false, true)] {
+        let half = |tls: &Stream| tls.tcp().write_all(&[23, 3, 3, 0, 100, 1, 2, 3]);
+        let relay = Relay::new(sides, "timeouts = { idle = \"1200ms\" }", move |stream| {
+            stream.read_exact(&mut [0; 4])?;
+            stream.get_mut().write_all(b"back")?;
+            stream.get_mut().flush()?;
+            if sides.1 {
+                half(stream.get_ref())?;
+            }
+            stream.read_to_end(&mut Vec::new()).map(drop)
+        });
+        let mut client = relay.connect();
+        client.write_all(b"word").unwrap();
+        client.flush().unwrap();
+        client.read_exact(&mut [0; 4]).unwrap();
+        if sides.0 {
+            half(&client).unwrap();
+        }
+        let silent = Instant::now();
+        let _ = client.read(&mut [0; 1]);
+        let took = silent.elapsed();
+        assert!((Duration::from_millis(900)..Duration::from_secs(4)).contains(&took), "{sides:?}: {took:?}");
+    }
+}

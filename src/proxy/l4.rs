@@ -114,6 +114,11 @@ impl Shared<'_> {
         loop {
             if buffer.is_empty() {
                 match lull::hot(reader, &lull, &mut canceller, buffer).await {
+                    // Half a TLS record is no word yet: it moves no deadline, nor anything else.
+                    Woken::Data(filled) if filled.is_empty() => {
+                        buffer = filled;
+                        continue;
+                    }
                     Woken::Data(filled) => buffer = filled,
                     Woken::Lull | Woken::Interrupted => {
                         if reader.readable().await.is_err() {
