@@ -373,3 +373,15 @@ fn a_certificate_that_is_trusted_itself_needs_no_authority() {
     let seen = Setup::to(server.address()).upstream(&tls(&files.cert, "")).start().get("/");
     assert_eq!(seen.status, 200);
 }
+
+#[test]
+fn a_host_that_is_an_ipv6_address_is_verified_as_one() {
+    let pki = Pki::new(); // good for ::1
+    let nginx = Nginx::tls(&pki, SEEN);
+    let lines = format!("[upstream.app.tls]\ntrust = [{:?}]", pki.file("ca.pem"));
+    let ringate = Setup::to(nginx.address()).upstream(&lines).start();
+    for (host, status) in [("[::1]", 200), ("[::1]:8443", 200), ("[::2]", 502)] {
+        let response = ringate.client().send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).response();
+        assert_eq!(response.status, status, "{host}: {}", ringate.log());
+    }
+}

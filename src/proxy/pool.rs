@@ -143,6 +143,8 @@ impl Pool {
             Some(host) => crate::http1::host_name(host),
             None => crate::http1::host_name(&self.upstream.endpoints[endpoint].name),
         };
+        // TLS knows IPv6 addresses without the brackets that they wear in an authority.
+        let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
         ServerName::try_from(name.to_owned()).map(Some).map_err(|_| ConnectError::ServerName)
     }
 
