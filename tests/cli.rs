@@ -243,3 +243,15 @@ fn examples_without_certificates_pass_where_they_are() {
         assert_eq!(output.status.code(), Some(0), "{example}: {}", stderr(&output));
     }
 }
+
+#[test]
+fn a_file_in_the_admin_sockets_place_is_not_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::to(free_address()).section("[admin]\nlisten = \"unix:ringate.toml\"");
+    let config = dir.path().join("ringate.toml");
+    std::fs::write(&config, setup.text()).unwrap();
+    let output = ringate(dir.path(), &["run", "-c", "ringate.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("not a socket"), "{}", stderr(&output));
+    assert_eq!(std::fs::read_to_string(config).unwrap(), setup.text());
+}
