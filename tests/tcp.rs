@@ -359,3 +359,29 @@ fn half_a_record_does_not_keep_a_relay_open() {
         assert!((Duration::from_millis(900)..Duration::from_secs(4)).contains(&took), "{sides:?}: {took:?}");
     }
 }
+
+#[test]
+fn what_came_whole_before_a_bad_record_still_arrives() {
+    let pki = Pki::new();
+    let server = Server::start(Some(pki.server_config()), |stream| {
+        stream.read_exact(&mut [0; 4])?;
+        let Stream::Server(tls) = stream.get_mut() else { unreachable!() };
+        let mut wire = Vec::new();
+        tls.conn.writer().write_all(b"answer")?;
+        while tls.conn.wants_write() {
+            tls.conn.write_tls(&mut wire)?;
+        }
+        wire.extend([23, 3, 3, 0, 32]);
+        wire.extend([7; 32]);
+        tls.sock.write_all(&wire)?;
+        let _ = tls.sock.read(&mut [0; 1000]);
+        Ok(())
+    });
+    let ringate =
+        Setup::to(server.address()).listener("protocol = \"tcp\"").upstream(&pki.upstream_tls()).start();
+    let mut client = ringate.client();
+    client.send("ping");
+    let mut got = Vec::new();
+    let _ = client.tcp().read_to_end(&mut got);
+    assert_eq!(got, b"answer");
+}

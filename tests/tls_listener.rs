@@ -329,3 +329,31 @@ fn a_client_may_update_its_keys_and_must_not_renegotiate() {
     let mut other = ringate.tls_client(pki.client_config());
     assert_eq!(other.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").response().text(), "hello");
 }
+
+#[test]
+fn a_record_that_does_not_decrypt_is_answered_with_its_alert() {
+    let pki = Pki::new();
+    let echo = Backend::start(|connection| {
+        let got = connection.bytes(4)?;
+        connection.send(got)?;
+        connection.rest().map(drop)
+    });
+    let ringate = [
+        Setup::to(hello().address()).listener(&listener(&pki, "")).start(),
+        Setup::to(echo.address()).listener(&format!("protocol = \"tcp\"\n{}", listener(&pki, ""))).start(),
+    ];
+    // Within a request of HTTP, and within a relay.
+    for (ringate, before) in ringate.iter().zip(["GET ", "ping"]) {
+        let mut client = Stream::connect(ringate.address(), Some(pki.client_config()));
+        client.write_all(before.as_bytes()).unwrap();
+        client.flush().unwrap();
+        if before == "ping" {
+            client.read_exact(&mut [0; 4]).unwrap();
+        }
+        let mut record = vec![23, 3, 3, 0, 32];
+        record.extend([7; 32]);
+        client.tcp().write_all(&record).unwrap();
+        let end = client.read(&mut [0; 1]).expect_err("a fatal alert").to_string();
+        assert!(end.contains("BadRecordMac"), "{before}: {end}");
+    }
+}

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, RawFd};
 
 use monoio::net::{TcpListener, TcpStream};
-use rustix::net::{RecvFlags, recv};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Length of each listening socket's accept queue; the kernel cuts it to `net.core.somaxconn`.
@@ -94,5 +94,14 @@ pub fn recv_now(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> {
         Ok((_, n)) => Ok(Some(n)),
         Err(rustix::io::Errno::AGAIN) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Sends last words, if that goes without waiting.
+pub fn send_now(fd: RawFd, bytes: &[u8]) {
+    // SAFETY: as in `pulse`.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    if !bytes.is_empty() {
+        let _ = send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
 }

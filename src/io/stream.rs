@@ -144,6 +144,18 @@ impl Stream {
     }
 }
 
+impl Drop for Stream {
+    /// Tells a peer whose record could not be opened (RFC 8446 §6.2), as far as that goes without waiting.
+    fn drop(&mut self) {
+        let due = self.reader.tls.as_ref().and_then(|opener| opener.alert_due());
+        if let (Some(alert), Some(sealer)) = (due, &mut self.writer.tls) {
+            let mut record = [0; Sealer::CONTROL_ROOM];
+            let len = sealer.alert(alert, &mut record);
+            socket::send_now(self.reader.fd, &record[..len]);
+        }
+    }
+}
+
 impl Reader {
     /// How the peer ended, if it did.
     pub fn closed(&self) -> Closed {
@@ -178,6 +190,8 @@ impl Reader {
         loop {
             let want = match self.open_records(&mut buffer) {
                 Ok(want) => want,
+                // What came whole before it still counts; the next call says the same again.
+                Err(_) if buffer.len() > before => 0,
                 Err(error) => return (Err(error), buffer),
             };
             if buffer.len() > before {

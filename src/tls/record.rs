@@ -20,7 +20,7 @@ use rustls::server::ServerConnectionData;
 use rustls::{AlertDescription, ExtractedSecrets, Side};
 
 use super::cipher::{Direction, HEADER, Layout, RECORD_VERSION};
-use super::error::RecordError;
+use super::error::{RecordError, alert_for};
 
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
@@ -113,11 +113,10 @@ pub enum Opened {
     },
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum ReadState {
     Open,
     Closed,
-    Failed,
+    Failed(RecordError),
 }
 
 /// The reading half.
@@ -133,21 +132,29 @@ pub struct Opener {
 impl Opener {
     /// Opens the record at the front of `buf`, in place.
     ///
-    /// After an error the connection is dead: send the alert that
-    /// [`alert_for`](super::error::alert_for) names, and close.
+    /// After an error, which every later call gives again, the connection is dead: send the alert that
+    /// [`alert_due`](Self::alert_due) names, and close.
     pub fn open(&mut self, buf: &mut [u8]) -> Result<Opened, RecordError> {
-        match self.state {
+        match &self.state {
             ReadState::Open => {}
             ReadState::Closed => return Ok(Opened::Closed { consumed: buf.len() }),
-            ReadState::Failed => return Err(RecordError::Internal),
+            ReadState::Failed(error) => return Err(error.clone()),
         }
         let opened = self.open_record(buf);
-        match opened {
+        match &opened {
             Ok(Opened::Closed { .. }) => self.state = ReadState::Closed,
-            Err(_) => self.state = ReadState::Failed,
+            Err(error) => self.state = ReadState::Failed(error.clone()),
             Ok(_) => {}
         }
         opened
+    }
+
+    /// The alert that the peer is to be sent, if a record of its could not be opened.
+    pub fn alert_due(&self) -> Option<AlertDescription> {
+        match &self.state {
+            ReadState::Failed(error) => alert_for(error),
+            ReadState::Open | ReadState::Closed => None,
+        }
     }
 
     fn open_record(&mut self, buf: &mut [u8]) -> Result<Opened, RecordError> {
