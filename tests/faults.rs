@@ -228,3 +228,16 @@ fn garbage_on_a_tls_port_does_not_disturb_a_good_client() {
     }
     assert_eq!(good.send(GET).response().text(), "ok");
 }
+
+#[test]
+fn a_response_that_only_its_connections_end_would_end_is_cut_with_a_reset() {
+    let backend = Backend::start(|connection| {
+        connection.request()?;
+        connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+    });
+    let ringate = Setup::to(backend.address()).start();
+    let mut client = ringate.client();
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    let end = client.try_rest().expect_err("half of it looks whole");
+    assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
+}

@@ -138,6 +138,13 @@ impl Stream {
         }
     }
 
+    /// Ends a plain stream with a reset: a FIN would say that all has been sent. TLS has close_notify for that.
+    pub fn reset(&self) {
+        if !self.is_tls() {
+            socket::reset(self.reader.fd);
+        }
+    }
+
     /// Says goodbye (close_notify on TLS) and closes the writing side.
     pub async fn shutdown(&mut self) {
         let _ = self.writer.shutdown().await;

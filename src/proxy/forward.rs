@@ -24,6 +24,8 @@ pub(super) struct Exchange<'a> {
     order: Order,
     /// Whether any byte of a final response went to the client.
     answered: Cell<bool>,
+    /// Whether only the connection's end tells the client where the response's body ends.
+    unframed: Cell<bool>,
     /// Whether the request went out whole.
     sent: Cell<bool>,
     /// Whether any byte of a response came from the backend.
@@ -53,6 +55,7 @@ impl<'a> Exchange<'a> {
             limits,
             order,
             answered: Cell::new(false),
+            unframed: Cell::new(false),
             sent: Cell::new(false),
             heard: Cell::new(false),
             phase: Cell::new(Phase::BackendWrite),
@@ -128,6 +131,11 @@ impl<'a> Exchange<'a> {
     /// Whether any byte of a final response went to the client: then it can't be told of a failure any more.
     pub(super) fn is_answered(&self) -> bool {
         self.answered.get()
+    }
+
+    /// Whether its response's body ends with the connection, so that one that is cut must not end in order.
+    pub(super) fn is_unframed(&self) -> bool {
+        self.unframed.get()
     }
 
     /// Whether the request was HEAD.
@@ -312,6 +320,7 @@ impl<'a> Exchange<'a> {
         };
         // Until here a faulty response could still be answered with a 502.
         self.answered.set(true);
+        self.unframed.set(decided.unframed);
         self.wait(deadline, Phase::ClientWrite, self.limits.body_timeout);
         let (result, returned) = first.write(writer, buffer, Keep::Nothing).await;
         buffer = returned;
@@ -415,6 +424,7 @@ struct Decided {
     framing: Framing,
     out: Frame,
     backend_keeps: bool,
+    unframed: bool,
     client_keeps: bool,
 }
 
@@ -427,6 +437,7 @@ impl Decided {
             framing: head.framing,
             out: if to_client == Framing::Chunked { Frame::Chunked } else { Frame::Bare },
             backend_keeps: head.keep_alive && head.framing != Framing::UntilClose,
+            unframed: to_client == Framing::UntilClose,
             client_keeps: keep && to_client != Framing::UntilClose,
         }
     }

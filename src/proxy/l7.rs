@@ -111,6 +111,9 @@ impl Connection {
                 Ok((next, _)) => return next,
                 Err(_) if exchange.is_answered() => {
                     self.local.counters.exchanges_aborted.add(1);
+                    if exchange.is_unframed() {
+                        self.stream.reset();
+                    }
                     return Next::Abort;
                 }
                 Err(failure) => {
