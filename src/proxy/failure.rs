@@ -36,8 +36,6 @@ pub enum Failure {
     BackendGone(Option<StreamError>),
     /// The backend was too slow.
     BackendTimeout,
-    /// The worker drains and the client had not asked for anything yet.
-    Draining,
 }
 
 /// Why a backend connection could not be made.
@@ -76,7 +74,7 @@ impl Failure {
             Self::MethodNotAllowed(_) => Some(405),
             Self::BodyTooLarge => Some(413),
             Self::ClientTimeout => Some(408),
-            Self::ClientGone | Self::Draining => None,
+            Self::ClientGone => None,
             Self::Connect(ConnectError::Timeout) | Self::BackendTimeout => Some(504),
             Self::Connect(_) | Self::Response(_) | Self::ResponseBody(_) | Self::BackendGone(_) => Some(502),
         }
@@ -105,7 +103,6 @@ impl fmt::Display for Failure {
             Self::BackendGone(None) => f.write_str("the backend closed before its response was whole"),
             Self::BackendGone(Some(error)) => write!(f, "backend: {error}"),
             Self::BackendTimeout => f.write_str("the backend was too slow"),
-            Self::Draining => f.write_str("draining"),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::exchange::{self, ClientFacts, Order};
 use super::failure::Failure;
@@ -11,11 +10,6 @@ use super::lull::{self, Woken};
 use super::{Client, Local, View};
 use crate::http1;
 use crate::io::{Buffer, Canceller, Deadline, Stream, StreamError};
-
-/// How long, and for how many bytes, a connection is read on after its last response, so that what
-/// the client still sends does not reset it before the response is read.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1 << 20;
 
 /// What a client connection does next.
 #[derive(Debug)]
@@ -48,12 +42,14 @@ pub(super) async fn serve(mut connection: Box<Connection>) {
         // Boxed for its size: an idle connection must not hold the state of a busy one.
         match Box::pin(connection.burst()).await {
             Next::Idle => {}
-            Next::Close => return Box::pin(connection.stream.shutdown()).await,
-            Next::Linger => return Box::pin(connection.linger()).await,
+            Next::Close => return Box::pin(connection.close()).await,
+            Next::Linger => {
+                return Box::pin(lull::linger(&mut connection.stream, &connection.deadline)).await;
+            }
             Next::Abort => return,
         }
         if !connection.idle().await {
-            return Box::pin(connection.stream.shutdown()).await;
+            return Box::pin(connection.close()).await;
         }
     }
 }
@@ -178,7 +174,6 @@ impl Connection {
             let filling = pin!(self.stream.reader.fill(spent));
             let (result, filled) = match self.deadline.race(filling).await {
                 Ok(filled) => filled,
-                Err(_) if buffer.is_empty() && self.local.draining.get() => return Err(Failure::Draining),
                 Err(_) => return Err(Failure::ClientTimeout),
             };
             *buffer = filled;
@@ -207,33 +202,16 @@ impl Connection {
             _ => None,
         };
         http1::encode_reply(status, &body, true, head_only, allow.as_slice(), &mut reply);
-        self.deadline.set(LINGER);
+        self.deadline.set(lull::LINGER);
         match self.deadline.race(pin!(self.stream.writer.write_bytes(&reply))).await {
             Ok(Ok(())) => Next::Linger,
             _ => Next::Abort,
         }
     }
 
-    /// Ends our side and reads on for a moment (RFC 9112 §9.6).
-    async fn linger(&mut self) {
-        self.deadline.set(LINGER);
-        let drain = async {
-            if self.stream.writer.shutdown().await.is_err() {
-                return;
-            }
-            let mut left = LINGER_BYTES;
-            let mut buffer = Buffer::small();
-            while left > 0 {
-                let (result, mut filled) = self.stream.reader.fill(buffer).await;
-                let n = result.unwrap_or(0);
-                if n == 0 {
-                    return;
-                }
-                filled.consume(filled.len());
-                left = left.saturating_sub(n);
-                buffer = filled;
-            }
-        };
-        let _ = self.deadline.race(pin!(drain)).await;
+    /// Ends our side. A client that does not read can't hold it up.
+    async fn close(&mut self) {
+        self.deadline.set(lull::LINGER);
+        let _ = self.deadline.race(pin!(self.stream.shutdown())).await;
     }
 }

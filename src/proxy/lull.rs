@@ -7,11 +7,16 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use crate::io::stream::{Closed, Reader, StreamError};
+use crate::io::stream::{Closed, Reader, Stream, StreamError};
 use crate::io::{Buffer, Canceller, Deadline, Fired};
 
 /// How long a silent connection keeps its buffer.
 pub const HOT: Duration = Duration::from_millis(500);
+
+/// How long, and for how many bytes, a connection is read on after our last word, so that what its peer
+/// still sends does not reset it before that word is read.
+pub const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1 << 20;
 
 /// What a wait ended with.
 #[derive(Debug)]
@@ -58,4 +63,27 @@ pub async fn hot(
 /// ECANCELED, which is what a read that was called off ends with.
 fn is_canceled(error: &std::io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::CANCELED.raw_os_error())
+}
+
+/// Ends our side and reads on for a moment (RFC 9112 §9.6).
+pub async fn linger(stream: &mut Stream, deadline: &Deadline) {
+    deadline.set(LINGER);
+    let drain = async {
+        if stream.writer.shutdown().await.is_err() {
+            return;
+        }
+        let mut left = LINGER_BYTES;
+        let mut buffer = Buffer::small();
+        while left > 0 {
+            let (result, mut filled) = stream.reader.fill(buffer).await;
+            let n = result.unwrap_or(0);
+            if n == 0 {
+                return;
+            }
+            filled.consume(filled.len());
+            left = left.saturating_sub(n);
+            buffer = filled;
+        }
+    };
+    let _ = deadline.race(pin!(drain)).await;
 }
