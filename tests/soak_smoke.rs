@@ -12,6 +12,9 @@ use crate::support::*;
 const CONNECTIONS: usize = 256;
 const SECONDS: u32 = 3;
 
+/// On a busy machine 256 handshakes at once may take longer than the default.
+const PATIENT: &str = "timeouts = { connect = \"15s\" }\n";
+
 /// Runs wrk and asserts that every answer was a good one. Returns how many there were.
 fn load(url: &str, header: &str) -> u64 {
     let said = wrk(url, CONNECTIONS, SECONDS, &["-H", header, "--timeout", "10s"], None);
@@ -24,7 +27,8 @@ fn load(url: &str, header: &str) -> u64 {
 
 /// With keep-alive and without, on two workers; then every request was answered by the backend.
 fn both_ways(backend: std::net::SocketAddr, upstream: &str) {
-    let ringate = Setup::to(backend).workers(2).upstream(upstream).start();
+    let upstream = format!("{PATIENT}{upstream}");
+    let ringate = Setup::to(backend).workers(2).upstream(&upstream).start();
     for header in ["Connection: keep-alive", "Connection: close"] {
         let requests = load(&ringate.url(), header);
         assert!(requests > 500, "only {requests} requests with {header}");
@@ -105,7 +109,7 @@ fn tls_clients_that_reconnect_for_each_request() {
     let ringate = Setup::to(nginx.address())
         .workers(2)
         .listener(&listener)
-        .upstream(&pki.upstream_mutual_tls())
+        .upstream(&format!("{PATIENT}{}", pki.upstream_mutual_tls()))
         .start();
     let url = format!("https://localhost:{}/", ringate.address().port());
     for header in ["Connection: keep-alive", "Connection: close"] {

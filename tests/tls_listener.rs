@@ -305,26 +305,27 @@ fn a_client_may_update_its_keys_and_must_not_renegotiate() {
     let pki = Pki::new();
     let backend = hello();
     let ringate = Setup::to(backend.address()).listener(&listener(&pki, "")).start();
-    // `K` makes s_client send a key update and ask for one, `R` renegotiate, each on a line of its own.
-    for (version, command, served) in [("-tls1_3", "K", true), ("-tls1_2", "R", false)] {
+    // On a line of its own, `K` makes s_client update its keys and ask for an update of ours, `R` renegotiate.
+    for (version, command, done, served) in
+        [("-tls1_3", "K\n", "KEYUPDATE", true), ("-tls1_2", "R\n", "RENEGOTIATING", false)]
+    {
         let dir = tempfile::tempdir().unwrap();
-        let request = format!("{command}\nGET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        std::fs::write(dir.path().join("request"), request).unwrap();
-        // A line at a time, as from a keyboard: s_client looks for commands at the start of what it reads.
-        let script = format!(
-            "while IFS= read -r line; do printf '%s\\n' \"$line\"; sleep 0.1; done < {:?} | \
-             exec openssl s_client \"$@\"",
-            dir.path().join("request")
-        );
-        let address = ringate.address().to_string();
+        let keyboard = dir.path().join("keyboard");
+        assert!(run(Command::new("mkfifo").arg(&keyboard)).status.success());
         let mut openssl = Command::new("sh");
+        let script = format!("exec openssl s_client \"$@\" < {keyboard:?}");
+        let address = ringate.address().to_string();
         openssl.args(["-c", &script, "s_client", "-connect", &address, version]);
-        let output = run(&mut openssl);
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let said = said.concat();
-        let happened = if served { "KEYUPDATE" } else { "RENEGOTIATING" };
-        assert!(said.contains(happened), "{said}");
-        assert_eq!(said.contains("hello"), served, "{said}");
+        let mut openssl = Process::start(&mut openssl);
+        let mut keyboard = std::fs::OpenOptions::new().write(true).open(keyboard).unwrap();
+        // Typed ahead of the handshake's end, it would be data.
+        openssl.await_line("what was negotiated", |line| line.contains("Verify return code").then_some(()));
+        keyboard.write_all(command.as_bytes()).unwrap();
+        openssl.await_line(done, |line| line.contains(done).then_some(()));
+        let _ = keyboard.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        // It ends when we close, and no sooner: its input stays open.
+        openssl.wait();
+        assert_eq!(openssl.log().contains("hello"), served, "{}", openssl.log());
     }
     let mut other = ringate.tls_client(pki.client_config());
     assert_eq!(other.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").response().text(), "hello");
