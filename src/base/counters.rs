@@ -59,6 +59,8 @@ counters! {
     responses_4xx,
     /// Responses of the 5xx class, Ringate's own included.
     responses_5xx,
+    /// Requests answered by Ringate itself, as their route says: fixed responses, redirects, refusals.
+    requests_answered,
     /// Requests refused because they broke the rules of HTTP or a limit.
     requests_refused,
     /// Exchanges that ended before their response did.

@@ -53,7 +53,7 @@ pub fn parse(name: &str, text: &str, dir: &Path) -> Result<Plan, Diagnostics> {
 pub fn warnings(name: &str, text: &str, plan: &Plan) -> Diagnostics {
     let mut found = Diagnostics::new(name, text);
     for (index, upstream) in plan.upstreams.iter().enumerate() {
-        if !plan.routes.iter().any(|route| route.upstream == index) {
+        if !plan.routes.iter().flat_map(plan::Route::upstreams).any(|used| used == index) {
             let title = format!("no route uses the upstream `{}`", *upstream.name);
             found.warning(upstream.name.span.clone(), title, None);
         }

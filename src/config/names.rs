@@ -242,6 +242,21 @@ pub(super) fn method(text: &str) -> Result<String, Wrong> {
     Ok(capitals)
 }
 
+/// The value of a header field: visible ASCII, spaces and tabs within (RFC 9110 §5.5). A line end in it would be the
+/// beginning of another field.
+pub(super) fn field_value(text: &str) -> Result<&str, Wrong> {
+    let wrong = |reason: &str| Wrong::new(format!("{} is not a field value: {reason}", quoted(text)));
+    if text.bytes().any(|byte| byte != b'\t' && !(b' '..=b'~').contains(&byte)) {
+        return Err(wrong("it has a line end, a control character or one that is not ASCII"));
+    }
+    if text.trim() != text {
+        return Err(
+            wrong("it begins or ends with a space").help(format!("did you mean {}?", quoted(text.trim())))
+        );
+    }
+    Ok(text)
+}
+
 /// `tls.server_name`: a DNS name or an IP address.
 pub(super) fn server_name(text: &str) -> Result<String, Wrong> {
     let wrong = |reason: &str| Wrong::new(format!("{} is not a server name: {reason}", quoted(text)));

@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use crate::base::limits::Limits;
 
+mod route;
+
+pub use route::{Destination, HostPattern, PathPattern, Respond, Route, Share};
+
 /// A value and where it stands in the config file, as a range of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At<T> {
@@ -172,43 +176,6 @@ pub enum CertificateRef {
         /// The private key.
         key: PathBuf,
     },
-}
-
-/// `[[route]]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// Indices into [`Plan::listeners`]; at least one, all of one protocol.
-    pub listeners: Vec<usize>,
-    /// `None`: any host. Lower case.
-    pub host: Option<At<HostPattern>>,
-    /// Which paths; `Prefix("/")` when left out.
-    pub path: At<PathPattern>,
-    /// `None`: any method. Never empty.
-    pub methods: Option<Vec<String>>,
-    /// Index into [`Plan::upstreams`].
-    pub upstream: usize,
-    /// Whether the matched prefix is taken off before the request goes on.
-    pub strip_prefix: bool,
-    /// The whole `[[route]]` in the file.
-    pub span: Range<usize>,
-}
-
-/// `route.host`
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum HostPattern {
-    /// One name.
-    Exact(String),
-    /// `*.example.com` is held as `example.com`: any name with one or more labels before it.
-    Wildcard(String),
-}
-
-/// `route.path`
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum PathPattern {
-    /// `/orders`: that path and what lies below it, at a segment boundary.
-    Prefix(String),
-    /// `=/orders`: that path alone.
-    Exact(String),
 }
 
 /// `[upstream.NAME]`

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+mod routing;
+
 use super::plan::*;
 use super::{Diagnostics, parse, warnings};
 use crate::base::limits::Limits;
@@ -20,6 +22,10 @@ fn read(text: &str) -> Result<Plan, Diagnostics> {
 /// The plan of a text that must be right.
 fn plan(text: &str) -> Plan {
     read(text).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn upstreams_of(route: &Route) -> Vec<usize> {
+    route.upstreams().collect()
 }
 
 /// A config that is right but for `body`, which follows `header`.
@@ -415,7 +421,7 @@ fn what_is_left_out_has_its_default() {
     let listener = &plan.listeners[0];
     assert_eq!((listener.protocol, &listener.tls), (Protocol::Http, &None));
     let route = &plan.routes[0];
-    assert_eq!((&route.listeners, route.upstream, route.strip_prefix), (&vec![0], 0, false));
+    assert_eq!((&route.listeners, upstreams_of(route), route.strip_prefix), (&vec![0], vec![0], false));
     assert_eq!((&route.host, &route.methods), (&None, &None));
     assert_eq!(*route.path, PathPattern::Prefix("/".into()));
     let upstream = &plan.upstreams[0];
@@ -531,8 +537,8 @@ endpoints = ['a:1']
     let names: Vec<_> = plan.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
     let [http, tcp] = &plan.routes[..] else { panic!("two routes") };
-    assert_eq!((&http.listeners, http.upstream, http.strip_prefix), (&vec![0], 1, true));
-    assert_eq!((&tcp.listeners, tcp.upstream), (&vec![1], 0));
+    assert_eq!((&http.listeners, upstreams_of(http), http.strip_prefix), (&vec![0], vec![1], true));
+    assert_eq!((&tcp.listeners, upstreams_of(tcp)), (&vec![1], vec![0]));
     assert_eq!(http.host.as_deref(), Some(&HostPattern::Wildcard("example.com".into())));
     assert_eq!(*http.path, PathPattern::Exact("/a/b".into()));
     assert_eq!(http.methods, Some(vec!["GET".into(), "PROPFIND".into()]));

@@ -148,26 +148,61 @@ pub fn encode_reply(
     extra: &[(&str, &str)],
     out: &mut Vec<u8>,
 ) {
-    put_status(out, status, reason_phrase(status));
+    let mut fields = Vec::new();
     for (name, value) in extra {
-        put(out, &[name, ": ", value, "\r\n"]);
+        put(&mut fields, &[name, ": ", value, "\r\n"]);
     }
-    put(out, &["Content-Type: text/plain; charset=utf-8\r\n"]);
-    put_framing(out, Framing::Length(body.len() as u64));
-    put_persistence(out, close, Version::Http11);
-    out.extend_from_slice(b"\r\n");
+    let content = Content { media_type: PLAIN_TEXT, bytes: body.as_bytes() };
+    encode_answer(status, &fields, Some(content), close, out);
     if !head_only {
         out.extend_from_slice(body.as_bytes());
     }
 }
 
-/// The reason phrase of a status that Ringate itself replies with; empty for others.
+/// The media type of what Ringate says in words.
+pub const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+
+/// The body of a response that Ringate makes itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Content<'a> {
+    /// `Content-Type`, checked where it was made.
+    pub media_type: &'a str,
+    /// What Content-Length counts.
+    pub bytes: &'a [u8],
+}
+
+/// Appends the head of a response of Ringate's own.
+///
+/// `fields`: further field lines, each ended by CRLF, checked where they were made. Without `content` nothing is
+/// said of a body: for statuses that have none. With `close` false the client must be of HTTP/1.1.
+pub fn encode_answer(
+    status: u16,
+    fields: &[u8],
+    content: Option<Content<'_>>,
+    close: bool,
+    out: &mut Vec<u8>,
+) {
+    put_status(out, status, reason_phrase(status));
+    out.extend_from_slice(fields);
+    if let Some(content) = content {
+        put(out, &["Content-Type: ", content.media_type, "\r\n"]);
+        put_framing(out, Framing::Length(content.bytes.len() as u64));
+    }
+    put_persistence(out, close, Version::Http11);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The reason phrase of a status that Ringate itself replies with; empty for others (RFC 9112 §4 allows that).
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
         204 => "No Content",
         301 => "Moved Permanently",
         302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
         307 => "Temporary Redirect",
         308 => "Permanent Redirect",
         400 => "Bad Request",
@@ -176,6 +211,7 @@ pub fn reason_phrase(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        410 => "Gone",
         411 => "Length Required",
         413 => "Content Too Large",
         414 => "URI Too Long",

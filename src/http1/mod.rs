@@ -31,8 +31,8 @@ pub use authority::host_name;
 pub use body::{Body, BodyError, Taken};
 pub use chunked::{ChunkError, ChunkedDecoder, Decoded, LAST_CHUNK, chunk_header, encode_last_chunk};
 pub use encode::{
-    CONTINUE, ForwardedFor, PathRewrite, ResponseContext, encode_reply, encode_request, encode_response,
-    reason_phrase,
+    CONTINUE, Content, ForwardedFor, PLAIN_TEXT, PathRewrite, ResponseContext, encode_answer, encode_reply,
+    encode_request, encode_response, reason_phrase,
 };
 pub use error::{FramingError, RequestError, ResponseError, SyntaxError};
 pub use request::{Method, RequestHead, Target, parse_request};

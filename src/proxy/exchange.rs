@@ -6,7 +6,9 @@ use std::rc::Rc;
 use super::View;
 use super::failure::Failure;
 use super::pool::Pool;
-use super::running::Traffic;
+use super::reply::Answer;
+use super::rules::{Asked, Pending};
+use super::running::{Destination, Traffic};
 use crate::base::limits::Limits;
 use crate::http1::{
     self, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite, RequestContext, RequestHead, Version,
@@ -16,6 +18,15 @@ use crate::route::{Match, normalise_path, strip_prefix};
 /// Longest authority taken from a request, in bytes: a DNS name of 253, brackets, a port. What is added
 /// to a forwarded head stays within a buffer's headroom this way.
 const MAX_AUTHORITY: usize = 270;
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Decision {
+    /// It goes to a backend.
+    Forward(Order),
+    /// It is answered here.
+    Answer(Box<Answer>),
+}
 
 /// A request that was understood, routed and encoded for its backend.
 #[derive(Debug)]
@@ -38,6 +49,8 @@ pub struct Order {
     pub host: Option<String>,
     /// What the access log says of it, if there is one.
     pub logged: Option<Box<Logged>>,
+    /// What its route's rules have still to do with the response.
+    pub pending: Option<Box<Pending>>,
 }
 
 /// A request as the access log names it.
@@ -90,8 +103,8 @@ impl RequestIds {
     }
 }
 
-/// Understands the request at the front of `bytes`, routes it, and appends its new head to `out`.
-/// `None`: the head is not whole yet.
+/// Understands the request at the front of `bytes`, routes it, and appends its new head to `out` if it is to be
+/// forwarded. `None`: the head is not whole yet.
 ///
 /// # Errors
 /// What the client is told instead of a response.
@@ -103,7 +116,7 @@ pub fn understand(
     logged: bool,
     bytes: &[u8],
     out: &mut Vec<u8>,
-) -> Result<Option<Order>, Failure> {
+) -> Result<Option<Decision>, Failure> {
     let limits = &view.running.limits;
     let mut slots = http1::header_slots();
     let head = match http1::parse_request(bytes, &mut slots, &HeadLimits::from(limits)) {
@@ -121,22 +134,35 @@ pub fn understand(
         Match::MethodNotAllowed { allow } => return Err(Failure::MethodNotAllowed(allow)),
         Match::NotFound => return Err(Failure::NoRoute),
     };
-    let pool = &view.pools[matched.upstream];
+    let id = ids.next();
+    let id = std::str::from_utf8(&id).unwrap_or_default();
+    let logged = logged.then(|| Box::new(Logged::of(&head, id)));
+    let asked = Asked { head: &head, path: &normalised, client, id };
+    let pending = match matched.rules.as_ref().map(|rules| rules.admit(&asked)) {
+        None => None,
+        Some(Ok(pending)) => pending,
+        Some(Err(reply)) => {
+            return Ok(Some(Decision::Answer(Box::new(Answer::new(reply, None, &head, logged)))));
+        }
+    };
+    let upstream = match &matched.to {
+        Destination::Upstream(upstream) => *upstream,
+        Destination::Reply(reply) => {
+            let answer = Answer::new((**reply).clone(), pending, &head, logged);
+            return Ok(Some(Decision::Answer(Box::new(answer))));
+        }
+    };
+    let pool = &view.pools[upstream];
     let path = match &matched.strip {
         Some(prefix) => strip_prefix(&normalised, prefix),
         None => &normalised,
     };
     let rewrite = if path == head.target.path { PathRewrite::Keep } else { PathRewrite::Replace(path) };
-    let id = ids.next();
-    let forwarded = ForwardedFor {
-        client: &client.address,
-        proto: client.proto,
-        host: head.host,
-        request_id: std::str::from_utf8(&id).unwrap_or_default(),
-    };
+    let forwarded =
+        ForwardedFor { client: &client.address, proto: client.proto, host: head.host, request_id: id };
     http1::encode_request(&head, rewrite, &forwarded, head.host.is_none().then(|| pool.authority()), out);
     let named_by_request = pool.upstream.tls.as_ref().is_some_and(|tls| tls.server_name.is_none());
-    Ok(Some(Order {
+    Ok(Some(Decision::Forward(Order {
         head_len: head.len,
         pool: Rc::clone(pool),
         framing: head.framing,
@@ -145,8 +171,9 @@ pub fn understand(
         keep_alive: head.keep_alive,
         idempotent: head.method.is_idempotent(),
         host: head.host.filter(|_| named_by_request).map(str::to_owned),
-        logged: logged.then(|| Box::new(Logged::of(&head, forwarded.request_id))),
-    }))
+        logged,
+        pending,
+    })))
 }
 
 impl Logged {

@@ -299,6 +299,9 @@ impl<'a> Exchange<'a> {
         scratch.clear();
         let to = ResponseContext { version: self.order.version, close: !keep };
         let framing = http1::encode_response(&head, &to, &mut scratch);
+        if let Some(pending) = self.order.pending.as_ref().filter(|_| !head.is_interim()) {
+            pending.edit_response(&mut scratch);
+        }
         Ok(Some(Decided::of(&head, framing, keep)))
     }
 

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::rc::Rc;
 
-use super::exchange::{self, ClientFacts, Order};
+use super::exchange::{self, ClientFacts, Decision};
 use super::failure::Failure;
 use super::forward::Exchange;
 use super::lull::{self, Woken};
@@ -91,7 +91,18 @@ impl Connection {
             }
             let view = self.local.view();
             let order = match self.head(&view, &mut buffer).await {
-                Ok(Some(order)) => order,
+                Ok(Some(Decision::Forward(order))) => order,
+                Ok(Some(Decision::Answer(answer))) => {
+                    let patience = view.running.limits.body_timeout;
+                    let (local, client) = (&self.local, &self.facts);
+                    let (stream, deadline) = (&mut self.stream, &self.deadline);
+                    match Box::pin(answer.send(local, client, stream, deadline, patience, buffer)).await {
+                        (Next::Idle, rest) if !local.draining.get() => buffer = rest,
+                        (Next::Idle, _) => return Next::Close,
+                        (next, _) => return next,
+                    }
+                    continue;
+                }
                 Ok(None) => return Next::Close,
                 Err(failure) => {
                     self.local.log_refusal(&self.facts, &failure);
@@ -136,7 +147,7 @@ impl Connection {
     }
 
     /// Reads until the head at the buffer's front is whole, and understands it. `None`: the client left.
-    async fn head(&mut self, view: &View, buffer: &mut Buffer) -> Result<Option<Order>, Failure> {
+    async fn head(&mut self, view: &View, buffer: &mut Buffer) -> Result<Option<Decision>, Failure> {
         let mut waiting = false;
         loop {
             let understood = {
@@ -156,9 +167,9 @@ impl Connection {
             };
             match understood {
                 Ok(None) => {}
-                Ok(Some(order)) => {
+                Ok(Some(decision)) => {
                     self.local.counters.requests.add(1);
-                    return Ok(Some(order));
+                    return Ok(Some(decision));
                 }
                 Err(failure) => {
                     self.local.counters.requests_refused.add(1);

@@ -18,6 +18,8 @@ pub mod l4;
 pub mod l7;
 pub mod lull;
 pub mod pool;
+pub mod reply;
+pub mod rules;
 pub mod running;
 
 use std::cell::{Cell, RefCell};

@@ -7,6 +7,8 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
+use super::reply::Reply;
+use super::rules::Rules;
 use crate::base::limits::Limits;
 use crate::base::snapshot::Snapshot;
 use crate::route::Table;
@@ -56,10 +58,21 @@ pub enum Traffic {
 /// What a matched request is done with.
 #[derive(Debug)]
 pub struct Route {
-    /// Index into [`Running::upstreams`].
-    pub upstream: usize,
+    /// Where it goes.
+    pub to: Destination,
     /// The prefix that is taken off the path, if one is.
     pub strip: Option<String>,
+    /// What else the route asks for, if anything.
+    pub rules: Option<Arc<Rules>>,
+}
+
+/// Where a matched request goes.
+#[derive(Debug)]
+pub enum Destination {
+    /// Index into [`Running::upstreams`].
+    Upstream(usize),
+    /// Nowhere: it is answered here.
+    Reply(Box<Reply>),
 }
 
 /// An upstream as workers see it.

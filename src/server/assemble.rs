@@ -19,6 +19,7 @@ use crate::config::Diagnostics;
 use crate::config::plan::{self, CertificateRef, Plan, TrustRef};
 use crate::proxy::running::{Endpoint, Listener, Route, Running, Traffic, Upstream, UpstreamTls};
 use crate::route::{BuildError, HostPattern, PathPattern, RouteSpec, Table};
+use crate::server::routing::{destination, rules};
 use crate::tls::{
     self, BackendVerifier, ClientPolicy, ClientResolver, Identity, ServerPolicy, ServerResolver, TrustAnchors,
 };
@@ -124,7 +125,7 @@ impl<'a> Builder<'a> {
             plan::Protocol::Http => self.http(index)?,
             plan::Protocol::Tcp => {
                 let route = self.plan.routes.iter().find(|route| route.listeners.contains(&index))?;
-                Traffic::Tcp { upstream: route.upstream }
+                Traffic::Tcp { upstream: route.upstreams().next()? }
             }
         };
         let addresses = listener.addresses.iter().map(|address| address.value).collect();
@@ -178,7 +179,7 @@ impl<'a> Builder<'a> {
                 }
                 _ => None,
             };
-            routes.push(Route { upstream: route.upstream, strip });
+            routes.push(Route { to: destination(&route.to), strip, rules: rules(route) });
             spans.push(route.span.clone());
         }
         match Table::build(specs) {

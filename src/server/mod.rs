@@ -2,6 +2,7 @@
 
 pub mod assemble;
 pub mod machine;
+mod routing;
 pub mod supervisor;
 pub mod worker;
 

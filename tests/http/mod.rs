@@ -2,6 +2,7 @@
 
 use crate::support::*;
 
+mod answers;
 mod bodies;
 mod connections;
 mod heads;

@@ -16,6 +16,8 @@ use super::plan::{
 use super::suggest::{nearest, quoted};
 use super::units::{self, Wrong};
 
+mod destination;
+mod route;
 mod traffic;
 mod upstream;
 
@@ -31,7 +33,7 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
     let limits = limits(root.section("limits"));
     let listeners = traffic::listeners(&mut root, dir);
     let upstreams = upstream::upstreams(&mut root, dir);
-    let routes = traffic::routes(&mut root, &listeners, upstreams.as_deref());
+    let routes = route::routes(&mut root, &listeners, upstreams.as_deref());
     root.finish();
     let upstreams = upstreams.unwrap_or_default();
     Plan { runtime, admin, store, log, limits, listeners, routes, upstreams }

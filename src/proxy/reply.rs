@@ -1,0 +1,161 @@
+//! Answers of Ringate's own to requests that were understood: fixed responses, and what rules refuse.
+//!
+//! The client's connection lives on where all of the request is there already; otherwise its end follows, as
+//! the rest of the body is worth reading to nobody.
+
+use std::borrow::Cow;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Local;
+use super::access;
+use super::exchange::{ClientFacts, Logged};
+use super::l7::Next;
+use super::rules::Pending;
+use crate::http1::{self, Body, Content, Framing, RequestHead, Version};
+use crate::io::{Buffer, Deadline, Stream};
+
+/// What a client is told instead of a backend's response.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// 200 to 599.
+    pub status: u16,
+    /// Further field lines, each ended by CRLF. Whoever makes them has checked their bytes.
+    pub fields: Vec<u8>,
+    /// The body.
+    pub body: ReplyBody,
+    /// Why, for the logs; `None` where it is just what the route is for.
+    pub cause: Option<Cow<'static, str>>,
+}
+
+/// The body of a [`Reply`].
+#[derive(Clone, Debug)]
+pub enum ReplyBody {
+    /// None, and no Content-Length either: for 204 and 304.
+    None,
+    /// Status and reason in words.
+    Standard,
+    /// This.
+    Own {
+        /// `Content-Type`
+        media_type: Arc<str>,
+        /// The content.
+        bytes: Arc<[u8]>,
+    },
+}
+
+impl Reply {
+    /// A refusal in plain words. `cause` is for the logs, the client is told the status alone.
+    pub fn refusal(status: u16, cause: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, fields: Vec::new(), body: ReplyBody::Standard, cause: Some(cause.into()) }
+    }
+}
+
+/// A reply with what must be known of its request.
+#[derive(Debug)]
+pub struct Answer {
+    /// What is said.
+    pub reply: Reply,
+    /// What the route's rules do with it.
+    pub pending: Option<Box<Pending>>,
+    head_len: usize,
+    framing: Framing,
+    head_only: bool,
+    keep_alive: bool,
+    logged: Option<Box<Logged>>,
+}
+
+impl Answer {
+    /// The answer to this request.
+    pub fn new(
+        reply: Reply,
+        pending: Option<Box<Pending>>,
+        head: &RequestHead<'_, '_>,
+        logged: Option<Box<Logged>>,
+    ) -> Self {
+        Self {
+            reply,
+            pending,
+            head_len: head.len,
+            framing: head.framing,
+            head_only: head.method == http1::Method::Head,
+            keep_alive: head.keep_alive && head.version == Version::Http11,
+            logged,
+        }
+    }
+
+    /// Sends it, and says what the client's connection does next. `buffer` holds the request, and comes back
+    /// without it.
+    pub(super) async fn send(
+        self,
+        local: &Local,
+        client: &ClientFacts,
+        stream: &mut Stream,
+        deadline: &Deadline,
+        patience: Duration,
+        mut buffer: Buffer,
+    ) -> (Next, Buffer) {
+        let whole = Body::new(self.framing)
+            .take(&mut buffer.data_mut()[self.head_len..])
+            .ok()
+            .and_then(|taken| taken.done.then_some(self.head_len + taken.consumed));
+        let keep = self.keep_alive && whole.is_some() && !local.draining.get();
+        let wire = self.encode(!keep);
+        local.counters.requests_answered.add(1);
+        local.count_status(self.reply.status);
+        if let Some(cause) = &self.reply.cause {
+            tracing::debug!(client = %client.address, status = self.reply.status, "{cause}");
+        }
+        self.log(local, client, wire.len());
+        deadline.set(patience);
+        let sent = deadline.race(pin!(stream.writer.write_bytes(&wire))).await;
+        match (sent, whole) {
+            (Ok(Ok(())), Some(whole)) if keep => {
+                buffer.consume(whole);
+                (Next::Idle, buffer)
+            }
+            (Ok(Ok(())), _) => (Next::Linger, buffer),
+            _ => (Next::Abort, buffer),
+        }
+    }
+
+    /// Head and body as they go out.
+    fn encode(&self, close: bool) -> Vec<u8> {
+        let status = self.reply.status;
+        let words;
+        let content = match &self.reply.body {
+            ReplyBody::None => None,
+            ReplyBody::Standard => {
+                words = format!("{status} {}\n", http1::reason_phrase(status));
+                Some(Content { media_type: http1::PLAIN_TEXT, bytes: words.as_bytes() })
+            }
+            ReplyBody::Own { media_type, bytes } => Some(Content { media_type, bytes }),
+        };
+        let mut wire = Vec::new();
+        http1::encode_answer(status, &self.reply.fields, content, close, &mut wire);
+        if let Some(pending) = &self.pending {
+            pending.edit_response(&mut wire);
+        }
+        if let Some(content) = content.filter(|_| !self.head_only) {
+            wire.extend_from_slice(content.bytes);
+        }
+        wire
+    }
+
+    fn log(&self, local: &Local, client: &ClientFacts, bytes: usize) {
+        let (Some(sink), Some(request)) = (&local.access, &self.logged) else {
+            return;
+        };
+        sink.write(&access::Line {
+            client: &client.address,
+            request: Some(request),
+            status: self.reply.status,
+            bytes: bytes as u64,
+            duration: Duration::ZERO,
+            upstream: None,
+            endpoint: None,
+            failure: self.reply.cause.as_ref().map(ToString::to_string),
+        });
+    }
+}
