@@ -24,7 +24,7 @@ pub use bundle::{Bundle, BundleError, PrivateKey};
 pub use facts::Facts;
 pub use generate::{CaMaterial, Csr, GenerateError, GenerateRequest, Generated, KeyType, San, Usage};
 pub use store::{
-    Activation, Description, Exposed, GenerationState, Loaded, Meta, Origin, Rollback, Staged, Store,
-    StoreError, StoredCertificate,
+    Activation, Description, Exposed, GenerationState, Loaded, Meta, Origin, Rollback, Staged, StateError,
+    Store, StoreError, StoredCertificate,
 };
 pub use time::Timestamp;

@@ -36,7 +36,7 @@ mod record;
 mod write;
 
 pub use describe::{Description, GenerationInfo, RequestInfo};
-pub use error::{Exposed, StoreError};
+pub use error::{Exposed, StateError, StoreError};
 pub use files::{Loaded, load_file, load_pair, load_trust};
 pub use record::{Activation, GenerationState, Rollback, TrialRecord};
 pub use write::Staged;
@@ -266,8 +266,9 @@ impl Store {
 
     fn load(&self, record: &Record) -> Result<StoredCertificate, StoreError> {
         let active = record.active.and_then(|number| record.generation(number));
-        let active = active
-            .ok_or_else(|| StoreError::NotActive { name: record.name.clone(), staged: record.staged })?;
+        let active = active.ok_or_else(|| {
+            StoreError::State(StateError::NotActive { name: record.name.clone(), staged: record.staged })
+        })?;
         Ok(StoredCertificate {
             name: record.name.clone(),
             description: record.description.clone(),
@@ -294,7 +295,11 @@ impl Store {
         if record.state(number) == GenerationState::Retired {
             let living = record.generation.iter().map(|generation| generation.number);
             let numbers = living.filter(|number| record.has_folder(*number)).collect();
-            return Err(StoreError::NoSuchGeneration { name: record.name.clone(), number, numbers });
+            return Err(StoreError::State(StateError::NoSuchGeneration {
+                name: record.name.clone(),
+                number,
+                numbers,
+            }));
         }
         let folder = self.generation_folder(&record.name, number);
         let before = disk::identity(&folder)?;

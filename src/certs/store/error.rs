@@ -77,65 +77,8 @@ pub enum StoreError {
         /// Names that there are, the most similar first; empty if the store is.
         similar: Vec<String>,
     },
-    /// The certificate has no active generation yet.
-    NotActive {
-        /// Its name.
-        name: String,
-        /// The generation that waits.
-        staged: Option<u32>,
-    },
-    /// The name is taken.
-    Exists {
-        /// The name.
-        name: String,
-    },
-    /// A request for this name waits for its certificate.
-    RequestWaits {
-        /// The certificate's name.
-        name: String,
-        /// The request's subject.
-        subject: String,
-    },
-    /// No request waits for a certificate, and no key came with it.
-    NoRequest {
-        /// The certificate's name.
-        name: String,
-    },
-    /// Nothing is staged.
-    NothingStaged {
-        /// The certificate's name.
-        name: String,
-    },
-    /// The staged generation is another one than was meant.
-    OtherStaged {
-        /// The certificate's name.
-        name: String,
-        /// Meant.
-        wanted: u32,
-        /// Staged meanwhile.
-        staged: u32,
-    },
-    /// There is no generation to go back to.
-    NothingPrevious {
-        /// The certificate's name.
-        name: String,
-    },
-    /// The active generation cannot be retired.
-    RetiresActive {
-        /// The certificate's name.
-        name: String,
-        /// The generation.
-        number: u32,
-    },
-    /// No such generation.
-    NoSuchGeneration {
-        /// The certificate's name.
-        name: String,
-        /// The generation asked for.
-        number: u32,
-        /// Those that there are.
-        numbers: Vec<u32>,
-    },
+    /// The certificate is not in a state for this.
+    State(StateError),
     /// The store's path is not a folder.
     NotAFolder {
         /// The path.
@@ -229,48 +172,7 @@ impl fmt::Display for StoreError {
                 store.display(),
                 similar.join(", ")
             ),
-            Self::NotActive { name, staged: Some(number) } => write!(
-                f,
-                "certificate {name:?} has no active generation yet; activate {number} with `ringate cert activate {name}`"
-            ),
-            Self::NotActive { name, staged: None } => write!(
-                f,
-                "certificate {name:?} has no generation yet; bring the certificate of its request with \
-                 `ringate cert import {name} --cert FILE`"
-            ),
-            Self::Exists { name } => write!(
-                f,
-                "there is a certificate {name:?} already; stage its next generation with `ringate cert stage {name}`, \
-                 or choose another name"
-            ),
-            Self::RequestWaits { name, subject } => write!(
-                f,
-                "the request for {subject} waits for its certificate, and a new one would throw its key away; bring \
-                 the certificate with `ringate cert import {name} --cert FILE`, or give up the request with --force"
-            ),
-            Self::NoRequest { name } => write!(
-                f,
-                "no request of certificate {name:?} waits for a certificate; give the key too, with --key FILE"
-            ),
-            Self::NothingStaged { name } => write!(
-                f,
-                "nothing is staged for certificate {name:?}; stage its next generation with `ringate cert stage {name}`"
-            ),
-            Self::OtherStaged { name, wanted, staged } => write!(
-                f,
-                "generation {wanted} of certificate {name:?} is not staged any more, generation {staged} is; look at \
-                 it with `ringate cert show {name}`, and begin again"
-            ),
-            Self::NothingPrevious { name } => {
-                write!(f, "certificate {name:?} has no previous generation to go back to")
-            }
-            Self::RetiresActive { name, number } => {
-                write!(f, "generation {number} of certificate {name:?} is in use; activate another one first")
-            }
-            Self::NoSuchGeneration { name, number, numbers } => {
-                let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
-                write!(f, "certificate {name:?} has no generation {number}; it has: {}", numbers.join(", "))
-            }
+            Self::State(error) => error.fmt(f),
             Self::NotAFolder { path } => {
                 write!(
                     f,
@@ -329,5 +231,126 @@ impl std::error::Error for StoreError {
             Self::Io { source, .. } => Some(source),
             _ => None,
         }
+    }
+}
+
+/// Why a certificate's generations stand against what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateError {
+    /// The certificate has no active generation yet.
+    NotActive {
+        /// Its name.
+        name: String,
+        /// The generation that waits.
+        staged: Option<u32>,
+    },
+    /// The name is taken.
+    Exists {
+        /// The name.
+        name: String,
+    },
+    /// A request for this name waits for its certificate.
+    RequestWaits {
+        /// The certificate's name.
+        name: String,
+        /// The request's subject.
+        subject: String,
+    },
+    /// No request waits for a certificate, and no key came with it.
+    NoRequest {
+        /// The certificate's name.
+        name: String,
+    },
+    /// Nothing is staged.
+    NothingStaged {
+        /// The certificate's name.
+        name: String,
+    },
+    /// The staged generation is another one than was meant.
+    OtherStaged {
+        /// The certificate's name.
+        name: String,
+        /// Meant.
+        wanted: u32,
+        /// Staged meanwhile.
+        staged: u32,
+    },
+    /// There is no generation to go back to.
+    NothingPrevious {
+        /// The certificate's name.
+        name: String,
+    },
+    /// The active generation cannot be retired.
+    RetiresActive {
+        /// The certificate's name.
+        name: String,
+        /// The generation.
+        number: u32,
+    },
+    /// No such generation.
+    NoSuchGeneration {
+        /// The certificate's name.
+        name: String,
+        /// The generation asked for.
+        number: u32,
+        /// Those that there are.
+        numbers: Vec<u32>,
+    },
+}
+
+impl fmt::Display for StateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotActive { name, staged: Some(number) } => write!(
+                f,
+                "certificate {name:?} has no active generation yet; activate {number} with `ringate cert activate {name}`"
+            ),
+            Self::NotActive { name, staged: None } => write!(
+                f,
+                "certificate {name:?} has no generation yet; bring the certificate of its request with \
+                 `ringate cert import {name} --cert FILE`"
+            ),
+            Self::Exists { name } => write!(
+                f,
+                "there is a certificate {name:?} already; stage its next generation with `ringate cert stage {name}`, \
+                 or choose another name"
+            ),
+            Self::RequestWaits { name, subject } => write!(
+                f,
+                "the request for {subject} waits for its certificate, and a new one would throw its key away; bring \
+                 the certificate with `ringate cert import {name} --cert FILE`, or give up the request with --force"
+            ),
+            Self::NoRequest { name } => write!(
+                f,
+                "no request of certificate {name:?} waits for a certificate; give the key too, with --key FILE"
+            ),
+            Self::NothingStaged { name } => write!(
+                f,
+                "nothing is staged for certificate {name:?}; stage its next generation with `ringate cert stage {name}`"
+            ),
+            Self::OtherStaged { name, wanted, staged } => write!(
+                f,
+                "generation {wanted} of certificate {name:?} is not staged any more, generation {staged} is; look at \
+                 it with `ringate cert show {name}`, and begin again"
+            ),
+            Self::NothingPrevious { name } => {
+                write!(f, "certificate {name:?} has no previous generation to go back to")
+            }
+            Self::RetiresActive { name, number } => {
+                write!(f, "generation {number} of certificate {name:?} is in use; activate another one first")
+            }
+            Self::NoSuchGeneration { name, number, numbers } => {
+                let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
+                write!(f, "certificate {name:?} has no generation {number}; it has: {}", numbers.join(", "))
+            }
+        }
+    }
+}
+
+impl std::error::Error for StateError {}
+
+impl From<StateError> for StoreError {
+    fn from(error: StateError) -> Self {
+        Self::State(error)
     }
 }

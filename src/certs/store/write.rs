@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 use super::disk::{entries, make_folder, read_file, remove, rename, sync, write_new, write_whole};
 use super::record::{Activation, Record, RequestRecord, Rollback, TrialRecord};
 use super::{
-    CHAIN_FILE, FACTS_FILE, KEY_FILE, MAX_IDENTITY_BYTES, Meta, REQUEST_FILE, Store, StoreError, TEMPORARY,
-    check_name, lock,
+    CHAIN_FILE, FACTS_FILE, KEY_FILE, MAX_IDENTITY_BYTES, Meta, REQUEST_FILE, StateError, Store, StoreError,
+    TEMPORARY, check_name, lock,
 };
 use crate::certs::bundle::Bundle;
 use crate::certs::generate::Csr;
@@ -70,23 +70,26 @@ impl Store {
     ) -> Result<Activation, StoreError> {
         self.update(name, |record| {
             let name = || record.name.clone();
-            let staged = record.staged.ok_or_else(|| StoreError::NothingStaged { name: name() })?;
+            let staged =
+                record.staged.ok_or_else(|| StoreError::State(StateError::NothingStaged { name: name() }))?;
             if let Some(wanted) = number.filter(|wanted| *wanted != staged) {
-                return Err(StoreError::OtherStaged { name: name(), wanted, staged });
+                return Err(StoreError::State(StateError::OtherStaged { name: name(), wanted, staged }));
             }
             self.must_be_valid(record, staged, now)?;
             let name = name();
-            record.activate(Timestamp::from(now)).map_err(|_| StoreError::NothingStaged { name })
+            record
+                .activate(Timestamp::from(now))
+                .map_err(|_| StoreError::State(StateError::NothingStaged { name }))
         })
     }
 
     /// Makes the previous generation the active one again.
     pub fn rollback(&self, name: &str, now: SystemTime) -> Result<Rollback, StoreError> {
         self.update(name, |record| {
-            let nothing = || StoreError::NothingPrevious { name: record.name.clone() };
+            let nothing = || StoreError::State(StateError::NothingPrevious { name: record.name.clone() });
             self.must_be_valid(record, record.previous.ok_or_else(nothing)?, now)?;
             let name = record.name.clone();
-            record.rollback().map_err(|_| StoreError::NothingPrevious { name })
+            record.rollback().map_err(|_| StoreError::State(StateError::NothingPrevious { name }))
         })
     }
 
@@ -95,13 +98,13 @@ impl Store {
         self.update(name, |record| {
             let name = record.name.clone();
             if record.active == Some(number) {
-                return Err(StoreError::RetiresActive { name, number });
+                return Err(StoreError::State(StateError::RetiresActive { name, number }));
             }
             if record.retire(number) {
                 return Ok(());
             }
             let numbers = record.staged.into_iter().chain(record.previous).collect();
-            Err(StoreError::NoSuchGeneration { name, number, numbers })
+            Err(StoreError::State(StateError::NoSuchGeneration { name, number, numbers }))
         })
     }
 
@@ -144,7 +147,7 @@ impl Store {
         let change = |record: &mut Record, folder: &Path| {
             if let Some(waiting) = record.request.as_ref().filter(|_| !replace) {
                 let (name, subject) = (record.name.clone(), waiting.subject.clone());
-                return Err(StoreError::RequestWaits { name, subject });
+                return Err(StoreError::State(StateError::RequestWaits { name, subject }));
             }
             if let Some(description) = &meta.description {
                 record.description.clone_from(description);
@@ -167,7 +170,7 @@ impl Store {
     /// becomes active if nothing is, staged otherwise. Returns the generation's number, and whether it is active.
     pub fn complete(&self, name: &str, chain: &[u8], meta: &Meta) -> Result<(u32, bool), StoreError> {
         self.update(name, |record| {
-            let none = || StoreError::NoRequest { name: record.name.clone() };
+            let none = || StoreError::State(StateError::NoRequest { name: record.name.clone() });
             let waiting = record.request.as_ref().ok_or_else(none)?.number;
             let folder = self.generation_folder(name, waiting);
             let key = read_file(&folder.join(KEY_FILE), MAX_IDENTITY_BYTES)?;
@@ -211,7 +214,7 @@ impl Store {
     fn must_be_free(&self, name: &str) -> Result<(), StoreError> {
         match self.record(name) {
             Err(StoreError::NotFound { .. }) => Ok(()),
-            _ => Err(StoreError::Exists { name: name.to_owned() }),
+            _ => Err(StoreError::State(StateError::Exists { name: name.to_owned() })),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::certs::bundle::{Bundle, BundleError};
 use crate::certs::generate::{
     CaMaterial, GenerateError, GenerateRequest, KeyType, Usage, ca_signed, csr, quickstart_pki, self_signed,
 };
-use crate::certs::store::{Meta, Origin, Store, StoreError, load_file, load_pair};
+use crate::certs::store::{Meta, Origin, StateError, Store, StoreError, load_file, load_pair};
 
 /// Runs `openssl` in `folder` and returns what it printed; fails the test if it fails.
 fn openssl(folder: &TempDir, arguments: &str) -> String {
@@ -254,7 +254,7 @@ fn a_certificate_for_our_request_completes_it() {
         assert!(bundle.key().is_some());
         assert!(matches!(
             store.complete("gateway", &read(&folder, "a.pem"), &meta),
-            Err(StoreError::NoRequest { .. })
+            Err(StoreError::State(StateError::NoRequest { .. }))
         ));
     }
     store.activate("gateway", Some(4), now).unwrap();

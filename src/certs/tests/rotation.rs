@@ -11,7 +11,9 @@ use tempfile::TempDir;
 use super::{days, identity, now};
 use crate::certs::bundle::{Bundle, BundleError};
 use crate::certs::generate::{GenerateRequest, csr};
-use crate::certs::store::{Activation, GenerationState, Meta, Origin, Rollback, Staged, Store, StoreError};
+use crate::certs::store::{
+    Activation, GenerationState, Meta, Origin, Rollback, Staged, StateError, Store, StoreError,
+};
 
 fn store() -> (TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
@@ -69,14 +71,20 @@ fn a_generation_is_staged_activated_replaced_and_retired() {
     let activation = store.activate("gateway", None, now()).unwrap();
     assert_eq!(activation, Activation { active: 3, previous: Some(2), retired: Some(1) });
     assert_eq!(kept(&store), ["000002", "000003"], "the key of a retired generation is gone");
-    assert!(matches!(store.get_generation("gateway", 1), Err(StoreError::NoSuchGeneration { .. })));
+    assert!(matches!(
+        store.get_generation("gateway", 1),
+        Err(StoreError::State(StateError::NoSuchGeneration { .. }))
+    ));
 
     store.retire("gateway", 2).unwrap();
     assert_eq!(kept(&store), ["000003"]);
     let nothing = store.rollback("gateway", now()).unwrap_err();
-    assert!(matches!(nothing, StoreError::NothingPrevious { .. }), "{nothing:?}");
-    assert!(matches!(store.retire("gateway", 3), Err(StoreError::RetiresActive { .. })));
-    assert!(matches!(store.retire("gateway", 9), Err(StoreError::NoSuchGeneration { .. })));
+    assert!(matches!(nothing, StoreError::State(StateError::NothingPrevious { .. })), "{nothing:?}");
+    assert!(matches!(store.retire("gateway", 3), Err(StoreError::State(StateError::RetiresActive { .. }))));
+    assert!(matches!(
+        store.retire("gateway", 9),
+        Err(StoreError::State(StateError::NoSuchGeneration { .. }))
+    ));
 
     let described = store.describe("gateway", now()).unwrap();
     let states: Vec<_> = described.generations.iter().map(|it| (it.number, it.state)).collect();
@@ -112,12 +120,15 @@ fn activate_takes_the_generation_that_was_meant_or_none() {
     let (_folder, store) = store();
     store.create("gateway", &identity("one").bundle, &meta()).unwrap();
     let nothing = store.activate("gateway", None, now()).unwrap_err();
-    assert!(matches!(nothing, StoreError::NothingStaged { .. }), "{nothing:?}");
+    assert!(matches!(nothing, StoreError::State(StateError::NothingStaged { .. })), "{nothing:?}");
     stage(&store, "two");
     // Somebody stages another one after the trial of the second.
     assert_eq!(stage(&store, "three"), Staged { generation: 3, replaced: Some(2) });
     let other = store.activate("gateway", Some(2), now()).unwrap_err();
-    assert!(matches!(other, StoreError::OtherStaged { wanted: 2, staged: 3, .. }), "{other:?}");
+    assert!(
+        matches!(other, StoreError::State(StateError::OtherStaged { wanted: 2, staged: 3, .. })),
+        "{other:?}"
+    );
     assert_eq!(active(&store).0, 1);
     assert_eq!(kept(&store), ["000001", "000003"]);
     // What ended while it waited is not activated.
@@ -164,7 +175,7 @@ fn a_name_that_is_taken_is_not_created_again() {
     assert!(taken.to_string().contains("ringate cert stage gateway"), "{taken}");
     fs::write(store.path().join("gateway/certificate.toml"), "broken").unwrap();
     let taken = store.create("gateway", &identity("two").bundle, &meta()).unwrap_err();
-    assert!(matches!(taken, StoreError::Exists { .. }), "{taken:?}");
+    assert!(matches!(taken, StoreError::State(StateError::Exists { .. })), "{taken:?}");
 }
 
 #[test]
@@ -183,7 +194,7 @@ fn a_request_waits_with_its_key_for_the_certificate() {
 
     // A second request would throw the key of the first away.
     let waits = store.request("gateway", &made, "CN=a.example", &meta(), false).unwrap_err();
-    assert!(matches!(waits, StoreError::RequestWaits { .. }), "{waits:?}");
+    assert!(matches!(waits, StoreError::State(StateError::RequestWaits { .. })), "{waits:?}");
     // Somebody else's certificate does not fit the key.
     let other = identity("other").chain_pem;
     let imported = Meta { origin: Origin::Imported, ..meta() };
