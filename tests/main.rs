@@ -16,6 +16,7 @@ mod drain;
 mod drivers;
 mod faults;
 mod http;
+mod operate;
 mod peers;
 mod pool;
 mod smuggling;

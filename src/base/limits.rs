@@ -52,5 +52,7 @@ pub const MAX_INTERIM_RESPONSES: usize = 16;
 pub const MAX_HANDSHAKE_BYTES: usize = 64 * 1024;
 /// Largest TLS ciphertext fragment with its header, in bytes (RFC 8446 §5.2, RFC 5246 §6.2.3).
 pub const MAX_TLS_RECORD_BYTES: usize = 5 + 16_384 + 2_048;
+/// Lines of the access log that may wait for the disk, in bytes for each worker. Beyond that they are dropped.
+pub const ACCESS_RING_BYTES: usize = 1024 * 1024;
 /// Most workers of one process.
 pub const MAX_WORKERS: usize = 1024;

@@ -16,7 +16,7 @@ use super::{load, logging, run};
 use crate::certs::generate::quickstart_pki;
 use crate::certs::store::load_trust;
 use crate::certs::{Meta, Origin, Store};
-use crate::config::plan::{Log, LogFormat};
+use crate::config::plan::Log;
 use crate::io::demo;
 use crate::server::machine;
 
@@ -41,7 +41,7 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), String> {
-    logging::init(&Log { level: tracing::Level::INFO, format: LogFormat::Text, access: None });
+    logging::init(&Log::default());
     let dir = &options.dir;
     let at = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
     fs::create_dir_all(dir).map_err(|error| at(dir, error))?;

@@ -96,6 +96,7 @@ impl Control {
                 let admin = admin.map_err(|error| format!("error: admin: {error}"))?;
                 tokio::spawn(admin.serve());
             }
+            tokio::spawn(reopen_on(signals.reopen.take(), Arc::clone(&server)));
             tokio::select! {
                 () = signals.next() => {}
                 () = asked.notified() => {}
@@ -114,16 +115,18 @@ async fn drain(server: &Server, patience: Duration, mut signals: Signals) -> Res
     while server.workers_left() > 0 {
         if Instant::now() >= deadline {
             tracing::warn!("drain is over: {} connections cut", open_connections(server));
+            server.finish();
             return Ok(());
         }
         tokio::select! {
             () = tokio::time::sleep(DRAIN_POLL) => {}
             () = signals.next() => {
+                server.finish();
                 return Err(format!("stopped at once: {} connections cut", open_connections(server)));
             }
         }
     }
-    server.finish(deadline);
+    server.finish();
     tracing::info!("drained");
     Ok(())
 }
@@ -132,14 +135,28 @@ fn open_connections(server: &Server) -> u64 {
     server.counters.iter().map(|counters| counters.connections_open.get()).sum()
 }
 
+/// SIGUSR1: the access log was moved away.
+async fn reopen_on(signal: Option<Signal>, server: Arc<Server>) {
+    let Some(mut signal) = signal else { return };
+    while signal.recv().await.is_some() {
+        server.reopen_access_log();
+    }
+}
+
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Until it is handed to who listens for it.
+    reopen: Option<Signal>,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reopen: Some(signal(SignalKind::user_defined1())?),
+        })
     }
 
     async fn next(&mut self) {

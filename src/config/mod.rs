@@ -13,6 +13,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+pub mod access;
 mod check;
 pub mod diagnostics;
 mod file;

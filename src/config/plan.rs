@@ -102,6 +102,15 @@ pub struct Log {
     pub format: LogFormat,
     /// `access`: `"off"` (default, `None`), `"stdout"`, or a file.
     pub access: Option<AccessLog>,
+    /// `access_format`, with `redact` in it: what a line says. Default: as `format`.
+    pub access_format: super::access::Format,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        let access_format = super::access::Format::text();
+        Self { level: tracing::Level::INFO, format: LogFormat::Text, access: None, access_format }
+    }
 }
 
 /// `log.format`
@@ -113,7 +122,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where access-log lines go. Their form follows `log.format`.
+/// Where access-log lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccessLog {
     /// Standard output.

@@ -416,7 +416,7 @@ fn what_is_left_out_has_its_default() {
     );
     assert_eq!(plan.admin, None);
     assert_eq!(plan.store, Path::new("/etc/ringate/certs"));
-    assert_eq!(plan.log, Log { level: tracing::Level::INFO, format: LogFormat::Text, access: None });
+    assert_eq!(plan.log, Log::default());
     assert_eq!(plan.limits, Limits::default());
     let listener = &plan.listeners[0];
     assert_eq!((listener.protocol, &listener.tls), (Protocol::Http, &None));

@@ -1,9 +1,10 @@
 //! What is decided of a request before anything is sent: pure, from bytes to an [`Order`].
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::View;
+use super::access::{Record, Sink};
 use super::failure::Failure;
 use super::pool::Pool;
 use super::reply::Answer;
@@ -47,23 +48,10 @@ pub struct Order {
     pub idempotent: bool,
     /// The authority, where the backend's TLS server name is taken from it.
     pub host: Option<String>,
-    /// What the access log says of it, if there is one.
-    pub logged: Option<Box<Logged>>,
+    /// Its line in the access log, if there is one.
+    pub logged: RefCell<Option<Box<Record>>>,
     /// What its route's rules have still to do with the response.
     pub pending: Option<Box<Pending>>,
-}
-
-/// A request as the access log names it.
-#[derive(Debug)]
-pub struct Logged {
-    /// Its method.
-    pub method: String,
-    /// Its target as received.
-    pub target: String,
-    /// Its authority.
-    pub host: String,
-    /// The id it was given.
-    pub id: String,
 }
 
 /// What is known of a client, in the form it is forwarded in.
@@ -113,7 +101,7 @@ pub fn understand(
     listener: usize,
     client: &ClientFacts,
     ids: &RequestIds,
-    logged: bool,
+    access: Option<&Sink>,
     bytes: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<Option<Decision>, Failure> {
@@ -124,6 +112,11 @@ pub fn understand(
         Ok(Parsed::Partial) => return Ok(None),
         Err(error) => return Err(Failure::Request(error)),
     };
+    let id = ids.next();
+    let id = std::str::from_utf8(&id).unwrap_or_default();
+    if let Some(sink) = access {
+        sink.begin(&view.running.listeners[listener].name, client, Some(&head), Some(id));
+    }
     check(&head, limits)?;
     let Traffic::Http { table, routes } = &view.running.listeners[listener].traffic else {
         return Err(Failure::NoRoute);
@@ -134,21 +127,18 @@ pub fn understand(
         Match::MethodNotAllowed { allow } => return Err(Failure::MethodNotAllowed(allow)),
         Match::NotFound => return Err(Failure::NoRoute),
     };
-    let id = ids.next();
-    let id = std::str::from_utf8(&id).unwrap_or_default();
-    let logged = logged.then(|| Box::new(Logged::of(&head, id)));
     let asked = Asked { head: &head, path: &normalised, client, id };
     let pending = match matched.rules.as_ref().map(|rules| rules.admit(&asked)) {
         None => None,
         Some(Ok(pending)) => pending,
         Some(Err(reply)) => {
-            return Ok(Some(Decision::Answer(Box::new(Answer::new(reply, None, &head, logged)))));
+            return Ok(Some(Decision::Answer(Box::new(Answer::new(reply, None, &head, access)))));
         }
     };
     let upstream = match &matched.to {
         Destination::Upstream(upstream) => *upstream,
         Destination::Reply(reply) => {
-            let answer = Answer::new((**reply).clone(), pending, &head, logged);
+            let answer = Answer::new((**reply).clone(), pending, &head, access);
             return Ok(Some(Decision::Answer(Box::new(answer))));
         }
     };
@@ -171,24 +161,9 @@ pub fn understand(
         keep_alive: head.keep_alive,
         idempotent: head.method.is_idempotent(),
         host: head.host.filter(|_| named_by_request).map(str::to_owned),
-        logged,
+        logged: access.and_then(Sink::take).into(),
         pending,
     })))
-}
-
-impl Logged {
-    fn of(head: &RequestHead<'_, '_>, id: &str) -> Self {
-        let target = match head.target.query {
-            Some(query) => format!("{}?{query}", head.target.path),
-            None => head.target.path.to_owned(),
-        };
-        Self {
-            method: head.method.as_str().to_owned(),
-            target,
-            host: head.host.unwrap_or_default().to_owned(),
-            id: id.to_owned(),
-        }
-    }
 }
 
 /// What Ringate bounds beyond the grammar.

@@ -32,6 +32,7 @@ pub(super) struct Exchange<'a> {
     heard: Cell<bool>,
     phase: Cell<Phase>,
     started: Option<Instant>,
+    first_byte: Cell<Option<Duration>>,
     /// Status, bytes and endpoint, for the log.
     status: Cell<u16>,
     bytes: Cell<u64>,
@@ -60,6 +61,7 @@ impl<'a> Exchange<'a> {
             heard: Cell::new(false),
             phase: Cell::new(Phase::BackendWrite),
             started: local.access.as_ref().map(|_| Instant::now()),
+            first_byte: Cell::new(None),
             status: Cell::new(0),
             bytes: Cell::new(0),
             endpoint: Cell::new(None),
@@ -302,7 +304,20 @@ impl<'a> Exchange<'a> {
         if let Some(pending) = self.order.pending.as_ref().filter(|_| !head.is_interim()) {
             pending.edit_response(&mut scratch);
         }
+        self.note(&head);
         Ok(Some(Decided::of(&head, framing, keep)))
+    }
+
+    /// What the access log says of a response's head.
+    fn note(&self, head: &ResponseHead<'_, '_>) {
+        if let Some(started) = self.started
+            && !head.is_interim()
+        {
+            self.first_byte.set(Some(started.elapsed()));
+            if let Some(record) = self.order.logged.borrow_mut().as_mut() {
+                record.respond(head);
+            }
+        }
     }
 
     /// The response's body, its head in front of the first bytes of it.
@@ -397,8 +412,8 @@ impl<'a> Exchange<'a> {
                 tracing::warn!(client = %client.address, upstream = upstream.name, endpoint, "{failure}");
             }
         }
-        let (Some(sink), Some(request), Some(started)) =
-            (&self.local.access, &self.order.logged, self.started)
+        let (Some(sink), Some(record), Some(started)) =
+            (&self.local.access, self.order.logged.take(), self.started)
         else {
             return;
         };
@@ -406,16 +421,16 @@ impl<'a> Exchange<'a> {
             Some(failure) if !self.answered.get() => failure.status().unwrap_or(0),
             _ => self.status.get(),
         };
-        sink.write(&access::Line {
-            client: &client.address,
-            request: Some(request),
+        let outcome = access::Outcome {
             status,
             bytes: self.bytes.get(),
             duration: started.elapsed(),
+            first_byte: self.first_byte.get(),
             upstream: Some(&upstream.name),
             endpoint,
-            failure: failure.map(ToString::to_string),
-        });
+            failure: failure.map(|failure| failure as &dyn std::fmt::Display),
+        };
+        sink.end(record, &outcome);
     }
 }
 

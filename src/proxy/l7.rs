@@ -105,7 +105,11 @@ impl Connection {
                 }
                 Ok(None) => return Next::Close,
                 Err(failure) => {
-                    self.local.log_refusal(&self.facts, &failure);
+                    self.local.log_refusal(
+                        &view.running.listeners[self.listener].name,
+                        &self.facts,
+                        &failure,
+                    );
                     let head_only = buffer.data().starts_with(b"HEAD ");
                     return self.refuse(&failure, head_only).await;
                 }
@@ -154,13 +158,12 @@ impl Connection {
                 let mut scratch = self.local.scratch.borrow_mut();
                 scratch.clear();
                 let ids = &self.local.ids;
-                let logged = self.local.access.is_some();
                 exchange::understand(
                     view,
                     self.listener,
                     &self.facts,
                     ids,
-                    logged,
+                    self.local.access.as_ref(),
                     buffer.data(),
                     &mut scratch,
                 )

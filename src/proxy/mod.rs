@@ -69,7 +69,7 @@ impl Local {
     pub fn new(
         snapshot: &Snapshot<Running>,
         counters: Arc<Counters>,
-        access: Option<access::Sink>,
+        access: Option<access::Seed>,
         ids: u64,
     ) -> Self {
         let running = snapshot.load();
@@ -80,7 +80,7 @@ impl Local {
             counters,
             wheel: Wheel::new(),
             draining: Cell::new(false),
-            access,
+            access: access.map(access::Seed::sink),
             ids: exchange::RequestIds::new(ids),
             start: ids as usize,
             scratch: RefCell::new(Vec::with_capacity(4096)),
@@ -116,20 +116,26 @@ impl Local {
         }
     }
 
-    /// A request that was refused before it was understood, in the access log.
-    fn log_refusal(&self, client: &exchange::ClientFacts, failure: &failure::Failure) {
+    /// A request that was refused before it was routed, in the access log.
+    fn log_refusal(&self, listener: &str, client: &exchange::ClientFacts, failure: &failure::Failure) {
         tracing::debug!(client = %client.address, "request refused: {failure}");
         if let Some(sink) = &self.access {
-            sink.write(&access::Line {
-                client: &client.address,
-                request: None,
+            let record = sink.take().or_else(|| {
+                sink.begin(listener, client, None, None);
+                sink.take()
+            });
+            let outcome = access::Outcome {
                 status: failure.status().unwrap_or(0),
                 bytes: 0,
                 duration: std::time::Duration::ZERO,
+                first_byte: None,
                 upstream: None,
                 endpoint: None,
-                failure: Some(failure.to_string()),
-            });
+                failure: Some(failure),
+            };
+            if let Some(record) = record {
+                sink.end(record, &outcome);
+            }
         }
     }
 
@@ -141,7 +147,7 @@ impl Local {
             pool.sweep(self);
         }
         if let Some(access) = &self.access {
-            access.flush();
+            access.sweep();
         }
         crate::io::buffer::trim();
     }

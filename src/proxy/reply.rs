@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Local;
-use super::access;
-use super::exchange::{ClientFacts, Logged};
+use super::access::{self, Record, Sink};
+use super::exchange::ClientFacts;
 use super::l7::Next;
 use super::rules::Pending;
 use crate::http1::{self, Body, Content, Framing, RequestHead, Version};
@@ -63,7 +63,7 @@ pub struct Answer {
     framing: Framing,
     head_only: bool,
     keep_alive: bool,
-    logged: Option<Box<Logged>>,
+    logged: Option<Box<Record>>,
 }
 
 impl Answer {
@@ -72,7 +72,7 @@ impl Answer {
         reply: Reply,
         pending: Option<Box<Pending>>,
         head: &RequestHead<'_, '_>,
-        logged: Option<Box<Logged>>,
+        access: Option<&Sink>,
     ) -> Self {
         Self {
             reply,
@@ -81,14 +81,14 @@ impl Answer {
             framing: head.framing,
             head_only: head.method == http1::Method::Head,
             keep_alive: head.keep_alive && head.version == Version::Http11,
-            logged,
+            logged: access.and_then(Sink::take),
         }
     }
 
     /// Sends it, and says what the client's connection does next. `buffer` holds the request, and comes back
     /// without it.
     pub(super) async fn send(
-        self,
+        mut self,
         local: &Local,
         client: &ClientFacts,
         stream: &mut Stream,
@@ -107,7 +107,7 @@ impl Answer {
         if let Some(cause) = &self.reply.cause {
             tracing::debug!(client = %client.address, status = self.reply.status, "{cause}");
         }
-        self.log(local, client, wire.len());
+        self.log(local, wire.len());
         deadline.set(patience);
         let sent = deadline.race(pin!(stream.writer.write_bytes(&wire))).await;
         match (sent, whole) {
@@ -143,19 +143,19 @@ impl Answer {
         wire
     }
 
-    fn log(&self, local: &Local, client: &ClientFacts, bytes: usize) {
-        let (Some(sink), Some(request)) = (&local.access, &self.logged) else {
+    fn log(&mut self, local: &Local, bytes: usize) {
+        let (Some(sink), Some(record)) = (&local.access, self.logged.take()) else {
             return;
         };
-        sink.write(&access::Line {
-            client: &client.address,
-            request: Some(request),
+        let outcome = access::Outcome {
             status: self.reply.status,
             bytes: bytes as u64,
             duration: Duration::ZERO,
+            first_byte: None,
             upstream: None,
             endpoint: None,
-            failure: self.reply.cause.as_ref().map(ToString::to_string),
-        });
+            failure: self.reply.cause.as_ref().map(|cause| cause as &dyn std::fmt::Display),
+        };
+        sink.end(record, &outcome);
     }
 }

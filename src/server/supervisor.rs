@@ -1,12 +1,11 @@
 //! Starts the workers, and ends them.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::assemble::Assembly;
@@ -67,7 +66,7 @@ pub struct Server {
     pub ready: AtomicBool,
     workers: Vec<Handle>,
     running: Arc<AtomicUsize>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    access: Option<access::Writer>,
 }
 
 #[derive(Debug)]
@@ -84,7 +83,7 @@ impl Server {
     pub fn start(plan: &Plan, assembly: Assembly) -> Result<Self, StartError> {
         let cpus = machine::place_workers(&plan.runtime).map_err(StartError::Other)?;
         let backend = machine::choose_driver(plan.runtime.driver).map_err(StartError::Other)?;
-        let (log, target) = open_access_log(plan)?;
+        let mut log = access_log(plan)?;
         let mut sockets = bind(plan, &cpus)?;
         let snapshot = Snapshot::new(assembly.running);
         let running = Arc::new(AtomicUsize::new(cpus.len()));
@@ -104,7 +103,7 @@ impl Server {
                 backend,
                 sockets: std::mem::take(&mut sockets[index]),
                 snapshot: snapshot.clone(),
-                access: log.as_ref().map(|log| log.sink(Arc::clone(&own))),
+                access: log.as_mut().map(|log| log.seed(Arc::clone(&own))),
                 counters: Arc::clone(&own),
                 ids: random()?,
                 orders: inbox,
@@ -114,7 +113,8 @@ impl Server {
             counters.push(own);
             workers.push(Handle { orders, rope });
         }
-        let writer = log.zip(target).map(|(log, target)| std::thread::spawn(move || log.write(target)));
+        let access = log.map(access::Log::start).transpose();
+        let access = access.map_err(|error| StartError::Other(format!("access log: {error}")))?;
         Ok(Self {
             backend,
             cpus,
@@ -125,7 +125,7 @@ impl Server {
             ready: AtomicBool::new(true),
             workers,
             running,
-            writer: Mutex::new(writer),
+            access,
         })
     }
 
@@ -157,15 +157,19 @@ impl Server {
         self.running.load(Ordering::Acquire)
     }
 
-    /// Waits until the access log is written, once all workers have ended, or until `deadline`.
-    pub fn finish(&self, deadline: Instant) {
-        let writer = self.writer.lock().ok().and_then(|mut writer| writer.take());
-        if self.workers_left() == 0
-            && let Some(writer) = writer
+    /// Opens the access log's file anew, after it was moved away.
+    pub fn reopen_access_log(&self) {
+        if let Some(access) = &self.access {
+            access.reopen();
+        }
+    }
+
+    /// Waits until the access log is written, for a second at most: by then the disk is at fault.
+    pub fn finish(&self) {
+        if let Some(access) = &self.access
+            && !access.finish(Instant::now() + LAST_LINES)
         {
-            while !writer.is_finished() && Instant::now() < deadline {
-                std::thread::sleep(DRAIN_POLL);
-            }
+            tracing::warn!("access log: its last lines could not be written");
         }
     }
 }
@@ -208,19 +212,17 @@ fn bind(plan: &Plan, cpus: &[usize]) -> Result<Vec<Vec<(usize, TcpListener)>>, S
     Ok(sockets)
 }
 
-type AccessTarget = Box<dyn Write + Send>;
-
-fn open_access_log(plan: &Plan) -> Result<(Option<access::Log>, Option<AccessTarget>), StartError> {
-    let target: AccessTarget = match &plan.log.access {
-        None => return Ok((None, None)),
-        Some(AccessLog::Stdout) => Box::new(io::stdout()),
+/// The access log, its file opened.
+fn access_log(plan: &Plan) -> Result<Option<access::Log>, StartError> {
+    let (target, name) = match &plan.log.access {
+        None => return Ok(None),
+        Some(AccessLog::Stdout) => (access::Target::Stdout, "standard output".to_owned()),
         Some(AccessLog::File(path)) => {
-            let file = std::fs::OpenOptions::new().create(true).append(true).open(&path.value);
-            let named = |error| StartError::Other(format!("{}: {error}", path.value.display()));
-            Box::new(file.map_err(named)?)
+            (access::Target::File(path.value.clone()), path.value.display().to_string())
         }
     };
-    Ok((Some(access::Log::new(plan.log.format)), Some(target)))
+    let log = access::Log::new(plan.log.access_format.clone(), target);
+    log.map(Some).map_err(|error| StartError::Other(format!("access log: {name}: {error}")))
 }
 
 /// What a worker's request ids begin with.
@@ -231,5 +233,7 @@ fn random() -> Result<u64, StartError> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
+/// How long the end waits for the access log.
+const LAST_LINES: Duration = Duration::from_secs(1);
 /// How often a drain is looked at.
 pub const DRAIN_POLL: Duration = Duration::from_millis(10);

@@ -43,7 +43,7 @@ pub struct Worker {
     /// Its counters.
     pub counters: Arc<Counters>,
     /// Its end of the access log.
-    pub access: Option<access::Sink>,
+    pub access: Option<access::Seed>,
     /// What its request ids begin with.
     pub ids: u64,
     /// Orders, and the bell that rings when there are any.
@@ -96,9 +96,6 @@ impl Worker {
             local.wheel.interrupt();
         }
         local.sweep();
-        if let Some(access) = &local.access {
-            access.close();
-        }
         Ok(())
     }
 }

@@ -10,13 +10,12 @@ use crate::base::limits::{Limits, MAX_HEAD_BYTES, MAX_HEADERS, MAX_WORKERS};
 
 use super::file::{OnlyDefault, Section, Value};
 use super::names;
-use super::plan::{
-    AccessLog, Admin, AdminAddress, At, CertificateRef, Driver, Log, LogFormat, Plan, Runtime, TlsVersions,
-};
+use super::plan::{Admin, AdminAddress, At, CertificateRef, Driver, Plan, Runtime, TlsVersions};
 use super::suggest::{nearest, quoted};
 use super::units::{self, Wrong};
 
 mod destination;
+mod log;
 mod route;
 mod traffic;
 mod upstream;
@@ -29,7 +28,7 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
     let runtime = runtime(root.section("runtime"));
     let admin = root.section("admin").map(|section| admin(section, dir));
     let store = store(root.section("store"), dir);
-    let log = log(root.section("log"), dir);
+    let log = log::log(root.section("log"), dir);
     let limits = limits(root.section("limits"));
     let listeners = traffic::listeners(&mut root, dir);
     let upstreams = upstream::upstreams(&mut root, dir);
@@ -116,48 +115,6 @@ fn store(section: Option<Section<'_>>, dir: &Path) -> PathBuf {
     }
     section.finish();
     store
-}
-
-fn log(section: Option<Section<'_>>, dir: &Path) -> Log {
-    let mut log = Log { level: tracing::Level::INFO, format: LogFormat::Text, access: None };
-    let Some(mut section) = section else { return log };
-    if let Some(value) = section.get("level") {
-        use tracing::Level;
-        let words = [
-            ("error", Level::ERROR),
-            ("warn", Level::WARN),
-            ("info", Level::INFO),
-            ("debug", Level::DEBUG),
-            ("trace", Level::TRACE),
-        ];
-        log.level = value.choice(&words).unwrap_or(log.level);
-    }
-    if let Some(value) = section.get("format") {
-        let words = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-        log.format = value.choice(&words).unwrap_or(log.format);
-    }
-    log.access = section.get("access").and_then(|value| access(&value, dir));
-    section.finish();
-    log
-}
-
-/// `log.access`. A bare word is refused: it is a misspelt `stdout` more often than a file.
-fn access(value: &Value<'_>, dir: &Path) -> Option<AccessLog> {
-    let written = path(value, dir, "\"stdout\"")?;
-    match value.as_text()?.value {
-        "off" => None,
-        "stdout" => Some(AccessLog::Stdout),
-        text if !text.contains(['/', '.']) => {
-            let title = format!("{} is neither \"off\" nor \"stdout\" nor a file", quoted(text));
-            let help = match nearest(text, ["off", "stdout"]) {
-                Some(word) => format!("did you mean \"{word}\"?"),
-                None => format!("for a file of this name write \"./{text}\""),
-            };
-            value.error(&title, Some(help));
-            None
-        }
-        _ => Some(AccessLog::File(written)),
-    }
 }
 
 fn limits(section: Option<Section<'_>>) -> Limits {

@@ -1,0 +1,322 @@
+//! `log.access_format`: what a line of the access log says, and what it does not.
+
+use super::suggest::{nearest, quoted};
+use super::units::Wrong;
+
+/// A line's form, read once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Format {
+    /// How values are escaped.
+    pub style: Style,
+    /// What a line is made of, in order. Neighbouring literals are one.
+    pub pieces: Vec<Piece>,
+    /// Keys whose values are not shown in a query, in lower case.
+    pub hidden_query: Vec<String>,
+}
+
+/// How values are written, so that none of them can end its field or its line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Bytes other than printable ASCII, and `"` and `\`, become `\xHH`; what is missing is `-`.
+    Text,
+    /// JSON values; what is missing is `null`.
+    Json,
+}
+
+/// Part of a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Written as it is.
+    Literal(String),
+    /// Looked up.
+    Value(Variable),
+}
+
+/// What can be said of an exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Variable {
+    /// When the line was written: RFC 3339, UTC, with milliseconds.
+    Time,
+    /// The listener's name.
+    Listener,
+    /// The client's address.
+    ClientAddress,
+    /// `http` or `https`.
+    ClientScheme,
+    /// The method.
+    Method,
+    /// The request-target as received, its query redacted.
+    Target,
+    /// The target's path.
+    Path,
+    /// The target's query, redacted.
+    Query,
+    /// The authority.
+    Host,
+    /// `HTTP/1.1`
+    Version,
+    /// The id that the request was given.
+    RequestId,
+    /// A field of the request, by its name in lower case.
+    RequestHeader(String),
+    /// A field of the request whose value is not shown.
+    RequestHidden(String),
+    /// What the client was answered.
+    Status,
+    /// Bytes of the response, its head included.
+    ResponseBytes,
+    /// A field of the response, by its name in lower case.
+    ResponseHeader(String),
+    /// A field of the response whose value is not shown.
+    ResponseHidden(String),
+    /// From the request's head to the response's end, in milliseconds.
+    Duration,
+    /// The same in whole microseconds.
+    DurationMicros,
+    /// From the request's head to the response's, in milliseconds.
+    FirstByte,
+    /// The same in whole microseconds.
+    FirstByteMicros,
+    /// The upstream's name.
+    Upstream,
+    /// The endpoint.
+    Endpoint,
+    /// Why the request was not served as asked.
+    Failure,
+}
+
+/// The variables that are named by themselves.
+const VARIABLES: [(&str, Variable); 20] = [
+    ("time", Variable::Time),
+    ("listener", Variable::Listener),
+    ("client.address", Variable::ClientAddress),
+    ("client.scheme", Variable::ClientScheme),
+    ("request.method", Variable::Method),
+    ("request.target", Variable::Target),
+    ("request.path", Variable::Path),
+    ("request.query", Variable::Query),
+    ("request.host", Variable::Host),
+    ("request.version", Variable::Version),
+    ("request.id", Variable::RequestId),
+    ("response.status", Variable::Status),
+    ("response.bytes", Variable::ResponseBytes),
+    ("duration", Variable::Duration),
+    ("duration.us", Variable::DurationMicros),
+    ("first_byte", Variable::FirstByte),
+    ("first_byte.us", Variable::FirstByteMicros),
+    ("upstream", Variable::Upstream),
+    ("endpoint", Variable::Endpoint),
+    ("failure", Variable::Failure),
+];
+/// Those that a field's name follows.
+const HEADERS: [&str; 2] = ["request.header.", "response.header."];
+/// The longest line form, in bytes.
+const LONGEST: usize = 4096;
+
+/// What the fields of a JSON line are unless told otherwise.
+const JSON: [(&str, Variable); 14] = [
+    ("time", Variable::Time),
+    ("listener", Variable::Listener),
+    ("client", Variable::ClientAddress),
+    ("method", Variable::Method),
+    ("target", Variable::Target),
+    ("host", Variable::Host),
+    ("request_id", Variable::RequestId),
+    ("status", Variable::Status),
+    ("bytes", Variable::ResponseBytes),
+    ("duration_us", Variable::DurationMicros),
+    ("first_byte_us", Variable::FirstByteMicros),
+    ("upstream", Variable::Upstream),
+    ("endpoint", Variable::Endpoint),
+    ("failure", Variable::Failure),
+];
+/// What a text line is unless told otherwise.
+const TEXT: &str = "{time} {client.address} {request.host} \"{request.method} {request.target}\" {response.status} \
+     {response.bytes} {duration}ms {upstream} {endpoint} {request.id} \"{failure}\"";
+
+impl Format {
+    /// A JSON object a line, with the usual fields.
+    pub fn json() -> Self {
+        Self::object(JSON.iter().map(|(key, variable)| (*key, variable.clone())))
+    }
+
+    /// A line for people.
+    pub fn text() -> Self {
+        let pieces = pieces(TEXT).unwrap_or_default();
+        Self { style: Style::Text, pieces, hidden_query: Vec::new() }
+    }
+
+    /// A JSON object with these fields, in this order.
+    pub fn object<'k>(fields: impl IntoIterator<Item = (&'k str, Variable)>) -> Self {
+        let mut pieces = Vec::new();
+        let mut literal = "{".to_owned();
+        for (key, variable) in fields {
+            let separator = if pieces.is_empty() { "" } else { "," };
+            literal.push_str(&format!("{separator}{}:", serde_json::Value::from(key)));
+            pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+            pieces.push(Piece::Value(variable));
+        }
+        literal.push('}');
+        pieces.push(Piece::Literal(literal));
+        Self { style: Style::Json, pieces, hidden_query: Vec::new() }
+    }
+
+    /// Reads `json`, `text`, or a line with variables in braces; `{{` and `}}` are braces.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "json" => return Ok(Self::json()),
+            "text" => return Ok(Self::text()),
+            _ => {}
+        }
+        if let Some(bad) = text.chars().find(|c| c.is_control()) {
+            return Err(Wrong::new(format!("{} can't stand in a line", quoted(&bad.to_string()))));
+        }
+        if text.len() > LONGEST {
+            return Err(Wrong::new(format!("it has more than {LONGEST} bytes")));
+        }
+        let pieces = pieces(text)?;
+        if !pieces.iter().any(|piece| matches!(piece, Piece::Value(_))) {
+            let wrong = Wrong::new(format!("{} has no variable in it", quoted(text)));
+            return Err(wrong.help(match nearest(text, ["json", "text"]) {
+                Some(word) => format!("did you mean \"{word}\"?"),
+                None => format!("write \"json\", \"text\", or a line such as {TEXT:?}"),
+            }));
+        }
+        Ok(Self { style: Style::Text, pieces, hidden_query: Vec::new() })
+    }
+
+    /// Values of these fields, and of these keys in a query, are not shown. Names are in lower case.
+    pub fn redact(&mut self, headers: &[String], query: Vec<String>) {
+        for piece in &mut self.pieces {
+            match piece {
+                Piece::Value(Variable::RequestHeader(name)) if headers.contains(name) => {
+                    *piece = Piece::Value(Variable::RequestHidden(std::mem::take(name)));
+                }
+                Piece::Value(Variable::ResponseHeader(name)) if headers.contains(name) => {
+                    *piece = Piece::Value(Variable::ResponseHidden(std::mem::take(name)));
+                }
+                _ => {}
+            }
+        }
+        self.hidden_query = query;
+    }
+}
+
+/// A line with variables in braces.
+fn pieces(text: &str) -> Result<Vec<Piece>, Wrong> {
+    let mut pieces = Vec::new();
+    let mut literal = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}']) {
+        literal.push_str(&rest[..at]);
+        let brace = &rest[at..=at];
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix(brace) {
+            literal.push_str(brace);
+            rest = after;
+            continue;
+        }
+        let help = "a variable stands in braces, such as {request.method}; for a brace itself write it twice";
+        let (name, after) = match rest.split_once('}') {
+            Some(parts) if brace == "{" => parts,
+            _ => return Err(Wrong::new(format!("a `{brace}` has no partner")).help(help)),
+        };
+        if !literal.is_empty() {
+            pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+        }
+        pieces.push(Piece::Value(variable(name)?));
+        rest = after;
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() {
+        pieces.push(Piece::Literal(literal));
+    }
+    Ok(pieces)
+}
+
+/// A variable by its name.
+///
+/// # Errors
+/// There is none of this name.
+pub fn variable(name: &str) -> Result<Variable, Wrong> {
+    if let Some((_, variable)) = VARIABLES.iter().find(|(known, _)| *known == name) {
+        return Ok(variable.clone());
+    }
+    if let Some(prefix) = HEADERS.into_iter().find(|prefix| name.starts_with(prefix)) {
+        let field = header(&name[prefix.len()..])?;
+        return Ok(match prefix {
+            "request.header." => Variable::RequestHeader(field),
+            _ => Variable::ResponseHeader(field),
+        });
+    }
+    let names = || VARIABLES.iter().map(|(name, _)| *name);
+    let list = format!(
+        "the variables are {}, request.header.NAME and response.header.NAME",
+        names().collect::<Vec<_>>().join(", ")
+    );
+    let bare = name.trim_start_matches('$');
+    let near = nearest(bare, names())
+        .or_else(|| names().find(|known| known.rsplit('.').next() == Some(&bare.to_ascii_lowercase())));
+    let help = match near {
+        Some(near) => format!("did you mean {{{near}}}? {list}"),
+        None => list,
+    };
+    Err(Wrong::new(format!("there is no variable {}", quoted(name))).help(help))
+}
+
+/// A field name, in lower case (RFC 9110 §5.1).
+///
+/// # Errors
+/// It is none.
+pub fn header(text: &str) -> Result<String, Wrong> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.is_empty() || !text.bytes().all(token) {
+        return Err(Wrong::new(format!("{} is not a header name", quoted(text))));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_made_of_literals_and_variables() {
+        let format = Format::parse("{{{client.address}}} {request.header.User-Agent}!").unwrap();
+        assert_eq!(
+            format.pieces,
+            [
+                Piece::Literal("{".into()),
+                Piece::Value(Variable::ClientAddress),
+                Piece::Literal("} ".into()),
+                Piece::Value(Variable::RequestHeader("user-agent".into())),
+                Piece::Literal("!".into()),
+            ]
+        );
+        assert_eq!(format.style, Style::Text);
+        assert_eq!(Format::parse("json").unwrap(), Format::json());
+        assert!(Format::text().pieces.len() > 10);
+        assert_eq!(Format::json().pieces.len(), 2 * JSON.len() + 1);
+    }
+
+    #[test]
+    fn what_is_no_variable_is_refused_with_the_nearest_one() {
+        for (text, title, help) in [
+            ("{request.methd}", "there is no variable \"request.methd\"", "did you mean {request.method}?"),
+            ("{status}", "there is no variable \"status\"", "did you mean {response.status}?"),
+            ("{$time}", "there is no variable \"$time\"", "did you mean {time}?"),
+            ("jsn", "\"jsn\" has no variable in it", "did you mean \"json\"?"),
+            ("{time", "a `{` has no partner", "for a brace itself write it twice"),
+            ("time}", "a `}` has no partner", "for a brace itself write it twice"),
+            ("{time}\n", "\"\\n\" can't stand in a line", ""),
+            ("{request.header.a b}", "\"a b\" is not a header name", ""),
+        ] {
+            let wrong = Format::parse(text).unwrap_err();
+            assert_eq!(wrong.title, title, "{text}");
+            assert!(wrong.help.unwrap_or_default().contains(help), "{text}");
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The thread that writes: it alone waits for the disk.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+use rtrb::{Consumer, RingBuffer};
+
+use super::Sink;
+use crate::base::counters::Counters;
+use crate::base::limits::ACCESS_RING_BYTES;
+use crate::config::access::Format;
+
+/// How long a line may wait in its ring.
+const REST: Duration = Duration::from_millis(100);
+/// How often the end is looked for.
+const POLL: Duration = Duration::from_millis(5);
+
+/// Where lines go.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// Standard output.
+    Stdout,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+impl Target {
+    fn open(&self) -> io::Result<Box<dyn Write + Send>> {
+        let path = match self {
+            Self::Stdout => return Ok(Box::new(io::stdout())),
+            Self::File(path) => path,
+        };
+        // Opened for reading as well, a FIFO that nobody reads does not hold us up.
+        let fifo = std::fs::metadata(path).is_ok_and(|facts| facts.file_type().is_fifo());
+        let file: File = OpenOptions::new().create(!fifo).append(true).read(fifo).mode(0o640).open(path)?;
+        Ok(Box::new(file))
+    }
+}
+
+/// What workers, the writer and the control thread share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    thread: OnceLock<Thread>,
+    /// Lines that the writer could not write and no worker has counted yet.
+    lost: AtomicU64,
+    reopen: AtomicBool,
+    stop: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    pub(super) fn take_lost(&self) -> u64 {
+        if self.lost.load(Ordering::Relaxed) == 0 { 0 } else { self.lost.swap(0, Ordering::Relaxed) }
+    }
+}
+
+/// A log in the making: give [`Log::sink`] to each worker, then [`Log::start`].
+pub struct Log {
+    format: Format,
+    target: Target,
+    out: Box<dyn Write + Send>,
+    shared: Arc<Shared>,
+    rings: Vec<Consumer<u8>>,
+}
+
+/// A worker's end, on its way to the worker's thread.
+pub struct Seed {
+    format: Format,
+    ring: rtrb::Producer<u8>,
+    shared: Arc<Shared>,
+    counters: Arc<Counters>,
+}
+
+impl std::fmt::Debug for Seed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Seed").field("format", &self.format).finish_non_exhaustive()
+    }
+}
+
+impl Seed {
+    /// The end itself. Called on the worker's thread.
+    pub fn sink(self) -> Sink {
+        Sink {
+            format: Rc::new(self.format),
+            ring: self.ring.into(),
+            line: Vec::with_capacity(1024).into(),
+            free: Vec::new().into(),
+            current: None.into(),
+            clock: Default::default(),
+            shared: self.shared,
+            counters: self.counters,
+        }
+    }
+}
+
+/// The writer's thread, seen from outside.
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+impl Log {
+    /// A log of lines in this format.
+    ///
+    /// # Errors
+    /// The target can't be opened.
+    pub fn new(format: Format, target: Target) -> io::Result<Self> {
+        let out = target.open()?;
+        Ok(Self { format, target, out, shared: Arc::default(), rings: Vec::new() })
+    }
+
+    /// A worker's end.
+    pub fn seed(&mut self, counters: Arc<Counters>) -> Seed {
+        let (ring, end) = RingBuffer::new(ACCESS_RING_BYTES);
+        self.rings.push(end);
+        Seed { format: self.format.clone(), ring, shared: Arc::clone(&self.shared), counters }
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system starts none.
+    pub fn start(self) -> io::Result<Writer> {
+        let shared = Arc::clone(&self.shared);
+        let run = Run {
+            rings: self.rings,
+            target: self.target,
+            out: self.out,
+            shared: self.shared,
+            batch: Vec::new(),
+            torn: false,
+            lost: None,
+        };
+        let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || run.run())?;
+        let _ = shared.thread.set(thread.thread().clone());
+        Ok(Writer { shared, thread })
+    }
+}
+
+impl Writer {
+    /// Opens the file anew, after it was moved away.
+    pub fn reopen(&self) {
+        self.shared.reopen.store(true, Ordering::Release);
+        self.shared.wake();
+    }
+
+    /// Writes what workers have handed on until now, and ends. False: not all could be written until `deadline`.
+    pub fn finish(&self, deadline: Instant) -> bool {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.wake();
+        while !self.thread.is_finished() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(POLL);
+        }
+        true
+    }
+}
+
+struct Run {
+    rings: Vec<Consumer<u8>>,
+    target: Target,
+    out: Box<dyn Write + Send>,
+    shared: Arc<Shared>,
+    batch: Vec<u8>,
+    /// The last write ended within a line.
+    torn: bool,
+    /// Lines lost since writing failed; `None` while it works.
+    lost: Option<u64>,
+}
+
+impl Run {
+    fn run(mut self) {
+        loop {
+            // Looked at first: what was handed on before it was set is written.
+            let stop = self.shared.stop.load(Ordering::Acquire);
+            if self.shared.reopen.swap(false, Ordering::AcqRel) {
+                self.reopen();
+            }
+            let mut most = 0;
+            for at in 0..self.rings.len() {
+                most = most.max(self.drain(at));
+            }
+            if stop {
+                return;
+            }
+            if most < ACCESS_RING_BYTES / 4 {
+                std::thread::park_timeout(REST);
+            }
+        }
+    }
+
+    fn reopen(&mut self) {
+        match self.target.open() {
+            Ok(out) => {
+                self.out = out;
+                self.torn = false;
+                tracing::info!("access log: opened anew");
+            }
+            Err(error) => tracing::error!("access log: can't be opened anew: {error}; the old file stays"),
+        }
+    }
+
+    /// Writes what one ring holds, which is always whole lines. Returns how much it was.
+    fn drain(&mut self, at: usize) -> usize {
+        let ring = &mut self.rings[at];
+        let Ok(chunk) = ring.read_chunk(ring.slots()) else { return 0 };
+        if chunk.is_empty() {
+            return 0;
+        }
+        let (first, second) = chunk.as_slices();
+        self.batch.clear();
+        if self.torn {
+            self.batch.push(b'\n');
+        }
+        // One write, so that lines of several processes do not mix in a file.
+        self.batch.extend_from_slice(first);
+        self.batch.extend_from_slice(second);
+        chunk.commit_all();
+        self.write();
+        self.batch.len()
+    }
+
+    fn write(&mut self) {
+        let mut written = 0;
+        let result = loop {
+            if written == self.batch.len() {
+                break self.out.flush();
+            }
+            match self.out.write(&self.batch[written..]) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => written += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        if let Some(&last) = self.batch[..written].last() {
+            self.torn = last != b'\n';
+        }
+        match (result, self.lost) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(lost)) => {
+                tracing::info!("access log: written again; {lost} lines were lost");
+                self.lost = None;
+            }
+            (Err(error), lost) => {
+                if lost.is_none() {
+                    tracing::error!("access log: {error}; lines are dropped and counted");
+                }
+                let lines = self.batch[written..].iter().filter(|&&byte| byte == b'\n').count() as u64;
+                self.lost = Some(lost.unwrap_or(0) + lines);
+                self.shared.lost.fetch_add(lines, Ordering::Relaxed);
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! A line for each exchange reaches the log, says what it was asked to say, and never costs a request.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+
+use super::metric;
+use crate::http::OK;
+use crate::support::*;
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+
+fn log_file(ringate: &Ringate) -> PathBuf {
+    ringate.dir().join("access.log")
+}
+
+fn await_lines(path: &PathBuf, count: usize) -> Vec<String> {
+    eventually("lines in the access log", || {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        (lines.len() >= count && text.ends_with('\n')).then_some(lines)
+    })
+}
+
+#[test]
+fn a_line_says_what_its_form_asks_for_and_nothing_that_is_redacted() {
+    let backend = Backend::replying(
+        "HTTP/1.1 200 OK\r\nSet-Cookie: id=1\r\nX-Kind: a b\r\nContent-Length: 2\r\n\r\nok",
+    );
+    let form = "{client.address} {listener} \"{request.method} {request.target}\" {request.header.authorization} \
+        {request.header.user-agent} {response.header.x-kind} {response.header.set-cookie} {response.status} \
+        {upstream} {endpoint}|";
+    let log = format!(
+        "[log]\naccess = \"access.log\"\naccess_format = '{form}'\n\
+         redact = {{ headers = [\"Authorization\", \"Set-Cookie\"], query = [\"token\"] }}"
+    );
+    let ringate = Setup::to(backend.address()).section(&log).start();
+    let mut client = ringate.client();
+    client.send(
+        "GET /a?b=1&token=secret HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer secret\r\n\
+         User-Agent: x\" 200\\\u{ff}\r\n\r\n"
+            .chars()
+            .map(|c| c as u8)
+            .collect::<Vec<_>>(),
+    );
+    client.response();
+    client.send("GET /b HTTP/1.1\r\nHost: h\r\n\r\n").response();
+    let lines = await_lines(&log_file(&ringate), 2);
+    let endpoint = backend.address();
+    assert_eq!(
+        lines,
+        [
+            format!(
+                "127.0.0.1 web \"GET /a?b=1&token=[redacted]\" [redacted] x\\x22 200\\x5c\\xff a b \
+                 [redacted] 200 app {endpoint}|"
+            ),
+            format!("127.0.0.1 web \"GET /b\" - - a b [redacted] 200 app {endpoint}|"),
+        ]
+    );
+}
+
+#[test]
+fn a_table_of_fields_makes_json_objects_in_its_order() {
+    let backend = Backend::replying(OK);
+    let log = "[log]\naccess = \"access.log\"\n[log.access_format]\nwhen = \"time\"\nagent = \"request.header.user-agent\"\n\
+        ms = \"duration\"\nfirst = \"first_byte.us\"\nbytes = \"response.bytes\"";
+    let ringate = Setup::to(backend.address()).section(log).start();
+    ringate.client().send("GET / HTTP/1.1\r\nHost: h\r\nUser-Agent: \"a\"\r\n\r\n").response();
+    let line = await_lines(&log_file(&ringate), 1).remove(0);
+    assert!(line.starts_with("{\"when\":\""), "{line}");
+    let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(json["agent"], "\"a\"");
+    let (duration, first) = (json["ms"].as_f64().unwrap(), json["first"].as_u64().unwrap());
+    assert!(first > 0 && duration * 1000.0 >= first as f64, "{line}");
+    assert!(json["bytes"].as_u64().unwrap() >= 40, "{line}");
+}
+
+#[test]
+fn refused_requests_have_a_line_with_what_was_understood_of_them() {
+    let backend = Backend::replying(OK);
+    let ringate = Setup::to(backend.address())
+        .routes("[[route]]\npath = \"/a\"\nupstream = \"app\"")
+        .section(
+            "[log]\naccess = \"access.log\"\naccess_format = '{request.target} {response.status} {failure}'",
+        )
+        .start();
+    ringate.get("/b?\"");
+    ringate.client().send("GET /\x07 HTTP/1.1\r\nHost: h\r\n\r\n").response();
+    let lines = await_lines(&log_file(&ringate), 2);
+    assert_eq!(lines[0], "/b?\\x22 404 no route matches");
+    assert!(lines[1].starts_with("- 400 "), "{}", lines[1]);
+}
+
+#[test]
+fn after_sigusr1_lines_go_to_a_new_file() {
+    let backend = Backend::replying(OK);
+    let ringate = Setup::to(backend.address())
+        .workers(2)
+        .section("[log]\naccess = \"access.log\"\naccess_format = '{request.target}'")
+        .start();
+    let file = log_file(&ringate);
+    ringate.get("/1");
+    assert_eq!(await_lines(&file, 1), ["/1"]);
+    let rotated = ringate.dir().join("access.log.1");
+    fs::rename(&file, &rotated).unwrap();
+    ringate.get("/2");
+    assert_eq!(await_lines(&rotated, 2), ["/1", "/2"]);
+    ringate.signal(Signal::USR1);
+    ringate.await_log("access log: opened anew");
+    ringate.get("/3");
+    assert_eq!(await_lines(&file, 1), ["/3"]);
+    assert_eq!(fs::read_to_string(&rotated).unwrap(), "/1\n/2\n");
+}
+
+#[test]
+fn a_reader_that_does_not_read_costs_lines_and_no_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let backend = Backend::replying(OK);
+    // Lines as long as may be, so that the pipe and the ring are soon full.
+    let form = "{request.target}".repeat(16);
+    let log = format!("[admin]\n[log]\naccess = \"{}\"\naccess_format = '{form}'", fifo.display());
+    let mut ringate = Setup::to(backend.address()).section(&log).start();
+    let request = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(7000));
+    let mut client = ringate.client();
+    for _ in 0..20 {
+        assert_eq!(client.send(&request).response().status, 200);
+    }
+    assert!(metric(&ringate, "access_lines_dropped") > 0);
+    // It does not hold up the end either.
+    ringate.signal(Signal::TERM);
+    assert_eq!(ringate.wait().code(), Some(0));
+    assert!(ringate.log().contains("its last lines could not be written"));
+}
+
+#[test]
+fn a_full_disk_costs_lines_and_no_request() {
+    let backend = Backend::replying(OK);
+    let ringate = Setup::to(backend.address()).section("[admin]\n[log]\naccess = \"/dev/full\"").start();
+    let mut client = ringate.client();
+    for _ in 0..10 {
+        assert_eq!(client.send(GET).response().status, 200);
+    }
+    ringate.await_log("lines are dropped and counted");
+    eventually("the lines being counted", || (metric(&ringate, "access_lines_dropped") == 10).then_some(()));
+}
+
+#[test]
+fn a_drain_that_is_cut_loses_no_line() {
+    let backend = Backend::start(|connection| {
+        while let Some(request) = connection.request()? {
+            if !request.line().ends_with("/stuck") {
+                connection.send(OK)?;
+            }
+        }
+        Ok(())
+    });
+    let mut ringate = Setup::to(backend.address())
+        .workers(2)
+        .runtime("drain = \"50ms\"")
+        .section("[log]\naccess = \"access.log\"\naccess_format = '{request.target}'")
+        .start();
+    let mut stuck = ringate.client();
+    stuck.send("GET /stuck HTTP/1.1\r\nHost: h\r\n\r\n");
+    backend.request();
+    for number in 0..50 {
+        ringate.get(&format!("/{number}"));
+    }
+    ringate.signal(Signal::TERM);
+    assert_eq!(ringate.wait().code(), Some(0));
+    assert!(ringate.log().contains("drain is over"));
+    assert_eq!(fs::read_to_string(log_file(&ringate)).unwrap().lines().count(), 50);
+}
+
+#[test]
+fn a_form_with_a_typo_is_shown_in_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ringate.toml");
+    let text = "[log]\naccess = \"stdout\"\naccess_format = \"{request.methd}\"\n\
+        redact = { header = [\"Cookie\"] }\n[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
+        [[route]]\nupstream = \"app\"\n[upstream.app]\nendpoints = [\"127.0.0.1:1\"]\n";
+    fs::write(&file, text).unwrap();
+    let output = run(Ringate::command().arg("check").arg("-c").arg(&file));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("ringate.toml:3:17") && said.contains("did you mean {request.method}?"), "{said}");
+    assert!(said.contains("did you mean `headers`?"), "{said}");
+}
