@@ -19,6 +19,7 @@ mod http;
 mod operate;
 mod peers;
 mod pool;
+mod probe;
 mod smuggling;
 mod soak_smoke;
 mod tcp;

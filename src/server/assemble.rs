@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustc_hash::FxHashMap;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ProducesTickets;
 
@@ -48,6 +49,11 @@ pub fn assemble(plan: &Plan, problems: &mut Diagnostics) -> Option<Assembly> {
     let listeners = listeners.into_iter().collect::<Option<_>>();
     let running = Running { limits: plan.limits.clone(), listeners: listeners?, upstreams: upstreams? };
     Some(Assembly { running, identities })
+}
+
+/// One certificate as an identity. Errors are added to `problems`; the result is `None` if there are any.
+pub fn identity(plan: &Plan, at: &plan::At<CertificateRef>, problems: &mut Diagnostics) -> Option<Identity> {
+    Builder::new(plan, problems).make_identity(at)
 }
 
 struct Builder<'a> {
@@ -248,7 +254,7 @@ impl<'a> Builder<'a> {
             None => None,
             Some(at) => Some(self.identity(at)?),
         };
-        let verifier = self.verifier(&name.span, &tls.trust)?;
+        let verifier: Arc<dyn ServerCertVerifier> = self.verifier(&name.span, &tls.trust)?;
         let suites = tls.cipher_suites.as_ref().map(|suites| {
             let named = suites.iter().filter_map(|at| tls::config::cipher_suite_by_name(at.value.name()));
             named.collect()
@@ -256,7 +262,7 @@ impl<'a> Builder<'a> {
         let policy = ClientPolicy {
             versions: versions(tls.versions),
             cipher_suites: suites,
-            verifier,
+            verifier: Arc::clone(&verifier),
             resolver: identity.clone().map(|identity| Arc::new(ClientResolver::new(identity))),
             tickets_per_endpoint: tls.tickets_per_endpoint,
             alpn: Vec::new(),
@@ -270,7 +276,7 @@ impl<'a> Builder<'a> {
                 Some(self.good(&at.span, parsed)?)
             }
         };
-        Some(UpstreamTls { config, server_name, identity, tickets: tls.tickets_per_endpoint })
+        Some(UpstreamTls { config, verifier, server_name, identity, tickets: tls.tickets_per_endpoint })
     }
 
     fn verifier(
