@@ -87,7 +87,7 @@ fn chosen(named: &str, plan: &Plan, config: &Path) -> Result<crate::tls::Identit
     } else {
         CertificateRef::Store(named.to_owned())
     };
-    let mut problems = config::Diagnostics::new(&config.display().to_string(), "");
+    let mut problems = config::Diagnostics::new(config.display().to_string(), "");
     let at = At { value, span: 0..0 };
     identity(plan, &at, &mut problems).ok_or_else(|| {
         let said: Vec<String> = problems.iter().map(|problem| problem.message.to_string()).collect();
