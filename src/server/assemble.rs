@@ -15,7 +15,7 @@ use rustls::server::ProducesTickets;
 
 use crate::base::snapshot::Snapshot;
 use crate::certs::store::{Loaded, load_file, load_pair, load_trust};
-use crate::certs::{Bundle, Store};
+use crate::certs::{Bundle, Store, StoreError};
 use crate::config::Diagnostics;
 use crate::config::plan::{self, CertificateRef, Plan, TrustRef};
 use crate::proxy::running::{Endpoint, Listener, Route, Running, Traffic, Upstream, UpstreamTls};
@@ -62,12 +62,20 @@ struct Builder<'a> {
     /// One cell a certificate, however often it is named. `None`: it could not be read, which has been said.
     identities: FxHashMap<CertificateRef, Option<Snapshot<Identity>>>,
     ticketer: Option<Arc<dyn ProducesTickets>>,
+    store: Option<Store>,
     now: SystemTime,
 }
 
 impl<'a> Builder<'a> {
     fn new(plan: &'a Plan, problems: &'a mut Diagnostics) -> Self {
-        Self { plan, problems, identities: FxHashMap::default(), ticketer: None, now: SystemTime::now() }
+        Self {
+            plan,
+            problems,
+            identities: FxHashMap::default(),
+            ticketer: None,
+            store: None,
+            now: SystemTime::now(),
+        }
     }
 
     fn wrong(&mut self, span: &Range<usize>, title: String, help: Option<&str>) {
@@ -83,7 +91,8 @@ impl<'a> Builder<'a> {
         let loaded = match &at.value {
             CertificateRef::File(path) => load_file(path),
             CertificateRef::Pair { cert, key } => load_pair(cert, key),
-            CertificateRef::Store(name) => Store::open(&self.plan.store)
+            CertificateRef::Store(name) => self
+                .store(&at.span)
                 .and_then(|store| store.get(name))
                 .map(|stored| Loaded { bundle: stored.bundle, exposed: None }),
         };
@@ -92,6 +101,18 @@ impl<'a> Builder<'a> {
             self.problems.warning(at.span.clone(), exposed.to_string(), None);
         }
         Some(loaded.bundle)
+    }
+
+    /// The store. Folders of it that others may look into are warned of once.
+    fn store(&mut self, span: &Range<usize>) -> Result<Store, StoreError> {
+        if let Some(store) = &self.store {
+            return Ok(store.clone());
+        }
+        let store = Store::open(&self.plan.store)?;
+        for exposed in store.exposed() {
+            self.problems.warning(span.clone(), exposed.to_string(), None);
+        }
+        Ok(self.store.insert(store).clone())
     }
 
     fn identity(&mut self, at: &plan::At<CertificateRef>) -> Option<Snapshot<Identity>> {
