@@ -263,7 +263,7 @@ impl ChunkedDecoder {
 
 /// Whether a field of this name may come after the body: not if a recipient needed it before (RFC 9110 §6.5.1).
 fn may_trail(name: &str) -> bool {
-    const BEFORE_THE_BODY: [&str; 27] = [
+    const BEFORE_THE_BODY: [&str; 26] = [
         "age",
         "authorization",
         "cache-control",
@@ -281,7 +281,6 @@ fn may_trail(name: &str) -> bool {
         "if-range",
         "if-unmodified-since",
         "location",
-        "max-forwards",
         "pragma",
         "range",
         "retry-after",

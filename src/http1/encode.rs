@@ -61,6 +61,8 @@ pub fn encode_request(
         let kept = match Field::of(header.name) {
             Field::Other => !is_ours(header.name),
             Field::Trailer => head.framing == Framing::Chunked,
+            // Of an OPTIONS it is written below.
+            Field::MaxForwards => head.max_forwards.is_none(),
             _ => false,
         };
         if kept && !head.connection.names(head.headers, header.name) {
@@ -73,6 +75,11 @@ pub fn encode_request(
     }
     put(out, &["\r\nX-Request-Id: ", forwarded.request_id, "\r\n"]);
     put_framing(out, head.framing);
+    if let Some(count) = head.max_forwards {
+        put(out, &["Max-Forwards: "]);
+        put_decimal(out, u64::from(count.saturating_sub(1)));
+        put(out, &["\r\n"]);
+    }
     if head.expect_continue {
         put(out, &["Expect: 100-continue\r\n"]);
     }
@@ -113,7 +120,7 @@ pub fn encode_response(head: &ResponseHead<'_, '_>, to: &ResponseContext, out: &
     put_status(out, head.status, head.reason);
     for header in head.headers {
         let kept = match Field::of(header.name) {
-            Field::Other | Field::Host | Field::Expect => true,
+            Field::Other | Field::Host | Field::Expect | Field::MaxForwards | Field::LookAlike => true,
             Field::Trailer => framing == Framing::Chunked,
             _ => false,
         };

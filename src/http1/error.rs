@@ -62,6 +62,8 @@ pub enum FramingError {
     CodingAndLength,
     /// Transfer-Encoding in HTTP/1.0, which has none.
     CodingInHttp10,
+    /// `Content_Length` and the like, which some backends take for the field itself.
+    LookAlike,
 }
 
 impl FramingError {
@@ -75,6 +77,7 @@ impl FramingError {
             Self::CodingUnsupported => "Transfer-Encoding is not exactly chunked",
             Self::CodingAndLength => "both Transfer-Encoding and Content-Length",
             Self::CodingInHttp10 => "Transfer-Encoding in HTTP/1.0",
+            Self::LookAlike => "a field that some take for Content-Length or Transfer-Encoding",
         }
     }
 }
@@ -90,7 +93,7 @@ pub enum RequestError {
     BlankLines,
     /// The method is not a token.
     BadMethod,
-    /// CONNECT or TRACE, which are not served.
+    /// CONNECT or TRACE, which are not served for any target (RFC 9110 §9.1).
     MethodRefused,
     /// The target is of no known form, or holds a byte that no target may hold.
     BadTarget,
@@ -114,6 +117,8 @@ pub enum RequestError {
     BadHost,
     /// Expect holds something other than `100-continue`.
     ExpectationUnknown,
+    /// An OPTIONS whose Max-Forwards is not one number.
+    BadMaxForwards,
 }
 
 impl RequestError {
@@ -129,11 +134,12 @@ impl RequestError {
             | Self::BadVersion
             | Self::HostMissing
             | Self::HostRepeated
-            | Self::BadHost => 400,
-            Self::MethodRefused => 405,
+            | Self::BadHost
+            | Self::BadMaxForwards => 400,
             Self::TargetTooLong => 414,
             Self::ExpectationUnknown => 417,
             Self::HeadTooLong | Self::TooManyFields => 431,
+            Self::MethodRefused => 501,
             Self::VersionUnsupported => 505,
         }
     }
@@ -157,6 +163,7 @@ impl RequestError {
             Self::HostRepeated => "Host repeated",
             Self::BadHost => "invalid host",
             Self::ExpectationUnknown => "expectation other than 100-continue",
+            Self::BadMaxForwards => "Max-Forwards is not one number",
         }
     }
 }
@@ -176,6 +183,8 @@ pub enum ResponseError {
     HeadTooLong,
     /// The head has more fields than its limit.
     TooManyFields,
+    /// More interim (1xx) responses than anyone needs.
+    TooManyInterim,
     /// 101 where no upgrade was asked for.
     UpgradeNotAsked,
     /// 101 that does not say, in one Upgrade and Connection, to which one protocol.
@@ -192,6 +201,7 @@ impl ResponseError {
             Self::VersionUnsupported => "HTTP version not supported",
             Self::HeadTooLong => "response head too long",
             Self::TooManyFields => "too many header fields",
+            Self::TooManyInterim => "too many interim responses",
             Self::UpgradeNotAsked => "101 without an upgrade having been asked for",
             Self::BadUpgrade => "101 without one protocol in Upgrade",
         }

@@ -16,6 +16,9 @@ pub(super) enum Field {
     Expect,
     Upgrade,
     Trailer,
+    MaxForwards,
+    /// Content-Length or Transfer-Encoding with another character in the place of its hyphen.
+    LookAlike,
     /// Meant for the next hop alone, and of no interest to it here.
     HopByHop,
     Other,
@@ -35,10 +38,13 @@ impl Field {
             7 if is("trailer") => Self::Trailer,
             10 if is("connection") => Self::Connection,
             10 if is("keep-alive") => Self::HopByHop,
+            12 if is("max-forwards") => Self::MaxForwards,
             14 if is("content-length") => Self::ContentLength,
             14 if is("http2-settings") => Self::HopByHop,
+            14 if is_like(name, "content-length") => Self::LookAlike,
             16 if is("proxy-connection") => Self::HopByHop,
             17 if is("transfer-encoding") => Self::TransferEncoding,
+            17 if is_like(name, "transfer-encoding") => Self::LookAlike,
             18 if is("proxy-authenticate") => Self::HopByHop,
             19 if is("proxy-authorization") => Self::HopByHop,
             25 if is("proxy-authentication-info") => Self::HopByHop,
@@ -47,25 +53,24 @@ impl Field {
     }
 }
 
-/// Whether a request field of this name is Ringate's to set, so that a client's is dropped.
-///
-/// `_` counts as `-`: to a CGI or WSGI backend `X_Forwarded_For` and `X-Forwarded-For` are one.
+/// Whether two names are one to a CGI or WSGI backend, which turns all but letters and digits into `_`.
+/// `known` is in lower case, with `-`.
+fn is_like(name: &str, known: &str) -> bool {
+    let seen = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
+    name.len() == known.len() && name.bytes().zip(known.bytes()).all(|(a, b)| seen(a) == b)
+}
+
+/// Whether a request field of this name is Ringate's to set, so that a client's is dropped, also
+/// where it is only like one: `X_Forwarded_For`.
 #[inline]
 pub(super) fn is_ours(name: &str) -> bool {
-    let is = |part: &str, known: &str| {
-        part.len() == known.len()
-            && part.bytes().zip(known.bytes()).all(|(a, b)| {
-                let a = if a == b'_' { b'-' } else { a.to_ascii_lowercase() };
-                a == b
-            })
-    };
     match name.as_bytes() {
-        [b'x' | b'X', b'-' | b'_', ..] => {
-            is(name, "x-real-ip")
-                || is(name, "x-request-id")
-                || name.get(..12).is_some_and(|start| is(start, "x-forwarded-"))
+        [b'x' | b'X', mark, ..] if !mark.is_ascii_alphanumeric() => {
+            is_like(name, "x-real-ip")
+                || is_like(name, "x-request-id")
+                || name.get(..12).is_some_and(|start| is_like(start, "x-forwarded-"))
         }
-        [b'f' | b'F', ..] => is(name, "forwarded"),
+        [b'f' | b'F', ..] => name.eq_ignore_ascii_case("forwarded"),
         _ => false,
     }
 }

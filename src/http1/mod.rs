@@ -35,7 +35,7 @@ pub use encode::{
     encode_request, encode_response, reason_phrase,
 };
 pub use error::{FramingError, RequestError, ResponseError, SyntaxError};
-pub use request::{Method, RequestHead, Target, parse_request};
+pub use request::{Method, RequestHead, Target, is_head_request, parse_request};
 pub use response::{RequestContext, ResponseHead, parse_response};
 
 use crate::base::limits::{Limits, MAX_HEADERS};

@@ -1,7 +1,7 @@
 //! Request heads (RFC 9112 §3).
 
 use super::authority::parse_authority;
-use super::error::{RequestError, SyntaxError};
+use super::error::{FramingError, RequestError, SyntaxError};
 use super::field::{Connection, Field, MessageFields, check_line_ends, diagnose, is_tchar};
 use super::{Framing, HeadLimits, HeaderSlots, Parsed, Version};
 
@@ -151,6 +151,9 @@ pub struct RequestHead<'h, 'b> {
     /// The protocol to change to: one, asked for by HTTP/1.1, in Upgrade and Connection, in a request without
     /// a body. Another Upgrade is passed over, as RFC 9110 §7.8 allows.
     pub upgrade: Option<&'b str>,
+    /// How often an OPTIONS may still be passed on (RFC 9110 §7.6.2). At 0 the recipient answers itself. Of other
+    /// methods it is not asked.
+    pub max_forwards: Option<u32>,
     /// All fields, as received.
     pub headers: &'h [httparse::Header<'b>],
     pub(super) connection: Connection,
@@ -223,6 +226,7 @@ fn understand<'h, 'b>(
     let mut fields = MessageFields::default();
     let mut host = None;
     let mut expects = false;
+    let mut max_forwards = None;
     for header in headers {
         match Field::of(header.name) {
             Field::Host if host.is_some() => return Err(RequestError::HostRepeated),
@@ -232,6 +236,10 @@ fn understand<'h, 'b>(
             }
             Field::Expect => expects = true,
             Field::Other => {}
+            Field::LookAlike => return Err(FramingError::LookAlike.into()),
+            Field::MaxForwards if method != Method::Options => {}
+            Field::MaxForwards if max_forwards.is_some() => return Err(RequestError::BadMaxForwards),
+            Field::MaxForwards => max_forwards = Some(count(header.value)?),
             field => fields.note::<RequestError>(field, header.value)?,
         }
     }
@@ -251,9 +259,26 @@ fn understand<'h, 'b>(
         keep_alive: fields.connection.persists(version),
         expect_continue: expects && modern && !empty,
         upgrade: if modern && empty { fields.upgrade() } else { None },
+        max_forwards,
         headers,
         connection: fields.connection,
     })
+}
+
+/// Max-Forwards. As RFC 9110 §7.6.2 allows, a number beyond ours is taken for the largest of ours.
+#[cold]
+fn count(value: &[u8]) -> Result<u32, RequestError> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(RequestError::BadMaxForwards);
+    }
+    let digit = |count: u32, digit: &u8| count.saturating_mul(10).saturating_add(u32::from(digit - b'0'));
+    Ok(value.iter().fold(0, digit))
+}
+
+/// Whether these bytes, which may be the beginning of a head, are those of a HEAD request: no reply to them has a body.
+pub fn is_head_request(received: &[u8]) -> bool {
+    let start = received.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(received.len());
+    received[start..].starts_with(b"HEAD ")
 }
 
 /// What httparse's verdict means. Depends on no byte after the faulty one.

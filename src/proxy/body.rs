@@ -184,6 +184,8 @@ pub struct Relay<'a> {
     pub phase: &'a Cell<Phase>,
     /// Phase and patience of reading and of writing.
     pub waits: [(Phase, Duration); 2],
+    /// Phase and patience of the first read, where they are others.
+    pub opening: Option<(Phase, Duration)>,
     /// Bytes of the body that may still come; `u64::MAX` for no bound.
     pub allowance: u64,
 }
@@ -198,7 +200,8 @@ impl Relay<'_> {
         let [reading, writing] = self.waits;
         loop {
             buffer = self.larger_if_it_pays(buffer);
-            self.wait(reading);
+            let patience = self.opening.take().unwrap_or(reading);
+            self.wait(patience);
             let held = buffer.len();
             let (result, filled) = self.reader.fill(buffer).await;
             buffer = filled;

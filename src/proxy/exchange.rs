@@ -42,6 +42,8 @@ pub struct Order {
     pub context: RequestContext,
     /// The client's version.
     pub version: Version,
+    /// Whether the client may wait for a 100 before it sends the body.
+    pub expects: bool,
     /// Whether the client lets its connection live on.
     pub keep_alive: bool,
     /// Whether it may be sent twice (RFC 9110 §9.2.2).
@@ -158,6 +160,7 @@ pub fn understand(
         framing: head.framing,
         context: RequestContext::from(&head),
         version: head.version,
+        expects: head.expect_continue,
         keep_alive: head.keep_alive,
         idempotent: head.method.is_idempotent(),
         host: head.host.filter(|_| named_by_request).map(str::to_owned),
@@ -170,6 +173,9 @@ pub fn understand(
 fn check(head: &RequestHead<'_, '_>, limits: &Limits) -> Result<(), Failure> {
     if head.host.is_some_and(|host| host.len() > MAX_AUTHORITY) {
         return Err(Failure::Request(http1::RequestError::BadHost));
+    }
+    if head.max_forwards == Some(0) {
+        return Err(Failure::LastHop);
     }
     match head.framing {
         Framing::Length(length) if limits.body_bytes > 0 && length > limits.body_bytes => {

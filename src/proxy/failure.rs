@@ -18,6 +18,8 @@ pub enum Failure {
     NoRoute,
     /// A route matches, but not with this method, only with these.
     MethodNotAllowed(String),
+    /// An OPTIONS that may not be passed on (Max-Forwards: 0): it ends here, with a 200.
+    LastHop,
     /// The body is longer than `limits.body_bytes`.
     BodyTooLarge,
     /// The request body broke the rules.
@@ -70,6 +72,7 @@ impl Failure {
         match self {
             Self::Request(error) => Some(error.status()),
             Self::AmbiguousPath(_) | Self::RequestBody(_) => Some(400),
+            Self::LastHop => Some(200),
             Self::NoRoute => Some(404),
             Self::MethodNotAllowed(_) => Some(405),
             Self::BodyTooLarge => Some(413),
@@ -82,7 +85,7 @@ impl Failure {
 
     /// Whether it was the client's doing.
     pub fn is_clients(&self) -> bool {
-        matches!(self.status(), None | Some(400..=499) | Some(501) | Some(505))
+        matches!(self.status(), None | Some(200 | 400..=499 | 501 | 505))
     }
 }
 
@@ -93,6 +96,7 @@ impl fmt::Display for Failure {
             Self::AmbiguousPath(error) => error.fmt(f),
             Self::NoRoute => f.write_str("no route matches"),
             Self::MethodNotAllowed(_) => f.write_str("no route matches with this method"),
+            Self::LastHop => f.write_str("Max-Forwards is 0"),
             Self::BodyTooLarge => f.write_str("the body is longer than limits.body_bytes"),
             Self::RequestBody(error) => write!(f, "request body: {error}"),
             Self::ClientTimeout => f.write_str("the client was too slow"),

@@ -213,6 +213,9 @@ impl<'a> Exchange<'a> {
     ) -> Result<Buffer, RelayError> {
         let upstream = &self.order.pool.upstream;
         let out = if self.order.framing == Framing::Chunked { Frame::Chunked } else { Frame::Bare };
+        // A client that waits for its 100 waits for the backend, as long as nothing of the body came.
+        let waits_for_100 = self.order.expects && allowance == self.body_bound();
+        let opening = waits_for_100.then_some((Phase::BackendHead, upstream.response_timeout));
         let relay = Relay {
             reader,
             writer,
@@ -224,6 +227,7 @@ impl<'a> Exchange<'a> {
                 (Phase::ClientBody, self.limits.body_timeout),
                 (Phase::BackendWrite, upstream.response_timeout),
             ],
+            opening,
             allowance,
         };
         let (_, buffer) = relay.run(buffer).await?;
@@ -264,13 +268,17 @@ impl<'a> Exchange<'a> {
             if decided.interim {
                 interim += 1;
                 if interim > MAX_INTERIM_RESPONSES {
-                    return Err(Failure::Response(http1::ResponseError::HeadTooLong));
+                    return Err(Failure::Response(http1::ResponseError::TooManyInterim));
                 }
                 if self.order.version == Version::Http11 {
                     let head = self.local.scratch.borrow().clone();
                     writer.write_bytes(&head).await.map_err(|_| Failure::ClientGone)?;
                 }
                 buffer.consume(decided.head_len);
+                if self.phase.get() == Phase::BackendHead && !self.sent.get() {
+                    // From its 100 on, a client owes its body.
+                    self.wait(deadline, Phase::ClientBody, self.limits.body_timeout);
+                }
                 continue;
             }
             if decided.status == 101 {
@@ -357,6 +365,7 @@ impl<'a> Exchange<'a> {
                     (Phase::BackendBody, upstream.idle_timeout),
                     (Phase::ClientWrite, self.limits.body_timeout),
                 ],
+                opening: None,
                 allowance: u64::MAX,
             };
             let (more, rest) = Box::pin(relay.run(buffer)).await.map_err(|error| match error {

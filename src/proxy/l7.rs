@@ -104,13 +104,12 @@ impl Connection {
                     continue;
                 }
                 Ok(None) => return Next::Close,
-                Err(failure) => {
+                Err((failure, head_only)) => {
                     self.local.log_refusal(
                         &view.running.listeners[self.listener].name,
                         &self.facts,
                         &failure,
                     );
-                    let head_only = buffer.data().starts_with(b"HEAD ");
                     return self.refuse(&failure, head_only).await;
                 }
             };
@@ -151,7 +150,8 @@ impl Connection {
     }
 
     /// Reads until the head at the buffer's front is whole, and understands it. `None`: the client left.
-    async fn head(&mut self, view: &View, buffer: &mut Buffer) -> Result<Option<Decision>, Failure> {
+    /// A failure comes with whether the request is HEAD: its reply has no body.
+    async fn head(&mut self, view: &View, buffer: &mut Buffer) -> Result<Option<Decision>, (Failure, bool)> {
         let mut waiting = false;
         loop {
             let understood = {
@@ -176,9 +176,10 @@ impl Connection {
                 }
                 Err(failure) => {
                     self.local.counters.requests_refused.add(1);
-                    return Err(failure);
+                    return Err((failure, http1::is_head_request(buffer.data())));
                 }
             }
+            let head_only = http1::is_head_request(buffer.data());
             if !waiting {
                 // Once for the whole head: a byte now and then does not move it.
                 self.deadline.set(view.running.limits.head_timeout);
@@ -188,14 +189,16 @@ impl Connection {
             let filling = pin!(self.stream.reader.fill(spent));
             let (result, filled) = match self.deadline.race(filling).await {
                 Ok(filled) => filled,
-                Err(_) => return Err(Failure::ClientTimeout),
+                Err(_) => return Err((Failure::ClientTimeout, head_only)),
             };
             *buffer = filled;
             match result {
                 Ok(0) => return Ok(None),
                 Ok(_) => {}
-                Err(StreamError::TooLarge) => return Err(Failure::Request(http1::RequestError::HeadTooLong)),
-                Err(_) => return Err(Failure::ClientGone),
+                Err(StreamError::TooLarge) => {
+                    return Err((Failure::Request(http1::RequestError::HeadTooLong), head_only));
+                }
+                Err(_) => return Err((Failure::ClientGone, head_only)),
             }
         }
     }

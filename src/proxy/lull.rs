@@ -13,10 +13,9 @@ use crate::io::{Buffer, Canceller, Deadline, Fired};
 /// How long a silent connection keeps its buffer.
 pub const HOT: Duration = Duration::from_millis(500);
 
-/// How long, and for how many bytes, a connection is read on after our last word, so that what its peer
-/// still sends does not reset it before that word is read.
+/// How long a connection is read on after our last word, so that what its peer still sends does not reset it
+/// before that word is read. However much that is: many clients send the whole of their body first.
 pub const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1 << 20;
 
 /// What a wait ended with.
 #[derive(Debug)]
@@ -72,16 +71,13 @@ pub async fn linger(stream: &mut Stream, deadline: &Deadline) {
         if stream.writer.shutdown().await.is_err() {
             return;
         }
-        let mut left = LINGER_BYTES;
         let mut buffer = Buffer::small();
-        while left > 0 {
+        loop {
             let (result, mut filled) = stream.reader.fill(buffer).await;
-            let n = result.unwrap_or(0);
-            if n == 0 {
+            if result.unwrap_or(0) == 0 {
                 return;
             }
             filled.consume(filled.len());
-            left = left.saturating_sub(n);
             buffer = filled;
         }
     };

@@ -12,6 +12,8 @@ pub enum PathError {
     HiddenSeparator,
     /// An encoded NUL: the end of the path to some.
     Nul,
+    /// A character in more bytes of UTF-8 than it needs: a slash or a dot to careless decoders.
+    Overlong,
     /// Dot segments that climb above the root.
     AboveRoot,
     /// A dot segment with parameters (`..;x`), which Java servers take for a plain one.
@@ -25,6 +27,7 @@ impl PathError {
             Self::BadEncoding => "invalid percent-encoding in the path",
             Self::HiddenSeparator => "encoded slash or backslash in the path",
             Self::Nul => "NUL in the path",
+            Self::Overlong => "overlong UTF-8 in the path",
             Self::AboveRoot => "path climbs above the root",
             Self::DotParameters => "dot segment with parameters in the path",
         }
@@ -93,6 +96,9 @@ fn rewrite(path: &str) -> Result<String, PathError> {
         let start = normal.len();
         normal.push('/');
         decode(segment, &mut normal)?;
+        if has_overlong(segment) {
+            return Err(PathError::Overlong);
+        }
         match &normal[start + 1..] {
             // The end of a path keeps its slash: `/a/` and `/a/.` are `/a/`.
             "" | "." => normal.truncate(start + usize::from(last)),
@@ -129,6 +135,21 @@ fn decode(segment: &str, normal: &mut String) -> Result<(), PathError> {
         push_literal(&part[2..], normal)?;
     }
     Ok(())
+}
+
+/// Whether a segment, whose percent-encoding is sound, has an encoded character in a longer form than UTF-8
+/// allows (RFC 3629 §3). Other bytes that are not UTF-8 may stand: old charsets are of no harm.
+fn has_overlong(segment: &str) -> bool {
+    let encoded = |at: usize| {
+        let digits = segment.get(at..at + 3)?.strip_prefix('%')?;
+        u8::from_str_radix(digits, 16).ok()
+    };
+    segment.match_indices('%').any(|(at, _)| match (encoded(at), encoded(at + 3)) {
+        (Some(0xC0 | 0xC1), Some(0x80..=0xBF)) => true,
+        (Some(0xE0), Some(0x80..=0x9F)) | (Some(0xF0), Some(0x80..=0x8F)) => true,
+        (Some(0xF8), Some(0x80..=0x87)) | (Some(0xFC), Some(0x80..=0x83)) => true,
+        _ => false,
+    })
 }
 
 fn push_literal(literal: &str, normal: &mut String) -> Result<(), PathError> {
@@ -186,6 +207,7 @@ mod tests {
             ("/%252e%252e/a", "/%252e%252e/a"),
             ("/%2525%41", "/%2525A"),
             ("/%3b/..%3b", "/%3B/..%3B"),
+            ("/%c0/%c0a/%c0%41/%e0%a0%80/%f0%90%80%80", "/%C0/%C0a/%C0A/%E0%A0%80/%F0%90%80%80"),
         ] {
             assert_eq!(normalise_path(path).as_deref(), Ok(normal), "{path}");
         }
@@ -221,6 +243,13 @@ mod tests {
             ("/a/..;x=y", DotParameters),
             ("/.;/a", DotParameters),
             ("/%2e%2e;/a", DotParameters),
+            ("/%c0%af", Overlong),
+            ("/%C0%AE%C0%AE/a", Overlong),
+            ("/a%c1%9cb", Overlong),
+            ("/%e0%80%af", Overlong),
+            ("/%f0%80%80%af", Overlong),
+            ("/%f8%80%80%80%af", Overlong),
+            ("/%fc%80%80%80%80%af", Overlong),
         ] {
             assert_eq!(normalise_path(path), Err(error), "{path}");
         }

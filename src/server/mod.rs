@@ -2,10 +2,9 @@
 
 pub mod assemble;
 pub mod machine;
-pub mod probe;
 mod routing;
 pub mod supervisor;
 pub mod worker;
 
-pub use assemble::{Assembly, assemble, identity};
+pub use assemble::{Assembly, assemble};
 pub use supervisor::{Server, StartError};

@@ -64,6 +64,31 @@ fn a_client_need_not_wait_for_100() {
 }
 
 #[test]
+fn a_backend_that_neither_asks_for_the_body_nor_answers_is_to_blame() {
+    let backend = Backend::start(|connection| connection.rest().map(drop));
+    let ringate = Setup::to(backend.address()).upstream("timeouts = { response = \"300ms\" }").start();
+    let response = ringate.client().send(ASKING).response();
+    assert_eq!(response.status, 504);
+    backend.await_ended(1);
+}
+
+#[test]
+fn a_client_that_got_its_100_owes_its_body() {
+    let backend = Backend::start(|connection| {
+        connection.head()?;
+        connection.send("HTTP/1.1 100 Continue\r\n\r\n")?;
+        connection.rest().map(drop)
+    });
+    let ringate = Setup::to(backend.address())
+        .limits("body_timeout = \"1s\"")
+        .upstream("timeouts = { response = \"300ms\" }")
+        .start();
+    let mut client = ringate.client();
+    assert_eq!(client.send(ASKING).response().status, 100);
+    assert_eq!(client.response().status, 408);
+}
+
+#[test]
 fn interim_responses_reach_http_1_1_with_their_fields() {
     let backend = Backend::replying(
         [

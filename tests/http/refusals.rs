@@ -58,7 +58,7 @@ fn connect_and_trace_are_not_served() {
         "CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n",
         "TRACE / HTTP/1.1\r\nHost: h\r\n\r\n",
     ] {
-        assert_refusal(&exchange(&ringate, request), "405 Method Not Allowed", request);
+        assert_refusal(&exchange(&ringate, request), "501 Not Implemented", request);
     }
     assert_eq!(backend.connections(), 0);
 }
@@ -71,6 +71,28 @@ fn a_refused_head_request_gets_no_body() {
     let answer = exchange(&ringate, "HEAD /other HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\n"), "{answer}");
     assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+}
+
+#[test]
+fn a_head_request_that_takes_too_long_gets_no_body() {
+    let backend = Backend::replying(OK);
+    let ringate = Setup::to(backend.address()).limits("head_timeout = \"200ms\"").start();
+    for half in ["HEAD / HTTP/1.1\r\nHost: h\r\n", "\r\nHEAD / HT"] {
+        let answer = exchange(&ringate, half);
+        assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+}
+
+#[test]
+fn a_client_that_sends_all_of_its_body_before_it_reads_is_told() {
+    let backend = Backend::replying(OK);
+    let ringate = Setup::to(backend.address()).limits("body_bytes = 1000").start();
+    let size = 16 << 20;
+    let mut client = ringate.client();
+    client.send(format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {size}\r\n\r\n"));
+    client.send(vec![b'x'; size]).finish_sending();
+    assert_refusal(&String::from_utf8(client.rest()).unwrap(), "413 Content Too Large", "16 MiB");
 }
 
 #[test]
