@@ -12,6 +12,7 @@ mod support;
 
 mod bodies;
 mod cli;
+mod corpus;
 mod drain;
 mod drivers;
 mod faults;
@@ -19,7 +20,6 @@ mod http;
 mod operate;
 mod peers;
 mod pool;
-mod probe;
 mod smuggling;
 mod soak_smoke;
 mod tcp;

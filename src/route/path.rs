@@ -144,11 +144,16 @@ fn has_overlong(segment: &str) -> bool {
         let digits = segment.get(at..at + 3)?.strip_prefix('%')?;
         u8::from_str_radix(digits, 16).ok()
     };
-    segment.match_indices('%').any(|(at, _)| match (encoded(at), encoded(at + 3)) {
-        (Some(0xC0 | 0xC1), Some(0x80..=0xBF)) => true,
-        (Some(0xE0), Some(0x80..=0x9F)) | (Some(0xF0), Some(0x80..=0x8F)) => true,
-        (Some(0xF8), Some(0x80..=0x87)) | (Some(0xFC), Some(0x80..=0x83)) => true,
-        _ => false,
+    segment.match_indices('%').any(|(at, _)| {
+        let least = match encoded(at) {
+            Some(0xC0 | 0xC1) => 0xC0,
+            Some(0xE0) => 0xA0,
+            Some(0xF0) => 0x90,
+            Some(0xF8) => 0x88,
+            Some(0xFC) => 0x84,
+            _ => return false,
+        };
+        encoded(at + 3).is_some_and(|next| (0x80..least).contains(&next))
     })
 }
 
