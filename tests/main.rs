@@ -17,6 +17,7 @@ mod drain;
 mod drivers;
 mod faults;
 mod http;
+mod limits;
 mod operate;
 mod peers;
 mod pool;

@@ -93,4 +93,28 @@ counters! {
     panics,
     /// Access-log lines dropped because the writer was behind.
     access_lines_dropped,
+    /// Requests refused for `limits.head_bytes`.
+    limit_head_bytes,
+    /// Requests refused for `limits.headers`.
+    limit_headers,
+    /// Requests refused for `limits.target_bytes`.
+    limit_target_bytes,
+    /// Requests refused, or cut, for `limits.body_bytes`.
+    limit_body_bytes,
+    /// Clients that met `limits.head_timeout`, in a head or a TLS handshake.
+    limit_head_timeout,
+    /// Clients that met `limits.body_timeout`, sending or reading.
+    limit_body_timeout,
+    /// Clients that fell below `limits.body_rate`, sending or reading.
+    limit_body_rate,
+    /// Connections closed for `limits.idle_timeout`.
+    limit_idle_timeout,
+    /// Connections closed for `limits.requests_per_connection`.
+    limit_requests_per_connection,
+    /// Connections that waited for `limits.connections`.
+    limit_connections,
+    /// Connections refused for `limits.connections_per_client`.
+    limit_connections_per_client,
+    /// Times that a worker stopped accepting for `limits.connections_per_worker`.
+    limit_connections_per_worker,
 }

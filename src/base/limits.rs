@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The bounds that a user can set, `[limits]` in the config file.
+/// The bounds that a user can set: `[limits]` in the config file, and `[listener.limits]` over it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Longest message head, request or response, in bytes. Longer: 431, or 502 from a backend.
@@ -17,9 +17,21 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// How long a client may stay silent within a body, or refuse to read one. Longer: 408, or a close.
     pub body_timeout: Duration,
+    /// Least bytes a second of a body, sent or taken by a client, 0 for no bound. Only time in which Ringate waits
+    /// for the client counts. Slower: 408, or a close.
+    pub body_rate: u64,
+    /// How far a client may fall behind `body_rate`: so long it may be silent before that counts.
+    pub body_grace: Duration,
     /// How long a client connection may idle between requests. Longer: a close.
     pub idle_timeout: Duration,
-    /// Most client connections of one worker, 0 for no bound. More wait in the listen queue.
+    /// Most requests on one client connection, 0 for no bound. The last one's response says `Connection: close`.
+    pub requests_per_connection: u64,
+    /// Most client connections of a listener over all workers, 0 for no bound. More wait.
+    pub connections: u64,
+    /// Most connections of one client address (IPv6: of one /64) to a listener, 0 for no bound. More: 503 on a plain
+    /// http listener, elsewhere a close.
+    pub connections_per_client: u64,
+    /// Most client connections of one worker, 0 for no bound. More wait in the listen queue. Of the process alone.
     pub connections_per_worker: usize,
 }
 
@@ -32,7 +44,12 @@ impl Default for Limits {
             body_bytes: 0,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(60),
+            body_rate: 240,
+            body_grace: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(75),
+            requests_per_connection: 0,
+            connections: 0,
+            connections_per_client: 0,
             connections_per_worker: 0,
         }
     }
@@ -56,3 +73,8 @@ pub const MAX_TLS_RECORD_BYTES: usize = 5 + 16_384 + 2_048;
 pub const ACCESS_RING_BYTES: usize = 1024 * 1024;
 /// Most workers of one process.
 pub const MAX_WORKERS: usize = 1024;
+/// Places for listeners and clients whose connections are counted, 8 bytes each. With 30,000 of them at a time,
+/// about one new one in a thousand finds none.
+pub const MAX_COUNTED: usize = 1 << 17;
+/// Most connections that are counted of one listener or client.
+pub const MAX_COUNT: u64 = (1 << 24) - 1;

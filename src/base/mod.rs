@@ -3,3 +3,4 @@
 pub mod counters;
 pub mod limits;
 pub mod snapshot;
+pub mod tally;

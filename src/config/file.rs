@@ -281,6 +281,19 @@ impl<'a> Value<'a> {
         Some(size)
     }
 
+    /// Bytes a second: a text, or 0.
+    pub fn rate(&self) -> Option<u64> {
+        match self.inner.get_ref() {
+            DeValue::Integer(number) if integer(number) == Some(0) => Some(0),
+            DeValue::Integer(number) => {
+                let help = format!("did you mean \"{number}B/s\"?");
+                self.wrong_type("a rate such as \"240B/s\"", Some(help));
+                None
+            }
+            _ => self.parse("\"240B/s\"", units::rate).map(|rate| rate.value),
+        }
+    }
+
     /// A number within `range`.
     pub fn number(&self, range: RangeInclusive<usize>) -> Option<usize> {
         let (least, most) = (range.start(), range.end());

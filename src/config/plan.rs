@@ -38,7 +38,7 @@ pub struct Plan {
     pub store: PathBuf,
     /// `[log]`
     pub log: Log,
-    /// `[limits]`
+    /// `[limits]`: what holds for the process, and for listeners unless they say otherwise.
     pub limits: Limits,
     /// `[[listener]]`, in the order of the file; names are unique.
     pub listeners: Vec<Listener>,
@@ -142,6 +142,8 @@ pub struct Listener {
     pub protocol: Protocol,
     /// `[listener.tls]`; its presence makes clients speak TLS.
     pub tls: Option<ListenerTls>,
+    /// `[listener.limits]` over `[limits]`.
+    pub limits: Limits,
 }
 
 /// `listener.protocol`

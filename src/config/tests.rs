@@ -121,6 +121,11 @@ fn runtime_admin_store_and_log_are_checked() {
             ("idle_timeout = '0s'", "2:16", "longer than zero"),
             ("head_timeout = 'soon'", "2:16", "does not begin with a number"),
             ("connections_per_worker = 1.5", "2:26", "found a float"),
+            ("body_rate = 240", "2:13", "did you mean \"240B/s\"?"),
+            ("body_rate = '1KiB'", "2:13", "did you mean \"1KiB/s\"?"),
+            ("body_grace = '0s'", "2:14", "longer than zero"),
+            ("connections = -1", "2:15", "between 0 and"),
+            ("connections_per_clint = 1", "2:1", "did you mean `connections_per_client`?"),
         ],
     );
 }
@@ -146,6 +151,9 @@ fn listeners_are_checked() {
             ("name = 'a'\naddress = '[::]:80'\nadress = 1", "4:1", "did you mean `address`?"),
             ("name = 'a'\naddress = '[::]:80'\nenvironment = 'x'", "4:1", "`listener.environment` is not supported yet"),
             ("name = 'a'\naddress = '[::]:80'\nproxy_protocol = 'v2'", "4:1", "`listener.proxy_protocol` is not supported yet"),
+            ("name = 'a'\naddress = '[::]:80'\nlimits.headers = 0", "4:18", "`listener.limits.headers`: 0 is not between 1 and 256"),
+            ("name = 'a'\naddress = '[::]:80'\n[listener.limits]\nconnections_per_worker = 9", "5:1", "unknown key `connections_per_worker` in `[listener.limits]`"),
+            ("name = 'a'\naddress = '[::]:80'\nprotocol = 'tcp'\nlimits = { connections = 3, body_bytes = 1 }", "5:29", "`listener.limits.body_bytes` bounds HTTP, and this listener is tcp"),
             ("name = 'a'\naddress = '[::]:80'\ntls = true", "4:7", "expected a table, `[listener.tls]`"),
             ("name = 'a'\naddress = '[::]:80'\n[listener.tls]", "4:1", "`certificates` is missing in `[listener.tls]`"),
             ("name = 'a'\naddress = '[::]:80'\ntls.certificates = []", "4:20", "the list is empty"),
@@ -456,7 +464,12 @@ headers = 50
 body_bytes = 1_000
 head_timeout = '1s'
 body_timeout = '2s'
+body_rate = '1KiB/s'
+body_grace = '4s'
 idle_timeout = '3s'
+requests_per_connection = 5
+connections = 6
+connections_per_client = 7
 connections_per_worker = 9
 [[listener]]
 name = 'in'
@@ -515,10 +528,16 @@ endpoints = ['a:1']
         body_bytes: 1000,
         head_timeout: Duration::from_secs(1),
         body_timeout: Duration::from_secs(2),
+        body_rate: 1024,
+        body_grace: Duration::from_secs(4),
         idle_timeout: Duration::from_secs(3),
+        requests_per_connection: 5,
+        connections: 6,
+        connections_per_client: 7,
         connections_per_worker: 9,
     };
     assert_eq!(plan.limits, limits);
+    assert_eq!(plan.listeners[0].limits, limits);
 
     let tls = plan.listeners[0].tls.as_ref().expect("tls");
     let certificates: Vec<_> = tls.certificates.iter().map(|certificate| certificate.value.clone()).collect();
@@ -572,6 +591,16 @@ endpoints = ['a:1']
         [CipherSuiteName::TLS13_AES_256_GCM_SHA384, CipherSuiteName::TLS13_AES_128_GCM_SHA256]
     );
     assert_eq!(tls.tickets_per_endpoint, 0);
+}
+
+#[test]
+fn a_listeners_limits_lie_over_those_of_the_process() {
+    let text = with("[limits]", "head_bytes = '8KiB'\nheaders = 50\nconnections = 3");
+    let text = text.replace("[[route]]", "[listener.limits]\nheaders = 60\nbody_rate = 0\n[[route]]");
+    let plan = plan(&text);
+    let own = Limits { headers: 60, body_rate: 0, ..plan.limits.clone() };
+    assert_eq!((plan.limits.headers, own.head_bytes, own.connections), (50, 8192, 3));
+    assert_eq!(plan.listeners[0].limits, own);
 }
 
 #[test]

@@ -92,6 +92,22 @@ pub fn size(text: &str) -> Result<u64, Wrong> {
     size.filter(|size| i64::try_from(*size).is_ok()).ok_or_else(|| wrong("it is too large"))
 }
 
+/// Reads `240B/s`, `1KiB/s`: a size and `/s`. Bytes a second.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn rate(text: &str) -> Result<u64, Wrong> {
+    let Some(amount) = text.strip_suffix("/s") else {
+        let wrong = Wrong::new(format!("{} is not a rate: it does not end with `/s`", quoted(text)));
+        return Err(match size(text) {
+            Ok(bytes) => wrong.help(format!("did you mean \"{}/s\"?", size_text(bytes))),
+            Err(_) => wrong.help("a rate is a size and `/s`, such as \"240B/s\""),
+        });
+    };
+    size(amount)
+}
+
 /// Writes a size so that [`size`] reads it back, in the largest unit that is exact.
 pub fn size_text(bytes: u64) -> String {
     if bytes == 0 { "0B".to_owned() } else { exact(bytes, &SIZES) }
@@ -223,6 +239,19 @@ mod tests {
     }
 
     #[test]
+    fn rates_are_sizes_a_second() {
+        assert_eq!((rate("240B/s"), rate("1KiB/s"), rate("0B/s")), (Ok(240), Ok(1024), Ok(0)));
+        for (text, help) in [
+            ("240", "did you mean \"240B/s\"?"),
+            ("2KiB", "did you mean \"2KiB/s\"?"),
+            ("2KB/s", "did you mean \"2KiB\"?"),
+            ("fast", "a rate is a size and `/s`, such as \"240B/s\""),
+        ] {
+            assert_eq!(rate(text).unwrap_err().help.as_deref(), Some(help), "{text}");
+        }
+    }
+
+    #[test]
     fn cpu_lists_are_sorted_sets() {
         assert_eq!(cpus("0-3,8"), Ok(vec![0, 1, 2, 3, 8]));
         assert_eq!(cpus("8, 1-2 ,2"), Ok(vec![1, 2, 8]));
@@ -245,7 +274,7 @@ mod tests {
 
         #[test]
         fn any_text_is_read_or_refused(text in "[0-9]{0,25}\\PC{0,8}") {
-            let _ = (duration(&text), size(&text), cpus(&text));
+            let _ = (duration(&text), size(&text), rate(&text), cpus(&text));
         }
     }
 }

@@ -165,6 +165,8 @@ pub enum RelayError {
     To(StreamError),
     /// It is longer than it may be.
     TooLong,
+    /// The client is slower than it may be.
+    TooSlow,
 }
 
 /// What is left of a body, moving from `reader` to `writer`.

@@ -107,7 +107,7 @@ pub fn understand(
     bytes: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<Option<Decision>, Failure> {
-    let limits = &view.running.limits;
+    let limits = &view.running.listeners[listener].limits;
     let mut slots = http1::header_slots();
     let head = match http1::parse_request(bytes, &mut slots, &HeadLimits::from(limits)) {
         Ok(Parsed::Complete(head)) => head,

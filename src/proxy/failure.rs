@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::base::counters::{Count, Counters};
 use crate::http1::{BodyError, RequestError, ResponseError};
 use crate::io::StreamError;
 use crate::io::tls::TlsError;
@@ -24,8 +25,12 @@ pub enum Failure {
     BodyTooLarge,
     /// The request body broke the rules.
     RequestBody(BodyError),
-    /// The client was too slow.
+    /// The request's head took longer than `limits.head_timeout`.
+    HeadTimeout,
+    /// The client was silent, or read nothing, for `limits.body_timeout`.
     ClientTimeout,
+    /// The client sent or took a body at less than `limits.body_rate`.
+    ClientTooSlow,
     /// The client is gone or its stream broke.
     ClientGone,
     /// No connection to any endpoint could be made.
@@ -76,11 +81,30 @@ impl Failure {
             Self::NoRoute => Some(404),
             Self::MethodNotAllowed(_) => Some(405),
             Self::BodyTooLarge => Some(413),
-            Self::ClientTimeout => Some(408),
+            Self::HeadTimeout | Self::ClientTimeout | Self::ClientTooSlow => Some(408),
             Self::ClientGone => None,
             Self::Connect(ConnectError::Timeout) | Self::BackendTimeout => Some(504),
             Self::Connect(_) | Self::Response(_) | Self::ResponseBody(_) | Self::BackendGone(_) => Some(502),
         }
+    }
+
+    /// The count of the bound that was met, if one was.
+    pub fn bound<'c>(&self, counters: &'c Counters) -> Option<&'c Count> {
+        Some(match self {
+            Self::Request(RequestError::HeadTooLong) => &counters.limit_head_bytes,
+            Self::Request(RequestError::TooManyFields) => &counters.limit_headers,
+            Self::Request(RequestError::TargetTooLong) => &counters.limit_target_bytes,
+            Self::BodyTooLarge => &counters.limit_body_bytes,
+            Self::HeadTimeout => &counters.limit_head_timeout,
+            Self::ClientTimeout => &counters.limit_body_timeout,
+            Self::ClientTooSlow => &counters.limit_body_rate,
+            _ => return None,
+        })
+    }
+
+    /// Whether a deadline expired.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::HeadTimeout | Self::ClientTimeout | Self::ClientTooSlow | Self::BackendTimeout)
     }
 
     /// Whether it was the client's doing.
@@ -99,7 +123,9 @@ impl fmt::Display for Failure {
             Self::LastHop => f.write_str("Max-Forwards is 0"),
             Self::BodyTooLarge => f.write_str("the body is longer than limits.body_bytes"),
             Self::RequestBody(error) => write!(f, "request body: {error}"),
-            Self::ClientTimeout => f.write_str("the client was too slow"),
+            Self::HeadTimeout => f.write_str("the head took longer than limits.head_timeout"),
+            Self::ClientTimeout => f.write_str("the client was silent for limits.body_timeout"),
+            Self::ClientTooSlow => f.write_str("the client was slower than limits.body_rate"),
             Self::ClientGone => f.write_str("the client is gone"),
             Self::Connect(error) => error.fmt(f),
             Self::Response(error) => write!(f, "response: {}", error.reason()),

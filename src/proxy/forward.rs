@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::os::fd::RawFd;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use super::body::{self, Frame, Phase, Piece, Relay, RelayError};
 use super::exchange::{ClientFacts, Order};
 use super::failure::Failure;
 use super::l7::Next;
+use super::pace::{self, Pace};
 use super::pool::Backend;
 use super::{Local, access, l4};
 use crate::base::limits::{Limits, MAX_INTERIM_RESPONSES};
@@ -21,6 +23,8 @@ use crate::io::{Buffer, Deadline, Reader, Stream, StreamError, Writer};
 pub(super) struct Exchange<'a> {
     local: &'a Local,
     limits: &'a Limits,
+    /// The client's socket, which outlives the exchange.
+    client_fd: RawFd,
     order: Order,
     /// Whether any byte of a final response went to the client.
     answered: Cell<bool>,
@@ -50,10 +54,11 @@ struct Answer {
 }
 
 impl<'a> Exchange<'a> {
-    pub(super) fn new(local: &'a Local, limits: &'a Limits, order: Order) -> Self {
+    pub(super) fn new(local: &'a Local, limits: &'a Limits, client_fd: RawFd, order: Order) -> Self {
         Self {
             local,
             limits,
+            client_fd,
             order,
             answered: Cell::new(false),
             unframed: Cell::new(false),
@@ -201,6 +206,12 @@ impl<'a> Exchange<'a> {
         both(Box::pin(upload), Box::pin(answer)).await
     }
 
+    /// The least speed of a body.
+    fn pace<'p>(&'p self, deadline: &'p Deadline, client: pace::Client) -> Pace<'p> {
+        let (wheel, fd) = (&self.local.wheel, self.client_fd);
+        Pace { wheel, limits: self.limits, fd, client, deadline, phase: &self.phase }
+    }
+
     /// The rest of the request's body.
     async fn upload(
         &self,
@@ -230,7 +241,8 @@ impl<'a> Exchange<'a> {
             opening,
             allowance,
         };
-        let (_, buffer) = relay.run(buffer).await?;
+        let pace = self.pace(deadline, pace::Client::Sends);
+        let (_, buffer) = pace.keep(relay.run(buffer)).await.map_err(|_| RelayError::TooSlow)??;
         self.sent.set(true);
         if !self.answered.get() {
             self.wait(deadline, Phase::BackendHead, upstream.response_timeout);
@@ -368,10 +380,14 @@ impl<'a> Exchange<'a> {
                 opening: None,
                 allowance: u64::MAX,
             };
-            let (more, rest) = Box::pin(relay.run(buffer)).await.map_err(|error| match error {
+            let pace = self.pace(deadline, pace::Client::Takes);
+            let relaying = Box::pin(pace.keep(relay.run(buffer)));
+            let relayed = relaying.await.unwrap_or(Err(RelayError::TooSlow));
+            let (more, rest) = relayed.map_err(|error| match error {
                 RelayError::Body(error) => Failure::ResponseBody(error),
                 RelayError::From(error) => Failure::BackendGone(Some(error)),
                 RelayError::To(_) | RelayError::TooLong => Failure::ClientGone,
+                RelayError::TooSlow => Failure::ClientTooSlow,
             })?;
             moved += more;
             buffer = rest;
@@ -414,6 +430,7 @@ impl<'a> Exchange<'a> {
         let upstream = &self.order.pool.upstream;
         let endpoint = self.endpoint.get().map(|index| upstream.endpoints[index].name.as_str());
         if let Some(failure) = failure {
+            self.local.count_bound(failure);
             let endpoint = endpoint.unwrap_or("-");
             if failure.is_clients() {
                 tracing::debug!(client = %client.address, upstream = upstream.name, endpoint, "{failure}");
@@ -491,6 +508,7 @@ async fn both(
                 }
                 Err(RelayError::Body(error)) => return Poll::Ready((Err(Failure::RequestBody(error)), None)),
                 Err(RelayError::TooLong) => return Poll::Ready((Err(Failure::BodyTooLarge), None)),
+                Err(RelayError::TooSlow) => return Poll::Ready((Err(Failure::ClientTooSlow), None)),
             }
         }
         answer.as_mut().poll(cx).map(|result| match result {

@@ -8,8 +8,9 @@ use super::failure::Failure;
 use super::forward::Exchange;
 use super::lull::{self, Woken};
 use super::{Client, Local, View};
+use crate::base::limits::Limits;
 use crate::http1;
-use crate::io::{Buffer, Canceller, Deadline, Stream, StreamError};
+use crate::io::{Buffer, Canceller, Deadline, Fired, Stream, StreamError};
 
 /// What a client connection does next.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub(super) struct Connection {
     early: Option<Box<Buffer>>,
     deadline: Deadline,
     facts: ClientFacts,
+    /// Requests so far.
+    served: u64,
 }
 
 /// Serves an HTTP connection until it ends.
@@ -62,7 +65,7 @@ impl Connection {
         let proto = if client.stream.is_tls() { "https" } else { "http" };
         let facts = ClientFacts { address: client.peer.ip().to_canonical().to_string().into(), proto };
         let (stream, early, deadline) = (client.stream, client.early.map(Box::new), client.deadline);
-        Box::new(Self { local, listener, stream, early, deadline, facts })
+        Box::new(Self { local, listener, stream, early, deadline, facts, served: 0 })
     }
 
     /// Waits for a silent client, holding no buffer. False: it does not come back.
@@ -70,11 +73,14 @@ impl Connection {
         if self.local.draining.get() {
             return false;
         }
-        let limits = self.local.view().running.limits.idle_timeout;
-        self.deadline.set(limits.saturating_sub(lull::HOT));
+        let patience = self.local.view().running.listeners[self.listener].limits.idle_timeout;
+        self.deadline.set(patience.saturating_sub(lull::HOT));
         self.deadline.interruptible(true);
         let woken = self.deadline.race(pin!(self.stream.reader.readable())).await;
         self.deadline.interruptible(false);
+        if matches!(woken, Err(Fired::Expired)) {
+            self.local.counters.limit_idle_timeout.add(1);
+        }
         matches!(woken, Ok(Ok(())))
     }
 
@@ -90,10 +96,12 @@ impl Connection {
                 };
             }
             let view = self.local.view();
-            let order = match self.head(&view, &mut buffer).await {
+            let limits = &view.running.listeners[self.listener].limits;
+            let mut order = match self.head(&view, &mut buffer).await {
                 Ok(Some(Decision::Forward(order))) => order,
-                Ok(Some(Decision::Answer(answer))) => {
-                    let patience = view.running.limits.body_timeout;
+                Ok(Some(Decision::Answer(mut answer))) => {
+                    answer.keep_alive &= !self.is_last(limits);
+                    let patience = limits.body_timeout;
                     let (local, client) = (&self.local, &self.facts);
                     let (stream, deadline) = (&mut self.stream, &self.deadline);
                     match Box::pin(answer.send(local, client, stream, deadline, patience, buffer)).await {
@@ -113,7 +121,8 @@ impl Connection {
                     return self.refuse(&failure, head_only).await;
                 }
             };
-            let exchange = Exchange::new(&self.local, &view.running.limits, order);
+            order.keep_alive &= !self.is_last(limits);
+            let exchange = Exchange::new(&self.local, limits, self.stream.reader.fd(), order);
             let outcome = exchange.run(&mut self.stream, &self.deadline, buffer).await;
             exchange.log(&self.facts, outcome.as_ref().err());
             match outcome {
@@ -135,6 +144,14 @@ impl Connection {
                 return Next::Close;
             }
         }
+    }
+
+    /// Counts a request. True: its connection carries no more.
+    fn is_last(&mut self, limits: &Limits) -> bool {
+        self.served += 1;
+        let last = self.served == limits.requests_per_connection;
+        self.local.counters.limit_requests_per_connection.add(u64::from(last));
+        last
     }
 
     async fn hot(&mut self, canceller: &mut Option<Canceller>, buffer: Buffer) -> Result<Buffer, Next> {
@@ -182,14 +199,14 @@ impl Connection {
             let head_only = http1::is_head_request(buffer.data());
             if !waiting {
                 // Once for the whole head: a byte now and then does not move it.
-                self.deadline.set(view.running.limits.head_timeout);
+                self.deadline.set(view.running.listeners[self.listener].limits.head_timeout);
                 waiting = true;
             }
             let spent = std::mem::replace(buffer, Buffer::small());
             let filling = pin!(self.stream.reader.fill(spent));
             let (result, filled) = match self.deadline.race(filling).await {
                 Ok(filled) => filled,
-                Err(_) => return Err((Failure::ClientTimeout, head_only)),
+                Err(_) => return Err((Failure::HeadTimeout, head_only)),
             };
             *buffer = filled;
             match result {
@@ -205,7 +222,7 @@ impl Connection {
 
     /// Tells the client why its request is not served, and ends the connection.
     async fn refuse(&mut self, failure: &Failure, head_only: bool) -> Next {
-        if matches!(failure, Failure::ClientTimeout | Failure::BackendTimeout) {
+        if failure.is_timeout() {
             self.local.counters.timeouts.add(1);
         }
         let Some(status) = failure.status() else {

@@ -17,10 +17,12 @@ mod forward;
 pub mod l4;
 pub mod l7;
 pub mod lull;
+mod pace;
 pub mod pool;
 pub mod reply;
 pub mod rules;
 pub mod running;
+pub mod seats;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 
 use crate::base::counters::Counters;
 use crate::base::snapshot::{Reader, Snapshot};
+use crate::base::tally::Tally;
 use crate::io::{Deadline, Fired, Stream, TcpStream, Wheel, tls};
 use crate::tls::Handshake;
 use pool::Pool;
@@ -46,6 +49,8 @@ pub struct Local {
     pub draining: Cell<bool>,
     /// Where access-log lines go, if anywhere.
     pub access: Option<access::Sink>,
+    /// What is open, counted with all other workers.
+    pub tally: Arc<Tally>,
     ids: exchange::RequestIds,
     /// Where its round-robins begin, so that workers don't all begin with the same endpoint.
     start: usize,
@@ -70,6 +75,7 @@ impl Local {
         snapshot: &Snapshot<Running>,
         counters: Arc<Counters>,
         access: Option<access::Seed>,
+        tally: Arc<Tally>,
         ids: u64,
     ) -> Self {
         let running = snapshot.load();
@@ -81,6 +87,7 @@ impl Local {
             wheel: Wheel::new(),
             draining: Cell::new(false),
             access: access.map(access::Seed::sink),
+            tally,
             ids: exchange::RequestIds::new(ids),
             start: ids as usize,
             scratch: RefCell::new(Vec::with_capacity(4096)),
@@ -116,8 +123,16 @@ impl Local {
         }
     }
 
+    /// Counts the bound that a failure met, if it met one.
+    fn count_bound(&self, failure: &failure::Failure) {
+        if let Some(count) = failure.bound(&self.counters) {
+            count.add(1);
+        }
+    }
+
     /// A request that was refused before it was routed, in the access log.
     fn log_refusal(&self, listener: &str, client: &exchange::ClientFacts, failure: &failure::Failure) {
+        self.count_bound(failure);
         tracing::debug!(client = %client.address, "request refused: {failure}");
         if let Some(sink) = &self.access {
             let record = sink.take().or_else(|| {
@@ -202,7 +217,7 @@ async fn greet(local: Rc<Local>, listener: usize, tcp: TcpStream, peer: SocketAd
     let Some(config) = &listener.tls else {
         return Some(Box::new(Client { stream: Stream::plain(tcp), early: None, deadline, peer }));
     };
-    deadline.set(view.running.limits.head_timeout);
+    deadline.set(listener.limits.head_timeout);
     let handshake = Handshake::server(Arc::clone(config)).map_err(tls::TlsError::from);
     let run = async { tls::run(tcp, handshake?).await };
     let reason = match deadline.race(pin!(run)).await {
@@ -213,6 +228,7 @@ async fn greet(local: Rc<Local>, listener: usize, tcp: TcpStream, peer: SocketAd
         Ok(Err(error)) => error.to_string(),
         Err(Fired::Expired) => {
             local.counters.timeouts.add(1);
+            local.counters.limit_head_timeout.add(1);
             "not finished within `limits.head_timeout`".to_owned()
         }
         Err(Fired::Interrupted) => return None,

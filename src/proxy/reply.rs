@@ -62,7 +62,8 @@ pub struct Answer {
     head_len: usize,
     framing: Framing,
     head_only: bool,
-    keep_alive: bool,
+    /// Whether the connection may live on, as far as its client and its bounds go.
+    pub(super) keep_alive: bool,
     logged: Option<Box<Record>>,
 }
 

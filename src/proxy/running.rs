@@ -17,7 +17,7 @@ use crate::tls::Identity;
 /// Everything that a worker needs to serve, of one moment.
 #[derive(Debug)]
 pub struct Running {
-    /// `[limits]`
+    /// `[limits]`: here only what bounds the process counts.
     pub limits: Limits,
     /// In the order of the config file.
     pub listeners: Vec<Listener>,
@@ -34,6 +34,8 @@ pub struct Listener {
     pub addresses: Vec<SocketAddr>,
     /// Present if its clients speak TLS.
     pub tls: Option<Arc<ServerConfig>>,
+    /// What bounds its clients.
+    pub limits: Limits,
     /// Where its traffic goes.
     pub traffic: Traffic,
 }

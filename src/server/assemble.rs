@@ -129,7 +129,8 @@ impl<'a> Builder<'a> {
             }
         };
         let addresses = listener.addresses.iter().map(|address| address.value).collect();
-        Some(Listener { name: listener.name.value.clone(), addresses, tls, traffic })
+        let limits = listener.limits.clone();
+        Some(Listener { name: listener.name.value.clone(), addresses, tls, limits, traffic })
     }
 
     fn listener_tls(

@@ -13,6 +13,7 @@ use super::machine;
 use super::worker::{Order, Worker};
 use crate::base::counters::Counters;
 use crate::base::snapshot::Snapshot;
+use crate::base::tally::Tally;
 use crate::config::plan::{AccessLog, Plan};
 use crate::io::runtime::Backend;
 use crate::io::{socket, unix};
@@ -92,6 +93,7 @@ impl Server {
             (listener.name.value.clone(), own.filter_map(|(_, socket)| socket.local_addr().ok()).collect())
         });
         let bound = bound.collect();
+        let tally = Arc::new(Tally::default());
         let mut counters = Vec::new();
         let mut workers = Vec::new();
         for (index, &cpu) in cpus.iter().enumerate() {
@@ -105,6 +107,7 @@ impl Server {
                 snapshot: snapshot.clone(),
                 access: log.as_mut().map(|log| log.seed(Arc::clone(&own))),
                 counters: Arc::clone(&own),
+                tally: Arc::clone(&tally),
                 ids: random()?,
                 orders: inbox,
                 bell,

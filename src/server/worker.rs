@@ -12,15 +12,20 @@ use std::time::Duration;
 
 use crate::base::counters::Counters;
 use crate::base::snapshot::Snapshot;
+use crate::base::tally::Tally;
 use crate::io::runtime::{self, Backend};
 use crate::io::unix::Bell;
 use crate::io::{Canceller, Fired, TcpListener, TcpStream, sleep, socket};
 use crate::proxy::running::Running;
+use crate::proxy::seats::{self, Admission, Seats};
 use crate::proxy::{self, Local, access};
 use crate::server::machine;
 
 /// How long a draining worker still takes what is in its accept queues.
 const LAST_CALL: Duration = Duration::from_millis(50);
+
+/// How long a listener with as many connections as it may have waits before it looks again.
+const HELD_UP: Duration = Duration::from_millis(5);
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -44,6 +49,8 @@ pub struct Worker {
     pub counters: Arc<Counters>,
     /// Its end of the access log.
     pub access: Option<access::Seed>,
+    /// What is open, counted with all other workers.
+    pub tally: Arc<Tally>,
     /// What its request ids begin with.
     pub ids: u64,
     /// Orders, and the bell that rings when there are any.
@@ -65,7 +72,7 @@ impl Worker {
     }
 
     async fn serve(self) -> std::io::Result<()> {
-        let local = Rc::new(Local::new(&self.snapshot, self.counters, self.access, self.ids));
+        let local = Rc::new(Local::new(&self.snapshot, self.counters, self.access, self.tally, self.ids));
         runtime::spawn(local.wheel.clone().run());
         let accepting = Rc::new(Cell::new(self.sockets.len()));
         for (listener, socket) in self.sockets {
@@ -105,19 +112,24 @@ async fn accept(local: Rc<Local>, listener: usize, socket: TcpListener) {
     let deadline = local.wheel.deadline();
     deadline.interruptible(true);
     let mut canceller = Canceller::new();
+    let mut held_up = false;
     loop {
         let bound = local.view().running.limits.connections_per_worker as u64;
         if bound > 0 && local.counters.connections_open.get() >= bound && !local.draining.get() {
-            sleep(Duration::from_millis(5)).await;
+            if !std::mem::replace(&mut held_up, true) {
+                local.counters.limit_connections_per_worker.add(1);
+            }
+            sleep(HELD_UP).await;
             continue;
         }
+        held_up = false;
         let handle = canceller.handle();
         let mut held = Some(canceller);
         let accepting = pin!(socket.cancelable_accept(handle));
         let accepted = deadline.watch(accepting, || held = held.take().map(Canceller::cancel)).await;
         canceller = held.unwrap_or_default();
         match accepted {
-            Ok((stream, peer)) => spawn(&local, listener, stream, peer),
+            Ok((stream, peer)) => seat(&local, listener, stream, peer).await,
             Err(_) if deadline.fired() == Some(Fired::Expired) => return,
             Err(_) if deadline.fired() == Some(Fired::Interrupted) => {
                 // Connections that the kernel has completed already are served: the last call.
@@ -133,9 +145,32 @@ async fn accept(local: Rc<Local>, listener: usize, socket: TcpListener) {
     }
 }
 
+/// Serves a connection, once its listener has room for it, unless its client has too many.
+async fn seat(local: &Rc<Local>, listener: usize, stream: TcpStream, peer: SocketAddr) {
+    let mut waited = false;
+    loop {
+        let view = local.view();
+        let of = &view.running.listeners[listener];
+        match seats::admit(local, of, peer) {
+            Admission::Seated(seats) => return spawn(local, listener, stream, peer, seats),
+            Admission::Refused => {
+                local.counters.connections_accepted.add(1);
+                return seats::refuse(local, of, &stream);
+            }
+            // What was accepted before a drain is served.
+            Admission::Wait if local.draining.get() => return spawn(local, listener, stream, peer, None),
+            Admission::Wait => {}
+        }
+        if !std::mem::replace(&mut waited, true) {
+            local.counters.limit_connections.add(1);
+        }
+        sleep(HELD_UP).await;
+    }
+}
+
 /// One task a connection, kept small, as there is one for each idle connection too. A panic ends its own
 /// connection and is counted; the worker goes on.
-fn spawn(local: &Rc<Local>, listener: usize, stream: TcpStream, peer: SocketAddr) {
+fn spawn(local: &Rc<Local>, listener: usize, stream: TcpStream, peer: SocketAddr, seats: Option<Box<Seats>>) {
     let local = Rc::clone(local);
     local.counters.connections_accepted.add(1);
     local.counters.connections_open.add(1);
@@ -148,6 +183,7 @@ fn spawn(local: &Rc<Local>, listener: usize, stream: TcpStream, peer: SocketAddr
             })
             .await;
         local.counters.connections_open.sub(1);
+        drop(seats);
         if caught.is_err() {
             local.counters.panics.add(1);
             tracing::error!("a connection's task panicked and was closed");

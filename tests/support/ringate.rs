@@ -1,7 +1,9 @@
 //! The real binary with a config of the test's own.
 
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
@@ -181,6 +183,27 @@ impl Ringate {
     pub fn get(&self, path: &str) -> super::Response {
         let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
         self.client().send(request).response()
+    }
+
+    /// A metric's value, by its name without `ringate_`. Needs `[admin]` with its default socket.
+    pub fn metric(&self, name: &str) -> u64 {
+        let socket = self.dir().join("run/admin.sock");
+        // The listeners are there a moment before it.
+        let mut admin = eventually("the admin socket", || UnixStream::connect(&socket).ok());
+        admin.write_all(b"GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        admin.read_to_string(&mut text).unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("ringate_")?.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no metric {name} in\n{text}")).trim().parse().unwrap()
+    }
+
+    /// Waits until a metric has this value.
+    pub fn await_metric(&self, name: &str, value: u64) {
+        eventually(&format!("{name} being {value}, not {}", self.metric(name)), || {
+            (self.metric(name) == value).then_some(())
+        });
     }
 
     pub fn process(&mut self) -> &mut Process {

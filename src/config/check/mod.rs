@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::base::limits::{Limits, MAX_HEAD_BYTES, MAX_HEADERS, MAX_WORKERS};
+use crate::base::limits::MAX_WORKERS;
 
 use super::file::{OnlyDefault, Section, Value};
 use super::names;
@@ -15,13 +15,11 @@ use super::suggest::{nearest, quoted};
 use super::units::{self, Wrong};
 
 mod destination;
+mod limits;
 mod log;
 mod route;
 mod traffic;
 mod upstream;
-
-/// The smallest value that `limits.head_bytes` may take.
-const MIN_HEAD_BYTES: u64 = 1024;
 
 /// Checks the whole file. Relative paths are resolved against `dir`.
 pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
@@ -29,8 +27,8 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
     let admin = root.section("admin").map(|section| admin(section, dir));
     let store = store(root.section("store"), dir);
     let log = log::log(root.section("log"), dir);
-    let limits = limits(root.section("limits"));
-    let listeners = traffic::listeners(&mut root, dir);
+    let limits = limits::process(root.section("limits"));
+    let listeners = traffic::listeners(&mut root, dir, &limits);
     let upstreams = upstream::upstreams(&mut root, dir);
     let routes = route::routes(&mut root, &listeners, upstreams.as_deref());
     root.finish();
@@ -115,51 +113,6 @@ fn store(section: Option<Section<'_>>, dir: &Path) -> PathBuf {
     }
     section.finish();
     store
-}
-
-fn limits(section: Option<Section<'_>>) -> Limits {
-    let mut limits = Limits::default();
-    let Some(mut section) = section else { return limits };
-    let bytes = |size: u64| usize::try_from(size).ok();
-    if let Some(size) = section
-        .get("head_bytes")
-        .and_then(|value| value.size(MIN_HEAD_BYTES..=MAX_HEAD_BYTES as u64))
-        .and_then(bytes)
-    {
-        limits.head_bytes = size;
-    }
-    if let Some(count) = section.get("headers").and_then(|value| value.number(1..=MAX_HEADERS)) {
-        limits.headers = count;
-    }
-    // A request-target is part of the head: a smaller head makes the default smaller too.
-    limits.target_bytes = limits.target_bytes.min(limits.head_bytes);
-    if let Some(value) = section.get("target_bytes")
-        && let Some(size) = value.size(1..=MAX_HEAD_BYTES as u64).and_then(bytes)
-    {
-        if size > limits.head_bytes {
-            let head = units::size_text(limits.head_bytes as u64);
-            value.error(&format!("a request-target is part of the head, and `head_bytes` is {head}"), None);
-        }
-        limits.target_bytes = size;
-    }
-    if let Some(size) = section.get("body_bytes").and_then(|value| value.size(0..=i64::MAX as u64)) {
-        limits.body_bytes = size;
-    }
-    for (key, limit) in [
-        ("head_timeout", &mut limits.head_timeout),
-        ("body_timeout", &mut limits.body_timeout),
-        ("idle_timeout", &mut limits.idle_timeout),
-    ] {
-        if let Some(duration) = section.get(key).and_then(|value| value.duration(false)) {
-            *limit = duration;
-        }
-    }
-    let connections = section.get("connections_per_worker");
-    if let Some(count) = connections.and_then(|value| value.number(0..=u32::MAX as usize)) {
-        limits.connections_per_worker = count;
-    }
-    section.finish();
-    limits
 }
 
 /// A path, resolved against `dir`. `example` is TOML.

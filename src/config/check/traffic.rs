@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use crate::base::limits::Limits;
 use crate::config::file::{Errors, OnlyDefault, Section};
 use crate::config::names;
 use crate::config::plan::{At, Listener, ListenerTls, Protocol};
 
-use super::{certificate, not_yet, versions};
+use super::{certificate, limits, not_yet, versions};
 
-pub(super) fn listeners(root: &mut Section<'_>, dir: &Path) -> Vec<Listener> {
+pub(super) fn listeners(root: &mut Section<'_>, dir: &Path, of_process: &Limits) -> Vec<Listener> {
     let Some(value) = root.get("listener") else {
         let help = "add [[listener]] with `name = \"public\"` and `address = \"0.0.0.0:8080\"`";
         root.error("there is no listener", Some(help.into()));
@@ -19,12 +20,13 @@ pub(super) fn listeners(root: &mut Section<'_>, dir: &Path) -> Vec<Listener> {
     if sections.is_empty() {
         value.error("there must be at least one", None);
     }
-    let listeners: Vec<Listener> = sections.into_iter().map(|section| listener(section, dir)).collect();
+    let listeners: Vec<Listener> =
+        sections.into_iter().map(|section| listener(section, dir, of_process)).collect();
     unique(root.errors(), &listeners);
     listeners
 }
 
-fn listener(mut section: Section<'_>, dir: &Path) -> Listener {
+fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listener {
     let name = section.require("name", "\"public\"").and_then(|value| value.parse("\"public\"", names::name));
     let name = match name {
         Some(name) => At { value: name.value.to_owned(), span: name.span },
@@ -38,10 +40,11 @@ fn listener(mut section: Section<'_>, dir: &Path) -> Listener {
     let words = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
     let protocol = section.get("protocol").and_then(|value| value.choice(&words)).unwrap_or(Protocol::Http);
     let tls = section.section("tls").map(|section| listener_tls(section, dir));
+    let limits = limits::listener(section.section("limits"), protocol, of_process);
     section.not_yet("environment", OnlyDefault::None);
     section.not_yet("proxy_protocol", OnlyDefault::Text("off"));
     section.finish();
-    Listener { name, addresses, protocol, tls }
+    Listener { name, addresses, protocol, tls, limits }
 }
 
 fn listener_tls(mut section: Section<'_>, dir: &Path) -> ListenerTls {

@@ -1,0 +1,108 @@
+//! `[limits]`, and `[listener.limits]` over it.
+
+use crate::base::limits::{Limits, MAX_COUNT, MAX_HEAD_BYTES, MAX_HEADERS};
+use crate::config::file::Section;
+use crate::config::plan::Protocol;
+use crate::config::units;
+
+/// The smallest value that `head_bytes` may take.
+const MIN_HEAD_BYTES: u64 = 1024;
+/// Bounds of what only HTTP has.
+const HTTP_ONLY: [&str; 9] = [
+    "head_bytes",
+    "headers",
+    "target_bytes",
+    "body_bytes",
+    "body_timeout",
+    "body_rate",
+    "body_grace",
+    "idle_timeout",
+    "requests_per_connection",
+];
+
+/// `[limits]`
+pub(super) fn process(section: Option<Section<'_>>) -> Limits {
+    let mut limits = Limits::default();
+    let Some(mut section) = section else { return limits };
+    messages(&mut section, &mut limits);
+    connections(&mut section, &mut limits);
+    let bound = section.get("connections_per_worker");
+    if let Some(count) = bound.and_then(|value| value.number(0..=u32::MAX as usize)) {
+        limits.connections_per_worker = count;
+    }
+    section.finish();
+    limits
+}
+
+/// `[listener.limits]`: what it leaves out is as in `[limits]`.
+pub(super) fn listener(section: Option<Section<'_>>, protocol: Protocol, of_process: &Limits) -> Limits {
+    let mut limits = of_process.clone();
+    let Some(mut section) = section else { return limits };
+    if protocol == Protocol::Tcp {
+        for key in HTTP_ONLY {
+            if let Some(value) = section.get(key) {
+                let title = format!("`{}` bounds HTTP, and this listener is tcp", value.name);
+                section.errors().borrow_mut().error(value.key_span, title, Some("leave it out".into()));
+            }
+        }
+    }
+    messages(&mut section, &mut limits);
+    connections(&mut section, &mut limits);
+    section.finish();
+    limits
+}
+
+/// Bounds of heads, bodies and waits.
+fn messages(section: &mut Section<'_>, limits: &mut Limits) {
+    let bytes = |size: u64| usize::try_from(size).ok();
+    if let Some(size) = section
+        .get("head_bytes")
+        .and_then(|value| value.size(MIN_HEAD_BYTES..=MAX_HEAD_BYTES as u64))
+        .and_then(bytes)
+    {
+        limits.head_bytes = size;
+    }
+    if let Some(count) = section.get("headers").and_then(|value| value.number(1..=MAX_HEADERS)) {
+        limits.headers = count;
+    }
+    // A request-target is part of the head: a smaller head makes the default smaller too.
+    limits.target_bytes = limits.target_bytes.min(limits.head_bytes);
+    if let Some(value) = section.get("target_bytes")
+        && let Some(size) = value.size(1..=MAX_HEAD_BYTES as u64).and_then(bytes)
+    {
+        if size > limits.head_bytes {
+            let head = units::size_text(limits.head_bytes as u64);
+            value.error(&format!("a request-target is part of the head, and `head_bytes` is {head}"), None);
+        }
+        limits.target_bytes = size;
+    }
+    if let Some(size) = section.get("body_bytes").and_then(|value| value.size(0..=i64::MAX as u64)) {
+        limits.body_bytes = size;
+    }
+    if let Some(rate) = section.get("body_rate").and_then(|value| value.rate()) {
+        limits.body_rate = rate;
+    }
+    for (key, limit) in [
+        ("head_timeout", &mut limits.head_timeout),
+        ("body_timeout", &mut limits.body_timeout),
+        ("body_grace", &mut limits.body_grace),
+        ("idle_timeout", &mut limits.idle_timeout),
+    ] {
+        if let Some(duration) = section.get(key).and_then(|value| value.duration(false)) {
+            *limit = duration;
+        }
+    }
+}
+
+/// Bounds of how many connections there are, and what one may do.
+fn connections(section: &mut Section<'_>, limits: &mut Limits) {
+    for (key, limit) in [
+        ("requests_per_connection", &mut limits.requests_per_connection),
+        ("connections", &mut limits.connections),
+        ("connections_per_client", &mut limits.connections_per_client),
+    ] {
+        if let Some(count) = section.get(key).and_then(|value| value.number(0..=MAX_COUNT as usize)) {
+            *limit = count as u64;
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What the kernel knows of a connection's other end. Asked about waits that last, never on the way of a request.
+#![allow(unsafe_code)]
+
+use std::os::fd::{BorrowedFd, RawFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// How far a connection's bytes have come, since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Bytes that the peer has sent.
+    pub received: u64,
+    /// Bytes that the peer has taken.
+    pub taken: u64,
+    /// Whether bytes wait here because the peer (or the way to it) takes no more.
+    pub held_up: bool,
+}
+
+/// The front of the kernel's `struct tcp_info`, which only ever grows at its end.
+const INFO_LEN: usize = 148;
+const BYTES_ACKED: usize = 120;
+const BYTES_RECEIVED: usize = 128;
+const NOTSENT_BYTES: usize = 144;
+
+/// The flow of a TCP connection; `None` if the kernel does not say (before Linux 4.6).
+pub fn flow(fd: RawFd) -> Option<Flow> {
+    let mut info = [0u8; INFO_LEN];
+    let mut len = INFO_LEN as libc::socklen_t;
+    // SAFETY: `info` has `len` bytes, which the kernel fills at most; a number that is no socket's is an error.
+    let result = unsafe {
+        libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut len)
+    };
+    if result != 0 || (len as usize) < INFO_LEN {
+        return None;
+    }
+    let long = |at: usize| info[at..at + 8].try_into().map(u64::from_ne_bytes);
+    let unsent = info[NOTSENT_BYTES..].iter().any(|&byte| byte != 0);
+    Some(Flow { received: long(BYTES_RECEIVED).ok()?, taken: long(BYTES_ACKED).ok()?, held_up: unsent })
+}
+
+/// Whether nothing of what the peer sent waits to be read.
+pub fn is_drained(fd: RawFd) -> bool {
+    // SAFETY: the caller holds the stream that owns `fd`, so it is open for this call.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    rustix::io::ioctl_fionread(fd).is_ok_and(|waiting| waiting == 0)
+}
+
+/// Whether the peer has ended its side or broken the connection, also behind bytes that wait to be read.
+pub fn has_left(fd: RawFd) -> bool {
+    // SAFETY: as above.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    poll(&mut fds, Some(&at_once)).is_ok() && fds[0].revents().intersects(ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn bytes_are_counted_both_ways() {
+        let (mut client, mut server) = pair();
+        client.write_all(&[0; 1000]).unwrap();
+        server.read_exact(&mut [0; 600]).unwrap();
+        server.write_all(b"hello").unwrap();
+        client.read_exact(&mut [0; 5]).unwrap();
+        let flow = flow(server.as_raw_fd()).unwrap();
+        assert_eq!((flow.received, flow.taken, flow.held_up), (1000, 5, false));
+        assert!(!is_drained(server.as_raw_fd()));
+        server.read_exact(&mut [0; 400]).unwrap();
+        assert!(is_drained(server.as_raw_fd()));
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_holds_bytes_up() {
+        let (_client, mut server) = pair();
+        server.set_nonblocking(true).unwrap();
+        while server.write(&[0; 65_536]).is_ok() {}
+        assert!(flow(server.as_raw_fd()).unwrap().held_up);
+    }
+
+    #[test]
+    fn an_end_is_seen_behind_unread_bytes() {
+        let (mut client, server) = pair();
+        client.write_all(b"unread").unwrap();
+        assert!(!has_left(server.as_raw_fd()));
+        client.shutdown(Shutdown::Write).unwrap();
+        assert!(has_left(server.as_raw_fd()));
+    }
+}

@@ -1,0 +1,113 @@
+//! Seats: how many connections a listener has, and how many a client has of them, over all workers.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use super::Local;
+use super::running::{Listener, Traffic};
+use crate::base::tally::{Entry, Key};
+use crate::io::{TcpStream, socket};
+use std::os::fd::AsRawFd;
+
+/// What is said to a client that has too many connections. It is sent before its request is read: a client that
+/// speaks TLS or something else would not understand it.
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    Retry-After: 1\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 24\r\n\
+    Connection: close\r\n\
+    \r\n\
+    503 Service Unavailable\n";
+
+/// The seats that one connection holds, given back when it is dropped.
+#[derive(Debug)]
+pub struct Seats {
+    local: Rc<Local>,
+    held: [Option<Key>; 2],
+}
+
+impl Drop for Seats {
+    fn drop(&mut self) {
+        for key in self.held.into_iter().flatten() {
+            self.local.tally.leave(key);
+        }
+    }
+}
+
+/// Whether a connection may be served.
+#[derive(Debug)]
+pub enum Admission {
+    /// It may. Nothing is held where nothing is bounded.
+    Seated(Option<Box<Seats>>),
+    /// Its listener has as many as it may: ask again in a moment.
+    Wait,
+    /// Its client has as many as it may.
+    Refused,
+}
+
+/// Asks for the seats of a connection from `peer`. A bound that a reload brings counts from then on.
+pub fn admit(local: &Rc<Local>, listener: &Listener, peer: SocketAddr) -> Admission {
+    let limits = &listener.limits;
+    if limits.connections == 0 && limits.connections_per_client == 0 {
+        return Admission::Seated(None);
+    }
+    let mut seats = Box::new(Seats { local: Rc::clone(local), held: [None; 2] });
+    // The client's first: one that is refused must not wait.
+    if limits.connections_per_client > 0 {
+        let key = local.tally.key(&(&*listener.name, client(peer.ip())));
+        match local.tally.enter(key, limits.connections_per_client) {
+            Entry::Counted => seats.held[0] = Some(key),
+            Entry::Uncounted => {}
+            Entry::Full => return Admission::Refused,
+        }
+    }
+    if limits.connections > 0 {
+        let key = local.tally.key(&*listener.name);
+        match local.tally.enter(key, limits.connections) {
+            Entry::Counted => seats.held[1] = Some(key),
+            Entry::Uncounted => {}
+            Entry::Full => return Admission::Wait,
+        }
+    }
+    Admission::Seated(Some(seats))
+}
+
+/// Closes a connection whose client has too many, with a word where it would be understood.
+pub fn refuse(local: &Local, listener: &Listener, tcp: &TcpStream) {
+    local.counters.limit_connections_per_client.add(1);
+    if listener.tls.is_none() && matches!(listener.traffic, Traffic::Http { .. }) {
+        local.count_status(503);
+        socket::send_now(tcp.as_raw_fd(), TOO_MANY);
+    }
+}
+
+/// What counts as one client: an IPv4 address, or the network that an IPv6 host chooses its addresses from.
+fn client(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            [a, b, c, d, 0, 0, 0, 0].into()
+        }
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_network_is_one_client_and_a_mapped_address_is_ipv4() {
+        let client = |text: &str| client(text.parse().unwrap());
+        assert_eq!(client("2001:db8:1:2::1"), client("2001:db8:1:2:ffff::9"));
+        assert_ne!(client("2001:db8:1:2::1"), client("2001:db8:1:3::1"));
+        assert_eq!(client("::ffff:192.0.2.1"), client("192.0.2.1"));
+        assert_ne!(client("192.0.2.1"), client("192.0.2.2"));
+    }
+
+    #[test]
+    fn the_words_are_as_long_as_they_say() {
+        let text = std::str::from_utf8(TOO_MANY).unwrap();
+        assert_eq!(text.split_once("\r\n\r\n").unwrap().1.len(), 24);
+    }
+}
