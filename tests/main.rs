@@ -21,6 +21,7 @@ mod limits;
 mod operate;
 mod peers;
 mod pool;
+mod probe;
 mod smuggling;
 mod soak_smoke;
 mod tcp;

@@ -35,6 +35,13 @@ impl<T> Snapshot<T> {
     }
 }
 
+impl<T> From<Arc<T>> for Snapshot<T> {
+    /// A cell that holds a value which others hold too.
+    fn from(value: Arc<T>) -> Self {
+        Self(Arc::new(ArcSwap::new(value)))
+    }
+}
+
 impl<T> Clone for Snapshot<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))

@@ -38,6 +38,8 @@ pub struct Facts {
     pub serial: String,
     /// `ECDSA P-256`, `RSA 2048`, `Ed25519` …
     pub key_type: String,
+    /// The key's size in bits, as its kind counts them; none for keys of unknown kinds.
+    pub key_bits: Option<usize>,
     /// Whether it may sign other certificates.
     pub is_ca: bool,
     /// Whether subject and issuer are the same name.
@@ -72,6 +74,7 @@ impl Facts {
             not_after: Timestamp::from_unix(certificate.validity().not_after.timestamp()),
             serial: serial(certificate.raw_serial()),
             key_type: key_type(certificate.public_key()),
+            key_bits: key_bits(certificate.public_key()),
             is_ca: certificate.is_ca(),
             self_signed: certificate.subject().as_raw() == certificate.issuer().as_raw(),
             sha256: encode::fingerprint(certificate.as_raw()),
@@ -151,6 +154,15 @@ fn key_type(key: &SubjectPublicKeyInfo<'_>) -> String {
         Some(curve) => format!("ECDSA on curve {curve}"),
         None => "ECDSA on an unnamed curve".to_owned(),
     }
+}
+
+fn key_bits(key: &SubjectPublicKeyInfo<'_>) -> Option<usize> {
+    if let Ok(PublicKey::RSA(rsa)) = key.parsed() {
+        return Some(bits(rsa.modulus));
+    }
+    let named = ["P-256", "P-384", "P-521", "Ed25519", "Ed448"].into_iter().zip([256, 384, 521, 256, 456]);
+    let key_type = key_type(key);
+    named.into_iter().find_map(|(name, bits)| key_type.ends_with(name).then_some(bits))
 }
 
 /// Length of a big-endian number in bits, as RSA keys are named by.

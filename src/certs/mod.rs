@@ -5,7 +5,7 @@
 //! | [`bundle`] | bytes (PEM or DER) → [`Bundle`]: a chain, perhaps its key, checked against each other |
 //! | [`facts`] | what a certificate says of itself |
 //! | [`generate`] | new keys, self-signed and CA-signed certificates, requests for a CA |
-//! | [`store`] | the folder on disk; the only file here that touches it |
+//! | [`store`] | the folder on disk, generations and their states; the only part here that touches it |
 //!
 //! All but `store` is pure: no clock (`now` is an argument), no disk, no socket.
 
@@ -23,5 +23,8 @@ mod tests;
 pub use bundle::{Bundle, BundleError, PrivateKey};
 pub use facts::Facts;
 pub use generate::{CaMaterial, Csr, GenerateError, GenerateRequest, Generated, KeyType, San, Usage};
-pub use store::{Loaded, Meta, Origin, Store, StoreError, StoredCertificate};
+pub use store::{
+    Activation, Description, Exposed, GenerationState, Loaded, Meta, Origin, Rollback, Staged, StateError,
+    Store, StoreError, StoredCertificate,
+};
 pub use time::Timestamp;

@@ -2,6 +2,7 @@
 
 mod check;
 mod logging;
+mod probe;
 mod quickstart;
 mod run;
 
@@ -37,6 +38,13 @@ enum Command {
         after_help = "Example: ringate check -c config/ringate.toml\n\nExit code 0: it would start; 1: it would not."
     )]
     Check(check::Options),
+    /// Make a handshake with a backend now, and show what it presented and what it thought of our certificate
+    #[command(
+        after_help = "Examples: ringate probe https://api.example.com --certificate ./client.pem\n          \
+        ringate probe --upstream orders -c config/ringate.toml\n\n\
+        Exit code 0: traffic would flow; 1: it would not."
+    )]
+    Probe(probe::Options),
 }
 
 #[derive(Debug, Args)]
@@ -52,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Quickstart(options) => quickstart::run(&options),
         Command::Run(file) => run::run(&file.config),
         Command::Check(options) => check::run(&options),
+        Command::Probe(options) => probe::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustc_hash::FxHashMap;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ProducesTickets;
 
 use crate::base::snapshot::Snapshot;
 use crate::certs::store::{Loaded, load_file, load_pair, load_trust};
-use crate::certs::{Bundle, Store};
+use crate::certs::{Bundle, Store, StoreError};
 use crate::config::Diagnostics;
 use crate::config::plan::{self, CertificateRef, Plan, TrustRef};
 use crate::proxy::running::{Endpoint, Listener, Route, Running, Traffic, Upstream, UpstreamTls};
@@ -50,18 +51,31 @@ pub fn assemble(plan: &Plan, problems: &mut Diagnostics) -> Option<Assembly> {
     Some(Assembly { running, identities })
 }
 
+/// One certificate as an identity. Errors are added to `problems`; the result is `None` if there are any.
+pub fn identity(plan: &Plan, at: &plan::At<CertificateRef>, problems: &mut Diagnostics) -> Option<Identity> {
+    Builder::new(plan, problems).make_identity(at)
+}
+
 struct Builder<'a> {
     plan: &'a Plan,
     problems: &'a mut Diagnostics,
     /// One cell a certificate, however often it is named. `None`: it could not be read, which has been said.
     identities: FxHashMap<CertificateRef, Option<Snapshot<Identity>>>,
     ticketer: Option<Arc<dyn ProducesTickets>>,
+    store: Option<Store>,
     now: SystemTime,
 }
 
 impl<'a> Builder<'a> {
     fn new(plan: &'a Plan, problems: &'a mut Diagnostics) -> Self {
-        Self { plan, problems, identities: FxHashMap::default(), ticketer: None, now: SystemTime::now() }
+        Self {
+            plan,
+            problems,
+            identities: FxHashMap::default(),
+            ticketer: None,
+            store: None,
+            now: SystemTime::now(),
+        }
     }
 
     fn wrong(&mut self, span: &Range<usize>, title: String, help: Option<&str>) {
@@ -77,7 +91,8 @@ impl<'a> Builder<'a> {
         let loaded = match &at.value {
             CertificateRef::File(path) => load_file(path),
             CertificateRef::Pair { cert, key } => load_pair(cert, key),
-            CertificateRef::Store(name) => Store::open(&self.plan.store)
+            CertificateRef::Store(name) => self
+                .store(&at.span)
                 .and_then(|store| store.get(name))
                 .map(|stored| Loaded { bundle: stored.bundle, exposed: None }),
         };
@@ -86,6 +101,18 @@ impl<'a> Builder<'a> {
             self.problems.warning(at.span.clone(), exposed.to_string(), None);
         }
         Some(loaded.bundle)
+    }
+
+    /// The store. Folders of it that others may look into are warned of once.
+    fn store(&mut self, span: &Range<usize>) -> Result<Store, StoreError> {
+        if let Some(store) = &self.store {
+            return Ok(store.clone());
+        }
+        let store = Store::open(&self.plan.store)?;
+        for exposed in store.exposed() {
+            self.problems.warning(span.clone(), exposed.to_string(), None);
+        }
+        Ok(self.store.insert(store).clone())
     }
 
     fn identity(&mut self, at: &plan::At<CertificateRef>) -> Option<Snapshot<Identity>> {
@@ -249,7 +276,7 @@ impl<'a> Builder<'a> {
             None => None,
             Some(at) => Some(self.identity(at)?),
         };
-        let verifier = self.verifier(&name.span, &tls.trust)?;
+        let verifier: Arc<dyn ServerCertVerifier> = self.verifier(&name.span, &tls.trust)?;
         let suites = tls.cipher_suites.as_ref().map(|suites| {
             let named = suites.iter().filter_map(|at| tls::config::cipher_suite_by_name(at.value.name()));
             named.collect()
@@ -257,7 +284,7 @@ impl<'a> Builder<'a> {
         let policy = ClientPolicy {
             versions: versions(tls.versions),
             cipher_suites: suites,
-            verifier,
+            verifier: Arc::clone(&verifier),
             resolver: identity.clone().map(|identity| Arc::new(ClientResolver::new(identity))),
             tickets_per_endpoint: tls.tickets_per_endpoint,
             alpn: Vec::new(),
@@ -271,7 +298,7 @@ impl<'a> Builder<'a> {
                 Some(self.good(&at.span, parsed)?)
             }
         };
-        Some(UpstreamTls { config, server_name, identity, tickets: tls.tickets_per_endpoint })
+        Some(UpstreamTls { config, verifier, server_name, identity, tickets: tls.tickets_per_endpoint })
     }
 
     fn verifier(

@@ -2,9 +2,10 @@
 
 pub mod assemble;
 pub mod machine;
+pub mod probe;
 mod routing;
 pub mod supervisor;
 pub mod worker;
 
-pub use assemble::{Assembly, assemble};
+pub use assemble::{Assembly, assemble, identity};
 pub use supervisor::{Server, StartError};

@@ -265,6 +265,11 @@ impl Handshake {
         Ok(discard)
     }
 
+    /// On a client: how far the handshake has come with our certificate.
+    pub fn client_auth(&self) -> &ClientAuth {
+        &self.observed.client_auth
+    }
+
     /// Takes the keys over. Call it once, after [`State::Done`].
     pub fn finish(self) -> Result<Established, HandshakeError> {
         if self.stage != Stage::Done || !self.held.is_empty() {

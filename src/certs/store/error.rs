@@ -3,26 +3,55 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::super::bundle::BundleError;
 
-/// A private key that others than its owner may access.
+/// A private key, or a folder of the store, that others than its owner may access.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyExposed {
-    /// The key's file.
-    pub path: PathBuf,
-    /// Its permission bits.
-    pub mode: u32,
+pub enum Exposed {
+    /// A key: refused in the store, a warning elsewhere.
+    Key {
+        /// Its file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A folder of the store: refused if everybody may write to it, a warning else.
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
 }
 
-impl fmt::Display for KeyExposed {
+impl Exposed {
+    /// Whether anybody on this machine could put keys and certificates of his own in their place.
+    pub(super) fn is_open_to_all(&self) -> bool {
+        const OTHERS_WRITE: u32 = 0o002;
+        matches!(self, Self::Folder { mode, .. } if mode & OTHERS_WRITE != 0)
+    }
+}
+
+impl fmt::Display for Exposed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        write!(
-            f,
-            "{path}: others may access this private key (mode {:04o}); run `chmod 600 {path}`",
-            self.mode
-        )
+        match self {
+            Self::Key { path, mode } => {
+                let path = path.display();
+                write!(
+                    f,
+                    "{path}: others may access this private key (mode {mode:04o}); run `chmod 600 {path}`"
+                )
+            }
+            Self::Folder { path, mode } => {
+                let path = path.display();
+                write!(
+                    f,
+                    "{path}: others may access this folder of keys (mode {mode:04o}); run `chmod 700 {path}`"
+                )
+            }
+        }
     }
 }
 
@@ -48,22 +77,8 @@ pub enum StoreError {
         /// Names that there are, the most similar first; empty if the store is.
         similar: Vec<String>,
     },
-    /// The certificate has no active generation yet.
-    NotActive {
-        /// Its name.
-        name: String,
-        /// The generation that waits.
-        staged: Option<u32>,
-    },
-    /// No such generation.
-    NoSuchGeneration {
-        /// The certificate's name.
-        name: String,
-        /// The generation asked for.
-        number: u32,
-        /// Those that there are.
-        numbers: Vec<u32>,
-    },
+    /// The certificate is not in a state for this.
+    State(StateError),
     /// The store's path is not a folder.
     NotAFolder {
         /// The path.
@@ -93,8 +108,17 @@ pub enum StoreError {
         /// The most bytes it may have.
         limit: u64,
     },
-    /// A key in the store that others may access.
-    KeyExposed(KeyExposed),
+    /// A key in the store that others may access, or a store that everybody may write to.
+    Exposed(Exposed),
+    /// Another writer kept the lock for too long.
+    Locked {
+        /// The lock's file.
+        path: PathBuf,
+        /// Who holds it.
+        holder: String,
+        /// How long we waited.
+        waited: Duration,
+    },
     /// The content of a file (or of a pair of them) is not usable.
     Bundle {
         /// The certificate's file, or the generation's folder.
@@ -148,18 +172,7 @@ impl fmt::Display for StoreError {
                 store.display(),
                 similar.join(", ")
             ),
-            Self::NotActive { name, staged: Some(number) } => write!(
-                f,
-                "certificate {name:?} has no active generation yet; activate {number} with `ringate cert activate {name}`"
-            ),
-            Self::NotActive { name, staged: None } => write!(
-                f,
-                "certificate {name:?} has no generation; bring one with `ringate cert stage {name} --cert FILE`"
-            ),
-            Self::NoSuchGeneration { name, number, numbers } => {
-                let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
-                write!(f, "certificate {name:?} has no generation {number}; it has: {}", numbers.join(", "))
-            }
+            Self::State(error) => error.fmt(f),
             Self::NotAFolder { path } => {
                 write!(
                     f,
@@ -186,7 +199,14 @@ impl fmt::Display for StoreError {
                     path.display()
                 )
             }
-            Self::KeyExposed(exposed) => exposed.fmt(f),
+            Self::Exposed(exposed) => exposed.fmt(f),
+            Self::Locked { path, holder, waited } => write!(
+                f,
+                "{}: {holder} holds the store's lock, and did not let go of it within {} s; let it finish or end it, \
+                 and try again",
+                path.display(),
+                waited.as_secs()
+            ),
             Self::Bundle { path, key: None, source } => write!(f, "{}: {source}", path.display()),
             Self::Bundle { path, key: Some(key), source } => {
                 write!(f, "{} with key {}: {source}", path.display(), key.display())
@@ -211,5 +231,126 @@ impl std::error::Error for StoreError {
             Self::Io { source, .. } => Some(source),
             _ => None,
         }
+    }
+}
+
+/// Why a certificate's generations stand against what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateError {
+    /// The certificate has no active generation yet.
+    NotActive {
+        /// Its name.
+        name: String,
+        /// The generation that waits.
+        staged: Option<u32>,
+    },
+    /// The name is taken.
+    Exists {
+        /// The name.
+        name: String,
+    },
+    /// A request for this name waits for its certificate.
+    RequestWaits {
+        /// The certificate's name.
+        name: String,
+        /// The request's subject.
+        subject: String,
+    },
+    /// No request waits for a certificate, and no key came with it.
+    NoRequest {
+        /// The certificate's name.
+        name: String,
+    },
+    /// Nothing is staged.
+    NothingStaged {
+        /// The certificate's name.
+        name: String,
+    },
+    /// The staged generation is another one than was meant.
+    OtherStaged {
+        /// The certificate's name.
+        name: String,
+        /// Meant.
+        wanted: u32,
+        /// Staged meanwhile.
+        staged: u32,
+    },
+    /// There is no generation to go back to.
+    NothingPrevious {
+        /// The certificate's name.
+        name: String,
+    },
+    /// The active generation cannot be retired.
+    RetiresActive {
+        /// The certificate's name.
+        name: String,
+        /// The generation.
+        number: u32,
+    },
+    /// No such generation.
+    NoSuchGeneration {
+        /// The certificate's name.
+        name: String,
+        /// The generation asked for.
+        number: u32,
+        /// Those that there are.
+        numbers: Vec<u32>,
+    },
+}
+
+impl fmt::Display for StateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotActive { name, staged: Some(number) } => write!(
+                f,
+                "certificate {name:?} has no active generation yet; activate {number} with `ringate cert activate {name}`"
+            ),
+            Self::NotActive { name, staged: None } => write!(
+                f,
+                "certificate {name:?} has no generation yet; bring the certificate of its request with \
+                 `ringate cert import {name} --cert FILE`"
+            ),
+            Self::Exists { name } => write!(
+                f,
+                "there is a certificate {name:?} already; stage its next generation with `ringate cert stage {name}`, \
+                 or choose another name"
+            ),
+            Self::RequestWaits { name, subject } => write!(
+                f,
+                "the request for {subject} waits for its certificate, and a new one would throw its key away; bring \
+                 the certificate with `ringate cert import {name} --cert FILE`, or give up the request with --force"
+            ),
+            Self::NoRequest { name } => write!(
+                f,
+                "no request of certificate {name:?} waits for a certificate; give the key too, with --key FILE"
+            ),
+            Self::NothingStaged { name } => write!(
+                f,
+                "nothing is staged for certificate {name:?}; stage its next generation with `ringate cert stage {name}`"
+            ),
+            Self::OtherStaged { name, wanted, staged } => write!(
+                f,
+                "generation {wanted} of certificate {name:?} is not staged any more, generation {staged} is; look at \
+                 it with `ringate cert show {name}`, and begin again"
+            ),
+            Self::NothingPrevious { name } => {
+                write!(f, "certificate {name:?} has no previous generation to go back to")
+            }
+            Self::RetiresActive { name, number } => {
+                write!(f, "generation {number} of certificate {name:?} is in use; activate another one first")
+            }
+            Self::NoSuchGeneration { name, number, numbers } => {
+                let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
+                write!(f, "certificate {name:?} has no generation {number}; it has: {}", numbers.join(", "))
+            }
+        }
+    }
+}
+
+impl std::error::Error for StateError {}
+
+impl From<StateError> for StoreError {
+    fn from(error: StateError) -> Self {
+        Self::State(error)
     }
 }

@@ -3,6 +3,7 @@
 mod bundle;
 mod generate;
 mod openssl;
+mod rotation;
 mod store;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

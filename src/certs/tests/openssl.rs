@@ -12,7 +12,7 @@ use crate::certs::bundle::{Bundle, BundleError};
 use crate::certs::generate::{
     CaMaterial, GenerateError, GenerateRequest, KeyType, Usage, ca_signed, csr, quickstart_pki, self_signed,
 };
-use crate::certs::store::{load_file, load_pair};
+use crate::certs::store::{Meta, Origin, StateError, Store, StoreError, load_file, load_pair};
 
 /// Runs `openssl` in `folder` and returns what it printed; fails the test if it fails.
 fn openssl(folder: &TempDir, arguments: &str) -> String {
@@ -234,6 +234,31 @@ fn a_ca_of_openssl_signs_through_us() {
     let ad = load_pair(&path(&folder, "ad.pem"), &path(&folder, "ca.key")).unwrap().bundle;
     let refused = CaMaterial::from_bundle(&ad).unwrap_err();
     assert!(matches!(refused, GenerateError::IssuerName { .. }), "{refused:?}");
+}
+
+#[test]
+fn a_certificate_for_our_request_completes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path().join("certs")).unwrap();
+    let now = SystemTime::now();
+    let meta = Meta { description: None, origin: Origin::Imported, now };
+    openssl(&folder, "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=ca");
+    for (number, active) in [(2, true), (4, false)] {
+        let made = csr(&GenerateRequest::new("a.example")).unwrap();
+        store.request("gateway", &made, "CN=a.example", &meta, false).unwrap();
+        write(&folder, "a.csr", &made.csr_pem);
+        openssl(&folder, "x509 -req -in a.csr -CA ca.pem -CAkey ca.key -out a.pem -days 30");
+        let completed = store.complete("gateway", &read(&folder, "a.pem"), &meta).unwrap();
+        assert_eq!(completed, (number, active));
+        let bundle = store.get_generation("gateway", number).unwrap();
+        assert!(bundle.key().is_some());
+        assert!(matches!(
+            store.complete("gateway", &read(&folder, "a.pem"), &meta),
+            Err(StoreError::State(StateError::NoRequest { .. }))
+        ));
+    }
+    store.activate("gateway", Some(4), now).unwrap();
+    assert_eq!(store.get("gateway").unwrap().generation, 4);
 }
 
 fn path(folder: &TempDir, name: &str) -> std::path::PathBuf {

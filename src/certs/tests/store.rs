@@ -8,7 +8,9 @@ use tempfile::TempDir;
 
 use super::{days, identity, now};
 use crate::certs::bundle::{Bundle, BundleError};
-use crate::certs::store::{Meta, Origin, Store, StoreError, check_name, load_file, load_pair, load_trust};
+use crate::certs::store::{
+    Exposed, Meta, Origin, Store, StoreError, check_name, load_file, load_pair, load_trust,
+};
 use crate::certs::time::Timestamp;
 
 fn store() -> (TempDir, Store) {
@@ -79,7 +81,8 @@ fn the_folder_is_one_that_a_human_can_read() {
         "# Written by ringate; change it with `ringate cert`.\n\n\
          name = \"gateway\"\ncreated = \"2030-01-01T00:00:00Z\"\nactive = 1\nlast = 1\n\n\
          [[generation]]\nnumber = 1\ncreated = \"2030-01-01T00:00:00Z\"\norigin = \"generated\"\n\
-         subject = \"CN=a\"\nnot_after = \"2031-01-01T00:00:00Z\"\nsha256 = \"{sha256}\"\n"
+         subject = \"CN=a\"\nnot_after = \"2031-01-01T00:00:00Z\"\nsha256 = \"{sha256}\"\n\
+         activated = \"2030-01-01T00:00:00Z\"\n"
     );
     assert_eq!(fs::read_to_string(folder.join("certificate.toml")).unwrap(), expected);
 }
@@ -103,7 +106,10 @@ fn a_key_that_others_may_read_is_refused_with_the_command_that_helps() {
     for exposed in [0o640, 0o604, 0o620] {
         fs::set_permissions(&key, Permissions::from_mode(exposed)).unwrap();
         let error = store.get("gateway").unwrap_err();
-        assert!(matches!(&error, StoreError::KeyExposed(key) if key.mode == exposed), "{error:?}");
+        assert!(
+            matches!(&error, StoreError::Exposed(Exposed::Key { mode, .. }) if *mode == exposed),
+            "{error:?}"
+        );
         assert!(error.to_string().contains(&format!("chmod 600 {}", key.display())), "{error}");
     }
     fs::set_permissions(&key, Permissions::from_mode(0o400)).unwrap();
@@ -203,7 +209,7 @@ fn a_record_that_contradicts_its_folder_is_refused() {
 }
 
 #[test]
-fn the_leavings_of_a_crash_are_ignored_and_the_next_write_removes_them() {
+fn the_leavings_of_a_crash_are_ignored_and_the_next_open_or_write_removes_them() {
     let (_folder, store) = store();
     store.put("gateway", &identity("a").bundle, &meta()).unwrap();
     let folder = store.path().join("gateway");
@@ -221,6 +227,19 @@ fn the_leavings_of_a_crash_are_ignored_and_the_next_write_removes_them() {
     assert_eq!(store.names().unwrap(), ["gateway"]);
     assert_eq!(store.get("gateway").unwrap().generation, 1);
     assert_eq!(store.list().unwrap().certificates.len(), 1);
+
+    // While another writer is at work, what looks like leavings may be its own.
+    let busy = fs::File::open(store.path().join(".lock")).unwrap();
+    rustix::fs::flock(&busy, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    Store::open(store.path()).unwrap();
+    assert_eq!(names(store.path()), [".lock", ".tmp-other", "gateway"]);
+    drop(busy);
+    Store::open(store.path()).unwrap();
+    assert_eq!(names(&folder), ["000001", "certificate.toml", "notes.txt"]);
+    assert_eq!(names(store.path()), [".lock", "gateway"]);
+
+    fs::create_dir_all(store.path().join(".tmp-other/000001")).unwrap();
+    fs::create_dir(folder.join(".tmp-000002")).unwrap();
 
     assert_eq!(store.put("gateway", &identity("b").bundle, &meta()).unwrap(), 2);
     assert_eq!(store.get("gateway").unwrap().bundle.facts().subject, "CN=b");
@@ -289,9 +308,12 @@ fn writers_at_once_lose_nothing_and_readers_always_see_a_whole_certificate() {
     let last = u32::try_from(WRITERS * PUTS + 1).unwrap();
     assert_eq!(numbers, (2..=last).collect::<Vec<u32>>());
     assert_eq!(store.get("gateway").unwrap().generation, last);
-    for number in 1..=last {
-        store.get_generation("gateway", number).unwrap();
-    }
+    let previous = store.get_previous("gateway").unwrap().unwrap().0;
+    assert_eq!(previous, last - 1);
+    assert_eq!(
+        names(&store.path().join("gateway")),
+        [&format!("{previous:06}"), &format!("{last:06}"), "certificate.toml"]
+    );
 }
 
 #[test]

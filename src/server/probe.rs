@@ -1,0 +1,242 @@
+//! One look at a backend: connect, handshake with a chosen identity, read, and say what was found.
+//!
+//! ```text
+//! resolve ─► connect ─► TLS handshake ─► request (HTTP) ─► read ─► a second handshake: does it resume?
+//! ```
+//!
+//! The reading is what makes the answer sure. A TLS 1.3 server judges a client certificate only after our
+//! Finished, so a finished handshake proves nothing: what follows does. An HTTP backend is sent a GET, since its
+//! answer ends the wait (GET and not HEAD or OPTIONS: there are backends that answer nothing else); from any
+//! other, a ticket, data, an alert, a close, or [`QUIET`] of silence does. Some servers (nginx) take every
+//! certificate in TLS and refuse it in HTTP: the body of a 400 says so.
+//!
+//! It runs on the control plane's threads with blocking sockets, over the same handshake and record layer
+//! and the same `ClientConfig` as traffic does, so that both come to the same verdict.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use rustls::ClientConfig;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::ServerName;
+
+use crate::base::snapshot::Snapshot;
+use crate::proxy::running::{Traffic, Upstream};
+use crate::tls::{ClientResolver, Identity, Sessions, with_sessions};
+
+mod answer;
+mod report;
+mod wire;
+
+pub use report::{ChainLink, HttpAnswer, Report, Resumption, TlsReport, Verdict};
+
+/// How long silence after the handshake must last to count as consent, where no request can be sent.
+pub const QUIET: Duration = Duration::from_millis(700);
+/// The longest that one probe takes, both handshakes and the answer together, unless the caller says otherwise.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Most endpoints that are probed at a time.
+const AT_ONCE: usize = 16;
+/// Tickets kept between the first handshake and the second.
+const TICKETS: usize = 2;
+
+/// What is probed.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The upstream it belongs to; empty for a URL.
+    pub upstream: String,
+    /// The endpoint as the config names it, `host:port`.
+    pub endpoint: String,
+    /// What that resolves to, tried in this order.
+    pub addresses: Vec<SocketAddr>,
+    /// How TLS is spoken, if it is.
+    pub tls: Option<Tls>,
+    /// What is asked for, if HTTP is spoken.
+    pub http: Option<Http>,
+    /// TCP connect, and TLS handshake, each.
+    pub connect_timeout: Duration,
+    /// All of it.
+    pub timeout: Duration,
+}
+
+/// How a target's TLS is spoken.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The policy: versions, suites. Its resolver and its sessions are replaced.
+    pub config: Arc<ClientConfig>,
+    /// What the backend's certificate is checked by: the same that `config` has.
+    pub verifier: Arc<dyn ServerCertVerifier>,
+    /// Sent and verified; an error if the target has no usable name.
+    pub server_name: Result<ServerName<'static>, String>,
+    /// Presented if the backend asks.
+    pub identity: Option<Arc<Identity>>,
+    /// Whether sessions are resumed.
+    pub resumes: bool,
+}
+
+/// The request that is made.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// The Host header.
+    pub host: String,
+    /// The request-target.
+    pub path: String,
+}
+
+impl Target {
+    /// Every endpoint of an upstream. `identity` is presented in place of the upstream's own.
+    pub fn of_upstream(upstream: &Upstream, http: bool, identity: Option<&Arc<Identity>>) -> Vec<Self> {
+        let each = upstream.endpoints.iter().map(|endpoint| {
+            let host = host_of(&endpoint.name);
+            let tls = upstream.tls.as_ref().map(|tls| Tls {
+                config: Arc::clone(&tls.config),
+                verifier: Arc::clone(&tls.verifier),
+                server_name: tls.server_name.clone().map_or_else(|| server_name(host), Ok),
+                identity: identity.cloned().or_else(|| tls.identity.as_ref().map(Snapshot::load)),
+                resumes: tls.tickets > 0,
+            });
+            Self {
+                upstream: upstream.name.clone(),
+                endpoint: endpoint.name.clone(),
+                addresses: endpoint.addresses.clone(),
+                tls,
+                http: http.then(|| Http { host: endpoint.name.clone(), path: "/".to_owned() }),
+                connect_timeout: upstream.connect_timeout,
+                timeout: PATIENCE,
+            }
+        });
+        each.collect()
+    }
+}
+
+/// Whether any HTTP listener's route leads to upstream number `index`, or nothing does and it is not known.
+pub fn speaks_http(running: &crate::proxy::running::Running, index: usize) -> bool {
+    let mut listeners = running.listeners.iter();
+    !listeners.any(|listener| matches!(listener.traffic, Traffic::Tcp { upstream } if upstream == index))
+}
+
+/// The host of `host:port`, without the brackets of an IPv6 address.
+fn host_of(endpoint: &str) -> &str {
+    let host = crate::http1::host_name(endpoint);
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+/// A name that TLS can send and verify.
+///
+/// # Errors
+/// In words.
+pub fn server_name(host: &str) -> Result<ServerName<'static>, String> {
+    ServerName::try_from(host.to_owned()).map_err(|_| format!("`{host}` is no name that can be verified"))
+}
+
+/// Probes all targets, several at a time; the reports are in their order.
+pub fn probe_all(targets: &[Target]) -> Vec<Report> {
+    let mut reports = Vec::with_capacity(targets.len());
+    for some in targets.chunks(AT_ONCE) {
+        std::thread::scope(|scope| {
+            let running: Vec<_> = some.iter().map(|target| scope.spawn(|| probe(target))).collect();
+            for (target, probing) in some.iter().zip(running) {
+                reports.push(probing.join().unwrap_or_else(|_| {
+                    let mut report = Report::new(target);
+                    report.problem = Some("the probe failed: a bug of Ringate".to_owned());
+                    report
+                }));
+            }
+        });
+    }
+    reports
+}
+
+/// Probes one target, for its `timeout` at most. It never fails: what went wrong is in the report.
+pub fn probe(target: &Target) -> Report {
+    let begun = Instant::now();
+    let until = begun + target.timeout;
+    let mut report = Report::new(target);
+    if let Err(problem) = look(target, until, &mut report) {
+        report.problem = Some(problem);
+    }
+    report.milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    report.ok = report.problem.is_none();
+    report
+}
+
+/// Fills the report.
+///
+/// # Errors
+/// Why traffic would not flow, in words.
+fn look(target: &Target, until: Instant, report: &mut Report) -> Result<(), String> {
+    let (mut tcp, address) = connect(target, until)?;
+    report.address = Some(address.to_string());
+    let Some(tls) = &target.tls else {
+        return answer::plain(target, tcp, until, report);
+    };
+    let name = tls.server_name.clone()?;
+    report.server_name = Some(name.to_str().into_owned());
+    let sessions = Arc::new(Sessions::new(TICKETS));
+    let resolver = match &tls.identity {
+        Some(identity) => ClientResolver::new(Snapshot::from(Arc::clone(identity))),
+        None => ClientResolver::without_identity(),
+    };
+    let mut config = (*with_sessions(&tls.config, Arc::clone(&sessions))).clone();
+    config.client_auth_cert_resolver = Arc::new(resolver);
+    let seen = wire::record_chain(&mut config, Arc::clone(&tls.verifier));
+    let config = Arc::new(config);
+
+    let until_shaken = until.min(Instant::now() + target.connect_timeout);
+    let shaken = wire::handshake(&mut tcp, &config, name.clone(), until_shaken);
+    report.chain = report::chain(&seen.take(), SystemTime::now());
+    let (established, rest) = shaken.map_err(|failed| report.judge_handshake(failed, tls))?;
+    report.tls = Some(TlsReport::of(&established.facts));
+    report.presented(&established.facts.client_auth);
+    let mut connection = wire::Connection::new(tcp, established, rest, until);
+    let outcome = answer::over_tls(target, &mut connection, report);
+    // Late tickets are read with the answer: only then can a second handshake resume.
+    connection.close();
+    outcome?;
+    if tls.resumes {
+        resume(target, &config, &name, until, report);
+    }
+    Ok(())
+}
+
+/// A second handshake. That it fails says nothing against the first: it only leaves resumption unknown.
+fn resume(
+    target: &Target,
+    config: &Arc<ClientConfig>,
+    name: &ServerName<'static>,
+    until: Instant,
+    report: &mut Report,
+) {
+    let Ok((mut tcp, _)) = connect(target, until) else { return };
+    let until_shaken = until.min(Instant::now() + target.connect_timeout);
+    let Ok((established, rest)) = wire::handshake(&mut tcp, config, name.clone(), until_shaken) else {
+        return;
+    };
+    if let Some(tls) = &mut report.tls {
+        tls.resumption = if established.facts.resumed { Resumption::Resumed } else { Resumption::Full };
+    }
+    wire::Connection::new(tcp, established, rest, until).close();
+}
+
+/// A connection to the first address that answers.
+fn connect(target: &Target, until: Instant) -> Result<(std::net::TcpStream, SocketAddr), String> {
+    let mut refused = format!("unreachable: `{}` resolves to no address", target.endpoint);
+    for &address in &target.addresses {
+        let patience = target.connect_timeout.min(until.saturating_duration_since(Instant::now()));
+        if patience.is_zero() {
+            break;
+        }
+        match std::net::TcpStream::connect_timeout(&address, patience) {
+            Ok(tcp) => {
+                let _ = tcp.set_nodelay(true);
+                return Ok((tcp, address));
+            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                refused = format!("unreachable: {address} did not answer within {patience:?}");
+            }
+            Err(error) => refused = format!("unreachable: {address}: {error}"),
+        }
+    }
+    Err(refused)
+}

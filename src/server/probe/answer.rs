@@ -1,0 +1,164 @@
+//! What comes after the handshake: the server's judgement on our certificate, and its answer.
+
+use std::net::TcpStream;
+use std::time::Instant;
+
+use super::report::{HttpAnswer, Report, Verdict};
+use super::wire::{Connection, Event, MOST, WireError};
+use super::{Http, QUIET, Target};
+use crate::base::limits::Limits;
+use crate::http1::{self, HeadLimits, Parsed, RequestContext};
+use crate::tls::RecordError;
+use crate::tls::error::{alert_text, concerns_our_certificate};
+
+/// The statuses that nginx has for certificates it refuses, if its config lets them out.
+const CERTIFICATE_STATUSES: [u16; 2] = [495, 496];
+/// The ALPN name of the only HTTP that is spoken here.
+const HTTP11: &str = "http/1.1";
+
+/// A backend without TLS: connecting is all there is to see, but for the answer.
+pub(super) fn plain(
+    target: &Target,
+    tcp: TcpStream,
+    until: Instant,
+    report: &mut Report,
+) -> Result<(), String> {
+    let mut connection = Connection::plain(tcp, until);
+    match &target.http {
+        Some(http) => ask(http, &mut connection, report),
+        None => Ok(()),
+    }
+}
+
+/// Reads until the server has judged.
+pub(super) fn over_tls(
+    target: &Target,
+    connection: &mut Connection,
+    report: &mut Report,
+) -> Result<(), String> {
+    let alpn = report.tls.as_ref().and_then(|tls| tls.alpn.as_deref());
+    match &target.http {
+        Some(http) if alpn.is_none_or(|name| name == HTTP11) => ask(http, connection, report),
+        _ => listen(connection, report),
+    }
+}
+
+/// Waits for a sign of life, or a while in vain.
+fn listen(connection: &mut Connection, report: &mut Report) -> Result<(), String> {
+    let until = Instant::now() + QUIET;
+    match connection.next(until) {
+        // Silence: the server waits for us to speak, and has not objected.
+        Ok(Event::Data | Event::Control) | Err(WireError::Timeout) => Ok(()),
+        Ok(Event::End) => Err(ended(report, &WireError::Closed)),
+        Err(error) => Err(ended(report, &error)),
+    }
+}
+
+/// Makes a request and reads the head of its answer.
+fn ask(http: &Http, connection: &mut Connection, report: &mut Report) -> Result<(), String> {
+    let Http { host, path } = http;
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ringate-probe/{}\r\nAccept: */*\r\n\
+         Connection: close\r\n\r\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    // A server that has refused us may have closed already: its reason is still there to read.
+    let sent = connection.send(request.as_bytes());
+    let far = Instant::now() + super::PATIENCE;
+    loop {
+        match status(&connection.plaintext) {
+            Ok(Some(status)) => {
+                report.http = Some(HttpAnswer { request: format!("GET {path}"), status });
+                return refused_in_http(status, connection, report);
+            }
+            Ok(None) => {}
+            Err(reason) => return Err(format!("the backend does not speak HTTP/1.1: {reason}")),
+        }
+        match connection.next(far) {
+            Ok(Event::Data | Event::Control) => {}
+            Ok(Event::End) => return Err(ended(report, sent.as_ref().err().unwrap_or(&WireError::Closed))),
+            Err(WireError::Timeout) => {
+                // It took the certificate, or it would have said so by now; but it does not answer.
+                return Err(format!("no answer to GET {path} in time"));
+            }
+            Err(error) => return Err(ended(report, &error)),
+        }
+    }
+}
+
+/// The status of the final response at the front of `bytes`, once its head is whole.
+fn status(mut bytes: &[u8]) -> Result<Option<u16>, String> {
+    let limits = HeadLimits::from(&Limits::default());
+    loop {
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let mut slots = http1::header_slots();
+        match http1::parse_response(bytes, &mut slots, &limits, &RequestContext::default()) {
+            Ok(Parsed::Complete(found)) if found.is_interim() => bytes = &bytes[found.len..],
+            Ok(Parsed::Complete(found)) => return Ok(Some(found.status)),
+            Ok(Parsed::Partial) => return Ok(None),
+            Err(error) => return Err(error.reason().to_owned()),
+        }
+    }
+}
+
+/// The connection ended before anything was answered: whose doing that is.
+fn ended(report: &mut Report, error: &WireError) -> String {
+    let asked = report.was_asked();
+    let what = match report.identity.clone() {
+        Some(identity) if report.client_certificate == Verdict::Accepted => {
+            format!("the certificate {identity}")
+        }
+        _ => "a connection without a client certificate".to_owned(),
+    };
+    match error {
+        WireError::Record(RecordError::PeerAlert(alert)) if asked || concerns_our_certificate(*alert) => {
+            let reason =
+                format!("{what} was refused after the handshake: the backend sent {}", alert_text(*alert));
+            report.refused(Some(*alert), reason)
+        }
+        error if asked && error.is_end() => {
+            let reason = format!("{what} was refused without an alert: {error} after the handshake");
+            report.refused(None, reason)
+        }
+        WireError::Closed => "the backend closed the connection after the handshake".to_owned(),
+        error => format!("after the handshake: {error}"),
+    }
+}
+
+/// Reads on where the answer may be about our certificate: nginx takes any in TLS, and refuses in HTTP.
+fn refused_in_http(status: u16, connection: &mut Connection, report: &mut Report) -> Result<(), String> {
+    let certain = CERTIFICATE_STATUSES.contains(&status);
+    if !report.was_asked() || !(certain || status == 400) {
+        return Ok(());
+    }
+    let until = Instant::now() + QUIET;
+    while connection.plaintext.len() < MOST
+        && let Ok(Event::Data | Event::Control) = connection.next(until)
+    {}
+    let text = String::from_utf8_lossy(&connection.plaintext).into_owned();
+    let reason = match text.lines().find(|line| line.contains("SSL certificate")).map(without_tags) {
+        Some(text) => text,
+        None if certain => format!("status {status}"),
+        // Another reason for a 400: the backend did read the request.
+        None => return Ok(()),
+    };
+    Err(report.refused(None, format!("the backend refused the client certificate in HTTP: {reason}")))
+}
+
+fn without_tags(line: &str) -> String {
+    let mut inside = false;
+    let text = line.chars().filter(|&c| {
+        match c {
+            '<' => inside = true,
+            '>' => {
+                inside = false;
+                return false;
+            }
+            _ => {}
+        }
+        !inside
+    });
+    text.collect::<String>().trim().to_owned()
+}

@@ -1,0 +1,300 @@
+//! The handshake and the record layer over a blocking socket.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+
+use crate::tls::handshake::ClientAuth;
+use crate::tls::{Established, Handshake, HandshakeError, Opened, RecordError, Sealer, State};
+
+/// Bytes read at a time.
+const PIECE: usize = 16 * 1024;
+/// Most plaintext that is kept of an answer.
+pub(super) const MOST: usize = 32 * 1024;
+
+/// Why the wire failed.
+#[derive(Debug)]
+pub(super) enum WireError {
+    /// The socket did.
+    Io(io::Error),
+    /// The peer closed, where more was due.
+    Closed,
+    /// Nothing came in time.
+    Timeout,
+    /// The handshake did.
+    Tls(HandshakeError),
+    /// An established connection did.
+    Record(RecordError),
+}
+
+impl WireError {
+    /// Whether the peer ended the connection, without saying why.
+    pub(super) fn is_end(&self) -> bool {
+        use io::ErrorKind as K;
+        match self {
+            Self::Closed => true,
+            Self::Io(error) => {
+                matches!(error.kind(), K::ConnectionReset | K::BrokenPipe | K::ConnectionAborted)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Closed => f.write_str("the backend closed the connection"),
+            Self::Timeout => f.write_str("the backend did not answer in time"),
+            Self::Tls(error) => error.fmt(f),
+            Self::Record(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<io::Error> for WireError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Timeout,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+/// A handshake that failed, and how far it had come with our certificate.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) error: WireError,
+    pub(super) auth: ClientAuth,
+}
+
+/// Makes the handshake. What arrived behind it comes with it.
+pub(super) fn handshake(
+    tcp: &mut TcpStream,
+    config: &Arc<ClientConfig>,
+    name: ServerName<'static>,
+    until: Instant,
+) -> Result<(Established, Vec<u8>), Failed> {
+    let failed = |error, auth| Failed { error, auth };
+    let mut handshake = Handshake::client(Arc::clone(config), name)
+        .map_err(|error| failed(WireError::Tls(error), ClientAuth::NotAsked))?;
+    let mut incoming = Vec::new();
+    if let Err(error) = shake(tcp, &mut handshake, &mut incoming, until) {
+        return Err(failed(error, handshake.client_auth().clone()));
+    }
+    match handshake.finish() {
+        Ok(established) => Ok((established, incoming)),
+        Err(error) => Err(failed(WireError::Tls(error), ClientAuth::NotAsked)),
+    }
+}
+
+fn shake(
+    tcp: &mut TcpStream,
+    handshake: &mut Handshake,
+    incoming: &mut Vec<u8>,
+    until: Instant,
+) -> Result<(), WireError> {
+    let mut out = Vec::new();
+    loop {
+        let progress = handshake.advance(incoming, &mut out);
+        let sent = send(tcp, &out, until);
+        out.clear();
+        let progress = progress.map_err(WireError::Tls)?;
+        incoming.drain(..progress.consumed);
+        if progress.state == State::Done {
+            // A peer that has closed meanwhile may have said why: that is read next.
+            return Ok(());
+        }
+        if progress.consumed > 0 && !incoming.is_empty() {
+            continue;
+        }
+        match receive(tcp, incoming, until) {
+            Ok(0) => return Err(sent.err().unwrap_or(WireError::Closed)),
+            Ok(_) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn send(tcp: &mut TcpStream, bytes: &[u8], until: Instant) -> Result<(), WireError> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    tcp.set_write_timeout(Some(left(until)?))?;
+    Ok(tcp.write_all(bytes)?)
+}
+
+fn receive(tcp: &mut TcpStream, incoming: &mut Vec<u8>, until: Instant) -> Result<usize, WireError> {
+    tcp.set_read_timeout(Some(left(until)?))?;
+    let held = incoming.len();
+    incoming.resize(held + PIECE, 0);
+    let result = tcp.read(&mut incoming[held..]);
+    incoming.truncate(held + *result.as_ref().unwrap_or(&0));
+    Ok(result?)
+}
+
+fn left(until: Instant) -> Result<Duration, WireError> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(WireError::Timeout) } else { Ok(left) }
+}
+
+/// A connection, plain or with its handshake done.
+#[derive(Debug)]
+pub(super) struct Connection {
+    tcp: TcpStream,
+    tls: Option<(crate::tls::Opener, Sealer)>,
+    incoming: Vec<u8>,
+    /// What has been received in the clear.
+    pub(super) plaintext: Vec<u8>,
+    until: Instant,
+}
+
+/// What came after the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// Data, which is in `plaintext`.
+    Data,
+    /// A ticket or another message of the record layer: the server has gone on.
+    Control,
+    /// The peer ended its side, in order or not.
+    End,
+}
+
+impl Connection {
+    pub(super) fn new(tcp: TcpStream, established: Established, rest: Vec<u8>, until: Instant) -> Self {
+        let Established { opener, sealer, early_plaintext, .. } = established;
+        Self { tcp, tls: Some((opener, sealer)), incoming: rest, plaintext: early_plaintext, until }
+    }
+
+    pub(super) fn plain(tcp: TcpStream, until: Instant) -> Self {
+        Self { tcp, tls: None, incoming: Vec::new(), plaintext: Vec::new(), until }
+    }
+
+    /// Sends all of it. What fails here shows in the next [`next`](Self::next), which may know the reason.
+    pub(super) fn send(&mut self, mut bytes: &[u8]) -> Result<(), WireError> {
+        let Some((_, sealer)) = &mut self.tls else {
+            return send(&mut self.tcp, bytes, self.until);
+        };
+        let mut out = vec![0; PIECE];
+        while !bytes.is_empty() {
+            let (taken, written) = sealer.seal_into(bytes, &mut out).map_err(WireError::Record)?;
+            bytes = &bytes[taken..];
+            send(&mut self.tcp, &out[..written], self.until)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for what comes next, until `until` at most.
+    pub(super) fn next(&mut self, until: Instant) -> Result<Event, WireError> {
+        loop {
+            if let Some(event) = self.open()? {
+                return Ok(event);
+            }
+            if receive(&mut self.tcp, &mut self.incoming, until.min(self.until))? == 0 {
+                return Ok(Event::End);
+            }
+        }
+    }
+
+    fn open(&mut self) -> Result<Option<Event>, WireError> {
+        if self.incoming.is_empty() {
+            return Ok(None);
+        }
+        let Some((opener, _)) = &mut self.tls else {
+            self.plaintext.append(&mut self.incoming);
+            return Ok(Some(Event::Data));
+        };
+        let (event, consumed) = match opener.open(&mut self.incoming).map_err(WireError::Record)? {
+            Opened::Incomplete { .. } => return Ok(None),
+            Opened::Data { plaintext, consumed } => {
+                self.plaintext.extend_from_slice(&self.incoming[plaintext]);
+                (Event::Data, consumed)
+            }
+            Opened::Control { consumed } => (Event::Control, consumed),
+            Opened::Closed { consumed } => (Event::End, consumed),
+        };
+        self.incoming.drain(..consumed);
+        Ok(Some(event))
+    }
+
+    /// Ends the connection in order, as far as that goes.
+    pub(super) fn close(mut self) {
+        if let Some((_, sealer)) = &mut self.tls {
+            let mut out = [0; Sealer::CONTROL_ROOM];
+            let len = sealer.close_notify(&mut out);
+            let _ = send(&mut self.tcp, &out[..len], self.until);
+        }
+    }
+}
+
+/// The chain that a backend presented, whatever came of it.
+#[derive(Debug, Default)]
+pub(super) struct Seen(Mutex<Vec<CertificateDer<'static>>>);
+
+impl Seen {
+    pub(super) fn take(&self) -> Vec<CertificateDer<'static>> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Puts a note-taker before `verifier`, whose judgement it stays.
+pub(super) fn record_chain(config: &mut ClientConfig, verifier: Arc<dyn ServerCertVerifier>) -> Arc<Seen> {
+    let seen = Arc::new(Seen::default());
+    let noting = NotingVerifier { verifier, seen: Arc::clone(&seen) };
+    config.dangerous().set_certificate_verifier(Arc::new(noting));
+    seen
+}
+
+#[derive(Debug)]
+struct NotingVerifier {
+    verifier: Arc<dyn ServerCertVerifier>,
+    seen: Arc<Seen>,
+}
+
+impl ServerCertVerifier for NotingVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let chain = std::iter::once(end_entity).chain(intermediates).map(|der| der.clone().into_owned());
+        *self.seen.0.lock().unwrap_or_else(PoisonError::into_inner) = chain.collect();
+        self.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+
+    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
+        self.verifier.root_hint_subjects()
+    }
+}
