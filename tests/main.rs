@@ -28,3 +28,4 @@ mod tcp;
 mod tidy;
 mod tls_backend;
 mod tls_listener;
+mod tls_sessions;

@@ -171,7 +171,7 @@ fn a_server_that_is_silent_in_the_handshake_is_given_up_after_the_connect_timeou
     assert_eq!(ringate.get("/").status, 504);
     let took = begun.elapsed();
     assert!((Duration::from_millis(300)..Duration::from_secs(2)).contains(&took), "{took:?}");
-    ringate.await_log("not connected within `timeouts.connect`");
+    ringate.await_log("the handshake was not finished within `timeouts.connect`");
 }
 
 #[test]
@@ -307,6 +307,38 @@ fn without_a_server_name_the_requests_host_is_sent_and_verified() {
     // A connection that was verified for one name does not serve another.
     assert_eq!(ask("c.example").status, 502);
     ringate.await_log("the peer's certificate is not for c.example");
+}
+
+#[test]
+fn a_failed_handshake_is_logged_once() {
+    let pki = Pki::new();
+    let nginx = Nginx::tls(&pki, SEEN);
+    let lines = "[upstream.app.tls]\nserver_name = \"db.example\"";
+    let ringate =
+        Setup::to(nginx.address()).upstream(&format!("{lines}\ntrust = [{:?}]", pki.file("ca.pem"))).start();
+    assert_eq!(ringate.get("/").status, 502);
+    ringate.await_log(" WARN ");
+    assert_eq!(ringate.terminate_and_log().matches(" WARN ").count(), 1);
+}
+
+#[test]
+fn a_host_that_one_endpoint_is_not_good_for_takes_it_from_no_other() {
+    let authority = Authority::new();
+    let serving = |name: &str, names: &[&str]| {
+        let files = authority.issue(name, &Leaf { names, ..Leaf::default() });
+        Nginx::with(&files, &format!("location / {{ return 200 {name}; }}"))
+    };
+    let (one, both) = (serving("one", &["a.example"]), serving("both", &["a.example", "b.example"]));
+    let lines = format!("[upstream.app.tls]\ntrust = [{:?}]", authority.file());
+    let ringate = Setup::to_all([one.address(), both.address()]).upstream(&lines).start();
+    let ask = |host: &str| {
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        ringate.client().send(request).response().text().to_owned()
+    };
+    assert!((0..2).all(|_| ask("b.example") == "both"));
+    ringate.await_log("is not for b.example");
+    let seen: Vec<String> = (0..4).map(|_| ask("a.example")).collect();
+    assert_eq!(seen.iter().filter(|name| *name == "one").count(), 2, "{seen:?}");
 }
 
 #[test]

@@ -67,6 +67,11 @@ pub const MAX_CHUNK_LINE_BYTES: usize = 256;
 pub const MAX_INTERIM_RESPONSES: usize = 16;
 /// Largest handshake flight accepted from a TLS peer before it is refused, in bytes.
 pub const MAX_HANDSHAKE_BYTES: usize = 64 * 1024;
+/// How long sessions with a backend are used again before it must prove its identity anew; a TLS 1.3 ticket lives for
+/// 7 days at most (RFC 8446 §4.6.1), a TLS 1.2 session for 24 hours (RFC 5246 §F.1.4).
+pub const MAX_SESSION_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Server names for which one endpoint's sessions are kept. There is one, unless names come from requests.
+pub const MAX_SESSION_NAMES: usize = 64;
 /// Largest TLS ciphertext fragment with its header, in bytes (RFC 8446 §5.2, RFC 5246 §6.2.3).
 pub const MAX_TLS_RECORD_BYTES: usize = 5 + 16_384 + 2_048;
 /// Lines of the access log that may wait for the disk, in bytes for each worker. Beyond that they are dropped.

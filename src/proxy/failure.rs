@@ -53,9 +53,18 @@ pub enum ConnectError {
     /// The TLS handshake's reason.
     Tls(TlsError),
     /// `timeouts.connect` is over.
-    Timeout,
+    Timeout(Stage),
     /// The request's host can't be a TLS server name, and the upstream sets none.
     ServerName,
+}
+
+/// How far a connection was when its time was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The backend had not accepted it.
+    Tcp,
+    /// The backend had accepted it, and was silent in the TLS handshake.
+    Tls,
 }
 
 impl fmt::Display for ConnectError {
@@ -63,7 +72,10 @@ impl fmt::Display for ConnectError {
         match self {
             Self::Io(error) => write!(f, "connect: {error}"),
             Self::Tls(error) => write!(f, "TLS: {error}"),
-            Self::Timeout => f.write_str("not connected within `timeouts.connect`"),
+            Self::Timeout(Stage::Tcp) => f.write_str("not connected within `timeouts.connect`"),
+            Self::Timeout(Stage::Tls) => {
+                f.write_str("TLS: the handshake was not finished within `timeouts.connect`")
+            }
             Self::ServerName => {
                 f.write_str("the request has no host that can be verified: set `tls.server_name`")
             }
@@ -83,7 +95,7 @@ impl Failure {
             Self::BodyTooLarge => Some(413),
             Self::HeadTimeout | Self::ClientTimeout | Self::ClientTooSlow => Some(408),
             Self::ClientGone => None,
-            Self::Connect(ConnectError::Timeout) | Self::BackendTimeout => Some(504),
+            Self::Connect(ConnectError::Timeout(_)) | Self::BackendTimeout => Some(504),
             Self::Connect(_) | Self::Response(_) | Self::ResponseBody(_) | Self::BackendGone(_) => Some(502),
         }
     }
@@ -105,6 +117,11 @@ impl Failure {
     /// Whether a deadline expired.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::HeadTimeout | Self::ClientTimeout | Self::ClientTooSlow | Self::BackendTimeout)
+    }
+
+    /// Whether the log has a line of it already: the pool writes one for each endpoint that it tried.
+    pub fn is_logged(&self) -> bool {
+        matches!(self, Self::Connect(error) if !matches!(error, ConnectError::ServerName))
     }
 
     /// Whether it was the client's doing.

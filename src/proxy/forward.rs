@@ -432,7 +432,7 @@ impl<'a> Exchange<'a> {
         if let Some(failure) = failure {
             self.local.count_bound(failure);
             let endpoint = endpoint.unwrap_or("-");
-            if failure.is_clients() {
+            if failure.is_clients() || failure.is_logged() {
                 tracing::debug!(client = %client.address, upstream = upstream.name, endpoint, "{failure}");
             } else {
                 tracing::warn!(client = %client.address, upstream = upstream.name, endpoint, "{failure}");

@@ -11,6 +11,7 @@
 
 pub mod access;
 pub mod body;
+mod dial;
 pub mod exchange;
 pub mod failure;
 mod forward;

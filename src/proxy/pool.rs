@@ -1,26 +1,19 @@
 //! A worker's backend connections: one pool an upstream, one list an endpoint.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use super::Local;
-use super::failure::ConnectError;
+use super::dial::{Dialed, Dialer};
+use super::failure::{ConnectError, Stage};
 use super::running::Upstream;
-use crate::io::{Buffer, Deadline, Stream, TcpStream, socket, tls};
+use crate::io::{Buffer, Deadline, Stream};
 use crate::route::RoundRobin;
-use crate::tls::Handshake;
-use crate::tls::{Sessions, with_sessions};
 
 /// Ticks for which an endpoint that refused a connection is tried last.
 const HOLD_OFF_TICKS: u64 = 20;
-/// Server names for which an endpoint's sessions are kept, where names come from requests.
-const MAX_NAMES: usize = 64;
 
 /// The connections of one worker to one upstream.
 #[derive(Debug)]
@@ -36,8 +29,8 @@ struct EndpointPool {
     /// Idle connections, the last used at the end. Boxed: they come and go with each request, and are large.
     #[allow(clippy::vec_box)]
     idle: RefCell<Vec<Box<Backend>>>,
-    /// TLS configs with this endpoint's own session store, by server name.
-    sessions: RefCell<FxHashMap<ServerName<'static>, Arc<ClientConfig>>>,
+    /// Makes its connections, and keeps its TLS sessions.
+    dialer: Dialer,
     /// Until which tick of the worker's wheel it is tried last.
     shunned: Cell<u64>,
 }
@@ -59,6 +52,28 @@ pub struct Backend {
     generation: u64,
     born: u64,
     since: u64,
+}
+
+impl Backend {
+    fn fresh(
+        local: &Local,
+        endpoint: usize,
+        server_name: Option<ServerName<'static>>,
+        dialed: Dialed,
+    ) -> Box<Self> {
+        let Dialed { stream, early, generation } = dialed;
+        let now = local.wheel.now();
+        Box::new(Self {
+            stream,
+            early,
+            endpoint,
+            reused: false,
+            server_name,
+            generation,
+            born: now,
+            since: now,
+        })
+    }
 }
 
 impl Pool {
@@ -94,10 +109,9 @@ impl Pool {
         let mut refused = None;
         for endpoint in std::iter::once(first).chain(self.balance.others(first)) {
             let server_name = self.server_name(endpoint, host)?;
-            deadline.set(self.upstream.connect_timeout);
-            let connecting = pin!(self.connect_endpoint(local, endpoint, server_name));
-            match deadline.race(connecting).await.unwrap_or(Err(ConnectError::Timeout)) {
-                Ok(backend) => return Ok(backend),
+            let dialer = &self.endpoints[endpoint].dialer;
+            match dialer.dial(local, deadline, &self.upstream, endpoint, server_name.as_ref()).await {
+                Ok(dialed) => return Ok(Backend::fresh(local, endpoint, server_name, dialed)),
                 Err(error) => {
                     local.counters.backend_connect_failures.add(1);
                     tracing::warn!(
@@ -105,12 +119,22 @@ impl Pool {
                         endpoint = self.upstream.endpoints[endpoint].name,
                         "{error}"
                     );
-                    self.endpoints[endpoint].shunned.set(local.wheel.now() + HOLD_OFF_TICKS);
+                    if !self.is_about_the_host(host, &error) {
+                        self.endpoints[endpoint].shunned.set(local.wheel.now() + HOLD_OFF_TICKS);
+                    }
                     refused = Some(error);
                 }
             }
         }
         Err(refused.unwrap_or(ConnectError::ServerName))
+    }
+
+    /// Whether a failure may be due to the name that the client asked for: a made-up Host must not take an
+    /// endpoint from the others.
+    fn is_about_the_host(&self, host: Option<&str>, error: &ConnectError) -> bool {
+        let named_by_client =
+            host.is_some() && self.upstream.tls.as_ref().is_some_and(|tls| tls.server_name.is_none());
+        named_by_client && matches!(error, ConnectError::Tls(_) | ConnectError::Timeout(Stage::Tls))
     }
 
     /// The endpoint whose turn it is, or the next one after it that did not just refuse.
@@ -198,6 +222,7 @@ impl Pool {
     pub fn sweep(&self, local: &Local) {
         let generation = self.generation();
         for endpoint in &self.endpoints {
+            endpoint.dialer.sweep(local, &self.upstream);
             endpoint.idle.borrow_mut().retain_mut(|backend| {
                 backend.generation == generation && !self.is_over(local, backend) && backend.stream.is_fresh()
             });
@@ -208,80 +233,4 @@ impl Pool {
     pub fn idle(&self) -> usize {
         self.endpoints.iter().map(|endpoint| endpoint.idle.borrow().len()).sum()
     }
-
-    async fn connect_endpoint(
-        &self,
-        local: &Local,
-        endpoint: usize,
-        server_name: Option<ServerName<'static>>,
-    ) -> Result<Box<Backend>, ConnectError> {
-        let tcp = connect_any(&self.upstream.endpoints[endpoint].addresses).await?;
-        local.counters.backend_connections.add(1);
-        let now = local.wheel.now();
-        let generation = self.generation();
-        let (stream, early) = match &server_name {
-            None => (Stream::plain(tcp), None),
-            Some(name) => {
-                let config = self.tls_config(endpoint, name)?;
-                let run = async {
-                    let handshake = Handshake::client(config, name.clone()).map_err(tls::TlsError::from)?;
-                    tls::run(tcp, handshake).await
-                };
-                match run.await {
-                    Ok((stream, facts, early)) => {
-                        local.counters.backend_handshakes.add(1);
-                        local.counters.backend_resumptions.add(u64::from(facts.resumed));
-                        (stream, early)
-                    }
-                    Err(error) => {
-                        local.counters.backend_handshake_failures.add(1);
-                        return Err(ConnectError::Tls(error));
-                    }
-                }
-            }
-        };
-        Ok(Box::new(Backend {
-            stream,
-            early,
-            endpoint,
-            reused: false,
-            server_name,
-            generation,
-            born: now,
-            since: now,
-        }))
-    }
-
-    /// The TLS config whose session store belongs to this endpoint and name on this worker.
-    fn tls_config(
-        &self,
-        endpoint: usize,
-        name: &ServerName<'static>,
-    ) -> Result<Arc<ClientConfig>, ConnectError> {
-        let Some(tls) = &self.upstream.tls else {
-            return Err(ConnectError::ServerName);
-        };
-        let mut known = self.endpoints[endpoint].sessions.borrow_mut();
-        if let Some(config) = known.get(name) {
-            return Ok(Arc::clone(config));
-        }
-        if known.len() >= MAX_NAMES {
-            known.clear();
-        }
-        let config = with_sessions(&tls.config, Arc::new(Sessions::new(tls.tickets)));
-        known.insert(name.clone(), Arc::clone(&config));
-        Ok(config)
-    }
-}
-
-/// A connection to the first of an endpoint's addresses that answers.
-async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
-    let mut refused = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-    for &address in addresses {
-        match socket::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => refused = error,
-        }
-    }
-    Err(ConnectError::Io(refused))
 }

@@ -21,9 +21,7 @@ use crate::config::plan::{self, CertificateRef, Plan, TrustRef};
 use crate::proxy::running::{Endpoint, Listener, Route, Running, Traffic, Upstream, UpstreamTls};
 use crate::route::{BuildError, HostPattern, PathPattern, RouteSpec, Table};
 use crate::server::routing::{destination, rules};
-use crate::tls::{
-    self, BackendVerifier, ClientPolicy, ClientResolver, Identity, ServerPolicy, ServerResolver, TrustAnchors,
-};
+use crate::tls::{self, BackendVerifier, ClientPolicy, Identity, ServerPolicy, ServerResolver, TrustAnchors};
 
 /// What a plan became.
 #[derive(Debug)]
@@ -285,8 +283,6 @@ impl<'a> Builder<'a> {
             versions: versions(tls.versions),
             cipher_suites: suites,
             verifier: Arc::clone(&verifier),
-            resolver: identity.clone().map(|identity| Arc::new(ClientResolver::new(identity))),
-            tickets_per_endpoint: tls.tickets_per_endpoint,
             alpn: Vec::new(),
         };
         let config = self.good(&name.span, tls::client_config(&policy))?;

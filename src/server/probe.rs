@@ -24,7 +24,7 @@ use rustls::pki_types::ServerName;
 
 use crate::base::snapshot::Snapshot;
 use crate::proxy::running::{Traffic, Upstream};
-use crate::tls::{ClientResolver, Identity, Sessions, with_sessions};
+use crate::tls::{Identity, Sessions, bind};
 
 mod answer;
 mod report;
@@ -173,13 +173,8 @@ fn look(target: &Target, until: Instant, report: &mut Report) -> Result<(), Stri
     };
     let name = tls.server_name.clone()?;
     report.server_name = Some(name.to_str().into_owned());
-    let sessions = Arc::new(Sessions::new(TICKETS));
-    let resolver = match &tls.identity {
-        Some(identity) => ClientResolver::new(Snapshot::from(Arc::clone(identity))),
-        None => ClientResolver::without_identity(),
-    };
-    let mut config = (*with_sessions(&tls.config, Arc::clone(&sessions))).clone();
-    config.client_auth_cert_resolver = Arc::new(resolver);
+    let sessions = Arc::new(Sessions::new(name.clone(), TICKETS));
+    let mut config = (*bind(&tls.config, tls.identity.clone(), sessions)).clone();
     let seen = wire::record_chain(&mut config, Arc::clone(&tls.verifier));
     let config = Arc::new(config);
 

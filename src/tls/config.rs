@@ -12,7 +12,7 @@ use rustls::server::{NoClientAuth, NoServerSessionStorage, ProducesTickets};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 
-use super::identity::{ClientResolver, ServerResolver};
+use super::identity::{ClientResolver, Identity, ServerResolver};
 use super::sessions::Sessions;
 
 /// Every suite, best first: AES-128 before AES-256, which costs a third more for no gain that anyone can
@@ -58,10 +58,6 @@ pub struct ClientPolicy {
     pub cipher_suites: Option<Vec<SupportedCipherSuite>>,
     /// What a backend's certificate is checked by.
     pub verifier: Arc<dyn ServerCertVerifier>,
-    /// What is presented; none: nothing, without a note of having been asked.
-    pub resolver: Option<Arc<ClientResolver>>,
-    /// Most TLS 1.3 tickets of an endpoint; 0 turns resumption off.
-    pub tickets_per_endpoint: usize,
     /// The protocols to offer by ALPN, best first.
     pub alpn: Vec<Vec<u8>>,
 }
@@ -104,25 +100,28 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// The config of a policy. Make it once a policy, and one [`with_sessions`] of it for each endpoint.
+/// The config of a policy, which presents no certificate and resumes nothing: [`bind`] adds both.
 pub fn client_config(policy: &ClientPolicy) -> Result<Arc<ClientConfig>, ConfigError> {
     let (provider, versions) = provider(policy.versions, policy.cipher_suites.as_deref())?;
-    let resolver = policy.resolver.clone().unwrap_or_else(|| Arc::new(ClientResolver::without_identity()));
     let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&versions)
         .map_err(ConfigError::Rustls)?
         .dangerous() // the name of a way to pass a verifier of one's own
         .with_custom_certificate_verifier(Arc::clone(&policy.verifier))
-        .with_client_cert_resolver(resolver);
+        .with_client_cert_resolver(Arc::new(ClientResolver::new(None)));
     config.alpn_protocols.clone_from(&policy.alpn);
     config.enable_secret_extraction = true;
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }
 
-/// A copy of `base` that keeps its sessions in `store`. Verifier and resolver stay the very same, as rustls demands of a resumption.
-pub fn with_sessions(base: &ClientConfig, store: Arc<Sessions>) -> Arc<ClientConfig> {
+/// A copy of `base` that presents `identity` and keeps its sessions in `store`.
+///
+/// rustls resumes a session only under the same verifier and resolver that it began with: the verifier stays
+/// that of `base`, the resolver is this identity's own. So no session outlives its identity in this copy, either.
+pub fn bind(base: &ClientConfig, identity: Option<Arc<Identity>>, store: Arc<Sessions>) -> Arc<ClientConfig> {
     let mut config = base.clone();
+    config.client_auth_cert_resolver = Arc::new(ClientResolver::new(identity));
     config.resumption = Resumption::store(store);
     Arc::new(config)
 }

@@ -1,7 +1,8 @@
 //! Identities, and who chooses the one that is presented.
 //!
-//! A resolver holds snapshots, not identities: what a rotation stores is what the next handshake
-//! presents, on every worker, while the resolver's own `Arc` stays the same (rustls resumes a session only under the same one).
+//! A listener's resolver holds snapshots, not identities: what a rotation stores is what the next handshake
+//! presents, on every worker. A backend's holds one generation, chosen before the handshake begins: its sessions
+//! and its connection belong to that one.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -212,28 +213,23 @@ impl ResolvesServerCert for ServerResolver {
     }
 }
 
-/// Presents a client identity to backends that ask for one.
+/// Presents one generation of a client identity to backends that ask for it; without one, notes that it was asked.
 #[derive(Debug)]
 pub struct ClientResolver {
-    identity: Option<Snapshot<Identity>>,
+    identity: Option<Arc<Identity>>,
 }
 
 impl ClientResolver {
-    /// Presents the identity of the moment.
-    pub fn new(identity: Snapshot<Identity>) -> Self {
-        Self { identity: Some(identity) }
-    }
-
-    /// Presents none, but notes that it was asked.
-    pub fn without_identity() -> Self {
-        Self { identity: None }
+    /// Presents `identity`, if there is one.
+    pub fn new(identity: Option<Arc<Identity>>) -> Self {
+        Self { identity }
     }
 }
 
 impl ResolvesClientCert for ClientResolver {
     fn resolve(&self, _issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let identity = self.identity.as_ref().map(Snapshot::load).filter(|it| it.can_sign(schemes));
-        let client_auth = identity.clone().map_or(ClientAuth::AskedInVain, ClientAuth::Presented);
+        let identity = self.identity.as_ref().filter(|identity| identity.can_sign(schemes));
+        let client_auth = identity.cloned().map_or(ClientAuth::AskedInVain, ClientAuth::Presented);
         OBSERVED.with_borrow_mut(|observed| observed.client_auth = client_auth);
         Some(Arc::clone(identity?.certified()))
     }

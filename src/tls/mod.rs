@@ -25,7 +25,7 @@
 //! | `cipher` | one direction's key: nonces, additional data, layout of a record |
 //! | `identity` | certificates with keys, and who chooses which one is presented |
 //! | `trust` | what a backend's certificate is checked against |
-//! | `sessions` | one worker's tickets for one endpoint |
+//! | `sessions` | one worker's tickets for one endpoint, by name, policy and identity |
 //! | `config` | policies in, rustls' configs out |
 //! | `error` | who is at fault, in words |
 
@@ -42,11 +42,11 @@ pub mod trust;
 mod tests;
 
 pub use config::{
-    ClientPolicy, ConfigError, ServerPolicy, Versions, client_config, server_config, ticketer, with_sessions,
+    ClientPolicy, ConfigError, ServerPolicy, Versions, bind, client_config, server_config, ticketer,
 };
 pub use error::{Fault, HandshakeError, RecordError};
 pub use handshake::{Established, Facts, Handshake, Progress, State};
 pub use identity::{ClientResolver, Identity, IdentityError, ServerResolver};
 pub use record::{Opened, Opener, Sealer};
-pub use sessions::Sessions;
+pub use sessions::{SessionPool, Sessions};
 pub use trust::{BackendVerifier, TrustAnchors, TrustError};

@@ -1,24 +1,142 @@
 //! One worker's TLS sessions with one endpoint.
+//!
+//! A session stands for everything that was proven when it began: who the backend was, by which trust, and who
+//! we were. So it is used again only where all of that would be the same. [`SessionPool`] has a store of its
+//! own for each server name, policy (trust, versions, ALPN) and identity generation, and is itself an endpoint's.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, NamedGroup};
 
-/// Most server names of one store. There is one, unless the name is the request's host.
-const MAX_NAMES: usize = 64;
+use super::config::bind;
+use super::identity::Identity;
+use crate::base::limits::{MAX_SESSION_AGE, MAX_SESSION_NAMES};
 
-/// What was learned from one endpoint for the next handshake with it: tickets, sessions, its key exchange group.
+/// The session stores of one endpoint on one worker.
 ///
-/// rustls gives a store only the server name to look up by, so each endpoint, trust policy, ALPN list and
-/// identity generation of each worker has a store of its own, put into a config by
-/// [`with_sessions`](super::config::with_sessions). When the generation ends, [`retire`](Self::retire)
-/// empties it for good: a ticket that an old connection still receives then goes nowhere.
+/// The order of calls: [`config`](Self::config) before each handshake, [`forget`](Self::forget) after one that
+/// failed, [`sweep`](Self::sweep) now and then.
+#[derive(Debug, Default)]
+pub struct SessionPool {
+    /// The one used last stands last.
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    name: ServerName<'static>,
+    /// The policy: held, so that no other can take its place in memory.
+    base: Arc<ClientConfig>,
+    identity: Option<Arc<Identity>>,
+    sessions: Arc<Sessions>,
+    config: Arc<ClientConfig>,
+    born: Duration,
+}
+
+impl Entry {
+    fn presents(&self, identity: Option<&Arc<Identity>>) -> bool {
+        match (&self.identity, identity) {
+            (None, None) => true,
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            _ => false,
+        }
+    }
+
+    fn is_over(&self, now: Duration) -> bool {
+        now.saturating_sub(self.born) > MAX_SESSION_AGE
+    }
+}
+
+impl SessionPool {
+    /// The config for a handshake with the endpoint under `name`: `base`, presenting `identity`, with the
+    /// sessions of exactly these three. At most `tickets` TLS 1.3 tickets are kept, with 0 no session at all.
+    /// `now` is the time since any fixed moment.
+    ///
+    /// The handshake presents this very generation, whatever is published meanwhile. Sessions that `name` had with
+    /// another identity or policy, or that are as old as [`MAX_SESSION_AGE`], end here.
+    pub fn config(
+        &mut self,
+        base: &Arc<ClientConfig>,
+        name: &ServerName<'static>,
+        identity: Option<&Arc<Identity>>,
+        tickets: usize,
+        now: Duration,
+    ) -> Arc<ClientConfig> {
+        if let Some(at) = self.entries.iter().position(|entry| entry.name == *name) {
+            let entry = self.entries.remove(at);
+            if Arc::ptr_eq(&entry.base, base) && entry.presents(identity) && !entry.is_over(now) {
+                let config = Arc::clone(&entry.config);
+                self.entries.push(entry);
+                return config;
+            }
+            entry.sessions.retire();
+        }
+        if self.entries.len() >= MAX_SESSION_NAMES {
+            self.entries.remove(0).sessions.retire();
+        }
+        let sessions = Arc::new(Sessions::new(name.clone(), tickets));
+        let config = bind(base, identity.cloned(), Arc::clone(&sessions));
+        self.entries.push(Entry {
+            name: name.clone(),
+            base: Arc::clone(base),
+            identity: identity.cloned(),
+            sessions,
+            config: Arc::clone(&config),
+            born: now,
+        });
+        config
+    }
+
+    /// Whether a handshake under `name` would offer a session.
+    pub fn holds(&self, name: &ServerName<'_>) -> bool {
+        self.entries.iter().any(|entry| entry.name == *name && !entry.sessions.is_empty())
+    }
+
+    /// Drops the sessions of `name`: what fails once would fail again.
+    pub fn forget(&mut self, name: &ServerName<'_>) {
+        self.entries.retain(|entry| {
+            let kept = entry.name != *name;
+            if !kept {
+                entry.sessions.retire();
+            }
+            kept
+        });
+    }
+
+    /// Ends the sessions that are too old, and those of any identity but `current`: a ticket that an old
+    /// connection still gets goes nowhere from now on.
+    pub fn sweep(&mut self, current: Option<&Arc<Identity>>, now: Duration) {
+        self.entries.retain(|entry| {
+            let kept = entry.presents(current) && !entry.is_over(now);
+            if !kept {
+                entry.sessions.retire();
+            }
+            kept
+        });
+    }
+}
+
+impl Drop for SessionPool {
+    /// Connections that outlive their pool keep its stores alive, but put nothing into them.
+    fn drop(&mut self) {
+        for entry in &self.entries {
+            entry.sessions.retire();
+        }
+    }
+}
+
+/// What was learned from one endpoint under one name for the next handshake: tickets, a session, its key exchange group.
+///
+/// When its time ends, [`retire`](Self::retire) empties it for good: a ticket that an old connection still
+/// receives then goes nowhere.
 pub struct Sessions {
-    tickets_per_name: usize,
+    name: ServerName<'static>,
+    most: usize,
     // rustls demands Sync of a store. Only its own worker calls this one, so the lock is never waited for.
     inner: Mutex<Inner>,
 }
@@ -26,12 +144,6 @@ pub struct Sessions {
 #[derive(Default)]
 struct Inner {
     retired: bool,
-    /// The name used last stands last.
-    names: VecDeque<(ServerName<'static>, Known)>,
-}
-
-#[derive(Default)]
-struct Known {
     group: Option<NamedGroup>,
     tls12: Option<Tls12ClientSessionValue>,
     /// Oldest first; each is used once (RFC 8446 §C.4).
@@ -39,48 +151,36 @@ struct Known {
 }
 
 impl Sessions {
-    /// A store that keeps at most `tickets_per_endpoint` TLS 1.3 tickets; with 0, no session at all is kept.
-    pub fn new(tickets_per_endpoint: usize) -> Self {
-        Self { tickets_per_name: tickets_per_endpoint, inner: Mutex::default() }
+    /// A store for `name` that keeps at most so many TLS 1.3 tickets; with 0, no session at all is kept.
+    pub fn new(name: ServerName<'static>, tickets: usize) -> Self {
+        Self { name, most: tickets, inner: Mutex::default() }
     }
 
     /// Forgets everything, and whatever comes from now on.
     pub fn retire(&self) {
-        let mut inner = self.lock();
-        inner.retired = true;
-        inner.names.clear();
+        *self.lock() = Inner { retired: true, ..Inner::default() };
     }
 
     /// The TLS 1.3 tickets held.
     pub fn tickets(&self) -> usize {
-        self.lock().names.iter().map(|(_, known)| known.tickets.len()).sum()
+        self.lock().tickets.len()
+    }
+
+    /// Whether there is neither a ticket nor a TLS 1.2 session.
+    pub fn is_empty(&self) -> bool {
+        let inner = self.lock();
+        inner.tickets.is_empty() && inner.tls12.is_none()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A panic can't leave the lists half changed.
+        // A panic can't leave it half changed.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn edit(&self, name: ServerName<'static>, change: impl FnOnce(&mut Known)) {
+    fn edit<R>(&self, name: &ServerName<'_>, edit: impl FnOnce(&mut Inner) -> R) -> Option<R> {
         let mut inner = self.lock();
-        if inner.retired {
-            return;
-        }
-        let known = match inner.names.iter().position(|(known, _)| *known == name) {
-            Some(at) => inner.names.remove(at).map(|(_, known)| known),
-            None => None,
-        };
-        if inner.names.len() >= MAX_NAMES {
-            inner.names.pop_front();
-        }
-        let mut known = known.unwrap_or_default();
-        change(&mut known);
-        inner.names.push_back((name, known));
-    }
-
-    fn look<R>(&self, name: &ServerName<'_>, look: impl FnOnce(&mut Known) -> Option<R>) -> Option<R> {
-        let mut inner = self.lock();
-        inner.names.iter_mut().find(|(known, _)| known == name).and_then(|(_, known)| look(known))
+        let open = *name == self.name && !inner.retired;
+        open.then(|| edit(&mut inner))
     }
 }
 
@@ -92,43 +192,40 @@ impl fmt::Debug for Sessions {
 
 impl ClientSessionStore for Sessions {
     fn set_kx_hint(&self, name: ServerName<'static>, group: NamedGroup) {
-        if self.kx_hint(&name) != Some(group) {
-            self.edit(name, |known| known.group = Some(group));
-        }
+        self.edit(&name, |inner| inner.group = Some(group));
     }
 
     fn kx_hint(&self, name: &ServerName<'_>) -> Option<NamedGroup> {
-        self.look(name, |known| known.group)
+        self.edit(name, |inner| inner.group).flatten()
     }
 
     fn set_tls12_session(&self, name: ServerName<'static>, value: Tls12ClientSessionValue) {
-        if self.tickets_per_name > 0 {
-            self.edit(name, |known| known.tls12 = Some(value));
+        if self.most > 0 {
+            self.edit(&name, |inner| inner.tls12 = Some(value));
         }
     }
 
     fn tls12_session(&self, name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        self.look(name, |known| known.tls12.clone())
+        self.edit(name, |inner| inner.tls12.clone()).flatten()
     }
 
     fn remove_tls12_session(&self, name: &ServerName<'static>) {
-        self.look(name, |known| known.tls12.take());
+        self.edit(name, |inner| inner.tls12 = None);
     }
 
     fn insert_tls13_ticket(&self, name: ServerName<'static>, value: Tls13ClientSessionValue) {
-        let most = self.tickets_per_name;
-        if most == 0 {
+        if self.most == 0 {
             return;
         }
-        self.edit(name, |known| {
-            if known.tickets.len() >= most {
-                known.tickets.pop_front();
+        self.edit(&name, |inner| {
+            if inner.tickets.len() >= self.most {
+                inner.tickets.pop_front();
             }
-            known.tickets.push_back(value);
+            inner.tickets.push_back(value);
         });
     }
 
     fn take_tls13_ticket(&self, name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        self.look(name, |known| known.tickets.pop_back())
+        self.edit(name, |inner| inner.tickets.pop_back()).flatten()
     }
 }

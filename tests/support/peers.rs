@@ -7,7 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::{Pki, Process, eventually, free_address, run};
+use super::{Files, Pki, Process, eventually, free_address, run};
 
 /// Whether a program is installed. Tests do not pass over a missing one: `scripts/test` installs them.
 pub fn have(program: &str) -> bool {
@@ -30,9 +30,13 @@ impl Nginx {
 
     /// TLS with the server identity of `pki`.
     pub fn tls(pki: &Pki, server: &str) -> Self {
-        let (cert, key) = (pki.file("server.pem"), pki.file("server.key"));
-        let tls = format!("ssl_certificate {};\nssl_certificate_key {};", cert.display(), key.display());
-        Self::start(" ssl", &format!("{tls}\n{server}"))
+        Self::with(&Files { cert: pki.file("server.pem"), key: pki.file("server.key") }, server)
+    }
+
+    /// TLS with any server identity.
+    pub fn with(identity: &Files, server: &str) -> Self {
+        let (cert, key) = (identity.cert.display(), identity.key.display());
+        Self::start(" ssl", &format!("ssl_certificate {cert};\nssl_certificate_key {key};\n{server}"))
     }
 
     /// TLS that demands a client certificate of `pki`'s CA.

@@ -233,6 +233,13 @@ impl Ringate {
         eventually("new connections being refused", || Client::try_connect(self.address()).err());
     }
 
+    /// Sends SIGTERM, waits for the end, and returns all that was logged.
+    pub fn terminate_and_log(mut self) -> String {
+        self.signal(Signal::TERM);
+        self.wait();
+        self.log()
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub fn terminate(mut self) -> ExitStatus {
         self.signal(Signal::TERM);

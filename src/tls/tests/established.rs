@@ -42,8 +42,8 @@ fn handshakes_and_data_survive_every_piece_size() {
 fn handshake_messages_and_tickets_may_span_records() {
     for suite in CIPHER_SUITES {
         for fragment in [64, 300] {
-            let store = Arc::new(Sessions::new(4));
-            let mut client = (*with_sessions(&only(suite), Arc::clone(&store))).clone();
+            let store = Arc::new(Sessions::new(name(NAME), 4));
+            let mut client = (*bind(&only(suite), None, Arc::clone(&store))).clone();
             let mut server = (*server_config(&server_policy()).unwrap()).clone();
             client.max_fragment_size = Some(fragment);
             server.max_fragment_size = Some(fragment);

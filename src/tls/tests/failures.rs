@@ -129,16 +129,14 @@ fn pins_are_checked_besides_trust() {
 #[test]
 fn a_refused_client_certificate_shows_after_the_handshake_in_tls13() {
     let stranger = Authority::new("Stranger");
-    let good = Arc::new(ClientResolver::new(PKI.client.clone()));
-    let bad = Arc::new(ClientResolver::new(Snapshot::new(stranger.identity("x", 1, &["x.test"]))));
+    let (good, bad) = (PKI.client.load(), Arc::new(stranger.identity("x", 1, &["x.test"])));
     let cases = [
         (Some(bad), AlertDescription::UnknownCA),
         (None, AlertDescription::CertificateRequired),
         (Some(good), AlertDescription::CloseNotify),
     ];
-    for (resolver, alert) in cases {
-        let policy = ClientPolicy { resolver, ..client_policy() };
-        let mut client = End::client(&client_config(&policy).unwrap());
+    for (identity, alert) in cases {
+        let mut client = End::client(&presenting(&client_policy(), identity));
         let mut server = End::server(&server_config(&demanding(&PKI.authority)).unwrap());
         pump(&mut client, &mut server, usize::MAX);
         let refused = server.result.is_err();
@@ -161,10 +159,8 @@ fn a_refused_client_certificate_fails_the_handshake_in_tls12() {
     let (ours, theirs) = attempt(&policy, &demanding(&PKI.authority), NAME);
     assert_eq!(theirs, Err(HandshakeError::NoCertificate));
     assert!(matches!(ours, Err(HandshakeError::PeerAlert(_))), "{ours:?}");
-    let resolver = Some(Arc::new(ClientResolver::new(PKI.client.clone())));
-    let policy = ClientPolicy { resolver, ..policy };
-    let (ours, theirs) = attempt(&policy, &demanding(&PKI.authority), NAME);
-    assert_eq!((ours, theirs), (Ok(State::Done), Ok(State::Done)));
+    let client = presenting(&policy, Some(PKI.client.load()));
+    shake(&client, &server_config(&demanding(&PKI.authority)).unwrap());
 }
 
 #[test]

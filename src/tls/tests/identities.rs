@@ -1,6 +1,7 @@
 //! Which identity is presented, and that a swap is seen by the next handshake.
 
 use super::*;
+use crate::tls::handshake::ClientAuth;
 
 /// The name and generation of what a server presents to a client that asks for `asked`.
 fn presented(config: &Arc<ServerConfig>, asked: &str) -> (String, u64) {
@@ -49,16 +50,16 @@ fn a_swap_is_seen_by_the_next_handshake_names_included() {
 }
 
 #[test]
-fn a_client_identity_is_swapped_behind_the_same_resolver() {
-    let cell = Snapshot::new(PKI.authority.identity("client", 1, &["c.test"]));
-    let resolver = Some(Arc::new(ClientResolver::new(cell.clone())));
-    let client = client_config(&ClientPolicy { resolver, ..client_policy() }).unwrap();
+fn a_handshake_presents_the_generation_that_it_was_bound_to() {
     let server = server_config(&demanding(&PKI.authority)).unwrap();
+    let base = client_config(&client_policy()).unwrap();
     for generation in [1, 2] {
-        let now = Arc::new(PKI.authority.identity("client", generation, &["c.test"]));
-        cell.store(Arc::clone(&now));
-        let (_, server) = shake(&client, &server);
-        assert_eq!(server.facts.peer_certificates.unwrap(), now.chain());
+        let identity = Arc::new(PKI.authority.identity("client", generation, &["c.test"]));
+        let store = Arc::new(Sessions::new(name(NAME), 4));
+        let (client, server) = shake(&bind(&base, Some(Arc::clone(&identity)), store), &server);
+        assert_eq!(server.facts.peer_certificates.unwrap(), identity.chain());
+        let seen = client.facts.client_auth;
+        assert!(matches!(seen, ClientAuth::Presented(it) if it.generation() == generation));
     }
 }
 

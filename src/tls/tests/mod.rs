@@ -95,8 +95,6 @@ fn client_policy() -> ClientPolicy {
         versions: Versions::default(),
         cipher_suites: None,
         verifier: BackendVerifier::new(PKI.authority.trust(), Vec::new(), []).unwrap(),
-        resolver: None,
-        tickets_per_endpoint: 4,
         alpn: Vec::new(),
     }
 }
@@ -117,6 +115,11 @@ fn demanding(authority: &Authority) -> ServerPolicy {
     let roots = Arc::new(authority.trust().authorities().clone());
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build().unwrap();
     ServerPolicy { client_verifier: Some(verifier), ..server_policy() }
+}
+
+/// A client that presents `identity` and keeps no sessions.
+fn presenting(policy: &ClientPolicy, identity: Option<Arc<Identity>>) -> Arc<ClientConfig> {
+    bind(&client_config(policy).unwrap(), identity, Arc::new(Sessions::new(name(NAME), 0)))
 }
 
 fn only(suite: SupportedCipherSuite) -> Arc<ClientConfig> {

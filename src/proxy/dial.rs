@@ -1,0 +1,169 @@
+//! Making a connection to one endpoint: TCP, then TLS with the sessions that this worker has of it.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+
+use super::Local;
+use super::failure::{ConnectError, Stage};
+use super::running::{Upstream, UpstreamTls};
+use crate::io::deadline::TICK;
+use crate::io::{Buffer, Deadline, Stream, TcpStream, Wheel, socket, tls};
+use crate::tls::{Facts, Handshake, Identity, SessionPool};
+
+/// What a worker keeps of one endpoint from connection to connection.
+#[derive(Debug, Default)]
+pub(super) struct Dialer {
+    sessions: RefCell<SessionPool>,
+}
+
+/// A connection just made.
+pub(super) struct Dialed {
+    /// The connection.
+    pub(super) stream: Stream,
+    /// What arrived with the handshake, if anything did.
+    pub(super) early: Option<Buffer>,
+    /// The generation of the identity that the handshake could present; 0 without one.
+    pub(super) generation: u64,
+}
+
+/// What a finished handshake gives.
+type Shaken = (Stream, Facts, Option<Buffer>);
+
+impl Dialer {
+    /// Connects to endpoint number `endpoint`, within `timeouts.connect`; over TLS if there is a `name` to verify.
+    pub(super) async fn dial(
+        &self,
+        local: &Local,
+        deadline: &Deadline,
+        upstream: &Upstream,
+        endpoint: usize,
+        name: Option<&ServerName<'static>>,
+    ) -> Result<Dialed, ConnectError> {
+        let stage = Cell::new(Stage::Tcp);
+        deadline.set(upstream.connect_timeout);
+        let connecting = pin!(async {
+            let addresses = &upstream.endpoints[endpoint].addresses;
+            let connect = || connect_any(&local.wheel, upstream.connect_timeout, addresses);
+            let tcp = connect().await?;
+            local.counters.backend_connections.add(1);
+            let (Some(tls), Some(name)) = (&upstream.tls, name) else {
+                return Ok(Dialed { stream: Stream::plain(tcp), early: None, generation: 0 });
+            };
+            stage.set(Stage::Tls);
+            let identity = tls.identity.as_ref().map(|identity| identity.load());
+            let offered = self.sessions.borrow().holds(name);
+            let mut shaken = self.handshake(local, tls, identity.as_ref(), tcp, name).await;
+            if shaken.is_err() {
+                self.sessions.borrow_mut().forget(name);
+                // A backend that fails over a session instead of passing over it is asked without one.
+                if offered {
+                    let tcp = connect().await?;
+                    local.counters.backend_connections.add(1);
+                    shaken = self.handshake(local, tls, identity.as_ref(), tcp, name).await;
+                }
+            }
+            let (stream, facts, early) = shaken.map_err(ConnectError::Tls)?;
+            local.counters.backend_handshakes.add(1);
+            local.counters.backend_resumptions.add(u64::from(facts.resumed));
+            let generation = identity.map_or(0, |identity| identity.generation());
+            Ok(Dialed { stream, early, generation })
+        });
+        deadline.race(connecting).await.unwrap_or(Err(ConnectError::Timeout(stage.get())))
+    }
+
+    /// One handshake, full or resumed.
+    async fn handshake(
+        &self,
+        local: &Local,
+        tls: &UpstreamTls,
+        identity: Option<&Arc<Identity>>,
+        tcp: TcpStream,
+        name: &ServerName<'static>,
+    ) -> Result<Shaken, tls::TlsError> {
+        let now = elapsed(local);
+        let config = self.sessions.borrow_mut().config(&tls.config, name, identity, tls.tickets, now);
+        let result = match Handshake::client(config, name.clone()) {
+            Ok(handshake) => tls::run(tcp, handshake).await,
+            Err(error) => Err(error.into()),
+        };
+        if result.is_err() {
+            local.counters.backend_handshake_failures.add(1);
+        }
+        result
+    }
+
+    /// Ends sessions that are too old or of another identity than that of this moment.
+    pub(super) fn sweep(&self, local: &Local, upstream: &Upstream) {
+        let identity = upstream.tls.as_ref().and_then(|tls| tls.identity.as_ref());
+        let current = identity.map(|identity| identity.load());
+        self.sessions.borrow_mut().sweep(current.as_ref(), elapsed(local));
+    }
+}
+
+/// The worker's time, for the age of sessions.
+fn elapsed(local: &Local) -> Duration {
+    Duration::from_millis(local.wheel.now().saturating_mul(TICK.as_millis() as u64))
+}
+
+/// A connection to the first of an endpoint's addresses that answers. Each but the last has its share of the time.
+async fn connect_any(
+    wheel: &Wheel,
+    patience: Duration,
+    addresses: &[SocketAddr],
+) -> Result<TcpStream, ConnectError> {
+    let share = patience / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    let mut refused = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    for (index, &address) in addresses.iter().enumerate() {
+        let connecting = pin!(socket::connect(address));
+        let connected = if index + 1 == addresses.len() {
+            connecting.await
+        } else {
+            let patience = wheel.deadline();
+            patience.set(share);
+            let timed_out = |_| Err(std::io::ErrorKind::TimedOut.into());
+            patience.race(connecting).await.unwrap_or_else(timed_out)
+        };
+        match connected {
+            Ok(stream) => return Ok(stream),
+            Err(error) => refused = error,
+        }
+    }
+    Err(ConnectError::Io(refused))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    use super::*;
+    use crate::io::runtime;
+
+    #[test]
+    fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+        // A full queue: the kernel drops what else asks to be connected.
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        full.bind(&loopback.into()).unwrap();
+        full.listen(0).unwrap();
+        let silent = full.local_addr().unwrap().as_socket().unwrap();
+        let _waiting = TcpStream::connect(silent).unwrap();
+        let good = TcpListener::bind(loopback).unwrap();
+        let answers = good.local_addr().unwrap();
+        let work = async {
+            let wheel = Wheel::new();
+            runtime::spawn(wheel.clone().run());
+            let deadline = wheel.deadline();
+            let patience = Duration::from_millis(400);
+            deadline.set(patience);
+            let addresses = [silent, answers];
+            let connecting = pin!(connect_any(&wheel, patience, &addresses));
+            deadline.race(connecting).await.map(|connected| connected.is_ok())
+        };
+        assert_eq!(runtime::block_on(runtime::Backend::Epoll, work).unwrap(), Ok(true));
+    }
+}
