@@ -4,6 +4,7 @@ mod encoding;
 mod properties;
 mod requests;
 mod responses;
+mod streams;
 
 use super::*;
 

@@ -6,7 +6,7 @@ use proptest::sample::select;
 use super::*;
 
 /// Pieces that heads are made of, sound and broken, so that random rows of them reach deep.
-const PIECES: [&[u8]; 44] = [
+pub(super) const PIECES: [&[u8]; 44] = [
     b"GET / HTTP/1.1\r\n",
     b"POST /a?b HTTP/1.1\r\n",
     b"GET / HTTP/1.0\r\n",
