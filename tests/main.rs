@@ -29,3 +29,4 @@ mod tidy;
 mod tls_backend;
 mod tls_listener;
 mod tls_sessions;
+mod websocket;
