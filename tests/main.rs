@@ -16,6 +16,7 @@ mod corpus;
 mod drain;
 mod drivers;
 mod faults;
+mod fuzz_seeds;
 mod http;
 mod limits;
 mod operate;

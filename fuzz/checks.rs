@@ -1,0 +1,251 @@
+//! What must hold for any input: run by the fuzz targets on inputs of their own, and by an ordinary test on the seeds.
+//!
+//! What is forwarded is read here a second time, by a plain reader that knows nothing of the parsers under test: it
+//! must find one message where they found one, with the body that they found.
+
+use ringate::base::limits::Limits;
+use ringate::http1::{
+    self, Body, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite, RequestContext, ResponseContext,
+    Version, header_slots,
+};
+use ringate::route::normalise_path;
+
+fn limits() -> HeadLimits {
+    HeadLimits::from(&Limits::default())
+}
+
+/// The lines of a head that was written by us, without their ends.
+fn lines(head: &[u8]) -> Vec<&[u8]> {
+    let text = head.strip_suffix(b"\r\n\r\n").expect("a head ends in an empty line");
+    let lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
+    let (last, others) = lines.split_last().expect("a line");
+    let ended = others.iter().map(|line| line.strip_suffix(b"\r").expect("a line ends in CR LF"));
+    let lines: Vec<&[u8]> = ended.chain([*last]).collect();
+    for line in &lines {
+        assert!(!line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "{}", line.escape_ascii());
+    }
+    lines
+}
+
+/// How a head that was written by us frames its body, as the plainest of readers sees it.
+fn framing(head: &[u8]) -> Framing {
+    let mut found = Vec::new();
+    for line in &lines(head)[1..] {
+        let colon = line.iter().position(|&byte| byte == b':').expect("a field has a colon");
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        assert!(
+            !name.is_empty() && name.iter().all(|byte| byte.is_ascii_graphic()),
+            "{}",
+            name.escape_ascii()
+        );
+        let value = value.strip_prefix(b" ").expect("a space behind the colon");
+        if name.eq_ignore_ascii_case(b"content-length") {
+            let digits = std::str::from_utf8(value).expect("digits");
+            assert!(digits.bytes().all(|byte| byte.is_ascii_digit()));
+            found.push(Framing::Length(digits.parse().expect("a length")));
+        }
+        if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            assert_eq!(value, b"chunked");
+            found.push(Framing::Chunked);
+        }
+    }
+    assert!(found.len() <= 1, "framed twice: {}", head.escape_ascii());
+    found.pop().unwrap_or(Framing::None)
+}
+
+/// Cuts an input in two at a place that its first byte says.
+fn cut(input: &[u8]) -> Option<(&[u8], usize)> {
+    let (&at, bytes) = input.split_first()?;
+    Some((bytes, bytes.len() * usize::from(at) / 256))
+}
+
+/// A request head, and its body.
+pub fn request(input: &[u8]) {
+    let Some((bytes, at)) = cut(input) else { return };
+    let verdict = |bytes: &[u8]| {
+        let mut slots = header_slots();
+        match http1::parse_request(bytes, &mut slots, &limits()) {
+            Ok(Parsed::Partial) => None,
+            Ok(Parsed::Complete(head)) => Some(Ok((head.len, head.framing, head.keep_alive))),
+            Err(error) => Some(Err(error)),
+        }
+    };
+    let whole = verdict(bytes);
+    let part = verdict(&bytes[..at]);
+    assert!(part.is_none() || part == whole, "{part:?} of {at} bytes, {whole:?} of all");
+
+    let forwarded = ForwardedFor { client: "192.0.2.1", proto: "http", host: None, request_id: "r" };
+    let mut slots = header_slots();
+    let Ok(Parsed::Complete(head)) = http1::parse_request(bytes, &mut slots, &limits()) else { return };
+    assert!(head.len <= bytes.len() && head.headers.len() <= limits().headers);
+    assert!(head.framing != Framing::UntilClose);
+    let Ok(path) = normalise_path(head.target.path) else { return };
+    let mut out = Vec::new();
+    http1::encode_request(&head, PathRewrite::Replace(&path), &forwarded, Some("a"), &mut out);
+    assert_eq!(framing(&out), head.framing, "{}", out.escape_ascii());
+    let first = lines(&out)[0];
+    assert_eq!(first.iter().filter(|&&byte| byte == b' ').count(), 2, "{}", first.escape_ascii());
+    assert!(first.ends_with(b" HTTP/1.1"));
+    for line in lines(&out) {
+        let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+        let seen = |byte: &u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
+        let alike: Vec<u8> = name.iter().map(seen).collect();
+        let real = [&b"content-length"[..], b"transfer-encoding"]
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known));
+        assert!(real || alike != b"content-length" && alike != b"transfer-encoding", "framing in disguise");
+    }
+    let hosts = lines(&out).iter().filter(|line| line.to_ascii_lowercase().starts_with(b"host:")).count();
+    assert_eq!(hosts, 1);
+
+    // And once more through the parser: the same message, but for a hop that was counted.
+    let mut slots = header_slots();
+    let lengthened = HeadLimits { head_bytes: 64 * 1024, headers: 256, target_bytes: 64 * 1024 };
+    match http1::parse_request(&out, &mut slots, &lengthened) {
+        Ok(Parsed::Complete(again)) => {
+            assert_eq!((again.len, again.framing, again.upgrade), (out.len(), head.framing, head.upgrade));
+            assert_eq!((again.method, again.target.query), (head.method, head.target.query));
+        }
+        other => panic!("{other:?}: {}", out.escape_ascii()),
+    }
+}
+
+/// A response head, to a request that its first byte says.
+pub fn response(input: &[u8]) {
+    let Some((&kind, input)) = input.split_first() else { return };
+    let Some((bytes, at)) = cut(input) else { return };
+    let context = RequestContext { head: kind & 1 != 0, upgrade: kind & 2 != 0 };
+    let version = if kind & 4 != 0 { Version::Http10 } else { Version::Http11 };
+    let verdict = |bytes: &[u8]| {
+        let mut slots = header_slots();
+        match http1::parse_response(bytes, &mut slots, &limits(), &context) {
+            Ok(Parsed::Partial) => None,
+            Ok(Parsed::Complete(head)) => Some(Ok((head.len, head.status, head.framing, head.keep_alive))),
+            Err(error) => Some(Err(error)),
+        }
+    };
+    let whole = verdict(bytes);
+    let part = verdict(&bytes[..at]);
+    assert!(part.is_none() || part == whole, "{part:?} of {at} bytes, {whole:?} of all");
+
+    let mut slots = header_slots();
+    let Ok(Parsed::Complete(head)) = http1::parse_response(bytes, &mut slots, &limits(), &context) else {
+        return;
+    };
+    let mut out = Vec::new();
+    let to = ResponseContext { version, close: kind & 8 != 0 };
+    let said = http1::encode_response(&head, &to, &mut out);
+    let seen = framing(&out);
+    let never = head.status < 200 || matches!(head.status, 204 | 304) || context.head;
+    match said {
+        Framing::None => assert!(never || seen == Framing::Length(0), "{}", out.escape_ascii()),
+        Framing::UntilClose => assert_eq!((seen, version), (Framing::None, Version::Http10)),
+        framed => assert_eq!(seen, framed, "{}", out.escape_ascii()),
+    }
+    if head.status < 200 || head.status == 204 {
+        assert_eq!(seen, Framing::None, "{}", out.escape_ascii());
+    }
+    assert!(head.status != 101 || context.upgrade);
+}
+
+/// A chunked body, read by the plainest of readers. `None`: it is broken, or not whole.
+fn plain_chunks(mut body: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let all = body.len();
+    let mut data = Vec::new();
+    loop {
+        let end = body.windows(2).position(|pair| pair == b"\r\n")?;
+        let digits = body[..end].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        let size = usize::from_str_radix(std::str::from_utf8(&body[..digits]).ok()?, 16).ok()?;
+        body = &body[end + 2..];
+        if size == 0 {
+            break;
+        }
+        data.extend_from_slice(body.get(..size)?);
+        body = body[size..].strip_prefix(b"\r\n")?;
+    }
+    loop {
+        let end = body.windows(2).position(|pair| pair == b"\r\n")?;
+        let line = &body[..end];
+        body = &body[end + 2..];
+        if line.is_empty() {
+            return Some((data, all - body.len()));
+        }
+    }
+}
+
+/// A chunked body, in pieces.
+pub fn chunked(input: &[u8]) {
+    let Some((&piece, bytes)) = input.split_first() else { return };
+    let decode = |piece: usize| {
+        let mut body = Body::new(Framing::Chunked);
+        let (mut data, mut at) = (Vec::new(), 0);
+        while at < bytes.len() {
+            let mut buf = bytes[at..(at + piece).min(bytes.len())].to_vec();
+            let taken = body.take(&mut buf)?;
+            assert!(taken.data.end <= taken.consumed && taken.consumed <= buf.len());
+            assert!(taken.done || taken.consumed == buf.len());
+            data.extend_from_slice(&buf[taken.data]);
+            at += taken.consumed;
+            if taken.done {
+                return Ok(Some((data, body.trailers().to_vec(), at)));
+            }
+        }
+        Ok::<_, http1::BodyError>(None)
+    };
+    let whole = decode(usize::MAX);
+    assert_eq!(decode(usize::from(piece).max(1)), whole);
+    if let Ok(Some((data, trailers, at))) = whole {
+        assert_eq!(plain_chunks(bytes), Some((data, at)), "{}", bytes.escape_ascii());
+        if !trailers.is_empty() {
+            let head = [b"x\r\n", &trailers[..], b"\r\n"].concat();
+            assert_eq!(framing(&head), Framing::None, "{}", trailers.escape_ascii());
+        }
+    }
+}
+
+/// A path: what all of the common ways to decode it make of its one form is that form.
+pub fn path(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    if !text.starts_with('/') || !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'?') {
+        return;
+    }
+    let Ok(normal) = normalise_path(text) else { return };
+    assert_eq!(normalise_path(&normal).as_deref(), Ok(&*normal));
+    assert!(normal.starts_with('/') && !normal.contains("//") && !normal.contains('\\'));
+    // A backend that decodes before it splits sees the same segments.
+    let mut decoded = Vec::new();
+    let mut rest = normal.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte == b'%' {
+            let digits = std::str::from_utf8(&rest[..2]).expect("digits");
+            decoded.push(u8::from_str_radix(digits, 16).expect("digits"));
+            rest = &rest[2..];
+        } else {
+            decoded.push(byte);
+        }
+    }
+    assert!(!decoded.contains(&0) && !decoded.contains(&b'\\'));
+    let segments: Vec<&[u8]> = decoded.split(|&byte| byte == b'/').collect();
+    assert_eq!(segments.len(), normal.split('/').count());
+    for segment in segments {
+        let bare = segment.split(|&byte| byte == b';').next().unwrap_or_default();
+        assert!(segment != b"." && segment != b"..", "{text} becomes {normal}");
+        assert!(bare == segment || bare != b".." || normal.contains("%3B"), "{text} becomes {normal}");
+    }
+}
+
+/// A config text.
+pub fn config(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let dir = std::path::Path::new("/nonexistent");
+    match ringate::config::parse("fuzz.toml", text, dir) {
+        Ok(plan) => {
+            let _ = ringate::config::warnings("fuzz.toml", text, &plan).render(false);
+        }
+        Err(errors) => {
+            assert!(!errors.is_empty());
+            let _ = errors.render(false);
+        }
+    }
+}

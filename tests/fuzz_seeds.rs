@@ -1,0 +1,63 @@
+//! The fuzz targets' checks hold for their seeds, and for the corpus, each also damaged in a few places.
+
+use std::path::PathBuf;
+
+use crate::corpus;
+
+#[path = "../fuzz/checks.rs"]
+mod checks;
+
+type Check = fn(&[u8]);
+
+const TARGETS: [(&str, Check); 5] = [
+    ("request", checks::request),
+    ("response", checks::response),
+    ("chunked", checks::chunked),
+    ("path", checks::path),
+    ("config", checks::config),
+];
+
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let seeds: Vec<_> = entries.map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect();
+    assert!(!seeds.is_empty(), "{target} has no seeds");
+    seeds
+}
+
+/// The input, and versions of it with a byte changed, left out or doubled, at places spread over it.
+fn with_damage(input: &[u8], check: Check) {
+    check(input);
+    for at in (0..input.len()).step_by(input.len() / 16 + 1) {
+        for byte in [0, b'\r', b'\n', b' ', b':', b'%', b'0', 0xff] {
+            let mut changed = input.to_vec();
+            changed[at] = byte;
+            check(&changed);
+        }
+        check(&[&input[..at], &input[at + 1..]].concat());
+        check(&[&input[..=at], &input[at..]].concat());
+    }
+}
+
+#[test]
+fn the_seeds_of_each_fuzz_target_hold() {
+    for (target, check) in TARGETS {
+        for seed in seeds(target) {
+            with_damage(&seed, check);
+        }
+    }
+}
+
+#[test]
+fn the_fuzz_targets_hold_for_the_corpus() {
+    for case in corpus::requests().into_iter().filter(|case| case.sent.len() < 2000) {
+        for at in [0, 100, 200] {
+            with_damage(&[&[at], &case.sent[..]].concat(), checks::request);
+        }
+    }
+    for case in corpus::responses().into_iter().filter(|case| case.sent.len() < 2000) {
+        for kind in 0..16 {
+            with_damage(&[&[kind, 128], &case.sent[..]].concat(), checks::response);
+        }
+    }
+}
