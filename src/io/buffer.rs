@@ -343,6 +343,24 @@ impl Buffer {
         self.block[self.raw_start..self.raw_end].copy_from_slice(bytes);
     }
 
+    /// Lets `read` fill the spare room. What it says to have read is held from then on.
+    pub fn receive(
+        &mut self,
+        ciphertext: bool,
+        read: impl FnOnce(&mut [u8]) -> std::io::Result<Option<usize>>,
+    ) -> std::io::Result<Option<usize>> {
+        if !ciphertext {
+            self.raw_start = self.end;
+            self.raw_end = self.end;
+        }
+        let room = self.raw_end..self.raw_end + self.spare();
+        let result = read(&mut self.block[room]);
+        if let Ok(Some(n)) = result {
+            self.received(n, ciphertext);
+        }
+        result
+    }
+
     fn received(&mut self, n: usize, ciphertext: bool) {
         if ciphertext {
             self.raw_end += n;

@@ -13,8 +13,15 @@ use std::time::{Duration, Instant};
 
 /// The wheel's resolution: a deadline fires at most this much late (and never early).
 pub const TICK: Duration = Duration::from_millis(50);
+const TICKS_PER_SECOND: u64 = 1000 / TICK.as_millis() as u64;
 const BUCKETS: u64 = 256;
 const NEVER: u64 = u64::MAX;
+
+/// `duration` in whole ticks, rounded up. Called several times an exchange: no division of 128 bits.
+pub fn ticks(duration: Duration) -> u64 {
+    let rest = u64::from(duration.subsec_nanos().div_ceil(TICK.subsec_nanos()));
+    duration.as_secs().saturating_mul(TICKS_PER_SECOND).saturating_add(rest)
+}
 
 /// Why a deadline's holder was woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,7 +219,7 @@ impl Deadline {
         }
         let now = shared.now.get();
         // One more tick, as the present one has partly passed.
-        let due = now + (after.as_millis().div_ceil(TICK.as_millis()) as u64).saturating_add(1);
+        let due = now.saturating_add(ticks(after)).saturating_add(1);
         let slot = &mut inner.slots[self.index as usize];
         slot.fired = None;
         slot.due = due;

@@ -97,6 +97,16 @@ pub fn recv_now(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> {
     }
 }
 
+/// Lets the socket count as readable only from so many bytes on, or at the peer's end.
+pub fn set_low_water(fd: RawFd, bytes: usize) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes).map_err(io::Error::other)?;
+    let len = size_of_val(&bytes) as libc::socklen_t;
+    // SAFETY: the option's value is one `int`, which lives for the call; a bad descriptor is an error.
+    let result =
+        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, (&raw const bytes).cast(), len) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Sends last words, if that goes without waiting.
 pub fn send_now(fd: RawFd, bytes: &[u8]) {
     // SAFETY: as in `pulse`.

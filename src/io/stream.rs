@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
 
 use monoio::io::{
     AsyncReadRent, AsyncWriteRent, CancelHandle, CancelableAsyncReadRent, OwnedReadHalf, OwnedWriteHalf,
@@ -76,6 +77,10 @@ pub struct Reader {
     tls: Option<Box<Opener>>,
     fd: RawFd,
     closed: Closed,
+    /// SO_RCVLOWAT as it is set.
+    low_water: usize,
+    /// The peer has not sent as fast as [`Reader::gather`] hopes.
+    slow: bool,
 }
 
 /// How the peer ended its side.
@@ -112,7 +117,7 @@ impl Stream {
         let (opener, sealer) = tls.unzip();
         let (read, write) = tcp.into_split();
         Self {
-            reader: Reader { tcp: read, tls: opener, fd, closed: Closed::Open },
+            reader: Reader { tcp: read, tls: opener, fd, closed: Closed::Open, low_water: 1, slow: false },
             writer: Writer { tcp: write, tls: sealer },
         }
     }
@@ -175,17 +180,54 @@ impl Reader {
     }
 
     /// Adds at least one byte of plaintext to `buffer`; 0 means the peer's end, see [`Reader::closed`].
-    pub async fn fill(&mut self, buffer: Buffer) -> (Result<usize, StreamError>, Buffer) {
-        self.fill_with(buffer, None).await
+    pub fn fill(&mut self, buffer: Buffer) -> impl Future<Output = (Result<usize, StreamError>, Buffer)> {
+        self.fill_with(buffer, None)
     }
 
     /// As [`Reader::fill`], for a wait that may be called off without losing a byte: then the error is ECANCELED.
-    pub async fn fill_cancelable(
+    pub fn fill_cancelable(
         &mut self,
         buffer: Buffer,
         cancel: CancelHandle,
-    ) -> (Result<usize, StreamError>, Buffer) {
-        self.fill_with(buffer, Some(cancel)).await
+    ) -> impl Future<Output = (Result<usize, StreamError>, Buffer)> {
+        self.fill_with(buffer, Some(cancel))
+    }
+
+    /// As [`Reader::fill`], for a stream on which `due` more bytes of plaintext are certain to come: waits until as
+    /// many have arrived as the buffer takes, so that a long body costs a few large reads instead of many small ones.
+    ///
+    /// Who does not send so many within [`GATHER_PATIENCE`] is read from as his bytes come, until he has shown
+    /// that he is fast: nothing is held back for longer than that.
+    pub async fn gather(&mut self, mut buffer: Buffer, due: u64) -> (Result<usize, StreamError>, Buffer) {
+        // Ciphertext is never shorter than its plaintext.
+        let due = usize::try_from(due).unwrap_or(usize::MAX).saturating_sub(buffer.raw_len());
+        let want = due.min(buffer.spare());
+        if self.slow || want < GATHER_MIN {
+            let (result, buffer) = self.fill(buffer).await;
+            self.slow &= !matches!(result, Ok(n) if n >= GATHER_MIN);
+            return (result, buffer);
+        }
+        self.wake_at(want);
+        match monoio::time::timeout(GATHER_PATIENCE, wait_readable(&self.tcp)).await {
+            Err(_) => self.slow = true,
+            Ok(Err(error)) => return (Err(error.into()), buffer),
+            Ok(Ok(())) => {
+                let fd = self.fd;
+                match buffer.receive(self.tls.is_some(), |spare| socket::recv_now(fd, spare)) {
+                    Ok(Some(n)) if n > 0 && self.tls.is_none() => return (Ok(n), buffer),
+                    // An end, and an error, are met again below.
+                    _ => {}
+                }
+            }
+        }
+        self.fill(buffer).await
+    }
+
+    /// From how many bytes on the socket counts as readable (SO_RCVLOWAT).
+    fn wake_at(&mut self, bytes: usize) {
+        if self.low_water != bytes && socket::set_low_water(self.fd, bytes).is_ok() {
+            self.low_water = bytes;
+        }
     }
 
     async fn fill_with(
@@ -210,6 +252,7 @@ impl Reader {
             if !buffer.reserve(want) {
                 return (Err(StreamError::TooLarge), buffer);
             }
+            self.wake_at(1);
             let ciphertext = self.tls.is_some();
             let spare = buffer.for_reading(ciphertext);
             let (result, spare) = match cancel.clone() {
@@ -271,26 +314,27 @@ impl Reader {
     }
 
     /// Waits until there is something to read, holding no buffer meanwhile.
-    pub async fn readable(&self) -> io::Result<()> {
-        TcpSide::readable(&self.tcp).await
+    pub async fn readable(&mut self) -> io::Result<()> {
+        self.wake_at(1);
+        wait_readable(&self.tcp).await
     }
 }
 
 /// Where a fresh buffer's content begins.
 const HEADROOM_END: usize = super::buffer::HEADROOM;
+/// Fewer bytes than this are not worth waiting for.
+const GATHER_MIN: usize = 64 * 1024;
+/// How long bytes that have arrived may wait for more.
+const GATHER_PATIENCE: Duration = Duration::from_millis(5);
 
 /// Readiness, which monoio gives on the whole stream only.
-struct TcpSide;
-
-impl TcpSide {
-    #[allow(unsafe_code)]
-    async fn readable(half: &OwnedReadHalf<TcpStream>) -> io::Result<()> {
-        // SAFETY: the stream lives in the `Rc` that this half shares with its other half, on one
-        // thread. `readable` takes it by shared reference, and no half keeps an exclusive one
-        // across an await: monoio's reads and writes clone the descriptor before they return.
-        let stream: &TcpStream = unsafe { &*half.0.get() };
-        stream.readable(false).await
-    }
+#[allow(unsafe_code)]
+async fn wait_readable(half: &OwnedReadHalf<TcpStream>) -> io::Result<()> {
+    // SAFETY: the stream lives in the `Rc` that this half shares with its other half, on one
+    // thread. `readable` takes it by shared reference, and no half keeps an exclusive one
+    // across an await: monoio's reads and writes clone the descriptor before they return.
+    let stream: &TcpStream = unsafe { &*half.0.get() };
+    stream.readable(false).await
 }
 
 impl Writer {

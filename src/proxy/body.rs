@@ -119,23 +119,33 @@ impl Piece {
         buffer: Buffer,
         keep: Keep,
     ) -> (Result<(), StreamError>, Buffer) {
-        if !self.before.is_empty()
-            && let Err(error) = writer.write_bytes(&self.before).await
-        {
-            return (Err(error), buffer);
+        if self.before.is_empty() && self.after.is_empty() {
+            return self.write_range(writer, buffer, keep).await;
         }
-        let (result, buffer) = if self.range.is_empty() {
-            (Ok(()), buffer)
-        } else {
-            writer.write_all(buffer, self.range.clone(), keep).await
-        };
-        if result.is_ok()
-            && !self.after.is_empty()
-            && let Err(error) = writer.write_bytes(&self.after).await
-        {
-            return (Err(error), buffer);
+        // Boxed, as it is rare: each exchange carries this future's size.
+        Box::pin(async {
+            if let Err(error) = writer.write_bytes(&self.before).await {
+                return (Err(error), buffer);
+            }
+            let (result, buffer) = self.write_range(writer, buffer, keep).await;
+            match result {
+                Ok(()) => (writer.write_bytes(&self.after).await, buffer),
+                error => (error, buffer),
+            }
+        })
+        .await
+    }
+
+    async fn write_range(
+        &self,
+        writer: &mut Writer,
+        buffer: Buffer,
+        keep: Keep,
+    ) -> (Result<(), StreamError>, Buffer) {
+        if self.range.is_empty() {
+            return (Ok(()), buffer);
         }
-        (result, buffer)
+        writer.write_all(buffer, self.range.clone(), keep).await
     }
 
     /// How many bytes it puts on the wire (before TLS).
@@ -205,7 +215,10 @@ impl Relay<'_> {
             let patience = self.opening.take().unwrap_or(reading);
             self.wait(patience);
             let held = buffer.len();
-            let (result, filled) = self.reader.fill(buffer).await;
+            let (result, filled) = match *self.body {
+                Body::Length { left } => self.reader.gather(buffer, left).await,
+                _ => self.reader.fill(buffer).await,
+            };
             buffer = filled;
             let piece = match result.map_err(RelayError::From)? {
                 0 => return self.end(moved, buffer).await,

@@ -9,7 +9,7 @@ use super::Local;
 use super::dial::{Dialed, Dialer};
 use super::failure::{ConnectError, Stage};
 use super::running::Upstream;
-use crate::io::{Buffer, Deadline, Stream};
+use crate::io::{Buffer, Deadline, Stream, deadline};
 use crate::route::RoundRobin;
 
 /// Ticks for which an endpoint that refused a connection is tried last.
@@ -202,11 +202,8 @@ impl Pool {
     /// Whether a connection is too old, or was idle for too long.
     fn is_over(&self, local: &Local, backend: &Backend) -> bool {
         let now = local.wheel.now();
-        let ticks = |duration: std::time::Duration| {
-            (duration.as_millis() / crate::io::deadline::TICK.as_millis()) as u64
-        };
-        now.saturating_sub(backend.since) > ticks(self.upstream.idle_timeout)
-            || now.saturating_sub(backend.born) > ticks(self.upstream.max_age)
+        now.saturating_sub(backend.since) > deadline::ticks(self.upstream.idle_timeout)
+            || now.saturating_sub(backend.born) > deadline::ticks(self.upstream.max_age)
     }
 
     /// Takes back a connection whose response was read whole.

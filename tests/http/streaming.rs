@@ -66,6 +66,46 @@ fn each_part_of_an_upload_reaches_the_backend_before_the_next_is_sent() {
     assert_eq!(client.response().text(), "ok");
 }
 
+/// A long body of known length is read in large pieces, but only from who sends fast: what has come is never held
+/// back for more, neither at its beginning nor after a fast part, nor in the next exchange on the same connections.
+#[test]
+fn a_body_of_known_length_is_passed_on_as_it_comes() {
+    const FAST: usize = 8 * MIB;
+    const PARTS: usize = 5;
+    let (produce, next) = channel::<()>();
+    let next = Mutex::new(next);
+    let backend = Backend::start(move |connection| {
+        while connection.request()?.is_some() {
+            connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 2 * FAST))?;
+            connection.send(&vec![b'f'; FAST])?;
+            for _ in 0..PARTS {
+                next.lock().unwrap().recv().unwrap();
+                connection.send("part")?;
+            }
+            connection.send(&vec![b'r'; FAST - 4 * PARTS])?;
+            connection.request()?;
+            connection.send(OK)?;
+        }
+        Ok(())
+    });
+    for driver in ["auto", "epoll"] {
+        let ringate = Setup::to(backend.address()).driver(driver).start();
+        let mut client = ringate.client();
+        for _ in 0..2 {
+            client.send("GET /long HTTP/1.1\r\nHost: h\r\n\r\n");
+            client.until("\r\n\r\n");
+            assert!(client.bytes(FAST).iter().all(|byte| *byte == b'f'));
+            for _ in 0..PARTS {
+                produce.send(()).unwrap();
+                assert_eq!(client.bytes(4), b"part");
+            }
+            assert!(client.bytes(FAST - 4 * PARTS).iter().all(|byte| *byte == b'r'));
+            client.send("GET /short HTTP/1.1\r\nHost: h\r\n\r\n");
+            assert_eq!(client.response().text(), "ok");
+        }
+    }
+}
+
 #[test]
 fn a_gibibyte_passes_each_way_in_flat_memory() {
     let block = super::bodies::noise(MIB);
