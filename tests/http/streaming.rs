@@ -77,12 +77,12 @@ fn a_body_of_known_length_is_passed_on_as_it_comes() {
     let backend = Backend::start(move |connection| {
         while connection.request()?.is_some() {
             connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 2 * FAST))?;
-            connection.send(&vec![b'f'; FAST])?;
+            connection.send(vec![b'f'; FAST])?;
             for _ in 0..PARTS {
                 next.lock().unwrap().recv().unwrap();
                 connection.send("part")?;
             }
-            connection.send(&vec![b'r'; FAST - 4 * PARTS])?;
+            connection.send(vec![b'r'; FAST - 4 * PARTS])?;
             connection.request()?;
             connection.send(OK)?;
         }
