@@ -23,6 +23,7 @@ mod operate;
 mod peers;
 mod pool;
 mod probe;
+mod reload;
 mod smuggling;
 mod soak_smoke;
 mod tcp;

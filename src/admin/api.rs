@@ -53,12 +53,11 @@ impl Status {
             connections_open: counters.connections_open.get(),
             requests: counters.requests.get(),
         });
-        let listeners =
-            server.bound.iter().zip(&running.listeners).map(|((name, addresses), listener)| Listener {
-                name: name.clone(),
-                addresses: addresses.iter().map(ToString::to_string).collect(),
-                tls: listener.tls.is_some(),
-            });
+        let listeners = running.listeners.iter().map(|listener| Listener {
+            name: listener.name.clone(),
+            addresses: listener.addresses.iter().map(ToString::to_string).collect(),
+            tls: listener.tls.is_some(),
+        });
         let upstreams = running.upstreams.iter().map(|upstream| Upstream {
             name: upstream.name.clone(),
             endpoints: upstream.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(),

@@ -4,9 +4,13 @@
 //! constant time. `/healthz`, `/readyz` and the page itself are open: they give nothing away.
 
 mod api;
+mod problem;
+mod reload;
+
+pub use reload::reload;
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,11 +20,11 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::sync::Notify;
 
 use crate::config::plan::{Admin, AdminAddress};
-use crate::server::Server;
+use crate::server::{Deployment, Server};
 
 /// Fewest characters of a token: what is shorter can be guessed.
 const MIN_TOKEN: usize = 16;
@@ -28,35 +32,69 @@ const MIN_TOKEN: usize = 16;
 /// What the admin server works on.
 #[derive(Clone, Debug)]
 pub struct Control {
-    /// The workers.
+    /// What runs.
+    pub deployment: Arc<Deployment>,
+    /// Its workers.
     pub server: Arc<Server>,
     /// Notified when a drain is asked for.
     pub drain: Arc<Notify>,
     token: Option<Arc<str>>,
 }
 
-/// A bound admin server.
+impl Control {
+    /// `drain` is notified when a drain is asked for.
+    pub fn new(deployment: Arc<Deployment>, drain: Arc<Notify>) -> Self {
+        Self { server: Arc::clone(&deployment.server), deployment, drain, token: None }
+    }
+}
+
+/// A bound admin address.
 #[derive(Debug)]
-pub struct AdminServer {
+pub struct AdminSocket {
     listener: Listener,
-    control: Control,
+    token: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
 enum Listener {
-    Unix(tokio::net::UnixListener, PathBuf),
+    Unix(tokio::net::UnixListener, SocketFile),
     Tcp(tokio::net::TcpListener),
+}
+
+/// A socket's file, removed with it if it is still the same one.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    inode: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), inode: Self::inode(path) }
+    }
+
+    fn inode(path: &Path) -> Option<(u64, u64)> {
+        std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.inode.is_some() && self.inode == Self::inode(&self.path) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// Binds the admin address. Call it on the control thread's runtime.
 ///
 /// # Errors
 /// The address can't be bound, or the token file can't be read or is too short; in words, with a mend.
-pub async fn bind(admin: &Admin, server: Arc<Server>, drain: Arc<Notify>) -> Result<AdminServer, String> {
+pub async fn bind(admin: &Admin) -> Result<AdminSocket, String> {
     let (listener, token) = match &admin.listen.value {
         AdminAddress::Unix(path) => {
             let listener = bind_unix(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            (Listener::Unix(listener, path.clone()), None)
+            (Listener::Unix(listener, SocketFile::new(path)), None)
         }
         AdminAddress::Tcp { address, token_file } => {
             let token = read_token(token_file)?;
@@ -66,7 +104,7 @@ pub async fn bind(admin: &Admin, server: Arc<Server>, drain: Arc<Notify>) -> Res
             (Listener::Tcp(listener), Some(Arc::from(token)))
         }
     };
-    Ok(AdminServer { listener, control: Control { server, drain, token } })
+    Ok(AdminSocket { listener, token })
 }
 
 fn bind_unix(path: &Path) -> io::Result<tokio::net::UnixListener> {
@@ -103,13 +141,15 @@ fn read_token(path: &Path) -> Result<String, String> {
     Ok(token.to_owned())
 }
 
-impl AdminServer {
+impl AdminSocket {
     /// Serves for as long as it is polled.
-    pub async fn serve(self) -> io::Result<()> {
-        let control = self.control;
+    pub async fn serve(self, control: Control) -> io::Result<()> {
+        let control = Control { token: self.token, ..control };
         let guarded = Router::new()
             .route("/v1/status", get(api::status))
-            .route("/v1/drain", axum::routing::post(api::drain))
+            .route("/v1/drain", post(api::drain))
+            .route("/v1/reload", post(reload::post_reload))
+            .route("/v1/plan", post(reload::post_plan))
             .route("/metrics", get(api::metrics))
             .layer(axum::middleware::from_fn_with_state(control.clone(), guard));
         let app = Router::new()
@@ -119,11 +159,7 @@ impl AdminServer {
             .merge(guarded)
             .with_state(control);
         match self.listener {
-            Listener::Unix(listener, path) => {
-                let result = axum::serve(listener, app).await;
-                let _ = std::fs::remove_file(path);
-                result
-            }
+            Listener::Unix(listener, _file) => axum::serve(listener, app).await,
             Listener::Tcp(listener) => axum::serve(listener, app).await,
         }
     }

@@ -12,8 +12,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Diagnostics, Plan};
-use crate::server::{Assembly, assemble};
+use crate::config::Diagnostics;
+use crate::server::{self, LoadError, Loaded};
 
 /// A high-performance L4/L7 proxy on io_uring, with mutual TLS to its backends.
 #[derive(Debug, Parser)]
@@ -31,7 +31,7 @@ enum Command {
     /// Run the proxy in the foreground
     #[command(after_help = "Example: ringate run -c config/ringate.toml\n\n\
         SIGTERM and SIGINT drain: idle connections close at once, requests under way are finished, for \
-        `runtime.drain` at most. A second signal stops at once.")]
+        `runtime.drain` at most. A second signal stops at once. SIGHUP reads the config file again: see `ringate reload`.")]
     Run(ConfigFile),
     /// Check a config file and everything it names, and say what is wrong where
     #[command(
@@ -71,34 +71,22 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A config file, checked with everything it names.
-#[derive(Debug)]
-struct Loaded {
-    plan: Plan,
-    assembly: Assembly,
-    /// Errors found from here on are said of the same file. Holds warnings.
-    problems: Diagnostics,
-}
-
 /// Reads and checks a config file.
 ///
 /// # Errors
 /// All that is wrong with it, rendered.
 fn load(path: &Path) -> Result<Loaded, String> {
-    let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        format!("{name}: {error}\nname your config file with -c FILE, or try `ringate quickstart`, which needs none")
-    })?;
-    // Relative paths in the file are relative to its folder, wherever the command is called from.
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let plan = config::parse(&name, &text, folder).map_err(|problems| render(&problems))?;
-    let mut problems = config::warnings(&name, &text, &plan);
-    match assemble(&plan, &mut problems) {
-        Some(assembly) => Ok(Loaded { plan, assembly, problems }),
-        None => Err(render(&problems)),
+    server::load(path, None).map_err(|error| explain(&error))
+}
+
+fn explain(error: &LoadError) -> String {
+    match error {
+        LoadError::Unreadable { .. } => {
+            format!(
+                "{error}\nname your config file with -c FILE, or try `ringate quickstart`, which needs none"
+            )
+        }
+        LoadError::Wrong(problems) => render(problems),
     }
 }
 

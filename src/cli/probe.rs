@@ -74,14 +74,14 @@ fn of_upstream(name: &str, options: &Options) -> Result<Vec<Target>, String> {
         Some(_) if upstream.tls.is_none() => {
             return Err(format!("the upstream `{name}` does not speak TLS: it has no `tls` table"));
         }
-        Some(named) => Some(std::sync::Arc::new(chosen(named, &plan, &options.config)?)),
+        Some(named) => Some(chosen(named, &plan, &options.config)?),
     };
     let http = speaks_http(&assembly.running, index);
     Ok(Target::of_upstream(upstream, http, identity.as_ref()))
 }
 
 /// The identity that `--certificate` names.
-fn chosen(named: &str, plan: &Plan, config: &Path) -> Result<crate::tls::Identity, String> {
+fn chosen(named: &str, plan: &Plan, config: &Path) -> Result<std::sync::Arc<crate::tls::Identity>, String> {
     let value = if is_file(named) {
         CertificateRef::File(PathBuf::from(named))
     } else {
@@ -134,7 +134,7 @@ fn of_url(url: &Url, options: &Options) -> Result<Vec<Target>, String> {
     let here = Path::new(".");
     let plan = config::parse(named, &config, here).map_err(|problems| render(&problems))?;
     let mut problems = config::warnings(named, &config, &plan);
-    let assembly = assemble(&plan, &mut problems).ok_or_else(|| render(&problems))?;
+    let assembly = assemble(&plan, None, &mut problems).ok_or_else(|| render(&problems))?;
     let mut targets = Target::of_upstream(&assembly.running.upstreams[0], url.http, None);
     for target in &mut targets {
         target.upstream.clear();

@@ -52,11 +52,11 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
     let text = config(options.port, backend);
     fs::write(&file, &text).map_err(|error| at(&file, error))?;
 
-    let control = run::Control::new()?;
-    let (server, plan) = run::start(load(&file)?).map_err(|error| {
+    let mut control = run::Control::new()?;
+    let deployment = control.start(&file, load(&file)?).map_err(|error| {
         format!("{error}\nquickstart needs the ports {:?}: choose others with --port", ports(options.port))
     })?;
-    run::banner(&server, &plan);
+    run::banner(&deployment);
     let answer = first_request(options.port)?;
     println!("The first request went client -> Ringate -> backend over mutual TLS:\n\n{}", indent(&answer));
     println!("The config, {}:\n\n{}", file.display(), indent(&text));
@@ -67,9 +67,9 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
     println!("\nThe console:\n\n    http://127.0.0.1:{admin}/#token={token}\n");
     if !options.once {
         println!("Stop with Ctrl-C.");
-        return control.run(server, &plan, std::future::pending::<()>());
+        return control.run(deployment, std::future::pending::<()>());
     }
-    control.run(server, &plan, std::future::ready(()))
+    control.run(deployment, std::future::ready(()))
 }
 
 fn ports(http: u16) -> [u16; 3] {

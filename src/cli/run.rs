@@ -1,17 +1,18 @@
 //! `ringate run`
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
-use super::{Loaded, load, logging, render};
+use super::{explain, load, logging};
 use crate::admin;
-use crate::config::plan::Plan;
+use crate::config::plan::Protocol;
 use crate::server::supervisor::DRAIN_POLL;
-use crate::server::{Server, StartError, machine};
+use crate::server::{Deployment, Loaded, Server, machine};
 
 pub(super) fn run(path: &Path) -> Result<(), String> {
     let loaded = load(path)?;
@@ -19,34 +20,15 @@ pub(super) fn run(path: &Path) -> Result<(), String> {
     for warning in loaded.problems.iter() {
         tracing::warn!("{}:{}: {}", path.display(), warning.line, warning.message);
     }
-    let control = Control::new()?;
-    let (server, plan) = start(loaded)?;
-    banner(&server, &plan);
-    control.run(server, &plan, std::future::pending::<()>())
-}
-
-/// Starts what was loaded. An address that can't be bound is shown in the config file.
-pub(super) fn start(loaded: Loaded) -> Result<(Server, Plan), String> {
-    let Loaded { plan, assembly, mut problems } = loaded;
-    let descriptors = machine::raise_descriptor_limit();
-    tracing::debug!("file-descriptor limit: {descriptors}");
-    match Server::start(&plan, assembly) {
-        Ok(server) => Ok((server, plan)),
-        Err(error) => {
-            let StartError::Listen { listener, address, .. } = &error else {
-                return Err(format!("error: {error}"));
-            };
-            let at = &plan.listeners[*listener].addresses[*address];
-            let help =
-                "choose another address, or stop the process that holds this one (`ss -ltnp` shows it)";
-            problems.error(at.span.clone(), format!("{}: {error}", at.value), Some(help.to_owned()));
-            Err(render(&problems))
-        }
-    }
+    let mut control = Control::new()?;
+    let deployment = control.start(path, loaded)?;
+    banner(&deployment);
+    control.run(deployment, std::future::pending::<()>())
 }
 
 /// What started, in a few lines.
-pub(super) fn banner(server: &Server, plan: &Plan) {
+pub(super) fn banner(deployment: &Deployment) {
+    let server = &deployment.server;
     let version = env!("CARGO_PKG_VERSION");
     let driver = server.backend.name();
     tracing::info!(
@@ -54,14 +36,14 @@ pub(super) fn banner(server: &Server, plan: &Plan) {
         server.cpus.len(),
         server.cpus
     );
-    for ((name, addresses), listener) in server.bound.iter().zip(&plan.listeners) {
+    for (listener, planned) in server.snapshot.load().listeners.iter().zip(&deployment.plan().listeners) {
         let tls = if listener.tls.is_some() { " over TLS" } else { "" };
-        let protocol = match listener.protocol {
-            crate::config::plan::Protocol::Http => "http",
-            crate::config::plan::Protocol::Tcp => "tcp",
+        let protocol = match planned.protocol {
+            Protocol::Http => "http",
+            Protocol::Tcp => "tcp",
         };
-        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        tracing::info!("listener {name}: {protocol}{tls} on {}", addresses.join(", "));
+        let addresses: Vec<String> = listener.addresses.iter().map(ToString::to_string).collect();
+        tracing::info!("listener {}: {protocol}{tls} on {}", listener.name, addresses.join(", "));
     }
 }
 
@@ -69,6 +51,7 @@ pub(super) fn banner(server: &Server, plan: &Plan) {
 pub(super) struct Control {
     runtime: tokio::runtime::Runtime,
     signals: Signals,
+    admin: Option<admin::AdminSocket>,
 }
 
 impl Control {
@@ -82,30 +65,58 @@ impl Control {
             let _within = runtime.enter();
             Signals::new().map_err(|error| format!("signals: {error}"))?
         };
-        Ok(Self { runtime, signals })
+        Ok(Self { runtime, signals, admin: None })
+    }
+
+    /// Binds the admin address and starts what was loaded.
+    pub(super) fn start(&mut self, path: &Path, loaded: Loaded) -> Result<Deployment, String> {
+        let descriptors = machine::raise_descriptor_limit();
+        tracing::debug!("file-descriptor limit: {descriptors}");
+        if let Some(settings) = &loaded.plan.admin {
+            let bound = self.runtime.block_on(admin::bind(settings));
+            self.admin = Some(bound.map_err(|error| format!("error: admin: {error}"))?);
+        }
+        Deployment::start(path, loaded).map_err(|error| explain(&error))
     }
 
     /// Runs until the drain's end. `until` asks for a drain too.
-    pub(super) fn run(self, server: Server, plan: &Plan, until: impl Future) -> Result<(), String> {
-        let Self { runtime, mut signals } = self;
-        runtime.block_on(async {
-            let server = Arc::new(server);
-            let asked = Arc::new(Notify::new());
-            if let Some(settings) = &plan.admin {
-                let admin = admin::bind(settings, Arc::clone(&server), Arc::clone(&asked)).await;
-                let admin = admin.map_err(|error| format!("error: admin: {error}"))?;
-                tokio::spawn(admin.serve());
-            }
-            tokio::spawn(reopen_on(signals.reopen.take(), Arc::clone(&server)));
-            tokio::select! {
-                () = signals.next() => {}
-                () = asked.notified() => {}
-                _ = until => {}
-            }
-            tracing::info!("draining: {} connections open", open_connections(&server));
-            drain(&server, plan.runtime.drain, signals).await
-        })
+    pub(super) fn run(self, deployment: Deployment, until: impl Future) -> Result<(), String> {
+        let Self { runtime, signals, admin } = self;
+        let result = runtime.block_on(serve(Arc::new(deployment), signals, admin, until));
+        // A reload that waits for a name server must not hold up the end.
+        runtime.shutdown_background();
+        result
     }
+}
+
+async fn serve(
+    deployment: Arc<Deployment>,
+    mut signals: Signals,
+    admin: Option<admin::AdminSocket>,
+    until: impl Future,
+) -> Result<(), String> {
+    let asked = Arc::new(Notify::new());
+    if let Some(admin) = admin {
+        tokio::spawn(admin.serve(admin::Control::new(Arc::clone(&deployment), Arc::clone(&asked))));
+    }
+    tokio::spawn(reopen_on(signals.reopen.take(), Arc::clone(&deployment.server)));
+    let mut until = pin!(until);
+    loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::End => break,
+                Asked::Reload => {
+                    let deployment = Arc::clone(&deployment);
+                    tokio::task::spawn_blocking(move || admin::reload(&deployment, "SIGHUP").map(drop));
+                }
+            },
+            () = asked.notified() => break,
+            _ = &mut until => break,
+        }
+    }
+    let server = &deployment.server;
+    tracing::info!("draining: {} connections open", server.connections_open());
+    drain(server, deployment.plan().runtime.drain, signals).await
 }
 
 /// Ends when all workers have, when the time is over, or at a second signal.
@@ -114,15 +125,15 @@ async fn drain(server: &Server, patience: Duration, mut signals: Signals) -> Res
     let deadline = Instant::now() + patience;
     while server.workers_left() > 0 {
         if Instant::now() >= deadline {
-            tracing::warn!("drain is over: {} connections cut", open_connections(server));
+            tracing::warn!("drain is over: {} connections cut", server.connections_open());
             server.finish();
             return Ok(());
         }
         tokio::select! {
             () = tokio::time::sleep(DRAIN_POLL) => {}
-            () = signals.next() => {
+            () = signals.end() => {
                 server.finish();
-                return Err(format!("stopped at once: {} connections cut", open_connections(server)));
+                return Err(format!("stopped at once: {} connections cut", server.connections_open()));
             }
         }
     }
@@ -131,8 +142,10 @@ async fn drain(server: &Server, patience: Duration, mut signals: Signals) -> Res
     Ok(())
 }
 
-fn open_connections(server: &Server) -> u64 {
-    server.counters.iter().map(|counters| counters.connections_open.get()).sum()
+/// What a signal asks for.
+enum Asked {
+    End,
+    Reload,
 }
 
 /// SIGUSR1: the access log was moved away.
@@ -148,6 +161,7 @@ struct Signals {
     interrupt: Signal,
     /// Until it is handed to who listens for it.
     reopen: Option<Signal>,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -156,10 +170,20 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             reopen: Some(signal(SignalKind::user_defined1())?),
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::End,
+            _ = self.interrupt.recv() => Asked::End,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    /// Waits for a signal that ends the process.
+    async fn end(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

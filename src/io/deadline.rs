@@ -16,6 +16,7 @@ pub const TICK: Duration = Duration::from_millis(50);
 const TICKS_PER_SECOND: u64 = 1000 / TICK.as_millis() as u64;
 const BUCKETS: u64 = 256;
 const NEVER: u64 = u64::MAX;
+const NO_GROUP: u32 = u32::MAX;
 
 /// `duration` in whole ticks, rounded up. Called several times an exchange: no division of 128 bits.
 pub fn ticks(duration: Duration) -> u64 {
@@ -28,7 +29,7 @@ pub fn ticks(duration: Duration) -> u64 {
 pub enum Fired {
     /// The time is over.
     Expired,
-    /// The worker drains, and the holder had said that it waits for nothing but its peer.
+    /// The worker or the holder's group drains, and the holder had said that it waits for nothing but its peer.
     Interrupted,
 }
 
@@ -63,6 +64,8 @@ struct Slot {
     queued_at: u64,
     fired: Option<Fired>,
     interruptible: bool,
+    /// Who is told together: see [`Wheel::interrupt_group`].
+    group: u32,
     waker: Option<Waker>,
     live: bool,
 }
@@ -152,14 +155,29 @@ impl Wheel {
         }
     }
 
-    /// A slot of this wheel, with no deadline set.
+    /// The same for the holders of one group alone.
+    pub fn interrupt_group(&self, group: u32) {
+        for slot in self.0.inner.borrow_mut().slots.iter_mut() {
+            if slot.live && slot.interruptible && slot.group == group {
+                slot.fire(Fired::Interrupted);
+            }
+        }
+    }
+
+    /// A slot of this wheel, with no deadline set, in no group.
     pub fn deadline(&self) -> Deadline {
+        self.deadline_in(NO_GROUP)
+    }
+
+    /// The same, in a group.
+    pub fn deadline_in(&self, group: u32) -> Deadline {
         let mut inner = self.0.inner.borrow_mut();
         let slot = |queued_at| Slot {
             due: NEVER,
             queued_at,
             fired: None,
             interruptible: false,
+            group,
             waker: None,
             live: true,
         };

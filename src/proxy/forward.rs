@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::body::{self, Frame, Phase, Piece, Relay, RelayError};
+use super::door::Door;
 use super::exchange::{ClientFacts, Order};
 use super::failure::Failure;
 use super::l7::Next;
@@ -22,6 +23,7 @@ use crate::io::{Buffer, Deadline, Reader, Stream, StreamError, Writer};
 /// One request and its response.
 pub(super) struct Exchange<'a> {
     local: &'a Local,
+    door: &'a Door,
     limits: &'a Limits,
     /// The client's socket, which outlives the exchange.
     client_fd: RawFd,
@@ -54,9 +56,16 @@ struct Answer {
 }
 
 impl<'a> Exchange<'a> {
-    pub(super) fn new(local: &'a Local, limits: &'a Limits, client_fd: RawFd, order: Order) -> Self {
+    pub(super) fn new(
+        local: &'a Local,
+        door: &'a Door,
+        limits: &'a Limits,
+        client_fd: RawFd,
+        order: Order,
+    ) -> Self {
         Self {
             local,
+            door,
             limits,
             client_fd,
             order,
@@ -316,7 +325,7 @@ impl<'a> Exchange<'a> {
             Ok(Parsed::Partial) => return Ok(None),
             Err(error) => return Err(Failure::Response(error)),
         };
-        let keep = self.order.keep_alive && self.sent.get() && !self.local.draining.get();
+        let keep = self.order.keep_alive && self.sent.get() && !self.door.is_ending(self.local);
         let mut scratch = self.local.scratch.borrow_mut();
         scratch.clear();
         let to = ResponseContext { version: self.order.version, close: !keep };

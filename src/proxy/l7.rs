@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::rc::Rc;
 
+use super::door::Door;
 use super::exchange::{self, ClientFacts, Decision};
 use super::failure::Failure;
 use super::forward::Exchange;
@@ -29,7 +30,7 @@ pub(super) enum Next {
 #[derive(Debug)]
 pub(super) struct Connection {
     local: Rc<Local>,
-    listener: usize,
+    door: Rc<Door>,
     stream: Stream,
     /// What arrived behind the handshake.
     early: Option<Box<Buffer>>,
@@ -60,20 +61,22 @@ pub(super) async fn serve(mut connection: Box<Connection>) {
 impl Connection {
     /// A connection that has not sent a request yet. Takes the box, so that it is freed here: the caller lives on.
     #[allow(clippy::boxed_local)]
-    pub(super) fn new(local: Rc<Local>, listener: usize, client: Box<Client>) -> Box<Self> {
+    pub(super) fn new(local: Rc<Local>, door: Rc<Door>, client: Box<Client>) -> Box<Self> {
         let client = *client;
         let proto = if client.stream.is_tls() { "https" } else { "http" };
         let facts = ClientFacts { address: client.peer.ip().to_canonical().to_string().into(), proto };
         let (stream, early, deadline) = (client.stream, client.early.map(Box::new), client.deadline);
-        Box::new(Self { local, listener, stream, early, deadline, facts, served: 0 })
+        Box::new(Self { local, door, stream, early, deadline, facts, served: 0 })
     }
 
     /// Waits for a silent client, holding no buffer. False: it does not come back.
     async fn idle(&mut self) -> bool {
-        if self.local.draining.get() {
+        if self.door.is_ending(&self.local) {
             return false;
         }
-        let patience = self.local.view().running.listeners[self.listener].limits.idle_timeout;
+        let (view, listener) = self.door.enter(&self.local);
+        let patience = view.running.listeners[listener].limits.idle_timeout;
+        drop(view);
         self.deadline.set(patience.saturating_sub(lull::HOT));
         self.deadline.interruptible(true);
         let woken = self.deadline.race(pin!(self.stream.reader.readable())).await;
@@ -95,17 +98,17 @@ impl Connection {
                     Err(next) => return next,
                 };
             }
-            let view = self.local.view();
-            let limits = &view.running.listeners[self.listener].limits;
-            let mut order = match self.head(&view, &mut buffer).await {
+            let (view, listener) = self.door.enter(&self.local);
+            let limits = &view.running.listeners[listener].limits;
+            let mut order = match self.head(&view, listener, &mut buffer).await {
                 Ok(Some(Decision::Forward(order))) => order,
                 Ok(Some(Decision::Answer(mut answer))) => {
-                    answer.keep_alive &= !self.is_last(limits);
+                    answer.keep_alive &= !self.is_last(limits) && !self.door.is_closed();
                     let patience = limits.body_timeout;
                     let (local, client) = (&self.local, &self.facts);
                     let (stream, deadline) = (&mut self.stream, &self.deadline);
                     match Box::pin(answer.send(local, client, stream, deadline, patience, buffer)).await {
-                        (Next::Idle, rest) if !local.draining.get() => buffer = rest,
+                        (Next::Idle, rest) if !self.door.is_ending(local) => buffer = rest,
                         (Next::Idle, _) => return Next::Close,
                         (next, _) => return next,
                     }
@@ -113,16 +116,13 @@ impl Connection {
                 }
                 Ok(None) => return Next::Close,
                 Err((failure, head_only)) => {
-                    self.local.log_refusal(
-                        &view.running.listeners[self.listener].name,
-                        &self.facts,
-                        &failure,
-                    );
+                    self.local.log_refusal(&view.running.listeners[listener].name, &self.facts, &failure);
                     return self.refuse(&failure, head_only).await;
                 }
             };
             order.keep_alive &= !self.is_last(limits);
-            let exchange = Exchange::new(&self.local, limits, self.stream.reader.fd(), order);
+            let client_fd = self.stream.reader.fd();
+            let exchange = Exchange::new(&self.local, &self.door, limits, client_fd, order);
             let outcome = exchange.run(&mut self.stream, &self.deadline, buffer).await;
             exchange.log(&self.facts, outcome.as_ref().err());
             match outcome {
@@ -140,7 +140,7 @@ impl Connection {
                     return self.refuse(&failure, head_only).await;
                 }
             }
-            if self.local.draining.get() {
+            if self.door.is_ending(&self.local) {
                 return Next::Close;
             }
         }
@@ -168,7 +168,12 @@ impl Connection {
 
     /// Reads until the head at the buffer's front is whole, and understands it. `None`: the client left.
     /// A failure comes with whether the request is HEAD: its reply has no body.
-    async fn head(&mut self, view: &View, buffer: &mut Buffer) -> Result<Option<Decision>, (Failure, bool)> {
+    async fn head(
+        &mut self,
+        view: &View,
+        listener: usize,
+        buffer: &mut Buffer,
+    ) -> Result<Option<Decision>, (Failure, bool)> {
         let mut waiting = false;
         loop {
             let understood = {
@@ -177,7 +182,7 @@ impl Connection {
                 let ids = &self.local.ids;
                 exchange::understand(
                     view,
-                    self.listener,
+                    listener,
                     &self.facts,
                     ids,
                     self.local.access.as_ref(),
@@ -199,7 +204,7 @@ impl Connection {
             let head_only = http1::is_head_request(buffer.data());
             if !waiting {
                 // Once for the whole head: a byte now and then does not move it.
-                self.deadline.set(view.running.listeners[self.listener].limits.head_timeout);
+                self.deadline.set(view.running.listeners[listener].limits.head_timeout);
                 waiting = true;
             }
             let spent = std::mem::replace(buffer, Buffer::small());

@@ -12,6 +12,7 @@
 pub mod access;
 pub mod body;
 mod dial;
+pub mod door;
 pub mod exchange;
 pub mod failure;
 mod forward;
@@ -36,8 +37,9 @@ use crate::base::snapshot::{Reader, Snapshot};
 use crate::base::tally::Tally;
 use crate::io::{Deadline, Fired, Stream, TcpStream, Wheel, tls};
 use crate::tls::Handshake;
+use door::Door;
 use pool::Pool;
-use running::{Running, Traffic};
+use running::{Running, SocketId, Traffic};
 
 /// What a worker owns. Nobody else touches it, so nothing in it is locked.
 #[derive(Debug)]
@@ -59,6 +61,7 @@ pub struct Local {
     scratch: RefCell<Vec<u8>>,
     snapshot: RefCell<Reader<Running>>,
     view: RefCell<Rc<View>>,
+    doors: RefCell<Vec<Rc<Door>>>,
 }
 
 /// A snapshot and this worker's pools for it.
@@ -94,6 +97,7 @@ impl Local {
             scratch: RefCell::new(Vec::with_capacity(4096)),
             snapshot: RefCell::new(snapshot.reader()),
             view: RefCell::new(Rc::new(View { running, pools })),
+            doors: RefCell::new(Vec::new()),
         }
     }
 
@@ -108,9 +112,20 @@ impl Local {
                 kept.cloned().unwrap_or_else(|| Rc::new(Pool::new(Arc::clone(upstream), self.start)))
             });
             let pools = pools.collect();
-            *view = Rc::new(View { running: Arc::clone(running), pools });
+            let last = std::mem::replace(&mut *view, Rc::new(View { running: Arc::clone(running), pools }));
+            for door in self.doors.borrow().iter() {
+                door.follow(running, &last, &self.wheel);
+            }
         }
         Rc::clone(&view)
+    }
+
+    /// The door of a socket that was bound for the snapshot of this moment; `None` if that has no such socket.
+    pub fn open(&self, socket: SocketId) -> Option<Rc<Door>> {
+        let listener = door::listener_of(&self.view().running, socket)?;
+        let door = Rc::new(Door::new(socket, listener));
+        self.doors.borrow_mut().push(Rc::clone(&door));
+        Some(door)
     }
 
     fn count_status(&self, status: u16) {
@@ -162,6 +177,8 @@ impl Local {
         for pool in &view.pools {
             pool.sweep(self);
         }
+        // A closed door is remembered until the last connection that came through it has ended.
+        self.doors.borrow_mut().retain(|door| door.sweep(self) || Rc::strong_count(door) > 1);
         if let Some(access) = &self.access {
             access.sweep();
         }
@@ -185,25 +202,20 @@ struct Client {
     peer: SocketAddr,
 }
 
-/// Serves one accepted connection of listener number `listener` until it ends.
+/// Serves one connection that came through `door` until it ends.
 ///
 /// What an idle connection does not need is boxed, here and in `l7`: its task must be small.
-pub fn serve(
-    local: Rc<Local>,
-    listener: usize,
-    tcp: TcpStream,
-    peer: SocketAddr,
-) -> impl Future<Output = ()> {
-    let greeting = Box::pin(greet(Rc::clone(&local), listener, tcp, peer));
+pub fn serve(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> {
+    let greeting = Box::pin(greet(Rc::clone(&local), Rc::clone(&door), tcp, peer));
     async move {
         let Some(client) = greeting.await else {
             return;
         };
-        let view = local.view();
+        let (view, listener) = door.enter(&local);
         match view.running.listeners[listener].traffic {
             Traffic::Http { .. } => {
                 drop(view);
-                l7::serve(l7::Connection::new(local, listener, client)).await;
+                l7::serve(l7::Connection::new(local, door, client)).await;
             }
             Traffic::Tcp { upstream } => Box::pin(l4::serve(&local, &view.pools[upstream], client)).await,
         }
@@ -211,9 +223,9 @@ pub fn serve(
 }
 
 /// The TLS handshake, where the listener has one. The client is boxed: it is large, and soon unpacked.
-async fn greet(local: Rc<Local>, listener: usize, tcp: TcpStream, peer: SocketAddr) -> Option<Box<Client>> {
-    let deadline = local.wheel.deadline();
-    let view = local.view();
+async fn greet(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAddr) -> Option<Box<Client>> {
+    let deadline = door.deadline(&local.wheel);
+    let (view, listener) = door.enter(&local);
     let listener = &view.running.listeners[listener];
     let Some(config) = &listener.tls else {
         return Some(Box::new(Client { stream: Stream::plain(tcp), early: None, deadline, peer }));

@@ -15,9 +15,14 @@ use crate::base::snapshot::Snapshot;
 use crate::route::Table;
 use crate::tls::Identity;
 
+/// One bound address, the same number on every worker and in every snapshot for as long as it is bound.
+pub type SocketId = u32;
+
 /// Everything that a worker needs to serve, of one moment.
 #[derive(Debug)]
 pub struct Running {
+    /// Counts the snapshots of this process, from 1.
+    pub version: u64,
     /// `[limits]`: here only what bounds the process counts.
     pub limits: Limits,
     /// In the order of the config file.
@@ -31,8 +36,10 @@ pub struct Running {
 pub struct Listener {
     /// Its name.
     pub name: String,
-    /// Where it is bound.
+    /// Where it is bound, with the ports that were chosen for port 0. Filled in once its sockets are bound.
     pub addresses: Vec<SocketAddr>,
+    /// Its sockets, in the order of its addresses.
+    pub sockets: Vec<SocketId>,
     /// Present if its clients speak TLS.
     pub tls: Option<Arc<ServerConfig>>,
     /// What bounds its clients.

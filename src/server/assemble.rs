@@ -8,10 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use rustc_hash::FxHashMap;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::server::ProducesTickets;
 
 use crate::base::snapshot::Snapshot;
 use crate::certs::store::{Loaded, load_file, load_pair, load_trust};
@@ -28,13 +28,42 @@ use crate::tls::{self, BackendVerifier, ClientPolicy, Identity, ServerPolicy, Se
 pub struct Assembly {
     /// What workers run from.
     pub running: Running,
-    /// The certificates in use, by how the config names them: the pointers that a rotation stores to.
-    pub identities: Vec<(CertificateRef, Snapshot<Identity>)>,
+    /// What the next assembly compares itself with.
+    pub made: Made,
+    /// Certificates whose content is not what their cells hold: stored when the snapshot is published.
+    pub renewed: Vec<(Snapshot<Identity>, Arc<Identity>)>,
 }
 
+/// What is kept of an assembly from one reload to the next.
+#[derive(Clone, Debug, Default)]
+pub struct Made {
+    /// The certificates in use, by how the config names them: the pointers that a rotation stores to.
+    pub identities: Vec<(CertificateRef, Snapshot<Identity>)>,
+    /// In the order of the plan's upstreams: each with what it read besides the plan.
+    upstreams: Vec<(Arc<Upstream>, Digest)>,
+    /// In the order of the plan's listeners; `None` without TLS.
+    listeners: Vec<Option<Policy>>,
+}
+
+/// What runs already: whatever a new plan leaves as it is, is taken from here as the very same object, so
+/// that pools, sessions, tickets and round-robins live on.
+#[derive(Clone, Copy, Debug)]
+pub struct Previous<'a> {
+    /// Its plan.
+    pub plan: &'a Plan,
+    /// What that became.
+    pub made: &'a Made,
+}
+
+/// SHA-256 over the files and addresses that a part of a snapshot was made from.
+type Digest = [u8; 32];
+
+/// A listener's TLS config, and what it was made from besides the plan.
+type Policy = (Arc<rustls::ServerConfig>, Digest);
+
 /// Builds a snapshot. Errors are added to `problems`; the result is `None` if there are any.
-pub fn assemble(plan: &Plan, problems: &mut Diagnostics) -> Option<Assembly> {
-    let mut builder = Builder::new(plan, problems);
+pub fn assemble(plan: &Plan, previous: Option<Previous<'_>>, problems: &mut Diagnostics) -> Option<Assembly> {
+    let mut builder = Builder::new(plan, previous, problems);
     let upstreams: Vec<_> = plan.upstreams.iter().map(|upstream| builder.upstream(upstream)).collect();
     let listeners: Vec<_> = plan
         .listeners
@@ -43,37 +72,68 @@ pub fn assemble(plan: &Plan, problems: &mut Diagnostics) -> Option<Assembly> {
         .map(|(index, listener)| builder.listener(index, listener))
         .collect();
     let identities = builder.identities.into_iter().filter_map(|(name, cell)| Some((name, cell?))).collect();
-    let upstreams = upstreams.into_iter().map(|upstream| upstream.map(Arc::new)).collect::<Option<_>>();
-    let listeners = listeners.into_iter().collect::<Option<_>>();
-    let running = Running { limits: plan.limits.clone(), listeners: listeners?, upstreams: upstreams? };
-    Some(Assembly { running, identities })
+    let renewed = builder.renewed;
+    let upstreams = upstreams.into_iter().collect::<Option<Vec<_>>>();
+    let listeners = listeners.into_iter().collect::<Option<Vec<_>>>();
+    let (upstreams, (listeners, policies)) = (upstreams?, listeners?.into_iter().unzip());
+    let running = Running {
+        version: 0,
+        limits: plan.limits.clone(),
+        listeners,
+        upstreams: upstreams.iter().map(|(upstream, _)| Arc::clone(upstream)).collect(),
+    };
+    Some(Assembly { running, made: Made { identities, upstreams, listeners: policies }, renewed })
 }
 
 /// One certificate as an identity. Errors are added to `problems`; the result is `None` if there are any.
-pub fn identity(plan: &Plan, at: &plan::At<CertificateRef>, problems: &mut Diagnostics) -> Option<Identity> {
-    Builder::new(plan, problems).make_identity(at)
+pub fn identity(
+    plan: &Plan,
+    at: &plan::At<CertificateRef>,
+    problems: &mut Diagnostics,
+) -> Option<Arc<Identity>> {
+    Builder::new(plan, None, problems).make_identity(at).map(|cell| cell.load())
 }
 
 struct Builder<'a> {
     plan: &'a Plan,
+    previous: Option<Previous<'a>>,
     problems: &'a mut Diagnostics,
     /// One cell a certificate, however often it is named. `None`: it could not be read, which has been said.
     identities: FxHashMap<CertificateRef, Option<Snapshot<Identity>>>,
-    ticketer: Option<Arc<dyn ProducesTickets>>,
+    renewed: Vec<(Snapshot<Identity>, Arc<Identity>)>,
+    /// What the part being built has read so far.
+    read: Context,
     store: Option<Store>,
     now: SystemTime,
 }
 
 impl<'a> Builder<'a> {
-    fn new(plan: &'a Plan, problems: &'a mut Diagnostics) -> Self {
+    fn new(plan: &'a Plan, previous: Option<Previous<'a>>, problems: &'a mut Diagnostics) -> Self {
         Self {
             plan,
+            previous,
             problems,
             identities: FxHashMap::default(),
-            ticketer: None,
+            renewed: Vec::new(),
             store: None,
+            read: Context::new(&SHA256),
             now: SystemTime::now(),
         }
+    }
+
+    /// Notes what the part being built is made from besides its section of the plan: it is built anew if that
+    /// has changed. Identities need no note, as their cells are shared.
+    fn note(&mut self, bytes: &[u8]) {
+        self.read.update(&(bytes.len() as u64).to_le_bytes());
+        self.read.update(bytes);
+    }
+
+    /// What was noted since the last time.
+    fn noted(&mut self) -> Digest {
+        let read = std::mem::replace(&mut self.read, Context::new(&SHA256)).finish();
+        let mut digest = Digest::default();
+        digest.copy_from_slice(read.as_ref());
+        digest
     }
 
     fn wrong(&mut self, span: &Range<usize>, title: String, help: Option<&str>) {
@@ -86,19 +146,27 @@ impl<'a> Builder<'a> {
     }
 
     fn bundle(&mut self, at: &plan::At<CertificateRef>) -> Option<Bundle> {
+        self.loaded(at).map(|(bundle, _)| bundle)
+    }
+
+    /// The bundle, and its generation in the store.
+    fn loaded(&mut self, at: &plan::At<CertificateRef>) -> Option<(Bundle, Option<u64>)> {
+        let mut generation = None;
         let loaded = match &at.value {
             CertificateRef::File(path) => load_file(path),
             CertificateRef::Pair { cert, key } => load_pair(cert, key),
-            CertificateRef::Store(name) => self
-                .store(&at.span)
-                .and_then(|store| store.get(name))
-                .map(|stored| Loaded { bundle: stored.bundle, exposed: None }),
+            CertificateRef::Store(name) => {
+                self.store(&at.span).and_then(|store| store.get(name)).map(|stored| {
+                    generation = Some(u64::from(stored.generation));
+                    Loaded { bundle: stored.bundle, exposed: None }
+                })
+            }
         };
         let loaded = self.good(&at.span, loaded)?;
         if let Some(exposed) = loaded.exposed {
             self.problems.warning(at.span.clone(), exposed.to_string(), None);
         }
-        Some(loaded.bundle)
+        Some((loaded.bundle, generation))
     }
 
     /// The store. Folders of it that others may look into are warned of once.
@@ -117,13 +185,15 @@ impl<'a> Builder<'a> {
         if let Some(known) = self.identities.get(&at.value) {
             return known.clone();
         }
-        let made = self.make_identity(at).map(Snapshot::new);
+        let made = self.make_identity(at);
         self.identities.insert(at.value.clone(), made.clone());
         made
     }
 
-    fn make_identity(&mut self, at: &plan::At<CertificateRef>) -> Option<Identity> {
-        let bundle = self.bundle(at)?;
+    /// The cell of a certificate: the one that runs already, if one does. Content that is not what the cell holds
+    /// goes into it when the snapshot is published.
+    fn make_identity(&mut self, at: &plan::At<CertificateRef>) -> Option<Snapshot<Identity>> {
+        let (bundle, stored) = self.loaded(at)?;
         let now = self.now;
         self.good(&at.span, bundle.check_validity(now))?;
         let Some(key) = bundle.key() else {
@@ -137,15 +207,36 @@ impl<'a> Builder<'a> {
             );
             return None;
         };
-        let identity = Identity::new(describe(&at.value), 1, bundle.chain().to_vec(), key.clone_key());
-        self.good(&at.span, identity)
+        let known = self.previous.and_then(|previous| previous.made.identity(&at.value)).cloned();
+        let held = known.as_ref().map(Snapshot::load);
+        let last = held.as_ref().map_or(0, |held| held.generation());
+        if let (Some(cell), Some(held)) = (&known, &held)
+            && held.chain() == bundle.chain()
+            && stored.is_none_or(|generation| generation == last)
+        {
+            return Some(cell.clone());
+        }
+        // Never the last one's again, since connections and sessions are told apart by it: a certificate of this
+        // name may have been deleted and made anew.
+        let generation = stored.filter(|generation| *generation != last).unwrap_or(last + 1);
+        let identity =
+            Identity::new(describe(&at.value), generation, bundle.chain().to_vec(), key.clone_key());
+        let identity = self.good(&at.span, identity)?;
+        Some(match known {
+            None => Snapshot::new(identity),
+            Some(cell) => {
+                self.renewed.push((cell.clone(), Arc::new(identity)));
+                cell
+            }
+        })
     }
 
-    fn listener(&mut self, index: usize, listener: &plan::Listener) -> Option<Listener> {
-        let tls = match &listener.tls {
+    fn listener(&mut self, index: usize, listener: &plan::Listener) -> Option<(Listener, Option<Policy>)> {
+        let policy = match &listener.tls {
             None => None,
-            Some(tls) => Some(self.listener_tls(listener, tls)?),
+            Some(tls) => Some(self.listener_policy(listener, tls)?),
         };
+        let tls = policy.as_ref().map(|(config, _)| Arc::clone(config));
         let traffic = match listener.protocol {
             plan::Protocol::Http => self.http(index)?,
             plan::Protocol::Tcp => {
@@ -153,9 +244,32 @@ impl<'a> Builder<'a> {
                 Traffic::Tcp { upstream: route.upstreams().next()? }
             }
         };
-        let addresses = listener.addresses.iter().map(|address| address.value).collect();
-        let limits = listener.limits.clone();
-        Some(Listener { name: listener.name.value.clone(), addresses, tls, limits, traffic })
+        let listener = Listener {
+            name: listener.name.value.clone(),
+            addresses: Vec::new(),
+            sockets: Vec::new(),
+            tls,
+            limits: listener.limits.clone(),
+            traffic,
+        };
+        Some((listener, policy))
+    }
+
+    /// A listener's TLS config, the one that runs if nothing of it has changed: with it goes the key of its
+    /// tickets. A changed policy gets a new key, as a ticket must not carry a client past what is asked of it now.
+    fn listener_policy(&mut self, listener: &plan::Listener, tls: &plan::ListenerTls) -> Option<Policy> {
+        let config = self.listener_tls(listener, tls)?;
+        let read = self.noted();
+        if let Some(previous) = self.previous
+            && let Some(index) = previous.plan.listeners.iter().position(|old| old.name == listener.name)
+            && previous.plan.listeners[index].protocol == listener.protocol
+            && previous.plan.listeners[index].tls.as_ref() == Some(tls)
+            && let Some((kept, digest)) = &previous.made.listeners[index]
+            && *digest == read
+        {
+            return Some((Arc::clone(kept), read));
+        }
+        Some((config, read))
     }
 
     fn listener_tls(
@@ -166,9 +280,7 @@ impl<'a> Builder<'a> {
         let bundles: Vec<_> = tls.certificates.iter().map(|at| self.identity(at)).collect();
         let bundles = bundles.into_iter().collect::<Option<Vec<_>>>()?;
         let span = &listener.name.span;
-        if self.ticketer.is_none() {
-            self.ticketer = self.good(span, tls::ticketer());
-        }
+        let ticketer = self.good(span, tls::ticketer())?;
         let policy = ServerPolicy {
             versions: versions(tls.versions),
             resolver: Arc::new(ServerResolver::new(bundles)),
@@ -177,7 +289,7 @@ impl<'a> Builder<'a> {
                 plan::Protocol::Http => vec![b"http/1.1".to_vec()],
                 plan::Protocol::Tcp => Vec::new(),
             },
-            ticketer: self.ticketer.clone()?,
+            ticketer,
         };
         self.good(span, tls::server_config(&policy))
     }
@@ -231,7 +343,22 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn upstream(&mut self, upstream: &plan::Upstream) -> Option<Upstream> {
+    /// An upstream, the one that runs if nothing of it has changed.
+    fn upstream(&mut self, upstream: &plan::Upstream) -> Option<(Arc<Upstream>, Digest)> {
+        let made = self.make_upstream(upstream);
+        let read = self.noted();
+        let made = made?;
+        if let Some(previous) = self.previous
+            && let Some(index) = previous.plan.upstreams.iter().position(|old| old == upstream)
+            && let (kept, digest) = &previous.made.upstreams[index]
+            && *digest == read
+        {
+            return Some((Arc::clone(kept), read));
+        }
+        Some((Arc::new(made), read))
+    }
+
+    fn make_upstream(&mut self, upstream: &plan::Upstream) -> Option<Upstream> {
         let endpoints: Vec<_> = upstream.endpoints.iter().map(|at| self.endpoint(at)).collect();
         let tls = match &upstream.tls {
             None => None,
@@ -266,6 +393,10 @@ impl<'a> Builder<'a> {
             self.wrong(&at.span, format!("`{name}` resolves to no address"), None);
             return None;
         }
+        // Name servers give their answers in any order.
+        let mut sorted = addresses.clone();
+        sorted.sort_unstable();
+        self.note(format!("{sorted:?}").as_bytes());
         Some(Endpoint { name, addresses, weight: at.weight })
     }
 
@@ -318,6 +449,7 @@ impl<'a> Builder<'a> {
                 continue;
             };
             for certificate in certificates {
+                self.note(&certificate);
                 // One bad root among the system's hundred is passed over, one that was named is not.
                 if let Err(error) = anchors.add(certificate)
                     && at.value != TrustRef::System
@@ -349,6 +481,27 @@ impl<'a> Builder<'a> {
 
     fn trust_file(&mut self, span: &Range<usize>, path: &Path) -> Option<Vec<CertificateDer<'static>>> {
         self.good(span, load_trust(path))
+    }
+}
+
+impl Made {
+    /// The cell of a certificate in use.
+    pub fn identity(&self, certificate: &CertificateRef) -> Option<&Snapshot<Identity>> {
+        self.identities.iter().find(|(name, _)| name == certificate).map(|(_, cell)| cell)
+    }
+
+    /// The upstream of this name.
+    pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.upstreams.iter().map(|(upstream, _)| upstream).find(|upstream| upstream.name == name)
+    }
+
+    /// Whether two listeners, by index, have the very same TLS config, or both none.
+    pub fn same_policy(left: &Self, at: usize, right: &Self, index: usize) -> bool {
+        match (&left.listeners[at], &right.listeners[index]) {
+            (None, None) => true,
+            (Some((left, _)), Some((right, _))) => Arc::ptr_eq(left, right),
+            _ => false,
+        }
     }
 }
 

@@ -1,11 +1,18 @@
 //! Floor 4: from a plan to workers that serve it, and to their end.
 
 pub mod assemble;
+pub mod changes;
+pub mod deployment;
+pub mod load;
 pub mod machine;
 pub mod probe;
 mod routing;
+pub mod sockets;
 pub mod supervisor;
 pub mod worker;
 
 pub use assemble::{Assembly, assemble, identity};
+pub use changes::Changes;
+pub use deployment::{Deployment, Refused, Reloaded};
+pub use load::{LoadError, Loaded, load};
 pub use supervisor::{Server, StartError};

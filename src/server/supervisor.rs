@@ -2,21 +2,20 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::assemble::Assembly;
 use super::machine;
+use super::sockets::{Prepared, Sockets};
 use super::worker::{Order, Worker};
 use crate::base::counters::Counters;
 use crate::base::snapshot::Snapshot;
 use crate::base::tally::Tally;
 use crate::config::plan::{AccessLog, Plan};
 use crate::io::runtime::Backend;
-use crate::io::{socket, unix};
+use crate::io::unix;
 use crate::proxy::access;
 use crate::proxy::running::Running;
 
@@ -55,8 +54,6 @@ pub struct Server {
     pub backend: Backend,
     /// Their CPUs.
     pub cpus: Vec<usize>,
-    /// Listener names and where they are bound, with the ports that were chosen for port 0.
-    pub bound: Vec<(String, Vec<SocketAddr>)>,
     /// A worker's counters each.
     pub counters: Vec<Arc<Counters>>,
     /// What they serve.
@@ -66,6 +63,7 @@ pub struct Server {
     /// Whether they accept connections.
     pub ready: AtomicBool,
     workers: Vec<Handle>,
+    sockets: Mutex<Sockets>,
     running: Arc<AtomicUsize>,
     access: Option<access::Writer>,
 }
@@ -73,6 +71,7 @@ pub struct Server {
 #[derive(Debug)]
 struct Handle {
     orders: Sender<Order>,
+    applied: Arc<AtomicU64>,
     rope: unix::Rope,
 }
 
@@ -81,18 +80,17 @@ impl Server {
     ///
     /// # Errors
     /// See [`StartError`]; then nothing runs.
-    pub fn start(plan: &Plan, assembly: Assembly) -> Result<Self, StartError> {
+    pub fn start(plan: &Plan, mut running: Running) -> Result<Self, StartError> {
         let cpus = machine::place_workers(&plan.runtime).map_err(StartError::Other)?;
         let backend = machine::choose_driver(plan.runtime.driver).map_err(StartError::Other)?;
         let mut log = access_log(plan)?;
-        let mut sockets = bind(plan, &cpus)?;
-        let snapshot = Snapshot::new(assembly.running);
+        let mut sockets = Sockets::default();
+        let prepared = sockets.prepare(plan, &cpus)?;
+        running.version = 1;
+        prepared.describe(&mut running);
+        let mut fresh = sockets.adopt(prepared);
+        let snapshot = Snapshot::new(running);
         let running = Arc::new(AtomicUsize::new(cpus.len()));
-        let bound = plan.listeners.iter().enumerate().map(|(index, listener)| {
-            let own = sockets[0].iter().filter(|(of, _)| *of == index);
-            (listener.name.value.clone(), own.filter_map(|(_, socket)| socket.local_addr().ok()).collect())
-        });
-        let bound = bound.collect();
         let tally = Arc::new(Tally::default());
         let mut counters = Vec::new();
         let mut workers = Vec::new();
@@ -100,10 +98,12 @@ impl Server {
             let own = Arc::new(Counters::default());
             let (orders, inbox) = channel();
             let (rope, bell) = unix::pair().map_err(|error| StartError::Other(error.to_string()))?;
+            let applied = Arc::new(AtomicU64::new(0));
             let worker = Worker {
                 cpu,
                 backend,
-                sockets: std::mem::take(&mut sockets[index]),
+                sockets: std::mem::take(&mut fresh[index]),
+                applied: Arc::clone(&applied),
                 snapshot: snapshot.clone(),
                 access: log.as_mut().map(|log| log.seed(Arc::clone(&own))),
                 counters: Arc::clone(&own),
@@ -114,19 +114,19 @@ impl Server {
             };
             spawn(index, worker, &running)?;
             counters.push(own);
-            workers.push(Handle { orders, rope });
+            workers.push(Handle { orders, applied, rope });
         }
         let access = log.map(access::Log::start).transpose();
         let access = access.map_err(|error| StartError::Other(format!("access log: {error}")))?;
         Ok(Self {
             backend,
             cpus,
-            bound,
             counters,
             snapshot,
             started: Instant::now(),
             ready: AtomicBool::new(true),
             workers,
+            sockets: Mutex::new(sockets),
             running,
             access,
         })
@@ -144,6 +144,44 @@ impl Server {
             }
         }
         totals
+    }
+
+    /// Binds the addresses of a plan that are not bound yet. Nobody accepts on them before the plan is published.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`]: an address can't be listened on; then nothing has changed.
+    pub fn prepare(&self, plan: &Plan) -> Result<Prepared, StartError> {
+        self.sockets().prepare(plan, &self.cpus)
+    }
+
+    /// Publishes a snapshot: one atomic store, after which every exchange that begins is served from it, and
+    /// word to the workers that do not look by themselves. Returns its version. Not to be called twice at once.
+    pub fn publish(&self, prepared: Prepared, mut running: Running) -> u64 {
+        running.version = self.snapshot.load().version + 1;
+        let version = running.version;
+        prepared.describe(&mut running);
+        let fresh = self.sockets().adopt(prepared);
+        self.snapshot.store(Arc::new(running));
+        for (worker, sockets) in self.workers.iter().zip(fresh) {
+            let _ = worker.orders.send(Order::Apply(sockets));
+            worker.rope.pull();
+        }
+        version
+    }
+
+    /// Whether every worker serves the snapshot of this version, or a later one.
+    pub fn has_applied(&self, version: u64) -> bool {
+        self.workers.iter().all(|worker| worker.applied.load(Ordering::Acquire) >= version)
+    }
+
+    fn sockets(&self) -> std::sync::MutexGuard<'_, Sockets> {
+        // A panic can't leave the list half changed.
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Client connections that are open now.
+    pub fn connections_open(&self) -> u64 {
+        self.counters.iter().map(|counters| counters.connections_open.get()).sum()
     }
 
     /// Tells every worker to drain.
@@ -190,29 +228,6 @@ fn spawn(index: usize, worker: Worker, running: &Arc<AtomicUsize>) -> Result<(),
     };
     let thread = std::thread::Builder::new().name(format!("worker-{index}"));
     thread.spawn(run).map(drop).map_err(|error| StartError::Other(error.to_string()))
-}
-
-/// Every address once a worker, in the order of the config.
-fn bind(plan: &Plan, cpus: &[usize]) -> Result<Vec<Vec<(usize, TcpListener)>>, StartError> {
-    let steer = machine::steering_helps(cpus);
-    let mut sockets: Vec<Vec<(usize, TcpListener)>> = cpus.iter().map(|_| Vec::new()).collect();
-    for (index, listener) in plan.listeners.iter().enumerate() {
-        for (at, address) in listener.addresses.iter().enumerate() {
-            let failed = |error| StartError::Listen { listener: index, address: at, error };
-            socket::probe_free(address.value).map_err(failed)?;
-            let mut address = address.value;
-            for (worker, &cpu) in cpus.iter().enumerate() {
-                let socket = socket::listen(address).map_err(failed)?;
-                // Port 0: the first worker's choice is everybody's.
-                address = socket.local_addr().map_err(failed)?;
-                if steer && !address.ip().is_loopback() {
-                    let _ = socket::prefer_cpu(&socket, cpu);
-                }
-                sockets[worker].push((index, socket));
-            }
-        }
-    }
-    Ok(sockets)
 }
 
 /// The access log, its file opened.

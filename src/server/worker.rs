@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::task::Poll;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use crate::base::tally::Tally;
 use crate::io::runtime::{self, Backend};
 use crate::io::unix::Bell;
 use crate::io::{Canceller, Fired, TcpListener, TcpStream, sleep, socket};
-use crate::proxy::running::Running;
+use crate::proxy::door::Door;
+use crate::proxy::running::{Running, SocketId};
 use crate::proxy::seats::{self, Admission, Seats};
 use crate::proxy::{self, Local, access};
 use crate::server::machine;
@@ -30,9 +32,14 @@ const HELD_UP: Duration = Duration::from_millis(5);
 /// What a worker is told.
 #[derive(Debug)]
 pub enum Order {
+    /// A new snapshot was published: take it up, and accept on these sockets of it too.
+    Apply(Vec<Socket>),
     /// Stop accepting, finish what is under way, end.
     Drain,
 }
+
+/// A listening socket of one worker.
+pub type Socket = (SocketId, std::net::TcpListener);
 
 /// What a worker starts with.
 #[derive(Debug)]
@@ -41,8 +48,10 @@ pub struct Worker {
     pub cpu: usize,
     /// What it runs on.
     pub backend: Backend,
-    /// Its listening sockets, with the listener's index.
-    pub sockets: Vec<(usize, std::net::TcpListener)>,
+    /// Its listening sockets.
+    pub sockets: Vec<Socket>,
+    /// The version of the snapshot that it serves, written here for whoever waits for it.
+    pub applied: Arc<AtomicU64>,
     /// What it serves.
     pub snapshot: Snapshot<Running>,
     /// Its counters.
@@ -74,15 +83,11 @@ impl Worker {
     async fn serve(self) -> std::io::Result<()> {
         let local = Rc::new(Local::new(&self.snapshot, self.counters, self.access, self.tally, self.ids));
         runtime::spawn(local.wheel.clone().run());
-        let accepting = Rc::new(Cell::new(self.sockets.len()));
-        for (listener, socket) in self.sockets {
-            let listen = accept(Rc::clone(&local), listener, socket::adopt(socket)?);
-            let accepting = Rc::clone(&accepting);
-            runtime::spawn(async move {
-                listen.await;
-                accepting.set(accepting.get() - 1);
-            });
+        let accepting = Rc::new(Cell::new(0));
+        for socket in self.sockets {
+            listen(&local, &accepting, socket)?;
         }
+        self.applied.store(local.view().running.version, Ordering::Release);
         let sweeping = Rc::clone(&local);
         runtime::spawn(async move {
             loop {
@@ -91,9 +96,17 @@ impl Worker {
             }
         });
         let mut bell = Bell::adopt(self.bell)?;
-        while bell.rung().await {
-            if let Ok(Order::Drain) = self.orders.try_recv() {
-                break;
+        'serving: while bell.rung().await {
+            while let Ok(order) = self.orders.try_recv() {
+                let Order::Apply(sockets) = order else {
+                    break 'serving;
+                };
+                for socket in sockets {
+                    if let Err(error) = listen(&local, &accepting, socket) {
+                        tracing::error!("a new address is not served by this worker: {error}");
+                    }
+                }
+                self.applied.store(local.view().running.version, Ordering::Release);
             }
         }
         local.drain();
@@ -107,15 +120,31 @@ impl Worker {
     }
 }
 
-/// Accepts until the worker drains.
-async fn accept(local: Rc<Local>, listener: usize, socket: TcpListener) {
-    let deadline = local.wheel.deadline();
+/// Begins to accept on a socket. `accepting` counts those that do.
+fn listen(local: &Rc<Local>, accepting: &Rc<Cell<usize>>, (id, socket): Socket) -> std::io::Result<()> {
+    // A snapshot that came right after has taken it away again.
+    let Some(door) = local.open(id) else {
+        return Ok(());
+    };
+    let listen = accept(Rc::clone(local), door, socket::adopt(socket)?);
+    let accepting = Rc::clone(accepting);
+    accepting.set(accepting.get() + 1);
+    runtime::spawn(async move {
+        listen.await;
+        accepting.set(accepting.get() - 1);
+    });
+    Ok(())
+}
+
+/// Accepts until the worker drains, or a reload takes the socket away.
+async fn accept(local: Rc<Local>, door: Rc<Door>, socket: TcpListener) {
+    let deadline = door.deadline(&local.wheel);
     deadline.interruptible(true);
     let mut canceller = Canceller::new();
     let mut held_up = false;
     loop {
         let bound = local.view().running.limits.connections_per_worker as u64;
-        if bound > 0 && local.counters.connections_open.get() >= bound && !local.draining.get() {
+        if bound > 0 && local.counters.connections_open.get() >= bound && !door.is_ending(&local) {
             if !std::mem::replace(&mut held_up, true) {
                 local.counters.limit_connections_per_worker.add(1);
             }
@@ -129,7 +158,7 @@ async fn accept(local: Rc<Local>, listener: usize, socket: TcpListener) {
         let accepted = deadline.watch(accepting, || held = held.take().map(Canceller::cancel)).await;
         canceller = held.unwrap_or_default();
         match accepted {
-            Ok((stream, peer)) => seat(&local, listener, stream, peer).await,
+            Ok((stream, peer)) => seat(&local, &door, stream, peer).await,
             Err(_) if deadline.fired() == Some(Fired::Expired) => return,
             Err(_) if deadline.fired() == Some(Fired::Interrupted) => {
                 // Connections that the kernel has completed already are served: the last call.
@@ -146,19 +175,19 @@ async fn accept(local: Rc<Local>, listener: usize, socket: TcpListener) {
 }
 
 /// Serves a connection, once its listener has room for it, unless its client has too many.
-async fn seat(local: &Rc<Local>, listener: usize, stream: TcpStream, peer: SocketAddr) {
+async fn seat(local: &Rc<Local>, door: &Rc<Door>, stream: TcpStream, peer: SocketAddr) {
     let mut waited = false;
     loop {
-        let view = local.view();
+        let (view, listener) = door.enter(local);
         let of = &view.running.listeners[listener];
         match seats::admit(local, of, peer) {
-            Admission::Seated(seats) => return spawn(local, listener, stream, peer, seats),
+            Admission::Seated(seats) => return spawn(local, door, stream, peer, seats),
             Admission::Refused => {
                 local.counters.connections_accepted.add(1);
                 return seats::refuse(local, of, &stream);
             }
             // What was accepted before a drain is served.
-            Admission::Wait if local.draining.get() => return spawn(local, listener, stream, peer, None),
+            Admission::Wait if door.is_ending(local) => return spawn(local, door, stream, peer, None),
             Admission::Wait => {}
         }
         if !std::mem::replace(&mut waited, true) {
@@ -170,11 +199,11 @@ async fn seat(local: &Rc<Local>, listener: usize, stream: TcpStream, peer: Socke
 
 /// One task a connection, kept small, as there is one for each idle connection too. A panic ends its own
 /// connection and is counted; the worker goes on.
-fn spawn(local: &Rc<Local>, listener: usize, stream: TcpStream, peer: SocketAddr, seats: Option<Box<Seats>>) {
+fn spawn(local: &Rc<Local>, door: &Rc<Door>, stream: TcpStream, peer: SocketAddr, seats: Option<Box<Seats>>) {
     let local = Rc::clone(local);
     local.counters.connections_accepted.add(1);
     local.counters.connections_open.add(1);
-    let mut serving = Box::pin(proxy::serve(Rc::clone(&local), listener, stream, peer));
+    let mut serving = Box::pin(proxy::serve(Rc::clone(&local), Rc::clone(door), stream, peer));
     runtime::spawn(async move {
         let caught =
             std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {

@@ -1,0 +1,105 @@
+//! What the admin API says when it does not do what it was asked (RFC 9457).
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Diagnostics, Level};
+use crate::server::{LoadError, Refused};
+
+/// A problem, `application/problem+json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Which kind, a URI reference.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words.
+    pub title: String,
+    /// The response's status.
+    pub status: u16,
+    /// What happened this time.
+    pub detail: String,
+    /// What is wrong with the config, and where.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Place>,
+}
+
+/// Something wrong or doubtful in the config.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// `error` or `warning`.
+    pub level: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+    /// What is wrong; names the key.
+    pub message: String,
+    /// How to mend it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+impl Problem {
+    /// `kind` is the last part of the type: `config`, `conflict` …
+    pub fn new(status: StatusCode, kind: &str, title: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("/v1/problems/{kind}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Something of the process itself failed.
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "ringate failed", detail)
+    }
+}
+
+/// The entries, for machines.
+pub fn places(problems: &Diagnostics) -> Vec<Place> {
+    let entries = problems.iter().map(|entry| Place {
+        level: match entry.level {
+            Level::Error => "error".to_owned(),
+            Level::Warning => "warning".to_owned(),
+        },
+        line: entry.line,
+        column: entry.column,
+        message: entry.message.to_owned(),
+        help: entry.help.map(str::to_owned),
+    });
+    entries.collect()
+}
+
+impl From<LoadError> for Problem {
+    fn from(error: LoadError) -> Self {
+        let detail = error.to_string();
+        let title = "the config does not hold, what ran before runs on";
+        let errors = match &error {
+            LoadError::Unreadable { .. } => Vec::new(),
+            LoadError::Wrong(problems) => places(problems),
+        };
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "config", title, detail) }
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Config(error) => error.into(),
+            Refused::Draining => {
+                Self::new(StatusCode::CONFLICT, "draining", "ringate is draining", refused.to_string())
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+    }
+}

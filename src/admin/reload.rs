@@ -1,0 +1,87 @@
+//! `POST /v1/reload` and `POST /v1/plan`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+
+use super::Control;
+use super::problem::{Place, Problem, places};
+use crate::server::{Changes, Deployment, Refused, Reloaded};
+
+/// What a reload did, or would do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Counts the configs that this process has run, from 1.
+    pub version: u64,
+    /// What changes, what stays.
+    #[serde(flatten)]
+    pub changes: Changes,
+    /// What the config's writer may not have meant.
+    pub warnings: Vec<Place>,
+}
+
+/// A config to be looked at.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Candidate {
+    /// The config's text, as if it stood in the running config's file; left out: what stands there now.
+    pub config: Option<String>,
+}
+
+impl From<Reloaded> for Outcome {
+    fn from(reloaded: Reloaded) -> Self {
+        let Reloaded { version, changes, problems } = reloaded;
+        Self { version, changes, warnings: places(&problems) }
+    }
+}
+
+/// Reloads, and says so in the log. Blocks.
+///
+/// # Errors
+/// See [`Refused`]; that is in the log, too.
+pub fn reload(deployment: &Deployment, asked_by: &str) -> Result<Reloaded, Refused> {
+    let result = deployment.reload();
+    match &result {
+        Ok(reloaded) => log(deployment, reloaded, asked_by),
+        Err(refused) => tracing::error!("reload ({asked_by}) refused, what ran before runs on:\n{refused}"),
+    }
+    result
+}
+
+fn log(deployment: &Deployment, reloaded: &Reloaded, asked_by: &str) {
+    let file = deployment.file().display();
+    for warning in reloaded.problems.iter() {
+        tracing::warn!("{file}:{}: {}", warning.line, warning.message);
+    }
+    let changes = &reloaded.changes;
+    tracing::info!("reloaded ({asked_by}): version {}, {}", reloaded.version, changes.summary());
+    if !changes.needs_restart.is_empty() {
+        tracing::warn!("changed, but not before a restart: {}", changes.needs_restart.join(", "));
+    }
+}
+
+/// Runs what blocks beside the control thread.
+pub(super) async fn blocking<T: Send + 'static>(
+    control: &Control,
+    work: impl FnOnce(&Deployment) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let deployment = Arc::clone(&control.deployment);
+    let done = tokio::task::spawn_blocking(move || work(&deployment)).await;
+    done.unwrap_or_else(|_| Err(Problem::internal("the task panicked: see the log")))
+}
+
+pub(super) async fn post_reload(State(control): State<Control>) -> Result<Json<Outcome>, Problem> {
+    let reloaded = blocking(&control, |deployment| Ok(reload(deployment, "admin API")?)).await?;
+    Ok(Json(reloaded.into()))
+}
+
+pub(super) async fn post_plan(
+    State(control): State<Control>,
+    candidate: Option<Json<Candidate>>,
+) -> Result<Json<Outcome>, Problem> {
+    let config = candidate.and_then(|Json(candidate)| candidate.config);
+    let review = move |deployment: &Deployment| Ok(deployment.review(config.as_deref())?);
+    Ok(Json(blocking(&control, review).await?.into()))
+}

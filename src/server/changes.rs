@@ -1,0 +1,215 @@
+//! What a new config changes, keeps and drops.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::assemble::{Assembly, Made, Previous};
+use crate::config::Plan;
+use crate::config::plan::{Destination, HostPattern, PathPattern, Route};
+
+/// What becomes of the things of one kind, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    /// New.
+    pub added: Vec<String>,
+    /// There before, and different now.
+    pub changed: Vec<String>,
+    /// Gone.
+    pub removed: Vec<String>,
+    /// As they were: with all of their connections, sessions and counts.
+    pub kept: Vec<String>,
+}
+
+/// What a new config means for what runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// Listeners. A changed one keeps the sockets of the addresses that it keeps.
+    pub listeners: Names,
+    /// Routes, in words.
+    pub routes: Names,
+    /// Upstreams. A changed one begins with new connections; requests under way end on the old ones.
+    pub upstreams: Names,
+    /// Certificates in use. A changed one is presented from now on wherever it is used.
+    pub certificates: Names,
+    /// Other keys that take effect at once.
+    pub settings: Vec<String>,
+    /// Keys that take effect at the next start.
+    pub needs_restart: Vec<String>,
+}
+
+impl Changes {
+    /// From what runs to `plan`, which became `assembly`.
+    pub fn between(old: Previous<'_>, plan: &Plan, assembly: &Assembly) -> Self {
+        Self {
+            listeners: listeners(old, plan, &assembly.made),
+            routes: routes(old.plan, plan),
+            upstreams: upstreams(old, plan, &assembly.made),
+            certificates: certificates(old.made, assembly),
+            settings: settings(old.plan, plan),
+            needs_restart: needs_restart(old.plan, plan),
+        }
+    }
+
+    /// In a few words: `upstreams: 1 changed, 2 kept; listeners: 1 kept`.
+    pub fn summary(&self) -> String {
+        let kinds = [
+            ("listeners", &self.listeners),
+            ("routes", &self.routes),
+            ("upstreams", &self.upstreams),
+            ("certificates", &self.certificates),
+        ];
+        let mut parts: Vec<String> =
+            kinds.iter().filter_map(|(kind, names)| Some(format!("{kind}: {}", names.summary()?))).collect();
+        if !self.settings.is_empty() {
+            parts.push(format!("changed: {}", self.settings.join(", ")));
+        }
+        parts.join("; ")
+    }
+
+    /// Whether there is nothing to do, now or at the next start.
+    pub fn is_empty(&self) -> bool {
+        [&self.listeners, &self.routes, &self.upstreams, &self.certificates]
+            .iter()
+            .all(|names| names.is_empty())
+            && self.settings.is_empty()
+            && self.needs_restart.is_empty()
+    }
+}
+
+impl Names {
+    /// `1 changed, 2 kept`; `None` of nothing.
+    fn summary(&self) -> Option<String> {
+        let lists = [
+            (&self.added, "added"),
+            (&self.changed, "changed"),
+            (&self.removed, "removed"),
+            (&self.kept, "kept"),
+        ];
+        let some = lists.iter().filter(|(list, _)| !list.is_empty());
+        let words: Vec<String> = some.map(|(list, what)| format!("{} {what}", list.len())).collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+
+    /// Whether all are kept.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
+    }
+
+    /// Sorts `new` into added, changed and kept by what `same` says of those that were there before.
+    fn between(old: &[String], new: &[String], same: impl Fn(&str) -> bool) -> Self {
+        let mut names = Self::default();
+        for name in new {
+            let list = match old.contains(name) {
+                false => &mut names.added,
+                true if same(name) => &mut names.kept,
+                true => &mut names.changed,
+            };
+            list.push(name.clone());
+        }
+        names.removed = old.iter().filter(|name| !new.contains(name)).cloned().collect();
+        names
+    }
+}
+
+fn listeners(old: Previous<'_>, plan: &Plan, made: &Made) -> Names {
+    let names = |plan: &Plan| plan.listeners.iter().map(|listener| listener.name.value.clone()).collect();
+    let (before, after): (Vec<String>, Vec<String>) = (names(old.plan), names(plan));
+    let index = |names: &[String], name: &str| names.iter().position(|known| known == name);
+    Names::between(&before, &after, |name| {
+        let (Some(was), Some(is)) = (index(&before, name), index(&after, name)) else { return false };
+        old.plan.listeners[was] == plan.listeners[is] && Made::same_policy(old.made, was, made, is)
+    })
+}
+
+fn upstreams(old: Previous<'_>, plan: &Plan, made: &Made) -> Names {
+    let names = |plan: &Plan| plan.upstreams.iter().map(|upstream| upstream.name.value.clone()).collect();
+    let (before, after): (Vec<String>, Vec<String>) = (names(old.plan), names(plan));
+    Names::between(&before, &after, |name| match (old.made.upstream(name), made.upstream(name)) {
+        (Some(was), Some(is)) => Arc::ptr_eq(was, is),
+        _ => false,
+    })
+}
+
+fn certificates(old: &Made, assembly: &Assembly) -> Names {
+    let names = |made: &Made| -> Vec<String> {
+        let mut names: Vec<_> =
+            made.identities.iter().map(|(_, cell)| cell.load().name().to_owned()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    };
+    let renewed = |name: &str| assembly.renewed.iter().any(|(_, identity)| identity.name() == name);
+    Names::between(&names(old), &names(&assembly.made), |name| !renewed(name))
+}
+
+/// Routes have no names: one is told by what it matches, and changed if it does something else with that.
+fn routes(old: &Plan, new: &Plan) -> Names {
+    let named = |plan: &Plan| -> Vec<(String, (Route, Vec<String>))> {
+        plan.routes.iter().map(|route| (matches(plan, route), comparable(plan, route))).collect()
+    };
+    let (before, after) = (named(old), named(new));
+    let names = |routes: &[(String, _)]| routes.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    Names::between(&names(&before), &names(&after), |name| {
+        let find = |routes: &[(String, (Route, Vec<String>))]| {
+            routes.iter().find(|(known, _)| known == name).map(|(_, route)| route.clone())
+        };
+        find(&before) == find(&after)
+    })
+}
+
+/// `public, web: GET api.example.com/orders`
+fn matches(plan: &Plan, route: &Route) -> String {
+    let listeners: Vec<&str> =
+        route.listeners.iter().map(|index| plan.listeners[*index].name.as_str()).collect();
+    let methods = route.methods.as_ref().map(|methods| format!("{} ", methods.join(","))).unwrap_or_default();
+    let host = match route.host.as_ref().map(|host| &host.value) {
+        None => String::new(),
+        Some(HostPattern::Exact(name)) => name.clone(),
+        Some(HostPattern::Wildcard(name)) => format!("*.{name}"),
+    };
+    let path = match &route.path.value {
+        PathPattern::Prefix(path) => path.clone(),
+        PathPattern::Exact(path) => format!("={path}"),
+    };
+    format!("{}: {methods}{host}{path}", listeners.join(", "))
+}
+
+/// A route with names in the place of indices, and without its place in the file.
+fn comparable(plan: &Plan, route: &Route) -> (Route, Vec<String>) {
+    let upstreams = route.upstreams().map(|index| plan.upstreams[index].name.value.clone()).collect();
+    let mut route = Route { listeners: Vec::new(), span: 0..0, ..route.clone() };
+    if let Destination::Upstreams(shares) = &mut route.to {
+        shares.iter_mut().for_each(|share| share.upstream = 0);
+    }
+    (route, upstreams)
+}
+
+fn settings(old: &Plan, new: &Plan) -> Vec<String> {
+    let changed = [
+        ("runtime.drain", old.runtime.drain != new.runtime.drain),
+        ("limits", old.limits != new.limits),
+        ("store.path", old.store != new.store),
+    ];
+    changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned()).collect()
+}
+
+fn needs_restart(old: &Plan, new: &Plan) -> Vec<String> {
+    let changed = [
+        ("runtime.workers", old.runtime.workers != new.runtime.workers),
+        ("runtime.cpus", old.runtime.cpus != new.runtime.cpus),
+        ("runtime.driver", old.runtime.driver != new.runtime.driver),
+        ("admin", old.admin != new.admin),
+        ("log", old.log != new.log),
+    ];
+    changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned()).collect()
+}
+
+/// `new`, but for what only a start can change: that stays as it runs, and is reported again next time.
+pub(super) fn as_it_runs(mut new: Plan, old: &Plan) -> Plan {
+    let drain = new.runtime.drain;
+    new.runtime = crate::config::plan::Runtime { drain, ..old.runtime.clone() };
+    new.admin.clone_from(&old.admin);
+    new.log.clone_from(&old.log);
+    new
+}

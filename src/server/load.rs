@@ -1,0 +1,85 @@
+//! A config file, checked with everything it names.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::assemble::{Assembly, Previous, assemble};
+use crate::config::{self, Diagnostics, Plan};
+
+/// A config that can be run.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it asks for.
+    pub plan: Plan,
+    /// What that became.
+    pub assembly: Assembly,
+    /// Holds warnings. Errors found from here on are said of the same file.
+    pub problems: Diagnostics,
+}
+
+/// Why a config can't be run.
+#[derive(Debug)]
+pub enum LoadError {
+    /// The file can't be read.
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// What it says does not hold; with places.
+    Wrong(Diagnostics),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Wrong(problems) => problems.fmt(f),
+        }
+    }
+}
+
+/// Reads and checks the config file at `path`; see [`Previous`] for what `previous` is for.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn load(path: &Path, previous: Option<Previous<'_>>) -> Result<Loaded, LoadError> {
+    load_text(path, &read(path)?, previous)
+}
+
+/// The text of the config file at `path`.
+///
+/// # Errors
+/// [`LoadError::Unreadable`].
+pub fn read(path: &Path) -> Result<String, LoadError> {
+    std::fs::read_to_string(path).map_err(|error| LoadError::Unreadable { path: path.to_owned(), error })
+}
+
+/// Checks a config as if `text` stood in the file at `path`.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn load_text(path: &Path, text: &str, previous: Option<Previous<'_>>) -> Result<Loaded, LoadError> {
+    let name = path.display().to_string();
+    let plan = parse(path, text)?;
+    let mut problems = config::warnings(&name, text, &plan);
+    match assemble(&plan, previous, &mut problems) {
+        Some(assembly) => Ok(Loaded { plan, assembly, problems }),
+        None => Err(LoadError::Wrong(problems)),
+    }
+}
+
+/// What `text` asks for, without a look at what it names.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn parse(path: &Path, text: &str) -> Result<Plan, LoadError> {
+    // Relative paths in the file are relative to its folder, wherever the command is called from.
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    config::parse(&path.display().to_string(), text, folder).map_err(LoadError::Wrong)
+}
