@@ -17,6 +17,7 @@ mod drain;
 mod drivers;
 mod faults;
 mod fuzz_seeds;
+mod hostile;
 mod http;
 mod limits;
 mod operate;
