@@ -231,6 +231,30 @@ fn a_reset_on_one_side_ends_the_other_at_once() {
 }
 
 #[test]
+fn a_server_that_hangs_up_on_a_client_that_talks_is_heard() {
+    for sides in SIDES {
+        let relay = Relay::new(sides, "", |stream| {
+            stream.read_exact(&mut [0; 1000])?;
+            stream.get_mut().write_all(b"enough")?;
+            stream.get_mut().flush()
+        });
+        for _ in 0..10 {
+            let mut client = relay.connect();
+            client.write_all(&[b'x'; 1000]).unwrap();
+            // Once some of it is refused, the rest is of no interest.
+            let mut heard = [0; 6];
+            let mut out = client.tcp().try_clone().unwrap();
+            let talking = (!sides.0)
+                .then(|| std::thread::spawn(move || while out.write_all(&[b'x'; 100_000]).is_ok() {}));
+            client.read_exact(&mut heard).unwrap();
+            assert_eq!(&heard, b"enough", "{sides:?}");
+            drop(client);
+            let _ = talking.map(std::thread::JoinHandle::join);
+        }
+    }
+}
+
+#[test]
 fn a_tls_stream_cut_without_close_notify_does_not_end_in_order_on_the_other_side() {
     let relay = Relay::new((true, true), "", |stream| {
         stream.get_mut().write_all(b"half of")?;

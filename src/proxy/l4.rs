@@ -100,7 +100,7 @@ struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    /// One direction, to its end. False: it broke, and so has the relay.
+    /// One direction, to its end, or until its reader takes no more. False: it broke, and so has the relay.
     async fn one_way(
         &self,
         reader: &mut Reader,
@@ -139,7 +139,8 @@ impl Shared<'_> {
             busy = if buffer.spare() == 0 { busy + 1 } else { 0 };
             let (result, mut written) = writer.write_data(buffer, Keep::Nothing).await;
             if result.is_err() {
-                return false;
+                // Whoever takes no more may have said why: the other direction ends by itself, when that is through.
+                return true;
             }
             count.add(n as u64);
             written.consume(n);
