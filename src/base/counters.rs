@@ -63,6 +63,10 @@ counters! {
     requests_answered,
     /// Requests refused because they broke the rules of HTTP or a limit.
     requests_refused,
+    /// Requests refused by a route's rate limit.
+    requests_limited,
+    /// Requests refused for want of a good API key.
+    requests_unauthorized,
     /// Exchanges that ended before their response did.
     exchanges_aborted,
     /// Connections made to backends.

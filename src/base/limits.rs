@@ -76,6 +76,8 @@ pub const MAX_SESSION_NAMES: usize = 64;
 pub const MAX_TLS_RECORD_BYTES: usize = 5 + 16_384 + 2_048;
 /// Lines of the access log that may wait for the disk, in bytes for each worker. Beyond that they are dropped.
 pub const ACCESS_RING_BYTES: usize = 1024 * 1024;
+/// Keys that a rate limit by client or header tells apart; beyond that, keys share.
+pub const RATE_LIMIT_KEYS: usize = 64 * 1024;
 /// Most workers of one process.
 pub const MAX_WORKERS: usize = 1024;
 /// Places for listeners and clients whose connections are counted, 8 bytes each. With 30,000 of them at a time,

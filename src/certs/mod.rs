@@ -2,6 +2,7 @@
 //!
 //! | module | does |
 //! | --- | --- |
+//! | [`apikeys`] | keys of API clients, kept as digests |
 //! | [`bundle`] | bytes (PEM or DER) → [`Bundle`]: a chain, perhaps its key, checked against each other |
 //! | [`facts`] | what a certificate says of itself |
 //! | [`generate`] | new keys, self-signed and CA-signed certificates, requests for a CA |
@@ -9,6 +10,7 @@
 //!
 //! All but `store` is pure: no clock (`now` is an argument), no disk, no socket.
 
+pub mod apikeys;
 pub mod bundle;
 mod encode;
 pub mod facts;

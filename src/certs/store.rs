@@ -31,6 +31,7 @@ mod describe;
 mod disk;
 mod error;
 mod files;
+mod keyfile;
 mod lock;
 mod record;
 mod write;
@@ -38,6 +39,7 @@ mod write;
 pub use describe::{Description, GenerationInfo, RequestInfo};
 pub use error::{Exposed, StateError, StoreError};
 pub use files::{Loaded, load_file, load_pair, load_trust};
+pub use keyfile::{KEYS_FOLDER, change_keys, load_keys};
 pub use record::{Activation, GenerationState, Rollback, TrialRecord};
 pub use write::Staged;
 

@@ -1,5 +1,6 @@
 //! The command line: parse, match, call, map the error to an exit code. One file a command.
 
+mod apikey;
 mod check;
 mod logging;
 mod probe;
@@ -45,6 +46,9 @@ enum Command {
         Exit code 0: traffic would flow; 1: it would not."
     )]
     Probe(probe::Options),
+    /// Make, list and delete the API keys that routes with `api_keys` ask for
+    #[command(name = "apikey", after_help = "Example: ringate apikey generate partners mobile-app")]
+    ApiKey(apikey::Options),
 }
 
 #[derive(Debug, Args)]
@@ -61,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Run(file) => run::run(&file.config),
         Command::Check(options) => check::run(&options),
         Command::Probe(options) => probe::run(&options),
+        Command::ApiKey(options) => apikey::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

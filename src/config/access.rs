@@ -43,6 +43,8 @@ pub enum Variable {
     ClientAddress,
     /// `http` or `https`.
     ClientScheme,
+    /// The name of the API key that the request came with.
+    ClientKey,
     /// The method.
     Method,
     /// The request-target as received, its query redacted.
@@ -57,6 +59,8 @@ pub enum Variable {
     Version,
     /// The id that the request was given.
     RequestId,
+    /// `traceparent` as the backend sees it (W3C Trace Context).
+    TraceParent,
     /// A field of the request, by its name in lower case.
     RequestHeader(String),
     /// A field of the request whose value is not shown.
@@ -86,11 +90,12 @@ pub enum Variable {
 }
 
 /// The variables that are named by themselves.
-const VARIABLES: [(&str, Variable); 20] = [
+const VARIABLES: [(&str, Variable); 22] = [
     ("time", Variable::Time),
     ("listener", Variable::Listener),
     ("client.address", Variable::ClientAddress),
     ("client.scheme", Variable::ClientScheme),
+    ("client.key", Variable::ClientKey),
     ("request.method", Variable::Method),
     ("request.target", Variable::Target),
     ("request.path", Variable::Path),
@@ -98,6 +103,7 @@ const VARIABLES: [(&str, Variable); 20] = [
     ("request.host", Variable::Host),
     ("request.version", Variable::Version),
     ("request.id", Variable::RequestId),
+    ("trace.parent", Variable::TraceParent),
     ("response.status", Variable::Status),
     ("response.bytes", Variable::ResponseBytes),
     ("duration", Variable::Duration),

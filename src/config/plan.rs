@@ -8,8 +8,10 @@ use std::time::Duration;
 use crate::base::limits::Limits;
 
 mod route;
+mod rules;
 
 pub use route::{Destination, HostPattern, PathPattern, Respond, Route, Share};
+pub use rules::{AnyOr, ApiKeys, Cors, LimitBy, OriginPattern, RateLimit, RouteRules, Trace};
 
 /// A value and where it stands in the config file, as a range of bytes. Two are equal if their values are.
 #[derive(Clone, Debug)]

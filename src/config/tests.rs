@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 mod routing;
+mod rules;
 
 use super::plan::*;
 use super::{Diagnostics, parse, warnings};

@@ -229,8 +229,8 @@ pub(super) fn trim(mut value: &[u8]) -> &[u8] {
     value
 }
 
-/// RFC 9110 §5.6.2
-pub(super) fn is_token(bytes: &[u8]) -> bool {
+/// Whether it is a token (RFC 9110 §5.6.2).
+pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| is_tchar(byte))
 }
 

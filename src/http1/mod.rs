@@ -17,6 +17,7 @@
 mod authority;
 mod body;
 mod chunked;
+mod edit;
 mod encode;
 mod error;
 mod field;
@@ -30,11 +31,13 @@ use std::mem::MaybeUninit;
 pub use authority::host_name;
 pub use body::{Body, BodyError, Taken};
 pub use chunked::{ChunkError, ChunkedDecoder, Decoded, LAST_CHUNK, chunk_header, encode_last_chunk};
+pub use edit::{append_fields, is_same_name, remove_fields};
 pub use encode::{
     CONTINUE, Content, ForwardedFor, PLAIN_TEXT, PathRewrite, ResponseContext, encode_answer, encode_reply,
     encode_request, encode_response, reason_phrase,
 };
 pub use error::{FramingError, RequestError, ResponseError, SyntaxError};
+pub use field::is_token;
 pub use request::{Method, RequestHead, Target, is_head_request, parse_request};
 pub use response::{RequestContext, ResponseHead, parse_response};
 

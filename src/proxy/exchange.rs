@@ -137,6 +137,9 @@ pub fn understand(
             return Ok(Some(Decision::Answer(Box::new(Answer::new(reply, None, &head, access)))));
         }
     };
+    if let (Some(sink), Some(pending)) = (access, &pending) {
+        pending.note(sink);
+    }
     let upstream = match &matched.to {
         Destination::Upstream(upstream) => *upstream,
         Destination::Reply(reply) => {
@@ -153,6 +156,9 @@ pub fn understand(
     let forwarded =
         ForwardedFor { client: &client.address, proto: client.proto, host: head.host, request_id: id };
     http1::encode_request(&head, rewrite, &forwarded, head.host.is_none().then(|| pool.authority()), out);
+    if let Some(pending) = &pending {
+        pending.edit_request(out);
+    }
     let named_by_request = pool.upstream.tls.as_ref().is_some_and(|tls| tls.server_name.is_none());
     Ok(Some(Decision::Forward(Order {
         head_len: head.len,

@@ -106,6 +106,11 @@ impl Answer {
         local.counters.requests_answered.add(1);
         local.count_status(self.reply.status);
         if let Some(cause) = &self.reply.cause {
+            match self.reply.status {
+                401 => local.counters.requests_unauthorized.add(1),
+                429 => local.counters.requests_limited.add(1),
+                _ => {}
+            }
             tracing::debug!(client = %client.address, status = self.reply.status, "{cause}");
         }
         self.log(local, wire.len());

@@ -9,15 +9,35 @@
 //!
 //! Everything in [`Rules`] is decided when the snapshot is built; a request only looks things up.
 
+mod cors;
+mod keys;
+mod limit;
+mod trace;
+
 use std::sync::Arc;
 
+use super::access::Sink;
 use super::exchange::ClientFacts;
 use super::reply::Reply;
-use crate::http1::RequestHead;
+use crate::config::access::Variable;
+pub use crate::config::plan::Trace;
+use crate::http1::{self, RequestHead};
+pub use cors::Cors;
+pub use keys::KeyRule;
+pub use limit::Limit;
 
 /// The rules of one route. Members are `None` or empty where the config does not ask for them.
 #[derive(Debug, Default)]
-pub struct Rules {}
+pub struct Rules {
+    /// How many requests pass; others are told 429.
+    pub limit: Option<Limit>,
+    /// What pages of other origins may do. Preflights are answered here.
+    pub cors: Option<Cors>,
+    /// Who may come; others are told 401.
+    pub keys: Option<KeyRule>,
+    /// What becomes of the trace context.
+    pub trace: Trace,
+}
 
 /// A request as rules see it: understood and routed, nothing of it sent yet.
 #[derive(Clone, Copy, Debug)]
@@ -32,29 +52,107 @@ pub struct Asked<'a, 'h, 'b> {
     pub id: &'a str,
 }
 
-/// What a request's rules have still to do with its response.
+/// What a request's rules have still to do with it and with its response.
 #[derive(Debug)]
 pub struct Pending {
     /// The rules that were asked.
     pub rules: Arc<Rules>,
+    key: Option<keys::Known>,
+    grant: Option<cors::Grant>,
+    trace: TraceEdit,
+}
+
+/// What is done with the trace context that came, or did not.
+#[derive(Debug)]
+enum TraceEdit {
+    Keep,
+    Remove,
+    Replace([u8; 55]),
 }
 
 impl Rules {
     /// Whether these rules ask for nothing, so that the route needs none.
     pub fn is_empty(&self) -> bool {
-        true
+        let Self { limit, cors, keys, trace } = self;
+        limit.is_none() && cors.is_none() && keys.is_none() && *trace == Trace::Pass
     }
 
-    /// Asks each rule. `None`: nothing is left to do with the response.
+    /// Asks each rule. `None`: nothing is left to do with the request and its response.
     ///
     /// # Errors
     /// The request is not served; this is its answer.
-    pub fn admit(self: &Arc<Self>, _asked: &Asked<'_, '_, '_>) -> Result<Option<Box<Pending>>, Reply> {
-        Ok(None)
+    pub fn admit(self: &Arc<Self>, asked: &Asked<'_, '_, '_>) -> Result<Option<Box<Pending>>, Reply> {
+        let grant = self.cors.as_ref().map(|cors| cors.grant(asked));
+        let key = match self.ask(asked) {
+            Ok(key) => key,
+            Err(mut reply) => {
+                // A page may learn why it is refused.
+                reply.fields.extend_from_slice(grant.as_deref().unwrap_or_default());
+                return Err(reply);
+            }
+        };
+        let trace = match self.trace {
+            Trace::Pass => TraceEdit::Keep,
+            Trace::Off => TraceEdit::Remove,
+            Trace::Make if trace::valid(asked.head).is_some() => TraceEdit::Keep,
+            Trace::Make => trace::make(asked.id).map_or(TraceEdit::Keep, TraceEdit::Replace),
+        };
+        if key.is_none() && grant.is_none() && matches!(trace, TraceEdit::Keep) {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(Pending { rules: Arc::clone(self), key, grant, trace })))
+    }
+
+    fn ask(&self, asked: &Asked<'_, '_, '_>) -> Result<Option<keys::Known>, Reply> {
+        if let Some(limit) = &self.limit {
+            limit.take(asked)?;
+        }
+        // Before keys: a preflight carries none.
+        if let Some(cors) = &self.cors {
+            cors.preflight(asked)?;
+        }
+        self.keys.as_ref().map(|keys| keys.check(asked)).transpose()
     }
 }
 
 impl Pending {
+    /// Changes the encoded head that goes to the backend, from its request line to the empty line.
+    pub fn edit_request(&self, head: &mut Vec<u8>) {
+        if let (Some(rule), Some(known)) = (&self.rules.keys, &self.key) {
+            rule.edit_request(known, head);
+        }
+        if !matches!(self.trace, TraceEdit::Keep) {
+            let is = |name: &[u8], known: &[u8]| http1::is_same_name(name, known);
+            http1::remove_fields(head, |name| is(name, b"traceparent") || is(name, b"tracestate"));
+        }
+        if let TraceEdit::Replace(value) = &self.trace {
+            http1::append_fields(head, &[b"traceparent: ", &value[..], b"\r\n"].concat());
+        }
+    }
+
     /// Changes the encoded head of the final response, from its status line to the empty line.
-    pub fn edit_response(&self, _head: &mut Vec<u8>) {}
+    pub fn edit_response(&self, head: &mut Vec<u8>) {
+        if let Some(grant) = &self.grant {
+            http1::remove_fields(head, cors::is_cors);
+            http1::append_fields(head, grant);
+        }
+    }
+
+    /// Says in the access log what was found and made.
+    pub fn note(&self, access: &Sink) {
+        if let Some(known) = &self.key {
+            access.note(&Variable::ClientKey, known.name.as_bytes());
+        }
+        match &self.trace {
+            TraceEdit::Keep => {}
+            TraceEdit::Remove => access.note(&Variable::TraceParent, b""),
+            TraceEdit::Replace(value) => access.note(&Variable::TraceParent, value),
+        }
+    }
+}
+
+/// The first field of this name.
+fn field<'b>(head: &RequestHead<'_, 'b>, name: &str) -> Option<&'b [u8]> {
+    let found = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+    found.map(|header| header.value)
 }

@@ -20,7 +20,7 @@ use crate::config::Diagnostics;
 use crate::config::plan::{self, CertificateRef, Plan, TrustRef};
 use crate::proxy::running::{Endpoint, Listener, Route, Running, Traffic, Upstream, UpstreamTls};
 use crate::route::{BuildError, HostPattern, PathPattern, RouteSpec, Table};
-use crate::server::routing::{destination, rules};
+use crate::server::routing::{destination, methods, rules};
 use crate::tls::{self, BackendVerifier, ClientPolicy, Identity, ServerPolicy, ServerResolver, TrustAnchors};
 
 /// What a plan became.
@@ -298,7 +298,12 @@ impl<'a> Builder<'a> {
         let mut routes = Vec::new();
         let mut specs = Vec::new();
         let mut spans = Vec::new();
-        for route in self.plan.routes.iter().filter(|route| route.listeners.contains(&index)) {
+        let all: Vec<_> = self.plan.routes.iter().filter(|route| route.listeners.contains(&index)).collect();
+        for route in &all {
+            let methods = methods(route, &all);
+            let rules = rules(route, methods.as_deref())
+                .map_err(|(span, error)| self.wrong(&span, error, None))
+                .ok()?;
             specs.push(RouteSpec {
                 host: route.host.as_ref().map(|host| match &host.value {
                     plan::HostPattern::Exact(name) => HostPattern::Exact(name.clone()),
@@ -308,7 +313,7 @@ impl<'a> Builder<'a> {
                     plan::PathPattern::Prefix(path) => PathPattern::Prefix(path.clone()),
                     plan::PathPattern::Exact(path) => PathPattern::Exact(path.clone()),
                 },
-                methods: route.methods.clone(),
+                methods,
                 id: routes.len(),
             });
             let strip = match &route.path.value {
@@ -317,7 +322,7 @@ impl<'a> Builder<'a> {
                 }
                 _ => None,
             };
-            routes.push(Route { to: destination(&route.to), strip, rules: rules(route) });
+            routes.push(Route { to: destination(&route.to), strip, rules });
             spans.push(route.span.clone());
         }
         match Table::build(specs) {

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use crate::support::*;
 
 mod access_log;
+mod rules;
 
 /// The value of a counter, summed over workers. The config needs `[admin]`.
 fn metric(ringate: &Ringate, name: &str) -> u64 {

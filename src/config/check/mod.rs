@@ -18,6 +18,7 @@ mod destination;
 mod limits;
 mod log;
 mod route;
+mod rules;
 mod traffic;
 mod upstream;
 
@@ -30,7 +31,8 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
     let limits = limits::process(root.section("limits"));
     let listeners = traffic::listeners(&mut root, dir, &limits);
     let upstreams = upstream::upstreams(&mut root, dir);
-    let routes = route::routes(&mut root, &listeners, upstreams.as_deref());
+    let folders = rules::Folders { config: dir, keys: &store.join("api-keys") };
+    let routes = route::routes(&mut root, &listeners, upstreams.as_deref(), folders);
     root.finish();
     let upstreams = upstreams.unwrap_or_default();
     Plan { runtime, admin, store, log, limits, listeners, routes, upstreams }

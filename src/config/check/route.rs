@@ -8,12 +8,14 @@ use crate::config::plan::{At, Listener, PathPattern, Protocol, Route, Upstream};
 use crate::config::suggest::nearest;
 
 use super::destination;
+use super::rules::{Folders, RuleValues};
 
 /// The routes; `upstreams` is `None` where they could not be read.
 pub(super) fn routes(
     root: &mut Section<'_>,
     listeners: &[Listener],
     upstreams: Option<&[Upstream]>,
+    folders: Folders<'_>,
 ) -> Vec<Route> {
     let sections = match root.get("route") {
         Some(value) => value.sections(),
@@ -21,7 +23,7 @@ pub(super) fn routes(
     };
     let Some(sections) = sections else { return Vec::new() };
     let routes: Vec<Route> =
-        sections.into_iter().map(|section| route(section, listeners, upstreams)).collect();
+        sections.into_iter().map(|section| route(section, listeners, upstreams, folders)).collect();
     covered(root.errors(), listeners, &routes);
     routes
 }
@@ -54,7 +56,12 @@ fn covered(errors: &Errors, listeners: &[Listener], routes: &[Route]) {
     }
 }
 
-fn route(mut section: Section<'_>, listeners: &[Listener], upstreams: Option<&[Upstream]>) -> Route {
+fn route(
+    mut section: Section<'_>,
+    listeners: &[Listener],
+    upstreams: Option<&[Upstream]>,
+    folders: Folders<'_>,
+) -> Route {
     let on = section.get("listener");
     let http = ["host", "path", "methods", "strip_prefix"].map(|key| section.get(key));
     let [host, path, methods, strip_prefix] = http.each_ref().map(Option::as_ref);
@@ -65,22 +72,27 @@ fn route(mut section: Section<'_>, listeners: &[Listener], upstreams: Option<&[U
     let strip_prefix = strip_prefix.and_then(Value::boolean).unwrap_or(false);
     let respond = section.get("respond");
     let to = destination::of(&mut section, respond.as_ref(), upstreams);
+    let rules = RuleValues::of(&mut section);
     section.not_yet("sni", OnlyDefault::None);
     section.not_yet("headers", OnlyDefault::None);
     let listeners = match on {
         Some(value) => named(&value, listeners),
-        None => implied(&section, http.iter().chain([&respond]).any(Option::is_some), listeners),
+        None => {
+            let mut values = http.iter().chain([&respond]).flatten().chain(rules.present());
+            implied(&section, values.next().is_some(), listeners)
+        }
     };
     if let Some(tcp) = listeners.iter().find(|(_, listener)| listener.protocol == Protocol::Tcp) {
-        for value in http.into_iter().chain([respond]).flatten() {
+        for value in http.iter().chain([&respond]).flatten().chain(rules.present()) {
             let title = format!("`{}` needs an http listener, and `{}` is tcp", value.name, *tcp.1.name);
-            section.errors().borrow_mut().error(value.key_span, title, Some("leave it out".into()));
+            section.errors().borrow_mut().error(value.key_span.clone(), title, Some("leave it out".into()));
         }
     }
     let span = section.span.clone();
     section.finish();
     let listeners = listeners.into_iter().map(|(index, _)| index).collect();
-    Route { listeners, host, path, methods, to, strip_prefix, span }
+    let rules = rules.read(folders);
+    Route { listeners, host, path, methods, to, strip_prefix, rules, span }
 }
 
 fn methods_of(value: &Value<'_>) -> Option<Vec<String>> {

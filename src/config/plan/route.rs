@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::At;
+use super::{At, RouteRules};
 
 /// `[[route]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Route {
     pub to: Destination,
     /// Whether the matched prefix is taken off before the request goes on.
     pub strip_prefix: bool,
+    /// What it asks of its requests.
+    pub rules: RouteRules,
     /// The whole `[[route]]` in the file.
     pub span: Range<usize>,
 }

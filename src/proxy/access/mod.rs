@@ -97,6 +97,14 @@ impl Sink {
         self.current.set(Some(record));
     }
 
+    /// Says something of the request whose line was begun last, where the format asks for it.
+    pub fn note(&self, variable: &Variable, value: &[u8]) {
+        if let Some(mut record) = self.current.take() {
+            record.note(variable, value);
+            self.current.set(Some(record));
+        }
+    }
+
     /// The line that was begun last, if nobody has taken it.
     pub fn take(&self) -> Option<Box<Record>> {
         self.current.take()
@@ -161,6 +169,15 @@ impl Record {
         }
     }
 
+    fn note(&mut self, wanted: &Variable, value: &[u8]) {
+        let format = Rc::clone(&self.format);
+        for (at, _) in values(&format).enumerate().filter(|(_, variable)| *variable == wanted) {
+            let start = self.bytes.len();
+            self.put(value);
+            self.ranges[at] = (start as u32, self.bytes.len() as u32);
+        }
+    }
+
     fn put_of(&mut self, head: &RequestHead<'_, '_>, variable: &Variable, hidden: &[String]) {
         match variable {
             Variable::Method => self.put(head.method.as_str().as_bytes()),
@@ -174,6 +191,7 @@ impl Record {
                 Version::Http10 => b"HTTP/1.0",
                 Version::Http11 => b"HTTP/1.1",
             }),
+            Variable::TraceParent => self.put_field(head.headers, "traceparent", &[]),
             Variable::RequestHeader(name) => self.put_field(head.headers, name, hidden),
             Variable::RequestHidden(name) if field(head.headers, name).is_some() => self.put(HIDDEN),
             _ => {}
@@ -227,11 +245,7 @@ impl Record {
     /// Takes the fields that the format has of a response.
     pub fn respond(&mut self, head: &ResponseHead<'_, '_>) {
         let format = Rc::clone(&self.format);
-        let values = format.pieces.iter().filter_map(|piece| match piece {
-            Piece::Value(variable) => Some(variable),
-            Piece::Literal(_) => None,
-        });
-        for (at, variable) in values.enumerate() {
+        for (at, variable) in values(&format).enumerate() {
             let start = self.bytes.len();
             match variable {
                 Variable::ResponseHeader(name) => self.put_field(head.headers, name, &format.hidden_query),
@@ -273,6 +287,13 @@ impl Record {
             }
         }
     }
+}
+
+fn values(format: &Format) -> impl Iterator<Item = &Variable> {
+    format.pieces.iter().filter_map(|piece| match piece {
+        Piece::Value(variable) => Some(variable),
+        Piece::Literal(_) => None,
+    })
 }
 
 /// The first field of this name.

@@ -1,0 +1,103 @@
+//! `ringate apikey`
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use clap::{Args, Subcommand};
+
+use crate::certs::Timestamp;
+use crate::certs::store::{KEYS_FOLDER, change_keys, load_keys};
+use crate::config;
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(subcommand)]
+    command: Command,
+    /// The config file, which says where the store is
+    #[arg(short, long, value_name = "FILE", default_value = "config/ringate.toml", global = true)]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a key and show it, once
+    #[command(after_help = "Example: ringate apikey generate partners mobile-app -c config/ringate.toml\n\n\
+        Routes with `api_keys = \"partners\"` take it after a reload.")]
+    Generate {
+        /// The file of keys, as `route.api_keys` names it
+        file: String,
+        /// Who the key is for: backends and the access log are told this name
+        name: String,
+    },
+    /// The names of the keys in a file
+    #[command(after_help = "Example: ringate apikey list partners")]
+    List {
+        /// The file of keys
+        file: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a key out
+    #[command(after_help = "Example: ringate apikey delete partners mobile-app")]
+    Delete {
+        /// The file of keys
+        file: String,
+        /// Whose key
+        name: String,
+    },
+}
+
+pub(super) fn run(options: &Options) -> Result<(), String> {
+    match &options.command {
+        Command::Generate { file, name } => {
+            let path = resolve(&options.config, file)?;
+            let now = Timestamp::from(SystemTime::now());
+            let key =
+                change_keys(&path, |keys| keys.generate(name, now)).map_err(|error| error.to_string())?;
+            println!("{key}");
+            eprintln!(
+                "The key of {name}, shown this once; {} keeps its SHA-256. A running instance takes it after a reload.",
+                path.display()
+            );
+        }
+        Command::List { file, json } => {
+            let keys = load_keys(&resolve(&options.config, file)?).map_err(|error| error.to_string())?;
+            if *json {
+                let list: Vec<_> = keys
+                    .list()
+                    .map(
+                        |(name, created)| serde_json::json!({ "name": name, "created": created.to_string() }),
+                    )
+                    .collect();
+                println!("{}", serde_json::Value::from(list));
+                return Ok(());
+            }
+            for (name, created) in keys.list() {
+                println!("{name}  since {created}");
+            }
+        }
+        Command::Delete { file, name } => {
+            let path = resolve(&options.config, file)?;
+            change_keys(&path, |keys| keys.delete(name)).map_err(|error| error.to_string())?;
+            eprintln!(
+                "{name} is out of {}. A running instance takes its key until a reload.",
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Where a file of keys is: in the store, or at a path relative to the config file.
+fn resolve(config: &Path, file: &str) -> Result<PathBuf, String> {
+    let name = config.display().to_string();
+    let text = std::fs::read_to_string(config)
+        .map_err(|error| format!("{name}: {error}\nname your config file with -c FILE"))?;
+    let folder = config.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if file.contains('/') {
+        return Ok(folder.join(file));
+    }
+    let plan = config::parse(&name, &text, folder).map_err(|problems| super::render(&problems))?;
+    Ok(plan.store.join(KEYS_FOLDER).join(format!("{file}.toml")))
+}

@@ -1,0 +1,110 @@
+//! What a route asks of its requests beyond where they go.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::At;
+
+/// The rules of a `[[route]]`; `None` for what it does not ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteRules {
+    /// `rate_limit`
+    pub rate_limit: Option<RateLimit>,
+    /// `cors`
+    pub cors: Option<Cors>,
+    /// `api_keys`
+    pub api_keys: Option<ApiKeys>,
+    /// `trace`
+    pub trace: Trace,
+}
+
+/// `route.rate_limit`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// How many requests in `period`.
+    pub count: u32,
+    /// 1 s, 1 min or 1 h.
+    pub period: Duration,
+    /// How many at once. Default: as many as in a second, at least one.
+    pub burst: u32,
+    /// What is counted apart. Default: each client.
+    pub by: LimitBy,
+}
+
+/// `rate_limit.by`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LimitBy {
+    /// Each client address; an IPv6 network of 64 bits is one client.
+    Client,
+    /// All requests of the route together.
+    Route,
+    /// Each value of this field, named in lower case; without it, each client.
+    Header(String),
+}
+
+/// `route.cors`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cors {
+    /// Never empty.
+    pub origins: Vec<OriginPattern>,
+    /// What a preflight is told; default GET, HEAD and POST.
+    pub methods: AnyOr<String>,
+    /// Request fields beyond those that need no permission. Default: none.
+    pub headers: AnyOr<String>,
+    /// Whether credentials may be sent.
+    pub credentials: bool,
+    /// How long a preflight's answer holds. Default: 10 min.
+    pub max_age: Duration,
+    /// Response fields that scripts may read.
+    pub expose: Vec<String>,
+}
+
+/// `["*"]`, or a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnyOr<T> {
+    /// Whatever is asked for.
+    Any,
+    /// These.
+    These(Vec<T>),
+}
+
+/// One of `cors.origins`, in lower case as browsers send it (RFC 6454 §6.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginPattern {
+    /// `*`
+    Any,
+    /// `https://app.example.com`
+    Exact(String),
+    /// `https://*.example.com:8443`: any name with one or more labels before it.
+    Below {
+        /// `https://`
+        scheme: String,
+        /// `.example.com:8443`
+        suffix: String,
+    },
+}
+
+/// `route.api_keys`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKeys {
+    /// The file of keys.
+    pub file: At<PathBuf>,
+    /// The field that a key comes in, in lower case. `Authorization: Bearer` is taken besides.
+    pub header: String,
+    /// The field that tells the backend a key's name.
+    pub name_header: String,
+    /// Whether the key itself goes on to the backend.
+    pub forward: bool,
+}
+
+/// `route.trace`: W3C Trace Context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trace {
+    /// Not passed on.
+    Off,
+    /// As any other field.
+    #[default]
+    Pass,
+    /// Passed on if valid, else made.
+    Make,
+}

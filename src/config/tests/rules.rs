@@ -1,0 +1,70 @@
+//! Rules of routes as they are written.
+
+use super::*;
+
+#[test]
+#[rustfmt::skip] // a table: one line a case
+fn rules_that_make_no_sense_are_refused() {
+    let cases = [
+        ("rate_limit = '100'", "2:14", "did you mean \"100/s\"?"),
+        ("rate_limit = '100/sec'", "2:14", "did you mean \"100/s\"?"),
+        ("rate_limit = '0/s'", "2:14", "nothing would pass"),
+        ("rate_limit = '-1/s'", "2:14", "it does not begin with a whole number"),
+        ("rate_limit = '2000000/s'", "2:14", "it is more than 1000000/s"),
+        ("rate_limit = { burst = 1 }", "2:14", "`rate` is missing"),
+        ("rate_limit = { rate = '1/s', burst = 0 }", "2:38", "0 is not between 1 and 10000000"),
+        ("rate_limit = { rate = '1/s', by = 'clients' }", "2:35", "did you mean \"client\"?"),
+        ("rate_limit = { rate = '1/s', by = { header = 'a b' } }", "2:46", "not a header name"),
+        ("cors = { origins = ['*'], credentials = true }", "2:20", "would let every site act as its visitor"),
+        ("cors = { origins = ['*', 'https://a'] }", "2:20", "\"*\" is every origin already"),
+        ("cors = { origins = ['a.example'] }", "2:21", "did you mean \"https://a.example\"?"),
+        ("cors = { origins = ['https://a.example/'] }", "2:21", "did you mean \"https://a.example\"?"),
+        ("cors = { origins = ['https://a.example:443'] }", "2:21", "browsers leave the usual port out"),
+        ("cors = { origins = ['https://a.example:x'] }", "2:21", "the port is none"),
+        ("cors = { origins = ['https://a*'] }", "2:21", "a wildcard stands only at the beginning"),
+        ("cors = { origins = ['null'] }", "2:21", "every sandboxed page"),
+        ("cors = { methods = ['GET'] }", "2:8", "`origins` is missing"),
+        ("cors = { origins = ['https://a'], expose = ['*'], credentials = true }", "2:8", "means nothing to browsers"),
+        ("cors = { origin = ['https://a'] }", "2:10", "did you mean `origins`?"),
+        ("api_keys = 'a b'", "2:12", "not a name"),
+        ("api_keys = { from = 'a', header = 'Host' }", "2:35", "has a meaning of its own"),
+        ("api_keys = { from = 'a', header = 'Authorization' }", "2:35", "is taken in any case"),
+        ("api_keys = { from = 'a', header = 'X-A', name_header = 'x-a' }", "2:12", "can't share a field"),
+        ("trace = 'mak'", "2:9", "did you mean \"make\"?"),
+    ];
+    for (text, place, title) in cases {
+        refused("[[route]]", &[(&format!("{text}\nupstream = 'app'"), place, title)]);
+    }
+}
+
+#[test]
+fn rules_are_read() {
+    let text = "rate_limit = { rate = '120/m', by = { header = 'X-Tenant' } }\n\
+        cors = { origins = ['https://A.example', 'https://*.b.example:8443', 'http://localhost:3000'], headers = ['*'], max_age = '0s' }\n\
+        api_keys = { from = './keys.toml', header = 'X-Key', forward = true }\ntrace = 'make'\nupstream = 'app'";
+    let rules = plan(&with("[[route]]", text)).routes.remove(0).rules;
+    let limit = rules.rate_limit.unwrap();
+    assert_eq!((limit.count, limit.period, limit.burst), (120, Duration::from_secs(60), 2));
+    assert_eq!(limit.by, LimitBy::Header("x-tenant".into()));
+    let cors = rules.cors.unwrap();
+    assert_eq!(
+        cors.origins,
+        [
+            OriginPattern::Exact("https://a.example".into()),
+            OriginPattern::Below { scheme: "https://".into(), suffix: ".b.example:8443".into() },
+            OriginPattern::Exact("http://localhost:3000".into()),
+        ]
+    );
+    assert_eq!((cors.headers, cors.max_age), (AnyOr::Any, Duration::ZERO));
+    let keys = rules.api_keys.unwrap();
+    assert_eq!(keys.file.value, Path::new("/etc/ringate/./keys.toml"));
+    assert_eq!((keys.header.as_str(), keys.forward), ("x-key", true));
+    assert_eq!(rules.trace, Trace::Make);
+    let rules = plan(&with("[[route]]", "api_keys = 'partners'\nrate_limit = '10/h'\nupstream = 'app'"))
+        .routes
+        .remove(0)
+        .rules;
+    assert_eq!(rules.api_keys.unwrap().file.value, Path::new("/etc/ringate/certs/api-keys/partners.toml"));
+    assert_eq!(rules.rate_limit.unwrap().burst, 1);
+    assert_eq!(rules.trace, Trace::Pass);
+}

@@ -1,0 +1,167 @@
+//! Cross-origin requests (the Fetch standard, §3.2): preflights are answered here, responses get their fields.
+//!
+//! What a backend says of CORS itself is taken out, so that a response never says two things.
+
+use std::sync::Arc;
+
+use super::super::reply::{Reply, ReplyBody};
+use super::{Asked, field};
+use crate::config::plan::{self, AnyOr, OriginPattern};
+use crate::http1::{self, Method};
+
+/// What a response is told: whole field lines.
+pub(super) type Grant = Arc<[u8]>;
+
+/// A route's CORS policy, its field lines written once.
+#[derive(Debug)]
+pub struct Cors {
+    origins: Vec<(OriginPattern, Grant)>,
+    /// For origins that are not allowed, and requests that have none.
+    others: Grant,
+    /// Of an allowed origin whose name must be written.
+    rest: Vec<u8>,
+    methods: AnyOr<String>,
+    headers: AnyOr<String>,
+    preflight: Vec<u8>,
+    /// The methods of the route, if OPTIONS is there for preflights alone: `Allow` of a 405.
+    allow: Option<String>,
+}
+
+const VARY: &[u8] = b"Vary: Origin\r\n";
+
+impl Cors {
+    /// The policy as the config has it. `allow`: the route's methods, if OPTIONS is not one that was asked for.
+    pub fn new(cors: &plan::Cors, allow: Option<String>) -> Self {
+        let mut rest = Vec::new();
+        if cors.credentials {
+            rest.extend_from_slice(b"Access-Control-Allow-Credentials: true\r\n");
+        }
+        if !cors.expose.is_empty() {
+            let exposed = format!("Access-Control-Expose-Headers: {}\r\n", cors.expose.join(", "));
+            rest.extend_from_slice(exposed.as_bytes());
+        }
+        let any = cors.origins.contains(&OriginPattern::Any);
+        if !any {
+            rest.extend_from_slice(VARY);
+        }
+        let origins = cors.origins.iter().map(|origin| {
+            let grant = match origin {
+                OriginPattern::Any => grant(b"*", &rest),
+                OriginPattern::Exact(name) => grant(name.as_bytes(), &rest),
+                OriginPattern::Below { .. } => Arc::from([]),
+            };
+            (origin.clone(), grant)
+        });
+        let origins = origins.collect();
+        let mut preflight = Vec::new();
+        if let AnyOr::These(methods) = &cors.methods {
+            let methods = methods.join(", ");
+            preflight.extend_from_slice(format!("Access-Control-Allow-Methods: {methods}\r\n").as_bytes());
+        }
+        if let AnyOr::These(headers) = &cors.headers
+            && !headers.is_empty()
+        {
+            let headers = headers.join(", ");
+            preflight.extend_from_slice(format!("Access-Control-Allow-Headers: {headers}\r\n").as_bytes());
+        }
+        let age = format!("Access-Control-Max-Age: {}\r\n", cors.max_age.as_secs());
+        preflight.extend_from_slice(age.as_bytes());
+        preflight
+            .extend_from_slice(b"Vary: Access-Control-Request-Method, Access-Control-Request-Headers\r\n");
+        Self {
+            origins,
+            others: if any { Arc::from([]) } else { Arc::from(VARY) },
+            rest,
+            methods: cors.methods.clone(),
+            headers: cors.headers.clone(),
+            preflight,
+            allow,
+        }
+    }
+
+    /// What a response to this request is told.
+    pub(super) fn grant(&self, asked: &Asked<'_, '_, '_>) -> Grant {
+        match field(asked.head, "origin").and_then(|origin| self.allowed(origin)) {
+            Some(grant) => grant,
+            None => Arc::clone(&self.others),
+        }
+    }
+
+    /// Answers a preflight; other requests go on.
+    ///
+    /// # Errors
+    /// The answer.
+    pub(super) fn preflight(&self, asked: &Asked<'_, '_, '_>) -> Result<(), Reply> {
+        if asked.head.method != Method::Options {
+            return Ok(());
+        }
+        let origin = field(asked.head, "origin");
+        let method = field(asked.head, "access-control-request-method");
+        let (Some(origin), Some(method)) = (origin, method) else {
+            // OPTIONS of its own, on a route that has it for preflights alone.
+            return match &self.allow {
+                None => Ok(()),
+                Some(allow) => {
+                    let mut reply = Reply::refusal(405, "no route matches with this method");
+                    reply.fields.extend_from_slice(format!("Allow: {allow}\r\n").as_bytes());
+                    Err(reply)
+                }
+            };
+        };
+        let headers = field(asked.head, "access-control-request-headers").unwrap_or_default();
+        if self.allowed(origin).is_none() {
+            return Err(Reply::refusal(403, "CORS: the origin is not allowed"));
+        }
+        if !http1::is_token(method) || !list(headers).all(http1::is_token) {
+            return Err(Reply::refusal(400, "CORS: the preflight is malformed"));
+        }
+        let mut fields = self.preflight.clone();
+        let mut echo = |name: &str, value: &[u8]| {
+            fields.extend_from_slice(name.as_bytes());
+            fields.extend_from_slice(value);
+            fields.extend_from_slice(b"\r\n");
+        };
+        // What is not allowed is not mentioned, and that is what the browser tells its page.
+        if self.methods == AnyOr::Any {
+            echo("Access-Control-Allow-Methods: ", method);
+        }
+        if self.headers == AnyOr::Any && !headers.is_empty() {
+            echo("Access-Control-Allow-Headers: ", headers);
+        }
+        Err(Reply { status: 204, fields, body: ReplyBody::None, cause: None })
+    }
+
+    fn allowed(&self, origin: &[u8]) -> Option<Grant> {
+        self.origins.iter().find_map(|(pattern, lines)| match pattern {
+            OriginPattern::Any => Some(Arc::clone(lines)),
+            OriginPattern::Exact(name) => {
+                origin.eq_ignore_ascii_case(name.as_bytes()).then(|| Arc::clone(lines))
+            }
+            OriginPattern::Below { scheme, suffix } => {
+                let name = strip(origin, scheme.as_bytes(), suffix.as_bytes())?;
+                let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+                (!name.is_empty() && name.iter().all(plain)).then(|| grant(origin, &self.rest))
+            }
+        })
+    }
+}
+
+/// Whether a field of a response is about CORS, and so ours.
+pub(super) fn is_cors(name: &[u8]) -> bool {
+    name.get(..15).is_some_and(|start| start.eq_ignore_ascii_case(b"access-control-"))
+}
+
+fn grant(origin: &[u8], rest: &[u8]) -> Grant {
+    [b"Access-Control-Allow-Origin: ", origin, b"\r\n", rest].concat().into()
+}
+
+/// What is between a beginning and an end, in whatever case.
+fn strip<'a>(text: &'a [u8], start: &[u8], end: &[u8]) -> Option<&'a [u8]> {
+    let (first, rest) = text.split_at_checked(start.len())?;
+    let (between, last) = rest.split_at_checked(rest.len().checked_sub(end.len())?)?;
+    (first.eq_ignore_ascii_case(start) && last.eq_ignore_ascii_case(end)).then_some(between)
+}
+
+fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty())
+}

@@ -1,0 +1,79 @@
+//! API keys: who has none is told 401, and the backend hears the key's name instead of the key.
+
+use std::sync::Arc;
+
+use super::super::reply::Reply;
+use super::Asked;
+use crate::certs::apikeys::Keys;
+use crate::http1::is_same_name;
+
+/// A route's keys.
+#[derive(Debug)]
+pub struct KeyRule {
+    /// The keys that are good.
+    pub keys: Keys,
+    /// The field that a key comes in, in lower case.
+    pub header: String,
+    /// The field that tells the backend a key's name.
+    pub name_header: String,
+    /// Whether the key itself goes on to the backend.
+    pub forward: bool,
+}
+
+/// A key that was good.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) name: Arc<str>,
+    /// It came as a bearer token.
+    bearer: bool,
+}
+
+impl KeyRule {
+    /// The key of a request.
+    ///
+    /// # Errors
+    /// It has none, more than one, or one that is not known.
+    pub(super) fn check(&self, asked: &Asked<'_, '_, '_>) -> Result<Known, Reply> {
+        let headers = asked.head.headers.iter();
+        let own = headers.clone().filter(|header| header.name.eq_ignore_ascii_case(&self.header));
+        let bearer = headers.filter(|header| header.name.eq_ignore_ascii_case("authorization"));
+        let mut found = own
+            .map(|header| (header.value, false))
+            .chain(bearer.filter_map(|header| Some((bearer_token(header.value)?, true))));
+        let Some((key, bearer)) = found.next() else {
+            return Err(refusal("no API key", "Bearer"));
+        };
+        if found.next().is_some() {
+            return Err(refusal("more than one API key", "Bearer error=\"invalid_request\""));
+        }
+        match self.keys.find(key) {
+            Some(name) => Ok(Known { name: Arc::clone(name), bearer }),
+            None => Err(refusal("an unknown API key", "Bearer error=\"invalid_token\"")),
+        }
+    }
+
+    /// Takes the key out of a request, and puts its name in. What a client said of the name is taken out.
+    pub(super) fn edit_request(&self, known: &Known, head: &mut Vec<u8>) {
+        crate::http1::remove_fields(head, |name| {
+            is_same_name(name, self.name_header.as_bytes())
+                || !self.forward
+                    && (is_same_name(name, self.header.as_bytes())
+                        || known.bearer && is_same_name(name, b"authorization"))
+        });
+        let line = [&self.name_header, ": ", &known.name, "\r\n"].concat();
+        crate::http1::append_fields(head, line.as_bytes());
+    }
+}
+
+/// RFC 6750 §2.1
+fn bearer_token(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+/// RFC 9110 §11.6.1: a 401 names a scheme that would do.
+fn refusal(cause: &'static str, challenge: &str) -> Reply {
+    let mut reply = Reply::refusal(401, cause);
+    reply.fields.extend_from_slice(format!("WWW-Authenticate: {challenge}\r\n").as_bytes());
+    reply
+}

@@ -1,0 +1,225 @@
+//! Rate limits: a token bucket a key, shared by all workers.
+//!
+//! A bucket is one atomic: the time at which it will be full again (the generic cell rate algorithm's
+//! theoretical arrival time). A request moves it on by the time of one token with one compare-and-swap, or is
+//! refused without writing; nothing is locked and nothing is divided between workers, so the rate is exact
+//! however the kernel spreads connections. One word that all workers write takes some hundred nanoseconds
+//! where they all meet on it, and only requests that pass write it.
+//!
+//! Buckets of clients and header values live in a table of fixed size, in sets of eight. A key that finds no
+//! bucket takes over the one of its set that is nearest to full, *with what is missing in it*. So a bucket
+//! that is full, whose key nobody would miss, goes first; a key that is being refused goes last; and however many
+//! keys somebody makes up, what passes through a bucket never exceeds the rate. Keys are hashed with a key of
+//! their own, so nobody can aim at a set.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use super::super::reply::Reply;
+use super::Asked;
+use crate::base::limits::RATE_LIMIT_KEYS;
+use crate::config::plan::{LimitBy, RateLimit};
+
+/// Buckets that a key may be in.
+const WAYS: usize = 8;
+
+/// A route's rate limit.
+#[derive(Debug)]
+pub struct Limit {
+    /// Nanoseconds that a token takes to come back.
+    token: u64,
+    /// Nanoseconds that a whole bucket takes.
+    bucket: u64,
+    start: Instant,
+    keys: Keys,
+}
+
+#[derive(Debug)]
+enum Keys {
+    Route(AtomicU64),
+    Client(Table),
+    Header(String, Table),
+}
+
+/// How long until a token is there, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wait(u64);
+
+impl Limit {
+    /// The limit as the config has it.
+    pub fn new(limit: &RateLimit) -> Self {
+        let token = (limit.period.as_nanos() as u64 / u64::from(limit.count)).max(1);
+        let keys = match &limit.by {
+            LimitBy::Route => Keys::Route(AtomicU64::new(0)),
+            LimitBy::Client => Keys::Client(Table::new(RATE_LIMIT_KEYS)),
+            LimitBy::Header(name) => Keys::Header(name.clone(), Table::new(RATE_LIMIT_KEYS)),
+        };
+        Self { token, bucket: token.saturating_mul(u64::from(limit.burst)), start: Instant::now(), keys }
+    }
+
+    /// Takes a token for this request.
+    ///
+    /// # Errors
+    /// There is none; the answer says when to come again.
+    pub(super) fn take(&self, asked: &Asked<'_, '_, '_>) -> Result<(), Reply> {
+        let bucket = match &self.keys {
+            Keys::Route(bucket) => bucket,
+            Keys::Client(table) => table.bucket(client(&asked.client.address)),
+            Keys::Header(name, table) => match super::field(asked.head, name) {
+                Some(value) => table.bucket((1u8, value)),
+                // Who leaves it out is known by his address.
+                None => table.bucket((2u8, client(&asked.client.address))),
+            },
+        };
+        // A bucket that was never used is full from the beginning of time, so time begins late.
+        let now = self.bucket + self.start.elapsed().as_nanos() as u64;
+        self.take_from(bucket, now).map_err(|Wait(wait)| {
+            let mut reply = Reply::refusal(429, "the rate limit of the route");
+            let seconds = wait.div_ceil(1_000_000_000).max(1);
+            reply.fields.extend_from_slice(format!("Retry-After: {seconds}\r\n").as_bytes());
+            reply
+        })
+    }
+
+    fn take_from(&self, bucket: &AtomicU64, now: u64) -> Result<(), Wait> {
+        let mut full = bucket.load(Ordering::Relaxed);
+        loop {
+            let next = full.max(now) + self.token;
+            if next > now + self.bucket {
+                return Err(Wait(next - now - self.bucket));
+            }
+            match bucket.compare_exchange_weak(full, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(found) => full = found,
+            }
+        }
+    }
+}
+
+/// A client as it is counted: its address, or its network of 64 bits, which is the least that a client of IPv6 has.
+fn client(address: &str) -> u64 {
+    match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => u64::from(u32::from(address)),
+        Ok(IpAddr::V6(address)) => network(address),
+        Err(_) => u64::MAX,
+    }
+}
+
+fn network(address: Ipv6Addr) -> u64 {
+    // No IPv4 address is this large: the networks in use begin with 001.
+    (u128::from(address) >> 64) as u64 | 1 << 63
+}
+
+#[derive(Debug)]
+struct Table {
+    hash: RandomState,
+    slots: Box<[Slot]>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// The key's hash, never 0; 0: free.
+    tag: AtomicU64,
+    bucket: AtomicU64,
+}
+
+impl Table {
+    fn new(keys: usize) -> Self {
+        let slots = keys.next_power_of_two().max(WAYS);
+        Self { hash: RandomState::new(), slots: (0..slots).map(|_| Slot::default()).collect() }
+    }
+
+    fn bucket(&self, key: impl std::hash::Hash) -> &AtomicU64 {
+        let hash = self.hash.hash_one(key);
+        let tag = hash | 1;
+        let sets = self.slots.len() / WAYS;
+        let set = (hash >> 32) as usize & (sets - 1);
+        let set = &self.slots[set * WAYS..(set + 1) * WAYS];
+        if let Some(slot) = set.iter().find(|slot| slot.tag.load(Ordering::Relaxed) == tag) {
+            return &slot.bucket;
+        }
+        // The one nearest to full; a free one has never been used. Two workers that do this at once may take
+        // the same one, or two for the same key: a token is counted on the wrong bucket, no rate is exceeded
+        // by more than a key that moved.
+        let victim = set.iter().min_by_key(|slot| slot.bucket.load(Ordering::Relaxed));
+        let slot = victim.unwrap_or(&set[0]);
+        slot.tag.store(tag, Ordering::Relaxed);
+        &slot.bucket
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn limit(count: u32, burst: u32) -> Limit {
+        Limit::new(&RateLimit { count, period: Duration::from_secs(1), burst, by: LimitBy::Client })
+    }
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_burst_passes_and_then_the_rate() {
+        let limit = limit(100, 20);
+        let bucket = AtomicU64::new(0);
+        let start = 5 * SECOND;
+        let passed = (0..50).filter(|_| limit.take_from(&bucket, start).is_ok()).count();
+        assert_eq!(passed, 20);
+        assert_eq!(limit.take_from(&bucket, start), Err(Wait(SECOND / 100)));
+        // Ten thousand tries a second for ten seconds.
+        let tries = (1..=100_000).map(|n| start + n * SECOND / 10_000);
+        assert_eq!(tries.filter(|now| limit.take_from(&bucket, *now).is_ok()).count(), 1000);
+        // After a rest the burst is back, and no more.
+        let later = start + 60 * SECOND;
+        assert_eq!((0..50).filter(|_| limit.take_from(&bucket, later).is_ok()).count(), 20);
+    }
+
+    #[test]
+    fn workers_share_one_rate_however_requests_are_spread() {
+        let limit = Arc::new(limit(1000, 10));
+        let bucket = Arc::new(AtomicU64::new(0));
+        // Four threads, the first with most of the load, over the same ten seconds.
+        let threads: Vec<_> = [40_000u64, 9_000, 900, 100]
+            .into_iter()
+            .map(|tries| {
+                let (limit, bucket) = (Arc::clone(&limit), Arc::clone(&bucket));
+                std::thread::spawn(move || {
+                    let at = |n: u64| SECOND + n * 10 * SECOND / tries;
+                    (0..tries).filter(|n| limit.take_from(&bucket, at(*n)).is_ok()).count()
+                })
+            })
+            .collect();
+        let passed: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+        // Threads are not in step here: a late one finds the bucket of a time that is over for it.
+        assert!(passed <= 10_010, "{passed}");
+    }
+
+    #[test]
+    fn made_up_keys_do_not_make_it_forget() {
+        let limit = limit(10, 10);
+        let table = Table::new(64);
+        let now = 5 * SECOND;
+        while limit.take_from(table.bucket("attacker"), now).is_ok() {}
+        // A thousand keys with a request each.
+        for key in 0..1000 {
+            let _ = limit.take_from(table.bucket(key), now + 1000);
+        }
+        assert!(limit.take_from(table.bucket("attacker"), now + 2000).is_err());
+        // And they get no more together than their buckets hold.
+        let passed =
+            (0..100_000).filter(|key| limit.take_from(table.bucket(*key), now + 3000).is_ok()).count();
+        assert!(passed <= 64 * 10, "{passed}");
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client() {
+        assert_eq!(client("2001:db8::1"), client("2001:db8::ffff:1"));
+        assert_ne!(client("2001:db8::1"), client("2001:db8:0:1::1"));
+        assert_ne!(client("192.0.2.1"), client("192.0.2.2"));
+    }
+}

@@ -1,0 +1,72 @@
+//! W3C Trace Context: `traceparent` is passed on if it is valid, and made otherwise.
+
+use crate::http1::RequestHead;
+
+/// `00-<trace id>-<parent id>-<flags>`
+const LEN: usize = 55;
+
+/// The valid `traceparent` of a request (W3C Trace Context §3.2), if it has one, and one only.
+pub(super) fn valid<'b>(head: &RequestHead<'_, 'b>) -> Option<&'b [u8]> {
+    let mut all = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("traceparent"));
+    let value = all.next()?.value;
+    (all.next().is_none() && is_valid(value)).then_some(value)
+}
+
+fn is_valid(value: &[u8]) -> bool {
+    let hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let zero = |part: &[u8]| part.iter().all(|&byte| byte == b'0');
+    let Some((known, later)) = value.split_at_checked(LEN) else { return false };
+    let dashes = [2, 35, 52].iter().all(|&at| known[at] == b'-');
+    let (version, trace, parent, flags) = (&known[..2], &known[3..35], &known[36..52], &known[53..]);
+    // A later version may say more behind another dash (§3.2.4).
+    let length = if version == b"00" { later.is_empty() } else { later.is_empty() || later[0] == b'-' };
+    dashes
+        && length
+        && version != b"ff"
+        && [version, trace, parent, flags].into_iter().all(hex)
+        && !zero(trace)
+        && !zero(parent)
+}
+
+/// A new `traceparent` for a request of this id, whose 32 hexadecimal digits become the trace's. Sampled, as
+/// without it each service would have begun a trace of its own.
+pub(super) fn make(id: &str) -> Option<[u8; LEN]> {
+    let mut value = *b"00-00000000000000000000000000000000-0000000000000000-01";
+    value[3..35].copy_from_slice(id.as_bytes().get(..32)?);
+    // The span is ours alone: the id's own digits, in another order.
+    for (at, digit) in
+        value.iter().skip(3).step_by(2).take(16).copied().collect::<Vec<_>>().iter().enumerate()
+    {
+        value[36 + at] = *digit;
+    }
+    is_valid(&value).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_standard_allows_is_valid() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert!(is_valid(good.as_bytes()));
+        assert!(is_valid(b"cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what"));
+        for bad in [
+            "",
+            "00",
+            "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+            "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01more",
+            "00-0af7651916cd43dd8448eb211c80319c_b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0g",
+        ] {
+            assert!(!is_valid(bad.as_bytes()), "{bad}");
+        }
+        let made = make("0123456789abcdef0123456789abcdef").unwrap();
+        assert_eq!(&made, b"00-0123456789abcdef0123456789abcdef-02468ace02468ace-01");
+        assert!(make("short").is_none());
+    }
+}
