@@ -25,6 +25,7 @@ mod peers;
 mod pool;
 mod probe;
 mod reload;
+mod rotation;
 mod smuggling;
 mod soak_smoke;
 mod tcp;

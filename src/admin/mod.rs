@@ -6,6 +6,7 @@
 mod api;
 mod problem;
 mod reload;
+mod rotation;
 
 pub use reload::reload;
 
@@ -150,6 +151,11 @@ impl AdminSocket {
             .route("/v1/drain", post(api::drain))
             .route("/v1/reload", post(reload::post_reload))
             .route("/v1/plan", post(reload::post_plan))
+            .route("/v1/certificates/{name}/trial", post(rotation::trial))
+            .route("/v1/certificates/{name}/activate", post(rotation::activate))
+            .route("/v1/certificates/{name}/rollback", post(rotation::rollback))
+            .route("/v1/certificates/{name}/retire", post(rotation::retire))
+            .route("/v1/certificates/{name}/rotation", get(rotation::rotation))
             .route("/metrics", get(api::metrics))
             .layer(axum::middleware::from_fn_with_state(control.clone(), guard));
         let app = Router::new()

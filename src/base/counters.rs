@@ -87,6 +87,12 @@ counters! {
     backend_resumptions,
     /// TLS handshakes with backends, failed.
     backend_handshake_failures,
+    /// Refusals of the active generation of a client certificate by a backend.
+    identity_refusals,
+    /// Connections that presented the previous generation in its place.
+    identity_rescues,
+    /// Backend connections ended because the grace of their generation was over.
+    identity_overdue,
     /// Bytes of TCP payload relayed towards backends (L4).
     relay_bytes_up,
     /// Bytes of TCP payload relayed towards clients (L4).

@@ -4,3 +4,4 @@ pub mod counters;
 pub mod limits;
 pub mod snapshot;
 pub mod tally;
+pub mod uses;

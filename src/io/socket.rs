@@ -123,3 +123,10 @@ pub fn reset(fd: RawFd) {
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     let _ = rustix::net::connect_unspec(fd);
 }
+
+/// Ends a connection in both directions: whoever reads from it finds its end, whoever writes to it an error.
+pub fn end(fd: RawFd) {
+    // SAFETY: as in `pulse`.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);
+}

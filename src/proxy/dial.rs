@@ -6,19 +6,25 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ProtocolVersion;
 use rustls::pki_types::ServerName;
 
 use super::Local;
 use super::failure::{ConnectError, Stage};
+use super::hold::Hold;
 use super::running::{Upstream, UpstreamTls};
+use super::standing::Choice;
 use crate::io::deadline::TICK;
 use crate::io::{Buffer, Deadline, Stream, TcpStream, Wheel, socket, tls};
+use crate::tls::handshake::ClientAuth;
 use crate::tls::{Facts, Handshake, Identity, SessionPool};
 
 /// What a worker keeps of one endpoint from connection to connection.
 #[derive(Debug, Default)]
 pub(super) struct Dialer {
     sessions: RefCell<SessionPool>,
+    /// Those of the previous generation of the identity, where it stands in for the active one.
+    rescued: RefCell<SessionPool>,
 }
 
 /// A connection just made.
@@ -29,6 +35,42 @@ pub(super) struct Dialed {
     pub(super) early: Option<Buffer>,
     /// The generation of the identity that the handshake could present; 0 without one.
     pub(super) generation: u64,
+    /// The server knows our identity: it was presented, or the session that was resumed had it.
+    pub(super) presented: bool,
+    /// It was presented, and the server has yet to judge it (TLS 1.3).
+    pub(super) unproven: bool,
+    /// Should the server refuse it, the previous generation may stand in.
+    pub(super) contested: bool,
+    /// Its entry among the connections made with a client identity.
+    pub(super) hold: Option<Hold>,
+}
+
+impl Dialed {
+    fn plain(tcp: TcpStream) -> Self {
+        Self {
+            stream: Stream::plain(tcp),
+            early: None,
+            generation: 0,
+            presented: false,
+            unproven: false,
+            contested: false,
+            hold: None,
+        }
+    }
+
+    fn shaken((stream, facts, early): Shaken, choice: &Choice) -> Self {
+        let presented = matches!(facts.client_auth, ClientAuth::Presented(_));
+        let tls13 = facts.version == ProtocolVersion::TLSv1_3;
+        Self {
+            stream,
+            early,
+            generation: choice.generation(),
+            presented: presented || (facts.resumed && choice.identity.is_some()),
+            unproven: presented && tls13,
+            contested: false,
+            hold: None,
+        }
+    }
 }
 
 /// What a finished handshake gives.
@@ -43,6 +85,7 @@ impl Dialer {
         upstream: &Upstream,
         endpoint: usize,
         name: Option<&ServerName<'static>>,
+        choice: &Choice,
     ) -> Result<Dialed, ConnectError> {
         let stage = Cell::new(Stage::Tcp);
         deadline.set(upstream.connect_timeout);
@@ -52,26 +95,24 @@ impl Dialer {
             let tcp = connect().await?;
             local.counters.backend_connections.add(1);
             let (Some(tls), Some(name)) = (&upstream.tls, name) else {
-                return Ok(Dialed { stream: Stream::plain(tcp), early: None, generation: 0 });
+                return Ok(Dialed::plain(tcp));
             };
             stage.set(Stage::Tls);
-            let identity = tls.identity.as_ref().map(|identity| identity.load());
-            let offered = self.sessions.borrow().holds(name);
-            let mut shaken = self.handshake(local, tls, identity.as_ref(), tcp, name).await;
+            let offered = self.holds_session(name, choice.rescue);
+            let mut shaken = self.handshake(local, tls, choice, tcp, name).await;
             if shaken.is_err() {
-                self.sessions.borrow_mut().forget(name);
+                self.pool(choice.rescue).borrow_mut().forget(name);
                 // A backend that fails over a session instead of passing over it is asked without one.
                 if offered {
                     let tcp = connect().await?;
                     local.counters.backend_connections.add(1);
-                    shaken = self.handshake(local, tls, identity.as_ref(), tcp, name).await;
+                    shaken = self.handshake(local, tls, choice, tcp, name).await;
                 }
             }
-            let (stream, facts, early) = shaken.map_err(ConnectError::Tls)?;
+            let shaken = shaken.map_err(ConnectError::Tls)?;
             local.counters.backend_handshakes.add(1);
-            local.counters.backend_resumptions.add(u64::from(facts.resumed));
-            let generation = identity.map_or(0, |identity| identity.generation());
-            Ok(Dialed { stream, early, generation })
+            local.counters.backend_resumptions.add(u64::from(shaken.1.resumed));
+            Ok(Dialed::shaken(shaken, choice))
         });
         deadline.race(connecting).await.unwrap_or(Err(ConnectError::Timeout(stage.get())))
     }
@@ -81,12 +122,14 @@ impl Dialer {
         &self,
         local: &Local,
         tls: &UpstreamTls,
-        identity: Option<&Arc<Identity>>,
+        choice: &Choice,
         tcp: TcpStream,
         name: &ServerName<'static>,
     ) -> Result<Shaken, tls::TlsError> {
         let now = elapsed(local);
-        let config = self.sessions.borrow_mut().config(&tls.config, name, identity, tls.tickets, now);
+        let identity = choice.identity.as_ref();
+        let sessions = self.pool(choice.rescue);
+        let config = sessions.borrow_mut().config(&tls.config, name, identity, tls.tickets, now);
         let result = match Handshake::client(config, name.clone()) {
             Ok(handshake) => tls::run(tcp, handshake).await,
             Err(error) => Err(error.into()),
@@ -97,11 +140,22 @@ impl Dialer {
         result
     }
 
-    /// Ends sessions that are too old or of another identity than that of this moment.
-    pub(super) fn sweep(&self, local: &Local, upstream: &Upstream) {
-        let identity = upstream.tls.as_ref().and_then(|tls| tls.identity.as_ref());
-        let current = identity.map(|identity| identity.load());
-        self.sessions.borrow_mut().sweep(current.as_ref(), elapsed(local));
+    /// The sessions of the active generation, or of the one that stands in for it.
+    fn pool(&self, rescue: bool) -> &RefCell<SessionPool> {
+        if rescue { &self.rescued } else { &self.sessions }
+    }
+
+    /// Whether there is a session to resume: after a full handshake, the server has gone on to give one.
+    pub(super) fn holds_session(&self, name: &ServerName<'_>, rescue: bool) -> bool {
+        self.pool(rescue).borrow().holds(name)
+    }
+
+    /// Ends sessions that are too old or of another identity than those of this moment.
+    pub(super) fn sweep(&self, local: &Local, current: Option<&Arc<Identity>>) {
+        let now = elapsed(local);
+        self.sessions.borrow_mut().sweep(current, now);
+        let previous = current.and_then(|current| current.previous());
+        self.rescued.borrow_mut().sweep(previous.as_ref(), now);
     }
 }
 

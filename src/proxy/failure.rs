@@ -52,6 +52,8 @@ pub enum ConnectError {
     Io(std::io::Error),
     /// The TLS handshake's reason.
     Tls(TlsError),
+    /// The backend refused our certificate after the handshake, before anything was sent; what it said, or did.
+    Refused(&'static str),
     /// `timeouts.connect` is over.
     Timeout(Stage),
     /// The request's host can't be a TLS server name, and the upstream sets none.
@@ -72,6 +74,7 @@ impl fmt::Display for ConnectError {
         match self {
             Self::Io(error) => write!(f, "connect: {error}"),
             Self::Tls(error) => write!(f, "TLS: {error}"),
+            Self::Refused(how) => write!(f, "TLS: the client certificate was refused: {how}"),
             Self::Timeout(Stage::Tcp) => f.write_str("not connected within `timeouts.connect`"),
             Self::Timeout(Stage::Tls) => {
                 f.write_str("TLS: the handshake was not finished within `timeouts.connect`")

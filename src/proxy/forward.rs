@@ -106,8 +106,8 @@ impl<'a> Exchange<'a> {
         loop {
             let mut backend = match pooled {
                 Ok(backend) => backend,
-                Err(first) => {
-                    let connecting = Box::pin(pool.connect(self.local, deadline, host, first));
+                Err(endpoint) => {
+                    let connecting = Box::pin(pool.connect(self.local, deadline, host, endpoint, first.done));
                     connecting.await.map_err(Failure::Connect)?
                 }
             };
@@ -126,12 +126,8 @@ impl<'a> Exchange<'a> {
                     });
                     return self.finish(answer, client, backend, deadline, rest).await;
                 }
-                // A pooled connection that its backend closed just then: nothing of a response came,
-                // all of the request is still here, and it may be sent twice.
-                Err(Failure::BackendGone(_))
-                    if backend.reused && !self.heard.get() && first.done && self.order.idempotent =>
-                {
-                    self.local.counters.stale_retries.add(1);
+                // Nothing of a response came, and all of the request is still here.
+                Err(failure) if !self.heard.get() && first.done && self.may_go_again(&backend, &failure) => {
                     pooled = Err(backend.endpoint);
                     self.sent.set(false);
                     buffer = match returned {
@@ -142,6 +138,17 @@ impl<'a> Exchange<'a> {
                 Err(failure) => return Err(failure),
             }
         }
+    }
+
+    /// Whether a request may be sent once more on another connection: its pooled one was closed by the backend just
+    /// then and it may be sent twice, or the backend refused our certificate and has read nothing.
+    fn may_go_again(&self, backend: &Backend, failure: &Failure) -> bool {
+        let idempotent = self.order.idempotent;
+        if backend.reused && idempotent && matches!(failure, Failure::BackendGone(_)) {
+            self.local.counters.stale_retries.add(1);
+            return true;
+        }
+        self.order.pool.rescue(self.local, backend, failure, idempotent)
     }
 
     /// Whether any byte of a final response went to the client: then it can't be told of a failure any more.
@@ -190,7 +197,8 @@ impl<'a> Exchange<'a> {
     ) -> (Result<Answer, Failure>, Option<Buffer>) {
         let upstream = &self.order.pool.upstream;
         self.wait(deadline, Phase::BackendWrite, upstream.response_timeout);
-        let keep = if first.done && self.order.idempotent { Keep::Content } else { Keep::Nothing };
+        let again = self.order.idempotent || backend.is_contested();
+        let keep = if first.done && again { Keep::Content } else { Keep::Nothing };
         let (written, mut buffer) = first.write(&mut backend.stream.writer, buffer, keep).await;
         // A backend that refuses the request before it has read it all may have said why.
         let broken = written.err();

@@ -19,7 +19,7 @@ const BUSY: u32 = 2;
 /// Relays one client connection to an upstream.
 pub(super) async fn serve(local: &Rc<Local>, pool: &Rc<Pool>, mut client: Box<Client>) {
     let first = pool.pick(local);
-    let connecting = Box::pin(pool.connect(local, &client.deadline, None, first));
+    let connecting = Box::pin(pool.connect(local, &client.deadline, None, first, false));
     let mut backend = match connecting.await {
         Ok(backend) => backend,
         // Said in the log by the pool; a TCP client can only be told by closing.

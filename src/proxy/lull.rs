@@ -60,7 +60,7 @@ pub async fn hot(
 }
 
 /// ECANCELED, which is what a read that was called off ends with.
-fn is_canceled(error: &std::io::Error) -> bool {
+pub(super) fn is_canceled(error: &std::io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::CANCELED.raw_os_error())
 }
 

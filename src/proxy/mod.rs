@@ -16,6 +16,7 @@ pub mod door;
 pub mod exchange;
 pub mod failure;
 mod forward;
+mod hold;
 pub mod l4;
 pub mod l7;
 pub mod lull;
@@ -25,6 +26,7 @@ pub mod reply;
 pub mod rules;
 pub mod running;
 pub mod seats;
+mod standing;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -54,6 +56,8 @@ pub struct Local {
     pub access: Option<access::Sink>,
     /// What is open, counted with all other workers.
     pub tally: Arc<Tally>,
+    /// Its backend connections that were made with a client identity.
+    pub(in crate::proxy) backends: hold::Holds,
     ids: exchange::RequestIds,
     /// Where its round-robins begin, so that workers don't all begin with the same endpoint.
     start: usize,
@@ -92,6 +96,7 @@ impl Local {
             draining: Cell::new(false),
             access: access.map(access::Seed::sink),
             tally,
+            backends: hold::Holds::default(),
             ids: exchange::RequestIds::new(ids),
             start: ids as usize,
             scratch: RefCell::new(Vec::with_capacity(4096)),
@@ -179,6 +184,8 @@ impl Local {
         }
         // A closed door is remembered until the last connection that came through it has ended.
         self.doors.borrow_mut().retain(|door| door.sweep(self) || Rc::strong_count(door) > 1);
+        let overdue = self.backends.end_overdue(std::time::SystemTime::now());
+        self.counters.identity_overdue.add(overdue);
         if let Some(access) = &self.access {
             access.sweep();
         }

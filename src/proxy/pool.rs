@@ -8,9 +8,14 @@ use rustls::pki_types::ServerName;
 use super::Local;
 use super::dial::{Dialed, Dialer};
 use super::failure::{ConnectError, Stage};
+use super::hold::Hold;
 use super::running::Upstream;
+use super::standing::Standing;
+use crate::base::snapshot::Reader;
+use crate::io::deadline::TICK;
 use crate::io::{Buffer, Deadline, Stream, deadline};
 use crate::route::RoundRobin;
+use crate::tls::Identity;
 
 /// Ticks for which an endpoint that refused a connection is tried last.
 const HOLD_OFF_TICKS: u64 = 20;
@@ -20,6 +25,8 @@ const HOLD_OFF_TICKS: u64 = 20;
 pub struct Pool {
     /// What it connects to.
     pub upstream: Arc<Upstream>,
+    /// The client identity of this moment, if there is one.
+    identity: Option<RefCell<Reader<Identity>>>,
     balance: RoundRobin,
     endpoints: Vec<EndpointPool>,
 }
@@ -31,6 +38,8 @@ struct EndpointPool {
     idle: RefCell<Vec<Box<Backend>>>,
     /// Makes its connections, and keeps its TLS sessions.
     dialer: Dialer,
+    /// Which generation of the client identity it gets.
+    standing: Standing,
     /// Until which tick of the worker's wheel it is tried last.
     shunned: Cell<u64>,
 }
@@ -38,6 +47,8 @@ struct EndpointPool {
 /// A connection to an endpoint.
 #[derive(Debug)]
 pub struct Backend {
+    /// Its entry among the connections made with a client identity. It goes before the socket does.
+    hold: Option<Hold>,
     /// The connection.
     pub stream: Stream,
     /// What arrived with the handshake, if anything did.
@@ -50,6 +61,10 @@ pub struct Backend {
     server_name: Option<ServerName<'static>>,
     /// The generation of the identity that was presented.
     generation: u64,
+    /// The backend has yet to judge our certificate (TLS 1.3).
+    unproven: bool,
+    /// Should it refuse that, the previous generation may stand in.
+    contested: bool,
     born: u64,
     since: u64,
 }
@@ -61,18 +76,32 @@ impl Backend {
         server_name: Option<ServerName<'static>>,
         dialed: Dialed,
     ) -> Box<Self> {
-        let Dialed { stream, early, generation } = dialed;
+        let Dialed { stream, early, generation, unproven, contested, hold, .. } = dialed;
         let now = local.wheel.now();
         Box::new(Self {
+            hold,
             stream,
             early,
             endpoint,
             reused: false,
             server_name,
             generation,
+            unproven,
+            contested,
             born: now,
             since: now,
         })
+    }
+
+    /// The generation of the client identity that it was made with; 0 without one.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether its backend may still refuse our certificate, and the previous generation would stand in: then a
+    /// request on it is kept until the response begins.
+    pub(super) fn is_contested(&self) -> bool {
+        self.contested && !self.reused
     }
 }
 
@@ -81,7 +110,9 @@ impl Pool {
     pub fn new(upstream: Arc<Upstream>, start: usize) -> Self {
         let weights: Vec<u32> = upstream.endpoints.iter().map(|endpoint| endpoint.weight).collect();
         let endpoints = upstream.endpoints.iter().map(|_| EndpointPool::default()).collect();
-        Self { balance: RoundRobin::new(&weights, start), endpoints, upstream }
+        let identity = upstream.tls.as_ref().and_then(|tls| tls.identity.as_ref());
+        let identity = identity.map(|identity| RefCell::new(identity.reader()));
+        Self { balance: RoundRobin::new(&weights, start), identity, endpoints, upstream }
     }
 
     /// An idle connection to the endpoint whose turn it is, if it has one; otherwise where to connect first.
@@ -98,19 +129,20 @@ impl Pool {
         Ok(backend)
     }
 
-    /// A new connection, to `first` or, where that can't be reached, to the next one.
+    /// A new connection, to `first` or, where that can't be reached, to the next one. `whole`: the request is at hand and
+    /// can be sent again.
     pub async fn connect(
         &self,
         local: &Local,
         deadline: &Deadline,
         host: Option<&str>,
         first: usize,
+        whole: bool,
     ) -> Result<Box<Backend>, ConnectError> {
         let mut refused = None;
         for endpoint in std::iter::once(first).chain(self.balance.others(first)) {
             let server_name = self.server_name(endpoint, host)?;
-            let dialer = &self.endpoints[endpoint].dialer;
-            match dialer.dial(local, deadline, &self.upstream, endpoint, server_name.as_ref()).await {
+            match self.present(local, deadline, endpoint, server_name.as_ref(), whole).await {
                 Ok(dialed) => return Ok(Backend::fresh(local, endpoint, server_name, dialed)),
                 Err(error) => {
                     local.counters.backend_connect_failures.add(1);
@@ -172,10 +204,33 @@ impl Pool {
         ServerName::try_from(name.to_owned()).map(Some).map_err(|_| ConnectError::ServerName)
     }
 
-    /// The identity's generation of this moment; 0 without one.
-    fn generation(&self) -> u64 {
-        let identity = self.upstream.tls.as_ref().and_then(|tls| tls.identity.as_ref());
-        identity.map_or(0, |identity| identity.load().generation())
+    /// The client identity of this moment.
+    pub(super) fn current(&self) -> Option<Arc<Identity>> {
+        self.identity.as_ref().map(|identity| Arc::clone(identity.borrow_mut().load()))
+    }
+
+    pub(super) fn standing(&self, endpoint: usize) -> &Standing {
+        &self.endpoints[endpoint].standing
+    }
+
+    pub(super) fn dialer(&self, endpoint: usize) -> &Dialer {
+        &self.endpoints[endpoint].dialer
+    }
+
+    /// Whether an idle connection to this endpoint has the generation that the next request is to be sent with.
+    fn suits(&self, local: &Local, endpoint: usize, generation: u64) -> bool {
+        let Some(identity) = &self.identity else {
+            return true;
+        };
+        self.standing(endpoint).suits(Some(identity.borrow_mut().load()), generation, local.wheel.now())
+    }
+
+    /// Whether a connection with this generation may serve another request.
+    fn keeps(&self, endpoint: usize, generation: u64) -> bool {
+        let Some(identity) = &self.identity else {
+            return true;
+        };
+        self.standing(endpoint).keeps(Some(identity.borrow_mut().load()), generation)
     }
 
     fn take_idle(
@@ -184,16 +239,18 @@ impl Pool {
         endpoint: usize,
         name: Option<&ServerName<'static>>,
     ) -> Option<Box<Backend>> {
-        let generation = self.generation();
         loop {
             let mut backend = {
                 let mut idle = self.endpoints[endpoint].idle.borrow_mut();
                 let at = idle.iter().rposition(|backend| backend.server_name.as_ref() == name)?;
                 idle.swap_remove(at)
             };
-            let usable = backend.generation == generation && !self.is_over(local, &backend);
-            if usable && backend.stream.is_fresh() {
+            let suits = self.suits(local, endpoint, backend.generation);
+            if suits && !self.is_over(local, &backend) && backend.stream.is_fresh() {
                 backend.reused = true;
+                if let Some(hold) = &mut backend.hold {
+                    hold.wakes();
+                }
                 return Some(backend);
             }
         }
@@ -208,6 +265,13 @@ impl Pool {
 
     /// Takes back a connection whose response was read whole.
     pub fn check_in(&self, local: &Local, mut backend: Box<Backend>) {
+        if backend.unproven {
+            self.accepted(backend.endpoint, backend.generation);
+            backend.unproven = false;
+        }
+        if !self.keeps(backend.endpoint, backend.generation) {
+            return;
+        }
         let mut idle = self.endpoints[backend.endpoint].idle.borrow_mut();
         if idle.len() < self.upstream.idle_per_worker {
             backend.since = local.wheel.now();
@@ -217,11 +281,17 @@ impl Pool {
 
     /// Drops idle connections that are over or that their backend has closed.
     pub fn sweep(&self, local: &Local) {
-        let generation = self.generation();
+        let current = self.current();
+        let now = local.wheel.now();
         for endpoint in &self.endpoints {
-            endpoint.dialer.sweep(local, &self.upstream);
+            endpoint.dialer.sweep(local, current.as_ref());
             endpoint.idle.borrow_mut().retain_mut(|backend| {
-                backend.generation == generation && !self.is_over(local, backend) && backend.stream.is_fresh()
+                if let Some(hold) = &mut backend.hold {
+                    hold.rests(TICK * u32::try_from(now.saturating_sub(backend.since)).unwrap_or(u32::MAX));
+                }
+                endpoint.standing.keeps(current.as_ref(), backend.generation)
+                    && !self.is_over(local, backend)
+                    && backend.stream.is_fresh()
             });
         }
     }

@@ -223,12 +223,25 @@ impl<'a> Builder<'a> {
             Identity::new(describe(&at.value), generation, bundle.chain().to_vec(), key.clone_key());
         let identity = self.good(&at.span, identity)?;
         Some(match known {
-            None => Snapshot::new(identity),
+            None => {
+                identity.set_previous(self.previous_generation(at));
+                Snapshot::new(identity)
+            }
             Some(cell) => {
                 self.renewed.push((cell.clone(), Arc::new(identity)));
                 cell
             }
         })
+    }
+
+    /// The generation that a restart finds in the store beside the active one. That it can't be used is no error.
+    fn previous_generation(&mut self, at: &plan::At<CertificateRef>) -> Option<Arc<Identity>> {
+        let CertificateRef::Store(name) = &at.value else {
+            return None;
+        };
+        let (number, bundle) = self.store(&at.span).and_then(|store| store.get_previous(name)).ok()??;
+        let key = bundle.key()?.clone_key();
+        Identity::new(name.clone(), u64::from(number), bundle.chain().to_vec(), key).ok().map(Arc::new)
     }
 
     fn listener(&mut self, index: usize, listener: &plan::Listener) -> Option<(Listener, Option<Policy>)> {

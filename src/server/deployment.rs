@@ -10,12 +10,15 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::assemble::{Made, Previous};
 use super::changes::{self, Changes};
 use super::load::{self, LoadError, Loaded};
+use super::rotation::{Fallback, GRACE, Ledger, Room, RotationError};
 use super::supervisor::{Server, StartError};
+use crate::certs::Store;
+use crate::config::plan::CertificateRef;
 use crate::config::{Diagnostics, Plan};
 
 /// How long a reload waits for its workers: each looks at its next turn, which only a stalled one misses.
@@ -28,6 +31,8 @@ pub struct Deployment {
     pub server: Arc<Server>,
     file: PathBuf,
     live: Mutex<Live>,
+    /// What is remembered of rotations.
+    ledger: Ledger,
 }
 
 /// What runs.
@@ -84,6 +89,7 @@ impl Deployment {
                 server: Arc::new(server),
                 file: file.to_owned(),
                 live: Mutex::new(Live { plan: Arc::new(plan), made: assembly.made }),
+                ledger: Ledger::default(),
             }),
             Err(error) => {
                 point_at(&error, &plan, &mut problems);
@@ -105,6 +111,31 @@ impl Deployment {
     /// The pointers to the certificates in use.
     pub fn made(&self) -> Made {
         self.live().made.clone()
+    }
+
+    /// Works on one certificate of the store and what runs of it; then the workers look at their connections.
+    ///
+    /// # Errors
+    /// Those of `work`, or the store can't be opened.
+    pub fn room<T>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&Room<'_>) -> Result<T, RotationError>,
+    ) -> Result<T, RotationError> {
+        let (plan, made) = (self.plan(), self.made());
+        let store = Store::open(&plan.store)?;
+        let room = Room {
+            store: &store,
+            name,
+            running: &self.server.snapshot.load(),
+            cell: made.identity(&CertificateRef::Store(name.to_owned())),
+            ledger: &self.ledger,
+            grace: GRACE,
+            now: SystemTime::now(),
+        };
+        let result = work(&room);
+        self.server.sweep();
+        result
     }
 
     /// Reads the file again and runs what it says. Returns when every worker does.
@@ -144,8 +175,9 @@ impl Deployment {
             }
         };
         let changes = Changes::between(live.previous(), &plan, &assembly);
+        let _alone = self.ledger.alone();
         for (cell, identity) in assembly.renewed {
-            cell.store(identity);
+            self.ledger.publish(&cell, identity, Fallback::Replaced, GRACE, SystemTime::now());
         }
         let version = self.server.publish(prepared, assembly.running);
         *live = Live { plan: Arc::new(changes::as_it_runs(plan, &live.plan)), made: assembly.made };

@@ -6,6 +6,7 @@ pub mod deployment;
 pub mod load;
 pub mod machine;
 pub mod probe;
+pub mod rotation;
 mod routing;
 pub mod sockets;
 pub mod supervisor;

@@ -193,6 +193,14 @@ impl Server {
         }
     }
 
+    /// Has every worker look at its backend connections now: those that are over are closed.
+    pub fn sweep(&self) {
+        for worker in &self.workers {
+            let _ = worker.orders.send(Order::Sweep);
+            worker.rope.pull();
+        }
+    }
+
     /// Workers that have not ended.
     pub fn workers_left(&self) -> usize {
         self.running.load(Ordering::Acquire)

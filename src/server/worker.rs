@@ -34,6 +34,8 @@ const HELD_UP: Duration = Duration::from_millis(5);
 pub enum Order {
     /// A new snapshot was published: take it up, and accept on these sockets of it too.
     Apply(Vec<Socket>),
+    /// Look at the backend connections: a rotation has ended some.
+    Sweep,
     /// Stop accepting, finish what is under way, end.
     Drain,
 }
@@ -98,8 +100,13 @@ impl Worker {
         let mut bell = Bell::adopt(self.bell)?;
         'serving: while bell.rung().await {
             while let Ok(order) = self.orders.try_recv() {
-                let Order::Apply(sockets) = order else {
-                    break 'serving;
+                let sockets = match order {
+                    Order::Apply(sockets) => sockets,
+                    Order::Sweep => {
+                        local.sweep();
+                        continue;
+                    }
+                    Order::Drain => break 'serving,
                 };
                 for socket in sockets {
                     if let Err(error) = listen(&local, &accepting, socket) {

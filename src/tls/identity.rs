@@ -18,6 +18,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::handshake::ClientAuth;
 use crate::base::snapshot::Snapshot;
+use crate::base::uses::Uses;
 
 /// A certificate chain with its key: one generation of a named certificate.
 pub struct Identity {
@@ -27,6 +28,9 @@ pub struct Identity {
     names: Vec<NamePattern>,
     not_before: i64,
     not_after: i64,
+    /// The generation before this one, for as long as it may stand in where this one is refused.
+    previous: Snapshot<Option<Arc<Identity>>>,
+    uses: Uses,
 }
 
 /// Why an identity cannot be made.
@@ -76,7 +80,8 @@ impl Identity {
                 other => IdentityError::BadKey(other.to_string()),
             })?;
         let certified = Arc::new(certified);
-        Ok(Self { name: name.into(), generation, certified, names, not_before, not_after })
+        let (name, previous, uses) = (name.into(), Snapshot::new(None), Uses::default());
+        Ok(Self { name, generation, certified, names, not_before, not_after, previous, uses })
     }
 
     /// The certificate's name in the store.
@@ -107,6 +112,21 @@ impl Identity {
     /// When the leaf's time ends, in seconds since 1970.
     pub fn not_after(&self) -> i64 {
         self.not_after
+    }
+
+    /// The generation before this one, if it may stand in where this one is refused.
+    pub fn previous(&self) -> Option<Arc<Self>> {
+        self.previous.load().as_ref().clone()
+    }
+
+    /// Names the generation that may stand in for this one, or takes it back.
+    pub fn set_previous(&self, previous: Option<Arc<Self>>) {
+        self.previous.store(Arc::new(previous));
+    }
+
+    /// Where and when this generation is used.
+    pub fn uses(&self) -> &Uses {
+        &self.uses
     }
 
     /// How well the leaf's alternative names match a server name.

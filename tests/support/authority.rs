@@ -57,8 +57,12 @@ impl Leaf<'_> {
 impl Authority {
     /// A CA that has existed for a year.
     pub fn new() -> Self {
-        let request =
-            GenerateRequest { is_ca: true, days: 3650, ..GenerateRequest::new("An authority of the tests") };
+        Self::named("An authority of the tests")
+    }
+
+    /// The same under another name.
+    pub fn named(name: &str) -> Self {
+        let request = GenerateRequest { is_ca: true, days: 3650, ..GenerateRequest::new(name) };
         let ca = self_signed(&request, SystemTime::now() - days(365)).unwrap();
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("ca.pem"), &ca.chain_pem).unwrap();
@@ -87,6 +91,14 @@ impl Authority {
         let made = ca_signed(&leaf.request(), &issuer, leaf.made()).unwrap();
         let meta = Meta { description: None, origin: Origin::Generated, now: SystemTime::now() };
         Store::open(store).unwrap().put(name, &made.bundle, &meta).unwrap();
+    }
+
+    /// Issues a certificate as the next generation of one in a store. Returns its number.
+    pub fn stage_into(&self, store: &Path, name: &str, leaf: &Leaf<'_>) -> u32 {
+        let issuer = CaMaterial::from_bundle(&self.ca.bundle).unwrap();
+        let made = ca_signed(&leaf.request(), &issuer, leaf.made()).unwrap();
+        let meta = Meta { description: None, origin: Origin::Generated, now: SystemTime::now() };
+        Store::open(store).unwrap().stage(name, &made.bundle, &meta).unwrap().generation
     }
 
     fn write(&self, name: &str, made: &Generated) -> Files {

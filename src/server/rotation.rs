@@ -1,0 +1,461 @@
+//! Rotation: from a staged generation of a certificate to the active one, and back.
+//!
+//! ```text
+//!  stage ──────► trial ──────► activate ──────► the old generation's connections close when idle, within
+//!  (store)       real hand-    one pointer      `grace` at most; the report says when it is safe to revoke
+//!                shakes        swap                │
+//!                   ▲                              │
+//!                   └────────── rollback ◄─────────┘  ─► retire: nothing falls back on it any more
+//! ```
+//!
+//! The store is the truth and is written first; then the cell that every worker reads is stored to, once. Calls
+//! block (disk, handshakes): they are made beside the control thread.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::probe::{Report, Target, Verdict, probe_all, speaks_http};
+use crate::base::snapshot::Snapshot;
+use crate::certs::{Bundle, Store, StoreError, Timestamp};
+use crate::proxy::running::Running;
+use crate::tls::{Identity, IdentityError};
+
+pub mod report;
+
+pub use report::{Rotation, SafeToRevoke, Use};
+
+/// How long connections of the old generation may go on, unless `store.grace` says otherwise.
+pub const GRACE: Duration = Duration::from_secs(600);
+
+/// What is remembered of rotations while the process runs.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Held by whoever moves a generation: the store's order is then the cells' order.
+    moving: Mutex<()>,
+    certificates: Mutex<BTreeMap<String, Entry>>,
+}
+
+/// What is remembered of one certificate.
+#[derive(Debug, Default)]
+struct Entry {
+    /// The last trial, of a generation staged or active.
+    trial: Option<Trial>,
+    /// Generations that were active in this process, the newest last. The older go when nothing uses them.
+    superseded: Vec<Arc<Identity>>,
+}
+
+/// Most superseded generations remembered of a certificate that no connection has.
+const REMEMBERED: usize = 2;
+
+/// What a trial found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// The certificate.
+    pub certificate: String,
+    /// The generation that was presented.
+    pub generation: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Whether every endpoint takes it, or wants none.
+    pub passed: bool,
+    /// Each endpoint of each upstream that the certificate is bound to.
+    pub endpoints: Vec<Tried>,
+}
+
+/// What one endpoint thought of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    /// In a word.
+    pub outcome: Outcome,
+    /// The alert of a refusal, if there was one.
+    pub alert: Option<String>,
+    /// The whole report.
+    #[serde(flatten)]
+    pub report: Report,
+}
+
+/// What one endpoint thought of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It asked for it and took it.
+    Accepted,
+    /// It refused it.
+    Refused,
+    /// It could not be reached.
+    Unreachable,
+    /// It never asked for one.
+    NeverAsked,
+    /// The handshake failed for another reason.
+    Failed,
+}
+
+/// What an activation or a rollback did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Activated {
+    /// The certificate.
+    pub certificate: String,
+    /// The generation that is active now.
+    pub generation: u64,
+    /// The one that was.
+    pub previous: Option<u64>,
+    /// When.
+    pub at: Timestamp,
+    /// It was activated although no trial passed.
+    pub forced: bool,
+    /// Whether a running instance presents it from now on; false where nothing that runs uses it.
+    pub live: bool,
+}
+
+/// Why a rotation did not go on.
+#[derive(Debug)]
+pub enum RotationError {
+    /// The store refused, or failed.
+    Store(StoreError),
+    /// The generation has no key, or can't be used.
+    Unusable(String, IdentityError),
+    /// The generation can't be presented: it has no private key.
+    NoKey(String),
+    /// Nothing is staged.
+    NothingStaged(String),
+    /// The staged generation was not tried.
+    NotTried(String, u32),
+    /// Its trial did not pass; the endpoints that spoke against it.
+    NotPassed(String, u32, Vec<String>),
+    /// The previous generation is still needed; why.
+    StillNeeded(String, Vec<String>),
+    /// There is no previous generation.
+    NoPrevious(String),
+}
+
+impl fmt::Display for RotationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Unusable(name, error) => write!(f, "the certificate `{name}` can't be presented: {error}"),
+            Self::NoKey(name) => {
+                write!(f, "the certificate `{name}` has no private key, which is needed to present it")
+            }
+            Self::NothingStaged(name) => {
+                write!(
+                    f,
+                    "nothing is staged for `{name}`: stage a generation first (`ringate cert stage {name}`)"
+                )
+            }
+            Self::NotTried(name, number) => write!(
+                f,
+                "generation {number} of `{name}` was not tried: run `ringate cert trial {name}`, or activate it with --force"
+            ),
+            Self::NotPassed(name, number, against) => {
+                write!(f, "the trial of generation {number} of `{name}` did not pass")?;
+                if !against.is_empty() {
+                    write!(f, ": {}", against.join("; "))?;
+                }
+                f.write_str(". Mend that and try again, or activate it with --force")
+            }
+            Self::StillNeeded(name, reasons) => {
+                write!(f, "the previous generation of `{name}` is still needed: {}", reasons.join("; "))
+            }
+            Self::NoPrevious(name) => write!(f, "`{name}` has no previous generation"),
+        }
+    }
+}
+
+impl std::error::Error for RotationError {}
+
+impl From<StoreError> for RotationError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// One certificate of the store, with what runs of it.
+#[derive(Debug)]
+pub struct Room<'a> {
+    /// Where its generations are.
+    pub store: &'a Store,
+    /// Its name.
+    pub name: &'a str,
+    /// What runs, or would run.
+    pub running: &'a Running,
+    /// The pointer that workers read it from; none: nothing that runs uses it.
+    pub cell: Option<&'a Snapshot<Identity>>,
+    /// What is remembered of rotations.
+    pub ledger: &'a Ledger,
+    /// How long connections of the old generation may go on.
+    pub grace: Duration,
+    /// The time.
+    pub now: SystemTime,
+}
+
+impl Room<'_> {
+    /// Presents the staged generation to every endpoint that the active one is presented to.
+    ///
+    /// # Errors
+    /// Nothing is staged, or it can't be read. What endpoints think of it is no error.
+    pub fn trial(&self) -> Result<Trial, RotationError> {
+        let nothing = || RotationError::NothingStaged(self.name.to_owned());
+        let (number, bundle) = self.store.get_staged(self.name)?.ok_or_else(nothing)?;
+        let identity = Arc::new(self.identity(number, &bundle)?);
+        let trial = self.present(&identity);
+        self.store.record_trial(self.name, number, trial.passed, self.now)?;
+        self.ledger.entry(self.name, |entry| entry.trial = Some(trial.clone()));
+        Ok(trial)
+    }
+
+    /// Presents `identity` to every endpoint that this certificate is bound to.
+    pub fn present(&self, identity: &Arc<Identity>) -> Trial {
+        let reports = probe_all(&self.targets(identity));
+        let endpoints: Vec<Tried> = reports.into_iter().map(Tried::from).collect();
+        Trial {
+            certificate: self.name.to_owned(),
+            generation: identity.generation(),
+            at: Timestamp::from(self.now),
+            passed: endpoints.iter().all(Tried::passed),
+            endpoints,
+        }
+    }
+
+    /// The endpoints of every upstream, of any environment, whose client identity this is.
+    fn targets(&self, identity: &Arc<Identity>) -> Vec<Target> {
+        let upstreams = self.running.upstreams.iter().enumerate();
+        let bound = upstreams.filter(|(_, upstream)| report::presents(upstream, self.name));
+        bound
+            .flat_map(|(index, upstream)| {
+                Target::of_upstream(upstream, speaks_http(self.running, index), Some(identity))
+            })
+            .collect()
+    }
+
+    /// Makes the staged generation the active one, if its trial passed or with `force`. When this returns, every
+    /// connection that is made, on any worker, presents it, and no idle one of the old generation is used again.
+    ///
+    /// # Errors
+    /// Nothing is staged, it was not tried, or its trial did not pass; nothing has changed then.
+    pub fn activate(&self, force: bool) -> Result<Activated, RotationError> {
+        let _alone = self.ledger.alone();
+        let nothing = || RotationError::NothingStaged(self.name.to_owned());
+        let (number, bundle) = self.store.get_staged(self.name)?.ok_or_else(nothing)?;
+        // Whatever could fail is done before anything changes.
+        let identity = match bundle.key() {
+            None if self.cell.is_none() => None,
+            _ => Some(Arc::new(self.identity(number, &bundle)?)),
+        };
+        let tried = self.may_activate(number, identity.as_ref());
+        if !force {
+            tried.as_ref().map_err(|error| clone_refusal(error, self.name, number))?;
+        }
+        let done = self.store.activate(self.name, Some(number), self.now)?;
+        let live = match (self.cell, identity) {
+            (Some(cell), Some(identity)) => {
+                self.ledger.publish(cell, identity, Fallback::Replaced, self.grace, self.now);
+                true
+            }
+            _ => false,
+        };
+        Ok(Activated {
+            certificate: self.name.to_owned(),
+            generation: u64::from(done.active),
+            previous: done.previous.map(u64::from),
+            at: Timestamp::from(self.now),
+            forced: force && tried.is_err(),
+            live,
+        })
+    }
+
+    /// Whether a passed trial speaks for the staged generation; or there is nobody to try it on.
+    fn may_activate(&self, number: u32, identity: Option<&Arc<Identity>>) -> Result<(), RotationError> {
+        let nobody = identity.is_none_or(|identity| self.targets(identity).is_empty());
+        if nobody {
+            return Ok(());
+        }
+        let name = || self.name.to_owned();
+        let trial = self.store.describe(self.name, self.now)?.trial;
+        match trial.filter(|trial| trial.generation == number) {
+            Some(trial) if trial.passed => Ok(()),
+            Some(_) => {
+                let against = self.ledger.entry(self.name, |entry| {
+                    let trial = entry.trial.as_ref().filter(|trial| trial.generation == u64::from(number));
+                    trial.map(Trial::against).unwrap_or_default()
+                });
+                Err(RotationError::NotPassed(name(), number, against))
+            }
+            None => Err(RotationError::NotTried(name(), number)),
+        }
+    }
+
+    /// Makes the previous generation the active one again.
+    ///
+    /// # Errors
+    /// There is none, or it is not valid any more.
+    pub fn rollback(&self) -> Result<Activated, RotationError> {
+        let _alone = self.ledger.alone();
+        let nothing = || RotationError::NoPrevious(self.name.to_owned());
+        let (number, bundle) = self.store.get_previous(self.name)?.ok_or_else(nothing)?;
+        let identity = match self.cell {
+            None => None,
+            Some(cell) => {
+                let known = cell.load().previous().filter(|it| it.generation() == u64::from(number));
+                Some(match known {
+                    Some(identity) => identity,
+                    None => Arc::new(self.identity(number, &bundle)?),
+                })
+            }
+        };
+        let done = self.store.rollback(self.name, self.now)?;
+        let live = self.cell.is_some();
+        if let (Some(cell), Some(identity)) = (self.cell, identity) {
+            // What was rolled back from is no good: nothing falls back on it.
+            self.ledger.publish(cell, identity, Fallback::None, self.grace, self.now);
+        }
+        Ok(Activated {
+            certificate: self.name.to_owned(),
+            generation: u64::from(done.active),
+            previous: done.replaced.map(u64::from),
+            at: Timestamp::from(self.now),
+            forced: false,
+            live,
+        })
+    }
+
+    /// Ends the previous generation: nothing falls back on it, its connections end now, its key goes from the
+    /// disk. Returns its number.
+    ///
+    /// # Errors
+    /// There is none, or without `force` it is not safe.
+    pub fn retire(&self, force: bool) -> Result<u64, RotationError> {
+        let _alone = self.ledger.alone();
+        let nothing = || RotationError::NoPrevious(self.name.to_owned());
+        let number = self.store.describe(self.name, self.now)?.previous.ok_or_else(nothing)?;
+        let rotation = self.report();
+        if let Some(safe) = rotation.as_ref().and_then(|rotation| rotation.safe_to_revoke.as_ref())
+            && !safe.safe
+            && !force
+        {
+            return Err(RotationError::StillNeeded(self.name.to_owned(), safe.reasons.clone()));
+        }
+        self.store.retire(self.name, number)?;
+        if let Some(cell) = self.cell {
+            let current = cell.load();
+            if let Some(previous) = current.previous() {
+                current.set_previous(None);
+                previous.uses().end_at(Some(self.now));
+            }
+        }
+        Ok(u64::from(number))
+    }
+
+    /// Where the generations are used, and whether the old one is safe to revoke. `None`: nothing that runs uses it.
+    pub fn report(&self) -> Option<Rotation> {
+        let current = self.cell?.load();
+        let (trial, superseded) =
+            self.ledger.entry(self.name, |entry| (entry.trial.clone(), entry.superseded.clone()));
+        Some(report::rotation(self.running, &current, &superseded, trial.as_ref(), self.now))
+    }
+
+    fn identity(&self, number: u32, bundle: &Bundle) -> Result<Identity, RotationError> {
+        let key = bundle.key().ok_or_else(|| RotationError::NoKey(self.name.to_owned()))?;
+        Identity::new(self.name, u64::from(number), bundle.chain().to_vec(), key.clone_key())
+            .map_err(|error| RotationError::Unusable(self.name.to_owned(), error))
+    }
+}
+
+/// The refusal without the error's own lifetime.
+fn clone_refusal(error: &RotationError, name: &str, number: u32) -> RotationError {
+    match error {
+        RotationError::NotPassed(_, _, against) => {
+            RotationError::NotPassed(name.to_owned(), number, against.clone())
+        }
+        _ => RotationError::NotTried(name.to_owned(), number),
+    }
+}
+
+/// What may stand in where a generation is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// The generation that it replaces.
+    Replaced,
+    /// Nothing.
+    None,
+}
+
+impl Ledger {
+    /// Publishes a generation: one atomic store, and each connection that is made from then on presents it. The one
+    /// that it replaces ends within `grace`.
+    pub fn publish(
+        &self,
+        cell: &Snapshot<Identity>,
+        identity: Arc<Identity>,
+        fallback: Fallback,
+        grace: Duration,
+        now: SystemTime,
+    ) {
+        let old = cell.load();
+        identity.uses().end_at(None);
+        identity.set_previous((fallback == Fallback::Replaced).then(|| Arc::clone(&old)));
+        let name = identity.name().to_owned();
+        cell.store(Arc::clone(&identity));
+        // Only now: until here somebody may have had to fall back on it.
+        old.set_previous(None);
+        old.uses().end_at(Some(now + grace));
+        self.entry(&name, |entry| {
+            entry.superseded.retain(|known| known.generation() != identity.generation());
+            entry.superseded.push(old);
+            let from = entry.superseded.len().saturating_sub(REMEMBERED);
+            let mut index = 0;
+            entry.superseded.retain(|known| {
+                index += 1;
+                index > from || known.uses().read().iter().any(|usage| usage.connections > 0)
+            });
+        });
+    }
+
+    /// Waits for its turn to move a generation.
+    pub fn alone(&self) -> MutexGuard<'_, ()> {
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn entry<R>(&self, name: &str, edit: impl FnOnce(&mut Entry) -> R) -> R {
+        let mut certificates: MutexGuard<'_, _> =
+            self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        edit(certificates.entry(name.to_owned()).or_default())
+    }
+}
+
+impl Trial {
+    /// The endpoints that speak against activating it, in words.
+    pub fn against(&self) -> Vec<String> {
+        let against = self.endpoints.iter().filter(|tried| !tried.passed());
+        against
+            .map(|tried| {
+                let Report { upstream, endpoint, problem, .. } = &tried.report;
+                format!("{upstream} {endpoint}: {}", problem.as_deref().unwrap_or("no reason given"))
+            })
+            .collect()
+    }
+}
+
+impl Tried {
+    /// Whether it speaks for activating the generation.
+    pub fn passed(&self) -> bool {
+        matches!(self.outcome, Outcome::Accepted | Outcome::NeverAsked)
+    }
+}
+
+impl From<Report> for Tried {
+    fn from(report: Report) -> Self {
+        let (outcome, alert) = match (&report.client_certificate, &report.problem) {
+            (Verdict::Refused { alert, .. }, _) => (Outcome::Refused, alert.clone()),
+            (_, Some(_)) if report.address.is_none() => (Outcome::Unreachable, None),
+            // Whether it answers our request is not the certificate's doing.
+            (Verdict::Accepted, _) => (Outcome::Accepted, None),
+            (Verdict::NotAsked, None) => (Outcome::NeverAsked, None),
+            _ => (Outcome::Failed, None),
+        };
+        Self { outcome, alert, report }
+    }
+}
