@@ -6,7 +6,7 @@
 use ringate::base::limits::Limits;
 use ringate::http1::{
     self, Body, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite, RequestContext, ResponseContext,
-    Version, header_slots,
+    Upgrade, Version, header_slots,
 };
 use ringate::route::normalise_path;
 
@@ -114,7 +114,10 @@ pub fn request(input: &[u8]) {
 pub fn response(input: &[u8]) {
     let Some((&kind, input)) = input.split_first() else { return };
     let Some((bytes, at)) = cut(input) else { return };
-    let context = RequestContext { head: kind & 1 != 0, upgrade: kind & 2 != 0 };
+    let context = RequestContext {
+        head: kind & 1 != 0,
+        upgrade: (kind & 2 != 0).then_some(if kind & 16 != 0 { Upgrade::Other } else { Upgrade::WebSocket }),
+    };
     let version = if kind & 4 != 0 { Version::Http10 } else { Version::Http11 };
     let verdict = |bytes: &[u8]| {
         let mut slots = header_slots();
@@ -145,7 +148,7 @@ pub fn response(input: &[u8]) {
     if head.status < 200 || head.status == 204 {
         assert_eq!(seen, Framing::None, "{}", out.escape_ascii());
     }
-    assert!(head.status != 101 || context.upgrade);
+    assert!(head.status != 101 || context.upgrade.is_some());
 }
 
 /// A chunked body, read by the plainest of readers. `None`: it is broken, or not whole.

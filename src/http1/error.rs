@@ -185,7 +185,7 @@ pub enum ResponseError {
     TooManyFields,
     /// More interim (1xx) responses than anyone needs.
     TooManyInterim,
-    /// 101 where no upgrade was asked for.
+    /// 101 to a protocol, or at all, that was not asked for.
     UpgradeNotAsked,
     /// 101 that does not say, in one Upgrade and Connection, to which one protocol.
     BadUpgrade,
@@ -202,7 +202,7 @@ impl ResponseError {
             Self::HeadTooLong => "response head too long",
             Self::TooManyFields => "too many header fields",
             Self::TooManyInterim => "too many interim responses",
-            Self::UpgradeNotAsked => "101 without an upgrade having been asked for",
+            Self::UpgradeNotAsked => "101 that was not asked for",
             Self::BadUpgrade => "101 without one protocol in Upgrade",
         }
     }

@@ -39,7 +39,7 @@ pub use encode::{
 pub use error::{FramingError, RequestError, ResponseError, SyntaxError};
 pub use field::is_token;
 pub use request::{Method, RequestHead, Target, is_head_request, parse_request};
-pub use response::{RequestContext, ResponseHead, parse_response};
+pub use response::{RequestContext, ResponseHead, Upgrade, parse_response};
 
 use crate::base::limits::{Limits, MAX_HEADERS};
 

@@ -9,13 +9,28 @@ use super::{Framing, HeadLimits, HeaderSlots, Method, Parsed, RequestHead, Versi
 pub struct RequestContext {
     /// The method was HEAD: the response has no body, whatever its fields say.
     pub head: bool,
-    /// An upgrade was asked for: a 101 may come.
-    pub upgrade: bool,
+    /// What upgrade was asked for: to that a 101 may come.
+    pub upgrade: Option<Upgrade>,
+}
+
+/// The protocol that a request asked to change to, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    /// `websocket` (RFC 6455).
+    WebSocket,
+    /// Any other. They are not told apart.
+    Other,
+}
+
+impl Upgrade {
+    fn of(protocol: &str) -> Self {
+        if protocol.eq_ignore_ascii_case("websocket") { Self::WebSocket } else { Self::Other }
+    }
 }
 
 impl From<&RequestHead<'_, '_>> for RequestContext {
     fn from(head: &RequestHead<'_, '_>) -> Self {
-        Self { head: head.method == Method::Head, upgrade: head.upgrade.is_some() }
+        Self { head: head.method == Method::Head, upgrade: head.upgrade.map(Upgrade::of) }
     }
 }
 
@@ -122,10 +137,10 @@ fn understand<'h, 'b>(
 }
 
 fn accepted_upgrade<'b>(fields: &MessageFields<'b>, to: &RequestContext) -> Result<&'b str, ResponseError> {
-    if !to.upgrade {
-        return Err(ResponseError::UpgradeNotAsked);
-    }
-    fields.upgrade().ok_or(ResponseError::BadUpgrade)
+    let asked = to.upgrade.ok_or(ResponseError::UpgradeNotAsked)?;
+    let protocol = fields.upgrade().ok_or(ResponseError::BadUpgrade)?;
+    // RFC 9110 §7.8: only to what the client indicated.
+    if Upgrade::of(protocol) == asked { Ok(protocol) } else { Err(ResponseError::UpgradeNotAsked) }
 }
 
 #[cold]

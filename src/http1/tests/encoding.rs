@@ -34,7 +34,7 @@ fn answered(received: &str, request: RequestContext, to: ResponseContext) -> (St
     (String::from_utf8(out).unwrap(), framing)
 }
 
-const PLAIN: RequestContext = RequestContext { head: false, upgrade: false };
+const PLAIN: RequestContext = RequestContext { head: false, upgrade: None };
 const MODERN: ResponseContext = ResponseContext { version: Version::Http11, close: false };
 const CLOSING: ResponseContext = ResponseContext { version: Version::Http11, close: true };
 const OLD: ResponseContext = ResponseContext { version: Version::Http10, close: false };
@@ -130,7 +130,7 @@ fn an_upgrade_goes_on_and_comes_back() {
     let asked = "GET /s HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Key: k\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     assert_eq!(forwarded(asked, PathRewrite::Keep, None), asked);
     let agreed = "HTTP/1.1 101 Switching\r\nSec-WebSocket-Accept: k\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-    let asked = RequestContext { head: false, upgrade: true };
+    let asked = RequestContext { head: false, upgrade: Some(Upgrade::WebSocket) };
     assert_eq!(answered(agreed, asked, CLOSING), (agreed.into(), Framing::None));
 }
 
@@ -162,7 +162,7 @@ fn a_body_is_framed_as_its_client_can_read_it() {
 #[test]
 fn a_response_without_a_body_tells_its_length_only_where_it_may() {
     let sent = |received: &str, head: bool| {
-        let (sent, framing) = answered(received, RequestContext { head, upgrade: false }, MODERN);
+        let (sent, framing) = answered(received, RequestContext { head, upgrade: None }, MODERN);
         assert_eq!(framing, Framing::None);
         sent
     };

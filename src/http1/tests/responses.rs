@@ -7,7 +7,7 @@ use super::*;
 
 type Verdict = Result<&'static str, ResponseError>;
 
-const PLAIN: RequestContext = RequestContext { head: false, upgrade: false };
+const PLAIN: RequestContext = RequestContext { head: false, upgrade: None };
 
 #[track_caller]
 fn judge(to: RequestContext, table: &[(&[u8], Verdict)]) {
@@ -131,7 +131,7 @@ fn responses_that_have_no_body_whatever_they_say() {
         ],
     );
     judge(
-        RequestContext { head: true, upgrade: false },
+        RequestContext { head: true, upgrade: None },
         &[
             (b"HTTP/1.1 200 A\r\nContent-Length: 5\r\n\r\n", Ok("200 A says 5")),
             (b"HTTP/1.1 200 A\r\nTransfer-Encoding: chunked\r\n\r\n", Ok("200 A")),
@@ -146,7 +146,7 @@ fn upgrades() {
     let switch = b"HTTP/1.1 101 A\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     judge(PLAIN, &[(switch, Err(UpgradeNotAsked))]);
     judge(
-        RequestContext { head: false, upgrade: true },
+        RequestContext { head: false, upgrade: Some(Upgrade::WebSocket) },
         &[
             (switch, Ok("101 A close upgrade websocket")),
             (b"HTTP/1.1 101 A\r\n\r\n", Err(BadUpgrade)),

@@ -155,7 +155,7 @@ proptest! {
     fn a_stream_of_responses_means_the_same_however_it_comes_in(
         sent in streams(RESPONSES), reads in prop::collection::vec(1usize..60, 1..9), head: bool,
     ) {
-        let context = RequestContext { head, upgrade: false };
+        let context = RequestContext { head, upgrade: None };
         prop_assert_eq!(relay_responses(&sent, &reads, context), relay_responses(&sent, &[usize::MAX], context));
     }
 
