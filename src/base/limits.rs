@@ -85,3 +85,10 @@ pub const MAX_WORKERS: usize = 1024;
 pub const MAX_COUNTED: usize = 1 << 17;
 /// Most connections that are counted of one listener or client.
 pub const MAX_COUNT: u64 = (1 << 24) - 1;
+/// Most iterations of the function that makes a key from a passphrase (PBKDF2, PKCS#12): a file is refused that
+/// would keep a CPU busy for longer.
+pub const MAX_KDF_ITERATIONS: u32 = 5_000_000;
+/// Most memory that scrypt may take to make a key from a passphrase, in bytes.
+pub const MAX_SCRYPT_BYTES: u64 = 256 << 20;
+/// Most passes of scrypt over its memory.
+pub const MAX_SCRYPT_PARALLEL: u16 = 8;

@@ -14,11 +14,15 @@ use zeroize::{Zeroize, Zeroizing};
 use super::encode;
 use super::facts::{self, Facts};
 use super::material::{self, Material};
+use super::passphrase::Passphrase;
 use super::time::Timestamp;
 
 mod error;
 
-pub use error::BundleError;
+pub use error::{BundleError, LockError};
+
+/// The smallest RSA key that signs here, and whose signatures are checked here.
+const MIN_RSA_BITS: usize = 2048;
 
 /// A private key in DER that wipes its bytes when dropped and never shows them in `{:?}`.
 pub struct PrivateKey(PrivateKeyDer<'static>);
@@ -85,16 +89,26 @@ pub struct Bundle {
 impl Bundle {
     /// From one PEM text with the chain and perhaps the key, or one DER certificate.
     pub fn from_pem(text: &[u8]) -> Result<Self, BundleError> {
-        Self::from_material(material::read(text)?)
+        Self::from_parts(text, None)
     }
 
-    /// From a chain and a key, each PEM or DER.
+    /// From a chain and a key, each PEM or DER, neither locked.
     ///
     /// A key beside the chain in `cert` is used if `key` is left out; if both hold one, they must be the same.
     pub fn from_parts(cert: &[u8], key: Option<&[u8]>) -> Result<Self, BundleError> {
-        let mut material = material::read(cert)?;
+        Self::from_locked_parts(cert, key, None)
+    }
+
+    /// From a chain and a key, each PEM or DER, or a PKCS#12 container; the passphrase opens what is locked.
+    /// The certificates of a container are put in order.
+    pub fn from_locked_parts(
+        cert: &[u8],
+        key: Option<&[u8]>,
+        passphrase: Option<&Passphrase>,
+    ) -> Result<Self, BundleError> {
+        let mut material = material::read(cert, passphrase)?;
         if let Some(key) = key {
-            let mut read = material::read(key)?;
+            let mut read = material::read(key, passphrase)?;
             if read.keys.is_empty() {
                 let certificates = read.certificates.iter().map(|_| "CERTIFICATE".to_owned());
                 return Err(BundleError::NoKey { found: certificates.chain(read.others).collect() });
@@ -113,10 +127,13 @@ impl Bundle {
             return Err(BundleError::SeveralKeys { count: material.keys.len() });
         }
         let key = material.keys.pop();
-        let chain = material.certificates;
+        let mut chain = material.certificates;
+        if material.unordered {
+            chain = put_in_order(chain, key.as_ref())?;
+        }
         let facts = {
             let parsed = parse_all(&chain)?;
-            let key_spki = key.as_ref().map(public_key).transpose()?;
+            let key_spki = key.as_ref().map(|key| public_key(key, &parsed[0])).transpose()?;
             check_key(&parsed, key_spki.as_deref())?;
             let is_trust = key.is_none() && parsed.iter().all(|certificate| certificate.is_ca());
             if !is_trust {
@@ -180,14 +197,31 @@ fn parse_all<'a>(chain: &'a [CertificateDer<'static>]) -> Result<Vec<X509Certifi
     chain.iter().enumerate().map(parse).collect()
 }
 
-/// The SubjectPublicKeyInfo that belongs to `key`.
-fn public_key(key: &PrivateKey) -> Result<Vec<u8>, BundleError> {
+/// The certificates of a container, whose order says nothing: each before its issuer, if there is such an order.
+fn put_in_order(
+    chain: Vec<CertificateDer<'static>>,
+    key: Option<&PrivateKey>,
+) -> Result<Vec<CertificateDer<'static>>, BundleError> {
+    let parsed = parse_all(&chain)?;
+    let key = key.map(|key| public_key(key, &parsed[0])).transpose()?;
+    Ok(match right_order(&parsed, key.as_deref()) {
+        Some(order) => order.into_iter().map(|index| chain[index].clone()).collect(),
+        None => chain,
+    })
+}
+
+/// The SubjectPublicKeyInfo that belongs to `key`, which is said to be that of `certificate`.
+fn public_key(key: &PrivateKey, certificate: &X509Certificate<'_>) -> Result<Vec<u8>, BundleError> {
     let unsupported = |reason: String| BundleError::KeyUnsupported { reason };
-    let signer = sign::any_supported_type(key).map_err(|_| {
-        unsupported(
-            "it is damaged, or not RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519"
-                .to_owned(),
-        )
+    let signer = sign::any_supported_type(key).map_err(|_| match certificate.public_key().parsed() {
+        Ok(PublicKey::RSA(rsa)) if rsa.key_size() < MIN_RSA_BITS => unsupported(format!(
+            "its certificate's is an RSA key of {} bits, which is too weak to sign with: an identity needs RSA with \
+             2048 bits at least, or ECDSA; have a certificate made for a new key",
+            rsa.key_size()
+        )),
+        _ => unsupported(
+            "it is damaged, or not RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519".to_owned(),
+        ),
     })?;
     let public =
         signer.public_key().ok_or_else(|| unsupported("its public half cannot be computed".to_owned()))?;
@@ -266,7 +300,6 @@ fn right_order(chain: &[X509Certificate<'_>], key: Option<&[u8]>) -> Option<Vec<
 /// Whether `issuer`'s key made `issued`'s signature. Signatures that we cannot check (SHA-1, small RSA keys)
 /// pass: whether they are good enough is for the peer to say.
 fn signed_by(issued: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {
-    const MIN_RSA_BITS: usize = 2048;
     let key = issuer.public_key();
     if matches!(key.parsed(), Ok(PublicKey::RSA(rsa)) if rsa.key_size() < MIN_RSA_BITS) {
         return true;

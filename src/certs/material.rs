@@ -1,33 +1,45 @@
-//! Bytes of unknown form → certificates and keys: PEM or DER, told apart by their content, never by a file's name.
+//! Bytes of unknown form → certificates and keys: PEM, DER or PKCS#12, told apart by their content, never by a file's
+//! name.
 
 use rustls::pki_types::pem::{self, PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::der_parser::ber::{BerObject, BerObjectContent, parse_ber};
+use x509_parser::pem::Pem;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::bundle::{BundleError, PrivateKey};
+use super::bundle::{BundleError, LockError, PrivateKey};
 use super::facts;
+use super::locked::{self, Locked};
+use super::passphrase::Passphrase;
+use super::pkcs12::{self, Want};
 
 /// What a text or a DER object held, in its order. Not checked against each other yet.
 #[derive(Default)]
 pub(crate) struct Material {
     pub certificates: Vec<CertificateDer<'static>>,
     pub keys: Vec<PrivateKey>,
+    /// From a container, whose certificates are in no order.
+    pub unordered: bool,
     /// What else was seen: PEM labels, or the name of a DER structure. For the error if nothing was usable.
     pub others: Vec<String>,
 }
 
-/// Reads everything usable in `bytes`. Keys that are locked are an error; use [`certificates`] where
+/// Reads everything usable in `bytes`, and opens with the passphrase what is locked. Use [`certificates`] where
 /// only certificates are wanted.
-pub(crate) fn read(bytes: &[u8]) -> Result<Material, BundleError> {
-    let Some(text) = pem_text(bytes) else { return object(bytes) };
+pub(crate) fn read(bytes: &[u8], passphrase: Option<&Passphrase>) -> Result<Material, BundleError> {
+    let Some(text) = pem_text(bytes) else { return object(bytes, passphrase, Want::All) };
     refuse_containers(&text)?;
-    refuse_locked_keys(&text)?;
-    sections(&text)
+    refuse_foreign_keys(&text)?;
+    let mut material = sections(&text)?;
+    open_locked_keys(&text, passphrase, &mut material)?;
+    Ok(material)
 }
 
 /// Reads the certificates in `bytes` and passes over keys, locked or not.
-pub(crate) fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, BundleError> {
+pub(crate) fn certificates(
+    bytes: &[u8],
+    passphrase: Option<&Passphrase>,
+) -> Result<Vec<CertificateDer<'static>>, BundleError> {
     let mut certificates = Vec::new();
     if let Some(text) = pem_text(bytes) {
         refuse_containers(&text)?;
@@ -38,7 +50,7 @@ pub(crate) fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>,
             return Err(BundleError::NoCertificate { found: labels(&text).map(str::to_owned).collect() });
         }
     } else {
-        let material = object(bytes)?;
+        let material = object(bytes, passphrase, Want::Certificates)?;
         if material.certificates.is_empty() {
             return Err(BundleError::NoCertificate { found: found(&material) });
         }
@@ -127,18 +139,17 @@ fn refuse_containers(text: &[u8]) -> Result<(), BundleError> {
         match label {
             "PKCS7" | "CMS" => return Err(BundleError::Pkcs7 { der: false }),
             "TRUSTED CERTIFICATE" => return Err(BundleError::TrustedCertificate),
-            "PKCS12" => return Err(BundleError::Pkcs12),
+            "PKCS12" => return Err(BundleError::Pkcs12Damaged),
             _ => {}
         }
     }
     Ok(())
 }
 
-/// Keys that need a passphrase, or that TLS has no use for.
-fn refuse_locked_keys(text: &[u8]) -> Result<(), BundleError> {
+/// Keys in forms that are not read here, or that TLS has no use for.
+fn refuse_foreign_keys(text: &[u8]) -> Result<(), BundleError> {
     for label in labels(text) {
         match label {
-            "ENCRYPTED PRIVATE KEY" => return Err(BundleError::KeyEncrypted { der: false }),
             "DSA PRIVATE KEY" => {
                 return Err(BundleError::KeyUnsupported { reason: "it is a DSA key".to_owned() });
             }
@@ -150,17 +161,54 @@ fn refuse_locked_keys(text: &[u8]) -> Result<(), BundleError> {
             _ => {}
         }
     }
-    // OpenSSL's old way, inside RSA or EC PRIVATE KEY (RFC 1421 §4.6.1.1).
+    // OpenSSL's old way, inside RSA or EC PRIVATE KEY (RFC 1421 §4.6.1.1): its key comes from MD5.
     let encrypted = |line: &str| line.starts_with("Proc-Type:") && line.ends_with("ENCRYPTED");
     if lines(text).any(encrypted) {
-        return Err(BundleError::KeyEncrypted { der: false });
+        let algorithm = "the old PEM encryption (Proc-Type: 4,ENCRYPTED)".to_owned();
+        return Err(BundleError::Locked(LockError::KeyLockUnsupported { der: false, algorithm }));
     }
     Ok(())
 }
 
+/// ENCRYPTED PRIVATE KEY sections (RFC 7468 §11).
+fn open_locked_keys(
+    text: &[u8],
+    passphrase: Option<&Passphrase>,
+    material: &mut Material,
+) -> Result<(), BundleError> {
+    const LABEL: &str = "ENCRYPTED PRIVATE KEY";
+    if !labels(text).any(|label| label == LABEL) {
+        return Ok(());
+    }
+    material.others.retain(|label| label != LABEL);
+    for section in Pem::iter_from_buffer(text) {
+        let section = section.map_err(|error| BundleError::Pem { reason: error.to_string() })?;
+        if section.label == LABEL {
+            material.keys.push(open_key(&section.contents, passphrase, false)?);
+        }
+    }
+    Ok(())
+}
+
+/// Opens an EncryptedPrivateKeyInfo.
+fn open_key(locked: &[u8], passphrase: Option<&Passphrase>, der: bool) -> Result<PrivateKey, BundleError> {
+    if passphrase.is_none() {
+        return Err(BundleError::Locked(LockError::KeyEncrypted { der }));
+    }
+    let opened = locked::open_key(locked, passphrase).map_err(|locked| match locked {
+        Locked::WrongPassphrase => BundleError::Locked(LockError::WrongPassphrase),
+        Locked::Unsupported { algorithm } => {
+            BundleError::Locked(LockError::KeyLockUnsupported { der, algorithm })
+        }
+        Locked::TooCostly { what } => BundleError::Locked(LockError::TooCostly { what }),
+        Locked::Damaged => BundleError::NotPemNorDer,
+    })?;
+    Ok(PrivateKeyDer::Pkcs8(opened.to_vec().into()).into())
+}
+
 // DER
 
-fn object(bytes: &[u8]) -> Result<Material, BundleError> {
+fn object(bytes: &[u8], passphrase: Option<&Passphrase>, want: Want) -> Result<Material, BundleError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(BundleError::Empty);
     }
@@ -178,9 +226,12 @@ fn object(bytes: &[u8]) -> Result<Material, BundleError> {
         },
         Shape::Request => material.others.push("CERTIFICATE REQUEST".to_owned()),
         Shape::PublicKey => material.others.push("PUBLIC KEY".to_owned()),
-        Shape::EncryptedKey => return Err(BundleError::KeyEncrypted { der: true }),
+        Shape::EncryptedKey => material.keys.push(open_key(bytes, passphrase, true)?),
         Shape::Pkcs7 => return Err(BundleError::Pkcs7 { der: true }),
-        Shape::Pkcs12 => return Err(BundleError::Pkcs12),
+        Shape::Pkcs12 => {
+            material = pkcs12::read(bytes, passphrase, want)?;
+            material.unordered = true;
+        }
         Shape::Unknown => return Err(BundleError::NotPemNorDer),
     }
     Ok(material)

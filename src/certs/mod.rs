@@ -3,7 +3,7 @@
 //! | module | does |
 //! | --- | --- |
 //! | [`apikeys`] | keys of API clients, kept as digests |
-//! | [`bundle`] | bytes (PEM or DER) → [`Bundle`]: a chain, perhaps its key, checked against each other |
+//! | [`bundle`] | bytes (PEM, DER, PKCS#12; perhaps locked) → [`Bundle`]: a chain, perhaps its key, checked against each other |
 //! | [`facts`] | what a certificate says of itself |
 //! | [`generate`] | new keys, self-signed and CA-signed certificates, requests for a CA |
 //! | [`store`] | the folder on disk, generations and their states; the only part here that touches it |
@@ -11,20 +11,25 @@
 //! All but `store` is pure: no clock (`now` is an argument), no disk, no socket.
 
 pub mod apikeys;
+mod ber;
 pub mod bundle;
 mod encode;
 pub mod facts;
 pub mod generate;
+mod locked;
 mod material;
+mod passphrase;
+mod pkcs12;
 pub mod store;
 pub mod time;
 
 #[cfg(test)]
 mod tests;
 
-pub use bundle::{Bundle, BundleError, PrivateKey};
+pub use bundle::{Bundle, BundleError, LockError, PrivateKey};
 pub use facts::Facts;
 pub use generate::{CaMaterial, Csr, GenerateError, GenerateRequest, Generated, KeyType, San, Usage};
+pub use passphrase::Passphrase;
 pub use store::{
     Activation, Description, Exposed, GenerationState, Loaded, Meta, Origin, Rollback, Staged, StateError,
     Store, StoreError, StoredCertificate,

@@ -38,7 +38,7 @@ mod write;
 
 pub use describe::{Description, GenerationInfo, RequestInfo};
 pub use error::{Exposed, StateError, StoreError};
-pub use files::{Loaded, load_file, load_pair, load_trust};
+pub use files::{Files, Loaded, load_file, load_pair, load_passphrase, load_trust, read_secret};
 pub use keyfile::{KEYS_FOLDER, change_keys, load_keys};
 pub use record::{Activation, GenerationState, Rollback, TrialRecord};
 pub use write::Staged;
@@ -50,6 +50,8 @@ use record::Record;
 const MAX_IDENTITY_BYTES: u64 = 1 << 20;
 /// The largest file with trusted certificates. The system's own bundle has a quarter of a MiB.
 const MAX_TRUST_BYTES: u64 = 16 << 20;
+/// The largest file with a passphrase.
+const MAX_PASSPHRASE_BYTES: u64 = 4096;
 /// The longest certificate name.
 const MAX_NAME_BYTES: usize = 64;
 /// Most names that a [`StoreError::NotFound`] carries.

@@ -28,8 +28,18 @@ pub(super) fn name(text: &str) -> Result<&str, Wrong> {
 
 /// Whether the value of a certificate key is a file and not a name in the store.
 pub(super) fn is_certificate_file(text: &str) -> bool {
-    let extension = text.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-    text.contains('/') || matches!(extension.as_deref(), Some("pem" | "crt" | "cer" | "der"))
+    text.contains('/')
+        || matches!(extension(text).as_deref(), Some("pem" | "crt" | "cer" | "der"))
+        || is_container(text)
+}
+
+/// Whether a file's name is that of a PKCS#12 container, which holds the key, too.
+pub(super) fn is_container(text: &str) -> bool {
+    matches!(extension(text).as_deref(), Some("p12" | "pfx"))
+}
+
+fn extension(text: &str) -> Option<String> {
+    text.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase())
 }
 
 /// An address to listen on: an IP address and a port, which may be 0.

@@ -188,7 +188,7 @@ pub struct TlsVersions {
 pub enum CertificateRef {
     /// A name in the store.
     Store(String),
-    /// One PEM file with chain and, for an identity, key (a value with a slash).
+    /// One file with chain and, for an identity, key: PEM or PKCS#12 (a value with a slash).
     File(PathBuf),
     /// `{ cert = "FILE", key = "FILE" }`.
     Pair {
@@ -196,6 +196,15 @@ pub enum CertificateRef {
         cert: PathBuf,
         /// The private key.
         key: PathBuf,
+    },
+    /// `{ cert = "FILE", key = "FILE", passphrase_file = "FILE" }`.
+    Locked {
+        /// The chain, perhaps with the key; or a PKCS#12 container.
+        cert: PathBuf,
+        /// The private key, if it has a file of its own.
+        key: Option<PathBuf>,
+        /// The passphrase that opens them.
+        passphrase_file: PathBuf,
     },
 }
 

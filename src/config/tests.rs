@@ -161,6 +161,11 @@ fn listeners_are_checked() {
             ("name = 'a'\naddress = '[::]:80'\ntls.certificates = 'web'", "4:20", "did you mean [\"web\"]?"),
             ("name = 'a'\naddress = '[::]:80'\ntls.certificates = ['we b']", "4:21", "neither a name in the store nor a file"),
             ("name = 'a'\naddress = '[::]:80'\ntls.certificates = [{ cert = 'a' }]", "4:21", "`key` is missing"),
+            (
+                "name = 'a'\naddress = '[::]:80'\ntls.certificates = [{ cert = 'a.p12', passphrase = 'no' }]",
+                "4:39",
+                "the keys here are `cert`, `key`, `passphrase_file`",
+            ),
             ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], versions = [] }", "4:42", "empty"),
             ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], versions = ['1.1'] }", "4:43", "\"1.1\" is not a TLS version"),
             ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], versions = [1.3] }", "4:43", "did you mean \"1.3\"?"),
@@ -776,5 +781,37 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn what_is_locked_names_the_file_of_its_passphrase() {
+    let certificate = |text: &str| {
+        let plan = plan(&with(
+            "[[listener]]",
+            &format!("name = 'a'\naddress = '[::]:80'\ntls.certificates = [{text}]"),
+        ));
+        plan.listeners[0].tls.as_ref().unwrap().certificates[0].value.clone()
+    };
+    let dir = |name: &str| Path::new("/etc/ringate").join(name);
+    let credential = || PathBuf::from("$CREDENTIALS_DIRECTORY/web");
+    for (text, expected) in [
+        (
+            "{ cert = 'a.pem', key = 'a.key', passphrase_file = 'secret' }",
+            CertificateRef::Locked {
+                cert: dir("a.pem"),
+                key: Some(dir("a.key")),
+                passphrase_file: dir("secret"),
+            },
+        ),
+        (
+            "{ cert = 'a.p12', passphrase_file = '$CREDENTIALS_DIRECTORY/web' }",
+            CertificateRef::Locked { cert: dir("a.p12"), key: None, passphrase_file: credential() },
+        ),
+        ("{ cert = 'a.PFX' }", CertificateRef::File(dir("a.PFX"))),
+        ("'a.p12'", CertificateRef::File(dir("a.p12"))),
+        ("'$CREDENTIALS_DIRECTORY/web'", CertificateRef::File(credential())),
+    ] {
+        assert_eq!(certificate(text), expected, "{text}");
     }
 }

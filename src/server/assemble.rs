@@ -14,7 +14,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::base::snapshot::Snapshot;
-use crate::certs::store::{Loaded, load_file, load_pair, load_trust};
+use crate::certs::store::{Files, Loaded, load_file, load_pair, load_trust};
 use crate::certs::{Bundle, Store, StoreError};
 use crate::config::Diagnostics;
 use crate::config::plan::{self, CertificateRef, Plan, TrustRef};
@@ -155,6 +155,9 @@ impl<'a> Builder<'a> {
         let loaded = match &at.value {
             CertificateRef::File(path) => load_file(path),
             CertificateRef::Pair { cert, key } => load_pair(cert, key),
+            CertificateRef::Locked { cert, key, passphrase_file } => {
+                Files { cert, key: key.as_deref(), passphrase_file: Some(passphrase_file) }.load()
+            }
             CertificateRef::Store(name) => {
                 self.store(&at.span).and_then(|store| store.get(name)).map(|stored| {
                     generation = Some(u64::from(stored.generation));
@@ -457,6 +460,10 @@ impl<'a> Builder<'a> {
             let certificates = match &at.value {
                 TrustRef::System => self.system_roots(&at.span),
                 TrustRef::Certificate(CertificateRef::File(path)) => self.trust_file(&at.span, path),
+                TrustRef::Certificate(CertificateRef::Locked { cert, passphrase_file, .. }) => {
+                    let files = Files { passphrase_file: Some(passphrase_file), ..Files::one(cert) };
+                    self.good(&at.span, files.load_trust())
+                }
                 TrustRef::Certificate(named) => {
                     let at = plan::At { value: named.clone(), span: at.span.clone() };
                     self.bundle(&at).map(|bundle| bundle.chain().to_vec())
@@ -532,6 +539,6 @@ fn describe(certificate: &CertificateRef) -> String {
     match certificate {
         CertificateRef::Store(name) => name.clone(),
         CertificateRef::File(path) => path.display().to_string(),
-        CertificateRef::Pair { cert, .. } => cert.display().to_string(),
+        CertificateRef::Pair { cert, .. } | CertificateRef::Locked { cert, .. } => cert.display().to_string(),
     }
 }

@@ -38,13 +38,10 @@ pub enum BundleError {
         /// How many.
         count: usize,
     },
-    /// The key is locked by a passphrase.
-    KeyEncrypted {
-        /// Whether it is DER rather than PEM.
-        der: bool,
-    },
-    /// A PKCS#12 container (`.p12`, `.pfx`).
-    Pkcs12,
+    /// A key or a container stays locked.
+    Locked(LockError),
+    /// A PKCS#12 container that is not what it should be.
+    Pkcs12Damaged,
     /// A PKCS#7 container (`.p7b`).
     Pkcs7 {
         /// Whether it is DER rather than PEM.
@@ -136,15 +133,10 @@ impl fmt::Display for BundleError {
                     "it holds {count} different private keys; keep only the one of the first certificate"
                 )
             }
-            Self::KeyEncrypted { der } => write!(
-                f,
-                "the private key is locked with a passphrase; unlock it with \
-                 `openssl pkey{} -in FILE -out key.pem` and use key.pem",
-                form(der)
-            ),
-            Self::Pkcs12 => f.write_str(
-                "it is a PKCS#12 container; convert it with `openssl pkcs12 -in FILE -nodes -out bundle.pem` \
-                 and use bundle.pem",
+            Self::Locked(error) => error.fmt(f),
+            Self::Pkcs12Damaged => f.write_str(
+                "it looks like a PKCS#12 container, but cannot be read; export it again, or convert it with \
+                 `openssl pkcs12 -in FILE -nodes -out bundle.pem` and use bundle.pem",
             ),
             Self::Pkcs7 { der } => write!(
                 f,
@@ -193,6 +185,83 @@ impl fmt::Display for BundleError {
 }
 
 impl std::error::Error for BundleError {}
+
+/// Why what is locked stays locked. Each message says what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockError {
+    /// The key is locked by a passphrase.
+    KeyEncrypted {
+        /// Whether it is DER rather than PEM.
+        der: bool,
+    },
+    /// The passphrase does not open it.
+    WrongPassphrase,
+    /// The key is locked in a way that is not read here.
+    KeyLockUnsupported {
+        /// Whether it is DER rather than PEM.
+        der: bool,
+        /// What it is locked with.
+        algorithm: String,
+    },
+    /// Opening it would take more time or memory than any honest file asks for.
+    TooCostly {
+        /// What it asks for.
+        what: String,
+    },
+    /// A PKCS#12 container (`.p12`, `.pfx`) that needs a passphrase.
+    Pkcs12Locked,
+    /// A PKCS#12 container that is locked in a way that is not read here.
+    Pkcs12Unsupported {
+        /// What it is locked with.
+        algorithm: String,
+    },
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let form = |der: &bool| if *der { " -inform DER" } else { "" };
+        match self {
+            Self::KeyEncrypted { der } => write!(
+                f,
+                "the private key is locked; give its passphrase in a file (passphrase_file, --passphrase-file), or unlock \
+                 it with `openssl pkey{} -in FILE -out key.pem` and use key.pem",
+                form(der)
+            ),
+            Self::WrongPassphrase => {
+                f.write_str("the passphrase does not open it; give the right one, or get the file anew if it is damaged")
+            }
+            Self::KeyLockUnsupported { der, algorithm } => write!(
+                f,
+                "the private key is locked with {algorithm}, which is not read here; unlock it with \
+                 `openssl pkey{} -in FILE -out key.pem` and use key.pem (OpenSSL 3 may need \
+                 -provider legacy -provider default)",
+                form(der)
+            ),
+            Self::TooCostly { what } => write!(
+                f,
+                "opening it would take {what}, which no honest file asks for; lock it anew, with \
+                 `openssl pkcs8 -topk8` or `openssl pkcs12 -export`"
+            ),
+            Self::Pkcs12Locked => f.write_str(
+                "it is a PKCS#12 container, which a passphrase locks; give that in a file (passphrase_file, \
+                 --passphrase-file), or convert it with `openssl pkcs12 -in FILE -nodes -out bundle.pem` and use bundle.pem",
+            ),
+            Self::Pkcs12Unsupported { algorithm } => write!(
+                f,
+                "it is a PKCS#12 container locked with {algorithm}, which is not read here; convert it with \
+                 `openssl pkcs12 -legacy -in FILE -nodes -out bundle.pem` and use bundle.pem"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for LockError {}
+
+impl From<LockError> for BundleError {
+    fn from(error: LockError) -> Self {
+        Self::Locked(error)
+    }
+}
 
 fn but(found: &[String]) -> String {
     if found.is_empty() { String::new() } else { format!(", but: {}", found.join(", ")) }

@@ -108,6 +108,16 @@ pub enum StoreError {
         /// The most bytes it may have.
         limit: u64,
     },
+    /// A file that should hold a passphrase has more than a line, or no UTF-8.
+    NotAPassphrase {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A credential of systemd's is meant, but systemd gave none.
+    NoCredentials {
+        /// As given.
+        path: PathBuf,
+    },
     /// A key in the store that others may access, or a store that everybody may write to.
     Exposed(Exposed),
     /// Another writer kept the lock for too long.
@@ -199,6 +209,15 @@ impl fmt::Display for StoreError {
                     path.display()
                 )
             }
+            Self::NotAPassphrase { path } => {
+                write!(f, "{}: a passphrase is one line of UTF-8 text; write it so", path.display())
+            }
+            Self::NoCredentials { path } => write!(
+                f,
+                "{}: systemd gave no credentials to this process; give the unit a LoadCredential= of that name, or name \
+                 a file",
+                path.display()
+            ),
             Self::Exposed(exposed) => exposed.fmt(f),
             Self::Locked { path, holder, waited } => write!(
                 f,
@@ -212,15 +231,20 @@ impl fmt::Display for StoreError {
                 write!(f, "{} with key {}: {source}", path.display(), key.display())
             }
             Self::Io { path, doing, source } => {
-                write!(f, "{}: cannot {doing} it: {source}", path.display())?;
-                match source.kind() {
-                    io::ErrorKind::NotFound => f.write_str("; check the path"),
-                    io::ErrorKind::PermissionDenied => f.write_str("; check its owner and permissions"),
-                    io::ErrorKind::StorageFull => f.write_str("; make room on the disk"),
-                    _ => Ok(()),
-                }
+                let mend = mend(source.kind());
+                write!(f, "{}: cannot {doing} it: {source}{mend}", path.display())
             }
         }
+    }
+}
+
+/// What to do about a refusal of the system's.
+fn mend(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::NotFound => "; check the path",
+        io::ErrorKind::PermissionDenied => "; check its owner and permissions",
+        io::ErrorKind::StorageFull => "; make room on the disk",
+        _ => "",
     }
 }
 

@@ -1,14 +1,17 @@
 //! Certificates and keys in files outside the store.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use rustls::pki_types::CertificateDer;
+use zeroize::Zeroizing;
 
 use super::disk::{exposure, read_file};
 use super::error::{Exposed, StoreError};
-use super::{MAX_IDENTITY_BYTES, MAX_TRUST_BYTES};
+use super::{MAX_IDENTITY_BYTES, MAX_PASSPHRASE_BYTES, MAX_TRUST_BYTES};
 use crate::certs::bundle::Bundle;
 use crate::certs::material;
+use crate::certs::passphrase::Passphrase;
 
 /// A bundle read from files outside the store.
 #[derive(Clone, Debug)]
@@ -20,28 +23,96 @@ pub struct Loaded {
     pub exposed: Option<Exposed>,
 }
 
-/// Reads a chain, perhaps with its key, from one file (PEM), or one certificate (PEM or DER).
+/// Where a certificate outside the store lies. Any path may begin with `$CREDENTIALS_DIRECTORY/`, where systemd puts
+/// what a unit's `LoadCredential=` names.
+#[derive(Clone, Copy, Debug)]
+pub struct Files<'a> {
+    /// The chain (PEM, or one certificate in DER), perhaps with the key; or a PKCS#12 container with both.
+    pub cert: &'a Path,
+    /// The key, PEM or DER, if it has a file of its own.
+    pub key: Option<&'a Path>,
+    /// The passphrase that opens what is locked.
+    pub passphrase_file: Option<&'a Path>,
+}
+
+impl<'a> Files<'a> {
+    /// One file, not locked.
+    pub fn one(cert: &'a Path) -> Self {
+        Self { cert, key: None, passphrase_file: None }
+    }
+
+    /// Reads a chain, perhaps with its key.
+    pub fn load(self) -> Result<Loaded, StoreError> {
+        let passphrase = self.passphrase_file.map(load_passphrase).transpose()?;
+        self.load_with(passphrase.as_ref())
+    }
+
+    /// The same, with a passphrase that is known.
+    pub fn load_with(self, passphrase: Option<&Passphrase>) -> Result<Loaded, StoreError> {
+        let cert = &*credential(self.cert)?;
+        let chain = read_file(cert, MAX_IDENTITY_BYTES)?;
+        let Some(key) = self.key else {
+            let bundle = Bundle::from_locked_parts(&chain.bytes, None, passphrase)
+                .map_err(|error| StoreError::bundle(cert, error))?;
+            let exposed = bundle.key().and_then(|_| exposure(cert, chain.mode));
+            return Ok(Loaded { bundle, exposed });
+        };
+        let key = &*credential(key)?;
+        let secret = read_file(key, MAX_IDENTITY_BYTES)?;
+        // Each alone first, so that an error names the file that is at fault.
+        material::read(&chain.bytes, passphrase).map_err(|error| StoreError::bundle(cert, error))?;
+        material::read(&secret.bytes, passphrase).map_err(|error| StoreError::bundle(key, error))?;
+        let bundle =
+            Bundle::from_locked_parts(&chain.bytes, Some(&secret.bytes), passphrase).map_err(|source| {
+                StoreError::Bundle { path: cert.to_owned(), key: Some(key.to_owned()), source }
+            })?;
+        Ok(Loaded { bundle, exposed: exposure(key, secret.mode) })
+    }
+
+    /// Reads trusted certificates: any number in PEM or PKCS#12, or one in DER. Keys beside them are passed over.
+    pub fn load_trust(self) -> Result<Vec<CertificateDer<'static>>, StoreError> {
+        let passphrase = self.passphrase_file.map(load_passphrase).transpose()?;
+        let cert = &*credential(self.cert)?;
+        let file = read_file(cert, MAX_TRUST_BYTES)?;
+        material::certificates(&file.bytes, passphrase.as_ref())
+            .map_err(|error| StoreError::bundle(cert, error))
+    }
+}
+
+/// Reads a chain, perhaps with its key, from one file that is not locked.
 pub fn load_file(path: &Path) -> Result<Loaded, StoreError> {
-    let file = read_file(path, MAX_IDENTITY_BYTES)?;
-    let bundle = Bundle::from_parts(&file.bytes, None).map_err(|error| StoreError::bundle(path, error))?;
-    let exposed = bundle.key().and_then(|_| exposure(path, file.mode));
-    Ok(Loaded { bundle, exposed })
+    Files::one(path).load()
 }
 
-/// Reads a chain from `cert` and its key from `key`, each PEM or DER.
+/// Reads a chain from `cert` and its key from `key`, which is not locked.
 pub fn load_pair(cert: &Path, key: &Path) -> Result<Loaded, StoreError> {
-    let chain = read_file(cert, MAX_IDENTITY_BYTES)?;
-    let secret = read_file(key, MAX_IDENTITY_BYTES)?;
-    // Each alone first, so that an error names the file that is at fault.
-    material::read(&chain.bytes).map_err(|error| StoreError::bundle(cert, error))?;
-    material::read(&secret.bytes).map_err(|error| StoreError::bundle(key, error))?;
-    let bundle = Bundle::from_parts(&chain.bytes, Some(&secret.bytes))
-        .map_err(|source| StoreError::Bundle { path: cert.to_owned(), key: Some(key.to_owned()), source })?;
-    Ok(Loaded { bundle, exposed: exposure(key, secret.mode) })
+    Files { key: Some(key), ..Files::one(cert) }.load()
 }
 
-/// Reads trusted certificates: any number in PEM, or one in DER. Keys beside them are passed over.
+/// Reads trusted certificates from one file that is not locked.
 pub fn load_trust(path: &Path) -> Result<Vec<CertificateDer<'static>>, StoreError> {
-    let file = read_file(path, MAX_TRUST_BYTES)?;
-    material::certificates(&file.bytes).map_err(|error| StoreError::bundle(path, error))
+    Files::one(path).load_trust()
+}
+
+/// Reads a passphrase: the file's content, without the line end at its end.
+pub fn load_passphrase(path: &Path) -> Result<Passphrase, StoreError> {
+    let path = &*credential(path)?;
+    let content = read_file(path, MAX_PASSPHRASE_BYTES)?;
+    Passphrase::from_file_content(&content.bytes)
+        .ok_or_else(|| StoreError::NotAPassphrase { path: path.to_owned() })
+}
+
+/// Reads a whole file that may be secret, of the size that a chain, a key or a container may have.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    read_file(&credential(path)?, MAX_IDENTITY_BYTES).map(|content| content.bytes)
+}
+
+/// `path`, or the file of systemd's that it means.
+fn credential(path: &Path) -> Result<Cow<'_, Path>, StoreError> {
+    const VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+    let Ok(name) = path.strip_prefix(format!("${VARIABLE}")) else { return Ok(path.into()) };
+    match std::env::var_os(VARIABLE) {
+        Some(folder) => Ok(Path::new(&folder).join(name).into()),
+        None => Err(StoreError::NoCredentials { path: path.to_owned() }),
+    }
 }

@@ -215,12 +215,12 @@ fn a_damaged_key_is_refused() {
 fn trust_is_every_certificate_and_no_key() {
     let (a, b) = (identity("a"), identity("b"));
     let text = format!("{}{}{}", a.chain_pem, *a.key_pem, b.chain_pem);
-    assert_eq!(material::certificates(text.as_bytes()).unwrap().len(), 2);
-    assert_eq!(material::certificates(&a.bundle.chain()[0]).unwrap().len(), 1);
-    let no_certificate = material::certificates(a.key_pem.as_bytes()).unwrap_err();
+    assert_eq!(material::certificates(text.as_bytes(), None).unwrap().len(), 2);
+    assert_eq!(material::certificates(&a.bundle.chain()[0], None).unwrap().len(), 1);
+    let no_certificate = material::certificates(a.key_pem.as_bytes(), None).unwrap_err();
     assert!(matches!(no_certificate, BundleError::NoCertificate { .. }), "{no_certificate:?}");
     let broken = format!("{}{}", a.chain_pem, material_pem("CERTIFICATE", b"hello"));
-    let broken = material::certificates(broken.as_bytes()).unwrap_err();
+    let broken = material::certificates(broken.as_bytes(), None).unwrap_err();
     assert!(matches!(broken, BundleError::NotACertificate { position: 2, .. }), "{broken:?}");
 }
 
@@ -236,7 +236,7 @@ proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         let _ = Bundle::from_pem(&bytes);
-        let _ = material::certificates(&bytes);
+        let _ = material::certificates(&bytes, None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The specification of `certs`, and what its parts share.
 
 mod bundle;
+mod formats;
 mod generate;
 mod openssl;
 mod rotation;

@@ -121,28 +121,45 @@ fn store(section: Option<Section<'_>>, dir: &Path) -> PathBuf {
 fn path(value: &Value<'_>, dir: &Path, example: &str) -> Option<At<PathBuf>> {
     value.parse(example, |text| match text {
         "" => Err(Wrong::new("the path is empty")),
-        text => Ok(dir.join(text)),
+        text => Ok(resolve(dir, text)),
     })
 }
 
-/// A certificate: a name in the store, a PEM file, or `{ cert, key }`.
+/// Paths are relative to the config file, but for those of systemd's, which are known when they are read.
+fn resolve(dir: &Path, text: &str) -> PathBuf {
+    if text.starts_with("$CREDENTIALS_DIRECTORY/") { text.into() } else { dir.join(text) }
+}
+
+/// A certificate: a name in the store, a file, or `{ cert, key, passphrase_file }`.
 fn certificate(value: &Value<'_>, dir: &Path) -> Option<At<CertificateRef>> {
     if value.is_table() {
         let mut section = value.section()?;
         let cert = section.require("cert", "\"web.pem\"").and_then(|value| path(&value, dir, "\"web.pem\""));
-        let key = section.require("key", "\"web.key\"").and_then(|value| path(&value, dir, "\"web.key\""));
+        let passphrase = section.get("passphrase_file");
+        let is_container = |at: &At<PathBuf>| names::is_container(&at.value.to_string_lossy());
+        let key = if passphrase.is_some() || cert.as_ref().is_some_and(is_container) {
+            section.get("key").map(|value| path(&value, dir, "\"web.key\""))
+        } else {
+            Some(section.require("key", "\"web.key\"").and_then(|value| path(&value, dir, "\"web.key\"")))
+        };
+        let passphrase = passphrase.map(|value| path(&value, dir, "\"web.passphrase\""));
         section.finish();
-        let pair = CertificateRef::Pair { cert: cert?.value, key: key?.value };
-        return Some(At { value: pair, span: value.span() });
+        let (cert, key) = (cert?.value, key.map_or(Some(None), |key| key.map(|key| Some(key.value)))?);
+        let named = match (key, passphrase) {
+            (key, Some(file)) => CertificateRef::Locked { cert, key, passphrase_file: file?.value },
+            (Some(key), None) => CertificateRef::Pair { cert, key },
+            (None, None) => CertificateRef::File(cert),
+        };
+        return Some(At { value: named, span: value.span() });
     }
     value.parse("\"web\" or a table { cert = \"web.pem\", key = \"web.key\" }", |text| {
         if names::is_certificate_file(text) {
-            return Ok(CertificateRef::File(dir.join(text)));
+            return Ok(CertificateRef::File(resolve(dir, text)));
         }
         names::name(text).map(|name| CertificateRef::Store(name.to_owned())).map_err(|_| {
             Wrong::new(format!("{} is neither a name in the store nor a file", quoted(text))).help(
                 "a name is made of letters, digits, `-`, `_` and `.`; \
-                 a file has a slash or ends with .pem, .crt, .cer or .der",
+                 a file has a slash or ends with .pem, .crt, .cer, .der, .p12 or .pfx",
             )
         })
     })
