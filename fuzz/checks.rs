@@ -74,7 +74,13 @@ pub fn request(input: &[u8]) {
     let part = verdict(&bytes[..at]);
     assert!(part.is_none() || part == whole, "{part:?} of {at} bytes, {whole:?} of all");
 
-    let forwarded = ForwardedFor { client: "192.0.2.1", proto: "http", host: None, request_id: "r" };
+    let forwarded = ForwardedFor {
+        client: "192.0.2.1",
+        proto: "http",
+        host: None,
+        request_id: "r",
+        client_certificate: None,
+    };
     let mut slots = header_slots();
     let Ok(Parsed::Complete(head)) = http1::parse_request(bytes, &mut slots, &limits()) else { return };
     assert!(head.len <= bytes.len() && head.headers.len() <= limits().headers);

@@ -238,7 +238,7 @@ fn every_example_passes_its_check_and_starts() {
 #[test]
 fn examples_without_certificates_pass_where_they_are() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for example in ["ringate.toml", "minimal.toml", "tcp.toml"] {
+    for example in ["ringate.toml", "minimal.toml", "tcp.toml", "routing.toml"] {
         let output = ringate(root, &["check", "-c", &format!("config/{example}")]);
         assert_eq!(output.status.code(), Some(0), "{example}: {}", stderr(&output));
     }

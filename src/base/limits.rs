@@ -78,6 +78,10 @@ pub const MAX_TLS_RECORD_BYTES: usize = 5 + 16_384 + 2_048;
 pub const ACCESS_RING_BYTES: usize = 1024 * 1024;
 /// Keys that a rate limit by client or header tells apart; beyond that, keys share.
 pub const RATE_LIMIT_KEYS: usize = 64 * 1024;
+/// Longest ClientHello that is waited for where a route is chosen by its server name, in bytes.
+pub const MAX_CLIENT_HELLO_BYTES: usize = 16 * 1024;
+/// Longest X-Forwarded-Client-Cert that is made of a client's certificate, in bytes; each of its connections holds one.
+pub const MAX_CLIENT_CERTIFICATE_BYTES: usize = 8 * 1024;
 /// Most workers of one process.
 pub const MAX_WORKERS: usize = 1024;
 /// Places for listeners and clients whose connections are counted, 8 bytes each. With 30,000 of them at a time,

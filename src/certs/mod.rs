@@ -27,6 +27,7 @@ pub mod time;
 mod tests;
 
 pub use bundle::{Bundle, BundleError, LockError, PrivateKey};
+pub(crate) use encode::pem;
 pub use facts::Facts;
 pub use generate::{CaMaterial, Csr, GenerateError, GenerateRequest, Generated, KeyType, San, Usage};
 pub use passphrase::Passphrase;

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::bundle::Bundle;
 use super::time::Timestamp;
 
+mod crl;
 mod describe;
 mod disk;
 mod error;
@@ -36,6 +37,7 @@ mod lock;
 mod record;
 mod write;
 
+pub use crl::load_crls;
 pub use describe::{Description, GenerationInfo, RequestInfo};
 pub use error::{Exposed, StateError, StoreError};
 pub use files::{Files, Loaded, load_file, load_pair, load_passphrase, load_trust, read_secret};
@@ -52,6 +54,8 @@ const MAX_IDENTITY_BYTES: u64 = 1 << 20;
 const MAX_TRUST_BYTES: u64 = 16 << 20;
 /// The largest file with a passphrase.
 const MAX_PASSPHRASE_BYTES: u64 = 4096;
+/// Largest revocation list: some public CAs' have hundreds of thousands of entries.
+const MAX_CRL_BYTES: u64 = 64 * 1024 * 1024;
 /// The longest certificate name.
 const MAX_NAME_BYTES: usize = 64;
 /// Most names that a [`StoreError::NotFound`] carries.

@@ -45,6 +45,16 @@ pub enum Variable {
     ClientScheme,
     /// The name of the API key that the request came with.
     ClientKey,
+    /// The subject of its certificate.
+    CertificateSubject,
+    /// SHA-256 of its certificate.
+    CertificateFingerprint,
+    /// `TLSv1.2` or `TLSv1.3`.
+    TlsVersion,
+    /// The cipher suite.
+    TlsCipher,
+    /// The name that the client asked for in its handshake.
+    TlsSni,
     /// The method.
     Method,
     /// The request-target as received, its query redacted.
@@ -90,12 +100,17 @@ pub enum Variable {
 }
 
 /// The variables that are named by themselves.
-const VARIABLES: [(&str, Variable); 22] = [
+const VARIABLES: [(&str, Variable); 27] = [
     ("time", Variable::Time),
     ("listener", Variable::Listener),
     ("client.address", Variable::ClientAddress),
     ("client.scheme", Variable::ClientScheme),
     ("client.key", Variable::ClientKey),
+    ("client.certificate.subject", Variable::CertificateSubject),
+    ("client.certificate.fingerprint", Variable::CertificateFingerprint),
+    ("tls.version", Variable::TlsVersion),
+    ("tls.cipher", Variable::TlsCipher),
+    ("tls.sni", Variable::TlsSni),
     ("request.method", Variable::Method),
     ("request.target", Variable::Target),
     ("request.path", Variable::Path),
@@ -120,10 +135,11 @@ const HEADERS: [&str; 2] = ["request.header.", "response.header."];
 const LONGEST: usize = 4096;
 
 /// What the fields of a JSON line are unless told otherwise.
-const JSON: [(&str, Variable); 14] = [
+const JSON: [(&str, Variable); 15] = [
     ("time", Variable::Time),
     ("listener", Variable::Listener),
     ("client", Variable::ClientAddress),
+    ("client_certificate", Variable::CertificateSubject),
     ("method", Variable::Method),
     ("target", Variable::Target),
     ("host", Variable::Host),
@@ -209,6 +225,42 @@ impl Format {
         }
         self.hidden_query = query;
     }
+}
+
+/// Reads a header field's value, in which those variables may stand that are known when a request has been understood.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn template(text: &str) -> Result<Vec<Piece>, Wrong> {
+    let pieces = pieces(super::names::field_value(text)?)?;
+    let late = |variable: &Variable| {
+        use Variable::*;
+        matches!(
+            variable,
+            Time | Status
+                | ResponseBytes
+                | ResponseHeader(_)
+                | ResponseHidden(_)
+                | Duration
+                | DurationMicros
+                | FirstByte
+                | FirstByteMicros
+                | Upstream
+                | Endpoint
+                | Failure
+                | ClientKey
+                | TraceParent
+        )
+    };
+    if pieces.iter().any(|piece| matches!(piece, Piece::Value(variable) if late(variable))) {
+        let wrong = Wrong::new(format!(
+            "{} has a variable that is not known yet when headers are written",
+            quoted(text)
+        ));
+        return Err(wrong
+            .help("those that begin with client, tls or request are, but for client.key, and listener is"));
+    }
+    Ok(pieces)
 }
 
 /// A line with variables in braces.

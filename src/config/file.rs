@@ -176,6 +176,11 @@ impl<'a> Value<'a> {
         self.errors.borrow_mut().error(self.span(), format!("`{}`: {title}", self.name), help);
     }
 
+    /// Records an error about the key: it should not be here.
+    pub fn key_error(&self, title: String, help: &str) {
+        self.errors.borrow_mut().error(self.key_span.clone(), title, Some(help.into()));
+    }
+
     /// Records that this is not of the type it should be. `example` is TOML.
     pub fn wrong_type(&self, expected: &str, help: Option<String>) {
         let found = match self.inner.get_ref() {
@@ -199,6 +204,11 @@ impl<'a> Value<'a> {
     /// Whether it is a table; records nothing.
     pub fn is_table(&self) -> bool {
         self.inner.get_ref().is_table()
+    }
+
+    /// Whether it is `[]`; records nothing.
+    pub fn is_empty_list(&self) -> bool {
+        self.inner.get_ref().as_array().is_some_and(|list| list.is_empty())
     }
 
     /// A text. `example` is TOML.

@@ -267,6 +267,56 @@ pub(super) fn field_value(text: &str) -> Result<&str, Wrong> {
     Ok(text)
 }
 
+/// `host[:port]` as a Host field has it.
+pub(super) fn authority(text: &str) -> Result<&str, Wrong> {
+    let (host, port) = match text.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
+    };
+    let wrong = |reason: &str| Wrong::new(format!("{} is not a host: {reason}", quoted(text)));
+    if port.is_some_and(|port| port.parse::<u16>().is_err() || port.starts_with('+')) {
+        return Err(wrong("the port is not a number"));
+    }
+    if matches!(host_pattern(host)?, HostPattern::Wildcard(_)) {
+        return Err(wrong("it has a wildcard").help("write one name"));
+    }
+    Ok(text)
+}
+
+/// A path that takes another's place: as a backend gets it.
+pub(super) fn new_path(text: &str) -> Result<&str, Wrong> {
+    let wrong = |reason: &str| Wrong::new(format!("{} is not a path: {reason}", quoted(text)));
+    if !text.starts_with('/') {
+        return Err(wrong("it does not begin with a slash").help(format!("did you mean \"/{text}\"?")));
+    }
+    if text.starts_with("//") {
+        return Err(wrong("two slashes begin a host"));
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%/".contains(&byte);
+    match text.chars().find(|c| !c.is_ascii() || !plain(*c as u8)) {
+        Some('?') => Err(wrong("it has a query").help("the request's own query is kept")),
+        Some(other) => Err(wrong(&format!("it has {} in it", quoted(&other.to_string())))
+            .help("percent-encode what is not a letter, a digit or one of -._~!$&'()*+,;=:@/")),
+        None => Ok(text),
+    }
+}
+
+/// A subject by RFC 4514, most specific part first.
+pub(super) fn subject_pattern(text: &str) -> Result<&str, Wrong> {
+    let wrong = |reason: &str| Wrong::new(format!("{} is not a subject: {reason}", quoted(text)));
+    if text.starts_with('/') || text.contains(", ") {
+        let parts: Vec<&str> =
+            text.split(['/', ',']).map(str::trim).filter(|part| !part.is_empty()).collect();
+        let parts = if text.starts_with('/') { parts.into_iter().rev().collect() } else { parts };
+        return Err(wrong("its parts stand behind commas alone")
+            .help(format!("did you mean \"{}\"?", parts.join(","))));
+    }
+    if !text.contains('=') {
+        return Err(wrong("it has no attribute").help(format!("did you mean \"CN={text}\"?")));
+    }
+    field_value(text)
+}
+
 /// `tls.server_name`: a DNS name or an IP address.
 pub(super) fn server_name(text: &str) -> Result<String, Wrong> {
     let wrong = |reason: &str| Wrong::new(format!("{} is not a server name: {reason}", quoted(text)));

@@ -10,7 +10,10 @@ use crate::base::limits::Limits;
 mod route;
 mod rules;
 
-pub use route::{Destination, HostPattern, PathPattern, Respond, Route, Share};
+pub use route::{
+    CertificateRule, Condition, Destination, Expected, HeaderEdits, HostPattern, PathPattern, Redirect,
+    Respond, Rewrite, Route, SanPattern, Share, Template,
+};
 pub use rules::{AnyOr, ApiKeys, Cors, LimitBy, OriginPattern, RateLimit, RouteRules, Trace};
 
 /// A value and where it stands in the config file, as a range of bytes. Two are equal if their values are.
@@ -172,6 +175,21 @@ pub struct ListenerTls {
     pub certificates: Vec<At<CertificateRef>>,
     /// Enabled versions.
     pub versions: TlsVersions,
+    /// `client_auth` and what belongs to it; `None`: clients are not asked for a certificate.
+    pub clients: Option<ClientAuth>,
+}
+
+/// How a listener asks its clients for certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuth {
+    /// `client_auth = "required"`: there is no connection without one. Otherwise it is asked for.
+    pub required: bool,
+    /// `client_trust`: what it is checked against; never empty.
+    pub trust: Vec<At<CertificateRef>>,
+    /// `client_crl`: files of revocation lists.
+    pub crl: Vec<At<PathBuf>>,
+    /// `forward_certificate`: all of it goes to backends, not only its names.
+    pub forward_certificate: bool,
 }
 
 /// Which TLS versions are enabled; at least one is.

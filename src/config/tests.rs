@@ -169,8 +169,8 @@ fn listeners_are_checked() {
             ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], versions = [] }", "4:42", "empty"),
             ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], versions = ['1.1'] }", "4:43", "\"1.1\" is not a TLS version"),
             ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], versions = [1.3] }", "4:43", "did you mean \"1.3\"?"),
-            ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], client_auth = 'required' }", "4:31", "`listener.tls.client_auth` is not supported yet"),
-            ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], client_trust = ['p'] }", "4:31", "`listener.tls.client_trust` is not supported yet"),
+            ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], client_auth = 'required' }", "4:45", "add `client_trust`"),
+            ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], client_trust = ['p'] }", "4:31", "`listener.tls.client_trust` does nothing"),
         ],
     );
 }
@@ -210,8 +210,7 @@ fn routes_are_checked() {
             ("upstream = 'app'\nmethods = []", "3:11", "the list is empty"),
             ("upstream = 'app'\nmethods = 'GET'", "3:11", "did you mean [\"GET\"]?"),
             ("upstream = 'app'\nstrip_prefix = 1", "3:16", "expected true or false, found an integer"),
-            ("upstream = 'app'\nsni = 'a'", "3:1", "`route.sni` is not supported yet"),
-            ("upstream = 'app'\nheaders.request.set = { A = 'b' }", "3:1", "`route.headers` is not supported yet"),
+            ("upstream = 'app'\nsni = 'a'", "3:1", "`route.sni` needs a tcp listener"),
             ("upstream = 'app'\npaths = ['/']", "3:1", "did you mean `path`?"),
         ],
     );
@@ -344,7 +343,7 @@ fn the_file_as_a_whole_is_checked() {
             "7:1",
             "`route.methods` needs an http listener",
         ),
-        (format!("{tcp}{ROUTE}{ROUTE}{UPSTREAM}"), "7:1", "the tcp listener `db` already has a route"),
+        (format!("{tcp}{ROUTE}{ROUTE}{UPSTREAM}"), "7:1", "the tcp listener `db` already has such a route"),
         (
             format!("{LISTENER}[[listener]]\nname = 'web'\naddress = '[::]:1'\n{on_web}{UPSTREAM}"),
             "5:8",
@@ -435,7 +434,7 @@ fn what_is_left_out_has_its_default() {
     let listener = &plan.listeners[0];
     assert_eq!((listener.protocol, &listener.tls), (Protocol::Http, &None));
     let route = &plan.routes[0];
-    assert_eq!((&route.listeners, upstreams_of(route), route.strip_prefix), (&vec![0], vec![0], false));
+    assert_eq!((&route.listeners, upstreams_of(route), &route.rewrite), (&vec![0], vec![0], &Rewrite::Keep));
     assert_eq!((&route.host, &route.methods), (&None, &None));
     assert_eq!(*route.path, PathPattern::Prefix("/".into()));
     let upstream = &plan.upstreams[0];
@@ -562,7 +561,10 @@ endpoints = ['a:1']
     let names: Vec<_> = plan.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
     let [http, tcp] = &plan.routes[..] else { panic!("two routes") };
-    assert_eq!((&http.listeners, upstreams_of(http), http.strip_prefix), (&vec![0], vec![1], true));
+    assert_eq!(
+        (&http.listeners, upstreams_of(http), &http.rewrite),
+        (&vec![0], vec![1], &Rewrite::Prefix(String::new()))
+    );
     assert_eq!((&tcp.listeners, upstreams_of(tcp)), (&vec![1], vec![0]));
     assert_eq!(http.host.as_deref(), Some(&HostPattern::Wildcard("example.com".into())));
     assert_eq!(*http.path, PathPattern::Exact("/a/b".into()));

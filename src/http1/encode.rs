@@ -22,6 +22,8 @@ pub struct ForwardedFor<'a> {
     pub host: Option<&'a str>,
     /// `X-Request-Id`
     pub request_id: &'a str,
+    /// `X-Forwarded-Client-Cert`: the client's verified certificate.
+    pub client_certificate: Option<&'a str>,
 }
 
 /// Which path goes to the backend. The query always goes as received.
@@ -72,6 +74,9 @@ pub fn encode_request(
     put(out, &["X-Forwarded-For: ", forwarded.client, "\r\nX-Forwarded-Proto: ", forwarded.proto]);
     if let Some(host) = forwarded.host {
         put(out, &["\r\nX-Forwarded-Host: ", host]);
+    }
+    if let Some(certificate) = forwarded.client_certificate {
+        put(out, &["\r\nX-Forwarded-Client-Cert: ", certificate]);
     }
     put(out, &["\r\nX-Request-Id: ", forwarded.request_id, "\r\n"]);
     put_framing(out, head.framing);

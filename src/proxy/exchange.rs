@@ -2,19 +2,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::View;
 use super::access::{Record, Sink};
+use super::client::ClientFacts;
 use super::failure::Failure;
 use super::pool::Pool;
-use super::reply::Answer;
+use super::reply::{Answer, Reply};
 use super::rules::{Asked, Pending};
-use super::running::{Destination, Traffic};
+use super::running::{Destination, Route, Traffic};
 use crate::base::limits::Limits;
 use crate::http1::{
     self, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite, RequestContext, RequestHead, Version,
 };
-use crate::route::{Match, normalise_path, strip_prefix};
+use crate::route::{self, Match, normalise_path};
 
 /// Longest authority taken from a request, in bytes: a DNS name of 253, brackets, a port. What is added
 /// to a forwarded head stays within a buffer's headroom this way.
@@ -50,20 +52,18 @@ pub struct Order {
     pub idempotent: bool,
     /// The authority, where the backend's TLS server name is taken from it.
     pub host: Option<String>,
+    /// From its end to the response's head.
+    pub response_timeout: Duration,
+    /// Silence within the response.
+    pub idle_timeout: Duration,
     /// Its line in the access log, if there is one.
     pub logged: RefCell<Option<Box<Record>>>,
     /// What its route's rules have still to do with the response.
     pub pending: Option<Box<Pending>>,
 }
 
-/// What is known of a client, in the form it is forwarded in.
-#[derive(Debug)]
-pub struct ClientFacts {
-    /// Its address in text.
-    pub address: Box<str>,
-    /// `http` or `https`.
-    pub proto: &'static str,
-}
+/// 2⁶⁴ divided by the golden ratio.
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Request ids: 32 hexadecimal digits, the worker's own start and a count.
 #[derive(Debug)]
@@ -78,12 +78,18 @@ impl RequestIds {
         Self { worker, count: Cell::new(0) }
     }
 
+    /// A fraction of 2⁶⁴ for the id that was given last: over any row of ids they are spread evenly (the golden
+    /// ratio's multiples are), so that shares hold without a cursor.
+    pub fn point(&self) -> u64 {
+        self.count.get().wrapping_mul(GOLDEN)
+    }
+
     /// The next id.
     pub fn next(&self) -> [u8; 32] {
         let count = self.count.get().wrapping_add(1);
         self.count.set(count);
         // Spread over all digits, so that ids of one worker don't look alike; a bijection, so none repeats.
-        let low = count.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.worker.rotate_left(32);
+        let low = count.wrapping_mul(GOLDEN) ^ self.worker.rotate_left(32);
         let mut id = [0; 32];
         for (at, digit) in id.iter_mut().enumerate() {
             let half = if at < 16 { self.worker } else { low };
@@ -120,59 +126,101 @@ pub fn understand(
         sink.begin(&view.running.listeners[listener].name, client, Some(&head), Some(id));
     }
     check(&head, limits)?;
-    let Traffic::Http { table, routes } = &view.running.listeners[listener].traffic else {
-        return Err(Failure::NoRoute);
-    };
     let normalised = normalise_path(head.target.path).map_err(Failure::AmbiguousPath)?;
-    let matched = match table.find(head.host, &normalised, head.method.as_str()) {
-        Match::Route(index) => &routes[index],
-        Match::MethodNotAllowed { allow } => return Err(Failure::MethodNotAllowed(allow)),
-        Match::NotFound => return Err(Failure::NoRoute),
-    };
-    let asked = Asked { head: &head, path: &normalised, client, id };
+    let matched = find(&view.running.listeners[listener].traffic, &head, &normalised)?;
+    let listener = &view.running.listeners[listener].name;
+    let asked = Asked { head: &head, path: &normalised, client, id, listener };
     let pending = match matched.rules.as_ref().map(|rules| rules.admit(&asked)) {
         None => None,
         Some(Ok(pending)) => pending,
-        Some(Err(reply)) => {
-            return Ok(Some(Decision::Answer(Box::new(Answer::new(reply, None, &head, access)))));
-        }
+        Some(Err(reply)) => return Ok(Some(Decision::answer(reply, None, &head, access))),
     };
     if let (Some(sink), Some(pending)) = (access, &pending) {
         pending.note(sink);
     }
     let upstream = match &matched.to {
         Destination::Upstream(upstream) => *upstream,
+        Destination::Split(split) => split.pick(ids.point()),
         Destination::Reply(reply) => {
-            let answer = Answer::new((**reply).clone(), pending, &head, access);
-            return Ok(Some(Decision::Answer(Box::new(answer))));
+            return Ok(Some(Decision::answer((**reply).clone(), pending, &head, access)));
+        }
+        Destination::Redirect(redirect) => {
+            let reply = redirect.reply(&head, &normalised, client);
+            return Ok(Some(Decision::answer(reply, pending, &head, access)));
         }
     };
-    let pool = &view.pools[upstream];
-    let path = match &matched.strip {
-        Some(prefix) => strip_prefix(&normalised, prefix),
-        None => &normalised,
+    let order = forward(matched, &view.pools[upstream], &asked, pending, access, out);
+    Ok(Some(Decision::Forward(order)))
+}
+
+/// The route of a request whose path is `path` in its normalised form.
+fn find<'t>(traffic: &'t Traffic, head: &RequestHead<'_, '_>, path: &str) -> Result<&'t Route, Failure> {
+    let Traffic::Http { table, routes } = traffic else {
+        return Err(Failure::NoRoute);
     };
-    let rewrite = if path == head.target.path { PathRewrite::Keep } else { PathRewrite::Replace(path) };
-    let forwarded =
-        ForwardedFor { client: &client.address, proto: client.proto, host: head.host, request_id: id };
-    http1::encode_request(&head, rewrite, &forwarded, head.host.is_none().then(|| pool.authority()), out);
+    let method = head.method.as_str();
+    let (host, query, headers) = (head.host, head.target.query, head.headers);
+    match table.find(&route::Asked { host, path, query, method, headers }) {
+        Match::Route(index) => Ok(&routes[index]),
+        Match::MethodNotAllowed { allow } => Err(Failure::MethodNotAllowed(allow)),
+        Match::NotFound => Err(Failure::NoRoute),
+    }
+}
+
+impl Decision {
+    fn answer(
+        reply: Reply,
+        pending: Option<Box<Pending>>,
+        head: &RequestHead<'_, '_>,
+        access: Option<&Sink>,
+    ) -> Self {
+        Self::Answer(Box::new(Answer::new(reply, pending, head, access)))
+    }
+}
+
+/// Appends the head that goes to the backend, and says what else there is to be known of the request.
+fn forward(
+    matched: &Route,
+    pool: &Rc<Pool>,
+    asked: &Asked<'_, '_, '_>,
+    pending: Option<Box<Pending>>,
+    access: Option<&Sink>,
+    out: &mut Vec<u8>,
+) -> Order {
+    let Asked { head, client, .. } = asked;
+    let path = matched.rewrite.apply(asked.path);
+    let rewrite = if path == head.target.path { PathRewrite::Keep } else { PathRewrite::Replace(&path) };
+    let forwarded = ForwardedFor {
+        client: &client.address,
+        proto: client.proto,
+        host: head.host,
+        request_id: asked.id,
+        client_certificate: client.certificate().map(|certificate| &*certificate.forwarded),
+    };
+    // A request that names no host (HTTP/1.0) is given the endpoint's.
+    let own = matched.rules.as_ref().and_then(|rules| rules.host());
+    let host = own.or_else(|| head.host.is_none().then(|| pool.authority()));
+    http1::encode_request(head, rewrite, &forwarded, host, out);
     if let Some(pending) = &pending {
         pending.edit_request(out);
     }
-    let named_by_request = pool.upstream.tls.as_ref().is_some_and(|tls| tls.server_name.is_none());
-    Ok(Some(Decision::Forward(Order {
+    let upstream = &pool.upstream;
+    let named_by_request = upstream.tls.as_ref().is_some_and(|tls| tls.server_name.is_none());
+    Order {
         head_len: head.len,
         pool: Rc::clone(pool),
         framing: head.framing,
-        context: RequestContext::from(&head),
+        context: RequestContext::from(*head),
         version: head.version,
         expects: head.expect_continue,
         keep_alive: head.keep_alive,
         idempotent: head.method.is_idempotent(),
-        host: head.host.filter(|_| named_by_request).map(str::to_owned),
+        host: own.or(head.host).filter(|_| named_by_request).map(str::to_owned),
+        response_timeout: matched.response_timeout.unwrap_or(upstream.response_timeout),
+        idle_timeout: matched.idle_timeout.unwrap_or(upstream.idle_timeout),
         logged: access.and_then(Sink::take).into(),
         pending,
-    })))
+    }
 }
 
 /// What Ringate bounds beyond the grammar.

@@ -8,8 +8,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::body::{self, Frame, Phase, Piece, Relay, RelayError};
+use super::client::ClientFacts;
 use super::door::Door;
-use super::exchange::{ClientFacts, Order};
+use super::exchange::Order;
 use super::failure::Failure;
 use super::l7::Next;
 use super::pace::{self, Pace};
@@ -195,8 +196,7 @@ impl<'a> Exchange<'a> {
         body: &mut Body,
         buffer: Buffer,
     ) -> (Result<Answer, Failure>, Option<Buffer>) {
-        let upstream = &self.order.pool.upstream;
-        self.wait(deadline, Phase::BackendWrite, upstream.response_timeout);
+        self.wait(deadline, Phase::BackendWrite, self.order.response_timeout);
         let again = self.order.idempotent || backend.is_contested();
         let keep = if first.done && again { Keep::Content } else { Keep::Nothing };
         let (written, mut buffer) = first.write(&mut backend.stream.writer, buffer, keep).await;
@@ -206,7 +206,7 @@ impl<'a> Exchange<'a> {
         let respond = |reader, writer| self.respond(reader, writer, deadline, early);
         if first.done || broken.is_some() {
             self.sent.set(broken.is_none());
-            self.wait(deadline, Phase::BackendHead, upstream.response_timeout);
+            self.wait(deadline, Phase::BackendHead, self.order.response_timeout);
             let result = respond(&mut backend.stream.reader, &mut client.writer).await;
             let result = match (result, broken) {
                 (Err(Failure::BackendGone(None)), Some(error)) => Err(Failure::BackendGone(Some(error))),
@@ -239,11 +239,10 @@ impl<'a> Exchange<'a> {
         allowance: u64,
         buffer: Buffer,
     ) -> Result<Buffer, RelayError> {
-        let upstream = &self.order.pool.upstream;
         let out = if self.order.framing == Framing::Chunked { Frame::Chunked } else { Frame::Bare };
         // A client that waits for its 100 waits for the backend, as long as nothing of the body came.
         let waits_for_100 = self.order.expects && allowance == self.body_bound();
-        let opening = waits_for_100.then_some((Phase::BackendHead, upstream.response_timeout));
+        let opening = waits_for_100.then_some((Phase::BackendHead, self.order.response_timeout));
         let relay = Relay {
             reader,
             writer,
@@ -253,7 +252,7 @@ impl<'a> Exchange<'a> {
             phase: &self.phase,
             waits: [
                 (Phase::ClientBody, self.limits.body_timeout),
-                (Phase::BackendWrite, upstream.response_timeout),
+                (Phase::BackendWrite, self.order.response_timeout),
             ],
             opening,
             allowance,
@@ -262,7 +261,7 @@ impl<'a> Exchange<'a> {
         let (_, buffer) = pace.keep(relay.run(buffer)).await.map_err(|_| RelayError::TooSlow)??;
         self.sent.set(true);
         if !self.answered.get() {
-            self.wait(deadline, Phase::BackendHead, upstream.response_timeout);
+            self.wait(deadline, Phase::BackendHead, self.order.response_timeout);
         }
         Ok(buffer)
     }
@@ -366,7 +365,6 @@ impl<'a> Exchange<'a> {
         deadline: &Deadline,
         mut buffer: Buffer,
     ) -> Result<Answer, Failure> {
-        let upstream = &self.order.pool.upstream;
         let mut body = Body::new(decided.framing);
         let first = {
             let scratch = self.local.scratch.borrow();
@@ -391,7 +389,7 @@ impl<'a> Exchange<'a> {
                 deadline,
                 phase: &self.phase,
                 waits: [
-                    (Phase::BackendBody, upstream.idle_timeout),
+                    (Phase::BackendBody, self.order.idle_timeout),
                     (Phase::ClientWrite, self.limits.body_timeout),
                 ],
                 opening: None,
@@ -426,7 +424,7 @@ impl<'a> Exchange<'a> {
     ) -> Result<(Next, Buffer), Failure> {
         if let Some(from_backend) = answer.tunnel {
             let from_client = rest.unwrap_or_else(Buffer::small);
-            let idle = self.order.pool.upstream.idle_timeout;
+            let idle = self.order.idle_timeout;
             l4::tunnel(self.local, deadline, idle, client, &mut backend.stream, from_client, from_backend)
                 .await;
             return Ok((Next::Abort, Buffer::small()));

@@ -3,8 +3,9 @@
 use std::pin::pin;
 use std::rc::Rc;
 
+use super::client::ClientFacts;
 use super::door::Door;
-use super::exchange::{self, ClientFacts, Decision};
+use super::exchange::{self, Decision};
 use super::failure::Failure;
 use super::forward::Exchange;
 use super::lull::{self, Woken};
@@ -64,7 +65,8 @@ impl Connection {
     pub(super) fn new(local: Rc<Local>, door: Rc<Door>, client: Box<Client>) -> Box<Self> {
         let client = *client;
         let proto = if client.stream.is_tls() { "https" } else { "http" };
-        let facts = ClientFacts { address: client.peer.ip().to_canonical().to_string().into(), proto };
+        let address = client.peer.ip().to_canonical().to_string().into();
+        let facts = ClientFacts { address, proto, tls: client.tls };
         let (stream, early, deadline) = (client.stream, client.early.map(Box::new), client.deadline);
         Box::new(Self { local, door, stream, early, deadline, facts, served: 0 })
     }

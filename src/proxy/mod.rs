@@ -11,6 +11,8 @@
 
 pub mod access;
 pub mod body;
+pub mod client;
+pub mod destination;
 mod dial;
 pub mod door;
 pub mod exchange;
@@ -26,6 +28,7 @@ pub mod reply;
 pub mod rules;
 pub mod running;
 pub mod seats;
+mod sni;
 mod standing;
 
 use std::cell::{Cell, RefCell};
@@ -152,7 +155,7 @@ impl Local {
     }
 
     /// A request that was refused before it was routed, in the access log.
-    fn log_refusal(&self, listener: &str, client: &exchange::ClientFacts, failure: &failure::Failure) {
+    fn log_refusal(&self, listener: &str, client: &client::ClientFacts, failure: &failure::Failure) {
         self.count_bound(failure);
         tracing::debug!(client = %client.address, "request refused: {failure}");
         if let Some(sink) = &self.access {
@@ -207,6 +210,7 @@ struct Client {
     early: Option<crate::io::Buffer>,
     deadline: Deadline,
     peer: SocketAddr,
+    tls: Option<Box<client::ClientTls>>,
 }
 
 /// Serves one connection that came through `door` until it ends.
@@ -225,6 +229,7 @@ pub fn serve(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAddr)
                 l7::serve(l7::Connection::new(local, door, client)).await;
             }
             Traffic::Tcp { upstream } => Box::pin(l4::serve(&local, &view.pools[upstream], client)).await,
+            Traffic::TcpByName { .. } => Box::pin(sni::serve(&local, &view, listener, client)).await,
         }
     }
 }
@@ -235,15 +240,20 @@ async fn greet(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAdd
     let (view, listener) = door.enter(&local);
     let listener = &view.running.listeners[listener];
     let Some(config) = &listener.tls else {
-        return Some(Box::new(Client { stream: Stream::plain(tcp), early: None, deadline, peer }));
+        return Some(Box::new(Client { stream: Stream::plain(tcp), early: None, deadline, peer, tls: None }));
     };
     deadline.set(listener.limits.head_timeout);
     let handshake = Handshake::server(Arc::clone(config)).map_err(tls::TlsError::from);
     let run = async { tls::run(tcp, handshake?).await };
     let reason = match deadline.race(pin!(run)).await {
-        Ok(Ok((stream, _, early))) => {
-            local.counters.client_handshakes.add(1);
-            return Some(Box::new(Client { stream, early, deadline, peer }));
+        Ok(Ok((stream, facts, early))) => {
+            match client::ClientTls::new(&facts, listener.forward_certificate) {
+                Ok(tls) => {
+                    local.counters.client_handshakes.add(1);
+                    return Some(Box::new(Client { stream, early, deadline, peer, tls: Some(tls) }));
+                }
+                Err(error) => error.to_string(),
+            }
         }
         Ok(Err(error)) => error.to_string(),
         Err(Fired::Expired) => {

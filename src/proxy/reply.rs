@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Local;
 use super::access::{self, Record, Sink};
-use super::exchange::ClientFacts;
+use super::client::ClientFacts;
 use super::l7::Next;
 use super::rules::Pending;
 use crate::http1::{self, Body, Content, Framing, RequestHead, Version};

@@ -9,7 +9,9 @@
 //!
 //! Everything in [`Rules`] is decided when the snapshot is built; a request only looks things up.
 
+mod certificate;
 mod cors;
+mod headers;
 mod keys;
 mod limit;
 mod trace;
@@ -17,12 +19,14 @@ mod trace;
 use std::sync::Arc;
 
 use super::access::Sink;
-use super::exchange::ClientFacts;
+use super::client::ClientFacts;
 use super::reply::Reply;
 use crate::config::access::Variable;
+use crate::config::plan::CertificateRule;
 pub use crate::config::plan::Trace;
 use crate::http1::{self, RequestHead};
 pub use cors::Cors;
+pub use headers::Headers;
 pub use keys::KeyRule;
 pub use limit::Limit;
 
@@ -37,6 +41,10 @@ pub struct Rules {
     pub keys: Option<KeyRule>,
     /// What becomes of the trace context.
     pub trace: Trace,
+    /// The certificate that a client must have; others are told 403.
+    pub certificate: Option<CertificateRule>,
+    /// Fields that are set, added or removed.
+    pub headers: Option<Box<Headers>>,
 }
 
 /// A request as rules see it: understood and routed, nothing of it sent yet.
@@ -50,6 +58,8 @@ pub struct Asked<'a, 'h, 'b> {
     pub client: &'a ClientFacts,
     /// Its request id.
     pub id: &'a str,
+    /// The listener it came in by.
+    pub listener: &'a str,
 }
 
 /// What a request's rules have still to do with it and with its response.
@@ -60,6 +70,7 @@ pub struct Pending {
     key: Option<keys::Known>,
     grant: Option<cors::Grant>,
     trace: TraceEdit,
+    lines: Option<headers::Lines>,
 }
 
 /// What is done with the trace context that came, or did not.
@@ -73,8 +84,9 @@ enum TraceEdit {
 impl Rules {
     /// Whether these rules ask for nothing, so that the route needs none.
     pub fn is_empty(&self) -> bool {
-        let Self { limit, cors, keys, trace } = self;
-        limit.is_none() && cors.is_none() && keys.is_none() && *trace == Trace::Pass
+        let Self { limit, cors, keys, trace, certificate, headers } = self;
+        let none = limit.is_none() && cors.is_none() && keys.is_none() && certificate.is_none();
+        none && *trace == Trace::Pass && headers.is_none()
     }
 
     /// Asks each rule. `None`: nothing is left to do with the request and its response.
@@ -97,21 +109,30 @@ impl Rules {
             Trace::Make if trace::valid(asked.head).is_some() => TraceEdit::Keep,
             Trace::Make => trace::make(asked.id).map_or(TraceEdit::Keep, TraceEdit::Replace),
         };
-        if key.is_none() && grant.is_none() && matches!(trace, TraceEdit::Keep) {
+        let lines = self.headers.as_ref().map(|headers| headers.lines(asked));
+        if key.is_none() && grant.is_none() && lines.is_none() && matches!(trace, TraceEdit::Keep) {
             return Ok(None);
         }
-        Ok(Some(Box::new(Pending { rules: Arc::clone(self), key, grant, trace })))
+        Ok(Some(Box::new(Pending { rules: Arc::clone(self), key, grant, trace, lines })))
     }
 
     fn ask(&self, asked: &Asked<'_, '_, '_>) -> Result<Option<keys::Known>, Reply> {
         if let Some(limit) = &self.limit {
             limit.take(asked)?;
         }
-        // Before keys: a preflight carries none.
+        // First: a preflight carries neither certificate nor key.
         if let Some(cors) = &self.cors {
             cors.preflight(asked)?;
         }
+        if let Some(rule) = &self.certificate {
+            certificate::check(rule, asked.client.certificate()).map_err(|why| Reply::refusal(403, why))?;
+        }
         self.keys.as_ref().map(|keys| keys.check(asked)).transpose()
+    }
+
+    /// The Host that the backend is to see, if not the request's.
+    pub fn host(&self) -> Option<&str> {
+        self.headers.as_ref()?.host.as_deref()
     }
 }
 
@@ -128,6 +149,9 @@ impl Pending {
         if let TraceEdit::Replace(value) = &self.trace {
             http1::append_fields(head, &[b"traceparent: ", &value[..], b"\r\n"].concat());
         }
+        if let (Some(headers), Some(lines)) = (&self.rules.headers, &self.lines) {
+            headers.edit_request(lines, head);
+        }
     }
 
     /// Changes the encoded head of the final response, from its status line to the empty line.
@@ -135,6 +159,9 @@ impl Pending {
         if let Some(grant) = &self.grant {
             http1::remove_fields(head, cors::is_cors);
             http1::append_fields(head, grant);
+        }
+        if let (Some(headers), Some(lines)) = (&self.rules.headers, &self.lines) {
+            headers.edit_response(lines, head);
         }
     }
 

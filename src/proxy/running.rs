@@ -8,7 +8,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
-use super::reply::Reply;
+pub use super::destination::{Destination, Redirect, Rewrite, Split};
 use super::rules::Rules;
 use crate::base::limits::Limits;
 use crate::base::snapshot::Snapshot;
@@ -44,6 +44,8 @@ pub struct Listener {
     pub tls: Option<Arc<ServerConfig>>,
     /// What bounds its clients.
     pub limits: Limits,
+    /// Whether a client's certificate goes whole to backends, not only its names.
+    pub forward_certificate: bool,
     /// Where its traffic goes.
     pub traffic: Traffic,
 }
@@ -63,6 +65,11 @@ pub enum Traffic {
         /// Index into [`Running::upstreams`].
         upstream: usize,
     },
+    /// Bytes of TLS that is not opened: where they go is said by the server name in the ClientHello.
+    TcpByName {
+        /// Server name, as the host of `/`, to index into [`Running::upstreams`].
+        table: Table,
+    },
 }
 
 /// What a matched request is done with.
@@ -70,19 +77,14 @@ pub enum Traffic {
 pub struct Route {
     /// Where it goes.
     pub to: Destination,
-    /// The prefix that is taken off the path, if one is.
-    pub strip: Option<String>,
+    /// What becomes of the path.
+    pub rewrite: Rewrite,
+    /// From the request's end to the response's head, if the upstream's time is not the route's.
+    pub response_timeout: Option<Duration>,
+    /// Silence within a response, in the same way.
+    pub idle_timeout: Option<Duration>,
     /// What else the route asks for, if anything.
     pub rules: Option<Arc<Rules>>,
-}
-
-/// Where a matched request goes.
-#[derive(Debug)]
-pub enum Destination {
-    /// Index into [`Running::upstreams`].
-    Upstream(usize),
-    /// Nowhere: it is answered here.
-    Reply(Box<Reply>),
 }
 
 /// An upstream as workers see it.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use rustc_hash::FxHashMap;
 
+use super::condition::{Asked, Candidates, Condition};
+
 /// Longest host name that is looked up; no longer one can be in a table.
 const MAX_HOST_BYTES: usize = 255;
 
@@ -34,6 +36,8 @@ pub struct RouteSpec {
     pub path: PathPattern,
     /// `None`: any method. HEAD is not implied by GET.
     pub methods: Option<Vec<String>>,
+    /// What else must hold, all of it.
+    pub conditions: Vec<Condition>,
     /// What [`Match::Route`] gives.
     pub id: usize,
 }
@@ -91,7 +95,8 @@ impl std::error::Error for BuildError {}
 ///
 /// 1. by host: the exact name, then the longest wildcard, then any host;
 /// 2. by path: the exact path, then the longest prefix;
-/// 3. by method: a route that lists it, then one that takes any.
+/// 3. by method: a route that lists it, then one that takes any;
+/// 4. by conditions on header fields: the most, then fewer; by those on the query in the same way.
 ///
 /// So a request falls back to a less specific host, or path, if the more specific ones have no route for it.
 #[derive(Debug, Default)]
@@ -121,18 +126,13 @@ impl Table {
 
     /// The route for a request.
     ///
-    /// `host` is `name[:port]`, compared without its port, case and final dot. `path` is normalised; a query is
-    /// cut off. Allocates only to say which methods are allowed.
-    pub fn find(&self, host: Option<&str>, path: &str, method: &str) -> Match {
-        let path = match path.as_bytes().iter().position(|&byte| byte == b'?') {
-            Some(query) => &path[..query],
-            None => path,
-        };
+    /// Allocates only to say which methods are allowed.
+    pub fn find(&self, asked: &Asked<'_>) -> Match {
         let mut lower = [0; MAX_HOST_BYTES];
-        let host = host.and_then(|host| normal_host(host, &mut lower));
-        match self.visit(host, &mut |paths| paths.find(path, method)) {
+        let host = asked.host.and_then(|host| normal_host(host, &mut lower));
+        match self.visit(host, &mut |paths| paths.find(asked)) {
             Some(id) => Match::Route(id),
-            None => self.refuse(host, path),
+            None => self.refuse(host, asked),
         }
     }
 
@@ -163,11 +163,12 @@ impl Table {
     }
 
     #[cold]
-    fn refuse(&self, host: Option<&str>, path: &str) -> Match {
+    fn refuse(&self, host: Option<&str>, asked: &Asked<'_>) -> Match {
         let mut methods: Vec<&str> = Vec::new();
         self.visit(host, &mut |paths| {
-            paths.visit(path, &mut |found| {
-                methods.extend(found.listed.iter().map(|(name, _)| &**name));
+            paths.visit(asked.path, &mut |found| {
+                let holds = found.listed.iter().filter(|(_, routes)| routes.find(asked).is_some());
+                methods.extend(holds.map(|(name, _)| &**name));
                 None::<()>
             })
         });
@@ -210,8 +211,8 @@ impl Paths {
         methods.add(spec)
     }
 
-    fn find(&self, path: &str, method: &str) -> Option<usize> {
-        self.visit(path, &mut |methods| methods.find(method))
+    fn find(&self, asked: &Asked<'_>) -> Option<usize> {
+        self.visit(asked.path, &mut |methods| methods.find(asked))
     }
 
     /// Shows the methods of each pattern that matches, the most specific first, until one is what is sought.
@@ -260,34 +261,37 @@ fn up_to_last_slash(path: &str) -> &str {
 /// The routes of one path.
 #[derive(Debug, Default)]
 struct Methods {
-    listed: Vec<(Box<str>, usize)>,
-    any: Option<usize>,
+    listed: Vec<(Box<str>, Candidates)>,
+    any: Candidates,
 }
 
 impl Methods {
     fn add(&mut self, spec: &RouteSpec) -> Result<(), BuildError> {
         let second = spec.id;
+        let conflict = |first| BuildError::Conflict { first, second };
         let Some(methods) = &spec.methods else {
-            return match self.any.replace(second) {
-                Some(first) => Err(BuildError::Conflict { first, second }),
-                None => Ok(()),
-            };
+            return self.any.add(&spec.conditions, second).map_err(conflict);
         };
         if methods.is_empty() {
             return Err(BuildError::NeverMatches { id: second });
         }
         for method in methods {
-            match self.listed.iter().find(|(name, _)| **name == **method) {
-                Some((_, first)) if *first == second => {}
-                Some((_, first)) => return Err(BuildError::Conflict { first: *first, second }),
-                None => self.listed.push((method.as_str().into(), second)),
-            }
+            let at = match self.listed.iter().position(|(name, _)| **name == **method) {
+                Some(at) => at,
+                None => {
+                    self.listed.push((method.as_str().into(), Candidates::default()));
+                    self.listed.len() - 1
+                }
+            };
+            self.listed[at].1.add(&spec.conditions, second).map_err(conflict)?;
         }
         Ok(())
     }
 
-    fn find(&self, method: &str) -> Option<usize> {
-        self.listed.iter().find(|(name, _)| **name == *method).map(|(_, id)| *id).or(self.any)
+    #[inline]
+    fn find(&self, asked: &Asked<'_>) -> Option<usize> {
+        let listed = self.listed.iter().find(|(name, _)| **name == *asked.method);
+        listed.and_then(|(_, routes)| routes.find(asked)).or_else(|| self.any.find(asked))
     }
 }
 

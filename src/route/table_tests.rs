@@ -21,7 +21,13 @@ fn spec(line: &str, id: usize) -> RouteSpec {
         None => PathPattern::Prefix(path.into()),
     };
     let methods: Vec<String> = words.map(str::to_owned).collect();
-    RouteSpec { host, path, methods: Some(methods).filter(|methods| !methods.is_empty()), id }
+    let methods = Some(methods).filter(|methods| !methods.is_empty());
+    RouteSpec { host, path, methods, conditions: Vec::new(), id }
+}
+
+fn find(table: &Table, host: Option<&str>, target: &str, method: &str) -> Match {
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    table.find(&Asked { host, path, query, method, headers: &[] })
 }
 
 fn build(lines: &[&str]) -> Result<Table, BuildError> {
@@ -34,7 +40,7 @@ fn get<'l>(lines: &[&'l str], host: &str, path: &str) -> &'l str {
 }
 
 fn ask<'l>(lines: &[&'l str], host: &str, path: &str, method: &str) -> &'l str {
-    match build(lines).unwrap().find(Some(host), path, method) {
+    match find(&build(lines).unwrap(), Some(host), path, method) {
         Match::Route(id) => lines[id],
         Match::MethodNotAllowed { .. } => "405",
         Match::NotFound => "404",
@@ -75,8 +81,8 @@ fn hosts_are_compared_without_case_port_and_final_dot() {
     for host in ["", ".", ":", "[", "[]", "example.com..", "www.example.com", &"A".repeat(300)] {
         assert_eq!(get(&lines, host, "/"), "404", "{host}");
     }
-    assert_eq!(build(&lines).unwrap().find(None, "/", "GET"), Match::NotFound);
-    assert_eq!(build(&["-/"]).unwrap().find(None, "/", "GET"), Match::Route(0));
+    assert_eq!(find(&build(&lines).unwrap(), None, "/", "GET"), Match::NotFound);
+    assert_eq!(find(&build(&["-/"]).unwrap(), None, "/", "GET"), Match::Route(0));
 }
 
 #[test]
@@ -138,10 +144,10 @@ fn a_method_that_is_listed_comes_before_any() {
 fn a_method_that_no_route_takes_is_told_which_ones_are() {
     let table = build(&["a/x PUT GET", "-=/x/y DELETE GET", "b/ PATCH"]).unwrap();
     let allow = |list: &str| Match::MethodNotAllowed { allow: list.into() };
-    assert_eq!(table.find(Some("a"), "/x", "POST"), allow("GET, PUT"));
-    assert_eq!(table.find(Some("a"), "/x/y", "POST"), allow("DELETE, GET, PUT"));
-    assert_eq!(table.find(Some("c"), "/x/y", "POST"), allow("DELETE, GET"));
-    assert_eq!(table.find(Some("c"), "/x", "POST"), Match::NotFound);
+    assert_eq!(find(&table, Some("a"), "/x", "POST"), allow("GET, PUT"));
+    assert_eq!(find(&table, Some("a"), "/x/y", "POST"), allow("DELETE, GET, PUT"));
+    assert_eq!(find(&table, Some("c"), "/x/y", "POST"), allow("DELETE, GET"));
+    assert_eq!(find(&table, Some("c"), "/x", "POST"), Match::NotFound);
 }
 
 #[test]
@@ -175,7 +181,7 @@ fn routes_that_never_match_are_refused() {
     for (path, methods) in
         [(PathPattern::Prefix("a".into()), None), (PathPattern::Prefix("/".into()), Some(vec![]))]
     {
-        let spec = RouteSpec { host: None, path, methods, id: 7 };
+        let spec = RouteSpec { host: None, path, methods, conditions: Vec::new(), id: 7 };
         assert_eq!(Table::build([spec]).err(), Some(BuildError::NeverMatches { id: 7 }));
     }
 }
@@ -230,7 +236,7 @@ proptest! {
         let table = Table::build(specs.clone()).unwrap();
         for (host, path, method) in &requests {
             let best = specs.iter().filter_map(|spec| Some((rank(spec, host, path, method)?, spec.id))).max();
-            let found = match table.find(Some(host), path, method) {
+            let found = match find(&table, Some(host), path, method) {
                 Match::Route(id) => Some(id),
                 _ => None,
             };

@@ -18,10 +18,12 @@ use crate::certs::store::{Files, Loaded, load_file, load_pair, load_trust};
 use crate::certs::{Bundle, Store, StoreError};
 use crate::config::Diagnostics;
 use crate::config::plan::{self, CertificateRef, Plan, TrustRef};
-use crate::proxy::running::{Endpoint, Listener, Route, Running, Traffic, Upstream, UpstreamTls};
-use crate::route::{BuildError, HostPattern, PathPattern, RouteSpec, Table};
-use crate::server::routing::{destination, methods, rules};
+use crate::proxy::running::{Endpoint, Listener, Running, Traffic, Upstream, UpstreamTls};
+use crate::route::{BuildError, Table};
+use crate::server::routing;
 use crate::tls::{self, BackendVerifier, ClientPolicy, Identity, ServerPolicy, ServerResolver, TrustAnchors};
+
+mod clients;
 
 /// What a plan became.
 #[derive(Debug)]
@@ -255,20 +257,33 @@ impl<'a> Builder<'a> {
         let tls = policy.as_ref().map(|(config, _)| Arc::clone(config));
         let traffic = match listener.protocol {
             plan::Protocol::Http => self.http(index)?,
-            plan::Protocol::Tcp => {
-                let route = self.plan.routes.iter().find(|route| route.listeners.contains(&index))?;
-                Traffic::Tcp { upstream: route.upstreams().next()? }
-            }
+            plan::Protocol::Tcp => self.tcp(index, listener)?,
         };
+        let clients = listener.tls.as_ref().and_then(|tls| tls.clients.as_ref());
+        let forward_certificate = clients.is_some_and(|clients| clients.forward_certificate);
         let listener = Listener {
             name: listener.name.value.clone(),
             addresses: Vec::new(),
             sockets: Vec::new(),
             tls,
             limits: listener.limits.clone(),
+            forward_certificate,
             traffic,
         };
         Some((listener, policy))
+    }
+
+    fn tcp(&mut self, index: usize, listener: &plan::Listener) -> Option<Traffic> {
+        let routes = self.plan.routes.iter().filter(|route| route.listeners.contains(&index));
+        let routes: Vec<_> = routes.filter_map(|route| Some((route, route.upstreams().next()?))).collect();
+        if let [(only, upstream)] = &routes[..]
+            && only.sni.is_none()
+        {
+            return Some(Traffic::Tcp { upstream: *upstream });
+        }
+        let specs = routes.iter().map(|(route, upstream)| routing::spec_by_name(route, *upstream));
+        let table = Table::build(specs);
+        Some(Traffic::TcpByName { table: self.good(&listener.name.span, table)? })
     }
 
     /// A listener's TLS config, the one that runs if nothing of it has changed: with it goes the key of its
@@ -297,10 +312,11 @@ impl<'a> Builder<'a> {
         let bundles = bundles.into_iter().collect::<Option<Vec<_>>>()?;
         let span = &listener.name.span;
         let ticketer = self.good(span, tls::ticketer())?;
+        let client_verifier = self.client_verifier(span, tls.clients.as_ref())?;
         let policy = ServerPolicy {
             versions: versions(tls.versions),
             resolver: Arc::new(ServerResolver::new(bundles)),
-            client_verifier: None,
+            client_verifier,
             alpn: match listener.protocol {
                 plan::Protocol::Http => vec![b"http/1.1".to_vec()],
                 plan::Protocol::Tcp => Vec::new(),
@@ -316,29 +332,12 @@ impl<'a> Builder<'a> {
         let mut spans = Vec::new();
         let all: Vec<_> = self.plan.routes.iter().filter(|route| route.listeners.contains(&index)).collect();
         for route in &all {
-            let methods = methods(route, &all);
-            let rules = rules(route, methods.as_deref())
+            let methods = routing::methods(route, &all);
+            let made = routing::route(route, methods.as_deref())
                 .map_err(|(span, error)| self.wrong(&span, error, None))
                 .ok()?;
-            specs.push(RouteSpec {
-                host: route.host.as_ref().map(|host| match &host.value {
-                    plan::HostPattern::Exact(name) => HostPattern::Exact(name.clone()),
-                    plan::HostPattern::Wildcard(name) => HostPattern::Wildcard(name.clone()),
-                }),
-                path: match &route.path.value {
-                    plan::PathPattern::Prefix(path) => PathPattern::Prefix(path.clone()),
-                    plan::PathPattern::Exact(path) => PathPattern::Exact(path.clone()),
-                },
-                methods,
-                id: routes.len(),
-            });
-            let strip = match &route.path.value {
-                plan::PathPattern::Prefix(path) | plan::PathPattern::Exact(path) if route.strip_prefix => {
-                    Some(path.clone())
-                }
-                _ => None,
-            };
-            routes.push(Route { to: destination(&route.to), strip, rules });
+            specs.push(routing::spec(route, methods, routes.len()));
+            routes.push(made);
             spans.push(route.span.clone());
         }
         match Table::build(specs) {
@@ -347,7 +346,7 @@ impl<'a> Builder<'a> {
                 let (BuildError::Conflict { second: id, .. } | BuildError::NeverMatches { id }) = error;
                 let help = match error {
                     BuildError::Conflict { .. } => {
-                        "another route of this listener matches the same requests: tell them apart by host, path or methods, or remove one"
+                        "another route of this listener matches the same requests: tell them apart by host, path, methods or match, or remove one"
                     }
                     BuildError::NeverMatches { .. } => {
                         "write the path without encodings, dot segments or double slashes"

@@ -6,14 +6,98 @@ use std::sync::Arc;
 use crate::certs::store::load_keys;
 use crate::config::plan;
 use crate::proxy::reply::{Reply, ReplyBody};
-use crate::proxy::rules::{Cors, KeyRule, Limit, Rules};
-use crate::proxy::running::Destination;
+use crate::proxy::rules::{Cors, Headers, KeyRule, Limit, Rules};
+use crate::proxy::running::{Destination, Redirect, Rewrite, Route, Split};
+use crate::route::{Condition, Expected, HostPattern, Part, PathPattern, RouteSpec};
 
-/// Where a route's requests go.
-pub(super) fn destination(to: &plan::Destination) -> Destination {
+/// A route as workers see it. `methods` are those that it is looked up by.
+///
+/// # Errors
+/// A file that it names can't be read; with its place in the config.
+pub(super) fn route(
+    route: &plan::Route,
+    methods: Option<&[String]>,
+) -> Result<Route, (Range<usize>, String)> {
+    let (plan::PathPattern::Prefix(matched) | plan::PathPattern::Exact(matched)) = &route.path.value;
+    Ok(Route {
+        to: destination(&route.to, matched),
+        rewrite: rewrite(&route.rewrite, matched),
+        response_timeout: route.response_timeout,
+        idle_timeout: route.idle_timeout,
+        rules: rules(route, methods)?,
+    })
+}
+
+/// What the table must know of it.
+pub(super) fn spec(route: &plan::Route, methods: Option<Vec<String>>, id: usize) -> RouteSpec {
+    RouteSpec {
+        host: route.host.as_ref().map(|host| host_pattern(&host.value)),
+        path: match &route.path.value {
+            plan::PathPattern::Prefix(path) => PathPattern::Prefix(path.clone()),
+            plan::PathPattern::Exact(path) => PathPattern::Exact(path.clone()),
+        },
+        methods,
+        conditions: route.conditions.iter().map(condition).collect(),
+        id,
+    }
+}
+
+/// The same of a route of TLS that is not opened.
+pub(super) fn spec_by_name(route: &plan::Route, upstream: usize) -> RouteSpec {
+    RouteSpec {
+        host: route.sni.as_ref().map(|name| host_pattern(&name.value)),
+        path: PathPattern::Prefix("/".to_owned()),
+        methods: None,
+        conditions: Vec::new(),
+        id: upstream,
+    }
+}
+
+fn host_pattern(host: &plan::HostPattern) -> HostPattern {
+    match host {
+        plan::HostPattern::Exact(name) => HostPattern::Exact(name.clone()),
+        plan::HostPattern::Wildcard(name) => HostPattern::Wildcard(name.clone()),
+    }
+}
+
+fn condition(condition: &plan::Condition) -> Condition {
+    Condition {
+        part: if condition.query { Part::Query } else { Part::Header },
+        name: condition.name.as_str().into(),
+        expected: match &condition.expected {
+            plan::Expected::Value(value) => Expected::Value(value.as_bytes().into()),
+            plan::Expected::Present => Expected::Present,
+            plan::Expected::Absent => Expected::Absent,
+        },
+    }
+}
+
+fn rewrite(rewrite: &plan::Rewrite, matched: &str) -> Rewrite {
+    match rewrite {
+        plan::Rewrite::Keep => Rewrite::Keep,
+        plan::Rewrite::Path(path) => Rewrite::Path(path.as_str().into()),
+        plan::Rewrite::Prefix(with) => {
+            Rewrite::Prefix { matched: matched.into(), with: with.trim_end_matches('/').into() }
+        }
+    }
+}
+
+fn destination(to: &plan::Destination, matched: &str) -> Destination {
     match to {
-        plan::Destination::Upstreams(shares) => Destination::Upstream(shares[0].upstream),
+        plan::Destination::Upstreams(shares) => match &shares[..] {
+            [one] => Destination::Upstream(one.upstream),
+            shares => {
+                Destination::Split(Split::new(shares.iter().map(|share| (share.upstream, share.weight))))
+            }
+        },
         plan::Destination::Respond(respond) => Destination::Reply(Box::new(fixed(respond))),
+        plan::Destination::Redirect(redirect) => Destination::Redirect(Box::new(Redirect {
+            status: redirect.status,
+            scheme: redirect.scheme,
+            host: redirect.host.as_deref().map(Into::into),
+            port: redirect.port,
+            path: rewrite(&redirect.path, matched),
+        })),
     }
 }
 
@@ -21,7 +105,7 @@ pub(super) fn destination(to: &plan::Destination) -> Destination {
 ///
 /// # Errors
 /// A file of API keys can't be read; with its place in the config.
-pub(super) fn rules(
+fn rules(
     route: &plan::Route,
     methods: Option<&[String]>,
 ) -> Result<Option<Arc<Rules>>, (Range<usize>, String)> {
@@ -45,6 +129,8 @@ pub(super) fn rules(
         cors: asked.cors.as_ref().map(|cors| Cors::new(cors, allow)),
         keys,
         trace: asked.trace,
+        certificate: route.client_certificate.clone(),
+        headers: Headers::new(&route.request_headers, &route.response_headers),
     };
     Ok((!rules.is_empty()).then(|| Arc::new(rules)))
 }

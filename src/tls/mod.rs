@@ -21,19 +21,25 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `handshake` | the driver around rustls, and the facts of a finished handshake |
+//! | `hello` | the server name in a ClientHello that is only relayed |
 //! | `record` | [`Opener`] and [`Sealer`] |
 //! | `cipher` | one direction's key: nonces, additional data, layout of a record |
 //! | `identity` | certificates with keys, and who chooses which one is presented |
 //! | `trust` | what a backend's certificate is checked against |
 //! | `sessions` | one worker's tickets for one endpoint, by name, policy and identity |
+//! | `clients` | what a client's certificate is checked against |
+//! | `presented` | what a client's certificate says, in the forms that it is asked for |
 //! | `config` | policies in, rustls' configs out |
 //! | `error` | who is at fault, in words |
 
 mod cipher;
+pub mod clients;
 pub mod config;
 pub mod error;
 pub mod handshake;
+pub mod hello;
 pub mod identity;
+pub mod presented;
 pub mod record;
 pub mod sessions;
 pub mod trust;
@@ -41,12 +47,15 @@ pub mod trust;
 #[cfg(test)]
 mod tests;
 
+pub use clients::{ClientVerifier, Demand};
 pub use config::{
     ClientPolicy, ConfigError, ServerPolicy, Versions, bind, client_config, server_config, ticketer,
 };
 pub use error::{Fault, HandshakeError, RecordError};
 pub use handshake::{Established, Facts, Handshake, Progress, State};
+pub use hello::{Hello, read_hello};
 pub use identity::{ClientResolver, Identity, IdentityError, ServerResolver};
+pub use presented::{ClientCertificate, SanName};
 pub use record::{Opened, Opener, Sealer};
 pub use sessions::{SessionPool, Sessions};
 pub use trust::{BackendVerifier, TrustAnchors, TrustError};

@@ -11,15 +11,20 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
+    SignatureScheme,
+};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
-type Sha256 = [u8; 32];
+pub(super) type Sha256 = [u8; 32];
 
 /// Certificates that a peer's chain may end in, or that a peer may present itself.
 #[derive(Clone, Debug)]
 pub struct TrustAnchors {
     authorities: RootCertStore,
+    /// The subjects of all, which clients choose their certificate by.
+    subjects: Vec<DistinguishedName>,
     /// Everything that was added, by digest: a server may present exactly one of these, as a self-signed one does.
     exact: HashSet<Sha256>,
 }
@@ -61,7 +66,7 @@ impl Default for TrustAnchors {
 impl TrustAnchors {
     /// Trusts nothing.
     pub fn new() -> Self {
-        Self { authorities: RootCertStore::empty(), exact: HashSet::new() }
+        Self { authorities: RootCertStore::empty(), subjects: Vec::new(), exact: HashSet::new() }
     }
 
     /// Trusts each of `certificates`; the first that cannot be parsed is the error.
@@ -82,7 +87,9 @@ impl TrustAnchors {
         // Old roots are of version 1, which cannot say that it is an authority.
         let old_root = parsed.version() == X509Version::V1 && parsed.subject() == parsed.issuer();
         let authority = parsed.is_ca() || old_root;
-        self.exact.insert(sha256(&certificate));
+        if self.exact.insert(sha256(&certificate)) {
+            self.subjects.push(parsed.subject().as_raw().to_vec().into());
+        }
         if authority {
             self.authorities.add(certificate).map_err(|error| bad(error.to_string()))?;
         }
@@ -99,9 +106,9 @@ impl TrustAnchors {
         self.exact.is_empty()
     }
 
-    /// The authorities, for whoever checks clients.
-    pub fn authorities(&self) -> &RootCertStore {
-        &self.authorities
+    /// Authorities, digests and subjects, for who checks clients.
+    pub(super) fn into_parts(self) -> (RootCertStore, HashSet<Sha256>, Vec<DistinguishedName>) {
+        (self.authorities, self.exact, self.subjects)
     }
 }
 
@@ -224,7 +231,10 @@ impl ServerCertVerifier for BackendVerifier {
     }
 }
 
-fn check_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), CertificateError> {
+pub(super) fn check_validity(
+    certificate: &CertificateDer<'_>,
+    now: UnixTime,
+) -> Result<(), CertificateError> {
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
     let seconds = |at: i64| u64::try_from(at).unwrap_or(0); // before 1970: certainly past
     let not_before = seconds(parsed.validity().not_before.timestamp());
@@ -239,7 +249,7 @@ fn check_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(),
     Ok(())
 }
 
-fn sha256(bytes: &[u8]) -> Sha256 {
+pub(super) fn sha256(bytes: &[u8]) -> Sha256 {
     let mut out = [0; 32];
     out.copy_from_slice(digest(&SHA256, bytes).as_ref());
     out

@@ -55,7 +55,13 @@ fn next(bytes: &mut [u8]) -> (Verdict, usize) {
     };
     let mut out = Vec::new();
     // Marked, so that nothing a client says can look like it.
-    let forwarded = ForwardedFor { client: "\x01", proto: "\x01", host: head.host, request_id: "\x01" };
+    let forwarded = ForwardedFor {
+        client: "\x01",
+        proto: "\x01",
+        host: head.host,
+        request_id: "\x01",
+        client_certificate: None,
+    };
     let host = head.host.is_none().then_some(BACKEND);
     http1::encode_request(&head, PathRewrite::Replace(&path), &forwarded, host, &mut out);
     let host = head.host.map(|host| format!("X-Forwarded-Host: {host}\r\n")).unwrap_or_default();

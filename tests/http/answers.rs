@@ -65,3 +65,43 @@ fn an_answer_has_its_line_in_the_access_log() {
     let line = ringate.await_log("\"target\":\"/fixed?a=1\"");
     assert!(line.contains("\"status\":503") && line.contains("\"upstream\":null"), "{line}");
 }
+
+#[test]
+fn a_redirect_keeps_what_it_does_not_change() {
+    let backend = Backend::serving(|request| ok(request.line()));
+    let routes = [
+        ("/https", "{ scheme = \"https\", status = 308 }"),
+        ("/port", "{ scheme = \"https\", port = 8443 }"),
+        ("/host", "{ host = \"www.example\", status = 301 }"),
+        ("/path", "{ path = \"/new\" }"),
+        ("/prefix", "{ rewrite_prefix = \"/v2/\", status = 302 }"),
+        ("/root", "{ rewrite_prefix = \"/\", status = 303 }"),
+    ];
+    let routes: Vec<String> = routes
+        .iter()
+        .map(|(path, redirect)| format!("[[route]]\npath = {path:?}\nredirect = {redirect}\n"))
+        .collect();
+    let ringate = Setup::to(backend.address())
+        .routes(&format!("{}[[route]]\nupstream = \"app\"", routes.concat()))
+        .start();
+    let mut client = ringate.client();
+    for (target, host, status, location) in [
+        ("/https/a?b=c", "h.example:8080", 308, "https://h.example/https/a?b=c"),
+        ("/https", "[::1]:80", 308, "https://[::1]/https"),
+        ("/port/", "h", 307, "https://h:8443/port/"),
+        ("/host/x", "h:8080", 301, "http://www.example/host/x"),
+        ("/path/x?y", "h", 307, "/new?y"),
+        ("/prefix/a//b", "h", 302, "/v2/a/b"),
+        ("/prefix", "h", 302, "/v2"),
+        ("/root//evil.example/", "h", 303, "/evil.example/"),
+        ("/root", "h", 303, "/"),
+    ] {
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        let answer = client.response();
+        assert_eq!((answer.status, answer.header("Location")), (status, Some(location)), "{target}");
+    }
+    // Without a host the path alone has to do.
+    let answer = exchange(&ringate, "GET /https/x HTTP/1.0\r\n\r\n");
+    assert!(answer.contains("\r\nLocation: /https/x\r\n"), "{answer}");
+    assert_eq!(backend.connections(), 0);
+}

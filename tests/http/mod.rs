@@ -8,6 +8,7 @@ mod connections;
 mod heads;
 mod interim;
 mod refusals;
+mod rewriting;
 mod routing;
 mod streaming;
 mod upgrade;

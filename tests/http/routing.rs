@@ -184,3 +184,74 @@ fn each_listener_has_its_own_routes() {
         assert_eq!(client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").response().text(), answer);
     }
 }
+
+/// The body of the answer to a GET with these field lines.
+fn ask_with(ringate: &Ringate, target: &str, fields: &str) -> String {
+    let request = format!("GET {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{fields}\r\n");
+    let answer = exchange(ringate, request);
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200 ") => body.split(' ').next().unwrap().to_owned(),
+        _ => answer.lines().next().unwrap_or_default().to_owned(),
+    }
+}
+
+#[test]
+fn by_conditions_the_most_first_whatever_the_order() {
+    let (_backends, ringate) = routed(&[
+        ("any", ""),
+        ("two", "match.headers.x-version = \"2\""),
+        ("three", "match.headers.X-Version = \"3\""),
+        ("beta", "match.headers = { x-version = \"2\", x-beta = { present = true } }"),
+        ("debug", "match.query.debug = \"1\""),
+        ("both", "match = { headers.x-version = \"2\", query.debug = \"1\" }"),
+        ("post", "methods = [\"GET\"]\nmatch.query.get = { present = true }"),
+        ("deeper", "path = \"/deep\""),
+    ]);
+    for (target, fields, name) in [
+        ("/", "", "any"),
+        ("/", "X-VERSION: 2\r\n", "two"),
+        ("/", "x-version: 3\r\n", "three"),
+        ("/", "x-version: 2\r\nx-beta:\r\n", "beta"),
+        ("/", "x-beta: 1\r\n", "any"),
+        ("/", "x-version: 2\r\nx-version: 3\r\n", "any"),
+        ("/?debug=1", "", "debug"),
+        ("/?debug=%31&x", "", "debug"),
+        ("/?debug=1&debug=2", "", "any"),
+        ("/?debug=1", "x-version: 2\r\n", "both"),
+        ("/?debug=1", "x-version: 2\r\nx-beta: 1\r\n", "beta"),
+        // A route that lists the method comes before conditions, the path before both.
+        ("/?debug=1&get", "x-version: 2\r\n", "post"),
+        ("/deep?get", "x-version: 2\r\n", "deeper"),
+    ] {
+        assert_eq!(ask_with(&ringate, target, fields), name, "{target} {fields:?}");
+    }
+}
+
+#[test]
+fn where_no_conditions_hold_there_is_no_route() {
+    let (_backends, ringate) = routed(&[("v2", "methods = [\"GET\"]\nmatch.headers.x-version = \"2\"")]);
+    assert_eq!(ask_with(&ringate, "/", "x-version: 2\r\n"), "v2");
+    assert_eq!(ask_with(&ringate, "/", ""), "HTTP/1.1 404 Not Found");
+    assert_eq!(ask(&ringate, "POST", "/", "h"), "HTTP/1.1 404 Not Found");
+    let answer = exchange(&ringate, "POST / HTTP/1.1\r\nHost: h\r\nX-Version: 2\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("\r\nAllow: GET\r\n"), "{answer}");
+}
+
+#[test]
+fn requests_are_split_by_weight() {
+    let (old, new) = (Backend::replying(ok("old")), Backend::replying(ok("new")));
+    let ringate = Ringate::start(&format!(
+        "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
+         [[route]]\nupstreams = [{{ name = \"old\", weight = 9 }}, {{ name = \"new\" }}]\n\
+         [upstream.old]\nendpoints = [\"{}\"]\n[upstream.new]\nendpoints = [\"{}\"]\n",
+        old.address(),
+        new.address()
+    ));
+    let mut client = ringate.client();
+    let mut news = 0;
+    for _ in 0..200 {
+        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+        news += usize::from(client.response().text() == "new");
+    }
+    assert!((18..=22).contains(&news), "{news} of 200");
+}

@@ -22,7 +22,7 @@ pub struct Files {
     pub key: PathBuf,
 }
 
-/// What is unusual about a certificate.
+/// What is unusual about a certificate. Names with `://` are URIs.
 #[derive(Clone, Debug)]
 pub struct Leaf<'a> {
     pub common_name: &'a str,
@@ -42,7 +42,7 @@ impl Leaf<'_> {
     fn request(&self) -> GenerateRequest {
         GenerateRequest {
             common_name: self.common_name.to_owned(),
-            sans: self.names.iter().map(|name| San::Dns((*name).to_owned())).collect(),
+            sans: self.names.iter().map(|name| san(name)).collect(),
             key_type: self.key_type,
             days: 30,
             ..GenerateRequest::default()
@@ -66,12 +66,49 @@ impl Authority {
         let ca = self_signed(&request, SystemTime::now() - days(365)).unwrap();
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("ca.pem"), &ca.chain_pem).unwrap();
+        fs::write(dir.path().join("ca.key"), ca.key_pem.as_bytes()).unwrap();
         Self { ca, dir }
     }
 
     /// Its certificate.
     pub fn file(&self) -> PathBuf {
         self.dir.path().join("ca.pem")
+    }
+
+    /// A list of these certificates as revoked ones, in PEM, by OpenSSL.
+    pub fn revoke(&self, certificates: &[&Files]) -> PathBuf {
+        let dir = tempfile::tempdir_in(self.dir.path()).unwrap().keep();
+        let config = dir.join("config");
+        let index = dir.join("index");
+        fs::write(&index, "").unwrap();
+        let number = dir.join("number");
+        fs::write(&number, "01").unwrap();
+        let text = "[ca]\ndefault_ca = d\n[e]\nauthorityKeyIdentifier = keyid\n[d]\ncrl_extensions = e\n\
+                    default_md = sha256\ndefault_crl_days = 30\n";
+        let (index, number) = (index.display(), number.display());
+        fs::write(&config, format!("{text}database = {index}\ncrlnumber = {number}\n")).unwrap();
+        let list = dir.join("crl.pem");
+        let openssl = |args: &[&std::ffi::OsStr]| {
+            let mut command = std::process::Command::new("openssl");
+            command.arg("ca").arg("-config").arg(&config).arg("-keyfile").arg(self.dir.path().join("ca.key"));
+            let output = super::run(command.arg("-cert").arg(self.file()).args(args));
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        };
+        for files in certificates {
+            openssl(&["-revoke".as_ref(), files.cert.as_os_str()]);
+        }
+        openssl(&["-gencrl".as_ref(), "-out".as_ref(), list.as_os_str()]);
+        list
+    }
+
+    /// What a TLS client needs that trusts it and has no certificate.
+    pub fn client_config(&self) -> std::sync::Arc<rustls::ClientConfig> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.ca.bundle.chain()[0].clone()).unwrap();
+        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        std::sync::Arc::new(config.unwrap().with_root_certificates(roots).with_no_client_auth())
     }
 
     /// Issues a certificate and writes it to files of that name.
@@ -116,6 +153,10 @@ impl Files {
     pub fn toml(&self) -> String {
         format!("{{ cert = {:?}, key = {:?} }}", self.cert, self.key)
     }
+}
+
+fn san(name: &str) -> San {
+    if name.contains("://") { San::Uri(name.to_owned()) } else { San::Dns(name.to_owned()) }
 }
 
 fn days(count: u64) -> Duration {

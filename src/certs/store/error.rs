@@ -138,6 +138,13 @@ pub enum StoreError {
         /// What is wrong.
         source: BundleError,
     },
+    /// Neither PEM nor DER of a revocation list.
+    NotARevocationList {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The system refused.
     Io {
         /// The file or folder.
@@ -229,6 +236,9 @@ impl fmt::Display for StoreError {
             Self::Bundle { path, key: None, source } => write!(f, "{}: {source}", path.display()),
             Self::Bundle { path, key: Some(key), source } => {
                 write!(f, "{} with key {}: {source}", path.display(), key.display())
+            }
+            Self::NotARevocationList { path, reason } => {
+                write!(f, "{}: no revocation list of version 2: {reason}; give one", path.display())
             }
             Self::Io { path, doing, source } => {
                 let mend = mend(source.kind());

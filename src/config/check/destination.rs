@@ -1,31 +1,125 @@
-//! What a route does with its requests: `upstream` or `respond`, one of them.
+//! What a route does with its requests: `upstream`, `upstreams`, `redirect` or `respond`, one of them.
 
 use crate::config::file::{Section, Value};
 use crate::config::names;
-use crate::config::plan::{Destination, Respond, Share, Upstream};
-use crate::config::suggest::nearest;
+use crate::config::plan::{Destination, HostPattern, Redirect, Respond, Rewrite, Share, Upstream};
+use crate::config::suggest::{nearest, quoted};
+use crate::config::units::Wrong;
 
 use super::route::unknown;
 
+const MAX_WEIGHT: usize = 1000;
 /// Statuses that have no body (RFC 9110 §6.4.1, §15.3.6).
 const WITHOUT_BODY: [u16; 3] = [204, 205, 304];
 
-/// Reads whichever key the route has; several are an error, none is that `upstream` is missing.
-pub(super) fn of(
-    section: &mut Section<'_>,
-    respond: Option<&Value<'_>>,
-    upstreams: Option<&[Upstream]>,
-) -> Destination {
-    let Some(respond) = respond else {
-        let named = section.require("upstream", "\"NAME\"");
-        let upstream = named.and_then(|value| upstream(&value, upstreams?));
-        return Destination::Upstreams(vec![Share { upstream: upstream.unwrap_or(0), weight: 1 }]);
-    };
-    if let Some(other) = section.get("upstream") {
-        let title = format!("`{}`: the route already has `{}`", other.name, respond.name);
-        section.errors().borrow_mut().error(other.key_span, title, Some("take one of them out".into()));
+/// The keys that say it.
+pub(super) struct Keys<'a> {
+    upstreams: Option<Value<'a>>,
+    redirect: Option<Value<'a>>,
+    respond: Option<Value<'a>>,
+}
+
+impl<'a> Keys<'a> {
+    pub(super) fn of(section: &mut Section<'a>) -> Self {
+        let [upstreams, redirect, respond] = ["upstreams", "redirect", "respond"].map(|key| section.get(key));
+        Self { upstreams, redirect, respond }
     }
-    Destination::Respond(self::respond(respond))
+
+    /// Those that are there, but for `upstream`, which any protocol has.
+    pub(super) fn values(&self) -> impl Iterator<Item = &Value<'a>> {
+        [&self.upstreams, &self.redirect, &self.respond].into_iter().flatten()
+    }
+
+    /// Reads whichever there is; several are an error, none is that `upstream` is missing.
+    pub(super) fn read(&self, section: &mut Section<'a>, upstreams: Option<&[Upstream]>) -> Destination {
+        let Some(first) = self.values().next() else {
+            let named = section.require("upstream", "\"NAME\"");
+            let upstream = named.and_then(|value| upstream(&value, upstreams?));
+            return Destination::Upstreams(vec![Share { upstream: upstream.unwrap_or(0), weight: 1 }]);
+        };
+        let single = section.get("upstream");
+        for other in self.values().skip(1).chain(&single) {
+            let title = format!("`{}`: the route already has `{}`", other.name, first.name);
+            section.errors().borrow_mut().error(
+                other.key_span.clone(),
+                title,
+                Some("take one of them out".into()),
+            );
+        }
+        match (&self.upstreams, &self.redirect, &self.respond) {
+            (Some(value), _, _) => Destination::Upstreams(shares(value, upstreams)),
+            (_, Some(value), _) => Destination::Redirect(redirect(value)),
+            (_, _, Some(value)) => Destination::Respond(respond(value)),
+            (None, None, None) => Destination::Upstreams(Vec::new()), // there is a first one
+        }
+    }
+}
+
+/// `[{ name = "a", weight = 9 }, …]`
+fn shares(value: &Value<'_>, upstreams: Option<&[Upstream]>) -> Vec<Share> {
+    let mut shares: Vec<Share> = Vec::new();
+    for entry in
+        value.list("[{ name = \"a\", weight = 9 }, { name = \"b\", weight = 1 }]").unwrap_or_default()
+    {
+        let Some(mut section) = entry.section() else { continue };
+        let name = section.require("name", "\"NAME\"").and_then(|value| upstream(&value, upstreams?));
+        let weight = section.get("weight").map_or(Some(1), |value| value.number(1..=MAX_WEIGHT));
+        section.finish();
+        let (Some(upstream), Some(weight)) = (name, weight) else { continue };
+        if shares.iter().any(|share| share.upstream == upstream) {
+            entry.error("this upstream is listed twice", Some("add its weights up".into()));
+        }
+        shares.push(Share { upstream, weight: u32::try_from(weight).unwrap_or(1) });
+    }
+    if shares.is_empty() {
+        shares.push(Share { upstream: 0, weight: 1 }); // after an error
+    }
+    shares
+}
+
+fn redirect(value: &Value<'_>) -> Redirect {
+    let mut redirect = Redirect { status: 307, scheme: None, host: None, port: None, path: Rewrite::Keep };
+    let Some(mut section) = value.section() else { return redirect };
+    if let Some(value) = section.get("status") {
+        match value.number(300..=399) {
+            Some(status @ (301 | 302 | 303 | 307 | 308)) => redirect.status = status as u16,
+            Some(_) => value.error("it is not one of 301, 302, 303, 307 and 308", None),
+            None => {}
+        }
+    }
+    let scheme = section.get("scheme");
+    redirect.scheme = scheme.and_then(|value| value.choice(&[("http", "http"), ("https", "https")]));
+    let host = section.get("host").and_then(|value| value.parse("\"www.example.com\"", host));
+    redirect.host = host.map(|host| host.value);
+    let port = section.get("port").and_then(|value| value.number(1..=65_535));
+    redirect.port = port.and_then(|port| u16::try_from(port).ok());
+    let (path, prefix) = (section.get("path"), section.get("rewrite_prefix"));
+    let read = |value: &Value<'_>| value.parse("\"/new\"", names::new_path).map(|path| path.value.to_owned());
+    if let (Some(_), Some(prefix)) = (&path, &prefix) {
+        prefix.error("the path is changed in two ways", Some("take it out, or `path`".into()));
+    }
+    if let Some(path) = path.as_ref().and_then(read) {
+        redirect.path = Rewrite::Path(path);
+    } else if let Some(prefix) = prefix.as_ref().and_then(read) {
+        redirect.path = Rewrite::Prefix(prefix);
+    }
+    let elsewhere = ["scheme", "host", "port", "path", "rewrite_prefix"];
+    if !section.all().iter().any(|(key, _)| elsewhere.contains(&key.value)) {
+        let help = "add `scheme`, `host`, `port`, `path` or `rewrite_prefix`";
+        section.error("the redirect leads to where it comes from", Some(help.into()));
+    }
+    section.finish();
+    redirect
+}
+
+/// One name or address, without port.
+fn host(text: &str) -> Result<String, Wrong> {
+    match names::host_pattern(text)? {
+        HostPattern::Exact(host) => Ok(host),
+        HostPattern::Wildcard(_) => {
+            Err(Wrong::new(format!("{} has a wildcard", quoted(text))).help("write one name"))
+        }
+    }
 }
 
 fn respond(value: &Value<'_>) -> Respond {

@@ -14,7 +14,10 @@ use super::plan::{Admin, AdminAddress, At, CertificateRef, Driver, Plan, Runtime
 use super::suggest::{nearest, quoted};
 use super::units::{self, Wrong};
 
+mod clients;
+mod conditions;
 mod destination;
+mod edits;
 mod limits;
 mod log;
 mod route;

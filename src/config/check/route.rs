@@ -1,14 +1,18 @@
 //! `[[route]]`, and how routes refer to listeners and upstreams.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use crate::config::file::{Errors, OnlyDefault, Section, Value};
+use crate::config::file::{Errors, Section, Value};
 use crate::config::names;
-use crate::config::plan::{At, Listener, PathPattern, Protocol, Route, Upstream};
-use crate::config::suggest::nearest;
+use crate::config::plan::{At, HostPattern, Listener, PathPattern, Protocol, Route, Upstream};
+use crate::config::suggest::{nearest, quoted};
+use crate::config::units::Wrong;
 
-use super::destination;
+use super::clients::RuleKeys;
+use super::edits::{self, RewriteKeys};
 use super::rules::{Folders, RuleValues};
+use super::{conditions, destination};
 
 /// The routes; `upstreams` is `None` where they could not be read.
 pub(super) fn routes(
@@ -30,13 +34,16 @@ pub(super) fn routes(
 
 /// Every listener has a route, and a tcp listener has only one.
 fn covered(errors: &Errors, listeners: &[Listener], routes: &[Route]) {
-    let mut used = HashSet::new();
+    let (mut used, mut names) = (HashSet::new(), HashSet::new());
     for route in routes {
         for index in &route.listeners {
             let listener = &listeners[*index];
-            if !used.insert(*index) && listener.protocol == Protocol::Tcp {
-                let title = format!("`route`: the tcp listener `{}` already has a route", *listener.name);
-                let help = "all its connections go to one upstream; take one of the routes out";
+            let name = route.sni.as_ref().map(|sni| &sni.value);
+            used.insert(*index);
+            if listener.protocol == Protocol::Tcp && !names.insert((*index, name)) {
+                let title =
+                    format!("`route`: the tcp listener `{}` already has such a route", *listener.name);
+                let help = "its connections are told apart by `sni` alone; take one of the routes out";
                 errors.borrow_mut().error(route.span.clone(), title, Some(help.into()));
             }
         }
@@ -63,36 +70,91 @@ fn route(
     folders: Folders<'_>,
 ) -> Route {
     let on = section.get("listener");
-    let http = ["host", "path", "methods", "strip_prefix"].map(|key| section.get(key));
-    let [host, path, methods, strip_prefix] = http.each_ref().map(Option::as_ref);
-    let host = host.and_then(|value| value.parse("\"api.example.com\"", names::host_pattern));
-    let path = path.and_then(|value| value.parse("\"/orders\"", names::path_pattern));
-    let path = path.unwrap_or(At { value: PathPattern::Prefix("/".into()), span: 0..0 });
-    let methods = methods.and_then(methods_of);
-    let strip_prefix = strip_prefix.and_then(Value::boolean).unwrap_or(false);
-    let respond = section.get("respond");
-    let to = destination::of(&mut section, respond.as_ref(), upstreams);
+    let sni = section.get("sni");
+    let plain = ["host", "path", "methods", "match", "headers", "timeouts"].map(|key| section.get(key));
+    let rewrite = RewriteKeys::of(&mut section);
+    let certificate = RuleKeys::of(&mut section);
     let rules = RuleValues::of(&mut section);
-    section.not_yet("sni", OnlyDefault::None);
-    section.not_yet("headers", OnlyDefault::None);
+    let destination = destination::Keys::of(&mut section);
+    let to = destination.read(&mut section, upstreams);
+    let http = || {
+        let plain = plain.iter().flatten().chain(rewrite.values());
+        plain.chain(certificate.values()).chain(destination.values()).chain(rules.present())
+    };
     let listeners = match on {
         Some(value) => named(&value, listeners),
-        None => {
-            let mut values = http.iter().chain([&respond]).flatten().chain(rules.present());
-            implied(&section, values.next().is_some(), listeners)
-        }
+        None => implied(&section, http().next().is_some(), sni.is_some(), listeners),
     };
-    if let Some(tcp) = listeners.iter().find(|(_, listener)| listener.protocol == Protocol::Tcp) {
-        for value in http.iter().chain([&respond]).flatten().chain(rules.present()) {
-            let title = format!("`{}` needs an http listener, and `{}` is tcp", value.name, *tcp.1.name);
-            section.errors().borrow_mut().error(value.key_span.clone(), title, Some("leave it out".into()));
+    fits(&listeners, http(), sni.as_ref());
+    let [host, path, methods, conditions, headers, timeouts] = plain.each_ref().map(Option::as_ref);
+    let path = path.and_then(|value| value.parse("\"/orders\"", names::path_pattern));
+    let (request_headers, response_headers) = headers.map(edits::headers).unwrap_or_default();
+    let (response_timeout, idle_timeout) = timeouts.map(timeouts_of).unwrap_or_default();
+    let route = Route {
+        host: host.and_then(|value| value.parse("\"api.example.com\"", names::host_pattern)),
+        path: path.unwrap_or(At { value: PathPattern::Prefix("/".into()), span: 0..0 }),
+        methods: methods.and_then(methods_of),
+        sni: sni.and_then(|value| value.parse("\"db.example.com\"", server_name)),
+        conditions: conditions.map(conditions::of).unwrap_or_default(),
+        to,
+        request_headers,
+        response_headers,
+        response_timeout,
+        idle_timeout,
+        client_certificate: certificate.read(&listeners),
+        rewrite: rewrite.read(),
+        rules: rules.read(folders),
+        span: section.span.clone(),
+        listeners: listeners.into_iter().map(|(index, _)| index).collect(),
+    };
+    section.finish();
+    route
+}
+
+/// Keys of HTTP need an http listener; `sni` needs a tcp one that does not open TLS itself.
+fn fits<'v, 'a: 'v>(
+    listeners: &[(usize, &Listener)],
+    http: impl Iterator<Item = &'v Value<'a>>,
+    sni: Option<&Value<'_>>,
+) {
+    if let Some((_, tcp)) = listeners.iter().find(|(_, listener)| listener.protocol == Protocol::Tcp) {
+        for value in http {
+            let title = format!("`{}` needs an http listener, and `{}` is tcp", value.name, *tcp.name);
+            value.key_error(title, "leave it out");
         }
     }
-    let span = section.span.clone();
+    let Some(sni) = sni else { return };
+    for (_, listener) in listeners {
+        let name = listener.name.as_str();
+        if listener.protocol == Protocol::Http {
+            let title = format!("`{}` needs a tcp listener, and `{name}` is http", sni.name);
+            sni.key_error(title, "use `host`: the name in the request");
+        } else if listener.tls.is_some() {
+            let title =
+                format!("`{}` is for TLS that is not opened here, and `{name}` has a `tls` table", sni.name);
+            sni.key_error(title, "take one of the two out");
+        }
+    }
+}
+
+/// A name that a TLS client asks for, or all names below one. Addresses are never asked for (RFC 6066 §3).
+fn server_name(text: &str) -> Result<HostPattern, Wrong> {
+    let pattern = names::host_pattern(text)?;
+    let (HostPattern::Exact(name) | HostPattern::Wildcard(name)) = &pattern;
+    if name.starts_with('[') || name.parse::<std::net::Ipv4Addr>().is_ok() {
+        return Err(Wrong::new(format!("{} is an address, which no TLS client asks for", quoted(text)))
+            .help("leave `sni` out"));
+    }
+    Ok(pattern)
+}
+
+/// `timeouts.response` and `timeouts.idle`.
+fn timeouts_of(value: &Value<'_>) -> (Option<Duration>, Option<Duration>) {
+    let Some(mut section) = value.section() else { return (None, None) };
+    let [response, idle] =
+        ["response", "idle"].map(|key| section.get(key).and_then(|value| value.duration(false)));
     section.finish();
-    let listeners = listeners.into_iter().map(|(index, _)| index).collect();
-    let rules = rules.read(folders);
-    Route { listeners, host, path, methods, to, strip_prefix, rules, span }
+    (response, idle)
 }
 
 fn methods_of(value: &Value<'_>) -> Option<Vec<String>> {
@@ -133,9 +195,18 @@ fn named<'l>(value: &Value<'_>, listeners: &'l [Listener]) -> Vec<(usize, &'l Li
     if found.len() == entries.len() { found } else { Vec::new() }
 }
 
-/// The listener of a route that names none: the only one, or the only http one where the route looks at HTTP.
-fn implied<'l>(section: &Section<'_>, http: bool, listeners: &'l [Listener]) -> Vec<(usize, &'l Listener)> {
-    let fits = |listener: &Listener| listeners.len() == 1 || !http || listener.protocol == Protocol::Http;
+/// The listener of a route that names none: the only one, or the only one of the protocol that the route speaks of.
+fn implied<'l>(
+    section: &Section<'_>,
+    http: bool,
+    sni: bool,
+    listeners: &'l [Listener],
+) -> Vec<(usize, &'l Listener)> {
+    let fits = |listener: &Listener| match listener.protocol {
+        _ if listeners.len() == 1 => true,
+        Protocol::Http => !sni || http,
+        Protocol::Tcp => !http,
+    };
     let candidates: Vec<_> = listeners.iter().enumerate().filter(|(_, listener)| fits(listener)).collect();
     if candidates.len() > 1 {
         let names: Vec<String> =
@@ -145,7 +216,7 @@ fn implied<'l>(section: &Section<'_>, http: bool, listeners: &'l [Listener]) -> 
         return Vec::new();
     }
     if candidates.is_empty() && !listeners.is_empty() {
-        section.error("`route.listener` is missing, and there is no http listener", None);
+        section.error("`route.listener` is missing, and there is no listener of its protocol", None);
     }
     candidates
 }

@@ -8,7 +8,7 @@ use crate::config::file::{Errors, OnlyDefault, Section};
 use crate::config::names;
 use crate::config::plan::{At, Listener, ListenerTls, Protocol};
 
-use super::{certificate, limits, not_yet, versions};
+use super::{certificate, clients, limits, versions};
 
 pub(super) fn listeners(root: &mut Section<'_>, dir: &Path, of_process: &Limits) -> Vec<Listener> {
     let Some(value) = root.get("listener") else {
@@ -51,10 +51,9 @@ fn listener_tls(mut section: Section<'_>, dir: &Path) -> ListenerTls {
     let list = section.require("certificates", "[\"web\"]").and_then(|value| value.list("[\"web\"]"));
     let certificates = list.unwrap_or_default().iter().filter_map(|value| certificate(value, dir)).collect();
     let versions = versions(&mut section);
-    let later = [("client_auth", OnlyDefault::Text("none")), ("client_trust", OnlyDefault::EmptyList)];
-    not_yet(&mut section, &later);
+    let clients = clients::auth(&mut section, dir);
     section.finish();
-    ListenerTls { certificates, versions }
+    ListenerTls { certificates, versions, clients }
 }
 
 /// No two listeners have the same name, no address is bound twice. Port 0 is a new port each time.

@@ -1,8 +1,11 @@
 //! `[[route]]`: what is matched, and what is done with it.
 
+use std::net::IpAddr;
 use std::ops::Range;
+use std::time::Duration;
 
 use super::{At, RouteRules};
+use crate::config::access::Piece;
 
 /// `[[route]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,10 +18,24 @@ pub struct Route {
     pub path: At<PathPattern>,
     /// `None`: any method. Never empty.
     pub methods: Option<Vec<String>>,
+    /// `sni`, on tcp listeners: the server names of a TLS handshake that is not opened. `None`: any, or no TLS.
+    pub sni: Option<At<HostPattern>>,
+    /// `match`: what else a request must have.
+    pub conditions: Vec<Condition>,
     /// What is done with its requests.
     pub to: Destination,
-    /// Whether the matched prefix is taken off before the request goes on.
-    pub strip_prefix: bool,
+    /// `headers.request`: changes to the request.
+    pub request_headers: HeaderEdits,
+    /// `headers.response`: changes to the response.
+    pub response_headers: HeaderEdits,
+    /// `timeouts.response`, instead of the upstream's.
+    pub response_timeout: Option<Duration>,
+    /// `timeouts.idle`, instead of the upstream's.
+    pub idle_timeout: Option<Duration>,
+    /// `require_client_certificate`, `client_certificate`: who is answered with 403 instead.
+    pub client_certificate: Option<CertificateRule>,
+    /// What becomes of its path.
+    pub rewrite: Rewrite,
     /// What it asks of its requests.
     pub rules: RouteRules,
     /// The whole `[[route]]` in the file.
@@ -30,7 +47,7 @@ impl Route {
     pub fn upstreams(&self) -> impl Iterator<Item = usize> + '_ {
         let shares = match &self.to {
             Destination::Upstreams(shares) => shares.as_slice(),
-            Destination::Respond(_) => &[],
+            Destination::Respond(_) | Destination::Redirect(_) => &[],
         };
         shares.iter().map(|share| share.upstream)
     }
@@ -43,7 +60,73 @@ pub enum Destination {
     Upstreams(Vec<Share>),
     /// `respond`: it is answered here.
     Respond(Respond),
+    /// `redirect`: the client is sent elsewhere.
+    Redirect(Redirect),
 }
+
+/// `route.redirect`: what of a request's URL is another one. At least one part is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// `status`: 301, 302, 303, 307 or 308. Default 307.
+    pub status: u16,
+    /// `scheme`: `http` or `https`.
+    pub scheme: Option<&'static str>,
+    /// `host`, without port.
+    pub host: Option<String>,
+    /// `port`
+    pub port: Option<u16>,
+    /// `path`, `rewrite_prefix`
+    pub path: Rewrite,
+}
+
+/// What becomes of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rewrite {
+    /// Nothing.
+    Keep,
+    /// What the route's `path` matched is replaced by this; by nothing with `strip_prefix`.
+    Prefix(String),
+    /// All of it is replaced.
+    Path(String),
+}
+
+/// One of `route.match`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// A query parameter's, otherwise a header field's.
+    pub query: bool,
+    /// Its name.
+    pub name: String,
+    /// What it must be.
+    pub expected: Expected,
+}
+
+/// What a header field or query parameter must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// This, wherever it is.
+    Value(String),
+    /// There.
+    Present,
+    /// Not there.
+    Absent,
+}
+
+/// Changes to the fields of a head. Names are as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderEdits {
+    /// `set`: takes the place of all fields of that name.
+    pub set: Vec<(String, Template)>,
+    /// `add`: comes beside them.
+    pub add: Vec<(String, Template)>,
+    /// `remove`
+    pub remove: Vec<String>,
+    /// `set.Host` of a request.
+    pub host: Option<String>,
+}
+
+/// A field's value, with variables.
+pub type Template = Vec<Piece>;
 
 /// An upstream's share of a route's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +135,28 @@ pub struct Share {
     pub upstream: usize,
     /// 1 to 1000.
     pub weight: u32,
+}
+
+/// `route.client_certificate`: the client has a verified certificate, and it says this. Without patterns any will do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateRule {
+    /// `subject`: one of these is its subject by RFC 4514. `*` stands for any part of one attribute's value.
+    pub subject: Vec<String>,
+    /// `san`: one of these is among its alternative names.
+    pub san: Vec<SanPattern>,
+}
+
+/// Alternative names of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SanPattern {
+    /// A DNS name, or all names below one.
+    Dns(HostPattern),
+    /// A URI; `*` stands for any part of it without a slash.
+    Uri(String),
+    /// An e-mail address.
+    Email(String),
+    /// An IP address.
+    Ip(IpAddr),
 }
 
 /// `route.respond`: a fixed response.

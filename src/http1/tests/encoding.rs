@@ -2,8 +2,13 @@
 
 use super::*;
 
-const FORWARDED: ForwardedFor<'_> =
-    ForwardedFor { client: "192.0.2.1", proto: "https", host: Some("a.example:8443"), request_id: "r1" };
+const FORWARDED: ForwardedFor<'_> = ForwardedFor {
+    client: "192.0.2.1",
+    proto: "https",
+    host: Some("a.example:8443"),
+    request_id: "r1",
+    client_certificate: None,
+};
 
 const OURS: &str = "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n\
     X-Forwarded-Host: a.example:8443\r\nX-Request-Id: r1\r\n";

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use rtrb::Producer;
 
-use super::exchange::ClientFacts;
+use super::client::ClientFacts;
 use crate::base::counters::Counters;
 use crate::config::access::{Format, Piece, Style, Variable};
 use crate::http1::{RequestHead, ResponseHead, Version};
@@ -158,6 +158,11 @@ impl Record {
                 Variable::Listener => self.put(listener.as_bytes()),
                 Variable::ClientAddress => self.put(client.address.as_bytes()),
                 Variable::ClientScheme => self.put(client.proto.as_bytes()),
+                Variable::CertificateSubject
+                | Variable::CertificateFingerprint
+                | Variable::TlsVersion
+                | Variable::TlsCipher
+                | Variable::TlsSni => self.put(client.tls_value(variable).unwrap_or_default().as_bytes()),
                 Variable::RequestId => self.put(id.unwrap_or_default().as_bytes()),
                 _ => {
                     if let Some(head) = head {

@@ -16,7 +16,6 @@ use rcgen::{
     SignatureAlgorithm,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ServerConfig, SupportedCipherSuite};
 
 use super::config::CIPHER_SUITES;
@@ -111,9 +110,7 @@ fn server_policy() -> ServerPolicy {
 
 /// A server policy that demands a client certificate of `authority`.
 fn demanding(authority: &Authority) -> ServerPolicy {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let roots = Arc::new(authority.trust().authorities().clone());
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build().unwrap();
+    let verifier = ClientVerifier::new(authority.trust(), Vec::new(), Demand::Required).unwrap();
     ServerPolicy { client_verifier: Some(verifier), ..server_policy() }
 }
 

@@ -1,0 +1,48 @@
+//! `route.match`: header fields and query parameters that a request must have.
+
+use crate::config::access;
+use crate::config::file::{Section, Value};
+use crate::config::names;
+use crate::config::plan::{Condition, Expected};
+use crate::config::units::Wrong;
+
+/// `match.headers` and `match.query`.
+pub(super) fn of(value: &Value<'_>) -> Vec<Condition> {
+    let Some(mut section) = value.section() else { return Vec::new() };
+    let mut conditions = Vec::new();
+    for (query, key) in [(false, "headers"), (true, "query")] {
+        for (name, value) in section.section(key).map(|section| section.all()).unwrap_or_default() {
+            if let Err(Wrong { title, help }) = check_name(query, name.value) {
+                value.error(&title, help);
+            }
+            let name = name.value.to_owned();
+            conditions.extend(expected(&value).map(|expected| Condition { query, name, expected }));
+        }
+    }
+    section.finish();
+    conditions
+}
+
+fn check_name(query: bool, name: &str) -> Result<(), Wrong> {
+    if query {
+        return Ok(());
+    }
+    if access::header(name)? == "host" {
+        return Err(
+            Wrong::new("a request's host is matched by `route.host`").help("add `host = \"…\"` instead")
+        );
+    }
+    Ok(())
+}
+
+/// A value, or `{ present = true }`, `{ present = false }`.
+fn expected(value: &Value<'_>) -> Option<Expected> {
+    if value.is_table() {
+        let mut section: Section<'_> = value.section()?;
+        let present = section.require("present", "true").and_then(|value| value.boolean());
+        section.finish();
+        return present.map(|present| if present { Expected::Present } else { Expected::Absent });
+    }
+    let form = "\"2\" or a table { present = true }";
+    value.parse(form, names::field_value).map(|value| Expected::Value(value.value.to_owned()))
+}

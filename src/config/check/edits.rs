@@ -1,0 +1,116 @@
+//! What a route changes of requests and responses: `headers`, `strip_prefix`, `rewrite_prefix`, `rewrite`.
+
+use crate::config::access;
+use crate::config::file::{Section, Value};
+use crate::config::names;
+use crate::config::plan::{HeaderEdits, Rewrite};
+use crate::config::suggest::quoted;
+use crate::config::units::Wrong;
+
+/// Fields that frame a message or end at this hop (RFC 9110 §7.6.1): Ringate writes them from what it understood.
+const OWN: [&str; 13] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "proxy-authenticate",
+    "proxy-authorization",
+];
+
+/// `headers.request` and `headers.response`.
+pub(super) fn headers(value: &Value<'_>) -> (HeaderEdits, HeaderEdits) {
+    let Some(mut section) = value.section() else { return Default::default() };
+    let request = section.section("request").map(|section| edits(section, true)).unwrap_or_default();
+    let response = section.section("response").map(|section| edits(section, false)).unwrap_or_default();
+    section.finish();
+    (request, response)
+}
+
+fn edits(mut section: Section<'_>, request: bool) -> HeaderEdits {
+    let mut edits = HeaderEdits::default();
+    for (name, value) in section.section("set").map(|section| section.all()).unwrap_or_default() {
+        if request && name.value.eq_ignore_ascii_case("host") {
+            edits.host =
+                value.parse("\"backend.example\"", names::authority).map(|host| host.value.to_owned());
+            continue;
+        }
+        let Some(name) = field(&value, name.value) else { continue };
+        let template = value.parse("\"{client.address}\"", access::template);
+        edits.set.extend(template.map(|template| (name, template.value)));
+    }
+    for (name, value) in section.section("add").map(|section| section.all()).unwrap_or_default() {
+        let Some(name) = field(&value, name.value) else { continue };
+        for value in value.one_or_more("\"value\"").unwrap_or_default() {
+            let template = value.parse("\"value\"", access::template);
+            edits.add.extend(template.map(|template| (name.clone(), template.value)));
+        }
+    }
+    for value in section.get("remove").and_then(|value| value.list("[\"Server\"]")).unwrap_or_default() {
+        if let Some(name) = value.text("\"Server\"") {
+            edits.remove.extend(field(&value, name.value));
+        }
+    }
+    section.finish();
+    edits
+}
+
+/// A field's name as written, if it is one that may be changed.
+fn field(value: &Value<'_>, name: &str) -> Option<String> {
+    let lower = match access::header(name) {
+        Ok(lower) => lower,
+        Err(Wrong { title, help }) => {
+            value.error(&title, help);
+            return None;
+        }
+    };
+    if OWN.contains(&lower.replace('_', "-").as_str()) {
+        let help = match &*lower {
+            "host" => "only `headers.request.set` may have it",
+            _ => "it says how this one message travels, and is written anew from what was understood",
+        };
+        value.error(&format!("{} can't be changed", quoted(name)), Some(help.into()));
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+/// The keys that change a path, of which a route has one at most.
+pub(super) struct RewriteKeys<'a>([Option<Value<'a>>; 3]);
+
+impl<'a> RewriteKeys<'a> {
+    pub(super) fn of(section: &mut Section<'a>) -> Self {
+        Self(["strip_prefix", "rewrite_prefix", "rewrite"].map(|key| section.get(key)))
+    }
+
+    /// Those that are there.
+    pub(super) fn values(&self) -> impl Iterator<Item = &Value<'a>> {
+        self.0.iter().flatten()
+    }
+
+    pub(super) fn read(&self) -> Rewrite {
+        let [strip, prefix, path] = self.0.each_ref().map(Option::as_ref);
+        let strip = strip.filter(|value| value.boolean() == Some(true));
+        let given: Vec<_> = [strip, prefix, path].into_iter().flatten().collect();
+        if let [first, second, ..] = &given[..] {
+            let help = format!("take it out, or `{}`", first.name);
+            second.error("the path is changed in two ways", Some(help));
+        }
+        let read =
+            |value: &Value<'_>| value.parse("\"/v2\"", names::new_path).map(|path| path.value.to_owned());
+        if let Some(path) = path.and_then(read) {
+            return Rewrite::Path(path);
+        }
+        match prefix.and_then(read) {
+            Some(prefix) => Rewrite::Prefix(prefix),
+            None if strip.is_some() => Rewrite::Prefix(String::new()),
+            None => Rewrite::Keep,
+        }
+    }
+}

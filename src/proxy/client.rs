@@ -1,0 +1,108 @@
+//! What is known of a client, once a connection, in the forms that backends, rules and logs ask for.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustls::pki_types::CertificateDer;
+
+use crate::certs;
+use crate::config::access::Variable;
+use crate::tls::presented::PresentedError;
+use crate::tls::{ClientCertificate, Facts};
+
+/// What is known of a client, in the form it is forwarded in.
+#[derive(Debug)]
+pub struct ClientFacts {
+    /// Its address in text.
+    pub address: Box<str>,
+    /// `http` or `https`.
+    pub proto: &'static str,
+    /// Present if it speaks TLS.
+    pub tls: Option<Box<ClientTls>>,
+}
+
+/// What was negotiated with a client.
+#[derive(Debug)]
+pub struct ClientTls {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite by its IANA name.
+    pub cipher: Box<str>,
+    /// The name that it asked for.
+    pub sni: Option<Box<str>>,
+    /// Its certificate, verified.
+    pub certificate: Option<ClientCertificate>,
+}
+
+/// Why a client is turned away after its handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientError {
+    /// Its certificate can't be made use of.
+    Certificate(PresentedError),
+    /// It resumed a session with a certificate that has expired since.
+    Expired,
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate(error) => error.fmt(f),
+            Self::Expired => f.write_str("the client resumed a session whose certificate has expired"),
+        }
+    }
+}
+
+impl ClientFacts {
+    /// The client's verified certificate, if it has one.
+    pub fn certificate(&self) -> Option<&ClientCertificate> {
+        self.tls.as_ref()?.certificate.as_ref()
+    }
+
+    /// One of the variables that speak of its handshake; `None` for others, and where there is nothing to be said.
+    pub fn tls_value(&self, variable: &Variable) -> Option<&str> {
+        let tls = self.tls.as_ref()?;
+        match variable {
+            Variable::TlsVersion => Some(tls.version),
+            Variable::TlsCipher => Some(&tls.cipher),
+            Variable::TlsSni => tls.sni.as_deref(),
+            Variable::CertificateSubject => Some(&tls.certificate.as_ref()?.subject),
+            Variable::CertificateFingerprint => Some(&tls.certificate.as_ref()?.fingerprint),
+            _ => None,
+        }
+    }
+}
+
+impl ClientTls {
+    /// What a finished handshake says. `whole` forwards all of the client's certificate.
+    ///
+    /// # Errors
+    /// The client is not to be served.
+    pub fn new(facts: &Facts, whole: bool) -> Result<Box<Self>, ClientError> {
+        let leaf = facts.peer_certificates.as_ref().and_then(|chain| chain.first());
+        let certificate = leaf.map(|leaf| certificate(facts, leaf, whole)).transpose()?;
+        let cipher = facts.suite_name();
+        Ok(Box::new(Self {
+            version: if facts.version == rustls::ProtocolVersion::TLSv1_3 { "TLSv1.3" } else { "TLSv1.2" },
+            cipher: cipher.replace("TLS13_", "TLS_").into(),
+            sni: facts.sni.as_deref().map(Into::into),
+            certificate,
+        }))
+    }
+}
+
+fn certificate(
+    facts: &Facts,
+    leaf: &CertificateDer<'_>,
+    whole: bool,
+) -> Result<ClientCertificate, ClientError> {
+    let pem = whole.then(|| certs::pem("CERTIFICATE", leaf));
+    let server = facts.server_identity.as_ref().and_then(|identity| identity.chain().first());
+    let pem = pem.as_ref().map(|text| text.as_str());
+    let certificate = ClientCertificate::new(leaf, server, pem).map_err(ClientError::Certificate)?;
+    // A full handshake has checked that; a ticket outlives the certificate in it.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    if facts.resumed && i64::try_from(now).is_ok_and(|now| now > certificate.not_after) {
+        return Err(ClientError::Expired);
+    }
+    Ok(certificate)
+}

@@ -1,0 +1,173 @@
+//! Where a matched request goes, and with which path.
+
+use std::borrow::Cow;
+
+use super::client::ClientFacts;
+use super::reply::{Reply, ReplyBody};
+use crate::http1::{RequestHead, host_name};
+use crate::route::strip_prefix;
+
+/// Where a matched request goes.
+#[derive(Debug)]
+pub enum Destination {
+    /// Index into [`Running::upstreams`](super::running::Running::upstreams).
+    Upstream(usize),
+    /// One of several.
+    Split(Split),
+    /// Nowhere: it is answered here.
+    Reply(Box<Reply>),
+    /// Nowhere: the client is sent elsewhere.
+    Redirect(Box<Redirect>),
+}
+
+/// Upstreams by weight.
+#[derive(Debug)]
+pub struct Split {
+    /// Each upstream's index, behind the sum of the weights up to and with its own.
+    shares: Box<[(u64, usize)]>,
+    total: u64,
+}
+
+impl Split {
+    /// Over upstreams and their weights; there is at least one, and no weight is 0.
+    pub fn new(shares: impl IntoIterator<Item = (usize, u32)>) -> Self {
+        let mut total = 0;
+        let sums = shares.into_iter().map(|(upstream, weight)| {
+            total += u64::from(weight);
+            (total, upstream)
+        });
+        let shares = sums.collect();
+        Self { shares, total }
+    }
+
+    /// The upstream at `point`, a fraction of 2⁶⁴. Points that are spread evenly give each its weight.
+    pub fn pick(&self, point: u64) -> usize {
+        let at = ((u128::from(point) * u128::from(self.total)) >> 64) as u64;
+        let found = self.shares.partition_point(|(sum, _)| *sum <= at);
+        self.shares[found.min(self.shares.len() - 1)].1
+    }
+}
+
+/// What becomes of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rewrite {
+    /// Nothing.
+    Keep,
+    /// What was matched is replaced.
+    Prefix {
+        /// The route's path.
+        matched: Box<str>,
+        /// What comes instead, without a slash at its end; perhaps nothing.
+        with: Box<str>,
+    },
+    /// All of it is replaced.
+    Path(Box<str>),
+}
+
+impl Rewrite {
+    /// The new path of a normalised one. Begins with a slash, but for the empty rest of a prefix, and `*`.
+    pub fn apply<'p>(&'p self, path: &'p str) -> Cow<'p, str> {
+        match self {
+            Self::Keep => path.into(),
+            // `OPTIONS *` speaks of the server, not of a path.
+            _ if path == "*" => path.into(),
+            Self::Path(path) => (&**path).into(),
+            Self::Prefix { matched, with } => match strip_prefix(path, matched) {
+                rest if with.is_empty() => rest.into(),
+                rest => format!("{with}{rest}").into(),
+            },
+        }
+    }
+}
+
+/// A redirect (RFC 9110 §15.4).
+#[derive(Debug)]
+pub struct Redirect {
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+    /// `http` or `https`; `None`: as the request.
+    pub scheme: Option<&'static str>,
+    /// `None`: as the request.
+    pub host: Option<Box<str>>,
+    /// `None`: the request's where scheme and host stay, else the scheme's own.
+    pub port: Option<u16>,
+    /// The path; the query stays.
+    pub path: Rewrite,
+}
+
+impl Redirect {
+    /// The answer to this request. `path` is normalised, so that nothing in it reads as a host.
+    pub fn reply(&self, head: &RequestHead<'_, '_>, path: &str, client: &ClientFacts) -> Reply {
+        let mut fields = b"Location: ".to_vec();
+        fields.extend_from_slice(self.location(head, path, client).as_bytes());
+        fields.extend_from_slice(b"\r\n");
+        Reply { status: self.status, fields, body: ReplyBody::Standard, cause: None }
+    }
+
+    fn location(&self, head: &RequestHead<'_, '_>, path: &str, client: &ClientFacts) -> String {
+        let mut location = String::new();
+        let elsewhere = self.scheme.is_some() || self.host.is_some() || self.port.is_some();
+        let host = self.host.as_deref().or(head.host.map(host_name));
+        // Without a host, as HTTP/1.0 may be, the path alone has to do.
+        if let Some(host) = host.filter(|_| elsewhere) {
+            let scheme = self.scheme.unwrap_or(client.proto);
+            location.push_str(scheme);
+            location.push_str("://");
+            location.push_str(host);
+            let kept = head.host.filter(|_| self.host.is_none() && scheme == client.proto);
+            let kept = kept.and_then(|authority| authority[host_name(authority).len()..].strip_prefix(':'));
+            let port = self.port.or(kept.and_then(|port| port.parse().ok()));
+            let usual = if scheme == "https" { 443 } else { 80 };
+            if let Some(port) = port.filter(|port| *port != usual) {
+                location.push_str(&format!(":{port}"));
+            }
+        }
+        let path = if path == "*" { "/".into() } else { self.path.apply(path) };
+        if !path.starts_with('/') {
+            location.push('/');
+        }
+        location.push_str(&path);
+        if let Some(query) = head.target.query {
+            location.push('?');
+            location.push_str(query);
+        }
+        location
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_that_are_spread_give_each_its_weight() {
+        let split = Split::new([(4, 9), (2, 1), (7, 90)]);
+        let mut counts = [0; 8];
+        for number in 0..1000_u64 {
+            counts[split.pick(number.wrapping_mul(0x9E37_79B9_7F4A_7C15))] += 1;
+        }
+        assert_eq!((counts[4] / 5, counts[2] / 5, counts[7] / 5), (18, 2, 180));
+        assert_eq!((split.pick(0), split.pick(u64::MAX)), (4, 7));
+    }
+
+    #[test]
+    fn a_new_path_begins_with_one_slash() {
+        let prefix =
+            |matched: &str, with: &str| Rewrite::Prefix { matched: matched.into(), with: with.into() };
+        for (rewrite, path, new) in [
+            (Rewrite::Keep, "/a", "/a"),
+            (Rewrite::Path("/x".into()), "/a/b", "/x"),
+            (prefix("/a", "/x"), "/a/b", "/x/b"),
+            (prefix("/a", "/x"), "/a", "/x"),
+            (prefix("/a/", "/x"), "/a/", "/x/"),
+            (prefix("/", "/x"), "/a", "/x/a"),
+            (prefix("/", "/x"), "/", "/x/"),
+            (prefix("/a", ""), "/a/b", "/b"),
+            (prefix("/a", ""), "/a", ""),
+            (prefix("/", "/x"), "*", "*"),
+            (Rewrite::Path("/x".into()), "*", "*"),
+        ] {
+            assert_eq!(rewrite.apply(path), new, "{rewrite:?} {path}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Fields that a route sets, adds or removes, of requests and of responses.
+//!
+//! They are changed in the head that Ringate has encoded: what frames a message can't be named here, and is not touched.
+
+use crate::config::access::{Piece, Variable};
+use crate::config::plan::{HeaderEdits, Template};
+use crate::http1::{append_fields, is_same_name, remove_fields};
+use crate::proxy::rules::Asked;
+
+/// The changes of one route.
+#[derive(Debug)]
+pub struct Headers {
+    request: Edits,
+    response: Edits,
+    /// The Host that backends see instead of the request's.
+    pub host: Option<Box<str>>,
+}
+
+#[derive(Debug, Default)]
+struct Edits {
+    /// Fields of these names go, whoever sent them.
+    gone: Box<[Box<str>]>,
+    /// These come.
+    lines: Box<[(Box<str>, Template)]>,
+}
+
+/// The fields that come, with their values of one request.
+#[derive(Debug)]
+pub(super) struct Lines {
+    request: Vec<u8>,
+    response: Vec<u8>,
+}
+
+impl Headers {
+    /// `None`: nothing is changed.
+    pub fn new(request: &HeaderEdits, response: &HeaderEdits) -> Option<Box<Self>> {
+        let nothing = HeaderEdits::default();
+        (*request != nothing || *response != nothing).then(|| {
+            let host = request.host.as_deref().map(Into::into);
+            Box::new(Self { request: Edits::new(request), response: Edits::new(response), host })
+        })
+    }
+
+    pub(super) fn lines(&self, asked: &Asked<'_, '_, '_>) -> Lines {
+        Lines { request: self.request.lines(asked), response: self.response.lines(asked) }
+    }
+
+    pub(super) fn edit_request(&self, lines: &Lines, head: &mut Vec<u8>) {
+        self.request.edit(&lines.request, head);
+    }
+
+    pub(super) fn edit_response(&self, lines: &Lines, head: &mut Vec<u8>) {
+        self.response.edit(&lines.response, head);
+    }
+}
+
+impl Edits {
+    fn new(edits: &HeaderEdits) -> Self {
+        let set = edits.set.iter().map(|(name, _)| name);
+        let gone = edits.remove.iter().chain(set).map(|name| name.as_str().into()).collect();
+        let lines = edits.set.iter().chain(&edits.add);
+        Self { gone, lines: lines.map(|(name, value)| (name.as_str().into(), value.clone())).collect() }
+    }
+
+    fn edit(&self, lines: &[u8], head: &mut Vec<u8>) {
+        if !self.gone.is_empty() {
+            let gone = |name: &[u8]| self.gone.iter().any(|gone| is_same_name(gone.as_bytes(), name));
+            remove_fields(head, gone);
+        }
+        if !lines.is_empty() {
+            append_fields(head, lines);
+        }
+    }
+
+    /// A field whose value turns out empty does not come.
+    fn lines(&self, asked: &Asked<'_, '_, '_>) -> Vec<u8> {
+        let mut lines = Vec::new();
+        for (name, value) in &self.lines {
+            let before = lines.len();
+            lines.extend_from_slice(name.as_bytes());
+            lines.extend_from_slice(b": ");
+            let start = lines.len();
+            for piece in value {
+                match piece {
+                    Piece::Literal(text) => lines.extend_from_slice(text.as_bytes()),
+                    Piece::Value(variable) => push(&mut lines, variable, asked),
+                }
+            }
+            if lines.len() == start {
+                lines.truncate(before);
+            } else {
+                lines.extend_from_slice(b"\r\n");
+            }
+        }
+        lines
+    }
+}
+
+/// Appends a variable's value. Every source was checked where it was read; still, no control byte passes here.
+fn push(out: &mut Vec<u8>, variable: &Variable, asked: &Asked<'_, '_, '_>) {
+    let Asked { head, client, .. } = asked;
+    let mut put = |value: &[u8]| {
+        out.extend(value.iter().filter(|&&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f)));
+    };
+    match variable {
+        Variable::Listener => put(asked.listener.as_bytes()),
+        Variable::ClientAddress => put(client.address.as_bytes()),
+        Variable::ClientScheme => put(client.proto.as_bytes()),
+        Variable::Method => put(head.method.as_str().as_bytes()),
+        Variable::Path => put(head.target.path.as_bytes()),
+        Variable::Query => put(head.target.query.unwrap_or_default().as_bytes()),
+        Variable::Target => {
+            put(head.target.path.as_bytes());
+            if let Some(query) = head.target.query {
+                put(b"?");
+                put(query.as_bytes());
+            }
+        }
+        Variable::Host => put(head.host.unwrap_or_default().as_bytes()),
+        Variable::Version => put(match head.version {
+            crate::http1::Version::Http10 => b"HTTP/1.0",
+            crate::http1::Version::Http11 => b"HTTP/1.1",
+        }),
+        Variable::RequestId => put(asked.id.as_bytes()),
+        Variable::RequestHeader(name) => {
+            let found = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+            put(found.map(|header| header.value).unwrap_or_default());
+        }
+        // Of the handshake; the config's check lets no others through.
+        other => put(client.tls_value(other).unwrap_or_default().as_bytes()),
+    }
+}

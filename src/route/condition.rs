@@ -1,0 +1,251 @@
+//! What a request must have beside host, path and method: header fields and query parameters.
+
+/// What is asked about a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'r> {
+    /// `name[:port]`, if it names one. Compared without its port, case and final dot.
+    pub host: Option<&'r str>,
+    /// Normalised.
+    pub path: &'r str,
+    /// Without its `?`.
+    pub query: Option<&'r str>,
+    /// In capitals.
+    pub method: &'r str,
+    /// All header fields.
+    pub headers: &'r [httparse::Header<'r>],
+}
+
+/// Where a condition looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// At a header field; names' case does not matter.
+    Header,
+    /// At a query parameter, by its decoded name.
+    Query,
+}
+
+/// What must be found there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// It is there, and has this value wherever it is: one that is there twice with two values has neither.
+    Value(Box<[u8]>),
+    /// It is there.
+    Present,
+    /// It is not there.
+    Absent,
+}
+
+/// One thing that must be so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// Where to look.
+    pub part: Part,
+    /// At what.
+    pub name: Box<str>,
+    /// For what.
+    pub expected: Expected,
+}
+
+impl Condition {
+    /// Whether it is so.
+    pub fn holds(&self, asked: &Asked<'_>) -> bool {
+        match self.part {
+            Part::Header => {
+                let named =
+                    asked.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(&self.name));
+                self.judge(named.map(|header| self.is(header.value)))
+            }
+            Part::Query => {
+                let pairs = asked.query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+                let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+                let named = pairs.filter(|(name, _)| decoded(name).eq(self.name.bytes()));
+                self.judge(named.map(|(_, value)| match &self.expected {
+                    Expected::Value(expected) => decoded(value).eq(expected.iter().copied()),
+                    Expected::Present | Expected::Absent => true,
+                }))
+            }
+        }
+    }
+
+    /// `found` says of each occurrence whether it has the value.
+    fn judge(&self, mut found: impl Iterator<Item = bool>) -> bool {
+        let first = found.next();
+        match self.expected {
+            Expected::Absent => first.is_none(),
+            Expected::Present => first.is_some(),
+            Expected::Value(_) => first == Some(true) && found.all(|fits| fits),
+        }
+    }
+
+    fn is(&self, value: &[u8]) -> bool {
+        matches!(&self.expected, Expected::Value(expected) if value.trim_ascii() == &**expected)
+    }
+
+    /// Whether no request can meet both.
+    fn excludes(&self, other: &Self) -> bool {
+        let same_name = match self.part {
+            Part::Header => self.name.eq_ignore_ascii_case(&other.name),
+            Part::Query => self.name == other.name,
+        };
+        let exclusive = match (&self.expected, &other.expected) {
+            (Expected::Value(one), Expected::Value(two)) => one != two,
+            (Expected::Absent, other) => *other != Expected::Absent,
+            (one, Expected::Absent) => *one != Expected::Absent,
+            _ => false,
+        };
+        self.part == other.part && same_name && exclusive
+    }
+}
+
+/// A form-encoded name or value, byte by byte: `+` is a space, what is wrongly encoded stays as it is.
+fn decoded(text: &str) -> impl Iterator<Item = u8> + '_ {
+    let mut rest = text.as_bytes();
+    std::iter::from_fn(move || {
+        let (&first, after) = rest.split_first()?;
+        rest = after;
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);
+        match (first, after) {
+            (b'+', _) => Some(b' '),
+            (b'%', [high, low, after @ ..]) => match (digit(high), digit(low)) {
+                (Some(high), Some(low)) => {
+                    rest = after;
+                    Some(high << 4 | low)
+                }
+                _ => Some(first),
+            },
+            _ => Some(first),
+        }
+    })
+}
+
+/// The routes of one path and method, by the number of their conditions.
+#[derive(Debug, Default)]
+pub(super) struct Candidates(Vec<Candidate>);
+
+#[derive(Debug)]
+struct Candidate {
+    conditions: Box<[Condition]>,
+    id: usize,
+}
+
+impl Candidate {
+    /// Header fields count before query parameters.
+    fn rank(&self) -> (usize, usize) {
+        let headers = self.conditions.iter().filter(|condition| condition.part == Part::Header).count();
+        (headers, self.conditions.len() - headers)
+    }
+}
+
+impl Candidates {
+    /// Adds a route.
+    ///
+    /// # Errors
+    /// The id of one that has as many conditions and can hold for the same requests.
+    pub(super) fn add(&mut self, conditions: &[Condition], id: usize) -> Result<(), usize> {
+        let new = Candidate { conditions: conditions.into(), id };
+        let exclusive = |other: &Candidate| {
+            new.conditions.iter().any(|one| other.conditions.iter().any(|two| one.excludes(two)))
+        };
+        let equal = self.0.iter().find(|other| other.rank() == new.rank() && !exclusive(other));
+        match equal {
+            Some(same) if same.id == id => return Ok(()), // a method that is listed twice
+            Some(other) => return Err(other.id),
+            None => {}
+        }
+        let at = self.0.partition_point(|other| other.rank() >= new.rank());
+        self.0.insert(at, new);
+        Ok(())
+    }
+
+    /// The first whose conditions all hold.
+    #[inline]
+    pub(super) fn find(&self, asked: &Asked<'_>) -> Option<usize> {
+        let holds =
+            |candidate: &&Candidate| candidate.conditions.iter().all(|condition| condition.holds(asked));
+        self.0.iter().find(holds).map(|candidate| candidate.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(part: Part, name: &str, expected: Expected) -> Condition {
+        Condition { part, name: name.into(), expected }
+    }
+
+    fn value(value: &str) -> Expected {
+        Expected::Value(value.as_bytes().into())
+    }
+
+    fn asked<'r>(query: Option<&'r str>, headers: &'r [httparse::Header<'r>]) -> Asked<'r> {
+        Asked { host: None, path: "/", query, method: "GET", headers }
+    }
+
+    #[test]
+    fn a_field_must_have_the_value_wherever_it_is() {
+        let field = |name, value: &'static str| httparse::Header { name, value: value.as_bytes() };
+        let beta = condition(Part::Header, "x-beta", value("1"));
+        let present = condition(Part::Header, "X-Beta", Expected::Present);
+        let absent = condition(Part::Header, "x-beta", Expected::Absent);
+        for (headers, holds) in [
+            (&[][..], [false, false, true]),
+            (&[field("X-BETA", "1")], [true, true, false]),
+            (&[field("x-beta", "1 ")], [true, true, false]),
+            (&[field("x-beta", "2")], [false, true, false]),
+            (&[field("x-beta", "")], [false, true, false]),
+            (&[field("x-beta", "1"), field("x-beta", "1")], [true, true, false]),
+            (&[field("x-beta", "1"), field("x-beta", "2")], [false, true, false]),
+            (&[field("x-betas", "1")], [false, false, true]),
+        ] {
+            let asked = asked(None, headers);
+            let found = [&beta, &present, &absent].map(|condition| condition.holds(&asked));
+            assert_eq!(found, holds, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_compared_decoded() {
+        let name = condition(Part::Query, "a b", value("1&2"));
+        for (query, holds) in [
+            ("a+b=1%262", true),
+            ("x=y&a%20b=1%262", true),
+            ("a+b=1&2", false),
+            ("a+b=1%262&a+b=1%262", true),
+            ("a+b=1%262&a+b=3", false),
+            ("a b", false),
+            ("", false),
+        ] {
+            assert_eq!(name.holds(&asked(Some(query), &[])), holds, "{query}");
+        }
+        let flag = condition(Part::Query, "debug", Expected::Present);
+        for (query, holds) in
+            [("debug", true), ("debug=", true), ("&&debug=0", true), ("debugs", false), ("x=debug", false)]
+        {
+            assert_eq!(flag.holds(&asked(Some(query), &[])), holds, "{query}");
+        }
+        let odd = condition(Part::Query, "%zz%2", Expected::Present);
+        assert!(odd.holds(&asked(Some("%zz%2=1"), &[])));
+        assert!(!flag.holds(&asked(None, &[])));
+    }
+
+    #[test]
+    fn routes_that_one_request_could_meet_conflict_where_they_ask_for_as_much() {
+        let header = |name: &str, expected| condition(Part::Header, name, expected);
+        let mut candidates = Candidates::default();
+        assert_eq!(candidates.add(&[], 0), Ok(()));
+        assert_eq!(candidates.add(&[], 1), Err(0));
+        assert_eq!(candidates.add(&[header("a", value("1"))], 2), Ok(()));
+        assert_eq!(candidates.add(&[header("A", value("2"))], 3), Ok(()));
+        assert_eq!(candidates.add(&[header("a", Expected::Absent)], 4), Ok(()));
+        assert_eq!(candidates.add(&[header("a", Expected::Present)], 5), Err(2));
+        assert_eq!(candidates.add(&[header("b", value("1"))], 6), Err(2));
+        assert_eq!(candidates.add(&[header("b", value("1")), header("a", value("1"))], 7), Ok(()));
+        assert_eq!(candidates.add(&[condition(Part::Query, "b", value("1"))], 8), Ok(()));
+        let fields =
+            [("a", "1"), ("b", "1")].map(|(name, value)| httparse::Header { name, value: value.as_bytes() });
+        assert_eq!(candidates.find(&asked(None, &fields)), Some(7));
+        assert_eq!(candidates.find(&asked(Some("b=1"), &fields[..1])), Some(2));
+        assert_eq!(candidates.find(&asked(Some("b=1"), &[])), Some(4));
+    }
+}
