@@ -103,6 +103,16 @@ counters! {
     panics,
     /// Access-log lines dropped because the writer was behind.
     access_lines_dropped,
+    /// Exchanges that had to wait for an endpoint (`pool.max_per_endpoint`).
+    queued,
+    /// Exchanges that wait for an endpoint now.
+    queue_open,
+    /// Clients that went away while their exchange waited.
+    clients_left,
+    /// Exchanges refused for `queue.length`.
+    limit_queue_length,
+    /// Exchanges refused for `queue.timeout`.
+    limit_queue_timeout,
     /// Requests refused for `limits.head_bytes`.
     limit_head_bytes,
     /// Requests refused for `limits.headers`.

@@ -243,8 +243,27 @@ pub struct Upstream {
     pub idle_per_worker: usize,
     /// `pool.max_age`: a connection older than this is not used again. Default 1 h.
     pub max_age: Duration,
+    /// `pool.max_per_endpoint`: exchanges at each endpoint over all workers. Default 0: no bound.
+    pub max_per_endpoint: usize,
+    /// `queue`: who waits where each endpoint has that many.
+    pub queue: Queue,
     /// `[upstream.NAME.tls]`; its presence makes the backend TLS.
     pub tls: Option<UpstreamTls>,
+}
+
+/// `upstream.queue`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// `length`: exchanges that wait at most, over all workers. Default 100; 0: none waits.
+    pub length: usize,
+    /// `timeout`: how long one waits. Default 1 s.
+    pub timeout: Duration,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { length: 100, timeout: Duration::from_secs(1) }
+    }
 }
 
 /// One of `upstream.endpoints`.

@@ -251,8 +251,11 @@ fn upstreams_are_checked() {
             ("endpoints = ['a:1']\ntimeouts = '5s'", "3:12", "expected a table"),
             ("endpoints = ['a:1']\ntimeouts = { conect = '5s' }", "3:14", "did you mean `connect`?"),
             ("endpoints = ['a:1']\ntimeouts.connect = '5'", "3:20", "`upstream.app.timeouts.connect`"),
+            ("endpoints = ['a:1']\nqueue = { length = 5 }", "3:9", "add `pool.max_per_endpoint = 100`, or leave the queue out"),
+            ("endpoints = ['a:1']\npool.max_per_endpoint = 1\nqueue.timeout = '0s'", "4:17", "longer than zero"),
+            ("endpoints = ['a:1']\npool.max_per_endpoint = 1\nqueue.lenght = 3", "4:7", "did you mean `length`?"),
+            ("endpoints = ['a:1']\npool.max_per_endpoint = -1", "3:25", "between 0 and"),
             ("endpoints = ['a:1']\npool.idle_per_worker = '256'", "3:24", "write it without quotes: 256"),
-            ("endpoints = ['a:1']\npool.max_per_endpoint = 9", "3:6", "`upstream.app.pool.max_per_endpoint` is not supported yet"),
             ("endpoints = ['a:1']\nretries = { attempts = 2 }", "3:1", "`upstream.app.retries` is not supported yet"),
             ("endpoints = ['a:1']\nhealth = { path = '/' }", "3:1", "`upstream.app.health` is not supported yet"),
             ("endpoints = ['a:1']\nproxy_protocol = 'v1'", "3:1", "`upstream.app.proxy_protocol` is not supported yet"),
@@ -416,7 +419,7 @@ error: unknown key `endpoins` in `[upstream.app]`
 2 | endpoins = ['a:1']
   | ^^^^^^^^
   |
-  = help: did you mean `endpoints`? the keys here are `balance`, `endpoints`, `pool`, `timeouts`, `tls`";
+  = help: did you mean `endpoints`? the keys here are `balance`, `endpoints`, `pool`, `queue`, `timeouts`, `tls`";
     assert_eq!(errors.to_string(), expected);
 }
 
@@ -443,6 +446,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(upstream.response_timeout, Duration::from_secs(30));
     assert_eq!(upstream.idle_timeout, Duration::from_secs(60));
     assert_eq!((upstream.idle_per_worker, upstream.max_age), (256, Duration::from_secs(3600)));
+    assert_eq!((upstream.max_per_endpoint, &upstream.queue), (0, &Queue::default()));
     assert_eq!(upstream.tls, None);
 }
 
@@ -499,7 +503,8 @@ endpoints = ['[::1]:80', { address = 'b_c.internal:81', weight = 7 }]
 balance = 'round-robin'
 proxy_protocol = 'off'
 timeouts = { connect = '1ms', response = '2m', idle = '3h' }
-pool = { idle_per_worker = 0, max_per_endpoint = 0, max_age = '1d' }
+pool = { idle_per_worker = 0, max_per_endpoint = 3, max_age = '1d' }
+queue = { length = 7, timeout = '4s' }
 tls.server_name = '10.0.0.1'
 tls.trust = ['system', 'ca', 'dir/ca.pem']
 tls.certificate = 'gateway'
@@ -578,6 +583,8 @@ endpoints = ['a:1']
     assert_eq!(upstream.response_timeout, Duration::from_secs(120));
     assert_eq!(upstream.idle_timeout, Duration::from_secs(3 * 3600));
     assert_eq!((upstream.idle_per_worker, upstream.max_age), (0, Duration::from_secs(86_400)));
+    assert_eq!((upstream.max_per_endpoint, upstream.queue.length), (3, 7));
+    assert_eq!(upstream.queue.timeout, Duration::from_secs(4));
     let tls = upstream.tls.as_ref().expect("tls");
     assert_eq!(tls.server_name.as_ref().map(|name| name.as_str()), Some("10.0.0.1"));
     let trust: Vec<_> = tls.trust.iter().map(|trust| trust.value.clone()).collect();

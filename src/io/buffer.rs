@@ -392,6 +392,42 @@ impl Buffer {
     }
 }
 
+/// What a buffer held, in no more memory than that takes, while its block is somebody else's.
+#[derive(Debug)]
+pub struct Parked {
+    bytes: Box<[u8]>,
+    /// Where they lie in the block.
+    from: usize,
+    size: usize,
+    /// `start`, `end`, `raw_start` and `raw_end` of the buffer.
+    ends: [usize; 4],
+}
+
+impl Buffer {
+    /// Gives the block back and keeps what it holds, and `used` of it besides: positions in the block, which
+    /// are the same again after [`Parked::unpark`].
+    pub fn park(self, used: Range<usize>) -> Parked {
+        let from = self.start.min(used.start);
+        let to = self.raw_end.max(self.end).max(used.end);
+        Parked {
+            bytes: self.block[from..to].into(),
+            from,
+            size: self.block.len,
+            ends: [self.start, self.end, self.raw_start, self.raw_end],
+        }
+    }
+}
+
+impl Parked {
+    /// A buffer that holds the same.
+    pub fn unpark(self) -> Buffer {
+        let mut buffer = Buffer::take(self.size);
+        buffer.block[self.from..self.from + self.bytes.len()].copy_from_slice(&self.bytes);
+        [buffer.start, buffer.end, buffer.raw_start, buffer.raw_end] = self.ends;
+        buffer
+    }
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
         // SAFETY: `block` is not touched again: this is the end of `self`.
@@ -465,6 +501,23 @@ unsafe impl IoBuf for Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parked_buffer_comes_back_as_it_was() {
+        for ciphertext in [false, true] {
+            let mut buffer = Buffer::small();
+            put(&mut buffer, b"GET / HTTP/1.1", ciphertext);
+            buffer.block_mut()[HEADROOM - 4..HEADROOM].copy_from_slice(b"lead");
+            let parked = buffer.park(HEADROOM - 4..HEADROOM + 3);
+            assert!(parked.bytes.len() < 30);
+            // The block has been somebody else's meanwhile.
+            Buffer::small().block_mut().fill(0);
+            let mut buffer = parked.unpark();
+            assert_eq!(&buffer.block_mut()[HEADROOM - 4..HEADROOM], b"lead");
+            let (data, raw) = (buffer.data().to_vec(), buffer.raw_mut().to_vec());
+            assert_eq!(if ciphertext { raw } else { data }, b"GET / HTTP/1.1");
+        }
+    }
 
     fn put(buffer: &mut Buffer, bytes: &[u8], ciphertext: bool) {
         let mut spare = std::mem::replace(buffer, Buffer::small()).for_reading(ciphertext);

@@ -148,6 +148,11 @@ impl Piece {
         writer.write_all(buffer, self.range.clone(), keep).await
     }
 
+    /// What it is written from, positions in the block.
+    pub fn range(&self) -> Range<usize> {
+        self.range.clone()
+    }
+
     /// How many bytes it puts on the wire (before TLS).
     #[allow(clippy::len_without_is_empty)] // nobody asks
     pub fn len(&self) -> usize {

@@ -43,6 +43,10 @@ pub enum Failure {
     BackendGone(Option<StreamError>),
     /// The backend was too slow.
     BackendTimeout,
+    /// As many exchanges wait for the upstream as may.
+    QueueFull,
+    /// No endpoint had room for `queue.timeout`.
+    QueueTimeout,
 }
 
 /// Why a backend connection could not be made.
@@ -98,6 +102,7 @@ impl Failure {
             Self::BodyTooLarge => Some(413),
             Self::HeadTimeout | Self::ClientTimeout | Self::ClientTooSlow => Some(408),
             Self::ClientGone => None,
+            Self::QueueFull | Self::QueueTimeout => Some(503),
             Self::Connect(ConnectError::Timeout(_)) | Self::BackendTimeout => Some(504),
             Self::Connect(_) | Self::Response(_) | Self::ResponseBody(_) | Self::BackendGone(_) => Some(502),
         }
@@ -113,8 +118,15 @@ impl Failure {
             Self::HeadTimeout => &counters.limit_head_timeout,
             Self::ClientTimeout => &counters.limit_body_timeout,
             Self::ClientTooSlow => &counters.limit_body_rate,
+            Self::QueueFull => &counters.limit_queue_length,
+            Self::QueueTimeout => &counters.limit_queue_timeout,
             _ => return None,
         })
+    }
+
+    /// Seconds after which the client may ask again, where that would help.
+    pub fn retry_after(&self) -> Option<&'static str> {
+        matches!(self, Self::QueueFull | Self::QueueTimeout).then_some("1")
     }
 
     /// Whether a deadline expired.
@@ -153,6 +165,8 @@ impl fmt::Display for Failure {
             Self::BackendGone(None) => f.write_str("the backend closed before its response was whole"),
             Self::BackendGone(Some(error)) => write!(f, "backend: {error}"),
             Self::BackendTimeout => f.write_str("the backend was too slow"),
+            Self::QueueFull => f.write_str("as many exchanges wait for the upstream as may (queue.length)"),
+            Self::QueueTimeout => f.write_str("no endpoint had room within queue.timeout"),
         }
     }
 }

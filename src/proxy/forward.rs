@@ -12,6 +12,7 @@ use super::client::ClientFacts;
 use super::door::Door;
 use super::exchange::Order;
 use super::failure::Failure;
+use super::gate::{self, Permit};
 use super::l7::Next;
 use super::pace::{self, Pace};
 use super::pool::Backend;
@@ -103,12 +104,20 @@ impl<'a> Exchange<'a> {
         }
         let pool = &self.order.pool;
         let host = self.order.host.as_deref();
-        let mut pooled = pool.check_out(self.local, host);
+        // Held to the exchange's end, retries and a tunnel included.
+        let mut held = Some(buffer);
+        let admitted = gate::admit(self.local, pool, deadline, self.client_fd, &mut held, first.range());
+        let permit = admitted.await?;
+        let mut buffer = held.unwrap_or_else(Buffer::small);
+        let endpoint = permit.as_ref().map_or_else(|| pool.pick(self.local), Permit::endpoint);
+        let mut pooled = pool.check_out(self.local, endpoint, host);
         loop {
             let mut backend = match pooled {
                 Ok(backend) => backend,
                 Err(endpoint) => {
-                    let connecting = Box::pin(pool.connect(self.local, deadline, host, endpoint, first.done));
+                    let (local, leave) = (self.local, permit.as_ref());
+                    let connecting =
+                        Box::pin(pool.connect(local, deadline, host, endpoint, first.done, leave));
                     connecting.await.map_err(Failure::Connect)?
                 }
             };

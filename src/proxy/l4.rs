@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::gate::{self, Permit};
 use super::lull::{self, Woken};
 use super::pool::Pool;
 use super::{Client, Local};
@@ -18,8 +19,18 @@ const BUSY: u32 = 2;
 
 /// Relays one client connection to an upstream.
 pub(super) async fn serve(local: &Rc<Local>, pool: &Rc<Pool>, mut client: Box<Client>) {
-    let first = pool.pick(local);
-    let connecting = Box::pin(pool.connect(local, &client.deadline, None, first, false));
+    let fd = client.stream.reader.fd();
+    // Held for as long as the relay lasts.
+    let permit = match gate::admit(local, pool, &client.deadline, fd, &mut None, 0..0).await {
+        Ok(permit) => permit,
+        Err(failure) => {
+            local.count_bound(&failure);
+            tracing::warn!(upstream = pool.upstream.name, client = %client.peer, "{failure}");
+            return;
+        }
+    };
+    let first = permit.as_ref().map_or_else(|| pool.pick(local), Permit::endpoint);
+    let connecting = Box::pin(pool.connect(local, &client.deadline, None, first, false, permit.as_ref()));
     let mut backend = match connecting.await {
         Ok(backend) => backend,
         // Said in the log by the pool; a TCP client can only be told by closing.

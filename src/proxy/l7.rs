@@ -238,11 +238,11 @@ impl Connection {
         self.local.count_status(status);
         let mut reply = Vec::new();
         let body = format!("{status} {}\n", http1::reason_phrase(status));
-        let allow = match failure {
+        let extra = match failure {
             Failure::MethodNotAllowed(allow) => Some(("Allow", allow.as_str())),
-            _ => None,
+            _ => failure.retry_after().map(|seconds| ("Retry-After", seconds)),
         };
-        http1::encode_reply(status, &body, true, head_only, allow.as_slice(), &mut reply);
+        http1::encode_reply(status, &body, true, head_only, extra.as_slice(), &mut reply);
         self.deadline.set(lull::LINGER);
         match self.deadline.race(pin!(self.stream.writer.write_bytes(&reply))).await {
             Ok(Ok(())) => Next::Linger,

@@ -18,6 +18,7 @@ pub mod door;
 pub mod exchange;
 pub mod failure;
 mod forward;
+pub mod gate;
 mod hold;
 pub mod l4;
 pub mod l7;
@@ -90,12 +91,13 @@ impl Local {
         ids: u64,
     ) -> Self {
         let running = snapshot.load();
+        let wheel = Wheel::new();
         let pools =
-            running.upstreams.iter().map(|upstream| Rc::new(Pool::new(Arc::clone(upstream), ids as usize)));
+            running.upstreams.iter().map(|upstream| Pool::open(Arc::clone(upstream), ids as usize, &wheel));
         let pools = pools.collect();
         Self {
             counters,
-            wheel: Wheel::new(),
+            wheel,
             draining: Cell::new(false),
             access: access.map(access::Seed::sink),
             tally,
@@ -117,7 +119,7 @@ impl Local {
         if !Arc::ptr_eq(running, &view.running) {
             let pools = running.upstreams.iter().map(|upstream| {
                 let kept = view.pools.iter().find(|pool| Arc::ptr_eq(&pool.upstream, upstream));
-                kept.cloned().unwrap_or_else(|| Rc::new(Pool::new(Arc::clone(upstream), self.start)))
+                kept.cloned().unwrap_or_else(|| Pool::open(Arc::clone(upstream), self.start, &self.wheel))
             });
             let pools = pools.collect();
             let last = std::mem::replace(&mut *view, Rc::new(View { running: Arc::clone(running), pools }));

@@ -1,6 +1,7 @@
 //! A worker's backend connections: one pool an upstream, one list an endpoint.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
@@ -8,12 +9,13 @@ use rustls::pki_types::ServerName;
 use super::Local;
 use super::dial::{Dialed, Dialer};
 use super::failure::{ConnectError, Stage};
+use super::gate::{self, Line, Permit};
 use super::hold::Hold;
 use super::running::Upstream;
 use super::standing::Standing;
 use crate::base::snapshot::Reader;
 use crate::io::deadline::TICK;
-use crate::io::{Buffer, Deadline, Stream, deadline};
+use crate::io::{Buffer, Deadline, Stream, Wheel, deadline};
 use crate::route::RoundRobin;
 use crate::tls::Identity;
 
@@ -27,8 +29,11 @@ pub struct Pool {
     pub upstream: Arc<Upstream>,
     /// The client identity of this moment, if there is one.
     identity: Option<RefCell<Reader<Identity>>>,
+    /// Its exchanges that wait for the gate, if there is one.
+    pub(super) line: Option<Line>,
     balance: RoundRobin,
     endpoints: Vec<EndpointPool>,
+    wheel: Wheel,
 }
 
 #[derive(Debug, Default)]
@@ -107,20 +112,28 @@ impl Backend {
 
 impl Pool {
     /// An empty pool. `start` moves the round-robin's first pick.
-    pub fn new(upstream: Arc<Upstream>, start: usize) -> Self {
+    pub fn open(upstream: Arc<Upstream>, start: usize, wheel: &Wheel) -> Rc<Self> {
         let weights: Vec<u32> = upstream.endpoints.iter().map(|endpoint| endpoint.weight).collect();
         let endpoints = upstream.endpoints.iter().map(|_| EndpointPool::default()).collect();
         let identity = upstream.tls.as_ref().and_then(|tls| tls.identity.as_ref());
         let identity = identity.map(|identity| RefCell::new(identity.reader()));
-        Self { balance: RoundRobin::new(&weights, start), identity, endpoints, upstream }
+        let balance = RoundRobin::new(&weights, start);
+        Rc::new_cyclic(|pool| {
+            let line = upstream.gate.as_ref().map(|gate| gate.join(pool));
+            Self { line, identity, balance, endpoints, wheel: wheel.clone(), upstream }
+        })
     }
 
-    /// An idle connection to the endpoint whose turn it is, if it has one; otherwise where to connect first.
+    /// An idle connection to `endpoint`, if it has one.
     ///
     /// It is looked at for life each time, also if it was in use a moment ago: that costs a system call, but a
     /// byte that came unasked would otherwise begin the answer to this request.
-    pub fn check_out(&self, local: &Local, host: Option<&str>) -> Result<Box<Backend>, usize> {
-        let endpoint = self.pick(local);
+    pub fn check_out(
+        &self,
+        local: &Local,
+        endpoint: usize,
+        host: Option<&str>,
+    ) -> Result<Box<Backend>, usize> {
         let Ok(server_name) = self.server_name(endpoint, host) else {
             return Err(endpoint);
         };
@@ -129,8 +142,8 @@ impl Pool {
         Ok(backend)
     }
 
-    /// A new connection, to `first` or, where that can't be reached, to the next one. `whole`: the request is at hand and
-    /// can be sent again.
+    /// A new connection, to `first` or, where that can't be reached, to the next one for which leave is given.
+    /// `whole`: the request is at hand and can be sent again.
     pub async fn connect(
         &self,
         local: &Local,
@@ -138,9 +151,13 @@ impl Pool {
         host: Option<&str>,
         first: usize,
         whole: bool,
+        permit: Option<&Permit>,
     ) -> Result<Box<Backend>, ConnectError> {
         let mut refused = None;
         for endpoint in std::iter::once(first).chain(self.balance.others(first)) {
+            if permit.is_some_and(|permit| !permit.move_to(endpoint)) {
+                continue;
+            }
             let server_name = self.server_name(endpoint, host)?;
             match self.present(local, deadline, endpoint, server_name.as_ref(), whole).await {
                 Ok(dialed) => return Ok(Backend::fresh(local, endpoint, server_name, dialed)),
@@ -177,6 +194,16 @@ impl Pool {
             .chain(self.balance.others(first))
             .find(|&endpoint| self.endpoints[endpoint].shunned.get() <= now)
             .unwrap_or(first)
+    }
+
+    /// Every endpoint that did not just refuse, from the one whose turn it is; all of them if each did.
+    pub(super) fn candidates(&self) -> impl Iterator<Item = usize> + '_ {
+        let first = self.balance.pick();
+        let now = self.wheel.now();
+        let all = move || std::iter::once(first).chain(self.balance.others(first));
+        let answers = move |endpoint: usize| self.endpoints[endpoint].shunned.get() <= now;
+        let none = !all().any(answers);
+        all().filter(move |&endpoint| none || answers(endpoint))
     }
 
     /// The authority for requests that name none (HTTP/1.0).
@@ -280,7 +307,9 @@ impl Pool {
     }
 
     /// Drops idle connections that are over or that their backend has closed.
-    pub fn sweep(&self, local: &Local) {
+    pub fn sweep(self: &Rc<Self>, local: &Local) {
+        // Room that no wake-up told of: an endpoint that is tried again.
+        gate::serve(self);
         let current = self.current();
         let now = local.wheel.now();
         for endpoint in &self.endpoints {
@@ -299,5 +328,13 @@ impl Pool {
     /// Idle connections of all endpoints.
     pub fn idle(&self) -> usize {
         self.endpoints.iter().map(|endpoint| endpoint.idle.borrow().len()).sum()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if let (Some(gate), Some(line)) = (&self.upstream.gate, &self.line) {
+            gate.part(line);
+        }
     }
 }

@@ -9,6 +9,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
 pub use super::destination::{Destination, Redirect, Rewrite, Split};
+use super::gate::Gate;
 use super::rules::Rules;
 use crate::base::limits::Limits;
 use crate::base::snapshot::Snapshot;
@@ -104,6 +105,8 @@ pub struct Upstream {
     pub idle_per_worker: usize,
     /// A connection older than this is not used again.
     pub max_age: Duration,
+    /// Present if the exchanges at an endpoint are bounded.
+    pub gate: Option<Gate>,
     /// Present if its endpoints speak TLS.
     pub tls: Option<UpstreamTls>,
 }

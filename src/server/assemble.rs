@@ -18,6 +18,7 @@ use crate::certs::store::{Files, Loaded, load_file, load_pair, load_trust};
 use crate::certs::{Bundle, Store, StoreError};
 use crate::config::Diagnostics;
 use crate::config::plan::{self, CertificateRef, Plan, TrustRef};
+use crate::proxy::gate::Gate;
 use crate::proxy::running::{Endpoint, Listener, Running, Traffic, Upstream, UpstreamTls};
 use crate::route::{BuildError, Table};
 use crate::server::routing;
@@ -391,6 +392,7 @@ impl<'a> Builder<'a> {
             response_timeout: upstream.response_timeout,
             idle_timeout: upstream.idle_timeout,
             idle_per_worker: upstream.idle_per_worker,
+            gate: gate(upstream),
             max_age: upstream.max_age,
             tls,
         })
@@ -527,6 +529,12 @@ impl Made {
             _ => false,
         }
     }
+}
+
+/// The bound on an upstream's exchanges, where it has one.
+fn gate(upstream: &plan::Upstream) -> Option<Gate> {
+    let (max, queue) = (upstream.max_per_endpoint, &upstream.queue);
+    (max > 0).then(|| Gate::new(max, upstream.endpoints.len(), queue.length, queue.timeout))
 }
 
 fn versions(versions: plan::TlsVersions) -> tls::Versions {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::config::file::{OnlyDefault, Section, Value};
 use crate::config::names;
-use crate::config::plan::{At, CipherSuiteName, Endpoint, TlsVersions, TrustRef, Upstream, UpstreamTls};
+use crate::config::plan::{
+    At, CipherSuiteName, Endpoint, Queue, TlsVersions, TrustRef, Upstream, UpstreamTls,
+};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
 
@@ -15,6 +17,10 @@ use super::{certificate, not_yet, versions};
 const MAX_WEIGHT: usize = 1000;
 /// More idle connections to one endpoint than it has ports make no sense.
 const MAX_IDLE_PER_WORKER: usize = 65_535;
+/// Exchanges at one endpoint: more than it has ports make no sense.
+const MAX_PER_ENDPOINT: usize = 65_535;
+/// What waits holds its client's connection and its head.
+const MAX_QUEUE: usize = 1_000_000;
 /// Tickets are kept per endpoint and worker, at a few KiB each.
 const MAX_TICKETS: usize = 1024;
 
@@ -57,6 +63,8 @@ fn upstream(name: At<String>, mut section: Section<'_>, dir: &Path) -> Upstream 
         idle_timeout: Duration::from_secs(60),
         idle_per_worker: 256,
         max_age: Duration::from_secs(3600),
+        max_per_endpoint: 0,
+        queue: Queue::default(),
         tls: None,
     };
     if let Some(section) = section.section("timeouts") {
@@ -64,6 +72,9 @@ fn upstream(name: At<String>, mut section: Section<'_>, dir: &Path) -> Upstream 
     }
     if let Some(section) = section.section("pool") {
         pool(section, &mut upstream);
+    }
+    if let Some(value) = section.get("queue") {
+        queue(&value, &mut upstream);
     }
     upstream.tls = section.section("tls").map(|section| tls(section, dir));
     let later = [
@@ -144,8 +155,29 @@ fn pool(mut section: Section<'_>, upstream: &mut Upstream) {
     if let Some(duration) = section.get("max_age").and_then(|value| value.duration(false)) {
         upstream.max_age = duration;
     }
-    section.not_yet("max_per_endpoint", OnlyDefault::Number(0));
+    if let Some(count) = section.get("max_per_endpoint").and_then(|value| value.number(0..=MAX_PER_ENDPOINT))
+    {
+        upstream.max_per_endpoint = count;
+    }
     section.finish();
+}
+
+/// `queue`, which is meaningless where nothing bounds the exchanges.
+fn queue(value: &Value<'_>, upstream: &mut Upstream) {
+    let Some(mut section) = value.section() else { return };
+    if let Some(length) = section.get("length").and_then(|value| value.number(0..=MAX_QUEUE)) {
+        upstream.queue.length = length;
+    }
+    if let Some(duration) = section.get("timeout").and_then(|value| value.duration(false)) {
+        upstream.queue.timeout = duration;
+    }
+    section.finish();
+    if upstream.max_per_endpoint == 0 {
+        value.error(
+            "nothing ever waits in it: the exchanges of an endpoint are not bounded",
+            Some("add `pool.max_per_endpoint = 100`, or leave the queue out".into()),
+        );
+    }
 }
 
 fn tls(mut section: Section<'_>, dir: &Path) -> UpstreamTls {
