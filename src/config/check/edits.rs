@@ -3,7 +3,7 @@
 use crate::config::access;
 use crate::config::file::{Section, Value};
 use crate::config::names;
-use crate::config::plan::{HeaderEdits, Rewrite};
+use crate::config::plan::{At, HeaderEdits, Rewrite};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
 
@@ -35,7 +35,7 @@ pub(super) fn headers(value: &Value<'_>) -> (HeaderEdits, HeaderEdits) {
 
 fn edits(mut section: Section<'_>, request: bool) -> HeaderEdits {
     let mut edits = HeaderEdits::default();
-    for (name, value) in section.section("set").map(|section| section.all()).unwrap_or_default() {
+    for (name, value) in written(&mut section, "set") {
         if request && name.value.eq_ignore_ascii_case("host") {
             edits.host =
                 value.parse("\"backend.example\"", names::authority).map(|host| host.value.to_owned());
@@ -45,7 +45,7 @@ fn edits(mut section: Section<'_>, request: bool) -> HeaderEdits {
         let template = value.parse("\"{client.address}\"", access::template);
         edits.set.extend(template.map(|template| (name, template.value)));
     }
-    for (name, value) in section.section("add").map(|section| section.all()).unwrap_or_default() {
+    for (name, value) in written(&mut section, "add") {
         let Some(name) = field(&value, name.value) else { continue };
         for value in value.one_or_more("\"value\"").unwrap_or_default() {
             let template = value.parse("\"value\"", access::template);
@@ -59,6 +59,13 @@ fn edits(mut section: Section<'_>, request: bool) -> HeaderEdits {
     }
     section.finish();
     edits
+}
+
+/// The fields of a table in the order of the file, in which they are sent, too.
+fn written<'a>(section: &mut Section<'a>, key: &'static str) -> Vec<(At<&'a str>, Value<'a>)> {
+    let mut fields = section.section(key).map(|section| section.all()).unwrap_or_default();
+    fields.sort_by_key(|(name, _)| name.span.start);
+    fields
 }
 
 /// A field's name as written, if it is one that may be changed.
