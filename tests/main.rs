@@ -30,6 +30,7 @@ mod rotation;
 mod smuggling;
 mod sni;
 mod soak_smoke;
+mod store;
 mod tcp;
 mod tidy;
 mod tls_backend;

@@ -96,3 +96,5 @@ pub const MAX_KDF_ITERATIONS: u32 = 5_000_000;
 pub const MAX_SCRYPT_BYTES: u64 = 256 << 20;
 /// Most passes of scrypt over its memory.
 pub const MAX_SCRYPT_PARALLEL: u16 = 8;
+/// Longest description of a certificate, in bytes.
+pub const MAX_DESCRIPTION_BYTES: usize = 4096;

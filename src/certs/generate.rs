@@ -2,17 +2,15 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 use std::time::SystemTime;
 
 use aws_lc_rs::signature::Ed25519KeyPair;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
-    PKCS_RSA_SHA256, RsaKeySize, SanType, SerialNumber,
+    PKCS_RSA_SHA256, RsaKeySize, SerialNumber,
 };
-use rustls::pki_types::{DnsName, PrivateKeyDer, PrivatePkcs8KeyDer};
-use serde::{Deserialize, Serialize};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use x509_parser::asn1_rs::Tag;
 use x509_parser::extensions::{KeyUsage, ParsedExtension};
 use x509_parser::prelude::{ASN1Time, X509Certificate};
@@ -24,8 +22,10 @@ use super::facts;
 use super::time::Timestamp;
 
 mod error;
+mod request;
 
 pub use error::GenerateError;
+pub use request::{GenerateRequest, KeyType, San, Usage};
 
 /// How far before its making a certificate begins to be valid: peers' clocks may be slow.
 const BACKDATE_SECONDS: i64 = 5 * 60;
@@ -35,227 +35,10 @@ pub const MAX_DAYS: u32 = 36_500;
 const MAX_NAME_CHARS: usize = 64;
 /// The longest state or locality (RFC 5280 appendix A.1, ub-state-name, ub-locality-name).
 const MAX_PLACE_CHARS: usize = 128;
+/// id-at-serialNumber (X.520).
+const SERIAL_NUMBER: [u64; 4] = [2, 5, 4, 5];
 /// Most organizations in a subject: rcgen holds one value for each of its two names for this attribute.
 pub const MAX_ORGANIZATIONS: usize = 2;
-
-/// A new key's algorithm and size. Written `ecdsa-p256`, `rsa-2048` …
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum KeyType {
-    /// ECDSA on P-256: small, fast, understood by everything that speaks TLS 1.2.
-    #[default]
-    EcdsaP256,
-    /// ECDSA on P-384.
-    EcdsaP384,
-    /// RSA with 2048 bits.
-    Rsa2048,
-    /// RSA with 3072 bits.
-    Rsa3072,
-    /// RSA with 4096 bits.
-    Rsa4096,
-    /// Ed25519. Not understood by browsers.
-    Ed25519,
-}
-
-impl KeyType {
-    /// All there are.
-    pub const ALL: [Self; 6] =
-        [Self::EcdsaP256, Self::EcdsaP384, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096, Self::Ed25519];
-
-    /// As written in commands and requests.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::EcdsaP256 => "ecdsa-p256",
-            Self::EcdsaP384 => "ecdsa-p384",
-            Self::Rsa2048 => "rsa-2048",
-            Self::Rsa3072 => "rsa-3072",
-            Self::Rsa4096 => "rsa-4096",
-            Self::Ed25519 => "ed25519",
-        }
-    }
-
-    const fn is_rsa(self) -> bool {
-        matches!(self, Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096)
-    }
-}
-
-impl fmt::Display for KeyType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for KeyType {
-    type Err = GenerateError;
-
-    fn from_str(text: &str) -> Result<Self, GenerateError> {
-        let wanted = Self::ALL.into_iter().find(|key_type| key_type.name() == text);
-        wanted.ok_or_else(|| GenerateError::UnknownKeyType { text: text.to_owned() })
-    }
-}
-
-impl TryFrom<String> for KeyType {
-    type Error = GenerateError;
-
-    fn try_from(text: String) -> Result<Self, GenerateError> {
-        text.parse()
-    }
-}
-
-impl From<KeyType> for String {
-    fn from(key_type: KeyType) -> Self {
-        key_type.name().to_owned()
-    }
-}
-
-/// A subject alternative name. Written `DNS:a.example`, `IP:192.0.2.1`, `URI:…`, `email:…`; without a
-/// prefix, an address is an IP and anything else a DNS name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum San {
-    /// A host name, perhaps with `*` as its first label.
-    Dns(String),
-    /// An address.
-    Ip(IpAddr),
-    /// A URI, as workload identities (SPIFFE) are.
-    Uri(String),
-    /// A mail address.
-    Email(String),
-}
-
-impl San {
-    fn dns(name: &str) -> Option<Self> {
-        let host = name.strip_prefix("*.").unwrap_or(name);
-        DnsName::try_from(host).ok().map(|_| Self::Dns(name.to_ascii_lowercase()))
-    }
-
-    fn to_rcgen(&self) -> Result<SanType, GenerateError> {
-        let refused = |_| GenerateError::BadSan { text: self.to_string() };
-        Ok(match self {
-            Self::Dns(name) => SanType::DnsName(name.as_str().try_into().map_err(refused)?),
-            Self::Ip(address) => SanType::IpAddress(*address),
-            Self::Uri(uri) => SanType::URI(uri.as_str().try_into().map_err(refused)?),
-            Self::Email(address) => SanType::Rfc822Name(address.as_str().try_into().map_err(refused)?),
-        })
-    }
-}
-
-impl FromStr for San {
-    type Err = GenerateError;
-
-    fn from_str(text: &str) -> Result<Self, GenerateError> {
-        let text = text.trim();
-        let printable = |value: &str| !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic());
-        // An IPv6 address without a prefix has colons of its own.
-        let (kind, value) = match text.parse::<IpAddr>() {
-            Ok(_) => ("IP", text),
-            Err(_) => text.split_once(':').unwrap_or(("DNS", text)),
-        };
-        let san = match kind.to_ascii_lowercase().as_str() {
-            "dns" => Self::dns(value),
-            "ip" => value.parse().ok().map(Self::Ip),
-            "uri" if printable(value) && value.contains(':') => Some(Self::Uri(value.to_owned())),
-            "email" if printable(value) && value.contains('@') => Some(Self::Email(value.to_owned())),
-            _ => None,
-        };
-        san.ok_or_else(|| GenerateError::BadSan { text: text.to_owned() })
-    }
-}
-
-impl fmt::Display for San {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Dns(name) => write!(f, "DNS:{name}"),
-            Self::Ip(address) => write!(f, "IP:{address}"),
-            Self::Uri(uri) => write!(f, "URI:{uri}"),
-            Self::Email(address) => write!(f, "email:{address}"),
-        }
-    }
-}
-
-impl TryFrom<String> for San {
-    type Error = GenerateError;
-
-    fn try_from(text: String) -> Result<Self, GenerateError> {
-        text.parse()
-    }
-}
-
-impl From<San> for String {
-    fn from(san: San) -> Self {
-        san.to_string()
-    }
-}
-
-/// What an identity may be presented as (extended key usage, RFC 5280 §4.2.1.12).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Usage {
-    /// To clients.
-    pub server: bool,
-    /// To backends.
-    pub client: bool,
-}
-
-impl Default for Usage {
-    fn default() -> Self {
-        Self { server: true, client: true }
-    }
-}
-
-/// What a new certificate shall say.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GenerateRequest {
-    /// CN, 1 to 64 characters.
-    pub common_name: String,
-    /// O, at most [`MAX_ORGANIZATIONS`].
-    pub organization: Vec<String>,
-    /// OU.
-    pub organizational_unit: Option<String>,
-    /// C, two letters.
-    pub country: Option<String>,
-    /// ST.
-    pub state: Option<String>,
-    /// L.
-    pub locality: Option<String>,
-    /// Alternative names. A server certificate without any takes its common name, if that is a host
-    /// name or an address: clients look at nothing else.
-    pub sans: Vec<San>,
-    /// Validity in days from now on, 1 to [`MAX_DAYS`].
-    pub days: u32,
-    /// The key to make.
-    pub key_type: KeyType,
-    /// What it may be used as. Ignored for a CA.
-    pub usage: Usage,
-    /// Whether it may sign certificates, and nothing else.
-    pub is_ca: bool,
-}
-
-impl Default for GenerateRequest {
-    fn default() -> Self {
-        Self {
-            common_name: String::new(),
-            organization: Vec::new(),
-            organizational_unit: None,
-            country: None,
-            state: None,
-            locality: None,
-            sans: Vec::new(),
-            days: 365,
-            key_type: KeyType::default(),
-            usage: Usage::default(),
-            is_ca: false,
-        }
-    }
-}
-
-impl GenerateRequest {
-    /// A request with this common name and every default.
-    pub fn new(common_name: impl Into<String>) -> Self {
-        Self { common_name: common_name.into(), ..Self::default() }
-    }
-}
 
 /// A new certificate with its key.
 #[derive(Debug)]
@@ -527,6 +310,9 @@ fn subject_name(request: &GenerateRequest) -> Result<DistinguishedName, Generate
     }
     if let Some(unit) = &request.organizational_unit {
         push(DnType::OrganizationalUnitName, "organizational_unit", unit, MAX_NAME_CHARS)?;
+    }
+    if let Some(number) = &request.serial_number {
+        push(DnType::CustomDnType(SERIAL_NUMBER.to_vec()), "serial_number", number, MAX_NAME_CHARS)?;
     }
     push(DnType::CommonName, "common_name", &request.common_name, MAX_NAME_CHARS)?;
     Ok(name)

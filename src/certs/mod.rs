@@ -6,13 +6,15 @@
 //! | [`bundle`] | bytes (PEM, DER, PKCS#12; perhaps locked) → [`Bundle`]: a chain, perhaps its key, checked against each other |
 //! | [`facts`] | what a certificate says of itself |
 //! | [`generate`] | new keys, self-signed and CA-signed certificates, requests for a CA |
+//! | [`command`] | what one can ask of the store, for the command line and the admin API alike |
 //! | [`store`] | the folder on disk, generations and their states; the only part here that touches it |
 //!
-//! All but `store` is pure: no clock (`now` is an argument), no disk, no socket.
+//! All but `store` (and `command`, which works on it) is pure: no clock (`now` is an argument), no disk, no socket.
 
 pub mod apikeys;
 mod ber;
 pub mod bundle;
+pub mod command;
 mod encode;
 pub mod facts;
 pub mod generate;

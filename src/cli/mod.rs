@@ -1,6 +1,7 @@
 //! The command line: parse, match, call, map the error to an exit code. One file a command.
 
 mod apikey;
+mod cert;
 mod check;
 mod logging;
 mod probe;
@@ -39,6 +40,9 @@ enum Command {
         after_help = "Example: ringate check -c config/ringate.toml\n\nExit code 0: it would start; 1: it would not."
     )]
     Check(check::Options),
+    /// The certificate store: generate, import, list, show, export, describe, delete; stage, activate, roll back
+    #[command(after_help = "Example: ringate cert generate gateway --common-name gateway.example")]
+    Cert(Box<cert::Options>),
     /// Make a handshake with a backend now, and show what it presented and what it thought of our certificate
     #[command(
         after_help = "Examples: ringate probe https://api.example.com --certificate ./client.pem\n          \
@@ -64,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Quickstart(options) => quickstart::run(&options),
         Command::Run(file) => run::run(&file.config),
         Command::Check(options) => check::run(&options),
+        Command::Cert(options) => cert::run(*options),
         Command::Probe(options) => probe::run(&options),
         Command::ApiKey(options) => apikey::run(&options),
     };

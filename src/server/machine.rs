@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::config::plan::{Driver, Runtime};
@@ -34,6 +34,19 @@ pub fn pin(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Private keys are in this process's memory: no core dump is written of it, and nobody but root may look into it.
+///
+/// Both, since a limit of zero does not stop a core that goes to a program (`kernel.core_pattern` with a pipe).
+pub fn keep_memory_private() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!("core dumps can't be turned off, they would hold private keys: {error}");
+    }
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!("core dumps can't be turned off, they would hold private keys: {error}");
+    }
 }
 
 /// Raises the file-descriptor limit to what this process may have at most. Returns it.

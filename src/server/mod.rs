@@ -10,6 +10,7 @@ pub mod rotation;
 mod routing;
 pub mod sockets;
 pub mod supervisor;
+pub mod uses;
 pub mod worker;
 
 pub use assemble::{Assembly, assemble, identity};

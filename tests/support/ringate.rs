@@ -130,8 +130,21 @@ impl Ringate {
 
     /// Starts the binary with `ringate.toml` in `dir`, which names so many listeners.
     pub fn start_in(dir: TempDir, listeners: usize) -> Self {
-        let file = dir.path().join("ringate.toml");
-        let process = Process::start(Self::command().arg("run").arg("-c").arg(file));
+        Self::start_as(dir, listeners, |_| {})
+    }
+
+    /// Starts the binary with a config file that names one listener, as a command that `adjust` may change.
+    pub fn start_with(config: &str, adjust: impl FnOnce(&mut Command)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ringate.toml"), config).unwrap();
+        Self::start_as(dir, 1, adjust)
+    }
+
+    fn start_as(dir: TempDir, listeners: usize, adjust: impl FnOnce(&mut Command)) -> Self {
+        let mut command = Self::command();
+        command.arg("run").arg("-c").arg(dir.path().join("ringate.toml"));
+        adjust(&mut command);
+        let process = Process::start(&mut command);
         let mut found: Vec<(String, SocketAddr)> = Vec::new();
         while found.len() < listeners {
             found.push(process.await_line("where it listens", |line| {

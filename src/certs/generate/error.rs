@@ -48,6 +48,11 @@ pub enum GenerateError {
     },
     /// Neither server nor client.
     NoUsage,
+    /// A subject with parts that cannot be written here.
+    CannotRepeat {
+        /// The subject.
+        subject: String,
+    },
     /// The issuer may not sign certificates.
     IssuerIsNoCa {
         /// Its subject.
@@ -118,6 +123,10 @@ impl fmt::Display for GenerateError {
                 write!(f, "{count} organizations; a subject takes {MAX_ORGANIZATIONS} at most")
             }
             Self::NoUsage => f.write_str("neither server nor client usage; choose at least one"),
+            Self::CannotRepeat { subject } => write!(
+                f,
+                "the subject {subject} has parts that cannot be written here; bring the successor with --cert and --key"
+            ),
             Self::IssuerIsNoCa { subject } => {
                 write!(f, "{subject} may not sign certificates; choose a CA certificate as issuer")
             }

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::disk::read_file;
 use super::record::{GenerationRecord, GenerationState, Record, TrialRecord};
@@ -11,7 +11,7 @@ use crate::certs::facts::Facts;
 use crate::certs::time::Timestamp;
 
 /// All that is known of a certificate.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Description {
     /// Its name.
     pub name: String,
@@ -26,10 +26,10 @@ pub struct Description {
     /// The generation that a rollback brings back.
     pub previous: Option<u32>,
     /// A request that waits for its certificate.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestInfo>,
     /// What the last trial of the staged generation said.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<TrialRecord>,
     /// The newest first. Those that are retired have no more facts than these entries.
     pub generations: Vec<GenerationInfo>,
@@ -48,7 +48,7 @@ impl Description {
 }
 
 /// A request that waits for its certificate.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RequestInfo {
     /// The number that its certificate's folder has until then.
     pub number: u32,
@@ -61,7 +61,7 @@ pub struct RequestInfo {
 }
 
 /// One generation of a certificate.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GenerationInfo {
     /// Its number.
     pub number: u32,
@@ -70,7 +70,7 @@ pub struct GenerationInfo {
     /// When it was put into the store.
     pub created: Timestamp,
     /// When it first became active.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activated: Option<Timestamp>,
     /// Where it came from.
     pub origin: Origin,
@@ -80,7 +80,7 @@ pub struct GenerationInfo {
 }
 
 /// What is known of a generation's certificates.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Content {
     /// Its files are there and good.
@@ -104,7 +104,7 @@ pub enum Content {
         /// The leaf's fingerprint.
         sha256: String,
         /// Why its files cannot be used. None: it is retired.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         problem: Option<String>,
     },
 }
@@ -123,6 +123,35 @@ impl GenerationInfo {
         match &self.content {
             Content::Whole { facts, .. } => &facts.subject,
             Content::Remembered { subject, .. } => subject,
+        }
+    }
+
+    /// Whole days of validity left; negative once expired. None if its files are gone.
+    pub fn days_left(&self) -> Option<i64> {
+        match &self.content {
+            Content::Whole { days_left, .. } => Some(*days_left),
+            Content::Remembered { .. } => None,
+        }
+    }
+
+    /// How many certificates its chain has, if its files are there and good.
+    pub fn chain_length(&self) -> Option<usize> {
+        match &self.content {
+            Content::Whole { chain_length, .. } => Some(*chain_length),
+            Content::Remembered { .. } => None,
+        }
+    }
+
+    /// Whether its private key is there.
+    pub fn has_key(&self) -> bool {
+        matches!(self.content, Content::Whole { has_key: true, .. })
+    }
+
+    /// Why its files cannot be used, though they should be there.
+    pub fn problem(&self) -> Option<&str> {
+        match &self.content {
+            Content::Whole { .. } => None,
+            Content::Remembered { problem, .. } => problem.as_deref(),
         }
     }
 

@@ -275,7 +275,7 @@ impl Record {
 }
 
 /// What an activation did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activation {
     /// Now in use.
     pub active: u32,
@@ -286,7 +286,7 @@ pub struct Activation {
 }
 
 /// What a rollback did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollback {
     /// In use again.
     pub active: u32,

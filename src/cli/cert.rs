@@ -1,0 +1,429 @@
+//! `ringate cert`: the certificate store's commands.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::ConfigFile;
+use crate::certs::command::{
+    Activate, Blob, Context, Delete, Describe, Export, Generate, Import, List, Made, Part, Request, Rollback,
+    Show, Stage, StageSource,
+};
+use crate::certs::store::{StoreError, load_passphrase, read_secret};
+use crate::certs::{Bundle, BundleError, GenerateRequest, KeyType, LockError, Passphrase, San, Store, Usage};
+use crate::config::{self, Plan};
+use crate::server::{machine, uses};
+
+mod print;
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+struct Common {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a key and a self-signed certificate, or a request (CSR) for a CA
+    #[command(
+        after_help = "Example: ringate cert generate gateway --common-name gateway.example --san DNS:gateway.example\n\n\
+        With --csr the request is printed, and its key waits in the store: `ringate cert import gateway --cert FILE` \
+        brings the certificate that the CA made of it."
+    )]
+    Generate(GenerateOptions),
+    /// Bring a certificate with its key, or the certificate that a request waits for
+    #[command(
+        after_help = "Example: ringate cert import gateway --cert gateway.p12 --passphrase-file secret.txt\n\n\
+        Read are PEM, DER and PKCS#12 whatever the file is called, and keys in PKCS#1, SEC1 and PKCS#8."
+    )]
+    Import(ImportOptions),
+    /// List the store's certificates
+    #[command(after_help = "Example: ringate cert list --json")]
+    List(Common),
+    /// Show all that is known of a certificate, and who uses it
+    #[command(after_help = "Example: ringate cert show gateway")]
+    Show(Named),
+    /// Give the public chain: PEM, or DER of the first certificate. Never the key
+    #[command(after_help = "Example: ringate cert export gateway --out gateway.pem")]
+    Export(ExportOptions),
+    /// Say what a certificate is for
+    #[command(
+        after_help = "Example: ringate cert describe gateway \"client identity for orders, asked for by Ann\""
+    )]
+    Describe(DescribeOptions),
+    /// Delete a certificate with its keys. Refused while the config uses it
+    #[command(after_help = "Example: ringate cert delete gateway")]
+    Delete(Named),
+    /// Add the next generation of a certificate, not used yet
+    #[command(after_help = "Example: ringate cert stage gateway --generate\n\n\
+        With --generate alone the successor says the same as the active generation, with a new key, for as long.")]
+    Stage(StageOptions),
+    /// Try the staged generation at every endpoint that it would be presented to
+    #[command(after_help = "Example: ringate cert trial gateway")]
+    Trial(Named),
+    /// Put the staged generation to use
+    #[command(after_help = "Example: ringate cert activate gateway\n\n\
+        What is presented to backends needs a trial that it passed, or --force.")]
+    Activate(ActivateOptions),
+    /// Put the previous generation to use again
+    #[command(after_help = "Example: ringate cert rollback gateway")]
+    Rollback(Named),
+}
+
+#[derive(Debug, Args)]
+struct Named {
+    /// The certificate's name in the store
+    name: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct GenerateOptions {
+    #[command(flatten)]
+    named: Named,
+    #[command(flatten)]
+    subject: SubjectOptions,
+    /// What the certificate is for
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Make a request for a CA to sign, instead of a certificate
+    #[arg(long)]
+    csr: bool,
+    /// With --csr: give up a request that waits already, with its key
+    #[arg(long, requires = "csr")]
+    force: bool,
+}
+
+/// What a new certificate shall say.
+#[derive(Debug, Args)]
+struct SubjectOptions {
+    /// The subject's common name (CN)
+    #[arg(long, value_name = "CN")]
+    common_name: Option<String>,
+    /// Its organization (O); may be given twice
+    #[arg(long, value_name = "O")]
+    organization: Vec<String>,
+    /// Its organizational unit (OU)
+    #[arg(long, value_name = "OU")]
+    organizational_unit: Option<String>,
+    /// Its country (C), two letters
+    #[arg(long, value_name = "C")]
+    country: Option<String>,
+    /// Its state or province (ST)
+    #[arg(long, value_name = "ST")]
+    state: Option<String>,
+    /// Its locality (L)
+    #[arg(long, value_name = "L")]
+    locality: Option<String>,
+    /// Its serial number (serialNumber), such as a device's
+    #[arg(long, value_name = "TEXT")]
+    serial_number: Option<String>,
+    /// Alternative names: DNS:a.example,IP:192.0.2.1,URI:spiffe://…,email:…; may be given again
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    san: Vec<San>,
+    /// Days of validity, from now on
+    #[arg(long, value_name = "DAYS", default_value_t = 365)]
+    days: u32,
+    /// ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072, rsa-4096 or ed25519
+    #[arg(long, value_name = "TYPE", default_value_t = KeyType::default())]
+    key_type: KeyType,
+    /// What it may be presented as
+    #[arg(long, value_name = "USAGE", value_enum, default_value_t = UsageOption::Both)]
+    usage: UsageOption,
+    /// A CA's certificate, which may sign others and nothing else
+    #[arg(long)]
+    ca: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum UsageOption {
+    Both,
+    Server,
+    Client,
+}
+
+impl SubjectOptions {
+    fn request(self, common_name: String) -> GenerateRequest {
+        let both = matches!(self.usage, UsageOption::Both);
+        GenerateRequest {
+            common_name,
+            organization: self.organization,
+            organizational_unit: self.organizational_unit,
+            country: self.country,
+            state: self.state,
+            locality: self.locality,
+            serial_number: self.serial_number,
+            sans: self.san,
+            days: self.days,
+            key_type: self.key_type,
+            usage: Usage {
+                server: both || matches!(self.usage, UsageOption::Server),
+                client: both || matches!(self.usage, UsageOption::Client),
+            },
+            is_ca: self.ca,
+        }
+    }
+}
+
+/// What is brought.
+#[derive(Debug, Args)]
+struct FilesOptions {
+    /// The chain, perhaps with the key: PEM, DER or PKCS#12
+    #[arg(long, value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// The key, if it has a file of its own: PEM or DER
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// The file with the passphrase of a locked key or container; left out, a terminal is asked
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ImportOptions {
+    #[command(flatten)]
+    named: Named,
+    #[command(flatten)]
+    files: FilesOptions,
+    /// What the certificate is for
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct ExportOptions {
+    #[command(flatten)]
+    named: Named,
+    /// Write to this file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// DER instead of PEM: the first certificate alone
+    #[arg(long)]
+    der: bool,
+    /// The generation that is staged, or previous, or the request that waits
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t = PartOption::Active)]
+    part: PartOption,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum PartOption {
+    Active,
+    Staged,
+    Previous,
+    Request,
+}
+
+#[derive(Debug, Args)]
+struct DescribeOptions {
+    #[command(flatten)]
+    named: Named,
+    /// What it is for
+    description: String,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["generate", "cert"]))]
+struct StageOptions {
+    #[command(flatten)]
+    named: Named,
+    /// Make a new key and a self-signed certificate
+    #[arg(long)]
+    generate: bool,
+    #[command(flatten)]
+    files: FilesOptions,
+    #[command(flatten)]
+    subject: SubjectOptions,
+}
+
+#[derive(Debug, Args)]
+struct ActivateOptions {
+    #[command(flatten)]
+    named: Named,
+    /// The generation that is meant; left out: whichever is staged
+    #[arg(long, value_name = "NUMBER")]
+    generation: Option<u32>,
+    /// Without a trial that it passed
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn run(options: Options) -> Result<(), String> {
+    machine::keep_memory_private();
+    match options.command {
+        Command::Generate(options) => generate(options),
+        Command::Import(options) => {
+            let Named { name, common } = options.named;
+            let (certificate, key, passphrase) = options.files.read()?;
+            let request = Import { name, description: options.description, certificate, key, passphrase };
+            answer(&common, request, print::made)
+        }
+        Command::List(common) => answer(&common, List {}, print::listed),
+        Command::Show(Named { name, common }) => answer(&common, Show { name }, print::shown),
+        Command::Export(options) => export(options),
+        Command::Describe(options) => {
+            let Named { name, common } = options.named;
+            answer(&common, Describe { name, description: options.description }, print::shown)
+        }
+        Command::Delete(Named { name, common }) => answer(&common, Delete { name }, print::deleted),
+        Command::Stage(options) => {
+            let Named { name, common } = options.named;
+            let source = if options.generate {
+                // Without a name, the successor says what the active generation says.
+                let subject = options.subject;
+                let generate = subject.common_name.clone().map(|common_name| subject.request(common_name));
+                StageSource::Generate { generate }
+            } else {
+                let (certificate, key, passphrase) = options.files.read()?;
+                StageSource::Import { certificate, key, passphrase }
+            };
+            answer(&common, Stage { name, source }, print::made)
+        }
+        Command::Trial(Named { name, .. }) => Err(format!(
+            "error: a trial of {name:?} is made by a running instance, and none answers; start `ringate run`, and \
+             try again"
+        )),
+        Command::Activate(options) => {
+            let Named { name, common } = options.named;
+            let request = Activate { name, generation: options.generation, force: options.force };
+            answer(&common, request, print::activated)
+        }
+        Command::Rollback(Named { name, common }) => answer(&common, Rollback { name }, print::rolled_back),
+    }
+}
+
+fn generate(options: GenerateOptions) -> Result<(), String> {
+    let GenerateOptions { named: Named { name, common }, mut subject, description, csr, force } = options;
+    let Some(common_name) = subject.common_name.take() else {
+        wrong_usage("generate", "--common-name CN is missing: say who the certificate is for");
+    };
+    let request = Generate { name, description, subject: subject.request(common_name), csr, force };
+    answer(&common, request, if csr { print_request } else { print::made })
+}
+
+/// The request itself goes to standard output, so that it can be sent on as it is.
+fn print_request(made: &Made) -> String {
+    eprintln!("The key of {} waits in the store. Send this request to your CA, and then:", made.subject);
+    eprintln!("    ringate cert import {} --cert FILE\n", made.id);
+    made.pem.clone()
+}
+
+fn export(options: ExportOptions) -> Result<(), String> {
+    let ExportOptions { named: Named { name, common }, out, der, part } = options;
+    let part = match part {
+        PartOption::Active => Part::Active,
+        PartOption::Staged => Part::Staged,
+        PartOption::Previous => Part::Previous,
+        PartOption::Request => Part::Request,
+    };
+    let exported = ask(&common.file, Export { name, part, der })?;
+    let bytes = exported.content.bytes();
+    match out {
+        Some(path) => {
+            std::fs::write(&path, bytes).map_err(|error| format!("error: {}: {error}", path.display()))?;
+            if common.json {
+                print_json(&exported)?;
+            }
+            Ok(())
+        }
+        None if common.json => print_json(&exported),
+        None => {
+            let mut stdout = std::io::stdout().lock();
+            let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+            written.map_err(|error| format!("error: standard output: {error}"))
+        }
+    }
+}
+
+/// Does it, and prints the answer.
+fn answer<R: Request>(common: &Common, request: R, print: fn(&R::Answer) -> String) -> Result<(), String> {
+    let answer = ask(&common.file, request)?;
+    if common.json {
+        return print_json(&answer);
+    }
+    let text = print(&answer);
+    let mut stdout = std::io::stdout().lock();
+    // A reader that went away, such as `head`, is no failure.
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    Ok(())
+}
+
+fn print_json(answer: &impl Serialize) -> Result<(), String> {
+    println!("{}", serde_json::to_string_pretty(answer).map_err(|error| error.to_string())?);
+    Ok(())
+}
+
+/// Does it on the store that the config names.
+fn ask<R: Request>(file: &ConfigFile, request: R) -> Result<R::Answer, String> {
+    let plan = plan(&file.config)?;
+    let store = Store::open(&plan.store).map_err(|error| format!("error: {error}"))?;
+    for exposed in store.exposed() {
+        eprintln!("warning: {exposed}");
+    }
+    let uses = |name: &str| uses::of(&plan, name);
+    let context = Context { now: SystemTime::now(), uses: &uses };
+    request.run(&store, &context).map_err(|error| format!("error: {error}"))
+}
+
+/// The config, whose certificates need not be there yet.
+fn plan(path: &Path) -> Result<Plan, String> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        format!("error: {name}: {error}\nname the config file, whose store is meant, with -c FILE")
+    })?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    config::parse(&name, &text, folder).map_err(|problems| super::render(&problems))
+}
+
+fn wrong_usage(command: &str, message: &str) -> ! {
+    let mut cli = <super::Cli as clap::CommandFactory>::command();
+    let cert = cli.find_subcommand_mut("cert").and_then(|cert| cert.find_subcommand_mut(command));
+    match cert {
+        Some(cert) => cert.error(clap::error::ErrorKind::MissingRequiredArgument, message).exit(),
+        None => clap::Error::raw(clap::error::ErrorKind::MissingRequiredArgument, message).exit(),
+    }
+}
+
+impl FilesOptions {
+    fn read(self) -> Result<(Blob, Option<Blob>, Option<Passphrase>), String> {
+        let failed = |error: StoreError| format!("error: {error}");
+        let Some(cert) = self.cert else {
+            wrong_usage("import", "--cert FILE is missing");
+        };
+        let chain = read_secret(&cert).map_err(failed)?;
+        let key = self.key.as_deref().map(read_secret).transpose().map_err(failed)?;
+        let mut passphrase =
+            self.passphrase_file.as_deref().map(load_passphrase).transpose().map_err(failed)?;
+        if passphrase.is_none() && std::io::stdin().is_terminal() {
+            let locked = self.key.as_deref().unwrap_or(&cert);
+            let opened = Bundle::from_locked_parts(&chain, key.as_ref().map(|key| &key[..]), None);
+            let asks = matches!(
+                opened,
+                Err(BundleError::Locked(LockError::KeyEncrypted { .. } | LockError::Pkcs12Locked))
+            );
+            if asks {
+                passphrase = Some(prompt(locked)?);
+            }
+        }
+        Ok((chain.into(), key.map(Blob::from), passphrase))
+    }
+}
+
+/// Asks the terminal, which does not show what is typed.
+fn prompt(file: &Path) -> Result<Passphrase, String> {
+    let asked = rpassword::prompt_password(format!("Passphrase of {}: ", file.display()));
+    asked.map(Passphrase::from).map_err(|error| format!("error: the terminal: {error}"))
+}

@@ -1,0 +1,180 @@
+//! Answers of `ringate cert` for people.
+
+use std::fmt::Write;
+
+use crate::certs::GenerationState;
+use crate::certs::command::{Activated, Deleted, Listed, Made, RolledBack, Shown, Standing, Summary, Use};
+use crate::certs::store::GenerationInfo;
+
+pub(super) fn made(made: &Made) -> String {
+    let Made { id, generation, subject, .. } = made;
+    let mut out = match made.state {
+        Standing::Active => format!("{id}: generation {generation} is active: {subject}\n"),
+        Standing::Staged => format!("{id}: generation {generation} is staged: {subject}\n"),
+        Standing::Requested => format!("{id}: the request of {subject} waits for its certificate\n"),
+    };
+    if let Some(replaced) = made.replaced {
+        let _ = writeln!(out, "It replaces generation {replaced}, which was staged and never used.");
+    }
+    if let Some(expires) = made.expires {
+        let _ = writeln!(out, "It is valid until {expires}.");
+    }
+    match made.state {
+        Standing::Staged => {
+            let _ = writeln!(
+                out,
+                "Try it with `ringate cert trial {id}`, use it with `ringate cert activate {id}`."
+            );
+        }
+        _ => {
+            let _ = writeln!(out, "Its public part: `ringate cert export {id}`.");
+        }
+    }
+    out
+}
+
+pub(super) fn listed(listed: &Listed) -> String {
+    if listed.certificates.is_empty() {
+        return "The store is empty. Make a certificate with `ringate cert generate NAME --common-name CN`.\n".to_owned();
+    }
+    let mut rows =
+        vec![["NAME", "GENERATION", "SUBJECT", "KEY", "VALID UNTIL", "DAYS", "USED BY"].map(str::to_owned)];
+    rows.extend(listed.certificates.iter().map(row));
+    table(&rows)
+}
+
+fn row(certificate: &Summary) -> [String; 7] {
+    let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let mut generation = certificate.active.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    if let Some(staged) = certificate.staged {
+        let _ = write!(generation, " (staged: {staged})");
+    }
+    if certificate.requested {
+        generation.push_str(" (requested)");
+    }
+    let mut key = text(&certificate.key_type);
+    if certificate.key_type.is_some() && !certificate.has_key {
+        key.push_str(", not here");
+    }
+    let used_by = match &certificate.problem {
+        Some(problem) => format!("PROBLEM: {problem}"),
+        None if certificate.used_by.is_empty() => "-".to_owned(),
+        None => certificate.used_by.iter().map(|place| place.by.clone()).collect::<Vec<_>>().join(", "),
+    };
+    [
+        certificate.name.clone(),
+        generation,
+        text(&certificate.subject),
+        key,
+        certificate.not_after.map_or_else(|| "-".to_owned(), |time| time.to_string()),
+        certificate.days_left.map_or_else(|| "-".to_owned(), |days| days.to_string()),
+        used_by,
+    ]
+}
+
+fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    let mut out = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    out
+}
+
+pub(super) fn shown(shown: &Shown) -> String {
+    let certificate = &shown.certificate;
+    let mut out = format!("{}\n", certificate.name);
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            let _ = writeln!(out, "  {name:<14}{value}");
+        }
+    };
+    line("description", &certificate.description);
+    line("created", &certificate.created.to_string());
+    let used_by: Vec<String> = shown.used_by.iter().map(Use::to_string).collect();
+    line("used by", if used_by.is_empty() { "nothing" } else { "" });
+    used_by.iter().for_each(|place| line("used by", place));
+    if let Some(request) = &certificate.request {
+        line("request", &format!("{}, made {}, waits for its certificate", request.subject, request.created));
+    }
+    if let Some(trial) = &certificate.trial {
+        let result = if trial.passed { "passed" } else { "not passed" };
+        line("trial", &format!("generation {}, {}: {result}", trial.generation, trial.at));
+    }
+    for generation in &certificate.generations {
+        out.push_str(&generation_text(generation));
+    }
+    if let Some(pem) = &shown.pem {
+        let _ = write!(out, "\n{pem}");
+    }
+    out
+}
+
+fn generation_text(generation: &GenerationInfo) -> String {
+    let state = match generation.state {
+        GenerationState::Active => "active",
+        GenerationState::Staged => "staged",
+        GenerationState::Previous => "previous: a rollback brings it back",
+        GenerationState::Retired => "retired: its key is gone",
+    };
+    let mut out = format!("\n  generation {} ({state})\n", generation.number);
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            let _ = writeln!(out, "    {name:<12}{value}");
+        }
+    };
+    line("subject", generation.subject());
+    if let Some(facts) = generation.facts() {
+        line("issuer", if facts.self_signed { "itself" } else { &facts.issuer });
+        line("names", &facts.sans.join(", "));
+        line("usages", &facts.usages.join(", "));
+        line("serial", &facts.serial);
+        let key = if generation.has_key() { "" } else { ", its private key is not here" };
+        line("key", &format!("{}{key}", facts.key_type));
+        line("valid from", &facts.not_before.to_string());
+    }
+    let left = generation.days_left().map_or_else(String::new, |days| format!(" ({days} days left)"));
+    line("valid until", &format!("{}{left}", generation.not_after()));
+    if let Some(facts) = generation.facts() {
+        line("sha256", &facts.sha256);
+        line("pin", &facts.spki_sha256);
+    }
+    if let Some(length) = generation.chain_length().filter(|length| *length > 1) {
+        line("chain", &format!("{length} certificates"));
+    }
+    line("created", &generation.created.to_string());
+    line("problem", generation.problem().unwrap_or_default());
+    out
+}
+
+pub(super) fn deleted(deleted: &Deleted) -> String {
+    format!("{} is deleted, with its keys\n", deleted.deleted)
+}
+
+pub(super) fn activated(activated: &Activated) -> String {
+    let Activated { name, activation } = activated;
+    let mut out = format!("{name}: generation {} is active\n", activation.active);
+    if let Some(previous) = activation.previous {
+        let _ = writeln!(
+            out,
+            "Generation {previous} is the previous one: `ringate cert rollback {name}` brings it back."
+        );
+    }
+    if let Some(retired) = activation.retired {
+        let _ = writeln!(out, "Generation {retired} is retired: its key is gone.");
+    }
+    out
+}
+
+pub(super) fn rolled_back(rolled_back: &RolledBack) -> String {
+    let (name, rollback) = (&rolled_back.name, &rolled_back.rollback);
+    let mut out = format!("{name}: generation {} is active again\n", rollback.active);
+    if let Some(replaced) = rollback.replaced {
+        let state = if rollback.staged_again { "staged" } else { "the previous one" };
+        let _ = writeln!(out, "Generation {replaced} is {state} now.");
+    }
+    out
+}

@@ -1,0 +1,31 @@
+//! Who uses a certificate of the store, by the plan.
+
+use crate::certs::command::{Role, Use};
+use crate::config::plan::{At, CertificateRef, Plan, TrustRef};
+
+/// The places in the plan that name the certificate `name` of the store.
+pub fn of(plan: &Plan, name: &str) -> Vec<Use> {
+    let is_it = |at: &At<CertificateRef>| at.value == CertificateRef::Store(name.to_owned());
+    let trusts_it =
+        |at: &At<TrustRef>| at.value == TrustRef::Certificate(CertificateRef::Store(name.to_owned()));
+    let mut found = Vec::new();
+    let mut add = |used: bool, by: String, role| {
+        if used {
+            found.push(Use { by, role });
+        }
+    };
+    for listener in &plan.listeners {
+        let by = format!("listener {:?}", listener.name.value);
+        if let Some(tls) = &listener.tls {
+            add(tls.certificates.iter().any(is_it), by, Role::Server);
+        }
+    }
+    for upstream in &plan.upstreams {
+        let by = format!("upstream {:?}", upstream.name.value);
+        if let Some(tls) = &upstream.tls {
+            add(tls.certificate.as_ref().is_some_and(is_it), by.clone(), Role::Client);
+            add(tls.trust.iter().any(trusts_it), by, Role::Trust);
+        }
+    }
+    found
+}

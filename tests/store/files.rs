@@ -1,0 +1,141 @@
+//! Certificates in files: what `import` and the config read, and what they refuse with the reason.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use ringate::certs::GenerateRequest;
+use ringate::certs::generate::self_signed;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::Shop;
+use crate::http::OK;
+use crate::support::*;
+
+#[test]
+fn every_form_is_imported() {
+    let shop = Shop::new();
+    shop.write("secret", "s3cret\n");
+    shop.openssl("req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.crt -subj /CN=peer");
+    shop.openssl("x509 -in cert.crt -outform DER -out cert.cer");
+    shop.openssl("rsa -in key.pem -traditional -out pkcs1.key");
+    shop.openssl("rsa -in key.pem -outform DER -out der.key");
+    shop.openssl("pkcs8 -topk8 -in key.pem -out locked.key -passout file:secret");
+    shop.openssl("pkcs8 -topk8 -in key.pem -out locked.der -outform DER -scrypt -passout file:secret");
+    shop.openssl("pkcs12 -export -in cert.crt -inkey key.pem -out all.p12 -passout file:secret");
+    shop.openssl("pkcs12 -export -legacy -in cert.crt -inkey key.pem -out all.pfx -passout file:secret");
+    shop.openssl("pkcs12 -export -in cert.crt -inkey key.pem -out open.p12 -passout pass:");
+    shop.write(
+        "both.pem",
+        &["cert.crt", "key.pem"].map(|name| fs::read_to_string(shop.path(name)).unwrap()).concat(),
+    );
+    for (index, files) in [
+        "--cert both.pem",
+        "--cert cert.crt --key key.pem",
+        "--cert cert.cer --key pkcs1.key",
+        "--cert cert.cer --key der.key",
+        "--cert cert.crt --key locked.key --passphrase-file secret",
+        "--cert cert.cer --key locked.der --passphrase-file secret",
+        "--cert all.p12 --passphrase-file secret",
+        "--cert all.pfx --passphrase-file secret",
+        "--cert open.p12",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let imported = shop.json(&format!("import c{index} {files}"));
+        assert_eq!(imported["subject"], "CN=peer", "{files}");
+        let shown = shop.json(&format!("show c{index}"));
+        assert_eq!(shown["generations"][0]["has_key"], true, "{files}");
+    }
+    shop.did("import trust --cert cert.crt");
+    assert_eq!(shop.json("show trust")["generations"][0]["has_key"], false);
+    let taken = shop.refused("import c0 --cert both.pem", 1);
+    assert!(taken.contains("ringate cert stage c0"), "{taken}");
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_with_the_reason() {
+    let shop = Shop::new();
+    shop.write("secret", "s3cret\n");
+    shop.write("wrong", "wrong\n");
+    shop.write("empty", "");
+    shop.write("junk", "junk\n");
+    fs::write(shop.path("huge"), vec![b'x'; (1 << 20) + 1]).unwrap();
+    fs::create_dir(shop.path("folder")).unwrap();
+    shop.openssl("req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=peer");
+    shop.openssl("req -x509 -newkey rsa:2048 -nodes -keyout other.key -out other.pem -subj /CN=other");
+    shop.openssl("req -x509 -newkey rsa:1024 -nodes -keyout small.key -out small.pem -subj /CN=small");
+    let long_ago = SystemTime::now() - Duration::from_secs(400 * 86_400);
+    let ended = self_signed(&GenerateRequest::new("ended"), long_ago).unwrap();
+    shop.write("ended.pem", &format!("{}{}", ended.chain_pem, *ended.key_pem));
+    shop.openssl("pkcs12 -export -in cert.pem -inkey key.pem -out all.p12 -passout file:secret");
+    shop.openssl("crl2pkcs7 -nocrl -certfile cert.pem -out all.p7b");
+    shop.write(
+        "two.pem",
+        &["cert.pem", "other.pem"].map(|name| fs::read_to_string(shop.path(name)).unwrap()).concat(),
+    );
+    for (files, reason) in [
+        ("--cert missing.pem", "missing.pem"),
+        ("--cert empty", "it is empty"),
+        ("--cert junk", "neither PEM"),
+        ("--cert huge", "larger than 1024 KiB"),
+        ("--cert folder", "this is a folder"),
+        ("--cert key.pem", "holds no certificate"),
+        ("--cert cert.pem --key cert.pem", "holds no private key"),
+        ("--cert cert.pem --key other.key", "does not belong"),
+        ("--cert small.pem --key small.key", "an RSA key of 1024 bits"),
+        ("--cert ended.pem", "expired"),
+        ("--cert two.pem --key key.pem", "does not belong there"),
+        ("--cert all.p12", "passphrase"),
+        ("--cert all.p12 --passphrase-file wrong", "does not open it"),
+        ("--cert all.p12 --passphrase-file two.pem", "one line"),
+        ("--cert all.p7b", "openssl pkcs7"),
+    ] {
+        let said = shop.refused(&format!("import gateway {files}"), 1);
+        assert!(said.contains(reason), "{files}: {said}");
+    }
+    assert!(!shop.path("certs/gateway").exists());
+}
+
+#[test]
+fn a_listener_presents_what_a_locked_file_holds() {
+    let shop = Shop::new();
+    shop.openssl(
+        "req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=localhost \
+                  -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE"
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .as_str(),
+    );
+    shop.write("web", "s3cret\n");
+    shop.openssl("pkcs12 -export -legacy -in cert.pem -inkey key.pem -out all.p12 -passout file:web");
+    shop.openssl("pkcs8 -topk8 -in key.pem -out locked.key -scrypt -passout file:web");
+    let backend = Backend::replying(OK);
+    for certificate in [
+        format!("{{ cert = {:?}, passphrase_file = {:?} }}", shop.path("all.p12"), shop.path("web")),
+        format!(
+            "{{ cert = {:?}, key = {:?}, passphrase_file = \"$CREDENTIALS_DIRECTORY/web\" }}",
+            shop.path("cert.pem"),
+            shop.path("locked.key")
+        ),
+    ] {
+        let config = Setup::to(backend.address())
+            .listener(&format!("[listener.tls]\ncertificates = [{certificate}]"))
+            .text();
+        let ringate = Ringate::start_with(&config, |command| {
+            command.env("CREDENTIALS_DIRECTORY", shop.dir.path());
+        });
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(shop.path("cert.pem")).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let client =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let client = Arc::new(client.with_root_certificates(roots).with_no_client_auth());
+        let request = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        assert_eq!(ringate.tls_client(client).send(request).response().status, 200, "{certificate}");
+    }
+}
