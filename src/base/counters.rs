@@ -67,6 +67,14 @@ counters! {
     requests_limited,
     /// Requests refused for want of a good API key.
     requests_unauthorized,
+    /// Responses encoded (zstd, br, gzip).
+    responses_encoded,
+    /// Responses being encoded now.
+    encodings_open,
+    /// Bytes of bodies before they were encoded.
+    encoding_bytes_in,
+    /// The same bytes after.
+    encoding_bytes_out,
     /// Exchanges that ended before their response did.
     exchanges_aborted,
     /// Connections made to backends.

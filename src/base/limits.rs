@@ -82,6 +82,12 @@ pub const RATE_LIMIT_KEYS: usize = 64 * 1024;
 pub const MAX_CLIENT_HELLO_BYTES: usize = 16 * 1024;
 /// Longest X-Forwarded-Client-Cert that is made of a client's certificate, in bytes; each of its connections holds one.
 pub const MAX_CLIENT_CERTIFICATE_BYTES: usize = 8 * 1024;
+/// Bodies that one worker encodes at once; beyond that they go as they are. An encoder holds up to a MiB.
+pub const ENCODERS_PER_WORKER: u64 = 128;
+/// Longest request id that is taken from a client, in bytes.
+pub const MAX_REQUEST_ID_BYTES: usize = 64;
+/// Longest error page, in bytes.
+pub const MAX_PAGE_BYTES: u64 = 256 * 1024;
 /// Most workers of one process.
 pub const MAX_WORKERS: usize = 1024;
 /// Places for listeners and clients whose connections are counted, 8 bytes each. With 30,000 of them at a time,

@@ -7,14 +7,19 @@ use std::time::Duration;
 
 use crate::base::limits::Limits;
 
+mod pages;
 mod route;
 mod rules;
 
+pub use pages::{ErrorPage, ErrorPages, PageSource, PageStatus};
 pub use route::{
     CertificateRule, Condition, Destination, Expected, HeaderEdits, HostPattern, PathPattern, Redirect,
     Respond, Rewrite, Route, SanPattern, Share, Template,
 };
-pub use rules::{AnyOr, ApiKeys, Cors, LimitBy, OriginPattern, RateLimit, RouteRules, Trace};
+pub use rules::{
+    Algorithm, AnyOr, ApiKeys, Compression, CompressionSetting, Cors, LimitBy, OriginPattern, RateLimit,
+    RouteRules, Trace,
+};
 
 /// A value and where it stands in the config file, as a range of bytes. Two are equal if their values are.
 #[derive(Clone, Debug)]
@@ -157,6 +162,12 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// `[listener.limits]` over `[limits]`.
     pub limits: Limits,
+    /// `[listener.error_pages]` over `[error_pages]`; `None`: plain words.
+    pub error_pages: Option<ErrorPages>,
+    /// `request_id = "accept"`: an id that a client gives its request is kept.
+    pub accept_request_id: bool,
+    /// `compression`, for routes that do not say otherwise.
+    pub compression: Option<CompressionSetting>,
 }
 
 /// `listener.protocol`

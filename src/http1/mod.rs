@@ -17,6 +17,7 @@
 mod authority;
 mod body;
 mod chunked;
+mod coding;
 mod edit;
 mod encode;
 mod error;
@@ -31,6 +32,7 @@ use std::mem::MaybeUninit;
 pub use authority::host_name;
 pub use body::{Body, BodyError, Taken};
 pub use chunked::{ChunkError, ChunkedDecoder, Decoded, LAST_CHUNK, chunk_header, encode_last_chunk};
+pub use coding::{Coding, Encoder, negotiate};
 pub use edit::{append_fields, is_same_name, remove_fields};
 pub use encode::{
     CONTINUE, Content, ForwardedFor, PLAIN_TEXT, PathRewrite, ResponseContext, encode_answer, encode_reply,

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::failure::Failure;
 use crate::http1::{self, Body, BodyError};
 use crate::io::buffer::SMALL;
 use crate::io::stream::{Closed, Keep};
@@ -184,6 +185,18 @@ pub enum RelayError {
     TooSlow,
 }
 
+impl RelayError {
+    /// Whose fault it is that a response's body did not get through.
+    pub fn of_response(self) -> Failure {
+        match self {
+            Self::Body(error) => Failure::ResponseBody(error),
+            Self::From(error) => Failure::BackendGone(Some(error)),
+            Self::To(_) | Self::TooLong => Failure::ClientGone,
+            Self::TooSlow => Failure::ClientTooSlow,
+        }
+    }
+}
+
 /// What is left of a body, moving from `reader` to `writer`.
 #[derive(Debug)]
 pub struct Relay<'a> {
@@ -243,7 +256,7 @@ impl Relay<'_> {
         }
     }
 
-    fn wait(&self, (phase, patience): (Phase, Duration)) {
+    pub(super) fn wait(&self, (phase, patience): (Phase, Duration)) {
         self.phase.set(phase);
         self.deadline.set(patience);
     }

@@ -8,11 +8,12 @@ use super::View;
 use super::access::{Record, Sink};
 use super::client::ClientFacts;
 use super::failure::Failure;
+use super::pages::Wish;
 use super::pool::Pool;
 use super::reply::{Answer, Reply};
 use super::rules::{Asked, Pending};
 use super::running::{Destination, Route, Traffic};
-use crate::base::limits::Limits;
+use crate::base::limits::{Limits, MAX_REQUEST_ID_BYTES};
 use crate::http1::{
     self, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite, RequestContext, RequestHead, Version,
 };
@@ -60,6 +61,8 @@ pub struct Order {
     pub logged: RefCell<Option<Box<Record>>>,
     /// What its route's rules have still to do with the response.
     pub pending: Option<Box<Pending>>,
+    /// How the client wants to be told of a failure, where there are pages for that.
+    pub wish: Option<Wish>,
 }
 
 /// 2⁶⁴ divided by the golden ratio.
@@ -70,12 +73,14 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 pub struct RequestIds {
     worker: u64,
     count: Cell<u64>,
+    /// Of the request whose head is being looked at.
+    wish: Cell<Option<Wish>>,
 }
 
 impl RequestIds {
     /// Ids that begin with `worker`.
     pub fn new(worker: u64) -> Self {
-        Self { worker, count: Cell::new(0) }
+        Self { worker, count: Cell::new(0), wish: Cell::new(None) }
     }
 
     /// A fraction of 2⁶⁴ for the id that was given last: over any row of ids they are spread evenly (the golden
@@ -99,6 +104,22 @@ impl RequestIds {
     }
 }
 
+impl RequestIds {
+    /// How the client of the head that was looked at last wants to be told of a failure, if that was understood.
+    pub fn take_wish(&self) -> Option<Wish> {
+        self.wish.take()
+    }
+}
+
+/// The id that a trusted client gave its request: one field, and nothing that a page or a log would stumble over.
+fn given_id<'b>(head: &RequestHead<'_, 'b>) -> Option<&'b str> {
+    let mut all = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("x-request-id"));
+    let id = all.next().filter(|_| all.next().is_none())?.value;
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=:@".contains(byte);
+    let good = !id.is_empty() && id.len() <= MAX_REQUEST_ID_BYTES && id.iter().all(plain);
+    std::str::from_utf8(id).ok().filter(|_| good)
+}
+
 /// Understands the request at the front of `bytes`, routes it, and appends its new head to `out` if it is to be
 /// forwarded. `None`: the head is not whole yet.
 ///
@@ -114,14 +135,19 @@ pub fn understand(
     out: &mut Vec<u8>,
 ) -> Result<Option<Decision>, Failure> {
     let limits = &view.running.listeners[listener].limits;
+    ids.wish.set(None);
     let mut slots = http1::header_slots();
     let head = match http1::parse_request(bytes, &mut slots, &HeadLimits::from(limits)) {
         Ok(Parsed::Complete(head)) => head,
         Ok(Parsed::Partial) => return Ok(None),
         Err(error) => return Err(Failure::Request(error)),
     };
-    let id = ids.next();
-    let id = std::str::from_utf8(&id).unwrap_or_default();
+    let digits = ids.next();
+    let given = view.running.listeners[listener].accept_request_id.then(|| given_id(&head)).flatten();
+    let id = given.unwrap_or_else(|| std::str::from_utf8(&digits).unwrap_or_default());
+    let pages = view.running.listeners[listener].pages.as_ref();
+    let wish = pages.map(|_| Wish::of(head.headers.iter().map(|h| (h.name.as_bytes(), h.value)), id));
+    ids.wish.set(wish);
     if let Some(sink) = access {
         sink.begin(&view.running.listeners[listener].name, client, Some(&head), Some(id));
     }
@@ -133,7 +159,10 @@ pub fn understand(
     let pending = match matched.rules.as_ref().map(|rules| rules.admit(&asked)) {
         None => None,
         Some(Ok(pending)) => pending,
-        Some(Err(reply)) => return Ok(Some(Decision::answer(reply, None, &head, access))),
+        Some(Err(reply)) => {
+            let answer = Answer::new(reply, None, &head, access).told_by(pages, wish);
+            return Ok(Some(Decision::Answer(Box::new(answer))));
+        }
     };
     if let (Some(sink), Some(pending)) = (access, &pending) {
         pending.note(sink);
@@ -150,6 +179,7 @@ pub fn understand(
         }
     };
     let order = forward(matched, &view.pools[upstream], &asked, pending, access, out);
+    let order = Order { wish, ..order };
     Ok(Some(Decision::Forward(order)))
 }
 
@@ -220,6 +250,7 @@ fn forward(
         idle_timeout: matched.idle_timeout.unwrap_or(upstream.idle_timeout),
         logged: access.and_then(Sink::take).into(),
         pending,
+        wish: None,
     }
 }
 

@@ -15,10 +15,11 @@ use super::failure::Failure;
 use super::gate::{self, Permit};
 use super::l7::Next;
 use super::pace::{self, Pace};
+use super::pages::Wish;
 use super::pool::Backend;
-use super::{Local, access, l4};
+use super::{Local, access, coding, l4};
 use crate::base::limits::{Limits, MAX_INTERIM_RESPONSES};
-use crate::http1::{self, Body, Framing, HeadLimits, Parsed, ResponseContext, ResponseHead, Version};
+use crate::http1::{self, Body, Coding, Framing, HeadLimits, Parsed, ResponseContext, ResponseHead, Version};
 use crate::io::stream::Keep;
 use crate::io::{Buffer, Deadline, Reader, Stream, StreamError, Writer};
 
@@ -169,6 +170,11 @@ impl<'a> Exchange<'a> {
     /// Whether its response's body ends with the connection, so that one that is cut must not end in order.
     pub(super) fn is_unframed(&self) -> bool {
         self.unframed.get()
+    }
+
+    /// How the client wants to be told of a failure.
+    pub(super) fn wish(&self) -> Option<Wish> {
+        self.order.wish
     }
 
     /// Whether the request was HEAD.
@@ -346,11 +352,17 @@ impl<'a> Exchange<'a> {
         scratch.clear();
         let to = ResponseContext { version: self.order.version, close: !keep };
         let framing = http1::encode_response(&head, &to, &mut scratch);
+        let mut coding = None;
         if let Some(pending) = self.order.pending.as_ref().filter(|_| !head.is_interim()) {
             pending.edit_response(&mut scratch);
+            coding = pending.encode(&head, coding::has_room(self.local), &mut scratch);
         }
         self.note(&head);
-        Ok(Some(Decided::of(&head, framing, keep)))
+        let decided = Decided::of(&head, framing, keep);
+        Ok(Some(match coding {
+            Some(coding) if head.framing != Framing::None => decided.encoded(coding),
+            _ => decided,
+        }))
     }
 
     /// What the access log says of a response's head.
@@ -374,6 +386,9 @@ impl<'a> Exchange<'a> {
         deadline: &Deadline,
         mut buffer: Buffer,
     ) -> Result<Answer, Failure> {
+        if decided.coding.is_some() {
+            return Box::pin(self.pass_on_encoded(decided, reader, writer, deadline, buffer)).await;
+        }
         let mut body = Body::new(decided.framing);
         let first = {
             let scratch = self.local.scratch.borrow();
@@ -407,17 +422,48 @@ impl<'a> Exchange<'a> {
             let pace = self.pace(deadline, pace::Client::Takes);
             let relaying = Box::pin(pace.keep(relay.run(buffer)));
             let relayed = relaying.await.unwrap_or(Err(RelayError::TooSlow));
-            let (more, rest) = relayed.map_err(|error| match error {
-                RelayError::Body(error) => Failure::ResponseBody(error),
-                RelayError::From(error) => Failure::BackendGone(Some(error)),
-                RelayError::To(_) | RelayError::TooLong => Failure::ClientGone,
-                RelayError::TooSlow => Failure::ClientTooSlow,
-            })?;
+            let (more, rest) = relayed.map_err(RelayError::of_response)?;
             moved += more;
             buffer = rest;
         }
         self.bytes.set(moved);
         // Bytes behind the response belong to nothing: such a connection is not used again.
+        let backend = decided.backend_keeps && self.sent.get() && buffer.is_idle();
+        Ok(Answer { backend, client: decided.client_keeps, tunnel: None })
+    }
+
+    /// The same with a body that is encoded on its way.
+    async fn pass_on_encoded(
+        &self,
+        decided: Decided,
+        reader: &mut Reader,
+        writer: &mut Writer,
+        deadline: &Deadline,
+        buffer: Buffer,
+    ) -> Result<Answer, Failure> {
+        let Some(coding) = decided.coding else { return Err(Failure::BackendGone(None)) };
+        let lead = self.local.scratch.borrow().clone();
+        self.answered.set(true);
+        let mut body = Body::new(decided.framing);
+        let relay = Relay {
+            reader,
+            writer,
+            body: &mut body,
+            out: decided.out,
+            deadline,
+            phase: &self.phase,
+            waits: [
+                (Phase::BackendBody, self.order.idle_timeout),
+                (Phase::ClientWrite, self.limits.body_timeout),
+            ],
+            opening: None,
+            allowance: u64::MAX,
+        };
+        let run = coding::run(self.local, coding, lead, relay, buffer, decided.head_len);
+        let pace = self.pace(deadline, pace::Client::Takes);
+        let relayed = Box::pin(pace.keep(run)).await.unwrap_or(Err(RelayError::TooSlow));
+        let (moved, buffer) = relayed.map_err(RelayError::of_response)?;
+        self.bytes.set(moved);
         let backend = decided.backend_keeps && self.sent.get() && buffer.is_idle();
         Ok(Answer { backend, client: decided.client_keeps, tunnel: None })
     }
@@ -494,6 +540,8 @@ struct Decided {
     backend_keeps: bool,
     unframed: bool,
     client_keeps: bool,
+    /// How its body is encoded on its way.
+    coding: Option<Coding>,
 }
 
 impl Decided {
@@ -507,7 +555,13 @@ impl Decided {
             backend_keeps: head.keep_alive && head.framing != Framing::UntilClose,
             unframed: to_client == Framing::UntilClose,
             client_keeps: keep && to_client != Framing::UntilClose,
+            coding: None,
         }
+    }
+
+    /// The same with a body that is encoded on its way, in chunks whatever it came in.
+    fn encoded(self, coding: Coding) -> Self {
+        Self { coding: Some(coding), out: Frame::Chunked, ..self }
     }
 }
 

@@ -9,6 +9,7 @@ use super::exchange::{self, Decision};
 use super::failure::Failure;
 use super::forward::Exchange;
 use super::lull::{self, Woken};
+use super::pages::{self, Pages, Wish};
 use super::{Client, Local, View};
 use crate::base::limits::Limits;
 use crate::http1;
@@ -25,6 +26,15 @@ pub(super) enum Next {
     Linger,
     /// It ends at once: its response is cut, and must look so.
     Abort,
+}
+
+/// How a client is told of a failure.
+#[derive(Clone, Copy, Debug)]
+struct Manner {
+    /// Its request was HEAD.
+    head_only: bool,
+    /// What it likes best, where there are pages.
+    wish: Option<Wish>,
 }
 
 /// A client connection of an HTTP listener. There is one for each idle connection: it is kept small.
@@ -117,9 +127,10 @@ impl Connection {
                     continue;
                 }
                 Ok(None) => return Next::Close,
-                Err((failure, head_only)) => {
+                Err((failure, manner)) => {
                     self.local.log_refusal(&view.running.listeners[listener].name, &self.facts, &failure);
-                    return self.refuse(&failure, head_only).await;
+                    let pages = view.running.listeners[listener].pages.as_deref();
+                    return self.refuse(&failure, manner, pages).await;
                 }
             };
             order.keep_alive &= !self.is_last(limits);
@@ -138,8 +149,9 @@ impl Connection {
                     return Next::Abort;
                 }
                 Err(failure) => {
-                    let head_only = exchange.is_head();
-                    return self.refuse(&failure, head_only).await;
+                    let manner = Manner { head_only: exchange.is_head(), wish: exchange.wish() };
+                    let pages = view.running.listeners[listener].pages.as_deref();
+                    return self.refuse(&failure, manner, pages).await;
                 }
             }
             if self.door.is_ending(&self.local) {
@@ -175,7 +187,7 @@ impl Connection {
         view: &View,
         listener: usize,
         buffer: &mut Buffer,
-    ) -> Result<Option<Decision>, (Failure, bool)> {
+    ) -> Result<Option<Decision>, (Failure, Manner)> {
         let mut waiting = false;
         loop {
             let understood = {
@@ -200,10 +212,11 @@ impl Connection {
                 }
                 Err(failure) => {
                     self.local.counters.requests_refused.add(1);
-                    return Err((failure, http1::is_head_request(buffer.data())));
+                    let manner = self.manner(view, listener, buffer.data());
+                    return Err((failure, manner));
                 }
             }
-            let head_only = http1::is_head_request(buffer.data());
+            let manner = self.manner(view, listener, buffer.data());
             if !waiting {
                 // Once for the whole head: a byte now and then does not move it.
                 self.deadline.set(view.running.listeners[listener].limits.head_timeout);
@@ -213,22 +226,34 @@ impl Connection {
             let filling = pin!(self.stream.reader.fill(spent));
             let (result, filled) = match self.deadline.race(filling).await {
                 Ok(filled) => filled,
-                Err(_) => return Err((Failure::HeadTimeout, head_only)),
+                Err(_) => return Err((Failure::HeadTimeout, manner)),
             };
             *buffer = filled;
             match result {
                 Ok(0) => return Ok(None),
                 Ok(_) => {}
                 Err(StreamError::TooLarge) => {
-                    return Err((Failure::Request(http1::RequestError::HeadTooLong), head_only));
+                    return Err((Failure::Request(http1::RequestError::HeadTooLong), manner));
                 }
-                Err(_) => return Err((Failure::ClientGone, head_only)),
+                Err(_) => return Err((Failure::ClientGone, manner)),
             }
         }
     }
 
+    /// How a client is to be told of a failure, from the bytes of its head, which may be none.
+    fn manner(&self, view: &View, listener: usize, head: &[u8]) -> Manner {
+        let pages = view.running.listeners[listener].pages.as_ref();
+        let ids = &self.local.ids;
+        let wish = pages.map(|_| {
+            // What was not understood was given no id.
+            let anew = || Wish::in_bytes(head, std::str::from_utf8(&ids.next()).unwrap_or_default());
+            ids.take_wish().unwrap_or_else(anew)
+        });
+        Manner { head_only: http1::is_head_request(head), wish }
+    }
+
     /// Tells the client why its request is not served, and ends the connection.
-    async fn refuse(&mut self, failure: &Failure, head_only: bool) -> Next {
+    async fn refuse(&mut self, failure: &Failure, manner: Manner, pages: Option<&Pages>) -> Next {
         if failure.is_timeout() {
             self.local.counters.timeouts.add(1);
         }
@@ -237,12 +262,19 @@ impl Connection {
         };
         self.local.count_status(status);
         let mut reply = Vec::new();
-        let body = format!("{status} {}\n", http1::reason_phrase(status));
-        let extra = match failure {
-            Failure::MethodNotAllowed(allow) => Some(("Allow", allow.as_str())),
-            _ => failure.retry_after().map(|seconds| ("Retry-After", seconds)),
-        };
-        http1::encode_reply(status, &body, true, head_only, extra.as_slice(), &mut reply);
+        let told = pages::tell(status, pages, manner.wish);
+        let mut fields = told.fields.to_owned();
+        if let Failure::MethodNotAllowed(allow) = failure {
+            fields.push_str(&format!("Allow: {allow}\r\n"));
+        }
+        if let Some(seconds) = failure.retry_after() {
+            fields.push_str(&format!("Retry-After: {seconds}\r\n"));
+        }
+        let content = http1::Content { media_type: &told.media_type, bytes: told.body.as_bytes() };
+        http1::encode_answer(status, fields.as_bytes(), Some(content), true, &mut reply);
+        if !manner.head_only {
+            reply.extend_from_slice(told.body.as_bytes());
+        }
         self.deadline.set(lull::LINGER);
         match self.deadline.race(pin!(self.stream.writer.write_bytes(&reply))).await {
             Ok(Ok(())) => Next::Linger,

@@ -12,6 +12,7 @@
 pub mod access;
 pub mod body;
 pub mod client;
+mod coding;
 pub mod destination;
 mod dial;
 pub mod door;
@@ -24,6 +25,7 @@ pub mod l4;
 pub mod l7;
 pub mod lull;
 mod pace;
+pub mod pages;
 pub mod pool;
 pub mod reply;
 pub mod rules;

@@ -12,6 +12,7 @@ use super::Local;
 use super::access::{self, Record, Sink};
 use super::client::ClientFacts;
 use super::l7::Next;
+use super::pages::{self, Pages, Wish};
 use super::rules::Pending;
 use crate::http1::{self, Body, Content, Framing, RequestHead, Version};
 use crate::io::{Buffer, Deadline, Stream};
@@ -65,6 +66,7 @@ pub struct Answer {
     /// Whether the connection may live on, as far as its client and its bounds go.
     pub(super) keep_alive: bool,
     logged: Option<Box<Record>>,
+    pages: Option<(Arc<Pages>, Wish)>,
 }
 
 impl Answer {
@@ -83,7 +85,14 @@ impl Answer {
             head_only: head.method == http1::Method::Head,
             keep_alive: head.keep_alive && head.version == Version::Http11,
             logged: access.and_then(Sink::take),
+            pages: None,
         }
+    }
+
+    /// The same with the pages of its listener, for what is said in standard words.
+    pub(super) fn told_by(mut self, pages: Option<&Arc<Pages>>, wish: Option<Wish>) -> Self {
+        self.pages = pages.cloned().zip(wish);
+        self
     }
 
     /// Sends it, and says what the client's connection does next. `buffer` holds the request, and comes back
@@ -129,17 +138,20 @@ impl Answer {
     /// Head and body as they go out.
     fn encode(&self, close: bool) -> Vec<u8> {
         let status = self.reply.status;
-        let words;
+        let told;
+        let mut fields = Cow::Borrowed(&self.reply.fields[..]);
         let content = match &self.reply.body {
             ReplyBody::None => None,
             ReplyBody::Standard => {
-                words = format!("{status} {}\n", http1::reason_phrase(status));
-                Some(Content { media_type: http1::PLAIN_TEXT, bytes: words.as_bytes() })
+                let (pages, wish) = self.pages.as_ref().map(|(pages, wish)| (&**pages, *wish)).unzip();
+                told = pages::tell(status, pages, wish);
+                fields.to_mut().extend_from_slice(told.fields.as_bytes());
+                Some(Content { media_type: &told.media_type, bytes: told.body.as_bytes() })
             }
             ReplyBody::Own { media_type, bytes } => Some(Content { media_type, bytes }),
         };
         let mut wire = Vec::new();
-        http1::encode_answer(status, &self.reply.fields, content, close, &mut wire);
+        http1::encode_answer(status, &fields, content, close, &mut wire);
         if let Some(pending) = &self.pending {
             pending.edit_response(&mut wire);
         }

@@ -10,6 +10,7 @@
 //! Everything in [`Rules`] is decided when the snapshot is built; a request only looks things up.
 
 mod certificate;
+mod compress;
 mod cors;
 mod headers;
 mod keys;
@@ -24,7 +25,8 @@ use super::reply::Reply;
 use crate::config::access::Variable;
 use crate::config::plan::CertificateRule;
 pub use crate::config::plan::Trace;
-use crate::http1::{self, RequestHead};
+use crate::http1::{self, Coding, RequestHead, ResponseHead};
+pub use compress::Compression;
 pub use cors::Cors;
 pub use headers::Headers;
 pub use keys::KeyRule;
@@ -34,7 +36,7 @@ pub use limit::Limit;
 #[derive(Debug, Default)]
 pub struct Rules {
     /// How many requests pass; others are told 429.
-    pub limit: Option<Limit>,
+    pub limit: Option<Arc<Limit>>,
     /// What pages of other origins may do. Preflights are answered here.
     pub cors: Option<Cors>,
     /// Who may come; others are told 401.
@@ -45,6 +47,8 @@ pub struct Rules {
     pub certificate: Option<CertificateRule>,
     /// Fields that are set, added or removed.
     pub headers: Option<Box<Headers>>,
+    /// Which responses are encoded.
+    pub compression: Option<Compression>,
 }
 
 /// A request as rules see it: understood and routed, nothing of it sent yet.
@@ -71,6 +75,7 @@ pub struct Pending {
     grant: Option<cors::Grant>,
     trace: TraceEdit,
     lines: Option<headers::Lines>,
+    offer: Option<compress::Offer>,
 }
 
 /// What is done with the trace context that came, or did not.
@@ -84,9 +89,9 @@ enum TraceEdit {
 impl Rules {
     /// Whether these rules ask for nothing, so that the route needs none.
     pub fn is_empty(&self) -> bool {
-        let Self { limit, cors, keys, trace, certificate, headers } = self;
+        let Self { limit, cors, keys, trace, certificate, headers, compression } = self;
         let none = limit.is_none() && cors.is_none() && keys.is_none() && certificate.is_none();
-        none && *trace == Trace::Pass && headers.is_none()
+        none && *trace == Trace::Pass && headers.is_none() && compression.is_none()
     }
 
     /// Asks each rule. `None`: nothing is left to do with the request and its response.
@@ -110,10 +115,12 @@ impl Rules {
             Trace::Make => trace::make(asked.id).map_or(TraceEdit::Keep, TraceEdit::Replace),
         };
         let lines = self.headers.as_ref().map(|headers| headers.lines(asked));
-        if key.is_none() && grant.is_none() && lines.is_none() && matches!(trace, TraceEdit::Keep) {
+        let offer = self.compression.as_ref().map(|rule| compress::offer(rule, asked.head));
+        let trace_stays = matches!(trace, TraceEdit::Keep);
+        if key.is_none() && grant.is_none() && lines.is_none() && offer.is_none() && trace_stays {
             return Ok(None);
         }
-        Ok(Some(Box::new(Pending { rules: Arc::clone(self), key, grant, trace, lines })))
+        Ok(Some(Box::new(Pending { rules: Arc::clone(self), key, grant, trace, lines, offer })))
     }
 
     fn ask(&self, asked: &Asked<'_, '_, '_>) -> Result<Option<keys::Known>, Reply> {
@@ -165,6 +172,13 @@ impl Pending {
         }
     }
 
+    /// Decides whether the response's body is encoded, and then changes its encoded head. `room`: whether there
+    /// is room for one more encoder.
+    pub fn encode(&self, head: &ResponseHead<'_, '_>, room: bool, encoded: &mut Vec<u8>) -> Option<Coding> {
+        let (rule, offer) = (self.rules.compression.as_ref()?, self.offer?);
+        compress::edit(rule, offer, head, room, encoded)
+    }
+
     /// Says in the access log what was found and made.
     pub fn note(&self, access: &Sink) {
         if let Some(known) = &self.key {
@@ -180,6 +194,10 @@ impl Pending {
 
 /// The first field of this name.
 fn field<'b>(head: &RequestHead<'_, 'b>, name: &str) -> Option<&'b [u8]> {
-    let found = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+    field_in(head.headers, name)
+}
+
+fn field_in<'b>(headers: &[httparse::Header<'b>], name: &str) -> Option<&'b [u8]> {
+    let found = headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
     found.map(|header| header.value)
 }

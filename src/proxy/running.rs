@@ -10,6 +10,7 @@ use rustls::{ClientConfig, ServerConfig};
 
 pub use super::destination::{Destination, Redirect, Rewrite, Split};
 use super::gate::Gate;
+use super::pages::Pages;
 use super::rules::Rules;
 use crate::base::limits::Limits;
 use crate::base::snapshot::Snapshot;
@@ -47,6 +48,10 @@ pub struct Listener {
     pub limits: Limits,
     /// Whether a client's certificate goes whole to backends, not only its names.
     pub forward_certificate: bool,
+    /// What its clients are told where Ringate has bad news; `None`: plain words.
+    pub pages: Option<Arc<Pages>>,
+    /// Whether its clients may give their requests ids.
+    pub accept_request_id: bool,
     /// Where its traffic goes.
     pub traffic: Traffic,
 }

@@ -21,7 +21,8 @@ use crate::config::plan::{self, CertificateRef, Plan, TrustRef};
 use crate::proxy::gate::Gate;
 use crate::proxy::running::{Endpoint, Listener, Running, Traffic, Upstream, UpstreamTls};
 use crate::route::{BuildError, Table};
-use crate::server::routing;
+use crate::server::pages::pages;
+use crate::server::routing::{self, KeptLimit};
 use crate::tls::{self, BackendVerifier, ClientPolicy, Identity, ServerPolicy, ServerResolver, TrustAnchors};
 
 mod clients;
@@ -46,6 +47,7 @@ pub struct Made {
     upstreams: Vec<(Arc<Upstream>, Digest)>,
     /// In the order of the plan's listeners; `None` without TLS.
     listeners: Vec<Option<Policy>>,
+    limits: Vec<KeptLimit>,
 }
 
 /// What runs already: whatever a new plan leaves as it is, is taken from here as the very same object, so
@@ -75,7 +77,7 @@ pub fn assemble(plan: &Plan, previous: Option<Previous<'_>>, problems: &mut Diag
         .map(|(index, listener)| builder.listener(index, listener))
         .collect();
     let identities = builder.identities.into_iter().filter_map(|(name, cell)| Some((name, cell?))).collect();
-    let renewed = builder.renewed;
+    let (renewed, limits) = (builder.renewed, builder.limits);
     let upstreams = upstreams.into_iter().collect::<Option<Vec<_>>>();
     let listeners = listeners.into_iter().collect::<Option<Vec<_>>>();
     let (upstreams, (listeners, policies)) = (upstreams?, listeners?.into_iter().unzip());
@@ -85,7 +87,7 @@ pub fn assemble(plan: &Plan, previous: Option<Previous<'_>>, problems: &mut Diag
         listeners,
         upstreams: upstreams.iter().map(|(upstream, _)| Arc::clone(upstream)).collect(),
     };
-    Some(Assembly { running, made: Made { identities, upstreams, listeners: policies }, renewed })
+    Some(Assembly { running, made: Made { identities, upstreams, listeners: policies, limits }, renewed })
 }
 
 /// One certificate as an identity. Errors are added to `problems`; the result is `None` if there are any.
@@ -104,6 +106,7 @@ struct Builder<'a> {
     /// One cell a certificate, however often it is named. `None`: it could not be read, which has been said.
     identities: FxHashMap<CertificateRef, Option<Snapshot<Identity>>>,
     renewed: Vec<(Snapshot<Identity>, Arc<Identity>)>,
+    limits: Vec<KeptLimit>,
     /// What the part being built has read so far.
     read: Context,
     store: Option<Store>,
@@ -118,6 +121,7 @@ impl<'a> Builder<'a> {
             problems,
             identities: FxHashMap::default(),
             renewed: Vec::new(),
+            limits: Vec::new(),
             store: None,
             read: Context::new(&SHA256),
             now: SystemTime::now(),
@@ -262,7 +266,11 @@ impl<'a> Builder<'a> {
         };
         let clients = listener.tls.as_ref().and_then(|tls| tls.clients.as_ref());
         let forward_certificate = clients.is_some_and(|clients| clients.forward_certificate);
+        let pages = pages(listener.error_pages.as_ref());
+        let pages = pages.map_err(|(span, error)| self.wrong(&span, error, None)).ok()?;
         let listener = Listener {
+            pages,
+            accept_request_id: listener.accept_request_id,
             name: listener.name.value.clone(),
             addresses: Vec::new(),
             sockets: Vec::new(),
@@ -334,7 +342,13 @@ impl<'a> Builder<'a> {
         let all: Vec<_> = self.plan.routes.iter().filter(|route| route.listeners.contains(&index)).collect();
         for route in &all {
             let methods = routing::methods(route, &all);
-            let made = routing::route(route, methods.as_deref())
+            let listener = &self.plan.listeners[index];
+            let before = self.previous.map_or(&[][..], |previous| &previous.made.limits);
+            let limit = routing::limit(route, listener, before).map(|(kept, limit)| {
+                self.limits.push(kept);
+                limit
+            });
+            let made = routing::route(route, methods.as_deref(), listener, limit)
                 .map_err(|(span, error)| self.wrong(&span, error, None))
                 .ok()?;
             specs.push(routing::spec(route, methods, routes.len()));

@@ -5,6 +5,7 @@ pub mod changes;
 pub mod deployment;
 pub mod load;
 pub mod machine;
+mod pages;
 pub mod probe;
 pub mod rotation;
 mod routing;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::certs::store::load_keys;
 use crate::config::plan;
+use crate::http1::Coding;
 use crate::proxy::reply::{Reply, ReplyBody};
-use crate::proxy::rules::{Cors, Headers, KeyRule, Limit, Rules};
+use crate::proxy::rules::{Compression, Cors, Headers, KeyRule, Limit, Rules};
 use crate::proxy::running::{Destination, Redirect, Rewrite, Route, Split};
 use crate::route::{Condition, Expected, HostPattern, Part, PathPattern, RouteSpec};
 
@@ -17,6 +18,8 @@ use crate::route::{Condition, Expected, HostPattern, Part, PathPattern, RouteSpe
 pub(super) fn route(
     route: &plan::Route,
     methods: Option<&[String]>,
+    listener: &plan::Listener,
+    limit: Option<Arc<Limit>>,
 ) -> Result<Route, (Range<usize>, String)> {
     let (plan::PathPattern::Prefix(matched) | plan::PathPattern::Exact(matched)) = &route.path.value;
     Ok(Route {
@@ -24,7 +27,7 @@ pub(super) fn route(
         rewrite: rewrite(&route.rewrite, matched),
         response_timeout: route.response_timeout,
         idle_timeout: route.idle_timeout,
-        rules: rules(route, methods)?,
+        rules: rules(route, methods, listener, limit)?,
     })
 }
 
@@ -108,6 +111,8 @@ fn destination(to: &plan::Destination, matched: &str) -> Destination {
 fn rules(
     route: &plan::Route,
     methods: Option<&[String]>,
+    listener: &plan::Listener,
+    limit: Option<Arc<Limit>>,
 ) -> Result<Option<Arc<Rules>>, (Range<usize>, String)> {
     let asked = &route.rules;
     let keys = match &asked.api_keys {
@@ -125,14 +130,78 @@ fn rules(
         _ => None,
     };
     let rules = Rules {
-        limit: asked.rate_limit.as_ref().map(Limit::new),
+        limit,
         cors: asked.cors.as_ref().map(|cors| Cors::new(cors, allow)),
         keys,
         trace: asked.trace,
         certificate: route.client_certificate.clone(),
         headers: Headers::new(&route.request_headers, &route.response_headers),
+        compression: compression(route, listener),
     };
     Ok((!rules.is_empty()).then(|| Arc::new(rules)))
+}
+
+/// What a route has encoded, or else its listener.
+fn compression(route: &plan::Route, listener: &plan::Listener) -> Option<Compression> {
+    match route.rules.compression.as_ref().or(listener.compression.as_ref())? {
+        plan::CompressionSetting::Off => None,
+        plan::CompressionSetting::On(asked) => Some(Compression {
+            algorithms: asked.algorithms.iter().map(|algorithm| coding(*algorithm)).collect(),
+            min_size: asked.min_size,
+            types: asked.types.clone(),
+        }),
+    }
+}
+
+fn coding(algorithm: plan::Algorithm) -> Coding {
+    match algorithm {
+        plan::Algorithm::Zstd => Coding::Zstd,
+        plan::Algorithm::Brotli => Coding::Brotli,
+        plan::Algorithm::Gzip => Coding::Gzip,
+    }
+}
+
+/// A rate limit and where it holds, by which a reload finds its buckets again.
+#[derive(Clone, Debug)]
+pub(super) struct KeptLimit {
+    listener: String,
+    host: Option<plan::HostPattern>,
+    path: plan::PathPattern,
+    methods: Option<Vec<String>>,
+    conditions: Vec<plan::Condition>,
+    asked: plan::RateLimit,
+    limit: Arc<Limit>,
+}
+
+/// A route's rate limit: the one of before if neither it nor its place has changed, so that a reload gives
+/// nobody a new burst.
+pub(super) fn limit(
+    route: &plan::Route,
+    listener: &plan::Listener,
+    before: &[KeptLimit],
+) -> Option<(KeptLimit, Arc<Limit>)> {
+    let asked = route.rules.rate_limit.clone()?;
+    let host = route.host.as_ref().map(|host| host.value.clone());
+    let same = |kept: &&KeptLimit| {
+        kept.listener == listener.name.value
+            && kept.host == host
+            && kept.path == route.path.value
+            && kept.methods == route.methods
+            && kept.conditions == route.conditions
+            && kept.asked == asked
+    };
+    let limit = before.iter().find(same).map(|kept| Arc::clone(&kept.limit));
+    let limit = limit.unwrap_or_else(|| Arc::new(Limit::new(&asked)));
+    let kept = KeptLimit {
+        listener: listener.name.value.clone(),
+        host,
+        path: route.path.value.clone(),
+        methods: route.methods.clone(),
+        conditions: route.conditions.clone(),
+        asked,
+        limit: Arc::clone(&limit),
+    };
+    Some((kept, limit))
 }
 
 /// The methods that a route is looked up by. Where pages of other origins may use it, preflights come to it as

@@ -276,3 +276,35 @@ fn a_trace_context_is_passed_on_made_or_taken_out() {
         }
     }
 }
+
+#[test]
+fn a_reload_takes_new_keys_and_forgives_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let backend = Backend::replying(OK);
+    let config = Setup::to(backend.address())
+        .routes(
+            "[[route]]\nupstream = \"app\"\napi_keys = \"partners\"\n\
+             [[route]]\npath = \"/limited\"\nupstream = \"app\"\nrate_limit = \"1/h\"",
+        )
+        .text();
+    fs::write(dir.path().join("ringate.toml"), config).unwrap();
+    let old = generate(dir.path(), "old");
+    let ringate = Ringate::start_in(dir, 1);
+    let ask = |path: &str, key: &str| {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: h\r\nX-Api-Key: {key}\r\nConnection: close\r\n\r\n");
+        ringate.client().send(request).response().status
+    };
+    assert_eq!((ask("/", &old), ask("/limited", ""), ask("/limited", "")), (200, 200, 429));
+    let new = generate(ringate.dir(), "new");
+    assert_eq!(ask("/", &new), 401);
+    let config = ringate.dir().join("ringate.toml");
+    assert!(
+        run(Ringate::command().args(["apikey", "delete", "partners", "old", "-c"]).arg(config))
+            .status
+            .success()
+    );
+    ringate.signal(rustix::process::Signal::HUP);
+    eventually("the new key being good", || (ask("/", &new) == 200).then_some(()));
+    assert_eq!((ask("/", &old), ask("/limited", "")), (401, 429));
+}

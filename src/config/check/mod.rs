@@ -15,11 +15,13 @@ use super::suggest::{nearest, quoted};
 use super::units::{self, Wrong};
 
 mod clients;
+mod compression;
 mod conditions;
 mod destination;
 mod edits;
 mod limits;
 mod log;
+mod pages;
 mod route;
 mod rules;
 mod traffic;

@@ -10,6 +10,8 @@ use crate::config::plan::{AnyOr, ApiKeys, At, Cors, LimitBy, OriginPattern, Rate
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
 
+use super::compression::compression;
+
 /// The highest rate, in requests a second: with more, a token takes no whole microsecond.
 const HIGHEST_RATE: u32 = 1_000_000;
 /// The largest burst: what a bucket may hold must stay far from where its clock ends.
@@ -30,6 +32,7 @@ pub(super) struct RuleValues<'a> {
     cors: Option<Value<'a>>,
     api_keys: Option<Value<'a>>,
     trace: Option<Value<'a>>,
+    compression: Option<Value<'a>>,
 }
 
 impl<'a> RuleValues<'a> {
@@ -39,12 +42,14 @@ impl<'a> RuleValues<'a> {
             cors: section.get("cors"),
             api_keys: section.get("api_keys"),
             trace: section.get("trace"),
+            compression: section.get("compression"),
         }
     }
 
     /// Those that are there.
     pub(super) fn present(&self) -> impl Iterator<Item = &Value<'a>> {
-        [&self.rate_limit, &self.cors, &self.api_keys, &self.trace].into_iter().flatten()
+        let Self { rate_limit, cors, api_keys, trace, compression } = self;
+        [rate_limit, cors, api_keys, trace, compression].into_iter().flatten()
     }
 
     /// What they mean.
@@ -55,6 +60,7 @@ impl<'a> RuleValues<'a> {
             cors: self.cors.as_ref().and_then(cors),
             api_keys: self.api_keys.as_ref().and_then(|value| api_keys(value, folders)),
             trace: self.trace.as_ref().and_then(|value| value.choice(&words)).unwrap_or_default(),
+            compression: self.compression.as_ref().and_then(compression),
         }
     }
 }

@@ -8,9 +8,10 @@ use crate::config::file::{Errors, OnlyDefault, Section};
 use crate::config::names;
 use crate::config::plan::{At, Listener, ListenerTls, Protocol};
 
-use super::{certificate, clients, limits, versions};
+use super::{certificate, clients, limits, pages, versions};
 
 pub(super) fn listeners(root: &mut Section<'_>, dir: &Path, of_process: &Limits) -> Vec<Listener> {
+    let pages = root.section("error_pages").map(|section| pages::error_pages(section, dir));
     let Some(value) = root.get("listener") else {
         let help = "add [[listener]] with `name = \"public\"` and `address = \"0.0.0.0:8080\"`";
         root.error("there is no listener", Some(help.into()));
@@ -20,8 +21,14 @@ pub(super) fn listeners(root: &mut Section<'_>, dir: &Path, of_process: &Limits)
     if sections.is_empty() {
         value.error("there must be at least one", None);
     }
-    let listeners: Vec<Listener> =
+    let mut listeners: Vec<Listener> =
         sections.into_iter().map(|section| listener(section, dir, of_process)).collect();
+    for listener in listeners.iter_mut().filter(|listener| listener.protocol == Protocol::Http) {
+        listener.error_pages = match (listener.error_pages.take(), &pages) {
+            (Some(own), Some(pages)) => Some(own.over(pages)),
+            (own, pages) => own.or_else(|| pages.clone()),
+        };
+    }
     unique(root.errors(), &listeners);
     listeners
 }
@@ -41,10 +48,21 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
     let protocol = section.get("protocol").and_then(|value| value.choice(&words)).unwrap_or(Protocol::Http);
     let tls = section.section("tls").map(|section| listener_tls(section, dir));
     let limits = limits::listener(section.section("limits"), protocol, of_process);
+    let own = ["error_pages", "compression", "request_id"].map(|key| section.get(key));
+    if protocol == Protocol::Tcp {
+        for value in own.iter().flatten() {
+            value.error("it needs `protocol = \"http\"`", Some("leave it out".into()));
+        }
+    }
+    let [error_pages, compression, request_id] = own;
+    let words = [("make", false), ("accept", true)];
+    let accept_request_id = request_id.and_then(|value| value.choice(&words)).unwrap_or(false);
+    let error_pages = error_pages.and_then(|value| Some(pages::error_pages(value.section()?, dir)));
+    let compression = compression.and_then(|value| super::compression::compression(&value));
     section.not_yet("environment", OnlyDefault::None);
     section.not_yet("proxy_protocol", OnlyDefault::Text("off"));
     section.finish();
-    Listener { name, addresses, protocol, tls, limits }
+    Listener { name, addresses, protocol, tls, limits, error_pages, accept_request_id, compression }
 }
 
 fn listener_tls(mut section: Section<'_>, dir: &Path) -> ListenerTls {

@@ -16,6 +16,8 @@ pub struct RouteRules {
     pub api_keys: Option<ApiKeys>,
     /// `trace`
     pub trace: Trace,
+    /// `compression`; `None`: as the listener.
+    pub compression: Option<CompressionSetting>,
 }
 
 /// `route.rate_limit`
@@ -107,4 +109,35 @@ pub enum Trace {
     Pass,
     /// Passed on if valid, else made.
     Make,
+}
+
+/// `compression` of a route or a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CompressionSetting {
+    /// `false`
+    Off,
+    /// `true`, or a table.
+    On(Compression),
+}
+
+/// Which responses are encoded, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// In our order of preference; never empty.
+    pub algorithms: Vec<Algorithm>,
+    /// Bodies that are known to be shorter go as they are. Default 1 KiB.
+    pub min_size: u64,
+    /// Media types, `text/*` for all of a kind, in lower case.
+    pub types: Vec<String>,
+}
+
+/// One of `compression.algorithms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// `zstd`
+    Zstd,
+    /// `br`
+    Brotli,
+    /// `gzip`
+    Gzip,
 }

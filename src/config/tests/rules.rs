@@ -30,6 +30,11 @@ fn rules_that_make_no_sense_are_refused() {
         ("api_keys = { from = 'a', header = 'Host' }", "2:35", "has a meaning of its own"),
         ("api_keys = { from = 'a', header = 'Authorization' }", "2:35", "is taken in any case"),
         ("api_keys = { from = 'a', header = 'X-A', name_header = 'x-a' }", "2:12", "can't share a field"),
+        ("compression = 'gzip'", "2:15", "expected true or false"),
+        ("compression = { algorithms = ['gz'] }", "2:31", "is not \"zstd\", \"br\" or \"gzip\""),
+        ("compression = { algorithms = ['br', 'br'] }", "2:37", "it is named twice"),
+        ("compression = { types = ['text'] }", "2:26", "not a media type"),
+        ("compression = { min_size = '1KB' }", "2:28", "did you mean \"1KiB\"?"),
         ("trace = 'mak'", "2:9", "did you mean \"make\"?"),
     ];
     for (text, place, title) in cases {
@@ -67,4 +72,28 @@ fn rules_are_read() {
     assert_eq!(rules.api_keys.unwrap().file.value, Path::new("/etc/ringate/certs/api-keys/partners.toml"));
     assert_eq!(rules.rate_limit.unwrap().burst, 1);
     assert_eq!(rules.trace, Trace::Pass);
+}
+
+#[test]
+#[rustfmt::skip] // a table: one line a case
+fn error_pages_are_checked() {
+    refused(
+        "[error_pages]",
+        &[
+            ("399 = 'a.html'", "2:7", "not a status that has a page"),
+            ("4x = 'a.html'", "2:6", "not a status that has a page"),
+            ("404 = '<h1>'", "2:7", "a text stands in a table"),
+            ("404 = {}", "2:7", "either a `file` or a `text`"),
+            ("404 = { file = 'a', text = 'b' }", "2:7", "either a `file` or a `text`"),
+            ("404 = { text = 'b', txt = 'c' }", "2:21","did you mean `text`?"),
+            ("404 = 1", "2:7", "expected a string"),
+            ("json = 'yes'", "2:8", "expected true or false"),
+        ],
+    );
+    let text = "[error_pages]\n404 = 'a.html'\n5xx = { text = 'sorry' }\n";
+    let plan = plan(&format!("{LISTENER}{ROUTE}{UPSTREAM}{text}"));
+    let pages = plan.listeners[0].error_pages.as_ref().unwrap();
+    assert_eq!(pages.pages.len(), 2);
+    assert_eq!(pages.pages[0].media_type, "text/html; charset=utf-8");
+    assert_eq!(pages.pages[1].status, PageStatus::Class(5));
 }

@@ -1,0 +1,90 @@
+//! `[error_pages]`
+
+use std::path::Path;
+
+use crate::config::file::{Section, Value};
+use crate::config::names;
+use crate::config::plan::{ErrorPage, ErrorPages, PageSource, PageStatus};
+use crate::config::suggest::quoted;
+
+use super::path;
+
+pub(super) fn error_pages(section: Section<'_>, dir: &Path) -> ErrorPages {
+    let mut found = ErrorPages::default();
+    for (key, value) in section.all() {
+        if key.value == "json" {
+            found.json = value.boolean();
+            continue;
+        }
+        let Some(status) = status(key.value) else {
+            let title = format!("{} is not a status that has a page", quoted(key.value));
+            let help = "the keys here are a status between 400 and 599, \"4xx\", \"5xx\" and `json`";
+            value.error(&title, Some(help.to_owned()));
+            continue;
+        };
+        found.pages.extend(page(&value, dir).map(|(source, media_type)| ErrorPage {
+            status,
+            source,
+            media_type,
+        }));
+    }
+    found
+}
+
+fn status(key: &str) -> Option<PageStatus> {
+    match key {
+        "4xx" => Some(PageStatus::Class(4)),
+        "5xx" => Some(PageStatus::Class(5)),
+        _ => key.parse().ok().filter(|status| (400..=599).contains(status)).map(PageStatus::Exact),
+    }
+}
+
+/// A file's path, or a table with `file` or `text`.
+fn page(value: &Value<'_>, dir: &Path) -> Option<(PageSource, String)> {
+    const EXAMPLE: &str = "\"pages/404.html\"";
+    if !value.is_table() {
+        let text = value.text(EXAMPLE)?;
+        if text.value.contains(['<', '\n', '{']) {
+            let help = "a text stands in a table: { text = \"…\", content_type = \"text/html\" }";
+            value.error("this is no file's path", Some(help.to_owned()));
+            return None;
+        }
+        let file = path(value, dir, EXAMPLE)?;
+        let media_type = media_type(&file.value);
+        return Some((PageSource::File(file), media_type));
+    }
+    let mut section = value.section()?;
+    let file = section.get("file");
+    let text = section.get("text");
+    let written =
+        section.get("content_type").and_then(|value| value.parse("\"text/html\"", names::field_value));
+    section.finish();
+    let (source, default) = match (file, text) {
+        (Some(file), None) => {
+            let file = path(&file, dir, EXAMPLE)?;
+            let media_type = media_type(&file.value);
+            (PageSource::File(file), media_type)
+        }
+        (None, Some(text)) => (
+            PageSource::Text(text.text("\"sorry\"")?.value.to_owned()),
+            "text/plain; charset=utf-8".to_owned(),
+        ),
+        _ => {
+            value.error("it has either a `file` or a `text`", None);
+            return None;
+        }
+    };
+    Some((source, written.map_or(default, |written| written.value.to_owned())))
+}
+
+/// By the file's name.
+fn media_type(path: &Path) -> String {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    match extension.to_ascii_lowercase().as_str() {
+        "html" | "htm" => "text/html; charset=utf-8",
+        "json" => "application/json",
+        "xml" => "application/xml",
+        _ => "text/plain; charset=utf-8",
+    }
+    .to_owned()
+}

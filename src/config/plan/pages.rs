@@ -1,0 +1,54 @@
+//! What clients are told where Ringate itself has bad news.
+
+use std::path::PathBuf;
+
+use super::At;
+
+/// `[error_pages]`, or a listener's own over it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorPages {
+    /// `json`: clients that prefer JSON are told in `application/problem+json`. Default true.
+    pub json: Option<bool>,
+    /// Each status once.
+    pub pages: Vec<ErrorPage>,
+}
+
+/// The page of a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorPage {
+    /// Which.
+    pub status: PageStatus,
+    /// What it says.
+    pub source: PageSource,
+    /// Its media type.
+    pub media_type: String,
+}
+
+/// Which statuses a page is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageStatus {
+    /// This one.
+    Exact(u16),
+    /// All of 4 or 5 hundred that have no page of their own.
+    Class(u16),
+}
+
+/// Where a page's text is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PageSource {
+    /// In this file, read when the config is loaded.
+    File(At<PathBuf>),
+    /// In the config.
+    Text(String),
+}
+
+impl ErrorPages {
+    /// These, and those of `others` for statuses that have none here.
+    #[must_use]
+    pub fn over(&self, others: &Self) -> Self {
+        let mut pages = self.pages.clone();
+        let own = |page: &&ErrorPage| !self.pages.iter().any(|own| own.status == page.status);
+        pages.extend(others.pages.iter().filter(own).cloned());
+        Self { json: self.json.or(others.json), pages }
+    }
+}
