@@ -1,0 +1,156 @@
+//! In the steady state a proxied request allocates nothing: counted, with Ringate's worker in this very process.
+//!
+//! A binary of its own, since its allocator counts. It counts what threads called `worker-…` ask for; clients and
+//! backends run on other threads.
+#![allow(unsafe_code)] // an allocator is unsafe by its trait
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ringate::config::{self, Diagnostics};
+use ringate::server::{Server, assemble};
+
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static IS_WORKER: Cell<bool> = const { Cell::new(false) };
+    /// Allocations after which a thread's name is not looked at any more: it has it long since.
+    static LOOKS: Cell<u32> = const { Cell::new(1000) };
+}
+
+/// Whether this thread is a worker. Asks the kernel, as asking the library might allocate.
+fn is_worker() -> bool {
+    if IS_WORKER.get() || LOOKS.get() == 0 {
+        return IS_WORKER.get();
+    }
+    LOOKS.set(LOOKS.get() - 1);
+    let mut name = [0u8; 16];
+    // SAFETY: PR_GET_NAME writes at most 16 bytes to where it is told.
+    unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+    IS_WORKER.set(name.starts_with(b"worker-"));
+    IS_WORKER.get()
+}
+
+fn count() {
+    if is_worker() {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: everything is passed on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(block, layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.realloc(block, layout, size) }
+    }
+}
+
+const CONNECTIONS: usize = 8;
+const ROUNDS: usize = 200;
+
+/// A backend that answers every request with a body of `size` bytes.
+fn backend(size: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {size}\r\n\r\n");
+    let answer = [head.as_bytes(), &vec![b'x'; size]].concat();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let (mut connection, answer) = (connection.unwrap(), answer.clone());
+            std::thread::spawn(move || {
+                let mut request = Vec::new();
+                let mut piece = [0; 4096];
+                while let Ok(n @ 1..) = connection.read(&mut piece) {
+                    request.extend_from_slice(&piece[..n]);
+                    if request.ends_with(b"\r\n\r\n") {
+                        request.clear();
+                        connection.write_all(&answer).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// One request on each connection, each read to its end.
+fn round(clients: &mut [TcpStream], size: usize, piece: &mut [u8]) {
+    for client in clients.iter_mut() {
+        client
+            .write_all(b"GET /some/path?and=query HTTP/1.1\r\nHost: example.com\r\nAccept: */*\r\n\r\n")
+            .unwrap();
+    }
+    for client in clients.iter_mut() {
+        let mut held = 0;
+        let body = loop {
+            held += client.read(&mut piece[held..]).unwrap();
+            if let Some(at) = piece[..held].windows(4).position(|four| four == b"\r\n\r\n") {
+                break held - at - 4;
+            }
+        };
+        assert!(piece.starts_with(b"HTTP/1.1 200 OK\r\n"));
+        let mut left = size - body;
+        while left > 0 {
+            let n = client.read(piece).unwrap();
+            assert!(n > 0);
+            left -= n;
+        }
+    }
+}
+
+/// Allocations of the worker during `ROUNDS` requests on each of `CONNECTIONS` connections.
+fn allocations(size: usize) -> u64 {
+    let text = format!(
+        "[runtime]\nworkers = 1\n[[listener]]\nname = \"front\"\naddress = \"127.0.0.1:0\"\n\
+         [[route]]\nupstream = \"app\"\n[upstream.app]\nendpoints = [\"{}\"]\n",
+        backend(size)
+    );
+    let plan = config::parse("test.toml", &text, Path::new(".")).unwrap();
+    let assembly = assemble(&plan, &mut Diagnostics::new("test.toml", &text)).unwrap();
+    let server = Server::start(&plan, assembly).unwrap();
+    let address = server.bound[0].1[0];
+    let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let mut piece = vec![0; 64 * 1024];
+    for _ in 0..ROUNDS {
+        round(&mut clients, size, &mut piece);
+    }
+    let before = COUNT.load(Ordering::Relaxed);
+    assert!(before > 0, "the worker's allocations are counted at all");
+    for _ in 0..ROUNDS {
+        round(&mut clients, size, &mut piece);
+    }
+    let during = COUNT.load(Ordering::Relaxed) - before;
+    server.begin_drain();
+    during
+}
+
+#[test]
+fn a_request_allocates_nothing() {
+    for size in [1024, 16 * 1024] {
+        let requests = (CONNECTIONS * ROUNDS) as u64;
+        let during = allocations(size);
+        // What the worker does once a second may allocate; a request may not.
+        assert!(during <= 16, "{during} allocations for {requests} requests with {size} bytes of answer");
+    }
+}
