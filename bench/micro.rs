@@ -1,18 +1,37 @@
-//! Micro-benchmarks of the pieces that a request passes through: `cargo bench --bench micro`.
+//! Micro-benchmarks of the pieces that a request passes through: `cargo bench --bench micro [-- NAME]`.
 //!
-//! Here now: AES-GCM on aws-lc-rs alone, the least that a TLS record can cost.
-//! To be added beside it as the modules land:
-//!
-//! - `ringate::http1`: request and response head parse, head encode, chunked decode and encode
-//! - `ringate::route`: lookup of host and path in tables of 1, 100 and 10,000 routes; of SNI
-//! - `ringate::tls`: record seal and open at 1 KiB and 16 KiB, whose distance to the figures here is the
-//!   price of the record layer
-//! - the upstream pool: check-out and check-in of a connection
+//! | group | what |
+//! | --- | --- |
+//! | `head` | request and response heads: parse, and encode for the other side |
+//! | `chunked` | a body of 16 KiB in chunks of 1 KiB: decode in place; a chunk's size line |
+//! | `route` | lookup of host and path in tables of 1, 100 and 10,000 routes |
+//! | `record` | TLS 1.3 records of Ringate's record layer: seal in place, open in place |
+//! | `aes-gcm` | the same bytes on aws-lc-rs alone: the least that a record can cost |
+//! | `pool` | check-out of an idle connection, its look for life included, and check-in |
 
 use std::hint::black_box;
 
+use std::net::TcpListener;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use ringate::base::limits::Limits;
+use ringate::base::snapshot::Snapshot;
+use ringate::http1::{
+    self, ChunkedDecoder, ForwardedFor, HeadLimits, Parsed, PathRewrite, RequestContext, RequestHead,
+    ResponseContext, ResponseHead, Version,
+};
+use ringate::io::runtime;
+use ringate::proxy::Local;
+use ringate::route::{HostPattern, PathPattern, RouteSpec, Table};
+use ringate::tls::{
+    self, BackendVerifier, Handshake, Identity, Opener, Sealer, ServerResolver, State, TrustAnchors,
+};
+use ringate::{config, server};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
 
 /// The header of a TLS 1.3 record, which is its additional data (RFC 8446 §5.2).
 const RECORD_HEADER: [u8; 5] = [23, 3, 3, 0x40, 0x11];
@@ -29,8 +48,8 @@ fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([3; NONCE_LEN])
 }
 
-fn seal(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("seal");
+fn aes_gcm_seal(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("aes-gcm/seal");
     for (cipher, algorithm) in CIPHERS {
         let key = key(algorithm);
         for (name, size) in SIZES {
@@ -46,8 +65,8 @@ fn seal(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn open(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("open");
+fn aes_gcm_open(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("aes-gcm/open");
     for (cipher, algorithm) in CIPHERS {
         let key = key(algorithm);
         for (name, size) in SIZES {
@@ -70,5 +89,219 @@ fn open(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, seal, open);
+const REQUEST: &[u8] = b"GET /orders/4711?view=full&lang=de HTTP/1.1\r\n\
+Host: api.example.com\r\n\
+User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n\
+Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
+Accept-Language: de,en-US;q=0.7,en;q=0.3\r\n\
+Accept-Encoding: gzip, deflate, br, zstd\r\n\
+Connection: keep-alive\r\n\
+Cookie: session=0123456789abcdef0123456789abcdef; theme=dark\r\n\
+\r\n";
+
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\n\
+Server: nginx\r\n\
+Date: Sun, 22 Nov 2026 06:21:10 GMT\r\n\
+Content-Type: application/json; charset=utf-8\r\n\
+Content-Length: 1024\r\n\
+Connection: keep-alive\r\n\
+Cache-Control: private, max-age=0\r\n\
+ETag: \"65f2c1a0-400\"\r\n\
+\r\n";
+
+fn limits() -> HeadLimits {
+    HeadLimits::from(&Limits::default())
+}
+
+fn with_request<R>(work: impl FnOnce(&RequestHead<'_, '_>) -> R) -> R {
+    let mut slots = http1::header_slots();
+    match http1::parse_request(black_box(REQUEST), &mut slots, &limits()) {
+        Ok(Parsed::Complete(head)) => work(&head),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn with_response<R>(work: impl FnOnce(&ResponseHead<'_, '_>) -> R) -> R {
+    let context = with_request(|head| RequestContext::from(head));
+    let mut slots = http1::header_slots();
+    match http1::parse_response(black_box(RESPONSE), &mut slots, &limits(), &context) {
+        Ok(Parsed::Complete(head)) => work(&head),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn head(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("head");
+    group.bench_function("parse request", |bencher| bencher.iter(|| with_request(|head| head.len)));
+    group.bench_function("parse response", |bencher| {
+        let context = with_request(|head| RequestContext::from(head));
+        bencher.iter(|| {
+            let mut slots = http1::header_slots();
+            http1::parse_response(black_box(RESPONSE), &mut slots, &limits(), &context).is_ok()
+        });
+    });
+    let forwarded = ForwardedFor {
+        client: "192.0.2.17",
+        proto: "https",
+        host: Some("api.example.com"),
+        request_id: "0123456789abcdef0123456789abcdef",
+    };
+    let mut out = Vec::with_capacity(4096);
+    group.bench_function("encode request", |bencher| {
+        with_request(|head| {
+            bencher.iter(|| {
+                out.clear();
+                http1::encode_request(black_box(head), PathRewrite::Keep, &forwarded, None, &mut out);
+                out.len()
+            });
+        });
+    });
+    group.bench_function("encode response", |bencher| {
+        let to = ResponseContext { version: Version::Http11, close: false };
+        with_response(|head| {
+            bencher.iter(|| {
+                out.clear();
+                http1::encode_response(black_box(head), &to, &mut out)
+            });
+        });
+    });
+    group.finish();
+}
+
+fn chunked(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("chunked");
+    let chunk = [b"400\r\n".as_slice(), &[b'x'; 1024], b"\r\n"].concat();
+    let body = [chunk.repeat(16), b"0\r\n\r\n".to_vec()].concat();
+    group.throughput(Throughput::Bytes(16 * 1024));
+    group.bench_function("decode 16 x 1KiB", |bencher| {
+        // Decoding moves the data together in its buffer, so that each iteration needs a copy of its own.
+        bencher.iter_batched_ref(
+            || body.clone(),
+            |body| ChunkedDecoder::default().decode(black_box(body)).expect("it is well formed").done,
+            BatchSize::SmallInput,
+        );
+    });
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("size line", |bencher| {
+        let mut line = [0; 20];
+        bencher.iter(|| http1::chunk_header(black_box(65_000), &mut line).len());
+    });
+    group.finish();
+}
+
+fn route(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("route");
+    for count in [1, 100, 10_000] {
+        let specs = (0..count).map(|id| RouteSpec {
+            host: Some(HostPattern::Exact(format!("host{}.example.com", id / 10))),
+            path: PathPattern::Prefix(format!("/service/{}", id % 10)),
+            methods: None,
+            id,
+        });
+        let table = Table::build(specs).expect("no two are alike");
+        let host = format!("host{}.example.com", (count - 1) / 10);
+        let path = format!("/service/{}/orders/4711", (count - 1) % 10);
+        group.bench_function(format!("host and prefix of {count}"), |bencher| {
+            bencher.iter(|| table.find(black_box(Some(&host)), black_box(&path), "GET"));
+        });
+    }
+    group.finish();
+}
+
+/// Both ends of an established connection: what the client seals, the server opens.
+fn connection(suite: &str) -> (Sealer, Opener) {
+    let made = rcgen::generate_simple_self_signed(["backend.test".to_owned()]).expect("it is made");
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("it is a key");
+    let chain = vec![made.cert.der().clone()];
+    let trust = TrustAnchors::build(chain.clone()).expect("it is a certificate");
+    let identity = Identity::new("bench", 1, chain, key).expect("they belong together");
+    let suite = tls::config::cipher_suite_by_name(suite).expect("it is known");
+    let client = tls::client_config(&tls::ClientPolicy {
+        versions: tls::Versions::default(),
+        cipher_suites: Some(vec![suite]),
+        verifier: BackendVerifier::new(trust, Vec::new(), []).expect("it verifies"),
+        alpn: Vec::new(),
+    });
+    let server = tls::server_config(&tls::ServerPolicy {
+        versions: tls::Versions::default(),
+        resolver: Arc::new(ServerResolver::new(vec![Snapshot::new(identity)])),
+        client_verifier: None,
+        alpn: Vec::new(),
+        ticketer: tls::ticketer().expect("there is randomness"),
+    });
+    let name = ServerName::try_from("backend.test").expect("it is a name");
+    let mut ends = [
+        Handshake::client(client.expect("it is whole"), name).expect("it begins"),
+        Handshake::server(server.expect("it is whole")).expect("it begins"),
+    ];
+    let mut towards = [Vec::new(), Vec::new()];
+    let mut done = [false, false];
+    while done != [true, true] {
+        for end in 0..2 {
+            let mut out = Vec::new();
+            let progress = ends[end].advance(&mut towards[end], &mut out).expect("they agree");
+            done[end] = progress.state == State::Done;
+            towards[end].drain(..progress.consumed);
+            towards[1 - end].extend_from_slice(&out);
+        }
+    }
+    let [client, server] = ends.map(|end| end.finish().expect("it is done"));
+    (client.sealer, server.opener)
+}
+
+fn record(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("record");
+    for (cipher, suite) in
+        [("aes-128-gcm", "TLS13_AES_128_GCM_SHA256"), ("aes-256-gcm", "TLS13_AES_256_GCM_SHA384")]
+    {
+        for (name, size) in SIZES {
+            let (mut sealer, mut opener) = connection(suite);
+            let plaintext = sealer.prefix_len()..sealer.prefix_len() + size;
+            let mut block = vec![7; plaintext.end + sealer.suffix_len()];
+            group.throughput(Throughput::Bytes(size as u64));
+            // Each record is opened once and in its turn: so sealing and opening are timed together.
+            group.bench_function(format!("seal and open/{cipher}/{name}"), |bencher| {
+                bencher.iter(|| {
+                    let record = sealer.seal_in_place(&mut block, plaintext.clone()).expect("it fits");
+                    opener.open(&mut block[record]).expect("it is whole")
+                });
+            });
+            let (mut sealer, _) = connection(suite);
+            group.bench_function(format!("seal/{cipher}/{name}"), |bencher| {
+                bencher.iter(|| sealer.seal_in_place(&mut block, plaintext.clone()).expect("it fits").len());
+            });
+        }
+    }
+    group.finish();
+}
+
+fn pool(criterion: &mut Criterion) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    let address = listener.local_addr().expect("it is bound");
+    let text = format!(
+        "[[listener]]\nname = \"l\"\naddress = \"127.0.0.1:0\"\n[[route]]\nupstream = \"u\"\n\
+         [upstream.u]\nendpoints = [\"{address}\"]\n"
+    );
+    let plan = config::parse("bench.toml", &text, Path::new(".")).expect("it is right");
+    let mut problems = config::Diagnostics::new("bench.toml", &text);
+    let assembly = server::assemble(&plan, &mut problems).expect("it is right");
+    let backend = runtime::detect().unwrap_or(runtime::Backend::Epoll);
+    let work = async {
+        let snapshot = Snapshot::new(assembly.running);
+        let local = Rc::new(Local::new(&snapshot, Arc::default(), None, Arc::default(), 1));
+        let view = local.view();
+        let pool = &view.pools[0];
+        let made = pool.connect(&local, &local.wheel.deadline(), None, 0).await;
+        pool.check_in(&local, made.expect("the listener is there"));
+        criterion.bench_function("pool/check out and in", |bencher| {
+            bencher.iter(|| {
+                let backend = pool.check_out(&local, None).expect("it is idle and alive");
+                pool.check_in(&local, backend);
+            });
+        });
+    };
+    runtime::block_on(backend, work).expect("there is a runtime");
+}
+
+criterion_group!(benches, head, chunked, route, record, aes_gcm_seal, aes_gcm_open, pool);
 criterion_main!(benches);
