@@ -284,14 +284,14 @@ fn pool(criterion: &mut Criterion) {
     );
     let plan = config::parse("bench.toml", &text, Path::new(".")).expect("it is right");
     let mut problems = config::Diagnostics::new("bench.toml", &text);
-    let assembly = server::assemble(&plan, &mut problems).expect("it is right");
+    let assembly = server::assemble(&plan, None, &mut problems).expect("it is right");
     let backend = runtime::detect().unwrap_or(runtime::Backend::Epoll);
     let work = async {
         let snapshot = Snapshot::new(assembly.running);
         let local = Rc::new(Local::new(&snapshot, Arc::default(), None, Arc::default(), 1));
         let view = local.view();
         let pool = &view.pools[0];
-        let made = pool.connect(&local, &local.wheel.deadline(), None, 0).await;
+        let made = pool.connect(&local, &local.wheel.deadline(), None, 0, false).await;
         pool.check_in(&local, made.expect("the listener is there"));
         criterion.bench_function("pool/check out and in", |bencher| {
             bencher.iter(|| {

@@ -127,9 +127,9 @@ fn allocations(size: usize) -> u64 {
         backend(size)
     );
     let plan = config::parse("test.toml", &text, Path::new(".")).unwrap();
-    let assembly = assemble(&plan, &mut Diagnostics::new("test.toml", &text)).unwrap();
-    let server = Server::start(&plan, assembly).unwrap();
-    let address = server.bound[0].1[0];
+    let assembly = assemble(&plan, None, &mut Diagnostics::new("test.toml", &text)).unwrap();
+    let server = Server::start(&plan, assembly.running).unwrap();
+    let address = server.snapshot.load().listeners[0].addresses[0];
     let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| TcpStream::connect(address).unwrap()).collect();
     let mut piece = vec![0; 64 * 1024];
     for _ in 0..ROUNDS {
