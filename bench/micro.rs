@@ -26,7 +26,7 @@ use ringate::http1::{
 };
 use ringate::io::runtime;
 use ringate::proxy::Local;
-use ringate::route::{HostPattern, PathPattern, RouteSpec, Table};
+use ringate::route::{Asked, HostPattern, PathPattern, RouteSpec, Table};
 use ringate::tls::{
     self, BackendVerifier, Handshake, Identity, Opener, Sealer, ServerResolver, State, TrustAnchors,
 };
@@ -145,6 +145,7 @@ fn head(criterion: &mut Criterion) {
         proto: "https",
         host: Some("api.example.com"),
         request_id: "0123456789abcdef0123456789abcdef",
+        client_certificate: None,
     };
     let mut out = Vec::with_capacity(4096);
     group.bench_function("encode request", |bencher| {
@@ -196,13 +197,15 @@ fn route(criterion: &mut Criterion) {
             host: Some(HostPattern::Exact(format!("host{}.example.com", id / 10))),
             path: PathPattern::Prefix(format!("/service/{}", id % 10)),
             methods: None,
+            conditions: Vec::new(),
             id,
         });
         let table = Table::build(specs).expect("no two are alike");
         let host = format!("host{}.example.com", (count - 1) / 10);
         let path = format!("/service/{}/orders/4711", (count - 1) % 10);
         group.bench_function(format!("host and prefix of {count}"), |bencher| {
-            bencher.iter(|| table.find(black_box(Some(&host)), black_box(&path), "GET"));
+            let asked = Asked { host: Some(&host), path: &path, query: None, method: "GET", headers: &[] };
+            bencher.iter(|| table.find(black_box(&asked)));
         });
     }
     group.finish();

@@ -3,6 +3,7 @@
 //! A binary of its own, since its allocator counts. It counts what threads called `worker-…` ask for; clients and
 //! backends run on other threads.
 #![allow(unsafe_code)] // an allocator is unsafe by its trait
+#![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
