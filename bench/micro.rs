@@ -294,11 +294,11 @@ fn pool(criterion: &mut Criterion) {
         let local = Rc::new(Local::new(&snapshot, Arc::default(), None, Arc::default(), 1));
         let view = local.view();
         let pool = &view.pools[0];
-        let made = pool.connect(&local, &local.wheel.deadline(), None, 0, false).await;
+        let made = pool.connect(&local, &local.wheel.deadline(), None, 0, false, None).await;
         pool.check_in(&local, made.expect("the listener is there"));
         criterion.bench_function("pool/check out and in", |bencher| {
             bencher.iter(|| {
-                let backend = pool.check_out(&local, None).expect("it is idle and alive");
+                let backend = pool.check_out(&local, pool.pick(&local), None).expect("it is idle and alive");
                 pool.check_in(&local, backend);
             });
         });
