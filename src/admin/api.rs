@@ -9,7 +9,8 @@ use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 
 use super::Control;
-use crate::server::Server;
+use super::certificates::{self, InUse};
+use crate::server::Deployment;
 
 #[derive(Serialize)]
 pub(super) struct Status {
@@ -20,6 +21,7 @@ pub(super) struct Status {
     draining: bool,
     listeners: Vec<Listener>,
     upstreams: Vec<Upstream>,
+    certificates: Vec<InUse>,
     totals: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -46,7 +48,8 @@ struct Upstream {
 }
 
 impl Status {
-    fn of(server: &Server) -> Self {
+    fn of(deployment: &Deployment) -> Self {
+        let server = &deployment.server;
         let running = server.snapshot.load();
         let workers = server.cpus.iter().zip(&server.counters).map(|(&cpu, counters)| Worker {
             cpu,
@@ -76,6 +79,7 @@ impl Status {
             draining: !server.ready.load(std::sync::atomic::Ordering::Relaxed),
             listeners: listeners.collect(),
             upstreams: upstreams.collect(),
+            certificates: certificates::in_use(deployment),
             totals: server
                 .totals()
                 .into_iter()
@@ -86,7 +90,7 @@ impl Status {
 }
 
 pub(super) async fn status(State(control): State<Control>) -> Json<Status> {
-    Json(Status::of(&control.server))
+    Json(Status::of(&control.deployment))
 }
 
 pub(super) async fn drain(State(control): State<Control>) -> StatusCode {
@@ -101,6 +105,7 @@ pub(super) async fn metrics(State(control): State<Control>) -> Response {
         let (kind, suffix) = if name.ends_with("_open") { ("gauge", "") } else { ("counter", "_total") };
         let _ = writeln!(text, "# TYPE ringate_{name}{suffix} {kind}\nringate_{name}{suffix} {value}");
     }
+    certificates::metrics(&control.deployment, &mut text);
     let _ = writeln!(text, "# TYPE ringate_workers gauge\nringate_workers {}", control.server.workers_left());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

@@ -4,6 +4,7 @@
 //! constant time. `/healthz`, `/readyz` and the page itself are open: they give nothing away.
 
 mod api;
+mod certificates;
 mod problem;
 mod reload;
 mod rotation;

@@ -23,6 +23,7 @@ mod material;
 mod passphrase;
 mod pkcs12;
 pub mod store;
+mod successor;
 pub mod time;
 
 #[cfg(test)]
@@ -37,4 +38,5 @@ pub use store::{
     Activation, Description, Exposed, GenerationState, Loaded, Meta, Origin, Rollback, Staged, StateError,
     Store, StoreError, StoredCertificate,
 };
+pub use successor::successor;
 pub use time::Timestamp;

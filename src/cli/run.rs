@@ -12,7 +12,7 @@ use super::{explain, load, logging};
 use crate::admin;
 use crate::config::plan::Protocol;
 use crate::server::supervisor::DRAIN_POLL;
-use crate::server::{Deployment, Loaded, Server, machine};
+use crate::server::{Deployment, Loaded, Server, machine, renewal};
 
 pub(super) fn run(path: &Path) -> Result<(), String> {
     machine::keep_memory_private();
@@ -96,6 +96,9 @@ async fn serve(
     admin: Option<admin::AdminSocket>,
     until: impl Future,
 ) -> Result<(), String> {
+    let watched = Arc::downgrade(&deployment);
+    let renewal = std::thread::Builder::new().name("renewal".to_owned());
+    renewal.spawn(move || renewal::run(&watched)).map_err(|error| format!("renewal thread: {error}"))?;
     let asked = Arc::new(Notify::new());
     if let Some(admin) = admin {
         tokio::spawn(admin.serve(admin::Control::new(Arc::clone(&deployment), Arc::clone(&asked))));

@@ -54,6 +54,8 @@ pub struct Plan {
     pub admin: Option<Admin>,
     /// `store.path`, resolved against the config file's folder.
     pub store: PathBuf,
+    /// The other keys of `[store]`.
+    pub rotation: Rotation,
     /// `[log]`
     pub log: Log,
     /// `[limits]`: what holds for the process, and for listeners unless they say otherwise.
@@ -64,6 +66,36 @@ pub struct Plan {
     pub routes: Vec<Route>,
     /// `[upstream.*]`, ordered by name.
     pub upstreams: Vec<Upstream>,
+}
+
+/// `[store]`, beside its path: how certificates are rotated and renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// `grace`: how long connections of an old generation may go on. Default 10 min.
+    pub grace: Duration,
+    /// `renew_before`: how long before its end a generated certificate stages its successor. Default 30 days.
+    pub renew_before: Duration,
+    /// `renew`
+    pub renew: Renew,
+}
+
+/// `store.renew`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renew {
+    /// A successor is staged, and waits to be activated.
+    Staged,
+    /// It is activated when a trial has passed everywhere.
+    Automatic,
+}
+
+impl Default for Rotation {
+    fn default() -> Self {
+        Self {
+            grace: Duration::from_secs(600),
+            renew_before: Duration::from_secs(30 * 86_400),
+            renew: Renew::Staged,
+        }
+    }
 }
 
 /// How many workers, where, on what.

@@ -93,7 +93,16 @@ fn runtime_admin_store_and_log_are_checked() {
             ("token = 'x'", "2:1", "unknown key `token` in `[admin]`"),
         ],
     );
-    refused("[store]", &[("path = ''", "2:8", "empty"), ("dir = 'c'", "2:1", "the keys here are `path`")]);
+    refused(
+        "[store]",
+        &[
+            ("path = ''", "2:8", "empty"),
+            ("dir = 'c'", "2:1", "unknown key"),
+            ("renew = 'auto'", "2:9", "is not"),
+            ("grace = 5", "2:9", "duration"),
+            ("renew_before = '0s'", "2:16", "longer than zero"),
+        ],
+    );
     refused(
         "[log]",
         &[
@@ -700,7 +709,7 @@ fn the_reference_shows_the_defaults() {
         reference.admin.map(|admin| admin.listen.value),
         default.admin.map(|admin| admin.listen.value)
     );
-    assert_eq!(reference.store, default.store);
+    assert_eq!((&reference.store, reference.rotation), (&default.store, default.rotation));
     assert_eq!(reference.log, default.log);
     assert_eq!(reference.limits, default.limits);
     let (ours, theirs) = (&reference.routes[0], &default.routes[0]);

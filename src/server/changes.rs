@@ -190,6 +190,7 @@ fn settings(old: &Plan, new: &Plan) -> Vec<String> {
         ("runtime.drain", old.runtime.drain != new.runtime.drain),
         ("limits", old.limits != new.limits),
         ("store.path", old.store != new.store),
+        ("store", old.rotation != new.rotation),
     ];
     changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned()).collect()
 }

@@ -15,11 +15,13 @@ use std::time::{Duration, Instant, SystemTime};
 use super::assemble::{Made, Previous};
 use super::changes::{self, Changes};
 use super::load::{self, LoadError, Loaded};
-use super::rotation::{Fallback, GRACE, Ledger, Room, RotationError};
+use super::rotation::{Fallback, Ledger, Room, Rotation, RotationError};
 use super::supervisor::{Server, StartError};
+use crate::base::snapshot::Snapshot;
 use crate::certs::Store;
 use crate::config::plan::CertificateRef;
 use crate::config::{Diagnostics, Plan};
+use crate::tls::Identity;
 
 /// How long a reload waits for its workers: each looks at its next turn, which only a stalled one misses.
 const TAKE_UP: Duration = Duration::from_secs(2);
@@ -130,12 +132,27 @@ impl Deployment {
             running: &self.server.snapshot.load(),
             cell: made.identity(&CertificateRef::Store(name.to_owned())),
             ledger: &self.ledger,
-            grace: GRACE,
+            grace: plan.rotation.grace,
             now: SystemTime::now(),
         };
         let result = work(&room);
         self.server.sweep();
         result
+    }
+
+    /// Where the generations of a certificate in use are used.
+    pub fn rotation(&self, cell: &Snapshot<Identity>) -> Rotation {
+        self.ledger.report(cell, &self.server.snapshot.load(), SystemTime::now())
+    }
+
+    /// Publishes content that a certificate's files have now, as the generation after the one that runs.
+    pub fn publish(&self, cell: &Snapshot<Identity>, identity: Arc<Identity>) {
+        {
+            let _alone = self.ledger.alone();
+            let grace = self.plan().rotation.grace;
+            self.ledger.publish(cell, identity, Fallback::Replaced, grace, SystemTime::now());
+        }
+        self.server.sweep();
     }
 
     /// Reads the file again and runs what it says. Returns when every worker does.
@@ -177,7 +194,7 @@ impl Deployment {
         let changes = Changes::between(live.previous(), &plan, &assembly);
         let _alone = self.ledger.alone();
         for (cell, identity) in assembly.renewed {
-            self.ledger.publish(&cell, identity, Fallback::Replaced, GRACE, SystemTime::now());
+            self.ledger.publish(&cell, identity, Fallback::Replaced, plan.rotation.grace, SystemTime::now());
         }
         let version = self.server.publish(prepared, assembly.running);
         *live = Live { plan: Arc::new(changes::as_it_runs(plan, &live.plan)), made: assembly.made };

@@ -7,6 +7,7 @@ pub mod load;
 pub mod machine;
 mod pages;
 pub mod probe;
+pub mod renewal;
 pub mod rotation;
 mod routing;
 pub mod sockets;

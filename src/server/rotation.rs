@@ -24,12 +24,11 @@ use crate::certs::{Bundle, Store, StoreError, Timestamp};
 use crate::proxy::running::Running;
 use crate::tls::{Identity, IdentityError};
 
+mod affected;
 pub mod report;
 
+pub use affected::affected;
 pub use report::{Rotation, SafeToRevoke, Use};
-
-/// How long connections of the old generation may go on, unless `store.grace` says otherwise.
-pub const GRACE: Duration = Duration::from_secs(600);
 
 /// What is remembered of rotations while the process runs.
 #[derive(Debug, Default)]
@@ -351,10 +350,7 @@ impl Room<'_> {
 
     /// Where the generations are used, and whether the old one is safe to revoke. `None`: nothing that runs uses it.
     pub fn report(&self) -> Option<Rotation> {
-        let current = self.cell?.load();
-        let (trial, superseded) =
-            self.ledger.entry(self.name, |entry| (entry.trial.clone(), entry.superseded.clone()));
-        Some(report::rotation(self.running, &current, &superseded, trial.as_ref(), self.now))
+        Some(self.ledger.report(self.cell?, self.running, self.now))
     }
 
     fn identity(&self, number: u32, bundle: &Bundle) -> Result<Identity, RotationError> {
@@ -412,6 +408,14 @@ impl Ledger {
                 index > from || known.uses().read().iter().any(|usage| usage.connections > 0)
             });
         });
+    }
+
+    /// Where the generations of what a cell holds are used.
+    pub fn report(&self, cell: &Snapshot<Identity>, running: &Running, now: SystemTime) -> Rotation {
+        let current = cell.load();
+        let (trial, superseded) =
+            self.entry(current.name(), |entry| (entry.trial.clone(), entry.superseded.clone()));
+        report::rotation(running, &current, &superseded, trial.as_ref(), now)
     }
 
     /// Waits for its turn to move a generation.

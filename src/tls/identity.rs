@@ -84,6 +84,20 @@ impl Identity {
         Ok(Self { name, generation, certified, names, not_before, not_after, previous, uses })
     }
 
+    /// The same content under another number.
+    pub fn renumbered(&self, generation: u64) -> Self {
+        Self {
+            name: self.name.clone(),
+            generation,
+            certified: Arc::clone(&self.certified),
+            names: self.names.clone(),
+            not_before: self.not_before,
+            not_after: self.not_after,
+            previous: Snapshot::new(None),
+            uses: Uses::default(),
+        }
+    }
+
     /// The certificate's name in the store.
     pub fn name(&self) -> &str {
         &self.name

@@ -3,4 +3,5 @@
 
 mod kit;
 mod refused;
+mod renewal;
 mod trusted;

@@ -10,7 +10,9 @@ use crate::base::limits::MAX_WORKERS;
 
 use super::file::{OnlyDefault, Section, Value};
 use super::names;
-use super::plan::{Admin, AdminAddress, At, CertificateRef, Driver, Plan, Runtime, TlsVersions};
+use super::plan::{
+    Admin, AdminAddress, At, CertificateRef, Driver, Plan, Renew, Rotation, Runtime, TlsVersions,
+};
 use super::suggest::{nearest, quoted};
 use super::units::{self, Wrong};
 
@@ -31,7 +33,7 @@ mod upstream;
 pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
     let runtime = runtime(root.section("runtime"));
     let admin = root.section("admin").map(|section| admin(section, dir));
-    let store = store(root.section("store"), dir);
+    let (store, rotation) = store(root.section("store"), dir);
     let log = log::log(root.section("log"), dir);
     let limits = limits::process(root.section("limits"));
     let listeners = traffic::listeners(&mut root, dir, &limits);
@@ -40,7 +42,7 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
     let routes = route::routes(&mut root, &listeners, upstreams.as_deref(), folders);
     root.finish();
     let upstreams = upstreams.unwrap_or_default();
-    Plan { runtime, admin, store, log, limits, listeners, routes, upstreams }
+    Plan { runtime, admin, store, rotation, log, limits, listeners, routes, upstreams }
 }
 
 fn runtime(section: Option<Section<'_>>) -> Runtime {
@@ -112,14 +114,25 @@ fn admin(mut section: Section<'_>, dir: &Path) -> Admin {
     Admin { listen }
 }
 
-fn store(section: Option<Section<'_>>, dir: &Path) -> PathBuf {
+fn store(section: Option<Section<'_>>, dir: &Path) -> (PathBuf, Rotation) {
     let mut store = dir.join("certs");
-    let Some(mut section) = section else { return store };
+    let mut rotation = Rotation::default();
+    let Some(mut section) = section else { return (store, rotation) };
     if let Some(written) = section.get("path").and_then(|value| path(&value, dir, "\"certs\"")) {
         store = written.value;
     }
+    if let Some(duration) = section.get("grace").and_then(|value| value.duration(true)) {
+        rotation.grace = duration;
+    }
+    if let Some(duration) = section.get("renew_before").and_then(|value| value.duration(false)) {
+        rotation.renew_before = duration;
+    }
+    let words = [("staged", Renew::Staged), ("automatic", Renew::Automatic)];
+    if let Some(renew) = section.get("renew").and_then(|value| value.choice(&words)) {
+        rotation.renew = renew;
+    }
     section.finish();
-    store
+    (store, rotation)
 }
 
 /// A path, resolved against `dir`. `example` is TOML.

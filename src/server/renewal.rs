@@ -1,0 +1,264 @@
+//! Time and files: certificates near their end get successors, and changed files are taken up.
+//!
+//! ```text
+//! every second   files that the config names: changed, whole, valid ─► tried ─► activated if nobody refuses it
+//! every minute   certificates in use near their end: warned of; generated ones stage a successor,
+//!                which with `renew = "automatic"` is tried, and activated if nobody refuses it
+//! ```
+//!
+//! A file that is being written is looked at again: only content that stays as it is for a second, that
+//! can be parsed and whose key fits is taken. Whatever is wrong with it, what runs goes on.
+
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::deployment::Deployment;
+use super::rotation::affected;
+use super::{assemble, rotation::RotationError};
+use crate::base::snapshot::Snapshot;
+use crate::certs::generate::self_signed;
+use crate::certs::{Meta, Origin, Store, successor};
+use crate::config::Diagnostics;
+use crate::config::plan::{At, CertificateRef, Renew};
+use crate::tls::Identity;
+
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often the time is.
+const CHECK: Duration = Duration::from_secs(60);
+/// How long after a trial that did not pass the next one is made.
+const AGAIN: Duration = Duration::from_secs(600);
+/// How often an end that is near is warned of.
+const WARN: Duration = Duration::from_secs(86_400);
+
+/// Runs on a thread of its own for as long as the deployment lives.
+pub fn run(deployment: &Weak<Deployment>) {
+    let mut watch = Watch::default();
+    loop {
+        std::thread::sleep(LOOK);
+        let Some(deployment) = deployment.upgrade() else { return };
+        watch.look(&deployment);
+    }
+}
+
+/// What is remembered from look to look.
+#[derive(Debug, Default)]
+struct Watch {
+    files: HashMap<CertificateRef, Seen>,
+    checked: Option<Instant>,
+    warned: HashMap<String, Instant>,
+    tried: HashMap<(String, u32), Instant>,
+}
+
+/// A file's size, time of change, and number, for each file of a certificate.
+type Stamp = Vec<(u64, i64, i64, u64)>;
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// As of the last look.
+    last: Stamp,
+    /// What has been dealt with.
+    done: Option<Stamp>,
+    /// Not before this moment.
+    again: Option<Instant>,
+}
+
+impl Watch {
+    fn look(&mut self, deployment: &Deployment) {
+        let identities = deployment.made().identities;
+        for (named, cell) in &identities {
+            self.file(deployment, named, cell);
+        }
+        if self.checked.is_some_and(|checked| checked.elapsed() < CHECK) {
+            return;
+        }
+        self.checked = Some(Instant::now());
+        for (named, cell) in &identities {
+            self.end_of(deployment, named, &cell.load());
+            if let CertificateRef::Store(name) = named
+                && let Err(error) = self.renew(deployment, name)
+            {
+                tracing::warn!(certificate = name, "renewal: {error}");
+            }
+        }
+    }
+
+    /// Takes up what a certificate's files hold now, once they have settled.
+    fn file(&mut self, deployment: &Deployment, named: &CertificateRef, cell: &Snapshot<Identity>) {
+        let Some(stamp) = stamp(named) else { return };
+        let seen = self.files.entry(named.clone()).or_default();
+        let settled = std::mem::replace(&mut seen.last, stamp.clone()) == stamp;
+        let due = seen.again.is_none_or(|again| Instant::now() >= again);
+        if !settled || !due || seen.done.as_ref() == Some(&stamp) {
+            return;
+        }
+        match take_up(deployment, named, cell) {
+            Taken::Done => (seen.done, seen.again) = (Some(stamp), None),
+            Taken::Later => seen.again = Some(Instant::now() + AGAIN),
+        }
+    }
+
+    /// Warns of an end that is near.
+    fn end_of(&mut self, deployment: &Deployment, named: &CertificateRef, identity: &Identity) {
+        let plan = deployment.plan();
+        let left = identity.not_after() - unix(SystemTime::now());
+        if left > window(identity, plan.rotation.renew_before) {
+            return;
+        }
+        let name = identity.name();
+        if self.warned.get(name).is_some_and(|warned| warned.elapsed() < WARN) {
+            return;
+        }
+        self.warned.insert(name.to_owned(), Instant::now());
+        let what = affected(&plan, named).join("; ");
+        match left {
+            ..0 => tracing::error!(certificate = name, "has expired; what depends on it: {what}"),
+            _ => tracing::warn!(
+                certificate = name,
+                "ends in {} days; what depends on it: {what}",
+                left / 86_400
+            ),
+        }
+    }
+
+    /// Stages a successor where one is due, and activates it where that is wanted.
+    fn renew(&mut self, deployment: &Deployment, name: &str) -> Result<(), RotationError> {
+        let plan = deployment.plan();
+        let store = Store::open(&plan.store)?;
+        let now = SystemTime::now();
+        let stored = store.get(name)?;
+        let facts = stored.bundle.facts();
+        let window = part(plan.rotation.renew_before, facts.not_after.unix() - facts.not_before.unix());
+        if facts.not_after.unix() - unix(now) > window || stored.origin != Origin::Generated {
+            return Ok(());
+        }
+        let waiting = store.describe(name, now)?.request.is_some();
+        let staged = match stored.staged {
+            Some(staged) => staged,
+            None if waiting => return Ok(()),
+            None => {
+                let Some(request) = successor(&stored.bundle) else { return Ok(()) };
+                let made = match self_signed(&request, now) {
+                    Ok(made) => made,
+                    Err(error) => {
+                        tracing::warn!(certificate = name, "no successor can be made: {error}");
+                        return Ok(());
+                    }
+                };
+                let meta = Meta { description: None, origin: Origin::Generated, now };
+                let staged = store.stage(name, &made.bundle, &meta)?.generation;
+                tracing::info!(
+                    certificate = name,
+                    "generation {staged} is staged: its successor, until {}",
+                    made.bundle.facts().not_after
+                );
+                staged
+            }
+        };
+        if plan.rotation.renew == Renew::Automatic {
+            self.activate(deployment, &store, name, staged)?;
+        }
+        Ok(())
+    }
+
+    fn activate(
+        &mut self,
+        deployment: &Deployment,
+        store: &Store,
+        name: &str,
+        staged: u32,
+    ) -> Result<(), RotationError> {
+        let ours = store.describe(name, SystemTime::now())?.generation(staged).map(|it| it.origin);
+        let key = (name.to_owned(), staged);
+        // What a person brought waits for a person.
+        if ours != Some(Origin::Generated)
+            || self.tried.get(&key).is_some_and(|tried| tried.elapsed() < AGAIN)
+        {
+            return Ok(());
+        }
+        self.tried.insert(key, Instant::now());
+        let trial = deployment.room(name, |room| room.trial())?;
+        if !trial.passed {
+            let against = trial.against().join("; ");
+            tracing::warn!(certificate = name, "generation {staged} is not activated yet: {against}");
+            return Ok(());
+        }
+        let done = deployment.room(name, |room| room.activate(false))?;
+        tracing::info!(certificate = name, "renewed: generation {} is active", done.generation);
+        Ok(())
+    }
+}
+
+enum Taken {
+    /// Activated, unchanged, or no good as it is.
+    Done,
+    /// Not yet: somebody refuses it, or can't be asked.
+    Later,
+}
+
+/// Reads, tries and activates the content of a certificate's files.
+fn take_up(deployment: &Deployment, named: &CertificateRef, cell: &Snapshot<Identity>) -> Taken {
+    let mut problems = Diagnostics::new("", "");
+    let at = At { value: named.clone(), span: 0..0 };
+    let current = cell.load();
+    let Some(read) = assemble::identity(&deployment.plan(), &at, &mut problems) else {
+        let said: Vec<&str> = problems.iter().map(|problem| problem.message).collect();
+        tracing::warn!(
+            certificate = current.name(),
+            "changed, but is no good; what ran runs on: {}",
+            said.join("; ")
+        );
+        return Taken::Done;
+    };
+    if read.chain() == current.chain() {
+        return Taken::Done;
+    }
+    let next = Arc::new(read.renumbered(current.generation() + 1));
+    let Ok(trial) = deployment.room(current.name(), |room| Ok(room.present(&next))) else {
+        return Taken::Later;
+    };
+    if !trial.passed {
+        let against = trial.against().join("; ");
+        tracing::warn!(
+            certificate = current.name(),
+            "changed, but is not activated: {against}. It is tried again; `ringate reload` activates it at once"
+        );
+        return Taken::Later;
+    }
+    deployment.publish(cell, Arc::clone(&next));
+    tracing::info!(certificate = next.name(), "changed: generation {} is active", next.generation());
+    Taken::Done
+}
+
+/// How long before its end an identity is renewed: as the config says, but not for most of a short life.
+fn window(identity: &Identity, renew_before: Duration) -> i64 {
+    part(renew_before, identity.not_after() - identity.not_before())
+}
+
+fn part(renew_before: Duration, life: i64) -> i64 {
+    i64::try_from(renew_before.as_secs()).unwrap_or(i64::MAX).min(life / 3)
+}
+
+fn unix(time: SystemTime) -> i64 {
+    crate::certs::Timestamp::from(time).unix()
+}
+
+/// `None`: not from files, or one of them is not there now.
+fn stamp(named: &CertificateRef) -> Option<Stamp> {
+    let of = |path: &Path| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.len(), metadata.mtime(), metadata.mtime_nsec(), metadata.ino()))
+    };
+    match named {
+        CertificateRef::Store(_) => None,
+        CertificateRef::File(path) => Some(vec![of(path)?]),
+        CertificateRef::Pair { cert, key } => Some(vec![of(cert)?, of(key)?]),
+        CertificateRef::Locked { cert, key, passphrase_file } => {
+            let files = [Some(cert), key.as_ref(), Some(passphrase_file)];
+            files.into_iter().flatten().map(|path| of(path)).collect()
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What an expired certificate would take down.
+
+use crate::config::Plan;
+use crate::config::plan::{CertificateRef, HostPattern, PathPattern, Route};
+
+/// The listeners that present a certificate, and the routes whose upstreams it is presented to, in words.
+pub fn affected(plan: &Plan, certificate: &CertificateRef) -> Vec<String> {
+    let mut found = Vec::new();
+    for listener in &plan.listeners {
+        let certificates = listener.tls.iter().flat_map(|tls| &tls.certificates);
+        if certificates.into_iter().any(|at| at.value == *certificate) {
+            found.push(format!("listener {}", listener.name.value));
+        }
+    }
+    for (index, upstream) in plan.upstreams.iter().enumerate() {
+        let presented = upstream.tls.as_ref().and_then(|tls| tls.certificate.as_ref());
+        if presented.is_none_or(|at| at.value != *certificate) {
+            continue;
+        }
+        let leading = plan.routes.iter().filter(|route| leads_to(route, index));
+        let routes: Vec<String> = leading.map(|route| words(plan, route)).collect();
+        let routes = if routes.is_empty() { "no route".to_owned() } else { routes.join(", ") };
+        found.push(format!("upstream {} (routes: {routes})", upstream.name.value));
+    }
+    found
+}
+
+fn leads_to(route: &Route, upstream: usize) -> bool {
+    route.upstreams().any(|index| index == upstream)
+}
+
+fn words(plan: &Plan, route: &Route) -> String {
+    let listeners: Vec<&str> = route.listeners.iter().map(|&at| &*plan.listeners[at].name.value).collect();
+    let host = match route.host.as_ref().map(|at| &at.value) {
+        None => String::new(),
+        Some(HostPattern::Exact(name)) => name.clone(),
+        Some(HostPattern::Wildcard(name)) => format!("*.{name}"),
+    };
+    let path = match &route.path.value {
+        PathPattern::Prefix(path) => path.clone(),
+        PathPattern::Exact(path) => format!("={path}"),
+    };
+    format!("{}: {host}{path}", listeners.join("+"))
+}

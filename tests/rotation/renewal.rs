@@ -1,0 +1,180 @@
+//! Certificates that end, files that change, and the time that old connections have.
+
+use std::fs;
+use std::time::SystemTime;
+
+use ringate::certs::generate::self_signed;
+use ringate::certs::{GenerateRequest, Meta, Origin, Store};
+
+use super::kit::*;
+use crate::support::*;
+
+const OK: &str = "location / { return 200 ok; }";
+
+/// Puts a self-signed certificate into the store that ends in five days, of thirty.
+fn near_its_end(kit: &Kit) {
+    let made = SystemTime::now() - std::time::Duration::from_secs(25 * 86_400);
+    let request = GenerateRequest { days: 30, ..GenerateRequest::new("ours.example") };
+    let generated = self_signed(&request, made).unwrap();
+    let meta = Meta { description: None, origin: Origin::Generated, now: SystemTime::now() };
+    let store = Store::open(kit.store()).unwrap();
+    store.delete(NAME).unwrap();
+    store.put(NAME, &generated.bundle, &meta).unwrap();
+}
+
+#[test]
+fn a_generated_certificate_near_its_end_stages_its_successor_and_says_what_depends_on_it() {
+    let kit = Kit::new();
+    near_its_end(&kit);
+    let nginx = Nginx::tls(&kit.pki, OK);
+    let ringate = kit.setup(&[nginx.address()]).start();
+    ringate.await_log("ends in 4 days; what depends on it: upstream app (routes: web: /)");
+    ringate.await_log("generation 2 is staged: its successor");
+    let described = Store::open(kit.store()).unwrap().describe(NAME, SystemTime::now()).unwrap();
+    assert_eq!((described.active, described.staged), (Some(1), Some(2)));
+    let (old, new) = (described.generation(1).unwrap(), described.generation(2).unwrap());
+    assert_eq!(old.subject(), new.subject());
+    assert!(new.not_after() > old.not_after());
+    let (_, status) = call(&ringate, "GET", "/v1/status", "");
+    let certificate = &status["certificates"][0];
+    assert_eq!((&certificate["name"], &certificate["days_left"]), (&NAME.into(), &4.into()), "{status:#}");
+    assert_eq!(certificate["affects"][0], "upstream app (routes: web: /)");
+    let (_, metrics) = call(&ringate, "GET", "/metrics", "");
+    let metrics = metrics.as_str().unwrap().to_owned();
+    assert!(metrics.contains("ringate_certificate_generation{certificate=\"gateway\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("ringate_certificate_not_after_seconds{certificate=\"gateway\"} 1"),
+        "{metrics}"
+    );
+}
+
+#[test]
+fn automatic_renewal_activates_what_nobody_refuses_and_nothing_else() {
+    let automatic = |kit: &Kit, address| {
+        let path = format!("[store]\npath = {:?}", kit.store());
+        let text = kit.setup(&[address]).text().replace(&path, &format!("{path}\nrenew = \"automatic\""));
+        Ringate::start(&text)
+    };
+    let kit = Kit::new();
+    near_its_end(&kit);
+    // This one asks nobody.
+    let nginx = Nginx::tls(&kit.pki, OK);
+    let ringate = automatic(&kit, nginx.address());
+    ringate.await_log("renewed: generation 2 is active");
+    assert_eq!(report(&ringate)["active"], 2);
+    // This one trusts an authority, and so neither the old nor the new one.
+    let kit = Kit::new();
+    near_its_end(&kit);
+    let judge = kit.judge(&rustls::version::TLS13);
+    let ringate = automatic(&kit, judge.address());
+    ringate.await_log("generation 2 is not activated yet");
+    assert_eq!(report(&ringate)["active"], 1);
+}
+
+/// The config with files in place of the store.
+fn with_files(kit: &Kit, address: std::net::SocketAddr, files: &Files) -> Setup {
+    let upstream = format!("{}certificate = {}\n", kit.pki.upstream_tls(), files.toml());
+    Setup::to(address).section("[admin]").upstream(&upstream)
+}
+
+#[test]
+fn changed_files_are_taken_up_once_they_are_whole_and_accepted() {
+    let kit = Kit::new();
+    let judge = kit.judge(&rustls::version::TLS13);
+    let files = kit.ours.issue("live", &leaf("old"));
+    let ringate = with_files(&kit, judge.address(), &files).start();
+    assert_eq!(ringate.get("/").text(), "old");
+    let write = |from: &Files| {
+        fs::write(&files.key, fs::read(&from.key).unwrap()).unwrap();
+        fs::write(&files.cert, fs::read(&from.cert).unwrap()).unwrap();
+    };
+    // Half of a file, and a certificate without its key.
+    let next = kit.ours.issue("next", &leaf("new"));
+    let text = fs::read(&next.cert).unwrap();
+    fs::write(&files.cert, &text[..text.len() / 2]).unwrap();
+    ringate.await_log("changed, but is no good; what ran runs on");
+    assert_eq!(ringate.get("/").text(), "old");
+    write(&next);
+    ringate.await_log("changed: generation 2 is active");
+    assert_eq!(ringate.get("/").text(), "new");
+    // One that the backend does not trust waits.
+    write(&kit.other.issue("strange", &leaf("strange")));
+    ringate.await_log("changed, but is not activated: app");
+    assert_eq!(ringate.get("/").text(), "new");
+    assert_eq!(judge.asked("strange").requests, 0);
+}
+
+#[test]
+fn connections_that_never_end_have_their_grace() {
+    for (grace, ends) in [("1s", true), ("1h", false)] {
+        let kit = Kit::new();
+        let judge = kit.judge(&rustls::version::TLS13);
+        let path = format!("[store]\npath = {:?}", kit.store());
+        let text = kit.setup(&[judge.address()]).listener("protocol = \"tcp\"").text();
+        let ringate = Ringate::start(&text.replace(&path, &format!("{path}\ngrace = {grace:?}")));
+        let mut held = ringate.client();
+        let ask = format!("GET / HTTP/1.1\r\nHost: h\r\n{STARTED}: 1\r\n\r\n");
+        assert_eq!(held.send(&ask).response().text(), "old");
+        kit.stage("new");
+        order(&ringate, "trial", "");
+        order(&ringate, "activate", "");
+        let safe = report(&ringate)["safe_to_revoke"].clone();
+        assert_eq!(safe["safe"], false, "a relay has it: {safe:#}");
+        assert!(safe["grace_until"].is_string(), "{safe:#}");
+        if ends {
+            held.ends();
+            await_safe(&ringate);
+            assert_eq!(metric(&ringate, "identity_overdue"), 1);
+        } else {
+            assert_eq!(held.send(&ask).response().text(), "old", "it goes on");
+        }
+        assert_eq!(ringate.get("/").text(), "new");
+    }
+}
+
+#[test]
+fn a_listeners_certificate_changes_between_two_handshakes_and_no_client_notices() {
+    let kit = Kit::new();
+    let backend = Backend::replying(crate::http::OK);
+    let server = |name: &'static str| Leaf { common_name: name, names: &["localhost"], ..Leaf::default() };
+    kit.ours.issue_into(&kit.store(), "web", &server("first"));
+    let section = format!("[admin]\n[store]\npath = {:?}", kit.store());
+    let ringate = Setup::to(backend.address())
+        .workers(2)
+        .section(&section)
+        .listener("[listener.tls]\ncertificates = [\"web\"]")
+        .start();
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in ringate::certs::store::load_trust(&kit.ours.file()).unwrap() {
+        roots.add(certificate).unwrap();
+    }
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = std::sync::Arc::new(config.unwrap().with_root_certificates(roots).with_no_client_auth());
+    let dial = move |address| Client::tls(address, std::sync::Arc::clone(&config), "localhost");
+    // Half of the clients stay, half come anew for each request.
+    let stay = Load::with(8, ringate.address(), dial.clone(), true);
+    let come = Load::with(8, ringate.address(), dial, false);
+    come.await_more(20);
+    for _ in 0..10 {
+        kit.ours.stage_into(&kit.store(), "web", &server("next"));
+        let (status, answer) = call(&ringate, "POST", "/v1/certificates/web/activate", "");
+        assert_eq!(status, 200, "nobody is asked about a server's certificate: {answer:#}");
+        assert_eq!(answer["live"], true);
+        come.await_more(20);
+    }
+    stay.finish(&ringate);
+    come.finish(&ringate);
+    let pem = run(std::process::Command::new("openssl").args([
+        "s_client",
+        "-connect",
+        &ringate.address().to_string(),
+        "-servername",
+        "localhost",
+    ]));
+    assert!(
+        String::from_utf8_lossy(&pem.stdout).contains("next"),
+        "{}",
+        String::from_utf8_lossy(&pem.stdout)
+    );
+}
