@@ -1,5 +1,6 @@
 //! What a generated certificate's successor is made of: the same, for as long again, with a new key.
 
+use x509_parser::oid_registry::OID_X509_SERIALNUMBER;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use super::bundle::Bundle;
@@ -26,6 +27,7 @@ pub fn successor(bundle: &Bundle) -> Option<GenerateRequest> {
         country: subject.iter_country().find_map(text),
         state: subject.iter_state_or_province().find_map(text),
         locality: locality(subject),
+        serial_number: subject.iter_by_oid(&OID_X509_SERIALNUMBER).find_map(text),
         sans: facts.sans.iter().filter_map(|san| san.parse::<San>().ok()).collect(),
         days,
         key_type: key_type(&facts.key_type)?,
@@ -80,7 +82,7 @@ mod tests {
                 days: 90,
                 key_type,
                 usage: Usage { server: false, client: true },
-                is_ca: false,
+                ..GenerateRequest::default()
             };
             let first = self_signed(&request, now - Duration::from_secs(80 * 86_400)).unwrap();
             let next = successor(&first.bundle).unwrap();
