@@ -4,27 +4,27 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use aws_lc_rs::signature::Ed25519KeyPair;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
-    PKCS_RSA_SHA256, RsaKeySize, SerialNumber,
+    Issuer, KeyIdMethod, KeyUsagePurpose, SerialNumber,
 };
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use x509_parser::asn1_rs::Tag;
 use x509_parser::extensions::{KeyUsage, ParsedExtension};
 use x509_parser::prelude::{ASN1Time, X509Certificate};
 use zeroize::Zeroizing;
 
-use super::bundle::{Bundle, BundleError, PrivateKey};
+use super::bundle::{Bundle, BundleError};
 use super::encode;
 use super::facts;
 use super::time::Timestamp;
 
 mod error;
+mod key;
 mod request;
 
 pub use error::GenerateError;
+use key::CertificateKey;
+
 pub use request::{GenerateRequest, KeyType, San, Usage};
 
 /// How far before its making a certificate begins to be valid: peers' clocks may be slow.
@@ -62,7 +62,7 @@ pub struct Csr {
 
 /// A CA certificate with its key, ready to sign.
 pub struct CaMaterial {
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, CertificateKey>,
     bundle: Bundle,
 }
 
@@ -86,7 +86,7 @@ impl CaMaterial {
         if let Some(id) = key_identifier(&certificate) {
             params.key_identifier_method = KeyIdMethod::PreSpecified(id);
         }
-        let issuer = Issuer::new(params, KeyPair::try_from(&**key)?);
+        let issuer = Issuer::new(params, CertificateKey::new(key.clone())?);
         Ok(Self { issuer, bundle: bundle.clone() })
     }
 }
@@ -99,7 +99,7 @@ impl fmt::Debug for CaMaterial {
 
 /// Makes a key and a certificate signed by it.
 pub fn self_signed(request: &GenerateRequest, now: SystemTime) -> Result<Generated, GenerateError> {
-    let key = generate_key(request.key_type)?;
+    let key = CertificateKey::generate(request.key_type)?;
     let params = certificate_params(request, now)?;
     let certificate = params.self_signed(&key)?;
     generated(certificate.pem(), &key)
@@ -112,7 +112,7 @@ pub fn ca_signed(
     now: SystemTime,
 ) -> Result<Generated, GenerateError> {
     ca.bundle.check_validity(now)?;
-    let key = generate_key(request.key_type)?;
+    let key = CertificateKey::generate(request.key_type)?;
     let mut params = certificate_params(request, now)?;
     params.not_after = params.not_after.min(datetime(ca.bundle.facts().not_after)?.to_datetime());
     let certificate = params.signed_by(&key, &ca.issuer)?;
@@ -137,9 +137,9 @@ pub fn ca_signed(
 
 /// Makes a key and a request for a CA to sign.
 pub fn csr(request: &GenerateRequest) -> Result<Csr, GenerateError> {
-    let key = generate_key(request.key_type)?;
+    let key = CertificateKey::generate(request.key_type)?;
     let csr = subject_params(request)?.serialize_request(&key)?;
-    Ok(Csr { csr_pem: csr.pem()?, key_pem: private_key(&key).to_pem() })
+    Ok(Csr { csr_pem: csr.pem()?, key_pem: key.private().to_pem() })
 }
 
 /// What `quickstart` needs to speak mutual TLS with itself.
@@ -182,31 +182,10 @@ pub fn quickstart_pki(names: &[San], now: SystemTime) -> Result<QuickstartPki, G
     })
 }
 
-fn generated(chain_pem: String, key: &KeyPair) -> Result<Generated, GenerateError> {
-    let key_pem = private_key(key).to_pem();
+fn generated(chain_pem: String, key: &CertificateKey) -> Result<Generated, GenerateError> {
+    let key_pem = key.private().to_pem();
     let bundle = Bundle::from_parts(chain_pem.as_bytes(), Some(key_pem.as_bytes()))?;
     Ok(Generated { chain_pem, key_pem, bundle })
-}
-
-fn private_key(key: &KeyPair) -> PrivateKey {
-    PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())).into()
-}
-
-fn generate_key(key_type: KeyType) -> Result<KeyPair, GenerateError> {
-    let rsa = |size| KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, size);
-    Ok(match key_type {
-        KeyType::EcdsaP256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
-        KeyType::EcdsaP384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?,
-        KeyType::Rsa2048 => rsa(RsaKeySize::_2048)?,
-        KeyType::Rsa3072 => rsa(RsaKeySize::_3072)?,
-        KeyType::Rsa4096 => rsa(RsaKeySize::_4096)?,
-        // rcgen writes PKCS#8 version 2, which OpenSSL 3.0 does not read.
-        KeyType::Ed25519 => {
-            let key = Ed25519KeyPair::generate().map_err(|_| GenerateError::Random)?;
-            let der = key.to_pkcs8v1().map_err(|_| GenerateError::Random)?;
-            KeyPair::try_from(&PrivatePkcs8KeyDer::from(der.as_ref()))?
-        }
-    })
 }
 
 /// All that a certificate and a request have in common.

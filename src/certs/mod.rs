@@ -7,6 +7,7 @@
 //! | [`facts`] | what a certificate says of itself |
 //! | [`generate`] | new keys, self-signed and CA-signed certificates, requests for a CA |
 //! | [`command`] | what one can ask of the store, for the command line and the admin API alike |
+//! | [`renewal`] | when a successor is due, and who makes it |
 //! | [`store`] | the folder on disk, generations and their states; the only part here that touches it |
 //!
 //! All but `store` (and `command`, which works on it) is pure: no clock (`now` is an argument), no disk, no socket.
@@ -22,6 +23,7 @@ mod locked;
 mod material;
 mod passphrase;
 mod pkcs12;
+pub mod renewal;
 pub mod store;
 mod successor;
 pub mod time;

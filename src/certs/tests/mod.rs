@@ -1,9 +1,11 @@
 //! The specification of `certs`, and what its parts share.
 
 mod bundle;
+mod command;
 mod formats;
 mod generate;
 mod openssl;
+mod renewal;
 mod rotation;
 mod store;
 
