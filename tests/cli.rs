@@ -130,7 +130,7 @@ fn wrong_usage_is_code_2() {
 #[test]
 fn every_command_has_help_with_an_example() {
     let dir = tempfile::tempdir().unwrap();
-    for command in ["quickstart", "run", "check"] {
+    for command in ["quickstart", "run", "check", "plan", "status", "reload", "drain"] {
         let output = ringate(dir.path(), &[command, "--help"]);
         assert_eq!(output.status.code(), Some(0));
         assert!(stdout(&output).contains(&format!("Example: ringate {command}")), "{}", stdout(&output));

@@ -10,6 +10,7 @@
 #[allow(dead_code, unused_imports)]
 mod support;
 
+mod admin;
 mod bodies;
 mod cli;
 mod corpus;

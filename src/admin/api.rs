@@ -1,6 +1,6 @@
-//! What the admin server answers.
+//! `GET /v1/status` and what is in it: what runs.
 
-use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::State;
@@ -10,7 +10,10 @@ use serde::Serialize;
 
 use super::Control;
 use super::certificates::{self, InUse};
-use crate::server::Deployment;
+use crate::config::Plan;
+use crate::config::plan::{Destination, Protocol};
+use crate::proxy::running::Running;
+use crate::server::{Deployment, changes};
 
 #[derive(Serialize)]
 pub(super) struct Status {
@@ -19,6 +22,7 @@ pub(super) struct Status {
     workers: Vec<Worker>,
     uptime_seconds: u64,
     draining: bool,
+    config: Config,
     listeners: Vec<Listener>,
     upstreams: Vec<Upstream>,
     certificates: Vec<InUse>,
@@ -33,81 +37,144 @@ struct Worker {
 }
 
 #[derive(Serialize)]
-struct Listener {
-    name: String,
-    addresses: Vec<String>,
-    tls: bool,
+struct Config {
+    file: String,
+    /// Counted from 1 at the start.
+    version: u64,
+    /// Configs that were refused since the start.
+    refused: u64,
 }
 
 #[derive(Serialize)]
-struct Upstream {
+pub(super) struct Listener {
     name: String,
+    addresses: Vec<String>,
+    protocol: &'static str,
+    tls: bool,
+    environment: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Route {
+    /// What it matches, in words.
+    matches: String,
+    listeners: Vec<String>,
+    /// Empty where it answers by itself.
+    upstreams: Vec<String>,
+    /// The status of the answer that it gives by itself.
+    respond: Option<u16>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Upstream {
+    /// `orders`, or `orders@production` for an overlay.
+    name: String,
+    environment: Option<String>,
     endpoints: Vec<String>,
     tls: bool,
     client_certificate: Option<String>,
 }
 
-impl Status {
-    fn of(deployment: &Deployment) -> Self {
-        let server = &deployment.server;
-        let running = server.snapshot.load();
-        let workers = server.cpus.iter().zip(&server.counters).map(|(&cpu, counters)| Worker {
-            cpu,
-            connections_open: counters.connections_open.get(),
-            requests: counters.requests.get(),
-        });
-        let listeners = running.listeners.iter().map(|listener| Listener {
-            name: listener.name.clone(),
-            addresses: listener.addresses.iter().map(ToString::to_string).collect(),
-            tls: listener.tls.is_some(),
-        });
-        let upstreams = running.upstreams.iter().map(|upstream| Upstream {
+fn listeners_of(running: &Running, plan: &Plan) -> Vec<Listener> {
+    let listeners = running.listeners.iter().zip(&plan.listeners).map(|(listener, planned)| Listener {
+        name: listener.name.clone(),
+        addresses: listener.addresses.iter().map(ToString::to_string).collect(),
+        protocol: match planned.protocol {
+            Protocol::Http => "http",
+            Protocol::Tcp => "tcp",
+        },
+        tls: listener.tls.is_some(),
+        environment: planned.environment.as_ref().map(|at| at.value.clone()),
+    });
+    listeners.collect()
+}
+
+fn upstreams_of(running: &Running, plan: &Plan) -> Vec<Upstream> {
+    let upstreams = running.upstreams.iter().zip(&plan.upstreams).map(|(upstream, planned)| {
+        let identity = upstream.tls.as_ref().and_then(|tls| tls.identity.as_ref());
+        Upstream {
             name: upstream.name.clone(),
+            environment: planned.environment.as_ref().map(|at| at.value.clone()),
             endpoints: upstream.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(),
             tls: upstream.tls.is_some(),
-            client_certificate: upstream
-                .tls
-                .as_ref()
-                .and_then(|tls| tls.identity.as_ref())
-                .map(|identity| identity.load().name().to_owned()),
-        });
-        Self {
-            version: env!("CARGO_PKG_VERSION"),
-            driver: server.backend.name(),
-            workers: workers.collect(),
-            uptime_seconds: server.started.elapsed().as_secs(),
-            draining: !server.ready.load(std::sync::atomic::Ordering::Relaxed),
-            listeners: listeners.collect(),
-            upstreams: upstreams.collect(),
-            certificates: certificates::in_use(deployment),
-            totals: server
-                .totals()
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value.into()))
-                .collect(),
+            client_certificate: identity.map(|identity| identity.load().name().to_owned()),
         }
+    });
+    upstreams.collect()
+}
+
+fn routes_of(plan: &Plan) -> Vec<Route> {
+    let routes = plan.routes.iter().map(|route| Route {
+        matches: changes::matches(plan, route),
+        listeners: route.listeners.iter().map(|index| plan.listeners[*index].name.value.clone()).collect(),
+        upstreams: route.upstreams().map(|index| plan.upstreams[index].name.value.clone()).collect(),
+        respond: match &route.to {
+            Destination::Respond(respond) => Some(respond.status),
+            Destination::Redirect(redirect) => Some(redirect.status),
+            Destination::Upstreams(_) => None,
+        },
+    });
+    routes.collect()
+}
+
+fn status_of(deployment: &Deployment) -> Status {
+    let server = &deployment.server;
+    let current = deployment.current();
+    let (running, plan) = (&current.running, &current.plan);
+    let workers = server.cpus.iter().zip(&server.counters).map(|(&cpu, counters)| Worker {
+        cpu,
+        connections_open: counters.connections_open.get(),
+        requests: counters.requests.get(),
+    });
+    Status {
+        version: env!("CARGO_PKG_VERSION"),
+        driver: server.backend.name(),
+        workers: workers.collect(),
+        uptime_seconds: server.started.elapsed().as_secs(),
+        draining: !server.ready.load(Ordering::Relaxed),
+        config: Config {
+            file: deployment.file().display().to_string(),
+            version: running.version,
+            refused: deployment.refused.load(Ordering::Relaxed),
+        },
+        listeners: listeners_of(running, plan),
+        upstreams: upstreams_of(running, plan),
+        certificates: certificates::in_use(deployment),
+        totals: server.totals().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect(),
     }
 }
 
 pub(super) async fn status(State(control): State<Control>) -> Json<Status> {
-    Json(Status::of(&control.deployment))
+    Json(status_of(&control.deployment))
 }
 
-pub(super) async fn drain(State(control): State<Control>) -> StatusCode {
+pub(super) async fn listeners(State(control): State<Control>) -> Json<Vec<Listener>> {
+    let current = control.deployment.current();
+    Json(listeners_of(&current.running, &current.plan))
+}
+
+pub(super) async fn routes(State(control): State<Control>) -> Json<Vec<Route>> {
+    Json(routes_of(&control.deployment.plan()))
+}
+
+pub(super) async fn upstreams(State(control): State<Control>) -> Json<Vec<Upstream>> {
+    let current = control.deployment.current();
+    Json(upstreams_of(&current.running, &current.plan))
+}
+
+#[derive(Serialize)]
+pub(super) struct Draining {
+    connections_open: u64,
+}
+
+pub(super) async fn drain(State(control): State<Control>) -> (StatusCode, Json<Draining>) {
     control.drain.notify_one();
-    StatusCode::ACCEPTED
+    (StatusCode::ACCEPTED, Json(Draining { connections_open: control.server.connections_open() }))
 }
 
-/// Prometheus' text format, version 0.0.4.
-pub(super) async fn metrics(State(control): State<Control>) -> Response {
-    let mut text = String::new();
-    for (name, value) in control.server.totals() {
-        let (kind, suffix) = if name.ends_with("_open") { ("gauge", "") } else { ("counter", "_total") };
-        let _ = writeln!(text, "# TYPE ringate_{name}{suffix} {kind}\nringate_{name}{suffix} {value}");
-    }
-    certificates::metrics(&control.deployment, &mut text);
-    let _ = writeln!(text, "# TYPE ringate_workers gauge\nringate_workers {}", control.server.workers_left());
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+/// The description of all calls, by which the tests call them.
+pub(super) async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()
 }
 
 /// The page, which asks `/v1/status` with the token behind its `#`.

@@ -1,10 +1,13 @@
 //! What the admin API says when it does not do what it was asked (RFC 9457).
 
+use axum::extract::rejection::PathRejection;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
+use crate::config::edit::EditError;
 use crate::config::{Diagnostics, Level};
+use crate::server::write::WriteError;
 use crate::server::{LoadError, Refused};
 
 /// A problem, `application/problem+json`.
@@ -87,12 +90,30 @@ impl From<LoadError> for Problem {
 
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
+        let detail = refused.to_string();
         match refused {
             Refused::Config(error) => error.into(),
-            Refused::Draining => {
-                Self::new(StatusCode::CONFLICT, "draining", "ringate is draining", refused.to_string())
+            Refused::Draining => Self::new(StatusCode::CONFLICT, "draining", "ringate is draining", detail),
+            Refused::Edit(EditError::NoUpstream { .. }) => {
+                Self::new(StatusCode::NOT_FOUND, "not-found", "there is no such upstream", detail)
+            }
+            Refused::Edit(_) => {
+                let title = "the config file can't be changed so";
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "edit", title, detail)
+            }
+            Refused::Write(WriteError::Changed) => {
+                Self::new(StatusCode::CONFLICT, "changed", "the config file is being changed", detail)
+            }
+            Refused::Write(WriteError::Io { .. }) => {
+                Self::internal(format!("the config file can't be written: {detail}"))
             }
         }
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Self {
+        Self::new(rejection.status(), "path", "the path can't be read", rejection.body_text())
     }
 }
 

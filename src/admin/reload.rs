@@ -7,6 +7,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
 use super::Control;
+use super::body::Optional;
 use super::problem::{Place, Problem, places};
 use crate::server::{Changes, Deployment, Refused, Reloaded};
 
@@ -50,7 +51,8 @@ pub fn reload(deployment: &Deployment, asked_by: &str) -> Result<Reloaded, Refus
     result
 }
 
-fn log(deployment: &Deployment, reloaded: &Reloaded, asked_by: &str) {
+/// Says in the log what was changed.
+pub(super) fn log(deployment: &Deployment, reloaded: &Reloaded, asked_by: &str) {
     let file = deployment.file().display();
     for warning in reloaded.problems.iter() {
         tracing::warn!("{file}:{}: {}", warning.line, warning.message);
@@ -79,9 +81,8 @@ pub(super) async fn post_reload(State(control): State<Control>) -> Result<Json<O
 
 pub(super) async fn post_plan(
     State(control): State<Control>,
-    candidate: Option<Json<Candidate>>,
+    Optional(candidate): Optional<Candidate>,
 ) -> Result<Json<Outcome>, Problem> {
-    let config = candidate.and_then(|Json(candidate)| candidate.config);
-    let review = move |deployment: &Deployment| Ok(deployment.review(config.as_deref())?);
+    let review = move |deployment: &Deployment| Ok(deployment.review(candidate.config.as_deref())?);
     Ok(Json(blocking(&control, review).await?.into()))
 }

@@ -1,11 +1,13 @@
 //! `/v1/certificates/{name}/trial · activate · rollback · retire · rotation`.
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::Control;
+use super::body::Optional;
 use super::problem::Problem;
 use super::reload::blocking;
 use crate::certs::StoreError;
@@ -63,50 +65,48 @@ impl From<RotationError> for Problem {
     }
 }
 
+type Named = Result<Path<String>, PathRejection>;
+
 async fn with_room<T: Send + 'static>(
     control: &Control,
-    name: String,
+    name: Named,
     work: impl FnOnce(&Room<'_>) -> Result<T, RotationError> + Send + 'static,
 ) -> Result<T, Problem> {
+    let Path(name) = name?;
     blocking(control, move |deployment| Ok(deployment.room(&name, work)?)).await
 }
 
-pub(super) async fn trial(
-    State(control): State<Control>,
-    Path(name): Path<String>,
-) -> Result<Json<Trial>, Problem> {
+pub(super) async fn trial(State(control): State<Control>, name: Named) -> Result<Json<Trial>, Problem> {
     with_room(&control, name, |room| room.trial()).await.map(Json)
 }
 
 pub(super) async fn activate(
     State(control): State<Control>,
-    Path(name): Path<String>,
-    force: Option<Json<Force>>,
+    name: Named,
+    Optional(Force { force }): Optional<Force>,
 ) -> Result<Json<Activated>, Problem> {
-    let force = force.is_some_and(|Json(force)| force.force);
     with_room(&control, name, move |room| room.activate(force)).await.map(Json)
 }
 
 pub(super) async fn rollback(
     State(control): State<Control>,
-    Path(name): Path<String>,
+    name: Named,
 ) -> Result<Json<Activated>, Problem> {
     with_room(&control, name, |room| room.rollback()).await.map(Json)
 }
 
 pub(super) async fn retire(
     State(control): State<Control>,
-    Path(name): Path<String>,
-    force: Option<Json<Force>>,
+    name: Named,
+    Optional(Force { force }): Optional<Force>,
 ) -> Result<Json<Retired>, Problem> {
-    let force = force.is_some_and(|Json(force)| force.force);
     with_room(&control, name, move |room| room.retire(force)).await.map(|retired| Json(Retired { retired }))
 }
 
 /// `null`: nothing that runs uses it.
 pub(super) async fn rotation(
     State(control): State<Control>,
-    Path(name): Path<String>,
+    name: Named,
 ) -> Result<Json<Option<Rotation>>, Problem> {
     with_room(&control, name, |room| {
         room.store.describe(room.name, room.now)?;

@@ -27,11 +27,14 @@ impl Count {
 }
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// The counts of one worker.
         #[derive(Debug, Default)]
         #[repr(align(128))] // a cache line pair of its own, so that workers never share one
-        pub struct Counters { $($(#[$doc])* pub $name: Count,)* }
+        pub struct Counters { $($(#[doc = $doc])* pub $name: Count,)* }
+
+        /// What each counter counts, in words.
+        pub const MEANINGS: &[(&str, &str)] = &[$((stringify!($name), concat!($($doc),*)),)*];
 
         impl Counters {
             /// Each counter's name and value.

@@ -88,6 +88,20 @@ pub const ENCODERS_PER_WORKER: u64 = 128;
 pub const MAX_REQUEST_ID_BYTES: usize = 64;
 /// Longest error page, in bytes.
 pub const MAX_PAGE_BYTES: u64 = 256 * 1024;
+/// Most connections to the admin server.
+pub const ADMIN_CONNECTIONS: usize = 64;
+/// Longest head of a request to the admin server, in bytes.
+pub const ADMIN_HEAD_BYTES: usize = 16 * 1024;
+/// Longest body of a request to the admin server, in bytes: a certificate with its chain, as text.
+pub const ADMIN_BODY_BYTES: usize = 2 << 20;
+/// How long the head of a request to the admin server may take, the wait for it included.
+pub const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the admin server works on a request.
+pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Requests a second to the admin server, of all clients together.
+pub const ADMIN_REQUESTS_PER_SECOND: u32 = 200;
+/// Requests to the admin server that may come at once after a silence.
+pub const ADMIN_BURST: u32 = 400;
 /// Most workers of one process.
 pub const MAX_WORKERS: usize = 1024;
 /// Places for listeners and clients whose connections are counted, 8 bytes each. With 30,000 of them at a time,

@@ -33,7 +33,7 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
         ok: true,
         listeners: loaded.plan.listeners.len(),
         routes: loaded.plan.routes.len(),
-        upstreams: loaded.plan.upstreams.len(),
+        upstreams: loaded.plan.upstreams.iter().filter(|upstream| upstream.environment.is_none()).count(),
         warnings: loaded.problems.len(),
     };
     if !loaded.problems.is_empty() {

@@ -3,6 +3,8 @@
 mod apikey;
 mod cert;
 mod check;
+mod client;
+mod control;
 mod logging;
 mod probe;
 mod quickstart;
@@ -43,6 +45,21 @@ enum Command {
     /// The certificate store: generate, import, list, show, export, describe, delete; stage, activate, roll back
     #[command(after_help = "Example: ringate cert generate gateway --common-name gateway.example")]
     Cert(Box<cert::Options>),
+    /// Say what a reload would change, keep and drop
+    #[command(after_help = "Example: ringate plan -c config/ringate.toml\n\n\
+        The running instance compares the file with what it runs; nothing is applied. Where none runs, the file is \
+        checked. Exit code 0: it could be applied; 1: it could not.")]
+    Plan(control::Options),
+    /// Show what a running instance does
+    #[command(after_help = "Example: ringate status -c config/ringate.toml --json")]
+    Status(control::Options),
+    /// Let a running instance read its config file again
+    #[command(after_help = "Example: ringate reload -c config/ringate.toml\n\n\
+        A config that does not hold changes nothing: what is wrong is shown, and the exit code is 1.")]
+    Reload(control::Options),
+    /// Let a running instance finish what is under way, and end
+    #[command(after_help = "Example: ringate drain -c config/ringate.toml")]
+    Drain(control::Options),
     /// Make a handshake with a backend now, and show what it presented and what it thought of our certificate
     #[command(
         after_help = "Examples: ringate probe https://api.example.com --certificate ./client.pem\n          \
@@ -69,6 +86,10 @@ pub fn main() -> ExitCode {
         Command::Run(file) => run::run(&file.config),
         Command::Check(options) => check::run(&options),
         Command::Cert(options) => cert::run(*options),
+        Command::Plan(options) => control::plan(&options),
+        Command::Status(options) => control::status(&options),
+        Command::Reload(options) => control::reload(&options),
+        Command::Drain(options) => control::drain(&options),
         Command::Probe(options) => probe::run(&options),
         Command::ApiKey(options) => apikey::run(&options),
     };

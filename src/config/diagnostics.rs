@@ -70,6 +70,10 @@ impl Diagnostics {
 
     fn add(&mut self, mut found: Found) {
         found.span = self.visible(found.span);
+        // A value that several environments share is read once for each of them.
+        if self.found.contains(&found) {
+            return;
+        }
         let at = self.found.partition_point(|other| other.span.start <= found.span.start);
         self.found.insert(at, found);
     }

@@ -27,9 +27,18 @@ pub(super) struct Section<'a> {
     /// Its header, or its whole for an inline table.
     pub span: Range<usize>,
     table: &'a DeTable<'a>,
+    /// What this section is laid over: a key that it does not have is looked for there.
+    under: Option<Under<'a>>,
     known: Vec<&'static str>,
     reserved: Vec<&'static str>,
     errors: &'a Errors,
+}
+
+/// A section that another one is laid over.
+#[derive(Clone)]
+struct Under<'a> {
+    path: String,
+    table: &'a DeTable<'a>,
 }
 
 /// What a key that is not supported yet may be set to: its default.
@@ -50,7 +59,21 @@ pub(super) enum OnlyDefault {
 impl<'a> Section<'a> {
     /// The file itself.
     pub fn root(table: &'a DeTable<'a>, errors: &'a Errors) -> Self {
-        Self { path: String::new(), span: 0..0, table, known: Vec::new(), reserved: Vec::new(), errors }
+        Self {
+            path: String::new(),
+            span: 0..0,
+            table,
+            under: None,
+            known: Vec::new(),
+            reserved: Vec::new(),
+            errors,
+        }
+    }
+
+    /// Lays this section over `base`: its keys go before those of the same name there, tables are laid over tables.
+    pub fn over(mut self, base: &Section<'a>) -> Self {
+        self.under = Some(Under { path: base.path.clone(), table: base.table });
+        self
     }
 
     /// Where this section's errors go.
@@ -65,12 +88,14 @@ impl<'a> Section<'a> {
     }
 
     fn value(&self, key: &str) -> Option<Value<'a>> {
-        let (key, inner) = self.table.get_key_value(key)?;
-        let name = if self.path.is_empty() {
-            key.get_ref().to_string()
-        } else {
-            format!("{}.{}", self.path, key.get_ref())
+        let own = self.table.get_key_value(key).map(|found| (found, &self.path));
+        let under = || {
+            let under = self.under.as_ref()?;
+            Some((under.table.get_key_value(key)?, &under.path))
         };
+        let ((key, inner), path) = own.or_else(under)?;
+        let name =
+            if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
         Some(Value { name, key_span: key.span(), inner, errors: self.errors })
     }
 
@@ -78,7 +103,10 @@ impl<'a> Section<'a> {
     pub fn require(&mut self, key: &'static str, example: &str) -> Option<Value<'a>> {
         let value = self.get(key);
         // A key that is nearly this one is reported as unknown, with this one as the mend.
-        let misspelt = || self.table.keys().any(|other| nearest(other.get_ref(), [key]).is_some());
+        let misspelt = || {
+            let under = self.under.iter().flat_map(|under| under.table.keys());
+            self.table.keys().chain(under).any(|other| nearest(other.get_ref(), [key]).is_some())
+        };
         if value.is_none() && !misspelt() {
             self.error(
                 format!("`{key}` is missing in `{}`", self.header()),
@@ -90,7 +118,16 @@ impl<'a> Section<'a> {
 
     /// The table of `key`, if it is there.
     pub fn section(&mut self, key: &'static str) -> Option<Section<'a>> {
-        self.get(key)?.section()
+        let section = self.get(key)?.section()?;
+        let Some(under) = self.under.as_ref().filter(|_| self.table.contains_key(key)) else {
+            return Some(section);
+        };
+        Some(match under.table.get(key).and_then(|value| value.get_ref().as_table()) {
+            Some(table) => {
+                Section { under: Some(Under { path: format!("{}.{key}", under.path), table }), ..section }
+            }
+            None => section,
+        })
     }
 
     /// Every key of this section with its value, whatever the keys are called.
@@ -337,7 +374,8 @@ impl<'a> Value<'a> {
             return None;
         };
         let (path, span) = (self.name.clone(), self.span());
-        Some(Section { path, span, table, known: Vec::new(), reserved: Vec::new(), errors: self.errors })
+        let (known, reserved) = (Vec::new(), Vec::new());
+        Some(Section { path, span, table, under: None, known, reserved, errors: self.errors })
     }
 
     /// The entries of a list of tables.

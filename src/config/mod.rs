@@ -16,6 +16,7 @@ use toml::de::DeTable;
 pub mod access;
 mod check;
 pub mod diagnostics;
+pub mod edit;
 mod file;
 mod names;
 pub mod plan;
@@ -50,10 +51,38 @@ pub fn parse(name: &str, text: &str, dir: &Path) -> Result<Plan, Diagnostics> {
     errors.into_inner().into_result().map(|()| plan)
 }
 
-/// What a valid config says that its writer may not have meant: upstreams that no route uses.
+/// `[admin]` alone: what else is in the text may be wrong.
+///
+/// # Errors
+///
+/// What is wrong with that section, or with the text as TOML.
+pub fn admin(name: &str, text: &str, dir: &Path) -> Result<Option<plan::Admin>, Diagnostics> {
+    let errors = RefCell::new(Diagnostics::new(name, text));
+    let (document, syntax) = DeTable::parse_recoverable(text);
+    if !syntax.is_empty() {
+        let mut errors = errors.into_inner();
+        file::syntax_errors(&mut errors, text, &syntax);
+        return Err(errors);
+    }
+    let admin = check::admin_of(file::Section::root(document.get_ref(), &errors), dir);
+    errors.into_inner().into_result().map(|()| admin)
+}
+
+/// What a valid config says that its writer may not have meant: upstreams that no route uses, environments that
+/// no listener is in.
 pub fn warnings(name: &str, text: &str, plan: &Plan) -> Diagnostics {
     let mut found = Diagnostics::new(name, text);
     for (index, upstream) in plan.upstreams.iter().enumerate() {
+        if let Some(environment) = &upstream.environment {
+            let used = plan.listeners.iter().filter_map(|listener| listener.environment.as_ref());
+            if !used.clone().any(|used| used == environment) {
+                let title = format!("no listener is in the environment `{}`", **environment);
+                let near = suggest::nearest(environment, used.map(|used| used.as_str()));
+                let help = near.map(|near| format!("did you mean `{near}`?"));
+                found.warning(environment.span.clone(), title, help);
+            }
+            continue;
+        }
         if !plan.routes.iter().flat_map(plan::Route::upstreams).any(|used| used == index) {
             let title = format!("no route uses the upstream `{}`", *upstream.name);
             found.warning(upstream.name.span.clone(), title, None);

@@ -64,7 +64,7 @@ pub struct Plan {
     pub listeners: Vec<Listener>,
     /// `[[route]]`, in the order of the file.
     pub routes: Vec<Route>,
-    /// `[upstream.*]`, ordered by name.
+    /// `[upstream.*]`, ordered by name; behind them `[upstream.*.environment.*]`, each whole as it is with its overlay.
     pub upstreams: Vec<Upstream>,
 }
 
@@ -95,6 +95,19 @@ impl Default for Rotation {
             renew_before: Duration::from_secs(30 * 86_400),
             renew: Renew::Staged,
         }
+    }
+}
+
+impl Plan {
+    /// Where traffic for an upstream goes, as indices, if it came through a listener of this environment: to the
+    /// upstream's overlay for that, if it has one.
+    pub fn in_environment(&self, upstream: usize, environment: Option<&str>) -> usize {
+        let base = &self.upstreams[upstream].name.value;
+        let overlay = environment.and_then(|environment| {
+            let name = Upstream::overlaid_name(base, environment);
+            self.upstreams.iter().position(|upstream| upstream.name.value == name)
+        });
+        overlay.unwrap_or(upstream)
     }
 }
 
@@ -190,6 +203,8 @@ pub struct Listener {
     pub addresses: Vec<At<SocketAddr>>,
     /// What is spoken on it.
     pub protocol: Protocol,
+    /// `environment`: which overlay of upstreams its traffic uses.
+    pub environment: Option<At<String>>,
     /// `[listener.tls]`; its presence makes clients speak TLS.
     pub tls: Option<ListenerTls>,
     /// `[listener.limits]` over `[limits]`.
@@ -272,8 +287,10 @@ pub enum CertificateRef {
 /// `[upstream.NAME]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
-    /// Unique name.
+    /// Unique name: `orders`, or `orders@production` for an overlay.
     pub name: At<String>,
+    /// The overlay's environment; `None`: the upstream as it is without one.
+    pub environment: Option<At<String>>,
     /// At least one.
     pub endpoints: Vec<At<Endpoint>>,
     /// `timeouts.connect`, TCP and TLS together. Default 2 s.
@@ -306,6 +323,21 @@ pub struct Queue {
 impl Default for Queue {
     fn default() -> Self {
         Self { length: 100, timeout: Duration::from_secs(1) }
+    }
+}
+
+impl Upstream {
+    /// What the upstream `name` is called with the overlay of an environment.
+    pub fn overlaid_name(name: &str, environment: &str) -> String {
+        format!("{name}@{environment}")
+    }
+
+    /// The name in the file: without the environment.
+    pub fn base_name(&self) -> &str {
+        match self.name.value.split_once('@') {
+            Some((name, _)) if self.environment.is_some() => name,
+            _ => &self.name.value,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+mod environments;
 mod routing;
 mod rules;
 
@@ -159,7 +160,6 @@ fn listeners_are_checked() {
             ("name = 'a'\naddress = ['[::]:80', '[::]:80']", "3:23", "[::]:80 is already bound by `a`"),
             ("name = 'a'\naddress = '[::]:80'\nprotocol = 'udp'", "4:12", "\"http\" or \"tcp\""),
             ("name = 'a'\naddress = '[::]:80'\nadress = 1", "4:1", "did you mean `address`?"),
-            ("name = 'a'\naddress = '[::]:80'\nenvironment = 'x'", "4:1", "`listener.environment` is not supported yet"),
             ("name = 'a'\naddress = '[::]:80'\nproxy_protocol = 'v2'", "4:1", "`listener.proxy_protocol` is not supported yet"),
             ("name = 'a'\naddress = '[::]:80'\nlimits.headers = 0", "4:18", "`listener.limits.headers`: 0 is not between 1 and 256"),
             ("name = 'a'\naddress = '[::]:80'\n[listener.limits]\nconnections_per_worker = 9", "5:1", "unknown key `connections_per_worker` in `[listener.limits]`"),
@@ -268,7 +268,6 @@ fn upstreams_are_checked() {
             ("endpoints = ['a:1']\nretries = { attempts = 2 }", "3:1", "`upstream.app.retries` is not supported yet"),
             ("endpoints = ['a:1']\nhealth = { path = '/' }", "3:1", "`upstream.app.health` is not supported yet"),
             ("endpoints = ['a:1']\nproxy_protocol = 'v1'", "3:1", "`upstream.app.proxy_protocol` is not supported yet"),
-            ("endpoints = ['a:1']\n[upstream.app.environment.production]\n", "3:15", "`upstream.app.environment` is not supported yet"),
         ],
     );
 }
@@ -428,7 +427,7 @@ error: unknown key `endpoins` in `[upstream.app]`
 2 | endpoins = ['a:1']
   | ^^^^^^^^
   |
-  = help: did you mean `endpoints`? the keys here are `balance`, `endpoints`, `pool`, `queue`, `timeouts`, `tls`";
+  = help: did you mean `endpoints`? the keys here are `balance`, `endpoints`, `environment`, `pool`, `queue`, `timeouts`, `tls`";
     assert_eq!(errors.to_string(), expected);
 }
 

@@ -284,7 +284,9 @@ impl<'a> Builder<'a> {
 
     fn tcp(&mut self, index: usize, listener: &plan::Listener) -> Option<Traffic> {
         let routes = self.plan.routes.iter().filter(|route| route.listeners.contains(&index));
-        let routes: Vec<_> = routes.filter_map(|route| Some((route, route.upstreams().next()?))).collect();
+        let seen = |upstream| self.plan.in_environment(upstream, environment_of(listener));
+        let routes: Vec<_> =
+            routes.filter_map(|route| Some((route, seen(route.upstreams().next()?)))).collect();
         if let [(only, upstream)] = &routes[..]
             && only.sni.is_none()
         {
@@ -339,16 +341,21 @@ impl<'a> Builder<'a> {
         let mut routes = Vec::new();
         let mut specs = Vec::new();
         let mut spans = Vec::new();
+        let environment = environment_of(&self.plan.listeners[index]);
         let all: Vec<_> = self.plan.routes.iter().filter(|route| route.listeners.contains(&index)).collect();
         for route in &all {
             let methods = routing::methods(route, &all);
+            let mut seen = plan::Route::clone(route);
+            seen.to
+                .upstreams_mut()
+                .for_each(|upstream| *upstream = self.plan.in_environment(*upstream, environment));
             let listener = &self.plan.listeners[index];
             let before = self.previous.map_or(&[][..], |previous| &previous.made.limits);
             let limit = routing::limit(route, listener, before).map(|(kept, limit)| {
                 self.limits.push(kept);
                 limit
             });
-            let made = routing::route(route, methods.as_deref(), listener, limit)
+            let made = routing::route(&seen, methods.as_deref(), listener, limit)
                 .map_err(|(span, error)| self.wrong(&span, error, None))
                 .ok()?;
             specs.push(routing::spec(route, methods, routes.len()));
@@ -549,6 +556,10 @@ impl Made {
 fn gate(upstream: &plan::Upstream) -> Option<Gate> {
     let (max, queue) = (upstream.max_per_endpoint, &upstream.queue);
     (max > 0).then(|| Gate::new(max, upstream.endpoints.len(), queue.length, queue.timeout))
+}
+
+fn environment_of(listener: &plan::Listener) -> Option<&str> {
+    listener.environment.as_ref().map(|at| at.as_str())
 }
 
 fn versions(versions: plan::TlsVersions) -> tls::Versions {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::assemble::{Assembly, Made, Previous};
 use crate::config::Plan;
-use crate::config::plan::{Destination, HostPattern, PathPattern, Route};
+use crate::config::plan::{HostPattern, PathPattern, Route};
 
 /// What becomes of the things of one kind, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,8 +158,8 @@ fn routes(old: &Plan, new: &Plan) -> Names {
     })
 }
 
-/// `public, web: GET api.example.com/orders`
-fn matches(plan: &Plan, route: &Route) -> String {
+/// What a route matches, in words: `public, web: GET api.example.com/orders`.
+pub fn matches(plan: &Plan, route: &Route) -> String {
     let listeners: Vec<&str> =
         route.listeners.iter().map(|index| plan.listeners[*index].name.as_str()).collect();
     let methods = route.methods.as_ref().map(|methods| format!("{} ", methods.join(","))).unwrap_or_default();
@@ -179,9 +179,7 @@ fn matches(plan: &Plan, route: &Route) -> String {
 fn comparable(plan: &Plan, route: &Route) -> (Route, Vec<String>) {
     let upstreams = route.upstreams().map(|index| plan.upstreams[index].name.value.clone()).collect();
     let mut route = Route { listeners: Vec::new(), span: 0..0, ..route.clone() };
-    if let Destination::Upstreams(shares) = &mut route.to {
-        shares.iter_mut().for_each(|share| share.upstream = 0);
-    }
+    route.to.upstreams_mut().for_each(|upstream| *upstream = 0);
     (route, upstreams)
 }
 

@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,32 +17,46 @@ use super::assemble::{Made, Previous};
 use super::changes::{self, Changes};
 use super::load::{self, LoadError, Loaded};
 use super::rotation::{Fallback, Ledger, Room, Rotation, RotationError};
+use super::sockets::Prepared;
 use super::supervisor::{Server, StartError};
+use super::write::{self, WriteError};
 use crate::base::snapshot::Snapshot;
 use crate::certs::Store;
+use crate::config::edit::EditError;
 use crate::config::plan::CertificateRef;
 use crate::config::{Diagnostics, Plan};
+use crate::proxy::running::Running;
 use crate::tls::Identity;
 
 /// How long a reload waits for its workers: each looks at its next turn, which only a stalled one misses.
 const TAKE_UP: Duration = Duration::from_secs(2);
+/// How often a change is made anew because somebody else has just saved the file.
+const MAX_EDITS: usize = 5;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Deployment {
     /// The workers.
     pub server: Arc<Server>,
+    /// Configs that were refused since the start, by reload or change.
+    pub refused: AtomicU64,
     file: PathBuf,
-    live: Mutex<Live>,
+    current: Mutex<Arc<Current>>,
+    /// Held while a config is read, checked and published: one after the other.
+    changing: Mutex<()>,
     /// What is remembered of rotations.
     ledger: Ledger,
 }
 
-/// What runs.
+/// What runs now. The three belong together.
 #[derive(Debug)]
-struct Live {
-    plan: Arc<Plan>,
-    made: Made,
+pub struct Current {
+    /// What the config asks for; keys that need a restart are as they were at the start.
+    pub plan: Arc<Plan>,
+    /// What workers run from.
+    pub running: Arc<Running>,
+    /// The pointers to the certificates in use.
+    pub made: Made,
 }
 
 /// What a reload did, or would do.
@@ -62,6 +77,10 @@ pub enum Refused {
     Config(LoadError),
     /// The process is on its way out.
     Draining,
+    /// The file can't be changed so.
+    Edit(EditError),
+    /// The changed file can't be written.
+    Write(WriteError),
 }
 
 impl fmt::Display for Refused {
@@ -69,6 +88,11 @@ impl fmt::Display for Refused {
         match self {
             Self::Config(error) => error.fmt(f),
             Self::Draining => f.write_str("ringate is draining: it takes no new config"),
+            Self::Edit(error) => error.fmt(f),
+            Self::Write(WriteError::Changed) => {
+                f.write_str("the config file is being changed by somebody else: ask again")
+            }
+            Self::Write(WriteError::Io { path, error }) => write!(f, "{}: {error}", path.display()),
         }
     }
 }
@@ -88,9 +112,15 @@ impl Deployment {
         let Loaded { plan, assembly, mut problems } = loaded;
         match Server::start(&plan, assembly.running) {
             Ok(server) => Ok(Self {
+                current: Mutex::new(Arc::new(Current {
+                    plan: Arc::new(plan),
+                    running: server.snapshot.load(),
+                    made: assembly.made,
+                })),
                 server: Arc::new(server),
+                refused: AtomicU64::new(0),
+                changing: Mutex::new(()),
                 file: file.to_owned(),
-                live: Mutex::new(Live { plan: Arc::new(plan), made: assembly.made }),
                 ledger: Ledger::default(),
             }),
             Err(error) => {
@@ -106,13 +136,19 @@ impl Deployment {
     }
 
     /// What runs now.
+    pub fn current(&self) -> Arc<Current> {
+        // A panic can't leave it half changed: it is replaced whole.
+        Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the config asks for that runs now.
     pub fn plan(&self) -> Arc<Plan> {
-        Arc::clone(&self.live().plan)
+        Arc::clone(&self.current().plan)
     }
 
     /// The pointers to the certificates in use.
     pub fn made(&self) -> Made {
-        self.live().made.clone()
+        self.current().made.clone()
     }
 
     /// Works on one certificate of the store and what runs of it; then the workers look at their connections.
@@ -124,15 +160,15 @@ impl Deployment {
         name: &str,
         work: impl FnOnce(&Room<'_>) -> Result<T, RotationError>,
     ) -> Result<T, RotationError> {
-        let (plan, made) = (self.plan(), self.made());
-        let store = Store::open(&plan.store)?;
+        let current = self.current();
+        let store = Store::open(&current.plan.store)?;
         let room = Room {
             store: &store,
             name,
-            running: &self.server.snapshot.load(),
-            cell: made.identity(&CertificateRef::Store(name.to_owned())),
+            running: &current.running,
+            cell: current.made.identity(&CertificateRef::Store(name.to_owned())),
             ledger: &self.ledger,
-            grace: plan.rotation.grace,
+            grace: current.plan.rotation.grace,
             now: SystemTime::now(),
         };
         let result = work(&room);
@@ -160,9 +196,44 @@ impl Deployment {
     /// # Errors
     /// See [`Refused`]; then nothing has changed.
     pub fn reload(&self) -> Result<Reloaded, Refused> {
-        let mut live = self.live();
-        let loaded = load::load(&self.file, Some(live.previous()))?;
-        self.apply(&mut live, loaded)
+        self.counted(|| {
+            let _alone = self.alone();
+            let current = self.current();
+            let loaded = load::load(&self.file, Some(current.previous()))?;
+            let (loaded, prepared) = self.prepare(loaded)?;
+            Ok(self.commit(&current, loaded, prepared))
+        })
+    }
+
+    /// Changes the config file by `change`, which gets its text and gives the new one, and runs what it says then. What
+    /// others have changed in the file since it was loaded is kept, and runs, too. The file is written only if all of it
+    /// holds.
+    ///
+    /// # Errors
+    /// See [`Refused`]; then nothing has changed, neither the file nor what runs.
+    pub fn edit(&self, change: impl Fn(&str) -> Result<String, EditError>) -> Result<Reloaded, Refused> {
+        self.counted(|| {
+            let _alone = self.alone();
+            let current = self.current();
+            for _ in 0..MAX_EDITS {
+                let text = load::read(&self.file)?;
+                let edited = change(&text).map_err(Refused::Edit)?;
+                let loaded = load::load_text(&self.file, &edited, Some(current.previous()))?;
+                let (loaded, prepared) = self.prepare(loaded)?;
+                match write::replace(&self.file, &text, &edited) {
+                    Ok(()) => return Ok(self.commit(&current, loaded, prepared)),
+                    Err(WriteError::Changed) => {}
+                    Err(error) => return Err(Refused::Write(error)),
+                }
+            }
+            Err(Refused::Write(WriteError::Changed))
+        })
+    }
+
+    fn counted(&self, run: impl FnOnce() -> Result<Reloaded, Refused>) -> Result<Reloaded, Refused> {
+        run().inspect_err(|_| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        })
     }
 
     /// What a reload would do, if `text` stood in the file; `None`: what stands in it.
@@ -170,48 +241,53 @@ impl Deployment {
     /// # Errors
     /// See [`Refused`].
     pub fn review(&self, text: Option<&str>) -> Result<Reloaded, Refused> {
-        let live = self.live();
+        let current = self.current();
         let loaded = match text {
-            None => load::load(&self.file, Some(live.previous()))?,
-            Some(text) => load::load_text(&self.file, text, Some(live.previous()))?,
+            None => load::load(&self.file, Some(current.previous()))?,
+            Some(text) => load::load_text(&self.file, text, Some(current.previous()))?,
         };
-        let changes = Changes::between(live.previous(), &loaded.plan, &loaded.assembly);
-        Ok(Reloaded { version: self.server.snapshot.load().version, changes, problems: loaded.problems })
+        let changes = Changes::between(current.previous(), &loaded.plan, &loaded.assembly);
+        Ok(Reloaded { version: current.running.version, changes, problems: loaded.problems })
     }
 
-    fn apply(&self, live: &mut Live, loaded: Loaded) -> Result<Reloaded, Refused> {
-        let Loaded { plan, assembly, mut problems } = loaded;
-        if !self.server.ready.load(std::sync::atomic::Ordering::Relaxed) {
+    /// The last that can fail: binds what is new.
+    fn prepare(&self, mut loaded: Loaded) -> Result<(Loaded, Prepared), Refused> {
+        if !self.server.ready.load(Ordering::Relaxed) {
             return Err(Refused::Draining);
         }
-        let prepared = match self.server.prepare(&plan) {
-            Ok(prepared) => prepared,
+        match self.server.prepare(&loaded.plan) {
+            Ok(prepared) => Ok((loaded, prepared)),
             Err(error) => {
-                point_at(&error, &plan, &mut problems);
-                return Err(LoadError::Wrong(problems).into());
+                point_at(&error, &loaded.plan, &mut loaded.problems);
+                Err(LoadError::Wrong(loaded.problems).into())
             }
-        };
-        let changes = Changes::between(live.previous(), &plan, &assembly);
+        }
+    }
+
+    fn commit(&self, current: &Current, loaded: Loaded, prepared: Prepared) -> Reloaded {
+        let Loaded { plan, assembly, problems } = loaded;
+        let changes = Changes::between(current.previous(), &plan, &assembly);
         let _alone = self.ledger.alone();
         for (cell, identity) in assembly.renewed {
             self.ledger.publish(&cell, identity, Fallback::Replaced, plan.rotation.grace, SystemTime::now());
         }
         let version = self.server.publish(prepared, assembly.running);
-        *live = Live { plan: Arc::new(changes::as_it_runs(plan, &live.plan)), made: assembly.made };
+        let plan = Arc::new(changes::as_it_runs(plan, &current.plan));
+        let next = Current { plan, running: self.server.snapshot.load(), made: assembly.made };
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         let patience = Instant::now() + TAKE_UP;
         while !self.server.has_applied(version) && Instant::now() < patience {
             std::thread::sleep(Duration::from_millis(1));
         }
-        Ok(Reloaded { version, changes, problems })
+        Reloaded { version, changes, problems }
     }
 
-    fn live(&self) -> MutexGuard<'_, Live> {
-        // It is replaced whole.
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    fn alone(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Live {
+impl Current {
     fn previous(&self) -> Previous<'_> {
         Previous { plan: &self.plan, made: &self.made }
     }

@@ -76,10 +76,13 @@ pub fn load_text(path: &Path, text: &str, previous: Option<Previous<'_>>) -> Res
 /// # Errors
 /// All that is wrong with it.
 pub fn parse(path: &Path, text: &str) -> Result<Plan, LoadError> {
-    // Relative paths in the file are relative to its folder, wherever the command is called from.
-    let folder = match path.parent() {
+    config::parse(&path.display().to_string(), text, folder(path)).map_err(LoadError::Wrong)
+}
+
+/// What relative paths in the config file at `path` are relative to, wherever a command is called from.
+pub fn folder(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
-    };
-    config::parse(&path.display().to_string(), text, folder).map_err(LoadError::Wrong)
+    }
 }

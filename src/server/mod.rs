@@ -14,6 +14,7 @@ pub mod sockets;
 pub mod supervisor;
 pub mod uses;
 pub mod worker;
+pub mod write;
 
 pub use assemble::{Assembly, assemble, identity};
 pub use changes::Changes;

@@ -37,12 +37,21 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
     let log = log::log(root.section("log"), dir);
     let limits = limits::process(root.section("limits"));
     let listeners = traffic::listeners(&mut root, dir, &limits);
-    let upstreams = upstream::upstreams(&mut root, dir);
+    let (upstreams, overlays) = upstream::upstreams(&mut root, dir).unzip();
+    let overlays = overlays.unwrap_or_default();
     let folders = rules::Folders { config: dir, keys: &store.join("api-keys") };
     let routes = route::routes(&mut root, &listeners, upstreams.as_deref(), folders);
+    traffic::environments(root.errors(), &listeners, &overlays);
     root.finish();
-    let upstreams = upstreams.unwrap_or_default();
+    let mut upstreams = upstreams.unwrap_or_default();
+    // Routes name upstreams alone: overlays stand behind them.
+    upstreams.extend(overlays);
     Plan { runtime, admin, store, rotation, log, limits, listeners, routes, upstreams }
+}
+
+/// `[admin]` alone.
+pub(super) fn admin_of(mut root: Section<'_>, dir: &Path) -> Option<Admin> {
+    root.section("admin").map(|section| admin(section, dir))
 }
 
 fn runtime(section: Option<Section<'_>>) -> Runtime {

@@ -6,7 +6,8 @@ use std::path::Path;
 use crate::base::limits::Limits;
 use crate::config::file::{Errors, OnlyDefault, Section};
 use crate::config::names;
-use crate::config::plan::{At, Listener, ListenerTls, Protocol};
+use crate::config::plan::{At, Listener, ListenerTls, Protocol, Upstream};
+use crate::config::suggest::nearest;
 
 use super::{certificate, clients, limits, pages, versions};
 
@@ -46,6 +47,8 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
         addresses.iter().filter_map(|value| value.parse(example, names::listen_address)).collect();
     let words = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
     let protocol = section.get("protocol").and_then(|value| value.choice(&words)).unwrap_or(Protocol::Http);
+    let environment = section.get("environment").and_then(|value| value.parse("\"production\"", names::name));
+    let environment = environment.map(|at| At { value: at.value.to_owned(), span: at.span });
     let tls = section.section("tls").map(|section| listener_tls(section, dir));
     let limits = limits::listener(section.section("limits"), protocol, of_process);
     let own = ["error_pages", "compression", "request_id"].map(|key| section.get(key));
@@ -59,10 +62,19 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
     let accept_request_id = request_id.and_then(|value| value.choice(&words)).unwrap_or(false);
     let error_pages = error_pages.and_then(|value| Some(pages::error_pages(value.section()?, dir)));
     let compression = compression.and_then(|value| super::compression::compression(&value));
-    section.not_yet("environment", OnlyDefault::None);
     section.not_yet("proxy_protocol", OnlyDefault::Text("off"));
     section.finish();
-    Listener { name, addresses, protocol, tls, limits, error_pages, accept_request_id, compression }
+    Listener {
+        name,
+        addresses,
+        protocol,
+        environment,
+        tls,
+        limits,
+        error_pages,
+        accept_request_id,
+        compression,
+    }
 }
 
 fn listener_tls(mut section: Section<'_>, dir: &Path) -> ListenerTls {
@@ -72,6 +84,24 @@ fn listener_tls(mut section: Section<'_>, dir: &Path) -> ListenerTls {
     let clients = clients::auth(&mut section, dir);
     section.finish();
     ListenerTls { certificates, versions, clients }
+}
+
+/// Every environment that a listener names is one that some upstream has an overlay for.
+pub(super) fn environments(errors: &Errors, listeners: &[Listener], overlays: &[Upstream]) {
+    let known = || overlays.iter().filter_map(|upstream| upstream.environment.as_ref()).map(|at| at.as_str());
+    for listener in listeners {
+        let Some(environment) = &listener.environment else { continue };
+        if known().any(|name| name == environment.as_str()) {
+            continue;
+        }
+        let title =
+            format!("`listener.environment`: no upstream has an environment called `{}`", **environment);
+        let help = match nearest(environment, known()) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => format!("add [upstream.NAME.environment.{}], or leave it out", **environment),
+        };
+        errors.borrow_mut().error(environment.span.clone(), title, Some(help));
+    }
 }
 
 /// No two listeners have the same name, no address is bound twice. Port 0 is a new port each time.

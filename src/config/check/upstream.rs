@@ -24,15 +24,15 @@ const MAX_QUEUE: usize = 1_000_000;
 /// Tickets are kept per endpoint and worker, at a few KiB each.
 const MAX_TICKETS: usize = 1024;
 
-/// `None` if there is no telling what they are.
-pub(super) fn upstreams(root: &mut Section<'_>, dir: &Path) -> Option<Vec<Upstream>> {
-    let Some(value) = root.get("upstream") else { return Some(Vec::new()) };
+/// The upstreams, and their overlays for environments. `None` if there is no telling what they are.
+pub(super) fn upstreams(root: &mut Section<'_>, dir: &Path) -> Option<(Vec<Upstream>, Vec<Upstream>)> {
+    let Some(value) = root.get("upstream") else { return Some((Vec::new(), Vec::new())) };
     if !value.is_table() {
         value.wrong_type("tables", Some("an upstream has a name: write [upstream.NAME]".into()));
         return None;
     }
     let section = value.section()?;
-    let mut upstreams = Vec::new();
+    let (mut upstreams, mut overlays) = (Vec::new(), Vec::new());
     for (key, value) in section.all() {
         if let Err(Wrong { title, help }) = names::name(key.value) {
             root.errors().borrow_mut().error(key.span.clone(), format!("`upstream`: {title}"), help);
@@ -42,13 +42,38 @@ pub(super) fn upstreams(root: &mut Section<'_>, dir: &Path) -> Option<Vec<Upstre
             let help = format!("an upstream has a name: write [upstream.NAME] above `{}`", key.value);
             value.wrong_type("a table", Some(help));
         } else if let Some(section) = value.section() {
-            upstreams.push(upstream(name, section, dir));
+            let mut section = section;
+            overlays.extend(environments(&name, &mut section, dir));
+            upstreams.push(upstream(name, None, section, dir));
         }
     }
-    Some(upstreams)
+    Some((upstreams, overlays))
 }
 
-fn upstream(name: At<String>, mut section: Section<'_>, dir: &Path) -> Upstream {
+/// `[upstream.NAME.environment.*]`: the upstream once more for each, with the overlay's keys before its own.
+fn environments(name: &At<String>, base: &mut Section<'_>, dir: &Path) -> Vec<Upstream> {
+    let Some(section) = base.section("environment") else { return Vec::new() };
+    let mut overlays = Vec::new();
+    for (key, value) in section.all() {
+        if let Err(Wrong { title, help }) = names::name(key.value) {
+            base.errors().borrow_mut().error(key.span.clone(), format!("`environment`: {title}"), help);
+        }
+        let named = Upstream::overlaid_name(name, key.value);
+        if let Some(section) = value.section() {
+            let environment = At { value: key.value.to_owned(), span: key.span.clone() };
+            let named = At { value: named, span: key.span };
+            overlays.push(upstream(named, Some(environment), section.over(base), dir));
+        }
+    }
+    overlays
+}
+
+fn upstream(
+    name: At<String>,
+    environment: Option<At<String>>,
+    mut section: Section<'_>,
+    dir: &Path,
+) -> Upstream {
     let example = "[\"127.0.0.1:9000\"]";
     let endpoints = section.require("endpoints", example).and_then(|value| value.list(example));
     let endpoints = endpoints_of(endpoints.unwrap_or_default());
@@ -57,6 +82,7 @@ fn upstream(name: At<String>, mut section: Section<'_>, dir: &Path) -> Upstream 
     }
     let mut upstream = Upstream {
         name,
+        environment,
         endpoints,
         connect_timeout: Duration::from_secs(2),
         response_timeout: Duration::from_secs(30),
@@ -80,7 +106,6 @@ fn upstream(name: At<String>, mut section: Section<'_>, dir: &Path) -> Upstream 
     let later = [
         ("retries", OnlyDefault::None),
         ("health", OnlyDefault::None),
-        ("environment", OnlyDefault::None),
         ("proxy_protocol", OnlyDefault::Text("off")),
     ];
     not_yet(&mut section, &later);

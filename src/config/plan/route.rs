@@ -64,6 +64,17 @@ pub enum Destination {
     Redirect(Redirect),
 }
 
+impl Destination {
+    /// The indices of its upstreams.
+    pub fn upstreams_mut(&mut self) -> impl Iterator<Item = &mut usize> {
+        let shares = match self {
+            Self::Upstreams(shares) => shares.as_mut_slice(),
+            Self::Respond(_) | Self::Redirect(_) => &mut [],
+        };
+        shares.iter_mut().map(|share| &mut share.upstream)
+    }
+}
+
 /// `route.redirect`: what of a request's URL is another one. At least one part is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {

@@ -1,0 +1,57 @@
+//! A request's JSON, or a problem that says what is wrong with it.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{StatusCode, header};
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+
+/// The body as JSON.
+#[derive(Debug)]
+pub(super) struct Body<T>(pub T);
+
+/// The same where it may be left out: then it is what `T` is without any key.
+#[derive(Debug)]
+pub(super) struct Optional<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = read(request, state).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Optional<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = read(request, state).await?;
+        parse(if bytes.is_empty() { b"{}" } else { &bytes }).map(Self)
+    }
+}
+
+async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = media_type.and_then(|text| text.split(';').next()).unwrap_or_default().trim();
+    let known = ["application/json", "application/merge-patch+json"];
+    let known = known.iter().any(|one| media_type.eq_ignore_ascii_case(one));
+    let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+        Problem::new(rejection.status(), "body", "the body can't be read", rejection.body_text())
+    })?;
+    if !bytes.is_empty() && !known {
+        let detail = "send JSON, with `Content-Type: application/json`";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Err(Problem::new(status, "body", "the body's media type is not understood", detail));
+    }
+    Ok(bytes)
+}
+
+fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(text).map_err(|error| {
+        let status = if error.is_data() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
+        Problem::new(status, "body", "the body is not what is expected here", error.to_string())
+    })
+}

@@ -1,0 +1,77 @@
+//! What every request passes: the bound on their rate, the bearer token, the time it may take.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::Control;
+use super::problem::Problem;
+use crate::base::limits::{ADMIN_BURST, ADMIN_REQUESTS_PER_SECOND, ADMIN_TIMEOUT};
+
+/// A token bucket for all clients together.
+#[derive(Clone, Debug)]
+pub(super) struct Rate(Arc<Mutex<(f64, Instant)>>);
+
+impl Rate {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new((f64::from(ADMIN_BURST), Instant::now()))))
+    }
+
+    fn take(&self) -> bool {
+        let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let (tokens, last) = *bucket;
+        let refilled = tokens + (now - last).as_secs_f64() * f64::from(ADMIN_REQUESTS_PER_SECOND);
+        let refilled = refilled.min(f64::from(ADMIN_BURST));
+        let enough = refilled >= 1.0;
+        *bucket = (if enough { refilled - 1.0 } else { refilled }, now);
+        enough
+    }
+}
+
+/// Bounds the rate of requests and the time that one takes.
+pub(super) async fn bound(State(control): State<Control>, request: Request, next: Next) -> Response {
+    if !control.rate.take() {
+        let problem = Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate",
+            "too many requests",
+            format!("at most {ADMIN_REQUESTS_PER_SECOND} a second are served"),
+        );
+        let mut response = problem.into_response();
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        return response;
+    }
+    match tokio::time::timeout(ADMIN_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let detail = "it goes on, but is not waited for any longer; look at /v1/status";
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "this takes too long", detail)
+                .into_response()
+        }
+    }
+}
+
+/// Lets a request through if it has the token, where there is one.
+pub(super) async fn authorize(State(control): State<Control>, request: Request, next: Next) -> Response {
+    let Some(token) = &control.token else {
+        return next.run(request).await;
+    };
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|value| value.split_once(' '));
+    let given =
+        given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, token)| token);
+    if aws_lc_rs::constant_time::verify_slices_are_equal(given.trim().as_bytes(), token.as_bytes()).is_ok() {
+        return next.run(request).await;
+    }
+    let detail = "send `Authorization: Bearer TOKEN` with the token in the file of `admin.token_file`";
+    let mut response =
+        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "a bearer token is needed", detail)
+            .into_response();
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}

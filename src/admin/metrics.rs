@@ -1,0 +1,74 @@
+//! `GET /metrics`: Prometheus' text format, version 0.0.4.
+//!
+//! Labels hold names from the config alone: what a client or a backend sends never makes a new time series.
+
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+
+use super::{Control, certificates};
+use crate::base::counters::MEANINGS;
+use crate::server::Deployment;
+
+pub(super) async fn metrics(State(control): State<Control>) -> Response {
+    let text = render(&control.deployment);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+/// The text so far.
+struct Text(String);
+
+impl Text {
+    /// A family with its samples: labels (without braces; empty for none) and value.
+    fn family(
+        &mut self,
+        kind: &str,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (String, f64)>,
+    ) {
+        let _ = writeln!(self.0, "# HELP ringate_{name} {}", help.trim().replace('\\', "\\\\"));
+        let _ = writeln!(self.0, "# TYPE ringate_{name} {kind}");
+        for (labels, value) in samples {
+            let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+            let _ = writeln!(self.0, "ringate_{name}{braces} {value}");
+        }
+    }
+
+    fn one(&mut self, kind: &str, name: &str, help: &str, value: f64) {
+        self.family(kind, name, help, [(String::new(), value)]);
+    }
+}
+
+fn label(name: &str, value: &str) -> String {
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("{name}=\"{escaped}\"")
+}
+
+#[allow(clippy::cast_precision_loss)] // a counter beyond 2^53 loses its last digits, as in Prometheus itself
+fn render(deployment: &Deployment) -> String {
+    let server = &deployment.server;
+    let mut text = Text(String::new());
+    for (name, value) in server.totals() {
+        let meaning = MEANINGS.iter().find(|(known, _)| *known == name).map_or("", |(_, meaning)| meaning);
+        let (kind, suffix) = if name.ends_with("_open") { ("gauge", "") } else { ("counter", "_total") };
+        text.one(kind, &format!("{name}{suffix}"), meaning, value as f64);
+    }
+    let version = label("version", env!("CARGO_PKG_VERSION"));
+    let driver = label("driver", server.backend.name());
+    text.family("gauge", "build_info", "Which program this is.", [(format!("{version},{driver}"), 1.0)]);
+    text.one("gauge", "workers", "Workers that run.", server.workers_left() as f64);
+    text.one("gauge", "uptime_seconds", "Time since the start.", server.started.elapsed().as_secs_f64());
+    let ready = f64::from(u8::from(server.ready.load(Ordering::Relaxed)));
+    text.one("gauge", "ready", "Whether new connections are accepted.", ready);
+    let current = deployment.current();
+    let help = "The config that runs, counted from 1 at the start.";
+    text.one("gauge", "config_version", help, current.running.version as f64);
+    let help = "Configs that were refused, by reload or change.";
+    text.one("counter", "config_refused_total", help, deployment.refused.load(Ordering::Relaxed) as f64);
+    certificates::metrics(deployment, &mut text.0);
+    text.0
+}

@@ -1,0 +1,123 @@
+//! Where the admin server listens, and who may speak to it.
+
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::plan::{Admin, AdminAddress};
+
+/// Fewest characters of a token: what is shorter can be guessed.
+const MIN_TOKEN: usize = 16;
+/// Most bytes of a token's file.
+const MAX_TOKEN_BYTES: u64 = 4096;
+
+/// A bound admin address.
+#[derive(Debug)]
+pub struct AdminSocket {
+    pub(super) listener: Listener,
+    pub(super) token: Option<Arc<str>>,
+    /// Held for its end.
+    _file: Option<SocketFile>,
+}
+
+#[derive(Debug)]
+pub(super) enum Listener {
+    Unix(tokio::net::UnixListener),
+    Tcp(tokio::net::TcpListener),
+}
+
+/// A socket's file, removed with it if it is still the same one.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    inode: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), inode: Self::inode(path) }
+    }
+
+    fn inode(path: &Path) -> Option<(u64, u64)> {
+        std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.inode.is_some() && self.inode == Self::inode(&self.path) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Binds the admin address. Call it on the control thread's runtime.
+///
+/// # Errors
+/// The address can't be bound, or the token file can't be read, is open to others or too short; in words, with a mend.
+pub async fn bind(admin: &Admin) -> Result<AdminSocket, String> {
+    let (listener, token, file) = match &admin.listen.value {
+        AdminAddress::Unix(path) => {
+            let listener = bind_unix(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            (Listener::Unix(listener), None, Some(SocketFile::new(path)))
+        }
+        AdminAddress::Tcp { address, token_file } => {
+            let token = read_token(token_file)?;
+            let listener = tokio::net::TcpListener::bind(address)
+                .await
+                .map_err(|error| format!("{address}: {error}"))?;
+            (Listener::Tcp(listener), Some(Arc::from(token)), None)
+        }
+    };
+    Ok(AdminSocket { listener, token, _file: file })
+}
+
+fn bind_unix(path: &Path) -> io::Result<tokio::net::UnixListener> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "this is not a socket: it stays"));
+        }
+        // Left behind by a process that was killed; one that still answers keeps its place.
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another ringate answers on this socket"));
+        }
+        std::fs::remove_file(path)?;
+    }
+    // Private from the first moment: nobody can connect before the mode is set.
+    let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let listener = tokio::net::UnixListener::bind(path);
+    rustix::process::umask(mask);
+    let listener = listener?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+fn read_token(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let failed = |error: io::Error| {
+        format!("{shown}: {error}; make one with `(umask 077; openssl rand -hex 32 > {shown})`")
+    };
+    // Not to hang on a pipe: it is looked at before it is read.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(format!("{shown}: this is not a file"));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        return Err(format!(
+            "{shown}: others may read this token; mend it with `chmod 600 {shown}`, or make a new one"
+        ));
+    }
+    let mut text = String::new();
+    (&mut file).take(MAX_TOKEN_BYTES).read_to_string(&mut text).map_err(failed)?;
+    let token = text.trim();
+    if token.len() < MIN_TOKEN {
+        return Err(format!("{shown}: the token has fewer than {MIN_TOKEN} characters"));
+    }
+    Ok(token.to_owned())
+}

@@ -1,0 +1,154 @@
+//! The commands' way to a running instance: its admin address.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, header};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::explain;
+use crate::admin::Problem;
+use crate::config;
+use crate::config::plan::{Admin, AdminAddress};
+use crate::server::load;
+
+/// The longest that an answer is waited for: a reload asks name servers.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where an instance would answer.
+pub(super) struct Instance {
+    address: AdminAddress,
+    token: Option<String>,
+}
+
+/// Why there is no answer of the kind that was asked for.
+pub(super) enum CallError {
+    /// Nobody listens there.
+    NotRunning(String),
+    /// The instance refuses, and says why.
+    Refused(Box<Problem>),
+    /// Something else, in words.
+    Broken(String),
+}
+
+impl From<CallError> for String {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::NotRunning(text) | CallError::Broken(text) => text,
+            CallError::Refused(problem) => problem.detail,
+        }
+    }
+}
+
+impl Instance {
+    /// The instance that runs from the config file at `path`. All that counts of the file is its `[admin]`: what
+    /// else is wrong with it is no reason not to find an instance.
+    ///
+    /// # Errors
+    /// The file can't be read, or does not say where its instance answers; in words.
+    pub(super) fn of(path: &Path) -> Result<Self, String> {
+        let text = load::read(path).map_err(|error| explain(&error))?;
+        let admin = config::admin(&path.display().to_string(), &text, load::folder(path));
+        let admin = admin.map_err(|problems| super::render(&problems))?;
+        let Some(Admin { listen }) = admin else {
+            return Err(format!(
+                "{}: without an [admin] section its instance can't be asked; add one, or use signals: SIGHUP \
+                 reloads, SIGTERM drains",
+                path.display()
+            ));
+        };
+        let token = match &listen.value {
+            AdminAddress::Unix(_) => None,
+            AdminAddress::Tcp { token_file, .. } => {
+                let text = std::fs::read_to_string(token_file)
+                    .map_err(|error| format!("{}: {error}", token_file.display()))?;
+                Some(text.trim().to_owned())
+            }
+        };
+        Ok(Self { address: listen.value, token })
+    }
+
+    /// One call. `body` is sent as JSON.
+    pub(super) fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, CallError> {
+        let broken = |error: &dyn std::fmt::Display| CallError::Broken(format!("{self}: {error}"));
+        let body = match body {
+            None => Bytes::new(),
+            Some(body) => serde_json::to_vec(body).map_err(|error| broken(&error))?.into(),
+        };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(body)).map_err(|error| broken(&error))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let exchange = async {
+            tokio::time::timeout(PATIENCE, self.exchange(request))
+                .await
+                .unwrap_or_else(|_| Err(broken(&"no answer within a minute")))
+        };
+        let (ok, bytes) = runtime.map_err(|error| broken(&error))?.block_on(exchange)?;
+        if ok {
+            return serde_json::from_slice(&bytes).map_err(|error| broken(&error));
+        }
+        Err(match serde_json::from_slice(&bytes) {
+            Ok(problem) => CallError::Refused(Box::new(problem)),
+            Err(_) => broken(&String::from_utf8_lossy(&bytes)),
+        })
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(bool, Bytes), CallError> {
+        let absent = |error: std::io::Error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                CallError::NotRunning(format!("no instance runs: nobody answers on {self}"))
+            }
+            _ => CallError::Broken(format!("{self}: {error}")),
+        };
+        match &self.address {
+            AdminAddress::Unix(path) => {
+                self.speak(UnixStream::connect(path).await.map_err(absent)?, request).await
+            }
+            AdminAddress::Tcp { address, .. } => {
+                self.speak(TcpStream::connect(address).await.map_err(absent)?, request).await
+            }
+        }
+    }
+
+    async fn speak(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(bool, Bytes), CallError> {
+        let broken = |error: hyper::Error| CallError::Broken(format!("{self}: {error}"));
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        tokio::spawn(connection);
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let ok = response.status().is_success();
+        Ok((ok, response.into_body().collect().await.map_err(broken)?.to_bytes()))
+    }
+}
+
+impl std::fmt::Display for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.address {
+            AdminAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+            AdminAddress::Tcp { address, .. } => address.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! `ringate status`, `plan`, `reload`, `drain`: a running instance, asked through its admin address.
+
+use clap::Args;
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::client::{CallError, Instance};
+use super::{ConfigFile, load};
+use crate::admin::Outcome;
+use crate::server::changes::Names;
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const NOTHING: Option<&Value> = None;
+
+pub(super) fn status(options: &Options) -> Result<(), String> {
+    let status: Value = Instance::of(&options.file.config)?.call(Method::GET, "/v1/status", NOTHING)?;
+    if options.json {
+        return print_json(&status);
+    }
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let list = |value: &Value| -> String {
+        let texts: Vec<String> = value.as_array().into_iter().flatten().map(text).collect();
+        texts.join(", ")
+    };
+    println!(
+        "ringate {} on {}, {} workers, up {} s, config version {}{}",
+        text(&status["version"]),
+        text(&status["driver"]),
+        status["workers"].as_array().map_or(0, Vec::len),
+        status["uptime_seconds"],
+        status["config"]["version"],
+        if status["draining"] == true { ", draining" } else { "" }
+    );
+    println!(
+        "{} connections open, {} requests",
+        status["totals"]["connections_open"], status["totals"]["requests"]
+    );
+    for listener in status["listeners"].as_array().into_iter().flatten() {
+        let tls = if listener["tls"] == true { " over TLS" } else { "" };
+        println!("listener {}: {}{tls}", text(&listener["name"]), list(&listener["addresses"]));
+    }
+    for upstream in status["upstreams"].as_array().into_iter().flatten() {
+        let tls = match (&upstream["tls"], &upstream["client_certificate"]) {
+            (Value::Bool(true), Value::String(certificate)) => format!(", mutual TLS as {certificate}"),
+            (Value::Bool(true), _) => ", TLS".to_owned(),
+            _ => String::new(),
+        };
+        println!("upstream {}: {}{tls}", text(&upstream["name"]), list(&upstream["endpoints"]));
+    }
+    Ok(())
+}
+
+pub(super) fn plan(options: &Options) -> Result<(), String> {
+    let path = &options.file.config;
+    // Said of the file as the user named it, and also where nothing runs.
+    load(path)?;
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let candidate = crate::admin::Candidate { config: Some(text) };
+    match Instance::of(path)?.call::<Outcome>(Method::POST, "/v1/plan", Some(&candidate)) {
+        Ok(outcome) if options.json => {
+            let mut value = serde_json::to_value(&outcome).map_err(|error| error.to_string())?;
+            value["running"] = json!(true);
+            print_json(&value)
+        }
+        Ok(outcome) => {
+            print_changes(&outcome, "a reload would");
+            Ok(())
+        }
+        Err(CallError::NotRunning(_)) if options.json => print_json(&json!({ "running": false })),
+        Err(CallError::NotRunning(why)) => {
+            println!("{why}; the config holds, and `ringate run` would start all of it");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) fn reload(options: &Options) -> Result<(), String> {
+    let instance = Instance::of(&options.file.config)?;
+    let outcome: Outcome = instance.call(Method::POST, "/v1/reload", NOTHING)?;
+    if options.json {
+        return print_json(&serde_json::to_value(&outcome).map_err(|error| error.to_string())?);
+    }
+    print_changes(&outcome, "reloaded: it did");
+    Ok(())
+}
+
+pub(super) fn drain(options: &Options) -> Result<(), String> {
+    let answer: Value = Instance::of(&options.file.config)?.call(Method::POST, "/v1/drain", NOTHING)?;
+    if options.json {
+        return print_json(&answer);
+    }
+    println!("draining: {} connections open", answer["connections_open"]);
+    Ok(())
+}
+
+fn print_changes(outcome: &Outcome, what: &str) {
+    for warning in &outcome.warnings {
+        eprintln!("warning: line {}: {}", warning.line, warning.message);
+    }
+    let changes = &outcome.changes;
+    if changes.is_empty() {
+        println!("{what} change nothing (config version {})", outcome.version);
+        return;
+    }
+    println!("{what} (config version {}):", outcome.version);
+    let kinds = [
+        ("listener", &changes.listeners),
+        ("route", &changes.routes),
+        ("upstream", &changes.upstreams),
+        ("certificate", &changes.certificates),
+    ];
+    for (kind, names) in kinds {
+        print_names(kind, names);
+    }
+    for key in &changes.settings {
+        println!("  change  {key}");
+    }
+    for key in &changes.needs_restart {
+        println!("  change  {key}: not before a restart");
+    }
+}
+
+fn print_names(kind: &str, names: &Names) {
+    let lists =
+        [("add", &names.added), ("change", &names.changed), ("drop", &names.removed), ("keep", &names.kept)];
+    for (verb, list) in lists {
+        for name in list {
+            println!("  {verb:<7} {kind} {name}");
+        }
+    }
+}
+
+fn print_json(value: &Value) -> Result<(), String> {
+    println!("{}", serde_json::to_string_pretty(value).map_err(|error| error.to_string())?);
+    Ok(())
+}

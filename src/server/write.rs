@@ -1,0 +1,81 @@
+//! A config file is replaced whole: after a crash it holds the old text or the new one.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+/// Why a file was not replaced. It holds what it held before.
+#[derive(Debug)]
+pub enum WriteError {
+    /// It no longer holds what was read from it.
+    Changed,
+    /// The system's reason.
+    Io {
+        /// What it is about.
+        path: PathBuf,
+        /// The reason.
+        error: io::Error,
+    },
+}
+
+/// Puts `new` in the place of `old`, with the same mode and owner. A symbolic link goes on pointing where it did.
+///
+/// # Errors
+/// See [`WriteError`].
+pub fn replace(path: &Path, old: &str, new: &str) -> Result<(), WriteError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error| WriteError::Io { path, error }
+    };
+    let target = fs::canonicalize(path).map_err(failed(path))?;
+    let metadata = fs::metadata(&target).map_err(failed(&target))?;
+    let folder = target.parent().unwrap_or(Path::new("/"));
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
+    let written = fill(&temporary, &metadata, new).map_err(failed(&temporary)).and_then(|()| {
+        // As late as can be: whoever saved the file meanwhile is not overwritten.
+        match fs::read_to_string(&target) {
+            Ok(text) if text == old => fs::rename(&temporary, &target).map_err(failed(&target)),
+            Ok(_) => Err(WriteError::Changed),
+            Err(error) => Err(failed(&target)(error)),
+        }
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+        return written;
+    }
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed(folder))
+}
+
+fn fill(path: &Path, like: &fs::Metadata, text: &str) -> io::Result<()> {
+    // Left behind by a crash of a process with this number.
+    let _ = fs::remove_file(path);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    // Only root can give a file away; for others it is theirs already, or stays their copy.
+    let _ = fchown(&file, Some(like.uid()), Some(like.gid()));
+    file.set_permissions(Permissions::from_mode(like.mode() & 0o7777))?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_through_its_link_with_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("a.toml"), dir.path().join("link.toml"));
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink("a.toml", &link).unwrap();
+        replace(&link, "old", "new").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o640);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert!(matches!(replace(&link, "old", "newer"), Err(WriteError::Changed)));
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is left behind");
+    }
+}

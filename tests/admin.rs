@@ -1,0 +1,253 @@
+//! The admin API changes what runs and the config file together, and the commands are its clients.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::http::OK;
+use crate::support::*;
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+
+fn named(name: &'static str) -> Backend {
+    Backend::replying(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len()))
+}
+
+/// One call over the Unix socket: the status, and the answer as JSON.
+fn call(ringate: &Ringate, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    let mut command = Command::new("curl");
+    command.args(["-sS", "--max-time", "15", "-X", method, "-w", "\n%{http_code}", "--unix-socket"]);
+    command.arg(ringate.dir().join("run/admin.sock")).arg(format!("http://localhost{path}"));
+    if let Some(body) = body {
+        command.args(["-H", "Content-Type: application/json", "-d", &body.to_string()]);
+    }
+    let output = run(&mut command);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (text, status) = said.rsplit_once('\n').unwrap();
+    let json = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {said}"));
+    (status.parse().unwrap(), json)
+}
+
+fn config(ringate: &Ringate) -> String {
+    fs::read_to_string(ringate.dir().join("ringate.toml")).unwrap()
+}
+
+/// The binary's command in the folder of a running instance.
+fn command(dir: &Path, args: &[&str]) -> Output {
+    run(Ringate::command().current_dir(dir).args(args).args(["-c", "ringate.toml"]))
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn a_change_is_applied_at_once_and_written_with_all_else_kept() {
+    let (old, new) = (named("old"), named("new"));
+    let setup = Setup::to(old.address()).section("[admin]\n# a comment of ours");
+    let ringate = setup.upstream("# before\ntimeouts.idle = \"50s\" # behind").start();
+    let file = ringate.dir().join("ringate.toml");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    let mut client = ringate.client();
+    assert_eq!(client.send(GET).response().text(), "old");
+    // Saved by somebody else and not loaded yet.
+    let saved = config(&ringate).replace("[admin]", "[limits]\nheaders = 77 # theirs\n[admin]");
+    fs::write(&file, &saved).unwrap();
+    let patch = json!({ "endpoints": [new.address().to_string()], "timeouts": { "idle": "40s" } });
+    let (status, said) = call(&ringate, "PATCH", "/v1/upstreams/app", Some(patch));
+    assert_eq!(status, 200, "{said}");
+    assert_eq!(said["upstreams"]["changed"], json!(["app"]), "{said}");
+    assert_eq!(said["settings"], json!(["limits"]), "theirs is applied as well: {said}");
+    assert_eq!(client.send(GET).response().text(), "new");
+    let expected = saved.replace(&old.address().to_string(), &new.address().to_string());
+    assert_eq!(config(&ringate), expected.replace("\"50s\" # behind", "\"40s\" # behind"));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
+#[test]
+fn a_change_that_does_not_hold_changes_nothing() {
+    let backend = Backend::replying(OK);
+    let ringate = Setup::to(backend.address()).section("[admin]").start();
+    let before = config(&ringate);
+    let patch = |body: Value| call(&ringate, "PATCH", "/v1/upstreams/app", Some(body));
+    let (status, said) = patch(json!({ "endpoint": ["127.0.0.1:1"] }));
+    assert_eq!((status, &said["status"]), (422, &json!(422)), "{said}");
+    assert!(said["errors"][0]["help"].as_str().unwrap().contains("endpoints"), "{said}");
+    assert!(said["errors"][0]["line"].as_u64().unwrap() > 1, "{said}");
+    for body in
+        [json!({ "tls": { "certificate": "none" } }), json!({ "endpoints": null }), json!({ "a\nb": [null] })]
+    {
+        assert_eq!(patch(body.clone()).0, 422, "{body}");
+    }
+    let (status, said) = call(&ringate, "PATCH", "/v1/upstreams/ap", Some(json!({})));
+    assert_eq!(status, 404);
+    assert!(said["detail"].as_str().unwrap().contains("did you mean `app`?"), "{said}");
+    assert_eq!(call(&ringate, "PATCH", "/v1/upstreams/app", Some(json!([1]))).0, 422);
+    assert_eq!(call(&ringate, "GET", "/v1/nothing", None).0, 404);
+    assert_eq!(call(&ringate, "PUT", "/v1/status", None).0, 405);
+    assert_eq!(config(&ringate), before);
+    assert_eq!(call(&ringate, "GET", "/v1/status", None).1["config"]["version"], 1);
+    assert_eq!(ringate.get("/").status, 200);
+}
+
+#[test]
+fn environments_choose_different_client_certificates() {
+    let (pki, authority) = (Pki::new(), Authority::new());
+    let nginx = Nginx::tls(
+        &pki,
+        &format!(
+            "ssl_client_certificate {};\nssl_verify_client on;\nlocation / {{ return 200 $ssl_client_s_dn; }}",
+            authority.file().display()
+        ),
+    );
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["development", "production", "next"] {
+        authority.issue_into(&dir.path().join("certs"), name, &Leaf { common_name: name, ..Leaf::default() });
+    }
+    let listener = |name: &str| {
+        format!("[[listener]]\nname = \"{name}\"\naddress = \"127.0.0.1:0\"\nenvironment = \"{name}\"\n")
+    };
+    let text = Setup::to(nginx.address())
+        .section(&format!("[admin]\n{}{}", listener("development"), listener("production")))
+        .routes("[[route]]\nlistener = [\"web\", \"development\", \"production\"]\nupstream = \"app\"")
+        .upstream(&format!(
+            "{}certificate = \"development\"\n[upstream.app.environment.development]\n\
+             [upstream.app.environment.production]\ntls.certificate = \"production\" # by ours",
+            pki.upstream_tls()
+        ))
+        .text();
+    fs::write(dir.path().join("ringate.toml"), text).unwrap();
+    let ringate = Ringate::start_in(dir, 3);
+    let presented = |listener: &str| {
+        let mut client = Client::connect(ringate.address_of(listener));
+        client.send(GET).response().text().to_owned()
+    };
+    for _ in 0..2 {
+        assert_eq!(presented("web"), "CN=development");
+        assert_eq!(presented("development"), "CN=development");
+        assert_eq!(presented("production"), "CN=production");
+    }
+    let patch = json!({ "tls": { "certificate": "next" } });
+    let path = "/v1/upstreams/app/environments/production";
+    let (status, said) = call(&ringate, "PATCH", path, Some(patch));
+    assert_eq!(status, 200, "{said}");
+    assert_eq!(said["upstreams"]["changed"], json!(["app@production"]), "{said}");
+    assert_eq!((presented("production"), presented("web")), ("CN=next".into(), "CN=development".into()));
+    assert!(config(&ringate).contains("tls.certificate = \"next\" # by ours"), "{}", config(&ringate));
+    let upstreams = call(&ringate, "GET", "/v1/upstreams", None).1;
+    let production =
+        upstreams.as_array().unwrap().iter().find(|it| it["environment"] == "production").unwrap();
+    assert_eq!(production["client_certificate"], "next", "{upstreams}");
+}
+
+#[test]
+fn over_tcp_the_token_is_demanded_and_its_file_must_be_private() {
+    let backend = Backend::replying(OK);
+    let dir = tempfile::tempdir().unwrap();
+    let admin = free_address();
+    let section = format!("[admin]\nlisten = \"{admin}\"\ntoken_file = \"token\"");
+    fs::write(dir.path().join("ringate.toml"), Setup::to(backend.address()).section(&section).text())
+        .unwrap();
+    let token = dir.path().join("token");
+    fs::write(&token, "0123456789abcdef0123\n").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).unwrap();
+    let open = command(dir.path(), &["run"]);
+    assert_eq!(open.status.code(), Some(1));
+    assert!(text(&open.stderr).contains("chmod 600"), "{}", text(&open.stderr));
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    let ringate = Ringate::start_in(dir, 1);
+    let ask = |header: &str| {
+        let mut client = Client::connect(admin);
+        client.send(format!("GET /v1/status HTTP/1.1\r\nHost: h\r\n{header}\r\n")).response()
+    };
+    for wrong in [
+        "",
+        "Authorization: Bearer 0123456789abcdef0124\r\n",
+        "Authorization: Basic 0123456789abcdef0123\r\n",
+    ] {
+        let refused = ask(wrong);
+        assert_eq!((refused.status, refused.header("WWW-Authenticate")), (401, Some("Bearer")), "{wrong}");
+        assert_eq!(refused.header("Content-Type"), Some("application/problem+json"));
+    }
+    assert_eq!(ask("Authorization: Bearer 0123456789abcdef0123\r\n").status, 200);
+    let status = command(ringate.dir(), &["status"]);
+    assert!(text(&status.stdout).contains("listener web: 127.0.0.1:"), "{status:?}");
+    // An address in use is said before anything is said to have started.
+    let second = tempfile::tempdir().unwrap();
+    fs::copy(ringate.dir().join("token"), second.path().join("token")).unwrap();
+    fs::write(second.path().join("ringate.toml"), config(&ringate)).unwrap();
+    let output = command(second.path(), &["run"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!text(&output.stderr).contains("started"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains(&format!("admin: {admin}")), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_commands_ask_the_running_instance() {
+    let backend = Backend::replying(OK);
+    let mut ringate = Setup::to(backend.address()).section("[admin]").start();
+    let socket = ringate.dir().join("run/admin.sock");
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    let dir = ringate.dir().to_owned();
+    let output = command(&dir, &["status", "--json"]);
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&status["listeners"][0]["name"], &status["config"]["version"]), (&json!("web"), &json!(1)));
+    let good = config(&ringate);
+    fs::write(
+        dir.join("ringate.toml"),
+        good.replace("[upstream.app]", "[upstream.app]\ntimeouts.idle = \"9s\""),
+    )
+    .unwrap();
+    let plan = command(&dir, &["plan"]);
+    assert!(text(&plan.stdout).contains("change  upstream app"), "{plan:?}");
+    let plan: Value = serde_json::from_slice(&command(&dir, &["plan", "--json"]).stdout).unwrap();
+    assert_eq!((&plan["running"], &plan["upstreams"]["changed"][0]), (&json!(true), &json!("app")));
+    let reload = command(&dir, &["reload"]);
+    assert!(text(&reload.stdout).contains("config version 2"), "{reload:?}");
+    assert!(text(&command(&dir, &["plan"]).stdout).contains("change nothing"));
+    // What is wrong is shown in the file, and an instance is still found by it.
+    fs::write(dir.join("ringate.toml"), good.replace("endpoints", "endpoins")).unwrap();
+    for args in ["plan", "reload"] {
+        let output = command(&dir, &[args]);
+        assert_eq!(output.status.code(), Some(1), "{args}");
+        assert!(text(&output.stderr).contains("did you mean `endpoints`?"), "{args}: {output:?}");
+    }
+    assert_eq!(command(&dir, &["status"]).status.code(), Some(0));
+    fs::write(dir.join("ringate.toml"), &good).unwrap();
+    let drain = command(&dir, &["drain"]);
+    assert!(text(&drain.stdout).contains("draining"), "{drain:?}");
+    assert_eq!(ringate.wait().code(), Some(0));
+    assert!(!socket.exists(), "the socket goes with its process");
+    let nobody = command(&dir, &["status"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(text(&nobody.stderr).contains("no instance runs"), "{nobody:?}");
+    let plan = command(&dir, &["plan"]);
+    assert_eq!(plan.status.code(), Some(0), "{plan:?}");
+    assert!(text(&plan.stdout).contains("no instance runs"), "{plan:?}");
+}
+
+#[test]
+fn metrics_have_help_and_name_certificates_in_use() {
+    let pki = Pki::new();
+    let backend = Backend::replying(OK);
+    let ringate = Setup::to(backend.address()).listener(&pki.listener_tls()).section("[admin]").start();
+    let socket = ringate.dir().join("run/admin.sock");
+    let text = curl(&["--unix-socket".as_ref(), socket.as_os_str(), "http://localhost/metrics".as_ref()]);
+    for family in
+        ["requests_total counter", "connections_open gauge", "config_version gauge", "build_info gauge"]
+    {
+        assert!(text.contains(&format!("# TYPE ringate_{family}\n")), "{family}: {text}");
+    }
+    let label = format!("{{certificate=\"{}\"}} ", pki.file("server.pem").display());
+    assert!(text.contains(&format!("ringate_certificate_generation{label}1\n")), "{text}");
+    assert!(text.contains(&format!("ringate_certificate_not_after_seconds{label}")), "{text}");
+    let helped = |name: &str| text.contains(&format!("# HELP {name} "));
+    let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    for line in families.filter(|line| !line.starts_with("ringate_certificate_")) {
+        assert!(helped(line.split(' ').next().unwrap()), "{line}");
+    }
+    assert!(!text.contains("PRIVATE KEY"));
+}
