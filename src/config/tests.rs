@@ -690,7 +690,7 @@ fn every_example_is_right() {
         std::fs::read_dir(folder).expect("the folder").map(|entry| entry.expect("an entry").file_name());
     let names: Vec<_> = names.map(|name| name.into_string().expect("a name")).collect();
     let examples: Vec<_> = names.iter().filter(|name| name.ends_with(".toml")).collect();
-    assert_eq!(examples.len(), 5, "{examples:?}");
+    assert_eq!(examples.len(), 6, "{examples:?}");
     for name in examples {
         example(name);
     }
