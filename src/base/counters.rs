@@ -124,6 +124,8 @@ counters! {
     limit_queue_length,
     /// Exchanges refused for `queue.timeout`.
     limit_queue_timeout,
+    /// Exchanges and connections refused for `limits.buffer_memory`.
+    limit_buffer_memory,
     /// Requests refused for `limits.head_bytes`.
     limit_head_bytes,
     /// Requests refused for `limits.headers`.

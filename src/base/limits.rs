@@ -33,6 +33,9 @@ pub struct Limits {
     pub connections_per_client: u64,
     /// Most client connections of one worker, 0 for no bound. More wait in the listen queue. Of the process alone.
     pub connections_per_worker: usize,
+    /// Memory for the buffers of all workers in bytes, 0 for no bound; `None`: half of what the process may use.
+    /// With three quarters of it in use, new exchanges and connections are refused: 503. Of the process alone.
+    pub buffer_memory: Option<u64>,
 }
 
 impl Default for Limits {
@@ -51,6 +54,7 @@ impl Default for Limits {
             connections: 0,
             connections_per_client: 0,
             connections_per_worker: 0,
+            buffer_memory: None,
         }
     }
 }
@@ -104,6 +108,8 @@ pub const ADMIN_REQUESTS_PER_SECOND: u32 = 200;
 pub const ADMIN_BURST: u32 = 400;
 /// Most workers of one process.
 pub const MAX_WORKERS: usize = 1024;
+/// The smallest bound on a process's buffers, in bytes.
+pub const MIN_BUFFER_MEMORY: u64 = 4 << 20;
 /// Places for listeners and clients whose connections are counted, 8 bytes each. With 30,000 of them at a time,
 /// about one new one in a thousand finds none.
 pub const MAX_COUNTED: usize = 1 << 17;

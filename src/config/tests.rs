@@ -132,6 +132,8 @@ fn runtime_admin_store_and_log_are_checked() {
             ("idle_timeout = '0s'", "2:16", "longer than zero"),
             ("head_timeout = 'soon'", "2:16", "does not begin with a number"),
             ("connections_per_worker = 1.5", "2:26", "found a float"),
+            ("buffer_memory = '1MiB'", "2:17", "write \"4MiB\" or more"),
+            ("buffer_memory = 'lots'", "2:17", "does not begin with a number"),
             ("body_rate = 240", "2:13", "did you mean \"240B/s\"?"),
             ("body_rate = '1KiB'", "2:13", "did you mean \"1KiB/s\"?"),
             ("body_grace = '0s'", "2:14", "longer than zero"),
@@ -488,6 +490,7 @@ requests_per_connection = 5
 connections = 6
 connections_per_client = 7
 connections_per_worker = 9
+buffer_memory = '64MiB'
 [[listener]]
 name = 'in'
 address = ['0.0.0.0:0', '[::]:0', '0.0.0.0:0']
@@ -553,6 +556,7 @@ endpoints = ['a:1']
         connections: 6,
         connections_per_client: 7,
         connections_per_worker: 9,
+        buffer_memory: Some(64 << 20),
     };
     assert_eq!(plan.limits, limits);
     assert_eq!(plan.listeners[0].limits, limits);

@@ -19,6 +19,7 @@ use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use monoio::buf::{IoBuf, IoBufMut};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
@@ -39,12 +40,54 @@ const _: () = assert!(SMALL >= HEADROOM + MAX_TLS_RECORD_BYTES + TAILROOM);
 const _: () = assert!(LARGE >= HEADROOM + MAX_HEAD_BYTES + 2 * MAX_TLS_RECORD_BYTES + TAILROOM);
 
 thread_local! {
-    static POOL: RefCell<Pool> = const { RefCell::new(Pool { small: Class::new(), large: Class::new() }) };
+    static POOL: RefCell<Pool> = const {
+        RefCell::new(Pool { small: Class::new(), large: Class::new(), out: 0, share: usize::MAX, counted: false })
+    };
 }
 
 struct Pool {
     small: Class,
     large: Class,
+    /// Bytes of the blocks that are in use.
+    out: usize,
+    /// How many there should be at most.
+    share: usize,
+    /// Whether this thread is among [`WORKERS`].
+    counted: bool,
+}
+
+/// Threads that share the bound of the process.
+static WORKERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Bounds the buffers of all workers to `bytes`, 0 for no bound; this worker's share is the same as each other's.
+/// Called by each of them at its start, and now and then, as the bound may change, and how many share it.
+pub fn bound(bytes: u64) {
+    POOL.with_borrow_mut(|pool| {
+        if !std::mem::replace(&mut pool.counted, true) {
+            WORKERS.fetch_add(1, Relaxed);
+        }
+        let share = usize::try_from(bytes).unwrap_or(usize::MAX) / WORKERS.load(Relaxed).max(1);
+        pool.share = if bytes == 0 { usize::MAX } else { share };
+    });
+}
+
+/// How much of a worker's share is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Use {
+    /// Less than half: bodies that stream may have large buffers.
+    Low,
+    /// Less than three quarters.
+    High,
+    /// What is under way may have the rest; nothing new may begin.
+    Short,
+    /// All of it.
+    Full,
+}
+
+/// How much is in use now.
+#[inline]
+pub fn in_use() -> Use {
+    POOL.with_borrow(Pool::in_use)
 }
 
 /// The free blocks of one size.
@@ -80,6 +123,28 @@ impl Class {
 impl Pool {
     fn class(&mut self, size: usize) -> &mut Class {
         if size == SMALL { &mut self.small } else { &mut self.large }
+    }
+
+    fn in_use(&self) -> Use {
+        let quarter = self.share / 4;
+        match self.out {
+            out if out < 2 * quarter => Use::Low,
+            out if out < 3 * quarter => Use::High,
+            out if out < self.share => Use::Short,
+            _ => Use::Full,
+        }
+    }
+
+    /// A free block of this size, or room for a new one: blocks of the other size that lie idle make it.
+    fn take(&mut self, size: usize) -> Option<Block> {
+        self.out += size;
+        let block = self.class(size).take();
+        let idle = self.small.free.len() * SMALL + self.large.free.len() * LARGE;
+        if block.is_none() && self.out.saturating_add(idle) > self.share {
+            let other = if size == SMALL { &mut self.large } else { &mut self.small };
+            *other = Class::new();
+        }
+        block
     }
 }
 
@@ -167,13 +232,18 @@ impl Buffer {
         Self::take(SMALL)
     }
 
-    /// An empty buffer for bodies that stream.
+    /// An empty buffer of the large size, for what would not fit the small one.
     pub fn large() -> Self {
         Self::take(LARGE)
     }
 
+    /// An empty buffer for bodies that stream: large while there is plenty of memory.
+    pub fn streaming() -> Self {
+        if in_use() == Use::Low { Self::large() } else { Self::small() }
+    }
+
     fn take(size: usize) -> Self {
-        let block = POOL.with_borrow_mut(|pool| pool.class(size).take()).unwrap_or_else(|| Block::new(size));
+        let block = POOL.with_borrow_mut(|pool| pool.take(size)).unwrap_or_else(|| Block::new(size));
         let block = ManuallyDrop::new(block);
         Self { block, start: HEADROOM, end: HEADROOM, raw_start: HEADROOM, raw_end: HEADROOM }
     }
@@ -433,7 +503,11 @@ impl Drop for Buffer {
         // SAFETY: `block` is not touched again: this is the end of `self`.
         let block = unsafe { ManuallyDrop::take(&mut self.block) };
         // A thread that is ending has no pool any more: then the block is unmapped.
-        let _ = POOL.try_with(|pool| pool.borrow_mut().class(block.len).free.push(block));
+        let _ = POOL.try_with(|pool| {
+            let pool = &mut *pool.borrow_mut();
+            pool.out -= block.len;
+            pool.class(block.len).free.push(block);
+        });
     }
 }
 
@@ -501,6 +575,26 @@ unsafe impl IoBuf for Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_runs_short_in_steps_and_idle_blocks_make_room() {
+        bound(0);
+        assert_eq!(in_use(), Use::Low);
+        POOL.with_borrow_mut(|pool| pool.share = 8 * SMALL);
+        let mut held: Vec<_> = (0..3).map(|_| Buffer::small()).collect();
+        assert_eq!(in_use(), Use::Low);
+        held.push(Buffer::small());
+        assert_eq!((in_use(), Buffer::streaming().is_large()), (Use::High, false));
+        held.extend((0..2).map(|_| Buffer::small()));
+        assert_eq!(in_use(), Use::Short);
+        held.extend((0..2).map(|_| Buffer::small()));
+        assert_eq!(in_use(), Use::Full);
+        held.clear();
+        assert_eq!((in_use(), Buffer::streaming().is_large()), (Use::Low, true));
+        let idle = POOL.with_borrow(|pool| (pool.small.free.len(), pool.large.free.len()));
+        assert_eq!(idle, (0, 1), "the small ones made room");
+        POOL.with_borrow_mut(|pool| pool.share = usize::MAX);
+    }
 
     #[test]
     fn a_parked_buffer_comes_back_as_it_was() {

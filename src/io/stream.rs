@@ -384,7 +384,8 @@ impl Writer {
     }
 
     async fn seal_and_send(&mut self, mut plaintext: &[u8]) -> Result<(), StreamError> {
-        let mut out = if plaintext.len() > Sealer::MAX_FRAGMENT { Buffer::large() } else { Buffer::small() };
+        let mut out =
+            if plaintext.len() > Sealer::MAX_FRAGMENT { Buffer::streaming() } else { Buffer::small() };
         loop {
             let Some(sealer) = &mut self.tls else {
                 return Ok(());

@@ -266,7 +266,7 @@ impl Relay<'_> {
         if buffer.is_large() || !buffer.is_idle() || !is_long(self.body) {
             return buffer;
         }
-        Buffer::large()
+        Buffer::streaming()
     }
 
     /// The peer closed: the end of the body, or half of one.

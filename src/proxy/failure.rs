@@ -43,6 +43,8 @@ pub enum Failure {
     BackendGone(Option<StreamError>),
     /// The backend was too slow.
     BackendTimeout,
+    /// Buffers take three quarters of `limits.buffer_memory`.
+    MemoryShort,
     /// As many exchanges wait for the upstream as may.
     QueueFull,
     /// No endpoint had room for `queue.timeout`.
@@ -102,7 +104,7 @@ impl Failure {
             Self::BodyTooLarge => Some(413),
             Self::HeadTimeout | Self::ClientTimeout | Self::ClientTooSlow => Some(408),
             Self::ClientGone => None,
-            Self::QueueFull | Self::QueueTimeout => Some(503),
+            Self::QueueFull | Self::QueueTimeout | Self::MemoryShort => Some(503),
             Self::Connect(ConnectError::Timeout(_)) | Self::BackendTimeout => Some(504),
             Self::Connect(_) | Self::Response(_) | Self::ResponseBody(_) | Self::BackendGone(_) => Some(502),
         }
@@ -118,6 +120,7 @@ impl Failure {
             Self::HeadTimeout => &counters.limit_head_timeout,
             Self::ClientTimeout => &counters.limit_body_timeout,
             Self::ClientTooSlow => &counters.limit_body_rate,
+            Self::MemoryShort => &counters.limit_buffer_memory,
             Self::QueueFull => &counters.limit_queue_length,
             Self::QueueTimeout => &counters.limit_queue_timeout,
             _ => return None,
@@ -126,7 +129,7 @@ impl Failure {
 
     /// Seconds after which the client may ask again, where that would help.
     pub fn retry_after(&self) -> Option<&'static str> {
-        matches!(self, Self::QueueFull | Self::QueueTimeout).then_some("1")
+        matches!(self, Self::QueueFull | Self::QueueTimeout | Self::MemoryShort).then_some("1")
     }
 
     /// Whether a deadline expired.
@@ -165,6 +168,7 @@ impl fmt::Display for Failure {
             Self::BackendGone(None) => f.write_str("the backend closed before its response was whole"),
             Self::BackendGone(Some(error)) => write!(f, "backend: {error}"),
             Self::BackendTimeout => f.write_str("the backend was too slow"),
+            Self::MemoryShort => f.write_str("buffers take three quarters of limits.buffer_memory"),
             Self::QueueFull => f.write_str("as many exchanges wait for the upstream as may (queue.length)"),
             Self::QueueTimeout => f.write_str("no endpoint had room within queue.timeout"),
         }

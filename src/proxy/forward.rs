@@ -17,6 +17,7 @@ use super::l7::Next;
 use super::pace::{self, Pace};
 use super::pages::Wish;
 use super::pool::Backend;
+use super::vigil::Vigil;
 use super::{Local, access, coding, l4};
 use crate::base::limits::{Limits, MAX_INTERIM_RESPONSES};
 use crate::http1::{self, Body, Coding, Framing, HeadLimits, Parsed, ResponseContext, ResponseHead, Version};
@@ -28,8 +29,6 @@ pub(super) struct Exchange<'a> {
     local: &'a Local,
     door: &'a Door,
     limits: &'a Limits,
-    /// The client's socket, which outlives the exchange.
-    client_fd: RawFd,
     order: Order,
     /// Whether any byte of a final response went to the client.
     answered: Cell<bool>,
@@ -40,6 +39,7 @@ pub(super) struct Exchange<'a> {
     /// Whether any byte of a response came from the backend.
     heard: Cell<bool>,
     phase: Cell<Phase>,
+    vigil: Vigil,
     started: Option<Instant>,
     first_byte: Cell<Option<Duration>>,
     /// Status, bytes and endpoint, for the log.
@@ -70,13 +70,13 @@ impl<'a> Exchange<'a> {
             local,
             door,
             limits,
-            client_fd,
             order,
             answered: Cell::new(false),
             unframed: Cell::new(false),
             sent: Cell::new(false),
             heard: Cell::new(false),
             phase: Cell::new(Phase::BackendWrite),
+            vigil: Vigil::new(client_fd),
             started: local.access.as_ref().map(|_| Instant::now()),
             first_byte: Cell::new(None),
             status: Cell::new(0),
@@ -107,7 +107,7 @@ impl<'a> Exchange<'a> {
         let host = self.order.host.as_deref();
         // Held to the exchange's end, retries and a tunnel included.
         let mut held = Some(buffer);
-        let admitted = gate::admit(self.local, pool, deadline, self.client_fd, &mut held, first.range());
+        let admitted = gate::admit(self.local, pool, deadline, self.vigil.client, &mut held, first.range());
         let permit = admitted.await?;
         let mut buffer = held.unwrap_or_else(Buffer::small);
         let endpoint = permit.as_ref().map_or_else(|| pool.pick(self.local), Permit::endpoint);
@@ -125,7 +125,8 @@ impl<'a> Exchange<'a> {
             self.endpoint.set(Some(backend.endpoint));
             let (result, returned) = {
                 let attempt = pin!(self.attempt(client, &mut backend, deadline, &first, &mut body, buffer));
-                deadline.race(attempt).await.map_err(|_| self.too_slow())?
+                let kept = self.vigil.keep(self.local, deadline, &self.phase, attempt).await?;
+                kept.ok_or_else(|| self.too_slow())?
             };
             match result {
                 Ok(answer) => {
@@ -197,7 +198,7 @@ impl<'a> Exchange<'a> {
 
     fn wait(&self, deadline: &Deadline, phase: Phase, patience: Duration) {
         self.phase.set(phase);
-        deadline.set(patience);
+        self.vigil.set(self.local, deadline, phase, patience);
     }
 
     /// Sends the request to `backend` and brings its response to the client, both at once where the
@@ -240,7 +241,7 @@ impl<'a> Exchange<'a> {
 
     /// The least speed of a body.
     fn pace<'p>(&'p self, deadline: &'p Deadline, client: pace::Client) -> Pace<'p> {
-        let (wheel, fd) = (&self.local.wheel, self.client_fd);
+        let (wheel, fd) = (&self.local.wheel, self.vigil.client);
         Pace { wheel, limits: self.limits, fd, client, deadline, phase: &self.phase }
     }
 
@@ -502,7 +503,8 @@ impl<'a> Exchange<'a> {
         if let Some(failure) = failure {
             self.local.count_bound(failure);
             let endpoint = endpoint.unwrap_or("-");
-            if failure.is_clients() || failure.is_logged() {
+            if failure.is_clients() || failure.is_logged() || failure.retry_after().is_some() {
+                // What is refused to protect others may come by the thousand: its counts tell.
                 tracing::debug!(client = %client.address, upstream = upstream.name, endpoint, "{failure}");
             } else {
                 tracing::warn!(client = %client.address, upstream = upstream.name, endpoint, "{failure}");

@@ -30,7 +30,8 @@ use arc_swap::ArcSwap;
 use super::Local;
 use super::failure::Failure;
 use super::pool::Pool;
-use crate::io::deadline::TICK;
+use crate::io::buffer::{self, Parked, Use};
+use crate::io::deadline::{TICK, ticks};
 use crate::io::unix::{self, Bell, Rope};
 use crate::io::{Buffer, Deadline, peer, runtime};
 
@@ -192,15 +193,19 @@ pub(super) fn serve(pool: &Rc<Pool>) {
 }
 
 /// Leave to go to an endpoint of `pool`, at once or after a wait in its queue; `None` where nothing is bounded.
+/// None is given to anybody while memory is short.
 /// The buffer, with what is used of it in `range` of its block, is given back to the pool meanwhile.
 pub(super) async fn admit(
     local: &Local,
     pool: &Rc<Pool>,
     deadline: &Deadline,
     client: RawFd,
-    buffer: &mut Option<Buffer>,
+    held: &mut Option<Buffer>,
     used: std::ops::Range<usize>,
 ) -> Result<Option<Permit>, Failure> {
+    if buffer::in_use() >= Use::Short {
+        return Err(Failure::MemoryShort);
+    }
     let Some(gate) = &pool.upstream.gate else {
         return Ok(None);
     };
@@ -212,10 +217,10 @@ pub(super) async fn admit(
     let place = Place::take(pool, gate)?;
     local.counters.queued.add(1);
     local.counters.queue_open.add(1);
-    let parked = buffer.take().map(|buffer| buffer.park(used));
+    let parked = held.take().map(|buffer| buffer.park(used));
     let result = Box::pin(place.wait(local, gate, deadline, client)).await;
     local.counters.queue_open.sub(1);
-    *buffer = parked.map(crate::io::buffer::Parked::unpark);
+    *held = parked.map(Parked::unpark);
     result.map(Some)
 }
 
@@ -265,10 +270,6 @@ impl Place {
             }
         }
     }
-}
-
-fn ticks(duration: Duration) -> u64 {
-    duration.as_millis().div_ceil(TICK.as_millis()) as u64
 }
 
 impl Drop for Place {

@@ -156,7 +156,7 @@ impl Shared<'_> {
             count.add(n as u64);
             written.consume(n);
             buffer = if busy >= BUSY && written.is_idle() && !written.is_large() {
-                Buffer::large()
+                Buffer::streaming()
             } else {
                 written
             };

@@ -13,6 +13,7 @@ use super::pages::{self, Pages, Wish};
 use super::{Client, Local, View};
 use crate::base::limits::Limits;
 use crate::http1;
+use crate::io::buffer::{self, Use};
 use crate::io::{Buffer, Canceller, Deadline, Fired, Stream, StreamError};
 
 /// What a client connection does next.
@@ -95,6 +96,11 @@ impl Connection {
         self.deadline.interruptible(false);
         if matches!(woken, Err(Fired::Expired)) {
             self.local.counters.limit_idle_timeout.add(1);
+        }
+        if buffer::in_use() == Use::Full {
+            // Not even a buffer to read its request into.
+            self.local.counters.limit_buffer_memory.add(1);
+            return false;
         }
         matches!(woken, Ok(Ok(())))
     }
@@ -277,6 +283,8 @@ impl Connection {
         }
         self.deadline.set(lull::LINGER);
         match self.deadline.race(pin!(self.stream.writer.write_bytes(&reply))).await {
+            // To read on would take a buffer.
+            Ok(Ok(())) if matches!(failure, Failure::MemoryShort) => Next::Close,
             Ok(Ok(())) => Next::Linger,
             _ => Next::Abort,
         }

@@ -33,6 +33,7 @@ pub mod running;
 pub mod seats;
 mod sni;
 mod standing;
+mod vigil;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -94,6 +95,7 @@ impl Local {
     ) -> Self {
         let running = snapshot.load();
         let wheel = Wheel::new();
+        crate::io::buffer::bound(running.limits.buffer_memory.unwrap_or_default());
         let pools =
             running.upstreams.iter().map(|upstream| Pool::open(Arc::clone(upstream), ids as usize, &wheel));
         let pools = pools.collect();
@@ -196,6 +198,7 @@ impl Local {
         if let Some(access) = &self.access {
             access.sweep();
         }
+        crate::io::buffer::bound(view.running.limits.buffer_memory.unwrap_or_default());
         crate::io::buffer::trim();
     }
 

@@ -6,10 +6,11 @@ use std::rc::Rc;
 use super::Local;
 use super::running::{Listener, Traffic};
 use crate::base::tally::{Entry, Key};
+use crate::io::buffer::{self, Use};
 use crate::io::{TcpStream, socket};
 use std::os::fd::AsRawFd;
 
-/// What is said to a client that has too many connections. It is sent before its request is read: a client that
+/// What is said to a client whose connection is refused. It is sent before its request is read: a client that
 /// speaks TLS or something else would not understand it.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     Retry-After: 1\r\n\
@@ -41,12 +42,24 @@ pub enum Admission {
     Seated(Option<Box<Seats>>),
     /// Its listener has as many as it may: ask again in a moment.
     Wait,
-    /// Its client has as many as it may.
-    Refused,
+    /// It may not.
+    Refused(Bound),
+}
+
+/// What a refused connection met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// `limits.connections_per_client`
+    Client,
+    /// `limits.buffer_memory`
+    Memory,
 }
 
 /// Asks for the seats of a connection from `peer`. A bound that a reload brings counts from then on.
 pub fn admit(local: &Rc<Local>, listener: &Listener, peer: SocketAddr) -> Admission {
+    if buffer::in_use() >= Use::Short {
+        return Admission::Refused(Bound::Memory);
+    }
     let limits = &listener.limits;
     if limits.connections == 0 && limits.connections_per_client == 0 {
         return Admission::Seated(None);
@@ -58,7 +71,7 @@ pub fn admit(local: &Rc<Local>, listener: &Listener, peer: SocketAddr) -> Admiss
         match local.tally.enter(key, limits.connections_per_client) {
             Entry::Counted => seats.held[0] = Some(key),
             Entry::Uncounted => {}
-            Entry::Full => return Admission::Refused,
+            Entry::Full => return Admission::Refused(Bound::Client),
         }
     }
     if limits.connections > 0 {
@@ -72,9 +85,12 @@ pub fn admit(local: &Rc<Local>, listener: &Listener, peer: SocketAddr) -> Admiss
     Admission::Seated(Some(seats))
 }
 
-/// Closes a connection whose client has too many, with a word where it would be understood.
-pub fn refuse(local: &Local, listener: &Listener, tcp: &TcpStream) {
-    local.counters.limit_connections_per_client.add(1);
+/// Closes a connection that met a bound, with a word where it would be understood.
+pub fn refuse(local: &Local, listener: &Listener, tcp: &TcpStream, bound: Bound) {
+    match bound {
+        Bound::Client => local.counters.limit_connections_per_client.add(1),
+        Bound::Memory => local.counters.limit_buffer_memory.add(1),
+    }
     if listener.tls.is_none() && matches!(listener.traffic, Traffic::Http { .. }) {
         local.count_status(503);
         socket::send_now(tcp.as_raw_fd(), TOO_MANY);

@@ -83,7 +83,7 @@ pub fn assemble(plan: &Plan, previous: Option<Previous<'_>>, problems: &mut Diag
     let (upstreams, (listeners, policies)) = (upstreams?, listeners?.into_iter().unzip());
     let running = Running {
         version: 0,
-        limits: plan.limits.clone(),
+        limits: super::machine::resolve(plan.limits.clone()),
         listeners,
         upstreams: upstreams.iter().map(|(upstream, _)| Arc::clone(upstream)).collect(),
     };

@@ -5,6 +5,7 @@ use std::io;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use crate::base::limits::{Limits, MIN_BUFFER_MEMORY};
 use crate::config::plan::{Driver, Runtime};
 use crate::io::runtime::{self, Backend};
 
@@ -109,4 +110,39 @@ fn most_receive_queues() -> usize {
         )
     });
     queues.max().unwrap_or(0)
+}
+
+/// The limits with `buffer_memory` in bytes: `"auto"` is half of what this process may use.
+pub fn resolve(mut limits: Limits) -> Limits {
+    let half = || (memory() / 2).max(MIN_BUFFER_MEMORY);
+    limits.buffer_memory = Some(limits.buffer_memory.unwrap_or_else(half));
+    limits
+}
+
+/// Bytes that this process may use: the machine's memory, or less by its control group's bound.
+fn memory() -> u64 {
+    let of_machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let kilobytes = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        kilobytes.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+    });
+    let group = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let group = group.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").to_owned();
+    // A group is bound by those above it, too.
+    let groups = std::path::Path::new(&group).ancestors().map(|path| {
+        let bound = format!("/sys/fs/cgroup{}/memory.max", path.display());
+        std::fs::read_to_string(bound).ok()?.trim().parse::<u64>().ok()
+    });
+    groups.flatten().chain(of_machine).min().unwrap_or(1 << 30)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_have_a_bound_by_default() {
+        let bytes = |written| resolve(Limits { buffer_memory: written, ..Limits::default() }).buffer_memory;
+        assert_eq!((bytes(Some(0)), bytes(Some(7))), (Some(0), Some(7)));
+        assert!((MIN_BUFFER_MEMORY..1 << 50).contains(&bytes(None).unwrap_or_default()));
+    }
 }

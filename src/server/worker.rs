@@ -189,9 +189,9 @@ async fn seat(local: &Rc<Local>, door: &Rc<Door>, stream: TcpStream, peer: Socke
         let of = &view.running.listeners[listener];
         match seats::admit(local, of, peer) {
             Admission::Seated(seats) => return spawn(local, door, stream, peer, seats),
-            Admission::Refused => {
+            Admission::Refused(bound) => {
                 local.counters.connections_accepted.add(1);
-                return seats::refuse(local, of, &stream);
+                return seats::refuse(local, of, &stream, bound);
             }
             // What was accepted before a drain is served.
             Admission::Wait if door.is_ending(local) => return spawn(local, door, stream, peer, None),

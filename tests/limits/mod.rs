@@ -2,6 +2,7 @@
 
 mod bodies;
 mod connections;
+mod memory;
 mod queue;
 
 use crate::support::*;

@@ -1,8 +1,8 @@
 //! `[limits]`, and `[listener.limits]` over it.
 
-use crate::base::limits::{Limits, MAX_COUNT, MAX_HEAD_BYTES, MAX_HEADERS};
+use crate::base::limits::{Limits, MAX_COUNT, MAX_HEAD_BYTES, MAX_HEADERS, MIN_BUFFER_MEMORY};
 use crate::config::file::Section;
-use crate::config::plan::Protocol;
+use crate::config::plan::{At, Protocol};
 use crate::config::units;
 
 /// The smallest value that `head_bytes` may take.
@@ -29,6 +29,19 @@ pub(super) fn process(section: Option<Section<'_>>) -> Limits {
     let bound = section.get("connections_per_worker");
     if let Some(count) = bound.and_then(|value| value.number(0..=u32::MAX as usize)) {
         limits.connections_per_worker = count;
+    }
+    if let Some(value) = section.get("buffer_memory") {
+        match value.as_text() {
+            Some(At { value: "auto", .. }) => {}
+            _ => limits.buffer_memory = value.size(0..=i64::MAX as u64),
+        }
+        if let Some(bytes @ 1..MIN_BUFFER_MEMORY) = limits.buffer_memory {
+            let least = units::size_text(MIN_BUFFER_MEMORY);
+            value.error(
+                &format!("{} is too little to serve with", units::size_text(bytes)),
+                Some(format!("write \"{least}\" or more, \"auto\", or 0 for no bound")),
+            );
+        }
     }
     section.finish();
     limits
