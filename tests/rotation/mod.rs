@@ -4,4 +4,5 @@
 mod kit;
 mod refused;
 mod renewal;
+mod story;
 mod trusted;
