@@ -183,9 +183,10 @@ impl Deployment {
 
     /// Publishes content that a certificate's files have now, as the generation after the one that runs.
     pub fn publish(&self, cell: &Snapshot<Identity>, identity: Arc<Identity>) {
+        // Before its turn comes: a reload has its own locks in this order, too.
+        let grace = self.plan().rotation.grace;
         {
             let _alone = self.ledger.alone();
-            let grace = self.plan().rotation.grace;
             self.ledger.publish(cell, identity, Fallback::Replaced, grace, SystemTime::now());
         }
         self.server.sweep();

@@ -85,7 +85,8 @@ pub fn call(ringate: &Ringate, method: &str, path: &str, body: &str) -> (u16, Va
     // A socket's path is short; that of a test's folder may not be.
     let mut stream =
         UnixStream::connect(&socket).unwrap_or_else(|error| panic!("{}: {error}", socket.display()));
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // Full load on both CPUs leaves the control thread little, and a store's fsync may take a while.
+    stream.set_read_timeout(Some(3 * PATIENCE)).unwrap();
     let json = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
     let length = body.len();
     let request = format!(
