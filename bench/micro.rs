@@ -222,7 +222,8 @@ fn connection(suite: &str) -> (Sealer, Opener) {
     let client = tls::client_config(&tls::ClientPolicy {
         versions: tls::Versions::default(),
         cipher_suites: Some(vec![suite]),
-        verifier: BackendVerifier::new(trust, Vec::new(), []).expect("it verifies"),
+        verifier: BackendVerifier::new(trust, Vec::new(), [], ringate::tls::RsaBits::default())
+            .expect("it verifies"),
         alpn: Vec::new(),
     });
     let server = tls::server_config(&tls::ServerPolicy {

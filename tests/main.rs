@@ -36,5 +36,7 @@ mod tcp;
 mod tidy;
 mod tls_backend;
 mod tls_listener;
+mod tls_refusals;
 mod tls_sessions;
+mod tls_trust;
 mod websocket;

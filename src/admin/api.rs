@@ -8,8 +8,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 
-use super::Control;
 use super::certificates::{self, InUse};
+use super::{Control, backends};
 use crate::config::Plan;
 use crate::config::plan::{Destination, Protocol};
 use crate::proxy::running::Running;
@@ -73,6 +73,7 @@ pub(super) struct Upstream {
     endpoints: Vec<String>,
     tls: bool,
     client_certificate: Option<String>,
+    backend_tls: Option<backends::Tls>,
 }
 
 fn listeners_of(running: &Running, plan: &Plan) -> Vec<Listener> {
@@ -98,6 +99,7 @@ fn upstreams_of(running: &Running, plan: &Plan) -> Vec<Upstream> {
             endpoints: upstream.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(),
             tls: upstream.tls.is_some(),
             client_certificate: identity.map(|identity| identity.load().name().to_owned()),
+            backend_tls: backends::Tls::of(upstream),
         }
     });
     upstreams.collect()

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-use super::{Control, certificates};
+use super::{Control, backends, certificates};
 use crate::base::counters::MEANINGS;
 use crate::server::Deployment;
 
@@ -70,5 +70,6 @@ fn render(deployment: &Deployment) -> String {
     let help = "Configs that were refused, by reload or change.";
     text.one("counter", "config_refused_total", help, deployment.refused.load(Ordering::Relaxed) as f64);
     certificates::metrics(deployment, &mut text.0);
+    backends::metrics(&server.snapshot.load(), &mut text.0);
     text.0
 }

@@ -15,6 +15,7 @@
 //! What blocks (disk, name servers) runs beside the control thread: `reload::blocking`.
 
 mod api;
+mod backends;
 mod body;
 mod certificates;
 mod guard;

@@ -48,12 +48,6 @@ pub(super) enum OnlyDefault {
     None,
     /// A text.
     Text(&'static str),
-    /// A number.
-    Number(i128),
-    /// `false`
-    False,
-    /// `[]`
-    EmptyList,
 }
 
 impl<'a> Section<'a> {
@@ -142,16 +136,8 @@ impl<'a> Section<'a> {
         let Some(value) = self.value(key) else { return };
         let written = match (default, value.inner.get_ref()) {
             (OnlyDefault::Text(default), DeValue::String(text)) if text == default => return,
-            (OnlyDefault::Number(default), DeValue::Integer(number)) if integer(number) == Some(default) => {
-                return;
-            }
-            (OnlyDefault::False, DeValue::Boolean(false)) => return,
-            (OnlyDefault::EmptyList, DeValue::Array(list)) if list.is_empty() => return,
             (OnlyDefault::None, _) => "leave it out".to_owned(),
             (OnlyDefault::Text(default), _) => format!("leave it out, or write its default: \"{default}\""),
-            (OnlyDefault::Number(default), _) => format!("leave it out, or write its default: {default}"),
-            (OnlyDefault::False, _) => "leave it out, or write its default: false".to_owned(),
-            (OnlyDefault::EmptyList, _) => "leave it out, or write its default: []".to_owned(),
         };
         let title = format!("`{}` is not supported yet", value.name);
         self.errors.borrow_mut().error(value.key_span, title, Some(written));
@@ -400,6 +386,11 @@ impl<'a> Value<'a> {
             return None;
         }
         Some(list)
+    }
+
+    /// A list that may be empty. `example` is TOML.
+    pub fn any_list(&self, example: &str) -> Option<Vec<Value<'a>>> {
+        if self.is_empty_list() { Some(Vec::new()) } else { self.list(example) }
     }
 
     /// One text, or a list that is not empty.

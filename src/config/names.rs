@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::plan::{CipherSuiteName, HostPattern, PathPattern};
 use super::suggest::{nearest, quoted};
 use super::units::Wrong;
@@ -335,6 +338,18 @@ pub(super) fn server_name(text: &str) -> Result<String, Wrong> {
     }
     host_name(text).map_err(|reason| wrong(&reason))?;
     Ok(text.to_owned())
+}
+
+/// One of `tls.pins`: `sha256/` and 32 bytes in base64 (RFC 7469 §2.1.1), as `ringate cert show` prints them.
+pub(super) fn pin(text: &str) -> Result<[u8; 32], Wrong> {
+    let wrong = |reason: &str| Wrong::new(format!("{} is not a pin: {reason}", quoted(text)));
+    let form = "write \"sha256/\" and the base64 of the SHA-256 of the public key: \
+                `openssl x509 -in FILE -pubkey -noout | openssl pkey -pubin -outform DER | openssl dgst -sha256 -binary | base64`";
+    let Some(digest) = text.strip_prefix("sha256/") else {
+        return Err(wrong("it does not begin with \"sha256/\"").help(form));
+    };
+    let bytes = STANDARD.decode(digest).map_err(|_| wrong("what follows is not base64").help(form))?;
+    bytes.try_into().map_err(|_| wrong("it has not 32 bytes").help(form))
 }
 
 /// Cipher suites in the order in which they are shown. The three of TLS 1.3 come first.

@@ -357,8 +357,18 @@ pub struct UpstreamTls {
     pub server_name: Option<At<String>>,
     /// What the backend's certificate is checked against; never empty. Default: `[System]`.
     pub trust: Vec<At<TrustRef>>,
+    /// SHA-256 of SubjectPublicKeyInfos (RFC 7469 §2.4); with any, the backend's must be among them.
+    pub pins: Vec<At<[u8; 32]>>,
+    /// Files with revocation lists; with any, each certificate of a chain must be covered.
+    pub crl: Vec<At<PathBuf>>,
+    /// The least size of RSA keys: 1024, 2048, 3072 or 4096. Default 2048.
+    pub min_rsa_bits: u32,
+    /// `insecure_skip_verify = true`, where it stands; `None`: backends are verified.
+    pub insecure_skip_verify: Option<Range<usize>>,
     /// The client identity presented when the backend asks for one.
     pub certificate: Option<At<CertificateRef>>,
+    /// Whether a backend that never asks for it is refused. Only with `certificate`.
+    pub require_client_auth: bool,
     /// Enabled versions.
     pub versions: TlsVersions,
     /// Cipher suites by their IANA names, in order of preference; `None`: all, AES first.

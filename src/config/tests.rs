@@ -295,11 +295,18 @@ fn backend_tls_is_checked() {
             ("endpoints = ['a:1']\ntls.versions = ['1.2']\ntls.cipher_suites = ['TLS13_AES_128_GCM_SHA256']", "4:21", "none of these suites is of TLS 1.2"),
             ("endpoints = ['a:1']\ntls.resumption = 8", "3:18", "expected a table"),
             ("endpoints = ['a:1']\ntls.resumption.tickets_per_endpoint = 5000", "3:39", "between 0 and 1024"),
-            ("endpoints = ['a:1']\ntls.pins = ['sha256/x']", "3:5", "`upstream.app.tls.pins` is not supported yet"),
-            ("endpoints = ['a:1']\ntls.require_client_auth = true", "3:5", "is not supported yet"),
-            ("endpoints = ['a:1']\ntls.min_rsa_bits = 1024", "3:5", "leave it out, or write its default: 2048"),
-            ("endpoints = ['a:1']\ntls.crl = ['x.crl']", "3:5", "is not supported yet"),
-            ("endpoints = ['a:1']\ntls.insecure_skip_verify = true", "3:5", "is not supported yet"),
+            ("endpoints = ['a:1']\ntls.pins = ['sha1/x']", "3:13", "it does not begin with \"sha256/\""),
+            ("endpoints = ['a:1']\ntls.pins = ['sha256/x']", "3:13", "what follows is not base64"),
+            ("endpoints = ['a:1']\ntls.pins = ['sha256/AAAA']", "3:13", "it has not 32 bytes"),
+            ("endpoints = ['a:1']\ntls.require_client_auth = true", "3:27", "name one with `certificate`"),
+            ("endpoints = ['a:1']\ntls.min_rsa_bits = 512", "3:20", "is not between 1024 and 4096"),
+            ("endpoints = ['a:1']\ntls.min_rsa_bits = 2000", "3:20", "none of 1024, 2048, 3072 and 4096"),
+            ("endpoints = ['a:1']\ntls.crl = 'x.crl'", "3:11", "did you mean [\"x.crl\"]?"),
+            (
+                "endpoints = ['a:1']\ntls.insecure_skip_verify = true\ntls.trust = ['ca']",
+                "4:13",
+                "`insecure_skip_verify` turns off what `trust` asks for",
+            ),
             ("endpoints = ['a:1']\n[upstream.app.tls]\ncertifcate = 'x'", "4:1", "unknown key `certifcate` in `[upstream.app.tls]` / did you mean `certificate`?"),
         ],
     );
@@ -522,10 +529,10 @@ tls.certificate = 'gateway'
 tls.versions = ['1.3']
 tls.cipher_suites = ['TLS_AES_256_GCM_SHA384', 'TLS13_AES_128_GCM_SHA256']
 tls.resumption.tickets_per_endpoint = 0
-tls.pins = []
-tls.require_client_auth = false
-tls.min_rsa_bits = 2048
-tls.crl = []
+tls.pins = ['sha256/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=']
+tls.require_client_auth = true
+tls.min_rsa_bits = 1024
+tls.crl = ['ca.crl', '/x']
 tls.insecure_skip_verify = false
 [upstream.a]
 endpoints = ['a:1']
@@ -618,6 +625,24 @@ endpoints = ['a:1']
         [CipherSuiteName::TLS13_AES_256_GCM_SHA384, CipherSuiteName::TLS13_AES_128_GCM_SHA256]
     );
     assert_eq!(tls.tickets_per_endpoint, 0);
+    let counting = std::array::from_fn(|index| index as u8);
+    assert_eq!(tls.pins.iter().map(|pin| pin.value).collect::<Vec<[u8; 32]>>(), [counting]);
+    assert_eq!(
+        tls.crl.iter().map(|file| file.value.clone()).collect::<Vec<_>>(),
+        [dir("ca.crl"), "/x".into()]
+    );
+    assert_eq!((tls.min_rsa_bits, tls.require_client_auth), (1024, true));
+    assert_eq!(tls.insecure_skip_verify, None);
+}
+
+#[test]
+fn verification_is_turned_off_by_one_key_alone() {
+    let tls = |lines: &str| {
+        let text = format!("endpoints = ['a:1']\ntls.insecure_skip_verify = true\n{lines}");
+        plan(&with("[upstream.app]", &text)).upstreams[0].tls.clone().expect("tls")
+    };
+    assert!(tls("").insecure_skip_verify.is_some());
+    assert!(tls("tls.pins = []\ntls.crl = []").insecure_skip_verify.is_some());
 }
 
 #[test]
@@ -732,6 +757,8 @@ fn the_reference_shows_the_defaults() {
     assert_eq!(ours.versions, theirs.versions);
     assert_eq!(ours.trust[0].value, theirs.trust[0].value);
     assert_eq!(ours.tickets_per_endpoint, theirs.tickets_per_endpoint);
+    assert_eq!((&ours.pins, &ours.crl, ours.min_rsa_bits), (&theirs.pins, &theirs.crl, theirs.min_rsa_bits));
+    assert_eq!((ours.require_client_auth, &ours.insecure_skip_verify), (false, &None));
     assert_eq!(ours.cipher_suites.as_ref().map(Vec::len), Some(super::names::CIPHER_SUITES.len()));
 }
 

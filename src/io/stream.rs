@@ -14,6 +14,7 @@ use monoio::io::{
     Splitable,
 };
 use monoio::net::TcpStream;
+use rustls::AlertDescription;
 
 use super::buffer::Buffer;
 use super::socket::{self, Pulse};
@@ -172,6 +173,11 @@ impl Reader {
     /// How the peer ended, if it did.
     pub fn closed(&self) -> Closed {
         self.closed
+    }
+
+    /// The alert with which a TLS peer ended the connection, if it has been read.
+    pub fn peer_alert(&self) -> Option<AlertDescription> {
+        self.tls.as_ref().and_then(|opener| opener.peer_alert())
     }
 
     /// The socket's number, for the pulse.

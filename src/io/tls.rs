@@ -5,10 +5,11 @@ use std::io;
 
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::TcpStream;
+use rustls::AlertDescription;
 
 use super::buffer::Buffer;
 use super::stream::Stream;
-use crate::tls::{Facts, Handshake, HandshakeError, State};
+use crate::tls::{Facts, Handshake, HandshakeError, Reason, State};
 
 /// Why a handshake failed.
 #[derive(Debug)]
@@ -24,9 +25,28 @@ pub enum TlsError {
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io(error) => error.fmt(f),
+            Self::Io(error) => write!(f, "the connection broke in the TLS handshake: {error}"),
             Self::Closed => f.write_str("the peer closed the connection during the TLS handshake"),
             Self::Handshake(error) => error.fmt(f),
+        }
+    }
+}
+
+impl TlsError {
+    /// Why, in a word.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Io(error) if error.kind() == io::ErrorKind::ConnectionReset => Reason::Reset,
+            Self::Io(_) | Self::Closed => Reason::Closed,
+            Self::Handshake(error) => error.reason(),
+        }
+    }
+
+    /// The alert that we sent because of it.
+    pub fn alert_sent(&self) -> Option<AlertDescription> {
+        match self {
+            Self::Handshake(error) => error.alert_sent(),
+            Self::Io(_) | Self::Closed => None,
         }
     }
 }
@@ -48,6 +68,13 @@ pub async fn run(
     mut tcp: TcpStream,
     mut handshake: Handshake,
 ) -> Result<(Stream, Facts, Option<Buffer>), TlsError> {
+    let incoming = shake(&mut tcp, &mut handshake).await?;
+    finish(tcp, handshake, incoming)
+}
+
+/// The exchange of messages alone, for those who want to know what a failed handshake saw. The buffer holds what
+/// arrived behind them.
+pub async fn shake(tcp: &mut TcpStream, handshake: &mut Handshake) -> Result<Buffer, TlsError> {
     let mut out = Vec::new();
     let mut incoming = Buffer::small();
     loop {
@@ -64,7 +91,7 @@ pub async fn run(
         let progress = progress?;
         incoming.opened(0..0, progress.consumed);
         if progress.state == State::Done {
-            break;
+            return Ok(incoming);
         }
         if progress.consumed > 0 && incoming.raw_len() > 0 {
             continue;
@@ -78,6 +105,14 @@ pub async fn run(
             return Err(TlsError::Closed);
         }
     }
+}
+
+/// The stream of a handshake that [`shake`] has brought to its end.
+pub fn finish(
+    tcp: TcpStream,
+    handshake: Handshake,
+    mut incoming: Buffer,
+) -> Result<(Stream, Facts, Option<Buffer>), TlsError> {
     let established = handshake.finish()?;
     let mut rest = None;
     if incoming.raw_len() > 0 || !established.early_plaintext.is_empty() {

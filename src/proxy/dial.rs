@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ProtocolVersion;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 
 use super::Local;
+use super::endpoint::{EndpointTls, Failed};
 use super::failure::{ConnectError, Stage};
 use super::hold::Hold;
 use super::running::{Upstream, UpstreamTls};
@@ -17,7 +18,7 @@ use super::standing::Choice;
 use crate::io::deadline::TICK;
 use crate::io::{Buffer, Deadline, Stream, TcpStream, Wheel, socket, tls};
 use crate::tls::handshake::ClientAuth;
-use crate::tls::{Facts, Handshake, Identity, SessionPool};
+use crate::tls::{Facts, Handshake, Identity, Reason, SessionPool};
 
 /// What a worker keeps of one endpoint from connection to connection.
 #[derive(Debug, Default)]
@@ -39,6 +40,8 @@ pub(super) struct Dialed {
     pub(super) presented: bool,
     /// It was presented, and the server has yet to judge it (TLS 1.3).
     pub(super) unproven: bool,
+    /// The server asked for a certificate, and has yet to judge ours, or its lack (TLS 1.3).
+    pub(super) unjudged: bool,
     /// Should the server refuse it, the previous generation may stand in.
     pub(super) contested: bool,
     /// Its entry among the connections made with a client identity.
@@ -53,12 +56,13 @@ impl Dialed {
             generation: 0,
             presented: false,
             unproven: false,
+            unjudged: false,
             contested: false,
             hold: None,
         }
     }
 
-    fn shaken((stream, facts, early): Shaken, choice: &Choice) -> Self {
+    fn shaken(stream: Stream, facts: &Facts, early: Option<Buffer>, choice: &Choice) -> Self {
         let presented = matches!(facts.client_auth, ClientAuth::Presented(_));
         let tls13 = facts.version == ProtocolVersion::TLSv1_3;
         Self {
@@ -67,6 +71,7 @@ impl Dialed {
             generation: choice.generation(),
             presented: presented || (facts.resumed && choice.identity.is_some()),
             unproven: presented && tls13,
+            unjudged: tls13 && !matches!(facts.client_auth, ClientAuth::NotAsked),
             contested: false,
             hold: None,
         }
@@ -101,7 +106,7 @@ impl Dialer {
             let offered = self.holds_session(name, choice.rescue);
             let mut shaken = self.handshake(local, tls, choice, tcp, name).await;
             if shaken.is_err() {
-                self.pool(choice.rescue).borrow_mut().forget(name);
+                self.forget(name);
                 // A backend that fails over a session instead of passing over it is asked without one.
                 if offered {
                     let tcp = connect().await?;
@@ -109,12 +114,14 @@ impl Dialer {
                     shaken = self.handshake(local, tls, choice, tcp, name).await;
                 }
             }
-            let shaken = shaken.map_err(ConnectError::Tls)?;
-            local.counters.backend_handshakes.add(1);
-            local.counters.backend_resumptions.add(u64::from(shaken.1.resumed));
-            Ok(Dialed::shaken(shaken, choice))
+            self.take_down(local, (&upstream.endpoints[endpoint].tls, tls, name), shaken, choice)
         });
-        deadline.race(connecting).await.unwrap_or(Err(ConnectError::Timeout(stage.get())))
+        let result = deadline.race(connecting).await.unwrap_or(Err(ConnectError::Timeout(stage.get())));
+        if let (Err(error @ ConnectError::Timeout(Stage::Tls)), Some(name)) = (&result, name) {
+            let failed = Failed::now(name, Reason::Timeout, error.to_string());
+            upstream.endpoints[endpoint].tls.failed(failed);
+        }
+        result
     }
 
     /// One handshake, full or resumed.
@@ -123,21 +130,66 @@ impl Dialer {
         local: &Local,
         tls: &UpstreamTls,
         choice: &Choice,
-        tcp: TcpStream,
+        mut tcp: TcpStream,
         name: &ServerName<'static>,
-    ) -> Result<Shaken, tls::TlsError> {
+    ) -> Result<Shaken, Broken> {
         let now = elapsed(local);
         let identity = choice.identity.as_ref();
         let sessions = self.pool(choice.rescue);
         let config = sessions.borrow_mut().config(&tls.config, name, identity, tls.tickets, now);
-        let result = match Handshake::client(config, name.clone()) {
-            Ok(handshake) => tls::run(tcp, handshake).await,
-            Err(error) => Err(error.into()),
+        let mut handshake = Handshake::client(config, name.clone()).map_err(Broken::early)?;
+        let result = match tls::shake(&mut tcp, &mut handshake).await {
+            Ok(rest) => tls::finish(tcp, handshake, rest).map_err(Broken::early),
+            Err(error) => {
+                let client_auth = handshake.client_auth().clone();
+                let (chain, authorities) = handshake.presented();
+                Err(Broken { error, client_auth, chain, authorities })
+            }
         };
         if result.is_err() {
             local.counters.backend_handshake_failures.add(1);
         }
         result
+    }
+
+    /// Takes down what came of a handshake, and refuses a backend that did not ask for our certificate where it must.
+    fn take_down(
+        &self,
+        local: &Local,
+        (record, tls, name): (&EndpointTls, &UpstreamTls, &ServerName<'static>),
+        shaken: Result<Shaken, Broken>,
+        choice: &Choice,
+    ) -> Result<Dialed, ConnectError> {
+        let (stream, facts, early) = match shaken {
+            Ok(shaken) => shaken,
+            Err(Broken { error, client_auth, chain, authorities }) => {
+                let failed = Failed::now(name, error.reason(), error.to_string());
+                let alert_sent = error.alert_sent();
+                record.failed(Failed { alert_sent, client_auth, chain, authorities, ..failed });
+                return Err(ConnectError::Tls(error));
+            }
+        };
+        // A resumed session stands for a handshake in which the backend did ask.
+        let asked = facts.resumed || matches!(facts.client_auth, ClientAuth::Presented(_));
+        if tls.require_client_auth && !asked {
+            self.forget(name);
+            local.counters.backend_handshake_failures.add(1);
+            let failed = Failed::now(name, Reason::NotAsked, ConnectError::NotAsked.to_string());
+            let (chain, client_auth) = (facts.peer_certificates.unwrap_or_default(), facts.client_auth);
+            record.failed(Failed { client_auth, chain, authorities: facts.authorities, ..failed });
+            return Err(ConnectError::NotAsked);
+        }
+        local.counters.backend_handshakes.add(1);
+        local.counters.backend_resumptions.add(u64::from(facts.resumed));
+        let dialed = Dialed::shaken(stream, &facts, early, choice);
+        record.shaken(name, facts);
+        Ok(dialed)
+    }
+
+    /// Drops the sessions of `name`.
+    pub(super) fn forget(&self, name: &ServerName<'_>) {
+        self.sessions.borrow_mut().forget(name);
+        self.rescued.borrow_mut().forget(name);
     }
 
     /// The sessions of the active generation, or of the one that stands in for it.
@@ -156,6 +208,21 @@ impl Dialer {
         self.sessions.borrow_mut().sweep(current, now);
         let previous = current.and_then(|current| current.previous());
         self.rescued.borrow_mut().sweep(previous.as_ref(), now);
+    }
+}
+
+/// A handshake that failed, and what was seen of the backend until then.
+struct Broken {
+    error: tls::TlsError,
+    client_auth: ClientAuth,
+    chain: Vec<CertificateDer<'static>>,
+    authorities: Vec<Vec<u8>>,
+}
+
+impl Broken {
+    fn early(error: impl Into<tls::TlsError>) -> Self {
+        let (chain, authorities) = (Vec::new(), Vec::new());
+        Self { error: error.into(), client_auth: ClientAuth::NotAsked, chain, authorities }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Failures of an exchange: who is at fault, what the client is told, what is counted.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use crate::base::counters::{Count, Counters};
 use crate::http1::{BodyError, RequestError, ResponseError};
 use crate::io::StreamError;
 use crate::io::tls::TlsError;
 use crate::route::PathError;
+use crate::tls::{Reason, alert_name};
 
 /// Why an exchange did not go as asked.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub enum Failure {
     ResponseBody(BodyError),
     /// The backend closed, or its stream broke, before the response was whole.
     BackendGone(Option<StreamError>),
+    /// The backend ended the TLS connection with an alert, or closed it as soon as it had our certificate.
+    Refused(Reason),
     /// The backend was too slow.
     BackendTimeout,
     /// Buffers take three quarters of `limits.buffer_memory`.
@@ -62,8 +65,36 @@ pub enum ConnectError {
     Refused(&'static str),
     /// `timeouts.connect` is over.
     Timeout(Stage),
+    /// The backend did not ask for our certificate, and `tls.require_client_auth` says that it must.
+    NotAsked,
     /// The request's host can't be a TLS server name, and the upstream sets none.
     ServerName,
+}
+
+impl ConnectError {
+    /// Why TLS failed, if it was that.
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Tls(error) => Some(error.reason()),
+            Self::Timeout(Stage::Tls) => Some(Reason::Timeout),
+            Self::NotAsked => Some(Reason::NotAsked),
+            Self::Io(_) | Self::Timeout(Stage::Tcp) | Self::Refused(_) | Self::ServerName => None,
+        }
+    }
+
+    /// What stands behind the error in the log: who ended it, if that was us, and what to do.
+    pub fn advice(&self) -> String {
+        let mut advice = String::new();
+        if let Self::Tls(error) = self
+            && let Some(alert) = error.alert_sent()
+        {
+            let _ = write!(advice, "; we closed with the alert {}", alert_name(alert));
+        }
+        if let Some(reason) = self.reason() {
+            let _ = write!(advice, "; {}", reason.mend());
+        }
+        advice
+    }
 }
 
 /// How far a connection was when its time was over.
@@ -85,6 +116,9 @@ impl fmt::Display for ConnectError {
             Self::Timeout(Stage::Tls) => {
                 f.write_str("TLS: the handshake was not finished within `timeouts.connect`")
             }
+            Self::NotAsked => f.write_str(
+                "TLS: the backend did not ask for our certificate, and `tls.require_client_auth` is set",
+            ),
             Self::ServerName => {
                 f.write_str("the request has no host that can be verified: set `tls.server_name`")
             }
@@ -106,7 +140,11 @@ impl Failure {
             Self::ClientGone => None,
             Self::QueueFull | Self::QueueTimeout | Self::MemoryShort => Some(503),
             Self::Connect(ConnectError::Timeout(_)) | Self::BackendTimeout => Some(504),
-            Self::Connect(_) | Self::Response(_) | Self::ResponseBody(_) | Self::BackendGone(_) => Some(502),
+            Self::Connect(_)
+            | Self::Response(_)
+            | Self::ResponseBody(_)
+            | Self::BackendGone(_)
+            | Self::Refused(_) => Some(502),
         }
     }
 
@@ -139,7 +177,11 @@ impl Failure {
 
     /// Whether the log has a line of it already: the pool writes one for each endpoint that it tried.
     pub fn is_logged(&self) -> bool {
-        matches!(self, Self::Connect(error) if !matches!(error, ConnectError::ServerName))
+        match self {
+            Self::Connect(error) => !matches!(error, ConnectError::ServerName),
+            Self::Refused(_) => true,
+            _ => false,
+        }
     }
 
     /// Whether it was the client's doing.
@@ -167,6 +209,7 @@ impl fmt::Display for Failure {
             Self::ResponseBody(error) => write!(f, "response body: {error}"),
             Self::BackendGone(None) => f.write_str("the backend closed before its response was whole"),
             Self::BackendGone(Some(error)) => write!(f, "backend: {error}"),
+            Self::Refused(reason) => write!(f, "the backend refused the TLS connection: {reason}"),
             Self::BackendTimeout => f.write_str("the backend was too slow"),
             Self::MemoryShort => f.write_str("buffers take three quarters of limits.buffer_memory"),
             Self::QueueFull => f.write_str("as many exchanges wait for the upstream as may (queue.length)"),

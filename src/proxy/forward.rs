@@ -147,7 +147,7 @@ impl<'a> Exchange<'a> {
                         None => return Err(Failure::BackendGone(None)),
                     };
                 }
-                Err(failure) => return Err(failure),
+                Err(failure) => return Err(pool.judge(&backend, self.heard.get(), failure)),
             }
         }
     }

@@ -13,6 +13,7 @@ use super::{Client, Local};
 use crate::base::counters::Count;
 use crate::io::stream::{Closed, Keep};
 use crate::io::{Buffer, Deadline, Reader, Stream, Writer};
+use crate::tls::Reason;
 
 /// Reads that fill a small buffer in a row before a direction gets a large one.
 const BUSY: u32 = 2;
@@ -49,6 +50,9 @@ pub(super) async fn serve(local: &Rc<Local>, pool: &Rc<Pool>, mut client: Box<Cl
         from_backend,
     );
     Box::pin(relay).await;
+    if let Some(alert) = backend.stream.reader.peer_alert() {
+        pool.take_down(&backend, Reason::of_alert(alert));
+    }
 }
 
 /// Relays both ways until both sides have ended, one has broken, or neither has sent anything for `idle`.

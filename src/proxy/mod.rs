@@ -16,6 +16,7 @@ mod coding;
 pub mod destination;
 mod dial;
 pub mod door;
+pub mod endpoint;
 pub mod exchange;
 pub mod failure;
 mod forward;

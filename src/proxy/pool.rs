@@ -8,7 +8,8 @@ use rustls::pki_types::ServerName;
 
 use super::Local;
 use super::dial::{Dialed, Dialer};
-use super::failure::{ConnectError, Stage};
+use super::endpoint::Failed;
+use super::failure::{ConnectError, Failure, Stage};
 use super::gate::{self, Line, Permit};
 use super::hold::Hold;
 use super::running::Upstream;
@@ -17,7 +18,8 @@ use crate::base::snapshot::Reader;
 use crate::io::deadline::TICK;
 use crate::io::{Buffer, Deadline, Stream, Wheel, deadline};
 use crate::route::RoundRobin;
-use crate::tls::Identity;
+use crate::tls::error::alert_text;
+use crate::tls::{Identity, Reason};
 
 /// Ticks for which an endpoint that refused a connection is tried last.
 const HOLD_OFF_TICKS: u64 = 20;
@@ -68,6 +70,8 @@ pub struct Backend {
     generation: u64,
     /// The backend has yet to judge our certificate (TLS 1.3).
     unproven: bool,
+    /// It asked for a certificate, and has yet to judge ours, or its lack (TLS 1.3).
+    unjudged: bool,
     /// Should it refuse that, the previous generation may stand in.
     contested: bool,
     born: u64,
@@ -81,7 +85,7 @@ impl Backend {
         server_name: Option<ServerName<'static>>,
         dialed: Dialed,
     ) -> Box<Self> {
-        let Dialed { stream, early, generation, unproven, contested, hold, .. } = dialed;
+        let Dialed { stream, early, generation, unproven, unjudged, contested, hold, .. } = dialed;
         let now = local.wheel.now();
         Box::new(Self {
             hold,
@@ -92,6 +96,7 @@ impl Backend {
             server_name,
             generation,
             unproven,
+            unjudged,
             contested,
             born: now,
             since: now,
@@ -166,7 +171,9 @@ impl Pool {
                     tracing::warn!(
                         upstream = self.upstream.name,
                         endpoint = self.upstream.endpoints[endpoint].name,
-                        "{error}"
+                        reason = error.reason().map(tracing::field::display),
+                        "{error}{}",
+                        error.advice()
                     );
                     if !self.is_about_the_host(host, &error) {
                         self.endpoints[endpoint].shunned.set(local.wheel.now() + HOLD_OFF_TICKS);
@@ -176,6 +183,41 @@ impl Pool {
             }
         }
         Err(refused.unwrap_or(ConnectError::ServerName))
+    }
+
+    /// What a failure means on a TLS connection: the backend may have ended it with an alert. In TLS 1.3 that is
+    /// how it refuses our certificate; some only close. `heard`: some of a response had come.
+    pub fn judge(&self, backend: &Backend, heard: bool, failure: Failure) -> Failure {
+        let reason = match (backend.stream.reader.peer_alert(), &failure) {
+            (Some(alert), _) => Reason::of_alert(alert),
+            (None, Failure::BackendGone(_)) if backend.unjudged && !backend.reused && !heard => {
+                Reason::ClosedAfterCertificate
+            }
+            _ => return failure,
+        };
+        self.take_down(backend, reason);
+        Failure::Refused(reason)
+    }
+
+    /// Takes down and logs the end that a backend has put to a TLS connection after its handshake.
+    pub(super) fn take_down(&self, backend: &Backend, reason: Reason) {
+        let endpoint = &self.upstream.endpoints[backend.endpoint];
+        let Some(name) = &backend.server_name else { return };
+        self.endpoints[backend.endpoint].dialer.forget(name);
+        let text = match reason.alert() {
+            Some(alert) => {
+                format!("after the handshake the peer closed with the alert {}", alert_text(alert))
+            }
+            None => "after the handshake the peer closed without an alert and without an answer".to_owned(),
+        };
+        tracing::warn!(
+            upstream = self.upstream.name,
+            endpoint = endpoint.name,
+            reason = tracing::field::display(reason),
+            "TLS: {text}; {}",
+            reason.mend()
+        );
+        endpoint.tls.failed(Failed::now(name, reason, text));
     }
 
     /// Whether a failure may be due to the name that the client asked for: a made-up Host must not take an

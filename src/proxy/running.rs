@@ -9,6 +9,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
 pub use super::destination::{Destination, Redirect, Rewrite, Split};
+use super::endpoint::EndpointTls;
 use super::gate::Gate;
 use super::pages::Pages;
 use super::rules::Rules;
@@ -125,6 +126,8 @@ pub struct Endpoint {
     pub addresses: Vec<SocketAddr>,
     /// Its share.
     pub weight: u32,
+    /// What is known of its TLS.
+    pub tls: EndpointTls,
 }
 
 /// How an upstream's endpoints are spoken to.
@@ -138,6 +141,10 @@ pub struct UpstreamTls {
     pub server_name: Option<ServerName<'static>>,
     /// The identity presented, for the generation that pooled connections carry.
     pub identity: Option<Snapshot<Identity>>,
+    /// Whether a backend that never asks for our certificate is refused.
+    pub require_client_auth: bool,
+    /// Whether backends are verified at all.
+    pub verifies: bool,
     /// Session tickets kept per endpoint, 0 for none.
     pub tickets: usize,
 }

@@ -4,26 +4,28 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use rustc_hash::FxHashMap;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 
 use crate::base::snapshot::Snapshot;
-use crate::certs::store::{Files, Loaded, load_file, load_pair, load_trust};
+use crate::certs::store::{Files, Loaded, load_file, load_pair};
 use crate::certs::{Bundle, Store, StoreError};
 use crate::config::Diagnostics;
-use crate::config::plan::{self, CertificateRef, Plan, TrustRef};
+use crate::config::plan::{self, CertificateRef, Plan};
+use crate::proxy::endpoint::EndpointTls;
 use crate::proxy::gate::Gate;
 use crate::proxy::running::{Endpoint, Listener, Running, Traffic, Upstream, UpstreamTls};
 use crate::route::{BuildError, Table};
 use crate::server::pages::pages;
 use crate::server::routing::{self, KeptLimit};
-use crate::tls::{self, BackendVerifier, ClientPolicy, Identity, ServerPolicy, ServerResolver, TrustAnchors};
+use crate::tls::{self, ClientPolicy, Identity, ServerPolicy, ServerResolver};
+
+mod trust;
 
 mod clients;
 
@@ -440,7 +442,7 @@ impl<'a> Builder<'a> {
         let mut sorted = addresses.clone();
         sorted.sort_unstable();
         self.note(format!("{sorted:?}").as_bytes());
-        Some(Endpoint { name, addresses, weight: at.weight })
+        Some(Endpoint { name, addresses, weight: at.weight, tls: EndpointTls::default() })
     }
 
     fn upstream_tls(&mut self, name: &plan::At<String>, tls: &plan::UpstreamTls) -> Option<UpstreamTls> {
@@ -448,7 +450,7 @@ impl<'a> Builder<'a> {
             None => None,
             Some(at) => Some(self.identity(at)?),
         };
-        let verifier: Arc<dyn ServerCertVerifier> = self.verifier(&name.span, &tls.trust)?;
+        let verifier: Arc<dyn ServerCertVerifier> = self.verifier(&name.span, tls)?;
         let suites = tls.cipher_suites.as_ref().map(|suites| {
             let named = suites.iter().filter_map(|at| tls::config::cipher_suite_by_name(at.value.name()));
             named.collect()
@@ -468,66 +470,15 @@ impl<'a> Builder<'a> {
                 Some(self.good(&at.span, parsed)?)
             }
         };
-        Some(UpstreamTls { config, verifier, server_name, identity, tickets: tls.tickets_per_endpoint })
-    }
-
-    fn verifier(
-        &mut self,
-        span: &Range<usize>,
-        trust: &[plan::At<TrustRef>],
-    ) -> Option<Arc<BackendVerifier>> {
-        let mut anchors = TrustAnchors::new();
-        let mut whole = true;
-        for at in trust {
-            let certificates = match &at.value {
-                TrustRef::System => self.system_roots(&at.span),
-                TrustRef::Certificate(CertificateRef::File(path)) => self.trust_file(&at.span, path),
-                TrustRef::Certificate(CertificateRef::Locked { cert, passphrase_file, .. }) => {
-                    let files = Files { passphrase_file: Some(passphrase_file), ..Files::one(cert) };
-                    self.good(&at.span, files.load_trust())
-                }
-                TrustRef::Certificate(named) => {
-                    let at = plan::At { value: named.clone(), span: at.span.clone() };
-                    self.bundle(&at).map(|bundle| bundle.chain().to_vec())
-                }
-            };
-            let Some(certificates) = certificates else {
-                whole = false;
-                continue;
-            };
-            for certificate in certificates {
-                self.note(&certificate);
-                // One bad root among the system's hundred is passed over, one that was named is not.
-                if let Err(error) = anchors.add(certificate)
-                    && at.value != TrustRef::System
-                {
-                    self.wrong(&at.span, error.to_string(), None);
-                    whole = false;
-                }
-            }
-        }
-        if !whole {
-            return None;
-        }
-        let span = trust.first().map_or(span, |at| &at.span);
-        self.good(span, BackendVerifier::new(anchors, Vec::new(), []))
-    }
-
-    fn system_roots(&mut self, span: &Range<usize>) -> Option<Vec<CertificateDer<'static>>> {
-        let found = rustls_native_certs::load_native_certs();
-        if found.certs.is_empty() {
-            self.wrong(
-                span,
-                "this system has no root certificates".to_owned(),
-                Some("install the package `ca-certificates`, or name a CA file in `trust`"),
-            );
-            return None;
-        }
-        Some(found.certs)
-    }
-
-    fn trust_file(&mut self, span: &Range<usize>, path: &Path) -> Option<Vec<CertificateDer<'static>>> {
-        self.good(span, load_trust(path))
+        Some(UpstreamTls {
+            config,
+            verifier,
+            server_name,
+            identity,
+            require_client_auth: tls.require_client_auth,
+            verifies: tls.insecure_skip_verify.is_none(),
+            tickets: tls.tickets_per_endpoint,
+        })
     }
 }
 

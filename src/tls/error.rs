@@ -357,9 +357,43 @@ fn certificate_text(error: &CertificateError, f: &mut fmt::Formatter<'_>) -> fmt
             f.write_str("the peer's certificate is not meant for clients")
         }
         C::BadSignature => f.write_str("a signature of the peer or in its certificates does not verify"),
-        C::Other(error) => write!(f, "the peer's certificate is not acceptable: {}", error.0),
+        C::UnsupportedSignatureAlgorithmContext { signature_algorithm_id, .. } => {
+            let algorithm = signature_algorithm(signature_algorithm_id);
+            write!(f, "a certificate of the peer's is signed with {algorithm}, which is not accepted")
+        }
+        C::ExpiredRevocationListContext { time, next_update } => {
+            let ago = time.as_secs().saturating_sub(next_update.as_secs());
+            write!(f, "the revocation list of the peer's issuer was due to be replaced {} ago", Span(ago))
+        }
+        C::Other(error) => match error.0.downcast_ref::<webpki::Error>() {
+            Some(webpki::Error::NameConstraintViolation) => {
+                f.write_str("an authority in the peer's chain may not issue for its name (name constraints)")
+            }
+            Some(webpki::Error::PathLenConstraintViolated) => {
+                f.write_str("an authority in the peer's chain may not have authorities below it (path length)")
+            }
+            Some(webpki::Error::CaUsedAsEndEntity) => f.write_str(
+                "the peer presents an authority's certificate as its own, which is accepted only if it stands in `trust`",
+            ),
+            Some(webpki::Error::EndEntityUsedAsCa) => {
+                f.write_str("the peer's certificate is issued by one that is not an authority's")
+            }
+            _ => write!(f, "the peer's certificate is not acceptable: {}", error.0),
+        },
         other => write!(f, "the peer's certificate is not acceptable: {other}"),
     }
+}
+
+/// A signature algorithm's name, from the content of its AlgorithmIdentifier in DER.
+fn signature_algorithm(id: &[u8]) -> &'static str {
+    const KNOWN: [(&[u8], &str); 5] = [
+        (&[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x05], "SHA-1 and RSA"),
+        (&[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x04], "MD5 and RSA"),
+        (&[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0e], "SHA-224 and RSA"),
+        (&[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x01], "SHA-1 and ECDSA"),
+        (&[0x06, 0x03, 0x2b, 0x65, 0x71], "Ed448"),
+    ];
+    KNOWN.iter().find(|(prefix, _)| id.starts_with(prefix)).map_or("an unknown algorithm", |(_, name)| name)
 }
 
 /// A name as certificates have it, out of webpki's `DnsName("a.example")` and its kin.

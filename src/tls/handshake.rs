@@ -72,6 +72,8 @@ pub struct Facts {
     pub peer_certificates: Option<Vec<CertificateDer<'static>>>,
     /// On a client: what became of our certificate.
     pub client_auth: ClientAuth,
+    /// On a client: the names (in DER) of the authorities that the server named when it asked for our certificate.
+    pub authorities: Vec<Vec<u8>>,
     /// On a server: the identity that was presented, if [`ServerResolver`](super::ServerResolver) is in use.
     pub server_identity: Option<Arc<Identity>>,
 }
@@ -270,6 +272,12 @@ impl Handshake {
         &self.observed.client_auth
     }
 
+    /// On a client: the chain that the server presented so far, leaf first, whatever is thought of it, and the
+    /// names (in DER) of the authorities that it takes certificates of.
+    pub fn presented(&mut self) -> (Vec<CertificateDer<'static>>, Vec<Vec<u8>>) {
+        (std::mem::take(&mut self.observed.chain), std::mem::take(&mut self.observed.authorities))
+    }
+
     /// Takes the keys over. Call it once, after [`State::Done`].
     pub fn finish(self) -> Result<Established, HandshakeError> {
         if self.stage != Stage::Done || !self.held.is_empty() {
@@ -287,6 +295,7 @@ impl Handshake {
             sni: observed.sni,
             peer_certificates: common.peer_certificates().map(<[_]>::to_vec),
             client_auth: observed.client_auth,
+            authorities: observed.authorities,
             server_identity: observed.server_identity,
         };
         let side = connection.side();

@@ -20,6 +20,9 @@ use super::handshake::ClientAuth;
 use crate::base::snapshot::Snapshot;
 use crate::base::uses::Uses;
 
+/// Names of authorities that are noted, of those that a server sends.
+const MAX_AUTHORITIES: usize = 64;
+
 /// A certificate chain with its key: one generation of a named certificate.
 pub struct Identity {
     name: String,
@@ -261,10 +264,13 @@ impl ClientResolver {
 }
 
 impl ResolvesClientCert for ClientResolver {
-    fn resolve(&self, _issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+    fn resolve(&self, issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let identity = self.identity.as_ref().filter(|identity| identity.can_sign(schemes));
         let client_auth = identity.cloned().map_or(ClientAuth::AskedInVain, ClientAuth::Presented);
-        OBSERVED.with_borrow_mut(|observed| observed.client_auth = client_auth);
+        OBSERVED.with_borrow_mut(|observed| {
+            observed.client_auth = client_auth;
+            observed.authorities = issuers.iter().take(MAX_AUTHORITIES).map(|name| name.to_vec()).collect();
+        });
         Some(Arc::clone(identity?.certified()))
     }
 
@@ -282,6 +288,10 @@ pub(super) struct Observed {
     pub(super) sni: Option<String>,
     pub(super) server_identity: Option<Arc<Identity>>,
     pub(super) client_auth: ClientAuth,
+    /// On a client: the names of the authorities (in DER) that the server takes certificates of.
+    pub(super) authorities: Vec<Vec<u8>>,
+    /// On a client: the chain that the server presented, whatever was thought of it.
+    pub(super) chain: Vec<CertificateDer<'static>>,
 }
 
 impl Observed {
@@ -292,12 +302,22 @@ impl Observed {
         }
         if !matches!(later.client_auth, ClientAuth::NotAsked) {
             self.client_auth = later.client_auth;
+            self.authorities = later.authorities;
+        }
+        if !later.chain.is_empty() {
+            self.chain = later.chain;
         }
     }
 }
 
 thread_local! {
     static OBSERVED: RefCell<Observed> = RefCell::default();
+}
+
+/// The verifier's note: what the server presented.
+pub(super) fn note_chain(leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>]) {
+    let chain = std::iter::once(leaf).chain(rest).map(|der| der.clone().into_owned());
+    OBSERVED.with_borrow_mut(|observed| observed.chain = chain.collect());
 }
 
 /// Runs one step of one handshake, and answers what its resolvers saw.

@@ -26,12 +26,15 @@
 //! | `cipher` | one direction's key: nonces, additional data, layout of a record |
 //! | `identity` | certificates with keys, and who chooses which one is presented |
 //! | `trust` | what a backend's certificate is checked against |
+//! | `algorithms` | which signatures count, and how large RSA keys must be |
 //! | `sessions` | one worker's tickets for one endpoint, by name, policy and identity |
 //! | `clients` | what a client's certificate is checked against |
 //! | `presented` | what a client's certificate says, in the forms that it is asked for |
 //! | `config` | policies in, rustls' configs out |
 //! | `error` | who is at fault, in words |
+//! | `reason` | the same for counters, with a mend |
 
+mod algorithms;
 mod cipher;
 pub mod clients;
 pub mod config;
@@ -40,6 +43,7 @@ pub mod handshake;
 pub mod hello;
 pub mod identity;
 pub mod presented;
+pub mod reason;
 pub mod record;
 pub mod sessions;
 pub mod trust;
@@ -47,6 +51,7 @@ pub mod trust;
 #[cfg(test)]
 mod tests;
 
+pub use algorithms::RsaBits;
 pub use clients::{ClientVerifier, Demand};
 pub use config::{
     ClientPolicy, ConfigError, ServerPolicy, Versions, bind, client_config, server_config, ticketer,
@@ -56,6 +61,7 @@ pub use handshake::{Established, Facts, Handshake, Progress, State};
 pub use hello::{Hello, read_hello};
 pub use identity::{ClientResolver, Identity, IdentityError, ServerResolver};
 pub use presented::{ClientCertificate, SanName};
+pub use reason::{Reason, Tally, alert_name};
 pub use record::{Opened, Opener, Sealer};
 pub use sessions::{SessionPool, Sessions};
-pub use trust::{BackendVerifier, TrustAnchors, TrustError};
+pub use trust::{BackendVerifier, TrustAnchors, TrustError, Unacceptable};

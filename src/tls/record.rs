@@ -157,6 +157,14 @@ impl Opener {
         }
     }
 
+    /// The alert with which the peer ended the connection, if it did.
+    pub fn peer_alert(&self) -> Option<AlertDescription> {
+        match &self.state {
+            ReadState::Failed(RecordError::PeerAlert(alert)) => Some(*alert),
+            _ => None,
+        }
+    }
+
     fn open_record(&mut self, buf: &mut [u8]) -> Result<Opened, RecordError> {
         let Some(&[outer, v1, v2, l1, l2]) = buf.first_chunk::<HEADER>() else {
             return Ok(Opened::Incomplete { need: HEADER });

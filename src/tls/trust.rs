@@ -1,4 +1,9 @@
 //! What a backend's certificate is checked against.
+//!
+//! ```text
+//! chain ─► webpki: issuer, time, usage, name constraints, revocation ─┐
+//!      └─► or trusted itself: time ───────────────────────────────────┴─► name ─► pins ─► handshake signature
+//! ```
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,7 +13,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{VerifierBuilderError, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
@@ -16,6 +23,9 @@ use rustls::{
     SignatureScheme,
 };
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+
+use super::algorithms::{RsaBits, rsa_bits};
+use super::identity::note_chain;
 
 pub(super) type Sha256 = [u8; 32];
 
@@ -27,6 +37,8 @@ pub struct TrustAnchors {
     subjects: Vec<DistinguishedName>,
     /// Everything that was added, by digest: a server may present exactly one of these, as a self-signed one does.
     exact: HashSet<Sha256>,
+    /// The authorities that sign with RSA: subject in DER, and bits.
+    rsa: Vec<(Vec<u8>, u32)>,
 }
 
 /// Why a trust list cannot be used.
@@ -66,7 +78,12 @@ impl Default for TrustAnchors {
 impl TrustAnchors {
     /// Trusts nothing.
     pub fn new() -> Self {
-        Self { authorities: RootCertStore::empty(), subjects: Vec::new(), exact: HashSet::new() }
+        Self {
+            authorities: RootCertStore::empty(),
+            subjects: Vec::new(),
+            exact: HashSet::new(),
+            rsa: Vec::new(),
+        }
     }
 
     /// Trusts each of `certificates`; the first that cannot be parsed is the error.
@@ -91,6 +108,9 @@ impl TrustAnchors {
             self.subjects.push(parsed.subject().as_raw().to_vec().into());
         }
         if authority {
+            if let Some(bits) = key_bits(&parsed) {
+                self.rsa.push((parsed.subject().as_raw().to_vec(), bits));
+            }
             self.authorities.add(certificate).map_err(|error| bad(error.to_string()))?;
         }
         Ok(())
@@ -112,19 +132,58 @@ impl TrustAnchors {
     }
 }
 
-/// The public keys that a backend may have, besides being trusted.
+/// Why a certificate is refused that webpki and rustls have no word for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct PinMismatch(Sha256);
+pub enum Unacceptable {
+    /// The SHA-256 of its public key is not among the pinned ones.
+    Pin(Sha256),
+    /// A trusted authority has the name of its issuer, but did not sign it.
+    Namesake {
+        /// The name.
+        issuer: String,
+    },
+    /// An RSA key is smaller than the policy allows.
+    WeakKey {
+        /// Its size.
+        bits: u32,
+        /// The least size.
+        least: u32,
+        /// Whose it is; none: the backend's own.
+        authority: Option<String>,
+    },
+}
 
-impl fmt::Display for PinMismatch {
+impl fmt::Display for Unacceptable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("its public key is not among the pinned ones (SHA-256 ")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        f.write_str(")")
+        match self {
+            Self::Pin(key) => {
+                f.write_str("its public key is not among the pinned ones (SHA-256 ")?;
+                key.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+                f.write_str(")")
+            }
+            Self::Namesake { issuer } => {
+                write!(f, "it is not signed by the trusted authority {issuer}, but by another of that name")
+            }
+            Self::WeakKey { bits, least, authority: None } => {
+                write!(f, "its RSA key has {bits} bits, and `min_rsa_bits` is {least}")
+            }
+            Self::WeakKey { bits, least, authority: Some(name) } => {
+                write!(
+                    f,
+                    "the RSA key of its authority {name} has {bits} bits, and `min_rsa_bits` is {least}"
+                )
+            }
+        }
     }
 }
 
-impl std::error::Error for PinMismatch {}
+impl std::error::Error for Unacceptable {}
+
+impl From<Unacceptable> for Error {
+    fn from(why: Unacceptable) -> Self {
+        CertificateError::Other(OtherError(Arc::new(why))).into()
+    }
+}
 
 /// Checks a backend's certificate: by webpki against the authorities, or as one that is trusted itself.
 ///
@@ -132,49 +191,93 @@ impl std::error::Error for PinMismatch {}
 /// an authority's (as `openssl req -x509` makes them), if the name and the time are right.
 #[derive(Debug)]
 pub struct BackendVerifier {
-    /// None where no authority is trusted.
-    chains: Option<Arc<WebPkiServerVerifier>>,
-    exact: HashSet<Sha256>,
-    pins: HashSet<Sha256>,
+    judge: Judge,
+    rsa: RsaBits,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
+#[derive(Debug)]
+enum Judge {
+    Trust {
+        /// None where no authority is trusted.
+        chains: Option<Arc<WebPkiServerVerifier>>,
+        anchors: TrustAnchors,
+        pins: HashSet<Sha256>,
+    },
+    /// Whoever holds the key of the certificate that it presents will do.
+    Nobody,
+}
+
 impl BackendVerifier {
-    /// `crls`: with any, each certificate of a chain must be covered by one and not be revoked.
+    /// `crls`: with any, each certificate of a chain must be covered by one that is not out of date, and not be revoked.
     /// `pins`: SHA-256 of the subject public key info; with any, the leaf's must be among them.
+    /// `rsa`: the least size of RSA keys, in the chain and in the handshake.
     pub fn new(
         anchors: TrustAnchors,
         crls: Vec<CertificateRevocationListDer<'static>>,
         pins: impl IntoIterator<Item = [u8; 32]>,
+        rsa: RsaBits,
     ) -> Result<Arc<Self>, TrustError> {
         if anchors.is_empty() {
             return Err(TrustError::Empty);
         }
-        let provider = Arc::new(default_provider());
-        let algorithms = provider.signature_verification_algorithms;
+        let algorithms = rsa.algorithms();
         let chains = if !anchors.authorities.is_empty() {
-            let builder =
-                WebPkiServerVerifier::builder_with_provider(Arc::new(anchors.authorities), provider);
-            let built = builder.with_crls(crls).build().map_err(|error| match error {
+            let provider =
+                CryptoProvider { signature_verification_algorithms: algorithms, ..default_provider() };
+            let authorities = Arc::new(anchors.authorities.clone());
+            let builder = WebPkiServerVerifier::builder_with_provider(authorities, Arc::new(provider));
+            let built = builder.with_crls(crls).enforce_revocation_expiration().build();
+            Some(built.map_err(|error| match error {
                 VerifierBuilderError::NoRootAnchors => TrustError::Empty,
                 other => TrustError::BadRevocationList(other.to_string()),
-            });
-            Some(built?)
+            })?)
         } else if crls.is_empty() {
             None
         } else {
             return Err(TrustError::RevocationWithoutAuthority);
         };
-        let pins = pins.into_iter().collect();
-        Ok(Arc::new(Self { chains, exact: anchors.exact, pins, algorithms }))
+        let judge = Judge::Trust { chains, anchors, pins: pins.into_iter().collect() };
+        Ok(Arc::new(Self { judge, rsa, algorithms }))
     }
 
-    fn check_pin(&self, leaf: &ParsedCertificate<'_>) -> Result<(), Error> {
-        let key = sha256(&leaf.subject_public_key_info());
-        if self.pins.is_empty() || self.pins.contains(&key) {
-            return Ok(());
+    /// Takes any certificate (`insecure_skip_verify`). That the backend holds its key is still checked, so that
+    /// nobody can read along who did not answer himself.
+    pub fn unchecked(rsa: RsaBits) -> Arc<Self> {
+        Arc::new(Self { judge: Judge::Nobody, rsa, algorithms: rsa.algorithms() })
+    }
+
+    /// The certificate that signed with a key too small, if that is why a chain is refused.
+    fn weak_authority(&self, chain: &[&CertificateDer<'_>], anchors: &TrustAnchors) -> Option<Unacceptable> {
+        let least = self.rsa.bits();
+        let mut issuer = None;
+        for (index, der) in chain.iter().enumerate() {
+            let (_, parsed) = X509Certificate::from_der(der).ok()?;
+            match key_bits(&parsed) {
+                Some(bits) if index > 0 && bits < least => {
+                    let authority = Some(parsed.subject().to_string());
+                    return Some(Unacceptable::WeakKey { bits, least, authority });
+                }
+                _ => issuer = Some((parsed.issuer().as_raw().to_vec(), parsed.issuer().to_string())),
+            }
         }
-        Err(CertificateError::Other(OtherError(Arc::new(PinMismatch(key)))).into())
+        let (subject, name) = issuer?;
+        let (_, bits) = anchors.rsa.iter().find(|(known, bits)| *known == subject && *bits < least)?;
+        Some(Unacceptable::WeakKey { bits: *bits, least, authority: Some(name) })
+    }
+
+    /// A handshake signature that does not verify may be made with a key too small.
+    fn name_weak_key(&self, error: Error, leaf: &CertificateDer<'_>) -> Error {
+        let least = self.rsa.bits();
+        match (error, X509Certificate::from_der(leaf)) {
+            (Error::InvalidCertificate(CertificateError::BadSignature), Ok((_, parsed))) => {
+                match key_bits(&parsed).filter(|bits| *bits < least) {
+                    Some(bits) => Unacceptable::WeakKey { bits, least, authority: None }.into(),
+                    None => CertificateError::BadSignature.into(),
+                }
+            }
+            (error, _) => error,
+        }
     }
 }
 
@@ -187,7 +290,11 @@ impl ServerCertVerifier for BackendVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let by_chain = match &self.chains {
+        note_chain(end_entity, intermediates);
+        let Judge::Trust { chains, anchors, pins } = &self.judge else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        let by_chain = match chains {
             Some(chains) => {
                 chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
             }
@@ -196,15 +303,32 @@ impl ServerCertVerifier for BackendVerifier {
         let leaf = ParsedCertificate::try_from(end_entity)?;
         match by_chain {
             Ok(_) => {}
-            Err(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_)))
-                if self.exact.contains(&sha256(end_entity)) =>
-            {
+            Err(Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature | CertificateError::Other(_),
+            )) if anchors.exact.contains(&sha256(end_entity)) => {
                 check_validity(end_entity, now)?;
                 verify_server_name(&leaf, server_name)?;
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                use CertificateError::{BadSignature, UnknownIssuer};
+                let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).collect();
+                let better = match &error {
+                    Error::InvalidCertificate(BadSignature | UnknownIssuer) => {
+                        self.weak_authority(&chain, anchors)
+                    }
+                    _ => None,
+                };
+                let better = better.or_else(|| match &error {
+                    Error::InvalidCertificate(BadSignature) => namesake(&chain),
+                    _ => None,
+                });
+                return Err(better.map_or(error, Error::from));
+            }
         }
-        self.check_pin(&leaf)?;
+        let key = sha256(&leaf.subject_public_key_info());
+        if !pins.is_empty() && !pins.contains(&key) {
+            return Err(Unacceptable::Pin(key).into());
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -215,6 +339,7 @@ impl ServerCertVerifier for BackendVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls12_signature(message, cert, dss, &self.algorithms)
+            .map_err(|error| self.name_weak_key(error, cert))
     }
 
     fn verify_tls13_signature(
@@ -224,11 +349,26 @@ impl ServerCertVerifier for BackendVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls13_signature(message, cert, dss, &self.algorithms)
+            .map_err(|error| self.name_weak_key(error, cert))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+/// A chain whose signatures do not verify, as when a CA was made anew under its old name.
+fn namesake(chain: &[&CertificateDer<'_>]) -> Option<Unacceptable> {
+    let (_, last) = X509Certificate::from_der(chain.last()?).ok()?;
+    Some(Unacceptable::Namesake { issuer: last.issuer().to_string() })
+}
+
+/// The size of a certificate's key, if that is RSA.
+fn key_bits(certificate: &X509Certificate<'_>) -> Option<u32> {
+    const RSA_ENCRYPTION: &str = "1.2.840.113549.1.1.1";
+    let key = certificate.public_key();
+    let is_rsa = key.algorithm.algorithm.to_id_string() == RSA_ENCRYPTION;
+    is_rsa.then(|| rsa_bits(&key.subject_public_key.data)).flatten()
 }
 
 pub(super) fn check_validity(

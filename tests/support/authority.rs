@@ -138,6 +138,12 @@ impl Authority {
         Store::open(store).unwrap().stage(name, &made.bundle, &meta).unwrap().generation
     }
 
+    /// Puts the CA's own certificate into a store.
+    pub fn store_itself(&self, store: &Path, name: &str) {
+        let meta = Meta { description: None, origin: Origin::Generated, now: SystemTime::now() };
+        Store::open(store).unwrap().put(name, &self.ca.bundle, &meta).unwrap();
+    }
+
     fn write(&self, name: &str, made: &Generated) -> Files {
         let at = |kind: &str| self.dir.path().join(format!("{name}.{kind}"));
         let files = Files { cert: at("pem"), key: at("key") };

@@ -106,7 +106,16 @@ impl SServer {
         let mut command = Command::new("openssl");
         command.args(["s_server", "-accept", "127.0.0.1:0", "-cert"]).arg(pki.file("server.pem"));
         command.arg("-key").arg(pki.file("server.key")).arg("-CAfile").arg(pki.file("ca.pem")).args(args);
-        let process = Process::start(&mut command);
+        Self::run(&mut command)
+    }
+
+    /// With `args` alone, `-cert` and `-key` among them.
+    pub fn bare(args: &[&str]) -> Self {
+        Self::run(Command::new("openssl").args(["s_server", "-accept", "127.0.0.1:0"]).args(args))
+    }
+
+    fn run(command: &mut Command) -> Self {
+        let process = Process::start(command);
         let address = process.await_line("its port", |line| line.strip_prefix("ACCEPT ")?.parse().ok());
         Self { process, address }
     }

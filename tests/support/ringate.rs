@@ -200,16 +200,23 @@ impl Ringate {
 
     /// A metric's value, by its name without `ringate_`. Needs `[admin]` with its default socket.
     pub fn metric(&self, name: &str) -> u64 {
-        let socket = self.dir().join("run/admin.sock");
-        // The listeners are there a moment before it.
-        let mut admin = eventually("the admin socket", || UnixStream::connect(&socket).ok());
-        admin.write_all(b"GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
-        let mut text = String::new();
-        admin.read_to_string(&mut text).unwrap();
+        let text = self.admin("/metrics");
         let line = text
             .lines()
             .find_map(|line| line.strip_prefix("ringate_")?.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no metric {name} in\n{text}")).trim().parse().unwrap()
+    }
+
+    /// What the admin server answers to GET. Needs `[admin]` with its default socket.
+    pub fn admin(&self, path: &str) -> String {
+        let socket = self.dir().join("run/admin.sock");
+        // The listeners are there a moment before it.
+        let mut admin = eventually("the admin socket", || UnixStream::connect(&socket).ok());
+        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        admin.write_all(request.as_bytes()).unwrap();
+        let mut text = String::new();
+        admin.read_to_string(&mut text).unwrap();
+        text.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 
     /// Waits until a metric has this value.

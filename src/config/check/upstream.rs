@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use crate::config::file::{OnlyDefault, Section, Value};
 use crate::config::names;
-use crate::config::plan::{
-    At, CipherSuiteName, Endpoint, Queue, TlsVersions, TrustRef, Upstream, UpstreamTls,
-};
+use crate::config::plan::{At, Endpoint, Queue, Upstream};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
 
-use super::{certificate, not_yet, versions};
+use super::{backend_tls, not_yet};
 
 const MAX_WEIGHT: usize = 1000;
 /// More idle connections to one endpoint than it has ports make no sense.
@@ -21,8 +19,6 @@ const MAX_IDLE_PER_WORKER: usize = 65_535;
 const MAX_PER_ENDPOINT: usize = 65_535;
 /// What waits holds its client's connection and its head.
 const MAX_QUEUE: usize = 1_000_000;
-/// Tickets are kept per endpoint and worker, at a few KiB each.
-const MAX_TICKETS: usize = 1024;
 
 /// The upstreams, and their overlays for environments. `None` if there is no telling what they are.
 pub(super) fn upstreams(root: &mut Section<'_>, dir: &Path) -> Option<(Vec<Upstream>, Vec<Upstream>)> {
@@ -102,7 +98,7 @@ fn upstream(
     if let Some(value) = section.get("queue") {
         queue(&value, &mut upstream);
     }
-    upstream.tls = section.section("tls").map(|section| tls(section, dir));
+    upstream.tls = section.section("tls").map(|section| backend_tls::tls(section, dir));
     let later = [
         ("retries", OnlyDefault::None),
         ("health", OnlyDefault::None),
@@ -203,73 +199,4 @@ fn queue(value: &Value<'_>, upstream: &mut Upstream) {
             Some("add `pool.max_per_endpoint = 100`, or leave the queue out".into()),
         );
     }
-}
-
-fn tls(mut section: Section<'_>, dir: &Path) -> UpstreamTls {
-    let server_name =
-        section.get("server_name").and_then(|value| value.parse("\"orders.internal\"", names::server_name));
-    let trust = section.get("trust").and_then(|value| value.list("[\"system\"]"));
-    let trust = match trust {
-        Some(list) => list.iter().filter_map(|value| trusted(value, dir)).collect(),
-        None => vec![At { value: TrustRef::System, span: 0..0 }],
-    };
-    let certificate = section.get("certificate").and_then(|value| certificate(&value, dir));
-    let versions = versions(&mut section);
-    let cipher_suites = section.get("cipher_suites").and_then(|value| cipher_suites(&value, versions));
-    let mut tickets_per_endpoint = 8;
-    if let Some(mut section) = section.section("resumption") {
-        if let Some(count) =
-            section.get("tickets_per_endpoint").and_then(|value| value.number(0..=MAX_TICKETS))
-        {
-            tickets_per_endpoint = count;
-        }
-        section.finish();
-    }
-    let later = [
-        ("pins", OnlyDefault::EmptyList),
-        ("require_client_auth", OnlyDefault::False),
-        ("min_rsa_bits", OnlyDefault::Number(2048)),
-        ("crl", OnlyDefault::EmptyList),
-        ("insecure_skip_verify", OnlyDefault::False),
-    ];
-    not_yet(&mut section, &later);
-    section.finish();
-    UpstreamTls { server_name, trust, certificate, versions, cipher_suites, tickets_per_endpoint }
-}
-
-fn trusted(value: &Value<'_>, dir: &Path) -> Option<At<TrustRef>> {
-    if let Some(At { value: "system", span }) = value.as_text() {
-        return Some(At { value: TrustRef::System, span });
-    }
-    let At { value, span } = certificate(value, dir)?;
-    Some(At { value: TrustRef::Certificate(value), span })
-}
-
-fn cipher_suites(value: &Value<'_>, versions: TlsVersions) -> Option<Vec<At<CipherSuiteName>>> {
-    let list = value.list("[\"TLS13_AES_128_GCM_SHA256\"]")?;
-    let count = list.len();
-    let suites: Vec<At<CipherSuiteName>> = list
-        .iter()
-        .filter_map(|entry| entry.parse("\"TLS13_AES_128_GCM_SHA256\"", names::cipher_suite))
-        .collect();
-    let enabled = |suite: &At<CipherSuiteName>| match names::is_tls13(suite.value) {
-        true => versions.tls13,
-        false => versions.tls12,
-    };
-    // Neither is true only after an error in `versions`.
-    let known = suites.len() == count && (versions.tls12 || versions.tls13);
-    if known && !suites.iter().any(enabled) {
-        let version = if versions.tls13 { "1.3" } else { "1.2" };
-        let fitting: Vec<&str> = names::CIPHER_SUITES
-            .iter()
-            .filter(|(_, suite)| names::is_tls13(*suite) == versions.tls13)
-            .map(|(name, _)| *name)
-            .collect();
-        let help = format!("add one of {}, or enable the other version", fitting.join(", "));
-        value.error(
-            &format!("none of these suites is of TLS {version}, the only version enabled"),
-            Some(help),
-        );
-    }
-    Some(suites)
 }

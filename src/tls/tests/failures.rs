@@ -87,7 +87,7 @@ fn a_self_signed_certificate_is_trusted_exactly_and_checked_besides() {
         };
         let trusting = |der: CertificateDer<'static>| {
             let anchors = TrustAnchors::build([der]).unwrap();
-            let verifier = BackendVerifier::new(anchors, Vec::new(), []).unwrap();
+            let verifier = BackendVerifier::new(anchors, Vec::new(), [], RsaBits::default()).unwrap();
             ClientPolicy { verifier, ..client_policy() }
         };
         let (der, identity) = make(&[NAME], 3000);
@@ -117,7 +117,8 @@ fn pins_are_checked_besides_trust() {
     let (_, parsed) = X509Certificate::from_der(&leaf.chain()[0]).unwrap();
     let pin: [u8; 32] = digest(&SHA256, parsed.public_key().raw).as_ref().try_into().unwrap();
     for (pins, good) in [(vec![[0; 32], pin], true), (vec![[0; 32]], false)] {
-        let verifier = BackendVerifier::new(PKI.authority.trust(), Vec::new(), pins).unwrap();
+        let verifier =
+            BackendVerifier::new(PKI.authority.trust(), Vec::new(), pins, RsaBits::default()).unwrap();
         let (ours, _) = attempt(&ClientPolicy { verifier, ..client_policy() }, &server_policy(), NAME);
         assert_eq!(ours.is_ok(), good);
         if let Err(error) = ours {

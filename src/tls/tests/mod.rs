@@ -93,7 +93,7 @@ fn client_policy() -> ClientPolicy {
     ClientPolicy {
         versions: Versions::default(),
         cipher_suites: None,
-        verifier: BackendVerifier::new(PKI.authority.trust(), Vec::new(), []).unwrap(),
+        verifier: BackendVerifier::new(PKI.authority.trust(), Vec::new(), [], RsaBits::default()).unwrap(),
         alpn: Vec::new(),
     }
 }

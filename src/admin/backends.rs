@@ -1,0 +1,223 @@
+//! What is known of backends' TLS, endpoint by endpoint: for status, and as metrics.
+
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
+use rustls::pki_types::CertificateDer;
+use serde::Serialize;
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::X509Name;
+
+use crate::certs::{Facts, Timestamp};
+use crate::proxy::endpoint::{EndpointTls, Failed, Shaken};
+use crate::proxy::running::{Running, Upstream};
+use crate::tls::alert_name;
+use crate::tls::handshake::ClientAuth;
+
+/// An upstream's TLS.
+#[derive(Serialize)]
+pub(super) struct Tls {
+    /// False: `insecure_skip_verify`.
+    verified: bool,
+    require_client_auth: bool,
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Serialize)]
+struct Endpoint {
+    endpoint: String,
+    /// The last handshake that was finished.
+    handshake: Option<Handshake>,
+    /// The last one that failed, or was undone right after it.
+    failure: Option<Failure>,
+    /// All that failed.
+    failures: Vec<Failures>,
+}
+
+#[derive(Serialize)]
+struct Handshake {
+    at: Timestamp,
+    server_name: String,
+    version: &'static str,
+    cipher: &'static str,
+    key_exchange: Option<&'static str>,
+    resumed: bool,
+    #[serde(flatten)]
+    ours: Ours,
+    chain: Vec<Certificate>,
+}
+
+#[derive(Serialize)]
+struct Failure {
+    at: Timestamp,
+    server_name: String,
+    reason: &'static str,
+    text: String,
+    mend: &'static str,
+    /// The alert that the backend sent.
+    alert_received: Option<&'static str>,
+    /// The alert that we sent.
+    alert_sent: Option<&'static str>,
+    #[serde(flatten)]
+    ours: Ours,
+    chain: Vec<Certificate>,
+}
+
+/// What became of our certificate.
+#[derive(Serialize)]
+struct Ours {
+    client_certificate: &'static str,
+    /// Its name and generation, if it was presented.
+    presented: Option<String>,
+    /// The authorities that the backend named when it asked.
+    authorities: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Failures {
+    reason: &'static str,
+    alert: Option<&'static str>,
+    count: u64,
+}
+
+#[derive(Serialize)]
+struct Certificate {
+    subject: String,
+    issuer: String,
+    names: Vec<String>,
+    key: String,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    days_left: i64,
+}
+
+impl Tls {
+    pub(super) fn of(upstream: &Upstream) -> Option<Self> {
+        let tls = upstream.tls.as_ref()?;
+        let endpoints = upstream.endpoints.iter().map(|endpoint| Endpoint::of(&endpoint.name, &endpoint.tls));
+        Some(Self {
+            verified: tls.verifies,
+            require_client_auth: tls.require_client_auth,
+            endpoints: endpoints.collect(),
+        })
+    }
+}
+
+impl Endpoint {
+    fn of(name: &str, tls: &EndpointTls) -> Self {
+        let failures = tls.failures().into_iter().map(|(reason, count)| Failures {
+            reason: reason.label(),
+            alert: reason.alert().map(alert_name),
+            count,
+        });
+        Self {
+            endpoint: name.to_owned(),
+            handshake: tls.last().as_ref().as_ref().map(Handshake::of),
+            failure: tls.failure().as_ref().as_ref().map(Failure::of),
+            failures: failures.collect(),
+        }
+    }
+}
+
+impl Handshake {
+    fn of(shaken: &Shaken) -> Self {
+        let facts = &shaken.facts;
+        Self {
+            at: shaken.at.into(),
+            server_name: shaken.server_name.clone(),
+            version: facts.version_name(),
+            cipher: facts.suite_name(),
+            key_exchange: facts.group_name(),
+            resumed: facts.resumed,
+            ours: Ours::of(&facts.client_auth, &facts.authorities),
+            chain: chain(facts.peer_certificates.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
+impl Failure {
+    fn of(failed: &Failed) -> Self {
+        Self {
+            at: failed.at.into(),
+            server_name: failed.server_name.clone(),
+            reason: failed.reason.label(),
+            text: failed.text.clone(),
+            mend: failed.reason.mend(),
+            alert_received: failed.reason.alert().map(alert_name),
+            alert_sent: failed.alert_sent.map(alert_name),
+            ours: Ours::of(&failed.client_auth, &failed.authorities),
+            chain: chain(&failed.chain),
+        }
+    }
+}
+
+impl Ours {
+    fn of(auth: &ClientAuth, authorities: &[Vec<u8>]) -> Self {
+        let (client_certificate, presented) = match auth {
+            ClientAuth::NotAsked => ("not_asked", None),
+            ClientAuth::AskedInVain => ("asked_in_vain", None),
+            ClientAuth::Presented(identity) => {
+                ("presented", Some(format!("{} #{}", identity.name(), identity.generation())))
+            }
+        };
+        let name = |der: &Vec<u8>| X509Name::from_der(der).ok().map(|(_, name)| name.to_string());
+        Self { client_certificate, presented, authorities: authorities.iter().filter_map(name).collect() }
+    }
+}
+
+/// What a backend presented; what can't be parsed is passed over.
+fn chain(chain: &[CertificateDer<'_>]) -> Vec<Certificate> {
+    let now = SystemTime::now();
+    let facts = chain.iter().filter_map(|der| Facts::from_der(der).ok());
+    let certificates = facts.map(|facts| Certificate {
+        subject: facts.subject,
+        issuer: facts.issuer,
+        names: facts.sans,
+        key: facts.key_type,
+        not_before: facts.not_before,
+        not_after: facts.not_after,
+        days_left: facts.not_after.days_from(now),
+    });
+    certificates.collect()
+}
+
+/// Adds the metrics that have an upstream and an endpoint.
+pub(super) fn metrics(running: &Running, text: &mut String) {
+    let with_tls =
+        || running.upstreams.iter().filter_map(|upstream| Some((upstream, upstream.tls.as_ref()?)));
+    let name = "ringate_backend_tls_unverified";
+    let _ = writeln!(text, "# HELP {name} 1: insecure_skip_verify is set\n# TYPE {name} gauge");
+    for (upstream, tls) in with_tls() {
+        let _ = writeln!(text, "{name}{{upstream=\"{}\"}} {}", upstream.name, u8::from(!tls.verifies));
+    }
+    let name = "ringate_backend_tls_failures_total";
+    let _ = writeln!(text, "# HELP {name} Handshakes that failed, by reason\n# TYPE {name} counter");
+    for (upstream, _) in with_tls() {
+        for endpoint in &upstream.endpoints {
+            for (reason, count) in endpoint.tls.failures() {
+                let alert = reason.alert().map_or("", alert_name);
+                let _ = writeln!(
+                    text,
+                    "{name}{{upstream=\"{}\",endpoint=\"{}\",reason=\"{}\",alert=\"{alert}\"}} {count}",
+                    upstream.name,
+                    endpoint.name,
+                    reason.label(),
+                );
+            }
+        }
+    }
+    let name = "ringate_backend_certificate_expires_seconds";
+    let _ = writeln!(text, "# HELP {name} When the certificate that was seen last ends\n# TYPE {name} gauge");
+    for (upstream, _) in with_tls() {
+        for endpoint in &upstream.endpoints {
+            let last = endpoint.tls.last();
+            let chain = last.as_ref().as_ref().and_then(|last| last.facts.peer_certificates.as_deref());
+            let leaf = chain.and_then(<[_]>::first).and_then(|der| Facts::from_der(der).ok());
+            if let Some(end) = leaf.map(|facts| SystemTime::from(facts.not_after)) {
+                let seconds = end.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+                let (upstream, endpoint) = (&upstream.name, &endpoint.name);
+                let _ = writeln!(text, "{name}{{upstream=\"{upstream}\",endpoint=\"{endpoint}\"}} {seconds}");
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `[upstream.NAME.tls]`
+
+use std::path::Path;
+
+use crate::config::file::{Section, Value};
+use crate::config::names;
+use crate::config::plan::{At, CipherSuiteName, TlsVersions, TrustRef, UpstreamTls};
+
+use super::{certificate, path, versions};
+
+/// Tickets are kept per endpoint and worker, at a few KiB each.
+const MAX_TICKETS: usize = 1024;
+/// The values that `min_rsa_bits` may have.
+const RSA_BITS: [usize; 4] = [1024, 2048, 3072, 4096];
+
+pub(super) fn tls(mut section: Section<'_>, dir: &Path) -> UpstreamTls {
+    let mut tls = UpstreamTls {
+        server_name: section
+            .get("server_name")
+            .and_then(|value| value.parse("\"orders.internal\"", names::server_name)),
+        trust: vec![At { value: TrustRef::System, span: 0..0 }],
+        pins: Vec::new(),
+        crl: Vec::new(),
+        min_rsa_bits: 2048,
+        insecure_skip_verify: None,
+        certificate: section.get("certificate").and_then(|value| certificate(&value, dir)),
+        require_client_auth: false,
+        versions: versions(&mut section),
+        cipher_suites: None,
+        tickets_per_endpoint: 8,
+    };
+    let (trust, pins, crl) = (section.get("trust"), section.get("pins"), section.get("crl"));
+    if let Some(list) = trust.as_ref().and_then(|value| value.list("[\"system\"]")) {
+        tls.trust = list.iter().filter_map(|value| trusted(value, dir)).collect();
+    }
+    if let Some(list) = pins.as_ref().and_then(|value| value.any_list("[\"sha256/BASE64\"]")) {
+        tls.pins = list.iter().filter_map(|value| value.parse("\"sha256/BASE64\"", names::pin)).collect();
+    }
+    if let Some(list) = crl.as_ref().and_then(|value| value.any_list("[\"ca.crl\"]")) {
+        tls.crl = list.iter().filter_map(|value| path(value, dir, "\"ca.crl\"")).collect();
+    }
+    if let Some(value) = section.get("insecure_skip_verify") {
+        skip_verify(&value, [("trust", &trust), ("pins", &pins), ("crl", &crl)], &mut tls);
+    }
+    if let Some(value) = section.get("min_rsa_bits") {
+        tls.min_rsa_bits = rsa_bits(&value).unwrap_or(tls.min_rsa_bits);
+    }
+    if let Some(value) = section.get("require_client_auth") {
+        tls.require_client_auth = value.boolean().unwrap_or(false);
+        if tls.require_client_auth && tls.certificate.is_none() {
+            value.error(
+                "there is no certificate that the backend could ask for",
+                Some("name one with `certificate`, or leave this out".into()),
+            );
+        }
+    }
+    tls.cipher_suites = section.get("cipher_suites").and_then(|value| cipher_suites(&value, tls.versions));
+    if let Some(mut section) = section.section("resumption") {
+        if let Some(count) =
+            section.get("tickets_per_endpoint").and_then(|value| value.number(0..=MAX_TICKETS))
+        {
+            tls.tickets_per_endpoint = count;
+        }
+        section.finish();
+    }
+    section.finish();
+    tls
+}
+
+/// `insecure_skip_verify = true` beside a key that asks for verification is a contradiction, and no preference of either.
+fn skip_verify(value: &Value<'_>, asking: [(&str, &Option<Value<'_>>); 3], tls: &mut UpstreamTls) {
+    if value.boolean() != Some(true) {
+        return;
+    }
+    tls.insecure_skip_verify = Some(value.span());
+    for (key, asked) in asking {
+        if let Some(asked) = asked.as_ref().filter(|asked| !asked.is_empty_list()) {
+            asked.error(
+                &format!("`insecure_skip_verify` turns off what `{key}` asks for"),
+                Some(
+                    "leave out one of the two; in `trust`, a backend's own certificate may stand, too".into(),
+                ),
+            );
+        }
+    }
+}
+
+fn rsa_bits(value: &Value<'_>) -> Option<u32> {
+    let bits = value.number(RSA_BITS[0]..=RSA_BITS[3])?;
+    if !RSA_BITS.contains(&bits) {
+        value.error(&format!("{bits} is none of 1024, 2048, 3072 and 4096"), None);
+        return None;
+    }
+    u32::try_from(bits).ok()
+}
+
+fn trusted(value: &Value<'_>, dir: &Path) -> Option<At<TrustRef>> {
+    if let Some(At { value: "system", span }) = value.as_text() {
+        return Some(At { value: TrustRef::System, span });
+    }
+    let At { value, span } = certificate(value, dir)?;
+    Some(At { value: TrustRef::Certificate(value), span })
+}
+
+fn cipher_suites(value: &Value<'_>, versions: TlsVersions) -> Option<Vec<At<CipherSuiteName>>> {
+    let list = value.list("[\"TLS13_AES_128_GCM_SHA256\"]")?;
+    let count = list.len();
+    let suites: Vec<At<CipherSuiteName>> = list
+        .iter()
+        .filter_map(|entry| entry.parse("\"TLS13_AES_128_GCM_SHA256\"", names::cipher_suite))
+        .collect();
+    let enabled = |suite: &At<CipherSuiteName>| match names::is_tls13(suite.value) {
+        true => versions.tls13,
+        false => versions.tls12,
+    };
+    // Neither is true only after an error in `versions`.
+    let known = suites.len() == count && (versions.tls12 || versions.tls13);
+    if known && !suites.iter().any(enabled) {
+        let version = if versions.tls13 { "1.3" } else { "1.2" };
+        let fitting: Vec<&str> = names::CIPHER_SUITES
+            .iter()
+            .filter(|(_, suite)| names::is_tls13(*suite) == versions.tls13)
+            .map(|(name, _)| *name)
+            .collect();
+        let help = format!("add one of {}, or enable the other version", fitting.join(", "));
+        value.error(
+            &format!("none of these suites is of TLS {version}, the only version enabled"),
+            Some(help),
+        );
+    }
+    Some(suites)
+}

@@ -1,0 +1,266 @@
+//! What a backend must prove, key by key of `[upstream.*.tls]`: each is kept, and says so when it is why a backend is refused.
+
+use std::path::Path;
+
+use crate::support::*;
+
+/// The lines that make the upstream TLS, trusting `trust`.
+fn tls(trust: &Path, more: &str) -> String {
+    format!("[upstream.app.tls]\nserver_name = \"localhost\"\ntrust = [{trust:?}]\n{more}\n")
+}
+
+fn serve(files: &Files, more: &[&str]) -> SServer {
+    let (cert, key) = (files.cert.to_str().unwrap(), files.key.to_str().unwrap());
+    let mut args = vec!["-www", "-cert", cert, "-key", key, "-cipher", "DEFAULT@SECLEVEL=0"];
+    args.extend_from_slice(more);
+    SServer::bare(&args)
+}
+
+/// The answer's status to one request, and what was logged.
+fn ask(server: &SServer, lines: &str) -> (u16, String) {
+    let ringate = Setup::to(server.address()).upstream(lines).start();
+    let status = ringate.get("/").status;
+    if status != 200 {
+        ringate.await_log(" WARN TLS: ");
+    }
+    (status, ringate.log())
+}
+
+fn admitted(server: &SServer, lines: &str) {
+    let (status, log) = ask(server, lines);
+    assert_eq!(status, 200, "{lines}\n{log}");
+}
+
+fn refused(server: &SServer, lines: &str, words: &[&str]) {
+    let (status, log) = ask(server, lines);
+    assert_eq!(status, 502, "{lines}\n{log}");
+    assert!(words.iter().all(|word| log.contains(word)), "{words:?}\n{log}");
+}
+
+const VERSIONS: [&str; 2] = ["-tls1_2", "-tls1_3"];
+
+#[test]
+fn a_key_that_is_pinned_is_demanded_besides_trust() {
+    let ca = Crafted::new();
+    let files = ca.issue("server", |_| {});
+    let server = serve(&files, &[]);
+    let facts = ringate::certs::Facts::from_der(&ringate::certs::store::load_trust(&files.cert).unwrap()[0]);
+    let pin = facts.unwrap().spki_sha256;
+    let other = format!("sha256/{}=", "A".repeat(43));
+    admitted(&server, &tls(&ca.file(), &format!("pins = [{other:?}, {pin:?}]")));
+    refused(
+        &server,
+        &tls(&ca.file(), &format!("pins = [{other:?}]")),
+        &["not among the pinned ones", "tls.pins"],
+    );
+    let stranger = Crafted::new();
+    refused(&server, &tls(&stranger.file(), &format!("pins = [{pin:?}]")), &["not issued by anything"]);
+}
+
+#[test]
+fn a_ca_that_was_made_anew_under_its_old_name_is_named() {
+    let named = |params: &mut rcgen::CertificateParams| {
+        params.distinguished_name.push(rcgen::DnType::CommonName, "Corporate CA");
+    };
+    let (before, after) = (Crafted::with(named), Crafted::with(named));
+    let server = serve(&after.issue("server", |_| {}), &[]);
+    let words = ["trusted authority CN=Corporate CA, but by another of that name", "reason=unknown_issuer"];
+    refused(&server, &tls(&before.file(), ""), &words);
+    admitted(&server, &tls(&after.file(), ""));
+}
+
+#[test]
+fn revocation_lists_are_kept_in_either_form() {
+    let ca = Crafted::new();
+    let numbered =
+        |name: &str, serial: u64| ca.issue(name, |params| params.serial_number = Some(serial.into()));
+    let (good, bad) = (serve(&numbered("good", 77), &[]), serve(&numbered("bad", 78), &[]));
+    for der in [false, true] {
+        let list = ca.crl("list.crl", &[78], 30, der);
+        let lines = tls(&ca.file(), &format!("crl = [{list:?}]"));
+        admitted(&good, &lines);
+        refused(&bad, &lines, &["is revoked", "reason=revoked"]);
+    }
+    let old = ca.crl("old.crl", &[], -1, false);
+    let lines = tls(&ca.file(), &format!("crl = [{old:?}]"));
+    refused(&good, &lines, &["was due to be replaced", "reason=revocation_unknown", "tls.crl"]);
+    let stranger = Crafted::new();
+    let foreign = stranger.crl("foreign.crl", &[], 30, false);
+    refused(&good, &tls(&ca.file(), &format!("crl = [{foreign:?}]")), &["no revocation list says"]);
+}
+
+#[test]
+fn a_revocation_list_that_cannot_be_read_is_an_error_of_the_config() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = Crafted::new();
+    let at = |name: &str, content: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    };
+    let none = dir.path().join("none.crl");
+    let cases = [
+        (at("empty.crl", b""), "no revocation list of version 2"),
+        (at("rubbish.crl", &[0x30, 1, 2, 3]), "no revocation list of version 2"),
+        (none, "No such file"),
+    ];
+    for (path, words) in cases {
+        let config =
+            Setup::to(free_address()).upstream(&tls(&ca.file(), &format!("crl = [{path:?}]"))).text();
+        let file = dir.path().join("ringate.toml");
+        std::fs::write(&file, config).unwrap();
+        let output = run(Ringate::command().arg("check").arg("-c").arg(&file));
+        let text =
+            String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
+#[test]
+fn small_rsa_keys_are_let_in_only_where_the_config_says_so() {
+    let ca = Crafted::new();
+    let weak = ca.openssl("weak", "rsa:1024", "-sha256");
+    for version in VERSIONS {
+        let server = serve(&weak, &[version]);
+        refused(&server, &tls(&ca.file(), ""), &["has 1024 bits", "min_rsa_bits", "reason=weak_key"]);
+        admitted(&server, &tls(&ca.file(), "min_rsa_bits = 1024"));
+    }
+    // The kinds of signature that such a key can make, each alone.
+    for algorithm in ["rsa_pss_rsae_sha256", "rsa_pss_rsae_sha384"] {
+        admitted(&serve(&weak, &["-tls1_3", "-sigalgs", algorithm]), &tls(&ca.file(), "min_rsa_bits = 1024"));
+    }
+    for algorithm in ["RSA+SHA256", "RSA+SHA384", "RSA+SHA512", "rsa_pss_rsae_sha256"] {
+        admitted(&serve(&weak, &["-tls1_2", "-sigalgs", algorithm]), &tls(&ca.file(), "min_rsa_bits = 1024"));
+    }
+}
+
+#[test]
+fn a_small_rsa_key_of_the_authority_counts_too() {
+    for key in ["rsa:1024", "rsa:1536"] {
+        let (ca, leaf) = Crafted::openssl_root("root", key);
+        let server = serve(&leaf, &[]);
+        refused(&server, &tls(&ca.file(), ""), &["its authority CN=An old root", "min_rsa_bits"]);
+        admitted(&server, &tls(&ca.file(), "min_rsa_bits = 1024"));
+    }
+}
+
+#[test]
+fn a_higher_bound_is_kept_for_chain_and_handshake() {
+    let ca = Crafted::new();
+    let leaf = ca.openssl("leaf", "rsa:2048", "-sha256");
+    for version in VERSIONS {
+        let server = serve(&leaf, &[version]);
+        admitted(&server, &tls(&ca.file(), ""));
+        refused(
+            &server,
+            &tls(&ca.file(), "min_rsa_bits = 3072"),
+            &["has 2048 bits", "`min_rsa_bits` is 3072"],
+        );
+    }
+    let leaf = ca.openssl("larger", "rsa:3072", "-sha256");
+    let server = serve(&leaf, &[]);
+    admitted(&server, &tls(&ca.file(), "min_rsa_bits = 3072"));
+    refused(&server, &tls(&ca.file(), "min_rsa_bits = 4096"), &["has 3072 bits", "`min_rsa_bits` is 4096"]);
+    let (ca, leaf) = Crafted::openssl_root("root", "rsa:2048");
+    let server = serve(&leaf, &[]);
+    admitted(&server, &tls(&ca.file(), ""));
+    refused(&server, &tls(&ca.file(), "min_rsa_bits = 3072"), &["its authority CN=An old root"]);
+}
+
+#[test]
+fn verification_that_is_off_is_shown_everywhere() {
+    let (ca, stranger) = (Crafted::new(), Crafted::new());
+    let server = serve(&stranger.issue("server", |_| {}), &[]);
+    refused(&server, &tls(&ca.file(), ""), &["reason=unknown_issuer"]);
+    let lines = "[upstream.app.tls]\nserver_name = \"other.example\"\ninsecure_skip_verify = true";
+    let ringate = Setup::to(server.address()).section("[admin]").upstream(lines).start();
+    assert_eq!(ringate.get("/").status, 200);
+    ringate.await_log("backends are not verified");
+    assert!(ringate.admin("/metrics").contains("ringate_backend_tls_unverified{upstream=\"app\"} 1\n"));
+    let status: serde_json::Value = serde_json::from_str(&ringate.admin("/v1/status")).unwrap();
+    assert_eq!(status["upstreams"][0]["backend_tls"]["verified"], false);
+}
+
+#[test]
+fn the_key_must_be_the_certificates_even_where_verification_is_off() {
+    // One who presents somebody else's certificate can't sign for it: nginx and OpenSSL refuse to, so rustls is made to.
+    let ca = Crafted::new();
+    let (one, other) = (ca.issue("one", |_| {}), ca.issue("other", |_| {}));
+    let server = Server::start(Some(mismatched(&one, &other)), |stream| {
+        std::io::Read::read(stream, &mut [0; 100]).map(drop)
+    });
+    let lines = "[upstream.app.tls]\nserver_name = \"localhost\"\ninsecure_skip_verify = true";
+    let ringate = Setup::to(server.address()).upstream(lines).start();
+    assert_eq!(ringate.get("/").status, 502);
+    ringate.await_log("reason=bad_signature");
+}
+
+#[test]
+fn a_backend_that_must_ask_for_our_certificate_is_refused_if_it_does_not() {
+    let pki = Pki::new();
+    for version in ["TLSv1.2", "TLSv1.3"] {
+        let lines = format!("{}require_client_auth = true", pki.upstream_mutual_tls());
+        // Closing after each response: a resumed session stands for the handshake that it began with.
+        let only = format!("ssl_protocols {version};\nkeepalive_timeout 0;\nlocation / {{ return 200 ok; }}");
+        let asking = Nginx::mutual(&pki, &only);
+        let ringate = Setup::to(asking.address()).section("[admin]").upstream(&lines).start();
+        for _ in 0..3 {
+            assert_eq!(ringate.get("/").status, 200, "{}", ringate.log());
+        }
+        let open = Nginx::tls(&pki, &only);
+        let ringate = Setup::to(open.address()).section("[admin]").upstream(&lines).start();
+        for _ in 0..3 {
+            assert_eq!(ringate.get("/").status, 502, "no session gets around it");
+        }
+        ringate
+            .await_log("the backend did not ask for our certificate, and `tls.require_client_auth` is set");
+        let counted = ringate.admin("/metrics");
+        assert!(counted.contains("reason=\"certificate_not_requested\",alert=\"\"} 3"), "{counted}");
+    }
+}
+
+#[test]
+fn an_address_may_be_the_name() {
+    let ca = Crafted::new();
+    let server = serve(&ca.issue("server", |_| {}), &[]);
+    let named = |name: &str| tls(&ca.file(), "").replace("\"localhost\"", &format!("{name:?}"));
+    admitted(&server, &named("127.0.0.1"));
+    refused(&server, &named("127.0.0.2"), &["not for 127.0.0.2", "reason=wrong_name", "tls.server_name"]);
+}
+
+#[test]
+fn trust_may_name_a_certificate_of_the_store() {
+    let authority = Authority::new();
+    let dir = tempfile::tempdir().unwrap();
+    authority.store_itself(&dir.path().join("certs"), "corporate");
+    let server = serve(&authority.issue("server", &Leaf::default()), &[]);
+    let lines = "[upstream.app.tls]\nserver_name = \"localhost\"\ntrust = [\"corporate\"]";
+    let store = format!("[store]\npath = {:?}", dir.path().join("certs"));
+    let ringate = Setup::to(server.address()).section(&store).upstream(lines).start();
+    assert_eq!(ringate.get("/").status, 200, "{}", ringate.log());
+}
+
+/// A server that presents one certificate and signs with the key of another.
+fn mismatched(cert: &Files, key: &Files) -> std::sync::Arc<rustls::ServerConfig> {
+    use rustls::crypto::aws_lc_rs::{default_provider, sign::any_supported_type};
+    use rustls::server::{ClientHello, ResolvesServerCert};
+    use rustls::sign::CertifiedKey;
+    use std::sync::Arc;
+
+    #[derive(Debug)]
+    struct Fixed(Arc<CertifiedKey>);
+    impl ResolvesServerCert for Fixed {
+        fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+            Some(Arc::clone(&self.0))
+        }
+    }
+
+    let load = |files: &Files| ringate::certs::store::load_pair(&files.cert, &files.key).unwrap().bundle;
+    let signer = any_supported_type(load(key).key().unwrap()).unwrap();
+    let certified = CertifiedKey::new(load(cert).chain().to_vec(), signer);
+    let builder = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    Arc::new(builder.with_no_client_auth().with_cert_resolver(Arc::new(Fixed(Arc::new(certified)))))
+}
