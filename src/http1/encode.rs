@@ -289,7 +289,8 @@ fn put_persistence(out: &mut Vec<u8>, close: bool, version: Version) {
     }
 }
 
-fn put_decimal(out: &mut Vec<u8>, mut number: u64) {
+/// Appends a number in decimal digits.
+pub fn put_decimal(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {

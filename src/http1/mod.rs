@@ -36,7 +36,7 @@ pub use coding::{Coding, Encoder, negotiate};
 pub use edit::{append_fields, is_same_name, remove_fields};
 pub use encode::{
     CONTINUE, Content, ForwardedFor, PLAIN_TEXT, PathRewrite, ResponseContext, encode_answer, encode_reply,
-    encode_request, encode_response, reason_phrase,
+    encode_request, encode_response, put_decimal, reason_phrase,
 };
 pub use error::{FramingError, RequestError, ResponseError, SyntaxError};
 pub use field::is_token;

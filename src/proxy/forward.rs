@@ -406,20 +406,7 @@ impl<'a> Exchange<'a> {
         buffer.consume(first.consumed);
         let mut moved = first.len() as u64;
         if !first.done {
-            let relay = Relay {
-                reader,
-                writer,
-                body: &mut body,
-                out: decided.out,
-                deadline,
-                phase: &self.phase,
-                waits: [
-                    (Phase::BackendBody, self.order.idle_timeout),
-                    (Phase::ClientWrite, self.limits.body_timeout),
-                ],
-                opening: None,
-                allowance: u64::MAX,
-            };
+            let relay = self.relay(reader, writer, &mut body, decided.out, deadline);
             let pace = self.pace(deadline, pace::Client::Takes);
             let relaying = Box::pin(pace.keep(relay.run(buffer)));
             let relayed = relaying.await.unwrap_or(Err(RelayError::TooSlow));
@@ -446,11 +433,30 @@ impl<'a> Exchange<'a> {
         let lead = self.local.scratch.borrow().clone();
         self.answered.set(true);
         let mut body = Body::new(decided.framing);
-        let relay = Relay {
+        let relay = self.relay(reader, writer, &mut body, decided.out, deadline);
+        let run = coding::run(self.local, coding, lead, relay, buffer, decided.head_len);
+        let pace = self.pace(deadline, pace::Client::Takes);
+        let relayed = Box::pin(pace.keep(run)).await.unwrap_or(Err(RelayError::TooSlow));
+        let (moved, buffer) = relayed.map_err(RelayError::of_response)?;
+        self.bytes.set(moved);
+        let backend = decided.backend_keeps && self.sent.get() && buffer.is_idle();
+        Ok(Answer { backend, client: decided.client_keeps, tunnel: None })
+    }
+
+    /// What is left of a response's body, on its way to the client.
+    fn relay<'r>(
+        &'r self,
+        reader: &'r mut Reader,
+        writer: &'r mut Writer,
+        body: &'r mut Body,
+        out: Frame,
+        deadline: &'r Deadline,
+    ) -> Relay<'r> {
+        Relay {
             reader,
             writer,
-            body: &mut body,
-            out: decided.out,
+            body,
+            out,
             deadline,
             phase: &self.phase,
             waits: [
@@ -459,14 +465,7 @@ impl<'a> Exchange<'a> {
             ],
             opening: None,
             allowance: u64::MAX,
-        };
-        let run = coding::run(self.local, coding, lead, relay, buffer, decided.head_len);
-        let pace = self.pace(deadline, pace::Client::Takes);
-        let relayed = Box::pin(pace.keep(run)).await.unwrap_or(Err(RelayError::TooSlow));
-        let (moved, buffer) = relayed.map_err(RelayError::of_response)?;
-        self.bytes.set(moved);
-        let backend = decided.backend_keeps && self.sent.get() && buffer.is_idle();
-        Ok(Answer { backend, client: decided.client_keeps, tunnel: None })
+        }
     }
 
     /// Gives the backend back, or turns both connections into a tunnel.

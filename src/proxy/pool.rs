@@ -366,11 +366,6 @@ impl Pool {
             });
         }
     }
-
-    /// Idle connections of all endpoints.
-    pub fn idle(&self) -> usize {
-        self.endpoints.iter().map(|endpoint| endpoint.idle.borrow().len()).sum()
-    }
 }
 
 impl Drop for Pool {

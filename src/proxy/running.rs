@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
@@ -135,8 +134,6 @@ pub struct Endpoint {
 pub struct UpstreamTls {
     /// Trust, versions, suites, client identity; without a session store, which each worker adds.
     pub config: Arc<ClientConfig>,
-    /// What a backend's certificate is checked by; `config` has the same.
-    pub verifier: Arc<dyn ServerCertVerifier>,
     /// The name that is sent and verified; `None`: the request's host, or the endpoint's.
     pub server_name: Option<ServerName<'static>>,
     /// The identity presented, for the generation that pooled connections carry.

@@ -9,7 +9,6 @@ use std::time::SystemTime;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use rustc_hash::FxHashMap;
-use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::ServerName;
 
 use crate::base::snapshot::Snapshot;
@@ -450,7 +449,7 @@ impl<'a> Builder<'a> {
             None => None,
             Some(at) => Some(self.identity(at)?),
         };
-        let verifier: Arc<dyn ServerCertVerifier> = self.verifier(&name.span, tls)?;
+        let verifier = self.verifier(&name.span, tls)?;
         let suites = tls.cipher_suites.as_ref().map(|suites| {
             let named = suites.iter().filter_map(|at| tls::config::cipher_suite_by_name(at.value.name()));
             named.collect()
@@ -458,7 +457,7 @@ impl<'a> Builder<'a> {
         let policy = ClientPolicy {
             versions: versions(tls.versions),
             cipher_suites: suites,
-            verifier: Arc::clone(&verifier),
+            verifier,
             alpn: Vec::new(),
         };
         let config = self.good(&name.span, tls::client_config(&policy))?;
@@ -472,7 +471,6 @@ impl<'a> Builder<'a> {
         };
         Some(UpstreamTls {
             config,
-            verifier,
             server_name,
             identity,
             require_client_auth: tls.require_client_auth,

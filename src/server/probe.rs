@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustls::ClientConfig;
-use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::ServerName;
 
 use crate::base::snapshot::Snapshot;
@@ -65,8 +64,6 @@ pub struct Target {
 pub struct Tls {
     /// The policy: versions, suites. Its resolver and its sessions are replaced.
     pub config: Arc<ClientConfig>,
-    /// What the backend's certificate is checked by: the same that `config` has.
-    pub verifier: Arc<dyn ServerCertVerifier>,
     /// Sent and verified; an error if the target has no usable name.
     pub server_name: Result<ServerName<'static>, String>,
     /// Presented if the backend asks.
@@ -91,7 +88,6 @@ impl Target {
             let host = host_of(&endpoint.name);
             let tls = upstream.tls.as_ref().map(|tls| Tls {
                 config: Arc::clone(&tls.config),
-                verifier: Arc::clone(&tls.verifier),
                 server_name: tls.server_name.clone().map_or_else(|| server_name(host), Ok),
                 identity: identity.cloned().or_else(|| tls.identity.as_ref().map(Snapshot::load)),
                 resumes: tls.tickets > 0,
@@ -174,13 +170,15 @@ fn look(target: &Target, until: Instant, report: &mut Report) -> Result<(), Stri
     let name = tls.server_name.clone()?;
     report.server_name = Some(name.to_str().into_owned());
     let sessions = Arc::new(Sessions::new(name.clone(), TICKETS));
-    let mut config = (*bind(&tls.config, tls.identity.clone(), sessions)).clone();
-    let seen = wire::record_chain(&mut config, Arc::clone(&tls.verifier));
-    let config = Arc::new(config);
+    let config = bind(&tls.config, tls.identity.clone(), sessions);
 
     let until_shaken = until.min(Instant::now() + target.connect_timeout);
     let shaken = wire::handshake(&mut tcp, &config, name.clone(), until_shaken);
-    report.chain = report::chain(&seen.take(), SystemTime::now());
+    let presented = match &shaken {
+        Ok((established, _)) => established.facts.peer_certificates.as_deref().unwrap_or_default(),
+        Err(failed) => &failed.chain,
+    };
+    report.chain = report::chain(presented, SystemTime::now());
     let (established, rest) = shaken.map_err(|failed| report.judge_handshake(failed, tls))?;
     report.tls = Some(TlsReport::of(&established.facts));
     report.presented(&established.facts.client_auth);

@@ -23,7 +23,7 @@ use rtrb::Producer;
 use super::client::ClientFacts;
 use crate::base::counters::Counters;
 use crate::config::access::{Format, Piece, Style, Variable};
-use crate::http1::{RequestHead, ResponseHead, Version};
+use crate::http1::{RequestHead, ResponseHead, Version, put_decimal};
 use render::Clock;
 use writer::Shared;
 pub use writer::{Log, Seed, Target, Writer};
@@ -275,8 +275,8 @@ impl Record {
             let range = ranges.next().copied().unwrap_or_default();
             match variable {
                 Variable::Time => clock.write(style, out),
-                Variable::Status => render::decimal(u64::from(outcome.status), out),
-                Variable::ResponseBytes => render::decimal(outcome.bytes, out),
+                Variable::Status => put_decimal(out, u64::from(outcome.status)),
+                Variable::ResponseBytes => put_decimal(out, outcome.bytes),
                 Variable::Duration => render::milliseconds(Some(outcome.duration), style, out),
                 Variable::DurationMicros => render::microseconds(Some(outcome.duration), style, out),
                 Variable::FirstByte => render::milliseconds(outcome.first_byte, style, out),

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::access::Style;
+use crate::http1::put_decimal;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -127,23 +128,9 @@ pub(super) fn missing(style: Style, out: &mut Vec<u8>) {
     });
 }
 
-pub(super) fn decimal(mut number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
-}
-
 pub(super) fn microseconds(duration: Option<Duration>, style: Style, out: &mut Vec<u8>) {
     match duration {
-        Some(duration) => decimal(duration.as_micros() as u64, out),
+        Some(duration) => put_decimal(out, duration.as_micros() as u64),
         None => missing(style, out),
     }
 }
@@ -152,7 +139,7 @@ pub(super) fn microseconds(duration: Option<Duration>, style: Style, out: &mut V
 pub(super) fn milliseconds(duration: Option<Duration>, style: Style, out: &mut Vec<u8>) {
     let Some(duration) = duration else { return missing(style, out) };
     let micros = duration.as_micros() as u64;
-    decimal(micros / 1000, out);
+    put_decimal(out, micros / 1000);
     let rest = (micros % 1000) as u32;
     out.push(b'.');
     thousandths(rest, out);

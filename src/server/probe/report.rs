@@ -156,7 +156,7 @@ impl Report {
 
     /// A failed handshake in words; what it says of our certificate is noted.
     pub(super) fn judge_handshake(&mut self, failed: Failed, tls: &Tls) -> String {
-        let Failed { error, auth } = failed;
+        let Failed { error, auth, .. } = failed;
         self.presented(&auth);
         if !self.was_asked() {
             self.client_certificate = Verdict::Unknown;

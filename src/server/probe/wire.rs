@@ -3,12 +3,11 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::ClientConfig;
+use rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::tls::handshake::ClientAuth;
 use crate::tls::{Established, Handshake, HandshakeError, Opened, RecordError, Sealer, State};
@@ -68,11 +67,12 @@ impl From<io::Error> for WireError {
     }
 }
 
-/// A handshake that failed, and how far it had come with our certificate.
+/// A handshake that failed, how far it had come with our certificate, and what the backend had presented.
 #[derive(Debug)]
 pub(super) struct Failed {
     pub(super) error: WireError,
     pub(super) auth: ClientAuth,
+    pub(super) chain: Vec<CertificateDer<'static>>,
 }
 
 /// Makes the handshake. What arrived behind it comes with it.
@@ -82,17 +82,15 @@ pub(super) fn handshake(
     name: ServerName<'static>,
     until: Instant,
 ) -> Result<(Established, Vec<u8>), Failed> {
-    let failed = |error, auth| Failed { error, auth };
-    let mut handshake = Handshake::client(Arc::clone(config), name)
-        .map_err(|error| failed(WireError::Tls(error), ClientAuth::NotAsked))?;
+    let failed =
+        |error| Failed { error: WireError::Tls(error), auth: ClientAuth::NotAsked, chain: Vec::new() };
+    let mut handshake = Handshake::client(Arc::clone(config), name).map_err(failed)?;
     let mut incoming = Vec::new();
     if let Err(error) = shake(tcp, &mut handshake, &mut incoming, until) {
-        return Err(failed(error, handshake.client_auth().clone()));
+        let auth = handshake.client_auth().clone();
+        return Err(Failed { error, auth, chain: handshake.presented().0 });
     }
-    match handshake.finish() {
-        Ok(established) => Ok((established, incoming)),
-        Err(error) => Err(failed(WireError::Tls(error), ClientAuth::NotAsked)),
-    }
+    Ok((handshake.finish().map_err(failed)?, incoming))
 }
 
 fn shake(
@@ -231,70 +229,5 @@ impl Connection {
             let len = sealer.close_notify(&mut out);
             let _ = send(&mut self.tcp, &out[..len], self.until);
         }
-    }
-}
-
-/// The chain that a backend presented, whatever came of it.
-#[derive(Debug, Default)]
-pub(super) struct Seen(Mutex<Vec<CertificateDer<'static>>>);
-
-impl Seen {
-    pub(super) fn take(&self) -> Vec<CertificateDer<'static>> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Puts a note-taker before `verifier`, whose judgement it stays.
-pub(super) fn record_chain(config: &mut ClientConfig, verifier: Arc<dyn ServerCertVerifier>) -> Arc<Seen> {
-    let seen = Arc::new(Seen::default());
-    let noting = NotingVerifier { verifier, seen: Arc::clone(&seen) };
-    config.dangerous().set_certificate_verifier(Arc::new(noting));
-    seen
-}
-
-#[derive(Debug)]
-struct NotingVerifier {
-    verifier: Arc<dyn ServerCertVerifier>,
-    seen: Arc<Seen>,
-}
-
-impl ServerCertVerifier for NotingVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let chain = std::iter::once(end_entity).chain(intermediates).map(|der| der.clone().into_owned());
-        *self.seen.0.lock().unwrap_or_else(PoisonError::into_inner) = chain.collect();
-        self.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
-    }
-
-    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
-        self.verifier.root_hint_subjects()
     }
 }
