@@ -36,6 +36,7 @@ mod tcp;
 mod tidy;
 mod tls_backend;
 mod tls_listener;
+mod tls_matrix;
 mod tls_refusals;
 mod tls_sessions;
 mod tls_trust;

@@ -218,7 +218,13 @@ fn backends_that_refuse_our_certificate_are_named_with_their_alert() {
             "unknown_ca",
             "let the backend trust the CA of our certificate",
         ),
-        ("-tls1_2", &none, "alert", "handshake_failure", "whether it demands a client certificate"),
+        (
+            "-tls1_2",
+            &none,
+            "certificate_refused",
+            "handshake_failure",
+            "it asked for a client certificate: name one that it trusts in `tls.certificate`",
+        ),
         (
             "-tls1_2",
             &strange,

@@ -163,10 +163,11 @@ impl Dialer {
         let (stream, facts, early) = match shaken {
             Ok(shaken) => shaken,
             Err(Broken { error, client_auth, chain, authorities }) => {
-                let failed = Failed::now(name, error.reason(), error.to_string());
+                let reason = error.reason().after(!matches!(client_auth, ClientAuth::NotAsked));
+                let failed = Failed::now(name, reason, error.to_string());
                 let alert_sent = error.alert_sent();
                 record.failed(Failed { alert_sent, client_auth, chain, authorities, ..failed });
-                return Err(ConnectError::Tls(error));
+                return Err(ConnectError::Tls(error, reason));
             }
         };
         // A resumed session stands for a handshake in which the backend did ask.

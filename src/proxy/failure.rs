@@ -59,8 +59,8 @@ pub enum Failure {
 pub enum ConnectError {
     /// The socket's reason.
     Io(std::io::Error),
-    /// The TLS handshake's reason.
-    Tls(TlsError),
+    /// The TLS handshake's, and what it comes down to with all that was seen of the handshake.
+    Tls(TlsError, Reason),
     /// The backend refused our certificate after the handshake, before anything was sent; what it said, or did.
     Refused(&'static str),
     /// `timeouts.connect` is over.
@@ -75,7 +75,7 @@ impl ConnectError {
     /// Why TLS failed, if it was that.
     pub fn reason(&self) -> Option<Reason> {
         match self {
-            Self::Tls(error) => Some(error.reason()),
+            Self::Tls(_, reason) => Some(*reason),
             Self::Timeout(Stage::Tls) => Some(Reason::Timeout),
             Self::NotAsked => Some(Reason::NotAsked),
             Self::Io(_) | Self::Timeout(Stage::Tcp) | Self::Refused(_) | Self::ServerName => None,
@@ -85,7 +85,7 @@ impl ConnectError {
     /// What stands behind the error in the log: who ended it, if that was us, and what to do.
     pub fn advice(&self) -> String {
         let mut advice = String::new();
-        if let Self::Tls(error) = self
+        if let Self::Tls(error, _) = self
             && let Some(alert) = error.alert_sent()
         {
             let _ = write!(advice, "; we closed with the alert {}", alert_name(alert));
@@ -110,7 +110,7 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => write!(f, "connect: {error}"),
-            Self::Tls(error) => write!(f, "TLS: {error}"),
+            Self::Tls(error, _) => write!(f, "TLS: {error}"),
             Self::Refused(how) => write!(f, "TLS: the client certificate was refused: {how}"),
             Self::Timeout(Stage::Tcp) => f.write_str("not connected within `timeouts.connect`"),
             Self::Timeout(Stage::Tls) => {

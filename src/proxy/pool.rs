@@ -189,7 +189,7 @@ impl Pool {
     /// how it refuses our certificate; some only close. `heard`: some of a response had come.
     pub fn judge(&self, backend: &Backend, heard: bool, failure: Failure) -> Failure {
         let reason = match (backend.stream.reader.peer_alert(), &failure) {
-            (Some(alert), _) => Reason::of_alert(alert),
+            (Some(alert), _) => Reason::of_alert(alert).after(backend.unjudged && !heard),
             (None, Failure::BackendGone(_)) if backend.unjudged && !backend.reused && !heard => {
                 Reason::ClosedAfterCertificate
             }
@@ -225,7 +225,7 @@ impl Pool {
     fn is_about_the_host(&self, host: Option<&str>, error: &ConnectError) -> bool {
         let named_by_client =
             host.is_some() && self.upstream.tls.as_ref().is_some_and(|tls| tls.server_name.is_none());
-        named_by_client && matches!(error, ConnectError::Tls(_) | ConnectError::Timeout(Stage::Tls))
+        named_by_client && matches!(error, ConnectError::Tls(..) | ConnectError::Timeout(Stage::Tls))
     }
 
     /// The endpoint whose turn it is, or the next one after it that did not just refuse.

@@ -337,7 +337,8 @@ fn may_be_refusal(error: &ConnectError) -> bool {
     matches!(
         error,
         ConnectError::Tls(
-            TlsError::Closed | TlsError::Io(_) | TlsError::Handshake(HandshakeError::PeerAlert(_))
+            TlsError::Closed | TlsError::Io(_) | TlsError::Handshake(HandshakeError::PeerAlert(_)),
+            _
         ) | ConnectError::Refused(_)
     )
 }

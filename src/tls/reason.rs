@@ -50,7 +50,7 @@ pub enum Reason {
     Closed,
     /// The connection was reset.
     Reset,
-    /// TLS 1.3: the backend closed before any answer, right after it had got our certificate.
+    /// The backend closed before any answer, right after it had got our certificate, or heard that there is none.
     ClosedAfterCertificate,
     /// It took too long.
     Timeout,
@@ -93,6 +93,18 @@ impl Reason {
     /// That of an alert which the backend sent.
     pub fn of_alert(alert: AlertDescription) -> Self {
         if concerns_our_certificate(alert) { Self::CertificateRefused(alert) } else { Self::Alert(alert) }
+    }
+
+    /// The same, knowing whether the backend had asked for our certificate and not agreed to the answer yet. It chooses
+    /// version and suite before it asks: what it ends the handshake for behind that is the certificate, or its lack.
+    pub fn after(self, asked: bool) -> Self {
+        match self {
+            Self::Alert(alert @ AlertDescription::HandshakeFailure) if asked => {
+                Self::CertificateRefused(alert)
+            }
+            Self::Closed | Self::Reset if asked => Self::ClosedAfterCertificate,
+            other => other,
+        }
     }
 
     /// The alert, if it is one of the backend's.
@@ -160,7 +172,7 @@ impl Reason {
             Self::Cipher => "see `tls.cipher_suites`, and what the backend allows",
             Self::Closed | Self::Reset => "the backend's own log may say why",
             Self::ClosedAfterCertificate => {
-                "it may have refused our certificate (Node does so without an alert): its own log may say why"
+                "it may have refused our certificate, or its lack (Node does so without an alert): its own log may say why"
             }
             Self::Timeout => "see whether the backend is overloaded, or raise `timeouts.connect`",
             Self::CertificateRefused(A::UnknownCA) => {
@@ -169,6 +181,9 @@ impl Reason {
             Self::CertificateRefused(A::CertificateRequired | A::NoCertificate) => {
                 "name one that it trusts in `tls.certificate`"
             }
+            Self::CertificateRefused(A::HandshakeFailure) => {
+                "it asked for a client certificate: name one that it trusts in `tls.certificate`, with a kind of key that it takes"
+            }
             Self::CertificateRefused(A::CertificateExpired) => "renew our certificate, or compare the clocks",
             Self::CertificateRefused(_) => {
                 "name a certificate that the backend accepts in `tls.certificate`; its own log says why it refused this one"
@@ -176,7 +191,7 @@ impl Reason {
             Self::Alert(A::ProtocolVersion) => "see `tls.versions`, and what the backend allows",
             Self::Alert(A::UnrecognisedName) => "set `tls.server_name` to a name that the backend serves",
             Self::Alert(A::HandshakeFailure | A::InsufficientSecurity) => {
-                "see `tls.versions` and `tls.cipher_suites`, and whether it demands a client certificate (`tls.certificate`)"
+                "see `tls.versions` and `tls.cipher_suites`, and what the backend allows (it did not ask for a client certificate)"
             }
             Self::BadSignature | Self::BadCertificate | Self::Protocol | Self::Other | Self::Alert(_) => {
                 "`openssl s_client -connect` shows what the backend presents"
@@ -291,7 +306,11 @@ pub struct Tally {
     plain: [Count; Reason::PLAIN.len()],
     /// By the alert's number; whatever numbers there may be, there are names for these.
     alerts: Box<Alerts>,
+    /// The alert handshake_failure where it is about our certificate, see [`Reason::after`].
+    unwelcome: Count,
 }
+
+const UNWELCOME: Reason = Reason::CertificateRefused(AlertDescription::HandshakeFailure);
 
 type Count = std::sync::atomic::AtomicU64;
 
@@ -309,6 +328,7 @@ impl Tally {
     pub fn add(&self, reason: Reason) {
         use std::sync::atomic::Ordering::Relaxed;
         let count = match reason.alert() {
+            _ if reason == UNWELCOME => &self.unwelcome,
             // All that have no name are one.
             Some(alert) if alert.as_str().is_none() => &self.alerts.0[usize::from(u8::MAX)],
             Some(alert) => &self.alerts.0[usize::from(u8::from(alert))],
@@ -324,8 +344,9 @@ impl Tally {
     pub fn read(&self) -> Vec<(Reason, u64)> {
         use std::sync::atomic::Ordering::Relaxed;
         let alerts = (0..=u8::MAX).map(|number| Reason::of_alert(AlertDescription::from(number)));
-        let reasons = Reason::PLAIN.into_iter().chain(alerts);
-        let counts = self.plain.iter().chain(&self.alerts.0).map(|count| count.load(Relaxed));
+        let reasons = Reason::PLAIN.into_iter().chain(alerts).chain([UNWELCOME]);
+        let counts = self.plain.iter().chain(&self.alerts.0).chain([&self.unwelcome]);
+        let counts = counts.map(|count| count.load(Relaxed));
         reasons.zip(counts).filter(|(_, count)| *count > 0).collect()
     }
 }
@@ -343,19 +364,27 @@ mod tests {
             Reason::of_alert(AlertDescription::UnknownCA),
             Reason::of_alert(AlertDescription::HandshakeFailure),
         ];
-        for reason in reasons.into_iter().chain([Reason::Expired, Reason::Expired]) {
+        let handshake_failure = Reason::of_alert(AlertDescription::HandshakeFailure);
+        let more = [Reason::Expired, Reason::Expired, handshake_failure.after(true)];
+        for reason in reasons.into_iter().chain(more) {
             tally.add(reason);
         }
         let seen = tally.read();
         assert_eq!(seen[0], (Reason::Expired, 2));
         let names: Vec<String> = seen.iter().map(|(reason, _)| reason.to_string()).collect();
-        let expected = ["expired", "other", "alert handshake_failure", "certificate_refused unknown_ca"];
+        let expected = [
+            "expired",
+            "other",
+            "alert handshake_failure",
+            "certificate_refused unknown_ca",
+            "certificate_refused handshake_failure",
+        ];
         assert_eq!(names, expected);
         for number in [200, 201] {
             tally.add(Reason::of_alert(AlertDescription::from(number)));
         }
         assert_eq!(
-            tally.read().last().map(|(_, count)| *count),
+            tally.read().iter().rev().nth(1).map(|(_, count)| *count),
             Some(2),
             "alerts without a name are counted as one"
         );

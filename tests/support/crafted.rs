@@ -92,7 +92,8 @@ impl Crafted {
         path
     }
 
-    /// A certificate for localhost made by OpenSSL, of this CA: a key as `-newkey` takes it, a digest as `-sha256`.
+    /// A certificate for localhost made by OpenSSL, of this CA: a key as `-newkey` takes it (or `ec:` and `ec384:`), a
+    /// digest as `-sha256`.
     pub fn openssl(&self, name: &str, key: &str, digest: &str) -> Files {
         let at = |kind: &str| self.dir.path().join(format!("{name}.{kind}"));
         let extensions = at("ext");
@@ -130,11 +131,11 @@ impl Crafted {
 fn openssl(words: &[&str], paths: &[(&str, &PathBuf)]) {
     let mut command = Command::new("openssl");
     for word in words {
-        if *word == "ec:" {
-            command.args(["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
-        } else {
-            command.arg(word);
-        }
+        match *word {
+            "ec:" => command.args(["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]),
+            "ec384:" => command.args(["ec", "-pkeyopt", "ec_paramgen_curve:P-384"]),
+            word => command.arg(word),
+        };
     }
     for (option, path) in paths {
         command.arg(option).arg(path);

@@ -24,7 +24,7 @@ pub use certs::Pki;
 pub use client::Client;
 pub use crafted::Crafted;
 pub use judge::{Asked, Judge, STARTED, millis};
-pub use peers::{Nginx, Node, SServer, curl, have, wrk};
+pub use peers::{HaProxy, Nginx, Node, SServer, curl, have, wrk};
 pub use process::{Process, run};
 pub use ringate::{Ringate, Setup};
 pub use stream::{Server, Stream};

@@ -15,10 +15,10 @@ pub fn have(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// nginx with one server block.
+/// nginx with one server block, or several.
 pub struct Nginx {
     process: Option<Process>,
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     dir: TempDir,
 }
 
@@ -47,11 +47,21 @@ impl Nginx {
     }
 
     fn start(flags: &str, server: &str) -> Self {
+        Self::several(flags, &[server.to_owned()])
+    }
+
+    /// A server block for each of these, at an address of its own; `flags` are those of `listen`.
+    pub fn several(flags: &str, servers: &[String]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let address = free_address();
         let root = dir.path().join("root");
         fs::create_dir(&root).unwrap();
         let at = dir.path().display();
+        let addresses: Vec<SocketAddr> = servers.iter().map(|_| free_address()).collect();
+        let root = root.display();
+        let blocks = servers.iter().zip(&addresses).map(|(server, address)| {
+            format!("server {{\n listen {address}{flags} backlog=4096;\n root {root};\n{server}\n}}\n")
+        });
+        let blocks: String = blocks.collect();
         // As root, nginx would else read its files as `nobody`.
         let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
         let config = format!(
@@ -60,11 +70,10 @@ impl Nginx {
              http {{\n access_log off;\n keepalive_requests 1000000;\n client_max_body_size 0;\n\
              client_body_temp_path {at}/body;\n proxy_temp_path {at}/proxy;\n fastcgi_temp_path {at}/f;\n\
              uwsgi_temp_path {at}/u;\n scgi_temp_path {at}/s;\n default_type text/plain;\n\
-             server {{\n listen {address}{flags} backlog=4096;\n root {};\n{server}\n}}\n}}\n",
-            root.display()
+             {blocks}}}\n"
         );
         fs::write(dir.path().join("nginx.conf"), config).unwrap();
-        let mut nginx = Self { process: None, address, dir };
+        let mut nginx = Self { process: None, addresses, dir };
         nginx.resume();
         nginx
     }
@@ -80,17 +89,61 @@ impl Nginx {
         command.arg("-p").arg(self.dir.path()).arg("-e").arg("stderr");
         command.arg("-c").arg(self.dir.path().join("nginx.conf"));
         let mut process = Process::start(&mut command);
-        listening(&mut process, self.address);
+        // It listens everywhere before it takes connections anywhere.
+        listening(&mut process, self.addresses[0]);
         self.process = Some(process);
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses[0]
+    }
+
+    /// Those of all server blocks, in their order.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// The folder that it serves files from.
     pub fn root(&self) -> std::path::PathBuf {
         self.dir.path().join("root")
+    }
+}
+
+/// HAProxy, as a server that answers every request itself.
+pub struct HaProxy {
+    _process: Process,
+    addresses: Vec<SocketAddr>,
+    _dir: TempDir,
+}
+
+impl HaProxy {
+    /// An address for each of `binds`, which hold the options behind `bind ADDRESS ssl`; the answer is `format` by
+    /// HAProxy's log-format rules.
+    pub fn answering(format: &str, binds: &[String]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let addresses: Vec<SocketAddr> = binds.iter().map(|_| free_address()).collect();
+        let lines =
+            binds.iter().zip(&addresses).map(|(bind, address)| format!(" bind {address} ssl {bind}\n"));
+        let lines: String = lines.collect();
+        let config = format!(
+            "global\n maxconn 1000\ndefaults\n mode http\n timeout client 20s\n timeout server 20s\n \
+             timeout connect 20s\nfrontend all\n{lines} http-request return status 200 content-type text/plain \
+             lf-string \"{format}\"\n"
+        );
+        fs::write(dir.path().join("haproxy.cfg"), config).unwrap();
+        // It loads certificates by the library's own rules, before it reads `ciphers`: those rules refuse RSA-1024.
+        let rules = "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nCipherString = DEFAULT:@SECLEVEL=0\n";
+        fs::write(dir.path().join("openssl.cnf"), rules).unwrap();
+        let mut command = Command::new("haproxy");
+        command.env("OPENSSL_CONF", dir.path().join("openssl.cnf"));
+        let mut process = Process::start(command.arg("-db").arg("-f").arg(dir.path().join("haproxy.cfg")));
+        listening(&mut process, addresses[addresses.len() - 1]);
+        Self { _process: process, addresses, _dir: dir }
+    }
+
+    /// In the order of the binds.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 }
 
