@@ -34,6 +34,7 @@ mod soak_smoke;
 mod store;
 mod tcp;
 mod tidy;
+mod tls_across;
 mod tls_backend;
 mod tls_listener;
 mod tls_matrix;

@@ -76,6 +76,8 @@ pub const MAX_HANDSHAKE_BYTES: usize = 64 * 1024;
 pub const MAX_SESSION_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Server names for which one endpoint's sessions are kept. There is one, unless names come from requests.
 pub const MAX_SESSION_NAMES: usize = 64;
+/// TLS 1.3 tickets of an endpoint, as a multiple of `tickets_per_endpoint`, where so many handshakes are made at once.
+pub const MAX_TICKETS_GROWTH: usize = 16;
 /// Largest TLS ciphertext fragment with its header, in bytes (RFC 8446 §5.2, RFC 5246 §6.2.3).
 pub const MAX_TLS_RECORD_BYTES: usize = 5 + 16_384 + 2_048;
 /// Lines of the access log that may wait for the disk, in bytes for each worker. Beyond that they are dropped.

@@ -373,7 +373,7 @@ pub struct UpstreamTls {
     pub versions: TlsVersions,
     /// Cipher suites by their IANA names, in order of preference; `None`: all, AES first.
     pub cipher_suites: Option<Vec<At<CipherSuiteName>>>,
-    /// `resumption.tickets_per_endpoint`; 0 turns resumption off. Default 8.
+    /// `resumption.tickets_per_endpoint`: room for more comes with demand; 0 turns resumption off. Default 8.
     pub tickets_per_endpoint: usize,
 }
 

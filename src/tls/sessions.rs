@@ -15,7 +15,7 @@ use rustls::{ClientConfig, NamedGroup};
 
 use super::config::bind;
 use super::identity::Identity;
-use crate::base::limits::{MAX_SESSION_AGE, MAX_SESSION_NAMES};
+use crate::base::limits::{MAX_SESSION_AGE, MAX_SESSION_NAMES, MAX_TICKETS_GROWTH};
 
 /// The session stores of one endpoint on one worker.
 ///
@@ -54,7 +54,7 @@ impl Entry {
 
 impl SessionPool {
     /// The config for a handshake with the endpoint under `name`: `base`, presenting `identity`, with the
-    /// sessions of exactly these three. At most `tickets` TLS 1.3 tickets are kept, with 0 no session at all.
+    /// sessions of exactly these three. `tickets` TLS 1.3 tickets are kept (see [`Sessions`]), with 0 no session at all.
     /// `now` is the time since any fixed moment.
     ///
     /// The handshake presents this very generation, whatever is published meanwhile. Sessions that `name` had with
@@ -134,6 +134,10 @@ impl Drop for SessionPool {
 ///
 /// When its time ends, [`retire`](Self::retire) empties it for good: a ticket that an old connection still
 /// receives then goes nowhere.
+///
+/// A ticket serves one handshake and brings the next one. So where many handshakes are made at once, as many tickets are
+/// on their way, and all but `most` of them would be thrown away when they come back together. Each handshake that finds
+/// none therefore makes room for one more, up to [`MAX_TICKETS_GROWTH`] times as many.
 pub struct Sessions {
     name: ServerName<'static>,
     most: usize,
@@ -145,13 +149,15 @@ pub struct Sessions {
 struct Inner {
     retired: bool,
     group: Option<NamedGroup>,
+    /// Room for tickets beside `most`.
+    more: usize,
     tls12: Option<Tls12ClientSessionValue>,
     /// Oldest first; each is used once (RFC 8446 §C.4).
     tickets: VecDeque<Tls13ClientSessionValue>,
 }
 
 impl Sessions {
-    /// A store for `name` that keeps at most so many TLS 1.3 tickets; with 0, no session at all is kept.
+    /// A store for `name` that keeps so many TLS 1.3 tickets; with 0, no session at all is kept.
     pub fn new(name: ServerName<'static>, tickets: usize) -> Self {
         Self { name, most: tickets, inner: Mutex::default() }
     }
@@ -218,7 +224,7 @@ impl ClientSessionStore for Sessions {
             return;
         }
         self.edit(&name, |inner| {
-            if inner.tickets.len() >= self.most {
+            if inner.tickets.len() >= self.most + inner.more {
                 inner.tickets.pop_front();
             }
             inner.tickets.push_back(value);
@@ -226,6 +232,13 @@ impl ClientSessionStore for Sessions {
     }
 
     fn take_tls13_ticket(&self, name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        self.edit(name, |inner| inner.tickets.pop_back()).flatten()
+        let take = |inner: &mut Inner| {
+            let taken = inner.tickets.pop_back();
+            if taken.is_none() {
+                inner.more = (inner.more + 1).min(self.most * (MAX_TICKETS_GROWTH - 1));
+            }
+            taken
+        };
+        self.edit(name, take).flatten()
     }
 }

@@ -109,7 +109,7 @@ impl Nginx {
     }
 }
 
-/// HAProxy, as a server that answers every request itself.
+/// HAProxy, as a server that answers every request itself and closes.
 pub struct HaProxy {
     _process: Process,
     addresses: Vec<SocketAddr>,
@@ -126,7 +126,7 @@ impl HaProxy {
             binds.iter().zip(&addresses).map(|(bind, address)| format!(" bind {address} ssl {bind}\n"));
         let lines: String = lines.collect();
         let config = format!(
-            "global\n maxconn 1000\ndefaults\n mode http\n timeout client 20s\n timeout server 20s\n \
+            "global\n maxconn 1000\ndefaults\n mode http\n option httpclose\n timeout client 20s\n timeout server 20s\n \
              timeout connect 20s\nfrontend all\n{lines} http-request return status 200 content-type text/plain \
              lf-string \"{format}\"\n"
         );

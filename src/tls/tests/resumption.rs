@@ -6,7 +6,7 @@ use rustls::NamedGroup;
 use rustls::client::ClientSessionStore;
 
 use super::*;
-use crate::base::limits::{MAX_SESSION_AGE, MAX_SESSION_NAMES};
+use crate::base::limits::{MAX_SESSION_AGE, MAX_SESSION_NAMES, MAX_TICKETS_GROWTH};
 
 const EACH: [Versions; 2] = [Versions { tls12: true, tls13: false }, Versions { tls12: false, tls13: true }];
 
@@ -60,14 +60,30 @@ fn tickets_are_bounded_and_used_once() {
     for _ in 0..4 {
         visit(&client, &server);
     }
-    assert_eq!(store.tickets(), 3);
+    assert_eq!(store.tickets(), 4, "three, and one for the handshake that found none");
     // Handshakes whose tickets are never read use the store up.
-    for left in [2, 1, 0] {
+    for left in [3, 2, 1, 0] {
         let (line, _) = shake(&client, &server);
         assert!(line.facts.resumed);
         assert_eq!(store.tickets(), left);
     }
     assert!(!shake(&client, &server).0.facts.resumed);
+}
+
+#[test]
+fn tickets_of_many_handshakes_at_once_are_kept_within_a_bound() {
+    let (server, store) = (server(), store(1));
+    let client = with(&base(EACH[1]), &store);
+    let together = |count: usize| {
+        let mut begun: Vec<_> = (0..count).map(|_| shake(&client, &server).0).collect();
+        begun.iter_mut().for_each(|line| drop(line.receive(&[]).unwrap()));
+        begun.iter().filter(|line| line.facts.resumed).count()
+    };
+    assert_eq!(together(10), 0);
+    assert_eq!(together(10), 10, "each brought the next one");
+    together(100);
+    together(100);
+    assert_eq!(store.tickets(), MAX_TICKETS_GROWTH);
 }
 
 #[test]
