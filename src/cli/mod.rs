@@ -63,7 +63,7 @@ enum Command {
     /// Make a handshake with a backend now, and show what it presented and what it thought of our certificate
     #[command(
         after_help = "Examples: ringate probe https://api.example.com --certificate ./client.pem\n          \
-        ringate probe --upstream orders -c config/ringate.toml\n\n\
+        ringate probe --upstream orders --environment production -c config/ringate.toml\n\n\
         Exit code 0: traffic would flow; 1: it would not."
     )]
     Probe(probe::Options),

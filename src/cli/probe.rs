@@ -9,7 +9,7 @@ use toml::Value;
 use super::{Loaded, load, render};
 use crate::config::plan::{At, CertificateRef};
 use crate::config::{self, Plan};
-use crate::server::probe::{Report, Resumption, Target, Verdict, probe_all, speaks_http};
+use crate::server::probe::{Report, Resumption, Target, Verdict, probe_all};
 use crate::server::{assemble, identity};
 
 #[derive(Debug, Args)]
@@ -20,6 +20,9 @@ pub(super) struct Options {
     /// Probe every endpoint of this upstream of the config
     #[arg(long, value_name = "NAME")]
     upstream: Option<String>,
+    /// Probe the upstream as traffic of this environment finds it
+    #[arg(long, value_name = "NAME", conflicts_with = "url")]
+    environment: Option<String>,
     /// The certificate to present in place of the upstream's own: a name in the store, or a PEM file
     #[arg(long, value_name = "NAME")]
     certificate: Option<String>,
@@ -60,14 +63,19 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
 fn of_upstream(name: &str, options: &Options) -> Result<Vec<Target>, String> {
     let Loaded { plan, assembly, .. } = load(&options.config)?;
     let upstreams = &assembly.running.upstreams;
-    let Some(index) = upstreams.iter().position(|upstream| upstream.name == name) else {
-        let known: Vec<&str> = upstreams.iter().map(|upstream| &*upstream.name).collect();
-        return Err(format!(
-            "{}: there is no upstream `{name}`; there is {}",
-            options.config.display(),
-            known.join(", ")
-        ));
+    let unknown = |kind: &str, name: &str, known: Vec<&str>| {
+        let known = if known.is_empty() { "none at all".to_owned() } else { known.join(", ") };
+        Err(format!("{}: there is no {kind} `{name}`; there is {known}", options.config.display()))
     };
+    let Some(index) = upstreams.iter().position(|upstream| upstream.name == name) else {
+        return unknown("upstream", name, upstreams.iter().map(|upstream| &*upstream.name).collect());
+    };
+    // Where an upstream has no overlay for it, an environment's traffic goes to the upstream as it is.
+    let environment = options.environment.as_deref();
+    if let Some(environment) = environment.filter(|name| !plan.environments().contains(name)) {
+        return unknown("environment", environment, plan.environments());
+    }
+    let index = plan.in_environment(index, environment);
     let upstream = &upstreams[index];
     let identity = match &options.certificate {
         None => None,
@@ -76,8 +84,7 @@ fn of_upstream(name: &str, options: &Options) -> Result<Vec<Target>, String> {
         }
         Some(named) => Some(chosen(named, &plan, &options.config)?),
     };
-    let http = speaks_http(&assembly.running, index);
-    Ok(Target::of_upstream(upstream, http, identity.as_ref()))
+    Ok(Target::of_upstream(upstream, plan.speaks_http(index), identity.as_ref()))
 }
 
 /// The identity that `--certificate` names.

@@ -109,6 +109,24 @@ impl Plan {
         });
         overlay.unwrap_or(upstream)
     }
+
+    /// Whether traffic for an upstream is HTTP, as far as is known: no tcp listener's route names it.
+    pub fn speaks_http(&self, upstream: usize) -> bool {
+        let name = self.upstreams[upstream].base_name();
+        let tcp = |listener: &usize| self.listeners[*listener].protocol == Protocol::Tcp;
+        let mut routes = self.routes.iter().filter(|route| route.listeners.iter().any(tcp));
+        !routes.any(|route| route.upstreams().any(|index| self.upstreams[index].base_name() == name))
+    }
+
+    /// The names of all environments, of listeners and of upstreams, each once and in order.
+    pub fn environments(&self) -> Vec<&str> {
+        let listeners = self.listeners.iter().filter_map(|listener| listener.environment.as_ref());
+        let upstreams = self.upstreams.iter().filter_map(|upstream| upstream.environment.as_ref());
+        let mut names: Vec<&str> = listeners.chain(upstreams).map(|at| at.value.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
 }
 
 /// How many workers, where, on what.
