@@ -27,6 +27,7 @@ mod peers;
 mod pool;
 mod probe;
 mod reload;
+mod retries;
 mod rotation;
 mod smuggling;
 mod sni;

@@ -74,6 +74,9 @@ pub(super) struct Upstream {
     tls: bool,
     client_certificate: Option<String>,
     backend_tls: Option<backends::Tls>,
+    /// Requests sent again, and those that were not for want of budget.
+    retries: u64,
+    retries_refused: u64,
 }
 
 fn listeners_of(running: &Running, plan: &Plan) -> Vec<Listener> {
@@ -100,6 +103,8 @@ fn upstreams_of(running: &Running, plan: &Plan) -> Vec<Upstream> {
             tls: upstream.tls.is_some(),
             client_certificate: identity.map(|identity| identity.load().name().to_owned()),
             backend_tls: backends::Tls::of(upstream),
+            retries: upstream.retried.sent.load(Ordering::Relaxed),
+            retries_refused: upstream.retried.refused.load(Ordering::Relaxed),
         }
     });
     upstreams.collect()

@@ -1,6 +1,7 @@
 //! What is known of backends' TLS, endpoint by endpoint: for status, and as metrics.
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
@@ -183,6 +184,7 @@ fn chain(chain: &[CertificateDer<'_>]) -> Vec<Certificate> {
 
 /// Adds the metrics that have an upstream and an endpoint.
 pub(super) fn metrics(running: &Running, text: &mut String) {
+    retries(running, text);
     let with_tls =
         || running.upstreams.iter().filter_map(|upstream| Some((upstream, upstream.tls.as_ref()?)));
     let name = "ringate_backend_tls_unverified";
@@ -220,4 +222,17 @@ pub(super) fn metrics(running: &Running, text: &mut String) {
             }
         }
     }
+}
+
+fn retries(running: &Running, text: &mut String) {
+    let mut family = |name: &str, help: &str, count: fn(&Upstream) -> &AtomicU64| {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
+        for upstream in running.upstreams.iter().filter(|upstream| upstream.retries.attempts > 1) {
+            let count = count(upstream).load(Ordering::Relaxed);
+            let _ = writeln!(text, "{name}{{upstream=\"{}\"}} {count}", upstream.name);
+        }
+    };
+    family("ringate_upstream_retries_total", "Requests sent again", |upstream| &upstream.retried.sent);
+    let help = "Requests not sent again for want of budget";
+    family("ringate_upstream_retries_refused_total", help, |upstream| &upstream.retried.refused);
 }

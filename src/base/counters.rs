@@ -88,6 +88,12 @@ counters! {
     backend_reuses,
     /// Requests sent again because a pooled connection had gone stale.
     stale_retries,
+    /// Requests sent again, as `retries` says.
+    retries,
+    /// Requests not sent again because the upstream's budget for retries was used up.
+    retries_refused,
+    /// Requests for which an upstream of a split could not be reached, so that another one was asked.
+    split_failovers,
     /// TLS handshakes with clients, finished.
     client_handshakes,
     /// TLS handshakes with clients, failed.

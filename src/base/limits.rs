@@ -108,6 +108,14 @@ pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(60);
 pub const ADMIN_REQUESTS_PER_SECOND: u32 = 200;
 /// Requests to the admin server that may come at once after a silence.
 pub const ADMIN_BURST: u32 = 400;
+/// Most times that one request is sent, retries included.
+pub const MAX_ATTEMPTS: usize = 10;
+/// Longest request that is read whole before it is sent so that it may be sent again, its head included, in bytes.
+pub const MAX_REPEATED_BYTES: u64 = 16 * 1024;
+/// Seconds over which a budget for retries is counted.
+pub const RETRY_WINDOW: usize = 10;
+/// Retries that a worker may send to an upstream within that time however few requests there are.
+pub const RETRY_FLOOR: u64 = 10;
 /// Most workers of one process.
 pub const MAX_WORKERS: usize = 1024;
 /// The smallest bound on a process's buffers, in bytes.

@@ -95,12 +95,14 @@ pub enum Variable {
     Upstream,
     /// The endpoint.
     Endpoint,
+    /// How often the request was sent to a backend.
+    Tries,
     /// Why the request was not served as asked.
     Failure,
 }
 
 /// The variables that are named by themselves.
-const VARIABLES: [(&str, Variable); 27] = [
+const VARIABLES: [(&str, Variable); 28] = [
     ("time", Variable::Time),
     ("listener", Variable::Listener),
     ("client.address", Variable::ClientAddress),
@@ -127,6 +129,7 @@ const VARIABLES: [(&str, Variable); 27] = [
     ("first_byte.us", Variable::FirstByteMicros),
     ("upstream", Variable::Upstream),
     ("endpoint", Variable::Endpoint),
+    ("tries", Variable::Tries),
     ("failure", Variable::Failure),
 ];
 /// Those that a field's name follows.
@@ -247,6 +250,7 @@ pub fn template(text: &str) -> Result<Vec<Piece>, Wrong> {
                 | FirstByteMicros
                 | Upstream
                 | Endpoint
+                | Tries
                 | Failure
                 | ClientKey
                 | TraceParent

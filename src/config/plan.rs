@@ -325,6 +325,8 @@ pub struct Upstream {
     pub max_per_endpoint: usize,
     /// `queue`: who waits where each endpoint has that many.
     pub queue: Queue,
+    /// `retries`: when a request is tried at another endpoint.
+    pub retries: Retries,
     /// `[upstream.NAME.tls]`; its presence makes the backend TLS.
     pub tls: Option<UpstreamTls>,
 }
@@ -341,6 +343,40 @@ pub struct Queue {
 impl Default for Queue {
     fn default() -> Self {
         Self { length: 100, timeout: Duration::from_secs(1) }
+    }
+}
+
+/// `upstream.retries`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retries {
+    /// `attempts`: most times that a request is sent, the first included. Default 2; 1 without `retries`.
+    pub attempts: u32,
+    /// `on` has `"connect"`: where an endpoint can't be connected to, the next one is tried. Always without `retries`.
+    pub connect: bool,
+    /// `on` has `"reset"`: the backend closed before any byte of a response.
+    pub reset: bool,
+    /// `on` has `"timeout"`: no head of a response came in time.
+    pub timeout: bool,
+    /// The statuses that `on` has.
+    pub statuses: Vec<u16>,
+    /// `budget`: most retries in percent of the requests. Default 20.
+    pub budget: u32,
+    /// `attempt_timeout`: from the request's end to the response's head, for each attempt but the last.
+    /// `None`: an equal share of `timeouts.response`.
+    pub attempt_timeout: Option<Duration>,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            attempts: 1,
+            connect: true,
+            reset: false,
+            timeout: false,
+            statuses: Vec::new(),
+            budget: 20,
+            attempt_timeout: None,
+        }
     }
 }
 

@@ -267,7 +267,14 @@ fn upstreams_are_checked() {
             ("endpoints = ['a:1']\npool.max_per_endpoint = 1\nqueue.lenght = 3", "4:7", "did you mean `length`?"),
             ("endpoints = ['a:1']\npool.max_per_endpoint = -1", "3:25", "between 0 and"),
             ("endpoints = ['a:1']\npool.idle_per_worker = '256'", "3:24", "write it without quotes: 256"),
-            ("endpoints = ['a:1']\nretries = { attempts = 2 }", "3:1", "`upstream.app.retries` is not supported yet"),
+            ("endpoints = ['a:1']\nretries = 2", "3:11", "expected a table"),
+            ("endpoints = ['a:1']\nretries = { attempts = 0 }", "3:24", "0 is not between 1 and 10"),
+            ("endpoints = ['a:1']\nretries = { budget = 101 }", "3:22", "101 is not between 0 and 100"),
+            ("endpoints = ['a:1']\nretries = { on = ['rest'] }", "3:19", "did you mean \"reset\"?"),
+            ("endpoints = ['a:1']\nretries = { on = ['302'] }", "3:19", "or a status from 400 to 599"),
+            ("endpoints = ['a:1']\nretries = { on = [503] }", "3:19", "did you mean \"503\"?"),
+            ("endpoints = ['a:1']\nretries = { attempt_timeout = '1s' }", "3:31", "`on` has no \"timeout\""),
+            ("endpoints = ['a:1']\nretries = { on = ['timeout'], attempt_timeout = '31s' }", "3:49", "longer than `timeouts.response`"),
             ("endpoints = ['a:1']\nhealth = { path = '/' }", "3:1", "`upstream.app.health` is not supported yet"),
             ("endpoints = ['a:1']\nproxy_protocol = 'v1'", "3:1", "`upstream.app.proxy_protocol` is not supported yet"),
         ],
@@ -436,7 +443,7 @@ error: unknown key `endpoins` in `[upstream.app]`
 2 | endpoins = ['a:1']
   | ^^^^^^^^
   |
-  = help: did you mean `endpoints`? the keys here are `balance`, `endpoints`, `environment`, `pool`, `queue`, `timeouts`, `tls`";
+  = help: did you mean `endpoints`? the keys here are `balance`, `endpoints`, `environment`, `pool`, `queue`, `retries`, `timeouts`, `tls`";
     assert_eq!(errors.to_string(), expected);
 }
 
@@ -464,6 +471,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(upstream.idle_timeout, Duration::from_secs(60));
     assert_eq!((upstream.idle_per_worker, upstream.max_age), (256, Duration::from_secs(3600)));
     assert_eq!((upstream.max_per_endpoint, &upstream.queue), (0, &Queue::default()));
+    assert_eq!(upstream.retries, Retries::default());
     assert_eq!(upstream.tls, None);
 }
 
@@ -523,6 +531,7 @@ proxy_protocol = 'off'
 timeouts = { connect = '1ms', response = '2m', idle = '3h' }
 pool = { idle_per_worker = 0, max_per_endpoint = 3, max_age = '1d' }
 queue = { length = 7, timeout = '4s' }
+retries = { attempts = 3, on = ['connect', 'timeout', '503', '429'], budget = 5, attempt_timeout = '2s' }
 tls.server_name = '10.0.0.1'
 tls.trust = ['system', 'ca', 'dir/ca.pem']
 tls.certificate = 'gateway'
@@ -604,6 +613,15 @@ endpoints = ['a:1']
     assert_eq!((upstream.idle_per_worker, upstream.max_age), (0, Duration::from_secs(86_400)));
     assert_eq!((upstream.max_per_endpoint, upstream.queue.length), (3, 7));
     assert_eq!(upstream.queue.timeout, Duration::from_secs(4));
+    let retries = Retries {
+        attempts: 3,
+        timeout: true,
+        statuses: vec![503, 429],
+        budget: 5,
+        attempt_timeout: Some(Duration::from_secs(2)),
+        ..Retries::default()
+    };
+    assert_eq!(upstream.retries, retries);
     let tls = upstream.tls.as_ref().expect("tls");
     assert_eq!(tls.server_name.as_ref().map(|name| name.as_str()), Some("10.0.0.1"));
     let trust: Vec<_> = tls.trust.iter().map(|trust| trust.value.clone()).collect();

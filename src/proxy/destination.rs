@@ -46,6 +46,29 @@ impl Split {
         let found = self.shares.partition_point(|(sum, _)| *sum <= at);
         self.shares[found.min(self.shares.len() - 1)].1
     }
+
+    /// The same among those that are `usable`.
+    pub fn pick_where(&self, point: u64, usable: impl Fn(usize) -> bool) -> Option<usize> {
+        let starts = std::iter::once(0).chain(self.shares.iter().map(|(sum, _)| *sum));
+        let weighed = || {
+            self.shares.iter().zip(starts.clone()).map(|((sum, upstream), start)| (*upstream, sum - start))
+        };
+        let usable = || weighed().filter(|(upstream, _)| usable(*upstream));
+        let total: u64 = usable().map(|(_, weight)| weight).sum();
+        let mut at = ((u128::from(point) * u128::from(total)) >> 64) as u64;
+        for (upstream, weight) in usable() {
+            if at < weight {
+                return Some(upstream);
+            }
+            at -= weight;
+        }
+        None
+    }
+
+    /// All of them.
+    pub fn upstreams(&self) -> impl Iterator<Item = usize> + '_ {
+        self.shares.iter().map(|(_, upstream)| *upstream)
+    }
 }
 
 /// What becomes of a path.
@@ -148,6 +171,14 @@ mod tests {
         }
         assert_eq!((counts[4] / 5, counts[2] / 5, counts[7] / 5), (18, 2, 180));
         assert_eq!((split.pick(0), split.pick(u64::MAX)), (4, 7));
+        let mut counts = [0; 8];
+        for number in 0..1000_u64 {
+            let point = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            assert_eq!(split.pick_where(point, |_| true), Some(split.pick(point)));
+            counts[split.pick_where(point, |upstream| upstream != 7).unwrap()] += 1;
+        }
+        assert_eq!(counts, [0, 0, 100, 0, 900, 0, 0, 0], "their shares among themselves");
+        assert_eq!(split.pick_where(5, |_| false), None);
     }
 
     #[test]

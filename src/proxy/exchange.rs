@@ -1,5 +1,7 @@
 //! What is decided of a request before anything is sent: pure, from bytes to an [`Order`].
 
+pub mod retry;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -39,6 +41,8 @@ pub struct Order {
     pub head_len: usize,
     /// Where it goes.
     pub pool: Rc<Pool>,
+    /// The route by its index, if that has other upstreams for when this one can't be reached.
+    pub split: Option<u32>,
     /// Its body's framing.
     pub framing: Framing,
     /// What the response's parser must know.
@@ -63,6 +67,15 @@ pub struct Order {
     pub pending: Option<Box<Pending>>,
     /// How the client wants to be told of a failure, where there are pages for that.
     pub wish: Option<Wish>,
+}
+
+impl Order {
+    /// Sends it to another upstream of its route: nothing of it has left.
+    pub fn go_to(&mut self, pool: &Rc<Pool>, route: &Route) {
+        self.pool = Rc::clone(pool);
+        self.response_timeout = route.response_timeout.unwrap_or(pool.upstream.response_timeout);
+        self.idle_timeout = route.idle_timeout.unwrap_or(pool.upstream.idle_timeout);
+    }
 }
 
 /// 2⁶⁴ divided by the golden ratio.
@@ -153,7 +166,7 @@ pub fn understand(
     }
     check(&head, limits)?;
     let normalised = normalise_path(head.target.path).map_err(Failure::AmbiguousPath)?;
-    let matched = find(&view.running.listeners[listener].traffic, &head, &normalised)?;
+    let (route, matched) = find(&view.running.listeners[listener].traffic, &head, &normalised)?;
     let listener = &view.running.listeners[listener].name;
     let asked = Asked { head: &head, path: &normalised, client, id, listener };
     let pending = match matched.rules.as_ref().map(|rules| rules.admit(&asked)) {
@@ -167,9 +180,23 @@ pub fn understand(
     if let (Some(sink), Some(pending)) = (access, &pending) {
         pending.note(sink);
     }
-    let upstream = match &matched.to {
-        Destination::Upstream(upstream) => *upstream,
-        Destination::Split(split) => split.pick(ids.point()),
+    let mut order = match &matched.to {
+        Destination::Upstream(upstream) => {
+            forward(matched, &view.pools[*upstream], &asked, pending, access, out)
+        }
+        Destination::Split(split) => {
+            let answers = |upstream: usize| !view.pools[upstream].is_shunned();
+            let picked = split.pick(ids.point());
+            let picked = if answers(picked) { Some(picked) } else { split.pick_where(ids.point(), answers) };
+            let picked = picked.unwrap_or_else(|| split.pick(ids.point()));
+            let order = forward(matched, &view.pools[picked], &asked, pending, access, out);
+            // What names no host is given its endpoint's, and stays with that.
+            let own = matched.rules.as_ref().and_then(|rules| rules.host());
+            let host = own.or(head.host);
+            let named = || split.upstreams().any(|upstream| view.pools[upstream].is_named_by_request());
+            let name = order.host.or_else(|| host.filter(|_| named()).map(str::to_owned));
+            Order { split: host.and_then(|_| u32::try_from(route).ok()), host: name, ..order }
+        }
         Destination::Reply(reply) => {
             return Ok(Some(Decision::answer((**reply).clone(), pending, &head, access)));
         }
@@ -178,20 +205,23 @@ pub fn understand(
             return Ok(Some(Decision::answer(reply, pending, &head, access)));
         }
     };
-    let order = forward(matched, &view.pools[upstream], &asked, pending, access, out);
-    let order = Order { wish, ..order };
+    order.wish = wish;
     Ok(Some(Decision::Forward(order)))
 }
 
-/// The route of a request whose path is `path` in its normalised form.
-fn find<'t>(traffic: &'t Traffic, head: &RequestHead<'_, '_>, path: &str) -> Result<&'t Route, Failure> {
+/// The route, with its index, of a request whose path is `path` in its normalised form.
+fn find<'t>(
+    traffic: &'t Traffic,
+    head: &RequestHead<'_, '_>,
+    path: &str,
+) -> Result<(usize, &'t Route), Failure> {
     let Traffic::Http { table, routes } = traffic else {
         return Err(Failure::NoRoute);
     };
     let method = head.method.as_str();
     let (host, query, headers) = (head.host, head.target.query, head.headers);
     match table.find(&route::Asked { host, path, query, method, headers }) {
-        Match::Route(index) => Ok(&routes[index]),
+        Match::Route(index) => Ok((index, &routes[index])),
         Match::MethodNotAllowed { allow } => Err(Failure::MethodNotAllowed(allow)),
         Match::NotFound => Err(Failure::NoRoute),
     }
@@ -235,17 +265,17 @@ fn forward(
         pending.edit_request(out);
     }
     let upstream = &pool.upstream;
-    let named_by_request = upstream.tls.as_ref().is_some_and(|tls| tls.server_name.is_none());
     Order {
         head_len: head.len,
         pool: Rc::clone(pool),
+        split: None,
         framing: head.framing,
         context: RequestContext::from(*head),
         version: head.version,
         expects: head.expect_continue,
         keep_alive: head.keep_alive,
         idempotent: head.method.is_idempotent(),
-        host: own.or(head.host).filter(|_| named_by_request).map(str::to_owned),
+        host: own.or(head.host).filter(|_| pool.is_named_by_request()).map(str::to_owned),
         response_timeout: matched.response_timeout.unwrap_or(upstream.response_timeout),
         idle_timeout: matched.idle_timeout.unwrap_or(upstream.idle_timeout),
         logged: access.and_then(Sink::take).into(),

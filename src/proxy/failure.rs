@@ -46,6 +46,8 @@ pub enum Failure {
     Refused(Reason),
     /// The backend was too slow.
     BackendTimeout,
+    /// The backend's answer had a status for which the request is tried again.
+    Unwanted(u16),
     /// Buffers take three quarters of `limits.buffer_memory`.
     MemoryShort,
     /// As many exchanges wait for the upstream as may.
@@ -143,6 +145,7 @@ impl Failure {
             Self::Connect(_)
             | Self::Response(_)
             | Self::ResponseBody(_)
+            | Self::Unwanted(_)
             | Self::BackendGone(_)
             | Self::Refused(_) => Some(502),
         }
@@ -211,6 +214,7 @@ impl fmt::Display for Failure {
             Self::BackendGone(Some(error)) => write!(f, "backend: {error}"),
             Self::Refused(reason) => write!(f, "the backend refused the TLS connection: {reason}"),
             Self::BackendTimeout => f.write_str("the backend was too slow"),
+            Self::Unwanted(status) => write!(f, "the backend answered {status}"),
             Self::MemoryShort => f.write_str("buffers take three quarters of limits.buffer_memory"),
             Self::QueueFull => f.write_str("as many exchanges wait for the upstream as may (queue.length)"),
             Self::QueueTimeout => f.write_str("no endpoint had room within queue.timeout"),

@@ -11,25 +11,32 @@ use super::body::{self, Frame, Phase, Piece, Relay, RelayError};
 use super::client::ClientFacts;
 use super::door::Door;
 use super::exchange::Order;
+use super::exchange::retry::{Cause, Trail};
 use super::failure::Failure;
-use super::gate::{self, Permit};
 use super::l7::Next;
 use super::pace::{self, Pace};
 use super::pages::Wish;
 use super::pool::Backend;
 use super::vigil::Vigil;
-use super::{Local, access, coding, l4};
+use super::{Local, View, access, coding, l4};
 use crate::base::limits::{Limits, MAX_INTERIM_RESPONSES};
 use crate::http1::{self, Body, Coding, Framing, HeadLimits, Parsed, ResponseContext, ResponseHead, Version};
 use crate::io::stream::Keep;
 use crate::io::{Buffer, Deadline, Reader, Stream, StreamError, Writer};
+
+mod again;
 
 /// One request and its response.
 pub(super) struct Exchange<'a> {
     local: &'a Local,
     door: &'a Door,
     limits: &'a Limits,
+    /// What it was routed by, and its listener in there.
+    view: (&'a View, usize),
     order: Order,
+    trail: Trail,
+    /// The request while its response is waited for, where a slow backend loses it to another one.
+    spare: Cell<Option<Buffer>>,
     /// Whether any byte of a final response went to the client.
     answered: Cell<bool>,
     /// Whether only the connection's end tells the client where the response's body ends.
@@ -62,15 +69,18 @@ impl<'a> Exchange<'a> {
     pub(super) fn new(
         local: &'a Local,
         door: &'a Door,
-        limits: &'a Limits,
+        view: (&'a View, usize),
         client_fd: RawFd,
         order: Order,
     ) -> Self {
         Self {
             local,
             door,
-            limits,
+            limits: &view.0.running.listeners[view.1].limits,
+            view,
             order,
+            trail: Trail::default(),
+            spare: Cell::new(None),
             answered: Cell::new(false),
             unframed: Cell::new(false),
             sent: Cell::new(false),
@@ -88,11 +98,14 @@ impl<'a> Exchange<'a> {
     /// From the head in `buffer` to the end of the response. Returns what the client's connection does
     /// next, and its buffer with what it had sent ahead.
     pub(super) async fn run(
-        &self,
+        &mut self,
         client: &mut Stream,
         deadline: &Deadline,
         mut buffer: Buffer,
     ) -> Result<(Next, Buffer), Failure> {
+        if self.gathers(buffer.len()) {
+            buffer = Box::pin(self.gather(&mut client.reader, deadline, buffer)).await?;
+        }
         let mut body = Body::new(self.order.framing);
         let frame = if self.order.framing == Framing::Chunked { Frame::Chunked } else { Frame::Bare };
         let first = {
@@ -103,32 +116,18 @@ impl<'a> Exchange<'a> {
         if self.body_bound() < first.data as u64 {
             return Err(Failure::BodyTooLarge);
         }
-        let pool = &self.order.pool;
-        let host = self.order.host.as_deref();
-        // Held to the exchange's end, retries and a tunnel included.
+        // Leave is held to the exchange's end, retries and a tunnel included.
         let mut held = Some(buffer);
-        let admitted = gate::admit(self.local, pool, deadline, self.vigil.client, &mut held, first.range());
-        let permit = admitted.await?;
+        let (permit, mut backend) = self.open(deadline, &first, &mut held).await?;
         let mut buffer = held.unwrap_or_else(Buffer::small);
-        let endpoint = permit.as_ref().map_or_else(|| pool.pick(self.local), Permit::endpoint);
-        let mut pooled = pool.check_out(self.local, endpoint, host);
         loop {
-            let mut backend = match pooled {
-                Ok(backend) => backend,
-                Err(endpoint) => {
-                    let (local, leave) = (self.local, permit.as_ref());
-                    let connecting =
-                        Box::pin(pool.connect(local, deadline, host, endpoint, first.done, leave));
-                    connecting.await.map_err(Failure::Connect)?
-                }
-            };
             self.endpoint.set(Some(backend.endpoint));
             let (result, returned) = {
                 let attempt = pin!(self.attempt(client, &mut backend, deadline, &first, &mut body, buffer));
                 let kept = self.vigil.keep(self.local, deadline, &self.phase, attempt).await?;
-                kept.ok_or_else(|| self.too_slow())?
+                kept.unwrap_or_else(|| (Err(self.too_slow()), self.spare.take()))
             };
-            match result {
+            let failure = match result {
                 Ok(answer) => {
                     let rest = returned.map(|mut buffer| {
                         if first.done {
@@ -138,29 +137,17 @@ impl<'a> Exchange<'a> {
                     });
                     return self.finish(answer, client, backend, deadline, rest).await;
                 }
-                // Nothing of a response came, and all of the request is still here.
-                Err(failure) if !self.heard.get() && first.done && self.may_go_again(&backend, &failure) => {
-                    pooled = Err(backend.endpoint);
-                    self.sent.set(false);
-                    buffer = match returned {
-                        Some(buffer) => buffer,
-                        None => return Err(Failure::BackendGone(None)),
-                    };
-                }
-                Err(failure) => return Err(pool.judge(&backend, self.heard.get(), failure)),
-            }
+                Err(failure) => failure,
+            };
+            let again = || self.again(&backend, &failure, permit.as_ref());
+            let (Some(kept), Some(once)) = (returned.filter(|_| first.done), again()) else {
+                return Err(self.order.pool.judge(&backend, self.heard.get(), failure));
+            };
+            // The backend that failed is let go before another one is asked.
+            drop(backend);
+            backend = Box::pin(self.reopen(deadline, once, &first, permit.as_ref())).await?;
+            buffer = kept;
         }
-    }
-
-    /// Whether a request may be sent once more on another connection: its pooled one was closed by the backend just
-    /// then and it may be sent twice, or the backend refused our certificate and has read nothing.
-    fn may_go_again(&self, backend: &Backend, failure: &Failure) -> bool {
-        let idempotent = self.order.idempotent;
-        if backend.reused && idempotent && matches!(failure, Failure::BackendGone(_)) {
-            self.local.counters.stale_retries.add(1);
-            return true;
-        }
-        self.order.pool.rescue(self.local, backend, failure, idempotent)
     }
 
     /// Whether any byte of a final response went to the client: then it can't be told of a failure any more.
@@ -212,9 +199,9 @@ impl<'a> Exchange<'a> {
         body: &mut Body,
         buffer: Buffer,
     ) -> (Result<Answer, Failure>, Option<Buffer>) {
-        self.wait(deadline, Phase::BackendWrite, self.order.response_timeout);
-        let again = self.order.idempotent || backend.is_contested();
-        let keep = if first.done && again { Keep::Content } else { Keep::Nothing };
+        let patience = self.begin(first.done);
+        self.wait(deadline, Phase::BackendWrite, patience);
+        let keep = self.keep(backend, first.done);
         let (written, mut buffer) = first.write(&mut backend.stream.writer, buffer, keep).await;
         // A backend that refuses the request before it has read it all may have said why.
         let broken = written.err();
@@ -222,13 +209,14 @@ impl<'a> Exchange<'a> {
         let respond = |reader, writer| self.respond(reader, writer, deadline, early);
         if first.done || broken.is_some() {
             self.sent.set(broken.is_none());
-            self.wait(deadline, Phase::BackendHead, self.order.response_timeout);
+            self.wait(deadline, Phase::BackendHead, patience);
+            let rest = if self.retries_are_on() { self.spare.replace(Some(buffer)) } else { Some(buffer) };
             let result = respond(&mut backend.stream.reader, &mut client.writer).await;
             let result = match (result, broken) {
                 (Err(Failure::BackendGone(None)), Some(error)) => Err(Failure::BackendGone(Some(error))),
                 (result, _) => result,
             };
-            return (result, Some(buffer));
+            return (result, rest.or_else(|| self.spare.take()));
         }
         buffer.consume(first.consumed);
         let allowance = self.body_bound() - first.data as u64;
@@ -348,6 +336,9 @@ impl<'a> Exchange<'a> {
             Ok(Parsed::Partial) => return Ok(None),
             Err(error) => return Err(Failure::Response(error)),
         };
+        if !head.is_interim() && self.may_retry(Cause::Status(head.status)) {
+            return Err(Failure::Unwanted(head.status));
+        }
         let keep = self.order.keep_alive && self.sent.get() && !self.door.is_ending(self.local);
         let mut scratch = self.local.scratch.borrow_mut();
         scratch.clear();
@@ -525,6 +516,7 @@ impl<'a> Exchange<'a> {
             first_byte: self.first_byte.get(),
             upstream: Some(&upstream.name),
             endpoint,
+            tries: self.trail.sent(),
             failure: failure.map(|failure| failure as &dyn std::fmt::Display),
         };
         sink.end(record, &outcome);

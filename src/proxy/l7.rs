@@ -141,7 +141,8 @@ impl Connection {
             };
             order.keep_alive &= !self.is_last(limits);
             let client_fd = self.stream.reader.fd();
-            let exchange = Exchange::new(&self.local, &self.door, limits, client_fd, order);
+            let seen = (&*view, listener);
+            let mut exchange = Exchange::new(&self.local, &self.door, seen, client_fd, order);
             let outcome = exchange.run(&mut self.stream, &self.deadline, buffer).await;
             exchange.log(&self.facts, outcome.as_ref().err());
             match outcome {

@@ -177,6 +177,7 @@ impl Local {
                 first_byte: None,
                 upstream: None,
                 endpoint: None,
+                tries: 0,
                 failure: Some(failure),
             };
             if let Some(record) = record {

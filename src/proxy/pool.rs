@@ -9,6 +9,7 @@ use rustls::pki_types::ServerName;
 use super::Local;
 use super::dial::{Dialed, Dialer};
 use super::endpoint::Failed;
+use super::exchange::retry::Budget;
 use super::failure::{ConnectError, Failure, Stage};
 use super::gate::{self, Line, Permit};
 use super::hold::Hold;
@@ -34,6 +35,8 @@ pub struct Pool {
     /// Its exchanges that wait for the gate, if there is one.
     pub(super) line: Option<Line>,
     balance: RoundRobin,
+    /// How much of what goes here may go twice.
+    pub(super) budget: Budget,
     endpoints: Vec<EndpointPool>,
     wheel: Wheel,
 }
@@ -125,7 +128,8 @@ impl Pool {
         let balance = RoundRobin::new(&weights, start);
         Rc::new_cyclic(|pool| {
             let line = upstream.gate.as_ref().map(|gate| gate.join(pool));
-            Self { line, identity, balance, endpoints, wheel: wheel.clone(), upstream }
+            let budget = Budget::default();
+            Self { line, identity, balance, budget, endpoints, wheel: wheel.clone(), upstream }
         })
     }
 
@@ -159,7 +163,8 @@ impl Pool {
         permit: Option<&Permit>,
     ) -> Result<Box<Backend>, ConnectError> {
         let mut refused = None;
-        for endpoint in std::iter::once(first).chain(self.balance.others(first)) {
+        let others = self.balance.others(first).filter(|_| self.upstream.retries.connect);
+        for endpoint in std::iter::once(first).chain(others) {
             if permit.is_some_and(|permit| !permit.move_to(endpoint)) {
                 continue;
             }
@@ -188,15 +193,20 @@ impl Pool {
     /// What a failure means on a TLS connection: the backend may have ended it with an alert. In TLS 1.3 that is
     /// how it refuses our certificate; some only close. `heard`: some of a response had come.
     pub fn judge(&self, backend: &Backend, heard: bool, failure: Failure) -> Failure {
-        let reason = match (backend.stream.reader.peer_alert(), &failure) {
-            (Some(alert), _) => Reason::of_alert(alert).after(backend.unjudged && !heard),
-            (None, Failure::BackendGone(_)) if backend.unjudged && !backend.reused && !heard => {
-                Reason::ClosedAfterCertificate
-            }
-            _ => return failure,
-        };
+        let Some(reason) = self.reason(backend, heard, &failure) else { return failure };
         self.take_down(backend, reason);
         Failure::Refused(reason)
+    }
+
+    /// Why the backend ended a TLS connection, as far as that tells.
+    pub(super) fn reason(&self, backend: &Backend, heard: bool, failure: &Failure) -> Option<Reason> {
+        match (backend.stream.reader.peer_alert(), failure) {
+            (Some(alert), _) => Some(Reason::of_alert(alert).after(backend.unjudged && !heard)),
+            (None, Failure::BackendGone(_)) if backend.unjudged && !backend.reused && !heard => {
+                Some(Reason::ClosedAfterCertificate)
+            }
+            _ => None,
+        }
     }
 
     /// Takes down and logs the end that a backend has put to a TLS connection after its handshake.
@@ -223,8 +233,7 @@ impl Pool {
     /// Whether a failure may be due to the name that the client asked for: a made-up Host must not take an
     /// endpoint from the others.
     fn is_about_the_host(&self, host: Option<&str>, error: &ConnectError) -> bool {
-        let named_by_client =
-            host.is_some() && self.upstream.tls.as_ref().is_some_and(|tls| tls.server_name.is_none());
+        let named_by_client = host.is_some() && self.is_named_by_request();
         named_by_client && matches!(error, ConnectError::Tls(..) | ConnectError::Timeout(Stage::Tls))
     }
 
@@ -236,6 +245,26 @@ impl Pool {
             .chain(self.balance.others(first))
             .find(|&endpoint| self.endpoints[endpoint].shunned.get() <= now)
             .unwrap_or(first)
+    }
+
+    /// Whether every endpoint has just refused.
+    pub fn is_shunned(&self) -> bool {
+        let now = self.wheel.now();
+        self.endpoints.iter().all(|endpoint| endpoint.shunned.get() > now)
+    }
+
+    /// Where a request goes that failed at `last`: the next endpoint that did not just refuse and has room, or the
+    /// same one again. The permit goes with it.
+    pub(super) fn next(&self, local: &Local, last: usize, permit: Option<&Permit>) -> usize {
+        let now = local.wheel.now();
+        let answers = |endpoint: &usize| self.endpoints[*endpoint].shunned.get() <= now;
+        let has_room = |endpoint: &usize| permit.is_none_or(|permit| permit.move_to(*endpoint));
+        self.balance.others(last).filter(answers).find(has_room).unwrap_or(last)
+    }
+
+    /// Whether the request's host is the name that is verified in TLS.
+    pub(super) fn is_named_by_request(&self) -> bool {
+        self.upstream.tls.as_ref().is_some_and(|tls| tls.server_name.is_none())
     }
 
     /// Every endpoint that did not just refuse, from the one whose turn it is; all of them if each did.

@@ -172,6 +172,7 @@ impl Answer {
             first_byte: None,
             upstream: None,
             endpoint: None,
+            tries: 0,
             failure: self.reply.cause.as_ref().map(|cause| cause as &dyn std::fmt::Display),
         };
         sink.end(record, &outcome);

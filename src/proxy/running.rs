@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -14,6 +15,7 @@ use super::pages::Pages;
 use super::rules::Rules;
 use crate::base::limits::Limits;
 use crate::base::snapshot::Snapshot;
+use crate::config::plan::Retries;
 use crate::route::Table;
 use crate::tls::Identity;
 
@@ -112,8 +114,21 @@ pub struct Upstream {
     pub max_age: Duration,
     /// Present if the exchanges at an endpoint are bounded.
     pub gate: Option<Gate>,
+    /// When a request is tried again.
+    pub retries: Retries,
+    /// How often that was so.
+    pub retried: Retried,
     /// Present if its endpoints speak TLS.
     pub tls: Option<UpstreamTls>,
+}
+
+/// Retries of an upstream, over all workers.
+#[derive(Debug, Default)]
+pub struct Retried {
+    /// Those that were sent.
+    pub sent: AtomicU64,
+    /// Those for which the budget had no room.
+    pub refused: AtomicU64,
 }
 
 /// One endpoint.

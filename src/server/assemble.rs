@@ -18,7 +18,7 @@ use crate::config::Diagnostics;
 use crate::config::plan::{self, CertificateRef, Plan};
 use crate::proxy::endpoint::EndpointTls;
 use crate::proxy::gate::Gate;
-use crate::proxy::running::{Endpoint, Listener, Running, Traffic, Upstream, UpstreamTls};
+use crate::proxy::running::{Endpoint, Listener, Retried, Running, Traffic, Upstream, UpstreamTls};
 use crate::route::{BuildError, Table};
 use crate::server::pages::pages;
 use crate::server::routing::{self, KeptLimit};
@@ -416,6 +416,8 @@ impl<'a> Builder<'a> {
             idle_per_worker: upstream.idle_per_worker,
             gate: gate(upstream),
             max_age: upstream.max_age,
+            retries: upstream.retries.clone(),
+            retried: Retried::default(),
             tls,
         })
     }

@@ -25,6 +25,7 @@ mod edits;
 mod limits;
 mod log;
 mod pages;
+mod retries;
 mod route;
 mod rules;
 mod traffic;

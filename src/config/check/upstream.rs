@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::config::file::{OnlyDefault, Section, Value};
 use crate::config::names;
-use crate::config::plan::{At, Endpoint, Queue, Upstream};
+use crate::config::plan::{At, Endpoint, Queue, Retries, Upstream};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
 
-use super::{backend_tls, not_yet};
+use super::{backend_tls, not_yet, retries};
 
 const MAX_WEIGHT: usize = 1000;
 /// More idle connections to one endpoint than it has ports make no sense.
@@ -87,6 +87,7 @@ fn upstream(
         max_age: Duration::from_secs(3600),
         max_per_endpoint: 0,
         queue: Queue::default(),
+        retries: Retries::default(),
         tls: None,
     };
     if let Some(section) = section.section("timeouts") {
@@ -98,12 +99,11 @@ fn upstream(
     if let Some(value) = section.get("queue") {
         queue(&value, &mut upstream);
     }
+    if let Some(section) = section.section("retries") {
+        retries::retries(section, &mut upstream);
+    }
     upstream.tls = section.section("tls").map(|section| backend_tls::tls(section, dir));
-    let later = [
-        ("retries", OnlyDefault::None),
-        ("health", OnlyDefault::None),
-        ("proxy_protocol", OnlyDefault::Text("off")),
-    ];
+    let later = [("health", OnlyDefault::None), ("proxy_protocol", OnlyDefault::Text("off"))];
     not_yet(&mut section, &later);
     section.finish();
     upstream

@@ -78,6 +78,8 @@ pub struct Outcome<'a> {
     pub upstream: Option<&'a str>,
     /// And there.
     pub endpoint: Option<&'a str>,
+    /// How often it was sent.
+    pub tries: u32,
     /// Why it was not served as asked.
     pub failure: Option<&'a dyn Display>,
 }
@@ -283,6 +285,7 @@ impl Record {
                 Variable::FirstByteMicros => render::microseconds(outcome.first_byte, style, out),
                 Variable::Upstream => render::value(style, outcome.upstream, out),
                 Variable::Endpoint => render::value(style, outcome.endpoint, out),
+                Variable::Tries => put_decimal(out, u64::from(outcome.tries)),
                 Variable::Failure => {
                     let failure = outcome.failure.map(ToString::to_string);
                     render::value(style, failure.as_deref(), out);

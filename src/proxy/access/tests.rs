@@ -25,6 +25,7 @@ const SERVED: Outcome<'_> = Outcome {
     first_byte: Some(Duration::from_micros(1_002)),
     upstream: Some("app"),
     endpoint: Some("127.0.0.1:9000"),
+    tries: 1,
     failure: None,
 };
 

@@ -1,0 +1,237 @@
+//! Whether a request that failed at one backend is tried again: pure, from what is known of the attempts so far.
+//!
+//! ```text
+//! attempt ──► reset, too slow, unwanted status ──► asked for? idempotent? at hand? attempts, time, budget left?
+//!    ▲                                                 │ yes                    │ no
+//!    └──────────────── next endpoint ◄─────────────────┘                        └──► the client is told
+//! ```
+//!
+//! Not of these: an endpoint that can't be connected to (nothing has left, the next one is tried), and a pooled
+//! connection that its backend closed just then (RFC 9112 §9.3.1).
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use crate::base::limits::{RETRY_FLOOR, RETRY_WINDOW};
+use crate::config::plan::Retries;
+use crate::io::deadline::{TICK, ticks};
+
+/// How an attempt failed, where another one may help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The backend closed before any byte of a response.
+    Reset,
+    /// No head came in time.
+    Timeout,
+    /// A final response with this status.
+    Status(u16),
+}
+
+/// What is to be done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The request is sent again.
+    Again,
+    /// The client is told.
+    Final,
+    /// It would be sent again, had the upstream not had as many retries as it may.
+    OverBudget,
+}
+
+/// The attempts of one exchange.
+#[derive(Debug, Default)]
+pub struct Trail {
+    /// How often the request was sent, for whatever reason.
+    sent: Cell<u32>,
+    /// How often that was a retry.
+    retries: Cell<u32>,
+    /// The tick at which the time for the response's head is over, all attempts together; 0: it has not begun.
+    due: Cell<u64>,
+    /// Whether all of the request is still here and may be sent twice (RFC 9110 §9.2.2).
+    repeatable: Cell<bool>,
+}
+
+impl Trail {
+    /// How often the request was sent.
+    pub fn sent(&self) -> u32 {
+        self.sent.get()
+    }
+
+    /// An attempt begins at the tick `now`: how long it may take to the response's head, of `whole` for all attempts.
+    /// `repeatable`: all of the request is at hand, and it is idempotent.
+    pub fn begin(&self, policy: &Retries, now: u64, whole: Duration, repeatable: bool) -> Duration {
+        self.sent.set(self.sent.get() + 1);
+        if policy.attempts == 1 {
+            return whole;
+        }
+        self.repeatable.set(repeatable);
+        if self.due.get() == 0 {
+            self.due.set(now + ticks(whole));
+        }
+        let left = self.left(now).unwrap_or_default();
+        let last = self.retries.get() + 1 >= policy.attempts;
+        if !policy.timeout || last || !repeatable {
+            return left;
+        }
+        left.min(policy.attempt_timeout.unwrap_or(whole / policy.attempts))
+    }
+
+    /// What is left of the time for the response's head; `None` if it has not begun to count.
+    pub fn left(&self, now: u64) -> Option<Duration> {
+        let due = self.due.get();
+        let left = || u32::try_from(due.saturating_sub(now)).unwrap_or(u32::MAX);
+        (due > 0).then(|| TICK.saturating_mul(left()))
+    }
+
+    /// Whether the request is sent again; takes from the budget if so.
+    pub fn judge(&self, policy: &Retries, cause: Cause, budget: &Budget, now: u64) -> Verdict {
+        if policy.attempts == 1 || !self.repeatable.get() || !policy.covers(cause) {
+            return Verdict::Final;
+        }
+        if self.retries.get() + 1 >= policy.attempts || self.due.get() <= now {
+            return Verdict::Final;
+        }
+        if !budget.take(policy.budget, now) {
+            return Verdict::OverBudget;
+        }
+        self.retries.set(self.retries.get() + 1);
+        Verdict::Again
+    }
+}
+
+impl Retries {
+    fn covers(&self, cause: Cause) -> bool {
+        match cause {
+            Cause::Reset => self.reset,
+            Cause::Timeout => self.timeout,
+            Cause::Status(status) => self.statuses.contains(&status),
+        }
+    }
+}
+
+/// Ticks a slot of the window.
+const SLOT: u64 = 1000 / TICK.as_millis() as u64;
+
+/// What one worker has sent to one upstream within the last [`RETRY_WINDOW`] seconds, and how much of it again.
+#[derive(Debug, Default)]
+pub struct Budget {
+    slots: [Cell<Slot>; RETRY_WINDOW],
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    /// Which second it counts.
+    second: u64,
+    requests: u32,
+    retries: u32,
+}
+
+impl Budget {
+    /// Counts a request.
+    pub fn count(&self, now: u64) {
+        self.change(now, |slot| slot.requests = slot.requests.saturating_add(1));
+    }
+
+    /// Counts a retry, if `percent` of the requests leave room for it, or the floor does.
+    fn take(&self, percent: u32, now: u64) -> bool {
+        let oldest = (now / SLOT).saturating_sub(RETRY_WINDOW as u64 - 1);
+        let counted = self.slots.iter().map(Cell::get).filter(|slot| slot.second >= oldest);
+        let (requests, retries) = counted.fold((0, 0), |(requests, retries), slot| {
+            (requests + u64::from(slot.requests), retries + u64::from(slot.retries))
+        });
+        let room = retries < RETRY_FLOOR + requests * u64::from(percent) / 100;
+        if room {
+            self.change(now, |slot| slot.retries += 1);
+        }
+        room
+    }
+
+    fn change(&self, now: u64, change: impl FnOnce(&mut Slot)) {
+        let second = now / SLOT;
+        let cell = &self.slots[second as usize % RETRY_WINDOW];
+        let mut slot = cell.get();
+        if slot.second != second {
+            slot = Slot { second, ..Slot::default() };
+        }
+        change(&mut slot);
+        cell.set(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Retries {
+        Retries {
+            attempts: 3,
+            reset: true,
+            timeout: true,
+            statuses: vec![503],
+            budget: 20,
+            ..Retries::default()
+        }
+    }
+
+    const WHOLE: Duration = Duration::from_secs(3);
+
+    #[test]
+    fn attempts_end_and_share_the_time_that_one_would_have() {
+        let (policy, trail, budget) = (policy(), Trail::default(), Budget::default());
+        assert_eq!(trail.left(7), None);
+        assert_eq!(trail.begin(&policy, 100, WHOLE, true), Duration::from_secs(1));
+        assert_eq!(trail.judge(&policy, Cause::Timeout, &budget, 120), Verdict::Again);
+        assert_eq!(trail.left(120), Some(Duration::from_secs(2)));
+        assert_eq!(trail.begin(&policy, 130, WHOLE, true), Duration::from_secs(1));
+        assert_eq!(trail.judge(&policy, Cause::Status(503), &budget, 131), Verdict::Again);
+        assert_eq!(
+            trail.begin(&policy, 131, WHOLE, true),
+            Duration::from_millis(29 * 50),
+            "all that is left"
+        );
+        assert_eq!(trail.judge(&policy, Cause::Reset, &budget, 131), Verdict::Final);
+        assert_eq!(trail.sent(), 3);
+    }
+
+    #[test]
+    fn nothing_is_repeated_that_may_not_be() {
+        let (policy, budget) = (policy(), Budget::default());
+        let off = Retries::default();
+        for (policy, repeatable, cause, now) in [
+            (&policy, false, Cause::Reset, 1),
+            (&policy, true, Cause::Status(502), 1),
+            (&policy, true, Cause::Reset, 60),
+            (&off, true, Cause::Reset, 1),
+            (&Retries { reset: false, ..policy.clone() }, true, Cause::Reset, 1),
+        ] {
+            let trail = Trail::default();
+            trail.begin(policy, 0, WHOLE, repeatable);
+            assert_eq!(trail.judge(policy, cause, &budget, now), Verdict::Final, "{cause:?} {now}");
+        }
+        let trail = Trail::default();
+        assert_eq!(trail.begin(&off, 5, WHOLE, true), WHOLE);
+        assert_eq!(
+            trail.begin(&off, 50, WHOLE, true),
+            WHOLE,
+            "a stale connection's retry has all of its time"
+        );
+        let trail = Trail::default();
+        assert_eq!(trail.begin(&policy, 5, WHOLE, false), WHOLE, "no share where there is no second attempt");
+    }
+
+    #[test]
+    fn a_budget_is_a_share_of_the_requests_and_is_forgotten_in_time() {
+        let budget = Budget::default();
+        let taken = |now| (0..10_000).take_while(|_| budget.take(20, now)).count() as u64;
+        assert_eq!(taken(0), RETRY_FLOOR, "idle, it may still retry");
+        for second in 0..10 {
+            (0..100).for_each(|_| budget.count(second * SLOT));
+        }
+        assert_eq!(taken(9 * SLOT), 200);
+        assert_eq!(taken(9 * SLOT), 0);
+        // Second 0 is forgotten: a tenth of the requests, and the floor that was taken in it.
+        assert_eq!(taken(10 * SLOT), 0, "what was taken in the last second still counts");
+        assert_eq!(taken(19 * SLOT), RETRY_FLOOR);
+        assert_eq!(taken(1_000_000 * SLOT), RETRY_FLOOR);
+    }
+}

@@ -1,0 +1,230 @@
+//! From an order to a backend's connection, and what follows when that fails: the next endpoint, the next upstream of
+//! a split, the request once more.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::Exchange;
+use crate::base::limits::MAX_REPEATED_BYTES;
+use crate::http1::Framing;
+use crate::io::stream::Keep;
+use crate::io::{Buffer, Deadline, Reader};
+use crate::proxy::body::Piece;
+use crate::proxy::exchange::retry::{Cause, Verdict};
+use crate::proxy::failure::{ConnectError, Failure};
+use crate::proxy::gate::{self, Permit};
+use crate::proxy::pool::Backend;
+use crate::proxy::running::{Destination, Traffic};
+
+/// Where a request goes that is sent once more.
+pub(super) enum Once {
+    /// To this endpoint, on a new connection.
+    Anew(usize),
+    /// To this endpoint, on any connection.
+    More(usize),
+}
+
+impl Exchange<'_> {
+    /// Leave to go to an endpoint, and a connection to it. An upstream of a split that can't be reached gives way to
+    /// the next one: nothing has left.
+    pub(super) async fn open(
+        &mut self,
+        deadline: &Deadline,
+        first: &Piece,
+        held: &mut Option<Buffer>,
+    ) -> Result<(Option<Permit>, Box<Backend>), Failure> {
+        let mut tried = Vec::new();
+        loop {
+            let pool = &self.order.pool;
+            let client = self.vigil.client;
+            let permit = gate::admit(self.local, pool, deadline, client, held, first.range()).await?;
+            let endpoint = permit.as_ref().map_or_else(|| pool.pick(self.local), Permit::endpoint);
+            let reused = pool.check_out(self.local, endpoint, self.order.host.as_deref());
+            let reached = match reused {
+                Ok(backend) => Ok(backend),
+                Err(endpoint) => Box::pin(self.connect(deadline, endpoint, first, permit.as_ref())).await,
+            };
+            match reached {
+                Ok(backend) => {
+                    if self.retries_are_on() {
+                        self.order.pool.budget.count(self.local.wheel.now());
+                    }
+                    return Ok((permit, backend));
+                }
+                Err(failure) if self.is_elsewhere(&failure, &mut tried) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// Whether the rest of a short body is waited for, so that the request may be sent twice. `len`: bytes at hand.
+    pub(super) fn gathers(&self, len: usize) -> bool {
+        let Framing::Length(length) = self.order.framing else { return false };
+        let whole = length.saturating_add(self.order.head_len as u64);
+        let short = (len as u64) < whole && whole <= MAX_REPEATED_BYTES;
+        short && self.order.idempotent && !self.order.expects && self.retries_are_on()
+    }
+
+    /// Reads on until the body is whole, for `limits.body_timeout` at most.
+    pub(super) async fn gather(
+        &self,
+        reader: &mut Reader,
+        deadline: &Deadline,
+        mut buffer: Buffer,
+    ) -> Result<Buffer, Failure> {
+        deadline.set(self.limits.body_timeout);
+        while self.gathers(buffer.len()) {
+            let filling = pin!(reader.fill(buffer));
+            let filled = deadline.race(filling).await.map_err(|_| Failure::ClientTimeout)?;
+            match filled {
+                (Ok(1..), filled) => buffer = filled,
+                _ => return Err(Failure::ClientGone),
+            }
+        }
+        Ok(buffer)
+    }
+
+    /// A connection for the request to be sent once more.
+    pub(super) async fn reopen(
+        &self,
+        deadline: &Deadline,
+        once: Once,
+        first: &Piece,
+        permit: Option<&Permit>,
+    ) -> Result<Box<Backend>, Failure> {
+        self.sent.set(false);
+        self.heard.set(false);
+        let endpoint = match once {
+            Once::Anew(endpoint) => endpoint,
+            Once::More(endpoint) => {
+                let host = self.order.host.as_deref();
+                match self.order.pool.check_out(self.local, endpoint, host) {
+                    Ok(backend) => return Ok(backend),
+                    Err(endpoint) => endpoint,
+                }
+            }
+        };
+        self.connect(deadline, endpoint, first, permit).await
+    }
+
+    /// A new connection, within what is left of the time for all attempts.
+    async fn connect(
+        &self,
+        deadline: &Deadline,
+        endpoint: usize,
+        first: &Piece,
+        permit: Option<&Permit>,
+    ) -> Result<Box<Backend>, Failure> {
+        let (pool, host) = (&self.order.pool, self.order.host.as_deref());
+        let connecting = pool.connect(self.local, deadline, host, endpoint, first.done, permit);
+        let mut connecting = pin!(connecting);
+        let Some(left) = self.trail.left(self.local.wheel.now()) else {
+            return connecting.await.map_err(Failure::Connect);
+        };
+        let overall = self.local.wheel.deadline();
+        overall.set(left);
+        match overall.race(connecting.as_mut()).await {
+            Ok(connected) => connected.map_err(Failure::Connect),
+            Err(_) => Err(Failure::BackendTimeout),
+        }
+    }
+
+    /// Whether the route has another upstream for a request that could not be sent; then the order is for that.
+    fn is_elsewhere(&mut self, failure: &Failure, tried: &mut Vec<usize>) -> bool {
+        let Failure::Connect(error) = failure else { return false };
+        let Some(index) = self.order.split.filter(|_| !matches!(error, ConnectError::ServerName)) else {
+            return false;
+        };
+        let (view, listener) = self.view;
+        let Traffic::Http { routes, .. } = &view.running.listeners[listener].traffic else { return false };
+        let index = index as usize;
+        let Destination::Split(split) = &routes[index].to else { return false };
+        let is_this = |upstream: &usize| Rc::ptr_eq(&view.pools[*upstream], &self.order.pool);
+        tried.extend(split.upstreams().find(is_this));
+        let untried = |upstream: usize| !tried.contains(&upstream);
+        let answers = |upstream: usize| untried(upstream) && !view.pools[upstream].is_shunned();
+        let point = self.local.ids.point();
+        let next = split.pick_where(point, answers).or_else(|| split.pick_where(point, untried));
+        let Some(next) = next else { return false };
+        self.local.counters.split_failovers.add(1);
+        self.order.go_to(&view.pools[next], &routes[index]);
+        true
+    }
+
+    /// Whether a request that failed on `backend` is sent once more, and where. All of it is at hand, and the client
+    /// has heard nothing.
+    pub(super) fn again(
+        &self,
+        backend: &Backend,
+        failure: &Failure,
+        permit: Option<&Permit>,
+    ) -> Option<Once> {
+        let idempotent = self.order.idempotent;
+        let silent = !self.heard.get();
+        let pool = &self.order.pool;
+        if silent {
+            // Its pooled connection was closed by the backend just then.
+            if backend.reused && idempotent && matches!(failure, Failure::BackendGone(_)) {
+                self.local.counters.stale_retries.add(1);
+                return Some(Once::Anew(backend.endpoint));
+            }
+            // The backend refused our certificate and has read nothing.
+            if pool.rescue(self.local, backend, failure, idempotent) {
+                return Some(Once::Anew(backend.endpoint));
+            }
+        }
+        let wanted = match failure {
+            // Judged when it came.
+            Failure::Unwanted(_) => true,
+            Failure::BackendGone(_) => silent && self.may_retry(Cause::Reset),
+            Failure::BackendTimeout => silent && self.may_retry(Cause::Timeout),
+            _ => false,
+        };
+        if wanted && let Some(reason) = pool.reason(backend, self.heard.get(), failure) {
+            pool.take_down(backend, reason);
+        }
+        wanted.then(|| Once::More(pool.next(self.local, backend.endpoint, permit)))
+    }
+
+    /// Whether the upstream's retries cover this, and its budget has room.
+    pub(super) fn may_retry(&self, cause: Cause) -> bool {
+        if !self.retries_are_on() || self.answered.get() {
+            return false;
+        }
+        let upstream = &self.order.pool.upstream;
+        let now = self.local.wheel.now();
+        match self.trail.judge(&upstream.retries, cause, &self.order.pool.budget, now) {
+            Verdict::Final => false,
+            Verdict::Again => {
+                self.local.counters.retries.add(1);
+                upstream.retried.sent.fetch_add(1, Relaxed);
+                tracing::debug!(upstream = upstream.name, ?cause, "the request is tried again");
+                true
+            }
+            Verdict::OverBudget => {
+                self.local.counters.retries_refused.add(1);
+                upstream.retried.refused.fetch_add(1, Relaxed);
+                false
+            }
+        }
+    }
+
+    pub(super) fn retries_are_on(&self) -> bool {
+        self.order.pool.upstream.retries.attempts > 1
+    }
+
+    /// Whether a request that was written is kept to be sent again.
+    pub(super) fn keep(&self, backend: &Backend, whole: bool) -> Keep {
+        let again = self.order.idempotent || backend.is_contested();
+        if whole && again { Keep::Content } else { Keep::Nothing }
+    }
+
+    /// How long an attempt may take to the response's head.
+    pub(super) fn begin(&self, whole: bool) -> Duration {
+        let policy = &self.order.pool.upstream.retries;
+        let repeatable = whole && self.order.idempotent;
+        self.trail.begin(policy, self.local.wheel.now(), self.order.response_timeout, repeatable)
+    }
+}
