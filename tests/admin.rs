@@ -251,3 +251,98 @@ fn metrics_have_help_and_name_certificates_in_use() {
     }
     assert!(!text.contains("PRIVATE KEY"));
 }
+
+#[test]
+fn certificates_are_made_brought_described_used_and_deleted() {
+    let pki = Pki::new();
+    let nginx =
+        Nginx::tls(&pki, "ssl_verify_client optional_no_ca;\nlocation / { return 200 $ssl_client_s_dn; }");
+    let ringate = Setup::to(nginx.address()).section("[admin]").upstream(&pki.upstream_tls()).start();
+    let post = |path: &str, body: Value| call(&ringate, "POST", path, Some(body));
+    let (status, made) =
+        post("/v1/certificates", json!({ "name": "gateway", "common_name": "gateway.example", "days": 30 }));
+    assert_eq!((status, &made["id"], &made["state"]), (201, &json!("gateway"), &json!("active")), "{made}");
+    assert!(made["pem"].as_str().unwrap().starts_with("-----BEGIN CERTIFICATE-----"), "{made}");
+    let wrongs = [
+        ("", json!({ "name": "gateway", "common_name": "again" }), 409),
+        ("", json!({ "name": "a/b", "common_name": "c" }), 422),
+        ("", json!({ "name": "next", "common_name": "c", "dayz": 1 }), 422),
+        ("", json!({ "name": "next", "common_name": "" }), 422),
+        ("", json!({ "common_name": "nameless" }), 422),
+        ("/gateway/stage", json!({}), 422),
+        ("/gateway/stage", json!({ "certifcate": "a typo is no wish for a new key" }), 422),
+        ("/gateway/stage", json!({ "certificate": "", "generate": null }), 422),
+        ("/nobody/stage", json!({ "generate": null }), 404),
+        ("/gateway/activate", json!({ "generation": 7 }), 409),
+    ];
+    for (path, body, expected) in wrongs {
+        let (status, said) = post(&format!("/v1/certificates{path}"), body.clone());
+        assert_eq!((status, &said["status"]), (expected, &json!(expected)), "{body}: {said}");
+    }
+    let read = |name: &str| fs::read_to_string(pki.file(name)).unwrap();
+    let import = json!({
+        "name": "brought", "certificate": read("client.pem"), "key": read("client.key"), "description": "theirs"
+    });
+    assert_eq!(post("/v1/certificates/import", import).0, 201);
+    let mixed = json!({ "name": "mixed", "certificate": read("client.pem"), "key": read("server.key") });
+    let (status, said) = post("/v1/certificates/import", mixed);
+    assert_eq!(status, 422);
+    assert!(said["detail"].as_str().unwrap().contains("does not belong"), "{said}");
+    let large = json!({ "name": "large", "certificate": "A".repeat(3 << 20) });
+    let file = ringate.dir().join("large.json");
+    fs::write(&file, large.to_string()).unwrap();
+    let socket = ringate.dir().join("run/admin.sock");
+    let output = run(Command::new("curl")
+        .args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Content-Type: application/json"])
+        .arg("--unix-socket")
+        .arg(&socket)
+        .arg("-d")
+        .arg(format!("@{}", file.display()))
+        .arg("http://localhost/v1/certificates/import"));
+    assert_eq!(text(&output.stdout), "413");
+    let (_, request) =
+        post("/v1/certificates", json!({ "name": "asked", "common_name": "asked.example", "csr": true }));
+    assert!(request["pem"].as_str().unwrap().contains("CERTIFICATE REQUEST"), "{request}");
+    assert_eq!((&request["state"], &request["expires"]), (&json!("requested"), &Value::Null));
+    // Associated, presented, and not to be deleted while it is used, or would be after the next reload.
+    let associate = |name: Value| json!({ "tls": { "certificate": name } });
+    let before = config(&ringate);
+    assert_eq!(call(&ringate, "PATCH", "/v1/upstreams/app", Some(associate(json!("gateway")))).0, 200);
+    assert_eq!(ringate.get("/").text(), "CN=gateway.example");
+    for text in [config(&ringate), before] {
+        fs::write(ringate.dir().join("ringate.toml"), text).unwrap();
+        let (status, said) = call(&ringate, "DELETE", "/v1/certificates/gateway", None);
+        assert_eq!((status, &said["status"]), (409, &json!(409)), "{said}");
+        assert!(said["detail"].as_str().unwrap().contains("upstream \"app\" (client identity)"), "{said}");
+    }
+    let described = json!({ "description": "to the backends" });
+    let (_, said) = call(&ringate, "PATCH", "/v1/certificates/gateway", Some(described));
+    assert_eq!(said["description"], "to the backends");
+    assert_eq!(said["used_by"], json!([{ "by": "upstream \"app\"", "role": "client" }]));
+    let (status, staged) = post("/v1/certificates/gateway/stage", json!({ "generate": null }));
+    assert_eq!(
+        (status, &staged["generation"], &staged["subject"]),
+        (200, &json!(2), &json!("CN=gateway.example"))
+    );
+    let public = |query: &str| {
+        run(Command::new("curl")
+            .args(["-sS", "-D", "-", "--unix-socket"])
+            .arg(&socket)
+            .arg(format!("http://localhost/v1/certificates/gateway/pem{query}")))
+        .stdout
+    };
+    assert!(String::from_utf8(public("?part=staged")).unwrap().contains(staged["pem"].as_str().unwrap()));
+    assert!(String::from_utf8_lossy(&public("?der=true")).contains("application/pkix-cert"));
+    assert!(String::from_utf8_lossy(&public("?part=key")).contains("400 Bad Request"));
+    // The reload that the edited file waits for lets it go.
+    assert_eq!(call(&ringate, "POST", "/v1/reload", None).0, 200);
+    assert_eq!(ringate.get("/").text(), "");
+    let (status, said) = call(&ringate, "DELETE", "/v1/certificates/gateway", None);
+    assert_eq!((status, said), (200, json!({ "deleted": "gateway" })));
+    assert_eq!(call(&ringate, "GET", "/v1/certificates/gateway", None).0, 404);
+    let (_, all) = call(&ringate, "GET", "/v1/certificates", None);
+    let names: Vec<&str> =
+        all["certificates"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["asked", "brought"]);
+    assert!(!all.to_string().contains("PRIVATE KEY") && !ringate.log().contains("PRIVATE KEY"));
+}

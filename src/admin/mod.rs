@@ -8,7 +8,7 @@
 //! | `socket`, `serve`, `guard` | where it listens, who may speak to it, how much of it there may be |
 //! | `api` | what runs |
 //! | `reload`, `upstreams` | a new config, a changed one |
-//! | `rotation` | a certificate's generations |
+//! | `store`, `rotation`, `certificates` | the certificate store; a certificate's generations; those in use |
 //! | `metrics` | counts for Prometheus |
 //! | `body`, `problem` | JSON in, problems (RFC 9457) out |
 //!
@@ -25,10 +25,12 @@ mod reload;
 mod rotation;
 mod serve;
 mod socket;
+mod store;
 mod upstreams;
 
 pub use problem::{Place, Problem};
 pub use reload::{Candidate, Outcome, reload};
+pub use rotation::Ended;
 pub use socket::{AdminSocket, bind};
 
 use std::sync::Arc;
@@ -77,6 +79,11 @@ fn router(control: Control) -> Router {
         .route("/v1/reload", post(reload::post_reload))
         .route("/v1/plan", post(reload::post_plan))
         .route("/v1/drain", post(api::drain))
+        .route("/v1/certificates", get(store::list).post(store::generate))
+        .route("/v1/certificates/import", post(store::import))
+        .route("/v1/certificates/{name}", get(store::show).patch(store::describe).delete(store::delete))
+        .route("/v1/certificates/{name}/pem", get(store::pem))
+        .route("/v1/certificates/{name}/stage", post(store::stage))
         .route("/v1/certificates/{name}/trial", post(rotation::trial))
         .route("/v1/certificates/{name}/activate", post(rotation::activate))
         .route("/v1/certificates/{name}/rollback", post(rotation::rollback))

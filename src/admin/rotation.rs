@@ -10,41 +10,25 @@ use super::Control;
 use super::body::Optional;
 use super::problem::Problem;
 use super::reload::blocking;
-use crate::certs::StoreError;
-use crate::certs::store::StateError;
-use crate::server::rotation::{Activated, Room, Rotation, RotationError, Trial};
-
-/// What an activation or a retirement may be told.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Force {
-    /// Although no trial passed, or although it is still needed.
-    #[serde(default)]
-    pub force: bool,
-}
+use crate::certs::command::{Activate, CommandError, Retire, Rollback};
+use crate::server::Deployment;
+use crate::server::rotation::{Activated, Rotation, RotationError, Trial, Turn};
 
 /// The generation that was ended.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Retired {
+pub struct Ended {
     /// Its number.
     pub retired: u64,
 }
 
 impl From<RotationError> for Problem {
     fn from(error: RotationError) -> Self {
+        let error = match error {
+            RotationError::Store(error) => return CommandError::Store(error).into(),
+            error => error,
+        };
         let detail = error.to_string();
         let (status, kind, title) = match &error {
-            RotationError::Store(StoreError::NotFound { .. }) => {
-                (StatusCode::NOT_FOUND, "not-found", "there is no such certificate")
-            }
-            RotationError::Store(StoreError::InvalidName { .. } | StoreError::ReservedName { .. }) => {
-                (StatusCode::BAD_REQUEST, "name", "this can't be a certificate's name")
-            }
-            RotationError::Store(StoreError::State(
-                StateError::NothingStaged { .. }
-                | StateError::NothingPrevious { .. }
-                | StateError::OtherStaged { .. },
-            )) => (StatusCode::CONFLICT, "state", "the certificate is in another state"),
             RotationError::Store(_) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "store", "the certificate store failed")
             }
@@ -67,40 +51,46 @@ impl From<RotationError> for Problem {
 
 type Named = Result<Path<String>, PathRejection>;
 
-async fn with_room<T: Send + 'static>(
+async fn with_turn<T: Send + 'static>(
     control: &Control,
     name: Named,
-    work: impl FnOnce(&Room<'_>) -> Result<T, RotationError> + Send + 'static,
-) -> Result<T, Problem> {
+    work: impl FnOnce(&Turn<'_>) -> Result<T, RotationError> + Send + 'static,
+) -> Result<Json<T>, Problem> {
     let Path(name) = name?;
-    blocking(control, move |deployment| Ok(deployment.room(&name, work)?)).await
+    blocking(control, move |deployment| Ok(deployment.turn(&name, work)?)).await.map(Json)
 }
 
 pub(super) async fn trial(State(control): State<Control>, name: Named) -> Result<Json<Trial>, Problem> {
-    with_room(&control, name, |room| room.trial()).await.map(Json)
+    let Path(name) = name?;
+    blocking(&control, move |deployment| Ok(deployment.room(&name, |room| room.trial())?)).await.map(Json)
 }
 
 pub(super) async fn activate(
     State(control): State<Control>,
     name: Named,
-    Optional(Force { force }): Optional<Force>,
+    Optional(Activate { generation, force, .. }): Optional<Activate>,
 ) -> Result<Json<Activated>, Problem> {
-    with_room(&control, name, move |room| room.activate(force)).await.map(Json)
+    let done = with_turn(&control, name, move |turn| turn.activate(generation, force)).await?;
+    tracing::info!(certificate = done.certificate, "generation {} is active", done.generation);
+    Ok(done)
 }
 
 pub(super) async fn rollback(
     State(control): State<Control>,
     name: Named,
+    Optional(Rollback { .. }): Optional<Rollback>,
 ) -> Result<Json<Activated>, Problem> {
-    with_room(&control, name, |room| room.rollback()).await.map(Json)
+    let done = with_turn(&control, name, |turn| turn.rollback()).await?;
+    tracing::info!(certificate = done.certificate, "rolled back: generation {} is active", done.generation);
+    Ok(done)
 }
 
 pub(super) async fn retire(
     State(control): State<Control>,
     name: Named,
-    Optional(Force { force }): Optional<Force>,
-) -> Result<Json<Retired>, Problem> {
-    with_room(&control, name, move |room| room.retire(force)).await.map(|retired| Json(Retired { retired }))
+    Optional(Retire { force, .. }): Optional<Retire>,
+) -> Result<Json<Ended>, Problem> {
+    with_turn(&control, name, move |turn| turn.retire(force).map(|retired| Ended { retired })).await
 }
 
 /// `null`: nothing that runs uses it.
@@ -108,10 +98,13 @@ pub(super) async fn rotation(
     State(control): State<Control>,
     name: Named,
 ) -> Result<Json<Option<Rotation>>, Problem> {
-    with_room(&control, name, |room| {
-        room.store.describe(room.name, room.now)?;
-        Ok(room.report())
-    })
-    .await
-    .map(Json)
+    let Path(name) = name?;
+    let report = move |deployment: &Deployment| {
+        let report = deployment.room(&name, |room| {
+            room.store.describe(room.name, room.now)?;
+            Ok(room.report())
+        });
+        Ok(report?)
+    };
+    blocking(&control, report).await.map(Json)
 }

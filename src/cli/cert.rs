@@ -8,8 +8,9 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::ConfigFile;
+use super::client::Instance;
 use crate::certs::command::{
-    Activate, Blob, Context, Delete, Describe, Export, Generate, Import, List, Made, Part, Request, Rollback,
+    Activate, Blob, Context, Delete, Describe, Export, Generate, Import, List, Made, Part, Retire, Rollback,
     Show, Stage, StageSource,
 };
 use crate::certs::store::{StoreError, load_passphrase, read_secret};
@@ -18,6 +19,9 @@ use crate::config::{self, Plan};
 use crate::server::{machine, uses};
 
 mod print;
+mod remote;
+
+use remote::Ask;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -81,6 +85,10 @@ enum Command {
     /// Put the previous generation to use again
     #[command(after_help = "Example: ringate cert rollback gateway")]
     Rollback(Named),
+    /// End the previous generation: its key goes from the disk, its connections end
+    #[command(after_help = "Example: ringate cert retire gateway\n\n\
+        A running instance refuses while it is still needed, or with --force does it all the same.")]
+    Retire(RetireOptions),
 }
 
 #[derive(Debug, Args)]
@@ -261,6 +269,15 @@ struct ActivateOptions {
     force: bool,
 }
 
+#[derive(Debug, Args)]
+struct RetireOptions {
+    #[command(flatten)]
+    named: Named,
+    /// Although it is still needed
+    #[arg(long)]
+    force: bool,
+}
+
 pub(super) fn run(options: Options) -> Result<(), String> {
     machine::keep_memory_private();
     match options.command {
@@ -292,16 +309,16 @@ pub(super) fn run(options: Options) -> Result<(), String> {
             };
             answer(&common, Stage { name, source }, print::made)
         }
-        Command::Trial(Named { name, .. }) => Err(format!(
-            "error: a trial of {name:?} is made by a running instance, and none answers; start `ringate run`, and \
-             try again"
-        )),
+        Command::Trial(Named { name, common }) => trial(&name, &common),
         Command::Activate(options) => {
             let Named { name, common } = options.named;
             let request = Activate { name, generation: options.generation, force: options.force };
             answer(&common, request, print::activated)
         }
         Command::Rollback(Named { name, common }) => answer(&common, Rollback { name }, print::rolled_back),
+        Command::Retire(RetireOptions { named: Named { name, common }, force }) => {
+            answer(&common, Retire { name, force }, print::retired)
+        }
     }
 }
 
@@ -312,6 +329,23 @@ fn generate(options: GenerateOptions) -> Result<(), String> {
     };
     let request = Generate { name, description, subject: subject.request(common_name), csr, force };
     answer(&common, request, if csr { print_request } else { print::made })
+}
+
+/// Exit code 0: whoever is asked for a certificate takes it; 1: somebody does not.
+fn trial(name: &str, common: &Common) -> Result<(), String> {
+    let Some(instance) = Instance::running(&common.file.config)? else {
+        return Err(format!(
+            "error: a trial of {name:?} is made by a running instance, and none answers; start `ringate run`, and \
+             try again"
+        ));
+    };
+    let trial = remote::trial(name, &instance)?;
+    if common.json {
+        print_json(&trial)?;
+    } else {
+        print!("{}", print::trial(&trial));
+    }
+    if trial.passed { Ok(()) } else { Err("error: the trial did not pass".to_owned()) }
 }
 
 /// The request itself goes to standard output, so that it can be sent on as it is.
@@ -349,7 +383,7 @@ fn export(options: ExportOptions) -> Result<(), String> {
 }
 
 /// Does it, and prints the answer.
-fn answer<R: Request>(common: &Common, request: R, print: fn(&R::Answer) -> String) -> Result<(), String> {
+fn answer<R: Ask>(common: &Common, request: R, print: fn(&R::Answer) -> String) -> Result<(), String> {
     let answer = ask(&common.file, request)?;
     if common.json {
         return print_json(&answer);
@@ -366,8 +400,11 @@ fn print_json(answer: &impl Serialize) -> Result<(), String> {
     Ok(())
 }
 
-/// Does it on the store that the config names.
-fn ask<R: Request>(file: &ConfigFile, request: R) -> Result<R::Answer, String> {
+/// Does it through the running instance, so that it sees it at once; where none runs, on the store that the config names.
+fn ask<R: Ask>(file: &ConfigFile, request: R) -> Result<R::Answer, String> {
+    if let Some(instance) = Instance::running(&file.config)? {
+        return request.ask(&instance).map_err(|error| format!("error: {error}"));
+    }
     let plan = plan(&file.config)?;
     let store = Store::open(&plan.store).map_err(|error| format!("error: {error}"))?;
     for exposed in store.exposed() {

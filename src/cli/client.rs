@@ -76,13 +76,53 @@ impl Instance {
         Ok(Self { address: listen.value, token })
     }
 
-    /// One call. `body` is sent as JSON.
+    /// The same, if the config says where its instance answers, and one does.
+    ///
+    /// # Errors
+    /// It can't be known whether one runs: nobody may say that none does; in words.
+    pub(super) fn running(path: &Path) -> Result<Option<Self>, String> {
+        let Ok(text) = load::read(path) else { return Ok(None) };
+        let admin = config::admin(&path.display().to_string(), &text, load::folder(path));
+        if !matches!(admin, Ok(Some(_))) {
+            return Ok(None);
+        }
+        let instance = Self::of(path)?;
+        match instance.bytes(Method::GET, "/healthz", None::<&()>) {
+            Ok(_) => Ok(Some(instance)),
+            Err(CallError::NotRunning(_)) => Ok(None),
+            Err(error) => Err(format!(
+                "error: {}\nnothing was done: an instance may run there, and would not learn of it",
+                String::from(error)
+            )),
+        }
+    }
+
+    /// Whether what is said to it stays on this machine.
+    pub(super) fn is_local(&self) -> bool {
+        match &self.address {
+            AdminAddress::Unix(_) => true,
+            AdminAddress::Tcp { address, .. } => address.ip().is_loopback(),
+        }
+    }
+
+    /// One call. `body` is sent as JSON, and so is the answer.
     pub(super) fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, CallError> {
+        let bytes = self.bytes(method, path, body)?;
+        serde_json::from_slice(&bytes).map_err(|error| CallError::Broken(format!("{self}: {error}")))
+    }
+
+    /// One call whose answer is not JSON.
+    pub(super) fn bytes(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Bytes, CallError> {
         let broken = |error: &dyn std::fmt::Display| CallError::Broken(format!("{self}: {error}"));
         let body = match body {
             None => Bytes::new(),
@@ -105,7 +145,7 @@ impl Instance {
         };
         let (ok, bytes) = runtime.map_err(|error| broken(&error))?.block_on(exchange)?;
         if ok {
-            return serde_json::from_slice(&bytes).map_err(|error| broken(&error));
+            return Ok(bytes);
         }
         Err(match serde_json::from_slice(&bytes) {
             Ok(problem) => CallError::Refused(Box::new(problem)),
@@ -118,6 +158,9 @@ impl Instance {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
                 CallError::NotRunning(format!("no instance runs: nobody answers on {self}"))
             }
+            ErrorKind::PermissionDenied => CallError::Broken(format!(
+                "{self}: {error}; speak to it as the user that ringate runs as, or as root"
+            )),
             _ => CallError::Broken(format!("{self}: {error}")),
         };
         match &self.address {

@@ -16,12 +16,14 @@ use std::time::{Duration, Instant, SystemTime};
 use super::assemble::{Made, Previous};
 use super::changes::{self, Changes};
 use super::load::{self, LoadError, Loaded};
-use super::rotation::{Fallback, Ledger, Room, Rotation, RotationError};
+use super::rotation::{Fallback, Ledger, Room, Rotation, RotationError, Turn};
 use super::sockets::Prepared;
 use super::supervisor::{Server, StartError};
+use super::uses;
 use super::write::{self, WriteError};
 use crate::base::snapshot::Snapshot;
 use crate::certs::Store;
+use crate::certs::command::{CommandError, Context, Delete, Deleted, Request};
 use crate::config::edit::EditError;
 use crate::config::plan::CertificateRef;
 use crate::config::{Diagnostics, Plan};
@@ -42,8 +44,10 @@ pub struct Deployment {
     pub refused: AtomicU64,
     file: PathBuf,
     current: Mutex<Arc<Current>>,
-    /// Held while a config is read, checked and published: one after the other.
+    /// Held while a config is read, checked and published: one after the other. Taken before the ledger's.
     changing: Mutex<()>,
+    /// Held while a key is made.
+    making: Mutex<()>,
     /// What is remembered of rotations.
     ledger: Ledger,
 }
@@ -120,6 +124,7 @@ impl Deployment {
                 server: Arc::new(server),
                 refused: AtomicU64::new(0),
                 changing: Mutex::new(()),
+                making: Mutex::new(()),
                 file: file.to_owned(),
                 ledger: Ledger::default(),
             }),
@@ -151,7 +156,7 @@ impl Deployment {
         self.current().made.clone()
     }
 
-    /// Works on one certificate of the store and what runs of it; then the workers look at their connections.
+    /// Looks at one certificate of the store and what runs of it.
     ///
     /// # Errors
     /// Those of `work`, or the store can't be opened.
@@ -160,9 +165,34 @@ impl Deployment {
         name: &str,
         work: impl FnOnce(&Room<'_>) -> Result<T, RotationError>,
     ) -> Result<T, RotationError> {
+        self.with_room(name, |room| work(&room))
+    }
+
+    /// Moves a generation of one certificate of the store; then the workers look at their connections. A reload that is
+    /// under way is waited for: what it has read of the certificate must not be published over what this does.
+    ///
+    /// # Errors
+    /// Those of `work`, or the store can't be opened.
+    pub fn turn<T>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&Turn<'_>) -> Result<T, RotationError>,
+    ) -> Result<T, RotationError> {
+        let alone = self.ledger.alone();
+        let result = self.with_room(name, |room| work(&Turn::new(room, &alone)));
+        drop(alone);
+        self.server.sweep();
+        result
+    }
+
+    fn with_room<T>(
+        &self,
+        name: &str,
+        work: impl FnOnce(Room<'_>) -> Result<T, RotationError>,
+    ) -> Result<T, RotationError> {
         let current = self.current();
         let store = Store::open(&current.plan.store)?;
-        let room = Room {
+        work(Room {
             store: &store,
             name,
             running: &current.running,
@@ -170,10 +200,48 @@ impl Deployment {
             ledger: &self.ledger,
             grace: current.plan.rotation.grace,
             now: SystemTime::now(),
+        })
+    }
+
+    /// Does what is asked of the certificate store.
+    ///
+    /// # Errors
+    /// Those of the request, or the store can't be opened.
+    pub fn command<R: Request>(&self, request: R) -> Result<R::Answer, CommandError> {
+        let plan = self.plan();
+        let uses = |name: &str| uses::of(&plan, name);
+        let context = Context { now: SystemTime::now(), uses: &uses };
+        request.run(&Store::open(&plan.store)?, &context)
+    }
+
+    /// The same for what makes keys or opens locked ones, one after the other: a second of a CPU each, which is wanted
+    /// for traffic.
+    ///
+    /// # Errors
+    /// Those of the request, or the store can't be opened.
+    pub fn make<R: Request>(&self, request: R) -> Result<R::Answer, CommandError> {
+        let _alone = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        self.command(request)
+    }
+
+    /// Deletes a certificate that neither what runs uses nor what the config file says by now.
+    ///
+    /// # Errors
+    /// It is used, there is none, or the store fails.
+    pub fn delete(&self, request: Delete) -> Result<Deleted, CommandError> {
+        // What is published meanwhile might use it.
+        let _alone = self.alone();
+        let plan = self.plan();
+        let next = load::read(&self.file).and_then(|text| load::parse(&self.file, &text)).ok();
+        let uses = |name: &str| {
+            let mut found = uses::of(&plan, name);
+            let later = next.iter().flat_map(|next| uses::of(next, name));
+            let later: Vec<_> = later.filter(|it| !found.contains(it)).collect();
+            found.extend(later);
+            found
         };
-        let result = work(&room);
-        self.server.sweep();
-        result
+        let context = Context { now: SystemTime::now(), uses: &uses };
+        request.run(&Store::open(&plan.store)?, &context)
     }
 
     /// Where the generations of a certificate in use are used.
@@ -181,15 +249,19 @@ impl Deployment {
         self.ledger.report(cell, &self.server.snapshot.load(), SystemTime::now())
     }
 
-    /// Publishes content that a certificate's files have now, as the generation after the one that runs.
-    pub fn publish(&self, cell: &Snapshot<Identity>, identity: Arc<Identity>) {
-        // Before its turn comes: a reload has its own locks in this order, too.
-        let grace = self.plan().rotation.grace;
+    /// Publishes content that a certificate's files have now, in the place of `current`. False: something else has been
+    /// published meanwhile.
+    pub fn publish(&self, cell: &Snapshot<Identity>, current: &Arc<Identity>, next: Arc<Identity>) -> bool {
         {
             let _alone = self.ledger.alone();
-            self.ledger.publish(cell, identity, Fallback::Replaced, grace, SystemTime::now());
+            if !Arc::ptr_eq(&cell.load(), current) {
+                return false;
+            }
+            let grace = self.plan().rotation.grace;
+            self.ledger.publish(cell, next, Fallback::Replaced, grace, SystemTime::now());
         }
         self.server.sweep();
+        true
     }
 
     /// Reads the file again and runs what it says. Returns when every worker does.
@@ -199,6 +271,7 @@ impl Deployment {
     pub fn reload(&self) -> Result<Reloaded, Refused> {
         self.counted(|| {
             let _alone = self.alone();
+            let _still = self.ledger.alone();
             let current = self.current();
             let loaded = load::load(&self.file, Some(current.previous()))?;
             let (loaded, prepared) = self.prepare(loaded)?;
@@ -215,6 +288,7 @@ impl Deployment {
     pub fn edit(&self, change: impl Fn(&str) -> Result<String, EditError>) -> Result<Reloaded, Refused> {
         self.counted(|| {
             let _alone = self.alone();
+            let _still = self.ledger.alone();
             let current = self.current();
             for _ in 0..MAX_EDITS {
                 let text = load::read(&self.file)?;
@@ -265,10 +339,10 @@ impl Deployment {
         }
     }
 
+    /// With both locks held since before `loaded` was read: a generation that was moved since then would be undone.
     fn commit(&self, current: &Current, loaded: Loaded, prepared: Prepared) -> Reloaded {
         let Loaded { plan, assembly, problems } = loaded;
         let changes = Changes::between(current.previous(), &plan, &assembly);
-        let _alone = self.ledger.alone();
         for (cell, identity) in assembly.renewed {
             self.ledger.publish(&cell, identity, Fallback::Replaced, plan.rotation.grace, SystemTime::now());
         }

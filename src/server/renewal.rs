@@ -98,6 +98,7 @@ impl Watch {
         match take_up(deployment, named, cell) {
             Taken::Done => (seen.done, seen.again) = (Some(stamp), None),
             Taken::Later => seen.again = Some(Instant::now() + AGAIN),
+            Taken::Again => {}
         }
     }
 
@@ -186,7 +187,7 @@ impl Watch {
             tracing::warn!(certificate = name, "generation {staged} is not activated yet: {against}");
             return Ok(());
         }
-        let done = deployment.room(name, |room| room.activate(false))?;
+        let done = deployment.turn(name, |turn| turn.activate(Some(staged), false))?;
         tracing::info!(certificate = name, "renewed: generation {} is active", done.generation);
         Ok(())
     }
@@ -197,6 +198,8 @@ enum Taken {
     Done,
     /// Not yet: somebody refuses it, or can't be asked.
     Later,
+    /// Something else was faster: it is to be looked at anew.
+    Again,
 }
 
 /// Reads, tries and activates the content of a certificate's files.
@@ -228,7 +231,9 @@ fn take_up(deployment: &Deployment, named: &CertificateRef, cell: &Snapshot<Iden
         );
         return Taken::Later;
     }
-    deployment.publish(cell, Arc::clone(&next));
+    if !deployment.publish(cell, &current, Arc::clone(&next)) {
+        return Taken::Again;
+    }
     tracing::info!(certificate = next.name(), "changed: generation {} is active", next.generation());
     Taken::Done
 }

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::probe::{Report, Target, Verdict, probe_all, speaks_http};
 use crate::base::snapshot::Snapshot;
-use crate::certs::{Bundle, Store, StoreError, Timestamp};
+use crate::certs::{Bundle, StateError, Store, StoreError, Timestamp};
 use crate::proxy::running::Running;
 use crate::tls::{Identity, IdentityError};
 
@@ -102,11 +103,17 @@ pub struct Activated {
     pub generation: u64,
     /// The one that was.
     pub previous: Option<u64>,
+    /// What a rollback can no longer bring back: its key is gone.
+    #[serde(default)]
+    pub retired: Option<u64>,
+    /// Of a rollback: whether the one that was is staged again; else it is the previous one.
+    #[serde(default)]
+    pub staged_again: bool,
     /// When.
     pub at: Timestamp,
     /// It was activated although no trial passed.
     pub forced: bool,
-    /// Whether a running instance presents it from now on; false where nothing that runs uses it.
+    /// Whether what runs has it from now on; false where nothing that runs uses it.
     pub live: bool,
 }
 
@@ -139,27 +146,27 @@ impl fmt::Display for RotationError {
             Self::NoKey(name) => {
                 write!(f, "the certificate `{name}` has no private key, which is needed to present it")
             }
-            Self::NothingStaged(name) => {
-                write!(
-                    f,
-                    "nothing is staged for `{name}`: stage a generation first (`ringate cert stage {name}`)"
-                )
-            }
+            Self::NothingStaged(name) => StateError::NothingStaged { name: name.clone() }.fmt(f),
             Self::NotTried(name, number) => write!(
                 f,
-                "generation {number} of `{name}` was not tried: run `ringate cert trial {name}`, or activate it with --force"
+                "generation {number} of certificate {name:?} was not tried yet; try it with `ringate cert trial {name}`, \
+                 or give --force"
             ),
             Self::NotPassed(name, number, against) => {
-                write!(f, "the trial of generation {number} of `{name}` did not pass")?;
+                write!(f, "generation {number} of certificate {name:?} did not pass its trial")?;
                 if !against.is_empty() {
                     write!(f, ": {}", against.join("; "))?;
                 }
-                f.write_str(". Mend that and try again, or activate it with --force")
+                f.write_str(". Mend that and try again, or give --force")
             }
             Self::StillNeeded(name, reasons) => {
-                write!(f, "the previous generation of `{name}` is still needed: {}", reasons.join("; "))
+                write!(
+                    f,
+                    "the previous generation of certificate {name:?} is still needed: {}; wait, or give --force",
+                    reasons.join("; ")
+                )
             }
-            Self::NoPrevious(name) => write!(f, "`{name}` has no previous generation"),
+            Self::NoPrevious(name) => StateError::NothingPrevious { name: name.clone() }.fmt(f),
         }
     }
 }
@@ -230,15 +237,54 @@ impl Room<'_> {
             .collect()
     }
 
+    /// Where the generations are used, and whether the old one is safe to revoke. `None`: nothing that runs uses it.
+    pub fn report(&self) -> Option<Rotation> {
+        Some(self.ledger.report(self.cell?, self.running, self.now))
+    }
+
+    fn identity(&self, number: u32, bundle: &Bundle) -> Result<Identity, RotationError> {
+        let key = bundle.key().ok_or_else(|| RotationError::NoKey(self.name.to_owned()))?;
+        Identity::new(self.name, u64::from(number), bundle.chain().to_vec(), key.clone_key())
+            .map_err(|error| RotationError::Unusable(self.name.to_owned(), error))
+    }
+}
+
+/// A [`Room`] whose turn it is: no other generation is moved, and no config published, while it is there.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    room: Room<'a>,
+    _alone: &'a MutexGuard<'a, ()>,
+}
+
+impl<'a> Turn<'a> {
+    /// `alone` is the ledger's, and was taken before anything of `room` was looked up.
+    pub fn new(room: Room<'a>, alone: &'a MutexGuard<'a, ()>) -> Self {
+        Self { room, _alone: alone }
+    }
+}
+
+impl<'a> Deref for Turn<'a> {
+    type Target = Room<'a>;
+
+    fn deref(&self) -> &Room<'a> {
+        &self.room
+    }
+}
+
+impl Turn<'_> {
     /// Makes the staged generation the active one, if its trial passed or with `force`. When this returns, every
     /// connection that is made, on any worker, presents it, and no idle one of the old generation is used again.
+    /// `wanted`, if given, is the generation that is meant.
     ///
     /// # Errors
     /// Nothing is staged, it was not tried, or its trial did not pass; nothing has changed then.
-    pub fn activate(&self, force: bool) -> Result<Activated, RotationError> {
-        let _alone = self.ledger.alone();
+    pub fn activate(&self, wanted: Option<u32>, force: bool) -> Result<Activated, RotationError> {
         let nothing = || RotationError::NothingStaged(self.name.to_owned());
         let (number, bundle) = self.store.get_staged(self.name)?.ok_or_else(nothing)?;
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != number) {
+            let name = self.name.to_owned();
+            return Err(StoreError::State(StateError::OtherStaged { name, wanted, staged: number }).into());
+        }
         // Whatever could fail is done before anything changes.
         let identity = match bundle.key() {
             None if self.cell.is_none() => None,
@@ -260,6 +306,8 @@ impl Room<'_> {
             certificate: self.name.to_owned(),
             generation: u64::from(done.active),
             previous: done.previous.map(u64::from),
+            retired: done.retired.map(u64::from),
+            staged_again: false,
             at: Timestamp::from(self.now),
             forced: force && tried.is_err(),
             live,
@@ -292,7 +340,6 @@ impl Room<'_> {
     /// # Errors
     /// There is none, or it is not valid any more.
     pub fn rollback(&self) -> Result<Activated, RotationError> {
-        let _alone = self.ledger.alone();
         let nothing = || RotationError::NoPrevious(self.name.to_owned());
         let (number, bundle) = self.store.get_previous(self.name)?.ok_or_else(nothing)?;
         let identity = match self.cell {
@@ -315,6 +362,8 @@ impl Room<'_> {
             certificate: self.name.to_owned(),
             generation: u64::from(done.active),
             previous: done.replaced.map(u64::from),
+            retired: None,
+            staged_again: done.staged_again,
             at: Timestamp::from(self.now),
             forced: false,
             live,
@@ -327,7 +376,6 @@ impl Room<'_> {
     /// # Errors
     /// There is none, or without `force` it is not safe.
     pub fn retire(&self, force: bool) -> Result<u64, RotationError> {
-        let _alone = self.ledger.alone();
         let nothing = || RotationError::NoPrevious(self.name.to_owned());
         let number = self.store.describe(self.name, self.now)?.previous.ok_or_else(nothing)?;
         let rotation = self.report();
@@ -346,17 +394,6 @@ impl Room<'_> {
             }
         }
         Ok(u64::from(number))
-    }
-
-    /// Where the generations are used, and whether the old one is safe to revoke. `None`: nothing that runs uses it.
-    pub fn report(&self) -> Option<Rotation> {
-        Some(self.ledger.report(self.cell?, self.running, self.now))
-    }
-
-    fn identity(&self, number: u32, bundle: &Bundle) -> Result<Identity, RotationError> {
-        let key = bundle.key().ok_or_else(|| RotationError::NoKey(self.name.to_owned()))?;
-        Identity::new(self.name, u64::from(number), bundle.chain().to_vec(), key.clone_key())
-            .map_err(|error| RotationError::Unusable(self.name.to_owned(), error))
     }
 }
 

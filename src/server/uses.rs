@@ -17,11 +17,18 @@ pub fn of(plan: &Plan, name: &str) -> Vec<Use> {
     for listener in &plan.listeners {
         let by = format!("listener {:?}", listener.name.value);
         if let Some(tls) = &listener.tls {
-            add(tls.certificates.iter().any(is_it), by, Role::Server);
+            add(tls.certificates.iter().any(is_it), by.clone(), Role::Server);
+            let trust = tls.clients.iter().flat_map(|clients| &clients.trust);
+            add(trust.into_iter().any(is_it), by, Role::Trust);
         }
     }
     for upstream in &plan.upstreams {
-        let by = format!("upstream {:?}", upstream.name.value);
+        let by = match &upstream.environment {
+            None => format!("upstream {:?}", upstream.name.value),
+            Some(environment) => {
+                format!("environment {:?} of upstream {:?}", environment.value, upstream.base_name())
+            }
+        };
         if let Some(tls) = &upstream.tls {
             add(tls.certificate.as_ref().is_some_and(is_it), by.clone(), Role::Client);
             add(tls.trust.iter().any(trusts_it), by, Role::Trust);

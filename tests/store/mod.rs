@@ -2,6 +2,7 @@
 
 mod crash;
 mod files;
+mod running;
 mod writers;
 
 use std::fs;
@@ -237,7 +238,7 @@ fn wrong_usage_is_exit_code_2_and_every_command_shows_an_example() {
     }
     let commands = [
         "generate", "import", "list", "show", "export", "describe", "delete", "stage", "trial", "activate",
-        "rollback",
+        "rollback", "retire",
     ];
     for command in commands {
         let help = shop.did(&format!("{command} --help"));

@@ -164,6 +164,10 @@ pub struct Activated {
     /// The generations.
     #[serde(flatten)]
     pub activation: Activation,
+    /// Whether no trial spoke for it.
+    pub forced: bool,
+    /// Whether a running instance presents it from now on; false where nothing that runs uses it.
+    pub live: bool,
 }
 
 /// What a rollback did.
@@ -174,4 +178,15 @@ pub struct RolledBack {
     /// The generations.
     #[serde(flatten)]
     pub rollback: Rollback,
+    /// Whether a running instance presents it from now on; false where nothing that runs uses it.
+    pub live: bool,
+}
+
+/// What was ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Retired {
+    /// The certificate's name.
+    pub name: String,
+    /// The generation that was the previous one.
+    pub retired: u32,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::answer::Standing;
@@ -14,7 +14,7 @@ use crate::certs::store::{Origin, StateError, Store, StoreError};
 use crate::certs::time::Timestamp;
 
 /// A new certificate, self-signed and in use at once; or a request for a CA, whose key waits in the store.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, Value>")]
 pub struct Generate {
     /// Its name. Must be free, but for a request.
@@ -22,6 +22,7 @@ pub struct Generate {
     /// What it is for.
     pub description: Option<String>,
     /// What it shall say.
+    #[serde(flatten)]
     pub subject: GenerateRequest,
     /// A request for a CA to sign, instead of a certificate.
     pub csr: bool,
@@ -36,7 +37,6 @@ impl TryFrom<BTreeMap<String, Value>> for Generate {
     fn try_from(mut fields: BTreeMap<String, Value>) -> Result<Self, serde_json::Error> {
         #[derive(Deserialize)]
         struct Own {
-            #[serde(default)]
             name: String,
             description: Option<String>,
             #[serde(default)]
@@ -85,11 +85,10 @@ impl Request for Generate {
 }
 
 /// A certificate that somebody brings: a new one, in use at once, or the one that a request waits for.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Import {
     /// Its name.
-    #[serde(default)]
     pub name: String,
     /// What it is for.
     pub description: Option<String>,
@@ -120,10 +119,11 @@ impl Request for Import {
 }
 
 /// The next generation of a certificate, not used yet.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct Stage {
-    /// Its name.
-    #[serde(default)]
+    /// Its name, which stands beside the body.
+    #[serde(skip)]
     pub name: String,
     /// Where the generation comes from.
     #[serde(flatten)]
@@ -131,7 +131,7 @@ pub struct Stage {
 }
 
 /// Where a staged generation comes from.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum StageSource {
     /// Brought.
@@ -148,6 +148,42 @@ pub enum StageSource {
         /// What it shall say. None: the same as the active one, with a new key, for as long.
         generate: Option<GenerateRequest>,
     },
+}
+
+/// A [`Stage`] as it is written: a typo must not become a generated successor.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    certificate: Option<Blob>,
+    key: Option<Blob>,
+    passphrase: Option<Passphrase>,
+    #[serde(default, deserialize_with = "present")]
+    generate: Option<Option<GenerateRequest>>,
+}
+
+/// `null` is something else than nothing.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+impl TryFrom<Written> for Stage {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        let Written { certificate, key, passphrase, generate } = written;
+        let source = match (certificate, generate) {
+            (Some(certificate), None) => StageSource::Import { certificate, key, passphrase },
+            (None, Some(generate)) if key.is_none() && passphrase.is_none() => {
+                StageSource::Generate { generate }
+            }
+            _ => {
+                return Err(
+                    "give either `certificate`, perhaps with `key`, or `generate` (null: as the active one)",
+                );
+            }
+        };
+        Ok(Self { name: String::new(), source })
+    }
 }
 
 impl Request for Stage {

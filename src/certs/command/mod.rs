@@ -18,11 +18,11 @@ use super::bundle::Bundle;
 use super::passphrase::Passphrase;
 use super::store::{Description, Origin, Store, StoreError};
 
-pub use answer::{Activated, Deleted, Exported, Listed, Made, RolledBack, Shown, Standing, Summary};
+pub use answer::{Activated, Deleted, Exported, Listed, Made, Retired, RolledBack, Shown, Standing, Summary};
 pub use blob::Blob;
 pub use error::{CommandError, ErrorKind};
 pub use make::{Generate, Import, Stage, StageSource};
-pub use rotate::{Activate, Rollback};
+pub use rotate::{Activate, Retire, Rollback};
 
 /// Something to do with the store.
 pub trait Request {
@@ -80,7 +80,7 @@ impl std::fmt::Display for Use {
 }
 
 /// Every certificate, by name.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct List {}
 
 impl Request for List {
@@ -103,7 +103,7 @@ impl Request for List {
 }
 
 /// All that is known of one certificate.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Show {
     /// Its name.
     pub name: String,
@@ -141,15 +141,13 @@ pub enum Part {
 }
 
 /// The public part of a certificate.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Export {
     /// Its name.
     pub name: String,
     /// Which part of it.
-    #[serde(default)]
     pub part: Part,
     /// DER instead of PEM: the first certificate alone.
-    #[serde(default)]
     pub der: bool,
 }
 
@@ -179,11 +177,11 @@ impl Request for Export {
 }
 
 /// Says what a certificate is for.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Describe {
-    /// Its name.
-    #[serde(default)]
+    /// Its name, which stands beside the body.
+    #[serde(skip)]
     pub name: String,
     /// What it is for; empty for nothing in particular.
     pub description: String,
@@ -200,7 +198,7 @@ impl Request for Describe {
 }
 
 /// Removes a certificate with its keys.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Delete {
     /// Its name.
     pub name: String,

@@ -1,16 +1,16 @@
-//! From staged to active, and back.
+//! From staged to active, and back; and the end of what was.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Activated, CommandError, Context, Request, Role, RolledBack, Use};
-use crate::certs::store::Store;
+use super::{Activated, CommandError, Context, Request, Retired, Role, RolledBack, Use};
+use crate::certs::store::{StateError, Store, StoreError};
 
 /// Makes the staged generation the active one.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Activate {
-    /// The certificate's name.
-    #[serde(default)]
+    /// The certificate's name, which stands beside the body.
+    #[serde(skip)]
     pub name: String,
     /// The generation that is meant. None: whichever is staged.
     pub generation: Option<u32>,
@@ -27,7 +27,8 @@ impl Request for Activate {
         let Self { name, mut generation, force } = self;
         let mut used_by: Vec<Use> = (context.uses)(&name);
         used_by.retain(|place| place.role == Role::Client);
-        if !force && !used_by.is_empty() {
+        let mut forced = false;
+        if !used_by.is_empty() {
             let known = store.describe(&name, context.now)?;
             // From here on that one is meant, whatever is staged meanwhile.
             generation = generation.or(known.staged);
@@ -35,20 +36,28 @@ impl Request for Activate {
             if let Some(generation) = generation
                 && !trial.is_some_and(|trial| trial.passed)
             {
-                return Err(CommandError::TrialNeeded { name, generation, failed: trial.is_some(), used_by });
+                if !force {
+                    return Err(CommandError::TrialNeeded {
+                        name,
+                        generation,
+                        failed: trial.is_some(),
+                        used_by,
+                    });
+                }
+                forced = true;
             }
         }
         let activation = store.activate(&name, generation, context.now)?;
-        Ok(Activated { name, activation })
+        Ok(Activated { name, activation, forced, live: false })
     }
 }
 
 /// Makes the previous generation the active one again.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rollback {
-    /// The certificate's name.
-    #[serde(default)]
+    /// The certificate's name, which stands beside the body.
+    #[serde(skip)]
     pub name: String,
 }
 
@@ -57,6 +66,30 @@ impl Request for Rollback {
 
     fn run(self, store: &Store, context: &Context<'_>) -> Result<RolledBack, CommandError> {
         let rollback = store.rollback(&self.name, context.now)?;
-        Ok(RolledBack { name: self.name, rollback })
+        Ok(RolledBack { name: self.name, rollback, live: false })
+    }
+}
+
+/// Ends the previous generation: its key goes from the disk, and nothing brings it back.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retire {
+    /// The certificate's name, which stands beside the body.
+    #[serde(skip)]
+    pub name: String,
+    /// Although it is still needed. Only a running instance knows whether it is.
+    #[serde(default)]
+    pub force: bool,
+}
+
+impl Request for Retire {
+    type Answer = Retired;
+
+    fn run(self, store: &Store, context: &Context<'_>) -> Result<Retired, CommandError> {
+        let Some(number) = store.describe(&self.name, context.now)?.previous else {
+            return Err(StoreError::State(StateError::NothingPrevious { name: self.name }).into());
+        };
+        store.retire(&self.name, number)?;
+        Ok(Retired { name: self.name, retired: number })
     }
 }

@@ -3,8 +3,11 @@
 use std::fmt::Write;
 
 use crate::certs::GenerationState;
-use crate::certs::command::{Activated, Deleted, Listed, Made, RolledBack, Shown, Standing, Summary, Use};
+use crate::certs::command::{
+    Activated, Deleted, Listed, Made, Retired, RolledBack, Shown, Standing, Summary, Use,
+};
 use crate::certs::store::GenerationInfo;
+use crate::server::rotation::{Outcome, Trial};
 
 pub(super) fn made(made: &Made) -> String {
     let Made { id, generation, subject, .. } = made;
@@ -155,8 +158,14 @@ pub(super) fn deleted(deleted: &Deleted) -> String {
 }
 
 pub(super) fn activated(activated: &Activated) -> String {
-    let Activated { name, activation } = activated;
+    let Activated { name, activation, forced, live } = activated;
     let mut out = format!("{name}: generation {} is active\n", activation.active);
+    if *forced {
+        out.push_str(
+            "No trial spoke for it: where it is refused, the previous one stands in while it is valid.\n",
+        );
+    }
+    out.push_str(since(*live));
     if let Some(previous) = activation.previous {
         let _ = writeln!(
             out,
@@ -172,9 +181,44 @@ pub(super) fn activated(activated: &Activated) -> String {
 pub(super) fn rolled_back(rolled_back: &RolledBack) -> String {
     let (name, rollback) = (&rolled_back.name, &rolled_back.rollback);
     let mut out = format!("{name}: generation {} is active again\n", rollback.active);
+    out.push_str(since(rolled_back.live));
     if let Some(replaced) = rollback.replaced {
         let state = if rollback.staged_again { "staged" } else { "the previous one" };
         let _ = writeln!(out, "Generation {replaced} is {state} now.");
+    }
+    out
+}
+
+fn since(live: bool) -> &'static str {
+    if live { "The running instance uses it from now on.\n" } else { "" }
+}
+
+pub(super) fn retired(retired: &Retired) -> String {
+    format!("{}: generation {} is retired: its key is gone\n", retired.name, retired.retired)
+}
+
+pub(super) fn trial(trial: &Trial) -> String {
+    let result = if trial.passed { "passed" } else { "not passed" };
+    let mut out = format!("{}: trial of generation {}: {result}\n", trial.certificate, trial.generation);
+    if trial.endpoints.is_empty() {
+        out.push_str("It is presented to no backend: there was nobody to ask.\n");
+    }
+    for tried in &trial.endpoints {
+        let word = match tried.outcome {
+            Outcome::Accepted => "accepted",
+            Outcome::Refused => "REFUSED",
+            Outcome::Unreachable => "UNREACHABLE",
+            Outcome::NeverAsked => "never asked for it",
+            Outcome::Failed => "FAILED",
+        };
+        let alert = tried.alert.as_ref().map_or_else(String::new, |alert| format!(" (alert {alert})"));
+        let _ = writeln!(out, "  {} {}: {word}{alert}", tried.report.upstream, tried.report.endpoint);
+        if let Some(problem) = tried.report.problem.as_ref().filter(|_| !tried.passed()) {
+            let _ = writeln!(out, "    {problem}");
+        }
+    }
+    if trial.passed {
+        let _ = writeln!(out, "Use it with `ringate cert activate {}`.", trial.certificate);
     }
     out
 }
