@@ -25,7 +25,6 @@ mod passphrase;
 mod pkcs12;
 pub mod renewal;
 pub mod store;
-mod successor;
 pub mod time;
 
 #[cfg(test)]
@@ -40,5 +39,4 @@ pub use store::{
     Activation, Description, Exposed, GenerationState, Loaded, Meta, Origin, Rollback, Staged, StateError,
     Store, StoreError, StoredCertificate,
 };
-pub use successor::successor;
 pub use time::Timestamp;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::store::{Description, GenerationState, Origin};
+use super::store::{Description, Origin};
 use super::time::Timestamp;
 
 /// What is to be done about a certificate's end.
@@ -12,8 +12,14 @@ pub enum Renewal {
     NotBefore(Timestamp),
     /// A successor can be generated and staged now.
     Stage,
-    /// A successor is staged, and ends later than what is active: it waits to be activated.
-    Staged(u32),
+    /// A generation is staged: it waits to be activated, and nothing takes its place.
+    Staged {
+        /// Its number.
+        generation: u32,
+        /// Whether it may be activated without a person: it was made here, never was active (what a person rolled
+        /// back from stays where it is), and ends later than what is active.
+        unattended: bool,
+    },
     /// A successor is needed now, and has to be brought.
     Bring(Reason),
     /// There is nothing to renew: nothing is active, or its files cannot be used.
@@ -27,29 +33,40 @@ pub enum Reason {
     Imported,
     /// A CA signed it, and must sign its successor.
     SignedByCa,
+    /// A request for its successor waits for a CA already.
+    Requested,
+    /// It has no key here, or no common name, so that it was not made here.
+    Strange,
 }
 
-/// What is to be done about `certificate` at `now`, if successors are wanted `before` the end. That is a third of its
-/// validity at most, or a certificate for a day would have a successor every minute.
+/// What is to be done about `certificate` at `now`, if successors are wanted `before` the end: see [`window`].
 pub fn renewal(certificate: &Description, now: SystemTime, before: Duration) -> Renewal {
     let generation = |number: Option<u32>| number.and_then(|number| certificate.generation(number));
     let Some(active) = generation(certificate.active) else { return Renewal::Nothing };
     let Some(facts) = active.facts() else { return Renewal::Nothing };
-    if let Some(staged) = generation(certificate.staged)
-        && staged.state == GenerationState::Staged
-        && staged.not_after() > facts.not_after
-    {
-        return Renewal::Staged(staged.number);
-    }
-    let validity = facts.not_after.unix().saturating_sub(facts.not_before.unix());
-    let before = i64::try_from(before.as_secs()).unwrap_or(i64::MAX).min(validity / 3);
-    let from = facts.not_after.plus(-before);
+    let from = facts.not_after.plus(-window(before, facts.not_before.unix(), facts.not_after.unix()));
     if Timestamp::from(now) < from {
         return Renewal::NotBefore(from);
     }
+    if let Some(staged) = generation(certificate.staged) {
+        let ours = active.origin == Origin::Generated && staged.origin == Origin::Generated;
+        let unattended = ours && staged.activated.is_none() && staged.not_after() > facts.not_after;
+        return Renewal::Staged { generation: staged.number, unattended };
+    }
     match active.origin {
+        _ if certificate.request.is_some() => Renewal::Bring(Reason::Requested),
         Origin::Imported => Renewal::Bring(Reason::Imported),
         Origin::Generated if !facts.self_signed => Renewal::Bring(Reason::SignedByCa),
+        Origin::Generated if !active.has_key() || facts.common_name.is_none() => {
+            Renewal::Bring(Reason::Strange)
+        }
         Origin::Generated => Renewal::Stage,
     }
+}
+
+/// How many seconds before its end a certificate is near it: as the config says, but a third of its validity at most, or
+/// one for a day would have a successor every minute. `not_before` and `not_after` in seconds since 1970.
+pub fn window(before: Duration, not_before: i64, not_after: i64) -> i64 {
+    let validity = not_after.saturating_sub(not_before);
+    i64::try_from(before.as_secs()).unwrap_or(i64::MAX).min(validity / 3)
 }

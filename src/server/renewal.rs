@@ -19,8 +19,9 @@ use super::deployment::Deployment;
 use super::rotation::affected;
 use super::{assemble, rotation::RotationError};
 use crate::base::snapshot::Snapshot;
-use crate::certs::generate::self_signed;
-use crate::certs::{Meta, Origin, Store, successor};
+use crate::certs::Store;
+use crate::certs::command::{Made, Stage, StageSource};
+use crate::certs::renewal::{Renewal, renewal, window};
 use crate::config::Diagnostics;
 use crate::config::plan::{At, CertificateRef, Renew};
 use crate::tls::Identity;
@@ -106,7 +107,7 @@ impl Watch {
     fn end_of(&mut self, deployment: &Deployment, named: &CertificateRef, identity: &Identity) {
         let plan = deployment.plan();
         let left = identity.not_after() - unix(SystemTime::now());
-        if left > window(identity, plan.rotation.renew_before) {
+        if left > window(plan.rotation.renew_before, identity.not_before(), identity.not_after()) {
             return;
         }
         let name = identity.name();
@@ -128,56 +129,28 @@ impl Watch {
     /// Stages a successor where one is due, and activates it where that is wanted.
     fn renew(&mut self, deployment: &Deployment, name: &str) -> Result<(), RotationError> {
         let plan = deployment.plan();
-        let store = Store::open(&plan.store)?;
         let now = SystemTime::now();
-        let stored = store.get(name)?;
-        let facts = stored.bundle.facts();
-        let window = part(plan.rotation.renew_before, facts.not_after.unix() - facts.not_before.unix());
-        if facts.not_after.unix() - unix(now) > window || stored.origin != Origin::Generated {
-            return Ok(());
-        }
-        let waiting = store.describe(name, now)?.request.is_some();
-        let staged = match stored.staged {
-            Some(staged) => staged,
-            None if waiting => return Ok(()),
-            None => {
-                let Some(request) = successor(&stored.bundle) else { return Ok(()) };
-                let made = match self_signed(&request, now) {
-                    Ok(made) => made,
-                    Err(error) => {
-                        tracing::warn!(certificate = name, "no successor can be made: {error}");
-                        return Ok(());
-                    }
-                };
-                let meta = Meta { description: None, origin: Origin::Generated, now };
-                let staged = store.stage(name, &made.bundle, &meta)?.generation;
-                tracing::info!(
-                    certificate = name,
-                    "generation {staged} is staged: its successor, until {}",
-                    made.bundle.facts().not_after
-                );
-                staged
+        let certificate = Store::open(&plan.store)?.describe(name, now)?;
+        let staged = match renewal(&certificate, now, plan.rotation.renew_before) {
+            Renewal::Stage => match stage(deployment, name) {
+                Some(staged) => staged,
+                None => return Ok(()),
+            },
+            Renewal::Staged { generation, unattended: true } => generation,
+            // Until a person does something about it there are warnings of its end.
+            Renewal::NotBefore(_) | Renewal::Staged { .. } | Renewal::Bring(_) | Renewal::Nothing => {
+                return Ok(());
             }
         };
         if plan.rotation.renew == Renew::Automatic {
-            self.activate(deployment, &store, name, staged)?;
+            self.activate(deployment, name, staged)?;
         }
         Ok(())
     }
 
-    fn activate(
-        &mut self,
-        deployment: &Deployment,
-        store: &Store,
-        name: &str,
-        staged: u32,
-    ) -> Result<(), RotationError> {
-        let ours = store.describe(name, SystemTime::now())?.generation(staged).map(|it| it.origin);
+    fn activate(&mut self, deployment: &Deployment, name: &str, staged: u32) -> Result<(), RotationError> {
         let key = (name.to_owned(), staged);
-        // What a person brought waits for a person.
-        if ours != Some(Origin::Generated)
-            || self.tried.get(&key).is_some_and(|tried| tried.elapsed() < AGAIN)
-        {
+        if self.tried.get(&key).is_some_and(|tried| tried.elapsed() < AGAIN) {
             return Ok(());
         }
         self.tried.insert(key, Instant::now());
@@ -190,6 +163,28 @@ impl Watch {
         let done = deployment.turn(name, |turn| turn.activate(Some(staged), false))?;
         tracing::info!(certificate = name, "renewed: generation {} is active", done.generation);
         Ok(())
+    }
+}
+
+/// Stages the successor. `None`: it can't be made, which has been said.
+fn stage(deployment: &Deployment, name: &str) -> Option<u32> {
+    let source = StageSource::Generate { generate: None };
+    match deployment.make(Stage { name: name.to_owned(), source }) {
+        Ok(Made { generation, expires, replaced, .. }) => {
+            let until = expires.map_or_else(String::new, |expires| format!(", until {expires}"));
+            tracing::info!(certificate = name, "generation {generation} is staged: its successor{until}");
+            if let Some(replaced) = replaced {
+                tracing::warn!(
+                    certificate = name,
+                    "generation {replaced}, staged at the same moment, gave way to it"
+                );
+            }
+            Some(generation)
+        }
+        Err(error) => {
+            tracing::warn!(certificate = name, "no successor can be made: {error}");
+            None
+        }
     }
 }
 
@@ -236,15 +231,6 @@ fn take_up(deployment: &Deployment, named: &CertificateRef, cell: &Snapshot<Iden
     }
     tracing::info!(certificate = next.name(), "changed: generation {} is active", next.generation());
     Taken::Done
-}
-
-/// How long before its end an identity is renewed: as the config says, but not for most of a short life.
-fn window(identity: &Identity, renew_before: Duration) -> i64 {
-    part(renew_before, identity.not_after() - identity.not_before())
-}
-
-fn part(renew_before: Duration, life: i64) -> i64 {
-    i64::try_from(renew_before.as_secs()).unwrap_or(i64::MAX).min(life / 3)
 }
 
 fn unix(time: SystemTime) -> i64 {

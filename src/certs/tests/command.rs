@@ -46,8 +46,13 @@ fn answers_are_read_back_as_they_were_written() {
     let made = run(&store, generate(json!({ "name": "a", "common_name": "a" })).unwrap()).unwrap();
     let back: Made = serde_json::from_value(made.clone()).unwrap();
     assert_eq!(serde_json::to_value(back).unwrap(), made);
-    let stage: Stage = serde_json::from_value(json!({ "name": "a", "generate": null })).unwrap();
-    run(&store, stage).unwrap();
+    let stage: Stage = serde_json::from_value(json!({ "generate": null })).unwrap();
+    assert_eq!(
+        serde_json::to_value(&stage).unwrap(),
+        json!({ "generate": null }),
+        "as the command line sends it"
+    );
+    run(&store, Stage { name: "a".to_owned(), ..stage }).unwrap();
     let shown = run(&store, Show { name: "a".to_owned() }).unwrap();
     let back: Shown = serde_json::from_value(shown.clone()).unwrap();
     assert_eq!(serde_json::to_value(back).unwrap(), shown);
