@@ -197,10 +197,10 @@ fn stage(example: &Path) -> tempfile::TempDir {
     pki.store(&certs, "web", "gateway");
     let trust = fs::read(pki.file("ca.pem")).unwrap();
     let meta = Meta { description: None, origin: Origin::Imported, now: std::time::SystemTime::now() };
-    Store::open(&certs)
-        .unwrap()
-        .put("backend-ca", &Bundle::from_parts(&trust, None).unwrap(), &meta)
-        .unwrap();
+    for name in ["backend-ca", "partners"] {
+        let store = Store::open(&certs).unwrap();
+        store.put(name, &Bundle::from_parts(&trust, None).unwrap(), &meta).unwrap();
+    }
     let has_ipv6 = TcpListener::bind("[::1]:0").is_ok();
     let text: String = fs::read_to_string(example)
         .unwrap()
@@ -208,7 +208,7 @@ fn stage(example: &Path) -> tempfile::TempDir {
         .map(|line| match line.split_once("address = ") {
             Some((before, addresses)) if !before.contains('#') && !before.contains("{ ") => {
                 let mut addresses = addresses.to_owned();
-                for port in ["8080", "8443", "6432"] {
+                for port in ["8080", "8443", "8444", "6432"] {
                     addresses = addresses.replace(&format!(":{port}\""), ":0\"");
                 }
                 if !has_ipv6 {

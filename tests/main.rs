@@ -41,5 +41,6 @@ mod tls_listener;
 mod tls_matrix;
 mod tls_refusals;
 mod tls_sessions;
+mod tls_tcp;
 mod tls_trust;
 mod websocket;

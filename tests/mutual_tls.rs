@@ -183,6 +183,59 @@ fn a_revoked_certificate_is_refused() {
 }
 
 #[test]
+fn an_old_revocation_list_lets_nobody_in() {
+    let (scene, ca) = (Scene::new(), Crafted::new());
+    let client = ca.issue("client", |params| params.extended_key_usages.clear());
+    for (days, expected) in [(30, true), (-1, false)] {
+        let list = ca.crl("list.crl", &[], days, false);
+        let lines =
+            format!("client_auth = \"required\"\nclient_trust = [{:?}]\nclient_crl = {list:?}", ca.file());
+        let ringate = scene.start(&scene.tls(&lines));
+        let answer = scene.curl(&ringate, Some(&client), &[]);
+        assert_eq!(answer.is_ok(), expected, "{days}: {answer:?}\n{}", ringate.log());
+        if !expected {
+            ringate.await_log("was due to be replaced");
+        }
+    }
+}
+
+#[test]
+fn one_set_of_routes_serves_a_port_that_demands_certificates_and_one_that_does_not() {
+    let scene = Scene::new();
+    let demanding =
+        scene.asking("required").replace("[listener.tls]", "[listener.tls]\nversions = [\"1.3\"]");
+    let ringate = Setup::to(scene.backend.address())
+        .listener(&scene.tls(""))
+        .section(&format!("[[listener]]\nname = \"partners\"\naddress = \"127.0.0.1:0\"\n{demanding}"))
+        .routes(
+            "[[route]]\nlistener = [\"web\", \"partners\"]\nupstream = \"app\"\n\
+             [[route]]\nlistener = [\"web\", \"partners\"]\npath = \"/refunds\"\nupstream = \"app\"\n\
+             client_certificate.san = [\"spiffe://example/*\"]",
+        )
+        .start();
+    let ask = |listener: &str, client: Option<&Files>, path: &str| {
+        let url = format!("https://localhost:{}{path}", ringate.address_of(listener).port());
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--max-time", "15", "-o", "/dev/null", "-w", "%{http_code}", "--cacert"]);
+        command.arg(scene.authority.file());
+        if let Some(client) = client {
+            command.arg("--cert").arg(&client.cert).arg("--key").arg(&client.key);
+        }
+        String::from_utf8(run(command.arg(url)).stdout).unwrap()
+    };
+    let client = Some(&scene.client);
+    for (listener, client, path, status) in [
+        ("web", None, "/", "200"),
+        ("web", client, "/refunds", "403"), // not asked, so not presented
+        ("partners", None, "/", "000"),
+        ("partners", client, "/", "200"),
+        ("partners", client, "/refunds", "200"),
+    ] {
+        assert_eq!(ask(listener, client, path), status, "{listener} {path}: {}", ringate.log());
+    }
+}
+
+#[test]
 fn a_route_may_ask_for_a_certificate_and_for_what_it_says() {
     let scene = Scene::new();
     let routes = r#"

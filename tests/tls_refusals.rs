@@ -397,14 +397,28 @@ fn failures_leave_nothing_behind_however_many() {
         connection.send([21, 3, 3, 0, 2, 2, 40])
     });
     let plain = Nginx::plain("location / { return 200 ok; }");
-    for address in [closing.address(), wrong.address(), refusing.address(), plain.address()] {
-        let ringate = Setup::to(address).section("[admin]").upstream(&lines(&ca, "")).start();
+    let resetting = truncated(&pki, 100, Connection::reset);
+    // TLS 1.3, so the alert comes behind our Finished.
+    let after = Server::start(Some(demanding(&pki)), |stream| stream.read(&mut [0; 100]).map(drop));
+    let silent = Backend::start(|connection| connection.rest().map(drop));
+    let impatient = format!("timeouts = {{ connect = \"10ms\" }}\n{}", lines(&ca, ""));
+    for (name, address, lines, status, each) in [
+        ("cut", closing.address(), lines(&ca, ""), 502, each),
+        ("untrusted", wrong.address(), lines(&ca, ""), 502, each),
+        ("alert", refusing.address(), lines(&ca, ""), 502, each),
+        ("plain text", plain.address(), lines(&ca, ""), 502, each),
+        ("reset", resetting.address(), lines(&ca, ""), 502, each),
+        ("alert after Finished", after.address(), lines(&ca, ""), 502, each),
+        ("silent", silent.address(), impatient, 504, each / 30),
+    ] {
+        let ringate = Setup::to(address).section("[admin]").upstream(&lines).start();
         let ask = |times: usize| {
             for _ in 0..times {
-                assert_eq!(ringate.get("/").status, 502);
+                assert_eq!(ringate.get("/").status, status, "{name}: {}", ringate.log());
             }
         };
-        ask(100); // buffers and tables grow to what this takes
+        let begun = std::time::Instant::now();
+        ask(each.min(100)); // buffers and tables grow to what this takes
         let before = (descriptors(ringate.pid()), memory(ringate.pid()));
         ask(each);
         let after = eventually("the descriptors being as before", || {
@@ -412,7 +426,9 @@ fn failures_leave_nothing_behind_however_many() {
             (after.0 <= before.0).then_some(after)
         });
         let grown = after.1.saturating_sub(before.1);
-        assert!(grown < 4096, "{each} failures took {grown} KiB");
+        let took = begun.elapsed();
+        eprintln!("{name}, {each} times: {before:?} to {after:?} descriptors and KiB, {took:?}");
+        assert!(grown < 4096, "{name}: {each} failures took {grown} KiB");
     }
 }
 

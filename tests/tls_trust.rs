@@ -180,6 +180,42 @@ fn verification_that_is_off_is_shown_everywhere() {
     assert!(ringate.admin("/metrics").contains("ringate_backend_tls_unverified{upstream=\"app\"} 1\n"));
     let status: serde_json::Value = serde_json::from_str(&ringate.admin("/v1/status")).unwrap();
     assert_eq!(status["upstreams"][0]["backend_tls"]["verified"], false);
+    let said = told(&ringate);
+    assert!(said.contains(", TLS, NOT VERIFIED (insecure_skip_verify)"), "{said}");
+}
+
+/// What `ringate status` says.
+fn told(ringate: &Ringate) -> String {
+    let output = run(Ringate::command().arg("status").arg("-c").arg(ringate.dir().join("ringate.toml")));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_status_says_in_a_line_how_an_endpoint_stands() {
+    let pki = Pki::new();
+    let mut nginx = Nginx::mutual(&pki, "ssl_protocols TLSv1.3;\nlocation / { return 200 ok; }");
+    let ringate = Setup::to(nginx.address()).section("[admin]").upstream(&pki.upstream_mutual_tls()).start();
+    assert!(!told(&ringate).contains('✓'), "nothing is known yet");
+    assert_eq!(ringate.get("/").status, 200);
+    let good =
+        format!("  ✓ {}: TLS 1.3, TLS13_AES_128_GCM_SHA256, X25519, full, presented ", nginx.address());
+    let said = told(&ringate);
+    assert!(said.contains(&good) && said.contains(" days left)"), "{said}");
+    // Somebody else in its place.
+    nginx.stop();
+    let authority = Crafted::new();
+    let stranger = authority.issue("stranger", |_| {});
+    let (cert, key) = (stranger.cert.to_str().unwrap(), stranger.key.to_str().unwrap());
+    let port = nginx.address().to_string();
+    let server = Process::start(
+        std::process::Command::new("openssl")
+            .args(["s_server", "-www", "-accept", &port, "-cert", cert, "-key", key]),
+    );
+    server.await_line("its port", |line| line.starts_with("ACCEPT").then_some(()));
+    assert_eq!(ringate.get("/").status, 502);
+    let said = told(&ringate);
+    assert!(said.contains("✗") && said.contains("unknown_issuer") && said.contains("`tls.trust`"), "{said}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `ringate status`, `plan`, `reload`, `drain`: a running instance, asked through its admin address.
 
+use std::fmt::Write as _;
+
 use clap::Args;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -53,9 +55,51 @@ pub(super) fn status(options: &Options) -> Result<(), String> {
             (Value::Bool(true), _) => ", TLS".to_owned(),
             _ => String::new(),
         };
+        let tls = match upstream["backend_tls"]["verified"] {
+            Value::Bool(false) => tls + ", NOT VERIFIED (insecure_skip_verify)",
+            _ => tls,
+        };
         println!("upstream {}: {}{tls}", text(&upstream["name"]), list(&upstream["endpoints"]));
+        for endpoint in upstream["backend_tls"]["endpoints"].as_array().into_iter().flatten() {
+            print!("{}", endpoint_lines(endpoint));
+        }
     }
     Ok(())
+}
+
+/// What is known of an endpoint's TLS: its last handshake, and its last failure if that came later.
+fn endpoint_lines(endpoint: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (name, shaken, failure) = (text(&endpoint["endpoint"]), &endpoint["handshake"], &endpoint["failure"]);
+    let mut lines = String::new();
+    if shaken.is_object() {
+        let kind = if shaken["resumed"] == true { "resumed" } else { "full" };
+        let facts = [&shaken["version"], &shaken["cipher"], &shaken["key_exchange"]].map(text);
+        let facts: Vec<String> = facts.into_iter().filter(|fact| !fact.is_empty()).collect();
+        let ours = match &*text(&shaken["client_certificate"]) {
+            "presented" => format!("presented {}", text(&shaken["presented"])),
+            "asked_in_vain" => "asked for a client certificate in vain".to_owned(),
+            _ => "no client certificate asked for".to_owned(),
+        };
+        let leaf = &shaken["chain"][0];
+        let _ = writeln!(lines, "  ✓ {name}: {}, {kind}, {ours}", facts.join(", "));
+        let end = text(&leaf["not_after"]);
+        if !end.is_empty() {
+            let (subject, days) = (text(&leaf["subject"]), &leaf["days_left"]);
+            let _ = writeln!(lines, "      {subject}, valid until {end} ({days} days left)");
+        }
+    }
+    // Both are RFC 3339 in UTC, of one length.
+    if failure.is_object() && text(&failure["at"]) >= text(&shaken["at"]) {
+        let (why, mend) = (text(&failure["text"]), text(&failure["mend"]));
+        let _ = writeln!(
+            lines,
+            "  ✗ {name}: {} at {}: {why}; {mend}",
+            text(&failure["reason"]),
+            text(&failure["at"])
+        );
+    }
+    lines
 }
 
 pub(super) fn plan(options: &Options) -> Result<(), String> {

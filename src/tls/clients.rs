@@ -35,7 +35,7 @@ pub struct ClientVerifier {
 }
 
 impl ClientVerifier {
-    /// `crls`: with any, each certificate of a chain must be covered by one and not be revoked.
+    /// `crls`: with any, each certificate of a chain must be covered by one that is not out of date, and not be revoked.
     ///
     /// # Errors
     /// Nothing is trusted, or a revocation list can't be used.
@@ -57,7 +57,8 @@ impl ClientVerifier {
             None
         } else {
             let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider);
-            let built = builder.with_crls(crls).build().map_err(|error| match error {
+            let built = builder.with_crls(crls).enforce_revocation_expiration().build();
+            let built = built.map_err(|error| match error {
                 VerifierBuilderError::NoRootAnchors => TrustError::Empty,
                 other => TrustError::BadRevocationList(other.to_string()),
             });

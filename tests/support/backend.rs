@@ -82,8 +82,12 @@ impl Backend {
                     if !connection.resets {
                         let _ = connection.stream.tcp.shutdown(Shutdown::Both);
                     }
+                    let number = connection.number;
                     drop(connection);
-                    shared.change(|seen| seen.ended += 1);
+                    shared.change(|seen| {
+                        seen.ended += 1;
+                        seen.sockets[number] = None;
+                    });
                 });
             }
         });

@@ -80,7 +80,9 @@ impl<'a> RuleKeys<'a> {
             None => return None,
         };
         let deaf = |listener: &Listener| listener.tls.as_ref().is_none_or(|tls| tls.clients.is_none());
-        if let Some((_, listener)) = listeners.iter().find(|(_, listener)| deaf(listener))
+        // One that does not ask beside one that does is the port for everybody else: 403 there is what is meant.
+        if let Some((_, listener)) = listeners.first()
+            && listeners.iter().all(|(_, listener)| deaf(listener))
             && let Some(key) = self.values().next()
         {
             let name = listener.name.as_str();
