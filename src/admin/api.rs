@@ -13,6 +13,7 @@ use super::{Control, backends};
 use crate::config::Plan;
 use crate::config::plan::{Destination, Protocol};
 use crate::proxy::running::Running;
+use crate::server::renewal::ends;
 use crate::server::{Deployment, changes};
 
 #[derive(Serialize)]
@@ -26,6 +27,8 @@ pub(super) struct Status {
     listeners: Vec<Listener>,
     upstreams: Vec<Upstream>,
     certificates: Vec<InUse>,
+    /// Certificates that end soon, ours and those of backends, with the listeners and routes that depend on them.
+    warnings: Vec<String>,
     totals: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -147,6 +150,10 @@ fn status_of(deployment: &Deployment) -> Status {
         listeners: listeners_of(running, plan),
         upstreams: upstreams_of(running, plan),
         certificates: certificates::in_use(deployment),
+        warnings: ends::endings(deployment)
+            .iter()
+            .map(|ending| format!("certificate {} {ending}", ending.certificate))
+            .collect(),
         totals: server.totals().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect(),
     }
 }

@@ -1,14 +1,15 @@
 //! Certificates in use, for status and metrics.
 
-use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::certs::Timestamp;
+use super::metrics::{Text, label};
+use crate::certs::{Store, Timestamp};
 use crate::config::plan::CertificateRef;
 use crate::server::Deployment;
-use crate::server::rotation::{Rotation, affected};
+use crate::server::rotation::{Rotation, Use, affected};
+use crate::tls::Identity;
 
 /// One certificate in use.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ pub struct InUse {
     pub days_left: i64,
     /// What its end would take down: listeners, and upstreams with the routes that lead to them.
     pub affects: Vec<String>,
+    /// When it was last presented to a client, or a connection to a backend with it was in use.
+    pub last_used: Option<Timestamp>,
     /// Where its generations are used.
     pub rotation: Rotation,
 }
@@ -42,6 +45,7 @@ pub fn in_use(deployment: &Deployment) -> Vec<InUse> {
                 not_after,
                 days_left: not_after.days_from(now),
                 affects: affected(&plan, named),
+                last_used: last_used(&current),
                 rotation: deployment.rotation(cell),
             }
         })
@@ -50,51 +54,82 @@ pub fn in_use(deployment: &Deployment) -> Vec<InUse> {
     all
 }
 
-/// The same as Prometheus' text.
-pub fn metrics(deployment: &Deployment, text: &mut String) {
+fn last_used(identity: &Identity) -> Option<Timestamp> {
+    let uses = identity.uses();
+    let backends = uses.read().into_iter().filter_map(|usage| usage.last_used);
+    backends.chain(uses.presented()).max().map(Timestamp::from)
+}
+
+/// The same as Prometheus' text, and of what else is in the store.
+pub(super) fn metrics(deployment: &Deployment, text: &mut Text) {
     let all = in_use(deployment);
-    let mut family = |name: &str, kind: &str, lines: &dyn Fn(&InUse) -> Vec<(String, i64)>| {
-        let _ = writeln!(text, "# TYPE ringate_certificate_{name} {kind}");
-        for certificate in &all {
-            for (labels, value) in lines(certificate) {
-                let _ = writeln!(
-                    text,
-                    "ringate_certificate_{name}{{certificate=\"{}\"{labels}}} {value}",
-                    escaped(&certificate.name)
-                );
-            }
-        }
+    let stored = Store::open(&deployment.plan().store).map(|store| store.ends()).unwrap_or_default();
+    let idle: Vec<_> = stored.iter().filter(|(name, ..)| all.iter().all(|it| it.name != *name)).collect();
+    let of = |name: &str| label("certificate", name);
+    let each = |value: fn(&InUse) -> i64, other: fn(u32, Timestamp) -> i64| -> Vec<(String, f64)> {
+        let used = all.iter().map(|it| (of(&it.name), number(value(it))));
+        used.chain(idle.iter().map(|(name, active, end)| (of(name), number(other(*active, *end))))).collect()
     };
-    let one = |value: i64| vec![(String::new(), value)];
-    family("not_after_seconds", "gauge", &|it| one(it.not_after.unix()));
-    family("generation", "gauge", &|it| one(i64::try_from(it.generation).unwrap_or(i64::MAX)));
-    family("safe_to_revoke", "gauge", &|it| {
-        let safe = it.rotation.safe_to_revoke.iter();
-        safe.map(|safe| (format!(",generation=\"{}\"", safe.generation), i64::from(safe.safe))).collect()
+    let help = "When the active generation ends, in seconds since 1970.";
+    let ends = each(|it| it.not_after.unix(), |_, end| end.unix());
+    text.family("gauge", "certificate_not_after_seconds", help, ends);
+    let help = "The active generation.";
+    let generations = each(|it| i64::try_from(it.generation).unwrap_or(i64::MAX), |active, _| active.into());
+    text.family("gauge", "certificate_generation", help, generations);
+    let help = "1: something that runs presents it; 0: it is only in the store.";
+    text.family("gauge", "certificate_in_use", help, each(|_| 1, |_, _| 0));
+    let help = "When the active generation was last presented to a client, or in use with a backend, in seconds since \
+                1970; 0: never since the start.";
+    let used = all.iter().map(|it| (of(&it.name), number(it.last_used.map_or(0, Timestamp::unix))));
+    text.family("gauge", "certificate_used_seconds", help, used);
+    let help = "1: the generation before may be revoked, no request needs it.";
+    let safe = all.iter().filter_map(|it| {
+        let safe = it.rotation.safe_to_revoke.as_ref()?;
+        let labels = format!("{},generation=\"{}\"", of(&it.name), safe.generation);
+        Some((labels, f64::from(u8::from(safe.safe))))
     });
-    type Read = fn(&crate::server::rotation::Use) -> i64;
-    let uses: [(&str, &str, Read); 4] = [
-        ("connections", "gauge", |it| i64::try_from(it.connections).unwrap_or(i64::MAX)),
-        ("last_used_seconds", "gauge", |it| it.last_used.map_or(0, Timestamp::unix)),
-        ("refusals_total", "counter", |it| i64::try_from(it.refusals).unwrap_or(i64::MAX)),
-        ("rescues_total", "counter", |it| i64::try_from(it.rescues).unwrap_or(i64::MAX)),
-    ];
-    for (name, kind, read) in uses {
-        family(name, kind, &|certificate| {
-            let uses = certificate.rotation.uses.iter();
-            uses.map(|of| {
-                let (generation, upstream, endpoint) =
-                    (of.generation, escaped(&of.upstream), escaped(&of.endpoint));
-                let labels =
-                    format!(",generation=\"{generation}\",upstream=\"{upstream}\",endpoint=\"{endpoint}\"");
-                (labels, read(of))
-            })
-            .collect()
+    text.family("gauge", "certificate_safe_to_revoke", help, safe);
+    for (kind, name, help, read) in USES {
+        let uses = all.iter().flat_map(|it| it.rotation.uses.iter().map(move |usage| (it, usage)));
+        let samples = uses.map(|(it, usage)| {
+            let (upstream, endpoint) =
+                (label("upstream", &usage.upstream), label("endpoint", &usage.endpoint));
+            let labels =
+                format!("{},generation=\"{}\",{upstream},{endpoint}", of(&it.name), usage.generation);
+            (labels, number(read(usage)))
         });
+        text.family(kind, name, help, samples);
     }
 }
 
-/// A label's value.
-fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+/// What is known of a generation at an endpoint: kind, name, meaning, value.
+type OfUse = (&'static str, &'static str, &'static str, fn(&Use) -> i64);
+
+const USES: [OfUse; 4] = [
+    (
+        "gauge",
+        "certificate_connections",
+        "Connections to the endpoint that were made with the generation.",
+        |it| i64::try_from(it.connections).unwrap_or(i64::MAX),
+    ),
+    (
+        "gauge",
+        "certificate_last_used_seconds",
+        "When one of them was last in use, in seconds since 1970; 0: never.",
+        |it| it.last_used.map_or(0, Timestamp::unix),
+    ),
+    ("counter", "certificate_refusals_total", "How often the endpoint refused the generation.", |it| {
+        i64::try_from(it.refusals).unwrap_or(i64::MAX)
+    }),
+    (
+        "counter",
+        "certificate_rescues_total",
+        "How often it stood in for a newer one that was refused.",
+        |it| i64::try_from(it.rescues).unwrap_or(i64::MAX),
+    ),
+];
+
+#[allow(clippy::cast_precision_loss)] // a time in seconds has 31 bits
+fn number(value: i64) -> f64 {
+    value as f64
 }

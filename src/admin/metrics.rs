@@ -9,21 +9,27 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
+use super::reload::blocking;
 use super::{Control, backends, certificates};
 use crate::base::counters::MEANINGS;
 use crate::server::Deployment;
 
 pub(super) async fn metrics(State(control): State<Control>) -> Response {
-    let text = render(&control.deployment);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    // The store's records are on the disk.
+    match blocking(&control, |deployment| Ok(render(deployment))).await {
+        Ok(text) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+        }
+        Err(problem) => problem.into_response(),
+    }
 }
 
 /// The text so far.
-struct Text(String);
+pub(super) struct Text(String);
 
 impl Text {
     /// A family with its samples: labels (without braces; empty for none) and value.
-    fn family(
+    pub(super) fn family(
         &mut self,
         kind: &str,
         name: &str,
@@ -43,7 +49,7 @@ impl Text {
     }
 }
 
-fn label(name: &str, value: &str) -> String {
+pub(super) fn label(name: &str, value: &str) -> String {
     let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     format!("{name}=\"{escaped}\"")
 }
@@ -69,7 +75,7 @@ fn render(deployment: &Deployment) -> String {
     text.one("gauge", "config_version", help, current.running.version as f64);
     let help = "Configs that were refused, by reload or change.";
     text.one("counter", "config_refused_total", help, deployment.refused.load(Ordering::Relaxed) as f64);
-    certificates::metrics(deployment, &mut text.0);
+    certificates::metrics(deployment, &mut text);
     backends::metrics(&server.snapshot.load(), &mut text.0);
     text.0
 }

@@ -13,6 +13,8 @@ pub struct Uses {
     places: Mutex<Vec<Arc<Place>>>,
     /// When its connections must end, in milliseconds since 1970; 0: never.
     until: AtomicU64,
+    /// When it was last presented to a client, in milliseconds since 1970; 0: never.
+    presented: AtomicU64,
 }
 
 /// The uses of one generation at one endpoint, by all workers.
@@ -81,6 +83,16 @@ impl Uses {
     /// When its connections must end.
     pub fn until(&self) -> Option<SystemTime> {
         time(self.until.load(Ordering::Relaxed))
+    }
+
+    /// It is presented to a client: once a handshake, as the last to say so knows best.
+    pub fn present(&self) {
+        self.presented.store(millis(SystemTime::now()), Ordering::Relaxed);
+    }
+
+    /// When it was last presented to a client.
+    pub fn presented(&self) -> Option<SystemTime> {
+        time(self.presented.load(Ordering::Relaxed))
     }
 
     /// Whether its connections must end now.

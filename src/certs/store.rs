@@ -219,6 +219,18 @@ impl Store {
         Ok(listing)
     }
 
+    /// Each certificate with the number of its active generation and the last second of that, by what is recorded: no
+    /// key and no chain is read. One that is broken, or has none, is left out.
+    pub fn ends(&self) -> Vec<(String, u32, Timestamp)> {
+        let names = self.names().unwrap_or_default().into_iter();
+        let ends = names.filter_map(|name| {
+            let record = self.record(&name).ok()?;
+            let active = record.generation(record.active?)?;
+            Some((name, active.number, active.not_after))
+        });
+        ends.collect()
+    }
+
     /// The names of all certificates, sorted.
     pub fn names(&self) -> Result<Vec<String>, StoreError> {
         let mut names: Vec<String> = entries(&self.root)?

@@ -64,6 +64,12 @@ pub(super) fn status(options: &Options) -> Result<(), String> {
             print!("{}", endpoint_lines(endpoint));
         }
     }
+    for certificate in status["certificates"].as_array().into_iter().flatten() {
+        println!("{}", certificate_line(certificate));
+    }
+    for warning in status["warnings"].as_array().into_iter().flatten() {
+        println!("warning: {}", text(warning));
+    }
     Ok(())
 }
 
@@ -100,6 +106,30 @@ fn endpoint_lines(endpoint: &Value) -> String {
         );
     }
     lines
+}
+
+/// One in use; of one that was rotated, whether the old generation may be revoked.
+fn certificate_line(certificate: &Value) -> String {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut line = format!(
+        "certificate {}: generation {}, valid until {} ({} days left)",
+        text(&certificate["name"]),
+        certificate["generation"],
+        text(&certificate["not_after"]),
+        certificate["days_left"]
+    );
+    let safe = &certificate["rotation"]["safe_to_revoke"];
+    if safe["safe"] == true {
+        line.push_str(&format!("; generation {} is safe to revoke", safe["generation"]));
+    } else if let Some(reasons) = safe["reasons"].as_array() {
+        let reasons: Vec<String> = reasons.iter().map(text).collect();
+        line.push_str(&format!(
+            "; generation {} is still needed: {}",
+            safe["generation"],
+            reasons.join("; ")
+        ));
+    }
+    line
 }
 
 pub(super) fn plan(options: &Options) -> Result<(), String> {

@@ -69,26 +69,13 @@ type Policy = (Arc<rustls::ServerConfig>, Digest);
 
 /// Builds a snapshot. Errors are added to `problems`; the result is `None` if there are any.
 pub fn assemble(plan: &Plan, previous: Option<Previous<'_>>, problems: &mut Diagnostics) -> Option<Assembly> {
-    let mut builder = Builder::new(plan, previous, problems);
-    let upstreams: Vec<_> = plan.upstreams.iter().map(|upstream| builder.upstream(upstream)).collect();
-    let listeners: Vec<_> = plan
-        .listeners
-        .iter()
-        .enumerate()
-        .map(|(index, listener)| builder.listener(index, listener))
-        .collect();
-    let identities = builder.identities.into_iter().filter_map(|(name, cell)| Some((name, cell?))).collect();
-    let (renewed, limits) = (builder.renewed, builder.limits);
-    let upstreams = upstreams.into_iter().collect::<Option<Vec<_>>>();
-    let listeners = listeners.into_iter().collect::<Option<Vec<_>>>();
-    let (upstreams, (listeners, policies)) = (upstreams?, listeners?.into_iter().unzip());
-    let running = Running {
-        version: 0,
-        limits: super::machine::resolve(plan.limits.clone()),
-        listeners,
-        upstreams: upstreams.iter().map(|(upstream, _)| Arc::clone(upstream)).collect(),
-    };
-    Some(Assembly { running, made: Made { identities, upstreams, listeners: policies, limits }, renewed })
+    Builder::new(plan, previous, problems).build()
+}
+
+/// The plan that runs, with what its files of trust and revocation lists say by now. What belongs to a file that is no
+/// good stays as it runs; so do identities, which are tried before they change, and addresses.
+pub fn refresh(previous: Previous<'_>, problems: &mut Diagnostics) -> Option<Assembly> {
+    Builder { refreshes: true, ..Builder::new(previous.plan, Some(previous), problems) }.build()
 }
 
 /// One certificate as an identity. Errors are added to `problems`; the result is `None` if there are any.
@@ -104,6 +91,8 @@ struct Builder<'a> {
     plan: &'a Plan,
     previous: Option<Previous<'a>>,
     problems: &'a mut Diagnostics,
+    /// See [`refresh`].
+    refreshes: bool,
     /// One cell a certificate, however often it is named. `None`: it could not be read, which has been said.
     identities: FxHashMap<CertificateRef, Option<Snapshot<Identity>>>,
     renewed: Vec<(Snapshot<Identity>, Arc<Identity>)>,
@@ -120,6 +109,7 @@ impl<'a> Builder<'a> {
             plan,
             previous,
             problems,
+            refreshes: false,
             identities: FxHashMap::default(),
             renewed: Vec::new(),
             limits: Vec::new(),
@@ -127,6 +117,29 @@ impl<'a> Builder<'a> {
             read: Context::new(&SHA256),
             now: SystemTime::now(),
         }
+    }
+
+    fn build(mut self) -> Option<Assembly> {
+        let plan = self.plan;
+        let upstreams: Vec<_> = plan.upstreams.iter().map(|upstream| self.upstream(upstream)).collect();
+        let listeners: Vec<_> = plan
+            .listeners
+            .iter()
+            .enumerate()
+            .map(|(index, listener)| self.listener(index, listener))
+            .collect();
+        let identities = self.identities.into_iter().filter_map(|(name, cell)| Some((name, cell?))).collect();
+        let (renewed, limits) = (self.renewed, self.limits);
+        let upstreams = upstreams.into_iter().collect::<Option<Vec<_>>>();
+        let listeners = listeners.into_iter().collect::<Option<Vec<_>>>();
+        let (upstreams, (listeners, policies)) = (upstreams?, listeners?.into_iter().unzip());
+        let running = Running {
+            version: 0,
+            limits: super::machine::resolve(plan.limits.clone()),
+            listeners,
+            upstreams: upstreams.iter().map(|(upstream, _)| Arc::clone(upstream)).collect(),
+        };
+        Some(Assembly { running, made: Made { identities, upstreams, listeners: policies, limits }, renewed })
     }
 
     /// Notes what the part being built is made from besides its section of the plan: it is built anew if that
@@ -204,6 +217,9 @@ impl<'a> Builder<'a> {
     /// The cell of a certificate: the one that runs already, if one does. Content that is not what the cell holds
     /// goes into it when the snapshot is published.
     fn make_identity(&mut self, at: &plan::At<CertificateRef>) -> Option<Snapshot<Identity>> {
+        if self.refreshes {
+            return self.previous.and_then(|previous| previous.made.identity(&at.value)).cloned();
+        }
         let (bundle, stored) = self.loaded(at)?;
         let now = self.now;
         self.good(&at.span, bundle.check_validity(now))?;
@@ -301,18 +317,18 @@ impl<'a> Builder<'a> {
     /// A listener's TLS config, the one that runs if nothing of it has changed: with it goes the key of its
     /// tickets. A changed policy gets a new key, as a ticket must not carry a client past what is asked of it now.
     fn listener_policy(&mut self, listener: &plan::Listener, tls: &plan::ListenerTls) -> Option<Policy> {
-        let config = self.listener_tls(listener, tls)?;
+        let config = self.listener_tls(listener, tls);
         let read = self.noted();
         if let Some(previous) = self.previous
             && let Some(index) = previous.plan.listeners.iter().position(|old| old.name == listener.name)
             && previous.plan.listeners[index].protocol == listener.protocol
             && previous.plan.listeners[index].tls.as_ref() == Some(tls)
             && let Some((kept, digest)) = &previous.made.listeners[index]
-            && *digest == read
+            && (*digest == read && config.is_some() || self.refreshes && config.is_none())
         {
-            return Some((Arc::clone(kept), read));
+            return Some((Arc::clone(kept), *digest));
         }
-        Some((config, read))
+        Some((config?, read))
     }
 
     fn listener_tls(
@@ -390,15 +406,14 @@ impl<'a> Builder<'a> {
     fn upstream(&mut self, upstream: &plan::Upstream) -> Option<(Arc<Upstream>, Digest)> {
         let made = self.make_upstream(upstream);
         let read = self.noted();
-        let made = made?;
         if let Some(previous) = self.previous
             && let Some(index) = previous.plan.upstreams.iter().position(|old| old == upstream)
             && let (kept, digest) = &previous.made.upstreams[index]
-            && *digest == read
+            && (*digest == read && made.is_some() || self.refreshes && made.is_none())
         {
-            return Some((Arc::clone(kept), read));
+            return Some((Arc::clone(kept), *digest));
         }
-        Some((Arc::new(made), read))
+        Some((Arc::new(made?), read))
     }
 
     fn make_upstream(&mut self, upstream: &plan::Upstream) -> Option<Upstream> {
@@ -424,6 +439,12 @@ impl<'a> Builder<'a> {
 
     fn endpoint(&mut self, at: &plan::At<plan::Endpoint>) -> Option<Endpoint> {
         let name = at.address.clone();
+        if self.refreshes {
+            let runs = self.previous.iter().flat_map(|previous| &previous.made.upstreams);
+            let known =
+                runs.flat_map(|(upstream, _)| &upstream.endpoints).find(|known| known.name == name)?;
+            return Some(self.noted_endpoint(at, known.addresses.clone()));
+        }
         let addresses: Vec<SocketAddr> = match name.to_socket_addrs() {
             Ok(addresses) => addresses.collect(),
             Err(error) => {
@@ -439,11 +460,15 @@ impl<'a> Builder<'a> {
             self.wrong(&at.span, format!("`{name}` resolves to no address"), None);
             return None;
         }
+        Some(self.noted_endpoint(at, addresses))
+    }
+
+    fn noted_endpoint(&mut self, at: &plan::Endpoint, addresses: Vec<SocketAddr>) -> Endpoint {
         // Name servers give their answers in any order.
         let mut sorted = addresses.clone();
         sorted.sort_unstable();
         self.note(format!("{sorted:?}").as_bytes());
-        Some(Endpoint { name, addresses, weight: at.weight, tls: EndpointTls::default() })
+        Endpoint { name: at.address.clone(), addresses, weight: at.weight, tls: EndpointTls::default() }
     }
 
     fn upstream_tls(&mut self, name: &plan::At<String>, tls: &plan::UpstreamTls) -> Option<UpstreamTls> {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::assemble::{Made, Previous};
+use super::assemble::{self, Assembly, Made, Previous};
 use super::changes::{self, Changes};
 use super::load::{self, LoadError, Loaded};
 use super::rotation::{Fallback, Ledger, Room, Rotation, RotationError, Turn};
@@ -23,7 +23,7 @@ use super::uses;
 use super::write::{self, WriteError};
 use crate::base::snapshot::Snapshot;
 use crate::certs::Store;
-use crate::certs::command::{CommandError, Context, Delete, Deleted, Request};
+use crate::certs::command::{CommandError, Context, Delete, Deleted, Request, Role};
 use crate::config::edit::EditError;
 use crate::config::plan::CertificateRef;
 use crate::config::{Diagnostics, Plan};
@@ -182,6 +182,10 @@ impl Deployment {
         let result = self.with_room(name, |room| work(&Turn::new(room, &alone)));
         drop(alone);
         self.server.sweep();
+        // What peers are checked against is no identity, which a cell holds: it is part of what is published.
+        if result.is_ok() && uses::of(&self.plan(), name).iter().any(|place| place.role == Role::Trust) {
+            self.refresh();
+        }
         result
     }
 
@@ -279,6 +283,35 @@ impl Deployment {
         })
     }
 
+    /// Reads what peers are checked against again, certificates and revocation lists, and publishes what has changed: one
+    /// atomic store, after which each handshake is checked against it, on any worker. What was begun before ends as it
+    /// began; connections to backends that were checked by older files are not used again. A file that is no good is
+    /// said in the log, and what depends on it stays as it is. False: there was one.
+    pub fn refresh(&self) -> bool {
+        let _alone = self.alone();
+        let _still = self.ledger.alone();
+        let current = self.current();
+        let mut problems = Diagnostics::new("", "");
+        let Some(assembly) = assemble::refresh(current.previous(), &mut problems) else { return false };
+        for problem in problems.iter() {
+            tracing::warn!("trust or revocation lists: {}", problem.message);
+        }
+        let good = problems.into_result().is_ok();
+        let changes = Changes::between(current.previous(), &current.plan, &assembly);
+        let changed: Vec<String> =
+            [("listener", changes.listeners.changed), ("upstream", changes.upstreams.changed)]
+                .into_iter()
+                .flat_map(|(kind, names)| names.into_iter().map(move |name| format!("{kind} {name}")))
+                .collect();
+        if changed.is_empty() || !self.server.ready.load(Ordering::Relaxed) {
+            return good;
+        }
+        let Ok(prepared) = self.server.prepare(&current.plan) else { return false };
+        self.replace(assembly, prepared, Arc::clone(&current.plan));
+        tracing::info!("changed trust or revocation lists are in force: {}", changed.join(", "));
+        good
+    }
+
     /// Changes the config file by `change`, which gets its text and gives the new one, and runs what it says then. What
     /// others have changed in the file since it was loaded is kept, and runs, too. The file is written only if all of it
     /// holds.
@@ -341,20 +374,26 @@ impl Deployment {
 
     /// With both locks held since before `loaded` was read: a generation that was moved since then would be undone.
     fn commit(&self, current: &Current, loaded: Loaded, prepared: Prepared) -> Reloaded {
-        let Loaded { plan, assembly, problems } = loaded;
+        let Loaded { plan, mut assembly, problems } = loaded;
         let changes = Changes::between(current.previous(), &plan, &assembly);
-        for (cell, identity) in assembly.renewed {
+        for (cell, identity) in assembly.renewed.drain(..) {
             self.ledger.publish(&cell, identity, Fallback::Replaced, plan.rotation.grace, SystemTime::now());
         }
-        let version = self.server.publish(prepared, assembly.running);
         let plan = Arc::new(changes::as_it_runs(plan, &current.plan));
+        let version = self.replace(assembly, prepared, plan);
+        Reloaded { version, changes, problems }
+    }
+
+    /// Publishes, and waits until every worker has taken it up. Returns the version.
+    fn replace(&self, assembly: Assembly, prepared: Prepared, plan: Arc<Plan>) -> u64 {
+        let version = self.server.publish(prepared, assembly.running);
         let next = Current { plan, running: self.server.snapshot.load(), made: assembly.made };
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         let patience = Instant::now() + TAKE_UP;
         while !self.server.has_applied(version) && Instant::now() < patience {
             std::thread::sleep(Duration::from_millis(1));
         }
-        Reloaded { version, changes, problems }
+        version
     }
 
     fn alone(&self) -> MutexGuard<'_, ()> {

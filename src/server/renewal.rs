@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! every second   files that the config names: changed, whole, valid ─► tried ─► activated if nobody refuses it
+//!                (those that peers are checked against: in force at once)
 //! every minute   certificates in use near their end: warned of; generated ones stage a successor,
 //!                which with `renew = "automatic"` is tried, and activated if nobody refuses it
 //! ```
@@ -15,16 +16,19 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
+use self::trusted::Trusted;
 use super::deployment::Deployment;
-use super::rotation::affected;
 use super::{assemble, rotation::RotationError};
 use crate::base::snapshot::Snapshot;
 use crate::certs::Store;
 use crate::certs::command::{Made, Stage, StageSource};
-use crate::certs::renewal::{Renewal, renewal, window};
+use crate::certs::renewal::{Renewal, renewal};
 use crate::config::Diagnostics;
 use crate::config::plan::{At, CertificateRef, Renew};
 use crate::tls::Identity;
+
+pub mod ends;
+mod trusted;
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -50,6 +54,7 @@ pub fn run(deployment: &Weak<Deployment>) {
 struct Watch {
     files: HashMap<CertificateRef, Seen>,
     checked: Option<Instant>,
+    trusted: Trusted,
     warned: HashMap<String, Instant>,
     tried: HashMap<(String, u32), Instant>,
 }
@@ -73,12 +78,13 @@ impl Watch {
         for (named, cell) in &identities {
             self.file(deployment, named, cell);
         }
+        self.trusted.look(deployment);
         if self.checked.is_some_and(|checked| checked.elapsed() < CHECK) {
             return;
         }
         self.checked = Some(Instant::now());
-        for (named, cell) in &identities {
-            self.end_of(deployment, named, &cell.load());
+        self.warn(deployment);
+        for (named, _) in &identities {
             if let CertificateRef::Store(name) = named
                 && let Err(error) = self.renew(deployment, name)
             {
@@ -103,26 +109,19 @@ impl Watch {
         }
     }
 
-    /// Warns of an end that is near.
-    fn end_of(&mut self, deployment: &Deployment, named: &CertificateRef, identity: &Identity) {
-        let plan = deployment.plan();
-        let left = identity.not_after() - unix(SystemTime::now());
-        if left > window(plan.rotation.renew_before, identity.not_before(), identity.not_after()) {
-            return;
-        }
-        let name = identity.name();
-        if self.warned.get(name).is_some_and(|warned| warned.elapsed() < WARN) {
-            return;
-        }
-        self.warned.insert(name.to_owned(), Instant::now());
-        let what = affected(&plan, named).join("; ");
-        match left {
-            ..0 => tracing::error!(certificate = name, "has expired; what depends on it: {what}"),
-            _ => tracing::warn!(
-                certificate = name,
-                "ends in {} days; what depends on it: {what}",
-                left / 86_400
-            ),
+    /// Warns of ends that are near, of each once a day.
+    fn warn(&mut self, deployment: &Deployment) {
+        self.warned.retain(|_, warned| warned.elapsed() < WARN);
+        for ending in ends::endings(deployment) {
+            let name = &*ending.certificate;
+            if self.warned.contains_key(name) {
+                continue;
+            }
+            match ending.days_left {
+                ..0 => tracing::error!(certificate = name, "{ending}"),
+                _ => tracing::warn!(certificate = name, "{ending}"),
+            }
+            self.warned.insert(name.to_owned(), Instant::now());
         }
     }
 
@@ -233,23 +232,32 @@ fn take_up(deployment: &Deployment, named: &CertificateRef, cell: &Snapshot<Iden
     Taken::Done
 }
 
-fn unix(time: SystemTime) -> i64 {
-    crate::certs::Timestamp::from(time).unix()
-}
-
 /// `None`: not from files, or one of them is not there now.
 fn stamp(named: &CertificateRef) -> Option<Stamp> {
-    let of = |path: &Path| {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some((metadata.len(), metadata.mtime(), metadata.mtime_nsec(), metadata.ino()))
-    };
+    files_of(named)
+        .iter()
+        .map(|path| stamp_of(path))
+        .collect::<Option<Stamp>>()
+        .filter(|stamp| !stamp.is_empty())
+}
+
+fn stamp_of(path: &Path) -> Option<(u64, i64, i64, u64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.len(), metadata.mtime(), metadata.mtime_nsec(), metadata.ino()))
+}
+
+/// The files that hold a certificate; none of one in the store.
+fn files_of(named: &CertificateRef) -> Vec<&Path> {
     match named {
-        CertificateRef::Store(_) => None,
-        CertificateRef::File(path) => Some(vec![of(path)?]),
-        CertificateRef::Pair { cert, key } => Some(vec![of(cert)?, of(key)?]),
+        CertificateRef::Store(_) => Vec::new(),
+        CertificateRef::File(path) => vec![path],
+        CertificateRef::Pair { cert, key } => vec![cert, key],
         CertificateRef::Locked { cert, key, passphrase_file } => {
-            let files = [Some(cert), key.as_ref(), Some(passphrase_file)];
-            files.into_iter().flatten().map(|path| of(path)).collect()
+            [Some(cert), key.as_ref(), Some(passphrase_file)]
+                .into_iter()
+                .flatten()
+                .map(|path| &**path)
+                .collect()
         }
     }
 }

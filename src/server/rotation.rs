@@ -28,7 +28,7 @@ use crate::tls::{Identity, IdentityError};
 mod affected;
 pub mod report;
 
-pub use affected::affected;
+pub use affected::{affected, through};
 pub use report::{Rotation, SafeToRevoke, Use};
 
 /// What is remembered of rotations while the process runs.

@@ -246,7 +246,9 @@ impl ResolvesServerCert for ServerResolver {
             observed.sni = hello.server_name().map(str::to_owned);
             observed.server_identity.clone_from(&identity);
         });
-        Some(Arc::clone(identity?.certified()))
+        let identity = identity?;
+        identity.uses().present();
+        Some(Arc::clone(identity.certified()))
     }
 }
 

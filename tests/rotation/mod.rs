@@ -3,6 +3,8 @@
 
 pub mod kit;
 mod refused;
+mod reload;
 mod renewal;
 mod story;
 mod trusted;
+mod watched;

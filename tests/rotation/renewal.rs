@@ -46,6 +46,66 @@ fn a_generated_certificate_near_its_end_stages_its_successor_and_says_what_depen
         metrics.contains("ringate_certificate_not_after_seconds{certificate=\"gateway\"} 1"),
         "{metrics}"
     );
+    let warning = "certificate gateway ends in 4 days; what depends on it: upstream app (routes: web: /)";
+    assert_eq!(status["warnings"], serde_json::json!([warning]), "{status:#}");
+    let printed = run(Ringate::command().args(["status", "-c"]).arg(ringate.dir().join("ringate.toml")));
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    assert!(printed.contains(&format!("warning: {warning}\n")), "{printed}");
+    assert!(printed.contains("certificate gateway: generation 1, valid until "), "{printed}");
+}
+
+#[test]
+fn metrics_say_which_certificates_are_used_and_when_they_last_were() {
+    let kit = Kit::new();
+    kit.ours.issue_into(
+        &kit.store(),
+        "web",
+        &Leaf { common_name: "web", names: &["localhost"], ..Leaf::default() },
+    );
+    kit.ours.issue_into(&kit.store(), "spare", &leaf("spare"));
+    let judge = kit.judge(&rustls::version::TLS13);
+    let text = kit.setup(&[judge.address()]).listener("[listener.tls]\ncertificates = [\"web\"]").text();
+    let ringate = Ringate::start(&text);
+    let read = |name: &str, certificate: &str| -> u64 {
+        let text = ringate.admin("/metrics");
+        let prefix = format!("ringate_certificate_{name}{{certificate={certificate:?}}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&prefix));
+        line.unwrap_or_else(|| panic!("no {prefix} in\n{text}")).parse().unwrap()
+    };
+    assert_eq!((read("in_use", "web"), read("in_use", NAME), read("in_use", "spare")), (1, 1, 0));
+    assert_eq!(
+        (read("generation", "spare"), read("used_seconds", "web"), read("used_seconds", NAME)),
+        (1, 0, 0)
+    );
+    let now = u64::try_from(millis() / 1000).unwrap();
+    assert!(read("not_after_seconds", "spare") > now);
+    let config = kit.ours.client_config();
+    let answer = ringate.tls_client(config).send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").response();
+    assert_eq!(answer.text(), "old");
+    assert!(read("used_seconds", "web") >= now && read("used_seconds", NAME) >= now);
+    // A backend's own certificate, of the tests' ten years or so, ends at one endpoint.
+    let text = ringate.admin("/metrics");
+    let line = format!(
+        "ringate_backend_certificate_expires_seconds{{upstream=\"app\",endpoint=\"{}\"}} ",
+        judge.address()
+    );
+    assert!(text.contains(&line), "{text}");
+}
+
+#[test]
+fn a_backends_certificate_that_ends_soon_is_warned_of_with_the_routes_that_lead_there() {
+    let authority = Authority::new();
+    let ending = authority.issue("ending", &Leaf { days_ago: 27, ..Leaf::default() });
+    let (cert, key) = (ending.cert.to_str().unwrap(), ending.key.to_str().unwrap());
+    let server = SServer::bare(&["-www", "-cert", cert, "-key", key]);
+    let tls = format!("[upstream.app.tls]\nserver_name = \"localhost\"\ntrust = [{:?}]\n", authority.file());
+    let ringate = Setup::to(server.address()).section("[admin]").upstream(&tls).start();
+    assert_eq!(ringate.get("/").status, 200);
+    let (_, status) = call(&ringate, "GET", "/v1/status", "");
+    let warning = status["warnings"][0].as_str().unwrap_or_else(|| panic!("{status:#}"));
+    let begin = format!("certificate backend {} of app ends in ", server.address());
+    assert!(warning.starts_with(&begin), "{warning}");
+    assert!(warning.ends_with("what depends on it: upstream app (routes: web: /)"), "{warning}");
 }
 
 #[test]

@@ -17,16 +17,26 @@ pub fn affected(plan: &Plan, certificate: &CertificateRef) -> Vec<String> {
         if presented.is_none_or(|at| at.value != *certificate) {
             continue;
         }
-        let leading = plan.routes.iter().filter(|route| leads_to(route, index));
-        let routes: Vec<String> = leading.map(|route| words(plan, route)).collect();
-        let routes = if routes.is_empty() { "no route".to_owned() } else { routes.join(", ") };
-        found.push(format!("upstream {} (routes: {routes})", upstream.name.value));
+        found.push(through(plan, index));
     }
     found
 }
 
-fn leads_to(route: &Route, upstream: usize) -> bool {
-    route.upstreams().any(|index| index == upstream)
+/// An upstream by its index, with the routes that lead to it, in words. An overlay is reached by those routes to its
+/// upstream that have a listener in its environment.
+pub fn through(plan: &Plan, upstream: usize) -> String {
+    let leading = plan.routes.iter().filter(|route| leads_to(plan, route, upstream));
+    let routes: Vec<String> = leading.map(|route| words(plan, route)).collect();
+    let routes = if routes.is_empty() { "no route".to_owned() } else { routes.join(", ") };
+    format!("upstream {} (routes: {routes})", plan.upstreams[upstream].name.value)
+}
+
+fn leads_to(plan: &Plan, route: &Route, upstream: usize) -> bool {
+    let environments = route.listeners.iter().map(|&at| plan.listeners[at].environment.as_ref());
+    environments.into_iter().any(|environment| {
+        let environment = environment.map(|at| at.value.as_str());
+        route.upstreams().any(|index| plan.in_environment(index, environment) == upstream)
+    })
 }
 
 fn words(plan: &Plan, route: &Route) -> String {
