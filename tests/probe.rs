@@ -228,3 +228,24 @@ fn an_upstream_as_the_traffic_of_an_environment_finds_it() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("there is no environment `staging`; there is production"), "{said}");
 }
+
+#[test]
+fn what_traffic_would_be_refused_for_is_a_failure_and_what_nobody_verified_is_said() {
+    let kit = Kit::new();
+    let nginx = Nginx::tls(&kit.pki, OK);
+    let file = kit.dir.path().join("ringate.toml");
+    let write =
+        |upstream: &str| std::fs::write(&file, Setup::to(nginx.address()).upstream(upstream).text()).unwrap();
+    let args = ["--upstream", "app", "-c", file.to_str().unwrap()];
+    write(&(kit.pki.upstream_mutual_tls() + "require_client_auth = true\n"));
+    let (ok, found) = report(&args);
+    assert!(!ok && found["client_certificate"]["verdict"] == "not_asked", "{found:#}");
+    assert!(found["problem"].as_str().unwrap().contains("`tls.require_client_auth` is set"), "{found:#}");
+    assert_eq!(found["tls"]["verified"], true);
+
+    write("[upstream.app.tls]\nserver_name = \"other.example\"\ninsecure_skip_verify = true\n");
+    let (ok, found) = report(&args);
+    assert!(ok && found["tls"]["verified"] == false, "{found:#}");
+    let said = probe(kit.dir.path(), &args).stdout;
+    assert!(String::from_utf8_lossy(&said).contains("insecure_skip_verify is set"), "{said:?}");
+}

@@ -233,6 +233,28 @@ fn the_key_must_be_the_certificates_even_where_verification_is_off() {
 }
 
 #[test]
+fn a_key_that_may_not_sign_proves_nothing_unless_it_is_trusted_itself() {
+    let ca = Crafted::new();
+    let usage = |params: &mut rcgen::CertificateParams| {
+        params.key_usages = vec![rcgen::KeyUsagePurpose::KeyEncipherment];
+    };
+    // OpenSSL would not use such a certificate; rustls does not look.
+    let files = ca.issue("server", usage);
+    let server = Server::start(Some(mismatched(&files, &files)), |stream| {
+        assert!(std::io::Read::read(stream, &mut [0; 4096])? > 0);
+        std::io::Write::write_all(stream.get_mut(), b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    });
+    let ringate = Setup::to(server.address()).upstream(&tls(&ca.file(), "")).start();
+    assert_eq!(ringate.get("/").status, 502);
+    let line = ringate.await_log("its keyUsage does not allow digitalSignature");
+    assert!(line.contains("keyUsage digitalSignature)") && line.contains("reason=wrong_usage"), "{line}");
+    let trust = format!("trust = [{:?}, {:?}]", ca.file(), files.cert);
+    let trusted = format!("[upstream.app.tls]\nserver_name = \"localhost\"\n{trust}");
+    let ringate = Setup::to(server.address()).upstream(&trusted).start();
+    assert_eq!(ringate.get("/").status, 200, "{trusted}\n{}", ringate.log());
+}
+
+#[test]
 fn a_backend_that_must_ask_for_our_certificate_is_refused_if_it_does_not() {
     let pki = Pki::new();
     for version in ["TLSv1.2", "TLSv1.3"] {

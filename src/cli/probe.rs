@@ -226,6 +226,9 @@ fn text(report: &Report) -> String {
         let group = tls.key_exchange.as_deref().unwrap_or("no key exchange");
         let alpn = tls.alpn.as_ref().map_or(String::new(), |name| format!(", ALPN {name}"));
         line("negotiated", &format!("{}, {}, {group}{alpn}", tls.version, tls.cipher));
+        if !tls.verified {
+            line("verified", "no: insecure_skip_verify is set, so this may be anybody");
+        }
         let resumption = match tls.resumption {
             Resumption::Resumed => "yes, by a second handshake",
             Resumption::Full => "no: the second handshake was a full one",

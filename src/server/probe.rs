@@ -22,6 +22,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use crate::base::snapshot::Snapshot;
+use crate::proxy::failure::ConnectError;
 use crate::proxy::running::{Traffic, Upstream};
 use crate::tls::{Identity, Sessions, bind};
 
@@ -70,6 +71,10 @@ pub struct Tls {
     pub identity: Option<Arc<Identity>>,
     /// Whether sessions are resumed.
     pub resumes: bool,
+    /// Whether the backend is verified at all.
+    pub verifies: bool,
+    /// Whether a backend that never asks for our certificate is refused.
+    pub require_client_auth: bool,
 }
 
 /// The request that is made.
@@ -91,6 +96,8 @@ impl Target {
                 server_name: tls.server_name.clone().map_or_else(|| server_name(host), Ok),
                 identity: identity.cloned().or_else(|| tls.identity.as_ref().map(Snapshot::load)),
                 resumes: tls.tickets > 0,
+                verifies: tls.verifies,
+                require_client_auth: tls.require_client_auth,
             });
             Self {
                 upstream: upstream.name.clone(),
@@ -180,8 +187,12 @@ fn look(target: &Target, until: Instant, report: &mut Report) -> Result<(), Stri
     };
     report.chain = report::chain(presented, SystemTime::now());
     let (established, rest) = shaken.map_err(|failed| report.judge_handshake(failed, tls))?;
-    report.tls = Some(TlsReport::of(&established.facts));
+    report.tls = Some(TlsReport::of(&established.facts, tls.verifies));
     report.presented(&established.facts.client_auth);
+    if tls.require_client_auth && report.client_certificate == Verdict::NotAsked {
+        wire::Connection::new(tcp, established, rest, until).close();
+        return Err(ConnectError::NotAsked.to_string());
+    }
     let mut connection = wire::Connection::new(tcp, established, rest, until);
     let outcome = answer::over_tls(target, &mut connection, report);
     // Late tickets are read with the answer: only then can a second handshake resume.

@@ -159,7 +159,9 @@ impl Reason {
             Self::WrongName => "set `tls.server_name` to a name that the certificate is for",
             Self::Revoked => "give the backend a new certificate",
             Self::RevocationUnknown => "put a current list of each issuer in its chain into `tls.crl`",
-            Self::WrongUsage => "have it issued for server authentication (extendedKeyUsage serverAuth)",
+            Self::WrongUsage => {
+                "have it issued for servers (extendedKeyUsage serverAuth, keyUsage digitalSignature)"
+            }
             Self::Constraints => "have it issued by a CA that may",
             Self::WeakKey => "have it issued with a larger key, or lower `tls.min_rsa_bits`",
             Self::WeakSignature => "have it issued anew, with SHA-256",
@@ -289,6 +291,7 @@ fn certificate_reason(error: &CertificateError) -> Reason {
         C::Other(error) => match (error.0.downcast_ref(), error.0.downcast_ref()) {
             (Some(Unacceptable::Pin(_)), _) => Reason::Pin,
             (Some(Unacceptable::WeakKey { .. }), _) => Reason::WeakKey,
+            (Some(Unacceptable::NotForSigning), _) => Reason::WrongUsage,
             (Some(Unacceptable::Namesake { .. }), _) => Reason::UnknownIssuer,
             (
                 None,

@@ -142,6 +142,8 @@ pub enum Unacceptable {
         /// The name.
         issuer: String,
     },
+    /// Its keyUsage does not let its key sign, which is all that it does in a handshake (RFC 8446 §4.4.2.2).
+    NotForSigning,
     /// An RSA key is smaller than the policy allows.
     WeakKey {
         /// Its size.
@@ -164,6 +166,7 @@ impl fmt::Display for Unacceptable {
             Self::Namesake { issuer } => {
                 write!(f, "it is not signed by the trusted authority {issuer}, but by another of that name")
             }
+            Self::NotForSigning => f.write_str("its keyUsage does not allow digitalSignature"),
             Self::WeakKey { bits, least, authority: None } => {
                 write!(f, "its RSA key has {bits} bits, and `min_rsa_bits` is {least}")
             }
@@ -302,6 +305,10 @@ impl ServerCertVerifier for BackendVerifier {
         };
         let leaf = ParsedCertificate::try_from(end_entity)?;
         match by_chain {
+            // webpki passes over keyUsage. Who is trusted himself may say what he likes.
+            Ok(_) if !may_sign(end_entity)? && !anchors.exact.contains(&sha256(end_entity)) => {
+                return Err(Unacceptable::NotForSigning.into());
+            }
             Ok(_) => {}
             Err(Error::InvalidCertificate(
                 CertificateError::UnknownIssuer | CertificateError::BadSignature | CertificateError::Other(_),
@@ -361,6 +368,13 @@ impl ServerCertVerifier for BackendVerifier {
 fn namesake(chain: &[&CertificateDer<'_>]) -> Option<Unacceptable> {
     let (_, last) = X509Certificate::from_der(chain.last()?).ok()?;
     Some(Unacceptable::Namesake { issuer: last.issuer().to_string() })
+}
+
+/// Whether a certificate's keyUsage, if it has one, lets its key make the signature of a handshake.
+fn may_sign(certificate: &CertificateDer<'_>) -> Result<bool, CertificateError> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    let usage = parsed.key_usage().map_err(|_| CertificateError::BadEncoding)?;
+    Ok(usage.is_none_or(|usage| usage.value.digital_signature()))
 }
 
 /// The size of a certificate's key, if that is RSA.

@@ -53,6 +53,8 @@ pub struct TlsReport {
     pub key_exchange: Option<String>,
     /// The application protocol, if one was agreed upon.
     pub alpn: Option<String>,
+    /// False: `insecure_skip_verify`, so whose chain it is nobody knows.
+    pub verified: bool,
     /// Whether a second handshake resumed the session.
     pub resumption: Resumption,
 }
@@ -184,12 +186,13 @@ impl Report {
 }
 
 impl TlsReport {
-    pub(super) fn of(facts: &TlsFacts) -> Self {
+    pub(super) fn of(facts: &TlsFacts, verified: bool) -> Self {
         Self {
             version: facts.version_name().to_owned(),
             cipher: facts.suite_name().to_owned(),
             key_exchange: facts.group_name().map(str::to_owned),
             alpn: facts.alpn.as_deref().map(|name| String::from_utf8_lossy(name).into_owned()),
+            verified,
             resumption: Resumption::NotTried,
         }
     }
