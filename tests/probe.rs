@@ -249,3 +249,23 @@ fn what_traffic_would_be_refused_for_is_a_failure_and_what_nobody_verified_is_sa
     let said = probe(kit.dir.path(), &args).stdout;
     assert!(String::from_utf8_lossy(&said).contains("insecure_skip_verify is set"), "{said:?}");
 }
+
+#[test]
+fn a_name_in_a_certificate_commands_no_terminal() {
+    let ca = Crafted::new();
+    let files = ca.issue("server", |params| {
+        params.distinguished_name.push(rcgen::DnType::CommonName, "evil\u{1b}[2J\n\u{202e}good");
+    });
+    let (cert, key) = (files.cert.to_str().unwrap(), files.key.to_str().unwrap());
+    let server = SServer::bare(&["-www", "-cert", cert, "-key", key]);
+    let lines = format!("[upstream.app.tls]\nserver_name = \"localhost\"\ntrust = [{:?}]", ca.file());
+    let ringate = Setup::to(server.address()).section("[admin]").upstream(&lines).start();
+    assert_eq!(ringate.get("/").status, 200);
+    let file = ringate.dir().join("ringate.toml");
+    for args in [&["status", "-c"][..], &["probe", "--upstream", "app", "-c"]] {
+        let output = run(Ringate::command().args(args).arg(&file));
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains("CN=evil\\u{1b}[2J\\u{a}\\u{202e}good"), "{said:?}");
+        assert!(!said.contains('\u{1b}') && !said.contains('\u{202e}'), "{said:?}");
+    }
+}

@@ -97,6 +97,24 @@ fn a_relay_presents_the_certificate_of_its_environment() {
     }
 }
 
+#[test]
+fn without_a_server_name_the_endpoints_own_is_verified() {
+    let ca = Crafted::new();
+    let files = ca.issue("server", |params| {
+        params.subject_alt_names = vec![rcgen::SanType::IpAddress([127, 0, 0, 1].into())];
+    });
+    let nginx = Nginx::with(&files, SEEN);
+    let port = nginx.address().port();
+    for (host, good) in [("127.0.0.1", true), ("localhost", false)] {
+        let tls = format!("endpoints = [\"{host}:{port}\"]\n[upstream.app.tls]\ntrust = [{:?}]", ca.file());
+        let ringate = Setup::to_all([]).listener("protocol = \"tcp\"").upstream(&tls).start();
+        assert_eq!(say(ringate.address()).contains("200 OK"), good, "{host}: {}", ringate.log());
+        if !good {
+            ringate.await_log("is not for localhost");
+        }
+    }
+}
+
 /// Runs openssl with these words in a folder.
 fn openssl(dir: &Path, words: &str) {
     let output = run(Command::new("openssl").current_dir(dir).args(words.split_whitespace()));

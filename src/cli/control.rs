@@ -7,7 +7,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::client::{CallError, Instance};
-use super::{ConfigFile, load};
+use super::{ConfigFile, load, printable};
 use crate::admin::Outcome;
 use crate::server::changes::Names;
 
@@ -75,7 +75,7 @@ pub(super) fn status(options: &Options) -> Result<(), String> {
 
 /// What is known of an endpoint's TLS: its last handshake, and its last failure if that came later.
 fn endpoint_lines(endpoint: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let text = |value: &Value| printable(value.as_str().unwrap_or_default());
     let (name, shaken, failure) = (text(&endpoint["endpoint"]), &endpoint["handshake"], &endpoint["failure"]);
     let mut lines = String::new();
     if shaken.is_object() {

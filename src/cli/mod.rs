@@ -121,6 +121,21 @@ fn explain(error: &LoadError) -> String {
     }
 }
 
+/// Text of somebody else's making, as in certificates, on one line and without what a terminal would obey or be fooled by.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        let hides =
+            matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if character.is_control() || hides {
+            out.extend(character.escape_unicode());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
 fn render(problems: &Diagnostics) -> String {
     problems.render(std::io::stderr().is_terminal())
 }

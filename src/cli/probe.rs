@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use toml::Value;
 
-use super::{Loaded, load, render};
+use super::{Loaded, load, printable, render};
 use crate::config::plan::{At, CertificateRef};
 use crate::config::{self, Plan};
 use crate::server::probe::{Report, Resumption, Target, Verdict, probe_all};
@@ -214,10 +214,10 @@ fn text(report: &Report) -> String {
     let took = report.milliseconds;
     let _ = match &report.problem {
         None => writeln!(out, "{mark} {of}{}  ({took} ms)", report.endpoint),
-        Some(problem) => writeln!(out, "{mark} {of}{}  {problem}", report.endpoint),
+        Some(problem) => writeln!(out, "{mark} {of}{}  {}", report.endpoint, printable(problem)),
     };
     let mut line = |what: &str, text: &str| {
-        let _ = writeln!(out, "    {what:20} {text}");
+        let _ = writeln!(out, "    {what:20} {}", printable(text));
     };
     if let Some(address) = report.address.as_ref().filter(|address| **address != report.endpoint) {
         line("address", address);

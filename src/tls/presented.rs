@@ -174,7 +174,7 @@ fn url_encoded(pem: &str) -> String {
 }
 
 /// A distinguished name by RFC 4514, in ASCII: what is not is escaped byte by byte, as OpenSSL's `-nameopt RFC2253` does.
-fn distinguished_name(name: &X509Name<'_>) -> String {
+pub(super) fn distinguished_name(name: &X509Name<'_>) -> String {
     let mut out = String::new();
     let rdns: Vec<_> = name.iter_rdn().collect();
     for rdn in rdns.into_iter().rev() {

@@ -26,6 +26,7 @@ use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use super::algorithms::{RsaBits, rsa_bits};
 use super::identity::note_chain;
+use super::presented::distinguished_name;
 
 pub(super) type Sha256 = [u8; 32];
 
@@ -258,10 +259,10 @@ impl BackendVerifier {
             let (_, parsed) = X509Certificate::from_der(der).ok()?;
             match key_bits(&parsed) {
                 Some(bits) if index > 0 && bits < least => {
-                    let authority = Some(parsed.subject().to_string());
+                    let authority = Some(distinguished_name(parsed.subject()));
                     return Some(Unacceptable::WeakKey { bits, least, authority });
                 }
-                _ => issuer = Some((parsed.issuer().as_raw().to_vec(), parsed.issuer().to_string())),
+                _ => issuer = Some((parsed.issuer().as_raw().to_vec(), distinguished_name(parsed.issuer()))),
             }
         }
         let (subject, name) = issuer?;
