@@ -52,6 +52,49 @@ async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Prob
 fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(text).map_err(|error| {
         let status = if error.is_data() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
-        Problem::new(status, "body", "the body is not what is expected here", error.to_string())
+        Problem::new(status, "body", "the body is not what is expected here", said(&error.to_string()))
     })
+}
+
+/// What was wrong, without the value that was: it may be a key or a passphrase in the wrong place.
+fn said(error: &str) -> String {
+    for kind in ["invalid type: ", "invalid value: "] {
+        if let Some(value) = error.strip_prefix(kind)
+            && let Some(expected) = value.rfind(", expected ")
+        {
+            let named = value[..expected].split([' ', '`', '"']).next().unwrap_or_default();
+            return format!("{kind}{named}{}", &value[expected..]);
+        }
+    }
+    error.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certs::command::Import;
+
+    #[test]
+    fn what_stands_in_the_wrong_place_is_not_repeated() {
+        for (body, expected) in [
+            (
+                "\"-----BEGIN PRIVATE KEY-----, expected s3cret\"",
+                "invalid type: string, expected struct Import",
+            ),
+            (
+                r#"{"name": "a", "certificate": "", "passphrase": 53}"#,
+                "invalid type: integer, expected a string",
+            ),
+            (r#"{"name": "a", "certificate": ["s3cret"]}"#, "invalid type: sequence, expected a string"),
+        ] {
+            let problem = parse::<Import>(body.as_bytes()).unwrap_err();
+            assert!(problem.detail.starts_with(expected), "{}", problem.detail);
+            assert!(
+                !problem.detail.contains("53") && !problem.detail.contains("PRIVATE"),
+                "{}",
+                problem.detail
+            );
+            assert!(!problem.detail.contains("s3cret"), "{}", problem.detail);
+        }
+    }
 }

@@ -16,7 +16,7 @@ use crate::certs::command::{
 use crate::certs::store::{StoreError, load_passphrase, read_secret};
 use crate::certs::{Bundle, BundleError, GenerateRequest, KeyType, LockError, Passphrase, San, Store, Usage};
 use crate::config::{self, Plan};
-use crate::server::{machine, uses};
+use crate::server::uses;
 
 mod print;
 mod remote;
@@ -279,7 +279,6 @@ struct RetireOptions {
 }
 
 pub(super) fn run(options: Options) -> Result<(), String> {
-    machine::keep_memory_private();
     match options.command {
         Command::Generate(options) => generate(options),
         Command::Import(options) => {

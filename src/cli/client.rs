@@ -83,12 +83,11 @@ impl Instance {
     pub(super) fn running(path: &Path) -> Result<Option<Self>, String> {
         let Ok(text) = load::read(path) else { return Ok(None) };
         let admin = config::admin(&path.display().to_string(), &text, load::folder(path));
-        if !matches!(admin, Ok(Some(_))) {
-            return Ok(None);
-        }
-        let instance = Self::of(path)?;
-        match instance.bytes(Method::GET, "/healthz", None::<&()>) {
-            Ok(_) => Ok(Some(instance)),
+        let Ok(Some(Admin { listen })) = admin else { return Ok(None) };
+        // Where none runs yet, there may be no token yet either.
+        let unknown = Self { address: listen.value, token: None };
+        match unknown.bytes(Method::GET, "/healthz", None::<&()>) {
+            Ok(_) => Self::of(path).map(Some).map_err(|error| format!("error: {error}")),
             Err(CallError::NotRunning(_)) => Ok(None),
             Err(error) => Err(format!(
                 "error: {}\nnothing was done: an instance may run there, and would not learn of it",

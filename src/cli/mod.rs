@@ -81,6 +81,10 @@ struct ConfigFile {
 
 /// Runs the command line. Exit code 0: done, 1: what was asked for failed, 2: wrong usage.
 pub fn main() -> ExitCode {
+    // Most commands read keys: `check` and `probe`, too.
+    if let Err(warning) = server::machine::keep_memory_private() {
+        eprintln!("warning: {warning}");
+    }
     let result = match Cli::parse().command {
         Command::Quickstart(options) => quickstart::run(&options),
         Command::Run(file) => run::run(&file.config),

@@ -41,7 +41,6 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), String> {
-    machine::keep_memory_private();
     logging::init(&Log::default());
     let dir = &options.dir;
     let at = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());

@@ -15,7 +15,6 @@ use crate::server::supervisor::DRAIN_POLL;
 use crate::server::{Deployment, Loaded, Server, machine, renewal};
 
 pub(super) fn run(path: &Path) -> Result<(), String> {
-    machine::keep_memory_private();
     let loaded = load(path)?;
     logging::init(&loaded.plan.log);
     for warning in loaded.problems.iter() {

@@ -37,17 +37,24 @@ pub fn pin(cpu: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// Private keys are in this process's memory: no core dump is written of it, and nobody but root may look into it.
+/// Private keys are in this process's memory: no core dump is written of it, and nobody but root may look into it. To be
+/// called before any key is read.
 ///
-/// Both, since a limit of zero does not stop a core that goes to a program (`kernel.core_pattern` with a pipe).
-pub fn keep_memory_private() {
+/// Both, since a limit of zero does not stop a core that goes to a program (`kernel.core_pattern` with a pipe), and the
+/// kernel writes none of a process that is not dumpable, for whichever of its pages. `MADV_DONTDUMP` would mark the
+/// pages of keys alone, which live where libraries put them (aws-lc-rs, rustls); here there is nothing left to mark. Our
+/// own copies of keys, as text and as DER, are wiped once they have been read. Buffers in which the HTTP library received
+/// a key by the admin API are not.
+///
+/// # Errors
+/// The system's, in words. Nothing else depends on it.
+pub fn keep_memory_private() -> Result<(), String> {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
-    if let Err(error) = setrlimit(Resource::Core, none) {
-        tracing::warn!("core dumps can't be turned off, they would hold private keys: {error}");
-    }
-    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!("core dumps can't be turned off, they would hold private keys: {error}");
-    }
+    let limited = setrlimit(Resource::Core, none);
+    let private = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    limited
+        .and(private)
+        .map_err(|error| format!("core dumps can't be turned off, they would hold private keys: {error}"))
 }
 
 /// Raises the file-descriptor limit to what this process may have at most. Returns it.

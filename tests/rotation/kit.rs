@@ -75,6 +75,11 @@ impl Kit {
     }
 }
 
+/// How many rotations a test makes, unless scripts/rotation-soak asks for more.
+pub fn rounds(usual: u32) -> u32 {
+    std::env::var("RINGATE_TEST_ROTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
 pub fn leaf(name: &str) -> Leaf<'_> {
     Leaf { common_name: name, names: &[], ..Leaf::default() }
 }

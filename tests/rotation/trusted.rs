@@ -95,9 +95,7 @@ fn a_rollback_brings_the_old_one_back_at_once() {
 
 #[test]
 fn many_rotations_under_load_leave_nothing_behind() {
-    // scripts/rotation-soak asks for more.
-    let rounds =
-        std::env::var("RINGATE_TEST_ROTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
+    let rounds = rounds(12);
     for version in VERSIONS {
         let kit = Kit::new();
         let judge = kit.judge(version);

@@ -153,6 +153,10 @@ fn nothing_is_done_where_an_instance_may_run_and_does_not_answer() {
     drop(hangs_up.join().unwrap());
     assert!(socket.exists());
     shop.did("generate gateway --common-name gateway");
+    // Nor is there one where there is no token yet.
+    let admin = format!("[admin]\nlisten = \"{}\"\ntoken_file = \"none.token\"", free_address());
+    shop.configure("", &admin);
+    shop.did("delete gateway");
 }
 
 #[test]
