@@ -402,7 +402,16 @@ fn print_json(answer: &impl Serialize) -> Result<(), String> {
 /// Does it through the running instance, so that it sees it at once; where none runs, on the store that the config names.
 fn ask<R: Ask>(file: &ConfigFile, request: R) -> Result<R::Answer, String> {
     if let Some(instance) = Instance::running(&file.config)? {
-        return request.ask(&instance).map_err(|error| format!("error: {error}"));
+        if instance.is_private() || !request.has_key() {
+            return request.ask(&instance).map_err(|error| format!("error: {error}"));
+        }
+        // Over TCP a key goes in the clear to whoever holds the port. What has one is for the store alone, which the
+        // instance reads anew when the generation is tried or put to use.
+        if !instance.is_local() {
+            return Err(format!(
+                "error: {instance} is not this machine: a private key is not sent there; do it where the store is"
+            ));
+        }
     }
     let plan = plan(&file.config)?;
     let store = Store::open(&plan.store).map_err(|error| format!("error: {error}"))?;

@@ -96,6 +96,11 @@ impl Instance {
         }
     }
 
+    /// Whether nobody else can be in its place, nor listen.
+    pub(super) fn is_private(&self) -> bool {
+        matches!(self.address, AdminAddress::Unix(_))
+    }
+
     /// Whether what is said to it stays on this machine.
     pub(super) fn is_local(&self) -> bool {
         match &self.address {

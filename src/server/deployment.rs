@@ -292,10 +292,11 @@ impl Deployment {
         let _still = self.ledger.alone();
         let current = self.current();
         let mut problems = Diagnostics::new("", "");
-        let Some(assembly) = assemble::refresh(current.previous(), &mut problems) else { return false };
+        let assembly = assemble::refresh(current.previous(), &mut problems);
         for problem in problems.iter() {
             tracing::warn!("trust or revocation lists: {}", problem.message);
         }
+        let Some(assembly) = assembly else { return false };
         let good = problems.into_result().is_ok();
         let changes = Changes::between(current.previous(), &current.plan, &assembly);
         let changed: Vec<String> =

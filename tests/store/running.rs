@@ -9,7 +9,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use super::{LISTENER, ROUTE, Shop, UPSTREAM};
+use super::{LISTENER, ROUTE, Shop, UPSTREAM, states};
 use crate::support::*;
 
 /// `ringate cert` with these words on the config in `dir`.
@@ -228,4 +228,32 @@ fn two_commands_and_the_api_at_once_lose_nothing_silently() {
     assert_eq!(numbers("replaced"), (2..=15).collect::<Vec<_>>(), "each was told of by who took its place");
     assert_eq!(command("show gateway").unwrap()["staged"], 16);
     assert_eq!(command("list").unwrap()["certificates"].as_array().unwrap().len(), 1 + 15 + 5);
+}
+
+#[test]
+fn no_key_goes_over_tcp() {
+    let shop = Shop::new();
+    shop.openssl("req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=brought");
+    shop.write("token", "0123456789abcdef0123");
+    fs::set_permissions(shop.path("token"), fs::Permissions::from_mode(0o600)).unwrap();
+    // Somebody who took the port, and keeps what he hears.
+    let heard = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let hears = std::sync::Arc::clone(&heard);
+    let thief = Backend::serving(move |request| {
+        hears.lock().unwrap().push_str(&request.head);
+        hears.lock().unwrap().push_str(&String::from_utf8_lossy(&request.body));
+        crate::http::ok("{}")
+    });
+    let admin = format!("[admin]\nlisten = \"{}\"\ntoken_file = \"token\"", thief.address());
+    shop.configure("", &admin);
+    shop.did("import brought --cert cert.pem --key key.pem");
+    shop.did("stage brought --cert cert.pem --key key.pem");
+    let heard = heard.lock().unwrap().clone();
+    assert!(
+        heard.contains("GET /healthz") && !heard.contains("PRIVATE") && !heard.contains("0123456789"),
+        "{heard}"
+    );
+    // They are in the store; the instance would be asked for all else.
+    shop.configure("", "");
+    assert_eq!(states(&shop.json("show brought")), [Some(1), Some(2), None]);
 }

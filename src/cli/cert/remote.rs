@@ -21,6 +21,11 @@ pub(super) trait Ask: Request {
     /// # Errors
     /// It was not; in words.
     fn ask(self, instance: &Instance) -> Result<Self::Answer, String>;
+
+    /// Whether a private key is in it.
+    fn has_key(&self) -> bool {
+        false
+    }
 }
 
 const NOTHING: Option<&Value> = None;
@@ -33,17 +38,6 @@ fn path(name: &str, call: &str) -> Result<String, String> {
 
 fn post<T: DeserializeOwned>(instance: &Instance, path: &str, body: &impl Serialize) -> Result<T, String> {
     Ok(instance.call(Method::POST, path, Some(body))?)
-}
-
-/// A private key does not leave the machine in the clear.
-fn must_be_local(instance: &Instance) -> Result<(), String> {
-    if instance.is_local() {
-        return Ok(());
-    }
-    Err(format!(
-        "{instance} is not this machine, and what is sent there is not encrypted: a private key is not; use an \
-         admin address on this machine"
-    ))
 }
 
 impl Ask for List {
@@ -80,8 +74,11 @@ impl Ask for Generate {
 
 impl Ask for Import {
     fn ask(self, instance: &Instance) -> Result<Made, String> {
-        must_be_local(instance)?;
         post(instance, "/v1/certificates/import", &self)
+    }
+
+    fn has_key(&self) -> bool {
+        true
     }
 }
 
@@ -99,10 +96,11 @@ impl Ask for Delete {
 
 impl Ask for Stage {
     fn ask(self, instance: &Instance) -> Result<Made, String> {
-        if matches!(self.source, StageSource::Import { .. }) {
-            must_be_local(instance)?;
-        }
         post(instance, &path(&self.name, "/stage")?, &self)
+    }
+
+    fn has_key(&self) -> bool {
+        matches!(self.source, StageSource::Import { .. })
     }
 }
 

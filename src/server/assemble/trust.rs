@@ -22,11 +22,13 @@ impl Builder<'_> {
         let least = RsaBits::ALL.into_iter().find(|least| least.bits() == tls.min_rsa_bits);
         let least = least.unwrap_or_default();
         if let Some(span) = &tls.insecure_skip_verify {
-            self.problems.warning(
-                span.clone(),
-                "backends are not verified: whoever answers in their place gets the traffic",
-                Some("name the backend's own certificate or its CA in `trust` instead".to_owned()),
-            );
+            if !self.refreshes {
+                self.problems.warning(
+                    span.clone(),
+                    "backends are not verified: whoever answers in their place gets the traffic",
+                    Some("name the backend's own certificate or its CA in `trust` instead".to_owned()),
+                );
+            }
             return Some(BackendVerifier::unchecked(least));
         }
         let anchors = self.anchors(&tls.trust);
