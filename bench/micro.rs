@@ -204,7 +204,14 @@ fn route(criterion: &mut Criterion) {
         let host = format!("host{}.example.com", (count - 1) / 10);
         let path = format!("/service/{}/orders/4711", (count - 1) % 10);
         group.bench_function(format!("host and prefix of {count}"), |bencher| {
-            let asked = Asked { host: Some(&host), path: &path, query: None, method: "GET", headers: &[] };
+            let asked = Asked {
+                host: Some(&host),
+                path: &path,
+                query: None,
+                method: "GET",
+                headers: &[],
+                announced: None,
+            };
             bencher.iter(|| table.find(black_box(&asked)));
         });
     }

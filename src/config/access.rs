@@ -97,12 +97,18 @@ pub enum Variable {
     Endpoint,
     /// How often the request was sent to a backend.
     Tries,
+    /// Bytes that a relay carried to the backend.
+    RelayUp,
+    /// Bytes that it carried to the client.
+    RelayDown,
+    /// Who ended it.
+    RelayEnd,
     /// Why the request was not served as asked.
     Failure,
 }
 
 /// The variables that are named by themselves.
-const VARIABLES: [(&str, Variable); 28] = [
+const VARIABLES: [(&str, Variable); 31] = [
     ("time", Variable::Time),
     ("listener", Variable::Listener),
     ("client.address", Variable::ClientAddress),
@@ -130,6 +136,9 @@ const VARIABLES: [(&str, Variable); 28] = [
     ("upstream", Variable::Upstream),
     ("endpoint", Variable::Endpoint),
     ("tries", Variable::Tries),
+    ("relay.up", Variable::RelayUp),
+    ("relay.down", Variable::RelayDown),
+    ("relay.end", Variable::RelayEnd),
     ("failure", Variable::Failure),
 ];
 /// Those that a field's name follows.
@@ -159,7 +168,56 @@ const JSON: [(&str, Variable); 15] = [
 const TEXT: &str = "{time} {client.address} {request.host} \"{request.method} {request.target}\" {response.status} \
      {response.bytes} {duration}ms {upstream} {endpoint} {request.id} \"{failure}\"";
 
+/// The same of a tcp listener's connections.
+const TCP_JSON: [(&str, Variable); 14] = [
+    ("time", Variable::Time),
+    ("listener", Variable::Listener),
+    ("client", Variable::ClientAddress),
+    ("client_certificate", Variable::CertificateSubject),
+    ("tls_version", Variable::TlsVersion),
+    ("tls_cipher", Variable::TlsCipher),
+    ("sni", Variable::TlsSni),
+    ("upstream", Variable::Upstream),
+    ("endpoint", Variable::Endpoint),
+    ("bytes_up", Variable::RelayUp),
+    ("bytes_down", Variable::RelayDown),
+    ("duration_us", Variable::DurationMicros),
+    ("end", Variable::RelayEnd),
+    ("failure", Variable::Failure),
+];
+const TCP_TEXT: &str = "{time} {client.address} {listener} {tls.sni} {relay.up} {relay.down} {duration}ms {upstream} {endpoint} \
+     {relay.end} \"{failure}\"";
+
 impl Format {
+    /// A line for people, of a tcp listener.
+    pub fn tcp_text() -> Self {
+        let pieces = pieces(TCP_TEXT).unwrap_or_default();
+        Self { style: Style::Text, pieces, hidden_query: Vec::new() }
+    }
+
+    /// A JSON object of a tcp listener.
+    pub fn tcp_json() -> Self {
+        Self::object(TCP_JSON.iter().map(|(key, variable)| (*key, variable.clone())))
+    }
+
+    /// What this says of a request, and so of no tcp connection: a variable's name, if there is one.
+    pub fn about_requests(&self) -> Option<String> {
+        self.pieces.iter().find_map(|piece| match piece {
+            Piece::Literal(_) => None,
+            Piece::Value(Variable::RequestHeader(name) | Variable::RequestHidden(name)) => {
+                Some(format!("request.header.{name}"))
+            }
+            Piece::Value(Variable::ResponseHeader(name) | Variable::ResponseHidden(name)) => {
+                Some(format!("response.header.{name}"))
+            }
+            Piece::Value(variable) => {
+                let name = VARIABLES.iter().find(|(_, known)| known == variable).map(|(name, _)| *name)?;
+                let others = ["request.", "response.", "trace.", "first_byte", "client.key", "tries"];
+                others.iter().any(|start| name.starts_with(start)).then(|| name.to_owned())
+            }
+        })
+    }
+
     /// A JSON object a line, with the usual fields.
     pub fn json() -> Self {
         Self::object(JSON.iter().map(|(key, variable)| (*key, variable.clone())))
@@ -251,6 +309,9 @@ pub fn template(text: &str) -> Result<Vec<Piece>, Wrong> {
                 | Upstream
                 | Endpoint
                 | Tries
+                | RelayUp
+                | RelayDown
+                | RelayEnd
                 | Failure
                 | ClientKey
                 | TraceParent

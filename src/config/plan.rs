@@ -185,12 +185,15 @@ pub struct Log {
     pub access: Option<AccessLog>,
     /// `access_format`, with `redact` in it: what a line says. Default: as `format`.
     pub access_format: super::access::Format,
+    /// `tcp_format`: the same for connections of tcp listeners.
+    pub tcp_format: super::access::Format,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        let access_format = super::access::Format::text();
-        Self { level: tracing::Level::INFO, format: LogFormat::Text, access: None, access_format }
+        let (access_format, tcp_format) = (super::access::Format::text(), super::access::Format::tcp_text());
+        let (level, format) = (tracing::Level::INFO, LogFormat::Text);
+        Self { level, format, access: None, access_format, tcp_format }
     }
 }
 

@@ -112,6 +112,8 @@ fn runtime_admin_store_and_log_are_checked() {
             ("format = 'xml'", "2:10", "\"text\" or \"json\""),
             ("access = 'stdot'", "2:10", "did you mean \"stdout\"?"),
             ("access = true", "2:10", "found a boolean"),
+            ("tcp_format = '{request.method}'", "2:14", "`request.method` is of HTTP alone"),
+            ("tcp_format = '{relay.upp}'", "2:14", "did you mean {relay.up}?"),
         ],
     );
     refused(

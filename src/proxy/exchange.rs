@@ -13,13 +13,14 @@ use super::failure::Failure;
 use super::pages::Wish;
 use super::pool::Pool;
 use super::reply::{Answer, Reply};
-use super::rules::{Asked, Pending};
+use super::rules::{Asked, Pending, cors};
 use super::running::{Destination, Route, Traffic};
 use crate::base::limits::{Limits, MAX_REQUEST_ID_BYTES};
 use crate::http1::{
-    self, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite, RequestContext, RequestHead, Version,
+    self, ForwardedFor, Framing, HeadLimits, Method, Parsed, PathRewrite, RequestContext, RequestHead,
+    Version,
 };
-use crate::route::{self, Match, normalise_path};
+use crate::route::{self, Match, Table, normalise_path};
 
 /// Longest authority taken from a request, in bytes: a DNS name of 253, brackets, a port. What is added
 /// to a forwarded head stays within a buffer's headroom this way.
@@ -220,7 +221,36 @@ fn find<'t>(
     };
     let method = head.method.as_str();
     let (host, query, headers) = (head.host, head.target.query, head.headers);
-    match table.find(&route::Asked { host, path, query, method, headers }) {
+    let asked = route::Asked { host, path, query, method, headers, announced: None };
+    let preflight = (head.method == Method::Options).then(|| cors::preflight_of(head)).flatten();
+    if let Some((method, fields)) = preflight {
+        return find_for_preflight(table, routes, &asked, (method, fields));
+    }
+    match table.find(&asked) {
+        Match::Route(index) => Ok((index, &routes[index])),
+        Match::MethodNotAllowed { allow } => Err(Failure::MethodNotAllowed(allow)),
+        Match::NotFound => Err(Failure::NoRoute),
+    }
+}
+
+/// The route of a preflight: that of the request of which it speaks, if it has a policy. If it has none, its backend
+/// may have one, or whichever takes OPTIONS; but the policy of another route says nothing about it.
+fn find_for_preflight<'t>(
+    table: &Table,
+    routes: &'t [Route],
+    asked: &route::Asked<'_>,
+    (method, fields): (&str, &[u8]),
+) -> Result<(usize, &'t Route), Failure> {
+    let has_policy = |index: usize| routes[index].rules.as_ref().is_some_and(|rules| rules.cors.is_some());
+    let meant = match table.find(&route::Asked { method, announced: Some(fields), ..*asked }) {
+        Match::Route(index) => Some(index),
+        _ => None,
+    };
+    if let Some(index) = meant.filter(|index| has_policy(*index)) {
+        return Ok((index, &routes[index]));
+    }
+    match table.find(asked) {
+        Match::Route(index) if has_policy(index) && meant.is_some() => Err(Failure::NoCors),
         Match::Route(index) => Ok((index, &routes[index])),
         Match::MethodNotAllowed { allow } => Err(Failure::MethodNotAllowed(allow)),
         Match::NotFound => Err(Failure::NoRoute),

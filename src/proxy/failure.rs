@@ -20,6 +20,8 @@ pub enum Failure {
     NoRoute,
     /// A route matches, but not with this method, only with these.
     MethodNotAllowed(String),
+    /// A preflight for a route that has no policy for that, where only another one's would be there to answer.
+    NoCors,
     /// An OPTIONS that may not be passed on (Max-Forwards: 0): it ends here, with a 200.
     LastHop,
     /// The body is longer than `limits.body_bytes`.
@@ -136,6 +138,7 @@ impl Failure {
             Self::AmbiguousPath(_) | Self::RequestBody(_) => Some(400),
             Self::LastHop => Some(200),
             Self::NoRoute => Some(404),
+            Self::NoCors => Some(403),
             Self::MethodNotAllowed(_) => Some(405),
             Self::BodyTooLarge => Some(413),
             Self::HeadTimeout | Self::ClientTimeout | Self::ClientTooSlow => Some(408),
@@ -200,6 +203,7 @@ impl fmt::Display for Failure {
             Self::AmbiguousPath(error) => error.fmt(f),
             Self::NoRoute => f.write_str("no route matches"),
             Self::MethodNotAllowed(_) => f.write_str("no route matches with this method"),
+            Self::NoCors => f.write_str("CORS: the route has no policy"),
             Self::LastHop => f.write_str("Max-Forwards is 0"),
             Self::BodyTooLarge => f.write_str("the body is longer than limits.body_bytes"),
             Self::RequestBody(error) => write!(f, "request body: {error}"),

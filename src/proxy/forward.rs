@@ -53,6 +53,7 @@ pub(super) struct Exchange<'a> {
     status: Cell<u16>,
     bytes: Cell<u64>,
     endpoint: Cell<Option<usize>>,
+    relayed: Cell<Option<access::Relayed>>,
 }
 
 /// What a response left behind.
@@ -92,6 +93,7 @@ impl<'a> Exchange<'a> {
             status: Cell::new(0),
             bytes: Cell::new(0),
             endpoint: Cell::new(None),
+            relayed: Cell::new(None),
         }
     }
 
@@ -471,8 +473,9 @@ impl<'a> Exchange<'a> {
         if let Some(from_backend) = answer.tunnel {
             let from_client = rest.unwrap_or_else(Buffer::small);
             let idle = self.order.idle_timeout;
-            l4::tunnel(self.local, deadline, idle, client, &mut backend.stream, from_client, from_backend)
-                .await;
+            let backend = &mut backend.stream;
+            let tunnel = l4::tunnel(self.local, deadline, idle, client, backend, from_client, from_backend);
+            self.relayed.set(Some(tunnel.await));
             return Ok((Next::Abort, Buffer::small()));
         }
         if answer.backend {
@@ -517,6 +520,7 @@ impl<'a> Exchange<'a> {
             upstream: Some(&upstream.name),
             endpoint,
             tries: self.trail.sent(),
+            relay: self.relayed.get(),
             failure: failure.map(|failure| failure as &dyn std::fmt::Display),
         };
         sink.end(record, &outcome);

@@ -1,11 +1,15 @@
 //! TCP: bytes both ways, with half-close, over plain or TLS on either side.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::access::{End, Outcome, Relayed};
+use super::client::ClientFacts;
+use super::failure::Failure;
 use super::gate::{self, Permit};
 use super::lull::{self, Woken};
 use super::pool::Pool;
@@ -18,8 +22,48 @@ use crate::tls::Reason;
 /// Reads that fill a small buffer in a row before a direction gets a large one.
 const BUSY: u32 = 2;
 
-/// Relays one client connection to an upstream.
-pub(super) async fn serve(local: &Rc<Local>, pool: &Rc<Pool>, mut client: Box<Client>) {
+/// Where a client came in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'a> {
+    /// The listener's name.
+    pub(super) listener: &'a str,
+    /// The name in a hello that is not opened.
+    pub(super) sni: Option<&'a str>,
+}
+
+/// Relays one client connection to an upstream, and says so in the access log.
+pub(super) async fn serve(local: &Rc<Local>, entry: Entry<'_>, pool: &Rc<Pool>, mut client: Box<Client>) {
+    let Some(access) = &local.access else {
+        let _ = carry(local, pool, &mut client, &Cell::new(None)).await;
+        return;
+    };
+    let (started, endpoint) = (Instant::now(), Cell::new(None));
+    let ended = carry(local, pool, &mut client, &endpoint).await;
+    let outcome = Outcome {
+        upstream: Some(&pool.upstream.name),
+        endpoint: endpoint.get().map(|endpoint| &*pool.upstream.endpoints[endpoint].name),
+        relay: ended.as_ref().ok().copied(),
+        failure: ended.as_ref().err().map(|failure| failure as &dyn std::fmt::Display),
+        ..Outcome::unrelayed(started.elapsed())
+    };
+    access.relay(entry.listener, &facts(&mut client), entry.sni, &outcome);
+}
+
+/// What a log may say of a client.
+pub(super) fn facts(client: &mut Client) -> ClientFacts {
+    ClientFacts {
+        address: client.peer.ip().to_canonical().to_string().into(),
+        proto: if client.tls.is_some() { "tls" } else { "tcp" },
+        tls: client.tls.take(),
+    }
+}
+
+async fn carry(
+    local: &Rc<Local>,
+    pool: &Rc<Pool>,
+    client: &mut Client,
+    at: &Cell<Option<usize>>,
+) -> Result<Relayed, Failure> {
     let fd = client.stream.reader.fd();
     // Held for as long as the relay lasts.
     let permit = match gate::admit(local, pool, &client.deadline, fd, &mut None, 0..0).await {
@@ -27,16 +71,14 @@ pub(super) async fn serve(local: &Rc<Local>, pool: &Rc<Pool>, mut client: Box<Cl
         Err(failure) => {
             local.count_bound(&failure);
             tracing::warn!(upstream = pool.upstream.name, client = %client.peer, "{failure}");
-            return;
+            return Err(failure);
         }
     };
     let first = permit.as_ref().map_or_else(|| pool.pick(local), Permit::endpoint);
     let connecting = Box::pin(pool.connect(local, &client.deadline, None, first, false, permit.as_ref()));
-    let mut backend = match connecting.await {
-        Ok(backend) => backend,
-        // Said in the log by the pool; a TCP client can only be told by closing.
-        Err(_) => return,
-    };
+    // Said in the log by the pool; a TCP client can only be told by closing.
+    let mut backend = connecting.await.map_err(Failure::Connect)?;
+    at.set(Some(backend.endpoint));
     let idle = pool.upstream.idle_timeout;
     let from_client = client.early.take().unwrap_or_else(Buffer::small);
     let from_backend = backend.early.take().unwrap_or_else(Buffer::small);
@@ -49,10 +91,11 @@ pub(super) async fn serve(local: &Rc<Local>, pool: &Rc<Pool>, mut client: Box<Cl
         from_client,
         from_backend,
     );
-    Box::pin(relay).await;
+    let relayed = Box::pin(relay).await;
     if let Some(alert) = backend.stream.reader.peer_alert() {
         pool.take_down(&backend, Reason::of_alert(alert));
     }
+    Ok(relayed)
 }
 
 /// Relays both ways until both sides have ended, one has broken, or neither has sent anything for `idle`.
@@ -65,47 +108,74 @@ pub(super) async fn tunnel(
     backend: &mut Stream,
     from_client: Buffer,
     from_backend: Buffer,
-) {
+) -> Relayed {
     let shared = Shared { local, deadline, idle };
     let counters = &local.counters;
+    let (bytes_up, bytes_down) = (Cell::new(0), Cell::new(0));
     deadline.set(idle);
     deadline.interruptible(false);
-    let up =
-        pin!(shared.one_way(&mut client.reader, &mut backend.writer, from_client, &counters.relay_bytes_up));
-    let down = pin!(shared.one_way(
-        &mut backend.reader,
-        &mut client.writer,
-        from_backend,
-        &counters.relay_bytes_down
-    ));
+    let count_up = Counts { relay: &bytes_up, worker: &counters.relay_bytes_up };
+    let count_down = Counts { relay: &bytes_down, worker: &counters.relay_bytes_down };
+    let up = pin!(shared.one_way(&mut client.reader, &mut backend.writer, from_client, count_up));
+    let down = pin!(shared.one_way(&mut backend.reader, &mut client.writer, from_backend, count_down));
     let relaying = pin!(until_both_end(up, down));
-    if deadline.race(relaying).await.is_err() {
+    let end = deadline.race(relaying).await.unwrap_or_else(|_| {
         counters.timeouts.add(1);
-    }
+        End::Idle
+    });
+    Relayed { up: bytes_up.get(), down: bytes_down.get(), end }
+}
+
+/// How one direction ended.
+enum Way {
+    /// Its reader came to its end.
+    Whole,
+    /// Its writer's peer takes no more. The other direction ends by itself.
+    Deaf,
+    /// Its reader's peer is lost, and with it the relay.
+    ReaderLost,
+    /// Its writer's peer is.
+    WriterLost,
 }
 
 /// Runs both directions; a broken one ends the other.
 async fn until_both_end(
-    mut up: Pin<&mut impl Future<Output = bool>>,
-    mut down: Pin<&mut impl Future<Output = bool>>,
-) {
+    mut up: Pin<&mut impl Future<Output = Way>>,
+    mut down: Pin<&mut impl Future<Output = Way>>,
+) -> End {
     let (mut up_ended, mut down_ended) = (false, false);
+    let mut first = None;
     poll_fn(|cx| {
-        if !up_ended && let Poll::Ready(whole) = up.as_mut().poll(cx) {
-            if !whole {
-                return Poll::Ready(());
-            }
+        if !up_ended && let Poll::Ready(way) = up.as_mut().poll(cx) {
+            first.get_or_insert(match way {
+                Way::Whole => End::Client,
+                Way::Deaf => End::Backend,
+                Way::ReaderLost => return Poll::Ready(End::ClientLost),
+                Way::WriterLost => return Poll::Ready(End::BackendLost),
+            });
             up_ended = true;
         }
-        if !down_ended && let Poll::Ready(whole) = down.as_mut().poll(cx) {
-            if !whole {
-                return Poll::Ready(());
-            }
+        if !down_ended && let Poll::Ready(way) = down.as_mut().poll(cx) {
+            first.get_or_insert(match way {
+                Way::Whole => End::Backend,
+                Way::Deaf => End::Client,
+                Way::ReaderLost => return Poll::Ready(End::BackendLost),
+                Way::WriterLost => return Poll::Ready(End::ClientLost),
+            });
             down_ended = true;
         }
-        if up_ended && down_ended { Poll::Ready(()) } else { Poll::Pending }
+        match first {
+            Some(first) if up_ended && down_ended => Poll::Ready(first),
+            _ => Poll::Pending,
+        }
     })
     .await
+}
+
+/// Where bytes are counted.
+struct Counts<'a> {
+    relay: &'a Cell<u64>,
+    worker: &'a Count,
 }
 
 struct Shared<'a> {
@@ -115,14 +185,14 @@ struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    /// One direction, to its end, or until its reader takes no more. False: it broke, and so has the relay.
+    /// One direction, to its end, or until its writer's peer takes no more.
     async fn one_way(
         &self,
         reader: &mut Reader,
         writer: &mut Writer,
         mut buffer: Buffer,
-        count: &Count,
-    ) -> bool {
+        count: Counts<'_>,
+    ) -> Way {
         let lull = self.local.wheel.deadline();
         let mut canceller = None;
         let mut busy = 0;
@@ -137,16 +207,20 @@ impl Shared<'_> {
                     Woken::Data(filled) => buffer = filled,
                     Woken::Lull | Woken::Interrupted => {
                         if reader.readable().await.is_err() {
-                            return false;
+                            return Way::ReaderLost;
                         }
                         buffer = Buffer::small();
                         continue;
                     }
                     Woken::End(closed) => {
                         // A cut TLS stream must not end as if it were whole.
-                        return closed == Closed::Clean && writer.shutdown().await.is_ok();
+                        if closed != Closed::Clean {
+                            return Way::ReaderLost;
+                        }
+                        let ended = writer.shutdown().await.is_ok();
+                        return if ended { Way::Whole } else { Way::WriterLost };
                     }
-                    Woken::Failed(_) => return false,
+                    Woken::Failed(_) => return Way::ReaderLost,
                 }
             }
             self.deadline.set(self.idle);
@@ -155,9 +229,10 @@ impl Shared<'_> {
             let (result, mut written) = writer.write_data(buffer, Keep::Nothing).await;
             if result.is_err() {
                 // Whoever takes no more may have said why: the other direction ends by itself, when that is through.
-                return true;
+                return Way::Deaf;
             }
-            count.add(n as u64);
+            count.worker.add(n as u64);
+            count.relay.set(count.relay.get() + n as u64);
             written.consume(n);
             buffer = if busy >= BUSY && written.is_idle() && !written.is_large() {
                 Buffer::streaming()

@@ -178,6 +178,7 @@ impl Local {
                 upstream: None,
                 endpoint: None,
                 tries: 0,
+                relay: None,
                 failure: Some(failure),
             };
             if let Some(record) = record {
@@ -237,7 +238,10 @@ pub fn serve(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAddr)
                 drop(view);
                 l7::serve(l7::Connection::new(local, door, client)).await;
             }
-            Traffic::Tcp { upstream } => Box::pin(l4::serve(&local, &view.pools[upstream], client)).await,
+            Traffic::Tcp { upstream } => {
+                let entry = l4::Entry { listener: &view.running.listeners[listener].name, sni: None };
+                Box::pin(l4::serve(&local, entry, &view.pools[upstream], client)).await
+            }
             Traffic::TcpByName { .. } => Box::pin(sni::serve(&local, &view, listener, client)).await,
         }
     }

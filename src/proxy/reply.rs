@@ -173,6 +173,7 @@ impl Answer {
             upstream: None,
             endpoint: None,
             tries: 0,
+            relay: None,
             failure: self.reply.cause.as_ref().map(|cause| cause as &dyn std::fmt::Display),
         };
         sink.end(record, &outcome);

@@ -11,7 +11,7 @@
 
 mod certificate;
 mod compress;
-mod cors;
+pub(super) mod cors;
 mod headers;
 mod keys;
 mod limit;

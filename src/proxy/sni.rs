@@ -2,7 +2,11 @@
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
+use super::access::Outcome;
+use super::failure::Failure;
+use super::l4::Entry;
 use super::running::Traffic;
 use super::{Client, Local, View, l4};
 use crate::io::{Buffer, Fired};
@@ -34,10 +38,16 @@ pub(super) async fn serve(local: &Rc<Local>, view: &View, listener: usize, mut c
         Hello::Whole(name) => name.as_deref(),
         Hello::Partial | Hello::Other => None,
     };
-    let asked = Asked { host: name, path: "/", query: None, method: "", headers: &[] };
+    let asked = Asked { host: name, path: "/", query: None, method: "", headers: &[], announced: None };
     if let Match::Route(upstream) = table.find(&asked) {
         client.early = Some(buffer);
-        return l4::serve(local, &view.pools[upstream], client).await;
+        let entry = Entry { listener: &listener.name, sni: name };
+        return l4::serve(local, entry, &view.pools[upstream], client).await;
+    }
+    if let Some(access) = &local.access {
+        let failure: &dyn std::fmt::Display = &Failure::NoRoute;
+        let outcome = Outcome { failure: Some(failure), ..Outcome::unrelayed(Duration::ZERO) };
+        access.relay(&listener.name, &l4::facts(&mut client), name, &outcome);
     }
     local.counters.requests_refused.add(1);
     let name = name.unwrap_or("none");

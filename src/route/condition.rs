@@ -13,6 +13,22 @@ pub struct Asked<'r> {
     pub method: &'r str,
     /// All header fields.
     pub headers: &'r [httparse::Header<'r>],
+    /// Of a preflight (Fetch standard, §3.2): the fields that the request itself will have, as it names them.
+    /// It is asked about as that request.
+    pub announced: Option<&'r [u8]>,
+}
+
+/// Fields that browsers send without announcing them.
+const UNANNOUNCED: [&str; 6] =
+    ["accept", "accept-language", "content-language", "content-type", "range", "cookie"];
+
+impl Asked<'_> {
+    /// Whether the request that a preflight speaks of may have this field.
+    fn may_have(&self, announced: &[u8], name: &str) -> bool {
+        let listed = announced.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        let is = |other: &[u8]| other.eq_ignore_ascii_case(name.as_bytes());
+        listed.into_iter().any(is) || UNANNOUNCED.iter().any(|known| is(known.as_bytes()))
+    }
 }
 
 /// Where a condition looks.
@@ -50,6 +66,11 @@ impl Condition {
     /// Whether it is so.
     pub fn holds(&self, asked: &Asked<'_>) -> bool {
         match self.part {
+            // Its value is not known yet: it may be the right one.
+            Part::Header if asked.announced.is_some_and(|fields| asked.may_have(fields, &self.name)) => {
+                self.expected != Expected::Absent
+                    || UNANNOUNCED.iter().any(|known| self.name.eq_ignore_ascii_case(known))
+            }
             Part::Header => {
                 let named =
                     asked.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(&self.name));
@@ -179,7 +200,7 @@ mod tests {
     }
 
     fn asked<'r>(query: Option<&'r str>, headers: &'r [httparse::Header<'r>]) -> Asked<'r> {
-        Asked { host: None, path: "/", query, method: "GET", headers }
+        Asked { host: None, path: "/", query, method: "GET", headers, announced: None }
     }
 
     #[test]

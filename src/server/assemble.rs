@@ -361,7 +361,6 @@ impl<'a> Builder<'a> {
         let environment = environment_of(&self.plan.listeners[index]);
         let all: Vec<_> = self.plan.routes.iter().filter(|route| route.listeners.contains(&index)).collect();
         for route in &all {
-            let methods = routing::methods(route, &all);
             let mut seen = plan::Route::clone(route);
             seen.to
                 .upstreams_mut()
@@ -372,10 +371,10 @@ impl<'a> Builder<'a> {
                 self.limits.push(kept);
                 limit
             });
-            let made = routing::route(&seen, methods.as_deref(), listener, limit)
+            let made = routing::route(&seen, listener, limit)
                 .map_err(|(span, error)| self.wrong(&span, error, None))
                 .ok()?;
-            specs.push(routing::spec(route, methods, routes.len()));
+            specs.push(routing::spec(route, routes.len()));
             routes.push(made);
             spans.push(route.span.clone());
         }

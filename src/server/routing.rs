@@ -11,13 +11,12 @@ use crate::proxy::rules::{Compression, Cors, Headers, KeyRule, Limit, Rules};
 use crate::proxy::running::{Destination, Redirect, Rewrite, Route, Split};
 use crate::route::{Condition, Expected, HostPattern, Part, PathPattern, RouteSpec};
 
-/// A route as workers see it. `methods` are those that it is looked up by.
+/// A route as workers see it.
 ///
 /// # Errors
 /// A file that it names can't be read; with its place in the config.
 pub(super) fn route(
     route: &plan::Route,
-    methods: Option<&[String]>,
     listener: &plan::Listener,
     limit: Option<Arc<Limit>>,
 ) -> Result<Route, (Range<usize>, String)> {
@@ -27,19 +26,19 @@ pub(super) fn route(
         rewrite: rewrite(&route.rewrite, matched),
         response_timeout: route.response_timeout,
         idle_timeout: route.idle_timeout,
-        rules: rules(route, methods, listener, limit)?,
+        rules: rules(route, listener, limit)?,
     })
 }
 
 /// What the table must know of it.
-pub(super) fn spec(route: &plan::Route, methods: Option<Vec<String>>, id: usize) -> RouteSpec {
+pub(super) fn spec(route: &plan::Route, id: usize) -> RouteSpec {
     RouteSpec {
         host: route.host.as_ref().map(|host| host_pattern(&host.value)),
         path: match &route.path.value {
             plan::PathPattern::Prefix(path) => PathPattern::Prefix(path.clone()),
             plan::PathPattern::Exact(path) => PathPattern::Exact(path.clone()),
         },
-        methods,
+        methods: route.methods.clone(),
         conditions: route.conditions.iter().map(condition).collect(),
         id,
     }
@@ -110,7 +109,6 @@ fn destination(to: &plan::Destination, matched: &str) -> Destination {
 /// A file of API keys can't be read; with its place in the config.
 fn rules(
     route: &plan::Route,
-    methods: Option<&[String]>,
     listener: &plan::Listener,
     limit: Option<Arc<Limit>>,
 ) -> Result<Option<Arc<Rules>>, (Range<usize>, String)> {
@@ -124,14 +122,9 @@ fn rules(
             forward: keys.forward,
         }),
     };
-    // OPTIONS that the route did not ask for is there for preflights alone.
-    let allow = match (&route.methods, methods) {
-        (Some(asked), Some(methods)) if asked.len() < methods.len() => Some(asked.join(", ")),
-        _ => None,
-    };
     let rules = Rules {
         limit,
-        cors: asked.cors.as_ref().map(|cors| Cors::new(cors, allow)),
+        cors: asked.cors.as_ref().map(Cors::new),
         keys,
         trace: asked.trace,
         certificate: route.client_certificate.clone(),
@@ -202,29 +195,6 @@ pub(super) fn limit(
         limit: Arc::clone(&limit),
     };
     Some((kept, limit))
-}
-
-/// The methods that a route is looked up by. Where pages of other origins may use it, preflights come to it as
-/// well, unless another route of its listener takes OPTIONS for the same host and path.
-pub(super) fn methods(route: &plan::Route, all: &[&plan::Route]) -> Option<Vec<String>> {
-    let mut methods = route.methods.clone()?;
-    let place =
-        |route: &plan::Route| (route.host.as_ref().map(|host| host.value.clone()), route.path.value.clone());
-    let taken = |other: &plan::Route| {
-        let first = std::ptr::eq(other, route);
-        let takes = match &other.methods {
-            None => !first,
-            Some(methods) => methods.iter().any(|method| method == "OPTIONS"),
-        };
-        place(other) == place(route) && takes
-    };
-    // Of several that could take them, the first does.
-    let earlier = all.iter().take_while(|other| !std::ptr::eq(**other, route));
-    let given = earlier.into_iter().any(|other| other.rules.cors.is_some() && place(other) == place(route));
-    if route.rules.cors.is_some() && !given && !all.iter().any(|other| taken(other)) {
-        methods.push("OPTIONS".to_owned());
-    }
-    Some(methods)
 }
 
 fn fixed(respond: &plan::Respond) -> Reply {

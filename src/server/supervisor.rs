@@ -247,7 +247,7 @@ fn access_log(plan: &Plan) -> Result<Option<access::Log>, StartError> {
             (access::Target::File(path.value.clone()), path.value.display().to_string())
         }
     };
-    let log = access::Log::new(plan.log.access_format.clone(), target);
+    let log = access::Log::new(plan.log.access_format.clone(), plan.log.tcp_format.clone(), target);
     log.map(Some).map_err(|error| StartError::Other(format!("access log: {name}: {error}")))
 }
 

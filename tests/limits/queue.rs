@@ -280,3 +280,41 @@ fn the_bound_holds_under_a_crowd_and_no_wake_up_is_lost() {
     assert_eq!(ringate.get("/").status, 200);
     assert!(begun.elapsed() < Duration::from_millis(900), "nothing is left behind");
 }
+
+#[test]
+fn what_waits_when_a_reload_comes_is_served() {
+    let (backend, go) = held_back();
+    let setup = queueing(&backend, "pool.max_per_endpoint = 1\nqueue.timeout = \"15s\"").workers(2);
+    let ringate = setup.start();
+    let mut clients: Vec<Client> = Vec::new();
+    for number in 0..6 {
+        let mut client = ringate.client();
+        client.send(get(number));
+        if number == 0 {
+            backend.request();
+        } else {
+            ringate.await_metric("queue_open", number as u64);
+        }
+        clients.push(client);
+    }
+    // The upstream is another one from here on, and its route is gone.
+    let path = ringate.dir().join("ringate.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let changed = text.replace("queue.timeout = \"15s\"", "queue.timeout = \"14s\"");
+    for (text, reloads) in [
+        (changed.clone(), 1),
+        (changed.replace("upstream = \"app\"", "respond = { status = 200, body = \"gone\" }"), 2),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        ringate.signal(Signal::HUP);
+        eventually("the reload", || {
+            (ringate.log().matches("reloaded (SIGHUP)").count() == reloads).then_some(())
+        });
+    }
+    assert_eq!(ringate.get("/").text(), "gone");
+    for (number, client) in clients.iter_mut().enumerate() {
+        go.send(()).unwrap();
+        assert_eq!(client.response().text(), format!("GET /{number}"));
+    }
+    assert_eq!((ringate.metric("queue_open"), backend.requests()), (0, 6));
+}

@@ -188,3 +188,80 @@ fn a_form_with_a_typo_is_shown_in_its_place() {
     assert!(said.contains("ringate.toml:3:17") && said.contains("did you mean {request.method}?"), "{said}");
     assert!(said.contains("did you mean `headers`?"), "{said}");
 }
+
+#[test]
+fn a_tcp_connection_has_a_line_with_its_bytes_and_its_end() {
+    let backend = Backend::start(|connection| {
+        connection.bytes(5)?;
+        connection.send("worldwide")?;
+        connection.rest().map(drop)
+    });
+    let pki = Pki::new();
+    let config = |form: &str, upstream: &str| {
+        format!(
+            "[runtime]\nworkers = 1\n[log]\naccess = \"access.log\"\ntcp_format = {form}\n[[listener]]\nname = \"db\"\n\
+             address = \"127.0.0.1:0\"\nprotocol = \"tcp\"\n{}\n[[route]]\nupstream = \"app\"\n[upstream.app]\n{upstream}",
+            pki.listener_tls().replace("protocol = \"http\"", ""),
+        )
+    };
+    let endpoint = backend.address();
+    let ringate = Ringate::start(&config("\"json\"", &format!("endpoints = [\"{endpoint}\"]")));
+    let mut client = ringate.tls_client(pki.client_config());
+    client.send("hello");
+    assert_eq!(client.bytes(9), b"worldwide");
+    // The connection's end without that of TLS.
+    client.finish_sending();
+    let _ = client.try_rest();
+    let line = await_lines(&log_file(&ringate), 1).remove(0);
+    let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+    for (name, value) in [
+        ("listener", "db"),
+        ("client", "127.0.0.1"),
+        ("upstream", "app"),
+        ("endpoint", &*endpoint.to_string()),
+        ("tls_version", "TLSv1.3"),
+        ("sni", "localhost"),
+        ("end", "client_lost"),
+    ] {
+        assert_eq!(json[name], value, "{line}");
+    }
+    assert_eq!((&json["bytes_up"], &json["bytes_down"]), (&5.into(), &9.into()), "{line}");
+    assert!(json["failure"].is_null() && json["duration_us"].as_u64().unwrap() > 0, "{line}");
+
+    let form = "\"{relay.up} {relay.down} {endpoint} {relay.end} {failure}\"";
+    let ringate = Ringate::start(&config(form, &format!("endpoints = [\"{}\"]", free_address())));
+    let _ = ringate.tls_client(pki.client_config()).try_rest();
+    let line = await_lines(&log_file(&ringate), 1).remove(0);
+    assert!(line.starts_with("- - - - connect: "), "{line}");
+}
+
+#[test]
+fn a_relays_line_says_who_broke_it_off() {
+    let backend = Backend::start(|connection| {
+        connection.bytes(1)?;
+        connection.reset()
+    });
+    let config = |idle: &str| {
+        format!(
+            "[runtime]\nworkers = 1\n[log]\naccess = \"access.log\"\ntcp_format = \"{{relay.end}}\"\n[[listener]]\nname = \"db\"\n\
+             address = \"127.0.0.1:0\"\nprotocol = \"tcp\"\n[[route]]\nupstream = \"app\"\n[upstream.app]\n\
+             endpoints = [\"{}\"]\ntimeouts.idle = \"{idle}\"",
+            backend.address()
+        )
+    };
+    let ringate = Ringate::start(&config("60s"));
+    let mut client = ringate.client();
+    client.send("x");
+    let _ = client.try_rest();
+    let leaver = ringate.client();
+    backend.await_connections(2);
+    leaver.reset();
+    await_lines(&log_file(&ringate), 2);
+    let mut leaver = ringate.client();
+    leaver.finish_sending();
+    leaver.ends();
+    assert_eq!(await_lines(&log_file(&ringate), 3), ["backend_lost", "client_lost", "client"]);
+    let ringate = Ringate::start(&config("300ms"));
+    ringate.client().ends();
+    assert_eq!(await_lines(&log_file(&ringate), 1), ["idle"]);
+}

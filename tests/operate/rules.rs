@@ -308,3 +308,52 @@ fn a_reload_takes_new_keys_and_forgives_nobody() {
     eventually("the new key being good", || (ask("/", &new) == 200).then_some(()));
     assert_eq!((ask("/", &old), ask("/limited", "")), (401, 429));
 }
+
+#[test]
+fn a_preflight_is_answered_by_the_route_of_the_request_it_speaks_of() {
+    let backend = Backend::serving(|request| crate::http::ok(request.line()));
+    let routes = "[[route]]\nupstream = \"app\"\nmethods = [\"GET\"]\ncors = { origins = [\"https://get.example\"] }\n\
+         [[route]]\nupstream = \"app\"\nmethods = [\"PUT\"]\ncors = { origins = [\"https://put.example\"], methods = [\"PUT\"] }\n\
+         [[route]]\nupstream = \"app\"\nmethods = [\"PUT\"]\nmatch.headers.x-beta = \"1\"\n\
+         cors = { origins = [\"https://beta.example\"], methods = [\"PUT\"], headers = [\"X-Beta\"] }\n\
+         [[route]]\nupstream = \"app\"\nmethods = [\"DELETE\"]\n\
+         [[route]]\nupstream = \"app\"\npath = \"/own\"\nmethods = [\"PUT\", \"OPTIONS\"]\n\
+         [[route]]\nupstream = \"app\"\npath = \"/any\"\ncors = { origins = [\"https://any.example\"] }\n\
+         [[route]]\nupstream = \"app\"\npath = \"/any\"\nmethods = [\"DELETE\"]\n\
+         [[route]]\nupstream = \"app\"\npath = \"/query\"\nmatch.query.v = \"2\"\ncors = { origins = [\"https://v2.example\"] }";
+    let ringate = Setup::to(backend.address()).routes(routes).start();
+    let ask = |path: &str, origin: &str, method: &str, fields: &str| {
+        let fields = if fields.is_empty() {
+            String::new()
+        } else {
+            format!("Access-Control-Request-Headers: {fields}\r\n")
+        };
+        let request = format!(
+            "OPTIONS {path} HTTP/1.1\r\nHost: h\r\nOrigin: https://{origin}\r\n\
+             Access-Control-Request-Method: {method}\r\n{fields}\r\n"
+        );
+        // What is refused without a route ends its connection.
+        ringate.client().send(request).response().status
+    };
+    for (path, origin, method, fields, status) in [
+        ("/", "get.example", "GET", "", 204),
+        ("/", "get.example", "PUT", "", 403),
+        ("/", "put.example", "PUT", "", 204),
+        ("/", "put.example", "PUT", "content-type", 204),
+        // The field decides, and it is only announced.
+        ("/", "beta.example", "PUT", "content-type, X-Beta", 204),
+        ("/", "put.example", "PUT", "x-beta", 403),
+        ("/", "beta.example", "PUT", "", 403),
+        // No policy, and nobody who takes OPTIONS.
+        ("/", "get.example", "DELETE", "", 405),
+        // The backend has its own.
+        ("/own", "put.example", "PUT", "", 200),
+        // Another route's policy says nothing about this one.
+        ("/any", "any.example", "DELETE", "", 403),
+        ("/any", "any.example", "GET", "", 204),
+        ("/query?v=2", "v2.example", "GET", "", 204),
+    ] {
+        assert_eq!(ask(path, origin, method, fields), status, "{path} {origin} {method} {fields}");
+    }
+    assert_eq!(backend.requests(), 1);
+}

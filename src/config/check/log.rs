@@ -33,6 +33,11 @@ pub(super) fn log(section: Option<Section<'_>>, dir: &Path) -> Log {
         LogFormat::Text => Format::text(),
         LogFormat::Json => Format::json(),
     });
+    log.tcp_format =
+        section.get("tcp_format").and_then(|value| tcp_format(&value)).unwrap_or_else(|| match log.format {
+            LogFormat::Text => Format::tcp_text(),
+            LogFormat::Json => Format::tcp_json(),
+        });
     if let Some(mut section) = section.section("redact") {
         let mut names = |key| -> Option<Vec<String>> {
             let list: Vec<Value<'_>> = section.get(key)?.list("[\"Authorization\"]")?;
@@ -70,6 +75,23 @@ fn format(value: &Value<'_>) -> Option<Format> {
         Some((key.value, variable?.value))
     });
     Some(Format::object(fields.collect::<Option<Vec<_>>>()?))
+}
+
+/// `log.tcp_format`: the same, of what is known of a connection.
+fn tcp_format(value: &Value<'_>) -> Option<Format> {
+    match value.as_text().map(|text| text.value) {
+        Some("text") => return Some(Format::tcp_text()),
+        Some("json") => return Some(Format::tcp_json()),
+        _ => {}
+    }
+    let format = format(value)?;
+    if let Some(name) = format.about_requests() {
+        let help =
+            "a tcp listener has time, listener, client, tls, relay, duration, upstream, endpoint and failure";
+        value.error(&format!("`{name}` is of HTTP alone"), Some(help.into()));
+        return None;
+    }
+    Some(format)
 }
 
 /// `log.access`. A bare word is refused: it is a misspelt `stdout` more often than a file.

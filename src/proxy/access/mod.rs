@@ -9,6 +9,7 @@
 //! Nothing is allocated once buffers have grown, nothing waits: where the ring is full the line is dropped and
 //! counted. What is in a ring is not lost by a worker's end, so the writer alone decides when all is written.
 
+mod relay;
 mod render;
 mod writer;
 
@@ -24,6 +25,7 @@ use super::client::ClientFacts;
 use crate::base::counters::Counters;
 use crate::config::access::{Format, Piece, Style, Variable};
 use crate::http1::{RequestHead, ResponseHead, Version, put_decimal};
+pub use relay::{End, Relayed};
 use render::Clock;
 use writer::Shared;
 pub use writer::{Log, Seed, Target, Writer};
@@ -38,6 +40,8 @@ const HIDDEN: &[u8] = b"[redacted]";
 /// A worker's end of the log.
 pub struct Sink {
     format: Rc<Format>,
+    /// Of lines of tcp listeners.
+    tcp_format: Rc<Format>,
     ring: RefCell<Producer<u8>>,
     /// Lines are put together here.
     line: RefCell<Vec<u8>>,
@@ -80,6 +84,8 @@ pub struct Outcome<'a> {
     pub endpoint: Option<&'a str>,
     /// How often it was sent.
     pub tries: u32,
+    /// What a relay came to, where there was one.
+    pub relay: Option<Relayed>,
     /// Why it was not served as asked.
     pub failure: Option<&'a dyn Display>,
 }
@@ -114,6 +120,14 @@ impl Sink {
 
     /// Ends a line and hands it on.
     pub fn end(&self, record: Box<Record>, outcome: &Outcome<'_>) {
+        self.write(&record, outcome);
+        let mut free = self.free.borrow_mut();
+        if free.len() < FREE && record.bytes.capacity() <= KEPT_BYTES {
+            free.push(record);
+        }
+    }
+
+    fn write(&self, record: &Record, outcome: &Outcome<'_>) {
         let mut line = self.line.borrow_mut();
         line.clear();
         record.render(outcome, &self.clock, &mut line);
@@ -121,10 +135,6 @@ impl Sink {
         if self.ring.borrow_mut().push_entire_slice(&line).is_err() {
             self.counters.access_lines_dropped.add(1);
             self.shared.wake();
-        }
-        let mut free = self.free.borrow_mut();
-        if free.len() < FREE && record.bytes.capacity() <= KEPT_BYTES {
-            free.push(record);
         }
     }
 
@@ -285,6 +295,11 @@ impl Record {
                 Variable::FirstByteMicros => render::microseconds(outcome.first_byte, style, out),
                 Variable::Upstream => render::value(style, outcome.upstream, out),
                 Variable::Endpoint => render::value(style, outcome.endpoint, out),
+                Variable::RelayUp => render::number(outcome.relay.map(|relay| relay.up), style, out),
+                Variable::RelayDown => render::number(outcome.relay.map(|relay| relay.down), style, out),
+                Variable::RelayEnd => {
+                    render::value(style, outcome.relay.map(|relay| relay.end.name()), out);
+                }
                 Variable::Tries => put_decimal(out, u64::from(outcome.tries)),
                 Variable::Failure => {
                     let failure = outcome.failure.map(ToString::to_string);

@@ -128,6 +128,13 @@ pub(super) fn missing(style: Style, out: &mut Vec<u8>) {
     });
 }
 
+pub(super) fn number(number: Option<u64>, style: Style, out: &mut Vec<u8>) {
+    match number {
+        Some(number) => put_decimal(out, number),
+        None => missing(style, out),
+    }
+}
+
 pub(super) fn microseconds(duration: Option<Duration>, style: Style, out: &mut Vec<u8>) {
     match duration {
         Some(duration) => put_decimal(out, duration.as_micros() as u64),

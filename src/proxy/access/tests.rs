@@ -26,6 +26,7 @@ const SERVED: Outcome<'_> = Outcome {
     upstream: Some("app"),
     endpoint: Some("127.0.0.1:9000"),
     tries: 1,
+    relay: None,
     failure: None,
 };
 

@@ -69,6 +69,7 @@ impl Shared {
 /// A log in the making: give [`Log::sink`] to each worker, then [`Log::start`].
 pub struct Log {
     format: Format,
+    tcp_format: Format,
     target: Target,
     out: Box<dyn Write + Send>,
     shared: Arc<Shared>,
@@ -78,6 +79,7 @@ pub struct Log {
 /// A worker's end, on its way to the worker's thread.
 pub struct Seed {
     format: Format,
+    tcp_format: Format,
     ring: rtrb::Producer<u8>,
     shared: Arc<Shared>,
     counters: Arc<Counters>,
@@ -94,6 +96,7 @@ impl Seed {
     pub fn sink(self) -> Sink {
         Sink {
             format: Rc::new(self.format),
+            tcp_format: Rc::new(self.tcp_format),
             ring: self.ring.into(),
             line: Vec::with_capacity(1024).into(),
             free: Vec::new().into(),
@@ -113,20 +116,21 @@ pub struct Writer {
 }
 
 impl Log {
-    /// A log of lines in this format.
+    /// A log of lines in this format, and in the other one for tcp listeners.
     ///
     /// # Errors
     /// The target can't be opened.
-    pub fn new(format: Format, target: Target) -> io::Result<Self> {
+    pub fn new(format: Format, tcp_format: Format, target: Target) -> io::Result<Self> {
         let out = target.open()?;
-        Ok(Self { format, target, out, shared: Arc::default(), rings: Vec::new() })
+        Ok(Self { format, tcp_format, target, out, shared: Arc::default(), rings: Vec::new() })
     }
 
     /// A worker's end.
     pub fn seed(&mut self, counters: Arc<Counters>) -> Seed {
         let (ring, end) = RingBuffer::new(ACCESS_RING_BYTES);
         self.rings.push(end);
-        Seed { format: self.format.clone(), ring, shared: Arc::clone(&self.shared), counters }
+        let (format, tcp_format) = (self.format.clone(), self.tcp_format.clone());
+        Seed { format, tcp_format, ring, shared: Arc::clone(&self.shared), counters }
     }
 
     /// Starts the thread.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::reply::{Reply, ReplyBody};
 use super::{Asked, field};
 use crate::config::plan::{self, AnyOr, OriginPattern};
-use crate::http1::{self, Method};
+use crate::http1::{self, Method, RequestHead};
 
 /// What a response is told: whole field lines.
 pub(super) type Grant = Arc<[u8]>;
@@ -23,15 +23,13 @@ pub struct Cors {
     methods: AnyOr<String>,
     headers: AnyOr<String>,
     preflight: Vec<u8>,
-    /// The methods of the route, if OPTIONS is there for preflights alone: `Allow` of a 405.
-    allow: Option<String>,
 }
 
 const VARY: &[u8] = b"Vary: Origin\r\n";
 
 impl Cors {
-    /// The policy as the config has it. `allow`: the route's methods, if OPTIONS is not one that was asked for.
-    pub fn new(cors: &plan::Cors, allow: Option<String>) -> Self {
+    /// The policy as the config has it.
+    pub fn new(cors: &plan::Cors) -> Self {
         let mut rest = Vec::new();
         if cors.credentials {
             rest.extend_from_slice(b"Access-Control-Allow-Credentials: true\r\n");
@@ -75,7 +73,6 @@ impl Cors {
             methods: cors.methods.clone(),
             headers: cors.headers.clone(),
             preflight,
-            allow,
         }
     }
 
@@ -98,15 +95,7 @@ impl Cors {
         let origin = field(asked.head, "origin");
         let method = field(asked.head, "access-control-request-method");
         let (Some(origin), Some(method)) = (origin, method) else {
-            // OPTIONS of its own, on a route that has it for preflights alone.
-            return match &self.allow {
-                None => Ok(()),
-                Some(allow) => {
-                    let mut reply = Reply::refusal(405, "no route matches with this method");
-                    reply.fields.extend_from_slice(format!("Allow: {allow}\r\n").as_bytes());
-                    Err(reply)
-                }
-            };
+            return Ok(());
         };
         let headers = field(asked.head, "access-control-request-headers").unwrap_or_default();
         if self.allowed(origin).is_none() {
@@ -144,6 +133,14 @@ impl Cors {
             }
         })
     }
+}
+
+/// The method and the fields of the request that a preflight speaks of; `None` if this is none.
+pub(in crate::proxy) fn preflight_of<'b>(head: &RequestHead<'_, 'b>) -> Option<(&'b str, &'b [u8])> {
+    field(head, "origin")?;
+    let method = field(head, "access-control-request-method")?;
+    let fields = field(head, "access-control-request-headers").unwrap_or_default();
+    Some((std::str::from_utf8(method).ok()?, fields))
 }
 
 /// Whether a field of a response is about CORS, and so ours.

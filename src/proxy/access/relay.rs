@@ -1,0 +1,75 @@
+//! The line of a relay: a connection of a tcp listener, made and written at its end.
+
+use std::time::Duration;
+
+use super::{Outcome, Record, Sink};
+use crate::config::access::Variable;
+use crate::proxy::client::ClientFacts;
+
+/// What a relay, or a tunnel behind a 101, came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relayed {
+    /// Bytes from the client to the backend, as they were without TLS.
+    pub up: u64,
+    /// Bytes from the backend to the client.
+    pub down: u64,
+    /// How it ended.
+    pub end: End,
+}
+
+/// Who ended a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Both sides, the client first.
+    Client,
+    /// Both sides, the backend first.
+    Backend,
+    /// The client's side broke: a reset, or TLS without an end.
+    ClientLost,
+    /// The backend's side broke.
+    BackendLost,
+    /// Neither sent anything for `timeouts.idle`.
+    Idle,
+}
+
+impl End {
+    /// As logs have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Backend => "backend",
+            Self::ClientLost => "client_lost",
+            Self::BackendLost => "backend_lost",
+            Self::Idle => "idle",
+        }
+    }
+}
+
+impl Outcome<'_> {
+    /// Of a connection that was never relayed, but for what is said besides.
+    pub fn unrelayed(duration: Duration) -> Self {
+        Outcome {
+            status: 0,
+            bytes: 0,
+            duration,
+            first_byte: None,
+            upstream: None,
+            endpoint: None,
+            tries: 0,
+            relay: None,
+            failure: None,
+        }
+    }
+}
+
+impl Sink {
+    /// Writes the line of a relay. `sni`: the name in a hello that was not opened.
+    pub fn relay(&self, listener: &str, client: &ClientFacts, sni: Option<&str>, outcome: &Outcome<'_>) {
+        let mut record = Box::new(Record::new(&self.tcp_format));
+        record.begin(listener, client, None, None);
+        if let Some(name) = sni {
+            record.note(&Variable::TlsSni, name.as_bytes());
+        }
+        self.write(&record, outcome);
+    }
+}
