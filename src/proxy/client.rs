@@ -15,8 +15,6 @@ use crate::tls::{ClientCertificate, Facts};
 pub struct ClientFacts {
     /// Its address in text.
     pub address: Box<str>,
-    /// `http` or `https`.
-    pub proto: &'static str,
     /// Present if it speaks TLS.
     pub tls: Option<Box<ClientTls>>,
 }
@@ -53,6 +51,11 @@ impl fmt::Display for ClientError {
 }
 
 impl ClientFacts {
+    /// How it speaks to us: `http` or `https`.
+    pub fn proto(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
     /// The client's verified certificate, if it has one.
     pub fn certificate(&self) -> Option<&ClientCertificate> {
         self.tls.as_ref()?.certificate.as_ref()

@@ -133,11 +133,11 @@ impl Redirect {
         let host = self.host.as_deref().or(head.host.map(host_name));
         // Without a host, as HTTP/1.0 may be, the path alone has to do.
         if let Some(host) = host.filter(|_| elsewhere) {
-            let scheme = self.scheme.unwrap_or(client.proto);
+            let scheme = self.scheme.unwrap_or(client.proto());
             location.push_str(scheme);
             location.push_str("://");
             location.push_str(host);
-            let kept = head.host.filter(|_| self.host.is_none() && scheme == client.proto);
+            let kept = head.host.filter(|_| self.host.is_none() && scheme == client.proto());
             let kept = kept.and_then(|authority| authority[host_name(authority).len()..].strip_prefix(':'));
             let port = self.port.or(kept.and_then(|port| port.parse().ok()));
             let usual = if scheme == "https" { 443 } else { 80 };

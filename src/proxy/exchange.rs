@@ -282,7 +282,7 @@ fn forward(
     let rewrite = if path == head.target.path { PathRewrite::Keep } else { PathRewrite::Replace(&path) };
     let forwarded = ForwardedFor {
         client: &client.address,
-        proto: client.proto,
+        proto: client.proto(),
         host: head.host,
         request_id: asked.id,
         client_certificate: client.certificate().map(|certificate| &*certificate.forwarded),

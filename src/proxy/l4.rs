@@ -51,11 +51,7 @@ pub(super) async fn serve(local: &Rc<Local>, entry: Entry<'_>, pool: &Rc<Pool>, 
 
 /// What a log may say of a client.
 pub(super) fn facts(client: &mut Client) -> ClientFacts {
-    ClientFacts {
-        address: client.peer.ip().to_canonical().to_string().into(),
-        proto: if client.tls.is_some() { "tls" } else { "tcp" },
-        tls: client.tls.take(),
-    }
+    ClientFacts { address: client.peer.ip().to_canonical().to_string().into(), tls: client.tls.take() }
 }
 
 async fn carry(

@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::client::ClientFacts;
 use super::door::Door;
@@ -44,8 +45,6 @@ pub(super) struct Connection {
     local: Rc<Local>,
     door: Rc<Door>,
     stream: Stream,
-    /// What arrived behind the handshake.
-    early: Option<Box<Buffer>>,
     deadline: Deadline,
     facts: ClientFacts,
     /// Requests so far.
@@ -53,33 +52,37 @@ pub(super) struct Connection {
 }
 
 /// Serves an HTTP connection until it ends.
-pub(super) async fn serve(mut connection: Box<Connection>) {
-    loop {
-        // Boxed for its size: an idle connection must not hold the state of a busy one.
-        match Box::pin(connection.burst()).await {
-            Next::Idle => {}
-            Next::Close => return Box::pin(connection.close()).await,
-            Next::Linger => {
-                return Box::pin(lull::linger(&mut connection.stream, &connection.deadline)).await;
+///
+/// A block, not an `async fn`, whose future would hold its argument twice.
+pub(super) fn serve(client: Box<Client>) -> impl Future<Output = ()> {
+    let (mut connection, mut early) = Connection::new(client);
+    async move {
+        loop {
+            // Boxed for its size: an idle connection must not hold the state of a busy one.
+            match Box::pin(connection.burst(early.take())).await {
+                Next::Idle => {}
+                Next::Close => return Box::pin(connection.close()).await,
+                Next::Linger => {
+                    return Box::pin(lull::linger(&mut connection.stream, &connection.deadline)).await;
+                }
+                Next::Abort => return,
             }
-            Next::Abort => return,
-        }
-        if !connection.idle().await {
-            return Box::pin(connection.close()).await;
+            if !connection.idle().await {
+                return Box::pin(connection.close()).await;
+            }
         }
     }
 }
 
 impl Connection {
-    /// A connection that has not sent a request yet. Takes the box, so that it is freed here: the caller lives on.
+    /// A connection that has not sent a request yet, and what arrived behind its handshake. Takes the box, so that
+    /// it is freed here: the caller lives on.
     #[allow(clippy::boxed_local)]
-    pub(super) fn new(local: Rc<Local>, door: Rc<Door>, client: Box<Client>) -> Box<Self> {
-        let client = *client;
-        let proto = if client.stream.is_tls() { "https" } else { "http" };
-        let address = client.peer.ip().to_canonical().to_string().into();
-        let facts = ClientFacts { address, proto, tls: client.tls };
-        let (stream, early, deadline) = (client.stream, client.early.map(Box::new), client.deadline);
-        Box::new(Self { local, door, stream, early, deadline, facts, served: 0 })
+    fn new(client: Box<Client>) -> (Box<Self>, Option<Box<Buffer>>) {
+        let Client { local, door, stream, early, deadline, peer, tls } = *client;
+        let address = peer.ip().to_canonical().to_string().into();
+        let facts = ClientFacts { address, tls };
+        (Box::new(Self { local, door, stream, deadline, facts, served: 0 }), early.map(Box::new))
     }
 
     /// Waits for a silent client, holding no buffer. False: it does not come back.
@@ -87,10 +90,7 @@ impl Connection {
         if self.door.is_ending(&self.local) {
             return false;
         }
-        let (view, listener) = self.door.enter(&self.local);
-        let patience = view.running.listeners[listener].limits.idle_timeout;
-        drop(view);
-        self.deadline.set(patience.saturating_sub(lull::HOT));
+        self.deadline.set(self.patience().saturating_sub(lull::HOT));
         self.deadline.interruptible(true);
         let woken = self.deadline.race(pin!(self.stream.reader.readable())).await;
         self.deadline.interruptible(false);
@@ -105,9 +105,15 @@ impl Connection {
         matches!(woken, Ok(Ok(())))
     }
 
+    /// How long it may be silent.
+    fn patience(&self) -> Duration {
+        let (view, listener) = self.door.enter(&self.local);
+        view.running.listeners[listener].limits.idle_timeout
+    }
+
     /// Serves requests for as long as they keep coming.
-    async fn burst(&mut self) -> Next {
-        let mut buffer = self.early.take().map_or_else(Buffer::small, |early| *early);
+    async fn burst(&mut self, early: Option<Box<Buffer>>) -> Next {
+        let mut buffer = early.map_or_else(Buffer::small, |early| *early);
         let mut canceller = None;
         loop {
             if buffer.is_empty() {

@@ -215,6 +215,8 @@ impl Local {
 /// A client connection, its handshake done.
 #[derive(Debug)]
 struct Client {
+    local: Rc<Local>,
+    door: Rc<Door>,
     stream: Stream,
     /// What arrived behind the handshake.
     early: Option<crate::io::Buffer>,
@@ -227,22 +229,26 @@ struct Client {
 ///
 /// What an idle connection does not need is boxed, here and in `l7`: its task must be small.
 pub fn serve(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> {
-    let greeting = Box::pin(greet(Rc::clone(&local), Rc::clone(&door), tcp, peer));
+    let greeting = Box::pin(greet(local, door, tcp, peer));
     async move {
         let Some(client) = greeting.await else {
             return;
         };
-        let (view, listener) = door.enter(&local);
+        let (view, listener) = client.door.enter(&client.local);
         match view.running.listeners[listener].traffic {
             Traffic::Http { .. } => {
                 drop(view);
-                l7::serve(l7::Connection::new(local, door, client)).await;
+                l7::serve(client).await;
             }
             Traffic::Tcp { upstream } => {
+                let local = Rc::clone(&client.local);
                 let entry = l4::Entry { listener: &view.running.listeners[listener].name, sni: None };
-                Box::pin(l4::serve(&local, entry, &view.pools[upstream], client)).await
+                Box::pin(l4::serve(&local, entry, &view.pools[upstream], client)).await;
             }
-            Traffic::TcpByName { .. } => Box::pin(sni::serve(&local, &view, listener, client)).await,
+            Traffic::TcpByName { .. } => {
+                let local = Rc::clone(&client.local);
+                Box::pin(sni::serve(&local, &view, listener, client)).await;
+            }
         }
     }
 }
@@ -253,7 +259,8 @@ async fn greet(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAdd
     let (view, listener) = door.enter(&local);
     let listener = &view.running.listeners[listener];
     let Some(config) = &listener.tls else {
-        return Some(Box::new(Client { stream: Stream::plain(tcp), early: None, deadline, peer, tls: None }));
+        let stream = Stream::plain(tcp);
+        return Some(Box::new(Client { local, door, stream, early: None, deadline, peer, tls: None }));
     };
     deadline.set(listener.limits.head_timeout);
     let handshake = Handshake::server(Arc::clone(config)).map_err(tls::TlsError::from);
@@ -263,7 +270,8 @@ async fn greet(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAdd
             match client::ClientTls::new(&facts, listener.forward_certificate) {
                 Ok(tls) => {
                     local.counters.client_handshakes.add(1);
-                    return Some(Box::new(Client { stream, early, deadline, peer, tls: Some(tls) }));
+                    let tls = Some(tls);
+                    return Some(Box::new(Client { local, door, stream, early, deadline, peer, tls }));
                 }
                 Err(error) => error.to_string(),
             }
@@ -279,4 +287,22 @@ async fn greet(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAdd
     local.counters.client_handshake_failures.add(1);
     tracing::info!(listener = listener.name, client = %peer, "TLS handshake with a client failed: {reason}");
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of what a function answers.
+    fn answered<A, B, C, D, R>(_: fn(A, B, C, D) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    /// An idle connection holds these two, each in a block of the allocator's size classes (112, 128, …, 256, 320, …).
+    /// A byte more costs a class more: `scripts/idle-memory` measures the whole.
+    #[test]
+    fn an_idle_connection_is_small() {
+        assert!(answered(serve) <= 256, "{}", answered(serve));
+        assert!(size_of::<l7::Connection>() <= 112, "{}", size_of::<l7::Connection>());
+    }
 }

@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
@@ -72,8 +74,8 @@ fn status(ringate: &Ringate) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// wrk on 64 connections for so many seconds. Each request says when it was begun.
-fn load(ringate: &Ringate, seconds: u32) -> std::thread::JoinHandle<String> {
+/// wrk on 64 connections until it is over. Each request says when it was begun.
+fn load(ringate: &Ringate, over: &Arc<AtomicBool>) -> std::thread::JoinHandle<String> {
     let script = ringate.dir().join("started.lua");
     let text = format!(
         "local ffi = require(\"ffi\")\n\
@@ -87,7 +89,14 @@ fn load(ringate: &Ringate, seconds: u32) -> std::thread::JoinHandle<String> {
     );
     std::fs::write(&script, text).unwrap();
     let url = format!("http://{}", ringate.address_of("production"));
-    std::thread::spawn(move || wrk(&url, 64, seconds, &["--timeout", "10s"], Some(&script)))
+    let over = Arc::clone(over);
+    std::thread::spawn(move || {
+        let mut said = String::new();
+        while !over.load(Ordering::Acquire) {
+            said += &wrk(&url, 64, 2, &["--timeout", "10s"], Some(&script));
+        }
+        said
+    })
 }
 
 #[test]
@@ -119,7 +128,8 @@ fn told(ringate: &Ringate, production_1: &Path, production: &Judge) {
     let dir = ringate.dir();
     assert_eq!(get(ringate, "production").text(), "production-1");
     assert_eq!(get(ringate, "development").text(), "development-1");
-    let load = load(ringate, 6);
+    let over = Arc::new(AtomicBool::new(false));
+    let load = load(ringate, &over);
     eventually("full load", || (production.asked("production-1").requests > 500).then_some(()));
 
     let staged = did(dir, "stage gateway-production --generate --common-name production-2");
@@ -148,6 +158,7 @@ fn told(ringate: &Ringate, production_1: &Path, production: &Judge) {
     // Remove the old one there, delete it here.
     production.trust(&[&production_2]);
     assert!(did(dir, "retire gateway-production").contains("generation 1 is retired"));
+    over.store(true, Ordering::Release);
     let said = load.join().unwrap();
     for bad in ["Socket errors", "Non-2xx"] {
         assert!(!said.contains(bad), "{said}\n{}", ringate.log());

@@ -169,7 +169,7 @@ impl Record {
             match variable {
                 Variable::Listener => self.put(listener.as_bytes()),
                 Variable::ClientAddress => self.put(client.address.as_bytes()),
-                Variable::ClientScheme => self.put(client.proto.as_bytes()),
+                Variable::ClientScheme => self.put(client.proto().as_bytes()),
                 Variable::CertificateSubject
                 | Variable::CertificateFingerprint
                 | Variable::TlsVersion

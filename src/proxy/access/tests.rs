@@ -4,7 +4,7 @@ use crate::http1::{self, HeadLimits, Parsed};
 fn line(format: &str, hidden: &[&str], request: Option<&str>, outcome: &Outcome<'_>) -> String {
     let mut format = Format::parse(format).unwrap();
     format.redact(&["authorization".to_owned()], hidden.iter().map(|&key| key.to_owned()).collect());
-    let client = ClientFacts { address: "192.0.2.7".into(), proto: "https", tls: None };
+    let client = ClientFacts { address: "192.0.2.7".into(), tls: None };
     let mut record = Record::new(&Rc::new(format));
     let limits = HeadLimits { head_bytes: 8192, headers: 50, target_bytes: 8192 };
     let mut slots = http1::header_slots();
@@ -41,7 +41,7 @@ fn a_line_says_what_its_format_asks_for() {
         {request.header.authorization} {request.header.x-none} {request.header.user-agent}";
     assert_eq!(
         line(format, &["token"], Some(REQUEST), &SERVED),
-        "192.0.2.7 https web \"GET /a?token=[redacted]&q=%22 HTTP/1.1\" /a token=[redacted]&q=%22 h:1 id-1 200 1234 \
+        "192.0.2.7 http web \"GET /a?token=[redacted]&q=%22 HTTP/1.1\" /a token=[redacted]&q=%22 h:1 id-1 200 1234 \
          5.678 5678 1.002 1002 app 127.0.0.1:9000 - http://h/?token=[redacted] [redacted] - \\x22\\xc3\\xa9"
     );
     assert_eq!(
