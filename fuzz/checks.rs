@@ -9,6 +9,7 @@ use ringate::http1::{
     Upgrade, Version, header_slots,
 };
 use ringate::route::normalise_path;
+use ringate::tls::{Hello, read_hello};
 
 fn limits() -> HeadLimits {
     HeadLimits::from(&Limits::default())
@@ -241,6 +242,40 @@ pub fn path(input: &[u8]) {
         let bare = segment.split(|&byte| byte == b';').next().unwrap_or_default();
         assert!(segment != b"." && segment != b"..", "{text} becomes {normal}");
         assert!(bare == segment || bare != b".." || normal.contains("%3B"), "{text} becomes {normal}");
+    }
+}
+
+/// The payloads of all records that are there, without a look at what they are.
+fn payloads(mut bytes: &[u8]) -> Vec<u8> {
+    let mut all = Vec::new();
+    while let Some((header, rest)) = bytes.split_first_chunk::<5>() {
+        let length = usize::from(u16::from_be_bytes([header[3], header[4]])).min(rest.len());
+        all.extend_from_slice(&rest[..length]);
+        bytes = &rest[length..];
+    }
+    all
+}
+
+/// A ClientHello: however much of it has come, and however it is cut into records, it says the same.
+pub fn hello(input: &[u8]) {
+    let Some((bytes, at)) = cut(input) else { return };
+    let (part, whole) = (read_hello(&bytes[..at]), read_hello(bytes));
+    assert!(part == Hello::Partial || part == whole, "{part:?} of {at} bytes, {whole:?} of all");
+    let Hello::Whole(name) = &whole else { return };
+    let message = payloads(bytes);
+    if let Some(name) = name {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+        assert!((1..=253).contains(&name.len()) && name.bytes().all(plain), "{name:?}");
+        let is_there = message.windows(name.len()).any(|part| part.eq_ignore_ascii_case(name.as_bytes()));
+        assert!(is_there, "{name:?} was never sent");
+    }
+    let length = message[1..4].iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+    for size in [1, 7, 16_384] {
+        let fragments = message[..4 + length].chunks(size);
+        let records: Vec<_> = fragments
+            .map(|part| [&[22, 3, 3][..], &(part.len() as u16).to_be_bytes(), part].concat())
+            .collect();
+        assert_eq!(read_hello(&records.concat()), whole, "in records of {size}");
     }
 }
 

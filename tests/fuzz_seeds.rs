@@ -9,11 +9,12 @@ mod checks;
 
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 5] = [
+const TARGETS: [(&str, Check); 6] = [
     ("request", checks::request),
     ("response", checks::response),
     ("chunked", checks::chunked),
     ("path", checks::path),
+    ("hello", checks::hello),
     ("config", checks::config),
 ];
 

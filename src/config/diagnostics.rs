@@ -17,7 +17,12 @@ pub struct Diagnostics {
     name: String,
     text: String,
     found: Vec<Found>,
+    /// Errors and warnings beyond [`MOST`].
+    more: [usize; 2],
 }
+
+/// Entries that are kept. Each is shown with its line, and who gets so many mends the first ones first.
+const MOST: usize = 200;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +59,12 @@ pub struct Diagnostic<'a> {
 impl Diagnostics {
     /// None yet, about the file called `name` with the content `text`.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { name: normalize_untrusted_str(&name.into()), text: text.into(), found: Vec::new() }
+        Self {
+            name: normalize_untrusted_str(&name.into()),
+            text: text.into(),
+            found: Vec::new(),
+            more: [0; 2],
+        }
     }
 
     /// Adds an error about the bytes `span` of the text. An empty span at 0 is about the
@@ -69,6 +79,10 @@ impl Diagnostics {
     }
 
     fn add(&mut self, mut found: Found) {
+        if self.found.len() == MOST {
+            self.more[usize::from(found.level == Level::Warning)] += 1;
+            return;
+        }
         found.span = self.visible(found.span);
         // A value that several environments share is read once for each of them.
         if self.found.contains(&found) {
@@ -95,7 +109,7 @@ impl Diagnostics {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.found.len()
+        self.found.len() + self.more.iter().sum::<usize>()
     }
 
     /// `Err` with all of them if there is an error; warnings alone are `Ok`.
@@ -104,7 +118,8 @@ impl Diagnostics {
     ///
     /// `self`, if an error was added.
     pub fn into_result(self) -> Result<(), Self> {
-        if self.found.iter().any(|found| found.level == Level::Error) { Err(self) } else { Ok(()) }
+        let is_error = |found: &Found| found.level == Level::Error;
+        if self.more[0] > 0 || self.found.iter().any(is_error) { Err(self) } else { Ok(()) }
     }
 
     /// The entries, in the order of the file.
@@ -126,7 +141,11 @@ impl Diagnostics {
     /// `color` adds ANSI colors. Ends without a newline; empty if there is no entry.
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-        let entries: Vec<String> = self.found.iter().map(|found| self.entry(&renderer, found)).collect();
+        let mut entries: Vec<String> = self.found.iter().map(|found| self.entry(&renderer, found)).collect();
+        let more: usize = self.more.iter().sum();
+        if more > 0 {
+            entries.push(format!("… and {more} more"));
+        }
         entries.join("\n\n")
     }
 
@@ -195,6 +214,17 @@ error: unknown key `endpoins`
         found.error(7..8, "third", None);
         let places: Vec<_> = found.iter().map(|d| (d.line, d.column, d.message)).collect();
         assert_eq!(places, [(1, 5, "first"), (2, 1, "second"), (2, 1, "third")]);
+    }
+
+    #[test]
+    fn of_very_many_the_first_are_kept_and_the_others_counted() {
+        let mut found = Diagnostics::new("f", "a = 1\n".repeat(20_000));
+        (0..10_000).for_each(|at| found.warning(at * 6..at * 6 + 1, "w", None));
+        assert!(found.clone().into_result().is_ok());
+        found.error(6 * 15_000..6 * 15_000 + 1, "e", None);
+        assert_eq!((found.len(), found.iter().count()), (10_001, MOST));
+        assert!(found.render(false).ends_with("… and 9801 more"));
+        assert!(found.into_result().is_err());
     }
 
     #[test]

@@ -222,6 +222,7 @@ fn routes_are_checked() {
             ("upstream = 'app'\nmethods = ['G T']", "3:12", "\"G T\" is not a method"),
             ("upstream = 'app'\nmethods = []", "3:11", "the list is empty"),
             ("upstream = 'app'\nmethods = 'GET'", "3:11", "did you mean [\"GET\"]?"),
+            ("upstream = 'app'\nencoded_slashes = 'pas'", "3:19", "did you mean \"pass\"?"),
             ("upstream = 'app'\nstrip_prefix = 1", "3:16", "expected true or false, found an integer"),
             ("upstream = 'app'\nsni = 'a'", "3:1", "`route.sni` needs a tcp listener"),
             ("upstream = 'app'\npaths = ['/']", "3:1", "did you mean `path`?"),

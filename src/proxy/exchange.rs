@@ -2,6 +2,7 @@
 
 pub mod retry;
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::http1::{
     self, ForwardedFor, Framing, HeadLimits, Method, Parsed, PathRewrite, RequestContext, RequestHead,
     Version,
 };
-use crate::route::{self, Match, Table, normalise_path};
+use crate::route::{self, Match, PathError, Table, keep_slashes, normalise_path};
 
 /// Longest authority taken from a request, in bytes: a DNS name of 253, brackets, a port. What is added
 /// to a forwarded head stays within a buffer's headroom this way.
@@ -166,8 +167,14 @@ pub fn understand(
         sink.begin(&view.running.listeners[listener].name, client, Some(&head), Some(id));
     }
     check(&head, limits)?;
-    let normalised = normalise_path(head.target.path).map_err(Failure::AmbiguousPath)?;
-    let (route, matched) = find(&view.running.listeners[listener].traffic, &head, &normalised)?;
+    let traffic = &view.running.listeners[listener].traffic;
+    let (normalised, (route, matched)) = match normalise_path(head.target.path) {
+        Ok(path) => {
+            let found = find(traffic, &head, &path)?;
+            (path, found)
+        }
+        Err(error) => find_slashed(traffic, &head, error)?,
+    };
     let listener = &view.running.listeners[listener].name;
     let asked = Asked { head: &head, path: &normalised, client, id, listener };
     let pending = match matched.rules.as_ref().map(|rules| rules.admit(&asked)) {
@@ -231,6 +238,27 @@ fn find<'t>(
         Match::MethodNotAllowed { allow } => Err(Failure::MethodNotAllowed(allow)),
         Match::NotFound => Err(Failure::NoRoute),
     }
+}
+
+/// The route of a path that was refused, if it has encoded slashes and a route that lets them pass: the very one that
+/// the path comes to with these slashes decoded, so that nothing reaches a route's backend around another route.
+#[cold]
+fn find_slashed<'t, 'b>(
+    traffic: &'t Traffic,
+    head: &RequestHead<'_, 'b>,
+    error: PathError,
+) -> Result<(Cow<'b, str>, (usize, &'t Route)), Failure> {
+    let refused = || Failure::AmbiguousPath(error);
+    if error != PathError::HiddenSeparator {
+        return Err(refused());
+    }
+    let slashed = keep_slashes(head.target.path).map_err(|_| refused())?;
+    let (index, route) = find(traffic, head, &slashed.kept).map_err(|_| refused())?;
+    let (same, _) = find(traffic, head, &slashed.decoded).map_err(|_| refused())?;
+    if !route.encoded_slashes || same != index {
+        return Err(refused());
+    }
+    Ok((slashed.kept.into(), (index, route)))
 }
 
 /// The route of a preflight: that of the request of which it speaks, if it has a policy. If it has none, its backend

@@ -87,6 +87,8 @@ pub struct Route {
     pub to: Destination,
     /// What becomes of the path.
     pub rewrite: Rewrite,
+    /// Whether `%2F` in a path passes.
+    pub encoded_slashes: bool,
     /// From the request's end to the response's head, if the upstream's time is not the route's.
     pub response_timeout: Option<Duration>,
     /// Silence within a response, in the same way.

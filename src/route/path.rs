@@ -59,6 +59,35 @@ pub fn normalise_path(path: &str) -> Result<Cow<'_, str>, PathError> {
     Ok(if normal == path { Cow::Borrowed(path) } else { Cow::Owned(normal) })
 }
 
+/// The two forms of a path with encoded slashes, for who lets them pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slashed {
+    /// As it is forwarded: normal but for its `%2F`.
+    pub kept: String,
+    /// As a backend sees it that takes them for slashes.
+    pub decoded: String,
+}
+
+/// Both forms of a path that [`normalise_path`] refuses for its encoded slashes alone.
+///
+/// # Errors
+/// It is to be refused in any case; also where its parts between encoded slashes are empty or dot segments, so that
+/// the two forms would differ in more than these slashes.
+#[cold]
+pub fn keep_slashes(path: &str) -> Result<Slashed, PathError> {
+    const MARK: &str = "\u{1}"; // no path has control characters
+    let with = |slash: &str| path.replace("%2F", slash).replace("%2f", slash);
+    if path.contains(MARK) {
+        return Err(PathError::HiddenSeparator);
+    }
+    let marked = normalise_path(&with(MARK))?.into_owned();
+    let decoded = normalise_path(&with("/"))?.into_owned();
+    if marked.replace(MARK, "/") != decoded {
+        return Err(PathError::HiddenSeparator);
+    }
+    Ok(Slashed { kept: marked.replace(MARK, "%2F"), decoded })
+}
+
 /// `path` without the prefix that a route matched it by, always with its leading slash or empty for the prefix itself.
 ///
 /// `path` is normalised and the route's prefix matches it; otherwise it is given back whole.
@@ -170,6 +199,37 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn encoded_slashes_are_kept_where_they_are_all_that_differs() {
+        for (path, kept, decoded) in [
+            ("/a%2fb", "/a%2Fb", "/a/b"),
+            ("/%41/x%2Fy%2fz/", "/A/x%2Fy%2Fz/", "/A/x/y/z/"),
+            ("/a/../b%2F", "/b%2F", "/b/"),
+            ("/a%252Fb%2Fc", "/a%252Fb%2Fc", "/a%252Fb/c"),
+        ] {
+            let slashed = Slashed { kept: kept.into(), decoded: decoded.into() };
+            assert_eq!(keep_slashes(path), Ok(slashed), "{path}");
+        }
+        for path in [
+            "/a%2F..%2Fb",
+            "/..%2Fa",
+            "/a/%2e%2e%2Fb",
+            "/a%2F/b",
+            "/a%2F%2Fb",
+            "/%2Fa",
+            "/a%2F.",
+            "/a%5Cb%2F",
+            "/a%2F\\b",
+            "/a%2F%00",
+            "/%%2F",
+            "/..;%2Fa",
+            "/a%2F..;x/b",
+            "/%C0%AF%2F",
+        ] {
+            assert!(keep_slashes(path).is_err(), "{path}: {:?}", keep_slashes(path));
+        }
+    }
 
     #[test]
     fn plain_paths_are_borrowed() {

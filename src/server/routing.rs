@@ -24,6 +24,7 @@ pub(super) fn route(
     Ok(Route {
         to: destination(&route.to, matched),
         rewrite: rewrite(&route.rewrite, matched),
+        encoded_slashes: route.encoded_slashes,
         response_timeout: route.response_timeout,
         idle_timeout: route.idle_timeout,
         rules: rules(route, listener, limit)?,

@@ -255,3 +255,35 @@ fn requests_are_split_by_weight() {
     }
     assert!((18..=22).contains(&news), "{news} of 200");
 }
+
+#[test]
+fn encoded_slashes_pass_where_the_route_says_so_and_reach_no_other_route() {
+    let backend = Backend::serving(|request| ok(request.line()));
+    let route = |path: &str, more: &str| format!("[[route]]\npath = \"{path}\"\n{more}\n");
+    let pass = "upstream = \"app\"\nencoded_slashes = \"pass\"";
+    let routes = route("/packages", pass)
+        + &route("/packages/private", "respond = { status = 403 }")
+        + &route("/plain", "upstream = \"app\"")
+        + &route("/", pass);
+    let ringate = Setup::to(backend.address()).routes(&routes).start();
+    for (path, answer) in [
+        ("/packages/@a%2fb", Some("/packages/@a%2Fb")),
+        ("/packages/%41/x%2Fy", Some("/packages/A/x%2Fy")),
+        ("/x%2Fy", Some("/x%2Fy")),
+        ("/packages/private%2Fx", None),
+        ("/packages%2Fprivate", None),
+        ("/packages/x%2F..%2Fprivate", None),
+        ("/packages/x%2F..%2F..%2Fplain", None),
+        ("/plain%2Fx", None),
+        ("/plain/x%2Fy", None),
+        ("/packages/a%5Cb", None),
+        ("/packages/a%2F%2Fb", None),
+    ] {
+        let response = ringate.get(path);
+        match answer {
+            Some(seen) => assert_eq!(response.text(), format!("GET {seen}"), "{path}"),
+            None => assert_eq!(response.status, 400, "{path}"),
+        }
+    }
+    assert_eq!(backend.requests(), 3);
+}

@@ -36,6 +36,8 @@ pub struct Route {
     pub client_certificate: Option<CertificateRule>,
     /// What becomes of its path.
     pub rewrite: Rewrite,
+    /// `encoded_slashes = "pass"`: `%2F` in a path goes on as it is.
+    pub encoded_slashes: bool,
     /// What it asks of its requests.
     pub rules: RouteRules,
     /// The whole `[[route]]` in the file.
