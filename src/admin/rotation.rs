@@ -38,7 +38,7 @@ impl From<RotationError> for Problem {
             RotationError::NothingStaged(_) | RotationError::NoPrevious(_) => {
                 (StatusCode::CONFLICT, "state", "the certificate is in another state")
             }
-            RotationError::NotTried(..) | RotationError::NotPassed(..) => {
+            RotationError::NotTried(..) | RotationError::NotPassed(..) | RotationError::NotAsked(..) => {
                 (StatusCode::CONFLICT, "trial", "no trial has passed")
             }
             RotationError::StillNeeded(..) => {

@@ -330,7 +330,7 @@ fn generate(options: GenerateOptions) -> Result<(), String> {
     answer(&common, request, if csr { print_request } else { print::made })
 }
 
-/// Exit code 0: whoever is asked for a certificate takes it; 1: somebody does not.
+/// Exit code 0: whoever is asked for a certificate takes it, or there is nobody to ask; 1: somebody does not.
 fn trial(name: &str, common: &Common) -> Result<(), String> {
     let Some(instance) = Instance::running(&common.file.config)? else {
         return Err(format!(
@@ -344,7 +344,11 @@ fn trial(name: &str, common: &Common) -> Result<(), String> {
     } else {
         print!("{}", print::trial(&trial));
     }
-    if trial.passed { Ok(()) } else { Err("error: the trial did not pass".to_owned()) }
+    if trial.passed || trial.endpoints.is_empty() {
+        Ok(())
+    } else {
+        Err("error: the trial did not pass".to_owned())
+    }
 }
 
 /// The request itself goes to standard output, so that it can be sent on as it is.

@@ -34,8 +34,8 @@ pub(super) struct Dialed {
     pub(super) stream: Stream,
     /// What arrived with the handshake, if anything did.
     pub(super) early: Option<Buffer>,
-    /// The generation of the identity that the handshake could present; 0 without one.
-    pub(super) generation: u64,
+    /// The serial of the identity that the handshake could present; 0 without one.
+    pub(super) identity: u64,
     /// The server knows our identity: it was presented, or the session that was resumed had it.
     pub(super) presented: bool,
     /// It was presented, and the server has yet to judge it (TLS 1.3).
@@ -53,7 +53,7 @@ impl Dialed {
         Self {
             stream: Stream::plain(tcp),
             early: None,
-            generation: 0,
+            identity: 0,
             presented: false,
             unproven: false,
             unjudged: false,
@@ -68,7 +68,7 @@ impl Dialed {
         Self {
             stream,
             early,
-            generation: choice.generation(),
+            identity: choice.serial(),
             presented: presented || (facts.resumed && choice.identity.is_some()),
             unproven: presented && tls13,
             unjudged: tls13 && !matches!(facts.client_auth, ClientAuth::NotAsked),

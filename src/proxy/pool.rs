@@ -69,8 +69,8 @@ pub struct Backend {
     pub reused: bool,
     /// The name that was verified; `None` on plain connections.
     server_name: Option<ServerName<'static>>,
-    /// The generation of the identity that was presented.
-    generation: u64,
+    /// The serial of the identity that it was made with; 0 without one.
+    identity: u64,
     /// The backend has yet to judge our certificate (TLS 1.3).
     unproven: bool,
     /// It asked for a certificate, and has yet to judge ours, or its lack (TLS 1.3).
@@ -88,7 +88,7 @@ impl Backend {
         server_name: Option<ServerName<'static>>,
         dialed: Dialed,
     ) -> Box<Self> {
-        let Dialed { stream, early, generation, unproven, unjudged, contested, hold, .. } = dialed;
+        let Dialed { stream, early, identity, unproven, unjudged, contested, hold, .. } = dialed;
         let now = local.wheel.now();
         Box::new(Self {
             hold,
@@ -97,7 +97,7 @@ impl Backend {
             endpoint,
             reused: false,
             server_name,
-            generation,
+            identity,
             unproven,
             unjudged,
             contested,
@@ -106,9 +106,9 @@ impl Backend {
         })
     }
 
-    /// The generation of the client identity that it was made with; 0 without one.
-    pub(super) fn generation(&self) -> u64 {
-        self.generation
+    /// The serial of the client identity that it was made with; 0 without one.
+    pub(super) fn identity(&self) -> u64 {
+        self.identity
     }
 
     /// Whether its backend may still refuse our certificate, and the previous generation would stand in: then a
@@ -315,20 +315,21 @@ impl Pool {
         &self.endpoints[endpoint].dialer
     }
 
-    /// Whether an idle connection to this endpoint has the generation that the next request is to be sent with.
-    fn suits(&self, local: &Local, endpoint: usize, generation: u64) -> bool {
+    /// Whether an idle connection to this endpoint has the identity, by its serial, that the next request is to be sent
+    /// with.
+    fn suits(&self, local: &Local, endpoint: usize, serial: u64) -> bool {
         let Some(identity) = &self.identity else {
             return true;
         };
-        self.standing(endpoint).suits(Some(identity.borrow_mut().load()), generation, local.wheel.now())
+        self.standing(endpoint).suits(Some(identity.borrow_mut().load()), serial, local.wheel.now())
     }
 
-    /// Whether a connection with this generation may serve another request.
-    fn keeps(&self, endpoint: usize, generation: u64) -> bool {
+    /// Whether a connection with the identity of this serial may serve another request.
+    fn keeps(&self, endpoint: usize, serial: u64) -> bool {
         let Some(identity) = &self.identity else {
             return true;
         };
-        self.standing(endpoint).keeps(Some(identity.borrow_mut().load()), generation)
+        self.standing(endpoint).keeps(Some(identity.borrow_mut().load()), serial)
     }
 
     fn take_idle(
@@ -343,7 +344,7 @@ impl Pool {
                 let at = idle.iter().rposition(|backend| backend.server_name.as_ref() == name)?;
                 idle.swap_remove(at)
             };
-            let suits = self.suits(local, endpoint, backend.generation);
+            let suits = self.suits(local, endpoint, backend.identity);
             if suits && !self.is_over(local, &backend) && backend.stream.is_fresh() {
                 backend.reused = true;
                 if let Some(hold) = &mut backend.hold {
@@ -364,10 +365,10 @@ impl Pool {
     /// Takes back a connection whose response was read whole.
     pub fn check_in(&self, local: &Local, mut backend: Box<Backend>) {
         if backend.unproven {
-            self.accepted(backend.endpoint, backend.generation);
+            self.accepted(backend.endpoint, backend.identity);
             backend.unproven = false;
         }
-        if !self.keeps(backend.endpoint, backend.generation) {
+        if !self.keeps(backend.endpoint, backend.identity) {
             return;
         }
         let mut idle = self.endpoints[backend.endpoint].idle.borrow_mut();
@@ -389,7 +390,7 @@ impl Pool {
                 if let Some(hold) = &mut backend.hold {
                     hold.rests(TICK * u32::try_from(now.saturating_sub(backend.since)).unwrap_or(u32::MAX));
                 }
-                endpoint.standing.keeps(current.as_ref(), backend.generation)
+                endpoint.standing.keeps(current.as_ref(), backend.identity)
                     && !self.is_over(local, backend)
                     && backend.stream.is_fresh()
             });

@@ -38,18 +38,21 @@ const VERDICT_TICKS: u32 = 10;
 /// How often a connection is made anew because another generation was activated meanwhile.
 const ROUNDS: usize = 3;
 
-/// What one worker knows of how one endpoint takes the identity.
+/// What one worker knows of how one endpoint takes the identity. All of it is kept by [`Identity::serial`], 0 for
+/// none: two identities may have the same number.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     refusal: Cell<Option<Refusal>>,
-    /// The generation that it took last.
+    /// The identity that it took last.
     accepted: Cell<u64>,
-    /// Where its uses are noted, by generation: the active one's, the previous one's.
+    /// Where its uses are noted, by identity: the active one's, the previous one's.
     places: RefCell<Vec<(u64, Arc<Place>)>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Refusal {
+    identity: u64,
+    /// Its number, for the log.
     generation: u64,
     /// The tick from which on it is tried again.
     again: u64,
@@ -65,9 +68,9 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    /// Its generation; 0 without an identity.
-    pub(super) fn generation(&self) -> u64 {
-        self.identity.as_ref().map_or(0, |identity| identity.generation())
+    /// Its serial; 0 without an identity.
+    pub(super) fn serial(&self) -> u64 {
+        serial(self.identity.as_ref())
     }
 
     /// What to try if this is refused.
@@ -79,6 +82,11 @@ impl Choice {
     }
 }
 
+/// An identity's serial; 0 without one.
+fn serial(identity: Option<&Arc<Identity>>) -> u64 {
+    identity.map_or(0, |identity| identity.serial())
+}
+
 /// The previous generation, while it is valid.
 fn usable_previous(current: &Identity) -> Option<Arc<Identity>> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -86,25 +94,24 @@ fn usable_previous(current: &Identity) -> Option<Arc<Identity>> {
 }
 
 impl Standing {
-    /// Whether an idle connection of `generation` may serve the next request. One that the endpoint may be offered
+    /// Whether an idle connection with the identity of this serial may serve the next request. One that the endpoint may be offered
     /// the active generation with again finds none.
-    pub(super) fn suits(&self, current: Option<&Arc<Identity>>, generation: u64, now: u64) -> bool {
+    pub(super) fn suits(&self, current: Option<&Arc<Identity>>, own: u64, now: u64) -> bool {
         match (self.refusal_of(current), current) {
             (Some(refusal), Some(current)) if now < refusal.again => {
-                usable_previous(current).map_or(current.generation(), |previous| previous.generation())
-                    == generation
+                usable_previous(current).map_or(current.serial(), |previous| previous.serial()) == own
             }
-            _ => current.map_or(0, |current| current.generation()) == generation,
+            _ => serial(current) == own,
         }
     }
 
-    /// Whether an idle connection of `generation` may still serve some request.
-    pub(super) fn keeps(&self, current: Option<&Arc<Identity>>, generation: u64) -> bool {
-        current.map_or(0, |current| current.generation()) == generation
+    /// Whether an idle connection with the identity of this serial may still serve some request.
+    pub(super) fn keeps(&self, current: Option<&Arc<Identity>>, own: u64) -> bool {
+        serial(current) == own
             || (self.refusal_of(current).is_some()
                 && current
                     .and_then(|current| usable_previous(current))
-                    .is_some_and(|previous| previous.generation() == generation))
+                    .is_some_and(|previous| previous.serial() == own))
     }
 
     /// What the next connection presents.
@@ -123,24 +130,24 @@ impl Standing {
 
     fn refusal_of(&self, current: Option<&Arc<Identity>>) -> Option<Refusal> {
         let refusal = self.refusal.get()?;
-        current.is_some_and(|current| current.generation() == refusal.generation).then_some(refusal)
+        current.is_some_and(|current| current.serial() == refusal.identity).then_some(refusal)
     }
 
-    /// Whether it took `generation` before.
-    fn has_accepted(&self, generation: u64) -> bool {
-        self.accepted.get() == generation
+    /// Whether it took the identity of this serial before.
+    fn has_accepted(&self, identity: u64) -> bool {
+        self.accepted.get() == identity
     }
 
     fn place(&self, identity: &Identity, upstream: &str, endpoint: &str) -> Arc<Place> {
         let mut places = self.places.borrow_mut();
-        if let Some((_, place)) = places.iter().find(|(known, _)| *known == identity.generation()) {
+        if let Some((_, place)) = places.iter().find(|(known, _)| *known == identity.serial()) {
             return Arc::clone(place);
         }
         let place = identity.uses().place(upstream, endpoint);
         if places.len() > 1 {
             places.remove(0);
         }
-        places.push((identity.generation(), Arc::clone(&place)));
+        places.push((identity.serial(), Arc::clone(&place)));
         place
     }
 }
@@ -162,9 +169,9 @@ impl Pool {
             let current = self.current();
             let choice = standing.choose(current.as_ref(), local.wheel.now());
             let dialed = self.present_or_other(local, deadline, endpoint, name, whole, &choice).await?;
-            let active = self.current().map_or(0, |current| current.generation());
+            let active = serial(self.current().as_ref());
             // What was activated while this one was made is what the request gets.
-            if round == ROUNDS || current.map_or(0, |current| current.generation()) == active {
+            if round == ROUNDS || serial(current.as_ref()) == active {
                 return Ok(dialed);
             }
             round += 1;
@@ -219,7 +226,7 @@ impl Pool {
         };
         let (upstream, address) = (&self.upstream.name, &self.upstream.endpoints[endpoint].name);
         dialed.contested = dialed.unproven && !choice.rescue && usable_previous(identity).is_some();
-        if dialed.contested && !whole && !standing.has_accepted(choice.generation()) {
+        if dialed.contested && !whole && !standing.has_accepted(choice.serial()) {
             let consents = || dialer.holds_session(name, choice.rescue);
             verdict(local, &mut dialed, consents).await?;
             dialed.unproven = false;
@@ -234,32 +241,28 @@ impl Pool {
             }
         }
         if !dialed.unproven && dialed.presented {
-            self.accepted(endpoint, choice.generation());
+            self.accepted(endpoint, choice.serial());
         }
         Ok(dialed)
     }
 
-    /// Notes that the endpoint took the generation.
-    pub(super) fn accepted(&self, endpoint: usize, generation: u64) {
+    /// Notes that the endpoint took the identity of this serial.
+    pub(super) fn accepted(&self, endpoint: usize, identity: u64) {
         let standing = self.standing(endpoint);
-        let fresh = standing.accepted.replace(generation) != generation;
-        if let Some((_, place)) = standing.places.borrow().iter().find(|(known, _)| *known == generation) {
+        let fresh = standing.accepted.replace(identity) != identity;
+        if let Some((_, place)) = standing.places.borrow().iter().find(|(known, _)| *known == identity) {
             place.accept();
         }
-        if standing.refusal.get().is_some_and(|refusal| refusal.generation == generation) {
+        if let Some(refusal) = standing.refusal.get().filter(|refusal| refusal.identity == identity) {
             standing.refusal.set(None);
             tracing::info!(
                 upstream = self.upstream.name,
                 endpoint = self.upstream.endpoints[endpoint].name,
-                "takes generation {generation} of the client certificate now"
+                "takes generation {} of the client certificate now",
+                refusal.generation
             );
         } else if fresh {
-            tracing::debug!(
-                upstream = self.upstream.name,
-                endpoint,
-                generation,
-                "client certificate accepted"
-            );
+            tracing::debug!(upstream = self.upstream.name, endpoint, "client certificate accepted");
         }
     }
 
@@ -281,12 +284,11 @@ impl Pool {
         let proven =
             matches!(error, Some(StreamError::Tls(RecordError::PeerAlert(alert))) if ends_handshake(*alert));
         // Some servers close without an alert: that may be a refusal, but it proves nothing.
-        let suspected = idempotent && !self.standing(backend.endpoint).has_accepted(backend.generation());
+        let suspected = idempotent && !self.standing(backend.endpoint).has_accepted(backend.identity());
         if !proven && !suspected {
             return false;
         }
-        let Some(current) = self.current().filter(|current| current.generation() == backend.generation())
-        else {
+        let Some(current) = self.current().filter(|current| current.serial() == backend.identity()) else {
             // Another one was activated meanwhile: that is tried.
             return true;
         };
@@ -306,7 +308,7 @@ impl Pool {
         let again = local.wheel.now() + RETRY_TICKS;
         let generation = identity.generation();
         let known = standing.refusal_of(Some(identity)).is_some();
-        standing.refusal.set(Some(Refusal { generation, again }));
+        standing.refusal.set(Some(Refusal { identity: identity.serial(), generation, again }));
         let (upstream, address) = (&*self.upstream.name, &*self.upstream.endpoints[endpoint].name);
         standing.place(identity, upstream, address).refuse();
         local.counters.identity_refusals.add(1);

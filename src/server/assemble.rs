@@ -243,9 +243,9 @@ impl<'a> Builder<'a> {
         {
             return Some(cell.clone());
         }
-        // Never the last one's again, since connections and sessions are told apart by it: a certificate of this
-        // name may have been deleted and made anew.
-        let generation = stored.filter(|generation| *generation != last).unwrap_or(last + 1);
+        // The store's number, even if it is the last one's again, of a certificate that was made anew or is in another
+        // store: connections and sessions are told apart by more than that.
+        let generation = stored.unwrap_or(last + 1);
         let identity =
             Identity::new(describe(&at.value), generation, bundle.chain().to_vec(), key.clone_key());
         let identity = self.good(&at.span, identity)?;

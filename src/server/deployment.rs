@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::assemble::{self, Assembly, Made, Previous};
 use super::changes::{self, Changes};
 use super::load::{self, LoadError, Loaded};
-use super::rotation::{Fallback, Ledger, Room, Rotation, RotationError, Turn};
+use super::rotation::{Alone, Fallback, Ledger, Room, Rotation, RotationError, Turn};
 use super::sockets::Prepared;
 use super::supervisor::{Server, StartError};
 use super::uses;
@@ -34,6 +34,8 @@ use crate::tls::Identity;
 const TAKE_UP: Duration = Duration::from_secs(2);
 /// How often a change is made anew because somebody else has just saved the file.
 const MAX_EDITS: usize = 5;
+/// How often a config is read anew because a generation was moved meanwhile, before moves have to wait.
+const MAX_READS: usize = 3;
 
 /// See the module.
 #[derive(Debug)]
@@ -169,7 +171,7 @@ impl Deployment {
     }
 
     /// Moves a generation of one certificate of the store; then the workers look at their connections. A reload that is
-    /// under way is waited for: what it has read of the certificate must not be published over what this does.
+    /// under way reads the certificate again: what it has read must not be published over what this does.
     ///
     /// # Errors
     /// Those of `work`, or the store can't be opened.
@@ -245,7 +247,9 @@ impl Deployment {
             found
         };
         let context = Context { now: SystemTime::now(), uses: &uses };
-        request.run(&Store::open(&plan.store)?, &context)
+        let deleted = request.run(&Store::open(&plan.store)?, &context)?;
+        self.ledger.forget(&deleted.deleted);
+        Ok(deleted)
     }
 
     /// Where the generations of a certificate in use are used.
@@ -275,9 +279,9 @@ impl Deployment {
     pub fn reload(&self) -> Result<Reloaded, Refused> {
         self.counted(|| {
             let _alone = self.alone();
-            let _still = self.ledger.alone();
             let current = self.current();
-            let loaded = load::load(&self.file, Some(current.previous()))?;
+            let read = || Ok(load::load(&self.file, Some(current.previous()))?);
+            let (loaded, _still) = self.settled(read)?;
             let (loaded, prepared) = self.prepare(loaded)?;
             Ok(self.commit(&current, loaded, prepared))
         })
@@ -322,12 +326,15 @@ impl Deployment {
     pub fn edit(&self, change: impl Fn(&str) -> Result<String, EditError>) -> Result<Reloaded, Refused> {
         self.counted(|| {
             let _alone = self.alone();
-            let _still = self.ledger.alone();
             let current = self.current();
-            for _ in 0..MAX_EDITS {
+            let read = || {
                 let text = load::read(&self.file)?;
                 let edited = change(&text).map_err(Refused::Edit)?;
                 let loaded = load::load_text(&self.file, &edited, Some(current.previous()))?;
+                Ok((text, edited, loaded))
+            };
+            for _ in 0..MAX_EDITS {
+                let ((text, edited, loaded), _still) = self.settled(read)?;
                 let (loaded, prepared) = self.prepare(loaded)?;
                 match write::replace(&self.file, &text, &edited) {
                     Ok(()) => return Ok(self.commit(&current, loaded, prepared)),
@@ -337,6 +344,21 @@ impl Deployment {
             }
             Err(Refused::Write(WriteError::Changed))
         })
+    }
+
+    /// Reads what is to be published, and takes the turn in which that may be done: no generation has been moved since
+    /// before it was read. Name servers are asked meanwhile: an emergency rollback does not wait for them.
+    fn settled<T>(&self, read: impl Fn() -> Result<T, Refused>) -> Result<(T, Alone<'_>), Refused> {
+        for _ in 0..MAX_READS {
+            let earlier = self.ledger.alone().number();
+            let found = read();
+            let alone = self.ledger.alone();
+            if alone.follows(earlier) {
+                return Ok((found?, alone));
+            }
+        }
+        let alone = self.ledger.alone();
+        Ok((read()?, alone))
     }
 
     fn counted(&self, run: impl FnOnce() -> Result<Reloaded, Refused>) -> Result<Reloaded, Refused> {
@@ -373,11 +395,12 @@ impl Deployment {
         }
     }
 
-    /// With both locks held since before `loaded` was read: a generation that was moved since then would be undone.
+    /// With both locks held, and no generation moved since before `loaded` was read: that would be undone.
     fn commit(&self, current: &Current, loaded: Loaded, prepared: Prepared) -> Reloaded {
         let Loaded { plan, mut assembly, problems } = loaded;
         let changes = Changes::between(current.previous(), &plan, &assembly);
         for (cell, identity) in assembly.renewed.drain(..) {
+            self.ledger.forget_trial(&identity);
             self.ledger.publish(&cell, identity, Fallback::Replaced, plan.rotation.grace, SystemTime::now());
         }
         let plan = Arc::new(changes::as_it_runs(plan, &current.plan));

@@ -154,8 +154,9 @@ impl Watch {
         }
         self.tried.insert(key, Instant::now());
         let trial = deployment.room(name, |room| room.trial())?;
-        if !trial.passed {
-            let against = trial.against().join("; ");
+        let against = trial.against();
+        if !against.is_empty() {
+            let against = against.join("; ");
             tracing::warn!(certificate = name, "generation {staged} is not activated yet: {against}");
             return Ok(());
         }
@@ -217,8 +218,10 @@ fn take_up(deployment: &Deployment, named: &CertificateRef, cell: &Snapshot<Iden
     let Ok(trial) = deployment.room(current.name(), |room| Ok(room.present(&next))) else {
         return Taken::Later;
     };
-    if !trial.passed {
-        let against = trial.against().join("; ");
+    // Of a server's certificate nobody is asked.
+    let against = trial.against();
+    if !against.is_empty() {
+        let against = against.join("; ");
         tracing::warn!(
             certificate = current.name(),
             "changed, but is not activated: {against}. It is tried again; `ringate reload` activates it at once"

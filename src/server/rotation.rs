@@ -34,9 +34,25 @@ pub use report::{Rotation, SafeToRevoke, Use};
 /// What is remembered of rotations while the process runs.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// Held by whoever moves a generation: the store's order is then the cells' order.
-    moving: Mutex<()>,
+    /// Held by whoever moves a generation: the store's order is then the cells' order. How often it was taken.
+    moving: Mutex<u64>,
     certificates: Mutex<BTreeMap<String, Entry>>,
+}
+
+/// The turn to move generations, of any certificate: nobody else has it meanwhile.
+#[derive(Debug)]
+pub struct Alone<'a>(MutexGuard<'a, u64>);
+
+impl Alone<'_> {
+    /// Whether nobody else had the turn between `earlier`, which is [`number`](Self::number) of another one, and this.
+    pub fn follows(&self, earlier: u64) -> bool {
+        *self.0 == earlier + 1
+    }
+
+    /// Which turn of the process this is.
+    pub fn number(&self) -> u64 {
+        *self.0
+    }
 }
 
 /// What is remembered of one certificate.
@@ -60,7 +76,7 @@ pub struct Trial {
     pub generation: u64,
     /// When.
     pub at: Timestamp,
-    /// Whether every endpoint takes it, or wants none.
+    /// Whether every endpoint takes it, or wants none. Not where there is none: nobody was asked.
     pub passed: bool,
     /// Each endpoint of each upstream that the certificate is bound to.
     pub endpoints: Vec<Tried>,
@@ -132,6 +148,8 @@ pub enum RotationError {
     NotTried(String, u32),
     /// Its trial did not pass; the endpoints that spoke against it.
     NotPassed(String, u32, Vec<String>),
+    /// Its trial passed, but did not ask these endpoints.
+    NotAsked(String, u32, Vec<String>),
     /// The previous generation is still needed; why.
     StillNeeded(String, Vec<String>),
     /// There is no previous generation.
@@ -158,6 +176,14 @@ impl fmt::Display for RotationError {
                     write!(f, ": {}", against.join("; "))?;
                 }
                 f.write_str(". Mend that and try again, or give --force")
+            }
+            Self::NotAsked(name, number, unasked) => {
+                write!(
+                    f,
+                    "the trial of generation {number} of certificate {name:?} did not ask {}; make it again with \
+                     `ringate cert trial {name}`, or give --force",
+                    unasked.join(", ")
+                )
             }
             Self::StillNeeded(name, reasons) => {
                 write!(
@@ -199,7 +225,8 @@ pub struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// Presents the staged generation to every endpoint that the active one is presented to.
+    /// Presents the staged generation to every endpoint that the active one is presented to. Where there is none,
+    /// nothing is recorded: that says nothing of endpoints to come.
     ///
     /// # Errors
     /// Nothing is staged, or it can't be read. What endpoints think of it is no error.
@@ -208,8 +235,10 @@ impl Room<'_> {
         let (number, bundle) = self.store.get_staged(self.name)?.ok_or_else(nothing)?;
         let identity = Arc::new(self.identity(number, &bundle)?);
         let trial = self.present(&identity);
-        self.store.record_trial(self.name, number, trial.passed, self.now)?;
-        self.ledger.entry(self.name, |entry| entry.trial = Some(trial.clone()));
+        if !trial.endpoints.is_empty() {
+            self.store.record_trial(self.name, number, trial.passed, self.now)?;
+            self.ledger.entry(self.name, |entry| entry.trial = Some(trial.clone()));
+        }
         Ok(trial)
     }
 
@@ -221,7 +250,7 @@ impl Room<'_> {
             certificate: self.name.to_owned(),
             generation: identity.generation(),
             at: Timestamp::from(self.now),
-            passed: endpoints.iter().all(Tried::passed),
+            passed: !endpoints.is_empty() && endpoints.iter().all(Tried::passed),
             endpoints,
         }
     }
@@ -242,6 +271,17 @@ impl Room<'_> {
         Some(self.ledger.report(self.cell?, self.running, self.now))
     }
 
+    /// The identity of a generation that is to be active: the one that was it before, if this process remembers it, so
+    /// that its connections still count as its own.
+    fn active_again(&self, number: u32, bundle: &Bundle) -> Result<Arc<Identity>, RotationError> {
+        let previous = self.cell.and_then(|cell| cell.load().previous());
+        let known = self.ledger.entry(self.name, |entry| {
+            let mut known = previous.iter().chain(&entry.superseded);
+            known.find(|it| it.generation() == u64::from(number) && it.chain() == bundle.chain()).cloned()
+        });
+        known.map_or_else(|| self.identity(number, bundle).map(Arc::new), Ok)
+    }
+
     fn identity(&self, number: u32, bundle: &Bundle) -> Result<Identity, RotationError> {
         let key = bundle.key().ok_or_else(|| RotationError::NoKey(self.name.to_owned()))?;
         Identity::new(self.name, u64::from(number), bundle.chain().to_vec(), key.clone_key())
@@ -253,12 +293,12 @@ impl Room<'_> {
 #[derive(Debug)]
 pub struct Turn<'a> {
     room: Room<'a>,
-    _alone: &'a MutexGuard<'a, ()>,
+    _alone: &'a Alone<'a>,
 }
 
 impl<'a> Turn<'a> {
     /// `alone` is the ledger's, and was taken before anything of `room` was looked up.
-    pub fn new(room: Room<'a>, alone: &'a MutexGuard<'a, ()>) -> Self {
+    pub fn new(room: Room<'a>, alone: &'a Alone<'a>) -> Self {
         Self { room, _alone: alone }
     }
 }
@@ -277,7 +317,7 @@ impl Turn<'_> {
     /// `wanted`, if given, is the generation that is meant.
     ///
     /// # Errors
-    /// Nothing is staged, it was not tried, or its trial did not pass; nothing has changed then.
+    /// Nothing is staged, it was not tried on every endpoint, or its trial did not pass; nothing has changed then.
     pub fn activate(&self, wanted: Option<u32>, force: bool) -> Result<Activated, RotationError> {
         let nothing = || RotationError::NothingStaged(self.name.to_owned());
         let (number, bundle) = self.store.get_staged(self.name)?.ok_or_else(nothing)?;
@@ -288,12 +328,12 @@ impl Turn<'_> {
         // Whatever could fail is done before anything changes.
         let identity = match bundle.key() {
             None if self.cell.is_none() => None,
-            _ => Some(Arc::new(self.identity(number, &bundle)?)),
+            _ => Some(self.active_again(number, &bundle)?),
         };
-        let tried = self.may_activate(number, identity.as_ref());
-        if !force {
-            tried.as_ref().map_err(|error| clone_refusal(error, self.name, number))?;
-        }
+        let forced = match self.may_activate(number, identity.as_ref()) {
+            Err(error) if !force => return Err(error),
+            tried => tried.is_err(),
+        };
         let done = self.store.activate(self.name, Some(number), self.now)?;
         let live = match (self.cell, identity) {
             (Some(cell), Some(identity)) => {
@@ -309,30 +349,33 @@ impl Turn<'_> {
             retired: done.retired.map(u64::from),
             staged_again: false,
             at: Timestamp::from(self.now),
-            forced: force && tried.is_err(),
+            forced,
             live,
         })
     }
 
-    /// Whether a passed trial speaks for the staged generation; or there is nobody to try it on.
+    /// Whether a passed trial of every endpoint speaks for the staged generation; or there is nobody to try it on. Of a
+    /// trial before a restart it is not known whom it asked: it counts as it is.
     fn may_activate(&self, number: u32, identity: Option<&Arc<Identity>>) -> Result<(), RotationError> {
-        let nobody = identity.is_none_or(|identity| self.targets(identity).is_empty());
-        if nobody {
+        let targets = identity.map(|identity| self.targets(identity)).unwrap_or_default();
+        if targets.is_empty() {
             return Ok(());
         }
         let name = || self.name.to_owned();
         let trial = self.store.describe(self.name, self.now)?.trial;
-        match trial.filter(|trial| trial.generation == number) {
-            Some(trial) if trial.passed => Ok(()),
-            Some(_) => {
-                let against = self.ledger.entry(self.name, |entry| {
-                    let trial = entry.trial.as_ref().filter(|trial| trial.generation == u64::from(number));
-                    trial.map(Trial::against).unwrap_or_default()
-                });
-                Err(RotationError::NotPassed(name(), number, against))
-            }
-            None => Err(RotationError::NotTried(name(), number)),
+        let Some(trial) = trial.filter(|trial| trial.generation == number) else {
+            return Err(RotationError::NotTried(name(), number));
+        };
+        let asked = self.ledger.entry(self.name, |entry| {
+            let same = |it: &&Trial| it.generation == u64::from(number) && it.at == trial.at;
+            entry.trial.as_ref().filter(same).cloned()
+        });
+        if !trial.passed {
+            let against = asked.as_ref().map(Trial::against).unwrap_or_default();
+            return Err(RotationError::NotPassed(name(), number, against));
         }
+        let unasked: Vec<String> = asked.map(|asked| asked.unasked(&targets)).unwrap_or_default();
+        if unasked.is_empty() { Ok(()) } else { Err(RotationError::NotAsked(name(), number, unasked)) }
     }
 
     /// Makes the previous generation the active one again.
@@ -344,13 +387,7 @@ impl Turn<'_> {
         let (number, bundle) = self.store.get_previous(self.name)?.ok_or_else(nothing)?;
         let identity = match self.cell {
             None => None,
-            Some(cell) => {
-                let known = cell.load().previous().filter(|it| it.generation() == u64::from(number));
-                Some(match known {
-                    Some(identity) => identity,
-                    None => Arc::new(self.identity(number, &bundle)?),
-                })
-            }
+            Some(_) => Some(self.active_again(number, &bundle)?),
         };
         let done = self.store.rollback(self.name, self.now)?;
         let live = self.cell.is_some();
@@ -397,16 +434,6 @@ impl Turn<'_> {
     }
 }
 
-/// The refusal without the error's own lifetime.
-fn clone_refusal(error: &RotationError, name: &str, number: u32) -> RotationError {
-    match error {
-        RotationError::NotPassed(_, _, against) => {
-            RotationError::NotPassed(name.to_owned(), number, against.clone())
-        }
-        _ => RotationError::NotTried(name.to_owned(), number),
-    }
-}
-
 /// What may stand in where a generation is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fallback {
@@ -436,7 +463,7 @@ impl Ledger {
         old.set_previous(None);
         old.uses().end_at(Some(now + grace));
         self.entry(&name, |entry| {
-            entry.superseded.retain(|known| known.generation() != identity.generation());
+            entry.superseded.retain(|known| known.serial() != identity.serial());
             entry.superseded.push(old);
             let from = entry.superseded.len().saturating_sub(REMEMBERED);
             let mut index = 0;
@@ -455,19 +482,45 @@ impl Ledger {
         report::rotation(running, &current, &superseded, trial.as_ref(), now)
     }
 
+    /// Forgets a certificate that there is no more: one that is made under its name later is another one.
+    pub fn forget(&self, name: &str) {
+        self.certificates().remove(name);
+    }
+
+    /// Forgets the trial of another content under the number of `identity`: a certificate's that was in its place.
+    pub fn forget_trial(&self, identity: &Identity) {
+        self.entry(identity.name(), |entry| {
+            entry.trial.take_if(|trial| trial.generation == identity.generation());
+        });
+    }
+
     /// Waits for its turn to move a generation.
-    pub fn alone(&self) -> MutexGuard<'_, ()> {
-        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn alone(&self) -> Alone<'_> {
+        let mut turns = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        *turns += 1;
+        Alone(turns)
     }
 
     fn entry<R>(&self, name: &str, edit: impl FnOnce(&mut Entry) -> R) -> R {
-        let mut certificates: MutexGuard<'_, _> =
-            self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
-        edit(certificates.entry(name.to_owned()).or_default())
+        edit(self.certificates().entry(name.to_owned()).or_default())
+    }
+
+    fn certificates(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+        self.certificates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Trial {
+    /// Those of `targets` that it did not ask, in words.
+    fn unasked(&self, targets: &[Target]) -> Vec<String> {
+        let asked = |target: &&Target| {
+            let mut reports = self.endpoints.iter().map(|tried| &tried.report);
+            reports.any(|it| it.upstream == target.upstream && it.endpoint == target.endpoint)
+        };
+        let unasked = targets.iter().filter(|target| !asked(target));
+        unasked.map(|target| format!("{} {}", target.upstream, target.endpoint)).collect()
+    }
+
     /// The endpoints that speak against activating it, in words.
     pub fn against(&self) -> Vec<String> {
         let against = self.endpoints.iter().filter(|tried| !tried.passed());

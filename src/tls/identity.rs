@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -22,9 +23,12 @@ use crate::base::uses::Uses;
 
 /// Names of authorities that are noted, of those that a server sends.
 const MAX_AUTHORITIES: usize = 64;
+/// The serial of the next identity.
+static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
 
 /// A certificate chain with its key: one generation of a named certificate.
 pub struct Identity {
+    serial: u64,
     name: String,
     generation: u64,
     certified: Arc<CertifiedKey>,
@@ -84,12 +88,14 @@ impl Identity {
             })?;
         let certified = Arc::new(certified);
         let (name, previous, uses) = (name.into(), Snapshot::new(None), Uses::default());
-        Ok(Self { name, generation, certified, names, not_before, not_after, previous, uses })
+        let serial = next_serial();
+        Ok(Self { serial, name, generation, certified, names, not_before, not_after, previous, uses })
     }
 
     /// The same content under another number.
     pub fn renumbered(&self, generation: u64) -> Self {
         Self {
+            serial: next_serial(),
             name: self.name.clone(),
             generation,
             certified: Arc::clone(&self.certified),
@@ -106,7 +112,13 @@ impl Identity {
         &self.name
     }
 
-    /// Which version of the certificate's content this is.
+    /// What tells it from every other identity of this process, also from one of the same name and number: a
+    /// certificate may be deleted and made anew, or come from another store. Never 0.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Which version of the certificate's content this is: for people, who see the number that the store gave it.
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -209,6 +221,10 @@ fn dns_names(certificate: &X509Certificate<'_>) -> Result<Vec<NamePattern>, Iden
             None => NamePattern::Exact(name),
         })
         .collect())
+}
+
+fn next_serial() -> u64 {
+    NEXT_SERIAL.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Chooses a server identity by the name that the client asks for.

@@ -1,6 +1,7 @@
 //! A client certificate is rotated under load: no request is lost, none is sent on the old identity once the new one is
 //! active, and an identity that a backend does not trust harms nobody.
 
+mod again;
 pub mod kit;
 mod refused;
 mod reload;

@@ -198,10 +198,14 @@ pub(super) fn retired(retired: &Retired) -> String {
 }
 
 pub(super) fn trial(trial: &Trial) -> String {
-    let result = if trial.passed { "passed" } else { "not passed" };
+    let result = match trial.passed {
+        true => "passed",
+        false if trial.endpoints.is_empty() => "nobody uses it",
+        false => "not passed",
+    };
     let mut out = format!("{}: trial of generation {}: {result}\n", trial.certificate, trial.generation);
     if trial.endpoints.is_empty() {
-        out.push_str("It is presented to no backend: there was nobody to ask.\n");
+        out.push_str("It is presented to no backend: there was nobody to ask, and its use needs no trial.\n");
     }
     for tried in &trial.endpoints {
         let word = match tried.outcome {
@@ -217,7 +221,7 @@ pub(super) fn trial(trial: &Trial) -> String {
             let _ = writeln!(out, "    {problem}");
         }
     }
-    if trial.passed {
+    if trial.passed || trial.endpoints.is_empty() {
         let _ = writeln!(out, "Use it with `ringate cert activate {}`.", trial.certificate);
     }
     out

@@ -78,14 +78,19 @@ pub(super) fn rotation(
     let previous = current.previous();
     let old: Vec<&Arc<Identity>> = match &previous {
         // After a restart the previous generation comes from the store.
-        Some(previous) if superseded.iter().all(|it| it.generation() != previous.generation()) => {
+        Some(previous) if superseded.iter().all(|it| it.serial() != previous.serial()) => {
             superseded.iter().chain([previous]).collect()
         }
         _ => superseded.iter().collect(),
     };
-    let mut uses: Vec<Use> = used(current);
-    uses.extend(old.iter().flat_map(|identity| used(identity)));
-    let last = previous.as_ref().or(superseded.last()).filter(|it| it.generation() != current.generation());
+    let mut uses: Vec<Use> = Vec::new();
+    for found in used(current).into_iter().chain(old.iter().flat_map(|identity| used(identity))) {
+        match uses.iter_mut().find(|it| it.is_where(&found)) {
+            Some(known) => known.add(found),
+            None => uses.push(found),
+        }
+    }
+    let last = previous.as_ref().or(superseded.last()).filter(|it| it.serial() != current.serial());
     Rotation {
         active: current.generation(),
         previous: previous.as_ref().map(|previous| previous.generation()),
@@ -127,7 +132,9 @@ fn safe(
             let taken =
                 tried.is_some_and(|tried| matches!(tried.outcome, Outcome::Accepted | Outcome::NeverAsked));
             let refused = here.and_then(|usage| usage.refused);
-            let accepted = here.and_then(|usage| usage.accepted);
+            // A trial later than a refusal is the newer proof.
+            let tried = trial.filter(|_| taken).map(|trial| SystemTime::from(trial.at));
+            let accepted = here.and_then(|usage| usage.accepted).max(tried);
             let (upstream, endpoint) = (&upstream.name, &endpoint.name);
             let number = current.generation();
             match (accepted, refused) {
@@ -135,7 +142,6 @@ fn safe(
                     reasons.push(format!("{upstream} {endpoint}: refuses generation {number}"));
                 }
                 (Some(_), _) => {}
-                _ if taken => {}
                 _ => reasons.push(format!(
                     "{upstream} {endpoint}: has not shown yet that it takes generation {number}"
                 )),
@@ -153,6 +159,23 @@ fn safe(
 }
 
 impl Use {
+    /// Whether both are said of one generation at one endpoint, as far as people can tell.
+    fn is_where(&self, other: &Self) -> bool {
+        (self.generation, &self.upstream, &self.endpoint)
+            == (other.generation, &other.upstream, &other.endpoint)
+    }
+
+    /// Takes in the uses of another identity of the same number: of the same content, made again, or of a certificate
+    /// that had this name before.
+    fn add(&mut self, other: Self) {
+        self.connections += other.connections;
+        self.last_used = self.last_used.max(other.last_used);
+        self.accepted = self.accepted.max(other.accepted);
+        self.refusals += other.refusals;
+        self.refused = self.refused.max(other.refused);
+        self.rescues += other.rescues;
+    }
+
     fn of(generation: u64, usage: Usage) -> Self {
         Self {
             generation,
