@@ -8,7 +8,7 @@ use ringate::http1::{
     self, Body, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite, RequestContext, ResponseContext,
     Upgrade, Version, header_slots,
 };
-use ringate::route::normalise_path;
+use ringate::route::{keep_slashes, normalise_path};
 use ringate::tls::{Hello, read_hello};
 
 fn limits() -> HeadLimits {
@@ -218,6 +218,11 @@ pub fn path(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     if !text.starts_with('/') || !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'?') {
         return;
+    }
+    if let Ok(slashed) = keep_slashes(text) {
+        assert_eq!(slashed.kept.replace("%2F", "/"), slashed.decoded);
+        assert_eq!(normalise_path(&slashed.decoded).as_deref(), Ok(&*slashed.decoded));
+        assert_eq!(keep_slashes(&slashed.kept), Ok(slashed.clone()));
     }
     let Ok(normal) = normalise_path(text) else { return };
     assert_eq!(normalise_path(&normal).as_deref(), Ok(&*normal));

@@ -195,6 +195,42 @@ fn a_short_body_that_comes_later_is_waited_for_and_a_long_one_goes_once() {
     }
 }
 
+/// A worker encodes the heads of all its connections in one place: what one waits for must not cost it its own.
+#[test]
+fn a_request_that_waits_for_its_body_keeps_its_own_head() {
+    let backend = Backend::serving(|request| ok(format!("{} {}", request.line(), request.body.len())));
+    let ringate = setup(&[&backend], "retries = { attempts = 2 }").workers(1).start();
+    let (mut slow, mut other, mut half) = (ringate.client(), ringate.client(), ringate.client());
+    slow.send("PUT /mine HTTP/1.1\r\nHost: h\r\nContent-Length: 8000\r\n\r\n0123456789");
+    let answer = other.send("GET /theirs HTTP/1.1\r\nHost: h\r\nAuthorization: secret\r\n\r\n").response();
+    assert_eq!(answer.text(), "GET /theirs 0");
+    half.send("GET /half HTTP/1.1\r\nHost:");
+    std::thread::sleep(Duration::from_millis(50)); // until half a head is read
+    assert_eq!(slow.send(vec![b'x'; 7_990]).response().text(), "PUT /mine 8000");
+    assert_eq!(other.send("GET /next HTTP/1.1\r\nHost: h\r\n\r\n").response().text(), "GET /next 0");
+    let first = backend.request();
+    assert_eq!(first.line(), "GET /theirs");
+    let mine = backend.request();
+    assert!(mine.line() == "PUT /mine" && mine.header("authorization").is_none());
+}
+
+#[test]
+fn an_upload_that_can_not_be_sent_again_counts_as_no_retry() {
+    // Answers once, then closes as soon as the next request's head is there.
+    let backend = Backend::start(|connection| {
+        connection.request()?;
+        connection.send(OK)?;
+        connection.head()?;
+        Ok(())
+    });
+    let ringate = setup(&[&backend], "").workers(1).start();
+    let mut client = ringate.client();
+    assert_eq!(client.send(GET).response().status, 200);
+    client.send("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n").send(vec![b'x'; 100]);
+    assert_eq!(client.response().status, 502);
+    assert_eq!(ringate.metric("stale_retries_total"), 0);
+}
+
 #[test]
 fn retries_stay_within_their_budget() {
     let bad = failing(is_busy);

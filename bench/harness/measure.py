@@ -191,9 +191,13 @@ class Bench:
         self.rate = round(min(rates) / 2)
 
 
-def settled(read, seconds=3.0):
-    """A value once it has stood still for half a second, or after some seconds."""
-    deadline = time.monotonic() + seconds
+def settled(read, rest=2.0, seconds=5.0):
+    """A value once it has stood still for half a second, or after some seconds.
+
+    Not at once: a connection that was just in use keeps its buffers for a moment, in case it is used again.
+    """
+    time.sleep(rest)
+    deadline = time.monotonic() + seconds - rest
     value = read()
     while time.monotonic() < deadline:
         time.sleep(0.5)

@@ -79,7 +79,7 @@ impl Diagnostics {
     }
 
     fn add(&mut self, mut found: Found) {
-        if self.found.len() == MOST {
+        if self.found.len() == MOST && !self.make_room(&found) {
             self.more[usize::from(found.level == Level::Warning)] += 1;
             return;
         }
@@ -90,6 +90,15 @@ impl Diagnostics {
         }
         let at = self.found.partition_point(|other| other.span.start <= found.span.start);
         self.found.insert(at, found);
+    }
+
+    /// Lets a warning go for an error, which nobody could mend unseen. False: there is no room.
+    fn make_room(&mut self, found: &Found) -> bool {
+        let warning = self.found.iter().rposition(|other| other.level == Level::Warning);
+        let Some(at) = warning.filter(|_| found.level == Level::Error) else { return false };
+        self.found.remove(at);
+        self.more[1] += 1;
+        true
     }
 
     /// The span cut to its first line and to what the text has, at character boundaries.
@@ -223,6 +232,7 @@ error: unknown key `endpoins`
         assert!(found.clone().into_result().is_ok());
         found.error(6 * 15_000..6 * 15_000 + 1, "e", None);
         assert_eq!((found.len(), found.iter().count()), (10_001, MOST));
+        assert!(found.iter().any(|one| one.level == Level::Error), "what it fails for is shown");
         assert!(found.render(false).ends_with("… and 9801 more"));
         assert!(found.into_result().is_err());
     }

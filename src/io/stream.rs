@@ -80,8 +80,8 @@ pub struct Reader {
     closed: Closed,
     /// SO_RCVLOWAT as it is set.
     low_water: usize,
-    /// The peer has not sent as fast as [`Reader::gather`] hopes.
-    slow: bool,
+    /// How many reads go without [gathering](Reader::gather), as the peer has not sent as fast as that hopes.
+    ungathered: u8,
 }
 
 /// How the peer ended its side.
@@ -118,7 +118,7 @@ impl Stream {
         let (opener, sealer) = tls.unzip();
         let (read, write) = tcp.into_split();
         Self {
-            reader: Reader { tcp: read, tls: opener, fd, closed: Closed::Open, low_water: 1, slow: false },
+            reader: Reader { tcp: read, tls: opener, fd, closed: Closed::Open, low_water: 1, ungathered: 0 },
             writer: Writer { tcp: write, tls: sealer },
         }
     }
@@ -202,20 +202,25 @@ impl Reader {
     /// As [`Reader::fill`], for a stream on which `due` more bytes of plaintext are certain to come: waits until as
     /// many have arrived as the buffer takes, so that a long body costs a few large reads instead of many small ones.
     ///
-    /// Who does not send so many within [`GATHER_PATIENCE`] is read from as his bytes come, until he has shown
-    /// that he is fast: nothing is held back for longer than that.
+    /// Nothing is held back for longer than [`GATHER_PATIENCE`]. Who has not sent [`GATHER_MIN`] by then is read from as
+    /// his bytes come, until he sends so many at once, or for [`UNGATHERED`] reads.
     pub async fn gather(&mut self, mut buffer: Buffer, due: u64) -> (Result<usize, StreamError>, Buffer) {
         // Ciphertext is never shorter than its plaintext.
         let due = usize::try_from(due).unwrap_or(usize::MAX).saturating_sub(buffer.raw_len());
         let want = due.min(buffer.spare());
-        if self.slow || want < GATHER_MIN {
+        let many = |result: &Result<usize, _>| matches!(result, Ok(n) if *n >= GATHER_MIN);
+        if self.ungathered > 0 || want < GATHER_MIN {
             let (result, buffer) = self.fill(buffer).await;
-            self.slow &= !matches!(result, Ok(n) if n >= GATHER_MIN);
+            self.ungathered = if many(&result) { 0 } else { self.ungathered.saturating_sub(1) };
             return (result, buffer);
         }
         self.wake_at(want);
         match monoio::time::timeout(GATHER_PATIENCE, wait_readable(&self.tcp)).await {
-            Err(_) => self.slow = true,
+            Err(_) => {
+                let (result, buffer) = self.fill(buffer).await;
+                self.ungathered = if many(&result) { 0 } else { UNGATHERED };
+                return (result, buffer);
+            }
             Ok(Err(error)) => return (Err(error.into()), buffer),
             Ok(Ok(())) => {
                 let fd = self.fd;
@@ -227,6 +232,14 @@ impl Reader {
             }
         }
         self.fill(buffer).await
+    }
+
+    /// Adds what has arrived already, without waiting. An end, and an error, are met again by the next read.
+    pub fn take_arrived(&mut self, buffer: &mut Buffer) {
+        let fd = self.fd;
+        if let Ok(Some(1..)) = buffer.receive(self.tls.is_some(), |spare| socket::recv_now(fd, spare)) {
+            let _ = self.open_records(buffer);
+        }
     }
 
     /// From how many bytes on the socket counts as readable (SO_RCVLOWAT).
@@ -330,6 +343,8 @@ impl Reader {
 const HEADROOM_END: usize = super::buffer::HEADROOM;
 /// Fewer bytes than this are not worth waiting for.
 const GATHER_MIN: usize = 64 * 1024;
+/// Reads without gathering, once a sender was found slow.
+const UNGATHERED: u8 = 64;
 /// How long bytes that have arrived may wait for more.
 const GATHER_PATIENCE: Duration = Duration::from_millis(5);
 

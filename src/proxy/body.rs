@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::failure::Failure;
-use crate::http1::{self, Body, BodyError};
+use crate::http1::{self, Body, BodyError, Framing};
 use crate::io::buffer::SMALL;
 use crate::io::stream::{Closed, Keep};
 use crate::io::{Buffer, Deadline, Reader, StreamError, Writer};
@@ -104,6 +104,16 @@ pub fn frame(
         before = lead.to_vec();
     }
     Ok(Piece { range, before, after, consumed, data: taken.data.len(), done: taken.done })
+}
+
+/// Takes what has arrived of a short body of which a part came with its head. Most backends send the rest in a record or
+/// a segment of its own, close behind: one send less for us.
+pub fn take_rest(reader: &mut Reader, buffer: &mut Buffer, head_len: usize, framing: Framing) {
+    let Framing::Length(length) = framing else { return };
+    let left = length.saturating_sub((buffer.len() - head_len) as u64);
+    if (1..=buffer.spare() as u64).contains(&left) {
+        reader.take_arrived(buffer);
+    }
 }
 
 /// Bytes that may be overwritten behind `at`, where `consumed` bytes of plaintext are used up.

@@ -141,8 +141,10 @@ impl<'a> Exchange<'a> {
                 }
                 Err(failure) => failure,
             };
-            let again = || self.again(&backend, &failure, permit.as_ref());
-            let (Some(kept), Some(once)) = (returned.filter(|_| first.done), again()) else {
+            // Without the request at hand nothing is tried again, nor counted as if it were.
+            let kept = returned.filter(|_| first.done);
+            let once = kept.as_ref().and_then(|_| self.again(&backend, &failure, permit.as_ref()));
+            let (Some(kept), Some(once)) = (kept, once) else {
                 return Err(self.order.pool.judge(&backend, self.heard.get(), failure));
             };
             // The backend that failed is let go before another one is asked.
@@ -211,7 +213,7 @@ impl<'a> Exchange<'a> {
         let respond = |reader, writer| self.respond(reader, writer, deadline, early);
         if first.done || broken.is_some() {
             self.sent.set(broken.is_none());
-            self.wait(deadline, Phase::BackendHead, patience);
+            self.wait(deadline, Phase::BackendHead, self.remaining(patience, first.done));
             let rest = if self.retries_are_on() { self.spare.replace(Some(buffer)) } else { Some(buffer) };
             let result = respond(&mut backend.stream.reader, &mut client.writer).await;
             let result = match (result, broken) {
@@ -383,6 +385,7 @@ impl<'a> Exchange<'a> {
         if decided.coding.is_some() {
             return Box::pin(self.pass_on_encoded(decided, reader, writer, deadline, buffer)).await;
         }
+        body::take_rest(reader, &mut buffer, decided.head_len, decided.framing);
         let mut body = Body::new(decided.framing);
         let first = {
             let scratch = self.local.scratch.borrow();

@@ -69,7 +69,8 @@ pub struct Local {
     ids: exchange::RequestIds,
     /// Where its round-robins begin, so that workers don't all begin with the same endpoint.
     start: usize,
-    /// Heads are encoded here, then moved in front of the body they belong to.
+    /// Heads are encoded here, then moved in front of the body they belong to. All connections of the worker share it:
+    /// what it holds is somebody else's after an await.
     scratch: RefCell<Vec<u8>>,
     snapshot: RefCell<Reader<Running>>,
     view: RefCell<Rc<View>>,

@@ -75,6 +75,8 @@ impl Exchange<'_> {
         mut buffer: Buffer,
     ) -> Result<Buffer, Failure> {
         deadline.set(self.limits.body_timeout);
+        // The scratch is the worker's: others write their heads into it during the wait.
+        let head = self.local.scratch.borrow().clone();
         while self.gathers(buffer.len()) {
             let filling = pin!(reader.fill(buffer));
             let filled = deadline.race(filling).await.map_err(|_| Failure::ClientTimeout)?;
@@ -83,6 +85,7 @@ impl Exchange<'_> {
                 _ => return Err(Failure::ClientGone),
             }
         }
+        *self.local.scratch.borrow_mut() = head;
         Ok(buffer)
     }
 
@@ -226,5 +229,10 @@ impl Exchange<'_> {
         let policy = &self.order.pool.upstream.retries;
         let repeatable = whole && self.order.idempotent;
         self.trail.begin(policy, self.local.wheel.now(), self.order.response_timeout, repeatable)
+    }
+    /// What is left of that once the request is written: all attempts together have the time of one.
+    pub(super) fn remaining(&self, patience: Duration, whole: bool) -> Duration {
+        let left = self.trail.left(self.local.wheel.now()).filter(|_| whole && self.retries_are_on());
+        left.map_or(patience, |left| left.min(patience))
     }
 }
