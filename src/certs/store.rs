@@ -65,8 +65,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a reader begins again because a writer was faster.
 const MAX_READS: usize = 16;
 
-/// In `trust`, this means the system's roots.
-const RESERVED_NAME: &str = "system";
+/// Names that no certificate has. In `trust`, the first means the system's roots; the other is not ours to write to or delete.
+const RESERVED_NAMES: [&str; 2] = ["system", KEYS_FOLDER];
 
 const FACTS_FILE: &str = "certificate.toml";
 const CHAIN_FILE: &str = "chain.pem";
@@ -360,7 +360,7 @@ pub fn check_name(name: &str) -> Result<(), StoreError> {
     if !valid {
         return Err(StoreError::InvalidName { name: name.to_owned() });
     }
-    if name == RESERVED_NAME {
+    if RESERVED_NAMES.contains(&name) {
         return Err(StoreError::ReservedName { name: name.to_owned() });
     }
     Ok(())

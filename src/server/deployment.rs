@@ -202,6 +202,7 @@ impl Deployment {
             store: &store,
             name,
             running: &current.running,
+            plan: &current.plan,
             cell: current.made.identity(&CertificateRef::Store(name.to_owned())),
             ledger: &self.ledger,
             grace: current.plan.rotation.grace,

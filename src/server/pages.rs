@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,7 +35,12 @@ pub(super) fn pages(pages: Option<&ErrorPages>) -> Result<Option<Arc<Pages>>, (R
 
 fn read(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
-    let file = std::fs::File::open(path)?;
+    // Not to hang on a pipe: it is looked at before it is read.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("this is not a file"));
+    }
     if file.take(MAX_PAGE_BYTES + 1).read_to_string(&mut text)? as u64 > MAX_PAGE_BYTES {
         let text = format!("it has more than {MAX_PAGE_BYTES} bytes");
         return Err(std::io::Error::other(text));

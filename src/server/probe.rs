@@ -7,8 +7,9 @@
 //! The reading is what makes the answer sure. A TLS 1.3 server judges a client certificate only after our
 //! Finished, so a finished handshake proves nothing: what follows does. An HTTP backend is sent a GET, since its
 //! answer ends the wait (GET and not HEAD or OPTIONS: there are backends that answer nothing else); from any
-//! other, a ticket, data, an alert, a close, or [`QUIET`] of silence does. Some servers (nginx) take every
-//! certificate in TLS and refuse it in HTTP: the body of a 400 says so.
+//! other, a ticket, data, an alert or a close does. [`QUIET`] of silence is consent with TLS 1.2 alone, whose servers
+//! judge before they finish. Some servers (nginx) take every certificate in TLS and refuse it in HTTP: the body of
+//! a 400 says so.
 //!
 //! It runs on the control plane's threads with blocking sockets, over the same handshake and record layer
 //! and the same `ClientConfig` as traffic does, so that both come to the same verdict.
@@ -23,7 +24,7 @@ use rustls::pki_types::ServerName;
 
 use crate::base::snapshot::Snapshot;
 use crate::proxy::failure::ConnectError;
-use crate::proxy::running::{Traffic, Upstream};
+use crate::proxy::running::Upstream;
 use crate::tls::{Identity, Sessions, bind};
 
 mod answer;
@@ -32,7 +33,7 @@ mod wire;
 
 pub use report::{ChainLink, HttpAnswer, Report, Resumption, TlsReport, Verdict};
 
-/// How long silence after the handshake must last to count as consent, where no request can be sent.
+/// How long a word is waited for after the handshake, where no request can be sent.
 pub const QUIET: Duration = Duration::from_millis(700);
 /// The longest that one probe takes, both handshakes and the answer together, unless the caller says otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -111,12 +112,6 @@ impl Target {
         });
         each.collect()
     }
-}
-
-/// Whether any HTTP listener's route leads to upstream number `index`, or nothing does and it is not known.
-pub fn speaks_http(running: &crate::proxy::running::Running, index: usize) -> bool {
-    let mut listeners = running.listeners.iter();
-    !listeners.any(|listener| matches!(listener.traffic, Traffic::Tcp { upstream } if upstream == index))
 }
 
 /// The host of `host:port`, without the brackets of an IPv6 address.

@@ -36,6 +36,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const CHECK: Duration = Duration::from_secs(60);
 /// How long after a trial that did not pass the next one is made.
 const AGAIN: Duration = Duration::from_secs(600);
+/// How long after files were no good they are read again as they are: at first, and at most.
+const REREAD: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// How often an end that is near is warned of.
 const WARN: Duration = Duration::from_secs(86_400);
 
@@ -59,8 +61,11 @@ struct Watch {
     tried: HashMap<(String, u32), Instant>,
 }
 
-/// A file's size, time of change, and number, for each file of a certificate.
-type Stamp = Vec<(u64, i64, i64, u64)>;
+/// What tells a file's content and permissions from others: its size, when its content and when anything of it changed, and
+/// its number.
+type FileStamp = (u64, (i64, i64), (i64, i64), u64);
+/// Those of all files of a certificate.
+type Stamp = Vec<FileStamp>;
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -70,6 +75,25 @@ struct Seen {
     done: Option<Stamp>,
     /// Not before this moment.
     again: Option<Instant>,
+    /// They were no good: how long until they were read again the last time, and what was said of them.
+    failed: Option<(Duration, String)>,
+}
+
+impl Seen {
+    /// The files are no good, perhaps only for now: a clock, permissions and descriptors change without them. They are read
+    /// again, ever more rarely, and the same is said once.
+    fn unusable(&mut self, failed: Option<(Duration, String)>, said: String, name: &str) {
+        let (first, most) = REREAD;
+        let (wait, before) = failed.unzip();
+        // A time or a number in it makes it no other.
+        let shape = |text: &str| text.replace(|character: char| character.is_ascii_digit(), "");
+        if before.is_none_or(|before| shape(&before) != shape(&said)) {
+            tracing::warn!(certificate = name, "changed, but is no good; what ran runs on: {said}");
+        }
+        let wait = wait.map_or(first, |wait| (2 * wait).min(most));
+        self.again = Some(Instant::now() + wait);
+        self.failed = Some((wait, said));
+    }
 }
 
 impl Watch {
@@ -98,14 +122,21 @@ impl Watch {
         let Some(stamp) = stamp(named) else { return };
         let seen = self.files.entry(named.clone()).or_default();
         let settled = std::mem::replace(&mut seen.last, stamp.clone()) == stamp;
-        let due = seen.again.is_none_or(|again| Instant::now() >= again);
-        if !settled || !due || seen.done.as_ref() == Some(&stamp) {
+        if !settled {
+            (seen.again, seen.failed) = (None, None);
             return;
         }
-        match take_up(deployment, named, cell) {
+        let due = seen.again.is_none_or(|again| Instant::now() >= again);
+        if !due || seen.done.as_ref() == Some(&stamp) {
+            return;
+        }
+        let taken = take_up(deployment, named, cell);
+        let failed = seen.failed.take();
+        match taken {
             Taken::Done => (seen.done, seen.again) = (Some(stamp), None),
             Taken::Later => seen.again = Some(Instant::now() + AGAIN),
             Taken::Again => {}
+            Taken::Unusable(said) => seen.unusable(failed, said, cell.load().name()),
         }
     }
 
@@ -189,8 +220,10 @@ fn stage(deployment: &Deployment, name: &str) -> Option<u32> {
 }
 
 enum Taken {
-    /// Activated, unchanged, or no good as it is.
+    /// Activated, or unchanged.
     Done,
+    /// No good as it is; why.
+    Unusable(String),
     /// Not yet: somebody refuses it, or can't be asked.
     Later,
     /// Something else was faster: it is to be looked at anew.
@@ -204,12 +237,7 @@ fn take_up(deployment: &Deployment, named: &CertificateRef, cell: &Snapshot<Iden
     let current = cell.load();
     let Some(read) = assemble::identity(&deployment.plan(), &at, &mut problems) else {
         let said: Vec<&str> = problems.iter().map(|problem| problem.message).collect();
-        tracing::warn!(
-            certificate = current.name(),
-            "changed, but is no good; what ran runs on: {}",
-            said.join("; ")
-        );
-        return Taken::Done;
+        return Taken::Unusable(said.join("; "));
     };
     if read.chain() == current.chain() {
         return Taken::Done;
@@ -244,9 +272,10 @@ fn stamp(named: &CertificateRef) -> Option<Stamp> {
         .filter(|stamp| !stamp.is_empty())
 }
 
-fn stamp_of(path: &Path) -> Option<(u64, i64, i64, u64)> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.len(), metadata.mtime(), metadata.mtime_nsec(), metadata.ino()))
+fn stamp_of(path: &Path) -> Option<FileStamp> {
+    let found = std::fs::metadata(path).ok()?;
+    let written = (found.mtime(), found.mtime_nsec());
+    Some((found.len(), written, (found.ctime(), found.ctime_nsec()), found.ino()))
 }
 
 /// The files that hold a certificate; none of one in the store.

@@ -19,9 +19,10 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::probe::{Report, Target, Verdict, probe_all, speaks_http};
+use super::probe::{Report, Target, Verdict, probe_all};
 use crate::base::snapshot::Snapshot;
 use crate::certs::{Bundle, StateError, Store, StoreError, Timestamp};
+use crate::config::Plan;
 use crate::proxy::running::Running;
 use crate::tls::{Identity, IdentityError};
 
@@ -214,6 +215,8 @@ pub struct Room<'a> {
     pub name: &'a str,
     /// What runs, or would run.
     pub running: &'a Running,
+    /// The config that it was made from: its upstreams have the same order.
+    pub plan: &'a Plan,
     /// The pointer that workers read it from; none: nothing that runs uses it.
     pub cell: Option<&'a Snapshot<Identity>>,
     /// What is remembered of rotations.
@@ -261,7 +264,7 @@ impl Room<'_> {
         let bound = upstreams.filter(|(_, upstream)| report::presents(upstream, self.name));
         bound
             .flat_map(|(index, upstream)| {
-                Target::of_upstream(upstream, speaks_http(self.running, index), Some(identity))
+                Target::of_upstream(upstream, self.plan.speaks_http(index), Some(identity))
             })
             .collect()
     }

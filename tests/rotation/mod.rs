@@ -7,5 +7,6 @@ mod refused;
 mod reload;
 mod renewal;
 mod story;
+mod tcp;
 mod trusted;
 mod watched;

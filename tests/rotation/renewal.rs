@@ -165,6 +165,31 @@ fn changed_files_are_taken_up_once_they_are_whole_and_accepted() {
 }
 
 #[test]
+fn what_is_no_good_for_a_moment_is_taken_up_once_it_is_without_being_touched() {
+    let kit = Kit::new();
+    let judge = kit.judge(&rustls::version::TLS13);
+    let files = kit.ours.issue("live", &leaf("old"));
+    let ringate = with_files(&kit, judge.address(), &files).start();
+    assert_eq!(ringate.get("/").text(), "old");
+    // Issued by a clock that is ahead of ours.
+    let crafted = Crafted::new();
+    judge.trust(&[&kit.ours.file(), &crafted.file()]);
+    let early = crafted.issue("early", |params| {
+        params.not_before = time::OffsetDateTime::now_utc() + time::Duration::seconds(6);
+        params.distinguished_name.push(rcgen::DnType::CommonName, "early");
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    });
+    fs::write(&files.key, fs::read(&early.key).unwrap()).unwrap();
+    fs::write(&files.cert, fs::read(&early.cert).unwrap()).unwrap();
+    ringate.await_log("is valid only from");
+    assert_eq!(ringate.get("/").text(), "old");
+    ringate.await_log("changed: generation 2 is active");
+    assert_eq!(ringate.get("/").text(), "early");
+    let log = ringate.log();
+    assert_eq!(log.matches("is valid only from").count(), 1, "it is said once: {log}");
+}
+
+#[test]
 fn connections_that_never_end_have_their_grace() {
     for (grace, ends) in [("1s", true), ("1h", false)] {
         let kit = Kit::new();

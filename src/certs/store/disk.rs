@@ -104,10 +104,28 @@ pub(super) struct Content {
     pub mode: u32,
 }
 
-/// Reads a file of at most `limit` bytes.
+/// Reads a file of at most `limit` bytes. It must be a plain one: whoever reads a pipe waits for its writer, perhaps for
+/// ever, and here with locks held.
 pub(super) fn read_file(path: &Path, limit: u64) -> Result<Content, StoreError> {
     let failed = |error| StoreError::io(path, "read", error);
-    let file = File::open(path).map_err(failed)?;
+    // Opening a pipe would wait, too.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
+    let kind = file.metadata().map_err(failed)?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(StoreError::NotAFile { path: path.to_owned() });
+    }
+    read_open(path, file, limit)
+}
+
+/// The same of what a user names on the command line, whose own wait it is: `<(…)` of a shell is a pipe.
+pub(super) fn read_given(path: &Path, limit: u64) -> Result<Content, StoreError> {
+    let file = File::open(path).map_err(|error| StoreError::io(path, "read", error))?;
+    read_open(path, file, limit)
+}
+
+fn read_open(path: &Path, file: File, limit: u64) -> Result<Content, StoreError> {
+    let failed = |error| StoreError::io(path, "read", error);
     let metadata = file.metadata().map_err(failed)?;
     if metadata.is_dir() {
         return Err(StoreError::IsAFolder { path: path.to_owned() });

@@ -63,7 +63,7 @@ pub enum StoreError {
         /// As given.
         name: String,
     },
-    /// A name that means something else in the config.
+    /// A name that means something else, in the config or in the store.
     ReservedName {
         /// As given.
         name: String,
@@ -86,6 +86,11 @@ pub enum StoreError {
     },
     /// A folder where a file was expected.
     IsAFolder {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A pipe, a socket or a device where a file was expected.
+    NotAFile {
         /// The path.
         path: PathBuf,
     },
@@ -174,9 +179,7 @@ impl fmt::Display for StoreError {
                 "{name:?} cannot name a certificate; use up to 64 of a-z, 0-9, '.', '_' and '-', beginning with a \
                  letter or digit"
             ),
-            Self::ReservedName { name } => {
-                write!(f, "{name:?} means the system's roots wherever trust is named; choose another name")
-            }
+            Self::ReservedName { name } => write!(f, "{name:?} {}; choose another name", meaning(name)),
             Self::NotFound { name, store, similar } if similar.is_empty() => write!(
                 f,
                 "there is no certificate {name:?}: the store {} is empty; make one with `ringate cert generate {name} \
@@ -199,6 +202,9 @@ impl fmt::Display for StoreError {
             }
             Self::IsAFolder { path } => {
                 write!(f, "{}: this is a folder; give a file in PEM or DER form", path.display())
+            }
+            Self::NotAFile { path } => {
+                write!(f, "{}: this is a pipe or a device, not a file; give a file", path.display())
             }
             Self::InTheWay { path } => write!(
                 f,
@@ -245,6 +251,14 @@ impl fmt::Display for StoreError {
                 write!(f, "{}: cannot {doing} it: {source}{mend}", path.display())
             }
         }
+    }
+}
+
+/// What a reserved name means.
+fn meaning(name: &str) -> &'static str {
+    match name {
+        super::KEYS_FOLDER => "is the folder of API keys",
+        _ => "means the system's roots wherever trust is named",
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
-use super::disk::{exposure, read_file};
+use super::disk::{Content, exposure, read_file, read_given};
 use super::error::{Exposed, StoreError};
 use super::{MAX_IDENTITY_BYTES, MAX_PASSPHRASE_BYTES, MAX_TRUST_BYTES};
 use crate::certs::bundle::Bundle;
@@ -43,7 +43,7 @@ impl<'a> Files<'a> {
 
     /// Reads a chain, perhaps with its key.
     pub fn load(self) -> Result<Loaded, StoreError> {
-        let passphrase = self.passphrase_file.map(load_passphrase).transpose()?;
+        let passphrase = self.passphrase_file.map(|path| passphrase(path, read_file)).transpose()?;
         self.load_with(passphrase.as_ref())
     }
 
@@ -71,7 +71,7 @@ impl<'a> Files<'a> {
 
     /// Reads trusted certificates: any number in PEM or PKCS#12, or one in DER. Keys beside them are passed over.
     pub fn load_trust(self) -> Result<Vec<CertificateDer<'static>>, StoreError> {
-        let passphrase = self.passphrase_file.map(load_passphrase).transpose()?;
+        let passphrase = self.passphrase_file.map(|path| passphrase(path, read_file)).transpose()?;
         let cert = &*credential(self.cert)?;
         let file = read_file(cert, MAX_TRUST_BYTES)?;
         material::certificates(&file.bytes, passphrase.as_ref())
@@ -94,17 +94,25 @@ pub fn load_trust(path: &Path) -> Result<Vec<CertificateDer<'static>>, StoreErro
     Files::one(path).load_trust()
 }
 
-/// Reads a passphrase: the file's content, without the line end at its end.
+/// Reads a passphrase that a user names: the file's content, without the line end at its end. Waits for the writer of a pipe.
 pub fn load_passphrase(path: &Path) -> Result<Passphrase, StoreError> {
+    passphrase(path, read_given)
+}
+
+fn passphrase(
+    path: &Path,
+    read: fn(&Path, u64) -> Result<Content, StoreError>,
+) -> Result<Passphrase, StoreError> {
     let path = &*credential(path)?;
-    let content = read_file(path, MAX_PASSPHRASE_BYTES)?;
+    let content = read(path, MAX_PASSPHRASE_BYTES)?;
     Passphrase::from_file_content(&content.bytes)
         .ok_or_else(|| StoreError::NotAPassphrase { path: path.to_owned() })
 }
 
-/// Reads a whole file that may be secret, of the size that a chain, a key or a container may have.
+/// Reads a whole file that a user names and that may be secret, of the size that a chain, a key or a container may have.
+/// Waits for the writer of a pipe.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-    read_file(&credential(path)?, MAX_IDENTITY_BYTES).map(|content| content.bytes)
+    read_given(&credential(path)?, MAX_IDENTITY_BYTES).map(|content| content.bytes)
 }
 
 /// `path`, or the file of systemd's that it means.

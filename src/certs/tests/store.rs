@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use super::{days, identity, now};
 use crate::certs::bundle::{Bundle, BundleError};
 use crate::certs::store::{
-    Exposed, Meta, Origin, Store, StoreError, check_name, load_file, load_pair, load_trust,
+    Exposed, KEYS_FOLDER, Meta, Origin, Store, StoreError, check_name, load_file, load_pair, load_trust,
+    read_secret,
 };
 use crate::certs::time::Timestamp;
 
@@ -129,8 +130,37 @@ fn names_that_are_paths_or_unclear_are_refused() {
         assert!(invalid(store.delete(name).unwrap_err()), "{name:?}");
         assert!(invalid(store.put(name, &identity("a").bundle, &meta()).unwrap_err()), "{name:?}");
     }
-    let reserved = check_name("system").unwrap_err();
-    assert!(matches!(reserved, StoreError::ReservedName { .. }), "it means the system's roots: {reserved:?}");
+    let reserved = |error: StoreError| matches!(error, StoreError::ReservedName { .. });
+    assert!(reserved(check_name("system").unwrap_err()), "it means the system's roots");
+}
+
+#[test]
+fn the_folder_of_api_keys_is_no_certificate_and_is_not_deleted_as_one() {
+    let (_folder, store) = store();
+    let keys = store.path().join(KEYS_FOLDER);
+    fs::create_dir_all(&keys).unwrap();
+    fs::write(keys.join("partners.toml"), "").unwrap();
+    let reserved = |error: StoreError| matches!(error, StoreError::ReservedName { .. });
+    assert!(reserved(store.put(KEYS_FOLDER, &identity("a").bundle, &meta()).unwrap_err()));
+    assert!(reserved(store.delete(KEYS_FOLDER).unwrap_err()));
+    assert!(keys.join("partners.toml").exists());
+}
+
+#[test]
+fn a_pipe_is_not_waited_for_but_where_a_user_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe.pem");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    for error in [load_file(&pipe).unwrap_err(), load_trust(&pipe).unwrap_err()] {
+        assert!(matches!(error, StoreError::NotAFile { .. }), "{error:?}");
+    }
+    let writer = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::write(pipe, "hello").unwrap()
+    });
+    assert_eq!(&read_secret(&pipe).unwrap()[..], b"hello");
+    writer.join().unwrap();
 }
 
 #[test]

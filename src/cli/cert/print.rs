@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::super::printable;
 use crate::certs::GenerationState;
 use crate::certs::command::{
     Activated, Deleted, Listed, Made, Retired, RolledBack, Shown, Standing, Summary, Use,
@@ -10,7 +11,8 @@ use crate::certs::store::GenerationInfo;
 use crate::server::rotation::{Outcome, Trial};
 
 pub(super) fn made(made: &Made) -> String {
-    let Made { id, generation, subject, .. } = made;
+    let Made { id, generation, .. } = made;
+    let subject = printable(&made.subject);
     let mut out = match made.state {
         Standing::Active => format!("{id}: generation {generation} is active: {subject}\n"),
         Standing::Staged => format!("{id}: generation {generation} is staged: {subject}\n"),
@@ -73,6 +75,7 @@ fn row(certificate: &Summary) -> [String; 7] {
         certificate.days_left.map_or_else(|| "-".to_owned(), |days| days.to_string()),
         used_by,
     ]
+    .map(|cell| printable(&cell))
 }
 
 fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
@@ -92,7 +95,7 @@ pub(super) fn shown(shown: &Shown) -> String {
     let mut out = format!("{}\n", certificate.name);
     let mut line = |name: &str, value: &str| {
         if !value.is_empty() {
-            let _ = writeln!(out, "  {name:<14}{value}");
+            let _ = writeln!(out, "  {name:<14}{}", printable(value));
         }
     };
     line("description", &certificate.description);
@@ -126,7 +129,7 @@ fn generation_text(generation: &GenerationInfo) -> String {
     let mut out = format!("\n  generation {} ({state})\n", generation.number);
     let mut line = |name: &str, value: &str| {
         if !value.is_empty() {
-            let _ = writeln!(out, "    {name:<12}{value}");
+            let _ = writeln!(out, "    {name:<12}{}", printable(value));
         }
     };
     line("subject", generation.subject());
@@ -218,11 +221,39 @@ pub(super) fn trial(trial: &Trial) -> String {
         let alert = tried.alert.as_ref().map_or_else(String::new, |alert| format!(" (alert {alert})"));
         let _ = writeln!(out, "  {} {}: {word}{alert}", tried.report.upstream, tried.report.endpoint);
         if let Some(problem) = tried.report.problem.as_ref().filter(|_| !tried.passed()) {
-            let _ = writeln!(out, "    {problem}");
+            let _ = writeln!(out, "    {}", printable(problem));
         }
     }
     if trial.passed || trial.endpoints.is_empty() {
         let _ = writeln!(out, "Use it with `ringate cert activate {}`.", trial.certificate);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_certificate_says_of_itself_does_not_command_the_terminal() {
+        let (time, evil) = ("2030-01-01T00:00:00Z", "CN=\u{1b}[2J\u{202e}x\r\n");
+        let list = json!({ "certificates": [{ "name": "a", "subject": evil, "problem": evil }] });
+        let make = json!({
+            "id": "a", "generation": 1, "state": "active", "subject": evil, "created": time, "pem": ""
+        });
+        let show = json!({
+            "name": "a", "description": evil, "created": time, "generations": [], "used_by": [],
+            "request": { "number": 1, "created": time, "subject": evil, "pem": "" }
+        });
+        for text in [
+            listed(&serde_json::from_value(list).unwrap()),
+            made(&serde_json::from_value(make).unwrap()),
+            shown(&serde_json::from_value(show).unwrap()),
+        ] {
+            assert!(text.contains("CN=\\u{1b}[2J\\u{202e}x\\u{d}\\u{a}"), "{text:?}");
+            assert!(!text.contains(['\u{1b}', '\u{202e}', '\r']), "{text:?}");
+        }
+    }
 }

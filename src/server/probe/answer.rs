@@ -37,17 +37,34 @@ pub(super) fn over_tls(
     report: &mut Report,
 ) -> Result<(), String> {
     let alpn = report.tls.as_ref().and_then(|tls| tls.alpn.as_deref());
-    match &target.http {
+    let outcome = match &target.http {
         Some(http) if alpn.is_none_or(|name| name == HTTP11) => ask(http, connection, report),
         _ => listen(connection, report),
+    };
+    if connection.heard() { outcome } else { unheard(report, outcome) }
+}
+
+/// A server of TLS 1.3 has our certificate to judge when the handshake is over for us (RFC 8446 §4.4.2): as long as it says
+/// nothing at all, nobody knows how it judges. One of TLS 1.2 had to judge first.
+fn unheard(report: &mut Report, outcome: Result<(), String>) -> Result<(), String> {
+    let judged = report.tls.as_ref().is_none_or(|tls| tls.version != "TLS 1.3");
+    if judged || !matches!(report.client_certificate, Verdict::Accepted | Verdict::NothingPresented) {
+        return outcome;
     }
+    report.client_certificate = Verdict::Unknown;
+    let what = match &report.identity {
+        Some(identity) => format!("the certificate {identity}"),
+        None => "a connection without a client certificate".to_owned(),
+    };
+    let said = outcome.err().unwrap_or_else(|| "the backend said nothing after the handshake".to_owned());
+    Err(format!("{said}; with TLS 1.3 that leaves open whether it takes {what}"))
 }
 
 /// Waits for a sign of life, or a while in vain.
 fn listen(connection: &mut Connection, report: &mut Report) -> Result<(), String> {
     let until = Instant::now() + QUIET;
     match connection.next(until) {
-        // Silence: the server waits for us to speak, and has not objected.
+        // Silence: the server waits for us to speak. What that is worth, the version decides.
         Ok(Event::Data | Event::Control) | Err(WireError::Timeout) => Ok(()),
         Ok(Event::End) => Err(ended(report, &WireError::Closed)),
         Err(error) => Err(ended(report, &error)),

@@ -151,6 +151,8 @@ pub(super) struct Connection {
     incoming: Vec<u8>,
     /// What has been received in the clear.
     pub(super) plaintext: Vec<u8>,
+    /// Whether the peer has said anything since the handshake.
+    heard: bool,
     until: Instant,
 }
 
@@ -168,11 +170,17 @@ pub(super) enum Event {
 impl Connection {
     pub(super) fn new(tcp: TcpStream, established: Established, rest: Vec<u8>, until: Instant) -> Self {
         let Established { opener, sealer, early_plaintext, .. } = established;
-        Self { tcp, tls: Some((opener, sealer)), incoming: rest, plaintext: early_plaintext, until }
+        let heard = !early_plaintext.is_empty();
+        Self { tcp, tls: Some((opener, sealer)), incoming: rest, plaintext: early_plaintext, heard, until }
     }
 
     pub(super) fn plain(tcp: TcpStream, until: Instant) -> Self {
-        Self { tcp, tls: None, incoming: Vec::new(), plaintext: Vec::new(), until }
+        Self { tcp, tls: None, incoming: Vec::new(), plaintext: Vec::new(), heard: false, until }
+    }
+
+    /// Whether the peer has said anything since the handshake: data, a ticket.
+    pub(super) fn heard(&self) -> bool {
+        self.heard
     }
 
     /// Sends all of it. What fails here shows in the next [`next`](Self::next), which may know the reason.
@@ -193,6 +201,7 @@ impl Connection {
     pub(super) fn next(&mut self, until: Instant) -> Result<Event, WireError> {
         loop {
             if let Some(event) = self.open()? {
+                self.heard |= event != Event::End;
                 return Ok(event);
             }
             if receive(&mut self.tcp, &mut self.incoming, until.min(self.until))? == 0 {
