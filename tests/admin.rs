@@ -186,6 +186,67 @@ fn over_tcp_the_token_is_demanded_and_its_file_must_be_private() {
 }
 
 #[test]
+fn who_has_no_token_takes_no_turn_of_who_has_it() {
+    let backend = Backend::replying(OK);
+    let dir = tempfile::tempdir().unwrap();
+    let admin = free_address();
+    let section = format!("[admin]\nlisten = \"{admin}\"\ntoken_file = \"token\"");
+    let file = dir.path().join("ringate.toml");
+    fs::write(file, Setup::to(backend.address()).section(&section).text()).unwrap();
+    let token = dir.path().join("token");
+    fs::write(&token, "0123456789abcdef0123\n").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    let _ringate = Ringate::start_in(dir, 1);
+    // What needs no token takes a turn of the others, and is refused in the end.
+    let mut stranger = Client::connect(admin);
+    let open = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
+    eventually("a refusal", || {
+        let statuses: Vec<u16> = (0..64).map(|_| stranger.send(open).response().status).collect();
+        statuses.contains(&429).then_some(())
+    });
+    let status = "GET /v1/status HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer 0123456789abcdef0123\r\n\r\n";
+    let mut operator = Client::connect(admin);
+    for _ in 0..50 {
+        stranger.send(open).response();
+        assert_eq!(operator.send(status).response().status, 200);
+    }
+    let mut wrong = Client::connect(admin);
+    let refused = eventually("a turn", || {
+        let refused = wrong.send("GET /v1/status HTTP/1.1\r\nHost: h\r\n\r\n").response();
+        (refused.status == 401).then_some(refused)
+    });
+    assert_eq!(refused.header("Connection"), Some("close"));
+    wrong.ends();
+}
+
+#[test]
+fn an_upstream_is_probed_on_demand() {
+    let pki = Pki::new();
+    let nginx = Nginx::mutual(&pki, "location / { return 200 ok; }");
+    let overlay = format!(
+        "[upstream.app.environment.production]\nendpoints = [\"{}\"]\n",
+        Backend::replying(OK).address()
+    );
+    let ringate = Setup::to(nginx.address())
+        .section("[admin]")
+        .listener("protocol = \"http\"\nenvironment = \"production\"")
+        .upstream(&(pki.upstream_mutual_tls() + &overlay))
+        .start();
+    let probe = |name: &str, body| call(&ringate, "POST", &format!("/v1/upstreams/{name}/probe"), body);
+    let (status, found) = probe("app", None);
+    assert_eq!((status, &found["ok"]), (200, &true.into()), "{found:#}");
+    let endpoint = &found["endpoints"][0];
+    assert_eq!(endpoint["client_certificate"]["verdict"], "accepted", "{found:#}");
+    assert_eq!(endpoint["http"]["status"], 200);
+    assert!(endpoint["chain"][0]["days_left"].is_number());
+    let (status, found) = probe("app", Some(json!({ "environment": "production" })));
+    assert_eq!((status, &found["ok"]), (200, &false.into()), "it speaks no TLS: {found:#}");
+    assert_eq!(found["endpoints"][0]["upstream"], "app@production");
+    assert_eq!(probe("nobody", None).0, 404);
+    assert_eq!(probe("app", Some(json!({ "environment": "staging" }))).0, 404);
+}
+
+#[test]
 fn the_commands_ask_the_running_instance() {
     let backend = Backend::replying(OK);
     let mut ringate = Setup::to(backend.address()).section("[admin]").start();

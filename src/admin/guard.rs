@@ -12,7 +12,7 @@ use super::Control;
 use super::problem::Problem;
 use crate::base::limits::{ADMIN_BURST, ADMIN_REQUESTS_PER_SECOND, ADMIN_TIMEOUT};
 
-/// A token bucket for all clients together.
+/// A token bucket for many clients together.
 #[derive(Clone, Debug)]
 pub(super) struct Rate(Arc<Mutex<(f64, Instant)>>);
 
@@ -33,18 +33,13 @@ impl Rate {
     }
 }
 
-/// Bounds the rate of requests and the time that one takes.
+/// Bounds the rate of requests and the time that one takes. Who has no token takes nothing from those who have it.
 pub(super) async fn bound(State(control): State<Control>, request: Request, next: Next) -> Response {
-    if !control.rate.take() {
-        let problem = Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "rate",
-            "too many requests",
-            format!("at most {ADMIN_REQUESTS_PER_SECOND} a second are served"),
-        );
-        let mut response = problem.into_response();
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        return response;
+    let rate = if is_authorized(&control, &request) { &control.rate } else { &control.strangers };
+    if !rate.take() {
+        let detail = format!("at most {ADMIN_REQUESTS_PER_SECOND} a second are served");
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate", "too many requests", detail);
+        return problem.into_response();
     }
     match tokio::time::timeout(ADMIN_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
@@ -58,20 +53,26 @@ pub(super) async fn bound(State(control): State<Control>, request: Request, next
 
 /// Lets a request through if it has the token, where there is one.
 pub(super) async fn authorize(State(control): State<Control>, request: Request, next: Next) -> Response {
-    let Some(token) = &control.token else {
-        return next.run(request).await;
-    };
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.split_once(' '));
-    let given =
-        given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, token)| token);
-    if aws_lc_rs::constant_time::verify_slices_are_equal(given.trim().as_bytes(), token.as_bytes()).is_ok() {
+    if is_authorized(&control, &request) {
         return next.run(request).await;
     }
     let detail = "send `Authorization: Bearer TOKEN` with the token in the file of `admin.token_file`";
     let mut response =
         Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "a bearer token is needed", detail)
             .into_response();
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    let fields = response.headers_mut();
+    fields.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    // The connection is for somebody else.
+    fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
+}
+
+/// Whether a request has the token, or there is none.
+fn is_authorized(control: &Control, request: &Request) -> bool {
+    let Some(token) = &control.token else { return true };
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|value| value.split_once(' '));
+    let given =
+        given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, token)| token);
+    aws_lc_rs::constant_time::verify_slices_are_equal(given.trim().as_bytes(), token.as_bytes()).is_ok()
 }

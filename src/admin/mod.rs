@@ -11,6 +11,7 @@
 //! | `store`, `rotation`, `certificates` | the certificate store; a certificate's generations; those in use |
 //! | `metrics` | counts for Prometheus |
 //! | `body`, `problem` | JSON in, problems (RFC 9457) out |
+//! | `queue` | the wait for what takes long |
 //!
 //! What blocks (disk, name servers) runs beside the control thread: `reload::blocking`.
 
@@ -21,6 +22,7 @@ mod certificates;
 mod guard;
 mod metrics;
 mod problem;
+mod queue;
 mod reload;
 mod rotation;
 mod serve;
@@ -44,7 +46,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post};
 use tokio::sync::Notify;
 
-use crate::base::limits::ADMIN_BODY_BYTES;
+use crate::base::limits::{ADMIN_BODY_BYTES, ADMIN_MAKING, ADMIN_TRIALS};
 use crate::server::{Deployment, Server};
 
 /// What the admin server works on.
@@ -57,14 +59,28 @@ pub struct Control {
     /// Notified when a drain is asked for.
     pub drain: Arc<Notify>,
     token: Option<Arc<str>>,
+    /// Of clients that may give orders.
     rate: guard::Rate,
+    /// Of all others.
+    strangers: guard::Rate,
+    making: queue::Queue,
+    trials: queue::Queue,
 }
 
 impl Control {
     /// `drain` is notified when a drain is asked for.
     pub fn new(deployment: Arc<Deployment>, drain: Arc<Notify>) -> Self {
         let server = Arc::clone(&deployment.server);
-        Self { server, deployment, drain, token: None, rate: guard::Rate::new() }
+        Self {
+            server,
+            deployment,
+            drain,
+            token: None,
+            rate: guard::Rate::new(),
+            strangers: guard::Rate::new(),
+            making: queue::Queue::new(ADMIN_MAKING),
+            trials: queue::Queue::new(ADMIN_TRIALS),
+        }
     }
 }
 
@@ -75,6 +91,7 @@ fn router(control: Control) -> Router {
         .route("/v1/routes", get(api::routes))
         .route("/v1/upstreams", get(api::upstreams))
         .route("/v1/upstreams/{name}", patch(upstreams::patch))
+        .route("/v1/upstreams/{name}/probe", post(upstreams::probe))
         .route("/v1/upstreams/{name}/environments/{environment}", patch(upstreams::patch_environment))
         .route("/v1/reload", post(reload::post_reload))
         .route("/v1/plan", post(reload::post_plan))

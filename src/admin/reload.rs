@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Control;
 use super::body::Optional;
 use super::problem::{Place, Problem, places};
+use super::queue::Queue;
 use crate::server::{Changes, Deployment, Refused, Reloaded};
 
 /// What a reload did, or would do.
@@ -72,6 +73,20 @@ pub(super) async fn blocking<T: Send + 'static>(
     let deployment = Arc::clone(&control.deployment);
     let done = tokio::task::spawn_blocking(move || work(&deployment)).await;
     done.unwrap_or_else(|_| Err(Problem::internal("the task panicked: see the log")))
+}
+
+/// The same for what takes long, in its turn: threads are left for a reload or a rollback, however often it is asked for.
+pub(super) async fn queued<T: Send + 'static>(
+    control: &Control,
+    queue: &Queue,
+    work: impl FnOnce(&Deployment) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let seat = queue.sit().await?;
+    let work = move |deployment: &Deployment| {
+        let _seat = seat;
+        work(deployment)
+    };
+    blocking(control, work).await
 }
 
 pub(super) async fn post_reload(State(control): State<Control>) -> Result<Json<Outcome>, Problem> {

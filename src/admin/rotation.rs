@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Control;
 use super::body::Optional;
 use super::problem::Problem;
-use super::reload::blocking;
+use super::reload::{blocking, queued};
 use crate::certs::command::{Activate, CommandError, Retire, Rollback};
 use crate::server::Deployment;
 use crate::server::rotation::{Activated, Rotation, RotationError, Trial, Turn};
@@ -62,7 +62,8 @@ async fn with_turn<T: Send + 'static>(
 
 pub(super) async fn trial(State(control): State<Control>, name: Named) -> Result<Json<Trial>, Problem> {
     let Path(name) = name?;
-    blocking(&control, move |deployment| Ok(deployment.room(&name, |room| room.trial())?)).await.map(Json)
+    let trial = move |deployment: &Deployment| Ok(deployment.room(&name, |room| room.trial())?);
+    queued(&control, &control.trials, trial).await.map(Json)
 }
 
 pub(super) async fn activate(

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::Control;
 use super::body::Body;
 use super::problem::Problem;
-use super::reload::blocking;
+use super::reload::{blocking, queued};
 use crate::certs::command::{
     CommandError, Delete, Deleted, Describe, ErrorKind, Export, Generate, Import, List, Listed, Made, Part,
     Request, Show, Shown, Stage,
@@ -44,6 +44,14 @@ where
     blocking(control, move |deployment| Ok(run(deployment, request)?)).await.map(Json)
 }
 
+/// The same for what makes keys or opens locked ones.
+async fn make<R: Request + Send + 'static>(control: &Control, request: R) -> Result<Json<R::Answer>, Problem>
+where
+    R::Answer: Send + 'static,
+{
+    queued(control, &control.making, move |deployment| Ok(deployment.make(request)?)).await.map(Json)
+}
+
 pub(super) async fn list(State(control): State<Control>) -> Result<Json<Listed>, Problem> {
     run(&control, Deployment::command, List {}).await
 }
@@ -52,7 +60,7 @@ pub(super) async fn generate(
     State(control): State<Control>,
     Body(request): Body<Generate>,
 ) -> Result<(StatusCode, Json<Made>), Problem> {
-    let made = run(&control, Deployment::make, request).await?;
+    let made = make(&control, request).await?;
     tracing::info!(certificate = made.id, "generated: generation {}", made.generation);
     Ok((StatusCode::CREATED, made))
 }
@@ -61,7 +69,7 @@ pub(super) async fn import(
     State(control): State<Control>,
     Body(request): Body<Import>,
 ) -> Result<(StatusCode, Json<Made>), Problem> {
-    let made = run(&control, Deployment::make, request).await?;
+    let made = make(&control, request).await?;
     tracing::info!(certificate = made.id, "imported: generation {}", made.generation);
     Ok((StatusCode::CREATED, made))
 }
@@ -93,7 +101,7 @@ pub(super) async fn stage(
     Body(request): Body<Stage>,
 ) -> Result<Json<Made>, Problem> {
     let Path(name) = name?;
-    let made = run(&control, Deployment::make, Stage { name, ..request }).await?;
+    let made = make(&control, Stage { name, ..request }).await?;
     tracing::info!(certificate = made.id, "generation {} is staged", made.generation);
     Ok(made)
 }

@@ -1,15 +1,19 @@
-//! `PATCH /v1/upstreams/{name}` and `/v1/upstreams/{name}/environments/{env}`.
+//! `PATCH /v1/upstreams/{name}` and `/v1/upstreams/{name}/environments/{env}`, `POST /v1/upstreams/{name}/probe`.
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Control;
-use super::body::Body;
+use super::body::{Body, Optional};
 use super::problem::Problem;
-use super::reload::{Outcome, blocking, log};
+use super::reload::{Outcome, blocking, log, queued};
 use crate::config::edit;
+use crate::server::Deployment;
+use crate::server::probe::{Report, Target, probe_all};
 
 type Named<T> = Result<Path<T>, PathRejection>;
 
@@ -44,4 +48,54 @@ async fn change(
         Ok(changed)
     });
     Ok(Json(changed.await?.into()))
+}
+
+/// What is probed of an upstream.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Look {
+    /// As traffic of this environment finds it.
+    environment: Option<String>,
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+pub(super) struct Probed {
+    /// Whether traffic would flow to every endpoint.
+    ok: bool,
+    /// Each of them.
+    endpoints: Vec<Report>,
+}
+
+/// Makes a handshake with every endpoint now.
+pub(super) async fn probe(
+    State(control): State<Control>,
+    name: Named<String>,
+    Optional(Look { environment }): Optional<Look>,
+) -> Result<Json<Probed>, Problem> {
+    let Path(name) = name?;
+    let look = move |deployment: &Deployment| {
+        let endpoints = probe_all(&targets(deployment, &name, environment.as_deref())?);
+        Ok(Probed { ok: endpoints.iter().all(|report| report.ok), endpoints })
+    };
+    queued(&control, &control.trials, look).await.map(Json)
+}
+
+fn targets(deployment: &Deployment, name: &str, environment: Option<&str>) -> Result<Vec<Target>, Problem> {
+    let unknown =
+        |title: &str, detail: String| Problem::new(StatusCode::NOT_FOUND, "not-found", title, detail);
+    let current = deployment.current();
+    let plan = &current.plan;
+    let known: Vec<&str> = plan.upstreams.iter().map(|upstream| &*upstream.name.value).collect();
+    let Some(index) = known.iter().position(|known| *known == name) else {
+        let detail = format!("there is no upstream {name:?}; there is {}", known.join(", "));
+        return Err(unknown("there is no such upstream", detail));
+    };
+    if let Some(environment) = environment.filter(|environment| !plan.environments().contains(environment)) {
+        let known = plan.environments().join(", ");
+        let detail = format!("there is no environment {environment:?}; there is {known}");
+        return Err(unknown("there is no such environment", detail));
+    }
+    let index = plan.in_environment(index, environment);
+    Ok(Target::of_upstream(&current.running.upstreams[index], plan.speaks_http(index), None))
 }

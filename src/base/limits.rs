@@ -104,10 +104,18 @@ pub const ADMIN_BODY_BYTES: usize = 2 << 20;
 pub const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the admin server works on a request.
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(60);
-/// Requests a second to the admin server, of all clients together.
+/// How long a client of the admin server may take nothing of its answer.
+pub const ADMIN_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Requests a second to the admin server, of all clients together that may give orders; as many again of all others.
 pub const ADMIN_REQUESTS_PER_SECOND: u32 = 200;
 /// Requests to the admin server that may come at once after a silence.
 pub const ADMIN_BURST: u32 = 400;
+/// Keys that the admin server makes or opens at a time: each keeps a CPU busy that traffic wants.
+pub const ADMIN_MAKING: usize = 1;
+/// Trials and probes that the admin server makes at a time.
+pub const ADMIN_TRIALS: usize = 2;
+/// Requests to the admin server that wait for either; beyond that they are refused.
+pub const ADMIN_WAITING: usize = 16;
 /// Most times that one request is sent, retries included.
 pub const MAX_ATTEMPTS: usize = 10;
 /// Longest request that is read whole before it is sent so that it may be sent again, its head included, in bytes.
