@@ -129,6 +129,14 @@ fn automatic_renewal_activates_what_nobody_refuses_and_nothing_else() {
     let ringate = automatic(&kit, judge.address());
     ringate.await_log("generation 2 is not activated yet");
     assert_eq!(report(&ringate)["active"], 1);
+    // A server's is presented to no backend: there is nobody to try it on.
+    let kit = Kit::new();
+    near_its_end(&kit);
+    let backend = Backend::replying(crate::http::OK);
+    let section = format!("[admin]\n[store]\npath = {:?}\nrenew = \"automatic\"", kit.store());
+    let tls = format!("[listener.tls]\ncertificates = [{NAME:?}]");
+    let ringate = Setup::to(backend.address()).section(&section).listener(&tls).start();
+    ringate.await_log("renewed: generation 2 is active");
 }
 
 /// The config with files in place of the store.
