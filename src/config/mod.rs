@@ -39,16 +39,7 @@ pub use plan::Plan;
 /// All that is wrong with the text. A text that is no TOML has only its syntax errors
 /// reported; otherwise unknown keys, wrong types and wrong values come together.
 pub fn parse(name: &str, text: &str, dir: &Path) -> Result<Plan, Diagnostics> {
-    let errors = RefCell::new(Diagnostics::new(name, text));
-    let (document, syntax) = DeTable::parse_recoverable(text);
-    if !syntax.is_empty() {
-        let mut errors = errors.into_inner();
-        file::syntax_errors(&mut errors, text, &syntax);
-        return Err(errors);
-    }
-    let root = file::Section::root(document.get_ref(), &errors);
-    let plan = check::plan(root, dir);
-    errors.into_inner().into_result().map(|()| plan)
+    read(name, text, |root| check::plan(root, dir))
 }
 
 /// `[admin]` alone: what else is in the text may be wrong.
@@ -57,6 +48,11 @@ pub fn parse(name: &str, text: &str, dir: &Path) -> Result<Plan, Diagnostics> {
 ///
 /// What is wrong with that section, or with the text as TOML.
 pub fn admin(name: &str, text: &str, dir: &Path) -> Result<Option<plan::Admin>, Diagnostics> {
+    read(name, text, |root| check::admin_of(root, dir))
+}
+
+/// What `check` makes of the text's root, unless it finds something wrong, or the text is no TOML.
+fn read<T>(name: &str, text: &str, check: impl FnOnce(file::Section<'_>) -> T) -> Result<T, Diagnostics> {
     let errors = RefCell::new(Diagnostics::new(name, text));
     let (document, syntax) = DeTable::parse_recoverable(text);
     if !syntax.is_empty() {
@@ -64,8 +60,8 @@ pub fn admin(name: &str, text: &str, dir: &Path) -> Result<Option<plan::Admin>, 
         file::syntax_errors(&mut errors, text, &syntax);
         return Err(errors);
     }
-    let admin = check::admin_of(file::Section::root(document.get_ref(), &errors), dir);
-    errors.into_inner().into_result().map(|()| admin)
+    let checked = check(file::Section::root(document.get_ref(), &errors));
+    errors.into_inner().into_result().map(|()| checked)
 }
 
 /// What a valid config says that its writer may not have meant: upstreams that no route uses, environments that

@@ -34,6 +34,13 @@ pub enum Frame {
     Chunked,
 }
 
+impl Frame {
+    /// How a body of this framing goes out.
+    pub fn of(framing: Framing) -> Self {
+        if framing == Framing::Chunked { Self::Chunked } else { Self::Bare }
+    }
+}
+
 /// Part of a body, framed in its buffer and ready to be written.
 #[derive(Debug)]
 pub struct Piece {

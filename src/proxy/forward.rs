@@ -109,7 +109,7 @@ impl<'a> Exchange<'a> {
             buffer = Box::pin(self.gather(&mut client.reader, deadline, buffer)).await?;
         }
         let mut body = Body::new(self.order.framing);
-        let frame = if self.order.framing == Framing::Chunked { Frame::Chunked } else { Frame::Bare };
+        let frame = Frame::of(self.order.framing);
         let first = {
             let scratch = self.local.scratch.borrow();
             body::frame(&mut buffer, self.order.head_len, &scratch, &mut body, frame)
@@ -247,7 +247,7 @@ impl<'a> Exchange<'a> {
         allowance: u64,
         buffer: Buffer,
     ) -> Result<Buffer, RelayError> {
-        let out = if self.order.framing == Framing::Chunked { Frame::Chunked } else { Frame::Bare };
+        let out = Frame::of(self.order.framing);
         // A client that waits for its 100 waits for the backend, as long as nothing of the body came.
         let waits_for_100 = self.order.expects && allowance == self.body_bound();
         let opening = waits_for_100.then_some((Phase::BackendHead, self.order.response_timeout));
@@ -551,7 +551,7 @@ impl Decided {
             status: head.status,
             interim: head.is_interim(),
             framing: head.framing,
-            out: if to_client == Framing::Chunked { Frame::Chunked } else { Frame::Bare },
+            out: Frame::of(to_client),
             backend_keeps: head.keep_alive && head.framing != Framing::UntilClose,
             unframed: to_client == Framing::UntilClose,
             client_keeps: keep && to_client != Framing::UntilClose,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::assemble::{Assembly, Made, Previous};
 use crate::config::Plan;
-use crate::config::plan::{HostPattern, PathPattern, Route};
+use crate::config::plan::Route;
 
 /// What becomes of the things of one kind, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,16 +163,7 @@ pub fn matches(plan: &Plan, route: &Route) -> String {
     let listeners: Vec<&str> =
         route.listeners.iter().map(|index| plan.listeners[*index].name.as_str()).collect();
     let methods = route.methods.as_ref().map(|methods| format!("{} ", methods.join(","))).unwrap_or_default();
-    let host = match route.host.as_ref().map(|host| &host.value) {
-        None => String::new(),
-        Some(HostPattern::Exact(name)) => name.clone(),
-        Some(HostPattern::Wildcard(name)) => format!("*.{name}"),
-    };
-    let path = match &route.path.value {
-        PathPattern::Prefix(path) => path.clone(),
-        PathPattern::Exact(path) => format!("={path}"),
-    };
-    format!("{}: {methods}{host}{path}", listeners.join(", "))
+    format!("{}: {methods}{}", listeners.join(", "), route.place())
 }
 
 /// A route with names in the place of indices, and without its place in the file.

@@ -45,6 +45,19 @@ pub struct Route {
 }
 
 impl Route {
+    /// Host and path that it matches, as they are written: `*.example.com/orders`, `=/orders`.
+    pub fn place(&self) -> String {
+        let host = match self.host.as_ref().map(|host| &host.value) {
+            None => String::new(),
+            Some(HostPattern::Exact(name)) => name.clone(),
+            Some(HostPattern::Wildcard(name)) => format!("*.{name}"),
+        };
+        match &self.path.value {
+            PathPattern::Prefix(path) => format!("{host}{path}"),
+            PathPattern::Exact(path) => format!("{host}={path}"),
+        }
+    }
+
     /// The upstreams that it sends requests to, as indices into [`Plan::upstreams`](super::Plan::upstreams).
     pub fn upstreams(&self) -> impl Iterator<Item = usize> + '_ {
         let shares = match &self.to {

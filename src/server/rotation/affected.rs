@@ -1,7 +1,7 @@
 //! What an expired certificate would take down.
 
 use crate::config::Plan;
-use crate::config::plan::{CertificateRef, HostPattern, PathPattern, Route};
+use crate::config::plan::{CertificateRef, Route};
 
 /// The listeners that present a certificate, and the routes whose upstreams it is presented to, in words.
 pub fn affected(plan: &Plan, certificate: &CertificateRef) -> Vec<String> {
@@ -41,14 +41,5 @@ fn leads_to(plan: &Plan, route: &Route, upstream: usize) -> bool {
 
 fn words(plan: &Plan, route: &Route) -> String {
     let listeners: Vec<&str> = route.listeners.iter().map(|&at| &*plan.listeners[at].name.value).collect();
-    let host = match route.host.as_ref().map(|at| &at.value) {
-        None => String::new(),
-        Some(HostPattern::Exact(name)) => name.clone(),
-        Some(HostPattern::Wildcard(name)) => format!("*.{name}"),
-    };
-    let path = match &route.path.value {
-        PathPattern::Prefix(path) => path.clone(),
-        PathPattern::Exact(path) => format!("={path}"),
-    };
-    format!("{}: {host}{path}", listeners.join("+"))
+    format!("{}: {}", listeners.join("+"), route.place())
 }
