@@ -40,12 +40,18 @@ const LOOK: Duration = Duration::from_millis(250);
 /// No ticket.
 const NOBODY: u64 = u64::MAX;
 
-/// What all workers share of an upstream's gate.
+/// An upstream's gate.
 #[derive(Debug)]
 pub struct Gate {
-    max: u64,
     length: usize,
     timeout: Duration,
+    hall: Arc<Hall>,
+}
+
+/// What all workers share of a gate, and what outlives a reload: an exchange counts wherever it came from.
+#[derive(Debug)]
+struct Hall {
+    max: u64,
     /// Exchanges at each endpoint.
     in_flight: Box<[AtomicU64]>,
     /// Exchanges in the queue.
@@ -94,15 +100,22 @@ struct Place {
 impl Gate {
     /// A gate that lets `max` exchanges to each of `endpoints`, and `length` wait for `timeout`.
     pub fn new(max: usize, endpoints: usize, length: usize, timeout: Duration) -> Self {
-        Self {
+        let hall = Hall {
             max: max as u64,
-            length,
-            timeout,
             in_flight: (0..endpoints).map(|_| AtomicU64::new(0)).collect(),
             waiting: AtomicUsize::new(0),
             tickets: AtomicU64::new(0),
             members: ArcSwap::default(),
-        }
+        };
+        Self { length, timeout, hall: Arc::new(hall) }
+    }
+
+    /// This gate in the place of `last`, before the same endpoints: those who are at them, and those who wait, are
+    /// counted on, if the bound is the same too.
+    #[must_use]
+    pub fn in_place_of(self, last: &Self) -> Self {
+        let same = self.hall.max == last.hall.max && self.hall.in_flight.len() == last.hall.in_flight.len();
+        if same { Self { hall: Arc::clone(&last.hall), ..self } } else { self }
     }
 
     /// A worker's line before this gate. Its bell rings for `pool`.
@@ -118,7 +131,7 @@ impl Gate {
             });
         }
         let member = Arc::new(Member { oldest: AtomicU64::new(NOBODY), rope });
-        self.members.rcu(|members| {
+        self.hall.members.rcu(|members| {
             let mut members = Vec::clone(members);
             members.push(Arc::clone(&member));
             members
@@ -131,9 +144,11 @@ impl Gate {
         let others = |members: &Arc<Vec<Arc<Member>>>| {
             members.iter().filter(|member| !Arc::ptr_eq(member, &line.member)).cloned().collect::<Vec<_>>()
         };
-        self.members.rcu(others);
+        self.hall.members.rcu(others);
     }
+}
 
+impl Hall {
     fn take(&self, endpoint: usize) -> bool {
         let more = |count| (count < self.max).then_some(count + 1);
         self.in_flight[endpoint].fetch_update(SeqCst, SeqCst, more).is_ok()
@@ -170,20 +185,20 @@ impl Line {
 
 /// Gives room to whoever has waited longest, for as long as there is any.
 pub(super) fn serve(pool: &Rc<Pool>) {
-    let (Some(gate), Some(line)) = (&pool.upstream.gate, &pool.line) else {
+    let (Some(Gate { hall, .. }), Some(line)) = (&pool.upstream.gate, &pool.line) else {
         return;
     };
-    while gate.waiting.load(SeqCst) > 0 && gate.has_room() {
-        if !gate.is_next(&line.member) || line.waiters.borrow().is_empty() {
+    while hall.waiting.load(SeqCst) > 0 && hall.has_room() {
+        if !hall.is_next(&line.member) || line.waiters.borrow().is_empty() {
             return;
         }
-        let Some(endpoint) = pool.candidates().find(|&endpoint| gate.take(endpoint)) else {
+        let Some(endpoint) = pool.candidates().find(|&endpoint| hall.take(endpoint)) else {
             return;
         };
         let front = line.waiters.borrow_mut().pop_front();
         line.show();
         if let Some(waiter) = front {
-            gate.waiting.fetch_sub(1, SeqCst);
+            hall.waiting.fetch_sub(1, SeqCst);
             waiter.granted.set(Some(endpoint));
             if let Some(waker) = waiter.waker.take() {
                 waker.wake();
@@ -209,8 +224,8 @@ pub(super) async fn admit(
     let Some(gate) = &pool.upstream.gate else {
         return Ok(None);
     };
-    if gate.waiting.load(SeqCst) == 0
-        && let Some(endpoint) = pool.candidates().find(|&endpoint| gate.take(endpoint))
+    if gate.hall.waiting.load(SeqCst) == 0
+        && let Some(endpoint) = pool.candidates().find(|&endpoint| gate.hall.take(endpoint))
     {
         return Ok(Some(Permit { pool: Rc::clone(pool), endpoint: Cell::new(endpoint) }));
     }
@@ -230,8 +245,8 @@ impl Place {
             return Err(Failure::QueueFull);
         };
         let more = |waiting| (waiting < gate.length).then_some(waiting + 1);
-        gate.waiting.fetch_update(SeqCst, SeqCst, more).map_err(|_| Failure::QueueFull)?;
-        let ticket = gate.tickets.fetch_add(1, SeqCst);
+        gate.hall.waiting.fetch_update(SeqCst, SeqCst, more).map_err(|_| Failure::QueueFull)?;
+        let ticket = gate.hall.tickets.fetch_add(1, SeqCst);
         let waiter = Rc::new(Waiter { ticket, granted: Cell::new(None), waker: RefCell::new(None) });
         line.waiters.borrow_mut().push_back(Rc::clone(&waiter));
         line.show();
@@ -289,7 +304,7 @@ impl Drop for Place {
         drop(waiters);
         if gave_up {
             line.show();
-            gate.waiting.fetch_sub(1, SeqCst);
+            gate.hall.waiting.fetch_sub(1, SeqCst);
             // A bell may have rung for it: what it leaves is the next one's.
             serve(&self.pool);
         }
@@ -310,9 +325,9 @@ impl Permit {
         if endpoint == self.endpoint.get() {
             return true;
         }
-        let moved = gate.take(endpoint);
+        let moved = gate.hall.take(endpoint);
         if moved {
-            gate.in_flight[self.endpoint.replace(endpoint)].fetch_sub(1, SeqCst);
+            gate.hall.in_flight[self.endpoint.replace(endpoint)].fetch_sub(1, SeqCst);
             serve(&self.pool);
         }
         moved
@@ -322,7 +337,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(gate) = &self.pool.upstream.gate {
-            gate.in_flight[self.endpoint.get()].fetch_sub(1, SeqCst);
+            gate.hall.in_flight[self.endpoint.get()].fetch_sub(1, SeqCst);
             serve(&self.pool);
         }
     }

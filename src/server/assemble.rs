@@ -428,11 +428,29 @@ impl<'a> Builder<'a> {
             response_timeout: upstream.response_timeout,
             idle_timeout: upstream.idle_timeout,
             idle_per_worker: upstream.idle_per_worker,
-            gate: gate(upstream),
+            gate: self.gate(upstream),
             max_age: upstream.max_age,
             retries: upstream.retries.clone(),
             retried: Retried::default(),
             tls,
+        })
+    }
+
+    /// The bound on an upstream's exchanges, where it has one.
+    fn gate(&self, upstream: &plan::Upstream) -> Option<Gate> {
+        let (max, queue) = (upstream.max_per_endpoint, &upstream.queue);
+        let gate =
+            (max > 0).then(|| Gate::new(max, upstream.endpoints.len(), queue.length, queue.timeout))?;
+        let names = || upstream.endpoints.iter().map(|endpoint| &endpoint.address);
+        let mut runs = self.previous.iter().flat_map(|previous| &previous.made.upstreams);
+        let last = runs.find_map(|(last, _)| {
+            let same = last.name == upstream.name.value
+                && last.endpoints.iter().map(|endpoint| &endpoint.name).eq(names());
+            last.gate.as_ref().filter(|_| same)
+        });
+        Some(match last {
+            Some(last) => gate.in_place_of(last),
+            None => gate,
         })
     }
 
@@ -525,12 +543,6 @@ impl Made {
             _ => false,
         }
     }
-}
-
-/// The bound on an upstream's exchanges, where it has one.
-fn gate(upstream: &plan::Upstream) -> Option<Gate> {
-    let (max, queue) = (upstream.max_per_endpoint, &upstream.queue);
-    (max > 0).then(|| Gate::new(max, upstream.endpoints.len(), queue.length, queue.timeout))
 }
 
 fn environment_of(listener: &plan::Listener) -> Option<&str> {

@@ -318,3 +318,40 @@ fn what_waits_when_a_reload_comes_is_served() {
     }
     assert_eq!((ringate.metric("queue_open"), backend.requests()), (0, 6));
 }
+
+#[test]
+fn what_is_at_an_endpoint_counts_across_a_reload() {
+    let (backend, go) = held_back();
+    let setup = queueing(&backend, "pool.max_per_endpoint = 1\nqueue.timeout = \"15s\"").workers(2);
+    let ringate = setup.start();
+    let mut clients: Vec<Client> = Vec::new();
+    for number in 0..4 {
+        if number == 2 {
+            // The upstream is another one from here on, before the same endpoint.
+            let path = ringate.dir().join("ringate.toml");
+            let text = std::fs::read_to_string(&path).unwrap();
+            let changed = text.replace("queue.timeout = ", "timeouts.idle = \"9s\"\nqueue.timeout = ");
+            std::fs::write(&path, changed).unwrap();
+            ringate.signal(Signal::HUP);
+            ringate.await_log("reloaded (SIGHUP)");
+        }
+        let mut client = ringate.client();
+        client.send(get(number));
+        if number == 0 {
+            backend.request();
+        } else {
+            ringate.await_metric("queue_open", number as u64);
+        }
+        clients.push(client);
+    }
+    assert_eq!(backend.requests(), 1, "the reload made no room");
+    for (number, client) in clients.iter_mut().enumerate() {
+        go.send(()).unwrap();
+        let begun = Instant::now();
+        assert_eq!(client.response().text(), format!("GET /{number}"));
+        assert!(begun.elapsed() < Duration::from_millis(900), "old and new wake each other: {number}");
+        let next = (number + 2).min(4);
+        eventually("the next one", || (backend.requests() >= next).then_some(()));
+        assert_eq!(backend.requests(), next, "one at a time");
+    }
+}
