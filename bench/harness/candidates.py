@@ -280,7 +280,12 @@ protocol = "{scenario.protocol}"
     text += '\n[[route]]\nlistener = "front"\nupstream = "app"\n'
     text += f'\n[upstream.app]\nendpoints = ["127.0.0.1:{setting.backend}"]\n'
     if back:
-        text += f"""
+        text += ringate_back(back, certificates)
+    return [BINARIES["ringate"], "run", "-c", setting.write("ringate.toml", text)]
+
+
+def ringate_back(back, certificates):
+    text = f"""
 [upstream.app.tls]
 server_name = "localhost"
 trust = ["{certificates.ca}"]
@@ -288,10 +293,10 @@ versions = ["{back.version}"]
 cipher_suites = ["{back.rustls_suite}"]
 resumption = {{ tickets_per_endpoint = {8 if back.resumed else 0} }}
 """
-        if back.mutual:
-            chain, key = certificates.client
-            text += f'certificate = {{ cert = "{chain}", key = "{key}" }}\n'
-    return [BINARIES["ringate"], "run", "-c", setting.write("ringate.toml", text)]
+    if back.mutual:
+        chain, key = certificates.client
+        text += f'certificate = {{ cert = "{chain}", key = "{key}" }}\n'
+    return text
 
 
 # The bare relay ------------------------------------------------------------------------------------
@@ -312,13 +317,13 @@ def takes_part(name, scenario):
     return name != "relay" or scenario.relay_buffer > 0
 
 
-def prepare(names):
+def prepare(names, targets=("--example", "relay", "--example", "loadgen")):
     """Builds what is ours; returns the names that can run, and says why one cannot."""
-    targets = ["--example", "relay", "--example", "loadgen"]
+    targets = list(targets)
     given = os.environ.get("RINGATE_BIN")
     if "ringate" in names and not given:
         targets += ["--bin", "ringate"]
-    BINARIES.update(build(targets))
+    BINARIES.update(build(targets) if targets else {})
     if given:
         BINARIES["ringate"] = Path(given).resolve()
     if "ringate" not in names:

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import candidates, report, system
+from . import candidates, features, report, system
 from .backend import Backend, Certificates, work_folder
 from .measure import Bench
 from .scenarios import select, table
@@ -28,12 +28,17 @@ def options(arguments):
         help="of nginx and HAProxy: as their guides say, or as large as is fastest on large bodies (guides)")
     add("--base", default="ringate", help="whose ratios to the others are printed (ringate)")
     add("--out", type=Path, default=ROOT / "bench/out", help="where the results go (bench/out)")
+    add("--features", nargs="?", const="", metavar="NAMES",
+        help="instead of candidates: the price of each feature of bench/features, or of those named, beside base")
+    add("--before", metavar="BINARY", help="with --features: another build of Ringate, measured with base.toml as well")
     add("--list", action="store_true", help="name the scenarios and end")
     chosen = parser.parse_args(arguments)
     chosen.rounds = chosen.rounds or (1 if chosen.quick else 5)
     chosen.seconds = chosen.seconds or (1.0 if chosen.quick else 5.0)
     chosen.peers = [name for name in chosen.peers.split(",") if name]
     unknown = [name for name in chosen.peers if name not in candidates.NAMES]
+    if chosen.before and chosen.features is None:
+        parser.error("--before goes with --features")
     if unknown or not chosen.peers or chosen.rounds < 1 or chosen.seconds < 1:
         parser.error(f"candidates are {', '.join(candidates.NAMES)}; at least 1 round of 1 second")
     return chosen
@@ -44,11 +49,11 @@ def main(arguments=None):
     if chosen.list:
         print("\n".join(row.name for row in table()))
         return 0
-    scenarios = select(chosen.scenario)
+    scenarios = select(chosen.scenario) if chosen.features is None else []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _frame: sys.exit(128 + number))
     try:
-        return bench(chosen, scenarios)
+        return bench(chosen, scenarios) if chosen.features is None else price(chosen)
     except Failure as failure:
         say(f"bench: {failure}")
         return 1
@@ -85,6 +90,38 @@ def bench(chosen, scenarios):
         summary = report.write(out, results, facts) if results else ""
     print(summary)
     say(f"written: {out}/report.md, results.csv, summary.csv, chart.svg")
+    return ended(results)
+
+
+def price(chosen):
+    """Base and features alternately: what each adds to a request."""
+    own = features.chosen(chosen.features, chosen.before)
+    _lock = system.alone()
+    system.raise_file_limit()
+    system.install([])
+    names, reason = candidates.prepare(["ringate"], ())
+    if reason:
+        say(f"ringate: {reason}")
+        return 1
+    out = chosen.out.resolve()
+    shutil.rmtree(out / "run", ignore_errors=True)
+    ports, certificates = Ports(), Certificates(out / "run/certs")
+    scenarios = [scenario for scenario, _ in features.rows(own, chosen.scenario)]
+    backend = Backend(work_folder(out, "backend"), certificates, ports, scenarios)
+    backend.start()
+    runner = Bench(out, ports, certificates, backend, chosen)
+    started = time.time()
+
+    def tell(what, result):
+        say(f"{what}: {report.line(result)}")
+
+    results = features.measure(runner, own, chosen.scenario, chosen.rounds, tell)
+    print(report.write_features(out, results, own, report.Facts(chosen, names, None, started)))
+    say(f"written: {out}/features.md, features.csv")
+    return ended(results)
+
+
+def ended(results):
     failed = [result for result in results if result.failure]
     for result in failed:
         say(f"FAILED {result.scenario} {result.candidate} round {result.round}: {result.failure}")

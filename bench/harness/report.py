@@ -164,14 +164,15 @@ def cpu_model():
     return platform.machine()
 
 
-def conditions(facts):
+def conditions(facts, peers=True):
     chosen = facts.chosen
     lines = [
         f"- {time.strftime('%Y-%m-%d %H:%M', time.gmtime(facts.started))} UTC, {cpu_model()}, Linux {platform.release()}",
         f"- {chosen.rounds} rounds of {chosen.seconds:g} s; median (least–most) over the rounds;"
         " ratios are taken within a round",
-        f"- buffers of nginx and HAProxy: {candidates.BUFFERS[chosen.buffers]}",
     ]
+    if peers:
+        lines.append(f"- buffers of nginx and HAProxy: {candidates.BUFFERS[chosen.buffers]}")
     lines += [f"- {name}: {candidates.version(name)}" for name in facts.peers]
     if facts.skipped:
         lines.append(f"- ringate was skipped: {facts.skipped}")
@@ -196,6 +197,33 @@ def write(out, measurements, facts):
         writer.writerow(["scenario", "candidate", "figure", "median", "least", "most", f"{base} to it"])
         writer.writerows(summary(results, base))
     (out / "chart.svg").write_text(chart.draw(results, base, facts.peers))
+    return markdown
+
+
+def write_features(out, measurements, features, facts):
+    """What each feature adds to a request of base; returns the Markdown."""
+    results = Results(measurements)
+    base, *others = features
+    about = {feature.name: feature.text.splitlines()[0].removeprefix("# ") for feature in others}
+    rows = []
+    for scenario in results.scenarios:
+        for name in results.candidates(scenario):
+            if (scenario, name) in results.failures:
+                rows.append([scenario, name, "**FAILED**", "", "", ""])
+                continue
+            row = [scenario, name, spread(results.values(scenario, name, "total_us").values())]
+            for figure in ("total_us", "user_us"):
+                ratios = results.ratios(scenario, name, base.name, figure)
+                row.append(spread(ratios, 2) if name != base.name else "1")
+            rows.append([*row, about.get(name, "Nothing but passing on.")])
+    header = ["scenario", "feature", "CPU µs/request", "÷ base, total", "user", "what it is"]
+    parts = ["# The price of a feature\n", conditions(facts, peers=False), warnings(results), table(header, rows)]
+    markdown = "\n".join(part for part in parts if part)
+    (out / "features.md").write_text(markdown)
+    with open(out / "features.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Measurement)])
+        writer.writeheader()
+        writer.writerows(asdict(m) for m in measurements)
     return markdown
 
 

@@ -43,7 +43,18 @@ class Scenario:
     back: BackendTls | None = None
     close: bool = False
     upload: bool = False
+    asks: str = ""  # what is asked for, if that is not the path of the body that comes
+    headers: tuple[str, ...] = ()  # of each request
     relay_buffer: int = 0  # of the bare relay; 0: it would not do comparable work, and is left out
+
+    @property
+    def target(self):
+        return self.asks or self.path
+
+    @property
+    def encoded(self):
+        """Whether the body may come in another form than the backend has it."""
+        return any(header.lower().startswith("accept-encoding:") for header in self.headers)
 
     @property
     def large(self):
