@@ -28,6 +28,7 @@ mod pool;
 mod probe;
 mod reload;
 mod retries;
+mod retries_tls;
 mod rotation;
 mod smuggling;
 mod sni;

@@ -68,6 +68,7 @@ fn what_must_stay_as_it_is_does() {
     let long = text();
     let cases = [
         ("gzip already", json("Content-Encoding: gzip\r\n", &long)),
+        ("on two lines", json("Content-Encoding: identity\r\nContent-Encoding: gzip\r\n", &long)),
         ("not to be changed", json("Cache-Control: public, no-transform\r\n", &long)),
         ("too short", json("", "{}")),
         (
@@ -100,6 +101,15 @@ fn what_must_stay_as_it_is_does() {
     let ringate = start(&backend, "true");
     let response = ringate.client().send("GET / HTTP/1.0\r\nAccept-Encoding: gzip\r\n\r\n").response();
     assert_eq!((response.text(), response.header("Content-Encoding")), (long.as_str(), None));
+}
+
+#[test]
+fn a_coding_of_identity_gives_way() {
+    let backend = Backend::replying(json("Content-Encoding: identity\r\n", &text()));
+    let request = "GET / HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n";
+    let response = start(&backend, "true").client().send(request).response();
+    assert_eq!(response.headers("Content-Encoding"), ["gzip"]);
+    assert_eq!(decode("gzip", &response.body), text());
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub use peers::{HaProxy, Nginx, Node, SServer, curl, have, wrk};
 pub use process::{Process, run};
 pub use ringate::{Ringate, Setup};
 pub use stream::{Server, Stream};
-pub use wire::{Request, Response};
+pub use wire::{Ahead, Request, Response};
 
 /// The longest that anything is waited for. A test that needs all of it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -14,8 +14,10 @@ use super::compression::compression;
 
 /// The highest rate, in requests a second: with more, a token takes no whole microsecond.
 const HIGHEST_RATE: u32 = 1_000_000;
-/// The largest burst: what a bucket may hold must stay far from where its clock ends.
+/// The largest burst.
 const LARGEST_BURST: usize = 10_000_000;
+/// How long a bucket may take to fill: its clock of nanoseconds ends after 584 years.
+const LONGEST_BURST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Where files are.
 #[derive(Clone, Copy)]
@@ -72,11 +74,17 @@ fn rate_limit(value: &Value<'_>) -> Option<RateLimit> {
     }
     let mut section = value.section()?;
     let rate = section.require("rate", "\"100/s\"").and_then(|value| value.parse("\"100/s\"", rate));
-    let burst = section.get("burst").and_then(|value| value.number(1..=LARGEST_BURST));
+    let written = section.get("burst");
+    let burst = written.as_ref().and_then(|value| value.number(1..=LARGEST_BURST));
     let by = section.get("by").map_or(Some(LimitBy::Client), |value| limit_by(&value));
     section.finish();
     let (count, period) = rate?.value;
     let burst = burst.and_then(|burst| u32::try_from(burst).ok()).unwrap_or_else(|| a_second(count, period));
+    let most = LONGEST_BURST.as_nanos() * u128::from(count) / period.as_nanos();
+    if let Some(value) = written.filter(|_| u128::from(burst) > most) {
+        let help = format!("at this rate {most} at most");
+        value.error("a bucket of so many takes more than 100 years to fill", Some(help));
+    }
     Some(RateLimit { count, period, burst, by: by? })
 }
 

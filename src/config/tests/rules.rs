@@ -13,6 +13,7 @@ fn rules_that_make_no_sense_are_refused() {
         ("rate_limit = '2000000/s'", "2:14", "it is more than 1000000/s"),
         ("rate_limit = { burst = 1 }", "2:14", "`rate` is missing"),
         ("rate_limit = { rate = '1/s', burst = 0 }", "2:38", "0 is not between 1 and 10000000"),
+        ("rate_limit = { rate = '1/h', burst = 900000 }", "2:38", "more than 100 years"),
         ("rate_limit = { rate = '1/s', by = 'clients' }", "2:35", "did you mean \"client\"?"),
         ("rate_limit = { rate = '1/s', by = { header = 'a b' } }", "2:46", "not a header name"),
         ("cors = { origins = ['*'], credentials = true }", "2:20", "would let every site act as its visitor"),

@@ -66,7 +66,8 @@ pub(super) fn edit(
     let coding = offer.coding.filter(|_| room)?;
     weaken(encoded);
     // What speaks of the bytes as the backend sent them does not hold any more.
-    const GONE: [&[u8]; 7] = [
+    const GONE: [&[u8]; 8] = [
+        b"content-encoding", // of "identity", if there is one
         b"content-length",
         b"transfer-encoding",
         b"accept-ranges",
@@ -91,13 +92,11 @@ fn is_fit(rule: &Compression, head: &ResponseHead<'_, '_>) -> bool {
         (Framing::None, None) => false,
         (Framing::Chunked | Framing::UntilClose, _) => true,
     };
-    let is = |name, wanted: &[u8]| {
-        field_in(head.headers, name).is_some_and(|value| value.eq_ignore_ascii_case(wanted))
-    };
+    let mut codings = head.headers.iter().filter(|it| it.name.eq_ignore_ascii_case("content-encoding"));
     let has = |name| field_in(head.headers, name).is_some();
     body && head.status >= 200
         && !matches!(head.status, 204 | 205 | 206 | 304 | 416)
-        && (!has("content-encoding") || is("content-encoding", b"identity"))
+        && codings.all(|coding| coding.value.eq_ignore_ascii_case(b"identity"))
         && !has("content-range")
         && !is_not_to_be_transformed(head)
         && field_in(head.headers, "content-type").is_some_and(|value| rule.takes(value))
