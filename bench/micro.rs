@@ -26,6 +26,7 @@ use ringate::http1::{
 };
 use ringate::io::runtime;
 use ringate::proxy::Local;
+use ringate::proxy::pool::Call;
 use ringate::route::{Asked, HostPattern, PathPattern, RouteSpec, Table};
 use ringate::tls::{
     self, BackendVerifier, Handshake, Identity, Opener, Sealer, ServerResolver, State, TrustAnchors,
@@ -302,11 +303,12 @@ fn pool(criterion: &mut Criterion) {
         let local = Rc::new(Local::new(&snapshot, Arc::default(), None, Arc::default(), 1));
         let view = local.view();
         let pool = &view.pools[0];
-        let made = pool.connect(&local, &local.wheel.deadline(), None, 0, false, None).await;
+        let made = pool.connect(&local, &local.wheel.deadline(), Call::default(), 0, None).await;
         pool.check_in(&local, made.expect("the listener is there"));
         criterion.bench_function("pool/check out and in", |bencher| {
             bencher.iter(|| {
-                let backend = pool.check_out(&local, pool.pick(&local), None).expect("it is idle and alive");
+                let idle = pool.check_out(&local, pool.pick(&local), Call::default());
+                let backend = idle.expect("it is idle and alive");
                 pool.check_in(&local, backend);
             });
         });

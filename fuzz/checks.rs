@@ -8,6 +8,7 @@ use ringate::http1::{
     self, Body, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite, RequestContext, ResponseContext,
     Upgrade, Version, header_slots,
 };
+use ringate::proxy_protocol::{self, Accept, Addresses, MAX_HEADER, Subject};
 use ringate::route::{keep_slashes, normalise_path};
 use ringate::tls::{Hello, read_hello};
 
@@ -282,6 +283,53 @@ pub fn hello(input: &[u8]) {
             .collect();
         assert_eq!(read_hello(&records.concat()), whole, "in records of {size}");
     }
+}
+
+/// A PROXY header of the versions that its first byte says.
+pub fn proxy(input: &[u8]) {
+    let Some((&takes, input)) = input.split_first() else { return };
+    let Some((bytes, at)) = cut(input) else { return };
+    let accept = [Accept::V1, Accept::V2, Accept::Any][usize::from(takes) % 3];
+    let whole = proxy_protocol::parse(bytes, accept);
+    let part = proxy_protocol::parse(&bytes[..at], accept);
+    assert!(part == Ok(proxy_protocol::Parsed::Partial) || part == whole, "{part:?} of {at} bytes, {whole:?}");
+    if whole == Ok(proxy_protocol::Parsed::Partial) {
+        assert!(bytes.len() < MAX_HEADER, "it never ends");
+    }
+    let Ok(proxy_protocol::Parsed::Complete(found)) = whole else { return };
+    let header = &bytes[..found.len];
+    let version = if header[0] == b'P' { proxy_protocol::Version::V1 } else { proxy_protocol::Version::V2 };
+    assert!(part.is_ok() && (at < found.len || part == whole));
+    match version {
+        proxy_protocol::Version::V1 => {
+            let line = header.strip_suffix(b"\r\n").expect("a line");
+            assert!(accept != Accept::V2 && header.len() <= 107);
+            assert!(!line.contains(&b'\r') && !line.contains(&b'\n'));
+            assert_eq!(found.addresses.is_none(), line.starts_with(b"PROXY UNKNOWN"));
+        }
+        proxy_protocol::Version::V2 => {
+            assert!(accept != Accept::V1 && header.starts_with(b"\r\n\r\n\0\r\nQUIT\n"));
+            assert_eq!(header.len(), 16 + usize::from(u16::from_be_bytes([header[14], header[15]])));
+            assert_eq!(found.addresses.is_some(), matches!(header[12..14], [0x21, 0x11 | 0x21]));
+        }
+    }
+    let Some(addresses) = found.addresses else { return };
+    assert_eq!(addresses.source.is_ipv4(), addresses.destination.is_ipv4());
+    if version == proxy_protocol::Version::V1 {
+        let text = std::str::from_utf8(header).expect("ASCII");
+        let words: Vec<&str> = text.trim_end().split(' ').collect();
+        assert_eq!((words.len(), words[4].parse()), (6, Ok(addresses.source.port())));
+        assert_eq!(words[2].parse(), Ok(addresses.source.ip()));
+        assert_eq!(words[3].parse(), Ok(addresses.destination.ip()));
+        assert_eq!(words[5], addresses.destination.port().to_string());
+    }
+    // Written anew it says the same, but for IPv4 in the clothes of IPv6.
+    let again = proxy_protocol::encode(version, Subject::Client(addresses));
+    let Ok(proxy_protocol::Parsed::Complete(read)) = proxy_protocol::parse(&again, Accept::Any) else {
+        panic!("{}", again.escape_ascii())
+    };
+    let plain = |of: Addresses| [of.source, of.destination].map(|end| (end.ip().to_canonical(), end.port()));
+    assert_eq!((read.len, read.addresses.map(plain)), (again.len(), Some(plain(addresses))));
 }
 
 /// A config text.

@@ -5,7 +5,7 @@
 //! | floor | modules | knows |
 //! | --- | --- | --- |
 //! | 0 | `base` | limits, the snapshot cell, counters |
-//! | 1 | `http1`, `tls`, `certs`, `route`, `config` | bytes and types; no socket, clock or runtime |
+//! | 1 | `http1`, `tls`, `certs`, `route`, `config`, `proxy_protocol` | bytes and types; no socket, clock or runtime |
 //! | 2 | `io` | monoio: buffers, sockets, streams, deadlines |
 //! | 3 | `proxy` | exchanges, relays, upstream pools |
 //! | 4 | `server`, `admin` | workers, snapshots, drain; the control thread |
@@ -20,6 +20,7 @@ pub mod config;
 pub mod http1;
 pub mod io;
 pub mod proxy;
+pub mod proxy_protocol;
 pub mod route;
 pub mod server;
 pub mod tls;

@@ -9,12 +9,13 @@ mod checks;
 
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 6] = [
+const TARGETS: [(&str, Check); 7] = [
     ("request", checks::request),
     ("response", checks::response),
     ("chunked", checks::chunked),
     ("path", checks::path),
     ("hello", checks::hello),
+    ("proxy", checks::proxy),
     ("config", checks::config),
 ];
 

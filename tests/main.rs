@@ -26,6 +26,7 @@ mod operate;
 mod peers;
 mod pool;
 mod probe;
+mod proxy_protocol;
 mod reload;
 mod retries;
 mod retries_tls;

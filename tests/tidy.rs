@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The floors of `src/lib.rs`. A module imports lower floors, and itself.
 const FLOORS: &[(u8, &[&str])] = &[
     (0, &["base"]),
-    (1, &["http1", "tls", "certs", "route", "config"]),
+    (1, &["http1", "tls", "certs", "route", "config", "proxy_protocol"]),
     (2, &["io"]),
     (3, &["proxy"]),
     (4, &["server", "admin"]),

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::certificates::{self, InUse};
 use super::{Control, backends};
 use crate::config::Plan;
-use crate::config::plan::{Destination, Protocol};
+use crate::config::plan::{AcceptProxy, Destination, Protocol, SendProxy};
 use crate::proxy::running::Running;
 use crate::server::renewal::ends;
 use crate::server::{Deployment, changes};
@@ -54,6 +54,8 @@ pub(super) struct Listener {
     addresses: Vec<String>,
     protocol: &'static str,
     tls: bool,
+    /// `"off"`, or which PROXY headers its connections must begin with.
+    proxy_protocol: &'static str,
     environment: Option<String>,
 }
 
@@ -75,6 +77,8 @@ pub(super) struct Upstream {
     environment: Option<String>,
     endpoints: Vec<String>,
     tls: bool,
+    /// `"off"`, or the PROXY header that its connections begin with.
+    proxy_protocol: &'static str,
     client_certificate: Option<String>,
     backend_tls: Option<backends::Tls>,
     /// Requests sent again, and those that were not for want of budget.
@@ -91,6 +95,7 @@ fn listeners_of(running: &Running, plan: &Plan) -> Vec<Listener> {
             Protocol::Tcp => "tcp",
         },
         tls: listener.tls.is_some(),
+        proxy_protocol: planned.proxy_protocol.map_or("off", AcceptProxy::word),
         environment: planned.environment.as_ref().map(|at| at.value.clone()),
     });
     listeners.collect()
@@ -104,6 +109,7 @@ fn upstreams_of(running: &Running, plan: &Plan) -> Vec<Upstream> {
             environment: planned.environment.as_ref().map(|at| at.value.clone()),
             endpoints: upstream.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(),
             tls: upstream.tls.is_some(),
+            proxy_protocol: planned.proxy_protocol.map_or("off", SendProxy::word),
             client_certificate: identity.map(|identity| identity.load().name().to_owned()),
             backend_tls: backends::Tls::of(upstream),
             retries: upstream.retried.sent.load(Ordering::Relaxed),

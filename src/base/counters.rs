@@ -98,6 +98,10 @@ counters! {
     client_handshakes,
     /// TLS handshakes with clients, failed.
     client_handshake_failures,
+    /// PROXY headers taken from clients.
+    proxy_headers,
+    /// Client connections closed for want of a good PROXY header.
+    proxy_header_failures,
     /// TLS handshakes with backends, finished.
     backend_handshakes,
     /// TLS handshakes with backends that resumed a session.
@@ -140,7 +144,7 @@ counters! {
     limit_target_bytes,
     /// Requests refused, or cut, for `limits.body_bytes`.
     limit_body_bytes,
-    /// Clients that met `limits.head_timeout`, in a head or a TLS handshake.
+    /// Clients that met `limits.head_timeout`, in a head, a TLS handshake or a PROXY header.
     limit_head_timeout,
     /// Clients that met `limits.body_timeout`, sending or reading.
     limit_body_timeout,

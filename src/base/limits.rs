@@ -90,6 +90,9 @@ pub const MAX_CLIENT_HELLO_BYTES: usize = 16 * 1024;
 pub const MAX_CLIENT_CERTIFICATE_BYTES: usize = 8 * 1024;
 /// Bodies that one worker encodes at once; beyond that they go as they are. An encoder holds up to a MiB.
 pub const ENCODERS_PER_WORKER: u64 = 128;
+/// Most bytes of a PROXY header of version 2 behind its first 16: addresses and what else is said of a connection. A
+/// line of version 1 has 107 at most (proxy-protocol.txt §2.1).
+pub const MAX_PROXY_V2_BYTES: usize = 4096;
 /// Longest request id that is taken from a client, in bytes.
 pub const MAX_REQUEST_ID_BYTES: usize = 64;
 /// Longest error page, in bytes.

@@ -41,15 +41,6 @@ struct Under<'a> {
     table: &'a DeTable<'a>,
 }
 
-/// What a key that is not supported yet may be set to: its default.
-#[derive(Clone, Copy)]
-pub(super) enum OnlyDefault {
-    /// It has no default that could be written.
-    None,
-    /// A text.
-    Text(&'static str),
-}
-
 impl<'a> Section<'a> {
     /// The file itself.
     pub fn root(table: &'a DeTable<'a>, errors: &'a Errors) -> Self {
@@ -130,17 +121,12 @@ impl<'a> Section<'a> {
         keys.filter_map(|key| Some((key.clone(), self.value(key.value)?))).collect()
     }
 
-    /// Refuses `key`, which a later version will know, unless it has its default.
-    pub fn not_yet(&mut self, key: &'static str, default: OnlyDefault) {
+    /// Refuses `key`, which a later version will know.
+    pub fn not_yet(&mut self, key: &'static str) {
         self.reserved.push(key);
         let Some(value) = self.value(key) else { return };
-        let written = match (default, value.inner.get_ref()) {
-            (OnlyDefault::Text(default), DeValue::String(text)) if text == default => return,
-            (OnlyDefault::None, _) => "leave it out".to_owned(),
-            (OnlyDefault::Text(default), _) => format!("leave it out, or write its default: \"{default}\""),
-        };
         let title = format!("`{}` is not supported yet", value.name);
-        self.errors.borrow_mut().error(value.key_span, title, Some(written));
+        self.errors.borrow_mut().error(value.key_span, title, Some("leave it out".to_owned()));
     }
 
     /// Records an error about the section as a whole.

@@ -228,6 +228,8 @@ pub struct Listener {
     pub environment: Option<At<String>>,
     /// `[listener.tls]`; its presence makes clients speak TLS.
     pub tls: Option<ListenerTls>,
+    /// `proxy_protocol`: which PROXY headers its connections must begin with; `None`: with none.
+    pub proxy_protocol: Option<AcceptProxy>,
     /// `[listener.limits]` over `[limits]`.
     pub limits: Limits,
     /// `[listener.error_pages]` over `[error_pages]`; `None`: plain words.
@@ -236,6 +238,47 @@ pub struct Listener {
     pub accept_request_id: bool,
     /// `compression`, for routes that do not say otherwise.
     pub compression: Option<CompressionSetting>,
+}
+
+/// `listener.proxy_protocol`, unless it is `"off"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptProxy {
+    /// Those of version 1.
+    V1,
+    /// Those of version 2.
+    V2,
+    /// Either.
+    Any,
+}
+
+impl AcceptProxy {
+    /// As the config has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+            Self::Any => "any",
+        }
+    }
+}
+
+/// `upstream.NAME.proxy_protocol`, unless it is `"off"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendProxy {
+    /// Version 1.
+    V1,
+    /// Version 2.
+    V2,
+}
+
+impl SendProxy {
+    /// As the config has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
 }
 
 /// `listener.protocol`
@@ -330,6 +373,8 @@ pub struct Upstream {
     pub queue: Queue,
     /// `retries`: when a request is tried at another endpoint.
     pub retries: Retries,
+    /// `proxy_protocol`: the PROXY header that its connections begin with; `None`: none.
+    pub proxy_protocol: Option<SendProxy>,
     /// `[upstream.NAME.tls]`; its presence makes the backend TLS.
     pub tls: Option<UpstreamTls>,
 }

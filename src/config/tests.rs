@@ -164,7 +164,9 @@ fn listeners_are_checked() {
             ("name = 'a'\naddress = ['[::]:80', '[::]:80']", "3:23", "[::]:80 is already bound by `a`"),
             ("name = 'a'\naddress = '[::]:80'\nprotocol = 'udp'", "4:12", "\"http\" or \"tcp\""),
             ("name = 'a'\naddress = '[::]:80'\nadress = 1", "4:1", "did you mean `address`?"),
-            ("name = 'a'\naddress = '[::]:80'\nproxy_protocol = 'v2'", "4:1", "`listener.proxy_protocol` is not supported yet"),
+            ("name = 'a'\naddress = '[::]:80'\nproxy_protocol = 'v3'", "4:18", "`listener.proxy_protocol`: \"v3\" is not \"off\", \"v1\", \"v2\" or \"any\""),
+            ("name = 'a'\naddress = '[::]:80'\nproxy_protocol = true", "4:18", "expected \"off\", \"v1\", \"v2\" or \"any\", found a boolean"),
+            ("name = 'a'\naddress = '[::]:80'\nproxy-protocol = 'v1'", "4:1", "did you mean `proxy_protocol`?"),
             ("name = 'a'\naddress = '[::]:80'\nlimits.headers = 0", "4:18", "`listener.limits.headers`: 0 is not between 1 and 256"),
             ("name = 'a'\naddress = '[::]:80'\n[listener.limits]\nconnections_per_worker = 9", "5:1", "unknown key `connections_per_worker` in `[listener.limits]`"),
             ("name = 'a'\naddress = '[::]:80'\nprotocol = 'tcp'\nlimits = { connections = 3, body_bytes = 1 }", "5:29", "`listener.limits.body_bytes` bounds HTTP, and this listener is tcp"),
@@ -279,7 +281,7 @@ fn upstreams_are_checked() {
             ("endpoints = ['a:1']\nretries = { attempt_timeout = '1s' }", "3:31", "`on` has no \"timeout\""),
             ("endpoints = ['a:1']\nretries = { on = ['timeout'], attempt_timeout = '31s' }", "3:49", "longer than `timeouts.response`"),
             ("endpoints = ['a:1']\nhealth = { path = '/' }", "3:1", "`upstream.app.health` is not supported yet"),
-            ("endpoints = ['a:1']\nproxy_protocol = 'v1'", "3:1", "`upstream.app.proxy_protocol` is not supported yet"),
+            ("endpoints = ['a:1']\nproxy_protocol = 'any'", "3:18", "`upstream.app.proxy_protocol`: \"any\" is not \"off\", \"v1\" or \"v2\""),
         ],
     );
 }
@@ -446,7 +448,7 @@ error: unknown key `endpoins` in `[upstream.app]`
 2 | endpoins = ['a:1']
   | ^^^^^^^^
   |
-  = help: did you mean `endpoints`? the keys here are `balance`, `endpoints`, `environment`, `pool`, `queue`, `retries`, `timeouts`, `tls`";
+  = help: did you mean `endpoints`? the keys here are `balance`, `endpoints`, `environment`, `pool`, `proxy_protocol`, `queue`, `retries`, `timeouts`, `tls`";
     assert_eq!(errors.to_string(), expected);
 }
 
@@ -518,6 +520,7 @@ tls = { certificates = ['web', './x', 'y.PEM', { cert = 'c', key = '/k' }], clie
 name = 'db'
 address = '127.0.0.1:1'
 protocol = 'tcp'
+proxy_protocol = 'any'
 [[route]]
 host = '*.Example.com'
 path = '=/a/b'
@@ -530,7 +533,7 @@ upstream = 'a'
 [upstream.b]
 endpoints = ['[::1]:80', { address = 'b_c.internal:81', weight = 7 }]
 balance = 'round-robin'
-proxy_protocol = 'off'
+proxy_protocol = 'v2'
 timeouts = { connect = '1ms', response = '2m', idle = '3h' }
 pool = { idle_per_worker = 0, max_per_endpoint = 3, max_age = '1d' }
 queue = { length = 7, timeout = '4s' }
@@ -579,6 +582,10 @@ endpoints = ['a:1']
     };
     assert_eq!(plan.limits, limits);
     assert_eq!(plan.listeners[0].limits, limits);
+    let accepted: Vec<_> = plan.listeners.iter().map(|listener| listener.proxy_protocol).collect();
+    assert_eq!(accepted, [None, Some(AcceptProxy::Any)]);
+    let sent: Vec<_> = plan.upstreams.iter().map(|upstream| upstream.proxy_protocol).collect();
+    assert_eq!(sent, [None, Some(SendProxy::V2)]);
 
     let tls = plan.listeners[0].tls.as_ref().expect("tls");
     let certificates: Vec<_> = tls.certificates.iter().map(|certificate| certificate.value.clone()).collect();

@@ -7,6 +7,7 @@ pub mod buffer;
 pub mod deadline;
 pub mod demo;
 pub mod peer;
+pub mod proxy_header;
 pub mod runtime;
 pub mod socket;
 pub mod stream;

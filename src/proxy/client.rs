@@ -1,12 +1,17 @@
 //! What is known of a client, once a connection, in the forms that backends, rules and logs ask for.
 
+use std::cell::OnceCell;
 use std::fmt;
+use std::os::fd::RawFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::CertificateDer;
 
+use super::own::{ClientIds, Lazily, Own};
+use super::seats::Seats;
 use crate::certs;
 use crate::config::access::Variable;
+use crate::proxy_protocol::Addresses;
 use crate::tls::presented::PresentedError;
 use crate::tls::{ClientCertificate, Facts};
 
@@ -15,8 +20,18 @@ use crate::tls::{ClientCertificate, Facts};
 pub struct ClientFacts {
     /// Its address in text.
     pub address: Box<str>,
+    /// What not every client has. One pointer: there is one for each idle connection.
+    more: OnceCell<Box<More>>,
+}
+
+#[derive(Debug, Default)]
+struct More {
     /// Present if it speaks TLS.
-    pub tls: Option<Box<ClientTls>>,
+    tls: Option<ClientTls>,
+    /// Present once a backend was told of it, or if Ringate was.
+    own: Lazily,
+    /// Its seat among its client's connections, if a PROXY header told of whom it is.
+    _seat: Option<Box<Seats>>,
 }
 
 /// What was negotiated with a client.
@@ -51,19 +66,55 @@ impl fmt::Display for ClientError {
 }
 
 impl ClientFacts {
+    /// Of a client that speaks TLS, or does not.
+    pub fn new(address: Box<str>, tls: Option<Box<ClientTls>>) -> Self {
+        Self::seated(address, tls, None)
+    }
+
+    /// The same, holding its seat.
+    pub(super) fn seated(
+        address: Box<str>,
+        tls: Option<Box<ClientTls>>,
+        seat: Option<Box<Seats>>,
+    ) -> Self {
+        if tls.is_none() && seat.is_none() {
+            return Self { address, more: OnceCell::new() };
+        }
+        let more = More { tls: tls.map(|tls| *tls), own: Lazily::new(), _seat: seat };
+        Self { address, more: Box::new(more).into() }
+    }
+
+    /// What was negotiated with it, if it speaks TLS.
+    pub fn tls(&self) -> Option<&ClientTls> {
+        self.more.get()?.tls.as_ref()
+    }
+
+    /// What its connection `fd` has of its own. A header `said` whose it is, if there was one: to be given the first time.
+    pub(super) fn own(&self, ids: &ClientIds, said: Option<Addresses>, fd: RawFd) -> &Own {
+        let more = self.more.get_or_init(Box::default);
+        more.own.get_or_init(|| Box::new(Own::new(ids, said, fd)))
+    }
+
+    /// It has left: what is kept for it goes.
+    pub(super) fn leave(&mut self) {
+        if let Some(more) = self.more.get_mut() {
+            more.own.take();
+        }
+    }
+
     /// How it speaks to us: `http` or `https`.
     pub fn proto(&self) -> &'static str {
-        if self.tls.is_some() { "https" } else { "http" }
+        if self.tls().is_some() { "https" } else { "http" }
     }
 
     /// The client's verified certificate, if it has one.
     pub fn certificate(&self) -> Option<&ClientCertificate> {
-        self.tls.as_ref()?.certificate.as_ref()
+        self.tls()?.certificate.as_ref()
     }
 
     /// One of the variables that speak of its handshake; `None` for others, and where there is nothing to be said.
     pub fn tls_value(&self, variable: &Variable) -> Option<&str> {
-        let tls = self.tls.as_ref()?;
+        let tls = self.tls()?;
         match variable {
             Variable::TlsVersion => Some(tls.version),
             Variable::TlsCipher => Some(&tls.cipher),

@@ -16,7 +16,7 @@ use super::hold::Hold;
 use super::running::{Upstream, UpstreamTls};
 use super::standing::Choice;
 use crate::io::deadline::TICK;
-use crate::io::{Buffer, Deadline, Stream, TcpStream, Wheel, socket, tls};
+use crate::io::{Buffer, Deadline, Stream, TcpStream, Wheel, proxy_header, socket, tls};
 use crate::tls::handshake::ClientAuth;
 use crate::tls::{Facts, Handshake, Identity, Reason, SessionPool};
 
@@ -26,6 +26,17 @@ pub(super) struct Dialer {
     sessions: RefCell<SessionPool>,
     /// Those of the previous generation of the identity, where it stands in for the active one.
     rescued: RefCell<SessionPool>,
+}
+
+/// What a connection is made for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    /// The name to verify, over TLS.
+    pub(super) name: Option<&'a ServerName<'static>>,
+    /// The request is at hand and may be sent again.
+    pub(super) whole: bool,
+    /// A PROXY header, which goes before all else.
+    pub(super) header: Option<&'a [u8]>,
 }
 
 /// A connection just made.
@@ -82,21 +93,28 @@ impl Dialed {
 type Shaken = (Stream, Facts, Option<Buffer>);
 
 impl Dialer {
-    /// Connects to endpoint number `endpoint`, within `timeouts.connect`; over TLS if there is a `name` to verify.
+    /// Connects to endpoint number `endpoint`, within `timeouts.connect`; over TLS if there is a name to verify.
     pub(super) async fn dial(
         &self,
         local: &Local,
         deadline: &Deadline,
         upstream: &Upstream,
         endpoint: usize,
-        name: Option<&ServerName<'static>>,
+        wanted: Wanted<'_>,
         choice: &Choice,
     ) -> Result<Dialed, ConnectError> {
+        let Wanted { name, header, .. } = wanted;
         let stage = Cell::new(Stage::Tcp);
         deadline.set(upstream.connect_timeout);
         let connecting = pin!(async {
             let addresses = &upstream.endpoints[endpoint].addresses;
-            let connect = || connect_any(&local.wheel, upstream.connect_timeout, addresses);
+            let connect = async || {
+                let mut tcp = connect_any(&local.wheel, upstream.connect_timeout, addresses).await?;
+                if let Some(header) = header {
+                    proxy_header::send(&mut tcp, header).await.map_err(ConnectError::Io)?;
+                }
+                Ok(tcp)
+            };
             let tcp = connect().await?;
             local.counters.backend_connections.add(1);
             let (Some(tls), Some(name)) = (&upstream.tls, name) else {

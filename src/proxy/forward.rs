@@ -30,6 +30,7 @@ mod again;
 pub(super) struct Exchange<'a> {
     local: &'a Local,
     door: &'a Door,
+    client: &'a ClientFacts,
     limits: &'a Limits,
     /// What it was routed by, and its listener in there.
     view: (&'a View, usize),
@@ -71,12 +72,13 @@ impl<'a> Exchange<'a> {
         local: &'a Local,
         door: &'a Door,
         view: (&'a View, usize),
-        client_fd: RawFd,
+        (client_fd, client): (RawFd, &'a ClientFacts),
         order: Order,
     ) -> Self {
         Self {
             local,
             door,
+            client,
             limits: &view.0.running.listeners[view.1].limits,
             view,
             order,
@@ -493,7 +495,8 @@ impl<'a> Exchange<'a> {
     }
 
     /// The exchange's line in the access log, and a line in the log if it failed.
-    pub(super) fn log(&self, client: &ClientFacts, failure: Option<&Failure>) {
+    pub(super) fn log(&self, failure: Option<&Failure>) {
+        let client = self.client;
         let upstream = &self.order.pool.upstream;
         let endpoint = self.endpoint.get().map(|index| upstream.endpoints[index].name.as_str());
         if let Some(failure) = failure {

@@ -12,7 +12,8 @@ use super::client::ClientFacts;
 use super::failure::Failure;
 use super::gate::{self, Permit};
 use super::lull::{self, Woken};
-use super::pool::Pool;
+use super::own::Own;
+use super::pool::{Call, Pool};
 use super::{Client, Local};
 use crate::base::counters::Count;
 use crate::io::stream::{Closed, Keep};
@@ -51,7 +52,7 @@ pub(super) async fn serve(local: &Rc<Local>, entry: Entry<'_>, pool: &Rc<Pool>, 
 
 /// What a log may say of a client.
 pub(super) fn facts(client: &mut Client) -> ClientFacts {
-    ClientFacts { address: client.peer.ip().to_canonical().to_string().into(), tls: client.tls.take() }
+    ClientFacts::new(client.origin.peer.ip().to_canonical().to_string().into(), client.tls.take())
 }
 
 async fn carry(
@@ -66,12 +67,14 @@ async fn carry(
         Ok(permit) => permit,
         Err(failure) => {
             local.count_bound(&failure);
-            tracing::warn!(upstream = pool.upstream.name, client = %client.peer, "{failure}");
+            tracing::warn!(upstream = pool.upstream.name, client = %client.origin.peer, "{failure}");
             return Err(failure);
         }
     };
     let first = permit.as_ref().map_or_else(|| pool.pick(local), Permit::endpoint);
-    let connecting = Box::pin(pool.connect(local, &client.deadline, None, first, false, permit.as_ref()));
+    let own = pool.upstream.proxy_protocol.map(|_| Own::new(&local.clients, client.origin.said, fd));
+    let call = Call { host: None, whole: false, client: own.as_ref() };
+    let connecting = Box::pin(pool.connect(local, &client.deadline, call, first, permit.as_ref()));
     // Said in the log by the pool; a TCP client can only be told by closing.
     let mut backend = connecting.await.map_err(Failure::Connect)?;
     at.set(Some(backend.endpoint));

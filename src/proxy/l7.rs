@@ -63,6 +63,7 @@ pub(super) fn serve(client: Box<Client>) -> impl Future<Output = ()> {
                 Next::Idle => {}
                 Next::Close => return Box::pin(connection.close()).await,
                 Next::Linger => {
+                    connection.facts.leave();
                     return Box::pin(lull::linger(&mut connection.stream, &connection.deadline)).await;
                 }
                 Next::Abort => return,
@@ -79,9 +80,12 @@ impl Connection {
     /// it is freed here: the caller lives on.
     #[allow(clippy::boxed_local)]
     fn new(client: Box<Client>) -> (Box<Self>, Option<Box<Buffer>>) {
-        let Client { local, door, stream, early, deadline, peer, tls } = *client;
-        let address = peer.ip().to_canonical().to_string().into();
-        let facts = ClientFacts { address, tls };
+        let Client { local, door, stream, early, deadline, origin, tls } = *client;
+        let address = origin.peer.ip().to_canonical().to_string().into();
+        let facts = ClientFacts::seated(address, tls, origin.seat);
+        if origin.said.is_some() {
+            facts.own(&local.clients, origin.said, stream.reader.fd());
+        }
         (Box::new(Self { local, door, stream, deadline, facts, served: 0 }), early.map(Box::new))
     }
 
@@ -146,11 +150,11 @@ impl Connection {
                 }
             };
             order.keep_alive &= !self.is_last(limits);
-            let client_fd = self.stream.reader.fd();
+            let client = (self.stream.reader.fd(), &self.facts);
             let seen = (&*view, listener);
-            let mut exchange = Exchange::new(&self.local, &self.door, seen, client_fd, order);
+            let mut exchange = Exchange::new(&self.local, &self.door, seen, client, order);
             let outcome = exchange.run(&mut self.stream, &self.deadline, buffer).await;
-            exchange.log(&self.facts, outcome.as_ref().err());
+            exchange.log(outcome.as_ref().err());
             match outcome {
                 Ok((Next::Idle, rest)) => buffer = rest,
                 Ok((next, _)) => return next,
@@ -299,6 +303,7 @@ impl Connection {
 
     /// Ends our side. A client that does not read can't hold it up.
     async fn close(&mut self) {
+        self.facts.leave();
         self.deadline.set(lull::LINGER);
         let _ = self.deadline.race(pin!(self.stream.shutdown())).await;
     }

@@ -25,9 +25,11 @@ mod hold;
 pub mod l4;
 pub mod l7;
 pub mod lull;
+pub mod own;
 mod pace;
 pub mod pages;
 pub mod pool;
+mod preface;
 pub mod reply;
 pub mod rules;
 pub mod running;
@@ -49,6 +51,7 @@ use crate::io::{Deadline, Fired, Stream, TcpStream, Wheel, tls};
 use crate::tls::Handshake;
 use door::Door;
 use pool::Pool;
+use preface::Origin;
 use running::{Running, SocketId, Traffic};
 
 /// What a worker owns. Nobody else touches it, so nothing in it is locked.
@@ -67,6 +70,7 @@ pub struct Local {
     /// Its backend connections that were made with a client identity.
     pub(in crate::proxy) backends: hold::Holds,
     ids: exchange::RequestIds,
+    clients: own::ClientIds,
     /// Where its round-robins begin, so that workers don't all begin with the same endpoint.
     start: usize,
     /// Heads are encoded here, then moved in front of the body they belong to. All connections of the worker share it:
@@ -109,6 +113,7 @@ impl Local {
             tally,
             backends: hold::Holds::default(),
             ids: exchange::RequestIds::new(ids),
+            clients: own::ClientIds::default(),
             start: ids as usize,
             scratch: RefCell::new(Vec::with_capacity(4096)),
             snapshot: RefCell::new(snapshot.reader()),
@@ -222,7 +227,7 @@ struct Client {
     /// What arrived behind the handshake.
     early: Option<crate::io::Buffer>,
     deadline: Deadline,
-    peer: SocketAddr,
+    origin: Origin,
     tls: Option<Box<client::ClientTls>>,
 }
 
@@ -254,16 +259,26 @@ pub fn serve(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAddr)
     }
 }
 
-/// The TLS handshake, where the listener has one. The client is boxed: it is large, and soon unpacked.
+/// The PROXY header and the TLS handshake, where the listener has them, both within `limits.head_timeout`. The client is boxed: it is large, and soon unpacked.
 async fn greet(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAddr) -> Option<Box<Client>> {
     let deadline = door.deadline(&local.wheel);
     let (view, listener) = door.enter(&local);
     let listener = &view.running.listeners[listener];
+    let origin = match listener.proxy_protocol {
+        None => Origin { peer, said: None, seat: None },
+        Some(accept) => {
+            deadline.set(listener.limits.head_timeout);
+            Box::pin(preface::read(&local, listener, accept, &tcp, peer, &deadline)).await?
+        }
+    };
     let Some(config) = &listener.tls else {
         let stream = Stream::plain(tcp);
-        return Some(Box::new(Client { local, door, stream, early: None, deadline, peer, tls: None }));
+        return Some(Box::new(Client { local, door, stream, early: None, deadline, origin, tls: None }));
     };
-    deadline.set(listener.limits.head_timeout);
+    if listener.proxy_protocol.is_none() {
+        deadline.set(listener.limits.head_timeout);
+    }
+    let peer = origin.peer;
     let handshake = Handshake::server(Arc::clone(config)).map_err(tls::TlsError::from);
     let run = async { tls::run(tcp, handshake?).await };
     let reason = match deadline.race(pin!(run)).await {
@@ -272,7 +287,7 @@ async fn greet(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAdd
                 Ok(tls) => {
                     local.counters.client_handshakes.add(1);
                     let tls = Some(tls);
-                    return Some(Box::new(Client { local, door, stream, early, deadline, peer, tls }));
+                    return Some(Box::new(Client { local, door, stream, early, deadline, origin, tls }));
                 }
                 Err(error) => error.to_string(),
             }

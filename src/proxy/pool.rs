@@ -1,24 +1,26 @@
 //! A worker's backend connections: one pool an upstream, one list an endpoint.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 
 use super::Local;
-use super::dial::{Dialed, Dialer};
+use super::dial::{Dialed, Dialer, Wanted};
 use super::endpoint::Failed;
 use super::exchange::retry::Budget;
 use super::failure::{ConnectError, Failure, Stage};
 use super::gate::{self, Line, Permit};
 use super::hold::Hold;
+use super::own::{ClientId, Kept, Own};
 use super::running::Upstream;
 use super::standing::Standing;
 use crate::base::snapshot::Reader;
 use crate::io::deadline::TICK;
 use crate::io::{Buffer, Deadline, Stream, Wheel, deadline};
 use crate::route::RoundRobin;
+use crate::proxy_protocol::{self, Subject};
 use crate::tls::error::alert_text;
 use crate::tls::{Identity, Reason};
 
@@ -39,6 +41,18 @@ pub struct Pool {
     pub(super) budget: Budget,
     endpoints: Vec<EndpointPool>,
     wheel: Wheel,
+    this: Weak<Self>,
+}
+
+/// What a connection is asked for with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Call<'a> {
+    /// The request's host.
+    pub host: Option<&'a str>,
+    /// The request is at hand and can be sent again.
+    pub whole: bool,
+    /// Whose the connection is to be, where the upstream is told of its clients.
+    pub client: Option<&'a Own>,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +60,8 @@ struct EndpointPool {
     /// Idle connections, the last used at the end. Boxed: they come and go with each request, and are large.
     #[allow(clippy::vec_box)]
     idle: RefCell<Vec<Box<Backend>>>,
+    /// The same where each has its client.
+    kept: Kept,
     /// Makes its connections, and keeps its TLS sessions.
     dialer: Dialer,
     /// Which generation of the client identity it gets.
@@ -67,6 +83,8 @@ pub struct Backend {
     pub endpoint: usize,
     /// Whether it has carried a request before.
     pub reused: bool,
+    /// Whose it is; `None`: anyone's.
+    client: Option<ClientId>,
     /// The name that was verified; `None` on plain connections.
     server_name: Option<ServerName<'static>>,
     /// The serial of the identity that it was made with; 0 without one.
@@ -86,6 +104,7 @@ impl Backend {
         local: &Local,
         endpoint: usize,
         server_name: Option<ServerName<'static>>,
+        client: Option<ClientId>,
         dialed: Dialed,
     ) -> Box<Self> {
         let Dialed { stream, early, identity, unproven, unjudged, contested, hold, .. } = dialed;
@@ -96,6 +115,7 @@ impl Backend {
             early,
             endpoint,
             reused: false,
+            client,
             server_name,
             identity,
             unproven,
@@ -129,7 +149,8 @@ impl Pool {
         Rc::new_cyclic(|pool| {
             let line = upstream.gate.as_ref().map(|gate| gate.join(pool));
             let budget = Budget::default();
-            Self { line, identity, balance, budget, endpoints, wheel: wheel.clone(), upstream }
+            let (wheel, this) = (wheel.clone(), Weak::clone(pool));
+            Self { line, identity, balance, budget, endpoints, wheel, this, upstream }
         })
     }
 
@@ -141,27 +162,36 @@ impl Pool {
         &self,
         local: &Local,
         endpoint: usize,
-        host: Option<&str>,
+        call: Call<'_>,
     ) -> Result<Box<Backend>, usize> {
-        let Ok(server_name) = self.server_name(endpoint, host) else {
+        let Ok(server_name) = self.server_name(endpoint, call.host) else {
             return Err(endpoint);
         };
-        let backend = self.take_idle(local, endpoint, server_name.as_ref()).ok_or(endpoint)?;
+        let idle = match self.upstream.proxy_protocol {
+            None => self.take_idle(local, endpoint, server_name.as_ref()),
+            Some(_) => self.take_kept(local, endpoint, server_name.as_ref(), call.client),
+        };
+        let backend = idle.ok_or(endpoint)?;
         local.counters.backend_reuses.add(1);
         Ok(backend)
     }
 
     /// A new connection, to `first` or, where that can't be reached, to the next one for which leave is given.
-    /// `whole`: the request is at hand and can be sent again.
     pub async fn connect(
         &self,
         local: &Local,
         deadline: &Deadline,
-        host: Option<&str>,
+        call: Call<'_>,
         first: usize,
-        whole: bool,
         permit: Option<&Permit>,
     ) -> Result<Box<Backend>, ConnectError> {
+        let Call { host, whole, client } = call;
+        let subject = client.map_or(Subject::Local, Own::subject);
+        let header = self.upstream.proxy_protocol.map(|version| proxy_protocol::encode(version, subject));
+        let client = client.filter(|_| header.is_some()).map(|client| {
+            client.is_known_to(&self.this);
+            client.id()
+        });
         let mut refused = None;
         let others = self.balance.others(first).filter(|_| self.upstream.retries.connect);
         for endpoint in std::iter::once(first).chain(others) {
@@ -169,8 +199,9 @@ impl Pool {
                 continue;
             }
             let server_name = self.server_name(endpoint, host)?;
-            match self.present(local, deadline, endpoint, server_name.as_ref(), whole).await {
-                Ok(dialed) => return Ok(Backend::fresh(local, endpoint, server_name, dialed)),
+            let wanted = Wanted { name: server_name.as_ref(), whole, header: header.as_deref() };
+            match self.present(local, deadline, endpoint, wanted).await {
+                Ok(dialed) => return Ok(Backend::fresh(local, endpoint, server_name, client, dialed)),
                 Err(error) => {
                     local.counters.backend_connect_failures.add(1);
                     tracing::warn!(
@@ -339,19 +370,48 @@ impl Pool {
         name: Option<&ServerName<'static>>,
     ) -> Option<Box<Backend>> {
         loop {
-            let mut backend = {
+            let backend = {
                 let mut idle = self.endpoints[endpoint].idle.borrow_mut();
                 let at = idle.iter().rposition(|backend| backend.server_name.as_ref() == name)?;
                 idle.swap_remove(at)
             };
-            let suits = self.suits(local, endpoint, backend.identity);
-            if suits && !self.is_over(local, &backend) && backend.stream.is_fresh() {
-                backend.reused = true;
-                if let Some(hold) = &mut backend.hold {
-                    hold.wakes();
-                }
+            if let Some(backend) = self.wake(local, backend) {
                 return Some(backend);
             }
+        }
+    }
+
+    /// What is kept for the client, and nobody else's.
+    fn take_kept(
+        &self,
+        local: &Local,
+        endpoint: usize,
+        name: Option<&ServerName<'static>>,
+        client: Option<&Own>,
+    ) -> Option<Box<Backend>> {
+        let client = client?.id();
+        let backend = self.endpoints[endpoint].kept.take(client)?;
+        assert_eq!(backend.client, Some(client), "a connection of another client");
+        if backend.server_name.as_ref() == name { self.wake(local, backend) } else { None }
+    }
+
+    /// A connection that was idle, if it can carry another request.
+    fn wake(&self, local: &Local, mut backend: Box<Backend>) -> Option<Box<Backend>> {
+        let suits = self.suits(local, backend.endpoint, backend.identity);
+        if !suits || self.is_over(local, &backend) || !backend.stream.is_fresh() {
+            return None;
+        }
+        backend.reused = true;
+        if let Some(hold) = &mut backend.hold {
+            hold.wakes();
+        }
+        Some(backend)
+    }
+
+    /// A client has left: what was kept for it ends.
+    pub(super) fn part_from(&self, client: ClientId) {
+        for endpoint in &self.endpoints {
+            drop(endpoint.kept.take(client));
         }
     }
 
@@ -371,9 +431,14 @@ impl Pool {
         if !self.keeps(backend.endpoint, backend.identity) {
             return;
         }
-        let mut idle = self.endpoints[backend.endpoint].idle.borrow_mut();
-        if idle.len() < self.upstream.idle_per_worker {
-            backend.since = local.wheel.now();
+        let (endpoint, most) = (&self.endpoints[backend.endpoint], self.upstream.idle_per_worker);
+        backend.since = local.wheel.now();
+        if let Some(client) = backend.client {
+            endpoint.kept.put(client, backend, most);
+            return;
+        }
+        let mut idle = endpoint.idle.borrow_mut();
+        if idle.len() < most {
             idle.push(backend);
         }
     }
@@ -386,14 +451,16 @@ impl Pool {
         let now = local.wheel.now();
         for endpoint in &self.endpoints {
             endpoint.dialer.sweep(local, current.as_ref());
-            endpoint.idle.borrow_mut().retain_mut(|backend| {
+            let keeps = |backend: &mut Backend| {
                 if let Some(hold) = &mut backend.hold {
                     hold.rests(TICK * u32::try_from(now.saturating_sub(backend.since)).unwrap_or(u32::MAX));
                 }
                 endpoint.standing.keeps(current.as_ref(), backend.identity)
                     && !self.is_over(local, backend)
                     && backend.stream.is_fresh()
-            });
+            };
+            endpoint.idle.borrow_mut().retain_mut(|backend| keeps(backend));
+            endpoint.kept.retain(keeps);
         }
     }
 }

@@ -16,6 +16,7 @@ use super::rules::Rules;
 use crate::base::limits::Limits;
 use crate::base::snapshot::Snapshot;
 use crate::config::plan::Retries;
+use crate::proxy_protocol::{self, Accept};
 use crate::route::Table;
 use crate::tls::Identity;
 
@@ -46,6 +47,8 @@ pub struct Listener {
     pub sockets: Vec<SocketId>,
     /// Present if its clients speak TLS.
     pub tls: Option<Arc<ServerConfig>>,
+    /// Which PROXY headers its connections must begin with; `None`: with none.
+    pub proxy_protocol: Option<Accept>,
     /// What bounds its clients.
     pub limits: Limits,
     /// Whether a client's certificate goes whole to backends, not only its names.
@@ -120,6 +123,8 @@ pub struct Upstream {
     pub retries: Retries,
     /// How often that was so.
     pub retried: Retried,
+    /// The PROXY header that its connections begin with, if they do. Then each has a client of its own.
+    pub proxy_protocol: Option<proxy_protocol::Version>,
     /// Present if its endpoints speak TLS.
     pub tls: Option<UpstreamTls>,
 }

@@ -61,18 +61,15 @@ pub fn admit(local: &Rc<Local>, listener: &Listener, peer: SocketAddr) -> Admiss
         return Admission::Refused(Bound::Memory);
     }
     let limits = &listener.limits;
-    if limits.connections == 0 && limits.connections_per_client == 0 {
+    // Who a load balancer speaks for is said by its header.
+    let per_client = if listener.proxy_protocol.is_none() { limits.connections_per_client } else { 0 };
+    if limits.connections == 0 && per_client == 0 {
         return Admission::Seated(None);
     }
     let mut seats = Box::new(Seats { local: Rc::clone(local), held: [None; 2] });
     // The client's first: one that is refused must not wait.
-    if limits.connections_per_client > 0 {
-        let key = local.tally.key(&(&*listener.name, client(peer.ip())));
-        match local.tally.enter(key, limits.connections_per_client) {
-            Entry::Counted => seats.held[0] = Some(key),
-            Entry::Uncounted => {}
-            Entry::Full => return Admission::Refused(Bound::Client),
-        }
+    if per_client > 0 && seats.enter_client(listener, peer).is_err() {
+        return Admission::Refused(Bound::Client);
     }
     if limits.connections > 0 {
         let key = local.tally.key(&*listener.name);
@@ -83,6 +80,36 @@ pub fn admit(local: &Rc<Local>, listener: &Listener, peer: SocketAddr) -> Admiss
         }
     }
     Admission::Seated(Some(seats))
+}
+
+/// Asks for the seat among the connections of the client `peer`, known by now from a PROXY header.
+///
+/// # Errors
+/// The client has as many as it may.
+pub fn admit_client(
+    local: &Rc<Local>,
+    listener: &Listener,
+    peer: SocketAddr,
+) -> Result<Option<Box<Seats>>, Bound> {
+    if listener.limits.connections_per_client == 0 {
+        return Ok(None);
+    }
+    let mut seats = Box::new(Seats { local: Rc::clone(local), held: [None; 2] });
+    seats.enter_client(listener, peer)?;
+    Ok(Some(seats))
+}
+
+impl Seats {
+    fn enter_client(&mut self, listener: &Listener, peer: SocketAddr) -> Result<(), Bound> {
+        let tally = &self.local.tally;
+        let key = tally.key(&(&*listener.name, client(peer.ip())));
+        match tally.enter(key, listener.limits.connections_per_client) {
+            Entry::Counted => self.held[0] = Some(key),
+            Entry::Uncounted => {}
+            Entry::Full => return Err(Bound::Client),
+        }
+        Ok(())
+    }
 }
 
 /// Closes a connection that met a bound, with a word where it would be understood.

@@ -51,7 +51,7 @@ pub(super) async fn serve(local: &Rc<Local>, view: &View, listener: usize, mut c
     }
     local.counters.requests_refused.add(1);
     let name = name.unwrap_or("none");
-    tracing::info!(listener = listener.name, client = %client.peer, "no route for the server name asked for: {name}");
+    tracing::info!(listener = listener.name, client = %client.origin.peer, "no route for the server name asked for: {name}");
     if matches!(hello, Hello::Whole(_)) {
         let telling = pin!(client.stream.writer.write_bytes(&UNRECOGNIZED_NAME));
         let _ = client.deadline.race(telling).await;

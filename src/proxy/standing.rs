@@ -18,10 +18,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::AlertDescription;
-use rustls::pki_types::ServerName;
 
 use super::Local;
-use super::dial::Dialed;
+use super::dial::{Dialed, Wanted};
 use super::failure::{ConnectError, Failure};
 use super::pool::{Backend, Pool};
 use crate::base::uses::Place;
@@ -153,22 +152,21 @@ impl Standing {
 }
 
 impl Pool {
-    /// A connection to one endpoint, with the generation that it takes. `whole`: the request is at hand and may be
-    /// sent again; if not, the endpoint's consent is waited for.
+    /// A connection to one endpoint, with the generation that it takes. Where the request can't be sent again, the
+    /// endpoint's consent is waited for.
     pub(super) async fn present(
         &self,
         local: &Local,
         deadline: &Deadline,
         endpoint: usize,
-        name: Option<&ServerName<'static>>,
-        whole: bool,
+        wanted: Wanted<'_>,
     ) -> Result<Dialed, ConnectError> {
         let standing = self.standing(endpoint);
         let mut round = 1;
         loop {
             let current = self.current();
             let choice = standing.choose(current.as_ref(), local.wheel.now());
-            let dialed = self.present_or_other(local, deadline, endpoint, name, whole, &choice).await?;
+            let dialed = self.present_or_other(local, deadline, endpoint, wanted, &choice).await?;
             let active = serial(self.current().as_ref());
             // What was activated while this one was made is what the request gets.
             if round == ROUNDS || serial(current.as_ref()) == active {
@@ -183,11 +181,10 @@ impl Pool {
         local: &Local,
         deadline: &Deadline,
         endpoint: usize,
-        name: Option<&ServerName<'static>>,
-        whole: bool,
+        wanted: Wanted<'_>,
         choice: &Choice,
     ) -> Result<Dialed, ConnectError> {
-        let error = match self.present_one(local, deadline, endpoint, name, whole, choice).await {
+        let error = match self.present_one(local, deadline, endpoint, wanted, choice).await {
             Ok(dialed) => return Ok(dialed),
             Err(error) => error,
         };
@@ -197,7 +194,7 @@ impl Pool {
             _ => None,
         };
         let Some(other) = other else { return Err(error) };
-        match Box::pin(self.present_one(local, deadline, endpoint, name, whole, &other)).await {
+        match Box::pin(self.present_one(local, deadline, endpoint, wanted, &other)).await {
             Ok(dialed) => {
                 if other.rescue {
                     self.note_refusal(local, endpoint, choice.identity.as_ref(), &error);
@@ -214,19 +211,18 @@ impl Pool {
         local: &Local,
         deadline: &Deadline,
         endpoint: usize,
-        name: Option<&ServerName<'static>>,
-        whole: bool,
+        wanted: Wanted<'_>,
         choice: &Choice,
     ) -> Result<Dialed, ConnectError> {
         let standing = self.standing(endpoint);
         let dialer = self.dialer(endpoint);
-        let mut dialed = dialer.dial(local, deadline, &self.upstream, endpoint, name, choice).await?;
-        let (Some(identity), Some(name)) = (&choice.identity, name) else {
+        let mut dialed = dialer.dial(local, deadline, &self.upstream, endpoint, wanted, choice).await?;
+        let (Some(identity), Some(name)) = (&choice.identity, wanted.name) else {
             return Ok(dialed);
         };
         let (upstream, address) = (&self.upstream.name, &self.upstream.endpoints[endpoint].name);
         dialed.contested = dialed.unproven && !choice.rescue && usable_previous(identity).is_some();
-        if dialed.contested && !whole && !standing.has_accepted(choice.serial()) {
+        if dialed.contested && !wanted.whole && !standing.has_accepted(choice.serial()) {
             let consents = || dialer.holds_session(name, choice.rescue);
             verdict(local, &mut dialed, consents).await?;
             dialed.unproven = false;

@@ -19,6 +19,7 @@ use crate::config::plan::{self, CertificateRef, Plan};
 use crate::proxy::endpoint::EndpointTls;
 use crate::proxy::gate::Gate;
 use crate::proxy::running::{Endpoint, Listener, Retried, Running, Traffic, Upstream, UpstreamTls};
+use crate::proxy_protocol::{Accept, Version};
 use crate::route::{BuildError, Table};
 use crate::server::pages::pages;
 use crate::server::routing::{self, KeptLimit};
@@ -292,6 +293,7 @@ impl<'a> Builder<'a> {
             addresses: Vec::new(),
             sockets: Vec::new(),
             tls,
+            proxy_protocol: listener.proxy_protocol.map(accepted),
             limits: listener.limits.clone(),
             forward_certificate,
             traffic,
@@ -432,6 +434,7 @@ impl<'a> Builder<'a> {
             max_age: upstream.max_age,
             retries: upstream.retries.clone(),
             retried: Retried::default(),
+            proxy_protocol: upstream.proxy_protocol.map(sent),
             tls,
         })
     }
@@ -542,6 +545,21 @@ impl Made {
             (Some((left, _)), Some((right, _))) => Arc::ptr_eq(left, right),
             _ => false,
         }
+    }
+}
+
+fn accepted(of: plan::AcceptProxy) -> Accept {
+    match of {
+        plan::AcceptProxy::V1 => Accept::V1,
+        plan::AcceptProxy::V2 => Accept::V2,
+        plan::AcceptProxy::Any => Accept::Any,
+    }
+}
+
+fn sent(of: plan::SendProxy) -> Version {
+    match of {
+        plan::SendProxy::V1 => Version::V1,
+        plan::SendProxy::V2 => Version::V2,
     }
 }
 

@@ -14,7 +14,7 @@
 //! It runs on the control plane's threads with blocking sockets, over the same handshake and record layer
 //! and the same `ClientConfig` as traffic does, so that both come to the same verdict.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -25,6 +25,7 @@ use rustls::pki_types::ServerName;
 use crate::base::snapshot::Snapshot;
 use crate::proxy::failure::ConnectError;
 use crate::proxy::running::Upstream;
+use crate::proxy_protocol::{self, Subject};
 use crate::tls::{Identity, Sessions, bind};
 
 mod answer;
@@ -51,6 +52,8 @@ pub struct Target {
     pub endpoint: String,
     /// What that resolves to, tried in this order.
     pub addresses: Vec<SocketAddr>,
+    /// The PROXY header that a connection begins with, if it does. It says that it is ours, not a client's.
+    pub proxy_protocol: Option<proxy_protocol::Version>,
     /// How TLS is spoken, if it is.
     pub tls: Option<Tls>,
     /// What is asked for, if HTTP is spoken.
@@ -104,6 +107,7 @@ impl Target {
                 upstream: upstream.name.clone(),
                 endpoint: endpoint.name.clone(),
                 addresses: endpoint.addresses.clone(),
+                proxy_protocol: upstream.proxy_protocol,
                 tls,
                 http: http.then(|| Http { host: endpoint.name.clone(), path: "/".to_owned() }),
                 connect_timeout: upstream.connect_timeout,
@@ -229,6 +233,11 @@ fn connect(target: &Target, until: Instant) -> Result<(std::net::TcpStream, Sock
         match std::net::TcpStream::connect_timeout(&address, patience) {
             Ok(tcp) => {
                 let _ = tcp.set_nodelay(true);
+                if let Some(version) = target.proxy_protocol {
+                    // A few bytes into an empty buffer: they do not wait.
+                    let header = proxy_protocol::encode(version, Subject::Local);
+                    (&tcp).write_all(&header).map_err(|error| format!("{address}: {error}"))?;
+                }
                 return Ok((tcp, address));
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {

@@ -213,6 +213,12 @@ impl Connection {
         Ok(text(&head))
     }
 
+    /// Reads a line, its end included.
+    pub fn line(&mut self) -> io::Result<String> {
+        let line = self.ahead.until(&mut self.stream, b"\r\n")?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(text(&line))
+    }
+
     /// Reads exactly so many bytes.
     pub fn bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
         self.ahead.exactly(&mut self.stream, count)

@@ -78,6 +78,22 @@ impl Nginx {
         nginx
     }
 
+    /// A server block that relays TCP.
+    pub fn stream(server: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("root")).unwrap();
+        let (at, address) = (dir.path().display(), free_address());
+        let config = format!(
+            "load_module /usr/lib/nginx/modules/ngx_stream_module.so;\ndaemon off;\nmaster_process off;\n\
+             pid {at}/pid;\nerror_log stderr info;\nevents {{ worker_connections 512; }}\n\
+             stream {{\n server {{\n listen {address};\n{server}\n}}\n}}\n"
+        );
+        fs::write(dir.path().join("nginx.conf"), config).unwrap();
+        let mut nginx = Self { process: None, addresses: vec![address], dir };
+        nginx.resume();
+        nginx
+    }
+
     /// Stops it, with all of its connections.
     pub fn stop(&mut self) {
         self.process = None;
@@ -109,7 +125,7 @@ impl Nginx {
     }
 }
 
-/// HAProxy, as a server that answers every request itself and closes.
+/// HAProxy.
 pub struct HaProxy {
     _process: Process,
     addresses: Vec<SocketAddr>,
@@ -117,18 +133,26 @@ pub struct HaProxy {
 }
 
 impl HaProxy {
-    /// An address for each of `binds`, which hold the options behind `bind ADDRESS ssl`; the answer is `format` by
+    /// A server that answers every request itself and closes. An address for each of `binds`, which hold the options behind `bind ADDRESS ssl`; the answer is `format` by
     /// HAProxy's log-format rules.
     pub fn answering(format: &str, binds: &[String]) -> Self {
+        Self::run(binds.len(), |addresses| {
+            let lines = binds.iter().zip(addresses).map(|(bind, address)| format!(" bind {address} ssl {bind}\n"));
+            let lines: String = lines.collect();
+            format!(
+                "defaults\n mode http\n option httpclose\nfrontend all\n{lines} http-request return status 200 \
+                 content-type text/plain lf-string \"{format}\"\n"
+            )
+        })
+    }
+
+    /// With sections that are told so many addresses to listen on.
+    pub fn run(addresses: usize, sections: impl FnOnce(&[SocketAddr]) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let addresses: Vec<SocketAddr> = binds.iter().map(|_| free_address()).collect();
-        let lines =
-            binds.iter().zip(&addresses).map(|(bind, address)| format!(" bind {address} ssl {bind}\n"));
-        let lines: String = lines.collect();
+        let addresses: Vec<SocketAddr> = (0..addresses).map(|_| free_address()).collect();
         let config = format!(
-            "global\n maxconn 1000\ndefaults\n mode http\n option httpclose\n timeout client 20s\n timeout server 20s\n \
-             timeout connect 20s\nfrontend all\n{lines} http-request return status 200 content-type text/plain \
-             lf-string \"{format}\"\n"
+            "global\n maxconn 1000\ndefaults\n timeout client 20s\n timeout server 20s\n timeout connect 20s\n{}",
+            sections(&addresses)
         );
         fs::write(dir.path().join("haproxy.cfg"), config).unwrap();
         // It loads certificates by the library's own rules, before it reads `ciphers`: those rules refuse RSA-1024.
@@ -141,7 +165,7 @@ impl HaProxy {
         Self { _process: process, addresses, _dir: dir }
     }
 
-    /// In the order of the binds.
+    /// In the order of its sections.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::limits::MAX_WORKERS;
 
-use super::file::{OnlyDefault, Section, Value};
+use super::file::{Section, Value};
 use super::names;
 use super::plan::{
     Admin, AdminAddress, At, CertificateRef, Driver, Plan, Renew, Rotation, Runtime, TlsVersions,
@@ -221,11 +221,4 @@ fn versions(section: &mut Section<'_>) -> TlsVersions {
         }
     }
     versions
-}
-
-/// Keys that only a later version knows, with their defaults.
-fn not_yet(section: &mut Section<'_>, keys: &[(&'static str, OnlyDefault)]) {
-    for (key, default) in keys {
-        section.not_yet(key, *default);
-    }
 }

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use crate::base::limits::Limits;
-use crate::config::file::{Errors, OnlyDefault, Section};
+use crate::config::file::{Errors, Section};
 use crate::config::names;
-use crate::config::plan::{At, Listener, ListenerTls, Protocol, Upstream};
+use crate::config::plan::{AcceptProxy, At, Listener, ListenerTls, Protocol, Upstream};
 use crate::config::suggest::nearest;
 
 use super::{certificate, clients, limits, pages, versions};
@@ -62,7 +62,13 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
     let accept_request_id = request_id.and_then(|value| value.choice(&words)).unwrap_or(false);
     let error_pages = error_pages.and_then(|value| Some(pages::error_pages(value.section()?, dir)));
     let compression = compression.and_then(|value| super::compression::compression(&value));
-    section.not_yet("proxy_protocol", OnlyDefault::Text("off"));
+    let words = [
+        ("off", None),
+        ("v1", Some(AcceptProxy::V1)),
+        ("v2", Some(AcceptProxy::V2)),
+        ("any", Some(AcceptProxy::Any)),
+    ];
+    let proxy_protocol = section.get("proxy_protocol").and_then(|value| value.choice(&words)).flatten();
     section.finish();
     Listener {
         name,
@@ -70,6 +76,7 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
         protocol,
         environment,
         tls,
+        proxy_protocol,
         limits,
         error_pages,
         accept_request_id,

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::file::{OnlyDefault, Section, Value};
+use crate::config::file::{Section, Value};
 use crate::config::names;
-use crate::config::plan::{At, Endpoint, Queue, Retries, Upstream};
+use crate::config::plan::{At, Endpoint, Queue, Retries, SendProxy, Upstream};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
 
-use super::{backend_tls, not_yet, retries};
+use super::{backend_tls, retries};
 
 const MAX_WEIGHT: usize = 1000;
 /// More idle connections to one endpoint than it has ports make no sense.
@@ -88,6 +88,7 @@ fn upstream(
         max_per_endpoint: 0,
         queue: Queue::default(),
         retries: Retries::default(),
+        proxy_protocol: None,
         tls: None,
     };
     if let Some(section) = section.section("timeouts") {
@@ -103,8 +104,10 @@ fn upstream(
         retries::retries(section, &mut upstream);
     }
     upstream.tls = section.section("tls").map(|section| backend_tls::tls(section, dir));
-    let later = [("health", OnlyDefault::None), ("proxy_protocol", OnlyDefault::Text("off"))];
-    not_yet(&mut section, &later);
+    let words = [("off", None), ("v1", Some(SendProxy::V1)), ("v2", Some(SendProxy::V2))];
+    upstream.proxy_protocol =
+        section.get("proxy_protocol").and_then(|value| value.choice(&words)).flatten();
+    section.not_yet("health");
     section.finish();
     upstream
 }

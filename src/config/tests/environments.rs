@@ -47,6 +47,15 @@ fn an_overlay_goes_before_and_what_it_leaves_out_stays() {
 }
 
 #[test]
+fn an_overlay_may_turn_the_proxy_protocol_on_and_off() {
+    let sent = |text: &str| -> Vec<_> { plan(text).upstreams.iter().map(|one| one.proxy_protocol).collect() };
+    let on = BOTH.replace("timeouts.idle = '9s'", "proxy_protocol = 'v1'");
+    assert_eq!(sent(&on), [None, Some(SendProxy::V1)]);
+    let off = on.replace("'v1'", "'off'").replace("endpoints =", "proxy_protocol = 'v2'\nendpoints =");
+    assert_eq!(sent(&off), [Some(SendProxy::V2), None]);
+}
+
+#[test]
 fn a_file_of_two_keys_is_replaced_whole() {
     let pair = BOTH.replace("'gateway'", "{ cert = 'a.pem', key = 'a.key' }");
     let plan = plan(&pair.replace("'gateway-prod'", "'./b.pem'"));

@@ -67,7 +67,7 @@ impl Sink {
     pub fn relay(&self, listener: &str, client: &ClientFacts, sni: Option<&str>, outcome: &Outcome<'_>) {
         let mut record = Box::new(Record::new(&self.tcp_format));
         record.begin(listener, client, None, None);
-        let scheme = if client.tls.is_some() { "tls" } else { "tcp" };
+        let scheme = if client.tls().is_some() { "tls" } else { "tcp" };
         record.note(&Variable::ClientScheme, scheme.as_bytes());
         if let Some(name) = sni {
             record.note(&Variable::TlsSni, name.as_bytes());

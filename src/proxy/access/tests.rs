@@ -4,7 +4,7 @@ use crate::http1::{self, HeadLimits, Parsed};
 fn line(format: &str, hidden: &[&str], request: Option<&str>, outcome: &Outcome<'_>) -> String {
     let mut format = Format::parse(format).unwrap();
     format.redact(&["authorization".to_owned()], hidden.iter().map(|&key| key.to_owned()).collect());
-    let client = ClientFacts { address: "192.0.2.7".into(), tls: None };
+    let client = ClientFacts::new("192.0.2.7".into(), None);
     let mut record = Record::new(&Rc::new(format));
     let limits = HeadLimits { head_bytes: 8192, headers: 50, target_bytes: 8192 };
     let mut slots = http1::header_slots();

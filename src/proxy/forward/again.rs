@@ -15,7 +15,7 @@ use crate::proxy::body::Piece;
 use crate::proxy::exchange::retry::{Cause, Verdict};
 use crate::proxy::failure::{ConnectError, Failure};
 use crate::proxy::gate::{self, Permit};
-use crate::proxy::pool::Backend;
+use crate::proxy::pool::{Backend, Call};
 use crate::proxy::running::{Destination, Traffic};
 
 /// Where a request goes that is sent once more.
@@ -41,7 +41,7 @@ impl Exchange<'_> {
             let client = self.vigil.client;
             let permit = gate::admit(self.local, pool, deadline, client, held, first.range()).await?;
             let endpoint = permit.as_ref().map_or_else(|| pool.pick(self.local), Permit::endpoint);
-            let reused = pool.check_out(self.local, endpoint, self.order.host.as_deref());
+            let reused = pool.check_out(self.local, endpoint, self.call(first));
             let reached = match reused {
                 Ok(backend) => Ok(backend),
                 Err(endpoint) => Box::pin(self.connect(deadline, endpoint, first, permit.as_ref())).await,
@@ -101,15 +101,19 @@ impl Exchange<'_> {
         self.heard.set(false);
         let endpoint = match once {
             Once::Anew(endpoint) => endpoint,
-            Once::More(endpoint) => {
-                let host = self.order.host.as_deref();
-                match self.order.pool.check_out(self.local, endpoint, host) {
-                    Ok(backend) => return Ok(backend),
-                    Err(endpoint) => endpoint,
-                }
-            }
+            Once::More(endpoint) => match self.order.pool.check_out(self.local, endpoint, self.call(first)) {
+                Ok(backend) => return Ok(backend),
+                Err(endpoint) => endpoint,
+            },
         };
         self.connect(deadline, endpoint, first, permit).await
+    }
+
+    /// What a connection is asked for with, to the upstream of this moment.
+    fn call(&self, first: &Piece) -> Call<'_> {
+        let told = self.order.pool.upstream.proxy_protocol;
+        let client = told.map(|_| self.client.own(&self.local.clients, None, self.vigil.client));
+        Call { host: self.order.host.as_deref(), whole: first.done, client }
     }
 
     /// A new connection, within what is left of the time for all attempts.
@@ -120,8 +124,8 @@ impl Exchange<'_> {
         first: &Piece,
         permit: Option<&Permit>,
     ) -> Result<Box<Backend>, Failure> {
-        let (pool, host) = (&self.order.pool, self.order.host.as_deref());
-        let connecting = pool.connect(self.local, deadline, host, endpoint, first.done, permit);
+        let pool = &self.order.pool;
+        let connecting = pool.connect(self.local, deadline, self.call(first), endpoint, permit);
         let mut connecting = pin!(connecting);
         let Some(left) = self.trail.left(self.local.wheel.now()) else {
             return connecting.await.map_err(Failure::Connect);

@@ -1,0 +1,231 @@
+//! Upstreams that are sent a header: each connection belongs to one client and never serves another.
+
+use rustix::process::Signal;
+
+use super::*;
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+
+/// A backend that reads a line, and answers every request behind it with the line.
+fn lines() -> Backend {
+    Backend::start(|connection| {
+        let line = connection.line()?;
+        while connection.request()?.is_some() {
+            connection.send(ok(&line))?;
+        }
+        Ok(())
+    })
+}
+
+/// What a header of version 1 says of a client of an instance.
+fn line_of(client: &Client, ringate: &Ringate) -> String {
+    let (from, to) = (client.local_address(), ringate.address());
+    format!("PROXY TCP4 {} {} {} {}\r\n", from.ip(), to.ip(), from.port(), to.port())
+}
+
+fn ask(client: &mut Client) -> String {
+    client.send(REQUEST).response().text().to_owned()
+}
+
+#[test]
+fn a_connection_serves_its_client_and_nobody_else() {
+    for driver in ["io_uring", "epoll"] {
+        let backend = lines();
+        let ringate =
+            Setup::to(backend.address()).driver(driver).upstream("proxy_protocol = \"v1\"").start();
+        let (mut a, mut b) = (ringate.client(), ringate.client());
+        let (of_a, of_b) = (line_of(&a, &ringate), line_of(&b, &ringate));
+        for _ in 0..3 {
+            assert_eq!(ask(&mut a), of_a);
+            assert_eq!(ask(&mut b), of_b);
+        }
+        assert_eq!(backend.connections(), 2, "each client's is used again");
+        drop(a);
+        backend.await_ended(1);
+        assert_eq!(ask(&mut b), of_b);
+        let mut c = ringate.client();
+        assert_eq!(ask(&mut c), line_of(&c, &ringate));
+        assert_eq!(backend.connections(), 3);
+        drop((b, c));
+        backend.await_ended(3);
+    }
+}
+
+#[test]
+fn what_is_kept_has_the_pools_bound_and_may_be_nothing() {
+    let backend = lines();
+    let upstream = "proxy_protocol = \"v1\"\npool = { idle_per_worker = 0 }";
+    let ringate = Setup::to(backend.address()).upstream(upstream).start();
+    let mut client = ringate.client();
+    for count in 1..=3 {
+        assert_eq!(ask(&mut client), line_of(&client, &ringate));
+        backend.await_ended(count);
+    }
+    let upstream = "proxy_protocol = \"v1\"\npool = { idle_per_worker = 2 }";
+    let backend = lines();
+    let ringate = Setup::to(backend.address()).upstream(upstream).start();
+    let mut clients: Vec<Client> = (0..4).map(|_| ringate.client()).collect();
+    for client in &mut clients {
+        ask(client);
+    }
+    backend.await_ended(2);
+    assert_eq!(backend.connections(), 4);
+}
+
+#[test]
+fn a_header_that_was_taken_is_what_is_sent() {
+    let backend = Backend::start(|connection| {
+        let header = connection.bytes(28)?;
+        while connection.request()?.is_some() {
+            connection.send(ok(&header))?;
+        }
+        Ok(())
+    });
+    let ringate = Setup::to(backend.address())
+        .listener("protocol = \"http\"\nproxy_protocol = \"v1\"")
+        .upstream("proxy_protocol = \"v2\"")
+        .start();
+    let mut client = ringate.client();
+    client.send(LINE);
+    let mut expected = binary();
+    expected.truncate(28);
+    expected[15] = 12;
+    for _ in 0..2 {
+        assert_eq!(client.send(REQUEST).response().body, expected);
+    }
+    assert_eq!(backend.connections(), 1);
+}
+
+#[test]
+fn a_relay_is_announced_before_its_first_byte() {
+    let backend = Backend::start(|connection| {
+        // The client says nothing: the header does not wait for that.
+        let line = connection.line()?;
+        connection.send(line)?;
+        let all = connection.rest()?;
+        connection.send(all)
+    });
+    let ringate = Setup::to(backend.address())
+        .listener("protocol = \"tcp\"")
+        .upstream("proxy_protocol = \"v1\"")
+        .start();
+    let mut client = ringate.client();
+    let expected = line_of(&client, &ringate);
+    assert_eq!(client.until("\r\n"), expected);
+    client.send("data").finish_sending();
+    assert_eq!(client.rest(), b"data");
+    backend.await_ended(1);
+}
+
+#[test]
+fn the_next_endpoint_and_the_next_try_get_a_header_of_their_own() {
+    let backend = Backend::start(|connection| {
+        // One answer a connection, and an end that nobody was told of.
+        let line = connection.line()?;
+        connection.request()?;
+        connection.send(ok(&line))
+    });
+    let ringate = Setup::to_all([free_address(), backend.address()])
+        .upstream("proxy_protocol = \"v1\"")
+        .start();
+    let mut client = ringate.client();
+    let expected = line_of(&client, &ringate);
+    for count in 1..=4 {
+        assert_eq!(ask(&mut client), expected);
+        backend.await_ended(count);
+    }
+    let silent = Backend::start(|connection| {
+        let line = connection.line()?;
+        connection.request()?;
+        if connection.number == 0 { connection.reset() } else { connection.send(ok(&line)) }
+    });
+    let ringate = Setup::to(silent.address())
+        .upstream("proxy_protocol = \"v1\"\nretries = { on = [\"reset\"] }")
+        .start();
+    let mut client = ringate.client();
+    assert_eq!(ask(&mut client), line_of(&client, &ringate));
+    assert_eq!(silent.connections(), 2);
+}
+
+#[test]
+fn environments_differ_in_it() {
+    let backend = Backend::serving(|request| ok(request.line()));
+    let told = lines();
+    let ringate = Setup::to(backend.address())
+        .section("[[listener]]\nname = \"live\"\naddress = \"127.0.0.1:0\"\nenvironment = \"production\"")
+        .routes("[[route]]\nlistener = [\"web\", \"live\"]\nupstream = \"app\"")
+        .upstream(&format!(
+            "[upstream.app.environment.production]\nendpoints = [\"{}\"]\nproxy_protocol = \"v1\"",
+            told.address()
+        ))
+        .start();
+    assert_eq!(Client::connect(ringate.address_of("web")).send(REQUEST).response().text(), "GET /");
+    let mut live = Client::connect(ringate.address_of("live"));
+    assert!(live.send(REQUEST).response().text().starts_with("PROXY TCP4 127.0.0.1 "));
+}
+
+/// Writes a changed config and reloads it.
+fn reload(ringate: &Ringate, from: &str, to: &str) {
+    let path = ringate.dir().join("ringate.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{text}");
+    std::fs::write(path, text.replace(from, to)).unwrap();
+    let reloads = || ringate.log().matches("reloaded (SIGHUP)").count();
+    let before = reloads();
+    ringate.signal(Signal::HUP);
+    eventually("the reload", || (reloads() > before).then_some(()));
+}
+
+#[test]
+fn a_reload_that_switches_it_leaves_no_connection_of_the_other_kind() {
+    let backend = Backend::start(|connection| {
+        let first = connection.line()?;
+        if first.starts_with("PROXY ") {
+            while connection.request()?.is_some() {
+                connection.send(ok(&first))?;
+            }
+            return Ok(());
+        }
+        // The rest of the first request's head.
+        while connection.line()? != "\r\n" {}
+        connection.send(ok("plain"))?;
+        while connection.request()?.is_some() {
+            connection.send(ok("plain"))?;
+        }
+        Ok(())
+    });
+    let ringate = Setup::to(backend.address()).upstream("proxy_protocol = \"off\"").start();
+    let (mut a, mut b) = (ringate.client(), ringate.client());
+    let told = (line_of(&a, &ringate), line_of(&b, &ringate));
+    assert_eq!((ask(&mut a), ask(&mut b)), ("plain".to_owned(), "plain".to_owned()));
+    assert_eq!(backend.connections(), 1, "shared");
+    for _ in 0..2 {
+        reload(&ringate, "\"off\"", "\"v1\"");
+        for _ in 0..2 {
+            assert_eq!((ask(&mut a), ask(&mut b)), told);
+        }
+        reload(&ringate, "\"v1\"", "\"off\"");
+        for _ in 0..2 {
+            assert_eq!((ask(&mut a), ask(&mut b)), ("plain".to_owned(), "plain".to_owned()));
+        }
+    }
+    assert_eq!(backend.connections(), 1 + 2 * 3);
+}
+
+#[test]
+fn a_reload_that_switches_it_on_a_listener_holds_for_new_connections() {
+    let backend = Backend::serving(|request| ok(request.header("X-Forwarded-For").unwrap()));
+    let ringate = Setup::to(backend.address())
+        .listener("protocol = \"http\"\nproxy_protocol = \"off\"")
+        .start();
+    let mut plain = ringate.client();
+    assert_eq!(ask(&mut plain), "127.0.0.1");
+    reload(&ringate, "\"off\"", "\"v1\"");
+    assert_eq!(ask(&mut plain), "127.0.0.1", "it has no header to send");
+    let mut told = ringate.client();
+    told.send(LINE);
+    assert_eq!(ask(&mut told), "192.0.2.7");
+    reload(&ringate, "\"v1\"", "\"off\"");
+    assert_eq!((ask(&mut told), ask(&mut plain)), ("192.0.2.7".to_owned(), "127.0.0.1".to_owned()));
+    assert_eq!(ask(&mut ringate.client()), "127.0.0.1");
+}
