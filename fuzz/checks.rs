@@ -292,7 +292,10 @@ pub fn proxy(input: &[u8]) {
     let accept = [Accept::V1, Accept::V2, Accept::Any][usize::from(takes) % 3];
     let whole = proxy_protocol::parse(bytes, accept);
     let part = proxy_protocol::parse(&bytes[..at], accept);
-    assert!(part == Ok(proxy_protocol::Parsed::Partial) || part == whole, "{part:?} of {at} bytes, {whole:?}");
+    assert!(
+        part == Ok(proxy_protocol::Parsed::Partial) || part == whole,
+        "{part:?} of {at} bytes, {whole:?}"
+    );
     if whole == Ok(proxy_protocol::Parsed::Partial) {
         assert!(bytes.len() < MAX_HEADER, "it never ends");
     }

@@ -72,11 +72,7 @@ impl ClientFacts {
     }
 
     /// The same, holding its seat.
-    pub(super) fn seated(
-        address: Box<str>,
-        tls: Option<Box<ClientTls>>,
-        seat: Option<Box<Seats>>,
-    ) -> Self {
+    pub(super) fn seated(address: Box<str>, tls: Option<Box<ClientTls>>, seat: Option<Box<Seats>>) -> Self {
         if tls.is_none() && seat.is_none() {
             return Self { address, more: OnceCell::new() };
         }

@@ -496,8 +496,7 @@ impl<'a> Exchange<'a> {
 
     /// The exchange's line in the access log, and a line in the log if it failed.
     pub(super) fn log(&self, failure: Option<&Failure>) {
-        let client = self.client;
-        let upstream = &self.order.pool.upstream;
+        let (client, upstream) = (self.client, &self.order.pool.upstream);
         let endpoint = self.endpoint.get().map(|index| upstream.endpoints[index].name.as_str());
         if let Some(failure) = failure {
             self.local.count_bound(failure);

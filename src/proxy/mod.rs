@@ -259,7 +259,8 @@ pub fn serve(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAddr)
     }
 }
 
-/// The PROXY header and the TLS handshake, where the listener has them, both within `limits.head_timeout`. The client is boxed: it is large, and soon unpacked.
+/// The PROXY header and the TLS handshake, where the listener has them, both within `limits.head_timeout`. The client is
+/// boxed: it is large, and soon unpacked.
 async fn greet(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAddr) -> Option<Box<Client>> {
     let deadline = door.deadline(&local.wheel);
     let (view, listener) = door.enter(&local);

@@ -19,8 +19,8 @@ use super::standing::Standing;
 use crate::base::snapshot::Reader;
 use crate::io::deadline::TICK;
 use crate::io::{Buffer, Deadline, Stream, Wheel, deadline};
-use crate::route::RoundRobin;
 use crate::proxy_protocol::{self, Subject};
+use crate::route::RoundRobin;
 use crate::tls::error::alert_text;
 use crate::tls::{Identity, Reason};
 
@@ -158,12 +158,7 @@ impl Pool {
     ///
     /// It is looked at for life each time, also if it was in use a moment ago: that costs a system call, but a
     /// byte that came unasked would otherwise begin the answer to this request.
-    pub fn check_out(
-        &self,
-        local: &Local,
-        endpoint: usize,
-        call: Call<'_>,
-    ) -> Result<Box<Backend>, usize> {
+    pub fn check_out(&self, local: &Local, endpoint: usize, call: Call<'_>) -> Result<Box<Backend>, usize> {
         let Ok(server_name) = self.server_name(endpoint, call.host) else {
             return Err(endpoint);
         };

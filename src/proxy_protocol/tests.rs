@@ -70,7 +70,9 @@ fn lines_are_read() {
 
 #[test]
 fn lines_that_bend_the_rules_are_none() {
-    for absent in ["GET / HTTP/1.1\r\n", "proxy TCP4", "PROXYTCP4 ", "PROXY\tTCP4", " PROXY", "\nPROXY", "P\r\n"] {
+    for absent in
+        ["GET / HTTP/1.1\r\n", "proxy TCP4", "PROXYTCP4 ", "PROXY\tTCP4", " PROXY", "\nPROXY", "P\r\n"]
+    {
         assert_eq!(refused(absent.as_bytes()), HeaderError::Absent, "{absent:?}");
     }
     for broken in [
@@ -161,7 +163,8 @@ fn binary_headers_that_bend_the_rules_are_none() {
     // Before the rest has come.
     let long = binary(0x21, 0x11, &vec![0; MAX_PROXY_V2_BYTES + 1]);
     assert_eq!(refused(&long[..16]), HeaderError::TooLong);
-    for tlvs in [&[4][..], &[4, 0], &[4, 0, 1], &[4, 0, 0, 9], &[3, 0, 3, 1, 2, 3], &[3, 0, 5, 1, 2, 3, 4, 5]] {
+    for tlvs in [&[4][..], &[4, 0], &[4, 0, 1], &[4, 0, 0, 9], &[3, 0, 3, 1, 2, 3], &[3, 0, 5, 1, 2, 3, 4, 5]]
+    {
         assert_eq!(refused(&binary(0x21, 0x11, &[&TCP4, tlvs].concat())), HeaderError::Tlv, "{tlvs:?}");
     }
 }

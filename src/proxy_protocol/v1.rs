@@ -45,7 +45,9 @@ fn is_strict(rest: &[u8]) -> bool {
     };
     let is_address = |word: &[u8]| !word.is_empty() && word.iter().all(of_address);
     let is_port = |word: &[u8]| {
-        word.iter().all(u8::is_ascii_digit) && (1..=5).contains(&word.len()) && (word == b"0" || word[0] != b'0')
+        word.iter().all(u8::is_ascii_digit)
+            && (1..=5).contains(&word.len())
+            && (word == b"0" || word[0] != b'0')
     };
     is_address(source) && is_address(destination) && is_port(from) && is_port(to)
 }

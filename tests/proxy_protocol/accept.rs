@@ -212,7 +212,9 @@ fn what_is_sent_in_the_clear_before_tls_is_never_part_of_a_request() {
     let listener = listener("v1", &pki.listener_tls());
     let ringate = Setup::to(backend.address()).listener(&listener).start();
     let mut client = ringate.tls_client(pki.client_config());
-    (&mut client.tcp()).write_all(format!("{LINE}GET /injected HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()).unwrap();
+    (&mut client.tcp())
+        .write_all(format!("{LINE}GET /injected HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes())
+        .unwrap();
     assert!(client.try_send(GET).is_err());
     assert_eq!(backend.requests(), 0);
 }

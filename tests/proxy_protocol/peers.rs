@@ -36,8 +36,7 @@ fn haproxy_before_ringate() {
             let ca = pki.file("ca.pem");
             let url = format!("{scheme}://localhost:{}/", address.port());
             let to = format!("localhost:{}:{}", address.port(), address.ip());
-            let args =
-                ["--interface", "127.0.0.2", "--resolve", &to, "--cacert", ca.to_str().unwrap(), &url];
+            let args = ["--interface", "127.0.0.2", "--resolve", &to, "--cacert", ca.to_str().unwrap(), &url];
             let said = curl(&args);
             assert!(said.contains("X-Forwarded-For: 127.0.0.2\r\n"), "{option}: {said}");
         }
@@ -48,9 +47,8 @@ fn haproxy_before_ringate() {
 #[test]
 fn nginx_before_ringate() {
     let backend = echo();
-    let ringate = Setup::to(backend.address())
-        .listener("protocol = \"http\"\nproxy_protocol = \"v1\"")
-        .start();
+    let ringate =
+        Setup::to(backend.address()).listener("protocol = \"http\"\nproxy_protocol = \"v1\"").start();
     let nginx = Nginx::stream(&format!("proxy_pass {}; proxy_protocol on;", ringate.address()));
     let said = curl(&["--interface", "127.0.0.2", &format!("http://{}/", nginx.address())]);
     assert!(said.contains("X-Forwarded-For: 127.0.0.2\r\n"), "{said}");
@@ -59,9 +57,8 @@ fn nginx_before_ringate() {
 #[test]
 fn curl_sends_a_header() {
     let backend = echo();
-    let ringate = Setup::to(backend.address())
-        .listener("protocol = \"http\"\nproxy_protocol = \"v1\"")
-        .start();
+    let ringate =
+        Setup::to(backend.address()).listener("protocol = \"http\"\nproxy_protocol = \"v1\"").start();
     let said = curl(&["--haproxy-protocol", "--interface", "127.0.0.2", &ringate.url()]);
     assert!(said.contains("X-Forwarded-For: 127.0.0.2\r\n"), "{said}");
 }
@@ -103,7 +100,8 @@ fn nginx_and_haproxy_behind_ringate() {
 
             // A probe says that it is ours, and is answered.
             let file = ringate.dir().join("ringate.toml");
-            let probe = Ringate::command().args(["probe", "--upstream", "app", "-c"]).arg(file).output().unwrap();
+            let probe =
+                Ringate::command().args(["probe", "--upstream", "app", "-c"]).arg(file).output().unwrap();
             let said = String::from_utf8_lossy(&probe.stdout);
             assert!(probe.status.success(), "{version} to {address}: {said}");
             assert!(said.contains("200"), "{said}");

@@ -31,8 +31,7 @@ fn ask(client: &mut Client) -> String {
 fn a_connection_serves_its_client_and_nobody_else() {
     for driver in ["io_uring", "epoll"] {
         let backend = lines();
-        let ringate =
-            Setup::to(backend.address()).driver(driver).upstream("proxy_protocol = \"v1\"").start();
+        let ringate = Setup::to(backend.address()).driver(driver).upstream("proxy_protocol = \"v1\"").start();
         let (mut a, mut b) = (ringate.client(), ringate.client());
         let (of_a, of_b) = (line_of(&a, &ringate), line_of(&b, &ringate));
         for _ in 0..3 {
@@ -49,6 +48,39 @@ fn a_connection_serves_its_client_and_nobody_else() {
         drop((b, c));
         backend.await_ended(3);
     }
+}
+
+#[test]
+fn a_crowd_of_clients_that_come_and_go_is_never_mixed_up() {
+    let backend = Backend::start(|connection| {
+        let line = connection.line()?;
+        // Some connections end after an answer or two, so that others are made in the middle of everything.
+        for _ in 0..=connection.number % 5 {
+            if connection.request()?.is_none() {
+                break;
+            }
+            connection.send(ok(&line))?;
+        }
+        Ok(())
+    });
+    let ringate = Setup::to(backend.address()).workers(2).upstream("proxy_protocol = \"v1\"").start();
+    std::thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| {
+                for round in 0..10 {
+                    let mut client = ringate.client();
+                    let expected = line_of(&client, &ringate);
+                    for _ in 0..round % 4 + 1 {
+                        assert_eq!(ask(&mut client), expected);
+                    }
+                }
+            });
+        }
+    });
+    eventually("the end of what was kept", || {
+        let ended = backend.connections();
+        (backend.ended() == ended).then_some(())
+    });
 }
 
 #[test]
@@ -125,9 +157,8 @@ fn the_next_endpoint_and_the_next_try_get_a_header_of_their_own() {
         connection.request()?;
         connection.send(ok(&line))
     });
-    let ringate = Setup::to_all([free_address(), backend.address()])
-        .upstream("proxy_protocol = \"v1\"")
-        .start();
+    let ringate =
+        Setup::to_all([free_address(), backend.address()]).upstream("proxy_protocol = \"v1\"").start();
     let mut client = ringate.client();
     let expected = line_of(&client, &ringate);
     for count in 1..=4 {
@@ -215,9 +246,8 @@ fn a_reload_that_switches_it_leaves_no_connection_of_the_other_kind() {
 #[test]
 fn a_reload_that_switches_it_on_a_listener_holds_for_new_connections() {
     let backend = Backend::serving(|request| ok(request.header("X-Forwarded-For").unwrap()));
-    let ringate = Setup::to(backend.address())
-        .listener("protocol = \"http\"\nproxy_protocol = \"off\"")
-        .start();
+    let ringate =
+        Setup::to(backend.address()).listener("protocol = \"http\"\nproxy_protocol = \"off\"").start();
     let mut plain = ringate.client();
     assert_eq!(ask(&mut plain), "127.0.0.1");
     reload(&ringate, "\"off\"", "\"v1\"");

@@ -8,5 +8,6 @@ mod reload;
 mod renewal;
 mod story;
 mod tcp;
+mod told;
 mod trusted;
 mod watched;

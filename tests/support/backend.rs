@@ -129,6 +129,11 @@ impl Backend {
         self.shared.seen.lock().unwrap().received.len()
     }
 
+    /// Connections whose script has ended.
+    pub fn ended(&self) -> usize {
+        self.shared.seen.lock().unwrap().ended
+    }
+
     /// Everything that arrived on connection `number`, read by its script so far.
     pub fn received(&self, number: usize) -> Vec<u8> {
         self.shared.seen.lock().unwrap().received.get(number).cloned().unwrap_or_default()

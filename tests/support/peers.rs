@@ -137,7 +137,8 @@ impl HaProxy {
     /// HAProxy's log-format rules.
     pub fn answering(format: &str, binds: &[String]) -> Self {
         Self::run(binds.len(), |addresses| {
-            let lines = binds.iter().zip(addresses).map(|(bind, address)| format!(" bind {address} ssl {bind}\n"));
+            let lines =
+                binds.iter().zip(addresses).map(|(bind, address)| format!(" bind {address} ssl {bind}\n"));
             let lines: String = lines.collect();
             format!(
                 "defaults\n mode http\n option httpclose\nfrontend all\n{lines} http-request return status 200 \

@@ -105,8 +105,7 @@ fn upstream(
     }
     upstream.tls = section.section("tls").map(|section| backend_tls::tls(section, dir));
     let words = [("off", None), ("v1", Some(SendProxy::V1)), ("v2", Some(SendProxy::V2))];
-    upstream.proxy_protocol =
-        section.get("proxy_protocol").and_then(|value| value.choice(&words)).flatten();
+    upstream.proxy_protocol = section.get("proxy_protocol").and_then(|value| value.choice(&words)).flatten();
     section.not_yet("health");
     section.finish();
     upstream
