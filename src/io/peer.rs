@@ -1,9 +1,12 @@
 //! What the kernel knows of a connection's other end. Asked about waits that last, never on the way of a request.
 #![allow(unsafe_code)]
 
+use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{RecvFlags, getpeername, getsockname, recv};
 
 /// How far a connection's bytes have come, since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +58,25 @@ pub fn has_left(fd: RawFd) -> bool {
     poll(&mut fds, Some(&at_once)).is_ok() && fds[0].revents().intersects(ended)
 }
 
+/// Shows what has arrived and leaves it there, without waiting. `None`: nothing has; 0 bytes: the peer's end.
+pub fn peek(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> {
+    // SAFETY: as above.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    match recv(fd, into, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        Ok((_, n)) => Ok(Some(n)),
+        Err(rustix::io::Errno::AGAIN) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The peer's address and our own; `None` if the connection has broken.
+pub fn addresses(fd: RawFd) -> Option<(SocketAddr, SocketAddr)> {
+    // SAFETY: as above.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let (peer, own) = (getpeername(fd).ok()??, getsockname(fd).ok()?);
+    Some((peer.try_into().ok()?, own.try_into().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -81,6 +103,22 @@ mod tests {
         assert!(!is_drained(server.as_raw_fd()));
         server.read_exact(&mut [0; 400]).unwrap();
         assert!(is_drained(server.as_raw_fd()));
+    }
+
+    #[test]
+    fn what_has_arrived_is_shown_and_stays() {
+        let (mut client, mut server) = pair();
+        let mut shown = [0; 8];
+        assert_eq!(peek(server.as_raw_fd(), &mut shown).unwrap(), None);
+        client.write_all(b"hello").unwrap();
+        while peek(server.as_raw_fd(), &mut shown).unwrap() != Some(5) {}
+        server.read_exact(&mut shown[..5]).unwrap();
+        assert_eq!(&shown[..5], b"hello");
+        assert_eq!(peek(server.as_raw_fd(), &mut shown).unwrap(), None);
+        let ends = (client.local_addr().unwrap(), server.local_addr().unwrap());
+        assert_eq!(addresses(server.as_raw_fd()), Some(ends));
+        drop(client);
+        while peek(server.as_raw_fd(), &mut shown).unwrap() != Some(0) {}
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use monoio::io::AsyncWriteRentExt;
 use monoio::net::TcpStream;
 
-use super::socket;
+use super::{peer, socket};
 use crate::proxy_protocol::{Accept, Header, HeaderError, MAX_HEADER, Parsed, parse};
 
 /// Bytes looked at in one go: nearly every header.
@@ -70,7 +70,7 @@ fn advance(fd: RawFd, held: &mut Vec<u8>, accept: Accept) -> Result<Option<Heade
     let mut piece = [0; PIECE];
     loop {
         let before = held.len();
-        let count = match socket::peek_now(fd, &mut piece)? {
+        let count = match peer::peek(fd, &mut piece)? {
             None => return Ok(None),
             Some(0) if before == 0 => return Err(ProxyHeaderError::Left),
             Some(0) => return Err(ProxyHeaderError::Closed),

@@ -97,26 +97,6 @@ pub fn recv_now(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> {
     }
 }
 
-/// As [`recv_now`], leaving there what it shows.
-pub fn peek_now(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> {
-    // SAFETY: as in `pulse`.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    match recv(fd, into, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-        Ok((_, n)) => Ok(Some(n)),
-        Err(rustix::io::Errno::AGAIN) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The peer's address and our own; `None` if the connection has broken.
-pub fn addresses(fd: RawFd) -> Option<(SocketAddr, SocketAddr)> {
-    // SAFETY: as in `pulse`.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    let peer = rustix::net::getpeername(fd).ok()??;
-    let own = rustix::net::getsockname(fd).ok()?;
-    Some((peer.try_into().ok()?, own.try_into().ok()?))
-}
-
 /// Lets the socket count as readable only from so many bytes on, or at the peer's end.
 pub fn set_low_water(fd: RawFd, bytes: usize) -> io::Result<()> {
     let bytes = libc::c_int::try_from(bytes).map_err(io::Error::other)?;

@@ -13,7 +13,7 @@ use std::rc::Weak;
 use rustc_hash::FxHashMap;
 
 use super::pool::{Backend, Pool};
-use crate::io::socket;
+use crate::io::peer;
 use crate::proxy_protocol::{Addresses, Subject};
 
 /// Tells the client connections of a worker apart. Never given twice.
@@ -50,7 +50,7 @@ impl Own {
     /// Of the connection `fd`, or of what it was said to be.
     pub(super) fn new(ids: &ClientIds, said: Option<Addresses>, fd: RawFd) -> Self {
         let asked = || {
-            let (source, destination) = socket::addresses(fd)?;
+            let (source, destination) = peer::addresses(fd)?;
             Some(Addresses { source, destination })
         };
         Self { id: ids.next(), addresses: said.or_else(asked), pools: RefCell::default() }
