@@ -266,3 +266,19 @@ fn a_name_in_tls_that_is_not_opened_is_found_behind_the_header() {
     (&mut client.tcp()).write_all(LINE.as_bytes()).unwrap();
     assert_eq!(client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").response().text(), "localhost");
 }
+
+#[test]
+fn a_drain_waits_for_headers_no_longer_than_their_time() {
+    let backend = Backend::replying(OK);
+    let listener = listener("any", "limits.head_timeout = \"700ms\"");
+    let ringate = Setup::to(backend.address()).section("[admin]").listener(&listener).start();
+    let mut silent = ringate.client();
+    let mut half = ringate.client();
+    half.send(&LINE[..10]);
+    ringate.await_metric("connections_open", 2);
+    let begun = Instant::now();
+    assert_eq!(ringate.terminate().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    silent.ends();
+    half.ends();
+}

@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 
 use super::*;
+use crate::rotation::kit::call;
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -258,4 +259,55 @@ fn a_reload_that_switches_it_on_a_listener_holds_for_new_connections() {
     reload(&ringate, "\"v1\"", "\"off\"");
     assert_eq!((ask(&mut told), ask(&mut plain)), ("192.0.2.7".to_owned(), "127.0.0.1".to_owned()));
     assert_eq!(ask(&mut ringate.client()), "127.0.0.1");
+}
+
+#[test]
+fn a_change_through_the_admin_api_holds_at_once_and_is_shown() {
+    let backend = lines();
+    let ringate = Setup::to(backend.address())
+        .section("[admin]")
+        .listener("protocol = \"http\"\nproxy_protocol = \"any\"")
+        .start();
+    eventually("the admin socket", || ringate.dir().join("run/admin.sock").exists().then_some(()));
+    let shown = |kind: &str| {
+        let all: serde_json::Value = serde_json::from_str(&ringate.admin(&format!("/v1/{kind}"))).unwrap();
+        all[0]["proxy_protocol"].as_str().unwrap_or_else(|| panic!("{all:#}")).to_owned()
+    };
+    assert_eq!((shown("listeners"), shown("upstreams")), ("any".to_owned(), "off".to_owned()));
+    let (status, answer) = call(&ringate, "PATCH", "/v1/upstreams/app", "{\"proxy_protocol\": \"v3\"}");
+    assert_eq!(status, 422, "{answer:#}");
+    let (status, answer) = call(&ringate, "PATCH", "/v1/upstreams/app", "{\"proxy_protocol\": \"v1\"}");
+    assert_eq!(status, 200, "{answer:#}");
+    assert_eq!(shown("upstreams"), "v1");
+    let mut client = ringate.client();
+    client.send(LINE);
+    assert_eq!(ask(&mut client), LINE);
+    let before = backend.connections();
+    let (status, answer) = call(&ringate, "POST", "/v1/upstreams/app/probe", "");
+    assert_eq!(status, 200, "{answer:#}");
+    eventually("the probe's end", || (backend.ended() == before).then_some(()));
+    assert!(backend.received(before).starts_with(b"PROXY UNKNOWN\r\nGET "), "{answer:#}");
+}
+
+#[test]
+fn an_upload_and_a_tunnel_are_told_of_once() {
+    let backend = Backend::start(|connection| {
+        let line = connection.line()?;
+        let request = connection.request()?.ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        assert_eq!(request.body.len(), 3_000_000);
+        connection.send(ok(&line))?;
+        connection.request()?;
+        connection.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")?;
+        let bytes = connection.bytes(4)?;
+        connection.send(bytes)
+    });
+    let ringate = Setup::to(backend.address()).upstream("proxy_protocol = \"v1\"").start();
+    let mut client = ringate.client();
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n");
+    client.send(vec![b'x'; 3_000_000]);
+    assert_eq!(client.response().text(), line_of(&client, &ringate));
+    client.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    assert!(client.until("\r\n\r\n").starts_with("HTTP/1.1 101 "));
+    assert_eq!(client.send("ping").bytes(4), b"ping");
+    assert_eq!(backend.connections(), 1);
 }
