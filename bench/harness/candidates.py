@@ -12,6 +12,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import guided
 from .backend import nginx_head, nginx_paths
 from .scenarios import SUITES
 from .system import build, envoy_binary, stream_module
@@ -317,15 +318,17 @@ def takes_part(name, scenario):
     return name != "relay" or scenario.relay_buffer > 0
 
 
-def prepare(names, targets=("--example", "relay", "--example", "loadgen")):
-    """Builds what is ours; returns the names that can run, and says why one cannot."""
-    targets = list(targets)
+def prepare(names, how):
+    """Builds what is ours, Ringate as `how` says (guided or plain); returns the names that can run, and says why one
+    cannot."""
     given = os.environ.get("RINGATE_BIN")
-    if "ringate" in names and not given:
-        targets += ["--bin", "ringate"]
-    BINARIES.update(build(targets) if targets else {})
+    plain = how == "plain" and not given
+    examples = ["--example", "relay", "--example", "loadgen"]
+    BINARIES.update(build(["--profile", "bench", *examples, *(["--bin", "ringate"] if plain else [])]))
     if given:
         BINARIES["ringate"] = Path(given).resolve()
+    elif how == "guided" and "ringate" in names:
+        BINARIES["ringate"] = guided.build("bench")
     if "ringate" not in names:
         return names, None
     try:
@@ -338,6 +341,13 @@ def prepare(names, targets=("--example", "relay", "--example", "loadgen")):
     except (OSError, subprocess.TimeoutExpired) as error:
         reason = str(error)
     return [name for name in names if name != "ringate"], reason
+
+
+def how_built(how):
+    """How Ringate was built, in words."""
+    if os.environ.get("RINGATE_BIN"):
+        return "given by RINGATE_BIN"
+    return "guided by a profile (scripts/build --profile bench)" if how == "guided" else "plain (cargo's bench profile)"
 
 
 def version(name):

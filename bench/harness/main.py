@@ -26,6 +26,8 @@ def options(arguments):
     add("--peers", default=",".join(candidates.NAMES), help="which candidates, separated by commas")
     add("--buffers", choices=list(candidates.BUFFERS), default="guides",
         help="of nginx and HAProxy: as their guides say, or as large as is fastest on large bodies (guides)")
+    add("--build", choices=["guided", "plain"],
+        help="Ringate as scripts/build makes it, or without a profile (guided; plain with --quick)")
     add("--base", default="ringate", help="whose ratios to the others are printed (ringate)")
     add("--out", type=Path, default=ROOT / "bench/out", help="where the results go (bench/out)")
     add("--features", nargs="?", const="", metavar="NAMES",
@@ -35,6 +37,7 @@ def options(arguments):
     chosen = parser.parse_args(arguments)
     chosen.rounds = chosen.rounds or (1 if chosen.quick else 5)
     chosen.seconds = chosen.seconds or (1.0 if chosen.quick else 5.0)
+    chosen.build = chosen.build or ("plain" if chosen.quick else "guided")
     chosen.peers = [name for name in chosen.peers.split(",") if name]
     unknown = [name for name in chosen.peers if name not in candidates.NAMES]
     if chosen.before and chosen.features is None:
@@ -62,12 +65,12 @@ def main(arguments=None):
 
 
 def bench(chosen, scenarios):
+    system.install(chosen.peers)
+    peers, reason = candidates.prepare(chosen.peers, chosen.build)
     _lock = system.alone()
     system.raise_file_limit()
     if not system.reuses_time_wait():
         say("warning: net.ipv4.tcp_tw_reuse is 0: scenarios with a connection a request may run out of ports")
-    system.install(chosen.peers)
-    peers, reason = candidates.prepare(chosen.peers)
     if reason:
         say(f"SKIPPED ringate: {reason}")
     if not peers:
@@ -96,10 +99,10 @@ def bench(chosen, scenarios):
 def price(chosen):
     """Base and features alternately: what each adds to a request."""
     own = features.chosen(chosen.features, chosen.before)
+    system.install([])
+    names, reason = candidates.prepare(["ringate"], chosen.build)
     _lock = system.alone()
     system.raise_file_limit()
-    system.install([])
-    names, reason = candidates.prepare(["ringate"], ())
     if reason:
         say(f"ringate: {reason}")
         return 1

@@ -174,6 +174,7 @@ def conditions(facts, peers=True):
     if peers:
         lines.append(f"- buffers of nginx and HAProxy: {candidates.BUFFERS[chosen.buffers]}")
     lines += [f"- {name}: {candidates.version(name)}" for name in facts.peers]
+    lines.append(f"- Ringate's build: {candidates.how_built(chosen.build)}")
     if facts.skipped:
         lines.append(f"- ringate was skipped: {facts.skipped}")
     return "\n".join(lines) + "\n"

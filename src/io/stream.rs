@@ -204,7 +204,7 @@ impl Reader {
     ///
     /// Nothing is held back for longer than [`GATHER_PATIENCE`]. Who has not sent [`GATHER_MIN`] by then is read from as
     /// his bytes come, until he sends so many at once, or for [`UNGATHERED`] reads.
-    pub async fn gather(&mut self, mut buffer: Buffer, due: u64) -> (Result<usize, StreamError>, Buffer) {
+    pub async fn gather(&mut self, buffer: Buffer, due: u64) -> (Result<usize, StreamError>, Buffer) {
         // Ciphertext is never shorter than its plaintext.
         let due = usize::try_from(due).unwrap_or(usize::MAX).saturating_sub(buffer.raw_len());
         let want = due.min(buffer.spare());
@@ -215,7 +215,12 @@ impl Reader {
             return (result, buffer);
         }
         self.wake_at(want);
-        match monoio::time::timeout(GATHER_PATIENCE, wait_readable(&self.tcp)).await {
+        // Whoever waits keeps no buffer: the one that somebody else has just emptied is still in the CPU's cache.
+        let large = buffer.is_large();
+        let held = (!buffer.is_idle()).then_some(buffer);
+        let ready = monoio::time::timeout(GATHER_PATIENCE, wait_readable(&self.tcp)).await;
+        let mut buffer = held.unwrap_or_else(|| if large { Buffer::streaming() } else { Buffer::small() });
+        match ready {
             Err(_) => {
                 let (result, buffer) = self.fill(buffer).await;
                 self.ungathered = if many(&result) { 0 } else { UNGATHERED };
