@@ -7,11 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::CertificateDer;
 
-use super::own::{ClientIds, Lazily, Own};
-use super::seats::Seats;
+use super::own::{ClientIds, Lazily, Own, Said};
 use crate::certs;
 use crate::config::access::Variable;
-use crate::proxy_protocol::Addresses;
 use crate::tls::presented::PresentedError;
 use crate::tls::{ClientCertificate, Facts};
 
@@ -30,8 +28,6 @@ struct More {
     tls: Option<ClientTls>,
     /// Present once a backend was told of it, or if Ringate was.
     own: Lazily,
-    /// Its seat among its client's connections, if a PROXY header told of whom it is.
-    _seat: Option<Box<Seats>>,
 }
 
 /// What was negotiated with a client.
@@ -68,16 +64,8 @@ impl fmt::Display for ClientError {
 impl ClientFacts {
     /// Of a client that speaks TLS, or does not.
     pub fn new(address: Box<str>, tls: Option<Box<ClientTls>>) -> Self {
-        Self::seated(address, tls, None)
-    }
-
-    /// The same, holding its seat.
-    pub(super) fn seated(address: Box<str>, tls: Option<Box<ClientTls>>, seat: Option<Box<Seats>>) -> Self {
-        if tls.is_none() && seat.is_none() {
-            return Self { address, more: OnceCell::new() };
-        }
-        let more = More { tls: tls.map(|tls| *tls), own: Lazily::new(), _seat: seat };
-        Self { address, more: Box::new(more).into() }
+        let more = tls.map(|tls| Box::new(More { tls: Some(*tls), own: Lazily::new() }));
+        Self { address, more: more.map(OnceCell::from).unwrap_or_default() }
     }
 
     /// What was negotiated with it, if it speaks TLS.
@@ -85,16 +73,16 @@ impl ClientFacts {
         self.more.get()?.tls.as_ref()
     }
 
-    /// What its connection `fd` has of its own. A header `said` whose it is, if there was one: to be given the first time.
-    pub(super) fn own(&self, ids: &ClientIds, said: Option<Addresses>, fd: RawFd) -> &Own {
+    /// What its connection `fd` has of its own. What a header said of it is given the first time, if there was one.
+    pub(super) fn own(&self, ids: &ClientIds, said: Said, fd: RawFd) -> &Own {
         let more = self.more.get_or_init(Box::default);
         more.own.get_or_init(|| Box::new(Own::new(ids, said, fd)))
     }
 
     /// It has left: what is kept for it goes.
     pub(super) fn leave(&mut self) {
-        if let Some(more) = self.more.get_mut() {
-            more.own.take();
+        if let Some(own) = self.more.get_mut().and_then(|more| more.own.get_mut()) {
+            own.leave();
         }
     }
 
@@ -155,4 +143,16 @@ fn certificate(
         return Err(ClientError::Expired);
     }
     Ok(certificate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A block of the allocator's size classes, of which each idle connection over TLS has one.
+    #[test]
+    fn what_is_known_of_an_idle_client_is_small() {
+        assert!(size_of::<More>() <= 128, "{}", size_of::<More>());
+        assert!(size_of::<ClientFacts>() <= 24, "{}", size_of::<ClientFacts>());
+    }
 }

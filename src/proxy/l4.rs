@@ -72,7 +72,8 @@ async fn carry(
         }
     };
     let first = permit.as_ref().map_or_else(|| pool.pick(local), Permit::endpoint);
-    let own = pool.upstream.proxy_protocol.map(|_| Own::new(&local.clients, client.origin.said, fd));
+    let mut said = || std::mem::take(&mut client.origin.said);
+    let own = pool.upstream.proxy_protocol.map(|_| Own::new(&local.clients, said(), fd));
     let call = Call { host: None, whole: false, client: own.as_ref() };
     let connecting = Box::pin(pool.connect(local, &client.deadline, call, first, permit.as_ref()));
     // Said in the log by the pool; a TCP client can only be told by closing.

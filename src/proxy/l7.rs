@@ -82,8 +82,8 @@ impl Connection {
     fn new(client: Box<Client>) -> (Box<Self>, Option<Box<Buffer>>) {
         let Client { local, door, stream, early, deadline, origin, tls } = *client;
         let address = origin.peer.ip().to_canonical().to_string().into();
-        let facts = ClientFacts::seated(address, tls, origin.seat);
-        if origin.said.is_some() {
+        let facts = ClientFacts::new(address, tls);
+        if origin.said.matters() {
             facts.own(&local.clients, origin.said, stream.reader.fd());
         }
         (Box::new(Self { local, door, stream, deadline, facts, served: 0 }), early.map(Box::new))

@@ -266,7 +266,7 @@ async fn greet(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAdd
     let (view, listener) = door.enter(&local);
     let listener = &view.running.listeners[listener];
     let origin = match listener.proxy_protocol {
-        None => Origin { peer, said: None, seat: None },
+        None => Origin { peer, said: own::Said::default() },
         Some(accept) => {
             deadline.set(listener.limits.head_timeout);
             Box::pin(preface::read(&local, listener, accept, &tcp, peer, &deadline)).await?

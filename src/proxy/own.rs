@@ -13,6 +13,7 @@ use std::rc::Weak;
 use rustc_hash::FxHashMap;
 
 use super::pool::{Backend, Pool};
+use super::seats::Seats;
 use crate::io::peer;
 use crate::proxy_protocol::{Addresses, Subject};
 
@@ -44,16 +45,42 @@ pub struct Own {
     addresses: Option<Addresses>,
     /// Where something may be kept for it.
     pools: RefCell<Vec<Weak<Pool>>>,
+    /// See [`Said`].
+    _seat: Option<Box<Seats>>,
+}
+
+/// What a PROXY header said of a connection, if it had one.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// Both of its ends, if the header had them.
+    pub(super) addresses: Option<Addresses>,
+    /// Its seat among the connections of its client, who was not known before. Held to the connection's end.
+    pub(super) seat: Option<Box<Seats>>,
+}
+
+impl Said {
+    /// Whether it must be remembered.
+    pub(super) fn matters(&self) -> bool {
+        self.addresses.is_some() || self.seat.is_some()
+    }
 }
 
 impl Own {
     /// Of the connection `fd`, or of what it was said to be.
-    pub(super) fn new(ids: &ClientIds, said: Option<Addresses>, fd: RawFd) -> Self {
+    pub(super) fn new(ids: &ClientIds, said: Said, fd: RawFd) -> Self {
         let asked = || {
             let (source, destination) = peer::addresses(fd)?;
             Some(Addresses { source, destination })
         };
-        Self { id: ids.next(), addresses: said.or_else(asked), pools: RefCell::default() }
+        let addresses = said.addresses.or_else(asked);
+        Self { id: ids.next(), addresses, pools: RefCell::default(), _seat: said.seat }
+    }
+
+    /// The client has left: what is kept for it ends.
+    pub(super) fn leave(&mut self) {
+        for pool in self.pools.take().iter().filter_map(Weak::upgrade) {
+            pool.part_from(self.id);
+        }
     }
 
     pub(super) fn id(&self) -> ClientId {
@@ -78,9 +105,7 @@ impl Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        for pool in self.pools.get_mut().iter().filter_map(Weak::upgrade) {
-            pool.part_from(self.id);
-        }
+        self.leave();
     }
 }
 

@@ -5,21 +5,20 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use super::Local;
+use super::own::Said;
 use super::running::Listener;
-use super::seats::{self, Seats};
+use super::seats;
 use crate::io::proxy_header::{self, ProxyHeaderError};
 use crate::io::{Deadline, Fired, TcpStream};
-use crate::proxy_protocol::{Accept, Addresses};
+use crate::proxy_protocol::Accept;
 
 /// Whose a connection is.
 #[derive(Debug)]
 pub(super) struct Origin {
     /// The client.
     pub(super) peer: SocketAddr,
-    /// Both ends as a header gave them.
-    pub(super) said: Option<Addresses>,
-    /// Its seat among the client's connections, where only the header told of whom it is.
-    pub(super) seat: Option<Box<Seats>>,
+    /// What a header said of it.
+    pub(super) said: Said,
 }
 
 /// Reads the header before `deadline`, and seats the connection with the client that it names. `None`: it is over.
@@ -34,10 +33,10 @@ pub(super) async fn read(
     let reason = match deadline.race(pin!(proxy_header::read(tcp, accept))).await {
         Ok(Ok(header)) => {
             local.counters.proxy_headers.add(1);
-            let said = header.addresses;
-            let peer = said.map_or(peer, |said| said.source);
+            let addresses = header.addresses;
+            let peer = addresses.map_or(peer, |addresses| addresses.source);
             return match seats::admit_client(local, listener, peer) {
-                Ok(seat) => Some(Origin { peer, said, seat }),
+                Ok(seat) => Some(Origin { peer, said: Said { addresses, seat } }),
                 Err(bound) => {
                     seats::refuse(local, listener, tcp, bound);
                     None

@@ -15,6 +15,7 @@ use crate::proxy::body::Piece;
 use crate::proxy::exchange::retry::{Cause, Verdict};
 use crate::proxy::failure::{ConnectError, Failure};
 use crate::proxy::gate::{self, Permit};
+use crate::proxy::own::Said;
 use crate::proxy::pool::{Backend, Call};
 use crate::proxy::running::{Destination, Traffic};
 
@@ -112,7 +113,7 @@ impl Exchange<'_> {
     /// What a connection is asked for with, to the upstream of this moment.
     fn call(&self, first: &Piece) -> Call<'_> {
         let told = self.order.pool.upstream.proxy_protocol;
-        let client = told.map(|_| self.client.own(&self.local.clients, None, self.vigil.client));
+        let client = told.map(|_| self.client.own(&self.local.clients, Said::default(), self.vigil.client));
         Call { host: self.order.host.as_deref(), whole: first.done, client }
     }
 
