@@ -64,6 +64,37 @@ fn an_exchange_under_way_ends_on_what_it_began_with() {
 }
 
 #[test]
+fn idle_connections_of_before_end_though_an_exchange_goes_on() {
+    let (go, told) = std::sync::mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let old = Backend::start(move |connection| {
+        while let Some(request) = connection.request()? {
+            if request.head.starts_with("GET /long ") {
+                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")?;
+                let _ = told.lock().unwrap().recv();
+                connection.send("half")?;
+            } else {
+                connection.send(OK)?;
+            }
+        }
+        Ok(())
+    });
+    let new = named("new");
+    let ringate = Setup::to(old.address()).start();
+    let (mut long, mut short) = (ringate.client(), ringate.client());
+    long.send("GET /long HTTP/1.1\r\nHost: h\r\n\r\n").until("\r\n\r\nhalf");
+    short.send(GET).response();
+    assert_eq!((old.connections(), old.ended()), (2, 0));
+    reload(&ringate, &edit(&ringate, &old.address().to_string(), &new.address().to_string()));
+    assert_eq!(short.send(GET).response().text(), "new");
+    old.await_ended(1);
+    go.send(()).unwrap();
+    long.until("half");
+    // What it used is of no use to anybody either.
+    old.await_ended(2);
+}
+
+#[test]
 fn a_config_that_does_not_hold_changes_nothing() {
     let backend = Backend::replying(OK);
     let ringate = Setup::to(backend.address()).start();

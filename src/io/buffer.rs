@@ -18,13 +18,11 @@
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use monoio::buf::{IoBuf, IoBufMut};
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
-
+use super::slab::{Block, Slabs};
 use crate::base::limits::{MAX_HEAD_BYTES, MAX_TLS_RECORD_BYTES};
+use monoio::buf::{IoBuf, IoBufMut};
 
 /// Free bytes before the first plaintext of a fresh buffer.
 pub const HEADROOM: usize = 1024;
@@ -41,13 +39,19 @@ const _: () = assert!(LARGE >= HEADROOM + MAX_HEAD_BYTES + 2 * MAX_TLS_RECORD_BY
 
 thread_local! {
     static POOL: RefCell<Pool> = const {
-        RefCell::new(Pool { small: Class::new(), large: Class::new(), out: 0, share: usize::MAX, counted: false })
+        RefCell::new(Pool {
+            small: Slabs::single(SMALL),
+            large: Slabs::huge(LARGE),
+            out: 0,
+            share: usize::MAX,
+            counted: false,
+        })
     };
 }
 
 struct Pool {
-    small: Class,
-    large: Class,
+    small: Slabs,
+    large: Slabs,
     /// Bytes of the blocks that are in use.
     out: usize,
     /// How many there should be at most.
@@ -90,38 +94,8 @@ pub fn in_use() -> Use {
     POOL.with_borrow(Pool::in_use)
 }
 
-/// The free blocks of one size.
-struct Class {
-    free: Vec<Block>,
-    /// The fewest that were free since the last trim: so many nobody needed.
-    unneeded: usize,
-}
-
-impl Class {
-    const fn new() -> Self {
-        Self { free: Vec::new(), unneeded: 0 }
-    }
-
-    fn take(&mut self) -> Option<Block> {
-        let block = self.free.pop();
-        self.unneeded = self.unneeded.min(self.free.len());
-        block
-    }
-
-    /// Gives what was not needed since the last call back to the system. Returns how many blocks that were.
-    fn trim(&mut self) -> usize {
-        let given = self.unneeded;
-        self.free.truncate(self.free.len() - given);
-        if self.free.is_empty() {
-            self.free.shrink_to_fit();
-        }
-        self.unneeded = self.free.len();
-        given
-    }
-}
-
 impl Pool {
-    fn class(&mut self, size: usize) -> &mut Class {
+    fn class(&mut self, size: usize) -> &mut Slabs {
         if size == SMALL { &mut self.small } else { &mut self.large }
     }
 
@@ -135,20 +109,25 @@ impl Pool {
         }
     }
 
-    /// A free block of this size, or room for a new one: blocks of the other size that lie idle make it.
-    fn take(&mut self, size: usize) -> Option<Block> {
+    /// A block of this size. Where a new slab is needed for it and there is little room, slabs of the other size that
+    /// lie idle go first.
+    fn take(&mut self, size: usize) -> Block {
         self.out += size;
-        let block = self.class(size).take();
-        let idle = self.small.free.len() * SMALL + self.large.free.len() * LARGE;
-        if block.is_none() && self.out.saturating_add(idle) > self.share {
-            let other = if size == SMALL { &mut self.large } else { &mut self.small };
-            *other = Class::new();
+        loop {
+            if let Some(block) = self.class(size).take() {
+                return block;
+            }
+            let idle = self.small.free() * SMALL + self.large.free() * LARGE;
+            if self.out.saturating_add(idle) > self.share {
+                let other = if size == SMALL { &mut self.large } else { &mut self.small };
+                other.clear();
+            }
+            self.class(size).grow();
         }
-        block
     }
 }
 
-/// Gives memory that this worker's buffers have not needed since the last call back to the system. Called once
+/// Gives slabs that this worker's buffers have not needed since the last call back to the system. Called once
 /// a second: then a steady load maps and unmaps nothing, and two seconds after a burst nothing is left of it.
 ///
 /// Where buffers went back, the states of the connections that had them did too: then the allocator is asked
@@ -163,57 +142,6 @@ pub fn trim() {
 
 /// So many blocks given back at once are the end of a burst.
 const MANY: usize = 64;
-
-/// Memory of its own pages, so that giving it back really does.
-struct Block {
-    start: NonNull<u8>,
-    len: usize,
-}
-
-impl Block {
-    fn new(len: usize) -> Self {
-        // SAFETY: a fresh private mapping of `len` bytes, which nothing else refers to. The kernel fills it
-        // with zeroes, so every byte is initialised.
-        let mapped = unsafe {
-            mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
-        };
-        let start = mapped.ok().and_then(|start| NonNull::new(start.cast::<u8>()));
-        // As Rust's own allocations do where there is no memory left.
-        let Some(start) = start else {
-            std::alloc::handle_alloc_error(std::alloc::Layout::new::<[u8; SMALL]>())
-        };
-        Self { start, len }
-    }
-}
-
-impl std::ops::Deref for Block {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        // SAFETY: `new` mapped and initialised these bytes, and they live as long as `self`.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
-    }
-}
-
-impl std::ops::DerefMut for Block {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above; `self` is borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
-    }
-}
-
-impl std::fmt::Debug for Block {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Block").field("len", &self.len).finish()
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        // SAFETY: the mapping of `new`, whole, which nobody refers to any more.
-        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
-    }
-}
 
 /// An owned block from the worker's pool, to which it goes back when dropped.
 #[derive(Debug)]
@@ -243,8 +171,7 @@ impl Buffer {
     }
 
     fn take(size: usize) -> Self {
-        let block = POOL.with_borrow_mut(|pool| pool.take(size)).unwrap_or_else(|| Block::new(size));
-        let block = ManuallyDrop::new(block);
+        let block = ManuallyDrop::new(POOL.with_borrow_mut(|pool| pool.take(size)));
         Self { block, start: HEADROOM, end: HEADROOM, raw_start: HEADROOM, raw_end: HEADROOM }
     }
 
@@ -482,7 +409,7 @@ impl Buffer {
         Parked {
             bytes: self.block[from..to].into(),
             from,
-            size: self.block.len,
+            size: self.block.len(),
             ends: [self.start, self.end, self.raw_start, self.raw_end],
         }
     }
@@ -502,11 +429,11 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         // SAFETY: `block` is not touched again: this is the end of `self`.
         let block = unsafe { ManuallyDrop::take(&mut self.block) };
-        // A thread that is ending has no pool any more: then the block is unmapped.
+        // A thread that is ending has no pool any more.
         let _ = POOL.try_with(|pool| {
             let pool = &mut *pool.borrow_mut();
-            pool.out -= block.len;
-            pool.class(block.len).free.push(block);
+            pool.out -= block.len();
+            pool.class(block.len()).put(block);
         });
     }
 }
@@ -591,8 +518,8 @@ mod tests {
         assert_eq!(in_use(), Use::Full);
         held.clear();
         assert_eq!((in_use(), Buffer::streaming().is_large()), (Use::Low, true));
-        let idle = POOL.with_borrow(|pool| (pool.small.free.len(), pool.large.free.len()));
-        assert_eq!(idle, (0, 1), "the small ones made room");
+        let idle = POOL.with_borrow(|pool| (pool.small.free(), pool.large.free()));
+        assert_eq!(idle, (0, 7), "the small ones made room");
         POOL.with_borrow_mut(|pool| pool.share = usize::MAX);
     }
 
@@ -663,7 +590,7 @@ mod tests {
         assert_eq!(Buffer::large().block.as_ptr(), address);
         let many: Vec<Buffer> = (0..64).map(|_| Buffer::small()).collect();
         drop(many);
-        let free = || POOL.with_borrow(|pool| pool.small.free.len());
+        let free = || POOL.with_borrow(|pool| pool.small.free());
         assert!(free() >= 64);
         trim();
         trim();

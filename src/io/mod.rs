@@ -9,6 +9,7 @@ pub mod demo;
 pub mod peer;
 pub mod proxy_header;
 pub mod runtime;
+mod slab;
 pub mod socket;
 pub mod stream;
 pub mod tls;

@@ -202,30 +202,25 @@ impl Reader {
     /// As [`Reader::fill`], for a stream on which `due` more bytes of plaintext are certain to come: waits until as
     /// many have arrived as the buffer takes, so that a long body costs a few large reads instead of many small ones.
     ///
-    /// Nothing is held back for longer than [`GATHER_PATIENCE`]. Who has not sent [`GATHER_MIN`] by then is read from as
-    /// his bytes come, until he sends so many at once, or for [`UNGATHERED`] reads.
+    /// Nothing is held back for longer than [`GATHER_PATIENCE`]. Who has not sent as many by then is read from into a small
+    /// buffer, as his bytes come, until they fill it, or for [`UNGATHERED`] reads.
     pub async fn gather(&mut self, buffer: Buffer, due: u64) -> (Result<usize, StreamError>, Buffer) {
         // Ciphertext is never shorter than its plaintext.
         let due = usize::try_from(due).unwrap_or(usize::MAX).saturating_sub(buffer.raw_len());
         let want = due.min(buffer.spare());
-        let many = |result: &Result<usize, _>| matches!(result, Ok(n) if *n >= GATHER_MIN);
         if self.ungathered > 0 || want < GATHER_MIN {
-            let (result, buffer) = self.fill(buffer).await;
-            self.ungathered = if many(&result) { 0 } else { self.ungathered.saturating_sub(1) };
-            return (result, buffer);
+            let rest = self.ungathered.saturating_sub(1);
+            return self.fill_small(buffer, rest).await;
         }
         self.wake_at(want);
         // Whoever waits keeps no buffer: the one that somebody else has just emptied is still in the CPU's cache.
         let large = buffer.is_large();
         let held = (!buffer.is_idle()).then_some(buffer);
         let ready = monoio::time::timeout(GATHER_PATIENCE, wait_readable(&self.tcp)).await;
-        let mut buffer = held.unwrap_or_else(|| if large { Buffer::streaming() } else { Buffer::small() });
+        let fresh = || if large && ready.is_ok() { Buffer::streaming() } else { Buffer::small() };
+        let mut buffer = held.unwrap_or_else(fresh);
         match ready {
-            Err(_) => {
-                let (result, buffer) = self.fill(buffer).await;
-                self.ungathered = if many(&result) { 0 } else { UNGATHERED };
-                return (result, buffer);
-            }
+            Err(_) => return self.fill_small(buffer, UNGATHERED).await,
             Ok(Err(error)) => return (Err(error.into()), buffer),
             Ok(Ok(())) => {
                 let fd = self.fd;
@@ -237,6 +232,14 @@ impl Reader {
             }
         }
         self.fill(buffer).await
+    }
+
+    /// Fills a small buffer, if none is in use. The next `ungathered` reads go without gathering, unless this one is full.
+    async fn fill_small(&mut self, buffer: Buffer, ungathered: u8) -> (Result<usize, StreamError>, Buffer) {
+        let buffer = if buffer.is_large() && buffer.is_idle() { Buffer::small() } else { buffer };
+        let (result, buffer) = self.fill(buffer).await;
+        self.ungathered = if buffer.spare() == 0 { 0 } else { ungathered };
+        (result, buffer)
     }
 
     /// Adds what has arrived already, without waiting. An end, and an error, are met again by the next read.

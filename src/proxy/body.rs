@@ -9,6 +9,7 @@ use crate::http1::{self, Body, BodyError, Framing};
 use crate::io::buffer::SMALL;
 use crate::io::stream::{Closed, Keep};
 use crate::io::{Buffer, Deadline, Reader, StreamError, Writer};
+use crate::tls::Sealer;
 
 /// What an exchange waits for, so that an expired deadline knows who was too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,8 +246,9 @@ impl Relay<'_> {
     pub async fn run(mut self, mut buffer: Buffer) -> Result<(u64, Buffer), RelayError> {
         let mut moved = 0;
         let [reading, writing] = self.waits;
+        let mut last = 0;
         loop {
-            buffer = self.larger_if_it_pays(buffer);
+            buffer = self.sized(buffer, last);
             let patience = self.opening.take().unwrap_or(reading);
             self.wait(patience);
             let held = buffer.len();
@@ -255,7 +257,8 @@ impl Relay<'_> {
                 _ => self.reader.fill(buffer).await,
             };
             buffer = filled;
-            let piece = match result.map_err(RelayError::From)? {
+            last = result.map_err(RelayError::From)?;
+            let piece = match last {
                 0 => return self.end(moved, buffer).await,
                 _ => frame(&mut buffer, 0, &[], self.body, self.out).map_err(RelayError::Body)?,
             };
@@ -278,12 +281,19 @@ impl Relay<'_> {
         self.deadline.set(patience);
     }
 
-    /// A long body is worth a large buffer: fewer calls and fewer wake-ups for the same bytes.
-    fn larger_if_it_pays(&self, buffer: Buffer) -> Buffer {
-        if buffer.is_large() || !buffer.is_idle() || !is_long(self.body) {
-            return buffer;
+    /// A long body is worth a large buffer, fewer calls and fewer wake-ups for the same bytes, if it comes as fast as
+    /// that: a slow one would hold much memory for little.
+    fn sized(&self, buffer: Buffer, last_read: usize) -> Buffer {
+        let pays = match self.body {
+            // Gathering finds out.
+            Body::Length { .. } => is_long(self.body),
+            _ => is_long(self.body) && last_read >= Sealer::MAX_FRAGMENT,
+        };
+        match (pays, buffer.is_large()) {
+            (true, false) if buffer.is_idle() => Buffer::streaming(),
+            (false, true) if buffer.is_idle() => Buffer::small(),
+            _ => buffer,
         }
-        Buffer::streaming()
     }
 
     /// The peer closed: the end of the body, or half of one.

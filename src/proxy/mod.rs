@@ -137,6 +137,11 @@ impl Local {
             for door in self.doors.borrow().iter() {
                 door.follow(running, &last, &self.wheel);
             }
+            for pool in &last.pools {
+                if !view.pools.iter().any(|kept| Rc::ptr_eq(kept, pool)) {
+                    pool.retire();
+                }
+            }
         }
         Rc::clone(&view)
     }

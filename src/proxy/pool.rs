@@ -42,6 +42,8 @@ pub struct Pool {
     endpoints: Vec<EndpointPool>,
     wheel: Wheel,
     this: Weak<Self>,
+    /// A snapshot has another one in its place: nobody will take from it, and nobody sweeps it.
+    retired: Cell<bool>,
 }
 
 /// What a connection is asked for with.
@@ -150,7 +152,8 @@ impl Pool {
             let line = upstream.gate.as_ref().map(|gate| gate.join(pool));
             let budget = Budget::default();
             let (wheel, this) = (wheel.clone(), Weak::clone(pool));
-            Self { line, identity, balance, budget, endpoints, wheel, this, upstream }
+            let retired = Cell::new(false);
+            Self { line, identity, balance, budget, endpoints, wheel, this, retired, upstream }
         })
     }
 
@@ -423,7 +426,7 @@ impl Pool {
             self.accepted(backend.endpoint, backend.identity);
             backend.unproven = false;
         }
-        if !self.keeps(backend.endpoint, backend.identity) {
+        if self.retired.get() || !self.keeps(backend.endpoint, backend.identity) {
             return;
         }
         let (endpoint, most) = (&self.endpoints[backend.endpoint], self.upstream.idle_per_worker);
@@ -435,6 +438,16 @@ impl Pool {
         let mut idle = endpoint.idle.borrow_mut();
         if idle.len() < most {
             idle.push(backend);
+        }
+    }
+
+    /// Ends its idle connections, and keeps none from here on. Exchanges that began with it end with it, which may take
+    /// days where they have become tunnels.
+    pub(super) fn retire(&self) {
+        self.retired.set(true);
+        for endpoint in &self.endpoints {
+            drop(endpoint.idle.take());
+            endpoint.kept.retain(|_| false);
         }
     }
 

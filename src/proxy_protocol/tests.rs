@@ -138,7 +138,8 @@ fn binary_headers_are_read() {
 
 #[test]
 fn local_connections_keep_their_own_addresses_whatever_family_they_name() {
-    for (family, rest) in [(0x00, &[][..]), (0x11, &TCP4), (0x11, &[1]), (0xff, &[1, 2, 3]), (0x12, &TCP4)] {
+    let blocks = [(0x00, &[][..]), (0x11, &TCP4), (0x11, &[1]), (0xff, &[1, 2, 3]), (0x12, &TCP4)];
+    for (family, rest) in blocks.into_iter().chain([(0x00, &[1, 2, 3][..]), (0x11, &[0x20; 14])]) {
         assert_eq!(said(&binary(0x20, family, rest)), None, "{family:#x}");
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, HeaderError> {
     let local = command == Some(LOCAL);
     match (command, bytes.get(13)) {
         (Some(LOCAL | PROXY) | None, None) => return Ok(Parsed::Partial),
-        // Whatever family LOCAL names is not looked at.
+        // Whatever family LOCAL names is not looked at, nor what follows, a checksum excepted.
         (Some(LOCAL), _) => {}
         // UNSPEC, IPv4, IPv6 and UNIX over streams; other values are of datagrams, or reserved.
         (Some(PROXY), Some(0x00 | 0x11 | 0x21 | 0x31)) => {}
@@ -39,7 +39,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, HeaderError> {
     let len = FIXED + rest;
     let Some(header) = bytes.get(..len) else { return Ok(Parsed::Partial) };
     match address_bytes(fixed[13]).and_then(|count| FIXED.checked_add(count)).filter(|at| *at <= len) {
-        Some(at) => check_tlvs(header, at)?,
+        Some(at) => match check_tlvs(header, at) {
+            Err(HeaderError::Tlv) if local => {}
+            checked => checked?,
+        },
         None if local => {}
         None => return Err(HeaderError::Length),
     }
