@@ -20,7 +20,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use super::slab::{Block, Slabs};
+use super::slab::{Block, HUGE, Slabs};
 use crate::base::limits::{MAX_HEAD_BYTES, MAX_TLS_RECORD_BYTES};
 use monoio::buf::{IoBuf, IoBufMut};
 
@@ -109,6 +109,19 @@ impl Pool {
         }
     }
 
+    /// Whether a body that streams may have a large block: one is free, or a slab more of them, which is resident whole,
+    /// fits the half that may be used freely.
+    fn has_large(&mut self) -> bool {
+        let fits = |pool: &Self| {
+            let resident = pool.small.mapped().saturating_add(pool.large.mapped());
+            pool.large.free() > 0 || resident.saturating_add(HUGE) <= pool.share / 2
+        };
+        if self.in_use() == Use::Low && !fits(self) {
+            self.small.clear();
+        }
+        self.in_use() == Use::Low && fits(self)
+    }
+
     /// A block of this size. Where a new slab is needed for it and there is little room, slabs of the other size that
     /// lie idle go first.
     fn take(&mut self, size: usize) -> Block {
@@ -155,6 +168,11 @@ pub struct Buffer {
 }
 
 impl Buffer {
+    /// What a read into an empty small buffer may bring.
+    pub const SMALL_ROOM: usize = SMALL - HEADROOM - TAILROOM;
+    /// The same of a large one.
+    pub const LARGE_ROOM: usize = LARGE - HEADROOM - TAILROOM;
+
     /// An empty buffer for heads and small bodies.
     pub fn small() -> Self {
         Self::take(SMALL)
@@ -167,7 +185,23 @@ impl Buffer {
 
     /// An empty buffer for bodies that stream: large while there is plenty of memory.
     pub fn streaming() -> Self {
-        if in_use() == Use::Low { Self::large() } else { Self::small() }
+        if POOL.with_borrow_mut(Pool::has_large) { Self::large() } else { Self::small() }
+    }
+
+    /// The same ciphertext in a large buffer, while there is plenty of memory; what holds plaintext stays as it is.
+    pub fn roomy(self) -> Self {
+        if self.is_large() || !self.is_empty() { self } else { self.moved_to(Self::streaming()) }
+    }
+
+    /// The same ciphertext in a small buffer, if it fits there with what may follow; what holds plaintext stays as it is.
+    pub fn lean(self) -> Self {
+        let fits = self.raw_len() + MAX_TLS_RECORD_BYTES <= Self::SMALL_ROOM;
+        if self.is_large() && self.is_empty() && fits { self.moved_to(Self::small()) } else { self }
+    }
+
+    fn moved_to(mut self, mut other: Self) -> Self {
+        other.set_raw(self.raw_mut());
+        other
     }
 
     fn take(size: usize) -> Self {
@@ -453,7 +487,7 @@ impl Spare {
     }
 }
 
-// SAFETY: the block is a heap allocation that this value owns and that neither moves nor
+// SAFETY: the block is part of a mapping, which this value owns and which neither moves nor
 // shrinks while the kernel has it; `bytes_total` bytes from `write_ptr` lie within it, since
 // `spare` is computed from the block's length; all of it is initialised from the start.
 unsafe impl IoBufMut for Spare {
@@ -507,20 +541,36 @@ mod tests {
     fn memory_runs_short_in_steps_and_idle_blocks_make_room() {
         bound(0);
         assert_eq!(in_use(), Use::Low);
-        POOL.with_borrow_mut(|pool| pool.share = 8 * SMALL);
-        let mut held: Vec<_> = (0..3).map(|_| Buffer::small()).collect();
+        POOL.with_borrow_mut(|pool| pool.share = 4 * HUGE);
+        let count = |bytes: usize| bytes.div_ceil(SMALL);
+        let mut held: Vec<_> = (1..count(2 * HUGE)).map(|_| Buffer::small()).collect();
         assert_eq!(in_use(), Use::Low);
+        assert!(!Buffer::streaming().is_large(), "a slab is more than what may still be used freely");
         held.push(Buffer::small());
         assert_eq!((in_use(), Buffer::streaming().is_large()), (Use::High, false));
-        held.extend((0..2).map(|_| Buffer::small()));
+        held.resize_with(count(3 * HUGE), Buffer::small);
         assert_eq!(in_use(), Use::Short);
-        held.extend((0..2).map(|_| Buffer::small()));
+        held.resize_with(count(4 * HUGE), Buffer::small);
         assert_eq!(in_use(), Use::Full);
         held.clear();
         assert_eq!((in_use(), Buffer::streaming().is_large()), (Use::Low, true));
         let idle = POOL.with_borrow(|pool| (pool.small.free(), pool.large.free()));
         assert_eq!(idle, (0, 7), "the small ones made room");
         POOL.with_borrow_mut(|pool| pool.share = usize::MAX);
+    }
+
+    #[test]
+    fn half_a_record_moves_to_a_buffer_of_the_other_size_and_back() {
+        let mut buffer = Buffer::small();
+        put(&mut buffer, &[7; 9_000], true);
+        let mut buffer = buffer.roomy();
+        assert!(buffer.is_large());
+        assert!(buffer.raw_mut() == [7; 9_000] && buffer.is_empty());
+        let mut buffer = buffer.lean();
+        assert!(!buffer.is_large());
+        assert!(buffer.raw_mut() == [7; 9_000] && buffer.spare() >= MAX_TLS_RECORD_BYTES);
+        put(&mut buffer, b"plain", false);
+        assert!(!buffer.roomy().is_large(), "plaintext has its place in the block");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 /// A huge page of x86-64, and of AArch64 with pages of 4 KiB: bytes of a slab of more than one block, and what its start
 /// is aligned to.
-const HUGE: usize = 2 * 1024 * 1024;
+pub const HUGE: usize = 2 * 1024 * 1024;
 
 /// The slabs of one size of block.
 pub struct Slabs {
@@ -22,8 +22,10 @@ pub struct Slabs {
     slabs: Vec<Option<Slab>>,
     /// Where there is none among them.
     holes: Vec<usize>,
-    /// No slab before this one has a free block.
+    /// No slab before this one has a free block, where a slab has several.
     first: usize,
+    /// The free ones, where a slab is a block, the last that went back at the end.
+    singles: Vec<u32>,
     free: usize,
     /// The fewest that were free since the last [`Slabs::trim`]: so many nobody needed.
     unneeded: usize,
@@ -50,7 +52,16 @@ impl Slabs {
     }
 
     const fn cut(size: usize, per_slab: usize) -> Self {
-        Self { size, per_slab, slabs: Vec::new(), holes: Vec::new(), first: 0, free: 0, unneeded: 0 }
+        Self {
+            size,
+            per_slab,
+            slabs: Vec::new(),
+            holes: Vec::new(),
+            first: 0,
+            singles: Vec::new(),
+            free: 0,
+            unneeded: 0,
+        }
     }
 
     /// How many are free.
@@ -58,19 +69,34 @@ impl Slabs {
         self.free
     }
 
-    /// A free block, if there is one: of the first slab that has any, so that the last ones become whole again.
+    /// Bytes of all slabs.
+    pub fn mapped(&self) -> usize {
+        let each = if self.per_slab == 1 { self.size } else { HUGE };
+        (self.slabs.len() - self.holes.len()) * each
+    }
+
+    /// A free block, if there is one: the one that went back last, or where a slab has several, one of the first slab
+    /// that has any, so that the last ones become whole again.
     pub fn take(&mut self) -> Option<Block> {
-        while let Some(slot) = self.slabs.get_mut(self.first) {
-            if let Some((slab, at)) = slot.as_mut().and_then(|slab| slab.take().map(|at| (slab, at))) {
-                // SAFETY: `at` is below `per_slab`, so the block lies within the slab's mapping.
-                let start = unsafe { slab.start.add(at * self.size) };
-                self.free -= 1;
-                self.unneeded = self.unneeded.min(self.free);
-                return Some(Block { start, len: self.size as u32, slab: self.first as u32 });
-            }
-            self.first += 1;
-        }
-        None
+        let at = match self.per_slab {
+            1 => self.singles.pop()? as usize,
+            _ => self.next_free()?,
+        };
+        let slab = self.slabs.get_mut(at)?.as_mut()?;
+        let block = slab.take()?;
+        // SAFETY: `block` is below `per_slab`, so it lies within the slab's mapping.
+        let start = unsafe { slab.start.add(block * self.size) };
+        self.free -= 1;
+        self.unneeded = self.unneeded.min(self.free);
+        Some(Block { start, len: self.size as u32, slab: at as u32 })
+    }
+
+    /// The first slab that has a free block.
+    fn next_free(&mut self) -> Option<usize> {
+        let has_free = |slot: &Option<Slab>| slot.as_ref().is_some_and(|slab| slab.free != 0);
+        let at = self.slabs.iter().skip(self.first).position(has_free);
+        self.first += at.unwrap_or(self.slabs.len().saturating_sub(self.first));
+        at.map(|_| self.first)
     }
 
     /// One more slab.
@@ -82,7 +108,7 @@ impl Slabs {
         }
         self.slabs[at] = Some(slab);
         self.free += self.per_slab;
-        self.first = self.first.min(at);
+        self.has_free(at);
     }
 
     /// Takes a block back.
@@ -92,7 +118,14 @@ impl Slabs {
         let offset = block.start.as_ptr() as usize - slab.start.as_ptr() as usize;
         slab.free |= 1 << (offset / self.size);
         self.free += 1;
-        self.first = self.first.min(at);
+        self.has_free(at);
+    }
+
+    fn has_free(&mut self, at: usize) {
+        match self.per_slab {
+            1 => self.singles.push(at as u32),
+            _ => self.first = self.first.min(at),
+        }
     }
 
     /// Gives slabs that have not been needed since the last call back to the system. Returns their blocks' number.
@@ -108,13 +141,18 @@ impl Slabs {
 
     fn give_back(&mut self, at_most: usize) -> usize {
         let mut given = 0;
-        for slot in self.slabs.iter_mut().rev() {
-            if given + self.per_slab > at_most {
-                break;
-            }
-            if slot.as_ref().is_some_and(|slab| slab.is_whole(self.per_slab)) {
-                *slot = None;
-                given += self.per_slab;
+        if self.per_slab == 1 {
+            given = at_most;
+            self.singles.drain(..at_most).for_each(|at| self.slabs[at as usize] = None);
+        } else {
+            for slot in self.slabs.iter_mut().rev() {
+                if given + self.per_slab > at_most {
+                    break;
+                }
+                if slot.as_ref().is_some_and(|slab| slab.is_whole(self.per_slab)) {
+                    *slot = None;
+                    given += self.per_slab;
+                }
             }
         }
         while self.slabs.last().is_some_and(Option::is_none) {
@@ -126,6 +164,7 @@ impl Slabs {
         if self.slabs.is_empty() {
             self.slabs.shrink_to_fit();
             self.holes.shrink_to_fit();
+            self.singles.shrink_to_fit();
         }
         self.free -= given;
         self.unneeded = self.free;
@@ -152,7 +191,9 @@ fn map(len: usize) -> NonNull<u8> {
     };
     mapped.ok().and_then(|start| NonNull::new(start.cast::<u8>())).unwrap_or_else(|| {
         // As Rust's own allocations do where there is no memory left.
-        std::alloc::handle_alloc_error(std::alloc::Layout::new::<[u8; HUGE]>())
+        std::alloc::handle_alloc_error(
+            std::alloc::Layout::from_size_align(len, 1).unwrap_or(std::alloc::Layout::new::<[u8; HUGE]>()),
+        )
     })
 }
 
@@ -277,6 +318,24 @@ mod tests {
         slabs.trim();
         assert_eq!(slabs.trim(), 7);
         assert!(slabs.slabs.is_empty());
+    }
+
+    #[test]
+    fn single_blocks_go_back_one_by_one_the_longest_unused_first() {
+        let mut slabs = Slabs::single(4096);
+        let mut blocks: Vec<Block> = (0..4).map(|_| take(&mut slabs)).collect();
+        let last = blocks[3].as_ptr();
+        blocks.drain(1..).for_each(|block| slabs.put(block));
+        slabs.trim();
+        let again = take(&mut slabs);
+        assert_eq!(again.as_ptr(), last);
+        assert_eq!((slabs.trim(), slabs.free(), slabs.mapped()), (2, 0, 2 * 4096));
+        slabs.put(again);
+        let (first, second) = (take(&mut slabs), take(&mut slabs));
+        assert_eq!((first.as_ptr(), slabs.mapped()), (last, 3 * 4096));
+        [first, second].into_iter().chain(blocks).for_each(|block| slabs.put(block));
+        slabs.clear();
+        assert_eq!((slabs.free(), slabs.mapped()), (0, 0));
     }
 
     #[test]

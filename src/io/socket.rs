@@ -97,6 +97,13 @@ pub fn recv_now(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> {
     }
 }
 
+/// Bytes that have arrived and lie unread.
+pub fn arrived(fd: RawFd) -> usize {
+    // SAFETY: as in `pulse`.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    rustix::io::ioctl_fionread(fd).map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
 /// Lets the socket count as readable only from so many bytes on, or at the peer's end.
 pub fn set_low_water(fd: RawFd, bytes: usize) -> io::Result<()> {
     let bytes = libc::c_int::try_from(bytes).map_err(io::Error::other)?;

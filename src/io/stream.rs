@@ -80,7 +80,7 @@ pub struct Reader {
     closed: Closed,
     /// SO_RCVLOWAT as it is set.
     low_water: usize,
-    /// How many reads go without [gathering](Reader::gather), as the peer has not sent as fast as that hopes.
+    /// How many reads go without [gathering](Reader::read_on), as the peer has not sent as fast as that hopes.
     ungathered: u8,
 }
 
@@ -199,47 +199,50 @@ impl Reader {
         self.fill_with(buffer, Some(cancel))
     }
 
-    /// As [`Reader::fill`], for a stream on which `due` more bytes of plaintext are certain to come: waits until as
-    /// many have arrived as the buffer takes, so that a long body costs a few large reads instead of many small ones.
+    /// As [`Reader::fill`], within a long body, of which `due` more bytes of plaintext are certain to come; `None`: nobody
+    /// knows. What comes fast is read into a large buffer, and as much at once as that takes: a few large reads instead
+    /// of many small ones. Nobody who waits holds a large one, as all of its memory is taken.
     ///
-    /// Nothing is held back for longer than [`GATHER_PATIENCE`]. Who has not sent as many by then is read from into a small
-    /// buffer, as his bytes come, until they fill it, or for [`UNGATHERED`] reads.
-    pub async fn gather(&mut self, buffer: Buffer, due: u64) -> (Result<usize, StreamError>, Buffer) {
+    /// Nothing is held back for longer than [`GATHER_PATIENCE`]. Who has not sent [`GATHER_MIN`] by then is read from as
+    /// his bytes come, until so many lie there, or for [`UNGATHERED`] reads.
+    pub async fn read_on(
+        &mut self,
+        mut buffer: Buffer,
+        due: Option<u64>,
+    ) -> (Result<usize, StreamError>, Buffer) {
         // Ciphertext is never shorter than its plaintext.
-        let due = usize::try_from(due).unwrap_or(usize::MAX).saturating_sub(buffer.raw_len());
-        let want = due.min(buffer.spare());
-        if self.ungathered > 0 || want < GATHER_MIN {
-            let rest = self.ungathered.saturating_sub(1);
-            return self.fill_small(buffer, rest).await;
-        }
-        self.wake_at(want);
-        // Whoever waits keeps no buffer: the one that somebody else has just emptied is still in the CPU's cache.
-        let large = buffer.is_large();
-        let held = (!buffer.is_idle()).then_some(buffer);
-        let ready = monoio::time::timeout(GATHER_PATIENCE, wait_readable(&self.tcp)).await;
-        let fresh = || if large && ready.is_ok() { Buffer::streaming() } else { Buffer::small() };
-        let mut buffer = held.unwrap_or_else(fresh);
-        match ready {
-            Err(_) => return self.fill_small(buffer, UNGATHERED).await,
-            Ok(Err(error)) => return (Err(error.into()), buffer),
-            Ok(Ok(())) => {
-                let fd = self.fd;
-                match buffer.receive(self.tls.is_some(), |spare| socket::recv_now(fd, spare)) {
-                    Ok(Some(n)) if n > 0 && self.tls.is_none() => return (Ok(n), buffer),
-                    // An end, and an error, are met again below.
-                    _ => {}
-                }
+        let due = due.map_or(usize::MAX, |due| usize::try_from(due).unwrap_or(usize::MAX - 1));
+        let certain = due != usize::MAX;
+        let due = due.saturating_sub(buffer.raw_len());
+        let gathers = certain && due >= GATHER_MIN;
+        let mut many = false;
+        if gathers && self.ungathered == 0 {
+            self.wake_at(due.min(Buffer::LARGE_ROOM - buffer.raw_len()));
+            let held = (!buffer.is_idle()).then_some(buffer);
+            let ready = monoio::time::timeout(GATHER_PATIENCE, wait_readable(&self.tcp)).await;
+            buffer = held.unwrap_or_else(Buffer::small);
+            match ready {
+                Ok(Err(error)) => return (Err(error.into()), buffer),
+                ready => many = ready.is_ok(),
             }
         }
-        self.fill(buffer).await
-    }
-
-    /// Fills a small buffer, if none is in use. The next `ungathered` reads go without gathering, unless this one is full.
-    async fn fill_small(&mut self, buffer: Buffer, ungathered: u8) -> (Result<usize, StreamError>, Buffer) {
-        let buffer = if buffer.is_large() && buffer.is_idle() { Buffer::small() } else { buffer };
-        let (result, buffer) = self.fill(buffer).await;
-        self.ungathered = if buffer.spare() == 0 { 0 } else { ungathered };
-        (result, buffer)
+        if !many && (!certain || due > Buffer::SMALL_ROOM) {
+            many = socket::arrived(self.fd) >= due.min(GATHER_MIN);
+        }
+        if gathers {
+            let fewer = if self.ungathered == 0 { UNGATHERED } else { self.ungathered - 1 };
+            self.ungathered = if many { 0 } else { fewer };
+        }
+        if !many {
+            return self.fill(buffer.lean()).await;
+        }
+        let (fd, ciphertext) = (self.fd, self.tls.is_some());
+        buffer = buffer.roomy();
+        match buffer.receive(ciphertext, |spare| socket::recv_now(fd, spare)) {
+            Ok(Some(n)) if n > 0 && !ciphertext => (Ok(n), buffer),
+            // An end, and an error, are met again.
+            _ => self.fill(buffer).await,
+        }
     }
 
     /// Adds what has arrived already, without waiting. An end, and an error, are met again by the next read.
@@ -413,8 +416,9 @@ impl Writer {
     }
 
     async fn seal_and_send(&mut self, mut plaintext: &[u8]) -> Result<(), StreamError> {
+        // What a small buffer held fits another one, with its records' overhead.
         let mut out =
-            if plaintext.len() > Sealer::MAX_FRAGMENT { Buffer::streaming() } else { Buffer::small() };
+            if plaintext.len() > Buffer::SMALL_ROOM { Buffer::streaming() } else { Buffer::small() };
         loop {
             let Some(sealer) = &mut self.tls else {
                 return Ok(());

@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use super::failure::Failure;
 use crate::http1::{self, Body, BodyError, Framing};
-use crate::io::buffer::SMALL;
 use crate::io::stream::{Closed, Keep};
 use crate::io::{Buffer, Deadline, Reader, StreamError, Writer};
-use crate::tls::Sealer;
 
 /// What an exchange waits for, so that an expired deadline knows who was too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,15 +177,6 @@ impl Piece {
     }
 }
 
-/// Whether what is left of a body is, or may be, more than a small buffer takes at once.
-fn is_long(body: &Body) -> bool {
-    match body {
-        Body::Done => false,
-        Body::Length { left } => *left > SMALL as u64,
-        Body::Chunked(_) | Body::UntilClose => true,
-    }
-}
-
 /// Why a body did not get through.
 #[derive(Debug)]
 pub enum RelayError {
@@ -246,19 +235,17 @@ impl Relay<'_> {
     pub async fn run(mut self, mut buffer: Buffer) -> Result<(u64, Buffer), RelayError> {
         let mut moved = 0;
         let [reading, writing] = self.waits;
-        let mut last = 0;
         loop {
-            buffer = self.sized(buffer, last);
             let patience = self.opening.take().unwrap_or(reading);
             self.wait(patience);
             let held = buffer.len();
-            let (result, filled) = match *self.body {
-                Body::Length { left } => self.reader.gather(buffer, left).await,
-                _ => self.reader.fill(buffer).await,
+            let due = match *self.body {
+                Body::Length { left } => Some(left),
+                _ => None,
             };
+            let (result, filled) = self.reader.read_on(buffer, due).await;
             buffer = filled;
-            last = result.map_err(RelayError::From)?;
-            let piece = match last {
+            let piece = match result.map_err(RelayError::From)? {
                 0 => return self.end(moved, buffer).await,
                 _ => frame(&mut buffer, 0, &[], self.body, self.out).map_err(RelayError::Body)?,
             };
@@ -279,21 +266,6 @@ impl Relay<'_> {
     pub(super) fn wait(&self, (phase, patience): (Phase, Duration)) {
         self.phase.set(phase);
         self.deadline.set(patience);
-    }
-
-    /// A long body is worth a large buffer, fewer calls and fewer wake-ups for the same bytes, if it comes as fast as
-    /// that: a slow one would hold much memory for little.
-    fn sized(&self, buffer: Buffer, last_read: usize) -> Buffer {
-        let pays = match self.body {
-            // Gathering finds out.
-            Body::Length { .. } => is_long(self.body),
-            _ => is_long(self.body) && last_read >= Sealer::MAX_FRAGMENT,
-        };
-        match (pays, buffer.is_large()) {
-            (true, false) if buffer.is_idle() => Buffer::streaming(),
-            (false, true) if buffer.is_idle() => Buffer::small(),
-            _ => buffer,
-        }
     }
 
     /// The peer closed: the end of the body, or half of one.
