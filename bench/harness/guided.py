@@ -6,6 +6,7 @@ touches is what its user time is made of.
 """
 
 import argparse
+import contextlib
 import hashlib
 import os
 import shutil
@@ -28,10 +29,11 @@ SOURCES = ("src", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml")
 
 def build(profile):
     """Ringate's executable. The profile is made anew only when the sources changed."""
-    tool = profdata_tool()
     folder = FOLDER / profile
     counted = folder / f"{fingerprint()}.profdata"
     if not counted.exists():
+        system.install([])
+        tool = profdata_tool()
         shutil.rmtree(folder / "counts", ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         say(f"guided build, 1 of 3: instrumented ({profile})")
@@ -51,15 +53,22 @@ def build(profile):
 
 def cargo(profile, folder, flags):
     """A build for this host by its name: then the flags don't reach build scripts and macros, which run during it."""
-    flags = f"{os.environ.get('RUSTFLAGS', '')} {flags}".strip()
+    flags = "\x1f".join([*given_flags(), flags])
     arguments = ["--target", rustc("host"), "--target-dir", folder, "--profile", profile]
-    return system.build([*arguments, "--bin", "ringate"], {**os.environ, "RUSTFLAGS": flags})["ringate"]
+    return system.build([*arguments, "--bin", "ringate"], {**os.environ, "CARGO_ENCODED_RUSTFLAGS": flags})["ringate"]
+
+
+def given_flags():
+    """The flags of the environment, as cargo reads them."""
+    encoded = os.environ.get("CARGO_ENCODED_RUSTFLAGS")
+    return encoded.split("\x1f") if encoded else os.environ.get("RUSTFLAGS", "").split()
 
 
 def train(instrumented, folder):
     # One process after the other adds to the same file.
     counts = str(folder / "counts/%1m.profraw")
-    environment = {**os.environ, "RINGATE_BIN": str(instrumented), "LLVM_PROFILE_FILE": counts}
+    own = {"RINGATE_BIN": str(instrumented), "LLVM_PROFILE_FILE": counts, system.HELD: "1"}
+    environment = {**os.environ, **own}
     for arguments in TRAINING:
         argv = [sys.executable, ROOT / "scripts/bench", "--rounds", "1", "--seconds", "1", *arguments]
         out = folder / "training"
@@ -78,7 +87,7 @@ def rustc(fact):
 
 def fingerprint():
     """Stands for all that decides what the counts belong to."""
-    digest = hashlib.sha256(rustc("release").encode() + os.environ.get("RUSTFLAGS", "").encode())
+    digest = hashlib.sha256(" ".join([rustc("release"), *given_flags()]).encode())
     digest.update(Path(__file__).read_bytes())
     for source in SOURCES:
         path = ROOT / source
@@ -98,7 +107,8 @@ def profdata_tool():
         return next((place for place in places if place.exists()), None)
 
     if found() is None and os.geteuid() == 0:
-        system.install_packages([f"llvm-{major}"])
+        with contextlib.suppress(Failure, OSError):
+            system.install_packages([f"llvm-{major}"])
     if found() is None:
         raise Failure(
             f"llvm-profdata {major} is missing: install llvm-{major} (Debian), or `rustup component add llvm-tools`;"
@@ -115,8 +125,8 @@ def main(arguments=None):
     parser.add_argument("--profile", choices=["release", "bench"], default="release",
         help="cargo's profile: release, or bench, which the benchmark uses and which builds faster (release)")
     chosen = parser.parse_args(arguments)
+    _lock = system.alone()
     try:
-        system.install([])
         built = build(chosen.profile)
         result = FOLDER / "ringate"
         shutil.copy2(built, result.with_suffix(".new"))

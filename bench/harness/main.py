@@ -65,9 +65,9 @@ def main(arguments=None):
 
 
 def bench(chosen, scenarios):
+    _lock = system.alone()
     system.install(chosen.peers)
     peers, reason = candidates.prepare(chosen.peers, chosen.build)
-    _lock = system.alone()
     system.raise_file_limit()
     if not system.reuses_time_wait():
         say("warning: net.ipv4.tcp_tw_reuse is 0: scenarios with a connection a request may run out of ports")
@@ -99,9 +99,9 @@ def bench(chosen, scenarios):
 def price(chosen):
     """Base and features alternately: what each adds to a request."""
     own = features.chosen(chosen.features, chosen.before)
+    _lock = system.alone()
     system.install([])
     names, reason = candidates.prepare(["ringate"], chosen.build)
-    _lock = system.alone()
     system.raise_file_limit()
     if reason:
         say(f"ringate: {reason}")
