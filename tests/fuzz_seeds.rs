@@ -1,6 +1,10 @@
-//! The fuzz targets' checks hold for their seeds, and for the corpus, each also damaged in a few places.
+//! The fuzz targets' checks hold for their seeds and for the corpus, each also damaged in a few places, and for what
+//! fuzzing has found of worth.
 
 use std::path::PathBuf;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 
 use crate::corpus;
 
@@ -19,8 +23,12 @@ const TARGETS: [(&str, Check); 7] = [
     ("config", checks::config),
 ];
 
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds")
+}
+
 fn seeds(target: &str) -> Vec<Vec<u8>> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    let folder = folder().join(target);
     let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let seeds: Vec<_> = entries.map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect();
     assert!(!seeds.is_empty(), "{target} has no seeds");
@@ -48,6 +56,20 @@ fn the_seeds_of_each_fuzz_target_hold() {
             with_damage(&seed, check);
         }
     }
+}
+
+/// `scripts/fuzz keep` writes them, an input a line.
+#[test]
+fn what_fuzzing_kept_holds() {
+    let mut kept = 0;
+    for (target, check) in TARGETS {
+        let Ok(lines) = std::fs::read_to_string(folder().join(format!("{target}.corpus"))) else { continue };
+        for line in lines.lines() {
+            check(&BASE64_STANDARD.decode(line).unwrap_or_else(|error| panic!("{target}: {line}: {error}")));
+            kept += 1;
+        }
+    }
+    assert!(kept > 500, "{kept}");
 }
 
 #[test]
