@@ -112,14 +112,20 @@ impl Pool {
     /// Whether a body that streams may have a large block: one is free, or a slab more of them, which is resident whole,
     /// fits the half that may be used freely.
     fn has_large(&mut self) -> bool {
-        let fits = |pool: &Self| {
-            let resident = pool.small.mapped().saturating_add(pool.large.mapped());
-            pool.large.free() > 0 || resident.saturating_add(HUGE) <= pool.share / 2
-        };
-        if self.in_use() == Use::Low && !fits(self) {
+        if self.in_use() != Use::Low {
+            return false;
+        }
+        let half = self.share / 2;
+        let with_slab = self.small.mapped().saturating_add(self.large.mapped()).saturating_add(HUGE);
+        if self.large.free() > 0 || with_slab <= half {
+            return true;
+        }
+        // Small ones that lie idle make room, if that is enough.
+        let helps = with_slab.saturating_sub(self.small.free() * SMALL) <= half;
+        if helps {
             self.small.clear();
         }
-        self.in_use() == Use::Low && fits(self)
+        helps
     }
 
     /// A block of this size. Where a new slab is needed for it and there is little room, slabs of the other size that
@@ -188,14 +194,23 @@ impl Buffer {
         if POOL.with_borrow_mut(Pool::has_large) { Self::large() } else { Self::small() }
     }
 
-    /// The same ciphertext in a large buffer, while there is plenty of memory; what holds plaintext stays as it is.
-    pub fn roomy(self) -> Self {
-        if self.is_large() || !self.is_empty() { self } else { self.moved_to(Self::streaming()) }
+    /// The same ciphertext at the front of a large buffer, while there is plenty of memory; what holds plaintext stays as
+    /// it is.
+    pub fn roomy(mut self) -> Self {
+        if !self.is_empty() {
+            return self;
+        }
+        if !self.is_large() && POOL.with_borrow_mut(Pool::has_large) {
+            return self.moved_to(Self::large());
+        }
+        self.move_into_front();
+        self
     }
 
-    /// The same ciphertext in a small buffer, if it fits there with what may follow; what holds plaintext stays as it is.
+    /// The same ciphertext in a small buffer, if it fits there: a part of a record, whose rest does too. What holds plaintext
+    /// stays as it is.
     pub fn lean(self) -> Self {
-        let fits = self.raw_len() + MAX_TLS_RECORD_BYTES <= Self::SMALL_ROOM;
+        let fits = self.raw_len() <= MAX_TLS_RECORD_BYTES;
         if self.is_large() && self.is_empty() && fits { self.moved_to(Self::small()) } else { self }
     }
 
@@ -569,6 +584,12 @@ mod tests {
         let mut buffer = buffer.lean();
         assert!(!buffer.is_large());
         assert!(buffer.raw_mut() == [7; 9_000] && buffer.spare() >= MAX_TLS_RECORD_BYTES);
+        let mut large = buffer.roomy();
+        put(&mut large, &[8; 200_000], true);
+        large.opened(0..0, 200_000);
+        assert_eq!(large.raw_len(), 9_000);
+        assert_eq!(large.roomy().spare(), Buffer::LARGE_ROOM - 9_000, "it moves to the front");
+        let mut buffer = Buffer::small();
         put(&mut buffer, b"plain", false);
         assert!(!buffer.roomy().is_large(), "plaintext has its place in the block");
     }

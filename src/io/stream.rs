@@ -240,7 +240,8 @@ impl Reader {
         buffer = buffer.roomy();
         match buffer.receive(ciphertext, |spare| socket::recv_now(fd, spare)) {
             Ok(Some(n)) if n > 0 && !ciphertext => (Ok(n), buffer),
-            // An end, and an error, are met again.
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => (Err(error.into()), buffer),
+            // An end is met again.
             _ => self.fill(buffer).await,
         }
     }
