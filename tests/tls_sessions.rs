@@ -154,8 +154,9 @@ fn many_at_once_are_resumed_too() {
             Setup::to(nginx.address()).section("[admin]").upstream(&pki.upstream_mutual_tls()).start();
         let said = wrk(&ringate.url(), 32, 2, &[], None);
         assert!(!said.contains("Non-2xx") && !said.contains("Socket errors"), "{said}\n{}", ringate.log());
-        let (made, resumed) =
-            (ringate.metric("backend_handshakes_total"), ringate.metric("backend_resumptions_total"));
+        // In this order: handshakes of clients that were cut off still go on.
+        let resumed = ringate.metric("backend_resumptions_total");
+        let made = ringate.metric("backend_handshakes_total");
         assert!(made > 200, "{made}: too few to tell");
         // The first of each client finds nothing to resume.
         let full = made - resumed;
