@@ -70,9 +70,8 @@ def train(instrumented, folder):
     own = {"RINGATE_BIN": str(instrumented), "LLVM_PROFILE_FILE": counts, system.HELD: "1"}
     environment = {**os.environ, **own}
     for arguments in TRAINING:
-        argv = [sys.executable, ROOT / "scripts/bench", "--rounds", "1", "--seconds", "1", *arguments]
-        out = folder / "training"
-        argv = [*map(str, argv), "--out", str(out)]
+        short = ["--rounds", "1", "--seconds", "1", "--out", str(folder / "training")]
+        argv = [sys.executable, str(ROOT / "scripts/bench"), *short, *arguments]
         done = subprocess.run(
             argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )

@@ -189,16 +189,20 @@ def write(out, measurements, facts):
     parts += ["## Targets\n", judged] if judged else []
     markdown = "\n".join(part for part in parts if part)
     (out / "report.md").write_text(markdown)
-    with open(out / "results.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Measurement)])
-        writer.writeheader()
-        writer.writerows(asdict(m) for m in measurements)
+    write_measurements(out / "results.csv", measurements)
     with open(out / "summary.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["scenario", "candidate", "figure", "median", "least", "most", f"{base} to it"])
         writer.writerows(summary(results, base))
     (out / "chart.svg").write_text(chart.draw(results, base, facts.peers))
     return markdown
+
+
+def write_measurements(path, measurements):
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Measurement)])
+        writer.writeheader()
+        writer.writerows(asdict(m) for m in measurements)
 
 
 def write_features(out, measurements, features, facts):
@@ -221,10 +225,7 @@ def write_features(out, measurements, features, facts):
     parts = ["# The price of a feature\n", conditions(facts, peers=False), warnings(results), table(header, rows)]
     markdown = "\n".join(part for part in parts if part)
     (out / "features.md").write_text(markdown)
-    with open(out / "features.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Measurement)])
-        writer.writeheader()
-        writer.writerows(asdict(m) for m in measurements)
+    write_measurements(out / "features.csv", measurements)
     return markdown
 
 

@@ -20,9 +20,10 @@ use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use monoio::buf::{IoBuf, IoBufMut};
+
 use super::slab::{Block, HUGE, Slabs};
 use crate::base::limits::{MAX_HEAD_BYTES, MAX_TLS_RECORD_BYTES};
-use monoio::buf::{IoBuf, IoBufMut};
 
 /// Free bytes before the first plaintext of a fresh buffer.
 pub const HEADROOM: usize = 1024;

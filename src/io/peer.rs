@@ -8,6 +8,8 @@ use std::os::fd::{BorrowedFd, RawFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, getpeername, getsockname, recv};
 
+use super::socket;
+
 /// How far a connection's bytes have come, since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
@@ -43,9 +45,7 @@ pub fn flow(fd: RawFd) -> Option<Flow> {
 
 /// Whether nothing of what the peer sent waits to be read.
 pub fn is_drained(fd: RawFd) -> bool {
-    // SAFETY: the caller holds the stream that owns `fd`, so it is open for this call.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    rustix::io::ioctl_fionread(fd).is_ok_and(|waiting| waiting == 0)
+    socket::arrived(fd).is_ok_and(|waiting| waiting == 0)
 }
 
 /// Whether the peer has ended its side or broken the connection, also behind bytes that wait to be read.

@@ -98,10 +98,10 @@ pub fn recv_now(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> {
 }
 
 /// Bytes that have arrived and lie unread.
-pub fn arrived(fd: RawFd) -> usize {
+pub fn arrived(fd: RawFd) -> io::Result<u64> {
     // SAFETY: as in `pulse`.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    rustix::io::ioctl_fionread(fd).map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+    Ok(rustix::io::ioctl_fionread(fd)?)
 }
 
 /// Lets the socket count as readable only from so many bytes on, or at the peer's end.

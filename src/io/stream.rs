@@ -211,13 +211,12 @@ impl Reader {
         due: Option<u64>,
     ) -> (Result<usize, StreamError>, Buffer) {
         // Ciphertext is never shorter than its plaintext.
-        let due = due.map_or(usize::MAX, |due| usize::try_from(due).unwrap_or(usize::MAX - 1));
-        let certain = due != usize::MAX;
-        let due = due.saturating_sub(buffer.raw_len());
-        let gathers = certain && due >= GATHER_MIN;
+        let raw = buffer.raw_len();
+        let due = due.map(|due| usize::try_from(due).unwrap_or(usize::MAX).saturating_sub(raw));
+        let worth_waiting = due.filter(|due| *due >= GATHER_MIN);
         let mut many = false;
-        if gathers && self.ungathered == 0 {
-            self.wake_at(due.min(Buffer::LARGE_ROOM - buffer.raw_len()));
+        if let Some(due) = worth_waiting.filter(|_| self.ungathered == 0) {
+            self.wake_at(due.min(Buffer::LARGE_ROOM - raw));
             let held = (!buffer.is_idle()).then_some(buffer);
             let ready = monoio::time::timeout(GATHER_PATIENCE, wait_readable(&self.tcp)).await;
             buffer = held.unwrap_or_else(Buffer::small);
@@ -226,10 +225,11 @@ impl Reader {
                 ready => many = ready.is_ok(),
             }
         }
-        if !many && (!certain || due > Buffer::SMALL_ROOM) {
-            many = socket::arrived(self.fd) >= due.min(GATHER_MIN);
+        if !many && due.is_none_or(|due| due > Buffer::SMALL_ROOM) {
+            let enough = due.map_or(GATHER_MIN, |due| due.min(GATHER_MIN));
+            many = socket::arrived(self.fd).is_ok_and(|bytes| bytes >= enough as u64);
         }
-        if gathers {
+        if worth_waiting.is_some() {
             let fewer = if self.ungathered == 0 { UNGATHERED } else { self.ungathered - 1 };
             self.ungathered = if many { 0 } else { fewer };
         }
@@ -246,7 +246,7 @@ impl Reader {
         }
     }
 
-    /// Adds what has arrived already, without waiting. An end, and an error, are met again by the next read.
+    /// Adds what has arrived already, without waiting. An end is met again by the next read, an error as an end.
     pub fn take_arrived(&mut self, buffer: &mut Buffer) {
         let fd = self.fd;
         if let Ok(Some(1..)) = buffer.receive(self.tls.is_some(), |spare| socket::recv_now(fd, spare)) {

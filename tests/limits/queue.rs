@@ -281,6 +281,18 @@ fn the_bound_holds_under_a_crowd_and_no_wake_up_is_lost() {
     assert!(begun.elapsed() < Duration::from_millis(900), "nothing is left behind");
 }
 
+/// The client of this number, whose request is at the only place of the backend, or in the line behind it.
+fn next_in_line(ringate: &Ringate, backend: &Backend, number: usize) -> Client {
+    let mut client = ringate.client();
+    client.send(get(number));
+    if number == 0 {
+        backend.request();
+    } else {
+        ringate.await_metric("queue_open", number as u64);
+    }
+    client
+}
+
 #[test]
 fn what_waits_when_a_reload_comes_is_served() {
     let (backend, go) = held_back();
@@ -288,14 +300,7 @@ fn what_waits_when_a_reload_comes_is_served() {
     let ringate = setup.start();
     let mut clients: Vec<Client> = Vec::new();
     for number in 0..6 {
-        let mut client = ringate.client();
-        client.send(get(number));
-        if number == 0 {
-            backend.request();
-        } else {
-            ringate.await_metric("queue_open", number as u64);
-        }
-        clients.push(client);
+        clients.push(next_in_line(&ringate, &backend, number));
     }
     // The upstream is another one from here on, and its route is gone.
     let path = ringate.dir().join("ringate.toml");
@@ -335,14 +340,7 @@ fn what_is_at_an_endpoint_counts_across_a_reload() {
             ringate.signal(Signal::HUP);
             ringate.await_log("reloaded (SIGHUP)");
         }
-        let mut client = ringate.client();
-        client.send(get(number));
-        if number == 0 {
-            backend.request();
-        } else {
-            ringate.await_metric("queue_open", number as u64);
-        }
-        clients.push(client);
+        clients.push(next_in_line(&ringate, &backend, number));
     }
     assert_eq!(backend.requests(), 1, "the reload made no room");
     for (number, client) in clients.iter_mut().enumerate() {
