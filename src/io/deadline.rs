@@ -11,6 +11,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::waker::Kept;
+
 /// The wheel's resolution: a deadline fires at most this much late (and never early).
 pub const TICK: Duration = Duration::from_millis(50);
 const TICKS_PER_SECOND: u64 = 1000 / TICK.as_millis() as u64;
@@ -66,7 +68,7 @@ struct Slot {
     interruptible: bool,
     /// Who is told together: see [`Wheel::interrupt_group`].
     group: u32,
-    waker: Option<Waker>,
+    waker: Option<Kept>,
     live: bool,
 }
 
@@ -210,8 +212,8 @@ impl Inner {
 impl Slot {
     fn fire(&mut self, why: Fired) {
         self.fired = Some(why);
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
+        if let Some(kept) = self.waker.take() {
+            kept.waker().wake_by_ref();
         }
     }
 }
@@ -271,8 +273,8 @@ impl Deadline {
             return Poll::Ready(fired);
         }
         match &slot.waker {
-            Some(waker) if waker.will_wake(cx.waker()) => {}
-            _ => slot.waker = Some(cx.waker().clone()),
+            Some(kept) if kept.is(cx.waker()) => {}
+            _ => slot.waker = Some(Kept::new(cx.waker())),
         }
         Poll::Pending
     }

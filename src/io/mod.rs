@@ -3,6 +3,7 @@
 //!
 //! This floor and the snapshot cell are where `unsafe` is allowed.
 
+mod apart;
 pub mod buffer;
 pub mod deadline;
 pub mod demo;
@@ -14,11 +15,13 @@ pub mod socket;
 pub mod stream;
 pub mod tls;
 pub mod unix;
+mod waker;
 
 pub use monoio::io::Canceller;
 pub use monoio::net::{TcpListener, TcpStream};
 pub use monoio::time::sleep;
 
+pub use apart::Apart;
 pub use buffer::Buffer;
 pub use deadline::{Deadline, Fired, Wheel};
 pub use stream::{Reader, Stream, StreamError, Writer};

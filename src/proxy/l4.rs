@@ -17,7 +17,7 @@ use super::pool::{Call, Pool};
 use super::{Client, Local};
 use crate::base::counters::Count;
 use crate::io::stream::{Closed, Keep};
-use crate::io::{Buffer, Deadline, Reader, Stream, Writer};
+use crate::io::{Apart, Buffer, Deadline, Reader, Stream, Writer};
 use crate::tls::Reason;
 
 /// Reads that fill a small buffer in a row before a direction gets a large one.
@@ -140,13 +140,14 @@ enum Way {
 
 /// Runs both directions; a broken one ends the other.
 async fn until_both_end(
-    mut up: Pin<&mut impl Future<Output = Way>>,
-    mut down: Pin<&mut impl Future<Output = Way>>,
+    up: Pin<&mut impl Future<Output = Way>>,
+    down: Pin<&mut impl Future<Output = Way>>,
 ) -> End {
+    let (mut up, mut down) = (Apart::new(up), Apart::new(down));
     let (mut up_ended, mut down_ended) = (false, false);
     let mut first = None;
     poll_fn(|cx| {
-        if !up_ended && let Poll::Ready(way) = up.as_mut().poll(cx) {
+        if !up_ended && let Poll::Ready(way) = Pin::new(&mut up).poll(cx) {
             first.get_or_insert(match way {
                 Way::Whole => End::Client,
                 Way::Deaf => End::Backend,
@@ -155,7 +156,7 @@ async fn until_both_end(
             });
             up_ended = true;
         }
-        if !down_ended && let Poll::Ready(way) = down.as_mut().poll(cx) {
+        if !down_ended && let Poll::Ready(way) = Pin::new(&mut down).poll(cx) {
             first.get_or_insert(match way {
                 Way::Whole => End::Backend,
                 Way::Deaf => End::Client,
