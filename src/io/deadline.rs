@@ -291,21 +291,19 @@ impl Deadline {
         .await
     }
 
-    /// Runs `work` to its end, and calls `on_fired` once if the deadline fires before.
+    /// Runs `work` to its end, and calls `on_fired`, which is to bring that about, when the deadline fires before; again
+    /// each time that `work` goes on all the same: what was to be called off may just have ended, and more have begun.
     pub async fn watch<F: Future + ?Sized>(
         &self,
         mut work: Pin<&mut F>,
-        on_fired: impl FnOnce(),
+        mut on_fired: impl FnMut(),
     ) -> F::Output {
-        let mut on_fired = Some(on_fired);
         poll_fn(|cx| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
                 return Poll::Ready(output);
             }
-            if on_fired.is_some() && self.poll_fired(cx).is_ready() {
-                if let Some(call) = on_fired.take() {
-                    call();
-                }
+            if self.poll_fired(cx).is_ready() {
+                on_fired();
                 return work.as_mut().poll(cx);
             }
             Poll::Pending
@@ -328,6 +326,8 @@ impl Drop for Deadline {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     fn fired(deadline: &Deadline) -> Option<Fired> {
@@ -388,6 +388,24 @@ mod tests {
         wheel.advance(100);
         assert_eq!(fired(&second), None);
         assert_eq!(wheel.0.inner.borrow().queued, 0);
+    }
+
+    #[test]
+    fn what_goes_on_after_its_time_is_called_off_again() {
+        let wheel = Wheel::new();
+        let deadline = wheel.deadline();
+        deadline.set(TICK);
+        let called = Cell::new(0);
+        let endless = pin!(std::future::pending::<()>());
+        let mut watching = pin!(deadline.watch(endless, || called.set(called.get() + 1)));
+        let mut turn =
+            || assert!(watching.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        turn();
+        assert_eq!(called.get(), 0);
+        wheel.advance(2);
+        turn();
+        turn();
+        assert_eq!(called.get(), 2);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod apart;
 pub mod buffer;
+mod cancel;
 pub mod deadline;
 pub mod demo;
 pub mod peer;
@@ -23,5 +24,6 @@ pub use monoio::time::sleep;
 
 pub use apart::Apart;
 pub use buffer::Buffer;
+pub use cancel::{CallOff, is_canceled};
 pub use deadline::{Deadline, Fired, Wheel};
 pub use stream::{Reader, Stream, StreamError, Writer};

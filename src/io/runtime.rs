@@ -6,6 +6,8 @@ use std::io;
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 
+use super::cancel;
+
 /// Entries of a worker's submission queue.
 const ENTRIES: u32 = 4096;
 
@@ -70,12 +72,12 @@ pub fn block_on<F: Future>(backend: Backend, work: F) -> io::Result<F::Output> {
             RuntimeBuilder::<LegacyDriver>::new().with_entries(ENTRIES).enable_timer().build()?;
         return Ok(runtime.block_on(work));
     }
-    let mut runtime: monoio::Runtime<TimeDriver<IoUringDriver>> = RuntimeBuilder::<IoUringDriver>::new()
-        .uring_builder(backend.flags())
-        .with_entries(ENTRIES)
-        .enable_timer()
-        .build()?;
-    Ok(runtime.block_on(work))
+    let builder = RuntimeBuilder::<IoUringDriver>::new().uring_builder(backend.flags());
+    let builder = builder.with_entries(ENTRIES).enable_timer();
+    let mut runtime: monoio::Runtime<TimeDriver<IoUringDriver>> = cancel::with_ring(|| builder.build())?;
+    let result = runtime.block_on(work);
+    cancel::without_ring();
+    Ok(result)
 }
 
 /// Runs a task of its own on this worker, detached. A panic ends the task alone.

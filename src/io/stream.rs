@@ -191,12 +191,13 @@ impl Reader {
     }
 
     /// As [`Reader::fill`], for a wait that may be called off without losing a byte: then the error is ECANCELED.
+    /// `cancel` is of the [`CallOff`](super::CallOff) that will do it.
     pub fn fill_cancelable(
         &mut self,
         buffer: Buffer,
-        cancel: CancelHandle,
+        cancel: Option<CancelHandle>,
     ) -> impl Future<Output = (Result<usize, StreamError>, Buffer)> {
-        self.fill_with(buffer, Some(cancel))
+        self.fill_with(buffer, cancel)
     }
 
     /// As [`Reader::fill`], within a long body, of which `due` more bytes of plaintext are certain to come; `None`: nobody

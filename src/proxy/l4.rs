@@ -17,7 +17,7 @@ use super::pool::{Call, Pool};
 use super::{Client, Local};
 use crate::base::counters::Count;
 use crate::io::stream::{Closed, Keep};
-use crate::io::{Apart, Buffer, Deadline, Reader, Stream, Writer};
+use crate::io::{Apart, Buffer, CallOff, Deadline, Reader, Stream, Writer};
 use crate::tls::Reason;
 
 /// Reads that fill a small buffer in a row before a direction gets a large one.
@@ -195,11 +195,11 @@ impl Shared<'_> {
         count: Counts<'_>,
     ) -> Way {
         let lull = self.local.wheel.deadline();
-        let mut canceller = None;
+        let mut off = CallOff::default();
         let mut busy = 0;
         loop {
             if buffer.is_empty() {
-                match lull::hot(reader, &lull, &mut canceller, buffer).await {
+                match lull::hot(reader, &lull, &mut off, buffer).await {
                     // Half a TLS record is no word yet: it moves no deadline, nor anything else.
                     Woken::Data(filled) if filled.is_empty() => {
                         buffer = filled;

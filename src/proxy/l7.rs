@@ -15,7 +15,7 @@ use super::{Client, Local, View};
 use crate::base::limits::Limits;
 use crate::http1;
 use crate::io::buffer::{self, Use};
-use crate::io::{Buffer, Canceller, Deadline, Fired, Stream, StreamError};
+use crate::io::{Buffer, CallOff, Deadline, Fired, Stream, StreamError};
 
 /// What a client connection does next.
 #[derive(Debug)]
@@ -118,10 +118,10 @@ impl Connection {
     /// Serves requests for as long as they keep coming.
     async fn burst(&mut self, early: Option<Box<Buffer>>) -> Next {
         let mut buffer = early.map_or_else(Buffer::small, |early| *early);
-        let mut canceller = None;
+        let mut off = CallOff::default();
         loop {
             if buffer.is_empty() {
-                buffer = match self.hot(&mut canceller, buffer).await {
+                buffer = match self.hot(&mut off, buffer).await {
                     Ok(buffer) => buffer,
                     Err(next) => return next,
                 };
@@ -185,9 +185,9 @@ impl Connection {
         last
     }
 
-    async fn hot(&mut self, canceller: &mut Option<Canceller>, buffer: Buffer) -> Result<Buffer, Next> {
+    async fn hot(&mut self, off: &mut CallOff, buffer: Buffer) -> Result<Buffer, Next> {
         self.deadline.interruptible(true);
-        let woken = lull::hot(&mut self.stream.reader, &self.deadline, canceller, buffer).await;
+        let woken = lull::hot(&mut self.stream.reader, &self.deadline, off, buffer).await;
         self.deadline.interruptible(false);
         match woken {
             Woken::Data(buffer) => Ok(buffer),

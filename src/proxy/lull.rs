@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use crate::io::stream::{Closed, Reader, Stream, StreamError};
-use crate::io::{Buffer, Canceller, Deadline, Fired};
+use crate::io::{Buffer, CallOff, Deadline, Fired, is_canceled};
 
 /// How long a silent connection keeps its buffer.
 pub const HOT: Duration = Duration::from_millis(500);
@@ -33,18 +33,12 @@ pub enum Woken {
 }
 
 /// Waits with a buffer. `deadline` is this wait's own and is left set to whatever [`HOT`] made it.
-pub async fn hot(
-    reader: &mut Reader,
-    deadline: &Deadline,
-    canceller: &mut Option<Canceller>,
-    buffer: Buffer,
-) -> Woken {
-    let handle = canceller.get_or_insert_default().handle();
+pub async fn hot(reader: &mut Reader, deadline: &Deadline, off: &mut CallOff, buffer: Buffer) -> Woken {
+    let (handle, fd) = (off.handle(), reader.fd());
     deadline.set(HOT);
-    let call_off = || *canceller = canceller.take().map(Canceller::cancel);
     let (result, buffer) = {
         let filling = pin!(reader.fill_cancelable(buffer, handle));
-        deadline.watch(filling, call_off).await
+        deadline.watch(filling, || off.call_off(fd)).await
     };
     match result {
         Ok(0) => Woken::End(reader.closed()),
@@ -57,11 +51,6 @@ pub async fn hot(
         },
         Err(error) => Woken::Failed(error),
     }
-}
-
-/// ECANCELED, which is what a read that was called off ends with.
-pub(super) fn is_canceled(error: &std::io::Error) -> bool {
-    error.raw_os_error() == Some(rustix::io::Errno::CANCELED.raw_os_error())
 }
 
 /// Ends our side and reads on for a moment (RFC 9112 §9.6).

@@ -26,7 +26,7 @@ use super::pool::{Backend, Pool};
 use crate::base::uses::Place;
 use crate::io::deadline::TICK;
 use crate::io::tls::TlsError;
-use crate::io::{Buffer, Canceller, Deadline, StreamError};
+use crate::io::{Buffer, CallOff, Deadline, StreamError, is_canceled};
 use crate::tls::error::{alert_text, concerns_our_certificate};
 use crate::tls::{HandshakeError, Identity, RecordError};
 
@@ -349,17 +349,16 @@ async fn verdict(
 ) -> Result<(), ConnectError> {
     let mut buffer = dialed.early.take().unwrap_or_else(Buffer::small);
     let deadline = local.wheel.deadline();
-    let mut canceller = Some(Canceller::new());
+    let mut off = CallOff::default();
     for _ in 0..VERDICT_TICKS {
         if consents() || !buffer.is_empty() {
             break;
         }
-        let handle = canceller.get_or_insert_default().handle();
+        let (handle, fd) = (off.handle(), dialed.stream.reader.fd());
         deadline.set(TICK);
-        let call_off = || canceller = canceller.take().map(Canceller::cancel);
         let (result, filled) = {
             let filling = pin!(dialed.stream.reader.fill_cancelable(buffer, handle));
-            deadline.watch(filling, call_off).await
+            deadline.watch(filling, || off.call_off(fd)).await
         };
         buffer = filled;
         match result {
@@ -368,7 +367,7 @@ async fn verdict(
             Err(StreamError::Tls(RecordError::PeerAlert(alert))) => {
                 return Err(ConnectError::Refused(alert_text(alert)));
             }
-            Err(StreamError::Io(error)) if super::lull::is_canceled(&error) => {}
+            Err(StreamError::Io(error)) if is_canceled(&error) => {}
             Err(StreamError::Io(_)) => return Err(ConnectError::Refused("it reset the connection")),
             Err(_) => return Err(ConnectError::Refused("its records are broken")),
         }

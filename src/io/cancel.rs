@@ -1,0 +1,196 @@
+//! Calling off reads, without losing what they read.
+//!
+//! monoio does it for reads that were announced: each takes part in a hash set, at a price that every request would pay
+//! for the few whose client falls silent. The kernel needs no announcement: it finds the reads of a socket by itself
+//! (IORING_REGISTER_SYNC_CANCEL, by descriptor and operation, Linux 6.6). Where it can't, or on epoll, it is monoio's way.
+#![allow(unsafe_code)]
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
+
+use monoio::io::{CancelHandle, Canceller};
+use rustix::io_uring::{
+    IoringAsyncCancelFlags, IoringEnterFlags, IoringOp, IoringRegisterOp, io_uring_enter, io_uring_register,
+    io_uring_sync_cancel_reg,
+};
+
+/// IORING_ASYNC_CANCEL_OP, which rustix does not name yet.
+const BY_OPERATION: IoringAsyncCancelFlags = IoringAsyncCancelFlags::from_bits_retain(1 << 5);
+
+thread_local! {
+    /// This thread's ring, if its kernel can call off reads by their socket.
+    static RING: Cell<Option<RawFd>> = const { Cell::new(None) };
+}
+
+/// Runs `build`, which makes this thread's ring, and finds that ring: monoio keeps its number to itself. Only one thread
+/// makes one at a time; should another one appear meanwhile all the same, none is found.
+pub(super) fn with_ring<R>(build: impl FnOnce() -> R) -> R {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = rings();
+    let built = build();
+    let mut new = rings().into_iter().filter(|ring| !before.contains(ring));
+    let found = new.next().filter(|_| new.next().is_none());
+    // Asked for the reads of a descriptor that has none, a kernel that can says that it finds none.
+    let can = |ring: &RawFd| call_off_read(*ring, *ring) == Err(rustix::io::Errno::NOENT);
+    RING.set(found.filter(can));
+    built
+}
+
+/// The rings among this process's descriptors.
+fn rings() -> BTreeSet<RawFd> {
+    let is_ring = |name: &std::ffi::OsStr| {
+        let fd: RawFd = name.to_str()?.parse().ok()?;
+        let target = std::fs::read_link(std::path::Path::new("/proc/self/fd").join(name)).ok()?;
+        (target.as_os_str() == "anon_inode:[io_uring]").then_some(fd)
+    };
+    let Ok(all) = std::fs::read_dir("/proc/self/fd") else {
+        return BTreeSet::new();
+    };
+    all.flatten().filter_map(|entry| is_ring(&entry.file_name())).collect()
+}
+
+/// Whether reads of this thread can be called off unannounced.
+pub(super) fn is_free() -> bool {
+    RING.get().is_some()
+}
+
+/// The thread's ring has gone.
+pub(super) fn without_ring() {
+    RING.set(None);
+}
+
+/// Calls off the read from `fd` that `ring` knows of (nobody has two); it ends with ECANCELED.
+fn call_off_read(ring: RawFd, fd: RawFd) -> rustix::io::Result<()> {
+    let mut wanted = io_uring_sync_cancel_reg::default();
+    wanted.fd = fd;
+    wanted.flags = IoringAsyncCancelFlags::FD | BY_OPERATION;
+    wanted.opcode = IoringOp::Recv as u8;
+    // SAFETY: the ring was made by this thread's runtime, which outlives its tasks; a descriptor that is no ring, or closed,
+    // is an error. The argument is of the kind that this call takes, and lives for as long as it.
+    unsafe {
+        let ring = BorrowedFd::borrow_raw(ring);
+        io_uring_register(ring, IoringRegisterOp::RegisterSyncCancel, (&raw const wanted).cast(), 1)?;
+    }
+    Ok(())
+}
+
+/// Hands the kernel what waits in the ring's queue: what a task has just asked for.
+fn submit(ring: RawFd) -> rustix::io::Result<u32> {
+    // SAFETY: as above; what waits there belongs to operations whose buffers live until they end.
+    unsafe { io_uring_enter(BorrowedFd::borrow_raw(ring), u32::MAX, 0, IoringEnterFlags::empty()) }
+}
+
+/// Calls off reads of one socket. A read that has been called off ends with ECANCELED, or with what it had read.
+#[derive(Default)]
+pub struct CallOff(Option<Canceller>);
+
+impl CallOff {
+    /// What a read is to be announced with, if it must be.
+    pub fn handle(&mut self) -> Option<CancelHandle> {
+        (!is_free()).then(|| self.0.get_or_insert_default().handle())
+    }
+
+    /// Calls off the read from `fd` that is under way.
+    pub fn call_off(&mut self, fd: RawFd) {
+        if let Some(canceller) = self.0.take() {
+            self.0 = Some(canceller.cancel());
+            return;
+        }
+        let Some(ring) = RING.get() else { return };
+        if call_off_read(ring, fd).is_err() && submit(ring).is_ok() {
+            // It had not reached the kernel yet. Or it has ended by itself.
+            let _ = call_off_read(ring, fd);
+        }
+    }
+}
+
+/// ECANCELED, which is what a read that was called off ends with.
+pub fn is_canceled(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::CANCELED.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Future, poll_fn};
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::pin::pin;
+    use std::task::Poll;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::io::runtime::{self, Backend, block_on};
+    use crate::io::{Buffer, Stream, StreamError, sleep};
+
+    /// A stream of this runtime, and its peer.
+    fn pair() -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        accepted.set_nonblocking(true).unwrap();
+        (Stream::plain(monoio::net::TcpStream::from_std(accepted).unwrap()), peer)
+    }
+
+    /// Reads until something comes, calling it off after a while. Fails where it does not end at all.
+    async fn read(
+        stream: &mut Stream,
+        off: &mut CallOff,
+        patience: Duration,
+    ) -> (Result<usize, StreamError>, Buffer) {
+        let (handle, fd) = (off.handle(), stream.reader.fd());
+        let mut reading = pin!(stream.reader.fill_cancelable(Buffer::small(), handle));
+        let mut waiting = pin!(sleep(patience));
+        let mut too_long = pin!(sleep(Duration::from_secs(10)));
+        let mut called = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(read) = reading.as_mut().poll(cx) {
+                return Poll::Ready(read);
+            }
+            assert!(too_long.as_mut().poll(cx).is_pending(), "the read goes on, though it was called off");
+            if !called && (patience.is_zero() || waiting.as_mut().poll(cx).is_ready()) {
+                called = true;
+                off.call_off(fd);
+                return reading.as_mut().poll(cx);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    #[test]
+    fn what_is_called_off_ends_and_loses_nothing() {
+        for backend in [runtime::detect().unwrap_or(Backend::Epoll), Backend::Epoll] {
+            let work = async move {
+                let ((mut stream, mut peer), mut off) = (pair(), CallOff::default());
+                // Before the kernel has heard of the read, too.
+                for patience in [Duration::ZERO, Duration::from_millis(20), Duration::ZERO] {
+                    let (result, buffer) = read(&mut stream, &mut off, patience).await;
+                    assert!(
+                        matches!(&result, Err(StreamError::Io(error)) if is_canceled(error)),
+                        "{backend:?}: {result:?}"
+                    );
+                    assert!(buffer.is_idle());
+                    peer.write_all(b"kept").unwrap();
+                    let (result, buffer) = read(&mut stream, &mut off, Duration::from_secs(5)).await;
+                    assert_eq!((result.unwrap(), buffer.data()), (4, &b"kept"[..]), "{backend:?}");
+                }
+            };
+            block_on(backend, work).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_ring_is_found_where_the_kernel_can() {
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+        let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        let backend = runtime::detect().unwrap_or(Backend::Epoll);
+        let can = backend != Backend::Epoll && version >= (6, 6);
+        assert_eq!(block_on(backend, async { is_free() }).unwrap(), can, "{backend:?} on Linux {release}");
+        assert!(!is_free(), "the ring has gone with its runtime");
+    }
+}
