@@ -1,15 +1,16 @@
 //! Calling off reads, without losing what they read.
 //!
 //! monoio does it for reads that were announced: each takes part in a hash set, at a price that every request would pay
-//! for the few whose client falls silent. The kernel needs no announcement: it finds the reads of a socket by itself
-//! (IORING_REGISTER_SYNC_CANCEL, by descriptor and operation, Linux 6.6). Where it can't, or on epoll, it is monoio's way.
+//! for the few whose client falls silent. The kernel needs no announcement: it finds the read of a socket by itself
+//! (IORING_REGISTER_SYNC_CANCEL, by descriptor and operation, Linux 6.6). Where it can't, on epoll, and where it would
+//! have to look among many, it is monoio's way.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
-use std::io;
+use std::ffi::OsStr;
 use std::os::fd::{BorrowedFd, RawFd};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::{fs, io};
 
 use monoio::io::{CancelHandle, Canceller};
 use rustix::io_uring::{
@@ -23,44 +24,48 @@ const BY_OPERATION: IoringAsyncCancelFlags = IoringAsyncCancelFlags::from_bits_r
 thread_local! {
     /// This thread's ring, if its kernel can call off reads by their socket.
     static RING: Cell<Option<RawFd>> = const { Cell::new(None) };
+    /// How many streams this thread has.
+    static STREAMS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Runs `build`, which makes this thread's ring, and finds that ring: monoio keeps its number to itself. Only one thread
-/// makes one at a time; should another one appear meanwhile all the same, none is found.
-pub(super) fn with_ring<R>(build: impl FnOnce() -> R) -> R {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = rings();
-    let built = build();
-    let mut new = rings().into_iter().filter(|ring| !before.contains(ring));
-    let found = new.next().filter(|_| new.next().is_none());
-    // Asked for the reads of a descriptor that has none, a kernel that can says that it finds none.
-    let can = |ring: &RawFd| call_off_read(*ring, *ring) == Err(rustix::io::Errno::NOENT);
-    RING.set(found.filter(can));
-    built
+/// So many streams a worker may have for its reads to be called off by their socket: the kernel looks for one among all that
+/// wait. A few microseconds then, and milliseconds should all fall silent at once; among more, what is announced is
+/// found sooner.
+const FEW: usize = 512;
+
+/// Finds the ring that this thread has just made: monoio keeps its number to itself.
+pub(super) fn find_ring() {
+    // Asked for the reads of a descriptor that has none, a kernel that can says that it finds none. Other threads' rings
+    // refuse (SINGLE_ISSUER); if there is still more than one, it is monoio's way.
+    let own = |ring: &RawFd| call_off_read(*ring, *ring) == Err(rustix::io::Errno::NOENT);
+    let mut found = rings().into_iter().filter(own);
+    RING.set(found.next().filter(|_| found.next().is_none()));
 }
 
 /// The rings among this process's descriptors.
-fn rings() -> BTreeSet<RawFd> {
-    let is_ring = |name: &std::ffi::OsStr| {
+fn rings() -> Vec<RawFd> {
+    let ring = |name: &OsStr| {
         let fd: RawFd = name.to_str()?.parse().ok()?;
-        let target = std::fs::read_link(std::path::Path::new("/proc/self/fd").join(name)).ok()?;
+        let target = fs::read_link(Path::new("/proc/self/fd").join(name)).ok()?;
         (target.as_os_str() == "anon_inode:[io_uring]").then_some(fd)
     };
-    let Ok(all) = std::fs::read_dir("/proc/self/fd") else {
-        return BTreeSet::new();
-    };
-    all.flatten().filter_map(|entry| is_ring(&entry.file_name())).collect()
-}
-
-/// Whether reads of this thread can be called off unannounced.
-pub(super) fn is_free() -> bool {
-    RING.get().is_some()
+    let all = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    all.filter_map(|entry| ring(&entry.file_name())).collect()
 }
 
 /// The thread's ring has gone.
-pub(super) fn without_ring() {
+pub(super) fn forget_ring() {
     RING.set(None);
+}
+
+/// One stream more of this thread, or less.
+pub(super) fn count_stream(one: isize) {
+    STREAMS.set(STREAMS.get().wrapping_add_signed(one));
+}
+
+/// Whether reads of this thread need not be announced.
+fn is_free() -> bool {
+    RING.get().is_some() && STREAMS.get() <= FEW
 }
 
 /// Calls off the read from `fd` that `ring` knows of (nobody has two); it ends with ECANCELED.
@@ -91,7 +96,11 @@ pub struct CallOff(Option<Canceller>);
 impl CallOff {
     /// What a read is to be announced with, if it must be.
     pub fn handle(&mut self) -> Option<CancelHandle> {
-        (!is_free()).then(|| self.0.get_or_insert_default().handle())
+        if is_free() {
+            self.0 = None;
+            return None;
+        }
+        Some(self.0.get_or_insert_default().handle())
     }
 
     /// Calls off the read from `fd` that is under way.
@@ -166,8 +175,11 @@ mod tests {
         for backend in [runtime::detect().unwrap_or(Backend::Epoll), Backend::Epoll] {
             let work = async move {
                 let ((mut stream, mut peer), mut off) = (pair(), CallOff::default());
-                // Before the kernel has heard of the read, too.
-                for patience in [Duration::ZERO, Duration::from_millis(20), Duration::ZERO] {
+                // Before the kernel has heard of the read, too; then as one of many, and as one of few again.
+                let waits = [(0, 0), (20, 0), (0, 0), (0, FEW), (20, FEW), (0, 0), (20, 0)];
+                for (milliseconds, others) in waits {
+                    let patience = Duration::from_millis(milliseconds);
+                    STREAMS.set(1 + others);
                     let (result, buffer) = read(&mut stream, &mut off, patience).await;
                     assert!(
                         matches!(&result, Err(StreamError::Io(error)) if is_canceled(error)),
@@ -178,6 +190,8 @@ mod tests {
                     let (result, buffer) = read(&mut stream, &mut off, Duration::from_secs(5)).await;
                     assert_eq!((result.unwrap(), buffer.data()), (4, &b"kept"[..]), "{backend:?}");
                 }
+                drop(stream);
+                assert_eq!(STREAMS.get(), 0);
             };
             block_on(backend, work).unwrap();
         }

@@ -4,7 +4,7 @@
 //! So setting one only writes the slot's due tick; the slot stays in whatever bucket it
 //! was queued in, and when that bucket comes up it is queued again for what is left.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -140,7 +140,9 @@ impl Wheel {
                 slot.queued_at = NEVER;
                 if slot.due <= now {
                     slot.due = NEVER;
-                    slot.fire(Fired::Expired);
+                    // What an interrupt was comes first.
+                    let why = slot.fired.unwrap_or(Fired::Expired);
+                    slot.fire(why);
                 } else if slot.due != NEVER {
                     inner.queue(index, now);
                 }
@@ -228,6 +230,11 @@ pub struct Deadline {
 impl Deadline {
     /// Sets or moves the deadline; what fired before is forgotten.
     pub fn set(&self, after: Duration) {
+        self.queue(after).fired = None;
+    }
+
+    /// Sets or moves the time.
+    fn queue(&self, after: Duration) -> RefMut<'_, Slot> {
         let shared = &self.wheel.0;
         let mut inner = shared.inner.borrow_mut();
         if inner.queued == 0 {
@@ -241,11 +248,11 @@ impl Deadline {
         // One more tick, as the present one has partly passed.
         let due = now.saturating_add(ticks(after)).saturating_add(1);
         let slot = &mut inner.slots[self.index as usize];
-        slot.fired = None;
         slot.due = due;
         if slot.queued_at > due {
             inner.queue(self.index, now);
         }
+        RefMut::map(inner, |inner| &mut inner.slots[self.index as usize])
     }
 
     /// Takes the deadline back; what fired before is forgotten.
@@ -292,23 +299,39 @@ impl Deadline {
     }
 
     /// Runs `work` to its end, and calls `on_fired`, which is to bring that about, when the deadline fires before; again
-    /// each time that `work` goes on all the same: what was to be called off may just have ended, and more have begun.
+    /// with each tick for which `work` goes on all the same: what was to be called off may just have ended, and more
+    /// have begun.
     pub async fn watch<F: Future + ?Sized>(
         &self,
         mut work: Pin<&mut F>,
         mut on_fired: impl FnMut(),
     ) -> F::Output {
-        poll_fn(|cx| {
+        let mut called = false;
+        let output = poll_fn(|cx| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
                 return Poll::Ready(output);
             }
-            if self.poll_fired(cx).is_ready() {
-                on_fired();
-                return work.as_mut().poll(cx);
+            if self.poll_fired(cx).is_pending() {
+                return Poll::Pending;
             }
-            Poll::Pending
+            called = true;
+            on_fired();
+            let polled = work.as_mut().poll(cx);
+            if polled.is_pending() {
+                self.fire_again(cx);
+            }
+            polled
         })
-        .await
+        .await;
+        if called {
+            self.wheel.0.inner.borrow_mut().slots[self.index as usize].due = NEVER;
+        }
+        output
+    }
+
+    /// Wakes with the next tick, as what fired shows no effect yet; it stays what has fired.
+    fn fire_again(&self, cx: &Context<'_>) {
+        self.queue(TICK).waker = Some(Kept::new(cx.waker()));
     }
 }
 
@@ -404,6 +427,11 @@ mod tests {
         assert_eq!(called.get(), 0);
         wheel.advance(2);
         turn();
+        assert_eq!(called.get(), 1);
+        let waits = || wheel.0.inner.borrow().slots[0].waker.is_some();
+        assert!(waits(), "somebody is to be woken");
+        wheel.advance(5);
+        assert!(!waits(), "the wheel wakes him");
         turn();
         assert_eq!(called.get(), 2);
     }

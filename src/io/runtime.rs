@@ -74,9 +74,10 @@ pub fn block_on<F: Future>(backend: Backend, work: F) -> io::Result<F::Output> {
     }
     let builder = RuntimeBuilder::<IoUringDriver>::new().uring_builder(backend.flags());
     let builder = builder.with_entries(ENTRIES).enable_timer();
-    let mut runtime: monoio::Runtime<TimeDriver<IoUringDriver>> = cancel::with_ring(|| builder.build())?;
+    let mut runtime: monoio::Runtime<TimeDriver<IoUringDriver>> = builder.build()?;
+    cancel::find_ring();
     let result = runtime.block_on(work);
-    cancel::without_ring();
+    cancel::forget_ring();
     Ok(result)
 }
 

@@ -17,6 +17,7 @@ use monoio::net::TcpStream;
 use rustls::AlertDescription;
 
 use super::buffer::Buffer;
+use super::cancel;
 use super::socket::{self, Pulse};
 use crate::tls::{Opened, Opener, RecordError, Sealer};
 
@@ -114,6 +115,7 @@ impl Stream {
     }
 
     fn new(tcp: TcpStream, tls: Option<(Box<Opener>, Box<Sealer>)>) -> Self {
+        cancel::count_stream(1);
         let fd = tcp.as_raw_fd();
         let (opener, sealer) = tls.unzip();
         let (read, write) = tcp.into_split();
@@ -160,6 +162,7 @@ impl Stream {
 impl Drop for Stream {
     /// Tells a peer whose record could not be opened (RFC 8446 §6.2), as far as that goes without waiting.
     fn drop(&mut self) {
+        cancel::count_stream(-1);
         let due = self.reader.tls.as_ref().and_then(|opener| opener.alert_due());
         if let (Some(alert), Some(sealer)) = (due, &mut self.writer.tls) {
             let mut record = [0; Sealer::CONTROL_ROOM];
