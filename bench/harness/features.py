@@ -1,7 +1,7 @@
 """The price of a feature: each config of bench/features against base.toml, which has none.
 
-Lines of a config that begin with `#:` say how its requests differ: `header NAME: VALUE` and `path PATH`; and with
-`scenario NAME` where their price shows, if that is not in http-1k.
+Lines of a config that begin with `#:` say how its requests differ: `header NAME: VALUE`, `path PATH`, and `begins LINE`, a line
+ahead of each connection's only request; and with `scenario NAME` where their price shows, if that is not in http-1k.
 """
 
 import shutil
@@ -29,6 +29,7 @@ class Feature:
     scenarios: tuple[str, ...]
     path: str
     headers: tuple[str, ...]
+    begins: str
     binary: Path | None = None  # of another build
 
     @classmethod
@@ -39,12 +40,12 @@ class Feature:
         def all_of(kind):
             return tuple(value for name, value in said if name == kind)
 
-        path = (*all_of("path"), "")[0]
-        return cls(file.stem, text, all_of("scenario") or ("http-1k",), path, all_of("header"))
+        path, begins = ((*all_of(kind), "")[0] for kind in ("path", "begins"))
+        return cls(file.stem, text, all_of("scenario") or ("http-1k",), path, all_of("header"), begins)
 
     def of(self, scenario):
         """The scenario with this feature's requests."""
-        return replace(scenario, asks=self.path, headers=self.headers)
+        return replace(scenario, asks=self.path, headers=self.headers, begins=self.begins)
 
     def configure(self, setting):
         """The command that runs Ringate with this feature."""

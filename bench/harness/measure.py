@@ -125,7 +125,8 @@ class Bench:
         argv = ["wrk", "-t1", f"-c{scenario.connections}", f"-d{max(1, round(seconds))}s", "--timeout", "5s"]
         argv += ["-s", WRK_SCRIPT, *(["-H", "Connection: close"] if scenario.close else [])]
         argv += [part for header in scenario.headers for part in ("-H", header)]
-        argv += [origin + scenario.target, *(["--", "upload", UPLOAD_BYTES] if scenario.upload else [])]
+        said = ["upload", UPLOAD_BYTES] if scenario.upload else ["begins", scenario.begins] if scenario.begins else []
+        argv += [origin + scenario.target, *(["--", *said] if said else [])]
         output = self.generator(argv, seconds)
         line = next((line for line in output.splitlines() if line.startswith("RESULT ")), None)
         if line is None:
@@ -284,6 +285,9 @@ class Preflight:
         else:
             connection = http.client.HTTPConnection("localhost", self.port, timeout=10)
         try:
+            if self.scenario.begins:
+                connection.connect()
+                connection.sock.sendall(f"{self.scenario.begins}\r\n".encode())
             headers = {} if plain else dict(header.split(": ", 1) for header in self.scenario.headers)
             connection.request(method, path, sent, headers)
             answer = connection.getresponse()

@@ -45,6 +45,7 @@ class Scenario:
     upload: bool = False
     asks: str = ""  # what is asked for, if that is not the path of the body that comes
     headers: tuple[str, ...] = ()  # of each request
+    begins: str = ""  # what a connection begins with, ahead of its request
     relay_buffer: int = 0  # of the bare relay; 0: it would not do comparable work, and is left out
 
     @property

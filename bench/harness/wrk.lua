@@ -1,9 +1,19 @@
--- Prints what wrk counted as one line that a program can read. "upload BYTES" after -- posts a body.
+-- Prints what wrk counted as one line that a program can read. After --, "upload BYTES" posts a body; "begins LINE" puts
+-- a line ahead of each request, for connections that have one.
 
 function init(arguments)
    if arguments[1] == "upload" then
       wrk.method = "POST"
       wrk.body = string.rep("upload\n.", tonumber(arguments[2]) / 8)
+   elseif arguments[1] == "begins" then
+      local checked, plain = false, wrk.format()
+      local whole = arguments[2] .. "\r\n" .. plain
+      request = function()
+         -- The first one is not sent: wrk looks whether it is HTTP.
+         if checked then return whole end
+         checked = true
+         return plain
+      end
    end
 end
 

@@ -38,6 +38,7 @@ fn the_configs_that_features_are_measured_with_do_what_they_say() {
         let text = std::fs::read_to_string(&file).unwrap();
         let said = |kind| text.lines().filter_map(move |line| line.strip_prefix("#: ")?.strip_prefix(kind));
         let path = said("path ").next().unwrap_or("/1k");
+        let begins: String = said("begins ").map(|line| format!("{line}\r\n")).collect();
         let headers: String = said("header ").map(|header| format!("{header}\r\n")).collect();
         let dir = tempfile::tempdir().unwrap();
         std::fs::copy(folder.join("keys.toml"), dir.path().join("keys.toml")).unwrap();
@@ -46,7 +47,7 @@ fn the_configs_that_features_are_measured_with_do_what_they_say() {
         std::fs::write(dir.path().join("ringate.toml"), config).unwrap();
         let ringate = Ringate::start_in(dir, 1);
         for asked in [path, "/echo"] {
-            let request = format!("GET {asked} HTTP/1.1\r\nHost: h\r\n{headers}\r\n");
+            let request = format!("{begins}GET {asked} HTTP/1.1\r\nHost: h\r\n{headers}\r\n");
             assert_eq!(ringate.client().send(request).response().status, 200, "{name}: {asked}");
             let reached = backend.request();
             let query = asked.split_once('?').map_or(String::new(), |(_, query)| format!("?{query}"));
