@@ -226,3 +226,19 @@ fn a_body_where_none_may_be_is_not_the_next_clients_response() {
         assert_eq!(ringate.client().send(GET).response().text(), "ok", "round {round}");
     }
 }
+
+#[test]
+fn a_connection_that_a_client_authenticated_serves_nobody_else() {
+    let backend = Backend::replying(OK);
+    let ringate = Setup::to(backend.address()).workers(1).start();
+    let mut client = ringate.client();
+    let mut ask = |field: &str| {
+        let request = format!("GET / HTTP/1.1\r\nHost: h\r\n{field}\r\n");
+        assert_eq!(client.send(request).response().status, 200);
+        backend.connections()
+    };
+    assert_eq!([ask(""), ask("Authorization: Basic YTpi\r\n")], [1, 1]);
+    assert_eq!([ask("Authorization: NTLM TlRMTVNTUAADAAAA\r\n"), ask("")], [1, 2], "it was closed");
+    assert_eq!([ask("authorization: negotiate YIIabc\r\n"), ask("")], [2, 3]);
+    assert_eq!([ask("Authorization: Bearer x\r\n"), ask("")], [3, 3]);
+}

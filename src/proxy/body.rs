@@ -219,6 +219,10 @@ pub struct Relay<'a> {
     pub deadline: &'a Deadline,
     /// What an expired deadline means.
     pub phase: &'a Cell<Phase>,
+    /// What this body waits for, whatever another one beside it does.
+    pub own: &'a Cell<Phase>,
+    /// Bytes written of it, framing included.
+    pub moved: &'a Cell<u64>,
     /// Phase and patience of reading and of writing.
     pub waits: [(Phase, Duration); 2],
     /// Phase and patience of the first read, where they are others.
@@ -228,12 +232,11 @@ pub struct Relay<'a> {
 }
 
 impl Relay<'_> {
-    /// Moves it to its end. Returns the bytes written, and the buffer with what arrived behind the body.
+    /// Moves it to its end. Returns the buffer with what arrived behind the body.
     ///
     /// # Errors
     /// See [`RelayError`]; both connections are unusable then.
-    pub async fn run(mut self, mut buffer: Buffer) -> Result<(u64, Buffer), RelayError> {
-        let mut moved = 0;
+    pub async fn run(mut self, mut buffer: Buffer) -> Result<Buffer, RelayError> {
         let [reading, writing] = self.waits;
         loop {
             let patience = self.opening.take().unwrap_or(reading);
@@ -246,7 +249,7 @@ impl Relay<'_> {
             let (result, filled) = self.reader.read_on(buffer, due).await;
             buffer = filled;
             let piece = match result.map_err(RelayError::From)? {
-                0 => return self.end(moved, buffer).await,
+                0 => return self.end(buffer).await,
                 _ => frame(&mut buffer, 0, &[], self.body, self.out).map_err(RelayError::Body)?,
             };
             debug_assert!(piece.consumed > 0 || buffer.len() > held);
@@ -255,21 +258,26 @@ impl Relay<'_> {
             let (result, written) = piece.write(self.writer, buffer, Keep::Nothing).await;
             buffer = written;
             result.map_err(RelayError::To)?;
-            moved += piece.len() as u64;
+            self.count(piece.len());
             buffer.consume(piece.consumed);
             if piece.done {
-                return Ok((moved, buffer));
+                return Ok(buffer);
             }
         }
     }
 
+    pub(super) fn count(&self, written: usize) {
+        self.moved.set(self.moved.get() + written as u64);
+    }
+
     pub(super) fn wait(&self, (phase, patience): (Phase, Duration)) {
+        self.own.set(phase);
         self.phase.set(phase);
         self.deadline.set(patience);
     }
 
     /// The peer closed: the end of the body, or half of one.
-    async fn end(self, moved: u64, buffer: Buffer) -> Result<(u64, Buffer), RelayError> {
+    async fn end(self, buffer: Buffer) -> Result<Buffer, RelayError> {
         if self.reader.closed() == Closed::Truncated && matches!(self.body, Body::UntilClose) {
             // Without close_notify nobody knows whether this was all (RFC 9112 §9.8).
             return Err(RelayError::Body(BodyError::Truncated));
@@ -277,7 +285,8 @@ impl Relay<'_> {
         self.body.eof().map_err(RelayError::Body)?;
         if self.out == Frame::Chunked {
             self.writer.write_bytes(http1::LAST_CHUNK).await.map_err(RelayError::To)?;
+            self.count(http1::LAST_CHUNK.len());
         }
-        Ok((moved, buffer))
+        Ok(buffer)
     }
 }

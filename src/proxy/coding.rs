@@ -1,5 +1,7 @@
 //! Response bodies that are encoded on their way. What arrives is encoded, flushed and sent before more is read.
 
+use std::cell::Cell;
+
 use super::Local;
 use super::body::{Relay, RelayError};
 use crate::base::limits::ENCODERS_PER_WORKER;
@@ -35,7 +37,8 @@ impl Drop for Counted<'_> {
 }
 
 /// Moves a body to its end, encoded and in chunks, behind `lead`, which is an encoded head. `skip` bytes of the
-/// buffer are given up first. Returns the bytes written, and the buffer with what arrived behind the body.
+/// buffer are given up first. Returns the buffer with what arrived behind the body. `answered` is set once anything is
+/// about to be written: until then a faulty body can still be answered with a 502.
 ///
 /// # Errors
 /// As with a body that is not encoded; both connections are unusable then.
@@ -46,12 +49,12 @@ pub(super) async fn run(
     relay: Relay<'_>,
     mut buffer: Buffer,
     mut skip: usize,
-) -> Result<(u64, Buffer), RelayError> {
+    answered: &Cell<bool>,
+) -> Result<Buffer, RelayError> {
     let failed = |_| RelayError::Body(BodyError::Truncated);
     let mut counted = Counted::new(local, coding).map_err(failed)?;
     let mut wire = lead;
     let mut encoded = Vec::new();
-    let mut moved = 0;
     loop {
         let taken = relay.body.take(&mut buffer.data_mut()[skip..]).map_err(RelayError::Body)?;
         let data = &buffer.data()[skip..][taken.data.clone()];
@@ -71,13 +74,14 @@ pub(super) async fn run(
         buffer.consume(skip + taken.consumed);
         skip = 0;
         if !wire.is_empty() {
+            answered.set(true);
             relay.wait(relay.waits[1]);
             relay.writer.write_bytes(&wire).await.map_err(RelayError::To)?;
-            moved += wire.len() as u64;
+            relay.count(wire.len());
             wire.clear();
         }
         if taken.done {
-            return Ok((moved, buffer));
+            return Ok(buffer);
         }
         relay.wait(relay.waits[0]);
         let (result, filled) = relay.reader.fill(buffer).await;
@@ -93,7 +97,8 @@ pub(super) async fn run(
             wire.extend_from_slice(http1::LAST_CHUNK);
             relay.wait(relay.waits[1]);
             relay.writer.write_bytes(&wire).await.map_err(RelayError::To)?;
-            return Ok((moved + wire.len() as u64, buffer));
+            relay.count(wire.len());
+            return Ok(buffer);
         }
     }
 }

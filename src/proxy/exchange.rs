@@ -57,6 +57,9 @@ pub struct Order {
     pub keep_alive: bool,
     /// Whether it may be sent twice (RFC 9110 §9.2.2).
     pub idempotent: bool,
+    /// Whether what it says of who asks may hold for all that follows on its backend's connection (NTLM, Negotiate):
+    /// that serves nobody else then.
+    pub authenticates: bool,
     /// The authority, where the backend's TLS server name is taken from it.
     pub host: Option<String>,
     /// From its end to the response's head.
@@ -333,6 +336,7 @@ fn forward(
         expects: head.expect_continue,
         keep_alive: head.keep_alive,
         idempotent: head.method.is_idempotent(),
+        authenticates: head.headers.iter().any(|header| authenticates_connection(header.name, header.value)),
         host: own.or(head.host).filter(|_| pool.is_named_by_request()).map(str::to_owned),
         response_timeout: matched.response_timeout.unwrap_or(upstream.response_timeout),
         idle_timeout: matched.idle_timeout.unwrap_or(upstream.idle_timeout),
@@ -340,6 +344,12 @@ fn forward(
         pending,
         wish: None,
     }
+}
+
+/// Whether a field has credentials of a scheme that authenticates connections instead of requests (RFC 4559 §6).
+fn authenticates_connection(name: &str, value: &[u8]) -> bool {
+    let is = |scheme: &&[u8]| value.get(..scheme.len()).is_some_and(|said| said.eq_ignore_ascii_case(scheme));
+    name.eq_ignore_ascii_case("authorization") && [&b"ntlm"[..], b"negotiate"].iter().any(is)
 }
 
 /// What Ringate bounds beyond the grammar.

@@ -1,10 +1,8 @@
 //! One exchange on its way: the request to a backend, and the backend's response to the client.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
 use std::os::fd::RawFd;
-use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use super::body::{self, Frame, Phase, Piece, Relay, RelayError};
@@ -25,6 +23,7 @@ use crate::io::stream::Keep;
 use crate::io::{Buffer, Deadline, Reader, Stream, StreamError, Writer};
 
 mod again;
+mod both;
 
 /// One request and its response.
 pub(super) struct Exchange<'a> {
@@ -47,6 +46,8 @@ pub(super) struct Exchange<'a> {
     /// Whether any byte of a response came from the backend.
     heard: Cell<bool>,
     phase: Cell<Phase>,
+    /// What the request's body waits for, while a response runs beside it.
+    upload: Cell<Phase>,
     vigil: Vigil,
     started: Option<Instant>,
     first_byte: Cell<Option<Duration>>,
@@ -89,6 +90,7 @@ impl<'a> Exchange<'a> {
             sent: Cell::new(false),
             heard: Cell::new(false),
             phase: Cell::new(Phase::BackendWrite),
+            upload: Cell::new(Phase::BackendWrite),
             vigil: Vigil::new(client_fd),
             started: local.access.as_ref().map(|_| Instant::now()),
             first_byte: Cell::new(None),
@@ -230,13 +232,14 @@ impl<'a> Exchange<'a> {
         // Boxed: a long upload is rare and its state large, while each exchange carries this future's size.
         let upload = self.upload(reader, writer, deadline, body, allowance, buffer);
         let answer = respond(&mut backend.stream.reader, &mut client.writer);
-        both(Box::pin(upload), Box::pin(answer)).await
+        both::both(Box::pin(upload), Box::pin(answer)).await
     }
 
     /// The least speed of a body.
     fn pace<'p>(&'p self, deadline: &'p Deadline, client: pace::Client) -> Pace<'p> {
         let (wheel, fd) = (&self.local.wheel, self.vigil.client);
-        Pace { wheel, limits: self.limits, fd, client, deadline, phase: &self.phase }
+        let phase = if client == pace::Client::Sends { &self.upload } else { &self.phase };
+        Pace { wheel, limits: self.limits, fd, client, deadline, phase }
     }
 
     /// The rest of the request's body.
@@ -253,6 +256,7 @@ impl<'a> Exchange<'a> {
         // A client that waits for its 100 waits for the backend, as long as nothing of the body came.
         let waits_for_100 = self.order.expects && allowance == self.body_bound();
         let opening = waits_for_100.then_some((Phase::BackendHead, self.order.response_timeout));
+        let sent = Cell::new(0);
         let relay = Relay {
             reader,
             writer,
@@ -260,6 +264,8 @@ impl<'a> Exchange<'a> {
             out,
             deadline,
             phase: &self.phase,
+            own: &self.upload,
+            moved: &sent,
             waits: [
                 (Phase::ClientBody, self.limits.body_timeout),
                 (Phase::BackendWrite, self.order.response_timeout),
@@ -268,9 +274,12 @@ impl<'a> Exchange<'a> {
             allowance,
         };
         let pace = self.pace(deadline, pace::Client::Sends);
-        let (_, buffer) = pace.keep(relay.run(buffer)).await.map_err(|_| RelayError::TooSlow)??;
+        let buffer = pace.keep(relay.run(buffer)).await.map_err(|_| RelayError::TooSlow)??;
         self.sent.set(true);
-        if !self.answered.get() {
+        if self.answered.get() {
+            // The rest of a response that has begun has its own patience.
+            self.wait(deadline, Phase::BackendBody, self.order.idle_timeout);
+        } else {
             self.wait(deadline, Phase::BackendHead, self.order.response_timeout);
         }
         Ok(buffer)
@@ -315,6 +324,7 @@ impl<'a> Exchange<'a> {
                 buffer.consume(decided.head_len);
                 if self.phase.get() == Phase::BackendHead && !self.sent.get() {
                     // From its 100 on, a client owes its body.
+                    self.upload.set(Phase::ClientBody);
                     self.wait(deadline, Phase::ClientBody, self.limits.body_timeout);
                 }
                 continue;
@@ -402,17 +412,14 @@ impl<'a> Exchange<'a> {
         buffer = returned;
         result.map_err(|_| Failure::ClientGone)?;
         buffer.consume(first.consumed);
-        let mut moved = first.len() as u64;
+        self.bytes.set(first.len() as u64);
         if !first.done {
             let relay = self.relay(reader, writer, &mut body, decided.out, deadline);
             let pace = self.pace(deadline, pace::Client::Takes);
             let relaying = Box::pin(pace.keep(relay.run(buffer)));
             let relayed = relaying.await.unwrap_or(Err(RelayError::TooSlow));
-            let (more, rest) = relayed.map_err(RelayError::of_response)?;
-            moved += more;
-            buffer = rest;
+            buffer = relayed.map_err(RelayError::of_response)?;
         }
-        self.bytes.set(moved);
         // Bytes behind the response belong to nothing: such a connection is not used again.
         let backend = decided.backend_keeps && self.sent.get() && buffer.is_idle();
         Ok(Answer { backend, client: decided.client_keeps, tunnel: None })
@@ -429,14 +436,12 @@ impl<'a> Exchange<'a> {
     ) -> Result<Answer, Failure> {
         let Some(coding) = decided.coding else { return Err(Failure::BackendGone(None)) };
         let lead = self.local.scratch.borrow().clone();
-        self.answered.set(true);
         let mut body = Body::new(decided.framing);
         let relay = self.relay(reader, writer, &mut body, decided.out, deadline);
-        let run = coding::run(self.local, coding, lead, relay, buffer, decided.head_len);
+        let run = coding::run(self.local, coding, lead, relay, buffer, decided.head_len, &self.answered);
         let pace = self.pace(deadline, pace::Client::Takes);
         let relayed = Box::pin(pace.keep(run)).await.unwrap_or(Err(RelayError::TooSlow));
-        let (moved, buffer) = relayed.map_err(RelayError::of_response)?;
-        self.bytes.set(moved);
+        let buffer = relayed.map_err(RelayError::of_response)?;
         let backend = decided.backend_keeps && self.sent.get() && buffer.is_idle();
         Ok(Answer { backend, client: decided.client_keeps, tunnel: None })
     }
@@ -457,6 +462,8 @@ impl<'a> Exchange<'a> {
             out,
             deadline,
             phase: &self.phase,
+            own: &self.phase,
+            moved: &self.bytes,
             waits: [
                 (Phase::BackendBody, self.order.idle_timeout),
                 (Phase::ClientWrite, self.limits.body_timeout),
@@ -483,7 +490,7 @@ impl<'a> Exchange<'a> {
             self.relayed.set(Some(tunnel.await));
             return Ok((Next::Abort, Buffer::small()));
         }
-        if answer.backend {
+        if answer.backend && !self.order.authenticates {
             self.order.pool.check_in(self.local, backend);
         }
         match rest {
@@ -565,36 +572,4 @@ impl Decided {
     fn encoded(self, coding: Coding) -> Self {
         Self { coding: Some(coding), out: Frame::Chunked, ..self }
     }
-}
-
-/// Runs an upload beside its response. The response decides: when it is over, so is the upload. An upload
-/// that can't go on because of the client ends both; one that the backend does not take waits for the answer.
-async fn both(
-    mut upload: Pin<Box<impl Future<Output = Result<Buffer, RelayError>>>>,
-    mut answer: Pin<Box<impl Future<Output = Result<Answer, Failure>>>>,
-) -> (Result<Answer, Failure>, Option<Buffer>) {
-    let mut uploaded = None;
-    let mut refused = None;
-    poll_fn(|cx| {
-        if uploaded.is_none()
-            && refused.is_none()
-            && let Poll::Ready(result) = upload.as_mut().poll(cx)
-        {
-            match result {
-                Ok(rest) => uploaded = Some(rest),
-                Err(RelayError::To(error)) => refused = Some(error),
-                Err(RelayError::Body(http1::BodyError::Truncated) | RelayError::From(_)) => {
-                    return Poll::Ready((Err(Failure::ClientGone), None));
-                }
-                Err(RelayError::Body(error)) => return Poll::Ready((Err(Failure::RequestBody(error)), None)),
-                Err(RelayError::TooLong) => return Poll::Ready((Err(Failure::BodyTooLarge), None)),
-                Err(RelayError::TooSlow) => return Poll::Ready((Err(Failure::ClientTooSlow), None)),
-            }
-        }
-        answer.as_mut().poll(cx).map(|result| match result {
-            Err(Failure::BackendGone(None)) => (Err(Failure::BackendGone(refused.take())), uploaded.take()),
-            result => (result, uploaded.take()),
-        })
-    })
-    .await
 }

@@ -5,7 +5,7 @@
 //! connections cost their socket and a few hundred bytes.
 
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::io::stream::{Closed, Reader, Stream, StreamError};
 use crate::io::{Buffer, CallOff, Deadline, Fired, is_canceled};
@@ -13,9 +13,12 @@ use crate::io::{Buffer, CallOff, Deadline, Fired, is_canceled};
 /// How long a silent connection keeps its buffer.
 pub const HOT: Duration = Duration::from_millis(500);
 
-/// How long a connection is read on after our last word, so that what its peer still sends does not reset it
+/// How long a connection is read on after our last word, in silence, so that what its peer still sends does not reset it
 /// before that word is read. However much that is: many clients send the whole of their body first.
 pub const LINGER: Duration = Duration::from_secs(2);
+
+/// The same while its peer goes on sending.
+const LINGER_LONGEST: Duration = Duration::from_secs(30);
 
 /// What a wait ended with.
 #[derive(Debug)]
@@ -56,6 +59,7 @@ pub async fn hot(reader: &mut Reader, deadline: &Deadline, off: &mut CallOff, bu
 /// Ends our side and reads on for a moment (RFC 9112 §9.6).
 pub async fn linger(stream: &mut Stream, deadline: &Deadline) {
     deadline.set(LINGER);
+    let begun = Instant::now();
     let drain = async {
         if stream.writer.shutdown().await.is_err() {
             return;
@@ -68,6 +72,7 @@ pub async fn linger(stream: &mut Stream, deadline: &Deadline) {
             }
             filled.consume(filled.len());
             buffer = filled;
+            deadline.set(LINGER.min(LINGER_LONGEST.saturating_sub(begun.elapsed())));
         }
     };
     let _ = deadline.race(pin!(drain)).await;

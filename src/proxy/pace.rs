@@ -40,7 +40,7 @@ pub(super) struct Pace<'a> {
     /// The client's connection, which is open for as long as the body moves.
     pub fd: RawFd,
     pub client: Client,
-    /// The exchange's deadline and what it stands for.
+    /// The exchange's deadline, and what this body waits for.
     pub deadline: &'a Deadline,
     pub phase: &'a Cell<Phase>,
 }
@@ -65,9 +65,9 @@ impl Pace<'_> {
             if let Some((then, before)) = last.replace((now, flow)) {
                 let elapsed = TICK.saturating_mul(u32::try_from(now - then).unwrap_or(u32::MAX));
                 let (moved, waiting) = match self.client {
-                    // One that waits for its 100 waits for the backend.
+                    // While its 100 or what it sent is with the backend, the client owes nothing.
                     Client::Sends => {
-                        let owes = self.phase.get() != Phase::BackendHead;
+                        let owes = self.phase.get() == Phase::ClientBody;
                         (flow.received - before.received, owes && peer::is_drained(self.fd))
                     }
                     Client::Takes => (flow.taken - before.taken, flow.held_up),

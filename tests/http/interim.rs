@@ -195,3 +195,22 @@ fn a_response_may_run_beside_its_upload() {
     }
     go.send(()).unwrap();
 }
+
+#[test]
+fn a_response_that_outlasts_its_upload_keeps_its_own_patience() {
+    let backend = Backend::start(|connection| {
+        connection.head()?;
+        connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n")?;
+        assert_eq!(connection.bytes(5)?, b"0\r\n\r\n");
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        connection.send("2\r\ncd\r\n0\r\n\r\n")?;
+        connection.request().map(drop)
+    });
+    let timeouts = "timeouts = { response = \"500ms\", idle = \"20s\" }";
+    let ringate = Setup::to(backend.address()).upstream(timeouts).start();
+    let mut client = ringate.client();
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
+    assert_eq!(client.until("ab\r\n").lines().next(), Some("HTTP/1.1 200 OK"));
+    client.send("0\r\n\r\n");
+    assert_eq!(client.until("0\r\n\r\n"), "2\r\ncd\r\n0\r\n\r\n");
+}

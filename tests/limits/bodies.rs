@@ -1,5 +1,7 @@
 //! The least speed of a body, and what is no slowness.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use crate::http::{OK, ok};
@@ -111,4 +113,40 @@ fn a_backend_that_takes_its_time_with_an_upload_is_not_the_clients_fault() {
     client.send("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 4000000\r\n\r\n").send(vec![b'x'; 4_000_000]);
     assert_eq!(client.response().status, 200);
     assert_eq!(ringate.metric("limit_body_rate_total"), 0);
+}
+
+#[test]
+fn what_a_backend_does_not_read_is_not_owed_by_the_client() {
+    const LENGTH: usize = 200_000;
+    // Little fits between the two, and all of the body a buffer here: nothing of it waits in the client's socket.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.set_tcp_mss(536).unwrap();
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(8).unwrap();
+    let listener = TcpListener::from(socket);
+    let address = listener.local_addr().unwrap();
+    let backend = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        std::thread::sleep(Duration::from_secs(4));
+        let mut taken = 0;
+        let mut part = vec![0; 1 << 16];
+        while taken < LENGTH {
+            let read = connection.read(&mut part).unwrap();
+            assert!(read > 0, "cut after {taken} bytes");
+            taken += read;
+        }
+        connection.write_all(OK).unwrap();
+        let _ = connection.read(&mut part);
+    });
+    let ringate = Setup::to(address).section(super::ADMIN).limits(FLOOR).start();
+    let mut client = ringate.client();
+    client
+        .send(format!("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: {LENGTH}\r\n\r\n"))
+        .send(vec![b'x'; LENGTH]);
+    assert_eq!(client.response().status, 200);
+    assert_eq!(ringate.metric("limit_body_rate_total"), 0);
+    drop(client);
+    drop(ringate);
+    backend.join().unwrap();
 }

@@ -265,3 +265,30 @@ fn a_relays_line_says_who_broke_it_off() {
     ringate.client().ends();
     assert_eq!(await_lines(&log_file(&ringate), 1), ["idle"]);
 }
+
+#[test]
+fn what_went_out_of_a_response_that_was_cut_is_counted() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n";
+    let backend = Backend::start(move |connection| {
+        connection.request()?;
+        connection.send(format!("{head}Content-Length: 5000\r\n\r\n"))?;
+        for _ in 0..2 {
+            connection.send([b'x'; 1000])?;
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        Ok(())
+    });
+    let log = "[log]\naccess = \"access.log\"\naccess_format = '{response.status} {response.bytes}'";
+    let routes = "[[route]]\nupstream = \"app\"\ncompression = true";
+    let ringate = Setup::to(backend.address()).section(log).routes(routes).start();
+    let mut client = ringate.client();
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    let got = client.try_rest().unwrap_or_default();
+    assert!(got.len() > 2000, "{}", got.len());
+    assert_eq!(await_lines(&log_file(&ringate), 1), [format!("200 {}", got.len())]);
+    let mut client = ringate.client();
+    client.send("GET / HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n");
+    let got = client.try_rest().unwrap_or_default();
+    assert!(!got.is_empty());
+    assert_eq!(await_lines(&log_file(&ringate), 2)[1], format!("200 {}", got.len()));
+}

@@ -234,3 +234,14 @@ fn a_body_that_is_cut_does_not_end_in_order() {
     let rest = client.try_rest().unwrap_or_default();
     assert!(!rest.ends_with(b"0\r\n\r\n"));
 }
+
+#[test]
+fn a_body_that_is_broken_from_its_first_byte_is_502() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let backend = Backend::replying(format!("{head}zz\r\n"));
+    let ringate = start(&backend, "true");
+    for coding in ["gzip", "identity"] {
+        let request = format!("GET / HTTP/1.1\r\nHost: h\r\nAccept-Encoding: {coding}\r\n\r\n");
+        assert_eq!(ringate.client().send(request).response().status, 502, "{coding}");
+    }
+}

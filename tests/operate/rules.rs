@@ -223,24 +223,32 @@ fn only_who_has_a_key_comes_in_and_the_backend_hears_its_name() {
     // Credentials that are none of ours go on.
     assert_eq!(ask("/3", &format!("X-Api-Key: {web}\r\nAuthorization: Basic YTpi\r\n")).status, 200);
     assert_eq!(backend.request().header("Authorization"), Some("Basic YTpi"));
+    assert_eq!(ask("/4", &format!("X-Api-Key: {web}\r\nAuthorization: Bearer of.the.app\r\n")).status, 200);
+    assert_eq!(backend.request().header("Authorization"), Some("Bearer of.the.app"));
     for (fields, challenge) in [
         (String::new(), "Bearer"),
         (format!("X-Api-Key: {}\r\n", &web[..60]), "Bearer error=\"invalid_token\""),
         (format!("X-Api-Key: {web}\r\nX-Api-Key: {mobile}\r\n"), "Bearer error=\"invalid_request\""),
-        (format!("X-Api-Key: {web}\r\nAuthorization: Bearer x\r\n"), "Bearer error=\"invalid_request\""),
+        (
+            format!("Authorization: Bearer {web}\r\nAuthorization: Bearer x\r\n"),
+            "Bearer error=\"invalid_request\"",
+        ),
     ] {
         let refused = ask("/refused", &format!("Origin: https://a.example\r\n{fields}"));
         assert_eq!((refused.status, refused.header("WWW-Authenticate")), (401, Some(challenge)));
         // A page may read why.
         assert_eq!(refused.header("Access-Control-Allow-Origin"), Some("https://a.example"));
     }
-    assert_eq!(backend.requests(), 3);
+    assert_eq!(backend.requests(), 4);
     assert_eq!(metric(&ringate, "requests_unauthorized"), 4);
     let log = eventually("the access log", || {
         let text = fs::read_to_string(ringate.dir().join("access.log")).unwrap_or_default();
-        (text.lines().count() == 7).then_some(text)
+        (text.lines().count() == 8).then_some(text)
     });
-    assert!(log.starts_with("/1 mobile-app 200\n/2 web.1 200\n/3 web.1 200\n/refused - 401\n"), "{log}");
+    assert!(
+        log.starts_with("/1 mobile-app 200\n/2 web.1 200\n/3 web.1 200\n/4 web.1 200\n/refused - 401\n"),
+        "{log}"
+    );
 }
 
 #[test]

@@ -37,13 +37,17 @@ impl KeyRule {
         let headers = asked.head.headers.iter();
         let own = headers.clone().filter(|header| header.name.eq_ignore_ascii_case(&self.header));
         let bearer = headers.filter(|header| header.name.eq_ignore_ascii_case("authorization"));
-        let mut found = own
-            .map(|header| (header.value, false))
-            .chain(bearer.filter_map(|header| Some((bearer_token(header.value)?, true))));
-        let Some((key, bearer)) = found.next() else {
+        let mut own = own.map(|header| (header.value, false));
+        let mut bearer = bearer.filter_map(|header| Some((bearer_token(header.value)?, true)));
+        // Where there is a field for it, a bearer token is none of ours: it goes on.
+        let (found, another) = match own.next() {
+            Some(key) => (Some(key), own.next()),
+            None => (bearer.next(), bearer.next()),
+        };
+        let Some((key, bearer)) = found else {
             return Err(refusal("no API key", "Bearer"));
         };
-        if found.next().is_some() {
+        if another.is_some() {
             return Err(refusal("more than one API key", "Bearer error=\"invalid_request\""));
         }
         match self.keys.find(key) {
