@@ -45,9 +45,11 @@ pub(super) struct Exchange<'a> {
     sent: Cell<bool>,
     /// Whether any byte of a response came from the backend.
     heard: Cell<bool>,
+    /// What the deadline stands for.
     phase: Cell<Phase>,
-    /// What the request's body waits for, while a response runs beside it.
+    /// What each body waits for, whatever the other one does beside it.
     upload: Cell<Phase>,
+    download: Cell<Phase>,
     vigil: Vigil,
     started: Option<Instant>,
     first_byte: Cell<Option<Duration>>,
@@ -91,6 +93,7 @@ impl<'a> Exchange<'a> {
             heard: Cell::new(false),
             phase: Cell::new(Phase::BackendWrite),
             upload: Cell::new(Phase::BackendWrite),
+            download: Cell::new(Phase::BackendBody),
             vigil: Vigil::new(client_fd),
             started: local.access.as_ref().map(|_| Instant::now()),
             first_byte: Cell::new(None),
@@ -238,7 +241,7 @@ impl<'a> Exchange<'a> {
     /// The least speed of a body.
     fn pace<'p>(&'p self, deadline: &'p Deadline, client: pace::Client) -> Pace<'p> {
         let (wheel, fd) = (&self.local.wheel, self.vigil.client);
-        let phase = if client == pace::Client::Sends { &self.upload } else { &self.phase };
+        let phase = if client == pace::Client::Sends { &self.upload } else { &self.download };
         Pace { wheel, limits: self.limits, fd, client, deadline, phase }
     }
 
@@ -277,8 +280,10 @@ impl<'a> Exchange<'a> {
         let buffer = pace.keep(relay.run(buffer)).await.map_err(|_| RelayError::TooSlow)??;
         self.sent.set(true);
         if self.answered.get() {
-            // The rest of a response that has begun has its own patience.
-            self.wait(deadline, Phase::BackendBody, self.order.idle_timeout);
+            // The response that has begun is waited for as before.
+            let [reading, writing] = self.download_waits();
+            let (phase, patience) = if self.download.get() == writing.0 { writing } else { reading };
+            self.wait(deadline, phase, patience);
         } else {
             self.wait(deadline, Phase::BackendHead, self.order.response_timeout);
         }
@@ -407,6 +412,7 @@ impl<'a> Exchange<'a> {
         // Until here a faulty response could still be answered with a 502.
         self.answered.set(true);
         self.unframed.set(decided.unframed);
+        self.download.set(Phase::ClientWrite);
         self.wait(deadline, Phase::ClientWrite, self.limits.body_timeout);
         let (result, returned) = first.write(writer, buffer, Keep::Nothing).await;
         buffer = returned;
@@ -446,6 +452,11 @@ impl<'a> Exchange<'a> {
         Ok(Answer { backend, client: decided.client_keeps, tunnel: None })
     }
 
+    /// Phase and patience of a response's body, where it is read and where it is written.
+    fn download_waits(&self) -> [(Phase, Duration); 2] {
+        [(Phase::BackendBody, self.order.idle_timeout), (Phase::ClientWrite, self.limits.body_timeout)]
+    }
+
     /// What is left of a response's body, on its way to the client.
     fn relay<'r>(
         &'r self,
@@ -462,12 +473,9 @@ impl<'a> Exchange<'a> {
             out,
             deadline,
             phase: &self.phase,
-            own: &self.phase,
+            own: &self.download,
             moved: &self.bytes,
-            waits: [
-                (Phase::BackendBody, self.order.idle_timeout),
-                (Phase::ClientWrite, self.limits.body_timeout),
-            ],
+            waits: self.download_waits(),
             opening: None,
             allowance: u64::MAX,
         }

@@ -214,3 +214,23 @@ fn a_response_that_outlasts_its_upload_keeps_its_own_patience() {
     client.send("0\r\n\r\n");
     assert_eq!(client.until("0\r\n\r\n"), "2\r\ncd\r\n0\r\n\r\n");
 }
+
+#[test]
+fn a_client_that_reads_late_keeps_its_patience_when_its_upload_ends() {
+    const LENGTH: usize = 16 << 20;
+    let backend = Backend::start(|connection| {
+        connection.head()?;
+        connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n"))?;
+        connection.send(vec![b'x'; LENGTH])?;
+        connection.rest().map(drop)
+    });
+    let ringate = Setup::to(backend.address()).upstream("timeouts = { idle = \"500ms\" }").start();
+    let mut client = ringate.client();
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client.until("\r\n\r\n");
+    // By now the response waits for its reader.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    client.send("0\r\n\r\n");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(client.bytes(LENGTH), vec![b'x'; LENGTH]);
+}
