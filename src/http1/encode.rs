@@ -2,6 +2,8 @@
 //!
 //! Everything is appended to a vector that the caller keeps, so that nothing is allocated once it has grown.
 
+use std::ops::Range;
+
 use super::field::{Field, is_ours};
 use super::{Framing, RequestHead, ResponseHead, Version};
 
@@ -59,6 +61,7 @@ pub fn encode_request(
     }
     put(out, &[" HTTP/1.1\r\nHost: ", host.or(head.host).unwrap_or(""), "\r\n"]);
 
+    let mut lines = Lines { head: head.bytes, run: 0..0 };
     for header in head.headers {
         let kept = match Field::of(header.name) {
             Field::Other => !is_ours(header.name),
@@ -68,9 +71,10 @@ pub fn encode_request(
             _ => false,
         };
         if kept && !head.connection.names(head.headers, header.name) {
-            put_field(out, header);
+            lines.put(header, out);
         }
     }
+    lines.end(out);
     put(out, &["X-Forwarded-For: ", forwarded.client, "\r\nX-Forwarded-Proto: ", forwarded.proto]);
     if let Some(host) = forwarded.host {
         put(out, &["\r\nX-Forwarded-Host: ", host]);
@@ -122,7 +126,11 @@ impl ResponseHead<'_, '_> {
 pub fn encode_response(head: &ResponseHead<'_, '_>, to: &ResponseContext, out: &mut Vec<u8>) -> Framing {
     out.reserve(head.len + ROOM);
     let framing = head.client_framing(to.version);
-    put_status(out, head.status, head.reason);
+    let mut lines = Lines { head: head.bytes, run: 0..0 };
+    match status_line(head) {
+        Some(line) => lines.run = line,
+        None => put_status(out, head.status, head.reason),
+    }
     for header in head.headers {
         let kept = match Field::of(header.name) {
             Field::Other | Field::Host | Field::Expect | Field::MaxForwards | Field::LookAlike => true,
@@ -130,9 +138,10 @@ pub fn encode_response(head: &ResponseHead<'_, '_>, to: &ResponseContext, out: &
             _ => false,
         };
         if kept && !head.connection.names(head.headers, header.name) {
-            put_field(out, header);
+            lines.put(header, out);
         }
     }
+    lines.end(out);
     match head.content_length {
         Some(length) if framing == Framing::None && head.status >= 200 && head.status != 204 => {
             put_framing(out, Framing::Length(length));
@@ -247,6 +256,56 @@ fn put(out: &mut Vec<u8>, parts: &[&str]) {
     for part in parts {
         out.extend_from_slice(part.as_bytes());
     }
+}
+
+/// What goes on of a received head: lines that came as they would be written, and stand together, leave in one copy.
+struct Lines<'b> {
+    head: &'b [u8],
+    /// Lines to be copied.
+    run: Range<usize>,
+}
+
+impl Lines<'_> {
+    /// The next field, which points into the head.
+    #[inline]
+    fn put(&mut self, header: &httparse::Header<'_>, out: &mut Vec<u8>) {
+        let at = |bytes: &[u8]| bytes.as_ptr().addr().wrapping_sub(self.head.as_ptr().addr());
+        let start = at(header.name.as_bytes());
+        let value = start + header.name.len() + 2;
+        let end = value + header.value.len() + 2;
+        // One space before the value, and none after it.
+        let as_written = at(header.value) == value
+            && self.head.get(value - 1) == Some(&b' ')
+            && self.head.get(end - 2..end) == Some(b"\r\n");
+        if as_written && start == self.run.end {
+            self.run.end = end;
+            return;
+        }
+        self.end(out);
+        if as_written {
+            self.run = start..end;
+        } else {
+            put_field(out, header);
+        }
+    }
+
+    /// Copies what is still to be copied.
+    #[inline]
+    fn end(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.head[std::mem::take(&mut self.run)]);
+    }
+}
+
+/// Where the status line is, if it came as it would be written.
+fn status_line(head: &ResponseHead<'_, '_>) -> Option<Range<usize>> {
+    let reason = "HTTP/1.1 200 ".len();
+    let end = reason + head.reason.len() + 2;
+    let line = head.bytes.get(..end)?;
+    let as_written = line.starts_with(b"HTTP/1.1 ")
+        && line[reason - 1] == b' '
+        && &line[reason..end - 2] == head.reason.as_bytes()
+        && line.ends_with(b"\r\n");
+    as_written.then_some(0..end)
 }
 
 #[inline]

@@ -88,6 +88,12 @@ pub(super) struct Connection {
 
 impl Connection {
     fn note(&mut self, value: &[u8]) -> Result<(), SyntaxError> {
+        // What nearly all who say anything say.
+        if value.eq_ignore_ascii_case(b"keep-alive") && self.options < MAX_CONNECTION_OPTIONS {
+            self.options += 1;
+            self.keep_alive = true;
+            return Ok(());
+        }
         for option in list(value) {
             if !option.iter().all(|&byte| is_tchar(byte)) {
                 return Err(SyntaxError::BadConnection);

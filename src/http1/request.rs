@@ -157,6 +157,8 @@ pub struct RequestHead<'h, 'b> {
     /// All fields, as received.
     pub headers: &'h [httparse::Header<'b>],
     pub(super) connection: Connection,
+    /// The head itself, without blank lines before it.
+    pub(super) bytes: &'b [u8],
 }
 
 /// Parses a request head from the start of `buf`.
@@ -262,6 +264,7 @@ fn understand<'h, 'b>(
         max_forwards,
         headers,
         connection: fields.connection,
+        bytes: head,
     })
 }
 

@@ -57,6 +57,8 @@ pub struct ResponseHead<'h, 'b> {
     /// All fields, as received.
     pub headers: &'h [httparse::Header<'b>],
     pub(super) connection: Connection,
+    /// The head itself.
+    pub(super) bytes: &'b [u8],
 }
 
 impl ResponseHead<'_, '_> {
@@ -133,6 +135,7 @@ fn understand<'h, 'b>(
         upgrade,
         headers,
         connection: fields.connection,
+        bytes: head,
     })
 }
 

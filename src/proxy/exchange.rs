@@ -7,6 +7,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
+
 use super::View;
 use super::access::{Record, Sink};
 use super::client::ClientFacts;
@@ -89,7 +91,10 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Request ids: 32 hexadecimal digits, the worker's own start and a count.
 #[derive(Debug)]
 pub struct RequestIds {
-    worker: u64,
+    /// Of the worker's start.
+    digits: [u8; 16],
+    /// The same number, turned: what the count is mixed with.
+    turned: u64,
     count: Cell<u64>,
     /// Of the request whose head is being looked at.
     wish: Cell<Option<Wish>>,
@@ -98,7 +103,8 @@ pub struct RequestIds {
 impl RequestIds {
     /// Ids that begin with `worker`.
     pub fn new(worker: u64) -> Self {
-        Self { worker, count: Cell::new(0), wish: Cell::new(None) }
+        let (digits, turned) = (hex(worker), worker.rotate_left(32));
+        Self { digits, turned, count: Cell::new(0), wish: Cell::new(None) }
     }
 
     /// A fraction of 2⁶⁴ for the id that was given last: over any row of ids they are spread evenly (the golden
@@ -112,14 +118,18 @@ impl RequestIds {
         let count = self.count.get().wrapping_add(1);
         self.count.set(count);
         // Spread over all digits, so that ids of one worker don't look alike; a bijection, so none repeats.
-        let low = count.wrapping_mul(GOLDEN) ^ self.worker.rotate_left(32);
+        let low = hex(count.wrapping_mul(GOLDEN) ^ self.turned);
         let mut id = [0; 32];
-        for (at, digit) in id.iter_mut().enumerate() {
-            let half = if at < 16 { self.worker } else { low };
-            *digit = b"0123456789abcdef"[(half >> (60 - 4 * (at % 16))) as usize & 15];
-        }
+        id[..16].copy_from_slice(&self.digits);
+        id[16..].copy_from_slice(&low);
         id
     }
+}
+
+fn hex(number: u64) -> [u8; 16] {
+    let mut digits = [0; 16];
+    HEXLOWER.encode_mut(&number.to_be_bytes(), &mut digits);
+    digits
 }
 
 impl RequestIds {

@@ -121,14 +121,16 @@ impl Connection {
         let mut off = CallOff::default();
         loop {
             if buffer.is_empty() {
-                buffer = match self.hot(&mut off, buffer).await {
+                // Pinned where they are made: an await moves a large future, and what is moved is copied.
+                buffer = match pin!(self.hot(&mut off, buffer)).await {
                     Ok(buffer) => buffer,
                     Err(next) => return next,
                 };
             }
             let (view, listener) = self.door.enter(&self.local);
             let limits = &view.running.listeners[listener].limits;
-            let mut order = match self.head(&view, listener, &mut buffer).await {
+            let headed = pin!(self.head(&view, listener, &mut buffer)).await;
+            let mut order = match headed {
                 Ok(Some(Decision::Forward(order))) => order,
                 Ok(Some(Decision::Answer(mut answer))) => {
                     answer.keep_alive &= !self.is_last(limits) && !self.door.is_closed();
@@ -153,7 +155,7 @@ impl Connection {
             let client = (self.stream.reader.fd(), &self.facts);
             let seen = (&*view, listener);
             let mut exchange = Exchange::new(&self.local, &self.door, seen, client, order);
-            let outcome = exchange.run(&mut self.stream, &self.deadline, buffer).await;
+            let outcome = pin!(exchange.run(&mut self.stream, &self.deadline, buffer)).await;
             exchange.log(outcome.as_ref().err());
             match outcome {
                 Ok((Next::Idle, rest)) => buffer = rest,
@@ -187,7 +189,7 @@ impl Connection {
 
     async fn hot(&mut self, off: &mut CallOff, buffer: Buffer) -> Result<Buffer, Next> {
         self.deadline.interruptible(true);
-        let woken = lull::hot(&mut self.stream.reader, &self.deadline, off, buffer).await;
+        let woken = pin!(lull::hot(&mut self.stream.reader, &self.deadline, off, buffer)).await;
         self.deadline.interruptible(false);
         match woken {
             Woken::Data(buffer) => Ok(buffer),

@@ -215,3 +215,36 @@ fn a_vector_that_has_grown_is_not_grown_again() {
     }
     assert_eq!((out.as_ptr(), out.capacity()), (place, 1024));
 }
+
+#[test]
+fn lines_go_on_as_they_came_only_if_they_came_as_they_would_be_written() {
+    // Each field alone, beside one that is left out, and beside one that is kept: runs of lines begin and end everywhere.
+    let odd = ["A: 1", "B:2", "C:  3", "D: 4 ", "E: ", "F:", "G:\t5", "H: 6 7", "I: \t", "J: :"];
+    let left_out = ["Keep-Alive: x", "Proxy-Connection: y"];
+    for first in odd {
+        for second in odd.into_iter().chain(left_out) {
+            for third in odd {
+                let fields = [first, second, third];
+                let written = |field: &&str| {
+                    let (name, value) = field.split_once(':').unwrap();
+                    format!("{name}: {}\r\n", value.trim())
+                };
+                let kept = fields.iter().filter(|field| !left_out.contains(field));
+                let expected: String = kept.map(written).collect();
+                let received = fields.join("\r\n");
+                let sent = forwarded(
+                    &format!("GET / HTTP/1.1\r\nHost: h\r\n{received}\r\n\r\n"),
+                    PathRewrite::Keep,
+                    None,
+                );
+                assert_eq!(sent, format!("GET / HTTP/1.1\r\nHost: h\r\n{expected}\r\n"));
+                for status in ["HTTP/1.1 200 OK", "HTTP/1.0 200 OK", "HTTP/1.1 200 ", "HTTP/1.1 200"] {
+                    let response = format!("{status}\r\n{received}\r\nContent-Length: 0\r\n\r\n");
+                    let (sent, _) = answered(&response, PLAIN, MODERN);
+                    let reason = if status.ends_with("OK") { "OK" } else { "" };
+                    assert_eq!(sent, format!("HTTP/1.1 200 {reason}\r\n{expected}Content-Length: 0\r\n\r\n"));
+                }
+            }
+        }
+    }
+}
