@@ -34,6 +34,7 @@ mod rotation;
 mod smuggling;
 mod sni;
 mod soak_smoke;
+mod splice;
 mod store;
 mod tcp;
 mod tidy;

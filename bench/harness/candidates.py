@@ -32,12 +32,13 @@ class Buffers:
     body: str  # nginx: client_body_buffer_size
     stream: str  # nginx: proxy_buffer_size at layer 4
     haproxy: int  # tune.bufsize
+    splice: bool  # HAProxy: option splice-auto; nginx has nothing like it
 
 
 # HAProxy's manual advises against another tune.bufsize, nginx's names no figures: so much for the guides.
 # On bodies of 1 MiB larger buffers make both faster, at a price in memory that an operator may well pay.
-GUIDES = Buffers("guides", "8 16k; proxy_busy_buffers_size 32k", "16k", "16k", 16384)
-LARGE = Buffers("large", "4 256k; proxy_busy_buffers_size 512k", "256k", "256k", 65536)
+GUIDES = Buffers("guides", "8 16k; proxy_busy_buffers_size 32k", "16k", "16k", 16384, False)
+LARGE = Buffers("large", "4 256k; proxy_busy_buffers_size 512k", "256k", "256k", 65536, True)
 BUFFERS = {GUIDES.name: GUIDES, LARGE.name: LARGE}
 
 
@@ -140,6 +141,7 @@ def haproxy(setting):
   http-request set-header X-Forwarded-Proto {setting.proto}
   http-request set-header X-Forwarded-Host %[req.hdr(Host)]
   http-reuse always"""
+    splice = "\n  option splice-auto" if setting.buffers.splice else ""
     text = f"""global
   nbthread 1
   tune.bufsize {setting.buffers.haproxy}
@@ -151,7 +153,7 @@ defaults
   timeout connect 5s
   timeout client 600s
   timeout server 600s
-  timeout http-keep-alive 600s
+  timeout http-keep-alive 600s{splice}
 listen app{http}
   {bind}
   {server} pool-max-conn 256 pool-purge-delay 600s

@@ -118,6 +118,8 @@ counters! {
     relay_bytes_up,
     /// Bytes of TCP payload relayed towards clients (L4).
     relay_bytes_down,
+    /// Bytes of bodies and relays that the kernel moved without a copy (`runtime.splice`).
+    spliced_bytes,
     /// Deadlines that expired.
     timeouts,
     /// Connection tasks that panicked and were closed.

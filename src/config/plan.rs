@@ -140,6 +140,8 @@ pub struct Runtime {
     pub driver: Driver,
     /// How long a drain may take.
     pub drain: Duration,
+    /// Whether large pieces of plain bodies are moved by the kernel, without a copy.
+    pub splice: bool,
 }
 
 /// `runtime.driver`

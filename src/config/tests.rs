@@ -457,7 +457,13 @@ fn what_is_left_out_has_its_default() {
     let plan = plan(&format!("{LISTENER}{ROUTE}{UPSTREAM}"));
     assert_eq!(
         plan.runtime,
-        Runtime { workers: None, cpus: None, driver: Driver::Auto, drain: Duration::from_secs(30) }
+        Runtime {
+            workers: None,
+            cpus: None,
+            driver: Driver::Auto,
+            drain: Duration::from_secs(30),
+            splice: true
+        }
     );
     assert_eq!(plan.admin, None);
     assert_eq!(plan.store, Path::new("/etc/ringate/certs"));
@@ -488,6 +494,7 @@ workers = 4
 cpus = '8,0-2'
 driver = 'io_uring'
 drain = '0s'
+splice = false
 [admin]
 listen = '127.0.0.1:0'
 token_file = 'run/token'
@@ -556,6 +563,7 @@ endpoints = ['a:1']
     let dir = |path: &str| PathBuf::from("/etc/ringate").join(path);
     let runtime = &plan.runtime;
     assert_eq!((runtime.workers, runtime.driver, runtime.drain), (Some(4), Driver::IoUring, Duration::ZERO));
+    assert!(!runtime.splice);
     assert_eq!(runtime.cpus.as_deref(), Some(&vec![0, 1, 2, 8]));
     let address = "127.0.0.1:0".parse().expect("an address");
     let admin = plan.admin.expect("an admin server");

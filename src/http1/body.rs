@@ -96,6 +96,16 @@ impl Body {
         Ok(Taken { data: 0..here, consumed: here, done: self.is_done() })
     }
 
+    /// Takes note that `n` bytes have passed unseen, no more than are left: not of a chunked body.
+    pub fn pass(&mut self, n: u64) {
+        match self {
+            Self::Length { left } if *left > n => *left -= n,
+            Self::Length { .. } => *self = Self::Done,
+            Self::UntilClose => {}
+            Self::Done | Self::Chunked(_) => debug_assert!(false, "these bytes are of no such body"),
+        }
+    }
+
     /// Takes note that the connection has ended.
     ///
     /// # Errors
@@ -140,6 +150,18 @@ mod tests {
         assert_eq!(body.take(&mut b"deGET".to_vec()), Ok(Taken { data: 0..2, consumed: 2, done: true }));
         assert_eq!(body.take(&mut b"GET".to_vec()), Ok(Taken { data: 0..0, consumed: 0, done: true }));
         assert_eq!(body.eof(), Ok(()));
+    }
+
+    #[test]
+    fn bytes_that_pass_unseen_count() {
+        let mut body = Body::new(Framing::Length(5));
+        body.pass(4);
+        assert!(matches!(body, Body::Length { left: 1 }));
+        body.pass(1);
+        assert!(body.is_done());
+        let mut body = Body::new(Framing::UntilClose);
+        body.pass(4);
+        assert!(!body.is_done());
     }
 
     #[test]

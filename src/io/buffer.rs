@@ -95,6 +95,15 @@ pub fn in_use() -> Use {
     POOL.with_borrow(Pool::in_use)
 }
 
+/// Counts what is held for a body elsewhere than in a buffer: `before` bytes until now, `now` from here on.
+pub(super) fn hold_beside(before: usize, now: usize) {
+    // A worker that ends has no pool any more.
+    let _ = POOL.try_with(|pool| {
+        let mut pool = pool.borrow_mut();
+        pool.out = pool.out - before + now;
+    });
+}
+
 impl Pool {
     fn class(&mut self, size: usize) -> &mut Slabs {
         if size == SMALL { &mut self.small } else { &mut self.large }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
+use std::pin::pin;
 use std::time::Duration;
 
 use monoio::io::{
@@ -18,6 +19,7 @@ use rustls::AlertDescription;
 
 use super::buffer::Buffer;
 use super::cancel;
+use super::pipe::{self, Pipe};
 use super::socket::{self, Pulse};
 use crate::tls::{Opened, Opener, RecordError, Sealer};
 
@@ -209,18 +211,22 @@ impl Reader {
     ///
     /// Nothing is held back for longer than [`GATHER_PATIENCE`]. Who has not sent [`GATHER_MIN`] by then is read from as
     /// his bytes come, until so many lie there, or for [`UNGATHERED`] reads.
+    ///
+    /// Up to `unseen` bytes of a plain stream may also come in a [`Pipe`], if no others are in `buffer`.
     pub async fn read_on(
         &mut self,
         mut buffer: Buffer,
         due: Option<u64>,
-    ) -> (Result<usize, StreamError>, Buffer) {
+        unseen: u64,
+    ) -> (Result<More, StreamError>, Buffer) {
         // Ciphertext is never shorter than its plaintext.
         let raw = buffer.raw_len();
         let due = due.map(|due| usize::try_from(due).unwrap_or(usize::MAX).saturating_sub(raw));
         let worth_waiting = due.filter(|due| *due >= GATHER_MIN);
         let mut many = false;
         if let Some(due) = worth_waiting.filter(|_| self.ungathered == 0) {
-            self.wake_at(due.min(Buffer::LARGE_ROOM - raw));
+            let most = if unseen > 0 { pipe::MOST } else { Buffer::LARGE_ROOM - raw };
+            self.wake_at(due.min(most));
             let held = (!buffer.is_idle()).then_some(buffer);
             let ready = monoio::time::timeout(GATHER_PATIENCE, wait_readable(&self.tcp)).await;
             buffer = held.unwrap_or_else(Buffer::small);
@@ -238,16 +244,38 @@ impl Reader {
             self.ungathered = if many { 0 } else { fewer };
         }
         if !many {
-            return self.fill(buffer.lean()).await;
+            let (result, buffer) = self.fill(buffer.lean()).await;
+            return (result.map(More::Read), buffer);
+        }
+        if unseen > 0 && buffer.is_idle() {
+            match self.take_unseen(unseen) {
+                Ok(Some(pipe)) => return (Ok(More::Unseen(pipe)), buffer),
+                Ok(None) => {}
+                Err(error) => return (Err(error.into()), buffer),
+            }
         }
         let (fd, ciphertext) = (self.fd, self.tls.is_some());
         buffer = buffer.roomy();
         match buffer.receive(ciphertext, |spare| socket::recv_now(fd, spare)) {
-            Ok(Some(n)) if n > 0 && !ciphertext => (Ok(n), buffer),
+            Ok(Some(n)) if n > 0 && !ciphertext => (Ok(More::Read(n)), buffer),
             Err(error) if error.kind() != io::ErrorKind::Interrupted => (Err(error.into()), buffer),
             // An end is met again.
-            _ => self.fill(buffer).await,
+            _ => {
+                let (result, buffer) = self.fill(buffer).await;
+                (result.map(More::Read), buffer)
+            }
         }
+    }
+
+    /// Whether bytes may go to `writer` as they come: neither stream is TLS.
+    pub fn is_as_plain_as(&self, writer: &Writer) -> bool {
+        self.tls.is_none() && writer.tls.is_none()
+    }
+
+    /// Takes what has arrived on a plain stream, at most `most` bytes, if that is a lot. `None`: it must be read.
+    pub fn take_unseen(&mut self, most: u64) -> io::Result<Option<Pipe>> {
+        debug_assert!(self.tls.is_none());
+        if socket::arrived(self.fd)? >= UNSEEN_MIN { Pipe::fill(self.fd, most) } else { Ok(None) }
     }
 
     /// Adds what has arrived already, without waiting. An end is met again by the next read, an error as an end.
@@ -355,6 +383,17 @@ impl Reader {
     }
 }
 
+/// What [`Reader::read_on`] brought.
+#[derive(Debug)]
+pub enum More {
+    /// So many bytes of plaintext, into the buffer; 0 is the peer's end.
+    Read(usize),
+    /// Bytes that nobody here sees.
+    Unseen(Pipe),
+}
+
+/// Fewer bytes than this are copied sooner than moved.
+const UNSEEN_MIN: u64 = 32 * 1024;
 /// Where a fresh buffer's content begins.
 const HEADROOM_END: usize = super::buffer::HEADROOM;
 /// Fewer bytes than this are not worth waiting for.
@@ -374,6 +413,13 @@ async fn wait_readable(half: &OwnedReadHalf<TcpStream>) -> io::Result<()> {
     stream.readable(false).await
 }
 
+/// The whole stream, for its descriptor and for room to write, as in [`wait_readable`].
+#[allow(unsafe_code)]
+fn whole(half: &OwnedWriteHalf<TcpStream>) -> &TcpStream {
+    // SAFETY: as there.
+    unsafe { &*half.0.get() }
+}
+
 impl Writer {
     /// Writes `range` (positions in the buffer's block) whole.
     pub async fn write_all(
@@ -383,7 +429,7 @@ impl Writer {
         keep: Keep,
     ) -> (Result<(), StreamError>, Buffer) {
         let Some(sealer) = &mut self.tls else {
-            return send_all(&mut self.tcp, buffer, range).await;
+            return pin!(send_all(&mut self.tcp, buffer, range)).await;
         };
         let fits = keep == Keep::Nothing
             && !sealer.has_pending()
@@ -398,13 +444,27 @@ impl Writer {
             Ok(record) => record,
             Err(error) => return (Err(error.into()), buffer),
         };
-        send_all(&mut self.tcp, buffer, record).await
+        pin!(send_all(&mut self.tcp, buffer, record)).await
+    }
+
+    /// Writes what is in a pipe, whole, on a plain stream. `moved` is told of each part that has gone.
+    pub async fn write_unseen(&mut self, mut pipe: Pipe, mut moved: impl FnMut(usize)) -> io::Result<()> {
+        debug_assert!(self.tls.is_none());
+        let fd = whole(&self.tcp).as_raw_fd();
+        while pipe.len() > 0 {
+            match pipe.drain(fd)? {
+                Some(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Some(n) => moved(n),
+                None => whole(&self.tcp).writable(false).await?,
+            }
+        }
+        Ok(())
     }
 
     /// Writes all of a buffer's plaintext, leaving it there.
     pub async fn write_data(&mut self, buffer: Buffer, keep: Keep) -> (Result<(), StreamError>, Buffer) {
         let range = buffer.position()..buffer.position() + buffer.len();
-        self.write_all(buffer, range, keep).await
+        pin!(self.write_all(buffer, range, keep)).await
     }
 
     /// Writes bytes that lie outside any buffer (our own replies, chunk ends).

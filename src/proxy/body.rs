@@ -2,12 +2,13 @@
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::pin::pin;
 use std::time::Duration;
 
 use super::failure::Failure;
 use crate::http1::{self, Body, BodyError, Framing};
-use crate::io::stream::{Closed, Keep};
-use crate::io::{Buffer, Deadline, Reader, StreamError, Writer};
+use crate::io::stream::{Closed, Keep, More};
+use crate::io::{Buffer, Deadline, Pipe, Reader, StreamError, Writer};
 
 /// What an exchange waits for, so that an expired deadline knows who was too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +138,7 @@ impl Piece {
         keep: Keep,
     ) -> (Result<(), StreamError>, Buffer) {
         if self.before.is_empty() && self.after.is_empty() {
-            return self.write_range(writer, buffer, keep).await;
+            return pin!(self.write_range(writer, buffer, keep)).await;
         }
         // Boxed, as it is rare: each exchange carries this future's size.
         Box::pin(async {
@@ -162,7 +163,7 @@ impl Piece {
         if self.range.is_empty() {
             return (Ok(()), buffer);
         }
-        writer.write_all(buffer, self.range.clone(), keep).await
+        pin!(writer.write_all(buffer, self.range.clone(), keep)).await
     }
 
     /// What it is written from, positions in the block.
@@ -246,11 +247,19 @@ impl Relay<'_> {
                 Body::Length { left } => Some(left),
                 _ => None,
             };
-            let (result, filled) = self.reader.read_on(buffer, due).await;
+            let unseen = self.may_pass_unseen(due);
+            let (result, filled) = self.reader.read_on(buffer, due, unseen).await;
             buffer = filled;
             let piece = match result.map_err(RelayError::From)? {
-                0 => return self.end(buffer).await,
-                _ => frame(&mut buffer, 0, &[], self.body, self.out).map_err(RelayError::Body)?,
+                More::Read(0) => return self.end(buffer).await,
+                More::Read(_) => frame(&mut buffer, 0, &[], self.body, self.out).map_err(RelayError::Body)?,
+                More::Unseen(pipe) => {
+                    self.pass(pipe).await?;
+                    if self.body.is_done() {
+                        return Ok(buffer);
+                    }
+                    continue;
+                }
             };
             debug_assert!(piece.consumed > 0 || buffer.len() > held);
             self.allowance = self.allowance.checked_sub(piece.data as u64).ok_or(RelayError::TooLong)?;
@@ -264,6 +273,31 @@ impl Relay<'_> {
                 return Ok(buffer);
             }
         }
+    }
+
+    /// How many bytes need not be seen here: those of a body that goes on as it is, on plain streams.
+    fn may_pass_unseen(&self, due: Option<u64>) -> u64 {
+        let as_it_is = self.out == Frame::Bare && matches!(self.body, Body::Length { .. } | Body::UntilClose);
+        if as_it_is && self.reader.is_as_plain_as(self.writer) && Pipe::is_to_be_had() {
+            due.unwrap_or(u64::MAX).min(self.allowance)
+        } else {
+            0
+        }
+    }
+
+    /// Moves bytes of the body that nobody here sees.
+    async fn pass(&mut self, pipe: Pipe) -> Result<(), RelayError> {
+        let len = pipe.len() as u64;
+        self.allowance -= len;
+        self.body.pass(len);
+        let [_, writing] = self.waits;
+        self.wait(writing);
+        let (moved, deadline) = (self.moved, self.deadline);
+        let wrote = self.writer.write_unseen(pipe, |n| {
+            moved.set(moved.get() + n as u64);
+            deadline.set(writing.1);
+        });
+        wrote.await.map_err(|error| RelayError::To(error.into()))
     }
 
     pub(super) fn count(&self, written: usize) {

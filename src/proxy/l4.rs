@@ -17,7 +17,7 @@ use super::pool::{Call, Pool};
 use super::{Client, Local};
 use crate::base::counters::Count;
 use crate::io::stream::{Closed, Keep};
-use crate::io::{Apart, Buffer, CallOff, Deadline, Reader, Stream, Writer};
+use crate::io::{Apart, Buffer, CallOff, Deadline, Pipe, Reader, Stream, Writer};
 use crate::tls::Reason;
 
 /// Reads that fill a small buffer in a row before a direction gets a large one.
@@ -179,6 +179,13 @@ struct Counts<'a> {
     worker: &'a Count,
 }
 
+impl Counts<'_> {
+    fn add(&self, n: usize) {
+        self.worker.add(n as u64);
+        self.relay.set(self.relay.get() + n as u64);
+    }
+}
+
 struct Shared<'a> {
     local: &'a Local,
     deadline: &'a Deadline,
@@ -186,6 +193,28 @@ struct Shared<'a> {
 }
 
 impl Shared<'_> {
+    /// Moves what comes to a plain peer, for as long as that is a lot at once.
+    async fn pass_unseen(
+        &self,
+        reader: &mut Reader,
+        writer: &mut Writer,
+        count: &Counts<'_>,
+    ) -> Result<(), Way> {
+        loop {
+            reader.readable().await.map_err(|_| Way::ReaderLost)?;
+            let Some(pipe) = reader.take_unseen(u64::MAX).map_err(|_| Way::ReaderLost)? else {
+                return Ok(());
+            };
+            self.deadline.set(self.idle);
+            let wrote = writer.write_unseen(pipe, |n| {
+                self.deadline.set(self.idle);
+                count.add(n);
+            });
+            // As of what was read.
+            wrote.await.map_err(|_| Way::Deaf)?;
+        }
+    }
+
     /// One direction, to its end, or until its writer's peer takes no more.
     async fn one_way(
         &self,
@@ -198,8 +227,18 @@ impl Shared<'_> {
         let mut off = CallOff::default();
         let mut busy = 0;
         loop {
+            if busy >= BUSY && buffer.is_idle() && reader.is_as_plain_as(writer) && Pipe::is_to_be_had() {
+                // Nobody who waits holds a large one.
+                drop(buffer);
+                match self.pass_unseen(reader, writer, &count).await {
+                    Ok(()) => (buffer, busy) = (Buffer::small(), 0),
+                    Err(way) => return way,
+                }
+            }
             if buffer.is_empty() {
-                match lull::hot(reader, &lull, &mut off, buffer).await {
+                // Pinned where it is made: an await moves a large future, and what is moved is copied.
+                let woken = pin!(lull::hot(reader, &lull, &mut off, buffer)).await;
+                match woken {
                     // Half a TLS record is no word yet: it moves no deadline, nor anything else.
                     Woken::Data(filled) if filled.is_empty() => {
                         buffer = filled;
@@ -227,13 +266,12 @@ impl Shared<'_> {
             self.deadline.set(self.idle);
             let n = buffer.len();
             busy = if buffer.spare() == 0 { busy + 1 } else { 0 };
-            let (result, mut written) = writer.write_data(buffer, Keep::Nothing).await;
+            let (result, mut written) = pin!(writer.write_data(buffer, Keep::Nothing)).await;
             if result.is_err() {
                 // Whoever takes no more may have said why: the other direction ends by itself, when that is through.
                 return Way::Deaf;
             }
-            count.worker.add(n as u64);
-            count.relay.set(count.relay.get() + n as u64);
+            count.add(n);
             written.consume(n);
             buffer = if busy >= BUSY && written.is_idle() && !written.is_large() {
                 Buffer::streaming()

@@ -189,6 +189,7 @@ fn needs_restart(old: &Plan, new: &Plan) -> Vec<String> {
         ("runtime.workers", old.runtime.workers != new.runtime.workers),
         ("runtime.cpus", old.runtime.cpus != new.runtime.cpus),
         ("runtime.driver", old.runtime.driver != new.runtime.driver),
+        ("runtime.splice", old.runtime.splice != new.runtime.splice),
         ("admin", old.admin != new.admin),
         ("log", old.log != new.log),
     ];

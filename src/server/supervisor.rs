@@ -102,6 +102,7 @@ impl Server {
             let worker = Worker {
                 cpu,
                 backend,
+                splice: plan.runtime.splice,
                 sockets: std::mem::take(&mut fresh[index]),
                 applied: Arc::clone(&applied),
                 snapshot: snapshot.clone(),

@@ -16,7 +16,7 @@ use crate::base::snapshot::Snapshot;
 use crate::base::tally::Tally;
 use crate::io::runtime::{self, Backend};
 use crate::io::unix::Bell;
-use crate::io::{Canceller, Fired, TcpListener, TcpStream, sleep, socket};
+use crate::io::{Canceller, Fired, Pipe, TcpListener, TcpStream, sleep, socket};
 use crate::proxy::door::Door;
 use crate::proxy::running::{Running, SocketId};
 use crate::proxy::seats::{self, Admission, Seats};
@@ -50,6 +50,8 @@ pub struct Worker {
     pub cpu: usize,
     /// What it runs on.
     pub backend: Backend,
+    /// Whether bodies may be moved without a copy: `runtime.splice`.
+    pub splice: bool,
     /// Its listening sockets.
     pub sockets: Vec<Socket>,
     /// The version of the snapshot that it serves, written here for whoever waits for it.
@@ -83,6 +85,7 @@ impl Worker {
     }
 
     async fn serve(self) -> std::io::Result<()> {
+        Pipe::allow(self.splice);
         let local = Rc::new(Local::new(&self.snapshot, self.counters, self.access, self.tally, self.ids));
         runtime::spawn(local.wheel.clone().run());
         let accepting = Rc::new(Cell::new(0));

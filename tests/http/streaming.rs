@@ -183,9 +183,10 @@ fn a_backend_that_does_not_read_stops_its_client() {
         }
         Ok(())
     });
-    let ringate = Setup::to(backend.address()).upstream("timeouts = { response = \"1s\" }").start();
+    let ringate = Setup::to(backend.address()).upstream("timeouts = { response = \"3s\" }").start();
     let mut client = ringate.client();
     client.send("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1073741824\r\n\r\n");
+    // Far less than the backend's patience: once that is over, what the client sends is read and dropped.
     client.tcp().set_write_timeout(Some(Duration::from_millis(300))).unwrap();
     let mut written = 0;
     while written < 1024 * MIB && client.tcp().write_all(&[b'x'; 65_536]).is_ok() {

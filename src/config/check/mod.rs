@@ -62,6 +62,7 @@ fn runtime(section: Option<Section<'_>>) -> Runtime {
         cpus: None,
         driver: Driver::Auto,
         drain: std::time::Duration::from_secs(30),
+        splice: true,
     };
     let Some(mut section) = section else { return runtime };
     if let Some(value) = section.get("workers") {
@@ -86,6 +87,9 @@ fn runtime(section: Option<Section<'_>>) -> Runtime {
     }
     if let Some(value) = section.get("drain") {
         runtime.drain = value.duration(true).unwrap_or(runtime.drain);
+    }
+    if let Some(value) = section.get("splice") {
+        runtime.splice = value.boolean().unwrap_or(runtime.splice);
     }
     section.finish();
     runtime

@@ -1,0 +1,281 @@
+//! Bytes that go from one socket to another without passing through this program's memory (splice(2)).
+//!
+//! A pipe holds references to the pages that the network left them in. What moves large pieces of plain bodies this way
+//! copies nothing, where a read and a write copy everything twice.
+#![allow(unsafe_code)]
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+
+use super::buffer::{self, Use};
+
+/// Most bytes that a pipe takes in at once. So many may a peer leave unread here.
+pub(super) const MOST: usize = 512 * 1024;
+/// What pipes are asked to have room for, the most that unprivileged processes may: 256 pages, each of which holds no more
+/// than the network put into one of its own.
+const ROOM: usize = 1024 * 1024;
+/// Who gets less may not move enough at once for it to be worth while.
+const LEAST_ROOM: usize = 256 * 1024;
+/// Most pipes of a worker, each of which has two descriptors. Beyond, bodies are copied.
+const PIPES: usize = 64;
+
+/// Those that lie idle beyond so many are closed.
+const IDLE: usize = 16;
+
+thread_local! {
+    static STOCK: RefCell<Stock> =
+        const { RefCell::new(Stock { idle: Vec::new(), out: 0, moved: 0, refused: false }) };
+}
+
+/// The worker's pipes.
+struct Stock {
+    idle: Vec<Ends>,
+    /// How many are in use.
+    out: usize,
+    /// Bytes that left through them since they were last asked for.
+    moved: u64,
+    /// Not wanted, or the system can't move bytes through them: it is not asked again.
+    refused: bool,
+}
+
+#[derive(Debug)]
+struct Ends {
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+impl Ends {
+    fn make() -> rustix::io::Result<Self> {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let room = fcntl_setpipe_size(&write, ROOM).or_else(|_| fcntl_setpipe_size(&write, LEAST_ROOM))?;
+        if room < LEAST_ROOM { Err(Errno::NOMEM) } else { Ok(Self { read, write }) }
+    }
+}
+
+/// Part of a body on its way. What is left in it when it is dropped is lost.
+#[derive(Debug)]
+pub struct Pipe {
+    /// `None` once it is dropped.
+    ends: Option<Ends>,
+    held: usize,
+}
+
+impl Pipe {
+    /// What has arrived on a socket, at most `most` bytes. `None`: it must be read, as nothing is there, or the peer's
+    /// end, or as memory is short, or there are no pipes.
+    ///
+    /// Only for sockets on which bytes were seen to lie: it would wait for them.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn fill(from: RawFd, most: u64) -> io::Result<Option<Self>> {
+        let Some(mut pipe) = Self::take() else { return Ok(None) };
+        let Some(ends) = &pipe.ends else { return Ok(None) };
+        // SAFETY: the caller holds the stream that owns `from`, so it is open for this call.
+        let from = unsafe { BorrowedFd::borrow_raw(from) };
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(MOST);
+        match splice(from, None, &ends.write, None, most, SpliceFlags::NONBLOCK) {
+            Ok(0) | Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+            Ok(n) => {
+                pipe.hold(n);
+                Ok(Some(pipe))
+            }
+            // The kernel's build, or a sandbox, has no splice.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::ACCESS) => {
+                STOCK.with_borrow_mut(|stock| stock.refused = true);
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Hands a socket what it takes now. `None`: nothing.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn drain(&mut self, to: RawFd) -> io::Result<Option<usize>> {
+        let Some(ends) = &self.ends else { return Ok(None) };
+        // SAFETY: the caller holds the stream that owns `to`, so it is open for this call.
+        let to = unsafe { BorrowedFd::borrow_raw(to) };
+        let sent = at_once(to, || splice(&ends.read, None, to, None, self.held, SpliceFlags::NONBLOCK));
+        match sent {
+            Ok(n) => {
+                self.hold(self.held - n);
+                STOCK.with_borrow_mut(|stock| stock.moved += n as u64);
+                Ok(Some(n))
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Bytes that are in it.
+    #[allow(clippy::len_without_is_empty)] // nobody asks
+    pub fn len(&self) -> usize {
+        self.held
+    }
+
+    /// Whether this worker may use pipes at all.
+    pub fn allow(allowed: bool) {
+        STOCK.with_borrow_mut(|stock| stock.refused = !allowed);
+    }
+
+    /// Bytes that have left through this worker's pipes since the last call.
+    pub fn moved() -> u64 {
+        STOCK.with_borrow_mut(|stock| std::mem::take(&mut stock.moved))
+    }
+
+    /// Whether there is one: while there is plenty of memory, and not too many are in use.
+    pub fn is_to_be_had() -> bool {
+        buffer::in_use() == Use::Low && STOCK.with_borrow(|stock| !stock.refused && stock.out < PIPES)
+    }
+
+    /// An empty one.
+    fn take() -> Option<Self> {
+        if !Self::is_to_be_had() {
+            return None;
+        }
+        STOCK.with_borrow_mut(|stock| {
+            let ends = match stock.idle.pop() {
+                Some(ends) => ends,
+                // Out of descriptors, or of what a user may have in pipes: that passes.
+                None => Ends::make().ok()?,
+            };
+            stock.out += 1;
+            Some(Self { ends: Some(ends), held: 0 })
+        })
+    }
+
+    fn hold(&mut self, held: usize) {
+        buffer::hold_beside(self.held, held);
+        self.held = held;
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        let empty = self.held == 0;
+        self.hold(0);
+        let ends = self.ends.take();
+        // A worker that ends has no stock any more.
+        let _ = STOCK.try_with(|stock| {
+            let mut stock = stock.borrow_mut();
+            stock.out -= 1;
+            let kept = empty && stock.idle.len() < IDLE;
+            stock.idle.extend(ends.filter(|_| kept));
+        });
+    }
+}
+
+/// Makes a call that must not wait for room in a socket, whose own flag alone decides that. The ring would not wait for
+/// such a socket either, but asks for nothing meanwhile.
+fn at_once<T>(to: BorrowedFd<'_>, call: impl FnOnce() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    let flags = fcntl_getfl(to)?;
+    if flags.contains(OFlags::NONBLOCK) {
+        return call();
+    }
+    fcntl_setfl(to, flags | OFlags::NONBLOCK)?;
+    let result = call();
+    fcntl_setfl(to, flags)?;
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    fn connected() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let there = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
+        (listener.accept().expect("its other end").0, there)
+    }
+
+    fn fill(from: &TcpStream, most: u64) -> Option<Pipe> {
+        from.peek(&mut [0]).expect("bytes, or an end");
+        Pipe::fill(from.as_raw_fd(), most).expect("a sound socket")
+    }
+
+    #[test]
+    fn bytes_pass_in_order_and_no_more_than_asked_for() {
+        let ((from, mut sender), (to, mut taker)) = (connected(), connected());
+        sender.write_all(b"abcdef").expect("room");
+        let mut pipe = fill(&from, 4).expect("bytes");
+        assert_eq!((pipe.len(), pipe.drain(to.as_raw_fd()).expect("a sound socket")), (4, Some(4)));
+        assert_eq!(pipe.len(), 0);
+        let mut pipe = fill(&from, 4).expect("bytes");
+        assert_eq!(pipe.drain(to.as_raw_fd()).expect("a sound socket"), Some(2));
+        let mut got = [0; 6];
+        taker.read_exact(&mut got).expect("all of it");
+        assert_eq!(&got, b"abcdef");
+    }
+
+    #[test]
+    fn an_end_is_left_to_who_reads() {
+        let (from, sender) = connected();
+        drop(sender);
+        assert!(fill(&from, 1).is_none());
+    }
+
+    #[test]
+    fn a_full_socket_is_not_waited_for_and_blocks_again_afterwards() {
+        let ((from, mut sender), (to, mut taker)) = (connected(), connected());
+        let feeding = std::thread::spawn(move || {
+            let _ = sender.write_all(&vec![b'x'; 64 << 20]);
+        });
+        let (mut passed, mut left) = (0, None);
+        while left.is_none() {
+            let mut pipe = fill(&from, u64::MAX).expect("bytes");
+            while pipe.len() > 0 && left.is_none() {
+                match pipe.drain(to.as_raw_fd()).expect("a sound socket") {
+                    Some(n) => passed += n,
+                    None => left = Some(pipe.len()),
+                }
+            }
+            assert!(passed < 64 << 20, "some buffer is full at last");
+        }
+        let flags = fcntl_getfl(&to).expect("flags");
+        assert!(!flags.contains(OFlags::NONBLOCK));
+        drop((from, to));
+        let mut got = Vec::new();
+        taker.read_to_end(&mut got).expect("what has passed");
+        assert_eq!(got.len(), passed);
+        feeding.join().expect("no panic");
+    }
+
+    #[test]
+    fn an_empty_pipe_is_used_again_and_one_that_holds_bytes_is_not() {
+        let counts = || STOCK.with_borrow(|stock| (stock.idle.len(), stock.out));
+        let ((from, mut sender), (to, _taker)) = (connected(), connected());
+        sender.write_all(b"abc").expect("room");
+        let mut pipe = fill(&from, 3).expect("bytes");
+        assert_eq!(counts(), (0, 1));
+        pipe.drain(to.as_raw_fd()).expect("a sound socket");
+        drop(pipe);
+        assert_eq!(counts(), (1, 0));
+        sender.write_all(b"abc").expect("room");
+        drop(fill(&from, 3).expect("bytes"));
+        assert_eq!(counts(), (0, 0));
+    }
+
+    #[test]
+    fn pipes_are_bounded_in_number_and_by_memory() {
+        let (from, mut sender) = connected();
+        sender.write_all(&[b'x'; PIPES + 2]).expect("room");
+        let mut held: Vec<_> = (0..PIPES).map(|_| fill(&from, 1).expect("a pipe")).collect();
+        assert!(fill(&from, 1).is_none(), "too many");
+        held.pop();
+        buffer::bound(4);
+        assert!(fill(&from, 1).is_none(), "no memory to be had");
+        buffer::bound(0);
+        assert!(fill(&from, 1).is_some());
+    }
+}
