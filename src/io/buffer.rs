@@ -104,6 +104,11 @@ pub(super) fn hold_beside(before: usize, now: usize) {
     });
 }
 
+/// Whether `bytes` may be held beside what buffers hold: they fit the half that may be used freely.
+pub(super) fn has_room_beside(bytes: usize) -> bool {
+    POOL.with_borrow(|pool| pool.out.saturating_add(bytes) <= pool.share / 2)
+}
+
 impl Pool {
     fn class(&mut self, size: usize) -> &mut Slabs {
         if size == SMALL { &mut self.small } else { &mut self.large }

@@ -12,24 +12,21 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
-use super::buffer::{self, Use};
+use super::buffer;
 
 /// Most bytes that a pipe takes in at once. So many may a peer leave unread here.
 pub(super) const MOST: usize = 512 * 1024;
-/// What pipes are asked to have room for, the most that unprivileged processes may: 256 pages, each of which holds no more
-/// than the network put into one of its own.
-const ROOM: usize = 1024 * 1024;
+/// What pipes are asked to have room for: so many bytes in whole pages. A page holds no more than the network put into one
+/// of its own. Without privileges a user may have 16,384 pages of it (`fs.pipe-user-pages-soft`).
+const ROOM: usize = MOST;
 /// Who gets less may not move enough at once for it to be worth while.
 const LEAST_ROOM: usize = 256 * 1024;
 /// Most pipes of a worker, each of which has two descriptors. Beyond, bodies are copied.
 const PIPES: usize = 64;
 
-/// Those that lie idle beyond so many are closed.
-const IDLE: usize = 16;
-
 thread_local! {
     static STOCK: RefCell<Stock> =
-        const { RefCell::new(Stock { idle: Vec::new(), out: 0, moved: 0, refused: false }) };
+        const { RefCell::new(Stock { idle: Vec::new(), out: 0, needed: 0, moved: 0, failed: false, refused: false }) };
 }
 
 /// The worker's pipes.
@@ -37,8 +34,12 @@ struct Stock {
     idle: Vec<Ends>,
     /// How many are in use.
     out: usize,
+    /// How many were in use at once since the last sweep.
+    needed: usize,
     /// Bytes that left through them since they were last asked for.
     moved: u64,
+    /// None could be made since the last sweep: the system is out of descriptors, or of what a user may have in pipes.
+    failed: bool,
     /// Not wanted, or the system can't move bytes through them: it is not asked again.
     refused: bool,
 }
@@ -86,7 +87,8 @@ impl Pipe {
                 Ok(Some(pipe))
             }
             // The kernel's build, or a sandbox, has no splice.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::ACCESS) => {
+            Err(error @ (Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::ACCESS)) => {
+                tracing::warn!("this system refuses splice(2), so that long bodies are copied: {error}");
                 STOCK.with_borrow_mut(|stock| stock.refused = true);
                 Ok(None)
             }
@@ -125,14 +127,20 @@ impl Pipe {
         STOCK.with_borrow_mut(|stock| stock.refused = !allowed);
     }
 
-    /// Bytes that have left through this worker's pipes since the last call.
-    pub fn moved() -> u64 {
-        STOCK.with_borrow_mut(|stock| std::mem::take(&mut stock.moved))
+    /// Closes pipes that have not been needed since the last call, and returns how many bytes have left through this
+    /// worker's since then. Called once a second.
+    pub fn sweep() -> u64 {
+        STOCK.with_borrow_mut(|stock| {
+            stock.idle.truncate(stock.needed - stock.out);
+            (stock.needed, stock.failed) = (stock.out, false);
+            std::mem::take(&mut stock.moved)
+        })
     }
 
     /// Whether there is one: while there is plenty of memory, and not too many are in use.
     pub fn is_to_be_had() -> bool {
-        buffer::in_use() == Use::Low && STOCK.with_borrow(|stock| !stock.refused && stock.out < PIPES)
+        let given = |stock: &Stock| !stock.refused && !stock.failed && stock.out < PIPES;
+        STOCK.with_borrow(given) && buffer::has_room_beside(MOST)
     }
 
     /// An empty one.
@@ -143,10 +151,16 @@ impl Pipe {
         STOCK.with_borrow_mut(|stock| {
             let ends = match stock.idle.pop() {
                 Some(ends) => ends,
-                // Out of descriptors, or of what a user may have in pipes: that passes.
-                None => Ends::make().ok()?,
+                None => match Ends::make() {
+                    Ok(ends) => ends,
+                    Err(_) => {
+                        stock.failed = true;
+                        return None;
+                    }
+                },
             };
             stock.out += 1;
+            stock.needed = stock.needed.max(stock.out);
             Some(Self { ends: Some(ends), held: 0 })
         })
     }
@@ -166,8 +180,7 @@ impl Drop for Pipe {
         let _ = STOCK.try_with(|stock| {
             let mut stock = stock.borrow_mut();
             stock.out -= 1;
-            let kept = empty && stock.idle.len() < IDLE;
-            stock.idle.extend(ends.filter(|_| kept));
+            stock.idle.extend(ends.filter(|_| empty));
         });
     }
 }
@@ -260,10 +273,28 @@ mod tests {
         assert_eq!(counts(), (0, 1));
         pipe.drain(to.as_raw_fd()).expect("a sound socket");
         drop(pipe);
-        assert_eq!(counts(), (1, 0));
+        assert_eq!((counts(), Pipe::sweep()), ((1, 0), 3));
         sender.write_all(b"abc").expect("room");
         drop(fill(&from, 3).expect("bytes"));
         assert_eq!(counts(), (0, 0));
+        sender.write_all(b"abc").expect("room");
+        let mut pipe = fill(&from, 3).expect("bytes");
+        pipe.drain(to.as_raw_fd()).expect("a sound socket");
+        drop(pipe);
+        for (left, what) in [(1, "needed a moment ago"), (0, "not needed since")] {
+            Pipe::sweep();
+            assert_eq!(counts(), (left, 0), "{what}");
+        }
+    }
+
+    #[test]
+    fn one_that_could_not_be_made_is_not_asked_for_again_at_once() {
+        let (from, mut sender) = connected();
+        sender.write_all(b"abc").expect("room");
+        STOCK.with_borrow_mut(|stock| stock.failed = true);
+        assert!(!Pipe::is_to_be_had() && fill(&from, 1).is_none());
+        Pipe::sweep();
+        assert!(fill(&from, 1).is_some());
     }
 
     #[test]

@@ -248,6 +248,12 @@ impl Reader {
             return (result.map(More::Read), buffer);
         }
         if unseen > 0 && buffer.is_idle() {
+            // Where nothing has been waited for, the worker's other connections have a turn.
+            if due.is_none()
+                && let Err(error) = self.readable().await
+            {
+                return (Err(error.into()), buffer);
+            }
             match self.take_unseen(unseen) {
                 Ok(Some(pipe)) => return (Ok(More::Unseen(pipe)), buffer),
                 Ok(None) => {}

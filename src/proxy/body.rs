@@ -254,7 +254,10 @@ impl Relay<'_> {
                 More::Read(0) => return self.end(buffer).await,
                 More::Read(_) => frame(&mut buffer, 0, &[], self.body, self.out).map_err(RelayError::Body)?,
                 More::Unseen(pipe) => {
+                    // A client that takes its time holds a pipe, and no buffer beside it.
+                    drop(buffer);
                     self.pass(pipe).await?;
+                    buffer = Buffer::small();
                     if self.body.is_done() {
                         return Ok(buffer);
                     }
@@ -292,9 +295,12 @@ impl Relay<'_> {
         self.body.pass(len);
         let [_, writing] = self.waits;
         self.wait(writing);
-        let (moved, deadline) = (self.moved, self.deadline);
+        let Self { moved, deadline, phase, own, .. } = *self;
         let wrote = self.writer.write_unseen(pipe, |n| {
             moved.set(moved.get() + n as u64);
+            // As in `wait`: a body that moves beside this one has had the deadline meanwhile.
+            own.set(writing.0);
+            phase.set(writing.0);
             deadline.set(writing.1);
         });
         wrote.await.map_err(|error| RelayError::To(error.into()))

@@ -273,7 +273,8 @@ impl Shared<'_> {
             }
             count.add(n);
             written.consume(n);
-            buffer = if busy >= BUSY && written.is_idle() && !written.is_large() {
+            let large = busy >= BUSY && written.is_idle() && !written.is_large();
+            buffer = if large && !(reader.is_as_plain_as(writer) && Pipe::is_to_be_had()) {
                 Buffer::streaming()
             } else {
                 written

@@ -212,7 +212,7 @@ impl Local {
         if let Some(access) = &self.access {
             access.sweep();
         }
-        self.counters.spliced_bytes.add(crate::io::Pipe::moved());
+        self.counters.spliced_bytes.add(crate::io::Pipe::sweep());
         crate::io::buffer::bound(view.running.limits.buffer_memory.unwrap_or_default());
         crate::io::buffer::trim();
     }
