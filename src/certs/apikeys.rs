@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
 use super::time::Timestamp;
@@ -106,8 +107,8 @@ impl KeyFile {
         }
         let mut bytes = [0u8; 32];
         aws_lc_rs::rand::fill(&mut bytes).map_err(|_| KeyError::Random)?;
-        let key = format!("{PREFIX}{}", hex(&bytes));
-        let sha256 = hex(digest(&SHA256, key.as_bytes()).as_ref());
+        let key = format!("{PREFIX}{}", HEXLOWER.encode(&bytes));
+        let sha256 = HEXLOWER.encode(digest(&SHA256, key.as_bytes()).as_ref());
         self.0.insert(name.to_owned(), KeyRecord { sha256, created: now });
         Ok(key)
     }
@@ -176,19 +177,8 @@ fn check_name(name: &str) -> Result<(), KeyError> {
     Ok(())
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    Some(bytes)
+    HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -80,29 +80,23 @@ impl Body {
         let here = match self {
             Self::Done => 0,
             Self::UntilClose => buf.len(),
-            Self::Length { left } => {
-                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(buf.len());
-                *left -= here as u64;
-                if *left == 0 {
-                    *self = Self::Done;
-                }
-                here
-            }
+            Self::Length { left } => usize::try_from(*left).unwrap_or(usize::MAX).min(buf.len()),
             Self::Chunked(decoder) => {
                 let decoded = decoder.decode(buf).map_err(BodyError::Chunked)?;
                 return Ok(Taken { data: decoded.data, consumed: decoded.consumed, done: decoded.done });
             }
         };
+        self.pass(here as u64);
         Ok(Taken { data: 0..here, consumed: here, done: self.is_done() })
     }
 
-    /// Takes note that `n` bytes have passed unseen, no more than are left: not of a chunked body.
+    /// Takes note that `n` bytes have passed, no more than are left. Chunked bodies are not counted.
     pub fn pass(&mut self, n: u64) {
-        match self {
-            Self::Length { left } if *left > n => *left -= n,
-            Self::Length { .. } => *self = Self::Done,
-            Self::UntilClose => {}
-            Self::Done | Self::Chunked(_) => debug_assert!(false, "these bytes are of no such body"),
+        if let Self::Length { left } = self {
+            *left = left.saturating_sub(n);
+            if *left == 0 {
+                *self = Self::Done;
+            }
         }
     }
 

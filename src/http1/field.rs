@@ -88,25 +88,17 @@ pub(super) struct Connection {
 
 impl Connection {
     fn note(&mut self, value: &[u8]) -> Result<(), SyntaxError> {
-        // What nearly all who say anything say.
-        if value.eq_ignore_ascii_case(b"keep-alive") && self.options < MAX_CONNECTION_OPTIONS {
-            self.options += 1;
-            self.keep_alive = true;
-            return Ok(());
-        }
         for option in list(value) {
-            if !option.iter().all(|&byte| is_tchar(byte)) {
-                return Err(SyntaxError::BadConnection);
-            }
-            self.options += 1;
-            if self.options > MAX_CONNECTION_OPTIONS {
-                return Err(SyntaxError::TooManyOptions);
-            }
             match option.len() {
                 5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
                 7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
                 10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
-                _ => self.names_fields = true,
+                _ if option.iter().all(|&byte| is_tchar(byte)) => self.names_fields = true,
+                _ => return Err(SyntaxError::BadConnection),
+            }
+            self.options += 1;
+            if self.options > MAX_CONNECTION_OPTIONS {
+                return Err(SyntaxError::TooManyOptions);
             }
         }
         Ok(())

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -53,16 +54,17 @@ struct Ends {
 impl Ends {
     fn make() -> rustix::io::Result<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let room = fcntl_setpipe_size(&write, ROOM).or_else(|_| fcntl_setpipe_size(&write, LEAST_ROOM))?;
-        if room < LEAST_ROOM { Err(Errno::NOMEM) } else { Ok(Self { read, write }) }
+        // As much as was asked for, at least, or an error.
+        fcntl_setpipe_size(&write, ROOM).or_else(|_| fcntl_setpipe_size(&write, LEAST_ROOM))?;
+        Ok(Self { read, write })
     }
 }
 
 /// Part of a body on its way. What is left in it when it is dropped is lost.
 #[derive(Debug)]
 pub struct Pipe {
-    /// `None` once it is dropped.
-    ends: Option<Ends>,
+    /// Go back to the stock, or are closed, when this is dropped.
+    ends: ManuallyDrop<Ends>,
     held: usize,
 }
 
@@ -76,11 +78,10 @@ impl Pipe {
     /// Those of the socket.
     pub fn fill(from: RawFd, most: u64) -> io::Result<Option<Self>> {
         let Some(mut pipe) = Self::take() else { return Ok(None) };
-        let Some(ends) = &pipe.ends else { return Ok(None) };
         // SAFETY: the caller holds the stream that owns `from`, so it is open for this call.
         let from = unsafe { BorrowedFd::borrow_raw(from) };
         let most = usize::try_from(most).unwrap_or(usize::MAX).min(MOST);
-        match splice(from, None, &ends.write, None, most, SpliceFlags::NONBLOCK) {
+        match splice(from, None, &pipe.ends.write, None, most, SpliceFlags::NONBLOCK) {
             Ok(0) | Err(Errno::AGAIN | Errno::INTR) => Ok(None),
             Ok(n) => {
                 pipe.hold(n);
@@ -101,10 +102,9 @@ impl Pipe {
     /// # Errors
     /// Those of the socket.
     pub fn drain(&mut self, to: RawFd) -> io::Result<Option<usize>> {
-        let Some(ends) = &self.ends else { return Ok(None) };
         // SAFETY: the caller holds the stream that owns `to`, so it is open for this call.
         let to = unsafe { BorrowedFd::borrow_raw(to) };
-        let sent = at_once(to, || splice(&ends.read, None, to, None, self.held, SpliceFlags::NONBLOCK));
+        let sent = at_once(to, || splice(&self.ends.read, None, to, None, self.held, SpliceFlags::NONBLOCK));
         match sent {
             Ok(n) => {
                 self.hold(self.held - n);
@@ -161,7 +161,7 @@ impl Pipe {
             };
             stock.out += 1;
             stock.needed = stock.needed.max(stock.out);
-            Some(Self { ends: Some(ends), held: 0 })
+            Some(Self { ends: ManuallyDrop::new(ends), held: 0 })
         })
     }
 
@@ -175,12 +175,13 @@ impl Drop for Pipe {
     fn drop(&mut self) {
         let empty = self.held == 0;
         self.hold(0);
-        let ends = self.ends.take();
+        // SAFETY: `ends` is not touched again: this is the end of `self`.
+        let ends = unsafe { ManuallyDrop::take(&mut self.ends) };
         // A worker that ends has no stock any more.
         let _ = STOCK.try_with(|stock| {
             let mut stock = stock.borrow_mut();
             stock.out -= 1;
-            stock.idle.extend(ends.filter(|_| empty));
+            stock.idle.extend(empty.then_some(ends));
         });
     }
 }

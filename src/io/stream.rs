@@ -243,11 +243,7 @@ impl Reader {
             let fewer = if self.ungathered == 0 { UNGATHERED } else { self.ungathered - 1 };
             self.ungathered = if many { 0 } else { fewer };
         }
-        if !many {
-            let (result, buffer) = self.fill(buffer.lean()).await;
-            return (result.map(More::Read), buffer);
-        }
-        if unseen > 0 && buffer.is_idle() {
+        if many && unseen > 0 && buffer.is_idle() {
             // Where nothing has been waited for, the worker's other connections have a turn.
             if due.is_none()
                 && let Err(error) = self.readable().await
@@ -260,17 +256,22 @@ impl Reader {
                 Err(error) => return (Err(error.into()), buffer),
             }
         }
-        let (fd, ciphertext) = (self.fd, self.tls.is_some());
-        buffer = buffer.roomy();
-        match buffer.receive(ciphertext, |spare| socket::recv_now(fd, spare)) {
-            Ok(Some(n)) if n > 0 && !ciphertext => (Ok(More::Read(n)), buffer),
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => (Err(error.into()), buffer),
-            // An end is met again.
-            _ => {
-                let (result, buffer) = self.fill(buffer).await;
-                (result.map(More::Read), buffer)
+        if many {
+            let (fd, ciphertext) = (self.fd, self.tls.is_some());
+            buffer = buffer.roomy();
+            match buffer.receive(ciphertext, |spare| socket::recv_now(fd, spare)) {
+                Ok(Some(n)) if n > 0 && !ciphertext => return (Ok(More::Read(n)), buffer),
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return (Err(error.into()), buffer);
+                }
+                // An end is met again.
+                _ => {}
             }
+        } else {
+            buffer = buffer.lean();
         }
+        let (result, buffer) = self.fill(buffer).await;
+        (result.map(More::Read), buffer)
     }
 
     /// Whether bytes may go to `writer` as they come: neither stream is TLS.
@@ -453,18 +454,16 @@ impl Writer {
         pin!(send_all(&mut self.tcp, buffer, record)).await
     }
 
-    /// Writes what is in a pipe, whole, on a plain stream. `moved` is told of each part that has gone.
-    pub async fn write_unseen(&mut self, mut pipe: Pipe, mut moved: impl FnMut(usize)) -> io::Result<()> {
+    /// Writes a part of what is in a pipe, on a plain stream: as much as the peer takes, once it takes something.
+    pub async fn write_unseen(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
         debug_assert!(self.tls.is_none());
-        let fd = whole(&self.tcp).as_raw_fd();
-        while pipe.len() > 0 {
-            match pipe.drain(fd)? {
+        loop {
+            match pipe.drain(whole(&self.tcp).as_raw_fd())? {
                 Some(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Some(n) => moved(n),
+                Some(n) => return Ok(n),
                 None => whole(&self.tcp).writable(false).await?,
             }
         }
-        Ok(())
     }
 
     /// Writes all of a buffer's plaintext, leaving it there.

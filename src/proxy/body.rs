@@ -289,21 +289,17 @@ impl Relay<'_> {
     }
 
     /// Moves bytes of the body that nobody here sees.
-    async fn pass(&mut self, pipe: Pipe) -> Result<(), RelayError> {
+    async fn pass(&mut self, mut pipe: Pipe) -> Result<(), RelayError> {
         let len = pipe.len() as u64;
         self.allowance -= len;
         self.body.pass(len);
         let [_, writing] = self.waits;
-        self.wait(writing);
-        let Self { moved, deadline, phase, own, .. } = *self;
-        let wrote = self.writer.write_unseen(pipe, |n| {
-            moved.set(moved.get() + n as u64);
-            // As in `wait`: a body that moves beside this one has had the deadline meanwhile.
-            own.set(writing.0);
-            phase.set(writing.0);
-            deadline.set(writing.1);
-        });
-        wrote.await.map_err(|error| RelayError::To(error.into()))
+        while pipe.len() > 0 {
+            self.wait(writing);
+            let wrote = self.writer.write_unseen(&mut pipe).await;
+            self.count(wrote.map_err(|error| RelayError::To(error.into()))?);
+        }
+        Ok(())
     }
 
     pub(super) fn count(&self, written: usize) {

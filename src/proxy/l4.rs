@@ -202,16 +202,15 @@ impl Shared<'_> {
     ) -> Result<(), Way> {
         loop {
             reader.readable().await.map_err(|_| Way::ReaderLost)?;
-            let Some(pipe) = reader.take_unseen(u64::MAX).map_err(|_| Way::ReaderLost)? else {
+            let Some(mut pipe) = reader.take_unseen(u64::MAX).map_err(|_| Way::ReaderLost)? else {
                 return Ok(());
             };
-            self.deadline.set(self.idle);
-            let wrote = writer.write_unseen(pipe, |n| {
+            while pipe.len() > 0 {
                 self.deadline.set(self.idle);
-                count.add(n);
-            });
-            // As of what was read.
-            wrote.await.map_err(|_| Way::Deaf)?;
+                // As of what was read.
+                count.add(writer.write_unseen(&mut pipe).await.map_err(|_| Way::Deaf)?);
+            }
+            self.deadline.set(self.idle);
         }
     }
 
@@ -227,14 +226,6 @@ impl Shared<'_> {
         let mut off = CallOff::default();
         let mut busy = 0;
         loop {
-            if busy >= BUSY && buffer.is_idle() && reader.is_as_plain_as(writer) && Pipe::is_to_be_had() {
-                // Nobody who waits holds a large one.
-                drop(buffer);
-                match self.pass_unseen(reader, writer, &count).await {
-                    Ok(()) => (buffer, busy) = (Buffer::small(), 0),
-                    Err(way) => return way,
-                }
-            }
             if buffer.is_empty() {
                 // Pinned where it is made: an await moves a large future, and what is moved is copied.
                 let woken = pin!(lull::hot(reader, &lull, &mut off, buffer)).await;
@@ -273,12 +264,20 @@ impl Shared<'_> {
             }
             count.add(n);
             written.consume(n);
-            let large = busy >= BUSY && written.is_idle() && !written.is_large();
-            buffer = if large && !(reader.is_as_plain_as(writer) && Pipe::is_to_be_had()) {
-                Buffer::streaming()
-            } else {
-                written
-            };
+            buffer = written;
+            if busy < BUSY || !buffer.is_idle() {
+                continue;
+            }
+            if reader.is_as_plain_as(writer) && Pipe::is_to_be_had() {
+                // Nobody who waits holds a large one.
+                drop(buffer);
+                if let Err(way) = self.pass_unseen(reader, writer, &count).await {
+                    return way;
+                }
+                (buffer, busy) = (Buffer::small(), 0);
+            } else if !buffer.is_large() {
+                buffer = Buffer::streaming();
+            }
         }
     }
 }

@@ -128,14 +128,9 @@ impl Table {
     ///
     /// Allocates only to say which methods are allowed.
     pub fn find(&self, asked: &Asked<'_>) -> Match {
-        if self.exact.is_empty() && self.wildcard.is_empty() {
-            return self.find_at(None, asked);
-        }
         let mut lower = [0; MAX_HOST_BYTES];
-        self.find_at(asked.host.and_then(|host| normal_host(host, &mut lower)), asked)
-    }
-
-    fn find_at(&self, host: Option<&str>, asked: &Asked<'_>) -> Match {
+        let hosts_matter = !self.exact.is_empty() || !self.wildcard.is_empty();
+        let host = asked.host.filter(|_| hosts_matter).and_then(|host| normal_host(host, &mut lower));
         match self.visit(host, &mut |paths| paths.find(asked)) {
             Some(id) => Match::Route(id),
             None => self.refuse(host, asked),

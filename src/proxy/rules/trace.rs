@@ -1,6 +1,7 @@
 //! W3C Trace Context: `traceparent` is passed on if it is valid, and made otherwise.
 
 use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
 
 use crate::http1::RequestHead;
 
@@ -35,10 +36,9 @@ fn is_valid(value: &[u8]) -> bool {
 pub(super) fn make(id: &str) -> Option<[u8; LEN]> {
     let mut value = *b"00-00000000000000000000000000000000-0000000000000000-01";
     let digest = digest(&SHA256, id.as_bytes());
-    let digits = digest.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    for (digit, at) in digits.zip((3..35).chain(36..52)) {
-        value[at] = b"0123456789abcdef"[usize::from(digit)];
-    }
+    let (trace, rest) = digest.as_ref().split_at(16);
+    HEXLOWER.encode_mut(trace, &mut value[3..35]);
+    HEXLOWER.encode_mut(&rest[..8], &mut value[36..52]);
     let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if id.len() == 32 && id.bytes().all(hex) {
         value[3..35].copy_from_slice(id.as_bytes());
