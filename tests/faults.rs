@@ -42,6 +42,30 @@ fn a_response_that_breaks_off_looks_broken_off() {
 }
 
 #[test]
+fn a_reset_that_the_upload_is_told_of_still_cuts_the_response() {
+    let backend = Backend::start(|connection| {
+        connection.head()?;
+        connection.send("HTTP/1.1 200 OK\r\n\r\nhalf")?;
+        // Until the upload has filled every buffer on its way and waits.
+        std::thread::sleep(Duration::from_millis(300));
+        connection.reset()
+    });
+    let ringate = Setup::to(backend.address()).start();
+    for _ in 0..5 {
+        let mut client = ringate.client();
+        let mut out = client.tcp().try_clone().unwrap();
+        let sending = std::thread::spawn(move || {
+            let _ = out.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 268435456\r\n\r\n");
+            while out.write_all(&[b'x'; 65_536]).is_ok() {}
+        });
+        assert!(client.until("half").starts_with("HTTP/1.1 200 OK\r\n"));
+        let rest = String::from_utf8_lossy(&client.try_rest().unwrap_or_default()).into_owned();
+        assert!(!rest.contains("0\r\n\r\n"), "looks whole: {rest:?}");
+        sending.join().unwrap();
+    }
+}
+
+#[test]
 fn a_body_that_turns_bad_in_the_middle_is_cut() {
     let backend = Backend::start(|connection| {
         connection.request()?;
@@ -72,6 +96,36 @@ fn a_stalled_response_is_cut_after_its_time() {
     assert_eq!(client.try_rest().unwrap_or_default(), b"half");
     assert!(begun.elapsed() >= Duration::from_secs(1) && begun.elapsed() < Duration::from_secs(4));
     backend.await_ended(1);
+}
+
+#[test]
+fn a_backend_that_takes_an_upload_bit_by_bit_is_waited_for() {
+    const SIZE: usize = 24 << 20;
+    let backend = Backend::start(|connection| {
+        connection.head()?;
+        socket2::SockRef::from(connection.tcp()).set_recv_buffer_size(32 * 1024)?;
+        let (begun, mut got) = (Instant::now(), 0);
+        while got < SIZE {
+            let piece = 40_000.min(SIZE - got);
+            got += connection.bytes(piece)?.len();
+            if begun.elapsed() < Duration::from_secs(4) {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        connection.send(OK)?;
+        connection.rest().map(drop)
+    });
+    // By splice, and by way of buffers.
+    for splice in [true, false] {
+        let ringate = Setup::to(backend.address())
+            .runtime(&format!("splice = {splice}"))
+            .upstream("timeouts = { response = \"1s\" }")
+            .start();
+        let mut client = ringate.client();
+        client.send(format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {SIZE}\r\n\r\n"));
+        client.send(vec![b'x'; SIZE]);
+        assert_eq!(client.response().status, 200, "splice = {splice}");
+    }
 }
 
 #[test]

@@ -358,6 +358,55 @@ fn many_relays_run_beside_each_other() {
 }
 
 #[test]
+fn a_client_that_takes_a_long_piece_bit_by_bit_is_not_silent() {
+    const SIZE: u64 = 24 << 20;
+    let slowly = |sides: (bool, bool)| {
+        let relay = Relay::new(sides, "timeouts = { idle = \"1s\" }", |stream| {
+            stream.read_exact(&mut [0; 2])?;
+            io::copy(&mut Pattern::new(SIZE), stream.get_mut())?;
+            stream.get_mut().finish()
+        });
+        let mut client = relay.connect();
+        socket2::SockRef::from(client.tcp()).set_recv_buffer_size(32 * 1024).unwrap();
+        client.write_all(b"go").unwrap();
+        client.flush().unwrap();
+        let (mut hash, mut piece) = (Hash::new(), [0; 40_000]);
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(5) {
+            client.read_exact(&mut piece).unwrap_or_else(|error| panic!("{sides:?}: {error}"));
+            hash.write_all(&piece).unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        io::copy(&mut client, &mut hash).unwrap_or_else(|error| panic!("{sides:?}: {error}"));
+        assert_eq!(hash.finish(), (SIZE, Pattern::hash(SIZE)), "{sides:?}");
+    };
+    std::thread::scope(|scope| {
+        for sides in [(false, false), (true, false), (false, true)] {
+            scope.spawn(move || slowly(sides));
+        }
+    });
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_given_up() {
+    for sides in SIDES {
+        let (told, ended) = std::sync::mpsc::channel();
+        let relay = Relay::new(sides, "timeouts = { idle = \"700ms\" }", move |stream| {
+            stream.read_exact(&mut [0; 2])?;
+            let begun = Instant::now();
+            let _ = io::copy(&mut Pattern::new(1 << 30), stream.get_mut());
+            let _ = told.send(begun.elapsed());
+            Ok(())
+        });
+        let mut client = relay.connect();
+        client.write_all(b"go").unwrap();
+        client.flush().unwrap();
+        let took = ended.recv_timeout(PATIENCE).unwrap();
+        assert!((Duration::from_millis(700)..Duration::from_secs(6)).contains(&took), "{sides:?}: {took:?}");
+    }
+}
+
+#[test]
 fn half_a_record_does_not_keep_a_relay_open() {
     for sides in [(true, false), (false, true)] {
         let half = |tls: &Stream| tls.tcp().write_all(&[23, 3, 3, 0, 100, 1, 2, 3]);

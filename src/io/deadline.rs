@@ -13,10 +13,13 @@ use std::time::{Duration, Instant};
 
 use super::waker::Kept;
 
-/// The wheel's resolution: a deadline fires at most this much late (and never early).
+/// The wheel's resolution: a deadline fires at most this much late, and never early, but for [`STALL`].
 pub const TICK: Duration = Duration::from_millis(50);
 const TICKS_PER_SECOND: u64 = 1000 / TICK.as_millis() as u64;
 const BUCKETS: u64 = 256;
+/// Ticks beyond which a worker did not just work, but was kept from it (stopped, its machine moved). That time does not
+/// count: whoever came first afterwards has set deadlines by what the wheel knew before, which would all have fired.
+const STALL: u64 = TICKS_PER_SECOND;
 const NEVER: u64 = u64::MAX;
 const NO_GROUP: u32 = u32::MAX;
 
@@ -45,6 +48,8 @@ struct Shared {
     /// The tick of this moment, as far as the driver has told.
     now: Cell<u64>,
     origin: Instant,
+    /// Ticks that did not count.
+    stalled: Cell<u64>,
     ticker: RefCell<Option<Waker>>,
 }
 
@@ -90,6 +95,7 @@ impl Wheel {
             }),
             now: Cell::new(0),
             origin: Instant::now(),
+            stalled: Cell::new(0),
             ticker: RefCell::new(None),
         }))
     }
@@ -106,7 +112,7 @@ impl Wheel {
             })
             .await;
             monoio::time::sleep(TICK).await;
-            self.advance(self.tick_of_now());
+            self.turn_to(self.tick_of_now());
         }
     }
 
@@ -120,7 +126,14 @@ impl Wheel {
     }
 
     fn tick_of_now(&self) -> u64 {
-        (self.0.origin.elapsed().as_millis() / TICK.as_millis()) as u64
+        (self.0.origin.elapsed().as_millis() / TICK.as_millis()) as u64 - self.0.stalled.get()
+    }
+
+    /// Turns as far as `now`, but by no more than [`STALL`].
+    fn turn_to(&self, now: u64) {
+        let counted = now.min(self.0.now.get() + STALL);
+        self.0.stalled.set(self.0.stalled.get() + now - counted);
+        self.advance(counted);
     }
 
     /// Fires all that is due up to `now`.
@@ -128,8 +141,7 @@ impl Wheel {
         let from = self.0.now.replace(now);
         let mut inner = self.0.inner.borrow_mut();
         let inner = &mut *inner;
-        // After a stall longer than the wheel, each bucket is looked at once.
-        for tick in from + 1..=now.min(from + BUCKETS) {
+        for tick in from + 1..=now {
             let bucket = std::mem::take(&mut inner.buckets[(tick % BUCKETS) as usize]);
             for (index, at) in bucket {
                 inner.queued -= 1;
@@ -383,17 +395,32 @@ mod tests {
     }
 
     #[test]
-    fn deadlines_beyond_the_wheel_and_stalls_longer_than_it() {
+    fn a_deadline_beyond_the_wheel_fires_at_its_time() {
         let wheel = Wheel::new();
-        let (long, short) = (wheel.deadline(), wheel.deadline());
-        long.set(TICK * (3 * BUCKETS as u32));
-        short.set(TICK);
-        wheel.advance(2 * BUCKETS);
-        assert_eq!((fired(&long), fired(&short)), (None, Some(Fired::Expired)));
-        for tick in 2 * BUCKETS..=3 * BUCKETS + 1 {
+        let deadline = wheel.deadline();
+        deadline.set(TICK * (3 * BUCKETS as u32));
+        for tick in 1..=3 * BUCKETS {
             wheel.advance(tick);
         }
-        assert_eq!(fired(&long), Some(Fired::Expired));
+        assert_eq!(fired(&deadline), None);
+        wheel.advance(3 * BUCKETS + 1);
+        assert_eq!(fired(&deadline), Some(Fired::Expired));
+    }
+
+    #[test]
+    fn time_in_which_the_worker_was_kept_from_its_work_does_not_count() {
+        let wheel = Wheel::new();
+        let (fresh, near) = (wheel.deadline(), wheel.deadline());
+        near.set(TICK * 2);
+        fresh.set(TICK * 2 * STALL as u32);
+        wheel.turn_to(1000 * STALL);
+        assert_eq!((fired(&fresh), fired(&near)), (None, Some(Fired::Expired)));
+        assert_eq!((wheel.0.now.get(), wheel.0.stalled.get()), (STALL, 999 * STALL));
+        wheel.turn_to(2 * STALL);
+        assert_eq!(fired(&fresh), None);
+        wheel.turn_to(2 * STALL + 1);
+        assert_eq!(fired(&fresh), Some(Fired::Expired));
+        assert_eq!(wheel.0.stalled.get(), 999 * STALL);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The two halves are independent, so that an upload and its response, or the two
 //! directions of a relay, run at the same time.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -94,8 +95,26 @@ pub enum Closed {
     Open,
     /// By FIN on a plain stream, by close_notify on TLS.
     Clean,
-    /// By FIN without close_notify on TLS: what came before may have been cut (RFC 8446 §6.1).
+    /// By FIN without close_notify on TLS, or by a reset: what came before may have been cut (RFC 8446 §6.1).
     Truncated,
+}
+
+thread_local! {
+    /// Sockets whose peer reset the connection, as a write was told. The kernel says so once: a read after it is told of an
+    /// orderly end.
+    static RESET: RefCell<Vec<RawFd>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps in mind what a failed write says of the peer.
+fn note_reset(fd: RawFd, error: &io::Error) {
+    // EPIPE: the peer had ended its side in order before, or ours is ended.
+    if error.kind() != io::ErrorKind::BrokenPipe {
+        RESET.with_borrow_mut(|reset| {
+            if !reset.contains(&fd) {
+                reset.push(fd)
+            }
+        });
+    }
 }
 
 /// The writing half.
@@ -165,6 +184,8 @@ impl Drop for Stream {
     /// Tells a peer whose record could not be opened (RFC 8446 §6.2), as far as that goes without waiting.
     fn drop(&mut self) {
         cancel::count_stream(-1);
+        // A worker that ends has none any more.
+        let _ = RESET.try_with(|reset| reset.borrow_mut().retain(|fd| *fd != self.reader.fd));
         let due = self.reader.tls.as_ref().and_then(|opener| opener.alert_due());
         if let (Some(alert), Some(sealer)) = (due, &mut self.writer.tls) {
             let mut record = [0; Sealer::CONTROL_ROOM];
@@ -177,6 +198,10 @@ impl Drop for Stream {
 impl Reader {
     /// How the peer ended, if it did.
     pub fn closed(&self) -> Closed {
+        let reset = || RESET.with_borrow(|reset| reset.contains(&self.fd));
+        if self.closed == Closed::Clean && self.tls.is_none() && reset() {
+            return Closed::Truncated;
+        }
         self.closed
     }
 
@@ -428,6 +453,11 @@ fn whole(half: &OwnedWriteHalf<TcpStream>) -> &TcpStream {
 }
 
 impl Writer {
+    /// The socket's number, to ask the kernel about its peer.
+    pub fn fd(&self) -> RawFd {
+        whole(&self.tcp).as_raw_fd()
+    }
+
     /// Writes `range` (positions in the buffer's block) whole.
     pub async fn write_all(
         &mut self,
@@ -457,8 +487,9 @@ impl Writer {
     /// Writes a part of what is in a pipe, on a plain stream: as much as the peer takes, once it takes something.
     pub async fn write_unseen(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
         debug_assert!(self.tls.is_none());
+        let fd = self.fd();
         loop {
-            match pipe.drain(whole(&self.tcp).as_raw_fd())? {
+            match pipe.drain(fd).inspect_err(|error| note_reset(fd, error))? {
                 Some(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Some(n) => return Ok(n),
                 None => whole(&self.tcp).writable(false).await?,
@@ -537,7 +568,10 @@ async fn send_all(
             Ok(0) => return (Err(io::Error::from(io::ErrorKind::WriteZero).into()), outgoing.into_buffer()),
             Ok(n) => outgoing.range.start += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return (Err(error.into()), outgoing.into_buffer()),
+            Err(error) => {
+                note_reset(whole(tcp).as_raw_fd(), &error);
+                return (Err(error.into()), outgoing.into_buffer());
+            }
         }
     }
     (Ok(()), outgoing.into_buffer())

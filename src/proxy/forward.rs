@@ -239,10 +239,22 @@ impl<'a> Exchange<'a> {
     }
 
     /// The least speed of a body.
-    fn pace<'p>(&'p self, deadline: &'p Deadline, client: pace::Client) -> Pace<'p> {
+    fn pace<'p>(
+        &'p self,
+        deadline: &'p Deadline,
+        client: pace::Client,
+        to: RawFd,
+        writing: (Phase, Duration),
+    ) -> Pace<'p> {
         let (wheel, fd) = (&self.local.wheel, self.vigil.client);
         let phase = if client == pace::Client::Sends { &self.upload } else { &self.download };
-        Pace { wheel, limits: self.limits, fd, client, deadline, phase }
+        Pace { wheel, limits: self.limits, fd, client, to, writing, deadline, phase }
+    }
+
+    /// The same of a response's body.
+    fn download_pace<'p>(&'p self, deadline: &'p Deadline) -> Pace<'p> {
+        let [_, writing] = self.download_waits();
+        self.pace(deadline, pace::Client::Takes, self.vigil.client, writing)
     }
 
     /// The rest of the request's body.
@@ -260,6 +272,7 @@ impl<'a> Exchange<'a> {
         let waits_for_100 = self.order.expects && allowance == self.body_bound();
         let opening = waits_for_100.then_some((Phase::BackendHead, self.order.response_timeout));
         let sent = Cell::new(0);
+        let (to, writing) = (writer.fd(), (Phase::BackendWrite, self.order.response_timeout));
         let relay = Relay {
             reader,
             writer,
@@ -269,14 +282,11 @@ impl<'a> Exchange<'a> {
             phase: &self.phase,
             own: &self.upload,
             moved: &sent,
-            waits: [
-                (Phase::ClientBody, self.limits.body_timeout),
-                (Phase::BackendWrite, self.order.response_timeout),
-            ],
+            waits: [(Phase::ClientBody, self.limits.body_timeout), writing],
             opening,
             allowance,
         };
-        let pace = self.pace(deadline, pace::Client::Sends);
+        let pace = self.pace(deadline, pace::Client::Sends, to, writing);
         let buffer = pace.keep(relay.run(buffer)).await.map_err(|_| RelayError::TooSlow)??;
         self.sent.set(true);
         if self.answered.get() {
@@ -421,7 +431,7 @@ impl<'a> Exchange<'a> {
         self.bytes.set(first.len() as u64);
         if !first.done {
             let relay = self.relay(reader, writer, &mut body, decided.out, deadline);
-            let pace = self.pace(deadline, pace::Client::Takes);
+            let pace = self.download_pace(deadline);
             let relaying = Box::pin(pace.keep(relay.run(buffer)));
             let relayed = relaying.await.unwrap_or(Err(RelayError::TooSlow));
             buffer = relayed.map_err(RelayError::of_response)?;
@@ -445,7 +455,7 @@ impl<'a> Exchange<'a> {
         let mut body = Body::new(decided.framing);
         let relay = self.relay(reader, writer, &mut body, decided.out, deadline);
         let run = coding::run(self.local, coding, lead, relay, buffer, decided.head_len, &self.answered);
-        let pace = self.pace(deadline, pace::Client::Takes);
+        let pace = self.download_pace(deadline);
         let relayed = Box::pin(pace.keep(run)).await.unwrap_or(Err(RelayError::TooSlow));
         let buffer = relayed.map_err(RelayError::of_response)?;
         let backend = decided.backend_keeps && self.sent.get() && buffer.is_idle();

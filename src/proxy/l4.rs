@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::os::fd::RawFd;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
@@ -17,7 +18,7 @@ use super::pool::{Call, Pool};
 use super::{Client, Local};
 use crate::base::counters::Count;
 use crate::io::stream::{Closed, Keep};
-use crate::io::{Apart, Buffer, CallOff, Deadline, Pipe, Reader, Stream, Writer};
+use crate::io::{Apart, Buffer, CallOff, Deadline, Pipe, Reader, Stream, Writer, peer};
 use crate::tls::Reason;
 
 /// Reads that fill a small buffer in a row before a direction gets a large one.
@@ -116,14 +117,30 @@ pub(super) async fn tunnel(
     deadline.interruptible(false);
     let count_up = Counts { relay: &bytes_up, worker: &counters.relay_bytes_up };
     let count_down = Counts { relay: &bytes_down, worker: &counters.relay_bytes_down };
+    let peers = [client.reader.fd(), backend.reader.fd()];
     let up = pin!(shared.one_way(&mut client.reader, &mut backend.writer, from_client, count_up));
     let down = pin!(shared.one_way(&mut backend.reader, &mut client.writer, from_backend, count_down));
-    let relaying = pin!(until_both_end(up, down));
-    let end = deadline.race(relaying).await.unwrap_or_else(|_| {
-        counters.timeouts.add(1);
-        End::Idle
-    });
+    let mut relaying = pin!(until_both_end(up, down));
+    let mut taken = [None; 2];
+    let end = loop {
+        if let Ok(end) = deadline.race(relaying.as_mut()).await {
+            break end;
+        }
+        let now = peers.map(still_to_take);
+        // A long piece that goes out bit by bit is no silence: it is asked for when time is up, not on the way of bytes.
+        if now.iter().zip(taken).all(|(now, then)| now.is_none() || *now == then) {
+            counters.timeouts.add(1);
+            break End::Idle;
+        }
+        taken = now;
+        deadline.set(idle);
+    };
     Relayed { up: bytes_up.get(), down: bytes_down.get(), end }
+}
+
+/// How much a peer has taken so far, if there is more for it that it has not.
+fn still_to_take(fd: RawFd) -> Option<u64> {
+    peer::flow(fd).filter(|flow| flow.held_up).map(|flow| flow.taken)
 }
 
 /// How one direction ended.
@@ -243,9 +260,11 @@ impl Shared<'_> {
                         buffer = Buffer::small();
                         continue;
                     }
-                    Woken::End(closed) => {
-                        // A cut TLS stream must not end as if it were whole.
-                        if closed != Closed::Clean {
+                    Woken::End => {
+                        // The other direction goes first: a reset may be for it to tell of.
+                        yield_now().await;
+                        // A cut stream must not end as if it were whole.
+                        if reader.closed() != Closed::Clean {
                             return Way::ReaderLost;
                         }
                         let ended = writer.shutdown().await.is_ok();
@@ -280,4 +299,17 @@ impl Shared<'_> {
             }
         }
     }
+}
+
+/// Lets the task's other futures run once.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

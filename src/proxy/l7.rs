@@ -194,7 +194,7 @@ impl Connection {
         match woken {
             Woken::Data(buffer) => Ok(buffer),
             Woken::Lull => Err(Next::Idle),
-            Woken::End(_) | Woken::Interrupted => Err(Next::Close),
+            Woken::End | Woken::Interrupted => Err(Next::Close),
             Woken::Failed(_) => Err(Next::Abort),
         }
     }

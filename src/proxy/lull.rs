@@ -7,7 +7,7 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use crate::io::stream::{Closed, Reader, Stream, StreamError};
+use crate::io::stream::{Reader, Stream, StreamError};
 use crate::io::{Buffer, CallOff, Deadline, Fired, is_canceled};
 
 /// How long a silent connection keeps its buffer.
@@ -27,8 +27,8 @@ pub enum Woken {
     Data(Buffer),
     /// Nothing came within [`HOT`]; the buffer went back to the pool.
     Lull,
-    /// The peer ended its side.
-    End(Closed),
+    /// The peer ended its side, or it was ended: see [`Reader::closed`].
+    End,
     /// The worker drains.
     Interrupted,
     /// The stream broke.
@@ -44,7 +44,7 @@ pub async fn hot(reader: &mut Reader, deadline: &Deadline, off: &mut CallOff, bu
         deadline.watch(filling, || off.call_off(fd)).await
     };
     match result {
-        Ok(0) => Woken::End(reader.closed()),
+        Ok(0) => Woken::End,
         Ok(_) => Woken::Data(buffer),
         Err(StreamError::Io(error)) if is_canceled(&error) => match deadline.fired() {
             Some(Fired::Interrupted) => Woken::Interrupted,

@@ -16,7 +16,7 @@ use crate::io::deadline::TICK;
 use crate::io::peer::{self, Flow};
 use crate::io::{Deadline, Wheel};
 
-/// How often a body that is under way is looked at, and at least four times within `limits.body_timeout`.
+/// How often a body that is under way is looked at, and at least four times within what a write may take.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What the client does with the body.
@@ -40,6 +40,10 @@ pub(super) struct Pace<'a> {
     /// The client's connection, which is open for as long as the body moves.
     pub fd: RawFd,
     pub client: Client,
+    /// Where the body goes to: the client's connection, or the backend's.
+    pub to: RawFd,
+    /// Phase and patience of its writes.
+    pub writing: (Phase, Duration),
     /// The exchange's deadline, and what this body waits for.
     pub deadline: &'a Deadline,
     pub phase: &'a Cell<Phase>,
@@ -52,11 +56,22 @@ impl Pace<'_> {
         let glance = self.wheel.deadline();
         let mut floor = Floor::new(self.limits);
         let mut last: Option<(u64, Flow)> = None;
-        let look = LOOK.min(self.limits.body_timeout / 4);
+        let mut taken = u64::MAX;
+        let (writing, patience) = self.writing;
+        let look = LOOK.min(patience / 4);
         loop {
             glance.set(look);
             if let Ok(done) = glance.race(work.as_mut()).await {
                 return Ok(done);
+            }
+            if self.phase.get() == writing
+                && let Some(to) = peer::flow(self.to)
+            {
+                // A long piece that goes out bit by bit is no silence: its time begins anew.
+                if to.taken > taken {
+                    self.deadline.set(patience);
+                }
+                taken = to.taken;
             }
             let Some(flow) = peer::flow(self.fd) else {
                 continue;
@@ -74,10 +89,6 @@ impl Pace<'_> {
                 };
                 if !floor.holds(elapsed, waiting, moved) {
                     return Err(TooSlow);
-                }
-                // A long piece that goes out bit by bit is no silence: `body_timeout` begins anew.
-                if self.client == Client::Takes && moved > 0 && self.phase.get() == Phase::ClientWrite {
-                    self.deadline.set(self.limits.body_timeout);
                 }
             }
         }

@@ -1,7 +1,9 @@
 //! A line for each exchange reaches the log, says what it was asked to say, and never costs a request.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -264,6 +266,33 @@ fn a_relays_line_says_who_broke_it_off() {
     let ringate = Ringate::start(&config("300ms"));
     ringate.client().ends();
     assert_eq!(await_lines(&log_file(&ringate), 1), ["idle"]);
+}
+
+#[test]
+fn a_backends_reset_that_the_upload_is_told_of_is_no_orderly_end() {
+    const TIMES: usize = 5;
+    let backend = Backend::start(|connection| {
+        connection.bytes(1)?;
+        connection.send("half")?;
+        // Until the upload has filled every buffer on its way and waits.
+        std::thread::sleep(Duration::from_millis(300));
+        connection.reset()
+    });
+    let ringate = Ringate::start(&format!(
+        "[runtime]\nworkers = 1\n[log]\naccess = \"access.log\"\ntcp_format = \"{{relay.end}} {{relay.down}}\"\n\
+         [[listener]]\nname = \"db\"\naddress = \"127.0.0.1:0\"\nprotocol = \"tcp\"\n[[route]]\nupstream = \"app\"\n\
+         [upstream.app]\nendpoints = [\"{}\"]",
+        backend.address()
+    ));
+    for _ in 0..TIMES {
+        let mut client = ringate.client();
+        let mut out = client.tcp().try_clone().unwrap();
+        let sending = std::thread::spawn(move || while out.write_all(&[b'x'; 65_536]).is_ok() {});
+        assert_eq!(client.bytes(4), b"half");
+        let _ = client.try_rest();
+        sending.join().unwrap();
+    }
+    assert_eq!(await_lines(&log_file(&ringate), TIMES), ["backend_lost 4"; TIMES]);
 }
 
 #[test]
