@@ -120,7 +120,15 @@ fn a_second_instance_does_not_share_the_first_ones_port() {
 #[test]
 fn wrong_usage_is_code_2() {
     let dir = tempfile::tempdir().unwrap();
-    for args in [&["nonsense"][..], &[], &["run", "--nonsense"], &["quickstart", "--port", "70000"]] {
+    for args in [
+        &["nonsense"][..],
+        &[],
+        &["run", "--nonsense"],
+        &["quickstart", "--port", "70000"],
+        // Would be left out silently: without a name the successor repeats what the active generation says.
+        &["cert", "stage", "gateway", "--generate", "--days", "90"],
+        &["cert", "stage", "gateway", "--cert", "new.pem", "--common-name", "gateway.example"],
+    ] {
         let output = ringate(dir.path(), args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(stderr(&output).contains("--help") || args.is_empty(), "{args:?}: {}", stderr(&output));

@@ -123,37 +123,37 @@ struct SubjectOptions {
     #[arg(long, value_name = "CN")]
     common_name: Option<String>,
     /// Its organization (O); may be given twice
-    #[arg(long, value_name = "O")]
+    #[arg(long, value_name = "O", requires = "common_name")]
     organization: Vec<String>,
     /// Its organizational unit (OU)
-    #[arg(long, value_name = "OU")]
+    #[arg(long, value_name = "OU", requires = "common_name")]
     organizational_unit: Option<String>,
     /// Its country (C), two letters
-    #[arg(long, value_name = "C")]
+    #[arg(long, value_name = "C", requires = "common_name")]
     country: Option<String>,
     /// Its state or province (ST)
-    #[arg(long, value_name = "ST")]
+    #[arg(long, value_name = "ST", requires = "common_name")]
     state: Option<String>,
     /// Its locality (L)
-    #[arg(long, value_name = "L")]
+    #[arg(long, value_name = "L", requires = "common_name")]
     locality: Option<String>,
     /// Its serial number (serialNumber), such as a device's
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", requires = "common_name")]
     serial_number: Option<String>,
     /// Alternative names: DNS:a.example,IP:192.0.2.1,URI:spiffe://…,email:…; may be given again
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', requires = "common_name")]
     san: Vec<San>,
     /// Days of validity, from now on
-    #[arg(long, value_name = "DAYS", default_value_t = 365)]
+    #[arg(long, value_name = "DAYS", default_value_t = 365, requires = "common_name")]
     days: u32,
     /// ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072, rsa-4096 or ed25519
-    #[arg(long, value_name = "TYPE", default_value_t = KeyType::default())]
+    #[arg(long, value_name = "TYPE", default_value_t = KeyType::default(), requires = "common_name")]
     key_type: KeyType,
     /// What it may be presented as
-    #[arg(long, value_name = "USAGE", value_enum, default_value_t = UsageOption::Both)]
+    #[arg(long, value_name = "USAGE", value_enum, default_value_t = UsageOption::Both, requires = "common_name")]
     usage: UsageOption,
     /// A CA's certificate, which may sign others and nothing else
-    #[arg(long)]
+    #[arg(long, requires = "common_name")]
     ca: bool,
 }
 
@@ -303,6 +303,12 @@ pub(super) fn run(options: Options) -> Result<(), String> {
                 let generate = subject.common_name.clone().map(|common_name| subject.request(common_name));
                 StageSource::Generate { generate }
             } else {
+                if options.subject.common_name.is_some() {
+                    wrong_usage(
+                        "stage",
+                        "--common-name is for --generate: a file says for itself whom it is for",
+                    );
+                }
                 let (certificate, key, passphrase) = options.files.read()?;
                 StageSource::Import { certificate, key, passphrase }
             };
