@@ -90,8 +90,12 @@ impl Body {
         Ok(Taken { data: 0..here, consumed: here, done: self.is_done() })
     }
 
-    /// Takes note that `n` bytes have passed, no more than are left. Chunked bodies are not counted.
+    /// Takes note that `n` bytes have passed, no more than are left: not of a chunked body.
     pub fn pass(&mut self, n: u64) {
+        debug_assert!(
+            n == 0 || matches!(self, Self::Length { .. } | Self::UntilClose),
+            "they are of no such body"
+        );
         if let Self::Length { left } = self {
             *left = left.saturating_sub(n);
             if *left == 0 {
