@@ -132,14 +132,15 @@ def ended(results):
 
 
 def run_scenario(runner, scenario, peers, rounds):
-    """A B C D, A B C D, …: what drifts on the machine drifts for all."""
+    """A B C D, B C D A, …: what drifts on the machine drifts for all, and what comes back every few seconds meets all."""
     names = [name for name in peers if candidates.takes_part(name, scenario)]
     if scenario.load == "rate":
         runner.calibrate(scenario, names)
         say(f"{scenario.name}: at {runner.rate} requests/s")
     results = []
     for number in range(1, rounds + 1):
-        for name in names:
+        turn = (number - 1) % len(names)
+        for name in names[turn:] + names[:turn]:
             result = runner.measure(scenario, name, number)
             say(f"{scenario.name} {number}/{rounds} {name}: {report.line(result)}")
             results.append(result)

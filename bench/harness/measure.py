@@ -14,7 +14,7 @@ from pathlib import Path
 from . import candidates
 from .backend import body, work_folder
 from .scenarios import BODIES, UPLOAD_BYTES
-from .system import LOAD_CPU, PROXY_CPU, Child, Failure, cpu_busy, cpu_time, resident_bytes
+from .system import LOAD_CPU, PROXY_CPU, Child, Failure, cpu_busy, cpu_time, cpu_waited, resident_bytes
 
 WRK_SCRIPT = Path(__file__).with_name("wrk.lua")
 IDLE_BASE = 64  # connections opened and closed before the memory is read for the first time
@@ -37,6 +37,7 @@ class Measurement:
     p999_us: float | None = None
     idle_bytes: float | None = None  # resident bytes a connection
     foreign: float | None = None  # share of the proxy's CPU that something else took
+    waited_ms: float | None = None  # time in which the proxy was ready and something else had its CPU
 
 
 class Bench:
@@ -89,10 +90,11 @@ class Bench:
 
     def under_load(self, scenario, proxy, port, result):
         user, system = cpu_time(proxy.pid)
-        busy, clock = cpu_busy(PROXY_CPU), time.monotonic()
+        busy, clock, waited = cpu_busy(PROXY_CPU), time.monotonic(), cpu_waited(proxy.pid)
         counted = self.load_once(scenario, port, self.seconds)
         elapsed = time.monotonic() - clock
         foreign = cpu_busy(PROXY_CPU) - busy
+        result.waited_ms = (cpu_waited(proxy.pid) - waited) * 1e3
         user, system = (after - before for after, before in zip(cpu_time(proxy.pid), (user, system)))
         if counted["requests"] < 10:
             raise Failure(f"only {counted['requests']} requests")

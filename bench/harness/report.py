@@ -11,7 +11,11 @@ from . import candidates, chart
 from .measure import Measurement
 from .scenarios import IDLE_TARGETS, LATENCY_TARGET, target
 
-FIGURES = ("total_us", "user_us", "system_us", "rate", "p50_us", "p99_us", "p999_us", "idle_bytes")
+# Of a load, with the digits that each is shown with.
+LOAD_FIGURES = {
+    "total_us": 1, "user_us": 1, "system_us": 1, "rate": 0, "p50_us": 0, "p99_us": 0, "p999_us": 0, "waited_ms": 0,
+}
+FIGURES = (*LOAD_FIGURES, "idle_bytes")
 NOISY = 0.05  # a share of the proxy's CPU taken by something else that deserves a warning
 
 
@@ -30,7 +34,7 @@ def line(result):
     if result.idle_bytes is not None:
         return f"{result.idle_bytes:,.0f} bytes a connection"
     text = f"{result.total_us:.1f} µs ({result.user_us:.1f} user, {result.system_us:.1f} system)"
-    return f"{text}, {result.rate:,.0f}/s, p99 {result.p99_us:,.0f} µs, foreign {result.foreign:.0%}"
+    return f"{text}, {result.rate:,.0f}/s, p99 {result.p99_us:,.0f} µs, foreign {result.foreign:.0%}, waited {result.waited_ms:.0f} ms"
 
 
 class Results:
@@ -84,17 +88,17 @@ def table(header, rows):
 
 def figures(results, base):
     header = ["scenario", "candidate", "CPU µs/request", "user", "system", "requests/s"]
-    header += ["p50 µs", "p99 µs", "p99.9 µs", f"{base} ÷ it, total", "user"]
+    header += ["p50 µs", "p99 µs", "p99.9 µs", "waited ms", f"{base} ÷ it, total", "user"]
     rows = []
     for scenario in results.scenarios:
         for name in results.candidates(scenario):
             if (scenario, name) in results.failures:
-                rows.append([scenario, name, "**FAILED**", *[""] * 8])
+                rows.append([scenario, name, "**FAILED**", *[""] * 9])
                 continue
             if not results.values(scenario, name, "total_us"):
                 continue
             row = [scenario, name]
-            for figure, digits in zip(FIGURES[:7], (1, 1, 1, 0, 0, 0, 0)):
+            for figure, digits in LOAD_FIGURES.items():
                 row.append(spread(results.values(scenario, name, figure).values(), digits))
             for figure in ("total_us", "user_us"):
                 row.append(spread(results.ratios(scenario, base, name, figure), 2) if name != base else "")
