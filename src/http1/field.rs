@@ -25,32 +25,42 @@ pub(super) enum Field {
 }
 
 impl Field {
-    /// Which one a name is. Lengths are compared first, so most names cost one comparison of numbers.
+    /// Which one a name is, which must be a token. Lengths are compared first, so most names cost one comparison of numbers.
     #[inline]
     pub(super) fn of(name: &str) -> Self {
-        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        let bytes = name.as_bytes();
         match name.len() {
-            2 if is("te") => Self::HopByHop,
-            4 if is("host") => Self::Host,
-            5 if is("proxy") => Self::HopByHop, // CGI programs would take it for $HTTP_PROXY
-            6 if is("expect") => Self::Expect,
-            7 if is("upgrade") => Self::Upgrade,
-            7 if is("trailer") => Self::Trailer,
-            10 if is("connection") => Self::Connection,
-            10 if is("keep-alive") => Self::HopByHop,
-            12 if is("max-forwards") => Self::MaxForwards,
-            14 if is("content-length") => Self::ContentLength,
-            14 if is("http2-settings") => Self::HopByHop,
+            2 if is(bytes, b"te") => Self::HopByHop,
+            4 if is(bytes, b"host") => Self::Host,
+            5 if is(bytes, b"proxy") => Self::HopByHop, // CGI programs would take it for $HTTP_PROXY
+            6 if is(bytes, b"expect") => Self::Expect,
+            7 if is(bytes, b"upgrade") => Self::Upgrade,
+            7 if is(bytes, b"trailer") => Self::Trailer,
+            10 if is(bytes, b"connection") => Self::Connection,
+            10 if is(bytes, b"keep-alive") => Self::HopByHop,
+            12 if is(bytes, b"max-forwards") => Self::MaxForwards,
+            14 if is(bytes, b"content-length") => Self::ContentLength,
+            14 if is(bytes, b"http2-settings") => Self::HopByHop,
             14 if is_like(name, "content-length") => Self::LookAlike,
-            16 if is("proxy-connection") => Self::HopByHop,
-            17 if is("transfer-encoding") => Self::TransferEncoding,
+            16 if is(bytes, b"proxy-connection") => Self::HopByHop,
+            17 if is(bytes, b"transfer-encoding") => Self::TransferEncoding,
             17 if is_like(name, "transfer-encoding") => Self::LookAlike,
-            18 if is("proxy-authenticate") => Self::HopByHop,
-            19 if is("proxy-authorization") => Self::HopByHop,
-            25 if is("proxy-authentication-info") => Self::HopByHop,
+            18 if is(bytes, b"proxy-authenticate") => Self::HopByHop,
+            19 if is(bytes, b"proxy-authorization") => Self::HopByHop,
+            25 if is(bytes, b"proxy-authentication-info") => Self::HopByHop,
             _ => Self::Other,
         }
     }
+}
+
+/// Whether a token is `known`, which is in lower case, in any case.
+///
+/// Of a token's bytes, only a letter becomes a letter, a digit or a hyphen by the bit that tells its cases apart. All are
+/// compared, without a branch for each: the compiler makes a few words of them.
+#[inline]
+fn is<const N: usize>(token: &[u8], known: &[u8; N]) -> bool {
+    let Ok(token) = <&[u8; N]>::try_from(token) else { return false };
+    token.iter().zip(known).fold(0, |differ, (byte, known)| differ | (byte | 0x20) ^ known) == 0
 }
 
 /// Whether two names are one to a CGI or WSGI backend, which turns all but letters and digits into `_`.
@@ -291,5 +301,23 @@ fn faulty_name(line: &[u8]) -> Option<SyntaxError> {
         (_, b':') => None,
         (_, b' ' | b'\t') => Some(SyntaxError::SpaceBeforeColon),
         _ => Some(SyntaxError::BadName),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_name_is_known_in_any_case_and_no_other_token_is() {
+        let known = b"http2-settings";
+        for at in 0..known.len() {
+            for byte in (0..=u8::MAX).filter(|&byte| is_tchar(byte)) {
+                let mut token = *known;
+                token[at] = byte;
+                assert_eq!(is(&token, known), token.eq_ignore_ascii_case(known), "{}", token.escape_ascii());
+            }
+        }
+        assert!(!is(b"http2-setting", known) && !is(b"http2-settings-", known));
     }
 }
