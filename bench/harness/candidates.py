@@ -34,6 +34,10 @@ class Buffers:
     haproxy: int  # tune.bufsize
     splice: bool  # HAProxy: option splice-auto; nginx has nothing like it
 
+    def told(self):
+        nginx = f"nginx: proxy_buffers {self.response}, client_body_buffer_size {self.body}, stream {self.stream}"
+        return f"{nginx}; HAProxy: tune.bufsize {self.haproxy}{', option splice-auto' if self.splice else ''}"
+
 
 # HAProxy's manual advises against another tune.bufsize, nginx's names no figures: so much for the guides.
 # On bodies of 1 MiB larger buffers make both faster, at a price in memory that an operator may well pay.

@@ -168,15 +168,21 @@ def cpu_model():
     return platform.machine()
 
 
+def congestion_control():
+    """It has a say in every row: BBR spreads what is sent over time, with timers, also on loopback."""
+    return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+
+
 def conditions(facts, peers=True):
     chosen = facts.chosen
     lines = [
-        f"- {time.strftime('%Y-%m-%d %H:%M', time.gmtime(facts.started))} UTC, {cpu_model()}, Linux {platform.release()}",
+        f"- {time.strftime('%Y-%m-%d %H:%M', time.gmtime(facts.started))} UTC, {cpu_model()}, Linux {platform.release()},"
+        f" TCP's congestion control {congestion_control()}",
         f"- {chosen.rounds} rounds of {chosen.seconds:g} s; median (least–most) over the rounds;"
         " ratios are taken within a round",
     ]
     if peers:
-        lines.append(f"- buffers of nginx and HAProxy: {candidates.BUFFERS[chosen.buffers]}")
+        lines.append(f"- buffers of nginx and HAProxy: {chosen.buffers} ({candidates.BUFFERS[chosen.buffers].told()})")
     lines += [f"- {name}: {candidates.version(name)}" for name in facts.peers]
     lines.append(f"- Ringate's build: {candidates.how_built(chosen.build)}")
     if facts.skipped:

@@ -88,14 +88,18 @@ fn pem_text(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     Some(text)
 }
 
-/// The decoder's own messages print bytes as lists of numbers.
+/// Of what stands in the file, only a label is told: where line breaks were lost, the decoder takes a key for one.
 fn damaged(error: pem::Error) -> BundleError {
     let reason = match error {
-        pem::Error::MissingSectionEnd { end_marker } => {
-            format!("-----END {}----- is missing", String::from_utf8_lossy(&end_marker))
-        }
-        pem::Error::IllegalSectionStart { line } => {
-            format!("{:?} does not end with five dashes", String::from_utf8_lossy(&line))
+        pem::Error::MissingSectionEnd { end_marker } => match std::str::from_utf8(&end_marker) {
+            Ok(label) if is_label(label) => format!("-----END {label}----- is missing"),
+            _ => {
+                "a line that begins with -----BEGIN goes on after its name; were line breaks lost?".to_owned()
+            }
+        },
+        pem::Error::IllegalSectionStart { .. } => {
+            "a line that begins with -----BEGIN does not end with five dashes; were line breaks lost?"
+                .to_owned()
         }
         other => other.to_string(),
     };
@@ -125,7 +129,13 @@ const USABLE: [&str; 4] = ["CERTIFICATE", "PRIVATE KEY", "RSA PRIVATE KEY", "EC 
 
 /// The label of every section that begins in `text`.
 fn labels(text: &[u8]) -> impl Iterator<Item = &str> {
-    lines(text).filter_map(|line| line.strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
+    let named = lines(text).filter_map(|line| line.strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
+    named.filter(|label| is_label(label))
+}
+
+/// Whether it can be a section's name: those in use are a few words in capitals, and no key in base64 looks like that.
+fn is_label(text: &str) -> bool {
+    text.len() <= 40 && text.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b' '))
 }
 
 fn lines(text: &[u8]) -> impl Iterator<Item = &str> {

@@ -225,6 +225,27 @@ fn trust_is_every_certificate_and_no_key() {
 }
 
 #[test]
+fn a_key_without_its_line_breaks_is_refused_and_never_shown() {
+    let made = identity("a");
+    let inner: Vec<&str> = made.key_pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let secret = &inner[0][30..60];
+    for lost in ["", "\\n", " "] {
+        let broken = made.key_pem.replace('\n', lost);
+        let (_, said) = refusal(Bundle::from_parts(made.chain_pem.as_bytes(), Some(broken.as_bytes())));
+        assert!(said.contains("were line breaks lost?"), "{said}");
+        for text in [format!("{broken}\n{}", made.chain_pem), format!("{}{broken}\n", made.chain_pem), broken]
+        {
+            let as_key = Bundle::from_parts(made.chain_pem.as_bytes(), Some(text.as_bytes())).err();
+            let as_both = Bundle::from_pem(text.as_bytes()).err();
+            let as_trust = material::certificates(text.as_bytes(), None).err();
+            for error in [as_key, as_both, as_trust].into_iter().flatten() {
+                assert!(!format!("{error:?} {error}").contains(secret), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn keys_never_show_in_debug_output() {
     let made = identity("a");
     assert!(matches!(**made.bundle.key().unwrap(), PrivateKeyDer::Pkcs8(_)));
