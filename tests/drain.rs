@@ -92,6 +92,45 @@ fn a_request_that_is_half_there_is_still_served() {
 }
 
 #[test]
+fn a_connection_that_has_just_come_may_send_its_first_request() {
+    let backend = Backend::replying(OK);
+    let mut ringate = Setup::to(backend.address()).start();
+    let mut client = ringate.client();
+    ringate.get("/");
+    ringate.signal(Signal::TERM);
+    ringate.await_drain();
+    std::thread::sleep(Duration::from_millis(150));
+    let response = client.send(GET).response();
+    assert_eq!((response.text(), response.header("Connection")), ("ok", Some("close")));
+    client.closes();
+    assert_eq!(ringate.wait().code(), Some(0));
+}
+
+#[test]
+fn requests_that_came_ahead_are_served() {
+    let (go, told) = channel::<()>();
+    let told = Mutex::new(told);
+    let backend = Backend::start(move |connection| {
+        connection.request()?;
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")?;
+        let _ = told.lock().unwrap().recv();
+        connection.send("half")?;
+        connection.request()?;
+        connection.send(OK)
+    });
+    let mut ringate = Setup::to(backend.address()).start();
+    let mut client = ringate.client();
+    client.send(format!("{GET}{GET}")).until("\r\n\r\nhalf");
+    ringate.signal(Signal::TERM);
+    ringate.await_drain();
+    go.send(()).unwrap();
+    assert_eq!(client.bytes(4), b"half");
+    let response = client.response();
+    assert_eq!((response.text(), response.header("Connection")), ("ok", Some("close")));
+    assert_eq!(ringate.wait().code(), Some(0));
+}
+
+#[test]
 fn idle_connections_close_at_once_and_new_ones_are_refused() {
     let (backend, go) = held_back();
     let mut ringate = Setup::to(backend.address()).start();

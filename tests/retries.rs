@@ -1,8 +1,8 @@
 //! A request that failed at one backend is tried at the next, as the config says: never twice where it may not be,
 //! never beyond its time, and never so often that the retries are a load of their own.
 
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::http::{OK, ok};
@@ -247,6 +247,65 @@ fn retries_stay_within_their_budget() {
     let status: serde_json::Value = serde_json::from_str(&ringate.admin("/v1/upstreams")).unwrap();
     assert_eq!(status[0]["retries"], retries);
     assert_eq!(status[0]["retries_refused"], refused);
+}
+
+/// A backend that answers one request and dies of the next one: nobody listens any more.
+fn dying() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        let mut head = move || lines.by_ref().take_while(|line| !line.as_ref().unwrap().is_empty()).count();
+        head();
+        stream.write_all(OK).unwrap();
+        head();
+        drop((listener, stream));
+    });
+    address
+}
+
+#[test]
+fn a_pooled_connection_whose_upstream_has_died_gives_way_to_another_upstream() {
+    let good = Backend::serving(|request| ok(request.line()));
+    let split = format!(
+        "[[route]]\nupstreams = [{{ name = \"dying\", weight = 1000 }}, {{ name = \"app\", weight = 1 }}]\n\
+         [upstream.dying]\nendpoints = [\"{}\"]",
+        dying()
+    );
+    let ringate = Setup::to(good.address()).section(ADMIN).routes(&split).start();
+    let mut client = ringate.client();
+    assert_eq!(client.send(GET).response().text(), "ok");
+    assert_eq!(client.send(GET).response().text(), "GET /");
+    assert_eq!((ringate.metric("stale_retries_total"), ringate.metric("split_failovers_total")), (1, 1));
+}
+
+#[test]
+fn of_those_who_come_by_one_finds_out_whether_an_endpoint_is_back() {
+    // It takes no connection: its queue of one is full.
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let silent = listener.local_addr().unwrap().as_socket().unwrap();
+    let _queued = TcpStream::connect(silent).unwrap();
+    let good = Backend::replying(OK);
+    let ringate = Setup::to_all([silent, good.address()])
+        .upstream("timeouts = { connect = \"700ms\" }\nretries = { on = [\"connect\"] }")
+        .start();
+    let ringate = &ringate;
+    assert_eq!([ringate.get("/").status, ringate.get("/").status], [200, 200]);
+    // Its time to be tried again comes a second after its failure.
+    std::thread::sleep(Duration::from_millis(1300));
+    let slow = std::thread::scope(|scope| {
+        let each = || {
+            let begun = Instant::now();
+            assert_eq!(ringate.get("/").status, 200);
+            begun.elapsed() > Duration::from_millis(500)
+        };
+        let all: Vec<_> = (0..8).map(|_| scope.spawn(each)).collect();
+        all.into_iter().filter_map(|one| one.join().ok()).filter(|slow| *slow).count()
+    });
+    assert_eq!(slow, 1, "of eight at once");
 }
 
 #[test]

@@ -127,7 +127,7 @@ impl<'a> Exchange<'a> {
         }
         // Leave is held to the exchange's end, retries and a tunnel included.
         let mut held = Some(buffer);
-        let (permit, mut backend) = self.open(deadline, &first, &mut held).await?;
+        let (mut permit, mut backend) = self.open(deadline, &first, &mut held).await?;
         let mut buffer = held.unwrap_or_else(Buffer::small);
         loop {
             self.endpoint.set(Some(backend.endpoint));
@@ -156,8 +156,7 @@ impl<'a> Exchange<'a> {
             };
             // The backend that failed is let go before another one is asked.
             drop(backend);
-            backend = Box::pin(self.reopen(deadline, once, &first, permit.as_ref())).await?;
-            buffer = kept;
+            (backend, buffer) = Box::pin(self.open_again(deadline, once, &first, &mut permit, kept)).await?;
         }
     }
 
@@ -337,7 +336,7 @@ impl<'a> Exchange<'a> {
                     writer.write_bytes(&head).await.map_err(|_| Failure::ClientGone)?;
                 }
                 buffer.consume(decided.head_len);
-                if self.phase.get() == Phase::BackendHead && !self.sent.get() {
+                if decided.status == 100 && self.phase.get() == Phase::BackendHead && !self.sent.get() {
                     // From its 100 on, a client owes its body.
                     self.upload.set(Phase::ClientBody);
                     self.wait(deadline, Phase::ClientBody, self.limits.body_timeout);

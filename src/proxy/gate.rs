@@ -89,6 +89,8 @@ struct Waiter {
 pub struct Permit {
     pool: Rc<Pool>,
     endpoint: Cell<usize>,
+    /// Some endpoint had no room for its holder.
+    missed: Cell<bool>,
 }
 
 /// A place in the queue, given up when it is dropped.
@@ -227,7 +229,7 @@ pub(super) async fn admit(
     if gate.hall.waiting.load(SeqCst) == 0
         && let Some(endpoint) = pool.candidates().find(|&endpoint| gate.hall.take(endpoint))
     {
-        return Ok(Some(Permit { pool: Rc::clone(pool), endpoint: Cell::new(endpoint) }));
+        return Ok(Some(Permit::to(pool, endpoint)));
     }
     let place = Place::take(pool, gate)?;
     local.counters.queued.add(1);
@@ -274,7 +276,7 @@ impl Place {
                 }
             });
             if let Ok(endpoint) = deadline.race(pin!(granted)).await {
-                return Ok(Permit { pool: Rc::clone(&self.pool), endpoint: Cell::new(endpoint) });
+                return Ok(Permit::to(&self.pool, endpoint));
             }
             if peer::has_left(client) {
                 local.counters.clients_left.add(1);
@@ -294,7 +296,7 @@ impl Drop for Place {
         };
         if let Some(endpoint) = self.waiter.granted.take() {
             // Granted in the moment in which it gave up.
-            drop(Permit { pool: Rc::clone(&self.pool), endpoint: Cell::new(endpoint) });
+            drop(Permit::to(&self.pool, endpoint));
             return;
         }
         let mut waiters = line.waiters.borrow_mut();
@@ -312,6 +314,15 @@ impl Drop for Place {
 }
 
 impl Permit {
+    fn to(pool: &Rc<Pool>, endpoint: usize) -> Self {
+        Self { pool: Rc::clone(pool), endpoint: Cell::new(endpoint), missed: Cell::new(false) }
+    }
+
+    /// Whether an endpoint was passed over as it had no room: who could not be served by another one waits for it.
+    pub fn has_missed(&self) -> bool {
+        self.missed.get()
+    }
+
     /// Where its holder may go.
     pub fn endpoint(&self) -> usize {
         self.endpoint.get()
@@ -329,6 +340,8 @@ impl Permit {
         if moved {
             gate.hall.in_flight[self.endpoint.replace(endpoint)].fetch_sub(1, SeqCst);
             serve(&self.pool);
+        } else {
+            self.missed.set(true);
         }
         moved
     }

@@ -63,22 +63,34 @@ async fn carry(
     at: &Cell<Option<usize>>,
 ) -> Result<Relayed, Failure> {
     let fd = client.stream.reader.fd();
-    // Held for as long as the relay lasts.
-    let permit = match gate::admit(local, pool, &client.deadline, fd, &mut None, 0..0).await {
-        Ok(permit) => permit,
-        Err(failure) => {
-            local.count_bound(&failure);
-            tracing::warn!(upstream = pool.upstream.name, client = %client.origin.peer, "{failure}");
-            return Err(failure);
-        }
-    };
-    let first = permit.as_ref().map_or_else(|| pool.pick(local), Permit::endpoint);
     let mut said = || std::mem::take(&mut client.origin.said);
     let own = pool.upstream.proxy_protocol.map(|_| Own::new(&local.clients, said(), fd));
     let call = Call { host: None, whole: false, client: own.as_ref() };
-    let connecting = Box::pin(pool.connect(local, &client.deadline, call, first, permit.as_ref()));
-    // Said in the log by the pool; a TCP client can only be told by closing.
-    let mut backend = connecting.await.map_err(Failure::Connect)?;
+    let mut waits = 0;
+    // Leave is held for as long as the relay lasts.
+    let (_permit, mut backend) = loop {
+        let permit = match gate::admit(local, pool, &client.deadline, fd, &mut None, 0..0).await {
+            Ok(permit) => permit,
+            Err(failure) => {
+                local.count_bound(&failure);
+                tracing::warn!(upstream = pool.upstream.name, client = %client.origin.peer, "{failure}");
+                return Err(failure);
+            }
+        };
+        let first = permit.as_ref().map_or_else(|| pool.pick(local), Permit::endpoint);
+        match Box::pin(pool.connect(local, &client.deadline, call, first, permit.as_ref())).await {
+            Ok(backend) => break (permit, backend),
+            // Each time, an endpoint more is known to refuse.
+            Err(_)
+                if permit.as_ref().is_some_and(Permit::has_missed)
+                    && waits < pool.upstream.endpoints.len() =>
+            {
+                waits += 1;
+            }
+            // Said in the log by the pool; a TCP client can only be told by closing.
+            Err(error) => return Err(Failure::Connect(error)),
+        }
+    };
     at.set(Some(backend.endpoint));
     let idle = pool.upstream.idle_timeout;
     let from_client = client.early.take().unwrap_or_else(Buffer::small);

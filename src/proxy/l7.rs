@@ -15,7 +15,7 @@ use super::{Client, Local, View};
 use crate::base::limits::Limits;
 use crate::http1;
 use crate::io::buffer::{self, Use};
-use crate::io::{Buffer, CallOff, Deadline, Fired, Stream, StreamError};
+use crate::io::{Buffer, CallOff, Deadline, Fired, Stream, StreamError, peer};
 
 /// What a client connection does next.
 #[derive(Debug)]
@@ -138,9 +138,11 @@ impl Connection {
                     let (local, client) = (&self.local, &self.facts);
                     let (stream, deadline) = (&mut self.stream, &self.deadline);
                     match Box::pin(answer.send(local, client, stream, deadline, patience, buffer)).await {
-                        (Next::Idle, rest) if !self.door.is_ending(local) => buffer = rest,
-                        (Next::Idle, _) => return Next::Close,
+                        (Next::Idle, rest) => buffer = rest,
                         (next, _) => return next,
+                    }
+                    if self.is_over(&buffer) {
+                        return Next::Close;
                     }
                     continue;
                 }
@@ -173,10 +175,15 @@ impl Connection {
                     return self.refuse(&failure, manner, pages).await;
                 }
             }
-            if self.door.is_ending(&self.local) {
+            if self.is_over(&buffer) {
                 return Next::Close;
             }
         }
+    }
+
+    /// Whether nothing more is served on it. What a client had sent before it could know is.
+    fn is_over(&self, ahead: &Buffer) -> bool {
+        self.door.is_ending(&self.local) && ahead.is_idle()
     }
 
     /// Counts a request. True: its connection carries no more.
@@ -188,7 +195,8 @@ impl Connection {
     }
 
     async fn hot(&mut self, off: &mut CallOff, buffer: Buffer) -> Result<Buffer, Next> {
-        self.deadline.interruptible(true);
+        // Who has just come has a request on its way, and no other connection to send it on.
+        self.deadline.interruptible(self.served > 0);
         let woken = pin!(lull::hot(&mut self.stream.reader, &self.deadline, off, buffer)).await;
         self.deadline.interruptible(false);
         match woken {
@@ -306,6 +314,10 @@ impl Connection {
     /// Ends our side. A client that does not read can't hold it up.
     async fn close(&mut self) {
         self.facts.leave();
+        if !peer::is_drained(self.stream.reader.fd()) && buffer::in_use() < Use::Full {
+            // To close on bytes that were not read resets the connection: what is still on its way out would be lost.
+            return Box::pin(lull::linger(&mut self.stream, &self.deadline)).await;
+        }
         self.deadline.set(lull::LINGER);
         let _ = self.deadline.race(pin!(self.stream.shutdown())).await;
     }

@@ -47,10 +47,10 @@ pub async fn hot(reader: &mut Reader, deadline: &Deadline, off: &mut CallOff, bu
         Ok(0) => Woken::End,
         Ok(_) => Woken::Data(buffer),
         Err(StreamError::Io(error)) if is_canceled(&error) => match deadline.fired() {
-            Some(Fired::Interrupted) => Woken::Interrupted,
             // Half a TLS record may have come: it can't be given back, nor can its buffer.
-            _ if buffer.is_idle() => Woken::Lull,
-            _ => Woken::Data(buffer),
+            _ if !buffer.is_idle() => Woken::Data(buffer),
+            Some(Fired::Interrupted) => Woken::Interrupted,
+            _ => Woken::Lull,
         },
         Err(error) => Woken::Failed(error),
     }

@@ -17,7 +17,7 @@ use super::own::{ClientId, Kept, Own};
 use super::running::Upstream;
 use super::standing::Standing;
 use crate::base::snapshot::Reader;
-use crate::io::deadline::TICK;
+use crate::io::deadline::{TICK, ticks};
 use crate::io::{Buffer, Deadline, Stream, Wheel, deadline};
 use crate::proxy_protocol::{self, Subject};
 use crate::route::RoundRobin;
@@ -68,7 +68,7 @@ struct EndpointPool {
     dialer: Dialer,
     /// Which generation of the client identity it gets.
     standing: Standing,
-    /// Until which tick of the worker's wheel it is tried last.
+    /// Until which tick of the worker's wheel it is tried last. 0: its last connection was made.
     shunned: Cell<u64>,
 }
 
@@ -191,15 +191,22 @@ impl Pool {
             client.id()
         });
         let mut refused = None;
-        let others = self.balance.others(first).filter(|_| self.upstream.retries.connect);
-        for endpoint in std::iter::once(first).chain(others) {
+        for endpoint in self.in_order(first) {
             if permit.is_some_and(|permit| !permit.move_to(endpoint)) {
                 continue;
             }
             let server_name = self.server_name(endpoint, host)?;
             let wanted = Wanted { name: server_name.as_ref(), whole, header: header.as_deref() };
+            let failed_until = &self.endpoints[endpoint].shunned;
+            if failed_until.get() != 0 {
+                // One connection finds out whether it is back, and the others keep off meanwhile.
+                failed_until.set(local.wheel.now() + ticks(self.upstream.connect_timeout));
+            }
             match self.present(local, deadline, endpoint, wanted).await {
-                Ok(dialed) => return Ok(Backend::fresh(local, endpoint, server_name, client, dialed)),
+                Ok(dialed) => {
+                    failed_until.set(0);
+                    return Ok(Backend::fresh(local, endpoint, server_name, client, dialed));
+                }
                 Err(error) => {
                     local.counters.backend_connect_failures.add(1);
                     tracing::warn!(
@@ -209,14 +216,25 @@ impl Pool {
                         "{error}{}",
                         error.advice()
                     );
-                    if !self.is_about_the_host(host, &error) {
-                        self.endpoints[endpoint].shunned.set(local.wheel.now() + HOLD_OFF_TICKS);
+                    let hold_off = if self.is_about_the_host(host, &error) { 0 } else { HOLD_OFF_TICKS };
+                    if hold_off > 0 || failed_until.get() != 0 {
+                        failed_until.set(local.wheel.now() + hold_off);
                     }
                     refused = Some(error);
                 }
             }
         }
         Err(refused.unwrap_or(ConnectError::ServerName))
+    }
+
+    /// Where a connection is tried, one after the other: `first` and, if the upstream's retries are for that, those
+    /// after it. Who just refused comes last.
+    fn in_order(&self, first: usize) -> Vec<usize> {
+        let others = self.balance.others(first).filter(|_| self.upstream.retries.connect);
+        let mut order: Vec<_> = std::iter::once(first).chain(others).collect();
+        let now = self.wheel.now();
+        order.sort_by_key(|&endpoint| self.endpoints[endpoint].shunned.get() > now);
+        order
     }
 
     /// What a failure means on a TLS connection: the backend may have ended it with an alert. In TLS 1.3 that is

@@ -1,5 +1,7 @@
 //! Client connections live for as long as both sides want them to, and answers come in the order of requests.
 
+use std::time::Duration;
+
 use super::{OK, echo, exchange};
 use crate::support::*;
 
@@ -164,4 +166,25 @@ fn connections_beyond_the_bound_wait_for_their_turn() {
     let [first, _second] = served;
     drop(first);
     assert_eq!(third.response().text(), "ok");
+}
+
+#[test]
+fn a_response_arrives_whole_though_its_client_has_sent_more_than_is_read() {
+    const SIZE: usize = 900 * 1024;
+    let backend = Backend::start(|connection| {
+        connection.request()?;
+        std::thread::sleep(Duration::from_millis(300));
+        connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n"))?;
+        connection.send(vec![b'x'; SIZE])?;
+        connection.rest().map(drop)
+    });
+    let ringate = Setup::to(backend.address()).start();
+    let mut client = ringate.client();
+    client.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    backend.request();
+    client.send("\r\n");
+    // By now all of it has been handed to the kernel, and part of it waits there for this client.
+    std::thread::sleep(Duration::from_millis(900));
+    let response = client.response();
+    assert_eq!((response.status, response.body.len()), (200, SIZE));
 }

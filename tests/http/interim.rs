@@ -1,6 +1,7 @@
 //! Interim responses pass through, and a final one may come before the request has been sent.
 
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use super::OK;
 use crate::support::*;
@@ -70,6 +71,23 @@ fn a_backend_that_neither_asks_for_the_body_nor_answers_is_to_blame() {
     let response = ringate.client().send(ASKING).response();
     assert_eq!(response.status, 504);
     backend.await_ended(1);
+}
+
+#[test]
+fn only_the_100_tells_a_client_to_send() {
+    let backend = Backend::start(|connection| {
+        connection.head()?;
+        connection.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")?;
+        std::thread::sleep(Duration::from_millis(900));
+        connection.send("HTTP/1.1 100 Continue\r\n\r\n")?;
+        assert_eq!(connection.bytes(5)?, b"hello");
+        connection.send(OK)
+    });
+    let ringate = Setup::to(backend.address()).listener("limits = { body_timeout = \"300ms\" }").start();
+    let mut client = ringate.client();
+    assert_eq!(client.send(ASKING).response().status, 103);
+    assert_eq!(client.response().status, 100);
+    assert_eq!(client.send("hello").response().text(), "ok");
 }
 
 #[test]

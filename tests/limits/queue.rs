@@ -213,6 +213,33 @@ fn an_endpoint_that_is_down_is_passed_over_within_the_bound() {
 }
 
 #[test]
+fn who_finds_one_endpoint_down_and_the_other_full_waits_for_room() {
+    for protocol in ["http", "tcp"] {
+        let alive = Backend::serving(|_| {
+            std::thread::sleep(Duration::from_millis(60));
+            OK.to_vec()
+        });
+        let ringate = Setup::to_all([free_address(), alive.address()])
+            .section(ADMIN)
+            .upstream("pool.max_per_endpoint = 1\nqueue.timeout = \"10s\"")
+            .listener(&format!("protocol = \"{protocol}\""))
+            .start();
+        // Long enough for the one that is down to have its turn again.
+        let ringate = &ringate;
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(move || {
+                    for _ in 0..8 {
+                        assert_eq!(ringate.get("/").status, 200, "{protocol}");
+                    }
+                });
+            }
+        });
+        assert!(ringate.metric("backend_connect_failures_total") >= 2, "{protocol}");
+    }
+}
+
+#[test]
 fn relays_are_bounded_and_wait_too() {
     let backend = Backend::start(|connection| {
         let word = connection.bytes(4)?;

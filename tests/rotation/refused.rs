@@ -1,5 +1,10 @@
 //! To a certificate that the backend does not trust, or not yet.
 
+use std::time::SystemTime;
+
+use ringate::certs::Store;
+use rustix::process::Signal;
+
 use super::kit::*;
 use crate::support::*;
 
@@ -160,4 +165,66 @@ fn a_backend_that_closes_without_an_alert_is_suspected() {
     for _ in 0..20 {
         assert_eq!(ringate.get("/").text(), "old");
     }
+}
+
+#[test]
+fn a_relay_that_fell_back_ends_when_its_generation_is_retired() {
+    let kit = Kit::new();
+    let judge = kit.judge(&rustls::version::TLS13);
+    let ringate = kit.setup(&[judge.address()]).listener("protocol = \"tcp\"").start();
+    kit.stage_strange("strange");
+    order(&ringate, "activate", FORCE);
+    let mut relay = ringate.client();
+    assert_eq!(relay.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").response().text(), "old");
+    order(&ringate, "retire", FORCE);
+    relay.ends();
+}
+
+#[test]
+fn a_reload_falls_back_on_what_the_store_falls_back_on() {
+    let kit = Kit::new();
+    let judge = kit.judge(&rustls::version::TLS13);
+    let tls = format!("{}certificate = {NAME:?}\n", kit.pki.upstream_tls());
+    let store = format!("[store]\npath = {:?}", kit.store());
+    // Without the admin API, what happens to the store is learnt of by reloads.
+    let ringate = Setup::to(judge.address()).section(&store).upstream(&tls).start();
+    let mut reloads = 0;
+    let mut reload = || {
+        ringate.signal(Signal::HUP);
+        reloads += 1;
+        eventually("a reload", || {
+            (ringate.log().matches("reloaded (SIGHUP)").count() == reloads).then_some(())
+        });
+    };
+    let store = Store::open(kit.store()).unwrap();
+    let number = kit.stage_strange("strange");
+    store.activate(NAME, Some(number), SystemTime::now()).unwrap();
+    reload();
+    assert_eq!(ringate.get("/").text(), "old");
+    store.retire(NAME, 1).unwrap();
+    reload();
+    assert_eq!(ringate.get("/").status, 502, "{}", ringate.log());
+    let number = kit.stage("third");
+    store.activate(NAME, Some(number), SystemTime::now()).unwrap();
+    reload();
+    assert_eq!(ringate.get("/").text(), "third");
+    store.rollback(NAME, SystemTime::now()).unwrap();
+    reload();
+    // What was rolled back from would be taken.
+    assert_eq!(ringate.get("/").status, 502, "{}", ringate.log());
+}
+
+#[test]
+fn a_restart_does_not_fall_back_on_what_was_rolled_back() {
+    let kit = Kit::new();
+    let judge = kit.judge(&rustls::version::TLS13);
+    let ringate = kit.setup(&[judge.address()]).start();
+    kit.stage("second");
+    order(&ringate, "activate", FORCE);
+    kit.stage("third");
+    order(&ringate, "rollback", "");
+    drop(ringate);
+    let ringate = kit.setup(&[judge.address()]).start();
+    let report = report(&ringate);
+    assert_eq!((&report["active"], &report["previous"]), (&1.into(), &serde_json::Value::Null), "{report:#}");
 }

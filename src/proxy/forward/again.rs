@@ -27,16 +27,25 @@ pub(super) enum Once {
     More(usize),
 }
 
+/// What was tried for a request before it left.
+#[derive(Default)]
+struct Tried {
+    /// The split's upstreams.
+    upstreams: Vec<usize>,
+    /// How often it was waited for room because another endpoint could not be reached.
+    waits: usize,
+}
+
 impl Exchange<'_> {
-    /// Leave to go to an endpoint, and a connection to it. An upstream of a split that can't be reached gives way to
-    /// the next one: nothing has left.
+    /// Leave to go to an endpoint, and a connection to it. Where one can't be reached, nothing has left: it is waited
+    /// for room at the others, and an upstream of a split gives way to the next one.
     pub(super) async fn open(
         &mut self,
         deadline: &Deadline,
         first: &Piece,
         held: &mut Option<Buffer>,
     ) -> Result<(Option<Permit>, Box<Backend>), Failure> {
-        let mut tried = Vec::new();
+        let mut tried = Tried::default();
         loop {
             let pool = &self.order.pool;
             let client = self.vigil.client;
@@ -54,10 +63,23 @@ impl Exchange<'_> {
                     }
                     return Ok((permit, backend));
                 }
-                Err(failure) if self.is_elsewhere(&failure, &mut tried) => {}
+                Err(failure) if self.is_open_to(&failure, permit.as_ref(), &mut tried) => {}
                 Err(failure) => return Err(failure),
             }
         }
+    }
+
+    /// Whether a request for which there was no connection may go elsewhere.
+    fn is_open_to(&mut self, failure: &Failure, permit: Option<&Permit>, tried: &mut Tried) -> bool {
+        if !matches!(failure, Failure::Connect(_)) {
+            return false;
+        }
+        // Each time, an endpoint more is known to refuse.
+        if permit.is_some_and(Permit::has_missed) && tried.waits < self.order.pool.upstream.endpoints.len() {
+            tried.waits += 1;
+            return true;
+        }
+        self.is_elsewhere(failure, &mut tried.upstreams)
     }
 
     /// Whether the rest of a short body is waited for, so that the request may be sent twice. `len`: bytes at hand.
@@ -90,8 +112,31 @@ impl Exchange<'_> {
         Ok(buffer)
     }
 
-    /// A connection for the request to be sent once more.
-    pub(super) async fn reopen(
+    /// A connection for the request in `kept` to be sent once more: as was decided or, where that can't be reached,
+    /// wherever else the request may go.
+    pub(super) async fn open_again(
+        &mut self,
+        deadline: &Deadline,
+        once: Once,
+        first: &Piece,
+        permit: &mut Option<Permit>,
+        kept: Buffer,
+    ) -> Result<(Box<Backend>, Buffer), Failure> {
+        let failure = match self.reopen(deadline, once, first, permit.as_ref()).await {
+            Ok(backend) => return Ok((backend, kept)),
+            Err(failure) => failure,
+        };
+        if !self.is_open_to(&failure, permit.as_ref(), &mut Tried::default()) {
+            return Err(failure);
+        }
+        drop(permit.take());
+        let mut held = Some(kept);
+        let (leave, backend) = self.open(deadline, first, &mut held).await?;
+        *permit = leave;
+        Ok((backend, held.unwrap_or_else(Buffer::small)))
+    }
+
+    async fn reopen(
         &self,
         deadline: &Deadline,
         once: Once,

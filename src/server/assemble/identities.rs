@@ -1,0 +1,97 @@
+//! The certificates that a config presents, each in a cell of its own.
+
+use std::sync::Arc;
+
+use super::{Builder, describe};
+use crate::base::snapshot::Snapshot;
+use crate::config::plan::{self, CertificateRef};
+use crate::tls::Identity;
+
+impl Builder<'_> {
+    pub(super) fn identity(&mut self, at: &plan::At<CertificateRef>) -> Option<Snapshot<Identity>> {
+        if let Some(known) = self.identities.get(&at.value) {
+            return known.clone();
+        }
+        let made = self.make_identity(at);
+        self.identities.insert(at.value.clone(), made.clone());
+        made
+    }
+
+    /// The cell of a certificate: the one that runs already, if one does. Content that is not what the cell holds
+    /// goes into it when the snapshot is published.
+    pub(super) fn make_identity(&mut self, at: &plan::At<CertificateRef>) -> Option<Snapshot<Identity>> {
+        if self.refreshes {
+            return self.previous.and_then(|previous| previous.made.identity(&at.value)).cloned();
+        }
+        let (bundle, stored) = self.loaded(at)?;
+        let now = self.now;
+        self.good(&at.span, bundle.check_validity(now))?;
+        let Some(key) = bundle.key() else {
+            self.wrong(
+                &at.span,
+                format!(
+                    "the certificate of {} has no private key, which is needed to present it",
+                    bundle.facts().subject
+                ),
+                Some("put the key into the same PEM file, or write { cert = \"FILE\", key = \"FILE\" }"),
+            );
+            return None;
+        };
+        let known = self.previous.and_then(|previous| previous.made.identity(&at.value)).cloned();
+        let held = known.as_ref().map(Snapshot::load);
+        let last = held.as_ref().map_or(0, |held| held.generation());
+        if let (Some(cell), Some(held)) = (&known, &held)
+            && held.chain() == bundle.chain()
+            && stored.is_none_or(|generation| generation == last)
+        {
+            if stored.is_some() && held.previous().is_some() && self.stand_in(at, last, Some(held)).is_none()
+            {
+                self.alone.push(Arc::clone(held));
+            }
+            return Some(cell.clone());
+        }
+        // The store's number, even if it is the last one's again, of a certificate that was made anew or is in another
+        // store: connections and sessions are told apart by more than that.
+        let generation = stored.unwrap_or(last + 1);
+        let identity =
+            Identity::new(describe(&at.value), generation, bundle.chain().to_vec(), key.clone_key());
+        let identity = self.good(&at.span, identity)?;
+        identity.set_previous(match stored {
+            Some(_) => self.stand_in(at, generation, held.as_ref()),
+            None => held,
+        });
+        Some(match known {
+            None => Snapshot::new(identity),
+            Some(cell) => {
+                self.renewed.push((cell.clone(), Arc::new(identity)));
+                cell
+            }
+        })
+    }
+
+    /// The generation before the `active` one, as the store has it: what stands in for that. One that it was rolled back
+    /// from is a later one, and no good. `held` is what the process has of the certificate so far. That none can be used
+    /// is no error.
+    fn stand_in(
+        &mut self,
+        at: &plan::At<CertificateRef>,
+        active: u64,
+        held: Option<&Arc<Identity>>,
+    ) -> Option<Arc<Identity>> {
+        let CertificateRef::Store(name) = &at.value else {
+            return None;
+        };
+        let (number, bundle) = self.store(&at.span).and_then(|store| store.get_previous(name)).ok()??;
+        let number = u64::from(number);
+        if number >= active {
+            return None;
+        }
+        let known = held.into_iter().cloned().chain(held.and_then(|held| held.previous()));
+        let is_it = |it: &Arc<Identity>| it.generation() == number && it.chain() == bundle.chain();
+        if let Some(known) = known.into_iter().find(is_it) {
+            return Some(known);
+        }
+        let key = bundle.key()?.clone_key();
+        Identity::new(name.clone(), number, bundle.chain().to_vec(), key).ok().map(Arc::new)
+    }
+}
