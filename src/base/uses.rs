@@ -13,6 +13,8 @@ pub struct Uses {
     places: Mutex<Vec<Arc<Place>>>,
     /// When its connections must end, in milliseconds since 1970; 0: never.
     until: AtomicU64,
+    /// The same of those that were made with it because a newer generation was refused.
+    rescues_until: AtomicU64,
     /// When it was last presented to a client, in milliseconds since 1970; 0: never.
     presented: AtomicU64,
 }
@@ -75,9 +77,14 @@ impl Uses {
         places.iter().map(|place| place.read()).collect()
     }
 
-    /// Lets its connections live until `when`; `None`: for ever.
+    /// Lets its connections live until `when`; `None`: for ever. Not those that stand in for a newer generation.
     pub fn end_at(&self, when: Option<SystemTime>) {
         self.until.store(when.map_or(0, millis), Ordering::Relaxed);
+    }
+
+    /// The same of those that stand in for a newer generation: when it does not stand in for any.
+    pub fn end_rescues_at(&self, when: Option<SystemTime>) {
+        self.rescues_until.store(when.map_or(0, millis), Ordering::Relaxed);
     }
 
     /// When its connections must end.
@@ -95,9 +102,10 @@ impl Uses {
         time(self.presented.load(Ordering::Relaxed))
     }
 
-    /// Whether its connections must end now.
-    pub fn is_over(&self, now: SystemTime) -> bool {
-        self.until().is_some_and(|until| until <= now)
+    /// Whether its connections must end now; with `rescue`, those that stand in for a newer generation.
+    pub fn is_over(&self, now: SystemTime, rescue: bool) -> bool {
+        let until = if rescue { &self.rescues_until } else { &self.until };
+        time(until.load(Ordering::Relaxed)).is_some_and(|until| until <= now)
     }
 }
 
@@ -198,10 +206,13 @@ mod tests {
     #[test]
     fn connections_end_when_they_are_told_to() {
         let (uses, now) = (Uses::default(), SystemTime::now());
-        assert!(!uses.is_over(now));
+        let over = |after, rescue| uses.is_over(now + Duration::from_secs(after), rescue);
+        assert!(!over(0, false));
         uses.end_at(Some(now + Duration::from_secs(5)));
-        assert!(!uses.is_over(now) && uses.is_over(now + Duration::from_secs(6)));
+        assert!(!over(0, false) && over(6, false) && !over(6, true));
+        uses.end_rescues_at(Some(now + Duration::from_secs(7)));
+        assert!(!over(6, true) && over(8, true));
         uses.end_at(None);
-        assert!(!uses.is_over(now + Duration::from_secs(6)));
+        assert!(!over(6, false) && over(8, true));
     }
 }

@@ -63,7 +63,7 @@ impl Holds {
     pub fn end_overdue(&self, now: SystemTime) -> u64 {
         let mut ended = 0;
         for held in self.0.borrow_mut().held.iter_mut().flatten() {
-            if !held.rescue && held.identity.uses().is_over(now) {
+            if held.identity.uses().is_over(now, held.rescue) {
                 socket::end(held.fd);
                 ended += 1;
             }

@@ -28,6 +28,7 @@ use crate::tls::{self, ClientPolicy, Identity, ServerPolicy, ServerResolver};
 mod trust;
 
 mod clients;
+mod identities;
 
 /// What a plan became.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct Assembly {
     pub made: Made,
     /// Certificates whose content is not what their cells hold: stored when the snapshot is published.
     pub renewed: Vec<(Snapshot<Identity>, Arc<Identity>)>,
+    /// Identities for which nothing stands in any more, as the store has retired what did.
+    pub alone: Vec<Arc<Identity>>,
 }
 
 /// What is kept of an assembly from one reload to the next.
@@ -97,6 +100,7 @@ struct Builder<'a> {
     /// One cell a certificate, however often it is named. `None`: it could not be read, which has been said.
     identities: FxHashMap<CertificateRef, Option<Snapshot<Identity>>>,
     renewed: Vec<(Snapshot<Identity>, Arc<Identity>)>,
+    alone: Vec<Arc<Identity>>,
     limits: Vec<KeptLimit>,
     /// What the part being built has read so far.
     read: Context,
@@ -113,6 +117,7 @@ impl<'a> Builder<'a> {
             refreshes: false,
             identities: FxHashMap::default(),
             renewed: Vec::new(),
+            alone: Vec::new(),
             limits: Vec::new(),
             store: None,
             read: Context::new(&SHA256),
@@ -130,7 +135,7 @@ impl<'a> Builder<'a> {
             .map(|(index, listener)| self.listener(index, listener))
             .collect();
         let identities = self.identities.into_iter().filter_map(|(name, cell)| Some((name, cell?))).collect();
-        let (renewed, limits) = (self.renewed, self.limits);
+        let (renewed, alone, limits) = (self.renewed, self.alone, self.limits);
         let upstreams = upstreams.into_iter().collect::<Option<Vec<_>>>();
         let listeners = listeners.into_iter().collect::<Option<Vec<_>>>();
         let (upstreams, (listeners, policies)) = (upstreams?, listeners?.into_iter().unzip());
@@ -140,7 +145,8 @@ impl<'a> Builder<'a> {
             listeners,
             upstreams: upstreams.iter().map(|(upstream, _)| Arc::clone(upstream)).collect(),
         };
-        Some(Assembly { running, made: Made { identities, upstreams, listeners: policies, limits }, renewed })
+        let made = Made { identities, upstreams, listeners: policies, limits };
+        Some(Assembly { running, made, renewed, alone })
     }
 
     /// Notes what the part being built is made from besides its section of the plan: it is built anew if that
@@ -204,72 +210,6 @@ impl<'a> Builder<'a> {
             self.problems.warning(span.clone(), exposed.to_string(), None);
         }
         Ok(self.store.insert(store).clone())
-    }
-
-    fn identity(&mut self, at: &plan::At<CertificateRef>) -> Option<Snapshot<Identity>> {
-        if let Some(known) = self.identities.get(&at.value) {
-            return known.clone();
-        }
-        let made = self.make_identity(at);
-        self.identities.insert(at.value.clone(), made.clone());
-        made
-    }
-
-    /// The cell of a certificate: the one that runs already, if one does. Content that is not what the cell holds
-    /// goes into it when the snapshot is published.
-    fn make_identity(&mut self, at: &plan::At<CertificateRef>) -> Option<Snapshot<Identity>> {
-        if self.refreshes {
-            return self.previous.and_then(|previous| previous.made.identity(&at.value)).cloned();
-        }
-        let (bundle, stored) = self.loaded(at)?;
-        let now = self.now;
-        self.good(&at.span, bundle.check_validity(now))?;
-        let Some(key) = bundle.key() else {
-            self.wrong(
-                &at.span,
-                format!(
-                    "the certificate of {} has no private key, which is needed to present it",
-                    bundle.facts().subject
-                ),
-                Some("put the key into the same PEM file, or write { cert = \"FILE\", key = \"FILE\" }"),
-            );
-            return None;
-        };
-        let known = self.previous.and_then(|previous| previous.made.identity(&at.value)).cloned();
-        let held = known.as_ref().map(Snapshot::load);
-        let last = held.as_ref().map_or(0, |held| held.generation());
-        if let (Some(cell), Some(held)) = (&known, &held)
-            && held.chain() == bundle.chain()
-            && stored.is_none_or(|generation| generation == last)
-        {
-            return Some(cell.clone());
-        }
-        // The store's number, even if it is the last one's again, of a certificate that was made anew or is in another
-        // store: connections and sessions are told apart by more than that.
-        let generation = stored.unwrap_or(last + 1);
-        let identity =
-            Identity::new(describe(&at.value), generation, bundle.chain().to_vec(), key.clone_key());
-        let identity = self.good(&at.span, identity)?;
-        Some(match known {
-            None => {
-                identity.set_previous(self.previous_generation(at));
-                Snapshot::new(identity)
-            }
-            Some(cell) => {
-                self.renewed.push((cell.clone(), Arc::new(identity)));
-                cell
-            }
-        })
-    }
-
-    /// The generation that a restart finds in the store beside the active one. That it can't be used is no error.
-    fn previous_generation(&mut self, at: &plan::At<CertificateRef>) -> Option<Arc<Identity>> {
-        let CertificateRef::Store(name) = &at.value else {
-            return None;
-        };
-        let (number, bundle) = self.store(&at.span).and_then(|store| store.get_previous(name)).ok()??;
-        let key = bundle.key()?.clone_key();
-        Identity::new(name.clone(), u64::from(number), bundle.chain().to_vec(), key).ok().map(Arc::new)
     }
 
     fn listener(&mut self, index: usize, listener: &plan::Listener) -> Option<(Listener, Option<Policy>)> {

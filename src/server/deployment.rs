@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::assemble::{self, Assembly, Made, Previous};
 use super::changes::{self, Changes};
 use super::load::{self, LoadError, Loaded};
-use super::rotation::{Alone, Fallback, Ledger, Room, Rotation, RotationError, Turn};
+use super::rotation::{self, Alone, Ledger, Room, Rotation, RotationError, Turn};
 use super::sockets::Prepared;
 use super::supervisor::{Server, StartError};
 use super::uses;
@@ -267,7 +267,8 @@ impl Deployment {
                 return false;
             }
             let grace = self.plan().rotation.grace;
-            self.ledger.publish(cell, next, Fallback::Replaced, grace, SystemTime::now());
+            next.set_previous(Some(Arc::clone(current)));
+            self.ledger.publish(cell, next, grace, SystemTime::now());
         }
         self.server.sweep();
         true
@@ -402,7 +403,10 @@ impl Deployment {
         let changes = Changes::between(current.previous(), &plan, &assembly);
         for (cell, identity) in assembly.renewed.drain(..) {
             self.ledger.forget_trial(&identity);
-            self.ledger.publish(&cell, identity, Fallback::Replaced, plan.rotation.grace, SystemTime::now());
+            self.ledger.publish(&cell, identity, plan.rotation.grace, SystemTime::now());
+        }
+        for identity in assembly.alone.drain(..) {
+            rotation::stand_alone(&identity, SystemTime::now());
         }
         let plan = Arc::new(changes::as_it_runs(plan, &current.plan));
         let version = self.replace(assembly, prepared, plan);

@@ -340,7 +340,8 @@ impl Turn<'_> {
         let done = self.store.activate(self.name, Some(number), self.now)?;
         let live = match (self.cell, identity) {
             (Some(cell), Some(identity)) => {
-                self.ledger.publish(cell, identity, Fallback::Replaced, self.grace, self.now);
+                identity.set_previous(Some(cell.load()));
+                self.ledger.publish(cell, identity, self.grace, self.now);
                 true
             }
             _ => false,
@@ -396,7 +397,8 @@ impl Turn<'_> {
         let live = self.cell.is_some();
         if let (Some(cell), Some(identity)) = (self.cell, identity) {
             // What was rolled back from is no good: nothing falls back on it.
-            self.ledger.publish(cell, identity, Fallback::None, self.grace, self.now);
+            identity.set_previous(None);
+            self.ledger.publish(cell, identity, self.grace, self.now);
         }
         Ok(Activated {
             certificate: self.name.to_owned(),
@@ -427,44 +429,48 @@ impl Turn<'_> {
         }
         self.store.retire(self.name, number)?;
         if let Some(cell) = self.cell {
-            let current = cell.load();
-            if let Some(previous) = current.previous() {
-                current.set_previous(None);
-                previous.uses().end_at(Some(self.now));
-            }
+            stand_alone(&cell.load(), self.now);
         }
         Ok(u64::from(number))
     }
 }
 
-/// What may stand in where a generation is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fallback {
-    /// The generation that it replaces.
-    Replaced,
-    /// Nothing.
-    None,
+/// Lets nothing stand in for a generation any more: connections of the one that did end now.
+pub fn stand_alone(active: &Identity, now: SystemTime) {
+    if let Some(previous) = active.previous() {
+        active.set_previous(None);
+        previous.uses().end_at(Some(now));
+        previous.uses().end_rescues_at(Some(now));
+    }
 }
 
 impl Ledger {
-    /// Publishes a generation: one atomic store, and each connection that is made from then on presents it. The one
-    /// that it replaces ends within `grace`.
+    /// Publishes a generation, and with it the one that may stand in for it: one atomic store, and each connection that
+    /// is made from then on presents it. The one that it replaces ends within `grace`, and so does what stood in for that.
     pub fn publish(
         &self,
         cell: &Snapshot<Identity>,
         identity: Arc<Identity>,
-        fallback: Fallback,
         grace: Duration,
         now: SystemTime,
     ) {
         let old = cell.load();
+        let stood_in = old.previous();
         identity.uses().end_at(None);
-        identity.set_previous((fallback == Fallback::Replaced).then(|| Arc::clone(&old)));
+        for used in [Some(Arc::clone(&identity)), identity.previous()].into_iter().flatten() {
+            used.uses().end_rescues_at(None);
+        }
         let name = identity.name().to_owned();
         cell.store(Arc::clone(&identity));
         // Only now: until here somebody may have had to fall back on it.
         old.set_previous(None);
         old.uses().end_at(Some(now + grace));
+        let is_used = |known: &Arc<Identity>| {
+            Arc::ptr_eq(known, &identity) || identity.previous().is_some_and(|it| Arc::ptr_eq(known, &it))
+        };
+        if let Some(passed) = stood_in.filter(|known| !is_used(known)) {
+            passed.uses().end_rescues_at(Some(now + grace));
+        }
         self.entry(&name, |entry| {
             entry.superseded.retain(|known| known.serial() != identity.serial());
             entry.superseded.push(old);
