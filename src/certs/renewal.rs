@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::facts::Facts;
 use super::store::{Description, Origin};
 use super::time::Timestamp;
 
@@ -16,8 +17,8 @@ pub enum Renewal {
     Staged {
         /// Its number.
         generation: u32,
-        /// Whether it may be activated without a person: it was made here, never was active (what a person rolled
-        /// back from stays where it is), and ends later than what is active.
+        /// Whether it may be activated without a person: it is what would be made now, of the same names and kind of key;
+        /// it was made here, never was active (what a person rolled back from stays where it is), and ends later.
         unattended: bool,
     },
     /// A successor is needed now, and has to be brought.
@@ -50,7 +51,8 @@ pub fn renewal(certificate: &Description, now: SystemTime, before: Duration) -> 
     }
     if let Some(staged) = generation(certificate.staged) {
         let ours = active.origin == Origin::Generated && staged.origin == Origin::Generated;
-        let unattended = ours && staged.activated.is_none() && staged.not_after() > facts.not_after;
+        let alike = staged.facts().is_some_and(|staged| is_successor(staged, facts));
+        let unattended = ours && alike && staged.activated.is_none();
         return Renewal::Staged { generation: staged.number, unattended };
     }
     match active.origin {
@@ -62,6 +64,13 @@ pub fn renewal(certificate: &Description, now: SystemTime, before: Duration) -> 
         }
         Origin::Generated => Renewal::Stage,
     }
+}
+
+/// Whether a certificate says what another one says, until a later day.
+fn is_successor(next: &Facts, facts: &Facts) -> bool {
+    let says =
+        |of: &Facts| (of.subject.clone(), of.sans.clone(), of.usages.clone(), of.key_type.clone(), of.is_ca);
+    says(next) == says(facts) && next.not_after > facts.not_after
 }
 
 /// How many seconds before its end a certificate is near it: as the config says, but a third of its validity at most, or

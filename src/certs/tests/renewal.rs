@@ -47,9 +47,15 @@ fn what_a_person_staged_or_asked_for_is_neither_replaced_nor_activated() {
     let short = self_signed(&GenerateRequest { days: 90, ..GenerateRequest::new("a") }, now()).unwrap();
     let at = now() + days(360);
     let decide = |name: &str| renewal(&store.describe(name, at).unwrap(), at, BEFORE);
-    for (name, bundle, origin) in
-        [("brought", &made.bundle, Origin::Imported), ("short", &short.bundle, Origin::Generated)]
-    {
+    let longer = |request| self_signed(&GenerateRequest { days: 900, ..request }, now()).unwrap().bundle;
+    let renamed = longer(GenerateRequest { sans: vec!["b".parse().unwrap()], ..GenerateRequest::new("a") });
+    let other_key = longer(GenerateRequest { key_type: KeyType::EcdsaP384, ..GenerateRequest::new("a") });
+    for (name, bundle, origin) in [
+        ("brought", &made.bundle, Origin::Imported),
+        ("short", &short.bundle, Origin::Generated),
+        ("renamed", &renamed, Origin::Generated),
+        ("other-key", &other_key, Origin::Generated),
+    ] {
         store.create(name, &made.bundle, &meta(Origin::Generated)).unwrap();
         store.stage(name, bundle, &meta(origin)).unwrap();
         assert_eq!(decide(name), Renewal::Staged { generation: 2, unattended: false }, "{name}");
