@@ -33,14 +33,16 @@ struct More {
 /// What was negotiated with a client.
 #[derive(Debug)]
 pub struct ClientTls {
-    /// `TLSv1.2` or `TLSv1.3`.
-    pub version: &'static str,
+    /// TLS 1.3 was negotiated, and not 1.2.
+    pub tls13: bool,
     /// The cipher suite by its IANA name.
     pub cipher: Box<str>,
     /// The name that it asked for.
     pub sni: Option<Box<str>>,
     /// Its certificate, verified.
     pub certificate: Option<ClientCertificate>,
+    /// By which of its door's policies that was verified.
+    pub policy: u32,
 }
 
 /// Why a client is turned away after its handshake.
@@ -100,7 +102,7 @@ impl ClientFacts {
     pub fn tls_value(&self, variable: &Variable) -> Option<&str> {
         let tls = self.tls()?;
         match variable {
-            Variable::TlsVersion => Some(tls.version),
+            Variable::TlsVersion => Some(if tls.tls13 { "TLSv1.3" } else { "TLSv1.2" }),
             Variable::TlsCipher => Some(&tls.cipher),
             Variable::TlsSni => tls.sni.as_deref(),
             Variable::CertificateSubject => Some(&tls.certificate.as_ref()?.subject),
@@ -111,19 +113,20 @@ impl ClientFacts {
 }
 
 impl ClientTls {
-    /// What a finished handshake says. `whole` forwards all of the client's certificate.
+    /// What a finished handshake under a `policy` says. `whole` forwards all of the client's certificate.
     ///
     /// # Errors
     /// The client is not to be served.
-    pub fn new(facts: &Facts, whole: bool) -> Result<Box<Self>, ClientError> {
+    pub fn new(facts: &Facts, whole: bool, policy: u32) -> Result<Box<Self>, ClientError> {
         let leaf = facts.peer_certificates.as_ref().and_then(|chain| chain.first());
         let certificate = leaf.map(|leaf| certificate(facts, leaf, whole)).transpose()?;
         let cipher = facts.suite_name();
         Ok(Box::new(Self {
-            version: if facts.version == rustls::ProtocolVersion::TLSv1_3 { "TLSv1.3" } else { "TLSv1.2" },
+            tls13: facts.version == rustls::ProtocolVersion::TLSv1_3,
             cipher: cipher.replace("TLS13_", "TLS_").into(),
             sni: facts.sni.as_deref().map(Into::into),
             certificate,
+            policy,
         }))
     }
 }

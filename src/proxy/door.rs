@@ -3,11 +3,14 @@
 //! A snapshot lists its listeners in the order of the config file, so a listener's index holds for that
 //! snapshot alone. What stays is the socket: its door knows which listener it belongs to now. When a
 //! reload takes the socket away, its connections end on the last snapshot that had it: idle ones at
-//! once, others after the exchange that is under way or on its way.
+//! once, others after the exchange that is under way or on its way. So do those of clients whose certificates
+//! were verified by another policy (trust, revocation lists, `client_auth`) than the one that has come into force.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
+use super::client::ClientFacts;
 use super::running::{Running, SocketId};
 use super::{Local, View};
 use crate::io::{Deadline, Wheel};
@@ -19,13 +22,16 @@ pub struct Door {
     /// Index in the view that `enter` gives.
     listener: Cell<usize>,
     closed: Cell<bool>,
+    /// How often another policy came into force by which its clients' certificates are verified.
+    policy: Cell<u32>,
     /// What the connections of a closed door end on.
     last: RefCell<Option<Rc<View>>>,
 }
 
 impl Door {
     pub(super) fn new(socket: SocketId, listener: usize) -> Self {
-        Self { socket, listener: Cell::new(listener), closed: Cell::new(false), last: RefCell::new(None) }
+        let (closed, policy) = (Cell::new(false), Cell::new(0));
+        Self { socket, listener: Cell::new(listener), closed, policy, last: RefCell::new(None) }
     }
 
     /// Its socket's number, which is also the group that its connections' deadlines are in.
@@ -42,9 +48,20 @@ impl Door {
         }
     }
 
-    /// Whether the exchange under way is its connection's last.
+    /// Whether every connection's exchange under way is its last.
     pub fn is_ending(&self, local: &Local) -> bool {
         local.draining.get() || self.closed.get()
+    }
+
+    /// Whether this client's is: also as its certificate was verified by a policy that is not in force any more. Its
+    /// next connection is judged anew.
+    pub fn is_last_of(&self, local: &Local, client: &ClientFacts) -> bool {
+        self.is_ending(local) || client.tls().is_some_and(|tls| tls.policy != self.policy.get())
+    }
+
+    /// The number of the policy in force.
+    pub fn policy(&self) -> u32 {
+        self.policy.get()
     }
 
     /// Whether a reload has taken the socket away.
@@ -63,7 +80,15 @@ impl Door {
             return;
         }
         match listener_of(running, self.socket) {
-            Some(listener) => self.listener.set(listener),
+            Some(listener) => {
+                let (old, new) = (&last.running.listeners[self.listener.get()], &running.listeners[listener]);
+                self.listener.set(listener);
+                let same = old.tls.as_ref().map(Arc::as_ptr) == new.tls.as_ref().map(Arc::as_ptr);
+                if !same && (old.verifies_clients || new.verifies_clients) {
+                    self.policy.set(self.policy.get().wrapping_add(1));
+                    wheel.interrupt_group(self.socket);
+                }
+            }
             None => {
                 *self.last.borrow_mut() = Some(Rc::clone(last));
                 self.closed.set(true);

@@ -369,7 +369,7 @@ impl<'a> Exchange<'a> {
         if !head.is_interim() && self.may_retry(Cause::Status(head.status)) {
             return Err(Failure::Unwanted(head.status));
         }
-        let keep = self.order.keep_alive && self.sent.get() && !self.door.is_ending(self.local);
+        let keep = self.order.keep_alive && self.sent.get() && !self.door.is_last_of(self.local, self.client);
         let mut scratch = self.local.scratch.borrow_mut();
         scratch.clear();
         let to = ResponseContext { version: self.order.version, close: !keep };

@@ -91,7 +91,7 @@ impl Connection {
 
     /// Waits for a silent client, holding no buffer. False: it does not come back.
     async fn idle(&mut self) -> bool {
-        if self.door.is_ending(&self.local) {
+        if self.door.is_last_of(&self.local, &self.facts) {
             return false;
         }
         self.deadline.set(self.patience().saturating_sub(lull::HOT));
@@ -183,7 +183,7 @@ impl Connection {
 
     /// Whether nothing more is served on it. What a client had sent before it could know is.
     fn is_over(&self, ahead: &Buffer) -> bool {
-        self.door.is_ending(&self.local) && ahead.is_idle()
+        self.door.is_last_of(&self.local, &self.facts) && ahead.is_idle()
     }
 
     /// Counts a request. True: its connection carries no more.

@@ -270,7 +270,7 @@ pub fn serve(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAddr)
 async fn greet(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAddr) -> Option<Box<Client>> {
     let deadline = door.deadline(&local.wheel);
     let (view, listener) = door.enter(&local);
-    let listener = &view.running.listeners[listener];
+    let (listener, policy) = (&view.running.listeners[listener], door.policy());
     let origin = match listener.proxy_protocol {
         None => Origin { peer, said: own::Said::default() },
         Some(accept) => {
@@ -290,7 +290,7 @@ async fn greet(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAdd
     let run = async { tls::run(tcp, handshake?).await };
     let reason = match deadline.race(pin!(run)).await {
         Ok(Ok((stream, facts, early))) => {
-            match client::ClientTls::new(&facts, listener.forward_certificate) {
+            match client::ClientTls::new(&facts, listener.forward_certificate, policy) {
                 Ok(tls) => {
                     local.counters.client_handshakes.add(1);
                     let tls = Some(tls);

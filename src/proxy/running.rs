@@ -47,6 +47,8 @@ pub struct Listener {
     pub sockets: Vec<SocketId>,
     /// Present if its clients speak TLS.
     pub tls: Option<Arc<ServerConfig>>,
+    /// Whether its clients' certificates are verified.
+    pub verifies_clients: bool,
     /// Which PROXY headers its connections must begin with; `None`: with none.
     pub proxy_protocol: Option<Accept>,
     /// What bounds its clients.

@@ -233,6 +233,7 @@ impl<'a> Builder<'a> {
             addresses: Vec::new(),
             sockets: Vec::new(),
             tls,
+            verifies_clients: clients.is_some(),
             proxy_protocol: listener.proxy_protocol.map(accepted),
             limits: listener.limits.clone(),
             forward_certificate,

@@ -170,6 +170,10 @@ async fn accept(local: Rc<Local>, door: Rc<Door>, socket: TcpListener) {
         match accepted {
             Ok((stream, peer)) => seat(&local, &door, stream, peer).await,
             Err(_) if deadline.fired() == Some(Fired::Expired) => return,
+            // Only connections were meant, of clients that are to be verified anew.
+            Err(_) if deadline.fired() == Some(Fired::Interrupted) && !door.is_ending(&local) => {
+                deadline.clear()
+            }
             Err(_) if deadline.fired() == Some(Fired::Interrupted) => {
                 // Connections that the kernel has completed already are served: the last call.
                 deadline.interruptible(false);

@@ -56,6 +56,49 @@ fn a_client_that_a_new_list_revokes_is_refused_at_its_next_handshake() {
 }
 
 #[test]
+fn a_client_that_a_new_list_revokes_sends_no_more_on_the_connection_it_has() {
+    let authority = Authority::new();
+    let server = authority.issue("server", &Leaf::default());
+    let lost = authority.issue("lost", &leaf("lost"));
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("list.pem");
+    put(&authority.revoke(&[]), &list);
+    let (tell, asked) = std::sync::mpsc::channel();
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let shared = std::sync::Mutex::new((tell, wait));
+    let backend = Backend::serving(move |request| {
+        if request.head.contains("/slow") {
+            let (tell, wait) = &*shared.lock().unwrap();
+            tell.send(()).unwrap();
+            let _ = wait.recv_timeout(PATIENCE);
+        }
+        crate::http::ok("done")
+    });
+    let tls = format!(
+        "[listener.tls]\ncertificates = [{}]\nclient_auth = \"required\"\nclient_trust = [{:?}]\nclient_crl = {list:?}",
+        server.toml(),
+        authority.file()
+    );
+    let ringate = Setup::to(backend.address()).listener(&tls).start();
+    let client = || Client::tls(ringate.address(), authority.client_config_as(&lost), "localhost");
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let (mut idle, mut long_idle, mut busy) = (client(), client(), client());
+    assert_eq!(long_idle.send(get("/")).response().status, 200);
+    std::thread::sleep(std::time::Duration::from_millis(900));
+    assert_eq!(idle.send(get("/")).response().status, 200);
+    busy.send(get("/slow"));
+    asked.recv_timeout(PATIENCE).unwrap();
+    put(&authority.revoke(&[&lost]), &list);
+    ringate.await_log(&format!("{IN_FORCE}listener web"));
+    idle.closes();
+    long_idle.closes();
+    release.send(()).unwrap();
+    let response = busy.response();
+    assert_eq!((response.text(), response.header("Connection")), ("done", Some("close")));
+    busy.closes();
+}
+
+#[test]
 fn backends_are_checked_against_what_a_trust_file_says_now() {
     let pki = Pki::new();
     let stranger = Authority::new();

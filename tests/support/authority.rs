@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use ringate::certs::generate::{ca_signed, self_signed};
 use ringate::certs::{CaMaterial, GenerateRequest, Generated, KeyType, Meta, Origin, San, Store};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 
 /// A CA, and the files of what it issued.
@@ -103,12 +105,23 @@ impl Authority {
 
     /// What a TLS client needs that trusts it and has no certificate.
     pub fn client_config(&self) -> std::sync::Arc<rustls::ClientConfig> {
+        std::sync::Arc::new(self.clients().with_no_client_auth())
+    }
+
+    /// The same for one that presents this certificate.
+    pub fn client_config_as(&self, files: &Files) -> std::sync::Arc<rustls::ClientConfig> {
+        let chain = CertificateDer::pem_file_iter(&files.cert).unwrap().map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
+        std::sync::Arc::new(self.clients().with_client_auth_cert(chain, key).unwrap())
+    }
+
+    fn clients(&self) -> rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.ca.bundle.chain()[0].clone()).unwrap();
         let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config =
             rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        std::sync::Arc::new(config.unwrap().with_root_certificates(roots).with_no_client_auth())
+        config.unwrap().with_root_certificates(roots)
     }
 
     /// Issues a certificate and writes it to files of that name.
