@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -310,4 +311,38 @@ fn the_admin_api_reloads_and_says_what_changed() {
         assert!(said["errors"][0]["help"].as_str().unwrap().contains("endpoints"), "{said}");
     }
     assert_eq!(ringate.get("/").status, 200);
+}
+
+#[test]
+fn a_certificate_that_has_expired_keeps_nothing_from_a_reload_or_a_start() {
+    let ca = Crafted::new();
+    let now = time::OffsetDateTime::now_utc();
+    let ending = ca.issue("ending", |params| params.not_after = now + time::Duration::seconds(2));
+    let ended = ca.issue("ended", |params| params.not_after = now - time::Duration::days(1));
+    let (old, new) = (named("old"), named("new"));
+    let tls = |files: &Files| {
+        format!(
+            "[[listener]]\nname = \"tls\"\naddress = \"127.0.0.1:0\"\ntls.certificates = [{}]\n",
+            files.toml()
+        )
+    };
+    let both = "[[route]]\nlistener = [\"web\", \"tls\"]\nupstream = \"app\"";
+    let setup = Setup::to(old.address()).section(&tls(&ending)).routes(both);
+    let ringate = setup.start();
+    std::thread::sleep(Duration::from_secs(4));
+    let warned = "presented all the same";
+    assert!(!ringate.log().contains(warned));
+    reload(&ringate, &edit(&ringate, &old.address().to_string(), &new.address().to_string()));
+    assert_eq!(Client::connect(ringate.address_of("web")).send(GET).response().text(), "new");
+    ringate.await_log(warned);
+    // Another one that has expired is a mistake.
+    let mistaken = edit(&ringate, &ending.toml(), &ended.toml());
+    fs::write(ringate.dir().join("ringate.toml"), mistaken).unwrap();
+    ringate.signal(Signal::HUP);
+    ringate.await_log("expired at");
+    ringate.await_log("what ran before");
+    drop(ringate);
+    let ringate = setup.start();
+    assert_eq!(Client::connect(ringate.address_of("web")).send(GET).response().text(), "old");
+    ringate.await_log(warned);
 }

@@ -73,7 +73,7 @@ type Policy = (Arc<rustls::ServerConfig>, Digest);
 
 /// Builds a snapshot. Errors are added to `problems`; the result is `None` if there are any.
 pub fn assemble(plan: &Plan, previous: Option<Previous<'_>>, problems: &mut Diagnostics) -> Option<Assembly> {
-    Builder::new(plan, previous, problems).build()
+    Builder { starts: previous.is_none(), ..Builder::new(plan, previous, problems) }.build()
 }
 
 /// The plan that runs, with what its files of trust and revocation lists say by now. What belongs to a file that is no
@@ -97,6 +97,8 @@ struct Builder<'a> {
     problems: &'a mut Diagnostics,
     /// See [`refresh`].
     refreshes: bool,
+    /// Nothing runs yet.
+    starts: bool,
     /// One cell a certificate, however often it is named. `None`: it could not be read, which has been said.
     identities: FxHashMap<CertificateRef, Option<Snapshot<Identity>>>,
     renewed: Vec<(Snapshot<Identity>, Arc<Identity>)>,
@@ -115,6 +117,7 @@ impl<'a> Builder<'a> {
             previous,
             problems,
             refreshes: false,
+            starts: false,
             identities: FxHashMap::default(),
             renewed: Vec::new(),
             alone: Vec::new(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Builder, describe};
 use crate::base::snapshot::Snapshot;
+use crate::certs::{Bundle, BundleError};
 use crate::config::plan::{self, CertificateRef};
 use crate::tls::Identity;
 
@@ -24,8 +25,6 @@ impl Builder<'_> {
             return self.previous.and_then(|previous| previous.made.identity(&at.value)).cloned();
         }
         let (bundle, stored) = self.loaded(at)?;
-        let now = self.now;
-        self.good(&at.span, bundle.check_validity(now))?;
         let Some(key) = bundle.key() else {
             self.wrong(
                 &at.span,
@@ -40,6 +39,8 @@ impl Builder<'_> {
         let known = self.previous.and_then(|previous| previous.made.identity(&at.value)).cloned();
         let held = known.as_ref().map(Snapshot::load);
         let last = held.as_ref().map_or(0, |held| held.generation());
+        let runs = held.as_ref().is_some_and(|held| held.chain() == bundle.chain());
+        self.in_its_time(at, &bundle, runs)?;
         if let (Some(cell), Some(held)) = (&known, &held)
             && held.chain() == bundle.chain()
             && stored.is_none_or(|generation| generation == last)
@@ -67,6 +68,19 @@ impl Builder<'_> {
                 cell
             }
         })
+    }
+
+    /// Refuses what is not valid yet or not any more. One that `runs`, or ran when this machine was last started, has
+    /// ended without a successor: it must not take everything else down with it.
+    fn in_its_time(&mut self, at: &plan::At<CertificateRef>, bundle: &Bundle, runs: bool) -> Option<()> {
+        match bundle.check_validity(self.now) {
+            Err(error @ BundleError::Expired { .. }) if runs || self.starts => {
+                let title = format!("{error}; it is presented all the same, and peers will refuse it");
+                self.problems.warning(at.span.clone(), title, None);
+                Some(())
+            }
+            valid => self.good(&at.span, valid),
+        }
     }
 
     /// The generation before the `active` one, as the store has it: what stands in for that. One that it was rolled back
