@@ -330,7 +330,7 @@ fn a_certificate_that_has_expired_keeps_nothing_from_a_reload_or_a_start() {
     let setup = Setup::to(old.address()).section(&tls(&ending)).routes(both);
     let ringate = setup.start();
     std::thread::sleep(Duration::from_secs(4));
-    let warned = "presented all the same";
+    let warned = "it is presented all the same";
     assert!(!ringate.log().contains(warned));
     reload(&ringate, &edit(&ringate, &old.address().to_string(), &new.address().to_string()));
     assert_eq!(Client::connect(ringate.address_of("web")).send(GET).response().text(), "new");

@@ -197,6 +197,7 @@ pub(super) fn serve(pool: &Rc<Pool>) {
         let Some(endpoint) = pool.candidates().find(|&endpoint| hall.take(endpoint)) else {
             return;
         };
+        pool.begin_trial(endpoint);
         let front = line.waiters.borrow_mut().pop_front();
         line.show();
         if let Some(waiter) = front {
@@ -211,7 +212,8 @@ pub(super) fn serve(pool: &Rc<Pool>) {
 
 /// Leave to go to an endpoint of `pool`, at once or after a wait in its queue; `None` where nothing is bounded.
 /// None is given to anybody while memory is short.
-/// The buffer, with what is used of it in `range` of its block, is given back to the pool meanwhile.
+/// The buffer, with what is used of it in `used` of its block, is given back to the pool meanwhile. The wait counts from
+/// `since`, a tick of the worker's wheel.
 pub(super) async fn admit(
     local: &Local,
     pool: &Rc<Pool>,
@@ -219,6 +221,7 @@ pub(super) async fn admit(
     client: RawFd,
     held: &mut Option<Buffer>,
     used: std::ops::Range<usize>,
+    since: u64,
 ) -> Result<Option<Permit>, Failure> {
     if buffer::in_use() >= Use::Short {
         return Err(Failure::MemoryShort);
@@ -229,13 +232,14 @@ pub(super) async fn admit(
     if gate.hall.waiting.load(SeqCst) == 0
         && let Some(endpoint) = pool.candidates().find(|&endpoint| gate.hall.take(endpoint))
     {
+        pool.begin_trial(endpoint);
         return Ok(Some(Permit::to(pool, endpoint)));
     }
     let place = Place::take(pool, gate)?;
     local.counters.queued.add(1);
     local.counters.queue_open.add(1);
     let parked = held.take().map(|buffer| buffer.park(used));
-    let result = Box::pin(place.wait(local, gate, deadline, client)).await;
+    let result = Box::pin(place.wait(local, gate, deadline, client, since)).await;
     local.counters.queue_open.sub(1);
     *held = parked.map(Parked::unpark);
     result.map(Some)
@@ -263,8 +267,9 @@ impl Place {
         gate: &Gate,
         deadline: &Deadline,
         client: RawFd,
+        since: u64,
     ) -> Result<Permit, Failure> {
-        let end = local.wheel.now() + ticks(gate.timeout);
+        let end = since + ticks(gate.timeout);
         loop {
             let left = TICK.saturating_mul(end.saturating_sub(local.wheel.now()) as u32);
             deadline.set(left.min(LOOK));
@@ -318,9 +323,15 @@ impl Permit {
         Self { pool: Rc::clone(pool), endpoint: Cell::new(endpoint), missed: Cell::new(false) }
     }
 
-    /// Whether an endpoint was passed over as it had no room: who could not be served by another one waits for it.
-    pub fn has_missed(&self) -> bool {
-        self.missed.get()
+    /// Its holder looks for a connection: what was missed before is forgotten.
+    pub fn begin(&self) {
+        self.missed.set(false);
+    }
+
+    /// Whether an endpoint was passed over since then as it had no room, and who waits `since` that tick may wait for it.
+    pub fn may_wait(&self, local: &Local, since: u64) -> bool {
+        let in_time = |gate: &Gate| local.wheel.now() < since + ticks(gate.timeout);
+        self.missed.get() && self.pool.upstream.gate.as_ref().is_some_and(in_time)
     }
 
     /// Where its holder may go.

@@ -66,10 +66,10 @@ async fn carry(
     let mut said = || std::mem::take(&mut client.origin.said);
     let own = pool.upstream.proxy_protocol.map(|_| Own::new(&local.clients, said(), fd));
     let call = Call { host: None, whole: false, client: own.as_ref() };
-    let mut waits = 0;
+    let since = local.wheel.now();
     // Leave is held for as long as the relay lasts.
     let (_permit, mut backend) = loop {
-        let permit = match gate::admit(local, pool, &client.deadline, fd, &mut None, 0..0).await {
+        let permit = match gate::admit(local, pool, &client.deadline, fd, &mut None, 0..0, since).await {
             Ok(permit) => permit,
             Err(failure) => {
                 local.count_bound(&failure);
@@ -80,13 +80,7 @@ async fn carry(
         let first = permit.as_ref().map_or_else(|| pool.pick(local), Permit::endpoint);
         match Box::pin(pool.connect(local, &client.deadline, call, first, permit.as_ref())).await {
             Ok(backend) => break (permit, backend),
-            // Each time, an endpoint more is known to refuse.
-            Err(_)
-                if permit.as_ref().is_some_and(Permit::has_missed)
-                    && waits < pool.upstream.endpoints.len() =>
-            {
-                waits += 1;
-            }
+            Err(_) if permit.is_some_and(|permit| permit.may_wait(local, since)) => {}
             // Said in the log by the pool; a TCP client can only be told by closing.
             Err(error) => return Err(Failure::Connect(error)),
         }

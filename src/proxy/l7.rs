@@ -133,7 +133,8 @@ impl Connection {
             let mut order = match headed {
                 Ok(Some(Decision::Forward(order))) => order,
                 Ok(Some(Decision::Answer(mut answer))) => {
-                    answer.keep_alive &= !self.is_last(limits) && !self.door.is_closed();
+                    let over = self.door.is_last_of(&self.local, &self.facts);
+                    answer.keep_alive &= !self.is_last(limits) && !over;
                     let patience = limits.body_timeout;
                     let (local, client) = (&self.local, &self.facts);
                     let (stream, deadline) = (&mut self.stream, &self.deadline);

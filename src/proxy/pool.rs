@@ -68,7 +68,7 @@ struct EndpointPool {
     dialer: Dialer,
     /// Which generation of the client identity it gets.
     standing: Standing,
-    /// Until which tick of the worker's wheel it is tried last. 0: its last connection was made.
+    /// Until which tick of the worker's wheel it is tried last. 0: it was reached, or answered, last.
     shunned: Cell<u64>,
 }
 
@@ -191,17 +191,15 @@ impl Pool {
             client.id()
         });
         let mut refused = None;
+        permit.inspect(|permit| permit.begin());
         for endpoint in self.in_order(first) {
             if permit.is_some_and(|permit| !permit.move_to(endpoint)) {
                 continue;
             }
             let server_name = self.server_name(endpoint, host)?;
             let wanted = Wanted { name: server_name.as_ref(), whole, header: header.as_deref() };
+            self.begin_trial(endpoint);
             let failed_until = &self.endpoints[endpoint].shunned;
-            if failed_until.get() != 0 {
-                // One connection finds out whether it is back, and the others keep off meanwhile.
-                failed_until.set(local.wheel.now() + ticks(self.upstream.connect_timeout));
-            }
             match self.present(local, deadline, endpoint, wanted).await {
                 Ok(dialed) => {
                     failed_until.set(0);
@@ -225,6 +223,15 @@ impl Pool {
             }
         }
         Err(refused.unwrap_or(ConnectError::ServerName))
+    }
+
+    /// An endpoint is gone to: if its last connection failed, one finds out whether it is back, and others keep off
+    /// meanwhile.
+    pub(super) fn begin_trial(&self, endpoint: usize) {
+        let failed_until = &self.endpoints[endpoint].shunned;
+        if failed_until.get() != 0 {
+            failed_until.set(self.wheel.now() + ticks(self.upstream.connect_timeout));
+        }
     }
 
     /// Where a connection is tried, one after the other: `first` and, if the upstream's retries are for that, those
@@ -448,6 +455,7 @@ impl Pool {
             return;
         }
         let (endpoint, most) = (&self.endpoints[backend.endpoint], self.upstream.idle_per_worker);
+        endpoint.shunned.set(0);
         backend.since = local.wheel.now();
         if let Some(client) = backend.client {
             endpoint.kept.put(client, backend, most);

@@ -240,6 +240,27 @@ fn who_finds_one_endpoint_down_and_the_other_full_waits_for_room() {
 }
 
 #[test]
+fn who_waits_for_room_beside_an_endpoint_that_is_down_waits_its_whole_time() {
+    let (backend, go) = held_back();
+    let ringate = Setup::to_all([free_address(), backend.address()])
+        .section(ADMIN)
+        .upstream("pool.max_per_endpoint = 1\nqueue.timeout = \"15s\"")
+        .start();
+    let mut first = ringate.client();
+    first.send(get(1));
+    backend.request();
+    let mut second = ringate.client();
+    second.send(get(2));
+    // The one that is down has its turn several times meanwhile.
+    std::thread::sleep(Duration::from_millis(4500));
+    assert!(ringate.metric("backend_connect_failures_total") >= 3);
+    go.send(()).unwrap();
+    assert_eq!(first.response().text(), "GET /1");
+    go.send(()).unwrap();
+    assert_eq!(second.response().text(), "GET /2");
+}
+
+#[test]
 fn relays_are_bounded_and_wait_too() {
     let backend = Backend::start(|connection| {
         let word = connection.bytes(4)?;

@@ -79,17 +79,21 @@ fn a_client_that_a_new_list_revokes_sends_no_more_on_the_connection_it_has() {
         server.toml(),
         authority.file()
     );
-    let ringate = Setup::to(backend.address()).listener(&tls).start();
+    let own = "[[route]]\nupstream = \"app\"\n[[route]]\npath = \"/own\"\nrespond = { body = \"own\" }";
+    let ringate = Setup::to(backend.address()).listener(&tls).routes(own).start();
     let client = || Client::tls(ringate.address(), authority.client_config_as(&lost), "localhost");
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let (mut idle, mut long_idle, mut busy) = (client(), client(), client());
+    let (mut idle, mut long_idle, mut busy, mut asking) = (client(), client(), client(), client());
     assert_eq!(long_idle.send(get("/")).response().status, 200);
     std::thread::sleep(std::time::Duration::from_millis(900));
     assert_eq!(idle.send(get("/")).response().status, 200);
     busy.send(get("/slow"));
     asked.recv_timeout(PATIENCE).unwrap();
+    asking.send("GET /own HTTP/1.1\r\n");
     put(&authority.revoke(&[&lost]), &list);
     ringate.await_log(&format!("{IN_FORCE}listener web"));
+    let response = asking.send("Host: localhost\r\n\r\n").response();
+    assert_eq!((response.text(), response.header("Connection")), ("own", Some("close")));
     idle.closes();
     long_idle.closes();
     release.send(()).unwrap();

@@ -28,12 +28,11 @@ pub(super) enum Once {
 }
 
 /// What was tried for a request before it left.
-#[derive(Default)]
 struct Tried {
     /// The split's upstreams.
     upstreams: Vec<usize>,
-    /// How often it was waited for room because another endpoint could not be reached.
-    waits: usize,
+    /// Since which tick of the worker's wheel it looks for a connection.
+    since: u64,
 }
 
 impl Exchange<'_> {
@@ -45,11 +44,22 @@ impl Exchange<'_> {
         first: &Piece,
         held: &mut Option<Buffer>,
     ) -> Result<(Option<Permit>, Box<Backend>), Failure> {
-        let mut tried = Tried::default();
+        let tried = Tried { upstreams: Vec::new(), since: self.local.wheel.now() };
+        self.open_untried(deadline, first, held, tried).await
+    }
+
+    async fn open_untried(
+        &mut self,
+        deadline: &Deadline,
+        first: &Piece,
+        held: &mut Option<Buffer>,
+        mut tried: Tried,
+    ) -> Result<(Option<Permit>, Box<Backend>), Failure> {
         loop {
             let pool = &self.order.pool;
             let client = self.vigil.client;
-            let permit = gate::admit(self.local, pool, deadline, client, held, first.range()).await?;
+            let admitted = gate::admit(self.local, pool, deadline, client, held, first.range(), tried.since);
+            let permit = admitted.await?;
             let endpoint = permit.as_ref().map_or_else(|| pool.pick(self.local), Permit::endpoint);
             let reused = pool.check_out(self.local, endpoint, self.call(first));
             let reached = match reused {
@@ -71,15 +81,11 @@ impl Exchange<'_> {
 
     /// Whether a request for which there was no connection may go elsewhere.
     fn is_open_to(&mut self, failure: &Failure, permit: Option<&Permit>, tried: &mut Tried) -> bool {
-        if !matches!(failure, Failure::Connect(_)) {
-            return false;
+        match failure {
+            Failure::Connect(ConnectError::ServerName) => false,
+            Failure::Connect(_) if permit.is_some_and(|it| it.may_wait(self.local, tried.since)) => true,
+            _ => self.is_elsewhere(failure, &mut tried.upstreams),
         }
-        // Each time, an endpoint more is known to refuse.
-        if permit.is_some_and(Permit::has_missed) && tried.waits < self.order.pool.upstream.endpoints.len() {
-            tried.waits += 1;
-            return true;
-        }
-        self.is_elsewhere(failure, &mut tried.upstreams)
     }
 
     /// Whether the rest of a short body is waited for, so that the request may be sent twice. `len`: bytes at hand.
@@ -126,12 +132,15 @@ impl Exchange<'_> {
             Ok(backend) => return Ok((backend, kept)),
             Err(failure) => failure,
         };
-        if !self.is_open_to(&failure, permit.as_ref(), &mut Tried::default()) {
+        let now = self.local.wheel.now();
+        let mut tried = Tried { upstreams: Vec::new(), since: now };
+        let in_time = self.trail.left(now).is_none_or(|left| !left.is_zero());
+        if !in_time || !self.is_open_to(&failure, permit.as_ref(), &mut tried) {
             return Err(failure);
         }
         drop(permit.take());
         let mut held = Some(kept);
-        let (leave, backend) = self.open(deadline, first, &mut held).await?;
+        let (leave, backend) = Box::pin(self.open_untried(deadline, first, &mut held, tried)).await?;
         *permit = leave;
         Ok((backend, held.unwrap_or_else(Buffer::small)))
     }

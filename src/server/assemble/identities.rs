@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Builder, describe};
 use crate::base::snapshot::Snapshot;
-use crate::certs::{Bundle, BundleError};
+use crate::certs::{Bundle, BundleError, StoreError};
 use crate::config::plan::{self, CertificateRef};
 use crate::tls::Identity;
 
@@ -45,8 +45,8 @@ impl Builder<'_> {
             && held.chain() == bundle.chain()
             && stored.is_none_or(|generation| generation == last)
         {
-            if stored.is_some() && held.previous().is_some() && self.stand_in(at, last, Some(held)).is_none()
-            {
+            let stands_in = held.previous().is_some();
+            if stored.is_some() && stands_in && matches!(self.stand_in(at, last, Some(held)), Ok(None)) {
                 self.alone.push(Arc::clone(held));
             }
             return Some(cell.clone());
@@ -58,7 +58,7 @@ impl Builder<'_> {
             Identity::new(describe(&at.value), generation, bundle.chain().to_vec(), key.clone_key());
         let identity = self.good(&at.span, identity)?;
         identity.set_previous(match stored {
-            Some(_) => self.stand_in(at, generation, held.as_ref()),
+            Some(_) => self.stand_in(at, generation, held.as_ref()).unwrap_or_default(),
             None => held,
         });
         Some(match known {
@@ -75,7 +75,9 @@ impl Builder<'_> {
     fn in_its_time(&mut self, at: &plan::At<CertificateRef>, bundle: &Bundle, runs: bool) -> Option<()> {
         match bundle.check_validity(self.now) {
             Err(error @ BundleError::Expired { .. }) if runs || self.starts => {
-                let title = format!("{error}; it is presented all the same, and peers will refuse it");
+                let title = format!(
+                    "{error}; where it runs, and at a start, it is presented all the same, but peers will refuse it, and no reload brings it"
+                );
                 self.problems.warning(at.span.clone(), title, None);
                 Some(())
             }
@@ -91,21 +93,24 @@ impl Builder<'_> {
         at: &plan::At<CertificateRef>,
         active: u64,
         held: Option<&Arc<Identity>>,
-    ) -> Option<Arc<Identity>> {
+    ) -> Result<Option<Arc<Identity>>, StoreError> {
         let CertificateRef::Store(name) = &at.value else {
-            return None;
+            return Ok(None);
         };
-        let (number, bundle) = self.store(&at.span).and_then(|store| store.get_previous(name)).ok()??;
+        let Some((number, bundle)) = self.store(&at.span)?.get_previous(name)? else {
+            return Ok(None);
+        };
         let number = u64::from(number);
         if number >= active {
-            return None;
+            return Ok(None);
         }
         let known = held.into_iter().cloned().chain(held.and_then(|held| held.previous()));
         let is_it = |it: &Arc<Identity>| it.generation() == number && it.chain() == bundle.chain();
         if let Some(known) = known.into_iter().find(is_it) {
-            return Some(known);
+            return Ok(Some(known));
         }
-        let key = bundle.key()?.clone_key();
-        Identity::new(name.clone(), number, bundle.chain().to_vec(), key).ok().map(Arc::new)
+        let Some(key) = bundle.key() else { return Ok(None) };
+        let identity = Identity::new(name.clone(), number, bundle.chain().to_vec(), key.clone_key());
+        Ok(identity.ok().map(Arc::new))
     }
 }
