@@ -346,3 +346,12 @@ fn a_certificate_that_has_expired_keeps_nothing_from_a_reload_or_a_start() {
     assert_eq!(Client::connect(ringate.address_of("web")).send(GET).response().text(), "old");
     ringate.await_log(warned);
 }
+
+#[test]
+fn routes_that_differ_in_what_they_match_are_told_apart() {
+    let backend = named("here");
+    let ringate = Setup::to(backend.address()).routes("[[route]]\nupstream = \"app\"").start();
+    let canary = "[[route]]\nupstream = \"app\"\nmatch.headers.x-canary = \"1\"\n[[route]]";
+    reload(&ringate, &edit(&ringate, "[[route]]", canary));
+    ringate.await_log("routes: 1 added, 1 kept");
+}

@@ -255,6 +255,33 @@ fn a_server_that_hangs_up_on_a_client_that_talks_is_heard() {
 }
 
 #[test]
+fn an_answer_arrives_whole_though_its_server_has_gone_and_its_client_says_a_last_word() {
+    const SIZE: usize = 5 << 20;
+    let (tell, gone) = std::sync::mpsc::channel();
+    let tell = std::sync::Mutex::new(tell);
+    let relay = Relay::new((false, false), "", move |stream| {
+        stream.read_exact(&mut [0; 3])?;
+        stream.get_mut().write_all(&vec![b'x'; SIZE])?;
+        stream.get_mut().flush()?;
+        // Time for all of it to arrive at the relay, which can't pass all of it on.
+        std::thread::sleep(Duration::from_millis(600));
+        tell.lock().unwrap().send(()).unwrap();
+        Ok(())
+    });
+    let mut client = relay.connect();
+    client.write_all(b"get").unwrap();
+    gone.recv_timeout(PATIENCE).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    client.write_all(b"quit").unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    client.tcp().shutdown(std::net::Shutdown::Write).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let mut got = Vec::new();
+    client.read_to_end(&mut got).unwrap();
+    assert_eq!(got.len(), SIZE);
+}
+
+#[test]
 fn a_tls_stream_cut_without_close_notify_does_not_end_in_order_on_the_other_side() {
     let relay = Relay::new((true, true), "", |stream| {
         stream.get_mut().write_all(b"half of")?;

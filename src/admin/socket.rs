@@ -82,8 +82,15 @@ fn bind_unix(path: &Path) -> io::Result<tokio::net::UnixListener> {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "this is not a socket: it stays"));
         }
         // Left behind by a process that was killed; one that still answers keeps its place.
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another ringate answers on this socket"));
+        match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::AddrInUse,
+                    "another ringate answers on this socket",
+                ));
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) => return Err(error),
         }
         std::fs::remove_file(path)?;
     }

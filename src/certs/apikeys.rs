@@ -139,7 +139,7 @@ impl KeyFile {
 }
 
 /// Keys by their digests.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keys {
     digests: Vec<([u8; 32], Arc<str>)>,
 }

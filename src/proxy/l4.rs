@@ -17,7 +17,7 @@ use super::own::Own;
 use super::pool::{Call, Pool};
 use super::{Client, Local};
 use crate::base::counters::Count;
-use crate::io::stream::{Closed, Keep};
+use crate::io::stream::{Closed, Keep, StreamError};
 use crate::io::{Apart, Buffer, CallOff, Deadline, Pipe, Reader, Stream, Writer, peer};
 use crate::tls::Reason;
 
@@ -273,8 +273,10 @@ impl Shared<'_> {
                         if reader.closed() != Closed::Clean {
                             return Way::ReaderLost;
                         }
+                        // What the writer's peer had sent before it was lost may still lie here: that direction
+                        // ends by itself.
                         let ended = writer.shutdown().await.is_ok();
-                        return if ended { Way::Whole } else { Way::WriterLost };
+                        return if ended { Way::Whole } else { Way::Deaf };
                     }
                     Woken::Failed(_) => return Way::ReaderLost,
                 }
@@ -283,9 +285,12 @@ impl Shared<'_> {
             let n = buffer.len();
             busy = if buffer.spare() == 0 { busy + 1 } else { 0 };
             let (result, mut written) = pin!(writer.write_data(buffer, Keep::Nothing)).await;
-            if result.is_err() {
+            match result {
+                Ok(()) => {}
+                // No more can be encrypted for a peer that is there and waits.
+                Err(StreamError::Tls(_)) => return Way::WriterLost,
                 // Whoever takes no more may have said why: the other direction ends by itself, when that is through.
-                return Way::Deaf;
+                Err(_) => return Way::Deaf,
             }
             count.add(n);
             written.consume(n);

@@ -9,7 +9,7 @@ use crate::base::limits::MAX_REQUEST_ID_BYTES;
 use crate::http1::{self, PLAIN_TEXT};
 
 /// The pages of a listener.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Pages {
     /// Whether clients that prefer JSON get it.
     pub json: bool,
@@ -20,7 +20,7 @@ pub struct Pages {
 }
 
 /// A page, taken apart.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Page {
     media_type: String,
     parts: Vec<Part>,

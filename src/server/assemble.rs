@@ -4,6 +4,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,12 +13,14 @@ use rustc_hash::FxHashMap;
 use rustls::pki_types::ServerName;
 
 use crate::base::snapshot::Snapshot;
-use crate::certs::store::{Files, Loaded, load_file, load_pair};
+use crate::certs::apikeys::Keys;
+use crate::certs::store::{Files, Loaded, load_file, load_keys, load_pair};
 use crate::certs::{Bundle, Store, StoreError};
 use crate::config::Diagnostics;
 use crate::config::plan::{self, CertificateRef, Plan};
 use crate::proxy::endpoint::EndpointTls;
 use crate::proxy::gate::Gate;
+use crate::proxy::pages::Pages;
 use crate::proxy::running::{Endpoint, Listener, Retried, Running, Traffic, Upstream, UpstreamTls};
 use crate::proxy_protocol::{Accept, Version};
 use crate::route::{BuildError, Table};
@@ -52,6 +55,10 @@ pub struct Made {
     upstreams: Vec<(Arc<Upstream>, Digest)>,
     /// In the order of the plan's listeners; `None` without TLS.
     listeners: Vec<Option<Policy>>,
+    /// In the order of the plan's listeners.
+    pages: Vec<Option<Arc<Pages>>>,
+    /// By the files that routes name.
+    keys: FxHashMap<PathBuf, Keys>,
     limits: Vec<KeptLimit>,
 }
 
@@ -104,6 +111,7 @@ struct Builder<'a> {
     renewed: Vec<(Snapshot<Identity>, Arc<Identity>)>,
     alone: Vec<Arc<Identity>>,
     limits: Vec<KeptLimit>,
+    keys: FxHashMap<PathBuf, Keys>,
     /// What the part being built has read so far.
     read: Context,
     store: Option<Store>,
@@ -122,6 +130,7 @@ impl<'a> Builder<'a> {
             renewed: Vec::new(),
             alone: Vec::new(),
             limits: Vec::new(),
+            keys: FxHashMap::default(),
             store: None,
             read: Context::new(&SHA256),
             now: SystemTime::now(),
@@ -138,7 +147,7 @@ impl<'a> Builder<'a> {
             .map(|(index, listener)| self.listener(index, listener))
             .collect();
         let identities = self.identities.into_iter().filter_map(|(name, cell)| Some((name, cell?))).collect();
-        let (renewed, alone, limits) = (self.renewed, self.alone, self.limits);
+        let (renewed, alone, limits, keys) = (self.renewed, self.alone, self.limits, self.keys);
         let upstreams = upstreams.into_iter().collect::<Option<Vec<_>>>();
         let listeners = listeners.into_iter().collect::<Option<Vec<_>>>();
         let (upstreams, (listeners, policies)) = (upstreams?, listeners?.into_iter().unzip());
@@ -148,7 +157,8 @@ impl<'a> Builder<'a> {
             listeners,
             upstreams: upstreams.iter().map(|(upstream, _)| Arc::clone(upstream)).collect(),
         };
-        let made = Made { identities, upstreams, listeners: policies, limits };
+        let pages = running.listeners.iter().map(|listener| listener.pages.clone()).collect();
+        let made = Made { identities, upstreams, listeners: policies, pages, keys, limits };
         Some(Assembly { running, made, renewed, alone })
     }
 
@@ -227,8 +237,13 @@ impl<'a> Builder<'a> {
         };
         let clients = listener.tls.as_ref().and_then(|tls| tls.clients.as_ref());
         let forward_certificate = clients.is_some_and(|clients| clients.forward_certificate);
-        let pages = pages(listener.error_pages.as_ref());
-        let pages = pages.map_err(|(span, error)| self.wrong(&span, error, None)).ok()?;
+        let pages = match self.previous.filter(|_| self.refreshes) {
+            Some(previous) => previous.made.pages[index].clone(),
+            None => {
+                let read = pages(listener.error_pages.as_ref());
+                read.map_err(|(span, error)| self.wrong(&span, error, None)).ok()?
+            }
+        };
         let listener = Listener {
             pages,
             accept_request_id: listener.accept_request_id,
@@ -300,6 +315,19 @@ impl<'a> Builder<'a> {
         self.good(span, tls::server_config(&policy))
     }
 
+    /// The keys in a file, which is read once; by a refresh, not at all.
+    fn keys(&mut self, file: &plan::At<PathBuf>) -> Option<Keys> {
+        if let Some(known) = self.keys.get(&file.value) {
+            return Some(known.clone());
+        }
+        let keys = match self.previous.filter(|_| self.refreshes) {
+            Some(previous) => previous.made.keys.get(&file.value)?.clone(),
+            None => self.good(&file.span, load_keys(file))?.keys(),
+        };
+        self.keys.insert(file.value.clone(), keys.clone());
+        Some(keys)
+    }
+
     fn http(&mut self, index: usize) -> Option<Traffic> {
         let mut routes = Vec::new();
         let mut specs = Vec::new();
@@ -317,9 +345,11 @@ impl<'a> Builder<'a> {
                 self.limits.push(kept);
                 limit
             });
-            let made = routing::route(&seen, listener, limit)
-                .map_err(|(span, error)| self.wrong(&span, error, None))
-                .ok()?;
+            let keys = match &route.rules.api_keys {
+                None => None,
+                Some(keys) => Some(self.keys(&keys.file)?),
+            };
+            let made = routing::route(&seen, listener, limit, keys);
             specs.push(routing::spec(route, routes.len()));
             routes.push(made);
             spans.push(route.span.clone());
@@ -482,8 +512,16 @@ impl Made {
         self.upstreams.iter().map(|(upstream, _)| upstream).find(|upstream| upstream.name == name)
     }
 
-    /// Whether two listeners, by index, have the very same TLS config, or both none.
+    /// The API keys that a file held when it was read.
+    pub fn keys(&self, file: &Path) -> Option<&Keys> {
+        self.keys.get(file)
+    }
+
+    /// Whether two listeners, by index, have the very same TLS config, or both none, and the same error pages.
     pub fn same_policy(left: &Self, at: usize, right: &Self, index: usize) -> bool {
+        if left.pages[at] != right.pages[index] {
+            return false;
+        }
         match (&left.listeners[at], &right.listeners[index]) {
             (None, None) => true,
             (Some((left, _)), Some((right, _))) => Arc::ptr_eq(left, right),

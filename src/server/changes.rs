@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::assemble::{Assembly, Made, Previous};
+use crate::certs::apikeys::Keys;
 use crate::config::Plan;
 use crate::config::plan::Route;
 
@@ -43,7 +44,7 @@ impl Changes {
     pub fn between(old: Previous<'_>, plan: &Plan, assembly: &Assembly) -> Self {
         Self {
             listeners: listeners(old, plan, &assembly.made),
-            routes: routes(old.plan, plan),
+            routes: routes((old.plan, old.made), (plan, &assembly.made)),
             upstreams: upstreams(old, plan, &assembly.made),
             certificates: certificates(old.made, assembly),
             settings: settings(old.plan, plan),
@@ -143,18 +144,26 @@ fn certificates(old: &Made, assembly: &Assembly) -> Names {
     Names::between(&names(old), &names(&assembly.made), |name| !renewed(name))
 }
 
-/// Routes have no names: one is told by what it matches, and changed if it does something else with that.
-fn routes(old: &Plan, new: &Plan) -> Names {
-    let named = |plan: &Plan| -> Vec<(String, (Route, Vec<String>))> {
-        plan.routes.iter().map(|route| (matches(plan, route), comparable(plan, route))).collect()
+/// Routes have no names: one is told by what it matches, and changed if it does something else with that, or lets in
+/// others by its API keys.
+fn routes(old: (&Plan, &Made), new: (&Plan, &Made)) -> Names {
+    type Named = Vec<(String, (Route, Vec<String>, Option<Keys>))>;
+    let named = |(plan, made): (&Plan, &Made)| -> Named {
+        let comparable = |route: &Route| {
+            let keys = route.rules.api_keys.as_ref().and_then(|keys| made.keys(&keys.file)).cloned();
+            let (route, upstreams) = comparable(plan, route);
+            (route, upstreams, keys)
+        };
+        plan.routes.iter().map(|route| (matches(plan, route), comparable(route))).collect()
     };
     let (before, after) = (named(old), named(new));
-    let names = |routes: &[(String, _)]| routes.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let names = |routes: &Named| routes.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     Names::between(&names(&before), &names(&after), |name| {
-        let find = |routes: &[(String, (Route, Vec<String>))]| {
-            routes.iter().find(|(known, _)| known == name).map(|(_, route)| route.clone())
+        let all = |routes: &Named| {
+            let alike = routes.iter().filter(|(known, _)| known == name);
+            alike.map(|(_, route)| route.clone()).collect::<Vec<_>>()
         };
-        find(&before) == find(&after)
+        all(&before) == all(&after)
     })
 }
 
@@ -163,7 +172,9 @@ pub fn matches(plan: &Plan, route: &Route) -> String {
     let listeners: Vec<&str> =
         route.listeners.iter().map(|index| plan.listeners[*index].name.as_str()).collect();
     let methods = route.methods.as_ref().map(|methods| format!("{} ", methods.join(","))).unwrap_or_default();
-    format!("{}: {methods}{}", listeners.join(", "), route.place())
+    let name = route.sni.as_ref().map(|name| format!(" for {}", name.value)).unwrap_or_default();
+    let conditions: String = route.conditions.iter().map(|condition| format!(" with {condition}")).collect();
+    format!("{}: {methods}{}{name}{conditions}", listeners.join(", "), route.place())
 }
 
 /// A route with names in the place of indices, and without its place in the file.

@@ -1,9 +1,8 @@
 //! What routes ask for, made ready for the data path.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use crate::certs::store::load_keys;
+use crate::certs::apikeys::Keys;
 use crate::config::plan;
 use crate::http1::Coding;
 use crate::proxy::reply::{Reply, ReplyBody};
@@ -11,24 +10,22 @@ use crate::proxy::rules::{Compression, Cors, Headers, KeyRule, Limit, Rules};
 use crate::proxy::running::{Destination, Redirect, Rewrite, Route, Split};
 use crate::route::{Condition, Expected, HostPattern, Part, PathPattern, RouteSpec};
 
-/// A route as workers see it.
-///
-/// # Errors
-/// A file that it names can't be read; with its place in the config.
+/// A route as workers see it. `keys` are those of its file.
 pub(super) fn route(
     route: &plan::Route,
     listener: &plan::Listener,
     limit: Option<Arc<Limit>>,
-) -> Result<Route, (Range<usize>, String)> {
+    keys: Option<Keys>,
+) -> Route {
     let (plan::PathPattern::Prefix(matched) | plan::PathPattern::Exact(matched)) = &route.path.value;
-    Ok(Route {
+    Route {
         to: destination(&route.to, matched),
         rewrite: rewrite(&route.rewrite, matched),
         encoded_slashes: route.encoded_slashes,
         response_timeout: route.response_timeout,
         idle_timeout: route.idle_timeout,
-        rules: rules(route, listener, limit)?,
-    })
+        rules: rules(route, listener, limit, keys),
+    }
 }
 
 /// What the table must know of it.
@@ -105,24 +102,19 @@ fn destination(to: &plan::Destination, matched: &str) -> Destination {
 }
 
 /// What a route asks for beyond that, if anything.
-///
-/// # Errors
-/// A file of API keys can't be read; with its place in the config.
 fn rules(
     route: &plan::Route,
     listener: &plan::Listener,
     limit: Option<Arc<Limit>>,
-) -> Result<Option<Arc<Rules>>, (Range<usize>, String)> {
+    keys: Option<Keys>,
+) -> Option<Arc<Rules>> {
     let asked = &route.rules;
-    let keys = match &asked.api_keys {
-        None => None,
-        Some(keys) => Some(KeyRule {
-            keys: load_keys(&keys.file).map_err(|error| (keys.file.span.clone(), error.to_string()))?.keys(),
-            header: keys.header.clone(),
-            name_header: keys.name_header.clone(),
-            forward: keys.forward,
-        }),
-    };
+    let keys = asked.api_keys.as_ref().zip(keys).map(|(asked, keys)| KeyRule {
+        keys,
+        header: asked.header.clone(),
+        name_header: asked.name_header.clone(),
+        forward: asked.forward,
+    });
     let rules = Rules {
         limit,
         cors: asked.cors.as_ref().map(Cors::new),
@@ -132,7 +124,7 @@ fn rules(
         headers: Headers::new(&route.request_headers, &route.response_headers),
         compression: compression(route, listener),
     };
-    Ok((!rules.is_empty()).then(|| Arc::new(rules)))
+    (!rules.is_empty()).then(|| Arc::new(rules))
 }
 
 /// What a route has encoded, or else its listener.

@@ -21,6 +21,8 @@ const SERVER_NAME: u16 = 0;
 const HOST_NAME: u8 = 0;
 const LONGEST_FRAGMENT: usize = 16_384;
 const LONGEST_NAME: usize = 253;
+/// Most records that a hello may be in. It is read anew with each byte that arrives.
+const MAX_RECORDS: usize = 256;
 
 /// Reads the hello at the front of `bytes`, which holds all that was received so far.
 pub fn read_hello(bytes: &[u8]) -> Hello {
@@ -36,7 +38,7 @@ struct Malformed;
 /// The body of the handshake message, out of as many records as it takes. `None`: there is more to come.
 fn message(mut bytes: &[u8]) -> Result<Option<Vec<u8>>, Malformed> {
     let mut message = Vec::new();
-    loop {
+    for _ in 0..=MAX_RECORDS {
         let wanted = match message.as_slice() {
             [] | [CLIENT_HELLO] | [CLIENT_HELLO, _] | [CLIENT_HELLO, _, _] => usize::MAX,
             [CLIENT_HELLO, high, middle, low, ..] => {
@@ -73,6 +75,7 @@ fn message(mut bytes: &[u8]) -> Result<Option<Vec<u8>>, Malformed> {
         }
         bytes = &rest[length..];
     }
+    Err(Malformed)
 }
 
 /// The name in a hello's body; `None` where the hello is malformed.
@@ -176,7 +179,9 @@ mod tests {
         let whole = hello("DB.Example");
         let found = Hello::Whole(Some("db.example".into()));
         assert_eq!(read_hello(&whole), found);
-        for size in [1, 3, 100] {
+        // In more pieces than anybody has reason to make.
+        assert_eq!(read_hello(&fragmented(&whole, 1)), Hello::Other);
+        for size in [9, 33, 100] {
             let bytes = fragmented(&whole, size);
             assert_eq!(read_hello(&bytes), found);
             for end in 0..bytes.len() {

@@ -313,6 +313,7 @@ fn a_reload_takes_new_keys_and_forgives_nobody() {
             .success()
     );
     ringate.signal(rustix::process::Signal::HUP);
+    ringate.await_log("routes: 1 changed, 1 kept");
     eventually("the new key being good", || (ask("/", &new) == 200).then_some(()));
     assert_eq!((ask("/", &old), ask("/limited", "")), (401, 429));
 }

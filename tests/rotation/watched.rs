@@ -79,8 +79,11 @@ fn a_client_that_a_new_list_revokes_sends_no_more_on_the_connection_it_has() {
         server.toml(),
         authority.file()
     );
+    let page = dir.path().join("503.html");
+    fs::write(&page, "sorry").unwrap();
+    let pages = format!("[error_pages]\n503 = {{ file = {page:?} }}");
     let own = "[[route]]\nupstream = \"app\"\n[[route]]\npath = \"/own\"\nrespond = { body = \"own\" }";
-    let ringate = Setup::to(backend.address()).listener(&tls).routes(own).start();
+    let ringate = Setup::to(backend.address()).listener(&tls).routes(own).section(&pages).start();
     let client = || Client::tls(ringate.address(), authority.client_config_as(&lost), "localhost");
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let (mut idle, mut long_idle, mut busy, mut asking) = (client(), client(), client(), client());
@@ -90,6 +93,8 @@ fn a_client_that_a_new_list_revokes_sends_no_more_on_the_connection_it_has() {
     busy.send(get("/slow"));
     asked.recv_timeout(PATIENCE).unwrap();
     asking.send("GET /own HTTP/1.1\r\n");
+    // What else has become of the config's files is a reload's matter.
+    fs::remove_file(&page).unwrap();
     put(&authority.revoke(&[&lost]), &list);
     ringate.await_log(&format!("{IN_FORCE}listener web"));
     let response = asking.send("Host: localhost\r\n\r\n").response();

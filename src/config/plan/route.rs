@@ -1,5 +1,6 @@
 //! `[[route]]`: what is matched, and what is done with it.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -47,11 +48,7 @@ pub struct Route {
 impl Route {
     /// Host and path that it matches, as they are written: `*.example.com/orders`, `=/orders`.
     pub fn place(&self) -> String {
-        let host = match self.host.as_ref().map(|host| &host.value) {
-            None => String::new(),
-            Some(HostPattern::Exact(name)) => name.clone(),
-            Some(HostPattern::Wildcard(name)) => format!("*.{name}"),
-        };
+        let host = self.host.as_ref().map(|host| host.value.to_string()).unwrap_or_default();
         match &self.path.value {
             PathPattern::Prefix(path) => format!("{host}{path}"),
             PathPattern::Exact(path) => format!("{host}={path}"),
@@ -125,6 +122,18 @@ pub struct Condition {
     pub name: String,
     /// What it must be.
     pub expected: Expected,
+}
+
+impl fmt::Display for Condition {
+    /// `x-canary: 1`, `?page=2`; `no x-canary` where it must not be there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mark, name) = (if self.query { "?" } else { "" }, &self.name);
+        match &self.expected {
+            Expected::Value(value) => write!(f, "{mark}{name}{}{value}", if self.query { "=" } else { ": " }),
+            Expected::Present => write!(f, "{mark}{name}"),
+            Expected::Absent => write!(f, "no {mark}{name}"),
+        }
+    }
 }
 
 /// What a header field or query parameter must be.
@@ -203,6 +212,15 @@ pub enum HostPattern {
     Exact(String),
     /// `*.example.com` is held as `example.com`: any name with one or more labels before it.
     Wildcard(String),
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Wildcard(name) => write!(f, "*.{name}"),
+        }
+    }
 }
 
 /// `route.path`
