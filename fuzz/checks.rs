@@ -10,7 +10,7 @@ use ringate::http1::{
 };
 use ringate::proxy_protocol::{self, Accept, Addresses, MAX_HEADER, Subject};
 use ringate::route::{keep_slashes, normalise_path};
-use ringate::tls::{Hello, read_hello};
+use ringate::tls::{Hello, HelloReader, read_hello};
 
 fn limits() -> HeadLimits {
     HeadLimits::from(&Limits::default())
@@ -265,8 +265,10 @@ fn payloads(mut bytes: &[u8]) -> Vec<u8> {
 /// A ClientHello: however much of it has come, and however it is cut into records, it says the same.
 pub fn hello(input: &[u8]) {
     let Some((bytes, at)) = cut(input) else { return };
-    let (part, whole) = (read_hello(&bytes[..at]), read_hello(bytes));
+    let mut reader = HelloReader::default();
+    let (part, whole) = (reader.read(&bytes[..at]), read_hello(bytes));
     assert!(part == Hello::Partial || part == whole, "{part:?} of {at} bytes, {whole:?} of all");
+    assert_eq!(reader.read(bytes), whole, "after {at} bytes");
     let Hello::Whole(name) = &whole else { return };
     let message = payloads(bytes);
     if let Some(name) = name {
@@ -276,8 +278,7 @@ pub fn hello(input: &[u8]) {
         assert!(is_there, "{name:?} was never sent");
     }
     let length = message[1..4].iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
-    // In pieces too small for so many records it is not read to its end.
-    for size in [length / 100 + 1, 700, 16_384] {
+    for size in [1, 7, 16_384] {
         let fragments = message[..4 + length].chunks(size);
         let records: Vec<_> = fragments
             .map(|part| [&[22, 3, 3][..], &(part.len() as u16).to_be_bytes(), part].concat())

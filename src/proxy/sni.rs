@@ -11,7 +11,7 @@ use super::running::Traffic;
 use super::{Client, Local, View, l4};
 use crate::io::{Buffer, Fired};
 use crate::route::{Asked, Match};
-use crate::tls::{Hello, read_hello};
+use crate::tls::{Hello, HelloReader};
 
 /// A fatal alert, unrecognized_name (RFC 8446 §6.2), as a record.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 1, 0, 2, 2, 112];
@@ -61,13 +61,14 @@ pub(super) async fn serve(local: &Rc<Local>, view: &View, listener: usize, mut c
 /// All that was received, once it is clear what it begins with. `None`: the client left.
 async fn hello(reader: &mut crate::io::Reader) -> Option<(Hello, Buffer)> {
     let mut buffer = Buffer::small();
+    let mut hello = HelloReader::default();
     loop {
         let (result, filled) = reader.fill(buffer).await;
         buffer = filled;
         if !matches!(result, Ok(1..)) {
             return None;
         }
-        match read_hello(buffer.data()) {
+        match hello.read(buffer.data()) {
             Hello::Partial => {}
             hello => return Some((hello, buffer)),
         }

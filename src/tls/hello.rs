@@ -21,61 +21,72 @@ const SERVER_NAME: u16 = 0;
 const HOST_NAME: u8 = 0;
 const LONGEST_FRAGMENT: usize = 16_384;
 const LONGEST_NAME: usize = 253;
-/// Most records that a hello may be in. It is read anew with each byte that arrives.
-const MAX_RECORDS: usize = 256;
 
-/// Reads the hello at the front of `bytes`, which holds all that was received so far.
+/// Reads the hello at the front of `bytes`, all of which is there.
 pub fn read_hello(bytes: &[u8]) -> Hello {
-    match message(bytes) {
-        Ok(Some(message)) => name(&message).map_or(Hello::Other, Hello::Whole),
-        Ok(None) => Hello::Partial,
-        Err(Malformed) => Hello::Other,
-    }
+    HelloReader::default().read(bytes)
+}
+
+/// Reads a hello that arrives bit by bit. Each record is read once, in however many pieces it all comes.
+#[derive(Debug, Default)]
+pub struct HelloReader {
+    /// The handshake message, out of the records read so far.
+    message: Vec<u8>,
+    /// Where the next record begins.
+    at: usize,
 }
 
 struct Malformed;
 
-/// The body of the handshake message, out of as many records as it takes. `None`: there is more to come.
-fn message(mut bytes: &[u8]) -> Result<Option<Vec<u8>>, Malformed> {
-    let mut message = Vec::new();
-    for _ in 0..=MAX_RECORDS {
-        let wanted = match message.as_slice() {
-            [] | [CLIENT_HELLO] | [CLIENT_HELLO, _] | [CLIENT_HELLO, _, _] => usize::MAX,
-            [CLIENT_HELLO, high, middle, low, ..] => {
-                4 + (usize::from(*high) << 16 | usize::from(*middle) << 8 | usize::from(*low))
-            }
-            _ => return Err(Malformed),
-        };
-        if wanted != usize::MAX && wanted > MAX_CLIENT_HELLO_BYTES || message.len() > wanted {
-            return Err(Malformed);
+impl HelloReader {
+    /// What is known of the hello by now. `bytes` holds all that was received so far, from the first byte on.
+    pub fn read(&mut self, bytes: &[u8]) -> Hello {
+        match self.body(bytes) {
+            Ok(Some(body)) => name(body).map_or(Hello::Other, Hello::Whole),
+            Ok(None) => Hello::Partial,
+            Err(Malformed) => Hello::Other,
         }
-        if message.len() == wanted {
-            message.drain(..4);
-            return Ok(Some(message));
-        }
-        // As much of a record's header as there is must be one of a handshake.
-        match bytes {
-            [] | [HANDSHAKE] | [HANDSHAKE, 3, ..] => {}
-            _ => return Err(Malformed),
-        }
-        let Some((&[_, _, _, high, low], rest)) = bytes.split_first_chunk::<5>() else { return Ok(None) };
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        if length == 0 || length > LONGEST_FRAGMENT || message.len() + length > MAX_CLIENT_HELLO_BYTES {
-            return Err(Malformed);
-        }
-        let fragment = &rest[..length.min(rest.len())];
-        message.extend_from_slice(fragment);
-        if fragment.len() < length {
-            // Enough to see that it is no hello is enough.
-            return if matches!(message.first(), None | Some(&CLIENT_HELLO)) {
-                Ok(None)
-            } else {
-                Err(Malformed)
-            };
-        }
-        bytes = &rest[length..];
     }
-    Err(Malformed)
+
+    /// The body of the handshake message, out of as many records as it takes. `None`: there is more to come.
+    fn body(&mut self, bytes: &[u8]) -> Result<Option<&[u8]>, Malformed> {
+        loop {
+            let message = self.message.as_slice();
+            let wanted = match message {
+                [] | [CLIENT_HELLO] | [CLIENT_HELLO, _] | [CLIENT_HELLO, _, _] => usize::MAX,
+                [CLIENT_HELLO, high, middle, low, ..] => {
+                    4 + (usize::from(*high) << 16 | usize::from(*middle) << 8 | usize::from(*low))
+                }
+                _ => return Err(Malformed),
+            };
+            if wanted != usize::MAX && wanted > MAX_CLIENT_HELLO_BYTES || message.len() > wanted {
+                return Err(Malformed);
+            }
+            if message.len() == wanted {
+                return Ok(Some(&self.message[4..]));
+            }
+            // As much of a record's header as there is must be one of a handshake.
+            let rest = &bytes[self.at..];
+            match rest {
+                [] | [HANDSHAKE] | [HANDSHAKE, 3, ..] => {}
+                _ => return Err(Malformed),
+            }
+            let Some((&[_, _, _, high, low], rest)) = rest.split_first_chunk::<5>() else { return Ok(None) };
+            let length = usize::from(u16::from_be_bytes([high, low]));
+            if length == 0 || length > LONGEST_FRAGMENT || message.len() + length > MAX_CLIENT_HELLO_BYTES {
+                return Err(Malformed);
+            }
+            let Some(fragment) = rest.get(..length) else {
+                // Enough to see that it is no hello is enough.
+                return match message.first().or(rest.first()) {
+                    None | Some(&CLIENT_HELLO) => Ok(None),
+                    Some(_) => Err(Malformed),
+                };
+            };
+            self.message.extend_from_slice(fragment);
+            self.at += 5 + length;
+        }
+    }
 }
 
 /// The name in a hello's body; `None` where the hello is malformed.
@@ -179,14 +190,17 @@ mod tests {
         let whole = hello("DB.Example");
         let found = Hello::Whole(Some("db.example".into()));
         assert_eq!(read_hello(&whole), found);
-        // In more pieces than anybody has reason to make.
-        assert_eq!(read_hello(&fragmented(&whole, 1)), Hello::Other);
-        for size in [9, 33, 100] {
+        for size in [1, 3, 100] {
             let bytes = fragmented(&whole, size);
             assert_eq!(read_hello(&bytes), found);
+            let mut bit_by_bit = HelloReader::default();
             for end in 0..bytes.len() {
                 assert_eq!(read_hello(&bytes[..end]), Hello::Partial, "{size} {end}");
+                assert_eq!(bit_by_bit.read(&bytes[..end]), Hello::Partial, "{size} {end}");
+                // What has been read is not read again: a peer that sends a byte at a time can't make it dear.
+                assert_eq!(bit_by_bit.at, end / (5 + size) * (5 + size), "{size} {end}");
             }
+            assert_eq!(bit_by_bit.read(&bytes), found);
         }
         assert_eq!(read_hello(&hello("10.0.0.1")), Hello::Whole(None));
     }

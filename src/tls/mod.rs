@@ -58,7 +58,7 @@ pub use config::{
 };
 pub use error::{Fault, HandshakeError, RecordError};
 pub use handshake::{Established, Facts, Handshake, Progress, State};
-pub use hello::{Hello, read_hello};
+pub use hello::{Hello, HelloReader, read_hello};
 pub use identity::{ClientResolver, Identity, IdentityError, ServerResolver};
 pub use presented::{ClientCertificate, SanName};
 pub use reason::{Reason, Tally, alert_name};
