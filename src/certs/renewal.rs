@@ -68,8 +68,9 @@ pub fn renewal(certificate: &Description, now: SystemTime, before: Duration) -> 
 
 /// Whether a certificate says what another one says, until a later day.
 fn is_successor(next: &Facts, facts: &Facts) -> bool {
-    let says =
-        |of: &Facts| (of.subject.clone(), of.sans.clone(), of.usages.clone(), of.key_type.clone(), of.is_ca);
+    fn says(of: &Facts) -> (&str, &[String], &[String], &str, bool) {
+        (&of.subject, &of.sans, &of.usages, &of.key_type, of.is_ca)
+    }
     says(next) == says(facts) && next.not_after > facts.not_after
 }
 

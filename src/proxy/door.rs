@@ -64,11 +64,6 @@ impl Door {
         self.policy.get()
     }
 
-    /// Whether a reload has taken the socket away.
-    pub fn is_closed(&self) -> bool {
-        self.closed.get()
-    }
-
     /// A deadline that is interrupted when the door closes.
     pub fn deadline(&self, wheel: &Wheel) -> Deadline {
         wheel.deadline_in(self.socket)

@@ -25,6 +25,8 @@ use crate::io::{Buffer, Deadline, Reader, Stream, StreamError, Writer};
 mod again;
 mod both;
 
+use again::Tried;
+
 /// One request and its response.
 pub(super) struct Exchange<'a> {
     local: &'a Local,
@@ -127,7 +129,8 @@ impl<'a> Exchange<'a> {
         }
         // Leave is held to the exchange's end, retries and a tunnel included.
         let mut held = Some(buffer);
-        let (mut permit, mut backend) = self.open(deadline, &first, &mut held).await?;
+        let tried = Tried::since(self.local.wheel.now());
+        let (mut permit, mut backend) = self.open(deadline, &first, &mut held, tried).await?;
         let mut buffer = held.unwrap_or_else(Buffer::small);
         loop {
             self.endpoint.set(Some(backend.endpoint));

@@ -139,11 +139,9 @@ impl Connection {
                     let (local, client) = (&self.local, &self.facts);
                     let (stream, deadline) = (&mut self.stream, &self.deadline);
                     match Box::pin(answer.send(local, client, stream, deadline, patience, buffer)).await {
-                        (Next::Idle, rest) => buffer = rest,
+                        (Next::Idle, rest) if !self.is_over(&rest) => buffer = rest,
+                        (Next::Idle, _) => return Next::Close,
                         (next, _) => return next,
-                    }
-                    if self.is_over(&buffer) {
-                        return Next::Close;
                     }
                     continue;
                 }

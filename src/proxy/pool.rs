@@ -214,9 +214,11 @@ impl Pool {
                         "{error}{}",
                         error.advice()
                     );
-                    let hold_off = if self.is_about_the_host(host, &error) { 0 } else { HOLD_OFF_TICKS };
-                    if hold_off > 0 || failed_until.get() != 0 {
-                        failed_until.set(local.wheel.now() + hold_off);
+                    if !self.is_about_the_host(host, &error) {
+                        failed_until.set(local.wheel.now() + HOLD_OFF_TICKS);
+                    } else if failed_until.get() != 0 {
+                        // Its trial has found out nothing.
+                        failed_until.set(local.wheel.now());
                     }
                     refused = Some(error);
                 }

@@ -20,7 +20,6 @@ use crate::config::Diagnostics;
 use crate::config::plan::{self, CertificateRef, Plan};
 use crate::proxy::endpoint::EndpointTls;
 use crate::proxy::gate::Gate;
-use crate::proxy::pages::Pages;
 use crate::proxy::running::{Endpoint, Listener, Retried, Running, Traffic, Upstream, UpstreamTls};
 use crate::proxy_protocol::{Accept, Version};
 use crate::route::{BuildError, Table};
@@ -55,8 +54,6 @@ pub struct Made {
     upstreams: Vec<(Arc<Upstream>, Digest)>,
     /// In the order of the plan's listeners; `None` without TLS.
     listeners: Vec<Option<Policy>>,
-    /// In the order of the plan's listeners.
-    pages: Vec<Option<Arc<Pages>>>,
     /// By the files that routes name.
     keys: FxHashMap<PathBuf, Keys>,
     limits: Vec<KeptLimit>,
@@ -68,6 +65,8 @@ pub struct Made {
 pub struct Previous<'a> {
     /// Its plan.
     pub plan: &'a Plan,
+    /// What workers run from.
+    pub running: &'a Running,
     /// What that became.
     pub made: &'a Made,
 }
@@ -157,8 +156,7 @@ impl<'a> Builder<'a> {
             listeners,
             upstreams: upstreams.iter().map(|(upstream, _)| Arc::clone(upstream)).collect(),
         };
-        let pages = running.listeners.iter().map(|listener| listener.pages.clone()).collect();
-        let made = Made { identities, upstreams, listeners: policies, pages, keys, limits };
+        let made = Made { identities, upstreams, listeners: policies, keys, limits };
         Some(Assembly { running, made, renewed, alone })
     }
 
@@ -238,7 +236,7 @@ impl<'a> Builder<'a> {
         let clients = listener.tls.as_ref().and_then(|tls| tls.clients.as_ref());
         let forward_certificate = clients.is_some_and(|clients| clients.forward_certificate);
         let pages = match self.previous.filter(|_| self.refreshes) {
-            Some(previous) => previous.made.pages[index].clone(),
+            Some(previous) => previous.running.listeners[index].pages.clone(),
             None => {
                 let read = pages(listener.error_pages.as_ref());
                 read.map_err(|(span, error)| self.wrong(&span, error, None)).ok()?
@@ -517,11 +515,8 @@ impl Made {
         self.keys.get(file)
     }
 
-    /// Whether two listeners, by index, have the very same TLS config, or both none, and the same error pages.
+    /// Whether two listeners, by index, have the very same TLS config, or both none.
     pub fn same_policy(left: &Self, at: usize, right: &Self, index: usize) -> bool {
-        if left.pages[at] != right.pages[index] {
-            return false;
-        }
         match (&left.listeners[at], &right.listeners[index]) {
             (None, None) => true,
             (Some((left, _)), Some((right, _))) => Arc::ptr_eq(left, right),

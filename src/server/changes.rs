@@ -43,7 +43,7 @@ impl Changes {
     /// From what runs to `plan`, which became `assembly`.
     pub fn between(old: Previous<'_>, plan: &Plan, assembly: &Assembly) -> Self {
         Self {
-            listeners: listeners(old, plan, &assembly.made),
+            listeners: listeners(old, plan, assembly),
             routes: routes((old.plan, old.made), (plan, &assembly.made)),
             upstreams: upstreams(old, plan, &assembly.made),
             certificates: certificates(old.made, assembly),
@@ -113,13 +113,15 @@ impl Names {
     }
 }
 
-fn listeners(old: Previous<'_>, plan: &Plan, made: &Made) -> Names {
+fn listeners(old: Previous<'_>, plan: &Plan, new: &Assembly) -> Names {
     let names = |plan: &Plan| plan.listeners.iter().map(|listener| listener.name.value.clone()).collect();
     let (before, after): (Vec<String>, Vec<String>) = (names(old.plan), names(plan));
     let index = |names: &[String], name: &str| names.iter().position(|known| known == name);
     Names::between(&before, &after, |name| {
         let (Some(was), Some(is)) = (index(&before, name), index(&after, name)) else { return false };
-        old.plan.listeners[was] == plan.listeners[is] && Made::same_policy(old.made, was, made, is)
+        old.plan.listeners[was] == plan.listeners[is]
+            && Made::same_policy(old.made, was, &new.made, is)
+            && old.running.listeners[was].pages == new.running.listeners[is].pages
     })
 }
 
@@ -147,23 +149,15 @@ fn certificates(old: &Made, assembly: &Assembly) -> Names {
 /// Routes have no names: one is told by what it matches, and changed if it does something else with that, or lets in
 /// others by its API keys.
 fn routes(old: (&Plan, &Made), new: (&Plan, &Made)) -> Names {
-    type Named = Vec<(String, (Route, Vec<String>, Option<Keys>))>;
-    let named = |(plan, made): (&Plan, &Made)| -> Named {
-        let comparable = |route: &Route| {
-            let keys = route.rules.api_keys.as_ref().and_then(|keys| made.keys(&keys.file)).cloned();
-            let (route, upstreams) = comparable(plan, route);
-            (route, upstreams, keys)
-        };
-        plan.routes.iter().map(|route| (matches(plan, route), comparable(route))).collect()
+    let named = |(plan, made): (&Plan, &Made)| -> Vec<(String, Comparable)> {
+        plan.routes.iter().map(|route| (matches(plan, route), Comparable::of(plan, made, route))).collect()
     };
     let (before, after) = (named(old), named(new));
-    let names = |routes: &Named| routes.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let names =
+        |routes: &[(String, Comparable)]| routes.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     Names::between(&names(&before), &names(&after), |name| {
-        let all = |routes: &Named| {
-            let alike = routes.iter().filter(|(known, _)| known == name);
-            alike.map(|(_, route)| route.clone()).collect::<Vec<_>>()
-        };
-        all(&before) == all(&after)
+        let is_so_named = |(known, _): &&(String, Comparable)| known == name;
+        before.iter().filter(is_so_named).eq(after.iter().filter(is_so_named))
     })
 }
 
@@ -177,12 +171,23 @@ pub fn matches(plan: &Plan, route: &Route) -> String {
     format!("{}: {methods}{}{name}{conditions}", listeners.join(", "), route.place())
 }
 
-/// A route with names in the place of indices, and without its place in the file.
-fn comparable(plan: &Plan, route: &Route) -> (Route, Vec<String>) {
-    let upstreams = route.upstreams().map(|index| plan.upstreams[index].name.value.clone()).collect();
-    let mut route = Route { listeners: Vec::new(), span: 0..0, ..route.clone() };
-    route.to.upstreams_mut().for_each(|upstream| *upstream = 0);
-    (route, upstreams)
+/// What can be compared of a route: with names in the place of indices, and without its place in the file.
+#[derive(PartialEq)]
+struct Comparable {
+    route: Route,
+    upstreams: Vec<String>,
+    /// What its file of API keys held when it was read.
+    keys: Option<Keys>,
+}
+
+impl Comparable {
+    fn of(plan: &Plan, made: &Made, route: &Route) -> Self {
+        let upstreams = route.upstreams().map(|index| plan.upstreams[index].name.value.clone()).collect();
+        let keys = route.rules.api_keys.as_ref().and_then(|keys| made.keys(&keys.file)).cloned();
+        let mut route = Route { listeners: Vec::new(), span: 0..0, ..route.clone() };
+        route.to.upstreams_mut().for_each(|upstream| *upstream = 0);
+        Self { route, upstreams, keys }
+    }
 }
 
 fn settings(old: &Plan, new: &Plan) -> Vec<String> {

@@ -432,7 +432,7 @@ impl Deployment {
 
 impl Current {
     fn previous(&self) -> Previous<'_> {
-        Previous { plan: &self.plan, made: &self.made }
+        Previous { plan: &self.plan, running: &self.running, made: &self.made }
     }
 }
 

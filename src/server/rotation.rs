@@ -456,19 +456,17 @@ impl Ledger {
     ) {
         let old = cell.load();
         let stood_in = old.previous();
+        let in_use = [Some(Arc::clone(&identity)), identity.previous()];
         identity.uses().end_at(None);
-        for used in [Some(Arc::clone(&identity)), identity.previous()].into_iter().flatten() {
-            used.uses().end_rescues_at(None);
-        }
+        in_use.iter().flatten().for_each(|used| used.uses().end_rescues_at(None));
         let name = identity.name().to_owned();
         cell.store(Arc::clone(&identity));
         // Only now: until here somebody may have had to fall back on it.
         old.set_previous(None);
         old.uses().end_at(Some(now + grace));
-        let is_used = |known: &Arc<Identity>| {
-            Arc::ptr_eq(known, &identity) || identity.previous().is_some_and(|it| Arc::ptr_eq(known, &it))
-        };
-        if let Some(passed) = stood_in.filter(|known| !is_used(known)) {
+        if let Some(passed) = stood_in
+            && !in_use.iter().flatten().any(|used| Arc::ptr_eq(used, &passed))
+        {
             passed.uses().end_rescues_at(Some(now + grace));
         }
         self.entry(&name, |entry| {

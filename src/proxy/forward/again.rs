@@ -28,27 +28,24 @@ pub(super) enum Once {
 }
 
 /// What was tried for a request before it left.
-struct Tried {
+pub(super) struct Tried {
     /// The split's upstreams.
     upstreams: Vec<usize>,
     /// Since which tick of the worker's wheel it looks for a connection.
     since: u64,
 }
 
+impl Tried {
+    /// Nothing, as of this tick.
+    pub(super) fn since(now: u64) -> Self {
+        Self { upstreams: Vec::new(), since: now }
+    }
+}
+
 impl Exchange<'_> {
     /// Leave to go to an endpoint, and a connection to it. Where one can't be reached, nothing has left: it is waited
     /// for room at the others, and an upstream of a split gives way to the next one.
     pub(super) async fn open(
-        &mut self,
-        deadline: &Deadline,
-        first: &Piece,
-        held: &mut Option<Buffer>,
-    ) -> Result<(Option<Permit>, Box<Backend>), Failure> {
-        let tried = Tried { upstreams: Vec::new(), since: self.local.wheel.now() };
-        self.open_untried(deadline, first, held, tried).await
-    }
-
-    async fn open_untried(
         &mut self,
         deadline: &Deadline,
         first: &Piece,
@@ -133,14 +130,14 @@ impl Exchange<'_> {
             Err(failure) => failure,
         };
         let now = self.local.wheel.now();
-        let mut tried = Tried { upstreams: Vec::new(), since: now };
+        let mut tried = Tried::since(now);
         let in_time = self.trail.left(now).is_none_or(|left| !left.is_zero());
         if !in_time || !self.is_open_to(&failure, permit.as_ref(), &mut tried) {
             return Err(failure);
         }
         drop(permit.take());
         let mut held = Some(kept);
-        let (leave, backend) = Box::pin(self.open_untried(deadline, first, &mut held, tried)).await?;
+        let (leave, backend) = Box::pin(self.open(deadline, first, &mut held, tried)).await?;
         *permit = leave;
         Ok((backend, held.unwrap_or_else(Buffer::small)))
     }

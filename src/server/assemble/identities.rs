@@ -42,7 +42,7 @@ impl Builder<'_> {
         let runs = held.as_ref().is_some_and(|held| held.chain() == bundle.chain());
         self.in_its_time(at, &bundle, runs)?;
         if let (Some(cell), Some(held)) = (&known, &held)
-            && held.chain() == bundle.chain()
+            && runs
             && stored.is_none_or(|generation| generation == last)
         {
             let stands_in = held.previous().is_some();
