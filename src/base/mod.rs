@@ -1,6 +1,7 @@
 //! Floor 0: what every other floor may use and what itself knows nobody.
 
 pub mod counters;
+pub mod field_name;
 pub mod limits;
 pub mod snapshot;
 pub mod tally;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::field::{Field, is_ours, is_tchar, is_value_byte, trim};
+use super::field::{Field, is_ours, is_same_name, is_tchar, is_value_byte, trim};
 use crate::base::limits::{MAX_CHUNK_LINE_BYTES, MAX_TRAILER_BYTES};
 
 /// Most digits of a chunk's size: sixteen fill 64 bits.
@@ -263,7 +263,7 @@ impl ChunkedDecoder {
 
 /// Whether a field of this name may come after the body: not if a recipient needed it before (RFC 9110 §6.5.1).
 fn may_trail(name: &str) -> bool {
-    const BEFORE_THE_BODY: [&str; 26] = [
+    const BEFORE_THE_BODY: [&str; 27] = [
         "age",
         "authorization",
         "cache-control",
@@ -281,6 +281,7 @@ fn may_trail(name: &str) -> bool {
         "if-range",
         "if-unmodified-since",
         "location",
+        "max-forwards",
         "pragma",
         "range",
         "retry-after",
@@ -293,7 +294,7 @@ fn may_trail(name: &str) -> bool {
     ];
     Field::of(name) == Field::Other
         && !is_ours(name)
-        && !BEFORE_THE_BODY.iter().any(|known| name.eq_ignore_ascii_case(known))
+        && !BEFORE_THE_BODY.iter().any(|known| is_same_name(name.as_bytes(), known.as_bytes()))
 }
 
 /// The line before a chunk of `len` bytes, which are followed by CR LF. `len` is not 0: that would end the body.
@@ -318,6 +319,16 @@ pub fn encode_last_chunk(trailers: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"0\r\n");
     out.extend_from_slice(trailers);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Appends those of some trailers, as [`ChunkedDecoder::trailers`] gives them, whose names are not `dropped`.
+pub fn pass_trailers(trailers: &[u8], dropped: impl Fn(&[u8]) -> bool, out: &mut Vec<u8>) {
+    for line in trailers.split_inclusive(|&byte| byte == b'\n') {
+        let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+        if !dropped(name) {
+            out.extend_from_slice(line);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -451,6 +462,11 @@ mod tests {
             "Proxy-Authorization",
             "If-Match",
             "Cache-Control",
+            "Set_Cookie",
+            "Content~Type",
+            "X.Forwarded.Client.Cert",
+            "Proxy_Authorization",
+            "Max_Forwards",
         ] {
             let body = format!("0\r\na: b\r\n{name}: 5\r\nc: d\r\n\r\n");
             let trailers = b"a: b\r\nc: d\r\n".to_vec();

@@ -26,12 +26,6 @@ pub fn append_fields(head: &mut Vec<u8>, lines: &[u8]) {
     head.extend_from_slice(b"\r\n");
 }
 
-/// Whether two field names mean the same to a CGI or WSGI backend, which takes `_` for `-` (RFC 3875 §4.1.18).
-pub fn is_same_name(one: &[u8], other: &[u8]) -> bool {
-    let plain = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    one.len() == other.len() && one.iter().map(plain).eq(other.iter().map(plain))
-}
-
 fn line_end(head: &[u8], from: usize) -> Option<usize> {
     let rest = head.get(from..)?;
     rest.windows(2).position(|pair| pair == b"\r\n").map(|at| from + at + 2)
@@ -40,6 +34,7 @@ fn line_end(head: &[u8], from: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http1::is_same_name;
 
     #[test]
     fn fields_go_and_come_and_all_else_stays() {

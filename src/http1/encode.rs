@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::field::{Field, is_ours};
+use super::field::{Field, is_ours, is_same_name};
 use super::{Framing, RequestHead, ResponseHead, Version};
 
 /// The interim response that lets a client send its body (RFC 9110 §15.2.1).
@@ -64,7 +64,10 @@ pub fn encode_request(
     let mut lines = Lines { head: head.bytes, run: 0..0 };
     for header in head.headers {
         let kept = match Field::of(header.name) {
-            Field::Other => !is_ours(header.name),
+            Field::Other => {
+                let counted = head.max_forwards.is_some();
+                !(is_ours(header.name) || counted && is_same_name(header.name.as_bytes(), b"max-forwards"))
+            }
             Field::Trailer => head.framing == Framing::Chunked,
             // Of an OPTIONS it is written below.
             Field::MaxForwards => head.max_forwards.is_none(),

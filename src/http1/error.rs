@@ -56,8 +56,10 @@ pub enum FramingError {
     LengthTooLarge,
     /// More than one Transfer-Encoding.
     CodingRepeated,
-    /// A Transfer-Encoding other than exactly `chunked`.
+    /// A Transfer-Encoding that is not exactly `chunked`, and malformed or without a certain end.
     CodingUnsupported,
+    /// A Transfer-Encoding with a coding that is not known here.
+    CodingUnknown,
     /// Content-Length and Transfer-Encoding in one message.
     CodingAndLength,
     /// Transfer-Encoding in HTTP/1.0, which has none.
@@ -74,7 +76,7 @@ impl FramingError {
             Self::LengthInvalid => "Content-Length is not a number",
             Self::LengthTooLarge => "Content-Length too large",
             Self::CodingRepeated => "Transfer-Encoding repeated",
-            Self::CodingUnsupported => "Transfer-Encoding is not exactly chunked",
+            Self::CodingUnsupported | Self::CodingUnknown => "Transfer-Encoding is not exactly chunked",
             Self::CodingAndLength => "both Transfer-Encoding and Content-Length",
             Self::CodingInHttp10 => "Transfer-Encoding in HTTP/1.0",
             Self::LookAlike => "a field that some take for Content-Length or Transfer-Encoding",
@@ -125,6 +127,7 @@ impl RequestError {
     /// The status of the reply.
     pub fn status(self) -> u16 {
         match self {
+            Self::Framing(FramingError::CodingUnknown) => 501,
             Self::Syntax(_)
             | Self::Framing(_)
             | Self::BlankLines

@@ -2,6 +2,7 @@
 
 use super::error::{FramingError, SyntaxError};
 use super::{Framing, Version};
+pub use crate::base::field_name::is_same_name;
 
 /// Most options in all `Connection` fields of a head. Each costs a comparison per field.
 const MAX_CONNECTION_OPTIONS: u8 = 16;
@@ -37,17 +38,17 @@ impl Field {
             7 if is(bytes, b"upgrade") => Self::Upgrade,
             7 if is(bytes, b"trailer") => Self::Trailer,
             10 if is(bytes, b"connection") => Self::Connection,
-            10 if is(bytes, b"keep-alive") => Self::HopByHop,
+            10 if is_same_name(bytes, b"keep-alive") => Self::HopByHop,
             12 if is(bytes, b"max-forwards") => Self::MaxForwards,
             14 if is(bytes, b"content-length") => Self::ContentLength,
-            14 if is(bytes, b"http2-settings") => Self::HopByHop,
-            14 if is_like(name, "content-length") => Self::LookAlike,
-            16 if is(bytes, b"proxy-connection") => Self::HopByHop,
+            14 if is_same_name(bytes, b"http2-settings") => Self::HopByHop,
+            14 if is_same_name(bytes, b"content-length") => Self::LookAlike,
+            16 if is_same_name(bytes, b"proxy-connection") => Self::HopByHop,
             17 if is(bytes, b"transfer-encoding") => Self::TransferEncoding,
-            17 if is_like(name, "transfer-encoding") => Self::LookAlike,
-            18 if is(bytes, b"proxy-authenticate") => Self::HopByHop,
-            19 if is(bytes, b"proxy-authorization") => Self::HopByHop,
-            25 if is(bytes, b"proxy-authentication-info") => Self::HopByHop,
+            17 if is_same_name(bytes, b"transfer-encoding") => Self::LookAlike,
+            18 if is_same_name(bytes, b"proxy-authenticate") => Self::HopByHop,
+            19 if is_same_name(bytes, b"proxy-authorization") => Self::HopByHop,
+            25 if is_same_name(bytes, b"proxy-authentication-info") => Self::HopByHop,
             _ => Self::Other,
         }
     }
@@ -63,22 +64,15 @@ fn is<const N: usize>(token: &[u8], known: &[u8; N]) -> bool {
     token.iter().zip(known).fold(0, |differ, (byte, known)| differ | (byte | 0x20) ^ known) == 0
 }
 
-/// Whether two names are one to a CGI or WSGI backend, which turns all but letters and digits into `_`.
-/// `known` is in lower case, with `-`.
-fn is_like(name: &str, known: &str) -> bool {
-    let seen = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
-    name.len() == known.len() && name.bytes().zip(known.bytes()).all(|(a, b)| seen(a) == b)
-}
-
 /// Whether a request field of this name is Ringate's to set, so that a client's is dropped, also
 /// where it is only like one: `X_Forwarded_For`.
 #[inline]
 pub(super) fn is_ours(name: &str) -> bool {
     match name.as_bytes() {
-        [b'x' | b'X', mark, ..] if !mark.is_ascii_alphanumeric() => {
-            is_like(name, "x-real-ip")
-                || is_like(name, "x-request-id")
-                || name.get(..12).is_some_and(|start| is_like(start, "x-forwarded-"))
+        bytes @ [b'x' | b'X', mark, ..] if !mark.is_ascii_alphanumeric() => {
+            is_same_name(bytes, b"x-real-ip")
+                || is_same_name(bytes, b"x-request-id")
+                || bytes.get(..12).is_some_and(|start| is_same_name(start, b"x-forwarded-"))
         }
         [b'f' | b'F', ..] => name.eq_ignore_ascii_case("forwarded"),
         _ => false,
@@ -125,6 +119,21 @@ impl Connection {
     pub(super) fn names(self, headers: &[httparse::Header<'_>], name: &str) -> bool {
         self.names_fields && listed(headers, name)
     }
+
+    /// All values of the head's Connection fields as one, if they name fields of a body that may have trailers.
+    pub(super) fn for_trailers(
+        self,
+        headers: &[httparse::Header<'_>],
+        framing: Framing,
+    ) -> Option<Box<[u8]>> {
+        (self.names_fields && framing == Framing::Chunked).then(|| joined(headers))
+    }
+}
+
+#[cold]
+fn joined(headers: &[httparse::Header<'_>]) -> Box<[u8]> {
+    let all = headers.iter().filter(|header| Field::of(header.name) == Field::Connection);
+    all.map(|header| header.value).collect::<Vec<_>>().join(&b',').into()
 }
 
 #[cold]
@@ -132,8 +141,12 @@ fn listed(headers: &[httparse::Header<'_>], name: &str) -> bool {
     headers
         .iter()
         .filter(|header| Field::of(header.name) == Field::Connection)
-        .flat_map(|header| list(header.value))
-        .any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
+        .any(|header| lists(header.value, name.as_bytes()))
+}
+
+/// Whether a value of Connection lists the field of this name.
+pub fn lists(value: &[u8], name: &[u8]) -> bool {
+    list(value).any(|option| is_same_name(option, name))
 }
 
 /// What has been read so far of the fields that frame a message.
@@ -141,6 +154,8 @@ fn listed(headers: &[httparse::Header<'_>], name: &str) -> bool {
 pub(super) struct MessageFields<'b> {
     pub(super) length: Option<u64>,
     pub(super) chunked: bool,
+    /// A coding that is not known here.
+    unknown: bool,
     pub(super) connection: Connection,
     upgrade: Option<&'b [u8]>,
     upgrades: usize,
@@ -163,10 +178,14 @@ impl<'b> MessageFields<'b> {
                 if self.chunked {
                     return Err(FramingError::CodingRepeated.into());
                 }
-                if !value.eq_ignore_ascii_case(b"chunked") {
+                if self.unknown {
                     return Err(FramingError::CodingUnsupported.into());
                 }
-                self.chunked = true;
+                self.chunked = value.eq_ignore_ascii_case(b"chunked");
+                self.unknown = !self.chunked;
+                if self.unknown && !is_unknown_coding(value) {
+                    return Err(FramingError::CodingUnsupported.into());
+                }
             }
             Field::Connection => self.connection.note(value)?,
             Field::Upgrade => {
@@ -181,6 +200,8 @@ impl<'b> MessageFields<'b> {
     /// The framing that the fields ask for; `None` if they ask for none.
     pub(super) fn framing(&self, version: Version) -> Result<Option<Framing>, FramingError> {
         match (self.chunked, self.length) {
+            (false, None) if self.unknown && version == Version::Http11 => Err(FramingError::CodingUnknown),
+            (false, _) if self.unknown => Err(FramingError::CodingUnsupported),
             (true, Some(_)) => Err(FramingError::CodingAndLength),
             (true, None) if version == Version::Http10 => Err(FramingError::CodingInHttp10),
             (true, None) => Ok(Some(Framing::Chunked)),
@@ -206,6 +227,23 @@ impl<'b> MessageFields<'b> {
         let refused = ["h2c", "h2", "http", "tls"].iter().any(|known| name.eq_ignore_ascii_case(known));
         (is_token(name.as_bytes()) && !refused).then_some(protocol)
     }
+}
+
+/// Whether what is wrong with a Transfer-Encoding is only that it has codings which are not known here: they are
+/// well-formed, and the chunked one, where it is among them, is the last and without parameters (RFC 9112 §6.1).
+#[cold]
+fn is_unknown_coding(value: &[u8]) -> bool {
+    let name = |coding: &[u8]| trim(coding.split(|&byte| byte == b';').next().unwrap_or_default()).to_vec();
+    let codings: Vec<_> = value.split(|&byte| byte == b',').map(trim).collect();
+    let others = match codings.split_last() {
+        Some((last, before)) if last.eq_ignore_ascii_case(b"chunked") => before,
+        _ => &codings[..],
+    };
+    let unknown = |coding: &&[u8]| {
+        let name = name(coding);
+        is_token(&name) && !name.eq_ignore_ascii_case(b"chunked")
+    };
+    others.iter().all(unknown)
 }
 
 /// Digits alone, at most `i64::MAX`: peers with signed lengths must read the same number.

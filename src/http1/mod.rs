@@ -31,15 +31,17 @@ use std::mem::MaybeUninit;
 
 pub use authority::host_name;
 pub use body::{Body, BodyError, Taken};
-pub use chunked::{ChunkError, ChunkedDecoder, Decoded, LAST_CHUNK, chunk_header, encode_last_chunk};
+pub use chunked::{
+    ChunkError, ChunkedDecoder, Decoded, LAST_CHUNK, chunk_header, encode_last_chunk, pass_trailers,
+};
 pub use coding::{Coding, Encoder, negotiate};
-pub use edit::{append_fields, is_same_name, remove_fields};
+pub use edit::{append_fields, remove_fields};
 pub use encode::{
     CONTINUE, Content, ForwardedFor, PLAIN_TEXT, PathRewrite, ResponseContext, encode_answer, encode_reply,
     encode_request, encode_response, put_decimal, reason_phrase,
 };
 pub use error::{FramingError, RequestError, ResponseError, SyntaxError};
-pub use field::is_token;
+pub use field::{is_same_name, is_token, lists};
 pub use request::{Method, RequestHead, Target, is_head_request, parse_request};
 pub use response::{RequestContext, ResponseHead, Upgrade, parse_response};
 

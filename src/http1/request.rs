@@ -161,6 +161,14 @@ pub struct RequestHead<'h, 'b> {
     pub(super) bytes: &'b [u8],
 }
 
+impl RequestHead<'_, '_> {
+    /// The fields that Connection names, as a value of it, where trailers may come that they hold for as well
+    /// (RFC 9110 §7.6.1).
+    pub fn named_trailers(&self) -> Option<Box<[u8]>> {
+        self.connection.for_trailers(self.headers, self.framing)
+    }
+}
+
 /// Parses a request head from the start of `buf`.
 ///
 /// `buf` holds all that was received of it so far. However the bytes come in, the outcome is the same.

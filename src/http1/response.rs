@@ -66,6 +66,12 @@ impl ResponseHead<'_, '_> {
     pub fn is_interim(&self) -> bool {
         self.status < 200 && self.status != 101
     }
+
+    /// The fields that Connection names, as a value of it, where trailers may come that they hold for as well
+    /// (RFC 9110 §7.6.1).
+    pub fn named_trailers(&self) -> Option<Box<[u8]>> {
+        self.connection.for_trailers(self.headers, self.framing)
+    }
 }
 
 /// Parses a response head from the start of `buf`, which holds all that was received of it so far.

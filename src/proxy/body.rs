@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use super::failure::Failure;
+use super::trailers::Trailers;
 use crate::http1::{self, Body, BodyError, Framing};
 use crate::io::stream::{Closed, Keep, More};
 use crate::io::{Buffer, Deadline, Pipe, Reader, StreamError, Writer};
@@ -59,7 +60,7 @@ pub struct Piece {
 }
 
 /// Takes what the buffer holds of a body, behind `skip` bytes that are given up, and frames it;
-/// `lead` (an encoded head, or nothing) goes in front.
+/// `lead` (an encoded head, or nothing) goes in front. `trailers` decides on what may follow the body.
 ///
 /// # Errors
 /// The body broke the rules of its framing.
@@ -69,6 +70,7 @@ pub fn frame(
     lead: &[u8],
     body: &mut Body,
     out: Frame,
+    trailers: Trailers<'_>,
 ) -> Result<Piece, BodyError> {
     let origin = buffer.position() + skip;
     let taken = body.take(&mut buffer.data_mut()[skip..])?;
@@ -83,7 +85,7 @@ pub fn frame(
             if !range.is_empty() {
                 last.extend_from_slice(b"\r\n");
             }
-            http1::encode_last_chunk(body.trailers(), &mut last);
+            trailers.end(body, &mut last);
             tail = &last;
         } else if !range.is_empty() {
             tail = b"\r\n";
@@ -216,6 +218,8 @@ pub struct Relay<'a> {
     pub body: &'a mut Body,
     /// How it is framed going out.
     pub out: Frame,
+    /// Which of its trailers go on.
+    pub trailers: Trailers<'a>,
     /// The exchange's deadline and what it stands for.
     pub deadline: &'a Deadline,
     /// What an expired deadline means.
@@ -252,7 +256,8 @@ impl Relay<'_> {
             buffer = filled;
             let piece = match result.map_err(RelayError::From)? {
                 More::Read(0) => return self.end(buffer).await,
-                More::Read(_) => frame(&mut buffer, 0, &[], self.body, self.out).map_err(RelayError::Body)?,
+                More::Read(_) => frame(&mut buffer, 0, &[], self.body, self.out, self.trailers)
+                    .map_err(RelayError::Body)?,
                 More::Unseen(pipe) => {
                     // A client that takes its time holds a pipe, and no buffer beside it.
                     drop(buffer);

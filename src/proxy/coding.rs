@@ -69,7 +69,7 @@ pub(super) async fn run(
         local.counters.encoding_bytes_out.add(encoded.len() as u64);
         chunk(&encoded, &mut wire);
         if taken.done {
-            http1::encode_last_chunk(relay.body.trailers(), &mut wire);
+            relay.trailers.end(relay.body, &mut wire);
         }
         buffer.consume(skip + taken.consumed);
         skip = 0;

@@ -18,6 +18,7 @@ use super::pool::Pool;
 use super::reply::{Answer, Reply};
 use super::rules::{Asked, Pending, cors};
 use super::running::{Destination, Route, Traffic};
+use super::trailers::Trailers;
 use crate::base::limits::{Limits, MAX_REQUEST_ID_BYTES};
 use crate::http1::{
     self, ForwardedFor, Framing, HeadLimits, Method, Parsed, PathRewrite, RequestContext, RequestHead,
@@ -31,6 +32,7 @@ const MAX_AUTHORITY: usize = 270;
 
 /// What becomes of a request.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // an order is moved once, and a box would be an allocation a request
 pub enum Decision {
     /// It goes to a backend.
     Forward(Order),
@@ -70,7 +72,9 @@ pub struct Order {
     pub idle_timeout: Duration,
     /// Its line in the access log, if there is one.
     pub logged: RefCell<Option<Box<Record>>>,
-    /// What its route's rules have still to do with the response.
+    /// What its Connection lists, if its trailers have to mind that.
+    pub named: Option<Box<[u8]>>,
+    /// What its route's rules have still to do with its trailers and with the response.
     pub pending: Option<Box<Pending>>,
     /// How the client wants to be told of a failure, where there are pages for that.
     pub wish: Option<Wish>,
@@ -82,6 +86,11 @@ impl Order {
         self.pool = Rc::clone(pool);
         self.response_timeout = route.response_timeout.unwrap_or(pool.upstream.response_timeout);
         self.idle_timeout = route.idle_timeout.unwrap_or(pool.upstream.idle_timeout);
+    }
+
+    /// Which of its trailers go to the backend.
+    pub(super) fn trailers(&self) -> Trailers<'_> {
+        Trailers::of_request(self.named.as_deref(), self.pending.as_deref())
     }
 }
 
@@ -351,6 +360,7 @@ fn forward(
         response_timeout: matched.response_timeout.unwrap_or(upstream.response_timeout),
         idle_timeout: matched.idle_timeout.unwrap_or(upstream.idle_timeout),
         logged: access.and_then(Sink::take).into(),
+        named: head.named_trailers(),
         pending,
         wish: None,
     }

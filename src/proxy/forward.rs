@@ -15,17 +15,20 @@ use super::l7::Next;
 use super::pace::{self, Pace};
 use super::pages::Wish;
 use super::pool::Backend;
+use super::trailers::Trailers;
 use super::vigil::Vigil;
 use super::{Local, View, access, coding, l4};
 use crate::base::limits::{Limits, MAX_INTERIM_RESPONSES};
-use crate::http1::{self, Body, Coding, Framing, HeadLimits, Parsed, ResponseContext, ResponseHead, Version};
+use crate::http1::{self, Body, Framing, HeadLimits, Parsed, ResponseContext, ResponseHead, Version};
 use crate::io::stream::Keep;
 use crate::io::{Buffer, Deadline, Reader, Stream, StreamError, Writer};
 
 mod again;
 mod both;
+mod decided;
 
 use again::Tried;
+use decided::Decided;
 
 /// One request and its response.
 pub(super) struct Exchange<'a> {
@@ -121,7 +124,7 @@ impl<'a> Exchange<'a> {
         let frame = Frame::of(self.order.framing);
         let first = {
             let scratch = self.local.scratch.borrow();
-            body::frame(&mut buffer, self.order.head_len, &scratch, &mut body, frame)
+            body::frame(&mut buffer, self.order.head_len, &scratch, &mut body, frame, self.order.trailers())
                 .map_err(Failure::RequestBody)?
         };
         if self.body_bound() < first.data as u64 {
@@ -280,6 +283,7 @@ impl<'a> Exchange<'a> {
             writer,
             body,
             out,
+            trailers: self.order.trailers(),
             deadline,
             phase: &self.phase,
             own: &self.upload,
@@ -415,10 +419,11 @@ impl<'a> Exchange<'a> {
             return Box::pin(self.pass_on_encoded(decided, reader, writer, deadline, buffer)).await;
         }
         body::take_rest(reader, &mut buffer, decided.head_len, decided.framing);
+        let trailers = Trailers::of_response(decided.named.as_deref(), self.order.pending.as_deref(), false);
         let mut body = Body::new(decided.framing);
         let first = {
             let scratch = self.local.scratch.borrow();
-            body::frame(&mut buffer, decided.head_len, &scratch, &mut body, decided.out)
+            body::frame(&mut buffer, decided.head_len, &scratch, &mut body, decided.out, trailers)
                 .map_err(Failure::ResponseBody)?
         };
         // Until here a faulty response could still be answered with a 502.
@@ -432,7 +437,7 @@ impl<'a> Exchange<'a> {
         buffer.consume(first.consumed);
         self.bytes.set(first.len() as u64);
         if !first.done {
-            let relay = self.relay(reader, writer, &mut body, decided.out, deadline);
+            let relay = self.relay(reader, writer, &mut body, (decided.out, trailers), deadline);
             let pace = self.download_pace(deadline);
             let relaying = Box::pin(pace.keep(relay.run(buffer)));
             let relayed = relaying.await.unwrap_or(Err(RelayError::TooSlow));
@@ -455,7 +460,8 @@ impl<'a> Exchange<'a> {
         let Some(coding) = decided.coding else { return Err(Failure::BackendGone(None)) };
         let lead = self.local.scratch.borrow().clone();
         let mut body = Body::new(decided.framing);
-        let relay = self.relay(reader, writer, &mut body, decided.out, deadline);
+        let trailers = Trailers::of_response(decided.named.as_deref(), self.order.pending.as_deref(), true);
+        let relay = self.relay(reader, writer, &mut body, (decided.out, trailers), deadline);
         let run = coding::run(self.local, coding, lead, relay, buffer, decided.head_len, &self.answered);
         let pace = self.download_pace(deadline);
         let relayed = Box::pin(pace.keep(run)).await.unwrap_or(Err(RelayError::TooSlow));
@@ -475,7 +481,7 @@ impl<'a> Exchange<'a> {
         reader: &'r mut Reader,
         writer: &'r mut Writer,
         body: &'r mut Body,
-        out: Frame,
+        (out, trailers): (Frame, Trailers<'r>),
         deadline: &'r Deadline,
     ) -> Relay<'r> {
         Relay {
@@ -483,6 +489,7 @@ impl<'a> Exchange<'a> {
             writer,
             body,
             out,
+            trailers,
             deadline,
             phase: &self.phase,
             own: &self.download,
@@ -556,40 +563,5 @@ impl<'a> Exchange<'a> {
             failure: failure.map(|failure| failure as &dyn std::fmt::Display),
         };
         sink.end(record, &outcome);
-    }
-}
-
-/// A response's head, decided upon.
-struct Decided {
-    head_len: usize,
-    status: u16,
-    interim: bool,
-    framing: Framing,
-    out: Frame,
-    backend_keeps: bool,
-    unframed: bool,
-    client_keeps: bool,
-    /// How its body is encoded on its way.
-    coding: Option<Coding>,
-}
-
-impl Decided {
-    fn of(head: &ResponseHead<'_, '_>, to_client: Framing, keep: bool) -> Self {
-        Self {
-            head_len: head.len,
-            status: head.status,
-            interim: head.is_interim(),
-            framing: head.framing,
-            out: Frame::of(to_client),
-            backend_keeps: head.keep_alive && head.framing != Framing::UntilClose,
-            unframed: to_client == Framing::UntilClose,
-            client_keeps: keep && to_client != Framing::UntilClose,
-            coding: None,
-        }
-    }
-
-    /// The same with a body that is encoded on its way, in chunks whatever it came in.
-    fn encoded(self, coding: Coding) -> Self {
-        Self { coding: Some(coding), out: Frame::Chunked, ..self }
     }
 }

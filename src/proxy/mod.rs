@@ -36,6 +36,7 @@ pub mod running;
 pub mod seats;
 mod sni;
 mod standing;
+mod trailers;
 mod vigil;
 
 use std::cell::{Cell, RefCell};

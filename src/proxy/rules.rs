@@ -25,7 +25,7 @@ use super::reply::Reply;
 use crate::config::access::Variable;
 use crate::config::plan::CertificateRule;
 pub use crate::config::plan::Trace;
-use crate::http1::{self, Coding, RequestHead, ResponseHead};
+use crate::http1::{self, Coding, Framing, RequestHead, ResponseHead};
 pub use compress::Compression;
 pub use cors::Cors;
 pub use headers::Headers;
@@ -82,6 +82,8 @@ pub struct Pending {
 #[derive(Debug)]
 enum TraceEdit {
     Keep,
+    /// What came is valid, and stays the only one: no trailer says another.
+    Guard,
     Remove,
     Replace([u8; 55]),
 }
@@ -111,7 +113,10 @@ impl Rules {
         let trace = match self.trace {
             Trace::Pass => TraceEdit::Keep,
             Trace::Off => TraceEdit::Remove,
-            Trace::Make if trace::valid(asked.head).is_some() => TraceEdit::Keep,
+            Trace::Make if trace::valid(asked.head).is_some() => match asked.head.framing {
+                Framing::Chunked => TraceEdit::Guard,
+                _ => TraceEdit::Keep,
+            },
             Trace::Make => trace::make(asked.id).map_or(TraceEdit::Keep, TraceEdit::Replace),
         };
         let lines = self.headers.as_ref().map(|headers| headers.lines(asked));
@@ -149,9 +154,8 @@ impl Pending {
         if let (Some(rule), Some(known)) = (&self.rules.keys, &self.key) {
             rule.edit_request(known, head);
         }
-        if !matches!(self.trace, TraceEdit::Keep) {
-            let is = |name: &[u8], known: &[u8]| http1::is_same_name(name, known);
-            http1::remove_fields(head, |name| is(name, b"traceparent") || is(name, b"tracestate"));
+        if matches!(self.trace, TraceEdit::Remove | TraceEdit::Replace(_)) {
+            http1::remove_fields(head, trace::is_context);
         }
         if let TraceEdit::Replace(value) = &self.trace {
             http1::append_fields(head, &[b"traceparent: ", &value[..], b"\r\n"].concat());
@@ -159,6 +163,20 @@ impl Pending {
         if let (Some(headers), Some(lines)) = (&self.rules.headers, &self.lines) {
             headers.edit_request(lines, head);
         }
+    }
+
+    /// Whether a trailer of this name does not go to the backend: one that the head's rules set, remove or guard.
+    pub fn drops_request_trailer(&self, name: &[u8]) -> bool {
+        self.rules.keys.as_ref().is_some_and(|rule| rule.owns(name))
+            || !matches!(self.trace, TraceEdit::Keep) && trace::is_context(name)
+            || self.rules.headers.as_ref().is_some_and(|headers| headers.drops_from_request(name))
+    }
+
+    /// The same of a trailer to the client, where the body goes as it is or is `encoded` on its way.
+    pub fn drops_response_trailer(&self, name: &[u8], encoded: bool) -> bool {
+        self.grant.is_some() && cors::is_cors(name)
+            || encoded && compress::describes_body(name)
+            || self.rules.headers.as_ref().is_some_and(|headers| headers.drops_from_response(name))
     }
 
     /// Changes the encoded head of the final response, from its status line to the empty line.
@@ -185,7 +203,7 @@ impl Pending {
             access.note(&Variable::ClientKey, known.name.as_bytes());
         }
         match &self.trace {
-            TraceEdit::Keep => {}
+            TraceEdit::Keep | TraceEdit::Guard => {}
             TraceEdit::Remove => access.note(&Variable::TraceParent, b""),
             TraceEdit::Replace(value) => access.note(&Variable::TraceParent, value),
         }

@@ -245,3 +245,62 @@ fn a_body_that_is_broken_from_its_first_byte_is_502() {
         assert_eq!(ringate.client().send(request).response().status, 502, "{coding}");
     }
 }
+
+#[test]
+fn what_can_not_be_made_true_of_encoded_bytes_is_not_encoded() {
+    let body = text();
+    let chunked = format!("{:x}\r\n{body}\r\n0\r\n", body.len());
+    let ask = "GET / HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n";
+    let fields = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n";
+    // A digest that is announced for after the body.
+    for name in ["Content-Digest", "repr-digest", "Digest", "Content-MD5", "ETag"] {
+        let backend =
+            Backend::replying(format!("{fields}Trailer: X-A, {name}\r\n\r\n{chunked}{name}: \"x\"\r\n\r\n"));
+        let response = start(&backend, "true").client().send(ask).response();
+        assert_eq!((response.header("Content-Encoding"), response.text()), (None, &*body), "{name}");
+        let wire = String::from_utf8(response.wire).unwrap();
+        assert!(wire.ends_with(&format!("\r\n0\r\n{name}: \"x\"\r\n\r\n")), "{name}");
+    }
+    // One that is not announced is known too late: it goes.
+    let trailers = "Content-Digest: x\r\nRepr_Digest: x\r\nETag: \"x\"\r\nX-Kept: 1\r\n\r\n";
+    let backend = Backend::replying(format!("{fields}\r\n{chunked}{trailers}"));
+    let response = start(&backend, "true").client().send(ask).response();
+    assert_eq!(response.header("Content-Encoding"), Some("gzip"));
+    assert_eq!(decode("gzip", &response.body), body);
+    let wire = &response.wire[response.wire.len() - 20..];
+    assert!(wire.ends_with(b"\r\n0\r\nX-Kept: 1\r\n\r\n"), "{}", wire.escape_ascii());
+    // An ETag that is none, or several.
+    for tags in ["\"invalid", "\"a\", \"b\"", "x", "w/\"x\"", "\"a b\"", "", "\"a\"\r\nETag: \"b\""] {
+        let backend = Backend::replying(format!("{fields}ETag: {tags}\r\n\r\n{chunked}\r\n"));
+        let response = start(&backend, "true").client().send(ask).response();
+        assert_eq!((response.header("Content-Encoding"), response.text()), (None, &*body), "{tags}");
+        assert_eq!(response.headers("ETag").join("\r\nETag: "), tags);
+    }
+}
+
+#[test]
+fn a_304_has_the_length_of_what_would_have_been_sent_or_none() {
+    let ask = |fields: &str, accept: &str| {
+        let backend = Backend::replying(format!("HTTP/1.1 304 Not Modified\r\n{fields}\r\n"));
+        let request = format!("GET / HTTP/1.1\r\nHost: h\r\n{accept}If-None-Match: \"x\"\r\n\r\n");
+        let response = start(&backend, "true").client().send(request).response();
+        assert_eq!(response.status, 304);
+        ["Content-Length", "ETag"].map(|name| response.header(name).map(str::to_owned))
+    };
+    let (gzip, strong, weak) = ("Accept-Encoding: gzip\r\n", Some("\"x\"".into()), Some("W/\"x\"".into()));
+    let length = |length: &str| Some(length.to_owned());
+    let tag = "ETag: \"x\"\r\n";
+    for (fields, accept, found) in [
+        ("Content-Length: 3000\r\n", gzip, [None, weak.clone()]),
+        ("Content-Length: 3000\r\nContent-Type: text/html\r\n", gzip, [None, weak.clone()]),
+        ("Content-Length: 3000\r\nContent-Type: text/html\r\n", "", [length("3000"), strong.clone()]),
+        // These would not have been encoded.
+        ("Content-Length: 3000\r\nContent-Type: image/png\r\n", gzip, [length("3000"), strong.clone()]),
+        ("Content-Length: 30\r\n", gzip, [length("30"), strong.clone()]),
+        ("Content-Length: 3000\r\nContent-Encoding: br\r\n", gzip, [length("3000"), strong.clone()]),
+        ("Content-Length: 3000\r\nCache-Control: no-transform\r\n", gzip, [length("3000"), strong]),
+        ("", gzip, [None, weak]),
+    ] {
+        assert_eq!(ask(&format!("{tag}{fields}"), accept), found, "{fields}");
+    }
+}

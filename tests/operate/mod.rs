@@ -8,6 +8,7 @@ use crate::support::*;
 
 mod access_log;
 mod compression;
+mod names;
 mod pages;
 mod rules;
 

@@ -178,7 +178,7 @@ fn a_response_says_who_may_read_it_once() {
 }
 
 /// Makes a key and returns it.
-fn generate(dir: &std::path::Path, name: &str) -> String {
+pub(super) fn generate(dir: &std::path::Path, name: &str) -> String {
     let config = dir.join("ringate.toml");
     let output = run(Ringate::command().args(["apikey", "generate", "partners", name, "-c"]).arg(config));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

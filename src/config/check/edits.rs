@@ -1,5 +1,6 @@
 //! What a route changes of requests and responses: `headers`, `strip_prefix`, `rewrite_prefix`, `rewrite`.
 
+use crate::base::field_name::is_same_name;
 use crate::config::access;
 use crate::config::file::{Section, Value};
 use crate::config::names;
@@ -77,7 +78,7 @@ fn field(value: &Value<'_>, name: &str) -> Option<String> {
             return None;
         }
     };
-    if OWN.contains(&lower.replace('_', "-").as_str()) {
+    if OWN.iter().any(|own| is_same_name(own.as_bytes(), lower.as_bytes())) {
         let help = match &*lower {
             "host" => "only `headers.request.set` may have it",
             _ => "it says how this one message travels, and is written anew from what was understood",

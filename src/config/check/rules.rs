@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::base::field_name::is_same_name;
 use crate::config::access;
 use crate::config::file::{Section, Value};
 use crate::config::names;
@@ -280,7 +281,7 @@ fn api_keys(value: &Value<'_>, folders: Folders<'_>) -> Option<ApiKeys> {
     found.forward = section.get("forward").and_then(|value| value.boolean()).unwrap_or(false);
     section.finish();
     found.file = from?;
-    if found.header.eq_ignore_ascii_case(&found.name_header) {
+    if is_same_name(found.header.as_bytes(), found.name_header.as_bytes()) {
         value.error("a key and its name can't share a field", None);
     }
     Some(found)
@@ -291,7 +292,7 @@ fn key_header(text: &str) -> Result<&str, Wrong> {
     const TAKEN: [&str; 8] =
         ["host", "connection", "content-length", "transfer-encoding", "upgrade", "expect", "trailer", "te"];
     let name = access::header(text)?;
-    if TAKEN.contains(&name.as_str()) {
+    if TAKEN.iter().any(|taken| is_same_name(taken.as_bytes(), name.as_bytes())) {
         return Err(Wrong::new(format!("{} has a meaning of its own", quoted(text))));
     }
     if name == "authorization" {

@@ -145,7 +145,7 @@ pub(in crate::proxy) fn preflight_of<'b>(head: &RequestHead<'_, 'b>) -> Option<(
 
 /// Whether a field of a response is about CORS, and so ours.
 pub(super) fn is_cors(name: &[u8]) -> bool {
-    name.get(..15).is_some_and(|start| start.eq_ignore_ascii_case(b"access-control-"))
+    name.get(..15).is_some_and(|start| http1::is_same_name(start, b"access-control-"))
 }
 
 fn grant(origin: &[u8], rest: &[u8]) -> Grant {

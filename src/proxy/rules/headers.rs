@@ -49,6 +49,14 @@ impl Headers {
         self.request.edit(&lines.request, head);
     }
 
+    pub(super) fn drops_from_request(&self, name: &[u8]) -> bool {
+        self.request.takes_out(name)
+    }
+
+    pub(super) fn drops_from_response(&self, name: &[u8]) -> bool {
+        self.response.takes_out(name)
+    }
+
     pub(super) fn edit_response(&self, lines: &Lines, head: &mut Vec<u8>) {
         self.response.edit(&lines.response, head);
     }
@@ -64,12 +72,15 @@ impl Edits {
 
     fn edit(&self, lines: &[u8], head: &mut Vec<u8>) {
         if !self.gone.is_empty() {
-            let gone = |name: &[u8]| self.gone.iter().any(|gone| is_same_name(gone.as_bytes(), name));
-            remove_fields(head, gone);
+            remove_fields(head, |name| self.takes_out(name));
         }
         if !lines.is_empty() {
             append_fields(head, lines);
         }
+    }
+
+    fn takes_out(&self, name: &[u8]) -> bool {
+        self.gone.iter().any(|gone| is_same_name(gone.as_bytes(), name))
     }
 
     /// A field whose value turns out empty does not come.

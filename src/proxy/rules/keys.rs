@@ -56,13 +56,17 @@ impl KeyRule {
         }
     }
 
-    /// Takes the key out of a request, and puts its name in. What a client said of the name is taken out.
+    /// Whether a field is the key's or its name's, also where it is only like one of them.
+    pub(super) fn owns(&self, name: &[u8]) -> bool {
+        is_same_name(name, self.name_header.as_bytes()) || is_same_name(name, self.header.as_bytes())
+    }
+
+    /// Takes the key out of a request, and puts its name in. What a client said of the name is taken out, and where
+    /// the key goes on, so are the look-alikes of its field, which nobody has checked.
     pub(super) fn edit_request(&self, known: &Known, head: &mut Vec<u8>) {
         crate::http1::remove_fields(head, |name| {
-            is_same_name(name, self.name_header.as_bytes())
-                || !self.forward
-                    && (is_same_name(name, self.header.as_bytes())
-                        || known.bearer && is_same_name(name, b"authorization"))
+            let stays = self.forward && name.eq_ignore_ascii_case(self.header.as_bytes());
+            self.owns(name) && !stays || !self.forward && known.bearer && is_same_name(name, b"authorization")
         });
         let line = [&self.name_header, ": ", &known.name, "\r\n"].concat();
         crate::http1::append_fields(head, line.as_bytes());

@@ -3,7 +3,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
 
-use crate::http1::RequestHead;
+use crate::http1::{RequestHead, is_same_name};
 
 /// `00-<trace id>-<parent id>-<flags>`
 const LEN: usize = 55;
@@ -29,6 +29,11 @@ fn is_valid(value: &[u8]) -> bool {
         && [version, trace, parent, flags].into_iter().all(hex)
         && !zero(trace)
         && !zero(parent)
+}
+
+/// Whether a field is about the trace context.
+pub(super) fn is_context(name: &[u8]) -> bool {
+    is_same_name(name, b"traceparent") || is_same_name(name, b"tracestate")
 }
 
 /// A new `traceparent` for a request of this id. Its 32 hexadecimal digits become the trace's; an id of another
