@@ -214,6 +214,60 @@ pub fn chunked(input: &[u8]) {
     }
 }
 
+/// A trailer section behind a last chunk, in pieces: what goes on of it are whole fields, none of them under a name that
+/// a rule takes out or that must have come before the body, however that is written.
+pub fn trailers(input: &[u8]) {
+    const RULE: &[u8] = b"X-Set";
+    const NAMED: &[u8] = b"close, Name-D";
+    const NEVER: [&str; 12] = [
+        "content-length",
+        "transfer-encoding",
+        "host",
+        "connection",
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "set-cookie",
+        "content-type",
+        "forwarded",
+        "x-request-id",
+        "x-real-ip",
+    ];
+    let Some((&piece, bytes)) = input.split_first() else { return };
+    let section = [b"0\r\n", bytes].concat();
+    let decode = |piece: usize, section: &[u8]| {
+        let mut body = Body::new(Framing::Chunked);
+        for part in section.chunks(piece.max(1)) {
+            if body.take(&mut part.to_vec()).ok()?.done {
+                return Some(body.trailers().to_vec());
+            }
+        }
+        None
+    };
+    let whole = decode(section.len(), &section);
+    assert_eq!(decode(usize::from(piece), &section), whole);
+    let Some(whole) = whole else { return };
+    let dropped = |name: &[u8]| http1::is_same_name(name, RULE) || http1::lists(NAMED, name);
+    let mut kept = Vec::new();
+    http1::pass_trailers(&whole, dropped, &mut kept);
+    let alike = |name: &[u8]| {
+        let seen = |&byte: &u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
+        String::from_utf8(name.iter().map(seen).collect()).expect("a plain name")
+    };
+    for line in kept.split_inclusive(|&byte| byte == b'\n') {
+        let line = line.strip_suffix(b"\r\n").expect("a whole line");
+        assert!(!line.iter().any(|&byte| byte < b' ' && byte != b'\t' || byte == 0x7f));
+        let colon = line.windows(2).position(|pair| pair == b": ").expect("a field");
+        let name = alike(&line[..colon]);
+        assert!(!name.is_empty() && name != "x-set" && name != "name-d" && name != "close", "{name}");
+        assert!(!NEVER.contains(&&*name) && !name.starts_with("x-forwarded-"), "{name}");
+    }
+    // What goes on is read as the same again.
+    let mut again = Vec::new();
+    http1::encode_last_chunk(&kept, &mut again);
+    assert_eq!(decode(again.len(), &again).as_ref(), Some(&kept));
+}
+
 /// A path: what all of the common ways to decode it make of its one form is that form.
 pub fn path(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };

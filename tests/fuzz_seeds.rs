@@ -13,10 +13,11 @@ mod checks;
 
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 7] = [
+const TARGETS: [(&str, Check); 8] = [
     ("request", checks::request),
     ("response", checks::response),
     ("chunked", checks::chunked),
+    ("trailers", checks::trailers),
     ("path", checks::path),
     ("hello", checks::hello),
     ("proxy", checks::proxy),
