@@ -10,6 +10,7 @@
 #[allow(dead_code, unused_imports)]
 mod support;
 
+mod addresses;
 mod admin;
 mod bodies;
 mod cli;

@@ -156,7 +156,7 @@ fn what_is_wrong_is_said_and_the_chain_is_shown_all_the_same() {
 
     let gone = free_address();
     let (ok, report) = kit.look("https", gone, None);
-    assert!(!ok && report["address"].is_null());
+    assert!(!ok && report["tls"].is_null());
     assert!(report["problem"].as_str().unwrap().starts_with("unreachable"), "{report:#}");
 }
 

@@ -76,6 +76,8 @@ pub(super) struct Upstream {
     name: String,
     environment: Option<String>,
     endpoints: Vec<String>,
+    /// What these resolved to.
+    addresses: Vec<backends::Address>,
     tls: bool,
     /// `"off"`, or the PROXY header that its connections begin with.
     proxy_protocol: &'static str,
@@ -107,7 +109,8 @@ fn upstreams_of(running: &Running, plan: &Plan) -> Vec<Upstream> {
         Upstream {
             name: upstream.name.clone(),
             environment: planned.environment.as_ref().map(|at| at.value.clone()),
-            endpoints: upstream.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(),
+            endpoints: planned.endpoints.iter().map(|at| at.address.clone()).collect(),
+            addresses: backends::Address::all(upstream),
             tls: upstream.tls.is_some(),
             proxy_protocol: planned.proxy_protocol.map_or("off", SendProxy::word),
             client_certificate: identity.map(|identity| identity.load().name().to_owned()),

@@ -10,8 +10,8 @@ use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Name;
 
 use crate::certs::{Facts, Timestamp};
-use crate::proxy::endpoint::{EndpointTls, Failed, Shaken};
-use crate::proxy::running::{Running, Upstream};
+use crate::proxy::endpoint::{Failed, Shaken};
+use crate::proxy::running::{self, Running, Upstream};
 use crate::tls::alert_name;
 use crate::tls::handshake::ClientAuth;
 
@@ -26,7 +26,10 @@ pub(super) struct Tls {
 
 #[derive(Serialize)]
 struct Endpoint {
+    /// As the config names it.
     endpoint: String,
+    /// None: the name does not resolve.
+    address: Option<String>,
     /// The last handshake that was finished.
     handshake: Option<Handshake>,
     /// The last one that failed, or was undone right after it.
@@ -64,6 +67,25 @@ struct Failure {
     chain: Vec<Certificate>,
 }
 
+/// One address of an endpoint's name.
+#[derive(Serialize)]
+pub(super) struct Address {
+    /// As the config names it.
+    endpoint: String,
+    /// None: the name does not resolve.
+    address: Option<String>,
+}
+
+impl Address {
+    pub(super) fn all(upstream: &Upstream) -> Vec<Self> {
+        let each = upstream.endpoints.iter().map(|endpoint| Self {
+            endpoint: endpoint.name.clone(),
+            address: endpoint.address.map(|address| address.to_string()),
+        });
+        each.collect()
+    }
+}
+
 /// What became of our certificate.
 #[derive(Serialize)]
 struct Ours {
@@ -95,7 +117,7 @@ struct Certificate {
 impl Tls {
     pub(super) fn of(upstream: &Upstream) -> Option<Self> {
         let tls = upstream.tls.as_ref()?;
-        let endpoints = upstream.endpoints.iter().map(|endpoint| Endpoint::of(&endpoint.name, &endpoint.tls));
+        let endpoints = upstream.endpoints.iter().map(Endpoint::of);
         Some(Self {
             verified: tls.verifies,
             require_client_auth: tls.require_client_auth,
@@ -105,14 +127,16 @@ impl Tls {
 }
 
 impl Endpoint {
-    fn of(name: &str, tls: &EndpointTls) -> Self {
+    fn of(endpoint: &running::Endpoint) -> Self {
+        let tls = &endpoint.tls;
         let failures = tls.failures().into_iter().map(|(reason, count)| Failures {
             reason: reason.label(),
             alert: reason.alert().map(alert_name),
             count,
         });
         Self {
-            endpoint: name.to_owned(),
+            endpoint: endpoint.name.clone(),
+            address: endpoint.address.map(|address| address.to_string()),
             handshake: tls.last().as_ref().as_ref().map(Handshake::of),
             failure: tls.failure().as_ref().as_ref().map(Failure::of),
             failures: failures.collect(),
@@ -200,9 +224,9 @@ pub(super) fn metrics(running: &Running, text: &mut String) {
                 let alert = reason.alert().map_or("", alert_name);
                 let _ = writeln!(
                     text,
-                    "{name}{{upstream=\"{}\",endpoint=\"{}\",reason=\"{}\",alert=\"{alert}\"}} {count}",
+                    "{name}{{upstream=\"{}\",{},reason=\"{}\",alert=\"{alert}\"}} {count}",
                     upstream.name,
-                    endpoint.name,
+                    labels(endpoint),
                     reason.label(),
                 );
             }
@@ -217,11 +241,18 @@ pub(super) fn metrics(running: &Running, text: &mut String) {
             let leaf = chain.and_then(<[_]>::first).and_then(|der| Facts::from_der(der).ok());
             if let Some(end) = leaf.map(|facts| SystemTime::from(facts.not_after)) {
                 let seconds = end.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-                let (upstream, endpoint) = (&upstream.name, &endpoint.name);
-                let _ = writeln!(text, "{name}{{upstream=\"{upstream}\",endpoint=\"{endpoint}\"}} {seconds}");
+                let (upstream, endpoint) = (&upstream.name, labels(endpoint));
+                let _ = writeln!(text, "{name}{{upstream=\"{upstream}\",{endpoint}}} {seconds}");
             }
         }
     }
+}
+
+/// The labels of an endpoint: its name and, where that is another text, its address.
+fn labels(endpoint: &running::Endpoint) -> String {
+    let name = format!("endpoint=\"{}\"", endpoint.name);
+    let address = endpoint.address.map_or_else(String::new, |address| address.to_string());
+    if address == endpoint.name { name } else { format!("{name},address=\"{address}\"") }
 }
 
 fn retries(running: &Running, text: &mut String) {

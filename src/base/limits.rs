@@ -97,6 +97,8 @@ pub const MAX_PROXY_V2_BYTES: usize = 4096;
 pub const MAX_REQUEST_ID_BYTES: usize = 64;
 /// Longest error page, in bytes.
 pub const MAX_PAGE_BYTES: u64 = 256 * 1024;
+/// Addresses of one name that become endpoints.
+pub const MAX_ADDRESSES: usize = 256;
 /// Most connections to the admin server.
 pub const ADMIN_CONNECTIONS: usize = 64;
 /// Longest head of a request to the admin server, in bytes.

@@ -60,6 +60,14 @@ pub(super) fn status(options: &Options) -> Result<(), String> {
             _ => tls,
         };
         println!("upstream {}: {}{tls}", text(&upstream["name"]), list(&upstream["endpoints"]));
+        for resolved in upstream["addresses"].as_array().into_iter().flatten() {
+            let (name, address) = (text(&resolved["endpoint"]), &resolved["address"]);
+            match address.as_str() {
+                None => println!("  ✗ {name}: does not resolve"),
+                Some(address) if address != name => println!("  {name}: {address}"),
+                Some(_) => {}
+            }
+        }
         for endpoint in upstream["backend_tls"]["endpoints"].as_array().into_iter().flatten() {
             print!("{}", endpoint_lines(endpoint));
         }
@@ -76,7 +84,9 @@ pub(super) fn status(options: &Options) -> Result<(), String> {
 /// What is known of an endpoint's TLS: its last handshake, and its last failure if that came later.
 fn endpoint_lines(endpoint: &Value) -> String {
     let text = |value: &Value| printable(value.as_str().unwrap_or_default());
-    let (name, shaken, failure) = (text(&endpoint["endpoint"]), &endpoint["handshake"], &endpoint["failure"]);
+    let (shaken, failure) = (&endpoint["handshake"], &endpoint["failure"]);
+    let address = endpoint["address"].as_str();
+    let name = crate::server::probe::label(&text(&endpoint["endpoint"]), address);
     let mut lines = String::new();
     if shaken.is_object() {
         let kind = if shaken["resumed"] == true { "resumed" } else { "full" };

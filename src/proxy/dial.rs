@@ -1,7 +1,6 @@
 //! Making a connection to one endpoint: TCP, then TLS with the sessions that this worker has of it.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use super::hold::Hold;
 use super::running::{Upstream, UpstreamTls};
 use super::standing::Choice;
 use crate::io::deadline::TICK;
-use crate::io::{Buffer, Deadline, Stream, TcpStream, Wheel, proxy_header, socket, tls};
+use crate::io::{Buffer, Deadline, Stream, TcpStream, proxy_header, socket, tls};
 use crate::tls::handshake::ClientAuth;
 use crate::tls::{Facts, Handshake, Identity, Reason, SessionPool};
 
@@ -104,12 +103,14 @@ impl Dialer {
         choice: &Choice,
     ) -> Result<Dialed, ConnectError> {
         let Wanted { name, header, .. } = wanted;
+        let Some(address) = upstream.endpoints[endpoint].address else {
+            return Err(ConnectError::Unresolved);
+        };
         let stage = Cell::new(Stage::Tcp);
         deadline.set(upstream.connect_timeout);
         let connecting = pin!(async {
-            let addresses = &upstream.endpoints[endpoint].addresses;
             let connect = async || {
-                let mut tcp = connect_any(&local.wheel, upstream.connect_timeout, addresses).await?;
+                let mut tcp = socket::connect(address).await.map_err(ConnectError::Io)?;
                 if let Some(header) = header {
                     proxy_header::send(&mut tcp, header).await.map_err(ConnectError::Io)?;
                 }
@@ -248,62 +249,4 @@ impl Broken {
 /// The worker's time, for the age of sessions.
 fn elapsed(local: &Local) -> Duration {
     Duration::from_millis(local.wheel.now().saturating_mul(TICK.as_millis() as u64))
-}
-
-/// A connection to the first of an endpoint's addresses that answers. Each but the last has its share of the time.
-async fn connect_any(
-    wheel: &Wheel,
-    patience: Duration,
-    addresses: &[SocketAddr],
-) -> Result<TcpStream, ConnectError> {
-    let share = patience / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-    let mut refused = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-    for (index, &address) in addresses.iter().enumerate() {
-        let connecting = pin!(socket::connect(address));
-        let connected = if index + 1 == addresses.len() {
-            connecting.await
-        } else {
-            let patience = wheel.deadline();
-            patience.set(share);
-            let timed_out = |_| Err(std::io::ErrorKind::TimedOut.into());
-            patience.race(connecting).await.unwrap_or_else(timed_out)
-        };
-        match connected {
-            Ok(stream) => return Ok(stream),
-            Err(error) => refused = error,
-        }
-    }
-    Err(ConnectError::Io(refused))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, TcpListener, TcpStream};
-
-    use super::*;
-    use crate::io::runtime;
-
-    #[test]
-    fn an_address_that_does_not_answer_leaves_time_for_the_next() {
-        // A full queue: the kernel drops what else asks to be connected.
-        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        full.bind(&loopback.into()).unwrap();
-        full.listen(0).unwrap();
-        let silent = full.local_addr().unwrap().as_socket().unwrap();
-        let _waiting = TcpStream::connect(silent).unwrap();
-        let good = TcpListener::bind(loopback).unwrap();
-        let answers = good.local_addr().unwrap();
-        let work = async {
-            let wheel = Wheel::new();
-            runtime::spawn(wheel.clone().run());
-            let deadline = wheel.deadline();
-            let patience = Duration::from_millis(400);
-            deadline.set(patience);
-            let addresses = [silent, answers];
-            let connecting = pin!(connect_any(&wheel, patience, &addresses));
-            deadline.race(connecting).await.map(|connected| connected.is_ok())
-        };
-        assert_eq!(runtime::block_on(runtime::Backend::Epoll, work).unwrap(), Ok(true));
-    }
 }

@@ -61,6 +61,8 @@ pub enum Failure {
 /// Why a backend connection could not be made.
 #[derive(Debug)]
 pub enum ConnectError {
+    /// The endpoint's name does not resolve.
+    Unresolved,
     /// The socket's reason.
     Io(std::io::Error),
     /// The TLS handshake's, and what it comes down to with all that was seen of the handshake.
@@ -82,7 +84,11 @@ impl ConnectError {
             Self::Tls(_, reason) => Some(*reason),
             Self::Timeout(Stage::Tls) => Some(Reason::Timeout),
             Self::NotAsked => Some(Reason::NotAsked),
-            Self::Io(_) | Self::Timeout(Stage::Tcp) | Self::Refused(_) | Self::ServerName => None,
+            Self::Unresolved
+            | Self::Io(_)
+            | Self::Timeout(Stage::Tcp)
+            | Self::Refused(_)
+            | Self::ServerName => None,
         }
     }
 
@@ -113,6 +119,7 @@ pub enum Stage {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Unresolved => f.write_str("the endpoint's name does not resolve"),
             Self::Io(error) => write!(f, "connect: {error}"),
             Self::Tls(error, _) => write!(f, "TLS: {error}"),
             Self::Refused(how) => write!(f, "TLS: the client certificate was refused: {how}"),

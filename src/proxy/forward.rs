@@ -531,7 +531,7 @@ impl<'a> Exchange<'a> {
     /// The exchange's line in the access log, and a line in the log if it failed.
     pub(super) fn log(&self, failure: Option<&Failure>) {
         let (client, upstream) = (self.client, &self.order.pool.upstream);
-        let endpoint = self.endpoint.get().map(|index| upstream.endpoints[index].name.as_str());
+        let endpoint = self.endpoint.get().map(|index| upstream.endpoints[index].label.as_str());
         if let Some(failure) = failure {
             self.local.count_bound(failure);
             let endpoint = endpoint.unwrap_or("-");

@@ -43,7 +43,7 @@ pub(super) async fn serve(local: &Rc<Local>, entry: Entry<'_>, pool: &Rc<Pool>, 
     let ended = carry(local, pool, &mut client, &endpoint).await;
     let outcome = Outcome {
         upstream: Some(&pool.upstream.name),
-        endpoint: endpoint.get().map(|endpoint| &*pool.upstream.endpoints[endpoint].name),
+        endpoint: endpoint.get().map(|endpoint| &*pool.upstream.endpoints[endpoint].label),
         relay: ended.as_ref().ok().copied(),
         failure: ended.as_ref().err().map(|failure| failure as &dyn std::fmt::Display),
         ..Outcome::unrelayed(started.elapsed())

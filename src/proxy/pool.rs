@@ -14,7 +14,7 @@ use super::failure::{ConnectError, Failure, Stage};
 use super::gate::{self, Line, Permit};
 use super::hold::Hold;
 use super::own::{ClientId, Kept, Own};
-use super::running::Upstream;
+use super::running::{Endpoint, Upstream};
 use super::standing::Standing;
 use crate::base::snapshot::Reader;
 use crate::io::deadline::{TICK, ticks};
@@ -70,6 +70,14 @@ struct EndpointPool {
     standing: Standing,
     /// Until which tick of the worker's wheel it is tried last. 0: it was reached, or answered, last.
     shunned: Cell<u64>,
+}
+
+impl EndpointPool {
+    /// One without connections. Without an address it is tried last.
+    fn of(endpoint: &Endpoint) -> Self {
+        let shunned = Cell::new(if endpoint.address.is_none() { u64::MAX } else { 0 });
+        Self { shunned, ..Self::default() }
+    }
 }
 
 /// A connection to an endpoint.
@@ -144,7 +152,7 @@ impl Pool {
     /// An empty pool. `start` moves the round-robin's first pick.
     pub fn open(upstream: Arc<Upstream>, start: usize, wheel: &Wheel) -> Rc<Self> {
         let weights: Vec<u32> = upstream.endpoints.iter().map(|endpoint| endpoint.weight).collect();
-        let endpoints = upstream.endpoints.iter().map(|_| EndpointPool::default()).collect();
+        let endpoints = upstream.endpoints.iter().map(EndpointPool::of).collect();
         let identity = upstream.tls.as_ref().and_then(|tls| tls.identity.as_ref());
         let identity = identity.map(|identity| RefCell::new(identity.reader()));
         let balance = RoundRobin::new(&weights, start);
@@ -209,12 +217,14 @@ impl Pool {
                     local.counters.backend_connect_failures.add(1);
                     tracing::warn!(
                         upstream = self.upstream.name,
-                        endpoint = self.upstream.endpoints[endpoint].name,
+                        endpoint = self.upstream.endpoints[endpoint].label,
                         reason = error.reason().map(tracing::field::display),
                         "{error}{}",
                         error.advice()
                     );
-                    if !self.is_about_the_host(host, &error) {
+                    if matches!(error, ConnectError::Unresolved) {
+                        failed_until.set(u64::MAX);
+                    } else if !self.is_about_the_host(host, &error) {
                         failed_until.set(local.wheel.now() + HOLD_OFF_TICKS);
                     } else if failed_until.get() != 0 {
                         // Its trial has found out nothing.
@@ -236,10 +246,13 @@ impl Pool {
         }
     }
 
-    /// Where a connection is tried, one after the other: `first` and, if the upstream's retries are for that, those
-    /// after it. Who just refused comes last.
+    /// Where a connection is tried, one after the other: `first`, the other addresses of its name and, if the upstream's
+    /// retries are for that, all others. An endpoint that has just refused is tried last.
     fn in_order(&self, first: usize) -> Vec<usize> {
-        let others = self.balance.others(first).filter(|_| self.upstream.retries.connect);
+        let endpoints = &self.upstream.endpoints;
+        let is_tried =
+            |other: &usize| self.upstream.retries.connect || endpoints[*other].name == endpoints[first].name;
+        let others = self.balance.others(first).filter(is_tried);
         let mut order: Vec<_> = std::iter::once(first).chain(others).collect();
         let now = self.wheel.now();
         order.sort_by_key(|&endpoint| self.endpoints[endpoint].shunned.get() > now);
@@ -278,7 +291,7 @@ impl Pool {
         };
         tracing::warn!(
             upstream = self.upstream.name,
-            endpoint = endpoint.name,
+            endpoint = endpoint.label,
             reason = tracing::field::display(reason),
             "TLS: {text}; {}",
             reason.mend()

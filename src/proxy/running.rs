@@ -140,17 +140,35 @@ pub struct Retried {
     pub refused: AtomicU64,
 }
 
-/// One endpoint.
+/// One endpoint: an address of a name of the config.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// As the config names it.
+    /// The name, `HOST:PORT` as the config has it. Other endpoints have the same one where it has several addresses.
     pub name: String,
-    /// What that resolved to; never empty. Tried in this order.
-    pub addresses: Vec<SocketAddr>,
-    /// Its share.
+    /// The address; `None`: the name does not resolve.
+    pub address: Option<SocketAddr>,
+    /// What logs call it: the name or, where that has several addresses, `HOST/ADDRESS:PORT`.
+    pub label: String,
+    /// Its share. Each address has that of the name.
     pub weight: u32,
     /// What is known of its TLS.
-    pub tls: EndpointTls,
+    pub tls: Arc<EndpointTls>,
+}
+
+impl Endpoint {
+    /// An endpoint of which nothing is known. `several`: its name has other addresses, too.
+    pub fn new(name: String, address: Option<SocketAddr>, weight: u32, several: bool) -> Self {
+        let label = match address.filter(|_| several) {
+            Some(address) => format!("{}/{address}", crate::http1::host_name(&name)),
+            None => name.clone(),
+        };
+        Self { name, address, label, weight, tls: Arc::default() }
+    }
+
+    /// Whether both are the same address of the same name.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.name, self.address) == (&other.name, other.address)
+    }
 }
 
 /// How an upstream's endpoints are spoken to.

@@ -220,7 +220,7 @@ impl Pool {
         let (Some(identity), Some(name)) = (&choice.identity, wanted.name) else {
             return Ok(dialed);
         };
-        let (upstream, address) = (&self.upstream.name, &self.upstream.endpoints[endpoint].name);
+        let (upstream, address) = (&self.upstream.name, &self.upstream.endpoints[endpoint].label);
         dialed.contested = dialed.unproven && !choice.rescue && usable_previous(identity).is_some();
         if dialed.contested && !wanted.whole && !standing.has_accepted(choice.serial()) {
             let consents = || dialer.holds_session(name, choice.rescue);
@@ -253,7 +253,7 @@ impl Pool {
             standing.refusal.set(None);
             tracing::info!(
                 upstream = self.upstream.name,
-                endpoint = self.upstream.endpoints[endpoint].name,
+                endpoint = self.upstream.endpoints[endpoint].label,
                 "takes generation {} of the client certificate now",
                 refusal.generation
             );
@@ -305,7 +305,7 @@ impl Pool {
         let generation = identity.generation();
         let known = standing.refusal_of(Some(identity)).is_some();
         standing.refusal.set(Some(Refusal { identity: identity.serial(), generation, again }));
-        let (upstream, address) = (&*self.upstream.name, &*self.upstream.endpoints[endpoint].name);
+        let (upstream, address) = (&*self.upstream.name, &*self.upstream.endpoints[endpoint].label);
         standing.place(identity, upstream, address).refuse();
         local.counters.identity_refusals.add(1);
         if known {

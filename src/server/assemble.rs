@@ -2,7 +2,7 @@
 //!
 //! Whatever is wrong is said of its place in the config file; nothing is published unless all is right.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use aws_lc_rs::digest::{Context, SHA256};
 use rustc_hash::FxHashMap;
 use rustls::pki_types::ServerName;
 
+use self::endpoints::Resolve;
 use crate::base::snapshot::Snapshot;
 use crate::certs::apikeys::Keys;
 use crate::certs::store::{Files, Loaded, load_file, load_keys, load_pair};
 use crate::certs::{Bundle, Store, StoreError};
 use crate::config::Diagnostics;
 use crate::config::plan::{self, CertificateRef, Plan};
-use crate::proxy::endpoint::EndpointTls;
 use crate::proxy::gate::Gate;
 use crate::proxy::running::{Endpoint, Listener, Retried, Running, Traffic, Upstream, UpstreamTls};
 use crate::proxy_protocol::{Accept, Version};
@@ -30,6 +30,7 @@ use crate::tls::{self, ClientPolicy, Identity, ServerPolicy, ServerResolver};
 mod trust;
 
 mod clients;
+pub mod endpoints;
 mod identities;
 
 /// What a plan became.
@@ -79,13 +80,28 @@ type Policy = (Arc<rustls::ServerConfig>, Digest);
 
 /// Builds a snapshot. Errors are added to `problems`; the result is `None` if there are any.
 pub fn assemble(plan: &Plan, previous: Option<Previous<'_>>, problems: &mut Diagnostics) -> Option<Assembly> {
-    Builder { starts: previous.is_none(), ..Builder::new(plan, previous, problems) }.build()
+    assemble_with(plan, previous, &endpoints::system, problems)
+}
+
+/// The same, with a resolver of its own.
+fn assemble_with(
+    plan: &Plan,
+    previous: Option<Previous<'_>>,
+    resolver: Resolve<'_>,
+    problems: &mut Diagnostics,
+) -> Option<Assembly> {
+    Builder { starts: previous.is_none(), resolver, ..Builder::new(plan, previous, problems) }.build()
 }
 
 /// The plan that runs, with what its files of trust and revocation lists say by now. What belongs to a file that is no
-/// good stays as it runs; so do identities, which are tried before they change, and addresses.
-pub fn refresh(previous: Previous<'_>, problems: &mut Diagnostics) -> Option<Assembly> {
-    Builder { refreshes: true, ..Builder::new(previous.plan, Some(previous), problems) }.build()
+/// good stays as it runs; so do identities, which are tried before they change, and addresses: `resolver` gives those of
+/// names that have none.
+pub fn refresh(
+    previous: Previous<'_>,
+    resolver: Resolve<'_>,
+    problems: &mut Diagnostics,
+) -> Option<Assembly> {
+    Builder { refreshes: true, resolver, ..Builder::new(previous.plan, Some(previous), problems) }.build()
 }
 
 /// One certificate as an identity. Errors are added to `problems`; the result is `None` if there are any.
@@ -111,6 +127,9 @@ struct Builder<'a> {
     alone: Vec<Arc<Identity>>,
     limits: Vec<KeptLimit>,
     keys: FxHashMap<PathBuf, Keys>,
+    resolver: Resolve<'a>,
+    /// What names resolve to, or why they do not.
+    resolved: FxHashMap<String, Result<Vec<SocketAddr>, String>>,
     /// What the part being built has read so far.
     read: Context,
     store: Option<Store>,
@@ -130,6 +149,8 @@ impl<'a> Builder<'a> {
             alone: Vec::new(),
             limits: Vec::new(),
             keys: FxHashMap::default(),
+            resolver: &endpoints::system,
+            resolved: FxHashMap::default(),
             store: None,
             read: Context::new(&SHA256),
             now: SystemTime::now(),
@@ -138,6 +159,7 @@ impl<'a> Builder<'a> {
 
     fn build(mut self) -> Option<Assembly> {
         let plan = self.plan;
+        self.resolve();
         let upstreams: Vec<_> = plan.upstreams.iter().map(|upstream| self.upstream(upstream)).collect();
         let listeners: Vec<_> = plan
             .listeners
@@ -390,19 +412,19 @@ impl<'a> Builder<'a> {
     }
 
     fn make_upstream(&mut self, upstream: &plan::Upstream) -> Option<Upstream> {
-        let endpoints: Vec<_> = upstream.endpoints.iter().map(|at| self.endpoint(at)).collect();
+        let endpoints = self.endpoints(upstream)?;
         let tls = match &upstream.tls {
             None => None,
             Some(tls) => Some(self.upstream_tls(&upstream.name, tls)?),
         };
         Some(Upstream {
             name: upstream.name.value.clone(),
-            endpoints: endpoints.into_iter().collect::<Option<_>>()?,
             connect_timeout: upstream.connect_timeout,
             response_timeout: upstream.response_timeout,
             idle_timeout: upstream.idle_timeout,
             idle_per_worker: upstream.idle_per_worker,
-            gate: self.gate(upstream),
+            gate: self.gate(upstream, &endpoints),
+            endpoints,
             max_age: upstream.max_age,
             retries: upstream.retries.clone(),
             retried: Retried::default(),
@@ -412,55 +434,18 @@ impl<'a> Builder<'a> {
     }
 
     /// The bound on an upstream's exchanges, where it has one.
-    fn gate(&self, upstream: &plan::Upstream) -> Option<Gate> {
+    fn gate(&self, upstream: &plan::Upstream, endpoints: &[Endpoint]) -> Option<Gate> {
         let (max, queue) = (upstream.max_per_endpoint, &upstream.queue);
-        let gate =
-            (max > 0).then(|| Gate::new(max, upstream.endpoints.len(), queue.length, queue.timeout))?;
-        let names = || upstream.endpoints.iter().map(|endpoint| &endpoint.address);
-        let mut runs = self.previous.iter().flat_map(|previous| &previous.made.upstreams);
-        let last = runs.find_map(|(last, _)| {
-            let same = last.name == upstream.name.value
-                && last.endpoints.iter().map(|endpoint| &endpoint.name).eq(names());
-            last.gate.as_ref().filter(|_| same)
-        });
-        Some(match last {
+        let gate = (max > 0).then(|| Gate::new(max, endpoints.len(), queue.length, queue.timeout))?;
+        let last = self.previous.and_then(|previous| previous.made.upstream(&upstream.name));
+        let same = |last: &&Arc<Upstream>| {
+            last.endpoints.len() == endpoints.len()
+                && last.endpoints.iter().zip(endpoints).all(|(last, next)| last.is_same(next))
+        };
+        Some(match last.filter(same).and_then(|last| last.gate.as_ref()) {
             Some(last) => gate.in_place_of(last),
             None => gate,
         })
-    }
-
-    fn endpoint(&mut self, at: &plan::At<plan::Endpoint>) -> Option<Endpoint> {
-        let name = at.address.clone();
-        if self.refreshes {
-            let runs = self.previous.iter().flat_map(|previous| &previous.made.upstreams);
-            let known =
-                runs.flat_map(|(upstream, _)| &upstream.endpoints).find(|known| known.name == name)?;
-            return Some(self.noted_endpoint(at, known.addresses.clone()));
-        }
-        let addresses: Vec<SocketAddr> = match name.to_socket_addrs() {
-            Ok(addresses) => addresses.collect(),
-            Err(error) => {
-                self.wrong(
-                    &at.span,
-                    format!("`{name}` does not resolve: {error}"),
-                    Some("endpoints are resolved once, at start: use an address, or a name that resolves on this host"),
-                );
-                return None;
-            }
-        };
-        if addresses.is_empty() {
-            self.wrong(&at.span, format!("`{name}` resolves to no address"), None);
-            return None;
-        }
-        Some(self.noted_endpoint(at, addresses))
-    }
-
-    fn noted_endpoint(&mut self, at: &plan::Endpoint, addresses: Vec<SocketAddr>) -> Endpoint {
-        // Name servers give their answers in any order.
-        let mut sorted = addresses.clone();
-        sorted.sort_unstable();
-        self.note(format!("{sorted:?}").as_bytes());
-        Endpoint { name: at.address.clone(), addresses, weight: at.weight, tls: EndpointTls::default() }
     }
 
     fn upstream_tls(&mut self, name: &plan::At<String>, tls: &plan::UpstreamTls) -> Option<UpstreamTls> {

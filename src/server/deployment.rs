@@ -7,12 +7,16 @@
 //!
 //! All of this blocks (disk, name servers): call it where that is allowed.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::assemble::endpoints::Resolve;
 use super::assemble::{self, Assembly, Made, Previous};
 use super::changes::{self, Changes};
 use super::load::{self, LoadError, Loaded};
@@ -294,11 +298,35 @@ impl Deployment {
     /// began; connections to backends that were checked by older files are not used again. A file that is no good is
     /// said in the log, and what depends on it stays as it is. False: there was one.
     pub fn refresh(&self) -> bool {
+        let nothing = |_: &str| Err(io::Error::other("names are not resolved now"));
+        self.refresh_with(&nothing, "changed trust or revocation lists")
+    }
+
+    /// The names of endpoints that have no address.
+    pub fn unresolved(&self) -> Vec<String> {
+        let current = self.current();
+        let all = current.running.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
+        let mut names: Vec<String> =
+            all.filter(|endpoint| endpoint.address.is_none()).map(|endpoint| endpoint.name.clone()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Gives endpoints that have no address those that their names have by now.
+    pub fn resolved(&self, found: &HashMap<String, Vec<SocketAddr>>) {
+        let known = |name: &str| found.get(name).cloned().ok_or_else(|| io::Error::other("not resolved"));
+        self.refresh_with(&known, "names that did not resolve before");
+    }
+
+    /// See [`refresh`](Self::refresh). `resolve` gives the addresses of names that have none; `what` is the log's word
+    /// for what may have changed.
+    fn refresh_with(&self, resolve: Resolve<'_>, what: &str) -> bool {
         let _alone = self.alone();
         let _still = self.ledger.alone();
         let current = self.current();
         let mut problems = Diagnostics::new("", "");
-        let assembly = assemble::refresh(current.previous(), &mut problems);
+        let assembly = assemble::refresh(current.previous(), resolve, &mut problems);
         for problem in problems.iter() {
             tracing::warn!("trust or revocation lists: {}", problem.message);
         }
@@ -315,7 +343,7 @@ impl Deployment {
         }
         let Ok(prepared) = self.server.prepare(&current.plan) else { return false };
         self.replace(assembly, prepared, Arc::clone(&current.plan));
-        tracing::info!("changed trust or revocation lists are in force: {}", changed.join(", "));
+        tracing::info!("{what} are in force: {}", changed.join(", "));
         good
     }
 

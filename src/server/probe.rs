@@ -32,6 +32,7 @@ mod answer;
 mod report;
 mod wire;
 
+pub use report::label;
 pub use report::{ChainLink, HttpAnswer, Report, Resumption, TlsReport, Verdict};
 
 /// How long a word is waited for after the handshake, where no request can be sent.
@@ -50,8 +51,8 @@ pub struct Target {
     pub upstream: String,
     /// The endpoint as the config names it, `host:port`.
     pub endpoint: String,
-    /// What that resolves to, tried in this order.
-    pub addresses: Vec<SocketAddr>,
+    /// Its address; `None`: the name does not resolve.
+    pub address: Option<SocketAddr>,
     /// The PROXY header that a connection begins with, if it does. It says that it is ours, not a client's.
     pub proxy_protocol: Option<proxy_protocol::Version>,
     /// How TLS is spoken, if it is.
@@ -91,7 +92,12 @@ pub struct Http {
 }
 
 impl Target {
-    /// Every endpoint of an upstream. `identity` is presented in place of the upstream's own.
+    /// What people call it: see [`Report::label`].
+    pub fn label(&self) -> String {
+        report::label(&self.endpoint, self.address.map(|address| address.to_string()).as_deref())
+    }
+
+    /// Every endpoint of an upstream, each address of a name for itself. `identity` is presented in place of the upstream's own.
     pub fn of_upstream(upstream: &Upstream, http: bool, identity: Option<&Arc<Identity>>) -> Vec<Self> {
         let each = upstream.endpoints.iter().map(|endpoint| {
             let host = host_of(&endpoint.name);
@@ -106,7 +112,7 @@ impl Target {
             Self {
                 upstream: upstream.name.clone(),
                 endpoint: endpoint.name.clone(),
-                addresses: endpoint.addresses.clone(),
+                address: endpoint.address,
                 proxy_protocol: upstream.proxy_protocol,
                 tls,
                 http: http.then(|| Http { host: endpoint.name.clone(), path: "/".to_owned() }),
@@ -168,8 +174,8 @@ pub fn probe(target: &Target) -> Report {
 /// # Errors
 /// Why traffic would not flow, in words.
 fn look(target: &Target, until: Instant, report: &mut Report) -> Result<(), String> {
-    let (mut tcp, address) = connect(target, until)?;
-    report.address = Some(address.to_string());
+    let mut tcp = connect(target, until)?;
+    report.reached = true;
     let Some(tls) = &target.tls else {
         return answer::plain(target, tcp, until, report);
     };
@@ -211,7 +217,7 @@ fn resume(
     until: Instant,
     report: &mut Report,
 ) {
-    let Ok((mut tcp, _)) = connect(target, until) else { return };
+    let Ok(mut tcp) = connect(target, until) else { return };
     let until_shaken = until.min(Instant::now() + target.connect_timeout);
     let Ok((established, rest)) = wire::handshake(&mut tcp, config, name.clone(), until_shaken) else {
         return;
@@ -222,29 +228,27 @@ fn resume(
     wire::Connection::new(tcp, established, rest, until).close();
 }
 
-/// A connection to the first address that answers.
-fn connect(target: &Target, until: Instant) -> Result<(std::net::TcpStream, SocketAddr), String> {
-    let mut refused = format!("unreachable: `{}` resolves to no address", target.endpoint);
-    for &address in &target.addresses {
-        let patience = target.connect_timeout.min(until.saturating_duration_since(Instant::now()));
-        if patience.is_zero() {
-            break;
-        }
-        match std::net::TcpStream::connect_timeout(&address, patience) {
-            Ok(tcp) => {
-                let _ = tcp.set_nodelay(true);
-                if let Some(version) = target.proxy_protocol {
-                    // A few bytes into an empty buffer: they do not wait.
-                    let header = proxy_protocol::encode(version, Subject::Local);
-                    (&tcp).write_all(&header).map_err(|error| format!("{address}: {error}"))?;
-                }
-                return Ok((tcp, address));
-            }
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                refused = format!("unreachable: {address} did not answer within {patience:?}");
-            }
-            Err(error) => refused = format!("unreachable: {address}: {error}"),
-        }
+/// A connection to the target's address.
+fn connect(target: &Target, until: Instant) -> Result<std::net::TcpStream, String> {
+    let Some(address) = target.address else {
+        return Err(format!("unreachable: `{}` does not resolve", target.endpoint));
+    };
+    let patience = target.connect_timeout.min(until.saturating_duration_since(Instant::now()));
+    if patience.is_zero() {
+        return Err(format!("unreachable: no time was left to connect to {address}"));
     }
-    Err(refused)
+    let tcp = match std::net::TcpStream::connect_timeout(&address, patience) {
+        Ok(tcp) => tcp,
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            return Err(format!("unreachable: {address} did not answer within {patience:?}"));
+        }
+        Err(error) => return Err(format!("unreachable: {address}: {error}")),
+    };
+    let _ = tcp.set_nodelay(true);
+    if let Some(version) = target.proxy_protocol {
+        // A few bytes into an empty buffer: they do not wait.
+        let header = proxy_protocol::encode(version, Subject::Local);
+        (&tcp).write_all(&header).map_err(|error| format!("{address}: {error}"))?;
+    }
+    Ok(tcp)
 }

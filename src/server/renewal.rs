@@ -17,6 +17,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::trusted::Trusted;
+use self::unresolved::Unresolved;
 use super::deployment::Deployment;
 use super::{assemble, rotation::RotationError};
 use crate::base::snapshot::Snapshot;
@@ -29,6 +30,7 @@ use crate::tls::Identity;
 
 pub mod ends;
 mod trusted;
+mod unresolved;
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -44,10 +46,12 @@ const WARN: Duration = Duration::from_secs(86_400);
 /// Runs on a thread of its own for as long as the deployment lives.
 pub fn run(deployment: &Weak<Deployment>) {
     let mut watch = Watch::default();
+    let mut unresolved = Unresolved::default();
     loop {
         std::thread::sleep(LOOK);
         let Some(deployment) = deployment.upgrade() else { return };
         watch.look(&deployment);
+        unresolved.look(&deployment);
     }
 }
 

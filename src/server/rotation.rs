@@ -522,10 +522,13 @@ impl Trial {
     fn unasked(&self, targets: &[Target]) -> Vec<String> {
         let asked = |target: &&Target| {
             let mut reports = self.endpoints.iter().map(|tried| &tried.report);
-            reports.any(|it| it.upstream == target.upstream && it.endpoint == target.endpoint)
+            let address = target.address.map(|address| address.to_string());
+            reports.any(|it| {
+                (&it.upstream, &it.endpoint, &it.address) == (&target.upstream, &target.endpoint, &address)
+            })
         };
         let unasked = targets.iter().filter(|target| !asked(target));
-        unasked.map(|target| format!("{} {}", target.upstream, target.endpoint)).collect()
+        unasked.map(|target| format!("{} {}", target.upstream, target.label())).collect()
     }
 
     /// The endpoints that speak against activating it, in words.
@@ -533,7 +536,8 @@ impl Trial {
         let against = self.endpoints.iter().filter(|tried| !tried.passed());
         against
             .map(|tried| {
-                let Report { upstream, endpoint, problem, .. } = &tried.report;
+                let Report { upstream, problem, .. } = &tried.report;
+                let endpoint = tried.report.label();
                 format!("{upstream} {endpoint}: {}", problem.as_deref().unwrap_or("no reason given"))
             })
             .collect()
@@ -551,7 +555,7 @@ impl From<Report> for Tried {
     fn from(report: Report) -> Self {
         let (outcome, alert) = match (&report.client_certificate, &report.problem) {
             (Verdict::Refused { alert, .. }, _) => (Outcome::Refused, alert.clone()),
-            (_, Some(_)) if report.address.is_none() => (Outcome::Unreachable, None),
+            (_, Some(_)) if !report.reached => (Outcome::Unreachable, None),
             // Whether it answers our request is not the certificate's doing.
             (Verdict::Accepted, _) => (Outcome::Accepted, None),
             (Verdict::NotAsked, None) => (Outcome::NeverAsked, None),

@@ -219,7 +219,7 @@ pub(super) fn trial(trial: &Trial) -> String {
             Outcome::Failed => "FAILED",
         };
         let alert = tried.alert.as_ref().map_or_else(String::new, |alert| format!(" (alert {alert})"));
-        let _ = writeln!(out, "  {} {}: {word}{alert}", tried.report.upstream, tried.report.endpoint);
+        let _ = writeln!(out, "  {} {}: {word}{alert}", tried.report.upstream, tried.report.label());
         if let Some(problem) = tried.report.problem.as_ref().filter(|_| !tried.passed()) {
             let _ = writeln!(out, "    {}", printable(problem));
         }

@@ -22,8 +22,11 @@ pub struct Report {
     pub upstream: String,
     /// The endpoint as the config names it.
     pub endpoint: String,
-    /// The address that answered; none: unreachable.
+    /// Its address, which was asked; none: the name does not resolve.
     pub address: Option<String>,
+    /// Whether it accepted a connection.
+    #[serde(skip)]
+    pub reached: bool,
     /// Why traffic would not flow.
     pub problem: Option<String>,
     /// The name that was sent and verified.
@@ -112,13 +115,19 @@ pub struct HttpAnswer {
 }
 
 impl Report {
+    /// What people call the endpoint: its name and, where that is not the address, `HOST/ADDRESS:PORT`.
+    pub fn label(&self) -> String {
+        label(&self.endpoint, self.address.as_deref())
+    }
+
     pub(super) fn new(target: &Target) -> Self {
         let identity = target.tls.as_ref().and_then(|tls| tls.identity.as_deref());
         Self {
             ok: false,
             upstream: target.upstream.clone(),
             endpoint: target.endpoint.clone(),
-            address: None,
+            address: target.address.map(|address| address.to_string()),
+            reached: false,
             problem: None,
             server_name: None,
             tls: None,
@@ -195,6 +204,16 @@ impl TlsReport {
             verified,
             resumption: Resumption::NotTried,
         }
+    }
+}
+
+/// A name of the config with its address.
+pub fn label(endpoint: &str, address: Option<&str>) -> String {
+    match address {
+        Some(address) if address != endpoint => {
+            format!("{}/{address}", crate::http1::host_name(endpoint))
+        }
+        _ => endpoint.to_owned(),
     }
 }
 

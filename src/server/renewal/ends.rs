@@ -61,7 +61,7 @@ pub fn endings(deployment: &Deployment) -> Vec<Ending> {
                 continue;
             };
             found.push(Ending {
-                certificate: format!("backend {} of {}", endpoint.name, upstream.name),
+                certificate: format!("backend {} of {}", endpoint.label, upstream.name),
                 not_after: facts.not_after,
                 days_left: facts.not_after.days_from(now),
                 affects: through(plan, index),

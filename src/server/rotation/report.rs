@@ -122,12 +122,15 @@ fn safe(
     let active = current.uses().read();
     for upstream in running.upstreams.iter().filter(|upstream| presents(upstream, current.name())) {
         for endpoint in &upstream.endpoints {
-            let here = active.iter().find(|it| it.upstream == upstream.name && it.endpoint == endpoint.name);
+            let here = active.iter().find(|it| it.upstream == upstream.name && it.endpoint == endpoint.label);
             let tried = trial.filter(|trial| trial.generation == current.generation());
             let tried = tried.and_then(|trial| {
-                let mut endpoints = trial.endpoints.iter();
-                endpoints
-                    .find(|it| it.report.upstream == upstream.name && it.report.endpoint == endpoint.name)
+                let address = endpoint.address.map(|address| address.to_string());
+                let mut reports = trial.endpoints.iter();
+                reports.find(|tried| {
+                    let it = &tried.report;
+                    (&it.upstream, &it.endpoint, &it.address) == (&upstream.name, &endpoint.name, &address)
+                })
             });
             let taken =
                 tried.is_some_and(|tried| matches!(tried.outcome, Outcome::Accepted | Outcome::NeverAsked));
@@ -135,7 +138,7 @@ fn safe(
             // A trial later than a refusal is the newer proof.
             let tried = trial.filter(|_| taken).map(|trial| SystemTime::from(trial.at));
             let accepted = here.and_then(|usage| usage.accepted).max(tried);
-            let (upstream, endpoint) = (&upstream.name, &endpoint.name);
+            let (upstream, endpoint) = (&upstream.name, &endpoint.label);
             let number = current.generation();
             match (accepted, refused) {
                 (accepted, Some(refused)) if accepted.is_none_or(|accepted| accepted <= refused) => {
