@@ -8,6 +8,8 @@
 //!
 //! Each prints one line of JSON per result and exits non-zero on any error or answer other than 200.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a tool that is run by hand
+
 use std::io::{self, BufRead, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroU64;

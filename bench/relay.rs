@@ -4,6 +4,8 @@
 //! per request is what the kernel and the runtime charge anyone, so the distance to it is what a proxy
 //! adds. It does less than any proxy (no headers, no pooling, no timeouts) and is no candidate to beat.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a tool that is run by hand
+
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;

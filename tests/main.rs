@@ -4,7 +4,7 @@
 //! waits longer than [`support::PATIENCE`], and nothing needs a port that is not free.
 
 // clippy.toml allows this in tests, but does not see that helpers of tests are tests.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 // A kit: what one module needs today another needed yesterday.
 #[allow(dead_code, unused_imports)]
@@ -36,6 +36,8 @@ mod smuggling;
 mod sni;
 mod soak_smoke;
 mod splice;
+mod streams;
+
 mod store;
 mod tcp;
 mod tidy;
@@ -47,4 +49,5 @@ mod tls_refusals;
 mod tls_sessions;
 mod tls_tcp;
 mod tls_trust;
+mod vital;
 mod websocket;

@@ -12,6 +12,7 @@ use super::certificates::{self, InUse};
 use super::{Control, backends};
 use crate::config::Plan;
 use crate::config::plan::{AcceptProxy, Destination, Protocol, SendProxy};
+use crate::io::log;
 use crate::proxy::running::Running;
 use crate::server::renewal::ends;
 use crate::server::{Deployment, changes};
@@ -37,6 +38,8 @@ struct Worker {
     cpu: usize,
     connections_open: u64,
     requests: u64,
+    /// It has made no turn for more than a second.
+    stuck: bool,
 }
 
 #[derive(Serialize)]
@@ -140,11 +143,15 @@ fn status_of(deployment: &Deployment) -> Status {
     let server = &deployment.server;
     let current = deployment.current();
     let (running, plan) = (&current.running, &current.plan);
-    let workers = server.cpus.iter().zip(&server.counters).map(|(&cpu, counters)| Worker {
-        cpu,
-        connections_open: counters.connections_open.get(),
-        requests: counters.requests.get(),
-    });
+    let stuck = server.stuck();
+    let workers =
+        server.cpus.iter().zip(&server.counters).enumerate().map(|(index, (&cpu, counters))| Worker {
+            cpu,
+            connections_open: counters.connections_open.get(),
+            requests: counters.requests.get(),
+            stuck: stuck.iter().any(|stuck| stuck.worker == index),
+        });
+    let totals = server.totals().into_iter().chain([("log_lines_dropped", log::dropped())]);
     Status {
         version: env!("CARGO_PKG_VERSION"),
         driver: server.backend.name(),
@@ -163,7 +170,7 @@ fn status_of(deployment: &Deployment) -> Status {
             .iter()
             .map(|ending| format!("certificate {} {ending}", ending.certificate))
             .collect(),
-        totals: server.totals().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect(),
+        totals: totals.map(|(name, value)| (name.to_owned(), value.into())).collect(),
     }
 }
 

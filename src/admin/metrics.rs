@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use super::reload::blocking;
 use super::{Control, backends, certificates};
 use crate::base::counters::MEANINGS;
+use crate::io::log;
 use crate::server::Deployment;
 
 pub(super) async fn metrics(State(control): State<Control>) -> Response {
@@ -68,8 +69,18 @@ fn render(deployment: &Deployment) -> String {
     text.family("gauge", "build_info", "Which program this is.", [(format!("{version},{driver}"), 1.0)]);
     text.one("gauge", "workers", "Workers that run.", server.workers_left() as f64);
     text.one("gauge", "uptime_seconds", "Time since the start.", server.started.elapsed().as_secs_f64());
-    let ready = f64::from(u8::from(server.ready.load(Ordering::Relaxed)));
-    text.one("gauge", "ready", "Whether new connections are accepted.", ready);
+    let ready = f64::from(u8::from(server.is_ready()));
+    text.one("gauge", "ready", "Whether new connections are accepted, and every worker turns.", ready);
+    let help = "Workers that have made no turn for more than a second.";
+    text.one("gauge", "workers_stuck", help, server.stuck().len() as f64);
+    let silences = server
+        .silences()
+        .enumerate()
+        .filter_map(|(worker, silence)| Some((label("worker", &worker.to_string()), silence?.as_secs_f64())));
+    let help = "Time since a worker's last turn. A worker turns every 0.2 s, however little it has to do.";
+    text.family("gauge", "worker_last_turn_seconds", help, silences);
+    let help = "Lines of the log dropped because standard error did not take them.";
+    text.one("counter", "log_lines_dropped_total", help, log::dropped() as f64);
     let current = deployment.current();
     let help = "The config that runs, counted from 1 at the start.";
     text.one("gauge", "config_version", help, current.running.version as f64);

@@ -133,9 +133,11 @@ fn router(control: Control) -> Router {
 }
 
 async fn ready(State(control): State<Control>) -> Response {
-    if control.server.ready.load(Ordering::Relaxed) {
-        "ready\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
+    if !control.server.ready.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
+    }
+    match control.server.stuck()[..] {
+        [] => "ready\n".into_response(),
+        [stuck, ..] => (StatusCode::SERVICE_UNAVAILABLE, format!("{stuck}\n")).into_response(),
     }
 }

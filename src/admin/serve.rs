@@ -18,6 +18,8 @@ use tokio::time::Sleep;
 use super::socket::{AdminSocket, Listener};
 use super::{Control, router};
 use crate::base::limits::{ADMIN_CONNECTIONS, ADMIN_HEAD_BYTES, ADMIN_HEAD_TIMEOUT, ADMIN_WRITE_TIMEOUT};
+use crate::base::sample::sampled;
+use crate::io::fault;
 
 impl AdminSocket {
     /// Serves for as long as it is polled.
@@ -41,8 +43,9 @@ impl AdminSocket {
                     });
                 }),
             };
+            fault::point("admin");
             if let Err(error) = accepted {
-                tracing::warn!("admin: accept: {error}");
+                sampled!(warn, Accept of "admin", {}, "admin: accept: {error}");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }

@@ -48,6 +48,8 @@ macro_rules! counters {
 counters! {
     /// Client connections accepted.
     connections_accepted,
+    /// Connections that could not be accepted, mostly for want of descriptors.
+    accept_failures,
     /// Client connections open now.
     connections_open,
     /// Exchanges begun (a request head was understood).

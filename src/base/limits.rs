@@ -82,6 +82,10 @@ pub const MAX_TICKETS_GROWTH: usize = 16;
 pub const MAX_TLS_RECORD_BYTES: usize = 5 + 16_384 + 2_048;
 /// Lines of the access log that may wait for the disk, in bytes for each worker. Beyond that they are dropped.
 pub const ACCESS_RING_BYTES: usize = 1024 * 1024;
+/// Lines of the log that may wait for standard error. Beyond that they are dropped.
+pub const LOG_QUEUE_LINES: usize = 4096;
+/// The same in bytes.
+pub const LOG_QUEUE_BYTES: usize = 1024 * 1024;
 /// Keys that a rate limit by client or header tells apart; beyond that, keys share.
 pub const RATE_LIMIT_KEYS: usize = 64 * 1024;
 /// Longest ClientHello that is waited for where a route is chosen by its server name, in bytes.

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 
+use super::output;
 use crate::certs::Timestamp;
 use crate::certs::store::{KEYS_FOLDER, change_keys, load_keys};
 use crate::config;
@@ -55,11 +56,17 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
             let now = Timestamp::from(SystemTime::now());
             let key =
                 change_keys(&path, |keys| keys.generate(name, now)).map_err(|error| error.to_string())?;
-            println!("{key}");
-            eprintln!(
+            if let Err(error) = output::deliver(format!("{key}\n").as_bytes()) {
+                // A key that was never shown is of no use, and nothing shows it again.
+                change_keys(&path, |keys| keys.delete(name)).map_err(|undeleted| {
+                    format!("{error}; the key that was made stays unknown, delete it: {undeleted}")
+                })?;
+                return Err(format!("{error}; the key of {name} was not kept: generate it again"));
+            }
+            output::note(&format!(
                 "The key of {name}, shown this once; {} keeps its SHA-256. A running instance takes it after a reload.",
                 path.display()
-            );
+            ));
         }
         Command::List { file, json } => {
             let keys = load_keys(&resolve(&options.config, file)?).map_err(|error| error.to_string())?;
@@ -70,20 +77,18 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
                         |(name, created)| serde_json::json!({ "name": name, "created": created.to_string() }),
                     )
                     .collect();
-                println!("{}", serde_json::Value::from(list));
-                return Ok(());
+                return output::print(&format!("{}\n", serde_json::Value::from(list)));
             }
-            for (name, created) in keys.list() {
-                println!("{name}  since {created}");
-            }
+            let lines = keys.list().map(|(name, created)| format!("{name}  since {created}\n"));
+            output::print(&lines.collect::<String>())?;
         }
         Command::Delete { file, name } => {
             let path = resolve(&options.config, file)?;
             change_keys(&path, |keys| keys.delete(name)).map_err(|error| error.to_string())?;
-            eprintln!(
+            output::note(&format!(
                 "{name} is out of {}. A running instance takes its key until a reload.",
                 path.display()
-            );
+            ));
         }
     }
     Ok(())

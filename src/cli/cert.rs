@@ -1,14 +1,13 @@
 //! `ringate cert`: the certificate store's commands.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
 
-use super::ConfigFile;
 use super::client::Instance;
+use super::{ConfigFile, output};
 use crate::certs::command::{
     Activate, Blob, Context, Delete, Describe, Export, Generate, Import, List, Made, Part, Retire, Rollback,
     Show, Stage, StageSource,
@@ -287,8 +286,8 @@ pub(super) fn run(options: Options) -> Result<(), String> {
             let request = Import { name, description: options.description, certificate, key, passphrase };
             answer(&common, request, print::made)
         }
-        Command::List(common) => answer(&common, List {}, print::listed),
-        Command::Show(Named { name, common }) => answer(&common, Show { name }, print::shown),
+        Command::List(common) => output::print(&asked(&common, List {}, print::listed)?),
+        Command::Show(Named { name, common }) => output::print(&asked(&common, Show { name }, print::shown)?),
         Command::Export(options) => export(options),
         Command::Describe(options) => {
             let Named { name, common } = options.named;
@@ -333,7 +332,11 @@ fn generate(options: GenerateOptions) -> Result<(), String> {
         wrong_usage("generate", "--common-name CN is missing: say who the certificate is for");
     };
     let request = Generate { name, description, subject: subject.request(common_name), csr, force };
-    answer(&common, request, if csr { print_request } else { print::made })
+    if !csr {
+        return answer(&common, request, print::made);
+    }
+    let made = ask(&common.file, request)?;
+    request_made(&made, common.json)
 }
 
 /// Exit code 0: whoever is asked for a certificate takes it, or there is nobody to ask; 1: somebody does not.
@@ -346,9 +349,9 @@ fn trial(name: &str, common: &Common) -> Result<(), String> {
     };
     let trial = remote::trial(name, &instance)?;
     if common.json {
-        print_json(&trial)?;
+        output::print(&output::json(&trial)?)?;
     } else {
-        print!("{}", print::trial(&trial));
+        output::print(&print::trial(&trial))?;
     }
     if trial.passed || trial.endpoints.is_empty() {
         Ok(())
@@ -358,10 +361,24 @@ fn trial(name: &str, common: &Common) -> Result<(), String> {
 }
 
 /// The request itself goes to standard output, so that it can be sent on as it is.
-fn print_request(made: &Made) -> String {
-    eprintln!("The key of {} waits in the store. Send this request to your CA, and then:", made.subject);
-    eprintln!("    ringate cert import {} --cert FILE\n", made.id);
-    made.pem.clone()
+fn request_made(made: &Made, json: bool) -> Result<(), String> {
+    let text = if json {
+        output::json(made)?
+    } else {
+        output::note(&format!(
+            "The key of {} waits in the store. Send this request to your CA, and then:\n    \
+             ringate cert import {} --cert FILE\n",
+            made.subject, made.id
+        ));
+        made.pem.clone()
+    };
+    output::deliver(text.as_bytes()).map_err(|error| {
+        format!(
+            "{error}\nthe request and its key are in the store: `ringate cert export {} --part request` prints the \
+             request",
+            made.id
+        )
+    })
 }
 
 fn export(options: ExportOptions) -> Result<(), String> {
@@ -377,36 +394,22 @@ fn export(options: ExportOptions) -> Result<(), String> {
     match out {
         Some(path) => {
             std::fs::write(&path, bytes).map_err(|error| format!("error: {}: {error}", path.display()))?;
-            if common.json {
-                print_json(&exported)?;
-            }
-            Ok(())
+            if common.json { output::print_done(&output::json(&exported)?) } else { Ok(()) }
         }
-        None if common.json => print_json(&exported),
-        None => {
-            let mut stdout = std::io::stdout().lock();
-            let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
-            written.map_err(|error| format!("error: standard output: {error}"))
-        }
+        None if common.json => output::deliver(output::json(&exported)?.as_bytes()),
+        None => output::deliver(bytes),
     }
 }
 
 /// Does it, and prints the answer.
 fn answer<R: Ask>(common: &Common, request: R, print: fn(&R::Answer) -> String) -> Result<(), String> {
-    let answer = ask(&common.file, request)?;
-    if common.json {
-        return print_json(&answer);
-    }
-    let text = print(&answer);
-    let mut stdout = std::io::stdout().lock();
-    // A reader that went away, such as `head`, is no failure.
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-    Ok(())
+    output::print_done(&asked(common, request, print)?)
 }
 
-fn print_json(answer: &impl Serialize) -> Result<(), String> {
-    println!("{}", serde_json::to_string_pretty(answer).map_err(|error| error.to_string())?);
-    Ok(())
+/// Does it, and gives the answer in the form that is asked for.
+fn asked<R: Ask>(common: &Common, request: R, print: fn(&R::Answer) -> String) -> Result<String, String> {
+    let answer = ask(&common.file, request)?;
+    if common.json { output::json(&answer) } else { Ok(print(&answer)) }
 }
 
 /// Does it through the running instance, so that it sees it at once; where none runs, on the store that the config names.
@@ -426,7 +429,7 @@ fn ask<R: Ask>(file: &ConfigFile, request: R) -> Result<R::Answer, String> {
     let plan = plan(&file.config)?;
     let store = Store::open(&plan.store).map_err(|error| format!("error: {error}"))?;
     for exposed in store.exposed() {
-        eprintln!("warning: {exposed}");
+        output::note(&format!("warning: {exposed}"));
     }
     let uses = |name: &str| uses::of(&plan, name);
     let context = Context { now: SystemTime::now(), uses: &uses };
@@ -446,10 +449,13 @@ fn plan(path: &Path) -> Result<Plan, String> {
 fn wrong_usage(command: &str, message: &str) -> ! {
     let mut cli = <super::Cli as clap::CommandFactory>::command();
     let cert = cli.find_subcommand_mut("cert").and_then(|cert| cert.find_subcommand_mut(command));
-    match cert {
-        Some(cert) => cert.error(clap::error::ErrorKind::MissingRequiredArgument, message).exit(),
-        None => clap::Error::raw(clap::error::ErrorKind::MissingRequiredArgument, message).exit(),
-    }
+    let kind = clap::error::ErrorKind::MissingRequiredArgument;
+    let error = match cert {
+        Some(cert) => cert.error(kind, message),
+        None => clap::Error::raw(kind, message),
+    };
+    super::show(&error);
+    std::process::exit(2)
 }
 
 impl FilesOptions {

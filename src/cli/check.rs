@@ -1,11 +1,9 @@
 //! `ringate check`
 
-use std::io::IsTerminal;
-
 use clap::Args;
 use serde::Serialize;
 
-use super::ConfigFile;
+use super::{ConfigFile, output};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -37,15 +35,13 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
         warnings: loaded.problems.len(),
     };
     if !loaded.problems.is_empty() {
-        eprintln!("{}", loaded.problems.render(std::io::stderr().is_terminal()));
+        output::note(&super::render(&loaded.problems));
     }
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&summary).map_err(|error| error.to_string())?);
-    } else {
-        println!(
-            "{}: ok ({} listeners, {} routes, {} upstreams)",
-            summary.file, summary.listeners, summary.routes, summary.upstreams
-        );
+        return output::print(&output::json(&summary)?);
     }
-    Ok(())
+    output::print(&format!(
+        "{}: ok ({} listeners, {} routes, {} upstreams)\n",
+        summary.file, summary.listeners, summary.routes, summary.upstreams
+    ))
 }

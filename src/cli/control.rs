@@ -7,7 +7,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::client::{CallError, Instance};
-use super::{ConfigFile, load, printable};
+use super::{ConfigFile, load, output, printable};
 use crate::admin::Outcome;
 use crate::server::changes::Names;
 
@@ -25,14 +25,16 @@ const NOTHING: Option<&Value> = None;
 pub(super) fn status(options: &Options) -> Result<(), String> {
     let status: Value = Instance::of(&options.file.config)?.call(Method::GET, "/v1/status", NOTHING)?;
     if options.json {
-        return print_json(&status);
+        return output::print(&output::json(&status)?);
     }
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let list = |value: &Value| -> String {
         let texts: Vec<String> = value.as_array().into_iter().flatten().map(text).collect();
         texts.join(", ")
     };
-    println!(
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
         "ringate {} on {}, {} workers, up {} s, config version {}{}",
         text(&status["version"]),
         text(&status["driver"]),
@@ -41,13 +43,14 @@ pub(super) fn status(options: &Options) -> Result<(), String> {
         status["config"]["version"],
         if status["draining"] == true { ", draining" } else { "" }
     );
-    println!(
+    let _ = writeln!(
+        out,
         "{} connections open, {} requests",
         status["totals"]["connections_open"], status["totals"]["requests"]
     );
     for listener in status["listeners"].as_array().into_iter().flatten() {
         let tls = if listener["tls"] == true { " over TLS" } else { "" };
-        println!("listener {}: {}{tls}", text(&listener["name"]), list(&listener["addresses"]));
+        let _ = writeln!(out, "listener {}: {}{tls}", text(&listener["name"]), list(&listener["addresses"]));
     }
     for upstream in status["upstreams"].as_array().into_iter().flatten() {
         let tls = match (&upstream["tls"], &upstream["client_certificate"]) {
@@ -59,26 +62,26 @@ pub(super) fn status(options: &Options) -> Result<(), String> {
             Value::Bool(false) => tls + ", NOT VERIFIED (insecure_skip_verify)",
             _ => tls,
         };
-        println!("upstream {}: {}{tls}", text(&upstream["name"]), list(&upstream["endpoints"]));
+        let _ = writeln!(out, "upstream {}: {}{tls}", text(&upstream["name"]), list(&upstream["endpoints"]));
         for resolved in upstream["addresses"].as_array().into_iter().flatten() {
             let (name, address) = (text(&resolved["endpoint"]), &resolved["address"]);
             match address.as_str() {
-                None => println!("  ✗ {name}: does not resolve"),
-                Some(address) if address != name => println!("  {name}: {address}"),
+                None => out.push_str(&format!("  ✗ {name}: does not resolve\n")),
+                Some(address) if address != name => out.push_str(&format!("  {name}: {address}\n")),
                 Some(_) => {}
             }
         }
         for endpoint in upstream["backend_tls"]["endpoints"].as_array().into_iter().flatten() {
-            print!("{}", endpoint_lines(endpoint));
+            out.push_str(&endpoint_lines(endpoint));
         }
     }
     for certificate in status["certificates"].as_array().into_iter().flatten() {
-        println!("{}", certificate_line(certificate));
+        let _ = writeln!(out, "{}", certificate_line(certificate));
     }
     for warning in status["warnings"].as_array().into_iter().flatten() {
-        println!("warning: {}", text(warning));
+        let _ = writeln!(out, "warning: {}", text(warning));
     }
-    Ok(())
+    output::print(&out)
 }
 
 /// What is known of an endpoint's TLS: its last handshake, and its last failure if that came later.
@@ -152,16 +155,14 @@ pub(super) fn plan(options: &Options) -> Result<(), String> {
         Ok(outcome) if options.json => {
             let mut value = serde_json::to_value(&outcome).map_err(|error| error.to_string())?;
             value["running"] = json!(true);
-            print_json(&value)
+            output::print(&output::json(&value)?)
         }
-        Ok(outcome) => {
-            print_changes(&outcome, "a reload would");
-            Ok(())
+        Ok(outcome) => output::print(&changes(&outcome, "a reload would")),
+        Err(CallError::NotRunning(_)) if options.json => {
+            output::print(&output::json(&json!({ "running": false }))?)
         }
-        Err(CallError::NotRunning(_)) if options.json => print_json(&json!({ "running": false })),
         Err(CallError::NotRunning(why)) => {
-            println!("{why}; the config holds, and `ringate run` would start all of it");
-            Ok(())
+            output::print(&format!("{why}; the config holds, and `ringate run` would start all of it\n"))
         }
         Err(error) => Err(error.into()),
     }
@@ -171,31 +172,29 @@ pub(super) fn reload(options: &Options) -> Result<(), String> {
     let instance = Instance::of(&options.file.config)?;
     let outcome: Outcome = instance.call(Method::POST, "/v1/reload", NOTHING)?;
     if options.json {
-        return print_json(&serde_json::to_value(&outcome).map_err(|error| error.to_string())?);
+        return output::print_done(&output::json(&outcome)?);
     }
-    print_changes(&outcome, "reloaded: it did");
-    Ok(())
+    output::print_done(&changes(&outcome, "reloaded: it did"))
 }
 
 pub(super) fn drain(options: &Options) -> Result<(), String> {
     let answer: Value = Instance::of(&options.file.config)?.call(Method::POST, "/v1/drain", NOTHING)?;
     if options.json {
-        return print_json(&answer);
+        return output::print_done(&output::json(&answer)?);
     }
-    println!("draining: {} connections open", answer["connections_open"]);
-    Ok(())
+    output::print_done(&format!("draining: {} connections open\n", answer["connections_open"]))
 }
 
-fn print_changes(outcome: &Outcome, what: &str) {
+/// What a reload does, in words. Its warnings go to standard error.
+fn changes(outcome: &Outcome, what: &str) -> String {
     for warning in &outcome.warnings {
-        eprintln!("warning: line {}: {}", warning.line, warning.message);
+        output::note(&format!("warning: line {}: {}", warning.line, warning.message));
     }
-    let changes = &outcome.changes;
+    let (changes, version) = (&outcome.changes, outcome.version);
     if changes.is_empty() {
-        println!("{what} change nothing (config version {})", outcome.version);
-        return;
+        return format!("{what} change nothing (config version {version})\n");
     }
-    println!("{what} (config version {}):", outcome.version);
+    let mut out = format!("{what} (config version {version}):\n");
     let kinds = [
         ("listener", &changes.listeners),
         ("route", &changes.routes),
@@ -203,27 +202,23 @@ fn print_changes(outcome: &Outcome, what: &str) {
         ("certificate", &changes.certificates),
     ];
     for (kind, names) in kinds {
-        print_names(kind, names);
+        list_names(&mut out, kind, names);
     }
     for key in &changes.settings {
-        println!("  change  {key}");
+        let _ = writeln!(out, "  change  {key}");
     }
     for key in &changes.needs_restart {
-        println!("  change  {key}: not before a restart");
+        let _ = writeln!(out, "  change  {key}: not before a restart");
     }
+    out
 }
 
-fn print_names(kind: &str, names: &Names) {
+fn list_names(out: &mut String, kind: &str, names: &Names) {
     let lists =
         [("add", &names.added), ("change", &names.changed), ("drop", &names.removed), ("keep", &names.kept)];
     for (verb, list) in lists {
         for name in list {
-            println!("  {verb:<7} {kind} {name}");
+            let _ = writeln!(out, "  {verb:<7} {kind} {name}");
         }
     }
-}
-
-fn print_json(value: &Value) -> Result<(), String> {
-    println!("{}", serde_json::to_string_pretty(value).map_err(|error| error.to_string())?);
-    Ok(())
 }

@@ -6,17 +6,18 @@ mod check;
 mod client;
 mod control;
 mod logging;
+mod output;
 mod probe;
 mod quickstart;
 mod run;
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Diagnostics;
+use crate::io::standard;
 use crate::server::{self, LoadError, Loaded};
 
 /// A high-performance L4/L7 proxy on io_uring, with mutual TLS to its backends.
@@ -81,11 +82,25 @@ struct ConfigFile {
 
 /// Runs the command line. Exit code 0: done, 1: what was asked for failed, 2: wrong usage.
 pub fn main() -> ExitCode {
+    standard::ignore_file_size_signal();
     // Most commands read keys: `check` and `probe`, too.
     if let Err(warning) = server::machine::keep_memory_private() {
-        eprintln!("warning: {warning}");
+        output::note(&format!("warning: {warning}"));
     }
-    let result = match Cli::parse().command {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return show(&error),
+    };
+    let result = logging::guard(|| dispatch(command));
+    if let Err(message) = &result {
+        logging::last(message);
+    }
+    logging::finish();
+    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn dispatch(command: Command) -> Result<(), String> {
+    match command {
         Command::Quickstart(options) => quickstart::run(&options),
         Command::Run(file) => run::run(&file.config),
         Command::Check(options) => check::run(&options),
@@ -96,11 +111,22 @@ pub fn main() -> ExitCode {
         Command::Drain(options) => control::drain(&options),
         Command::Probe(options) => probe::run(&options),
         Command::ApiKey(options) => apikey::run(&options),
-    };
-    match result {
+    }
+}
+
+/// Help and version to standard output, what is wrong with the usage to standard error.
+fn show(error: &clap::Error) -> ExitCode {
+    let text = error.render();
+    if error.use_stderr() {
+        let text = if output::is_colored() { text.ansi().to_string() } else { text.to_string() };
+        output::note(text.trim_end_matches('\n'));
+        return ExitCode::from(2);
+    }
+    let colored = output::is_colored_on(&std::io::stdout());
+    match output::print(&if colored { text.ansi().to_string() } else { text.to_string() }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("{message}");
+            output::note(&message);
             ExitCode::FAILURE
         }
     }
@@ -141,5 +167,5 @@ fn printable(text: &str) -> String {
 }
 
 fn render(problems: &Diagnostics) -> String {
-    problems.render(std::io::stderr().is_terminal())
+    problems.render(output::is_colored())
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use toml::Value;
 
-use super::{Loaded, load, printable, render};
+use super::{Loaded, load, output, printable, render};
 use crate::config::plan::{At, CertificateRef};
 use crate::config::{self, Plan};
 use crate::server::probe::{Report, Resumption, Target, Verdict, probe_all};
@@ -49,9 +49,9 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
     };
     let reports = probe_all(&targets);
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&reports).map_err(|error| error.to_string())?);
+        output::print(&output::json(&reports)?)?;
     } else {
-        print!("{}", reports.iter().map(text).collect::<String>());
+        output::print(&reports.iter().map(text).collect::<String>())?;
     }
     match reports.iter().filter(|report| !report.ok).count() {
         0 => Ok(()),

@@ -12,12 +12,12 @@ use clap::Args;
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 
-use super::{load, logging, run};
+use super::{load, logging, output, run};
 use crate::certs::generate::quickstart_pki;
 use crate::certs::store::load_trust;
 use crate::certs::{Meta, Origin, Store};
 use crate::config::plan::Log;
-use crate::io::demo;
+use crate::io::{demo, vital};
 use crate::server::machine;
 
 /// HTTPS is this far above the HTTP port.
@@ -41,7 +41,7 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), String> {
-    logging::init(&Log::default());
+    logging::init(&Log::default())?;
     let dir = &options.dir;
     let at = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
     fs::create_dir_all(dir).map_err(|error| at(dir, error))?;
@@ -58,15 +58,20 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
     })?;
     run::banner(&deployment);
     let answer = first_request(options.port)?;
-    println!("The first request went client -> Ringate -> backend over mutual TLS:\n\n{}", indent(&answer));
-    println!("The config, {}:\n\n{}", file.display(), indent(&text));
     let [http, https, admin] = ports(options.port);
-    println!("Do it yourself:\n");
-    println!("    curl http://127.0.0.1:{http}/");
-    println!("    curl --cacert {} https://localhost:{https}/", dir.join("ca.pem").display());
-    println!("\nThe console:\n\n    http://127.0.0.1:{admin}/#token={token}\n");
+    let stop = if options.once { "" } else { "Stop with Ctrl-C.\n" };
+    output::print(&format!(
+        "The first request went client -> Ringate -> backend over mutual TLS:\n\n{}\n\
+         The config, {}:\n\n{}\n\
+         Do it yourself:\n\n    curl http://127.0.0.1:{http}/\n    \
+         curl --cacert {} https://localhost:{https}/\n\n\
+         The console:\n\n    http://127.0.0.1:{admin}/#token={token}\n\n{stop}",
+        indent(&answer),
+        file.display(),
+        indent(&text),
+        dir.join("ca.pem").display()
+    ))?;
     if !options.once {
-        println!("Stop with Ctrl-C.");
         return control.run(deployment, std::future::pending::<()>());
     }
     control.run(deployment, std::future::ready(()))
@@ -137,8 +142,10 @@ fn backend(dir: &Path) -> Result<SocketAddr, String> {
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let driver = machine::choose_driver(crate::config::plan::Driver::Auto)?;
     let serve = move || {
-        if let Err(error) = demo::serve(driver, listener, Arc::new(config)) {
-            tracing::error!("quickstart backend: {error}");
+        if let Err(error) =
+            vital::guard("the embedded backend", || demo::serve(driver, listener, Arc::new(config)))
+        {
+            vital::end(&format!("the embedded backend: {error}"));
         }
     };
     std::thread::Builder::new().name("backend".to_owned()).spawn(serve).map_err(|error| error.to_string())?;

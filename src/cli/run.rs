@@ -11,12 +11,15 @@ use tokio::sync::Notify;
 use super::{explain, load, logging};
 use crate::admin;
 use crate::config::plan::Protocol;
+use crate::io::{fault, vital};
+use crate::server::heartbeat::{BEAT, Watch};
 use crate::server::supervisor::DRAIN_POLL;
 use crate::server::{Deployment, Loaded, Server, machine, renewal};
 
 pub(super) fn run(path: &Path) -> Result<(), String> {
+    logging::start()?;
     let loaded = load(path)?;
-    logging::init(&loaded.plan.log);
+    logging::init(&loaded.plan.log)?;
     for warning in loaded.problems.iter() {
         tracing::warn!("{}:{}: {}", path.display(), warning.line, warning.message);
     }
@@ -97,12 +100,16 @@ async fn serve(
 ) -> Result<(), String> {
     let watched = Arc::downgrade(&deployment);
     let renewal = std::thread::Builder::new().name("renewal".to_owned());
-    renewal.spawn(move || renewal::run(&watched)).map_err(|error| format!("renewal thread: {error}"))?;
+    let run = move || vital::guard("the renewal thread", || renewal::run(&watched));
+    renewal.spawn(run).map_err(|error| format!("renewal thread: {error}"))?;
     let asked = Arc::new(Notify::new());
     if let Some(admin) = admin {
-        tokio::spawn(admin.serve(admin::Control::new(Arc::clone(&deployment), Arc::clone(&asked))));
+        let serving = admin.serve(admin::Control::new(Arc::clone(&deployment), Arc::clone(&asked)));
+        tokio::spawn(vital::task("the admin server", serving));
     }
-    tokio::spawn(reopen_on(signals.reopen.take(), Arc::clone(&deployment.server)));
+    let reopening = reopen_on(signals.reopen.take(), Arc::clone(&deployment.server));
+    tokio::spawn(vital::task("the access log's signal", reopening));
+    let (mut watch, mut turns) = (Watch::default(), tokio::time::interval(BEAT));
     let mut until = pin!(until);
     loop {
         tokio::select! {
@@ -114,6 +121,10 @@ async fn serve(
                 }
             },
             () = asked.notified() => break,
+            _ = turns.tick() => {
+                fault::point("control");
+                watch.compare(deployment.server.stuck());
+            }
             _ = &mut until => break,
         }
     }

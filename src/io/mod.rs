@@ -1,5 +1,5 @@
 //! Floor 2: the only user of monoio. Buffers, sockets, streams (plain or TLS),
-//! deadlines, and the runtime that a worker's thread runs on.
+//! deadlines, and the runtime that a worker's thread runs on; standard streams, and the log's way to them.
 //!
 //! This floor and the snapshot cell are where `unsafe` is allowed.
 
@@ -8,15 +8,19 @@ pub mod buffer;
 mod cancel;
 pub mod deadline;
 pub mod demo;
+pub mod fault;
+pub mod log;
 pub mod peer;
 mod pipe;
 pub mod proxy_header;
 pub mod runtime;
 mod slab;
 pub mod socket;
+pub mod standard;
 pub mod stream;
 pub mod tls;
 pub mod unix;
+pub mod vital;
 mod waker;
 
 pub use monoio::io::Canceller;

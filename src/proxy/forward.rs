@@ -19,6 +19,7 @@ use super::trailers::Trailers;
 use super::vigil::Vigil;
 use super::{Local, View, access, coding, l4};
 use crate::base::limits::{Limits, MAX_INTERIM_RESPONSES};
+use crate::base::sample::sampled;
 use crate::http1::{self, Body, Framing, HeadLimits, Parsed, ResponseContext, ResponseHead, Version};
 use crate::io::stream::Keep;
 use crate::io::{Buffer, Deadline, Reader, Stream, StreamError, Writer};
@@ -539,7 +540,8 @@ impl<'a> Exchange<'a> {
                 // What is refused to protect others may come by the thousand: its counts tell.
                 tracing::debug!(client = %client.address, upstream = upstream.name, endpoint, "{failure}");
             } else {
-                tracing::warn!(client = %client.address, upstream = upstream.name, endpoint, "{failure}");
+                let of = &upstream.name;
+                sampled!(warn, Exchange of of, { client = %client.address, upstream = of, endpoint, }, "{failure}");
             }
         }
         let (Some(sink), Some(record), Some(started)) =

@@ -17,6 +17,7 @@ use super::own::Own;
 use super::pool::{Call, Pool};
 use super::{Client, Local};
 use crate::base::counters::Count;
+use crate::base::sample::sampled;
 use crate::io::stream::{Closed, Keep, StreamError};
 use crate::io::{Apart, Buffer, CallOff, Deadline, Pipe, Reader, Stream, Writer, peer};
 use crate::tls::Reason;
@@ -73,7 +74,8 @@ async fn carry(
             Ok(permit) => permit,
             Err(failure) => {
                 local.count_bound(&failure);
-                tracing::warn!(upstream = pool.upstream.name, client = %client.origin.peer, "{failure}");
+                let (of, peer) = (&pool.upstream.name, client.origin.peer);
+                sampled!(warn, Exchange of of, { upstream = of, client = %peer, }, "{failure}");
                 return Err(failure);
             }
         };

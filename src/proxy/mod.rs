@@ -46,6 +46,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::counters::Counters;
+use crate::base::sample::sampled;
 use crate::base::snapshot::{Reader, Snapshot};
 use crate::base::tally::Tally;
 use crate::io::{Deadline, Fired, Stream, TcpStream, Wheel, tls};
@@ -309,7 +310,12 @@ async fn greet(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAdd
         Err(Fired::Interrupted) => return None,
     };
     local.counters.client_handshake_failures.add(1);
-    tracing::info!(listener = listener.name, client = %peer, "TLS handshake with a client failed: {reason}");
+    sampled!(
+        info,
+        ClientHandshake of &listener.name,
+        { listener = listener.name, client = %peer, },
+        "TLS handshake with a client failed: {reason}"
+    );
     None
 }
 

@@ -16,6 +16,7 @@ use super::hold::Hold;
 use super::own::{ClientId, Kept, Own};
 use super::running::{Endpoint, Upstream};
 use super::standing::Standing;
+use crate::base::sample::sampled;
 use crate::base::snapshot::Reader;
 use crate::io::deadline::{TICK, ticks};
 use crate::io::{Buffer, Deadline, Stream, Wheel, deadline};
@@ -215,10 +216,14 @@ impl Pool {
                 }
                 Err(error) => {
                     local.counters.backend_connect_failures.add(1);
-                    tracing::warn!(
-                        upstream = self.upstream.name,
-                        endpoint = self.upstream.endpoints[endpoint].label,
-                        reason = error.reason().map(tracing::field::display),
+                    sampled!(
+                        warn,
+                        Connect of &self.upstream.name,
+                        {
+                            upstream = self.upstream.name,
+                            endpoint = self.upstream.endpoints[endpoint].label,
+                            reason = error.reason().map(tracing::field::display),
+                        },
                         "{error}{}",
                         error.advice()
                     );
@@ -289,10 +294,14 @@ impl Pool {
             }
             None => "after the handshake the peer closed without an alert and without an answer".to_owned(),
         };
-        tracing::warn!(
-            upstream = self.upstream.name,
-            endpoint = endpoint.label,
-            reason = tracing::field::display(reason),
+        sampled!(
+            warn,
+            Connect of &self.upstream.name,
+            {
+                upstream = self.upstream.name,
+                endpoint = endpoint.label,
+                reason = tracing::field::display(reason),
+            },
             "TLS: {text}; {}",
             reason.mend()
         );

@@ -8,6 +8,7 @@ use super::Local;
 use super::own::Said;
 use super::running::Listener;
 use super::seats;
+use crate::base::sample::sampled;
 use crate::io::proxy_header::{self, ProxyHeaderError};
 use crate::io::{Deadline, Fired, TcpStream};
 use crate::proxy_protocol::Accept;
@@ -53,6 +54,11 @@ pub(super) async fn read(
         }
     };
     local.counters.proxy_header_failures.add(1);
-    tracing::info!(listener = listener.name, client = %peer, "connection refused: {reason}");
+    sampled!(
+        info,
+        ProxyHeader of &listener.name,
+        { listener = listener.name, client = %peer, },
+        "connection refused: {reason}"
+    );
     None
 }

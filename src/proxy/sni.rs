@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::l4::Entry;
 use super::running::Traffic;
 use super::{Client, Local, View, l4};
+use crate::base::sample::sampled;
 use crate::io::{Buffer, Fired};
 use crate::route::{Asked, Match};
 use crate::tls::{Hello, HelloReader};
@@ -51,7 +52,12 @@ pub(super) async fn serve(local: &Rc<Local>, view: &View, listener: usize, mut c
     }
     local.counters.requests_refused.add(1);
     let name = name.unwrap_or("none");
-    tracing::info!(listener = listener.name, client = %client.origin.peer, "no route for the server name asked for: {name}");
+    sampled!(
+        info,
+        ServerName of &listener.name,
+        { listener = listener.name, client = %client.origin.peer, },
+        "no route for the server name asked for: {name}"
+    );
     if matches!(hello, Hello::Whole(_)) {
         let telling = pin!(client.stream.writer.write_bytes(&UNRECOGNIZED_NAME));
         let _ = client.deadline.race(telling).await;

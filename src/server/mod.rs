@@ -3,6 +3,7 @@
 pub mod assemble;
 pub mod changes;
 pub mod deployment;
+pub mod heartbeat;
 pub mod load;
 pub mod machine;
 mod pages;

@@ -26,6 +26,7 @@ use crate::certs::command::{Made, Stage, StageSource};
 use crate::certs::renewal::{Renewal, renewal};
 use crate::config::Diagnostics;
 use crate::config::plan::{At, CertificateRef, Renew};
+use crate::io::fault;
 use crate::tls::Identity;
 
 pub mod ends;
@@ -50,6 +51,7 @@ pub fn run(deployment: &Weak<Deployment>) {
     loop {
         std::thread::sleep(LOOK);
         let Some(deployment) = deployment.upgrade() else { return };
+        fault::point("renewal");
         watch.look(&deployment);
         unresolved.look(&deployment);
     }

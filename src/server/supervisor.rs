@@ -7,6 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::heartbeat::{Heartbeat, STUCK, Stuck};
 use super::machine;
 use super::sockets::{Prepared, Sockets};
 use super::worker::{Order, Worker};
@@ -15,7 +16,7 @@ use crate::base::snapshot::Snapshot;
 use crate::base::tally::Tally;
 use crate::config::plan::{AccessLog, Plan};
 use crate::io::runtime::Backend;
-use crate::io::unix;
+use crate::io::{unix, vital};
 use crate::proxy::access;
 use crate::proxy::running::Running;
 
@@ -72,6 +73,7 @@ pub struct Server {
 struct Handle {
     orders: Sender<Order>,
     applied: Arc<AtomicU64>,
+    heartbeat: Arc<Heartbeat>,
     rope: unix::Rope,
 }
 
@@ -99,12 +101,14 @@ impl Server {
             let (orders, inbox) = channel();
             let (rope, bell) = unix::pair().map_err(|error| StartError::Other(error.to_string()))?;
             let applied = Arc::new(AtomicU64::new(0));
+            let heartbeat = Arc::new(Heartbeat::new());
             let worker = Worker {
                 cpu,
                 backend,
                 splice: plan.runtime.splice,
                 sockets: std::mem::take(&mut fresh[index]),
                 applied: Arc::clone(&applied),
+                heartbeat: Arc::clone(&heartbeat),
                 snapshot: snapshot.clone(),
                 access: log.as_mut().map(|log| log.seed(Arc::clone(&own))),
                 counters: Arc::clone(&own),
@@ -115,7 +119,7 @@ impl Server {
             };
             spawn(index, worker, &running)?;
             counters.push(own);
-            workers.push(Handle { orders, applied, rope });
+            workers.push(Handle { orders, applied, heartbeat, rope });
         }
         let access = log.map(access::Log::start).transpose();
         let access = access.map_err(|error| StartError::Other(format!("access log: {error}")))?;
@@ -207,6 +211,25 @@ impl Server {
         self.running.load(Ordering::Acquire)
     }
 
+    /// The time since each worker's last turn; `None` for those that have ended.
+    pub fn silences(&self) -> impl Iterator<Item = Option<Duration>> {
+        self.workers.iter().map(|worker| worker.heartbeat.silence())
+    }
+
+    /// Workers that make no turn.
+    pub fn stuck(&self) -> Vec<Stuck> {
+        let silences = self.silences().enumerate();
+        let stuck = silences.filter_map(|(worker, silence)| {
+            silence.filter(|silence| *silence > STUCK).map(|silence| Stuck { worker, silence })
+        });
+        stuck.collect()
+    }
+
+    /// Whether new connections are served by whichever worker the kernel gives them to.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed) && self.stuck().is_empty()
+    }
+
     /// Opens the access log's file anew, after it was moved away.
     pub fn reopen_access_log(&self) {
         if let Some(access) = &self.access {
@@ -226,14 +249,13 @@ impl Server {
 
 fn spawn(index: usize, worker: Worker, running: &Arc<AtomicUsize>) -> Result<(), StartError> {
     let running = Arc::clone(running);
+    let heartbeat = Arc::clone(&worker.heartbeat);
     let run = move || {
-        let result = worker.run();
-        running.fetch_sub(1, Ordering::Release);
-        if let Err(error) = result {
-            tracing::error!("worker {index}: {error}; check `ulimit -n` and `ulimit -l`");
-            // A proxy with a worker missing would leave connections in its queues for ever.
-            std::process::exit(1);
+        if let Err(error) = vital::guard(&format!("worker {index}"), || worker.run()) {
+            vital::end(&format!("worker {index}: {error}; check `ulimit -n` and `ulimit -l`"));
         }
+        heartbeat.end();
+        running.fetch_sub(1, Ordering::Release);
     };
     let thread = std::thread::Builder::new().name(format!("worker-{index}"));
     thread.spawn(run).map(drop).map_err(|error| StartError::Other(error.to_string()))

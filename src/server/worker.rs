@@ -7,20 +7,23 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::task::Poll;
 use std::time::Duration;
 
 use crate::base::counters::Counters;
+use crate::base::sample::sampled;
 use crate::base::snapshot::Snapshot;
 use crate::base::tally::Tally;
 use crate::io::runtime::{self, Backend};
 use crate::io::unix::Bell;
 use crate::io::{Canceller, Fired, Pipe, TcpListener, TcpStream, sleep, socket};
+use crate::io::{fault, vital};
 use crate::proxy::door::Door;
 use crate::proxy::running::{Running, SocketId};
 use crate::proxy::seats::{self, Admission, Seats};
 use crate::proxy::{self, Local, access};
+use crate::server::heartbeat::{BEAT, BEATS_PER_SECOND, Heartbeat};
 use crate::server::machine;
 
 /// How long a draining worker still takes what is in its accept queues.
@@ -56,6 +59,8 @@ pub struct Worker {
     pub sockets: Vec<Socket>,
     /// The version of the snapshot that it serves, written here for whoever waits for it.
     pub applied: Arc<AtomicU64>,
+    /// Where it writes down its turns.
+    pub heartbeat: Arc<Heartbeat>,
     /// What it serves.
     pub snapshot: Snapshot<Running>,
     /// Its counters.
@@ -76,7 +81,7 @@ impl Worker {
     /// Runs to the end of its drain.
     ///
     /// # Errors
-    /// The runtime could not be made.
+    /// The runtime could not be made, or the wire of its orders broke.
     pub fn run(self) -> std::io::Result<()> {
         if let Err(error) = machine::pin(self.cpu) {
             tracing::warn!("worker can't be pinned to CPU {}: {error}", self.cpu);
@@ -87,21 +92,16 @@ impl Worker {
     async fn serve(self) -> std::io::Result<()> {
         Pipe::allow(self.splice);
         let local = Rc::new(Local::new(&self.snapshot, self.counters, self.access, self.tally, self.ids));
-        runtime::spawn(local.wheel.clone().run());
+        runtime::spawn(vital::task("a worker's wheel", local.wheel.clone().run()));
         let accepting = Rc::new(Cell::new(0));
         for socket in self.sockets {
             listen(&local, &accepting, socket)?;
         }
         self.applied.store(local.view().running.version, Ordering::Release);
-        let sweeping = Rc::clone(&local);
-        runtime::spawn(async move {
-            loop {
-                sleep(Duration::from_secs(1)).await;
-                sweeping.sweep();
-            }
-        });
+        runtime::spawn(vital::task("a worker's sweep", turn(Rc::clone(&local), self.heartbeat)));
         let mut bell = Bell::adopt(self.bell)?;
-        'serving: while bell.rung().await {
+        'serving: loop {
+            let rung = bell.rung().await;
             while let Ok(order) = self.orders.try_recv() {
                 let sockets = match order {
                     Order::Apply(sockets) => sockets,
@@ -118,6 +118,13 @@ impl Worker {
                 }
                 self.applied.store(local.view().running.version, Ordering::Release);
             }
+            if !rung {
+                // Without a control thread nothing asks for a drain any more.
+                match self.orders.try_recv() {
+                    Err(TryRecvError::Disconnected) => break,
+                    _ => return Err(std::io::Error::other("orders can't be received any more")),
+                }
+            }
         }
         local.drain();
         while accepting.get() > 0 || local.counters.connections_open.get() > 0 {
@@ -130,13 +137,26 @@ impl Worker {
     }
 }
 
+/// Beats, and looks at the backend connections every second.
+async fn turn(local: Rc<Local>, heartbeat: Arc<Heartbeat>) {
+    loop {
+        for _ in 0..BEATS_PER_SECOND {
+            heartbeat.beat();
+            sleep(BEAT).await;
+            fault::point("beat");
+        }
+        fault::point("sweep");
+        local.sweep();
+    }
+}
+
 /// Begins to accept on a socket. `accepting` counts those that do.
 fn listen(local: &Rc<Local>, accepting: &Rc<Cell<usize>>, (id, socket): Socket) -> std::io::Result<()> {
     // A snapshot that came right after has taken it away again.
     let Some(door) = local.open(id) else {
         return Ok(());
     };
-    let listen = accept(Rc::clone(local), door, socket::adopt(socket)?);
+    let listen = vital::task("accepting", accept(Rc::clone(local), door, socket::adopt(socket)?));
     let accepting = Rc::clone(accepting);
     accepting.set(accepting.get() + 1);
     runtime::spawn(async move {
@@ -168,7 +188,10 @@ async fn accept(local: Rc<Local>, door: Rc<Door>, socket: TcpListener) {
         let accepted = deadline.watch(accepting, || held = held.take().map(Canceller::cancel)).await;
         canceller = held.unwrap_or_default();
         match accepted {
-            Ok((stream, peer)) => seat(&local, &door, stream, peer).await,
+            Ok((stream, peer)) => {
+                fault::point("accept");
+                seat(&local, &door, stream, peer).await;
+            }
             Err(_) if deadline.fired() == Some(Fired::Expired) => return,
             // Only connections were meant, of clients that are to be verified anew.
             Err(_) if deadline.fired() == Some(Fired::Interrupted) && !door.is_ending(&local) => {
@@ -181,7 +204,8 @@ async fn accept(local: Rc<Local>, door: Rc<Door>, socket: TcpListener) {
             }
             Err(error) => {
                 // Out of descriptors, mostly: what waits in the queue is taken when some are free again.
-                tracing::warn!("accept: {error}");
+                local.counters.accept_failures.add(1);
+                sampled!(warn, Accept of "listeners", {}, "accept: {error}");
                 sleep(Duration::from_millis(50)).await;
             }
         }
@@ -219,17 +243,21 @@ fn spawn(local: &Rc<Local>, door: &Rc<Door>, stream: TcpStream, peer: SocketAddr
     local.counters.connections_open.add(1);
     let mut serving = Box::pin(proxy::serve(Rc::clone(&local), Rc::clone(door), stream, peer));
     runtime::spawn(async move {
-        let caught =
-            std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
+        let caught = std::future::poll_fn(|cx| {
+            match catch_unwind(AssertUnwindSafe(|| {
+                fault::point("connection");
+                serving.as_mut().poll(cx)
+            })) {
                 Ok(poll) => poll.map(Ok),
                 Err(panic) => Poll::Ready(Err(panic)),
-            })
-            .await;
+            }
+        })
+        .await;
         local.counters.connections_open.sub(1);
         drop(seats);
         if caught.is_err() {
             local.counters.panics.add(1);
-            tracing::error!("a connection's task panicked and was closed");
+            sampled!(error, Panic of "connections", {}, "a connection's task panicked and was closed");
         }
     });
 }

@@ -12,6 +12,7 @@ mod peers;
 mod process;
 mod ringate;
 mod stream;
+mod streams;
 mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -30,6 +31,7 @@ pub use peers::{HaProxy, Nginx, Node, SServer, curl, have, wrk};
 pub use process::{Process, run};
 pub use ringate::{Ringate, Setup};
 pub use stream::{Server, Stream};
+pub use streams::{Bare, Sink, slow};
 pub use wire::{Ahead, Request, Response};
 
 /// The longest that anything is waited for. A test that needs all of it has failed.

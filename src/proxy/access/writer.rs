@@ -16,6 +16,8 @@ use super::Sink;
 use crate::base::counters::Counters;
 use crate::base::limits::ACCESS_RING_BYTES;
 use crate::config::access::Format;
+use crate::io::standard::Standard;
+use crate::io::{fault, vital};
 
 /// How long a line may wait in its ring.
 const REST: Duration = Duration::from_millis(100);
@@ -34,7 +36,7 @@ pub enum Target {
 impl Target {
     fn open(&self) -> io::Result<Box<dyn Write + Send>> {
         let path = match self {
-            Self::Stdout => return Ok(Box::new(io::stdout())),
+            Self::Stdout => return Ok(Box::new(Standard::Output)),
             Self::File(path) => path,
         };
         // Opened for reading as well, a FIFO that nobody reads does not hold us up.
@@ -148,7 +150,9 @@ impl Log {
             torn: false,
             lost: None,
         };
-        let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || run.run())?;
+        let thread = std::thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(|| vital::guard("the access log's thread", || run.run()))?;
         let _ = shared.thread.set(thread.thread().clone());
         Ok(Writer { shared, thread })
     }
@@ -192,6 +196,7 @@ impl Run {
         loop {
             // Looked at first: what was handed on before it was set is written.
             let stop = self.shared.stop.load(Ordering::Acquire);
+            fault::point("access-log");
             if self.shared.reopen.swap(false, Ordering::AcqRel) {
                 self.reopen();
             }
