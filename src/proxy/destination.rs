@@ -112,7 +112,7 @@ pub struct Redirect {
     pub scheme: Option<&'static str>,
     /// `None`: as the request.
     pub host: Option<Box<str>>,
-    /// `None`: the request's where scheme and host stay, else the scheme's own.
+    /// `None`: the request's where the scheme stays, else the scheme's own.
     pub port: Option<u16>,
     /// The path; the query stays.
     pub path: Rewrite,
@@ -137,7 +137,7 @@ impl Redirect {
             location.push_str(scheme);
             location.push_str("://");
             location.push_str(host);
-            let kept = head.host.filter(|_| self.host.is_none() && scheme == client.proto());
+            let kept = head.host.filter(|_| scheme == client.proto());
             let kept = kept.and_then(|authority| authority[host_name(authority).len()..].strip_prefix(':'));
             let port = self.port.or(kept.and_then(|port| port.parse().ok()));
             let usual = if scheme == "https" { 443 } else { 80 };

@@ -355,6 +355,7 @@ impl<'a> Exchange<'a> {
                 self.answered.set(true);
                 let head = self.local.scratch.borrow().clone();
                 writer.write_bytes(&head).await.map_err(|_| Failure::ClientGone)?;
+                self.bytes.set(head.len() as u64);
                 buffer.consume(decided.head_len);
                 return Ok(Answer { backend: false, client: false, tunnel: Some(buffer) });
             }
@@ -530,9 +531,11 @@ impl<'a> Exchange<'a> {
     }
 
     /// The exchange's line in the access log, and a line in the log if it failed.
-    pub(super) fn log(&self, failure: Option<&Failure>) {
+    /// `told`: bytes of what the client is told of a failure, before anything of a response has gone out.
+    pub(super) fn log(&self, failure: Option<&Failure>, told: usize) {
         let (client, upstream) = (self.client, &self.order.pool.upstream);
-        let endpoint = self.endpoint.get().map(|index| upstream.endpoints[index].label.as_str());
+        let endpoint = self.endpoint.get().and_then(|index| upstream.endpoints.get(index));
+        let endpoint = endpoint.map(|endpoint| endpoint.label.as_str());
         if let Some(failure) = failure {
             self.local.count_bound(failure);
             let endpoint = endpoint.unwrap_or("-");
@@ -555,9 +558,9 @@ impl<'a> Exchange<'a> {
         };
         let outcome = access::Outcome {
             status,
-            bytes: self.bytes.get(),
+            bytes: self.bytes.get() + told as u64,
             duration: started.elapsed(),
-            first_byte: self.first_byte.get(),
+            first_byte: if told > 0 { Some(started.elapsed()) } else { self.first_byte.get() },
             upstream: Some(&upstream.name),
             endpoint,
             tries: self.trail.sent(),

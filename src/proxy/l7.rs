@@ -147,9 +147,10 @@ impl Connection {
                 }
                 Ok(None) => return Next::Close,
                 Err((failure, manner)) => {
-                    self.local.log_refusal(&view.running.listeners[listener].name, &self.facts, &failure);
-                    let pages = view.running.listeners[listener].pages.as_deref();
-                    return self.refuse(&failure, manner, pages).await;
+                    let listener = &view.running.listeners[listener];
+                    let reply = refusal(&failure, manner, listener.pages.as_deref());
+                    self.local.log_refusal(&listener.name, &self.facts, &failure, reply.len());
+                    return self.refuse(&failure, reply).await;
                 }
             };
             order.keep_alive &= !self.is_last(limits);
@@ -157,7 +158,14 @@ impl Connection {
             let seen = (&*view, listener);
             let mut exchange = Exchange::new(&self.local, &self.door, seen, client, order);
             let outcome = pin!(exchange.run(&mut self.stream, &self.deadline, buffer)).await;
-            exchange.log(outcome.as_ref().err());
+            let reply = match &outcome {
+                Err(failure) if !exchange.is_answered() => {
+                    let manner = Manner { head_only: exchange.is_head(), wish: exchange.wish() };
+                    refusal(failure, manner, view.running.listeners[listener].pages.as_deref())
+                }
+                _ => Vec::new(),
+            };
+            exchange.log(outcome.as_ref().err(), reply.len());
             match outcome {
                 Ok((Next::Idle, rest)) => buffer = rest,
                 Ok((next, _)) => return next,
@@ -168,11 +176,7 @@ impl Connection {
                     }
                     return Next::Abort;
                 }
-                Err(failure) => {
-                    let manner = Manner { head_only: exchange.is_head(), wish: exchange.wish() };
-                    let pages = view.running.listeners[listener].pages.as_deref();
-                    return self.refuse(&failure, manner, pages).await;
-                }
+                Err(failure) => return self.refuse(&failure, reply).await,
             }
             if self.is_over(&buffer) {
                 return Next::Close;
@@ -279,7 +283,7 @@ impl Connection {
     }
 
     /// Tells the client why its request is not served, and ends the connection.
-    async fn refuse(&mut self, failure: &Failure, manner: Manner, pages: Option<&Pages>) -> Next {
+    async fn refuse(&mut self, failure: &Failure, reply: Vec<u8>) -> Next {
         if failure.is_timeout() {
             self.local.counters.timeouts.add(1);
         }
@@ -287,20 +291,6 @@ impl Connection {
             return Next::Abort;
         };
         self.local.count_status(status);
-        let mut reply = Vec::new();
-        let told = pages::tell(status, pages, manner.wish);
-        let mut fields = told.fields.to_owned();
-        if let Failure::MethodNotAllowed(allow) = failure {
-            fields.push_str(&format!("Allow: {allow}\r\n"));
-        }
-        if let Some(seconds) = failure.retry_after() {
-            fields.push_str(&format!("Retry-After: {seconds}\r\n"));
-        }
-        let content = http1::Content { media_type: &told.media_type, bytes: told.body.as_bytes() };
-        http1::encode_answer(status, fields.as_bytes(), Some(content), true, &mut reply);
-        if !manner.head_only {
-            reply.extend_from_slice(told.body.as_bytes());
-        }
         self.deadline.set(lull::LINGER);
         match self.deadline.race(pin!(self.stream.writer.write_bytes(&reply))).await {
             // To read on would take a buffer.
@@ -320,4 +310,24 @@ impl Connection {
         self.deadline.set(lull::LINGER);
         let _ = self.deadline.race(pin!(self.stream.shutdown())).await;
     }
+}
+
+/// What a client is told of a failure, head and body; nothing where its connection is just closed.
+fn refusal(failure: &Failure, manner: Manner, pages: Option<&Pages>) -> Vec<u8> {
+    let mut reply = Vec::new();
+    let Some(status) = failure.status() else { return reply };
+    let told = pages::tell(status, pages, manner.wish);
+    let mut fields = told.fields.to_owned();
+    if let Failure::MethodNotAllowed(allow) = failure {
+        fields.push_str(&format!("Allow: {allow}\r\n"));
+    }
+    if let Some(seconds) = failure.retry_after() {
+        fields.push_str(&format!("Retry-After: {seconds}\r\n"));
+    }
+    let content = http1::Content { media_type: &told.media_type, bytes: told.body.as_bytes() };
+    http1::encode_answer(status, fields.as_bytes(), Some(content), true, &mut reply);
+    if !manner.head_only {
+        reply.extend_from_slice(told.body.as_bytes());
+    }
+    reply
 }

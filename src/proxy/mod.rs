@@ -175,7 +175,14 @@ impl Local {
     }
 
     /// A request that was refused before it was routed, in the access log.
-    fn log_refusal(&self, listener: &str, client: &client::ClientFacts, failure: &failure::Failure) {
+    /// `bytes`: of the reply.
+    fn log_refusal(
+        &self,
+        listener: &str,
+        client: &client::ClientFacts,
+        failure: &failure::Failure,
+        bytes: usize,
+    ) {
         self.count_bound(failure);
         tracing::debug!(client = %client.address, "request refused: {failure}");
         if let Some(sink) = &self.access {
@@ -185,9 +192,9 @@ impl Local {
             });
             let outcome = access::Outcome {
                 status: failure.status().unwrap_or(0),
-                bytes: 0,
+                bytes: bytes as u64,
                 duration: std::time::Duration::ZERO,
-                first_byte: None,
+                first_byte: (bytes > 0).then_some(std::time::Duration::ZERO),
                 upstream: None,
                 endpoint: None,
                 tries: 0,

@@ -169,7 +169,7 @@ impl Answer {
             status: self.reply.status,
             bytes: bytes as u64,
             duration: Duration::ZERO,
-            first_byte: None,
+            first_byte: Some(Duration::ZERO),
             upstream: None,
             endpoint: None,
             tries: 0,

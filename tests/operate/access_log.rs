@@ -95,6 +95,44 @@ fn refused_requests_have_a_line_with_what_was_understood_of_them() {
 }
 
 #[test]
+fn what_ringate_itself_says_is_counted_as_it_went_out_and_an_endpoint_that_was_tried_is_named() {
+    let broken = Backend::replying("no HTTP at all\r\n\r\n");
+    let (dead, name) = {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        (socket.local_addr().unwrap(), socket.local_addr().unwrap().to_string())
+    };
+    let ringate = Setup::to(broken.address())
+        .routes(
+            "[[route]]\npath = \"/broken\"\nupstream = \"app\"\n[[route]]\npath = \"/dead\"\nupstream = \"dead\"\n\
+             [[route]]\npath = \"/split\"\nupstreams = [{ name = \"dead\" }, { name = \"dead2\" }]\n\
+             [[route]]\npath = \"/own\"\nrespond = { status = 403 }",
+        )
+        .section(&format!("[upstream.dead]\nendpoints = [\"{dead}\"]\n[upstream.dead2]\nendpoints = [\"{dead}\"]"))
+        .section("[log]\naccess = \"access.log\"\naccess_format = \"json\"")
+        .start();
+    let broken = broken.address().to_string();
+    for (number, (request, status, endpoint)) in [
+        ("GET /broken HTTP/1.1\r\nHost: h\r\n\r\n", 502, Some(&broken)),
+        ("GET /dead HTTP/1.1\r\nHost: h\r\n\r\n", 502, Some(&name)),
+        ("GET /split HTTP/1.1\r\nHost: h\r\n\r\n", 502, Some(&name)),
+        ("GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n", 404, None),
+        ("GET / HTTP/1.1\r\nHost: \r\n\r\n", 400, None),
+        ("GET /own HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", 403, None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let answer = crate::http::exchange(&ringate, request);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        let line = await_lines(&log_file(&ringate), number + 1).remove(number);
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&json["status"], &json["bytes"]), (&status.into(), &answer.len().into()), "{line}");
+        assert_eq!(json["endpoint"].as_str(), endpoint.map(String::as_str), "{line}");
+        assert!(json["first_byte_us"].is_number(), "{line}");
+    }
+}
+
+#[test]
 fn after_sigusr1_lines_go_to_a_new_file() {
     let backend = Backend::replying(OK);
     let ringate = Setup::to(backend.address())

@@ -177,6 +177,8 @@ impl Exchange<'_> {
         permit: Option<&Permit>,
     ) -> Result<Box<Backend>, Failure> {
         let pool = &self.order.pool;
+        // The log names it also where no connection is made.
+        self.endpoint.set(Some(endpoint));
         let connecting = pool.connect(self.local, deadline, self.call(first), endpoint, permit);
         let mut connecting = pin!(connecting);
         let Some(left) = self.trail.left(self.local.wheel.now()) else {
@@ -208,6 +210,7 @@ impl Exchange<'_> {
         let next = split.pick_where(point, answers).or_else(|| split.pick_where(point, untried));
         let Some(next) = next else { return false };
         self.local.counters.split_failovers.add(1);
+        self.endpoint.set(None);
         self.order.go_to(&view.pools[next], &routes[index]);
         true
     }
