@@ -90,6 +90,8 @@ counters! {
     backend_reuses,
     /// Requests sent again because a pooled connection had gone stale.
     stale_retries,
+    /// Requests sent to another endpoint because theirs closed a new connection without an answer.
+    failovers,
     /// Requests sent again, as `retries` says.
     retries,
     /// Requests not sent again because the upstream's budget for retries was used up.

@@ -133,10 +133,14 @@ async fn serve(
     drain(server, deployment.plan().runtime.drain, signals).await
 }
 
+/// How long after the drain's begin a further signal is taken for the same one: some supervisors send two at once.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
+
 /// Ends when all workers have, when the time is over, or at a second signal.
 async fn drain(server: &Server, patience: Duration, mut signals: Signals) -> Result<(), String> {
     server.begin_drain();
-    let deadline = Instant::now() + patience;
+    let begun = Instant::now();
+    let deadline = begun + patience;
     while server.workers_left() > 0 {
         if Instant::now() >= deadline {
             tracing::warn!("drain is over: {} connections cut", server.connections_open());
@@ -146,6 +150,9 @@ async fn drain(server: &Server, patience: Duration, mut signals: Signals) -> Res
         tokio::select! {
             () = tokio::time::sleep(DRAIN_POLL) => {}
             () = signals.end() => {
+                if begun.elapsed() < SAME_SIGNAL {
+                    continue;
+                }
                 server.finish();
                 return Err(format!("stopped at once: {} connections cut", server.connections_open()));
             }

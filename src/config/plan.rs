@@ -403,8 +403,12 @@ pub struct Retries {
     pub attempts: u32,
     /// `on` has `"connect"`: where an endpoint can't be connected to, the next one is tried. Always without `retries`.
     pub connect: bool,
-    /// `on` has `"reset"`: the backend closed before any byte of a response.
+    /// `on` has `"reset"`: the backend closed before any byte of a response. Without `retries` that is covered by
+    /// `failover` alone.
     pub reset: bool,
+    /// After such a close a request that may be repeated goes to each other endpoint once, whatever `attempts` and
+    /// `budget` say. So it is without `retries`, and with it where `on` has `"reset"` and `attempts` is left out.
+    pub failover: bool,
     /// `on` has `"timeout"`: no head of a response came in time.
     pub timeout: bool,
     /// The statuses that `on` has.
@@ -422,6 +426,7 @@ impl Default for Retries {
             attempts: 1,
             connect: true,
             reset: false,
+            failover: true,
             timeout: false,
             statuses: Vec::new(),
             budget: 20,

@@ -633,6 +633,7 @@ endpoints = ['a:1']
     assert_eq!(upstream.queue.timeout, Duration::from_secs(4));
     let retries = Retries {
         attempts: 3,
+        failover: false,
         timeout: true,
         statuses: vec![503, 429],
         budget: 5,

@@ -43,6 +43,11 @@ pub fn flow(fd: RawFd) -> Option<Flow> {
     Some(Flow { received: long(BYTES_RECEIVED).ok()?, taken: long(BYTES_ACKED).ok()?, held_up: unsent })
 }
 
+/// Whether bytes of the peer wait to be read.
+pub fn has_arrived(fd: RawFd) -> bool {
+    socket::arrived(fd).is_ok_and(|waiting| waiting > 0)
+}
+
 /// Whether nothing of what the peer sent waits to be read.
 pub fn is_drained(fd: RawFd) -> bool {
     socket::arrived(fd).is_ok_and(|waiting| waiting == 0)

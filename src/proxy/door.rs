@@ -3,17 +3,22 @@
 //! A snapshot lists its listeners in the order of the config file, so a listener's index holds for that
 //! snapshot alone. What stays is the socket: its door knows which listener it belongs to now. When a
 //! reload takes the socket away, its connections end on the last snapshot that had it: idle ones at
-//! once, others after the exchange that is under way or on its way. So do those of clients whose certificates
+//! once, others after the exchange that is under way or on its way, whose response says so (RFC 9112 §9.6). So do those of clients whose certificates
 //! were verified by another policy (trust, revocation lists, `client_auth`) than the one that has come into force.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::client::ClientFacts;
 use super::running::{Running, SocketId};
 use super::{Local, View};
 use crate::io::{Deadline, Wheel};
+
+/// How long requests are still taken that arrive on a connection that is to end: a client that sends them without waiting
+/// for responses would never let it.
+const AHEAD: Duration = Duration::from_secs(2);
 
 /// See the module.
 #[derive(Debug)]
@@ -24,14 +29,19 @@ pub struct Door {
     closed: Cell<bool>,
     /// How often another policy came into force by which its clients' certificates are verified.
     policy: Cell<u32>,
+    /// Whether its clients speak TLS.
+    tls: Cell<bool>,
+    /// When connections last became such as are to end.
+    ended: Cell<Option<Instant>>,
     /// What the connections of a closed door end on.
     last: RefCell<Option<Rc<View>>>,
 }
 
 impl Door {
-    pub(super) fn new(socket: SocketId, listener: usize) -> Self {
-        let (closed, policy) = (Cell::new(false), Cell::new(0));
-        Self { socket, listener: Cell::new(listener), closed, policy, last: RefCell::new(None) }
+    pub(super) fn new(socket: SocketId, listener: usize, tls: bool) -> Self {
+        let (closed, policy, ended) = (Cell::new(false), Cell::new(0), Cell::new(None));
+        let (listener, tls) = (Cell::new(listener), Cell::new(tls));
+        Self { socket, listener, closed, policy, tls, ended, last: RefCell::new(None) }
     }
 
     /// Its socket's number, which is also the group that its connections' deadlines are in.
@@ -56,7 +66,23 @@ impl Door {
     /// Whether this client's is: also as its certificate was verified by a policy that is not in force any more. Its
     /// next connection is judged anew.
     pub fn is_last_of(&self, local: &Local, client: &ClientFacts) -> bool {
-        self.is_ending(local) || client.tls().is_some_and(|tls| tls.policy != self.policy.get())
+        let other_policy =
+            || client.tls().map_or(self.tls.get(), |tls| !self.tls.get() || tls.policy != self.policy.get());
+        self.is_ending(local) || other_policy()
+    }
+
+    /// Whether a response that begins now is the last of its client's connection. `ahead` says whether more of its
+    /// requests have arrived, before the client could know: those are answered too.
+    pub fn is_last(&self, local: &Local, client: &ClientFacts, ahead: impl FnOnce() -> bool) -> bool {
+        if !self.is_last_of(local, client) {
+            return false;
+        }
+        self.ended.get().is_some_and(|at| at.elapsed() > AHEAD) || !ahead()
+    }
+
+    /// The worker drains.
+    pub(super) fn drain(&self) {
+        self.ended.set(Some(Instant::now()));
     }
 
     /// The number of the policy in force.
@@ -78,15 +104,18 @@ impl Door {
             Some(listener) => {
                 let (old, new) = (&last.running.listeners[self.listener.get()], &running.listeners[listener]);
                 self.listener.set(listener);
+                self.tls.set(new.tls.is_some());
                 let same = old.tls.as_ref().map(Arc::as_ptr) == new.tls.as_ref().map(Arc::as_ptr);
                 if !same && (old.verifies_clients || new.verifies_clients) {
                     self.policy.set(self.policy.get().wrapping_add(1));
+                    self.ended.set(Some(Instant::now()));
                     wheel.interrupt_group(self.socket);
                 }
             }
             None => {
                 *self.last.borrow_mut() = Some(Rc::clone(last));
                 self.closed.set(true);
+                self.ended.set(Some(Instant::now()));
                 wheel.interrupt_group(self.socket);
             }
         }

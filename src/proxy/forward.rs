@@ -22,7 +22,7 @@ use crate::base::limits::{Limits, MAX_INTERIM_RESPONSES};
 use crate::base::sample::sampled;
 use crate::http1::{self, Body, Framing, HeadLimits, Parsed, ResponseContext, ResponseHead, Version};
 use crate::io::stream::Keep;
-use crate::io::{Buffer, Deadline, Reader, Stream, StreamError, Writer};
+use crate::io::{Buffer, Deadline, Reader, Stream, StreamError, Writer, peer};
 
 mod again;
 mod both;
@@ -41,6 +41,9 @@ pub(super) struct Exchange<'a> {
     view: (&'a View, usize),
     order: Order,
     trail: Trail,
+    tried: Tried,
+    /// Whether the client had sent more by the time its request left.
+    ahead: Cell<bool>,
     /// The request while its response is waited for, where a slow backend loses it to another one.
     spare: Cell<Option<Buffer>>,
     /// Whether any byte of a final response went to the client.
@@ -92,6 +95,8 @@ impl<'a> Exchange<'a> {
             view,
             order,
             trail: Trail::default(),
+            tried: Tried::default(),
+            ahead: Cell::new(false),
             spare: Cell::new(None),
             answered: Cell::new(false),
             unframed: Cell::new(false),
@@ -133,8 +138,7 @@ impl<'a> Exchange<'a> {
         }
         // Leave is held to the exchange's end, retries and a tunnel included.
         let mut held = Some(buffer);
-        let tried = Tried::since(self.local.wheel.now());
-        let (mut permit, mut backend) = self.open(deadline, &first, &mut held, tried).await?;
+        let (mut permit, mut backend) = self.open(deadline, &first, &mut held).await?;
         let mut buffer = held.unwrap_or_else(Buffer::small);
         loop {
             self.endpoint.set(Some(backend.endpoint));
@@ -192,14 +196,6 @@ impl<'a> Exchange<'a> {
         if self.limits.body_bytes == 0 { u64::MAX } else { self.limits.body_bytes }
     }
 
-    /// Whose fault an expired deadline is.
-    fn too_slow(&self) -> Failure {
-        match self.phase.get() {
-            Phase::ClientBody | Phase::ClientWrite => Failure::ClientTimeout,
-            Phase::BackendWrite | Phase::BackendHead | Phase::BackendBody => Failure::BackendTimeout,
-        }
-    }
-
     fn wait(&self, deadline: &Deadline, phase: Phase, patience: Duration) {
         self.phase.set(phase);
         self.vigil.set(self.local, deadline, phase, patience);
@@ -226,6 +222,7 @@ impl<'a> Exchange<'a> {
         let respond = |reader, writer| self.respond(reader, writer, deadline, early);
         if first.done || broken.is_some() {
             self.sent.set(broken.is_none());
+            self.ahead.set(buffer.len() > first.consumed);
             self.wait(deadline, Phase::BackendHead, self.remaining(patience, first.done));
             let rest = if self.retries_are_on() { self.spare.replace(Some(buffer)) } else { Some(buffer) };
             let result = respond(&mut backend.stream.reader, &mut client.writer).await;
@@ -296,6 +293,7 @@ impl<'a> Exchange<'a> {
         let pace = self.pace(deadline, pace::Client::Sends, to, writing);
         let buffer = pace.keep(relay.run(buffer)).await.map_err(|_| RelayError::TooSlow)??;
         self.sent.set(true);
+        self.ahead.set(!buffer.is_empty());
         if self.answered.get() {
             // The response that has begun is waited for as before.
             let [reading, writing] = self.download_waits();
@@ -378,7 +376,9 @@ impl<'a> Exchange<'a> {
         if !head.is_interim() && self.may_retry(Cause::Status(head.status)) {
             return Err(Failure::Unwanted(head.status));
         }
-        let keep = self.order.keep_alive && self.sent.get() && !self.door.is_last_of(self.local, self.client);
+        let ahead = || self.ahead.get() || peer::has_arrived(self.vigil.client);
+        let keep =
+            self.order.keep_alive && self.sent.get() && !self.door.is_last(self.local, self.client, ahead);
         let mut scratch = self.local.scratch.borrow_mut();
         scratch.clear();
         let to = ResponseContext { version: self.order.version, close: !keep };

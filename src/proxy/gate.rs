@@ -79,6 +79,8 @@ pub(super) struct Line {
 #[derive(Debug)]
 struct Waiter {
     ticket: u64,
+    /// Endpoints that are of no use to it. Room at others is waited for, and what waits behind it waits too.
+    avoided: Vec<usize>,
     /// The endpoint that it may go to.
     granted: Cell<Option<usize>>,
     waker: RefCell<Option<Waker>>,
@@ -194,7 +196,9 @@ pub(super) fn serve(pool: &Rc<Pool>) {
         if !hall.is_next(&line.member) || line.waiters.borrow().is_empty() {
             return;
         }
-        let Some(endpoint) = pool.candidates().find(|&endpoint| hall.take(endpoint)) else {
+        let front = line.waiters.borrow().front().cloned();
+        let useful = |endpoint: &usize| front.as_ref().is_none_or(|it| !it.avoided.contains(endpoint));
+        let Some(endpoint) = pool.candidates().filter(useful).find(|&endpoint| hall.take(endpoint)) else {
             return;
         };
         pool.begin_trial(endpoint);
@@ -210,18 +214,27 @@ pub(super) fn serve(pool: &Rc<Pool>) {
     }
 }
 
+/// What leave is asked for with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask<'a> {
+    /// The client's socket.
+    pub(super) client: RawFd,
+    /// The tick of the worker's wheel from which on the wait counts.
+    pub(super) since: u64,
+    /// Endpoints that are of no use: the request has failed there.
+    pub(super) avoided: &'a [usize],
+}
+
 /// Leave to go to an endpoint of `pool`, at once or after a wait in its queue; `None` where nothing is bounded.
 /// None is given to anybody while memory is short.
-/// The buffer, with what is used of it in `used` of its block, is given back to the pool meanwhile. The wait counts from
-/// `since`, a tick of the worker's wheel.
+/// The buffer, with what is used of it in `used` of its block, is given back to the pool meanwhile.
 pub(super) async fn admit(
     local: &Local,
     pool: &Rc<Pool>,
     deadline: &Deadline,
-    client: RawFd,
+    ask: Ask<'_>,
     held: &mut Option<Buffer>,
     used: std::ops::Range<usize>,
-    since: u64,
 ) -> Result<Option<Permit>, Failure> {
     if buffer::in_use() >= Use::Short {
         return Err(Failure::MemoryShort);
@@ -230,30 +243,31 @@ pub(super) async fn admit(
         return Ok(None);
     };
     if gate.hall.waiting.load(SeqCst) == 0
-        && let Some(endpoint) = pool.candidates().find(|&endpoint| gate.hall.take(endpoint))
+        && let Some(endpoint) =
+            pool.candidates().find(|endpoint| !ask.avoided.contains(endpoint) && gate.hall.take(*endpoint))
     {
         pool.begin_trial(endpoint);
         return Ok(Some(Permit::to(pool, endpoint)));
     }
-    let place = Place::take(pool, gate)?;
+    let place = Place::take(pool, gate, ask.avoided.to_vec())?;
     local.counters.queued.add(1);
     local.counters.queue_open.add(1);
     let parked = held.take().map(|buffer| buffer.park(used));
-    let result = Box::pin(place.wait(local, gate, deadline, client, since)).await;
+    let result = Box::pin(place.wait(local, gate, deadline, ask)).await;
     local.counters.queue_open.sub(1);
     *held = parked.map(Parked::unpark);
     result.map(Some)
 }
 
 impl Place {
-    fn take(pool: &Rc<Pool>, gate: &Gate) -> Result<Self, Failure> {
+    fn take(pool: &Rc<Pool>, gate: &Gate, avoided: Vec<usize>) -> Result<Self, Failure> {
         let Some(line) = &pool.line else {
             return Err(Failure::QueueFull);
         };
         let more = |waiting| (waiting < gate.length).then_some(waiting + 1);
         gate.hall.waiting.fetch_update(SeqCst, SeqCst, more).map_err(|_| Failure::QueueFull)?;
         let ticket = gate.hall.tickets.fetch_add(1, SeqCst);
-        let waiter = Rc::new(Waiter { ticket, granted: Cell::new(None), waker: RefCell::new(None) });
+        let waiter = Rc::new(Waiter { ticket, avoided, granted: Cell::new(None), waker: RefCell::new(None) });
         line.waiters.borrow_mut().push_back(Rc::clone(&waiter));
         line.show();
         // Room may have been made between the look and the ticket.
@@ -266,8 +280,7 @@ impl Place {
         local: &Local,
         gate: &Gate,
         deadline: &Deadline,
-        client: RawFd,
-        since: u64,
+        Ask { client, since, .. }: Ask<'_>,
     ) -> Result<Permit, Failure> {
         let end = since + ticks(gate.timeout);
         loop {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::access::{End, Outcome, Relayed};
 use super::client::ClientFacts;
 use super::failure::Failure;
-use super::gate::{self, Permit};
+use super::gate::{self, Ask, Permit};
 use super::lull::{self, Woken};
 use super::own::Own;
 use super::pool::{Call, Pool};
@@ -66,11 +66,12 @@ async fn carry(
     let fd = client.stream.reader.fd();
     let mut said = || std::mem::take(&mut client.origin.said);
     let own = pool.upstream.proxy_protocol.map(|_| Own::new(&local.clients, said(), fd));
-    let call = Call { host: None, whole: false, client: own.as_ref() };
+    let call = Call { client: own.as_ref(), ..Call::default() };
     let since = local.wheel.now();
+    let ask = Ask { client: fd, since, avoided: &[] };
     // Leave is held for as long as the relay lasts.
     let (_permit, mut backend) = loop {
-        let permit = match gate::admit(local, pool, &client.deadline, fd, &mut None, 0..0, since).await {
+        let permit = match gate::admit(local, pool, &client.deadline, ask, &mut None, 0..0).await {
             Ok(permit) => permit,
             Err(failure) => {
                 local.count_bound(&failure);

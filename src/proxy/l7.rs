@@ -91,28 +91,39 @@ impl Connection {
 
     /// Waits for a silent client, holding no buffer. False: it does not come back.
     async fn idle(&mut self) -> bool {
-        if self.door.is_last_of(&self.local, &self.facts) {
-            return false;
+        loop {
+            // A request that has arrived is answered, whatever ended the wait for it.
+            let over = self.door.is_last_of(&self.local, &self.facts);
+            if over && !peer::has_arrived(self.stream.reader.fd()) {
+                return false;
+            }
+            self.deadline.set(self.patience().saturating_sub(lull::HOT));
+            self.deadline.interruptible(true);
+            let woken = self.deadline.race(pin!(self.stream.reader.readable())).await;
+            self.deadline.interruptible(false);
+            match woken {
+                Ok(readable) => return readable.is_ok() && self.has_memory(),
+                // It may have been for others.
+                Err(Fired::Interrupted) => {}
+                Err(Fired::Expired) => {
+                    self.local.counters.limit_idle_timeout.add(1);
+                    return false;
+                }
+            }
         }
-        self.deadline.set(self.patience().saturating_sub(lull::HOT));
-        self.deadline.interruptible(true);
-        let woken = self.deadline.race(pin!(self.stream.reader.readable())).await;
-        self.deadline.interruptible(false);
-        if matches!(woken, Err(Fired::Expired)) {
-            self.local.counters.limit_idle_timeout.add(1);
-        }
-        if buffer::in_use() == Use::Full {
-            // Not even a buffer to read its request into.
-            self.local.counters.limit_buffer_memory.add(1);
-            return false;
-        }
-        matches!(woken, Ok(Ok(())))
     }
 
     /// How long it may be silent.
     fn patience(&self) -> Duration {
         let (view, listener) = self.door.enter(&self.local);
         view.running.listeners[listener].limits.idle_timeout
+    }
+
+    /// Whether there is a buffer to read its request into.
+    fn has_memory(&self) -> bool {
+        let full = buffer::in_use() == Use::Full;
+        self.local.counters.limit_buffer_memory.add(u64::from(full));
+        !full
     }
 
     /// Serves requests for as long as they keep coming.
@@ -133,14 +144,12 @@ impl Connection {
             let mut order = match headed {
                 Ok(Some(Decision::Forward(order))) => order,
                 Ok(Some(Decision::Answer(mut answer))) => {
-                    let over = self.door.is_last_of(&self.local, &self.facts);
-                    answer.keep_alive &= !self.is_last(limits) && !over;
+                    answer.keep_alive &= !self.is_last(limits);
                     let patience = limits.body_timeout;
-                    let (local, client) = (&self.local, &self.facts);
+                    let at = (&*self.local, &*self.door, &self.facts);
                     let (stream, deadline) = (&mut self.stream, &self.deadline);
-                    match Box::pin(answer.send(local, client, stream, deadline, patience, buffer)).await {
-                        (Next::Idle, rest) if !self.is_over(&rest) => buffer = rest,
-                        (Next::Idle, _) => return Next::Close,
+                    match Box::pin(answer.send(at, stream, deadline, patience, buffer)).await {
+                        (Next::Idle, rest) => buffer = rest,
                         (next, _) => return next,
                     }
                     continue;
@@ -178,15 +187,7 @@ impl Connection {
                 }
                 Err(failure) => return self.refuse(&failure, reply).await,
             }
-            if self.is_over(&buffer) {
-                return Next::Close;
-            }
         }
-    }
-
-    /// Whether nothing more is served on it. What a client had sent before it could know is.
-    fn is_over(&self, ahead: &Buffer) -> bool {
-        self.door.is_last_of(&self.local, &self.facts) && ahead.is_idle()
     }
 
     /// Counts a request. True: its connection carries no more.
@@ -198,10 +199,9 @@ impl Connection {
     }
 
     async fn hot(&mut self, off: &mut CallOff, buffer: Buffer) -> Result<Buffer, Next> {
-        // Who has just come has a request on its way, and no other connection to send it on.
-        self.deadline.interruptible(self.served > 0);
+        // Not to be interrupted: a client that has just come, or was told of no end with its last response, may have a
+        // request on its way.
         let woken = pin!(lull::hot(&mut self.stream.reader, &self.deadline, off, buffer)).await;
-        self.deadline.interruptible(false);
         match woken {
             Woken::Data(buffer) => Ok(buffer),
             Woken::Lull => Err(Next::Idle),

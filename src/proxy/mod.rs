@@ -150,8 +150,10 @@ impl Local {
 
     /// The door of a socket that was bound for the snapshot of this moment; `None` if that has no such socket.
     pub fn open(&self, socket: SocketId) -> Option<Rc<Door>> {
-        let listener = door::listener_of(&self.view().running, socket)?;
-        let door = Rc::new(Door::new(socket, listener));
+        let view = self.view();
+        let listener = door::listener_of(&view.running, socket)?;
+        let tls = view.running.listeners[listener].tls.is_some();
+        let door = Rc::new(Door::new(socket, listener, tls));
         self.doors.borrow_mut().push(Rc::clone(&door));
         Some(door)
     }
@@ -229,6 +231,7 @@ impl Local {
     /// Begins to drain: idle connections close at once, others after their exchange.
     pub fn drain(&self) {
         self.draining.set(true);
+        self.doors.borrow().iter().for_each(|door| door.drain());
         self.wheel.interrupt();
     }
 }

@@ -56,6 +56,8 @@ pub struct Call<'a> {
     pub whole: bool,
     /// Whose the connection is to be, where the upstream is told of its clients.
     pub client: Option<&'a Own>,
+    /// Endpoints at which the request failed before. They are tried last.
+    pub failed: &'a [usize],
 }
 
 #[derive(Debug, Default)]
@@ -192,7 +194,7 @@ impl Pool {
         first: usize,
         permit: Option<&Permit>,
     ) -> Result<Box<Backend>, ConnectError> {
-        let Call { host, whole, client } = call;
+        let Call { host, whole, client, failed } = call;
         let subject = client.map_or(Subject::Local, Own::subject);
         let header = self.upstream.proxy_protocol.map(|version| proxy_protocol::encode(version, subject));
         let client = client.filter(|_| header.is_some()).map(|client| {
@@ -201,7 +203,7 @@ impl Pool {
         });
         let mut refused = None;
         permit.inspect(|permit| permit.begin());
-        for endpoint in self.in_order(first) {
+        for endpoint in self.in_order(first, failed) {
             if permit.is_some_and(|permit| !permit.move_to(endpoint)) {
                 continue;
             }
@@ -252,15 +254,18 @@ impl Pool {
     }
 
     /// Where a connection is tried, one after the other: `first`, the other addresses of its name and, if the upstream's
-    /// retries are for that, all others. An endpoint that has just refused is tried last.
-    fn in_order(&self, first: usize) -> Vec<usize> {
+    /// retries are for that, all others. An endpoint that has just refused is tried
+    /// last, but before those at which the request has failed.
+    fn in_order(&self, first: usize, failed: &[usize]) -> Vec<usize> {
         let endpoints = &self.upstream.endpoints;
         let is_tried =
             |other: &usize| self.upstream.retries.connect || endpoints[*other].name == endpoints[first].name;
         let others = self.balance.others(first).filter(is_tried);
         let mut order: Vec<_> = std::iter::once(first).chain(others).collect();
         let now = self.wheel.now();
-        order.sort_by_key(|&endpoint| self.endpoints[endpoint].shunned.get() > now);
+        order.sort_by_key(|endpoint| {
+            (failed.contains(endpoint), self.endpoints[*endpoint].shunned.get() > now)
+        });
         order
     }
 
@@ -338,6 +343,22 @@ impl Pool {
         let answers = |endpoint: &usize| self.endpoints[*endpoint].shunned.get() <= now;
         let has_room = |endpoint: &usize| permit.is_none_or(|permit| permit.move_to(*endpoint));
         self.balance.others(last).filter(answers).find(has_room).unwrap_or(last)
+    }
+
+    /// Where a request goes that failed at the endpoints `failed`, the last of them just now: to the next one at which it
+    /// did not, rather one that did not just refuse, and only one that has room. The permit goes with it.
+    pub(super) fn next_untried(
+        &self,
+        local: &Local,
+        failed: &[usize],
+        permit: Option<&Permit>,
+    ) -> Option<usize> {
+        let now = local.wheel.now();
+        let last = *failed.last()?;
+        let refused = |endpoint: usize| self.endpoints[endpoint].shunned.get() > now;
+        let mut untried: Vec<_> = self.balance.others(last).filter(|other| !failed.contains(other)).collect();
+        untried.sort_by_key(|&endpoint| refused(endpoint));
+        untried.into_iter().find(|&endpoint| permit.is_none_or(|permit| permit.move_to(endpoint)))
     }
 
     /// Whether the request's host is the name that is verified in TLS.

@@ -11,11 +11,12 @@ use std::time::Duration;
 use super::Local;
 use super::access::{self, Record, Sink};
 use super::client::ClientFacts;
+use super::door::Door;
 use super::l7::Next;
 use super::pages::{self, Pages, Wish};
 use super::rules::Pending;
 use crate::http1::{self, Body, Content, Framing, RequestHead, Version};
-use crate::io::{Buffer, Deadline, Stream};
+use crate::io::{Buffer, Deadline, Stream, peer};
 
 /// What a client is told instead of a backend's response.
 #[derive(Clone, Debug)]
@@ -99,8 +100,7 @@ impl Answer {
     /// without it.
     pub(super) async fn send(
         mut self,
-        local: &Local,
-        client: &ClientFacts,
+        (local, door, client): (&Local, &Door, &ClientFacts),
         stream: &mut Stream,
         deadline: &Deadline,
         patience: Duration,
@@ -110,7 +110,11 @@ impl Answer {
             .take(&mut buffer.data_mut()[self.head_len..])
             .ok()
             .and_then(|taken| taken.done.then_some(self.head_len + taken.consumed));
-        let keep = self.keep_alive && whole.is_some() && !local.draining.get();
+        let keep = self.keep_alive
+            && whole.is_some_and(|whole| {
+                let ahead = || buffer.len() > whole || peer::has_arrived(stream.reader.fd());
+                !door.is_last(local, client, ahead)
+            });
         let wire = self.encode(!keep);
         local.counters.requests_answered.add(1);
         local.count_status(self.reply.status);

@@ -14,6 +14,7 @@ pub(super) fn retries(mut section: Section<'_>, upstream: &mut Upstream) {
     let mut number = |key, range| section.get(key).and_then(|value: Value<'_>| value.number(range));
     if let Some(attempts) = number("attempts", 1..=MAX_ATTEMPTS) {
         retries.attempts = attempts as u32;
+        retries.failover = false;
     }
     if let Some(budget) = number("budget", 0..=100) {
         retries.budget = budget as u32;
@@ -22,6 +23,7 @@ pub(super) fn retries(mut section: Section<'_>, upstream: &mut Upstream) {
         retries.connect = false;
         retries.reset = false;
         causes.iter().for_each(|value| cause(value, &mut retries));
+        retries.failover &= retries.reset;
     }
     if let Some(value) = section.get("attempt_timeout") {
         retries.attempt_timeout = value.duration(false);

@@ -6,8 +6,9 @@
 //!    └──────────────── next endpoint ◄─────────────────┘                        └──► the client is told
 //! ```
 //!
-//! Not of these: an endpoint that can't be connected to (nothing has left, the next one is tried), and a pooled
-//! connection that its backend closed just then (RFC 9112 §9.3.1).
+//! Not of these: an endpoint that can't be connected to (nothing has left, the next one is tried), a pooled
+//! connection that its backend closed just then (RFC 9112 §9.3.1), and an endpoint that closes a new connection
+//! without an answer (an idempotent request goes to each other endpoint once).
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -62,7 +63,7 @@ impl Trail {
     pub fn begin(&self, policy: &Retries, now: u64, whole: Duration, repeatable: bool) -> Duration {
         self.sent.set(self.sent.get() + 1);
         if policy.attempts == 1 {
-            return whole;
+            return self.left(now).unwrap_or(whole);
         }
         self.repeatable.set(repeatable);
         if self.due.get() == 0 {
@@ -81,6 +82,15 @@ impl Trail {
         let due = self.due.get();
         let left = || u32::try_from(due.saturating_sub(now)).unwrap_or(u32::MAX);
         (due > 0).then(|| TICK.saturating_mul(left()))
+    }
+
+    /// Whether there is time at the tick `now` for the request to go to another endpoint, as its own closed without an
+    /// answer. All such attempts together have the time of one, `whole`, from the first of these closes on.
+    pub fn may_fail_over(&self, now: u64, whole: Duration) -> bool {
+        if self.due.get() == 0 {
+            self.due.set(now + ticks(whole));
+        }
+        self.due.get() > now
     }
 
     /// Whether the request is sent again; takes from the budget if so.
@@ -215,6 +225,11 @@ mod tests {
             WHOLE,
             "a stale connection's retry has all of its time"
         );
+        let trail = Trail::default();
+        trail.begin(&off, 5, WHOLE, true);
+        assert!(trail.may_fail_over(100, WHOLE));
+        assert_eq!(trail.begin(&off, 120, WHOLE, true), WHOLE - TICK * 20, "repeats share the time of one");
+        assert!(trail.may_fail_over(159, WHOLE) && !trail.may_fail_over(160, WHOLE));
         let trail = Trail::default();
         assert_eq!(trail.begin(&policy, 5, WHOLE, false), WHOLE, "no share where there is no second attempt");
     }

@@ -11,10 +11,10 @@ use crate::base::limits::MAX_REPEATED_BYTES;
 use crate::http1::Framing;
 use crate::io::stream::Keep;
 use crate::io::{Buffer, Deadline, Reader};
-use crate::proxy::body::Piece;
+use crate::proxy::body::{Phase, Piece};
 use crate::proxy::exchange::retry::{Cause, Verdict};
 use crate::proxy::failure::{ConnectError, Failure};
-use crate::proxy::gate::{self, Permit};
+use crate::proxy::gate::{self, Ask, Permit};
 use crate::proxy::own::Said;
 use crate::proxy::pool::{Backend, Call};
 use crate::proxy::running::{Destination, Traffic};
@@ -25,21 +25,17 @@ pub(super) enum Once {
     Anew(usize),
     /// To this endpoint, on any connection.
     More(usize),
+    /// To any endpoint that has room, of the upstream that the order is for by now.
+    Afresh,
 }
 
-/// What was tried for a request before it left.
+/// Where a request has failed. Empty, and without memory of its own, as long as nothing does.
+#[derive(Default)]
 pub(super) struct Tried {
-    /// The split's upstreams.
+    /// The split's upstreams that could not answer it.
     upstreams: Vec<usize>,
-    /// Since which tick of the worker's wheel it looks for a connection.
-    since: u64,
-}
-
-impl Tried {
-    /// Nothing, as of this tick.
-    pub(super) fn since(now: u64) -> Self {
-        Self { upstreams: Vec::new(), since: now }
-    }
+    /// Endpoints of the present upstream that closed a new connection without an answer, once for each time.
+    endpoints: Vec<usize>,
 }
 
 impl Exchange<'_> {
@@ -50,12 +46,13 @@ impl Exchange<'_> {
         deadline: &Deadline,
         first: &Piece,
         held: &mut Option<Buffer>,
-        mut tried: Tried,
     ) -> Result<(Option<Permit>, Box<Backend>), Failure> {
+        // Since which tick of the worker's wheel it looks for a connection.
+        let since = self.local.wheel.now();
         loop {
             let pool = &self.order.pool;
-            let client = self.vigil.client;
-            let admitted = gate::admit(self.local, pool, deadline, client, held, first.range(), tried.since);
+            let ask = Ask { client: self.vigil.client, since, avoided: &self.tried.endpoints };
+            let admitted = gate::admit(self.local, pool, deadline, ask, held, first.range());
             let permit = admitted.await?;
             let endpoint = permit.as_ref().map_or_else(|| pool.pick(self.local), Permit::endpoint);
             let reused = pool.check_out(self.local, endpoint, self.call(first));
@@ -70,18 +67,20 @@ impl Exchange<'_> {
                     }
                     return Ok((permit, backend));
                 }
-                Err(failure) if self.is_open_to(&failure, permit.as_ref(), &mut tried) => {}
+                Err(failure) if self.is_open_to(&failure, permit.as_ref(), since) => {}
                 Err(failure) => return Err(failure),
             }
         }
     }
 
     /// Whether a request for which there was no connection may go elsewhere.
-    fn is_open_to(&mut self, failure: &Failure, permit: Option<&Permit>, tried: &mut Tried) -> bool {
+    fn is_open_to(&mut self, failure: &Failure, permit: Option<&Permit>, since: u64) -> bool {
         match failure {
             Failure::Connect(ConnectError::ServerName) => false,
-            Failure::Connect(_) if permit.is_some_and(|it| it.may_wait(self.local, tried.since)) => true,
-            _ => self.is_elsewhere(failure, &mut tried.upstreams),
+            Failure::Connect(_) => {
+                permit.is_some_and(|it| it.may_wait(self.local, since)) || self.is_elsewhere()
+            }
+            _ => false,
         }
     }
 
@@ -125,19 +124,22 @@ impl Exchange<'_> {
         permit: &mut Option<Permit>,
         kept: Buffer,
     ) -> Result<(Box<Backend>, Buffer), Failure> {
-        let failure = match self.reopen(deadline, once, first, permit.as_ref()).await {
-            Ok(backend) => return Ok((backend, kept)),
-            Err(failure) => failure,
-        };
-        let now = self.local.wheel.now();
-        let mut tried = Tried::since(now);
-        let in_time = self.trail.left(now).is_none_or(|left| !left.is_zero());
-        if !in_time || !self.is_open_to(&failure, permit.as_ref(), &mut tried) {
-            return Err(failure);
+        self.sent.set(false);
+        self.heard.set(false);
+        if !matches!(once, Once::Afresh) {
+            let failure = match self.reopen(deadline, once, first, permit.as_ref()).await {
+                Ok(backend) => return Ok((backend, kept)),
+                Err(failure) => failure,
+            };
+            let now = self.local.wheel.now();
+            let in_time = self.trail.left(now).is_none_or(|left| !left.is_zero());
+            if !in_time || !self.is_open_to(&failure, permit.as_ref(), now) {
+                return Err(failure);
+            }
         }
         drop(permit.take());
         let mut held = Some(kept);
-        let (leave, backend) = Box::pin(self.open(deadline, first, &mut held, tried)).await?;
+        let (leave, backend) = Box::pin(self.open(deadline, first, &mut held)).await?;
         *permit = leave;
         Ok((backend, held.unwrap_or_else(Buffer::small)))
     }
@@ -149,10 +151,9 @@ impl Exchange<'_> {
         first: &Piece,
         permit: Option<&Permit>,
     ) -> Result<Box<Backend>, Failure> {
-        self.sent.set(false);
-        self.heard.set(false);
         let endpoint = match once {
             Once::Anew(endpoint) => endpoint,
+            Once::Afresh => self.order.pool.pick(self.local),
             Once::More(endpoint) => match self.order.pool.check_out(self.local, endpoint, self.call(first)) {
                 Ok(backend) => return Ok(backend),
                 Err(endpoint) => endpoint,
@@ -165,7 +166,7 @@ impl Exchange<'_> {
     fn call(&self, first: &Piece) -> Call<'_> {
         let told = self.order.pool.upstream.proxy_protocol;
         let client = told.map(|_| self.client.own(&self.local.clients, Said::default(), self.vigil.client));
-        Call { host: self.order.host.as_deref(), whole: first.done, client }
+        Call { host: self.order.host.as_deref(), whole: first.done, client, failed: &self.tried.endpoints }
     }
 
     /// A new connection, within what is left of the time for all attempts.
@@ -192,19 +193,16 @@ impl Exchange<'_> {
         }
     }
 
-    /// Whether the route has another upstream for a request that could not be sent; then the order is for that.
-    fn is_elsewhere(&mut self, failure: &Failure, tried: &mut Vec<usize>) -> bool {
-        let Failure::Connect(error) = failure else { return false };
-        let Some(index) = self.order.split.filter(|_| !matches!(error, ConnectError::ServerName)) else {
-            return false;
-        };
+    /// Whether the route has another upstream for a request that this one could not answer; then the order is for that.
+    fn is_elsewhere(&mut self) -> bool {
+        let Some(index) = self.order.split else { return false };
         let (view, listener) = self.view;
         let Traffic::Http { routes, .. } = &view.running.listeners[listener].traffic else { return false };
         let index = index as usize;
         let Destination::Split(split) = &routes[index].to else { return false };
         let is_this = |upstream: &usize| Rc::ptr_eq(&view.pools[*upstream], &self.order.pool);
-        tried.extend(split.upstreams().find(is_this));
-        let untried = |upstream: usize| !tried.contains(&upstream);
+        self.tried.upstreams.extend(split.upstreams().find(is_this));
+        let untried = |upstream: usize| !self.tried.upstreams.contains(&upstream);
         let answers = |upstream: usize| untried(upstream) && !view.pools[upstream].is_shunned();
         let point = self.local.ids.point();
         let next = split.pick_where(point, answers).or_else(|| split.pick_where(point, untried));
@@ -212,30 +210,32 @@ impl Exchange<'_> {
         self.local.counters.split_failovers.add(1);
         self.endpoint.set(None);
         self.order.go_to(&view.pools[next], &routes[index]);
+        self.tried.endpoints.clear();
         true
     }
 
     /// Whether a request that failed on `backend` is sent once more, and where. All of it is at hand, and the client
     /// has heard nothing.
     pub(super) fn again(
-        &self,
+        &mut self,
         backend: &Backend,
         failure: &Failure,
         permit: Option<&Permit>,
     ) -> Option<Once> {
         let idempotent = self.order.idempotent;
         let silent = !self.heard.get();
-        let pool = &self.order.pool;
-        if silent {
-            // Its pooled connection was closed by the backend just then.
-            if backend.reused && idempotent && matches!(failure, Failure::BackendGone(_)) {
-                self.local.counters.stale_retries.add(1);
-                return Some(Once::Anew(backend.endpoint));
-            }
-            // The backend refused our certificate and has read nothing.
-            if pool.rescue(self.local, backend, failure, idempotent) {
-                return Some(Once::Anew(backend.endpoint));
-            }
+        let closed = silent && matches!(failure, Failure::BackendGone(_));
+        // Its pooled connection was closed by the backend just then.
+        if closed && backend.reused && idempotent {
+            self.local.counters.stale_retries.add(1);
+            return Some(Once::Anew(backend.endpoint));
+        }
+        // The backend refused our certificate and has read nothing.
+        if silent && self.order.pool.rescue(self.local, backend, failure, idempotent) {
+            return Some(Once::Anew(backend.endpoint));
+        }
+        if closed {
+            self.tried.endpoints.push(backend.endpoint);
         }
         let wanted = match failure {
             // Judged when it came.
@@ -244,10 +244,39 @@ impl Exchange<'_> {
             Failure::BackendTimeout => silent && self.may_retry(Cause::Timeout),
             _ => false,
         };
-        if wanted && let Some(reason) = pool.reason(backend, self.heard.get(), failure) {
+        let pool = Rc::clone(&self.order.pool);
+        let once = if wanted {
+            Some(Once::More(pool.next(self.local, backend.endpoint, permit)))
+        } else if closed {
+            self.fail_over(permit)
+        } else {
+            None
+        };
+        if once.is_some()
+            && let Some(reason) = pool.reason(backend, self.heard.get(), failure)
+        {
             pool.take_down(backend, reason);
         }
-        wanted.then(|| Once::More(pool.next(self.local, backend.endpoint, permit)))
+        once
+    }
+
+    /// Where a request goes whose endpoint closed a new connection without an answer. An idempotent one goes to each
+    /// other endpoint once, and then to the other upstreams of its split, as long as there is time.
+    fn fail_over(&mut self, permit: Option<&Permit>) -> Option<Once> {
+        let (pool, now) = (&self.order.pool, self.local.wheel.now());
+        let may = self.order.idempotent && !self.answered.get() && pool.upstream.retries.failover;
+        if !may || !self.trail.may_fail_over(now, self.order.response_timeout) {
+            return None;
+        }
+        let failed = &self.tried.endpoints;
+        let once = match pool.next_untried(self.local, failed, permit) {
+            Some(endpoint) => Once::Anew(endpoint),
+            // Those that are left have no room: it waits for that in the queue.
+            None if permit.is_some() && failed.len() < pool.upstream.endpoints.len() => Once::Afresh,
+            None => self.is_elsewhere().then_some(Once::Afresh)?,
+        };
+        self.local.counters.failovers.add(1);
+        Some(once)
     }
 
     /// Whether the upstream's retries cover this, and its budget has room.
@@ -275,6 +304,14 @@ impl Exchange<'_> {
 
     pub(super) fn retries_are_on(&self) -> bool {
         self.order.pool.upstream.retries.attempts > 1
+    }
+
+    /// Whose fault an expired deadline is.
+    pub(super) fn too_slow(&self) -> Failure {
+        match self.phase.get() {
+            Phase::ClientBody | Phase::ClientWrite => Failure::ClientTimeout,
+            Phase::BackendWrite | Phase::BackendHead | Phase::BackendBody => Failure::BackendTimeout,
+        }
     }
 
     /// Whether a request that was written is kept to be sent again.
