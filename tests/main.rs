@@ -44,6 +44,7 @@ mod store;
 mod tcp;
 mod tidy;
 mod tls_across;
+mod tls_alerts;
 mod tls_backend;
 mod tls_listener;
 mod tls_matrix;

@@ -123,6 +123,19 @@ pub fn send_now(fd: RawFd, bytes: &[u8]) {
     }
 }
 
+/// Ends our side and drops what has arrived, without waiting and up to a bound.
+pub fn drain_now(fd: RawFd) {
+    // SAFETY: as in `pulse`.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    let _ = rustix::net::shutdown(borrowed, rustix::net::Shutdown::Write);
+    let mut piece = [0; 4096];
+    for _ in 0..64 {
+        if !matches!(recv_now(fd, &mut piece), Ok(Some(1..))) {
+            return;
+        }
+    }
+}
+
 /// Ends a connection with a reset, now: monoio's halves send a FIN when they are dropped, lingering or not.
 /// What the peer has not got yet is lost with it.
 pub fn reset(fd: RawFd) {

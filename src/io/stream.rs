@@ -191,6 +191,8 @@ impl Drop for Stream {
             let mut record = [0; Sealer::CONTROL_ROOM];
             let len = sealer.alert(alert, &mut record);
             socket::send_now(self.reader.fd, &record[..len]);
+            // What lies unread would make the close a reset, which may overtake the alert.
+            socket::drain_now(self.reader.fd);
         }
     }
 }

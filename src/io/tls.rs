@@ -3,13 +3,16 @@
 use std::fmt;
 use std::io;
 
-use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
+use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt};
 use monoio::net::TcpStream;
 use rustls::AlertDescription;
 
 use super::buffer::Buffer;
 use super::stream::Stream;
 use crate::tls::{Facts, Handshake, HandshakeError, Reason, State};
+
+/// Most bytes that are read after a handshake has failed.
+const PARTING_BYTES: usize = 256 * 1024;
 
 /// Why a handshake failed.
 #[derive(Debug)]
@@ -63,17 +66,7 @@ impl From<HandshakeError> for TlsError {
     }
 }
 
-/// Runs `handshake` over `tcp`. Whatever arrived behind it is in the buffer that comes back, if any did.
-pub async fn run(
-    mut tcp: TcpStream,
-    mut handshake: Handshake,
-) -> Result<(Stream, Facts, Option<Buffer>), TlsError> {
-    let incoming = shake(&mut tcp, &mut handshake).await?;
-    finish(tcp, handshake, incoming)
-}
-
-/// The exchange of messages alone, for those who want to know what a failed handshake saw. The buffer holds what
-/// arrived behind them.
+/// The exchange of messages. The buffer holds what arrived behind them. Of a failed handshake the alert has been sent.
 pub async fn shake(tcp: &mut TcpStream, handshake: &mut Handshake) -> Result<Buffer, TlsError> {
     let mut out = Vec::new();
     let mut incoming = Buffer::small();
@@ -104,6 +97,23 @@ pub async fn shake(tcp: &mut TcpStream, handshake: &mut Handshake) -> Result<Buf
         if result? == 0 {
             return Err(TlsError::Closed);
         }
+    }
+}
+
+/// Ends a connection whose handshake failed: sends `last`, ends our side, and reads on up to a bound, so that what the
+/// client still sends does not reset the connection before the alert is read (RFC 8446 §6.2). The caller bounds the time.
+pub async fn part(mut tcp: TcpStream, last: &'static [u8]) {
+    if tcp.write_all(last).await.0.is_err() || tcp.shutdown().await.is_err() {
+        return;
+    }
+    let (mut room, mut left) = (vec![0; 4096], PARTING_BYTES);
+    loop {
+        let (result, read) = tcp.read(room).await;
+        match result {
+            Ok(n) if (1..left).contains(&n) => left -= n,
+            _ => return,
+        }
+        room = read;
     }
 }
 

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use crate::io::stream::{Reader, Stream, StreamError};
-use crate::io::{Buffer, CallOff, Deadline, Fired, is_canceled};
+use crate::io::{Buffer, CallOff, Deadline, Fired, TcpStream, is_canceled, tls};
 
 /// How long a silent connection keeps its buffer.
 pub const HOT: Duration = Duration::from_millis(500);
@@ -76,4 +76,10 @@ pub async fn linger(stream: &mut Stream, deadline: &Deadline) {
         }
     };
     let _ = deadline.race(pin!(drain)).await;
+}
+
+/// Ends a connection whose TLS handshake failed, after `last`, and reads on for a moment.
+pub async fn part(tcp: TcpStream, deadline: &Deadline, last: &'static [u8]) {
+    deadline.set(LINGER);
+    let _ = deadline.race(pin!(tls::part(tcp, last))).await;
 }

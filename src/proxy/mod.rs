@@ -50,7 +50,7 @@ use crate::base::sample::sampled;
 use crate::base::snapshot::{Reader, Snapshot};
 use crate::base::tally::Tally;
 use crate::io::{Deadline, Fired, Stream, TcpStream, Wheel, tls};
-use crate::tls::Handshake;
+use crate::tls::{Handshake, HandshakeError};
 use door::Door;
 use pool::Pool;
 use preface::Origin;
@@ -298,35 +298,70 @@ async fn greet(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAdd
         deadline.set(listener.limits.head_timeout);
     }
     let peer = origin.peer;
-    let handshake = Handshake::server(Arc::clone(config)).map_err(tls::TlsError::from);
-    let run = async { tls::run(tcp, handshake?).await };
-    let reason = match deadline.race(pin!(run)).await {
-        Ok(Ok((stream, facts, early))) => {
-            match client::ClientTls::new(&facts, listener.forward_certificate, policy) {
-                Ok(tls) => {
-                    local.counters.client_handshakes.add(1);
-                    let tls = Some(tls);
-                    return Some(Box::new(Client { local, door, stream, early, deadline, origin, tls }));
-                }
-                Err(error) => error.to_string(),
+    let mut tcp = tcp;
+    let shaken = {
+        let shake = async {
+            let mut handshake = Handshake::server(Arc::clone(config))?;
+            let rest = tls::shake(&mut tcp, &mut handshake).await?;
+            Ok::<_, tls::TlsError>((handshake, rest))
+        };
+        deadline.race(pin!(shake)).await
+    };
+    let (handshake, rest) = match shaken {
+        Ok(Ok(done)) => done,
+        Ok(Err(error)) => {
+            refused(&local, &listener.name, peer, &error.to_string());
+            if let tls::TlsError::Handshake(error) = error {
+                let http = matches!(listener.traffic, Traffic::Http { .. });
+                lull::part(tcp, &deadline, if http { last_words(&error) } else { b"" }).await;
             }
+            return None;
         }
-        Ok(Err(error)) => error.to_string(),
         Err(Fired::Expired) => {
             local.counters.timeouts.add(1);
             local.counters.limit_head_timeout.add(1);
-            "not finished within `limits.head_timeout`".to_owned()
+            refused(&local, &listener.name, peer, "not finished within `limits.head_timeout`");
+            return None;
         }
         Err(Fired::Interrupted) => return None,
     };
+    let finished = tls::finish(tcp, handshake, rest).map_err(|error| error.to_string());
+    let client = finished.and_then(|(stream, facts, early)| {
+        let tls = client::ClientTls::new(&facts, listener.forward_certificate, policy);
+        tls.map(|tls| (stream, early, tls)).map_err(|error| error.to_string())
+    });
+    match client {
+        Ok((stream, early, tls)) => {
+            local.counters.client_handshakes.add(1);
+            Some(Box::new(Client { local, door, stream, early, deadline, origin, tls: Some(tls) }))
+        }
+        Err(reason) => {
+            refused(&local, &listener.name, peer, &reason);
+            None
+        }
+    }
+}
+
+/// Counts a failed handshake and logs why.
+fn refused(local: &Local, listener: &str, client: SocketAddr, reason: &str) {
     local.counters.client_handshake_failures.add(1);
     sampled!(
         info,
-        ClientHandshake of &listener.name,
-        { listener = listener.name, client = %peer, },
+        ClientHandshake of listener,
+        { listener, client = %client, },
         "TLS handshake with a client failed: {reason}"
     );
-    None
+}
+
+/// What a client reads that sent plain HTTP to a TLS port. Other clients have been sent an alert.
+fn last_words(error: &HandshakeError) -> &'static [u8] {
+    match error {
+        HandshakeError::NotTls(start) if start.looks_like_http() => {
+            b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 47\r\nConnection: close\r\n\r\n\
+              The plain HTTP request was sent to HTTPS port.\n"
+        }
+        _ => b"",
+    }
 }
 
 #[cfg(test)]

@@ -327,7 +327,7 @@ impl<'a> Builder<'a> {
             resolver: Arc::new(ServerResolver::new(bundles)),
             client_verifier,
             alpn: match listener.protocol {
-                plan::Protocol::Http => vec![b"http/1.1".to_vec()],
+                plan::Protocol::Http => vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()],
                 plan::Protocol::Tcp => Vec::new(),
             },
             ticketer,

@@ -8,7 +8,9 @@
 
 use std::ops::Range;
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{
+    AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
+};
 use rustls::ConnectionTrafficSecrets;
 
 use super::error::RecordError;
@@ -98,8 +100,19 @@ impl Direction {
             ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key, iv),
             _ => return Err(RecordError::Internal),
         };
-        let key = UnboundKey::new(algorithm, key.as_ref()).map_err(|_| RecordError::Internal)?;
         let iv = iv.as_ref().try_into().map_err(|_| RecordError::Internal)?;
+        Self::of_key(layout, seq, algorithm, key.as_ref(), iv)
+    }
+
+    /// The same of a bare key and IV (in TLS 1.2 AES-GCM: salt and explicit nonce).
+    pub(super) fn of_key(
+        layout: Layout,
+        seq: u64,
+        algorithm: &'static Algorithm,
+        key: &[u8],
+        iv: [u8; 12],
+    ) -> Result<Self, RecordError> {
+        let key = UnboundKey::new(algorithm, key).map_err(|_| RecordError::Internal)?;
         Ok(Self { key: LessSafeKey::new(key), iv, layout, seq })
     }
 

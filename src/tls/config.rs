@@ -14,6 +14,7 @@ use rustls::{ClientConfig, ServerConfig, SupportedCipherSuite, SupportedProtocol
 
 use super::identity::{ClientResolver, Identity, ServerResolver};
 use super::sessions::Sessions;
+use super::watched::WATCHED_SUITES;
 
 /// Every suite, best first: AES-128 before AES-256, which costs a third more for no gain that anyone can
 /// use, before ChaCha20, which is for machines without AES instructions.
@@ -128,7 +129,7 @@ pub fn bind(base: &ClientConfig, identity: Option<Arc<Identity>>, store: Arc<Ses
 
 /// The config of a listener.
 pub fn server_config(policy: &ServerPolicy) -> Result<Arc<ServerConfig>, ConfigError> {
-    let (provider, versions) = provider(policy.versions, None)?;
+    let (provider, versions) = provider(policy.versions, Some(&*WATCHED_SUITES))?;
     let verifier = policy.client_verifier.clone().unwrap_or_else(|| Arc::new(NoClientAuth));
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&versions)

@@ -29,6 +29,13 @@ pub enum HandshakeError {
     NoCertificate,
     /// The peer broke the protocol.
     PeerMisbehaved(rustls::Error),
+    /// The peer sent something that the protocol forbids, and was sent this alert.
+    Refused {
+        /// What it sent, for a sentence.
+        what: &'static str,
+        /// The alert.
+        alert: AlertDescription,
+    },
     /// The first bytes are no TLS; here they are.
     NotTls(Preview),
     /// No TLS version in common.
@@ -69,12 +76,15 @@ impl Preview {
 
     /// Whether this looks like the start of an HTTP/1 request or response.
     pub fn looks_like_http(&self) -> bool {
-        const STARTS: [&[u8]; 9] =
-            [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"CONNECT ", b"HTTP/"];
-        STARTS.iter().any(|start| {
-            let common = start.len().min(self.as_bytes().len());
-            common > 0 && self.as_bytes()[..common] == start[..common]
-        })
+        let bytes = self.as_bytes();
+        let word = bytes.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+        let target = bytes.get(word + 1);
+        let is_request = match bytes.get(word) {
+            None => true,
+            Some(b' ') => target.is_none_or(|byte| b"/*hH".contains(byte)) || bytes.starts_with(b"CONNECT "),
+            Some(_) => false,
+        };
+        word > 0 && is_request || bytes.starts_with(b"HTTP/")
     }
 }
 
@@ -111,6 +121,10 @@ impl From<rustls::Error> for HandshakeError {
             E::NoCertificatesPresented => Self::NoCertificate,
             E::NoApplicationProtocol => Self::NoCommonProtocol,
             E::PeerIncompatible(what) => incompatible(what),
+            // In TLS 1.2: the key of the certificate signs with none of the client's schemes.
+            E::General(text) if text == "incompatible signing key" => {
+                Self::NoCommonCipher(PeerIncompatible::NoSignatureSchemesInCommon)
+            }
             E::InappropriateMessage { .. }
             | E::InappropriateHandshakeMessage { .. }
             | E::InvalidEncryptedClientHello(_)
@@ -149,6 +163,7 @@ impl fmt::Display for HandshakeError {
             Self::BadRevocationList(error) => write!(f, "a revocation list cannot be used: {error:?}"),
             Self::NoCertificate => f.write_str("the peer presented no certificate"),
             Self::PeerMisbehaved(error) => write!(f, "the peer broke the TLS protocol: {error}"),
+            Self::Refused { what, .. } => write!(f, "the peer broke the TLS protocol: it sent {what}"),
             Self::NotTls(start) if start.looks_like_http() => {
                 f.write_str("the peer speaks plain HTTP on a TLS port")
             }

@@ -15,13 +15,13 @@ use rustls::{
 };
 
 use super::error::{HandshakeError, Preview, RecordError};
+use super::guard::{Guard, Phase, alert_for};
 use super::identity::{Identity, Observed, observe};
 use super::record::{Kernel, Opener, Sealer, halves};
+use super::watched::{Notes, ends_with_alert, watch};
 use crate::base::limits::{MAX_HANDSHAKE_BYTES, MAX_TLS_RECORD_BYTES};
 
 const HEADER: usize = 5;
-const ALERT: u8 = 21;
-const HANDSHAKE: u8 = 22;
 
 /// What one call of [`Handshake::advance`] came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +162,11 @@ pub struct Handshake {
     received: usize,
     early_plaintext: Vec<u8>,
     observed: Observed,
+    notes: Notes,
+    /// On a server.
+    guard: Option<Guard>,
+    /// On a server: whether its config takes TLS 1.3.
+    tls13: bool,
 }
 
 impl Handshake {
@@ -172,7 +177,10 @@ impl Handshake {
 
     /// A server's handshake.
     pub fn server(config: Arc<ServerConfig>) -> Result<Self, HandshakeError> {
-        Ok(Self::new(Connection::Server(UnbufferedServerConnection::new(config)?)))
+        let suites = &config.crypto_provider().cipher_suites;
+        let tls13 = suites.iter().any(|suite| matches!(suite, SupportedCipherSuite::Tls13(_)));
+        let connection = Connection::Server(UnbufferedServerConnection::new(config)?);
+        Ok(Self { guard: Some(Guard::default()), tls13, ..Self::new(connection) })
     }
 
     fn new(connection: Connection) -> Self {
@@ -183,6 +191,9 @@ impl Handshake {
             received: 0,
             early_plaintext: Vec::new(),
             observed: Observed::default(),
+            notes: Notes::default(),
+            guard: None,
+            tls13: false,
         }
     }
 
@@ -195,9 +206,17 @@ impl Handshake {
         if self.stage == Stage::Failed {
             return Err(HandshakeError::OutOfOrder);
         }
+        let start = out.len();
         let result = self.advance_records(incoming, out);
-        if result.is_err() {
+        if let Err(error) = &result {
             self.stage = Stage::Failed;
+            // The one place that sees to it that a client learns why.
+            if self.guard.is_some()
+                && !ends_with_alert(&out[start..])
+                && let Some(alert) = alert_for(error)
+            {
+                out.extend_from_slice(&self.notes.alert(alert));
+            }
         }
         result
     }
@@ -213,10 +232,17 @@ impl Handshake {
             self.process(&mut [], out)?; // a client's ClientHello
         }
         while self.stage == Stage::Running {
+            let phase = self.phase();
+            if let (Some(guard), Some(header)) = (&self.guard, incoming[consumed..].first_chunk()) {
+                guard.header(*header, phase)?;
+            }
             let Some(len) = next_record(&incoming[consumed..]) else { break };
             self.received += len;
             if self.received > MAX_HANDSHAKE_BYTES {
                 return Err(HandshakeError::TooLarge);
+            }
+            if let Some(guard) = &mut self.guard {
+                guard.record(&incoming[consumed..consumed + len], phase, self.tls13)?;
             }
             self.record(&mut incoming[consumed..consumed + len], out)?;
             consumed += len;
@@ -225,10 +251,23 @@ impl Handshake {
         Ok(Progress { consumed, state })
     }
 
+    fn phase(&self) -> Phase {
+        Phase {
+            version: self.connection.common().protocol_version(),
+            sealing: self.notes.is_sealing(),
+            within_message: !self.held.is_empty(),
+        }
+    }
+
     /// Gives rustls one record, and keeps what it wants to see again.
     fn record(&mut self, record: &mut [u8], out: &mut Vec<u8>) -> Result<(), HandshakeError> {
         if self.held.is_empty() {
             let discard = self.process(record, out)?;
+            if discard == 0 && self.notes.undecryptable {
+                // Rejected early data, which rustls has skipped (RFC 8446 §4.2.10) and counted. It does not say that it has
+                // finished with the record; given once more, it would count against its bound once more.
+                return Ok(());
+            }
             self.held.extend_from_slice(&record[discard..]);
         } else {
             let mut held = std::mem::take(&mut self.held);
@@ -243,7 +282,8 @@ impl Handshake {
     /// Runs rustls until it wants input or is done. Answers how much of `input` it has finished with.
     fn process(&mut self, input: &mut [u8], out: &mut Vec<u8>) -> Result<usize, HandshakeError> {
         let early = &mut self.early_plaintext;
-        let (result, observed) = observe(|| match &mut *self.connection {
+        let connection = &mut *self.connection;
+        let step = || match connection {
             Connection::Client(connection) => run(
                 connection,
                 UnbufferedConnectionCommon::<ClientConnectionData>::process_tls_records,
@@ -258,7 +298,8 @@ impl Handshake {
                 out,
                 early,
             ),
-        });
+        };
+        let (result, observed) = watch(&mut self.notes, || observe(step));
         self.observed.merge(observed);
         let discard = result?;
         if !self.connection.common().is_handshaking() {
@@ -419,10 +460,10 @@ fn next_record(incoming: &[u8]) -> Option<usize> {
     (len <= incoming.len()).then_some(len)
 }
 
-/// A peer's first record is a handshake message or an alert.
+/// A peer's first bytes are a record's.
 fn refuse_plain_text(incoming: &[u8]) -> Result<(), HandshakeError> {
     match incoming {
-        [] | [HANDSHAKE | ALERT] | [HANDSHAKE | ALERT, 3, ..] => Ok(()),
+        [] | [20..=24] | [20..=24, 3, ..] => Ok(()),
         _ => Err(HandshakeError::NotTls(Preview::new(incoming))),
     }
 }

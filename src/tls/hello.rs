@@ -130,26 +130,26 @@ fn host_name(mut content: Reader<'_>) -> Option<String> {
 }
 
 /// What is left to read.
-struct Reader<'b>(&'b [u8]);
+pub(super) struct Reader<'b>(pub(super) &'b [u8]);
 
 impl<'b> Reader<'b> {
-    fn take(&mut self, count: usize) -> Option<&'b [u8]> {
+    pub(super) fn take(&mut self, count: usize) -> Option<&'b [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
     }
 
-    fn number16(&mut self) -> Option<u16> {
+    pub(super) fn number16(&mut self) -> Option<u16> {
         let number = self.take(2)?;
         Some(u16::from_be_bytes([number[0], number[1]]))
     }
 
-    fn vector8(&mut self) -> Option<Self> {
+    pub(super) fn vector8(&mut self) -> Option<Self> {
         let length = usize::from(self.take(1)?[0]);
         self.take(length).map(Self)
     }
 
-    fn vector16(&mut self) -> Option<Self> {
+    pub(super) fn vector16(&mut self) -> Option<Self> {
         let length = usize::from(self.number16()?);
         self.take(length).map(Self)
     }

@@ -21,6 +21,8 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `handshake` | the driver around rustls, and the facts of a finished handshake |
+//! | `guard` | what a listener refuses before rustls sees it, and the alerts that rustls leaves out |
+//! | `watched` | a listener's cipher suites, which note what rustls' record layer does |
 //! | `hello` | the server name in a ClientHello that is only relayed |
 //! | `record` | [`Opener`] and [`Sealer`] |
 //! | `cipher` | one direction's key: nonces, additional data, layout of a record |
@@ -39,6 +41,7 @@ mod cipher;
 pub mod clients;
 pub mod config;
 pub mod error;
+mod guard;
 pub mod handshake;
 pub mod hello;
 pub mod identity;
@@ -47,6 +50,7 @@ pub mod reason;
 pub mod record;
 pub mod sessions;
 pub mod trust;
+mod watched;
 
 #[cfg(test)]
 mod tests;

@@ -237,9 +237,11 @@ impl HandshakeError {
             Self::NotTls(_) => Reason::PlainText,
             Self::NoCommonVersion(_) => Reason::Version,
             Self::NoCommonCipher(_) => Reason::Cipher,
-            Self::PeerMisbehaved(_) | Self::NoCommonProtocol | Self::Incompatible(_) | Self::TooLarge => {
-                Reason::Protocol
-            }
+            Self::PeerMisbehaved(_)
+            | Self::Refused { .. }
+            | Self::NoCommonProtocol
+            | Self::Incompatible(_)
+            | Self::TooLarge => Reason::Protocol,
             Self::OutOfOrder | Self::Other(_) => Reason::Other,
         }
     }
@@ -253,6 +255,7 @@ impl HandshakeError {
             Self::NoCommonVersion(_) => AlertDescription::ProtocolVersion,
             Self::NoCommonCipher(_) => AlertDescription::HandshakeFailure,
             Self::NoCommonProtocol => AlertDescription::NoApplicationProtocol,
+            Self::Refused { alert, .. } => *alert,
             Self::NoCertificate | Self::Incompatible(PeerIncompatible::EcPointsExtensionRequired) => {
                 AlertDescription::HandshakeFailure
             }

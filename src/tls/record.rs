@@ -230,6 +230,10 @@ impl Opener {
     }
 
     fn alert(&mut self, alert: &[u8], consumed: usize) -> Result<Opened, RecordError> {
+        if alert.is_empty() {
+            // RFC 8446 §5.4.
+            return Err(RecordError::Unexpected("an empty alert record"));
+        }
         let &[level, description] = alert else {
             return Err(RecordError::Malformed("an alert"));
         };

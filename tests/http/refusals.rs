@@ -239,8 +239,7 @@ fn a_plain_request_to_a_tls_listener_and_the_reverse_end_at_once() {
     let ringate = Setup::to(backend.address()).listener(&pki.listener_tls()).start();
     let mut client = ringate.client();
     client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-    // An alert at most, no HTTP.
-    assert!(!client.try_rest().unwrap_or_default().starts_with(b"HTTP"));
+    assert!(client.try_rest().unwrap().starts_with(b"HTTP/1.1 400 "));
     let plain = Setup::to(backend.address()).start();
     let mut client = plain.tls_client(pki.client_config());
     assert!(client.try_send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").is_err());

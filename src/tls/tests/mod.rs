@@ -1,5 +1,6 @@
 //! Two ends in memory: what one writes, the other reads, in pieces as small as a test wants.
 
+mod alerts;
 mod established;
 mod failures;
 mod garbage;
