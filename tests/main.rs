@@ -26,6 +26,7 @@ mod last_requests;
 mod limits;
 mod mutual_tls;
 mod operate;
+mod own_identities;
 mod peers;
 mod pool;
 mod probe;

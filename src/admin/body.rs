@@ -6,6 +6,7 @@ use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
+use crate::base::text::shown;
 
 /// The body as JSON.
 #[derive(Debug)]
@@ -66,6 +67,16 @@ fn said(error: &str) -> String {
             return format!("{kind}{named}{}", &value[expected..]);
         }
     }
+    for kind in ["unknown field `", "unknown variant `"] {
+        // Their own names have no backquote; what was sent may have.
+        if let Some(value) = error.strip_prefix(kind)
+            && let Some(end) = value.rfind("`, expected ").or_else(|| value.rfind("`, there are no "))
+        {
+            let named = &value[..end];
+            let what = kind.trim_end_matches('`');
+            return format!("{what}{}{}", shown(named), &value[end + 1..]);
+        }
+    }
     error.to_owned()
 }
 
@@ -86,6 +97,11 @@ mod tests {
                 "invalid type: integer, expected a string",
             ),
             (r#"{"name": "a", "certificate": ["s3cret"]}"#, "invalid type: sequence, expected a string"),
+            (
+                r#"{"-----BEGIN PRIVATE KEY-----\ns3cret`, expected \n": 53}"#,
+                "unknown field a text of 47 characters (not repeated: it may be a secret), expected one of",
+            ),
+            (r#"{"nme": 5353}"#, "unknown field \"nme\", expected one of"),
         ] {
             let problem = parse::<Import>(body.as_bytes()).unwrap_err();
             assert!(problem.detail.starts_with(expected), "{}", problem.detail);

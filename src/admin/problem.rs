@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
+use crate::base::text::without_keys;
 use crate::config::edit::EditError;
 use crate::config::{Diagnostics, Level};
 use crate::server::write::WriteError;
@@ -50,7 +51,7 @@ impl Problem {
             kind: format!("/v1/problems/{kind}"),
             title: title.to_owned(),
             status: status.as_u16(),
-            detail: detail.into(),
+            detail: without_keys(&detail.into()).into_owned(),
             errors: Vec::new(),
         }
     }
@@ -70,7 +71,7 @@ pub fn places(problems: &Diagnostics) -> Vec<Place> {
         },
         line: entry.line,
         column: entry.column,
-        message: entry.message.to_owned(),
+        message: without_keys(entry.message).into_owned(),
         help: entry.help.map(str::to_owned),
     });
     entries.collect()

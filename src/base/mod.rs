@@ -5,5 +5,7 @@ pub mod field_name;
 pub mod limits;
 pub mod sample;
 pub mod snapshot;
+pub mod spki;
 pub mod tally;
+pub mod text;
 pub mod uses;

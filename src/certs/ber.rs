@@ -25,6 +25,13 @@ fn next(bytes: &[u8]) -> Option<(Element<'_>, &[u8])> {
     Some((Element { any, der }, rest))
 }
 
+/// `ContentInfo ::= SEQUENCE { contentType, [0] EXPLICIT content }` (RFC 5652 §3)
+pub(super) fn content_info<'a>(info: &Element<'a>) -> Option<(Oid<'a>, Element<'a>)> {
+    let parts = info.sequence()?;
+    let kind = parts.first()?.oid()?;
+    Some((kind, parts.get(1)?.explicit(0)?))
+}
+
 impl<'a> Element<'a> {
     fn children(&self) -> Option<Vec<Self>> {
         if !self.any.header.is_constructed() {
@@ -54,6 +61,11 @@ impl<'a> Element<'a> {
         let mut children = self.is(Class::ContextSpecific, Tag(tag)).then(|| self.children())??;
         let child = children.pop();
         child.filter(|_| children.is_empty())
+    }
+
+    /// The elements of `[tag] IMPLICIT SET`.
+    pub(super) fn implicit_set(&self, tag: u32) -> Option<Vec<Self>> {
+        self.is(Class::ContextSpecific, Tag(tag)).then(|| self.children())?
     }
 
     /// The bytes of an OCTET STRING, of its pieces together.

@@ -4,9 +4,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::SystemTime;
 
-use rustls::crypto::aws_lc_rs::{default_provider, sign};
+use rustls::crypto::aws_lc_rs::sign;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use x509_parser::asn1_rs::{Any, FromDer, Sequence};
 use x509_parser::prelude::X509Certificate;
 use x509_parser::public_key::PublicKey;
 use zeroize::{Zeroize, Zeroizing};
@@ -16,9 +15,12 @@ use super::facts::{self, Facts};
 use super::material::{self, Material};
 use super::passphrase::Passphrase;
 use super::time::Timestamp;
+use crate::base::spki::{self, KeyMatch};
 
+mod chain;
 mod error;
 
+pub use chain::ChainNote;
 pub use error::{BundleError, LockError};
 
 /// The smallest RSA key that signs here, and whose signatures are checked here.
@@ -36,6 +38,13 @@ impl PrivateKey {
             _ => "PRIVATE KEY",
         };
         encode::pem(label, self.0.secret_der())
+    }
+
+    /// Whether the curve of an EC key is written out: its parameters begin with the field's kind, prime-field (RFC 3279
+    /// §2.3.5).
+    fn has_explicit_parameters(&self) -> bool {
+        const PRIME_FIELD: [u8; 9] = [0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x01, 0x01];
+        self.0.secret_der().windows(PRIME_FIELD.len()).any(|window| window == PRIME_FIELD)
     }
 }
 
@@ -74,8 +83,8 @@ impl fmt::Debug for PrivateKey {
 /// A chain, leaf first, and perhaps the leaf's key. Whoever holds one knows that
 ///
 /// - there is at least one certificate, and each parses,
-/// - each certificate is issued and signed by the next one (except in a collection of CA certificates
-///   without a key, which is a trust bundle and has no order),
+/// - with a key, each certificate but the first issued and signed one before it (without a key it may be a trust bundle,
+///   which has no order),
 /// - the key, if there is one, is the leaf's, and usable for TLS here.
 ///
 /// Validity in time is not part of this: ask [`Bundle::check_validity`].
@@ -84,6 +93,7 @@ pub struct Bundle {
     chain: Vec<CertificateDer<'static>>,
     key: Option<PrivateKey>,
     facts: Facts,
+    notes: Vec<ChainNote>,
 }
 
 impl Bundle {
@@ -100,7 +110,9 @@ impl Bundle {
     }
 
     /// From a chain and a key, each PEM or DER, or a PKCS#12 container; the passphrase opens what is locked.
-    /// The certificates of a container are put in order.
+    ///
+    /// Certificates that are out of order are put in order; repeated ones, and those that the chain of the key does not
+    /// need, are left out: see [`Bundle::notes`].
     pub fn from_locked_parts(
         cert: &[u8],
         key: Option<&[u8]>,
@@ -122,26 +134,20 @@ impl Bundle {
         if material.certificates.is_empty() {
             return Err(BundleError::NoCertificate { found: material::found(&material) });
         }
-        material.keys.dedup_by(|a, b| a.secret_der() == b.secret_der());
+        drop_repeated(&mut material.keys);
         if material.keys.len() > 1 {
             return Err(BundleError::SeveralKeys { count: material.keys.len() });
         }
         let key = material.keys.pop();
-        let mut chain = material.certificates;
-        if material.unordered {
-            chain = put_in_order(chain, key.as_ref())?;
-        }
-        let facts = {
-            let parsed = parse_all(&chain)?;
-            let key_spki = key.as_ref().map(|key| public_key(key, &parsed[0])).transpose()?;
-            check_key(&parsed, key_spki.as_deref())?;
-            let is_trust = key.is_none() && parsed.iter().all(|certificate| certificate.is_ca());
-            if !is_trust {
-                check_chain(&parsed, key_spki.as_deref())?;
-            }
-            Facts::of(&parsed[0])
-        };
-        Ok(Self { chain, key, facts })
+        let found = material.certificates;
+        let parsed = parse_all(&found)?;
+        let key_spki = key.as_ref().map(|key| public_key(key, &parsed[0])).transpose()?;
+        let chosen = chain::choose(&parsed, key_spki.as_deref(), material.unordered)
+            .ok_or_else(|| mismatch(&parsed, key.as_ref(), key_spki.as_deref().unwrap_or_default()))?;
+        let facts = Facts::of(&parsed[chosen.order[0]]);
+        drop(parsed);
+        let chain = chosen.order.into_iter().map(|index| found[index].clone()).collect();
+        Ok(Self { chain, key, facts, notes: chosen.notes })
     }
 
     /// The certificates, leaf first. Never empty.
@@ -159,6 +165,11 @@ impl Bundle {
         &self.facts
     }
 
+    /// How the chain differs from what was read: warnings.
+    pub fn notes(&self) -> &[ChainNote] {
+        &self.notes
+    }
+
     /// The chain as PEM text.
     pub fn chain_pem(&self) -> String {
         self.chain.iter().map(|certificate| encode::pem("CERTIFICATE", certificate).to_string()).collect()
@@ -169,16 +180,20 @@ impl Bundle {
         self.key.as_ref().map(PrivateKey::to_pem)
     }
 
-    /// Checks that all of the chain is valid at `now`. A self-signed root at its end is passed over: peers
-    /// have their own copy of it, or none.
+    /// Checks that all of the chain is valid at `now`. A self-signed root is passed over: peers have their own copy of
+    /// it, or none; and so is an authority of which another certificate in the chain is valid.
     pub fn check_validity(&self, now: SystemTime) -> Result<(), BundleError> {
         let now = Timestamp::from(now);
-        for (index, certificate) in self.chain.iter().enumerate() {
-            let Ok(facts) = Facts::from_der(certificate) else { continue };
-            if index > 0 && facts.self_signed {
+        let all: Vec<Facts> = self.chain.iter().filter_map(|der| Facts::from_der(der).ok()).collect();
+        let is_valid = |facts: &Facts| (facts.not_before..=facts.not_after).contains(&now);
+        for (index, facts) in all.iter().enumerate() {
+            let stands_in = |other: &Facts| {
+                is_valid(other) && other.subject == facts.subject && other.spki_sha256 == facts.spki_sha256
+            };
+            if index > 0 && (facts.self_signed || all[1..].iter().any(stands_in)) {
                 continue;
             }
-            let (position, subject) = (index + 1, facts.subject);
+            let (position, subject) = (index + 1, facts.subject.clone());
             if now > facts.not_after {
                 return Err(BundleError::Expired { position, subject, since: facts.not_after });
             }
@@ -197,140 +212,77 @@ fn parse_all<'a>(chain: &'a [CertificateDer<'static>]) -> Result<Vec<X509Certifi
     chain.iter().enumerate().map(parse).collect()
 }
 
-/// The certificates of a container, whose order says nothing: each before its issuer, if there is such an order.
-fn put_in_order(
-    chain: Vec<CertificateDer<'static>>,
-    key: Option<&PrivateKey>,
-) -> Result<Vec<CertificateDer<'static>>, BundleError> {
-    let parsed = parse_all(&chain)?;
-    let key = key.map(|key| public_key(key, &parsed[0])).transpose()?;
-    Ok(match right_order(&parsed, key.as_deref()) {
-        Some(order) => order.into_iter().map(|index| chain[index].clone()).collect(),
-        None => chain,
-    })
+/// Leaves one of each key, of which a file may have copies.
+fn drop_repeated(keys: &mut Vec<PrivateKey>) {
+    let mut seen: Vec<Vec<u8>> = Vec::new();
+    keys.retain(|key| {
+        // Two encodings of one key have the same public half.
+        let public =
+            sign::any_supported_type(key).ok().and_then(|signer| Some(signer.public_key()?.to_vec()));
+        let is_new = public.as_ref().is_none_or(|public| !seen.contains(public));
+        seen.extend(public);
+        is_new
+    });
+    keys.dedup_by(|a, b| a.secret_der() == b.secret_der());
 }
 
 /// The SubjectPublicKeyInfo that belongs to `key`, which is said to be that of `certificate`.
 fn public_key(key: &PrivateKey, certificate: &X509Certificate<'_>) -> Result<Vec<u8>, BundleError> {
     let unsupported = |reason: String| BundleError::KeyUnsupported { reason };
-    let signer = sign::any_supported_type(key).map_err(|_| match certificate.public_key().parsed() {
-        Ok(PublicKey::RSA(rsa)) if rsa.key_size() < MIN_RSA_BITS => unsupported(format!(
-            "its certificate's is an RSA key of {} bits, which is too weak to sign with: an identity needs RSA with \
-             2048 bits at least, or ECDSA; have a certificate made for a new key",
-            rsa.key_size()
-        )),
-        _ => unsupported(
-            "it is damaged, or not RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519".to_owned(),
-        ),
-    })?;
+    let signer = sign::any_supported_type(key).map_err(|_| cannot_sign(certificate, key))?;
     let public =
         signer.public_key().ok_or_else(|| unsupported("its public half cannot be computed".to_owned()))?;
     Ok(public.as_ref().to_vec())
 }
 
-fn check_key(chain: &[X509Certificate<'_>], key: Option<&[u8]>) -> Result<(), BundleError> {
-    let Some(key) = key else { return Ok(()) };
-    if chain[0].public_key().raw == key {
-        return Ok(());
+/// Why a key cannot be loaded, judged by its certificate.
+fn cannot_sign(certificate: &X509Certificate<'_>, private: &PrivateKey) -> BundleError {
+    let key = certificate.public_key();
+    if spki::has_explicit_parameters(key) {
+        return BundleError::ExplicitParameters { subject: certificate.subject().to_string() };
     }
-    // The key of a later certificate is an order gone wrong, which the chain's check explains better.
-    if chain.iter().any(|certificate| certificate.public_key().raw == key) {
-        return Err(disorder(chain, Some(key), 0));
+    if private.has_explicit_parameters() {
+        return BundleError::KeyUnsupported { reason: EXPLICIT_KEY.to_owned() };
     }
-    Err(BundleError::KeyMismatch {
-        subject: chain[0].subject().to_string(),
-        certificate: encode::pin(chain[0].public_key().raw),
-        key: encode::pin(key),
-    })
-}
-
-fn check_chain(chain: &[X509Certificate<'_>], key: Option<&[u8]>) -> Result<(), BundleError> {
-    for (index, pair) in chain.windows(2).enumerate() {
-        let (issued, issuer) = (&pair[0], &pair[1]);
-        if issued.issuer().as_raw() != issuer.subject().as_raw() || issued.as_raw() == issuer.as_raw() {
-            return Err(disorder(chain, key, index));
+    let key_type = facts::key_type(key);
+    let reason = match key.parsed() {
+        Ok(PublicKey::RSA(rsa)) if rsa.key_size() < MIN_RSA_BITS => format!(
+            "its certificate's is an RSA key of {} bits, which is too weak to sign with: an identity needs RSA with \
+             2048 bits at least, or ECDSA; have a certificate made for a new key",
+            rsa.key_size()
+        ),
+        _ if !facts::is_usable(key) => format!(
+            "its certificate's is {key_type}, which is not supported here; have a certificate made for a new key: RSA \
+             (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519"
+        ),
+        _ => {
+            "it is damaged, or not RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519".to_owned()
         }
-        if !signed_by(issued, issuer) {
-            return Err(BundleError::NotSignedBy {
-                position: index + 1,
-                subject: issued.subject().to_string(),
-                issuer: issuer.subject().to_string(),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// The error for a chain whose link after `broken` (counted from 0) does not hold.
-fn disorder(chain: &[X509Certificate<'_>], key: Option<&[u8]>, broken: usize) -> BundleError {
-    if let Some(order) = right_order(chain, key) {
-        let order = order.into_iter().map(|index| (index + 1, chain[index].subject().to_string())).collect();
-        return BundleError::ChainOutOfOrder { order };
-    }
-    let next = (broken + 1).min(chain.len() - 1);
-    BundleError::ChainUnrelated {
-        position: next + 1,
-        subject: chain[next].subject().to_string(),
-        wanted: chain[broken].issuer().to_string(),
-    }
-}
-
-/// The order in which each certificate is issued by the next one, if there is exactly one start for it.
-fn right_order(chain: &[X509Certificate<'_>], key: Option<&[u8]>) -> Option<Vec<usize>> {
-    let issues_another = |index: usize| {
-        let mut others = chain.iter().enumerate().filter(|(other, _)| *other != index);
-        others.any(|(_, other)| other.issuer().as_raw() == chain[index].subject().as_raw())
     };
-    let is_leaf = |index: &usize| match key {
-        Some(key) => chain[*index].public_key().raw == key,
-        None => !issues_another(*index),
-    };
-    let leaves: Vec<usize> = (0..chain.len()).filter(is_leaf).collect();
-    let [leaf] = leaves[..] else { return None };
-    let mut order = vec![leaf];
-    while order.len() < chain.len() {
-        let issuer = chain[*order.last()?].issuer().as_raw();
-        let next = |index: &usize| !order.contains(index) && chain[*index].subject().as_raw() == issuer;
-        let next = (0..chain.len()).find(next)?;
-        order.push(next);
-    }
-    Some(order)
+    BundleError::KeyUnsupported { reason }
 }
 
-/// Whether `issuer`'s key made `issued`'s signature. Signatures that we cannot check (SHA-1, small RSA keys)
-/// pass: whether they are good enough is for the peer to say.
-fn signed_by(issued: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {
-    let key = issuer.public_key();
-    if matches!(key.parsed(), Ok(PublicKey::RSA(rsa)) if rsa.key_size() < MIN_RSA_BITS) {
-        return true;
-    }
-    let (Some(key_algorithm), Some(signature_algorithm)) =
-        (inner_sequence(key.raw, 0), inner_sequence(issued.as_raw(), 1))
-    else {
-        return true;
-    };
-    let mut known = false;
-    for algorithm in default_provider().signature_verification_algorithms.all {
-        if algorithm.public_key_alg_id().as_ref() != key_algorithm
-            || algorithm.signature_alg_id().as_ref() != signature_algorithm
-        {
-            continue;
-        }
-        known = true;
-        let (public, signature) = (&key.subject_public_key.data, &issued.signature_value.data);
-        if algorithm.verify_signature(public, issued.tbs_certificate.as_ref(), signature).is_ok() {
-            return true;
-        }
-    }
-    !known
-}
+const EXPLICIT_KEY: &str = "its curve is written out as explicit parameters; \
+                            `openssl ec -in FILE -param_enc named_curve -out key.pem` names it: use key.pem";
 
-/// The content of the SEQUENCE that is element `position` of the SEQUENCE `der`.
-fn inner_sequence(der: &[u8], position: usize) -> Option<Vec<u8>> {
-    let (_, outer) = Sequence::from_der(der).ok()?;
-    let mut rest: &[u8] = &outer.content;
-    for _ in 0..position {
-        rest = Any::from_der(rest).ok()?.0;
+/// The error for a key that is that of no certificate. `public` is its SubjectPublicKeyInfo.
+fn mismatch(found: &[X509Certificate<'_>], key: Option<&PrivateKey>, public: &[u8]) -> BundleError {
+    // A key whose curve is written out may have been read as that of another curve.
+    let key_is_explicit = key.is_some_and(PrivateKey::has_explicit_parameters);
+    let written_out = |certificate: &&X509Certificate<'_>| {
+        let held = certificate.public_key();
+        spki::compare(held, public) == KeyMatch::ExplicitParameters
+            || key_is_explicit && spki::has_explicit_parameters(held)
+    };
+    if let Some(certificate) = found.iter().find(written_out) {
+        return BundleError::ExplicitParameters { subject: certificate.subject().to_string() };
     }
-    Some(Sequence::from_der(rest).ok()?.1.content.into_owned())
+    if key_is_explicit {
+        return BundleError::KeyUnsupported { reason: EXPLICIT_KEY.to_owned() };
+    }
+    BundleError::KeyMismatch {
+        subject: found[0].subject().to_string(),
+        certificate: encode::pin(found[0].public_key().raw),
+        key: encode::pin(public),
+    }
 }

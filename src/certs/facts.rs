@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry::{
-    OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521, OID_SIG_ED448,
-    OID_SIG_ED25519,
+    OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521, OID_PKCS1_RSASSAPSS,
+    OID_SIG_ED448, OID_SIG_ED25519,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
@@ -16,6 +16,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 use super::bundle::BundleError;
 use super::encode;
 use super::time::Timestamp;
+use crate::base::spki;
 
 /// The facts of one certificate, for people and scripts: status, console, API, `certificate.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,8 +134,19 @@ fn serial(raw: &[u8]) -> String {
     encode::hex(&raw[significant..])
 }
 
-fn key_type(key: &SubjectPublicKeyInfo<'_>) -> String {
+/// Whether identities can have keys of this kind.
+pub(super) fn is_usable(key: &SubjectPublicKeyInfo<'_>) -> bool {
+    let name = key_type(key);
+    let size = key_bits(key).unwrap_or(0);
+    name.starts_with("RSA ") && (2048..=8192).contains(&size)
+        || ["ECDSA P-256", "ECDSA P-384", "ECDSA P-521", "Ed25519"].contains(&&*name)
+}
+
+pub(super) fn key_type(key: &SubjectPublicKeyInfo<'_>) -> String {
     let algorithm = &key.algorithm.algorithm;
+    if *algorithm == OID_PKCS1_RSASSAPSS {
+        return "RSA for PSS alone (rsassaPss)".to_owned();
+    }
     if let Ok(PublicKey::RSA(rsa)) = key.parsed() {
         return format!("RSA {}", bits(rsa.modulus));
     }
@@ -146,6 +158,9 @@ fn key_type(key: &SubjectPublicKeyInfo<'_>) -> String {
     }
     if *algorithm != OID_KEY_TYPE_EC_PUBLIC_KEY {
         return format!("OID {algorithm}");
+    }
+    if spki::has_explicit_parameters(key) {
+        return "ECDSA with explicit curve parameters".to_owned();
     }
     match key.algorithm.parameters.as_ref().and_then(|curve| curve.as_oid().ok()) {
         Some(curve) if curve == OID_EC_P256 => "ECDSA P-256".to_owned(),

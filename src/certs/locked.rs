@@ -139,7 +139,8 @@ impl Pkcs12Scheme {
     }
 }
 
-fn cbc_decrypt<C>(cipher: C, iv: &[u8], ciphertext: &[u8]) -> Option<Zeroizing<Vec<u8>>>
+/// None: the padding shows that the key is a wrong one.
+pub(super) fn cbc_decrypt<C>(cipher: C, iv: &[u8], ciphertext: &[u8]) -> Option<Zeroizing<Vec<u8>>>
 where
     C: cbc::cipher::BlockCipherDecrypt,
 {

@@ -1,16 +1,17 @@
-//! Bytes of unknown form → certificates and keys: PEM, DER or PKCS#12, told apart by their content, never by a file's
+//! Bytes of unknown form → certificates and keys: PEM, DER, PKCS#12 or PKCS#7, told apart by their content, never by a file's
 //! name.
 
 use rustls::pki_types::pem::{self, PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::der_parser::ber::{BerObject, BerObjectContent, parse_ber};
-use x509_parser::pem::Pem;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::bundle::{BundleError, LockError, PrivateKey};
 use super::facts;
+use super::legacy;
 use super::locked::{self, Locked};
 use super::passphrase::Passphrase;
+use super::pkcs7;
 use super::pkcs12::{self, Want};
 
 /// What a text or a DER object held, in its order. Not checked against each other yet.
@@ -30,8 +31,11 @@ pub(crate) fn read(bytes: &[u8], passphrase: Option<&Passphrase>) -> Result<Mate
     let Some(text) = pem_text(bytes) else { return object(bytes, passphrase, Want::All) };
     refuse_containers(&text)?;
     refuse_foreign_keys(&text)?;
-    let mut material = sections(&text)?;
-    open_locked_keys(&text, passphrase, &mut material)?;
+    let (text, sections) = apart(&text)?;
+    let mut material = plain(&text)?;
+    for section in sections {
+        section.open(passphrase, &mut material)?;
+    }
     Ok(material)
 }
 
@@ -43,11 +47,16 @@ pub(crate) fn certificates(
     let mut certificates = Vec::new();
     if let Some(text) = pem_text(bytes) {
         refuse_containers(&text)?;
+        let found = || labels(&text).map(str::to_owned).collect();
+        let (text, sections) = apart(&text)?;
         for certificate in CertificateDer::pem_slice_iter(&text) {
             certificates.push(certificate.map_err(damaged)?);
         }
+        for section in sections.iter().filter(|section| section.is_container()) {
+            certificates.extend(section.certificates()?);
+        }
         if certificates.is_empty() {
-            return Err(BundleError::NoCertificate { found: labels(&text).map(str::to_owned).collect() });
+            return Err(BundleError::NoCertificate { found: found() });
         }
     } else {
         let material = object(bytes, passphrase, Want::Certificates)?;
@@ -106,7 +115,97 @@ fn damaged(error: pem::Error) -> BundleError {
     BundleError::Pem { reason }
 }
 
-fn sections(text: &[u8]) -> Result<Material, BundleError> {
+/// A PEM section that the decoder of plain ones does not read: a locked key, or a PKCS#7 container.
+struct Section {
+    label: String,
+    /// `DEK-Info` of a key that is locked in OpenSSL's old way.
+    dek_info: Option<String>,
+    der: Zeroizing<Vec<u8>>,
+}
+
+const ENCRYPTED_KEY: &str = "ENCRYPTED PRIVATE KEY";
+const CONTAINERS: [&str; 2] = ["PKCS7", "CMS"];
+
+/// Takes the sections out that need more than decoding. The rest is answered as text.
+fn apart(text: &[u8]) -> Result<(Zeroizing<Vec<u8>>, Vec<Section>), BundleError> {
+    let mut rest = Zeroizing::new(Vec::with_capacity(text.len()));
+    let mut sections = Vec::new();
+    let mut lines = text.split_inclusive(|byte| *byte == b'\n');
+    while let Some(line) = lines.next() {
+        let label = labels(line).next().map(str::to_owned);
+        let next = || lines.clone().find(|line| !line.trim_ascii().is_empty());
+        let begins_old = label.is_some() && next().is_some_and(|next| next.starts_with(b"Proc-Type:"));
+        let is_apart = |label: &str| label == ENCRYPTED_KEY || CONTAINERS.contains(&label);
+        match label {
+            Some(label) if begins_old || is_apart(&label) => sections.push(section(label, &mut lines)?),
+            _ => rest.extend_from_slice(line),
+        }
+    }
+    Ok((rest, sections))
+}
+
+/// Reads a section up to its end.
+fn section<'a>(label: String, lines: &mut impl Iterator<Item = &'a [u8]>) -> Result<Section, BundleError> {
+    let end = format!("-----END {label}-----");
+    let mut packed = Zeroizing::new(Vec::new());
+    let mut dek_info = None;
+    for line in lines {
+        let line = line.trim_ascii();
+        if line == end.as_bytes() {
+            let der = data_encoding::BASE64.decode(&packed);
+            let der = der.map_err(|_| BundleError::Pem { reason: "its base64 is not valid".to_owned() })?;
+            return Ok(Section { label, dek_info, der: Zeroizing::new(der) });
+        }
+        // The headers of RFC 1421 §4.6 and their continuations. Base64 has neither a colon nor a comma.
+        if line.contains(&b':') || line.contains(&b',') {
+            let line = String::from_utf8_lossy(line);
+            dek_info = line.strip_prefix("DEK-Info:").map(|info| info.trim().to_owned()).or(dek_info);
+        } else {
+            packed.extend_from_slice(line);
+        }
+    }
+    Err(BundleError::Pem { reason: format!("{end} is missing") })
+}
+
+impl Section {
+    fn is_container(&self) -> bool {
+        CONTAINERS.contains(&&*self.label)
+    }
+
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, BundleError> {
+        pkcs7::certificates(&self.der).ok_or(BundleError::Pkcs7 { der: false })
+    }
+
+    fn open(&self, passphrase: Option<&Passphrase>, material: &mut Material) -> Result<(), BundleError> {
+        if self.is_container() {
+            material.unordered |= material.certificates.is_empty();
+            material.certificates.extend(self.certificates()?);
+            return Ok(());
+        }
+        let key = match &self.dek_info {
+            None if self.label == ENCRYPTED_KEY => open_key(&self.der, passphrase, false)?,
+            None => {
+                let reason = "a locked key has no DEK-Info line".to_owned();
+                return Err(BundleError::Pem { reason });
+            }
+            Some(dek_info) => {
+                let passphrase =
+                    passphrase.ok_or(BundleError::Locked(LockError::KeyEncrypted { der: false }))?;
+                let opened = legacy::open(dek_info, &self.der, passphrase);
+                let opened = opened.map_err(|locked| still_locked(locked, false))?.to_vec();
+                match &*self.label {
+                    "RSA PRIVATE KEY" => PrivateKeyDer::Pkcs1(opened.into()).into(),
+                    "EC PRIVATE KEY" => PrivateKeyDer::Sec1(opened.into()).into(),
+                    _ => PrivateKeyDer::Pkcs8(opened.into()).into(),
+                }
+            }
+        };
+        material.keys.push(key);
+        Ok(())
+    }
+}
+
+fn plain(text: &[u8]) -> Result<Material, BundleError> {
     let mut material = Material {
         others: labels(text).filter(|label| !USABLE.contains(label)).map(str::to_owned).collect(),
         ..Material::default()
@@ -147,7 +246,6 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &str> {
 fn refuse_containers(text: &[u8]) -> Result<(), BundleError> {
     for label in labels(text) {
         match label {
-            "PKCS7" | "CMS" => return Err(BundleError::Pkcs7 { der: false }),
             "TRUSTED CERTIFICATE" => return Err(BundleError::TrustedCertificate),
             "PKCS12" => return Err(BundleError::Pkcs12Damaged),
             _ => {}
@@ -171,32 +269,6 @@ fn refuse_foreign_keys(text: &[u8]) -> Result<(), BundleError> {
             _ => {}
         }
     }
-    // OpenSSL's old way, inside RSA or EC PRIVATE KEY (RFC 1421 §4.6.1.1): its key comes from MD5.
-    let encrypted = |line: &str| line.starts_with("Proc-Type:") && line.ends_with("ENCRYPTED");
-    if lines(text).any(encrypted) {
-        let algorithm = "the old PEM encryption (Proc-Type: 4,ENCRYPTED)".to_owned();
-        return Err(BundleError::Locked(LockError::KeyLockUnsupported { der: false, algorithm }));
-    }
-    Ok(())
-}
-
-/// ENCRYPTED PRIVATE KEY sections (RFC 7468 §11).
-fn open_locked_keys(
-    text: &[u8],
-    passphrase: Option<&Passphrase>,
-    material: &mut Material,
-) -> Result<(), BundleError> {
-    const LABEL: &str = "ENCRYPTED PRIVATE KEY";
-    if !labels(text).any(|label| label == LABEL) {
-        return Ok(());
-    }
-    material.others.retain(|label| label != LABEL);
-    for section in Pem::iter_from_buffer(text) {
-        let section = section.map_err(|error| BundleError::Pem { reason: error.to_string() })?;
-        if section.label == LABEL {
-            material.keys.push(open_key(&section.contents, passphrase, false)?);
-        }
-    }
     Ok(())
 }
 
@@ -205,15 +277,19 @@ fn open_key(locked: &[u8], passphrase: Option<&Passphrase>, der: bool) -> Result
     if passphrase.is_none() {
         return Err(BundleError::Locked(LockError::KeyEncrypted { der }));
     }
-    let opened = locked::open_key(locked, passphrase).map_err(|locked| match locked {
+    let opened = locked::open_key(locked, passphrase).map_err(|locked| still_locked(locked, der))?;
+    Ok(PrivateKeyDer::Pkcs8(opened.to_vec().into()).into())
+}
+
+fn still_locked(locked: Locked, der: bool) -> BundleError {
+    match locked {
         Locked::WrongPassphrase => BundleError::Locked(LockError::WrongPassphrase),
         Locked::Unsupported { algorithm } => {
             BundleError::Locked(LockError::KeyLockUnsupported { der, algorithm })
         }
         Locked::TooCostly { what } => BundleError::Locked(LockError::TooCostly { what }),
         Locked::Damaged => BundleError::NotPemNorDer,
-    })?;
-    Ok(PrivateKeyDer::Pkcs8(opened.to_vec().into()).into())
+    }
 }
 
 // DER
@@ -237,7 +313,14 @@ fn object(bytes: &[u8], passphrase: Option<&Passphrase>, want: Want) -> Result<M
         Shape::Request => material.others.push("CERTIFICATE REQUEST".to_owned()),
         Shape::PublicKey => material.others.push("PUBLIC KEY".to_owned()),
         Shape::EncryptedKey => material.keys.push(open_key(bytes, passphrase, true)?),
-        Shape::Pkcs7 => return Err(BundleError::Pkcs7 { der: true }),
+        Shape::Pkcs7 => {
+            material.certificates = pkcs7::certificates(bytes).ok_or(BundleError::Pkcs7 { der: true })?;
+            material.unordered = true;
+            for (index, certificate) in material.certificates.iter().enumerate() {
+                facts::parse(certificate)
+                    .map_err(|reason| BundleError::NotACertificate { position: index + 1, reason })?;
+            }
+        }
         Shape::Pkcs12 => {
             material = pkcs12::read(bytes, passphrase, want)?;
             material.unordered = true;

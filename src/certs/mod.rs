@@ -3,7 +3,7 @@
 //! | module | does |
 //! | --- | --- |
 //! | [`apikeys`] | keys of API clients, kept as digests |
-//! | [`bundle`] | bytes (PEM, DER, PKCS#12; perhaps locked) → [`Bundle`]: a chain, perhaps its key, checked against each other |
+//! | [`bundle`] | bytes (PEM, DER, PKCS#12, PKCS#7; perhaps locked) → [`Bundle`]: a chain, perhaps its key, checked against each other |
 //! | [`facts`] | what a certificate says of itself |
 //! | [`generate`] | new keys, self-signed and CA-signed certificates, requests for a CA |
 //! | [`command`] | what one can ask of the store, for the command line and the admin API alike |
@@ -19,10 +19,12 @@ pub mod command;
 mod encode;
 pub mod facts;
 pub mod generate;
+mod legacy;
 mod locked;
 mod material;
 mod passphrase;
 mod pkcs12;
+mod pkcs7;
 pub mod renewal;
 pub mod store;
 pub mod time;
@@ -30,7 +32,7 @@ pub mod time;
 #[cfg(test)]
 mod tests;
 
-pub use bundle::{Bundle, BundleError, LockError, PrivateKey};
+pub use bundle::{Bundle, BundleError, ChainNote, LockError, PrivateKey};
 pub(crate) use encode::pem;
 pub use facts::Facts;
 pub use generate::{CaMaterial, Csr, GenerateError, GenerateRequest, Generated, KeyType, San, Usage};

@@ -10,9 +10,11 @@ use zeroize::Zeroizing;
 pub struct Passphrase(Zeroizing<String>);
 
 impl Passphrase {
-    /// From what a file holds: UTF-8, without the line end at its end.
+    /// From what a file holds: UTF-8, without a byte order mark at its beginning (some editors write one) and without the
+    /// line end at its end.
     pub fn from_file_content(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;
+        let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
         let text = text.strip_suffix('\n').unwrap_or(text);
         let text = text.strip_suffix('\r').unwrap_or(text);
         (!text.contains(['\n', '\r', '\0'])).then(|| Self(Zeroizing::new(text.to_owned())))

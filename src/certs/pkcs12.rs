@@ -60,7 +60,8 @@ impl Reader<'_> {
     fn pfx(&self, bytes: &[u8], material: &mut Material) -> Result<(), Locked> {
         let pfx = ber::one(bytes).ok_or(Locked::Damaged)?;
         let parts = pfx.sequence().ok_or(Locked::Damaged)?;
-        let (kind, content) = content_info(parts.get(1).ok_or(Locked::Damaged)?)?;
+        let info = parts.get(1).ok_or(Locked::Damaged)?;
+        let (kind, content) = ber::content_info(info).ok_or(Locked::Damaged)?;
         if kind != DATA {
             return Err(Locked::Unsupported { algorithm: "a signature instead of a passphrase".to_owned() });
         }
@@ -105,7 +106,7 @@ impl Reader<'_> {
 
     /// One ContentInfo of the AuthenticatedSafe.
     fn authenticated(&self, info: &Element<'_>, material: &mut Material) -> Result<(), Locked> {
-        let (kind, content) = content_info(info)?;
+        let (kind, content) = ber::content_info(info).ok_or(Locked::Damaged)?;
         let contents = if kind == DATA {
             content.octets().ok_or(Locked::Damaged)?
         } else if kind == ENCRYPTED_DATA {
@@ -145,14 +146,6 @@ impl Reader<'_> {
         }
         Ok(())
     }
-}
-
-/// `ContentInfo ::= SEQUENCE { contentType, [0] EXPLICIT content }` (RFC 5652 §3)
-fn content_info<'a>(info: &Element<'a>) -> Result<(Oid<'a>, Element<'a>), Locked> {
-    let parts = info.sequence().ok_or(Locked::Damaged)?;
-    let kind = parts.first().and_then(Element::oid).ok_or(Locked::Damaged)?;
-    let content = parts.get(1).and_then(|content| content.explicit(0)).ok_or(Locked::Damaged)?;
-    Ok((kind, content))
 }
 
 /// `CertBag ::= SEQUENCE { certId, [0] EXPLICIT certValue }`; none if it is not X.509's kind.

@@ -466,8 +466,11 @@ impl FilesOptions {
         };
         let chain = read_secret(&cert).map_err(failed)?;
         let key = self.key.as_deref().map(read_secret).transpose().map_err(failed)?;
-        let mut passphrase =
-            self.passphrase_file.as_deref().map(load_passphrase).transpose().map_err(failed)?;
+        let given = self.passphrase_file.as_deref().map(load_passphrase).transpose().map_err(failed)?;
+        let (mut passphrase, exposed) = given.unzip();
+        if let Some(exposed) = exposed.flatten() {
+            eprintln!("warning: {exposed}");
+        }
         if passphrase.is_none() && std::io::stdin().is_terminal() {
             let locked = self.key.as_deref().unwrap_or(&cert);
             let opened = Bundle::from_locked_parts(&chain, key.as_ref().map(|key| &key[..]), None);

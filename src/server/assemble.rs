@@ -222,13 +222,17 @@ impl<'a> Builder<'a> {
             CertificateRef::Store(name) => {
                 self.store(&at.span).and_then(|store| store.get(name)).map(|stored| {
                     generation = Some(u64::from(stored.generation));
-                    Loaded { bundle: stored.bundle, exposed: None }
+                    Loaded { bundle: stored.bundle, exposed: Vec::new() }
                 })
             }
         };
         let loaded = self.good(&at.span, loaded)?;
-        if let Some(exposed) = loaded.exposed {
+        for exposed in &loaded.exposed {
             self.problems.warning(at.span.clone(), exposed.to_string(), None);
+        }
+        for note in loaded.bundle.notes() {
+            let title = format!("{}: {note}", describe(&at.value));
+            self.problems.warning(at.span.clone(), title, None);
         }
         Some((loaded.bundle, generation))
     }

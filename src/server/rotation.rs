@@ -63,6 +63,8 @@ struct Entry {
     trial: Option<Trial>,
     /// Generations that were active in this process, the newest last. The older go when nothing uses them.
     superseded: Vec<Arc<Identity>>,
+    /// The generation that a rollback took out of use and staged again.
+    staged_again: Option<u64>,
 }
 
 /// Most superseded generations remembered of a certificate that no connection has.
@@ -176,7 +178,11 @@ impl fmt::Display for RotationError {
                 if !against.is_empty() {
                     write!(f, ": {}", against.join("; "))?;
                 }
-                f.write_str(". Mend that and try again, or give --force")
+                write!(
+                    f,
+                    ". Backends may have to trust it first (`ringate cert export {name} --part staged`); then try it \
+                     again, or give --force"
+                )
             }
             Self::NotAsked(name, number, unasked) => {
                 write!(
@@ -241,6 +247,21 @@ impl Room<'_> {
         if !trial.endpoints.is_empty() {
             self.store.record_trial(self.name, number, trial.passed, self.now)?;
             self.ledger.entry(self.name, |entry| entry.trial = Some(trial.clone()));
+        }
+        match (trial.endpoints.len(), trial.against().len()) {
+            (0, _) => {
+                tracing::info!(certificate = self.name, "trial of generation {number}: no backend to ask")
+            }
+            (asked, 0) => {
+                tracing::info!(
+                    certificate = self.name,
+                    "trial of generation {number}: passed at {asked} endpoints"
+                );
+            }
+            (asked, against) => tracing::warn!(
+                certificate = self.name,
+                "trial of generation {number}: not passed at {against} of {asked} endpoints"
+            ),
         }
         Ok(trial)
     }
@@ -400,6 +421,9 @@ impl Turn<'_> {
             identity.set_previous(None);
             self.ledger.publish(cell, identity, self.grace, self.now);
         }
+        if done.staged_again {
+            self.ledger.entry(self.name, |entry| entry.staged_again = done.replaced.map(u64::from));
+        }
         Ok(Activated {
             certificate: self.name.to_owned(),
             generation: u64::from(done.active),
@@ -418,7 +442,7 @@ impl Turn<'_> {
     /// # Errors
     /// There is none, or without `force` it is not safe.
     pub fn retire(&self, force: bool) -> Result<u64, RotationError> {
-        let nothing = || RotationError::NoPrevious(self.name.to_owned());
+        let nothing = || StoreError::State(StateError::NothingToRetire { name: self.name.to_owned() });
         let number = self.store.describe(self.name, self.now)?.previous.ok_or_else(nothing)?;
         let rotation = self.report();
         if let Some(safe) = rotation.as_ref().and_then(|rotation| rotation.safe_to_revoke.as_ref())
@@ -431,6 +455,7 @@ impl Turn<'_> {
         if let Some(cell) = self.cell {
             stand_alone(&cell.load(), self.now);
         }
+        tracing::info!(certificate = self.name, "generation {number} is retired: its key is removed");
         Ok(u64::from(number))
     }
 }
@@ -470,6 +495,7 @@ impl Ledger {
             passed.uses().end_rescues_at(Some(now + grace));
         }
         self.entry(&name, |entry| {
+            entry.staged_again.take_if(|number| *number == identity.generation());
             entry.superseded.retain(|known| known.serial() != identity.serial());
             entry.superseded.push(old);
             let from = entry.superseded.len().saturating_sub(REMEMBERED);
@@ -484,9 +510,10 @@ impl Ledger {
     /// Where the generations of what a cell holds are used.
     pub fn report(&self, cell: &Snapshot<Identity>, running: &Running, now: SystemTime) -> Rotation {
         let current = cell.load();
-        let (trial, superseded) =
-            self.entry(current.name(), |entry| (entry.trial.clone(), entry.superseded.clone()));
-        report::rotation(running, &current, &superseded, trial.as_ref(), now)
+        let (trial, superseded, staged_again) = self.entry(current.name(), |entry| {
+            (entry.trial.clone(), entry.superseded.clone(), entry.staged_again)
+        });
+        report::rotation(running, &current, &superseded, trial.as_ref(), staged_again, now)
     }
 
     /// Forgets a certificate that there is no more: one that is made under its name later is another one.

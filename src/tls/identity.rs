@@ -8,17 +8,20 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{InconsistentKeys, SignatureScheme};
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::handshake::ClientAuth;
 use crate::base::snapshot::Snapshot;
+use crate::base::spki::{self, KeyMatch};
 use crate::base::uses::Uses;
 
 /// Names of authorities that are noted, of those that a server sends.
@@ -77,15 +80,19 @@ impl Identity {
         let leaf = chain.first().ok_or(IdentityError::EmptyChain)?;
         let (_, parsed) = X509Certificate::from_der(leaf)
             .map_err(|error| IdentityError::BadCertificate(error.to_string()))?;
-        let names = dns_names(&parsed)?;
+        let names = dns_names(&parsed);
         let validity = parsed.validity();
         let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());
-        let certified =
-            CertifiedKey::from_der(chain, key, &default_provider()).map_err(|error| match error {
-                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => IdentityError::KeyMismatch,
-                rustls::Error::InvalidCertificate(error) => IdentityError::BadCertificate(error.to_string()),
-                other => IdentityError::BadKey(other.to_string()),
-            })?;
+        let key = default_provider().key_provider.load_private_key(key);
+        let key = key.map_err(|error| IdentityError::BadKey(error.to_string()))?;
+        // Not `CertifiedKey::from_der`: it refuses leaves of version 1 or with critical extensions that it does not know.
+        // Whether a peer takes such a certificate is for the peer to say.
+        if let Some(public) = key.public_key()
+            && spki::compare(parsed.public_key(), public.as_ref()) != KeyMatch::Same
+        {
+            return Err(IdentityError::KeyMismatch);
+        }
+        let certified = CertifiedKey::new(chain, key);
         let certified = Arc::new(certified);
         let (name, previous, uses) = (name.into(), Snapshot::new(None), Uses::default());
         let serial = next_serial();
@@ -205,22 +212,27 @@ impl NamePattern {
 }
 
 /// The dNSNames of the subject's alternative names; the common name counts for nothing (RFC 9525 §6.3).
-fn dns_names(certificate: &X509Certificate<'_>) -> Result<Vec<NamePattern>, IdentityError> {
-    let extension = certificate
-        .subject_alternative_name()
-        .map_err(|error| IdentityError::BadCertificate(error.to_string()))?;
-    let names = extension.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
-    Ok(names
-        .iter()
+fn dns_names(certificate: &X509Certificate<'_>) -> Vec<NamePattern> {
+    // An extension that cannot be read names nothing. It keeps the certificate from no handshake without a name.
+    let names = certificate.extensions().iter().flat_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectAlternativeName(names) => names.general_names.as_slice(),
+        _ => &[],
+    });
+    names
         .filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+            GeneralName::DNSName(name) => Some(relative(name).to_ascii_lowercase()),
             _ => None,
         })
         .map(|name| match name.strip_prefix("*.") {
             Some(parent) => NamePattern::Wildcard(parent.to_owned()),
             None => NamePattern::Exact(name),
         })
-        .collect())
+        .collect()
+}
+
+/// A name without the dot that marks it as absolute: `localhost.` is `localhost` (RFC 1034 §3.1).
+fn relative(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
 }
 
 fn next_serial() -> u64 {
@@ -241,10 +253,18 @@ impl ServerResolver {
 
     /// The best match: an exact name before a wildcard, a key that the client can verify before one
     /// that it cannot, the earlier before the later. So where no name matches it is the first bundle.
-    fn choose(&self, server_name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<Identity>> {
+    ///
+    /// `now` in seconds since 1970: see [`in_its_time`].
+    pub(super) fn choose(
+        &self,
+        server_name: Option<&str>,
+        schemes: &[SignatureScheme],
+        now: i64,
+    ) -> Option<Arc<Identity>> {
+        let server_name = server_name.map(relative);
         let mut best: Option<(Match, bool, Arc<Identity>)> = None;
         for bundle in &self.bundles {
-            let identity = bundle.load();
+            let identity = in_its_time(bundle.load(), now);
             let matched = server_name.map_or(Match::None, |name| identity.matches(name));
             let candidate = (matched, identity.can_sign(schemes));
             if best.as_ref().is_none_or(|(matched, signs, _)| candidate > (*matched, *signs)) {
@@ -255,9 +275,26 @@ impl ServerResolver {
     }
 }
 
+/// The generation to present: where `identity` is not valid yet (the clock was wrong when it was made or activated) and
+/// the previous generation is valid, the previous one.
+fn in_its_time(identity: Arc<Identity>, now: i64) -> Arc<Identity> {
+    if now >= identity.not_before() {
+        return identity;
+    }
+    let valid = |previous: &Arc<Identity>| (previous.not_before()..=previous.not_after()).contains(&now);
+    identity.previous().filter(valid).unwrap_or(identity)
+}
+
+fn unix_now() -> i64 {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        Err(_) => 0,
+    }
+}
+
 impl ResolvesServerCert for ServerResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let identity = self.choose(hello.server_name(), hello.signature_schemes());
+        let identity = self.choose(hello.server_name(), hello.signature_schemes(), unix_now());
         OBSERVED.with_borrow_mut(|observed| {
             observed.sni = hello.server_name().map(str::to_owned);
             observed.server_identity.clone_from(&identity);

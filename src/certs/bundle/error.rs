@@ -42,7 +42,7 @@ pub enum BundleError {
     Locked(LockError),
     /// A PKCS#12 container that is not what it should be.
     Pkcs12Damaged,
-    /// A PKCS#7 container (`.p7b`).
+    /// A PKCS#7 container (`.p7b`) without certificates that can be read.
     Pkcs7 {
         /// Whether it is DER rather than PEM.
         der: bool,
@@ -63,28 +63,10 @@ pub enum BundleError {
         /// The pin of the key's public half.
         key: String,
     },
-    /// All certificates belong together, but not in this order.
-    ChainOutOfOrder {
-        /// The right order: each certificate's present position, counted from 1, and subject.
-        order: Vec<(usize, String)>,
-    },
-    /// A certificate does not belong to this chain, or one is missing before it.
-    ChainUnrelated {
-        /// Which one, counted from 1.
-        position: usize,
-        /// Its subject.
+    /// The curve of a certificate's EC key is not named but written out.
+    ExplicitParameters {
+        /// The certificate's subject.
         subject: String,
-        /// The subject that should stand there.
-        wanted: String,
-    },
-    /// A certificate names the next one as its issuer, but was signed by another key.
-    NotSignedBy {
-        /// Which one, counted from 1.
-        position: usize,
-        /// Its subject.
-        subject: String,
-        /// The next one's subject.
-        issuer: String,
     },
     /// A certificate is no longer valid.
     Expired {
@@ -140,8 +122,8 @@ impl fmt::Display for BundleError {
             ),
             Self::Pkcs7 { der } => write!(
                 f,
-                "it is a PKCS#7 container; convert it with \
-                 `openssl pkcs7{} -print_certs -in FILE -out chain.pem` and use chain.pem",
+                "it is a PKCS#7 container that holds no certificates, or is damaged; export the certificates again, or \
+                 convert it with `openssl pkcs7{} -print_certs -in FILE -out chain.pem` and use chain.pem",
                 form(der)
             ),
             Self::TrustedCertificate => f.write_str(
@@ -154,23 +136,11 @@ impl fmt::Display for BundleError {
                 "the private key does not belong to the certificate {subject}: its public key is {key}, the \
                  certificate's is {certificate}; give the key that the certificate was requested with"
             ),
-            Self::ChainOutOfOrder { order } => {
-                f.write_str("the certificates are out of order; the right order is: ")?;
-                for (index, (position, subject)) in order.iter().enumerate() {
-                    write!(f, "{}{subject} (now {position})", if index > 0 { ", then " } else { "" })?;
-                }
-                Ok(())
-            }
-            Self::ChainUnrelated { position, subject, wanted } => write!(
+            Self::ExplicitParameters { subject } => write!(
                 f,
-                "certificate {position} ({subject}) does not belong there: the certificate before it was issued by \
-                 {wanted}; put that one there, or remove certificate {position}"
-            ),
-            Self::NotSignedBy { position, subject, issuer } => write!(
-                f,
-                "certificate {position} ({subject}) was not signed by the key of certificate {} ({issuer}), though \
-                 the names fit; get that issuer's certificate anew from the CA",
-                position + 1
+                "the key of the certificate {subject} has explicit curve parameters in place of a curve's name, which TLS \
+                 does not allow (RFC 5480 §2.1.1); make a key with `openssl ecparam -name prime256v1 -genkey -noout \
+                 -param_enc named_curve -out key.pem`, and have a certificate made for it"
             ),
             Self::Expired { position, subject, since } => {
                 write!(f, "certificate {position} ({subject}) expired at {since}; renew it")

@@ -5,6 +5,7 @@ use std::fmt;
 use super::super::bundle::BundleError;
 use super::super::time::Timestamp;
 use super::{KeyType, MAX_DAYS, MAX_ORGANIZATIONS};
+use crate::base::text::shown;
 
 /// Why nothing was generated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,15 +99,16 @@ impl fmt::Display for GenerateError {
         match self {
             Self::UnknownKeyType { text } => {
                 let names = KeyType::ALL.map(KeyType::name).join(", ");
-                write!(f, "there is no key type {text:?}; choose one of {names}")
+                write!(f, "there is no key type {}; choose one of {names}", shown(text))
             }
             Self::BadSan { text } => write!(
                 f,
-                "{text:?} is not an alternative name; write DNS:host.example, DNS:*.example, IP:192.0.2.1, URI:… \
-                 or email:…"
+                "{} is not an alternative name; write DNS:host.example, DNS:*.example, IP:192.0.2.1, URI:… \
+                 or email:…",
+                shown(text)
             ),
             Self::BadCountry { text } => {
-                write!(f, "{text:?} is not a country; give its two letters, like DE")
+                write!(f, "{} is not a country; give its two letters, like DE", shown(text))
             }
             Self::BadDays { days } => write!(f, "a validity of {days} days; give 1 to {MAX_DAYS}"),
             Self::EmptyField { field } => {

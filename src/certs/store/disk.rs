@@ -150,6 +150,11 @@ pub(super) fn exposure(path: &Path, mode: u32) -> Option<Exposed> {
     (mode & OTHERS != 0).then(|| Exposed::Key { path: path.to_owned(), mode })
 }
 
+/// The same of a file with a passphrase.
+pub(super) fn passphrase_exposure(path: &Path, mode: u32) -> Option<Exposed> {
+    (mode & OTHERS != 0).then(|| Exposed::Passphrase { path: path.to_owned(), mode })
+}
+
 /// Whether others than its owner may look into a folder of the store, or change it.
 pub(super) fn folder_exposure(path: &Path) -> Option<Exposed> {
     let mode = fs::metadata(path).ok()?.mode() & 0o7777;

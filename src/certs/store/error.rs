@@ -6,12 +6,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::bundle::BundleError;
+use crate::base::text;
 
 /// A private key, or a folder of the store, that others than its owner may access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exposed {
     /// A key: refused in the store, a warning elsewhere.
     Key {
+        /// Its file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A file with a passphrase: a warning.
+    Passphrase {
         /// Its file.
         path: PathBuf,
         /// Its permission bits.
@@ -42,6 +50,13 @@ impl fmt::Display for Exposed {
                 write!(
                     f,
                     "{path}: others may access this private key (mode {mode:04o}); run `chmod 600 {path}`"
+                )
+            }
+            Self::Passphrase { path, mode } => {
+                let path = path.display();
+                write!(
+                    f,
+                    "{path}: others may access this passphrase (mode {mode:04o}); run `chmod 600 {path}`"
                 )
             }
             Self::Folder { path, mode } => {
@@ -176,8 +191,9 @@ impl fmt::Display for StoreError {
         match self {
             Self::InvalidName { name } => write!(
                 f,
-                "{name:?} cannot name a certificate; use up to 64 of a-z, 0-9, '.', '_' and '-', beginning with a \
-                 letter or digit"
+                "{} cannot name a certificate; use up to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or \
+                 digit",
+                text::shown(name)
             ),
             Self::ReservedName { name } => write!(f, "{name:?} {}; choose another name", meaning(name)),
             Self::NotFound { name, store, similar } if similar.is_empty() => write!(
@@ -328,6 +344,11 @@ pub enum StateError {
         /// The certificate's name.
         name: String,
     },
+    /// There is no generation to retire.
+    NothingToRetire {
+        /// The certificate's name.
+        name: String,
+    },
     /// The active generation cannot be retired.
     RetiresActive {
         /// The certificate's name.
@@ -383,6 +404,9 @@ impl fmt::Display for StateError {
             ),
             Self::NothingPrevious { name } => {
                 write!(f, "certificate {name:?} has no previous generation to go back to")
+            }
+            Self::NothingToRetire { name } => {
+                write!(f, "certificate {name:?} has no previous generation, so there is nothing to retire")
             }
             Self::RetiresActive { name, number } => {
                 write!(f, "generation {number} of certificate {name:?} is in use; activate another one first")

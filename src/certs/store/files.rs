@@ -6,7 +6,7 @@ use std::path::Path;
 use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
-use super::disk::{Content, exposure, read_file, read_given};
+use super::disk::{Content, exposure, passphrase_exposure, read_file, read_given};
 use super::error::{Exposed, StoreError};
 use super::{MAX_IDENTITY_BYTES, MAX_PASSPHRASE_BYTES, MAX_TRUST_BYTES};
 use crate::certs::bundle::Bundle;
@@ -18,9 +18,9 @@ use crate::certs::passphrase::Passphrase;
 pub struct Loaded {
     /// What the files hold.
     pub bundle: Bundle,
-    /// Set if others than the key's owner may access it. A warning only: outside the store, groups such as
-    /// `ssl-cert` are common and deliberate.
-    pub exposed: Option<Exposed>,
+    /// The key and the passphrase, if others than their owner may access them. Warnings only: outside the store, groups
+    /// such as `ssl-cert` are common and deliberate.
+    pub exposed: Vec<Exposed>,
 }
 
 /// Where a certificate outside the store lies. Any path may begin with `$CREDENTIALS_DIRECTORY/`, where systemd puts
@@ -43,8 +43,11 @@ impl<'a> Files<'a> {
 
     /// Reads a chain, perhaps with its key.
     pub fn load(self) -> Result<Loaded, StoreError> {
-        let passphrase = self.passphrase_file.map(|path| passphrase(path, read_file)).transpose()?;
-        self.load_with(passphrase.as_ref())
+        let Some(path) = self.passphrase_file else { return self.load_with(None) };
+        let (passphrase, exposed) = passphrase(path, read_file)?;
+        let mut loaded = self.load_with(Some(&passphrase))?;
+        loaded.exposed.extend(exposed);
+        Ok(loaded)
     }
 
     /// The same, with a passphrase that is known.
@@ -54,7 +57,7 @@ impl<'a> Files<'a> {
         let Some(key) = self.key else {
             let bundle = Bundle::from_locked_parts(&chain.bytes, None, passphrase)
                 .map_err(|error| StoreError::bundle(cert, error))?;
-            let exposed = bundle.key().and_then(|_| exposure(cert, chain.mode));
+            let exposed = bundle.key().and_then(|_| exposure(cert, chain.mode)).into_iter().collect();
             return Ok(Loaded { bundle, exposed });
         };
         let key = &*credential(key)?;
@@ -66,12 +69,13 @@ impl<'a> Files<'a> {
             Bundle::from_locked_parts(&chain.bytes, Some(&secret.bytes), passphrase).map_err(|source| {
                 StoreError::Bundle { path: cert.to_owned(), key: Some(key.to_owned()), source }
             })?;
-        Ok(Loaded { bundle, exposed: exposure(key, secret.mode) })
+        Ok(Loaded { bundle, exposed: exposure(key, secret.mode).into_iter().collect() })
     }
 
     /// Reads trusted certificates: any number in PEM or PKCS#12, or one in DER. Keys beside them are passed over.
     pub fn load_trust(self) -> Result<Vec<CertificateDer<'static>>, StoreError> {
         let passphrase = self.passphrase_file.map(|path| passphrase(path, read_file)).transpose()?;
+        let passphrase = passphrase.map(|(passphrase, _)| passphrase);
         let cert = &*credential(self.cert)?;
         let file = read_file(cert, MAX_TRUST_BYTES)?;
         material::certificates(&file.bytes, passphrase.as_ref())
@@ -95,18 +99,20 @@ pub fn load_trust(path: &Path) -> Result<Vec<CertificateDer<'static>>, StoreErro
 }
 
 /// Reads a passphrase that a user names: the file's content, without the line end at its end. Waits for the writer of a pipe.
-pub fn load_passphrase(path: &Path) -> Result<Passphrase, StoreError> {
+/// The second value is set if others than the file's owner may access it.
+pub fn load_passphrase(path: &Path) -> Result<(Passphrase, Option<Exposed>), StoreError> {
     passphrase(path, read_given)
 }
 
 fn passphrase(
     path: &Path,
     read: fn(&Path, u64) -> Result<Content, StoreError>,
-) -> Result<Passphrase, StoreError> {
+) -> Result<(Passphrase, Option<Exposed>), StoreError> {
     let path = &*credential(path)?;
     let content = read(path, MAX_PASSPHRASE_BYTES)?;
-    Passphrase::from_file_content(&content.bytes)
-        .ok_or_else(|| StoreError::NotAPassphrase { path: path.to_owned() })
+    let passphrase = Passphrase::from_file_content(&content.bytes)
+        .ok_or_else(|| StoreError::NotAPassphrase { path: path.to_owned() })?;
+    Ok((passphrase, passphrase_exposure(path, content.mode)))
 }
 
 /// Reads a whole file that a user names and that may be secret, of the size that a chain, a key or a container may have.

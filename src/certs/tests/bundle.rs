@@ -5,7 +5,7 @@ use rustls::pki_types::PrivateKeyDer;
 
 use super::{Family, days, identity, now};
 use crate::certs::bundle::{Bundle, BundleError};
-use crate::certs::generate::{CaMaterial, GenerateRequest, ca_signed, csr};
+use crate::certs::generate::{GenerateRequest, csr};
 use crate::certs::material;
 use crate::certs::time::Timestamp;
 
@@ -83,67 +83,6 @@ fn two_different_keys_are_ambiguous_but_the_same_key_twice_is_not() {
 }
 
 #[test]
-fn a_chain_out_of_order_is_refused_with_the_right_order() {
-    let family = Family::new();
-    let (leaf, key) = (family.leaf_pem(), &family.leaf.key_pem);
-    let (intermediate, root) = (&family.intermediate.chain_pem, &family.root.chain_pem);
-    assert!(Bundle::from_pem(format!("{leaf}{intermediate}{root}").as_bytes()).is_ok());
-
-    let expected = |order: [usize; 3]| BundleError::ChainOutOfOrder {
-        order: order
-            .into_iter()
-            .zip(["CN=leaf.example", "CN=intermediate", "CN=root"].map(str::to_owned))
-            .collect(),
-    };
-    let (error, text) = refusal(Bundle::from_pem(format!("{root}{intermediate}{leaf}{}", **key).as_bytes()));
-    assert_eq!(error, expected([3, 2, 1]));
-    assert!(
-        text.contains("CN=leaf.example (now 3), then CN=intermediate (now 2), then CN=root (now 1)"),
-        "{text}"
-    );
-    // Without the key too, and where only the issuers are swapped.
-    assert_eq!(
-        refusal(Bundle::from_pem(format!("{root}{intermediate}{leaf}").as_bytes())).0,
-        expected([3, 2, 1])
-    );
-    let swapped = format!("{leaf}{root}{intermediate}{}", **key);
-    assert_eq!(refusal(Bundle::from_pem(swapped.as_bytes())).0, expected([1, 3, 2]));
-}
-
-#[test]
-fn a_foreign_or_missing_certificate_is_named() {
-    let family = Family::new();
-    let stranger = identity("stranger").chain_pem;
-    let (error, text) = refusal(Bundle::from_pem(format!("{}{stranger}", family.leaf_pem()).as_bytes()));
-    assert!(matches!(error, BundleError::ChainUnrelated { position: 2, .. }), "{error:?}");
-    assert!(text.contains("CN=stranger") && text.contains("CN=intermediate"), "{text}");
-
-    let gap = format!("{}{}", family.leaf_pem(), family.root.chain_pem);
-    assert!(matches!(
-        refusal(Bundle::from_pem(gap.as_bytes())).0,
-        BundleError::ChainUnrelated { position: 2, .. }
-    ));
-
-    let twice = format!("{}{}", family.leaf_pem(), family.leaf.chain_pem);
-    assert!(matches!(
-        refusal(Bundle::from_pem(twice.as_bytes())).0,
-        BundleError::ChainUnrelated { position: 2, .. }
-    ));
-}
-
-#[test]
-fn an_issuer_of_the_same_name_with_another_key_is_refused() {
-    let family = Family::new();
-    let by_root = CaMaterial::from_bundle(&family.root.bundle).unwrap();
-    let request = GenerateRequest { is_ca: true, ..GenerateRequest::new("intermediate") };
-    let rekeyed = ca_signed(&request, &by_root, now()).unwrap();
-    let (error, text) =
-        refusal(Bundle::from_pem(format!("{}{}", family.leaf_pem(), rekeyed.chain_pem).as_bytes()));
-    assert!(matches!(error, BundleError::NotSignedBy { position: 1, .. }), "{error:?}");
-    assert!(text.contains("get that issuer's certificate anew"), "{text}");
-}
-
-#[test]
 fn ca_certificates_without_a_key_are_a_trust_bundle_in_any_order() {
     let (a, b) = (Family::new().root, Family::new().intermediate);
     let bundle = Bundle::from_pem(format!("{}{}", a.chain_pem, b.chain_pem).as_bytes()).unwrap();
@@ -181,7 +120,7 @@ fn what_is_no_certificate_says_what_it_is() {
         (&wrong, "certificate 1 cannot be read"),
         (&made.key_pem, "it holds no certificate, but: PRIVATE KEY"),
         (&request.csr_pem, "send the request to a CA"),
-        ("-----BEGIN PKCS7-----\nMAA=\n-----END PKCS7-----\n", "`openssl pkcs7 -print_certs"),
+        ("-----BEGIN PKCS7-----\nMAA=\n-----END PKCS7-----\n", "holds no certificates, or is damaged"),
         ("-----BEGIN TRUSTED CERTIFICATE-----\nMAA=\n-----END TRUSTED CERTIFICATE-----\n", "`openssl x509"),
     ] {
         let (error, text) = refusal(Bundle::from_pem(input.as_bytes()));

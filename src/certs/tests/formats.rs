@@ -33,6 +33,133 @@ fn files<'a>(cert: &'a std::path::Path, passphrase: &'a std::path::Path) -> File
 }
 
 #[test]
+fn keys_in_the_old_pem_encryption_are_opened() {
+    let folder = folder();
+    openssl(&folder, "ecparam -name prime256v1 -genkey -noout -out ec.pem");
+    openssl(&folder, "req -x509 -key ec.pem -out ec-cert.pem -subj /CN=peer -days 9");
+    for (kind, key, cert) in [("rsa", "key.pem", "cert.pem"), ("ec", "ec.pem", "ec-cert.pem")] {
+        let plain = Bundle::from_parts(&read(&folder, cert), Some(&read(&folder, key))).unwrap();
+        let traditional = if kind == "rsa" { " -traditional" } else { "" };
+        for cipher in ["aes128", "aes192", "aes256", "des3"] {
+            let command = format!("{kind} -in {key}{traditional} -{cipher} -out locked -passout file:secret");
+            openssl(&folder, &command);
+            let locked = read(&folder, "locked");
+            assert!(String::from_utf8_lossy(&locked).contains("Proc-Type: 4,ENCRYPTED"), "{cipher}");
+            let windows = String::from_utf8_lossy(&locked).replace('\n', "\r\n").into_bytes();
+            for locked in [locked, windows, [&read(&folder, cert)[..], &read(&folder, "locked")].concat()] {
+                let open = |passphrase: Option<&Passphrase>| {
+                    Bundle::from_locked_parts(&read(&folder, cert), Some(&locked), passphrase)
+                };
+                let opened = open(Some(&secret())).unwrap_or_else(|error| panic!("{kind} {cipher}: {error}"));
+                assert_eq!(opened.facts(), plain.facts());
+                let wrong = open(Some(&Passphrase::from("wrong".to_owned()))).unwrap_err();
+                assert_eq!(wrong, BundleError::Locked(LockError::WrongPassphrase), "{kind} {cipher}");
+                let none = open(None).unwrap_err();
+                assert_eq!(
+                    none,
+                    BundleError::Locked(LockError::KeyEncrypted { der: false }),
+                    "{kind} {cipher}"
+                );
+            }
+        }
+    }
+    let damaged = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n\
+                   -----END RSA PRIVATE KEY-----\n";
+    let foreign = damaged.replace("AES-128-CBC,00", "CAMELLIA-128-CBC,0011223344556677");
+    for (text, reason) in [(damaged, "neither PEM"), (&foreign, "which is not read here")] {
+        let refused =
+            Bundle::from_locked_parts(&read(&folder, "cert.pem"), Some(text.as_bytes()), Some(&secret()));
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(reason), "{refused}");
+    }
+}
+
+#[test]
+fn pkcs7_containers_are_read_in_any_order() {
+    let folder = folder();
+    openssl(&folder, "req -newkey rsa:2048 -nodes -keyout leaf.key -out leaf.csr -subj /CN=leaf");
+    openssl(
+        &folder,
+        "x509 -req -in leaf.csr -CA cert.pem -CAkey key.pem -CAcreateserial -out leaf.pem -days 3",
+    );
+    let both = ["cert.pem", "leaf.pem"].map(|name| String::from_utf8(read(&folder, name)).unwrap()).concat();
+    std::fs::write(folder.path().join("both.pem"), both).unwrap();
+    for form in ["PEM", "DER"] {
+        openssl(&folder, &format!("crl2pkcs7 -nocrl -certfile both.pem -outform {form} -out all.p7b"));
+        let container = read(&folder, "all.p7b");
+        let bundle = Bundle::from_parts(&container, Some(&read(&folder, "leaf.key"))).unwrap();
+        assert_eq!((bundle.chain().len(), &*bundle.facts().subject), (2, "CN=leaf"), "{form}");
+        assert_eq!(bundle.notes(), []);
+        assert_eq!(material::certificates(&container, None).unwrap().len(), 2);
+        openssl(&folder, &format!("crl2pkcs7 -nocrl -outform {form} -out none.p7b"));
+        let none = Bundle::from_pem(&read(&folder, "none.p7b")).unwrap_err().to_string();
+        assert!(none.contains("holds no certificate"), "{none}");
+        if form == "DER" {
+            let cut = Bundle::from_pem(&container[..container.len() - 9]).unwrap_err();
+            assert_eq!(cut, BundleError::NotPemNorDer);
+        }
+    }
+}
+
+#[test]
+fn keys_of_curves_that_are_written_out_or_points_that_are_compressed() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = |key: &str| {
+        openssl(&folder, &format!("req -x509 -key {key} -out cert.pem -subj /CN=peer -days 9"));
+        Bundle::from_parts(&read(&folder, "cert.pem"), Some(&read(&folder, key)))
+    };
+    openssl(&folder, "ecparam -name prime256v1 -genkey -noout -out named.pem");
+    openssl(&folder, "ec -in named.pem -conv_form compressed -out compressed.pem");
+    openssl(&folder, "ec -in named.pem -conv_form hybrid -out hybrid.pem");
+    openssl(&folder, "ec -in named.pem -param_enc explicit -out explicit.pem");
+    for key in ["named.pem", "compressed.pem", "hybrid.pem"] {
+        let bundle = made(key).unwrap_or_else(|error| panic!("{key}: {error}"));
+        let named =
+            Bundle::from_parts(&read(&folder, "cert.pem"), Some(&read(&folder, "named.pem"))).unwrap();
+        assert_eq!(bundle.facts(), named.facts());
+    }
+    for key in ["explicit.pem", "named.pem"] {
+        openssl(&folder, "req -x509 -key explicit.pem -out cert.pem -subj /CN=peer -days 9");
+        let refused = Bundle::from_parts(&read(&folder, "cert.pem"), Some(&read(&folder, key))).unwrap_err();
+        assert_eq!(refused, BundleError::ExplicitParameters { subject: "CN=peer".to_owned() });
+        assert!(refused.to_string().contains("-param_enc named_curve"), "{refused}");
+    }
+    openssl(&folder, "req -x509 -key named.pem -out cert-named.pem -subj /CN=peer -days 9");
+    match Bundle::from_parts(&read(&folder, "cert-named.pem"), Some(&read(&folder, "explicit.pem"))) {
+        Ok(bundle) => assert_eq!(bundle.facts().key_type, "ECDSA P-256"),
+        Err(refused) => assert!(refused.to_string().contains("-param_enc named_curve"), "{refused}"),
+    }
+    // A key of another point is another key, however its curve is written.
+    openssl(&folder, "ecparam -name prime256v1 -genkey -noout -out other.pem");
+    let other =
+        Bundle::from_parts(&read(&folder, "cert.pem"), Some(&read(&folder, "other.pem"))).unwrap_err();
+    assert!(matches!(other, BundleError::KeyMismatch { .. }), "{other}");
+    // Kinds of keys that are not supported are named.
+    openssl(&folder, "genpkey -algorithm RSA-PSS -pkeyopt rsa_keygen_bits:2048 -out pss.pem");
+    openssl(&folder, "genpkey -algorithm ED448 -out ed448.pem");
+    openssl(&folder, "ecparam -name secp256k1 -genkey -noout -out k1.pem");
+    for (key, kind) in
+        [("pss.pem", "RSA for PSS alone"), ("ed448.pem", "Ed448"), ("k1.pem", "ECDSA on curve")]
+    {
+        let refused = made(key).unwrap_err().to_string();
+        assert!(refused.contains(kind) && refused.contains("not supported here"), "{key}: {refused}");
+    }
+}
+
+#[test]
+fn a_passphrase_of_a_windows_editor_is_the_line_alone() {
+    for text in ["s3cret", "s3cret\n", "s3cret\r\n", "\u{FEFF}s3cret", "\u{FEFF}s3cret\r\n"] {
+        let read = Passphrase::from_file_content(text.as_bytes()).unwrap();
+        assert_eq!(read.as_str(), "s3cret", "{text:?}");
+    }
+    for text in ["a\nb", "a\r\nb\r\n", "a\0"] {
+        assert_eq!(Passphrase::from_file_content(text.as_bytes()), None, "{text:?}");
+    }
+    let utf16: Vec<u8> = "\u{FEFF}s3cret".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(Passphrase::from_file_content(&utf16), None);
+}
+
+#[test]
 fn locked_keys_are_opened() {
     let folder = folder();
     let (cert, key) = (read(&folder, "cert.pem"), read(&folder, "key.pem"));

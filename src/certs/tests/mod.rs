@@ -1,6 +1,7 @@
 //! The specification of `certs`, and what its parts share.
 
 mod bundle;
+mod chains;
 mod command;
 mod formats;
 mod generate;

@@ -151,22 +151,13 @@ fn locked_keys_and_containers_name_the_command_that_opens_them_and_it_does() {
     openssl(&folder, "req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=peer");
     openssl(&folder, "pkcs8 -topk8 -in key.pem -out locked8.pem -passout pass:secret");
     openssl(&folder, "pkcs8 -topk8 -in key.pem -outform DER -out locked8.der -passout pass:secret");
-    openssl(&folder, "rsa -in key.pem -traditional -aes128 -out locked1.pem -passout pass:secret");
     openssl(&folder, "pkcs12 -export -in cert.pem -inkey key.pem -out all.p12 -passout pass:secret");
-    openssl(&folder, "crl2pkcs7 -nocrl -certfile cert.pem -out all.p7b");
-    openssl(&folder, "crl2pkcs7 -nocrl -certfile cert.pem -outform DER -out der.p7b");
     openssl(&folder, "x509 -in cert.pem -trustout -out trusted.pem");
 
     let cert = read(&folder, "cert.pem");
-    for (file, has_key) in [
-        ("locked8.pem", true),
-        ("locked8.der", true),
-        ("locked1.pem", true),
-        ("all.p12", false),
-        ("all.p7b", false),
-        ("der.p7b", false),
-        ("trusted.pem", false),
-    ] {
+    for (file, has_key) in
+        [("locked8.pem", true), ("locked8.der", true), ("all.p12", false), ("trusted.pem", false)]
+    {
         let bytes = read(&folder, file);
         let refused =
             if has_key { Bundle::from_parts(&cert, Some(&bytes)) } else { Bundle::from_pem(&bytes) };

@@ -386,11 +386,11 @@ fn one_file_or_a_pair_is_loaded_and_exposed_keys_are_a_warning() {
 
     let loaded = load_file(&both).unwrap();
     assert!(loaded.bundle.key().is_some());
-    assert!(loaded.exposed.unwrap().to_string().contains("chmod 600"));
+    assert!(loaded.exposed[0].to_string().contains("chmod 600"));
     let loaded = load_file(&cert).unwrap();
-    assert!(loaded.bundle.key().is_none() && loaded.exposed.is_none());
+    assert!(loaded.bundle.key().is_none() && loaded.exposed.is_empty());
     let loaded = load_pair(&cert, &key).unwrap();
-    assert!(loaded.bundle.key().is_some() && loaded.exposed.is_none());
+    assert!(loaded.bundle.key().is_some() && loaded.exposed.is_empty());
 }
 
 #[test]

@@ -71,12 +71,19 @@ impl Builder<'_> {
     }
 
     /// Refuses what is not valid yet or not any more. One that `runs`, or ran when this machine was last started, has
-    /// ended without a successor: it must not take everything else down with it.
+    /// ended without a successor, or the clock is behind: it must not take everything else down with it.
     fn in_its_time(&mut self, at: &plan::At<CertificateRef>, bundle: &Bundle, runs: bool) -> Option<()> {
         match bundle.check_validity(self.now) {
             Err(error @ BundleError::Expired { .. }) if runs || self.starts => {
                 let title = format!(
                     "{error}; where it runs, and at a start, it is presented all the same, but peers will refuse it, and no reload brings it"
+                );
+                self.problems.warning(at.span.clone(), title, None);
+                Some(())
+            }
+            Err(error @ BundleError::NotYetValid { .. }) if runs || self.starts => {
+                let title = format!(
+                    "{error}; where it runs, and at a start, it is presented all the same, but peers whose clock is right may refuse it"
                 );
                 self.problems.warning(at.span.clone(), title, None);
                 Some(())

@@ -73,6 +73,7 @@ pub(super) fn rotation(
     current: &Identity,
     superseded: &[Arc<Identity>],
     trial: Option<&Trial>,
+    staged_again: Option<u64>,
     now: SystemTime,
 ) -> Rotation {
     let previous = current.previous();
@@ -90,7 +91,10 @@ pub(super) fn rotation(
             None => uses.push(found),
         }
     }
-    let last = previous.as_ref().or(superseded.last()).filter(|it| it.serial() != current.serial());
+    // A generation that a rollback has staged again is to be used later, not to be revoked.
+    let was_used =
+        |it: &&Arc<Identity>| it.serial() != current.serial() && Some(it.generation()) != staged_again;
+    let last = previous.iter().chain(superseded.iter().rev()).find(was_used);
     Rotation {
         active: current.generation(),
         previous: previous.as_ref().map(|previous| previous.generation()),
@@ -105,7 +109,8 @@ fn used(identity: &Identity) -> Vec<Use> {
 }
 
 /// The old generation is safe when no connection has it and every endpoint has shown that it takes the active one,
-/// so that nothing will fall back on it.
+/// so that nothing will fall back on it. Where it does not stand in for the active one any more (it was retired, or the
+/// active one was rolled back to), its connections alone count.
 fn safe(
     running: &Running,
     current: &Identity,
@@ -120,7 +125,10 @@ fn safe(
         reasons.push(format!("{upstream} {endpoint}: {connections} connections were made with it"));
     }
     let active = current.uses().read();
-    for upstream in running.upstreams.iter().filter(|upstream| presents(upstream, current.name())) {
+    let stands_in = current.previous().is_some_and(|previous| previous.serial() == old.serial());
+    for upstream in
+        running.upstreams.iter().filter(|upstream| stands_in && presents(upstream, current.name()))
+    {
         for endpoint in &upstream.endpoints {
             let here = active.iter().find(|it| it.upstream == upstream.name && it.endpoint == endpoint.label);
             let tried = trial.filter(|trial| trial.generation == current.generation());

@@ -37,6 +37,40 @@ fn the_name_chooses_and_the_first_is_the_default() {
 }
 
 #[test]
+fn a_trailing_dot_in_the_server_name_or_the_certificate_changes_nothing() {
+    let make = |label: &str, names: &[&str]| Snapshot::new(PKI.authority.identity(label, 1, names));
+    let resolver =
+        ServerResolver::new(vec![make("default", &["other.test"]), make("asked", &["a.test", "*.b.test"])]);
+    let choose = |name: &str| resolver.choose(Some(name), &[], 0).unwrap().name().to_owned();
+    for asked in ["a.test", "a.test.", "A.TEST.", "x.b.test", "x.b.test.", "-x.b.test", "_x.b.test"] {
+        assert_eq!(choose(asked), "asked", "{asked}");
+    }
+    for asked in ["a.test..", ".", "", "b.test.", ".b.test", "a..b.test", "y.x.b.test", "*.b.test.x"] {
+        assert_eq!(choose(asked), "default", "{asked}");
+    }
+}
+
+#[test]
+fn a_generation_of_the_future_gives_way_to_a_previous_one_that_is_valid() {
+    let year = |year: i32| rcgen::date_time_ymd(year, 1, 1);
+    let make = |generation: u64, from: i32, to: i32| {
+        let mut params = params(&[NAME]);
+        (params.not_before, params.not_after) = (year(from), year(to));
+        let (chain, key) = PKI.authority.leaf(&PKCS_ECDSA_P256_SHA256, params);
+        Arc::new(Identity::new("x", generation, chain, key).unwrap())
+    };
+    let future = make(2, 2040, 2050);
+    let cell = Snapshot::new(future.renumbered(0));
+    cell.store(Arc::clone(&future));
+    let resolver = ServerResolver::new(vec![cell]);
+    let presents =
+        |at: i32| resolver.choose(Some(NAME), &[], year(at).unix_timestamp()).unwrap().generation();
+    assert_eq!(presents(2030), 2, "there is no other");
+    future.set_previous(Some(make(1, 2020, 2035)));
+    assert_eq!([2019, 2030, 2036, 2041].map(presents), [2, 1, 2, 2]);
+}
+
+#[test]
 fn a_swap_is_seen_by_the_next_handshake_names_included() {
     let first = Snapshot::new(PKI.authority.identity("first", 1, &["first.test"]));
     let second = Snapshot::new(PKI.authority.identity("second", 1, &["second.test"]));
