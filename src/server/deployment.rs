@@ -120,6 +120,7 @@ impl Deployment {
     /// Nothing was started: an address that can't be bound, with its place in the file, or another reason in words.
     pub fn start(file: &Path, loaded: Loaded) -> Result<Self, LoadError> {
         let Loaded { plan, assembly, mut problems } = loaded;
+        write::clean(file);
         match Server::start(&plan, assembly.running) {
             Ok(server) => Ok(Self {
                 current: Mutex::new(Arc::new(Current {

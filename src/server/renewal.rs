@@ -16,19 +16,21 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
+use self::clock::Steady;
 use self::trusted::Trusted;
 use self::unresolved::Unresolved;
 use super::deployment::Deployment;
 use super::{assemble, rotation::RotationError};
 use crate::base::snapshot::Snapshot;
-use crate::certs::Store;
 use crate::certs::command::{Made, Stage, StageSource};
 use crate::certs::renewal::{Renewal, renewal};
+use crate::certs::{Store, Timestamp};
 use crate::config::Diagnostics;
 use crate::config::plan::{At, CertificateRef, Renew};
 use crate::io::fault;
 use crate::tls::Identity;
 
+mod clock;
 pub mod ends;
 mod trusted;
 mod unresolved;
@@ -60,6 +62,7 @@ pub fn run(deployment: &Weak<Deployment>) {
 /// What is remembered from look to look.
 #[derive(Debug, Default)]
 struct Watch {
+    clock: Steady,
     files: HashMap<CertificateRef, Seen>,
     checked: Option<Instant>,
     trusted: Trusted,
@@ -104,6 +107,7 @@ impl Seen {
 
 impl Watch {
     fn look(&mut self, deployment: &Deployment) {
+        self.read_clock();
         let identities = deployment.made().identities;
         for (named, cell) in &identities {
             self.file(deployment, named, cell);
@@ -120,6 +124,15 @@ impl Watch {
             {
                 tracing::warn!(certificate = name, "renewal: {error}");
             }
+        }
+    }
+
+    fn read_clock(&mut self) {
+        if self.clock.read(Instant::now(), SystemTime::now()) {
+            tracing::warn!(
+                "the system clock was set, or the machine slept: no certificate is renewed before the clock has run \
+                 evenly for ten minutes"
+            );
         }
     }
 
@@ -149,6 +162,9 @@ impl Watch {
     /// Warns of ends that are near, of each once a day.
     fn warn(&mut self, deployment: &Deployment) {
         self.warned.retain(|_, warned| warned.elapsed() < WARN);
+        for (named, cell) in &deployment.made().identities {
+            self.warn_of_the_future(named, &cell.load());
+        }
         for ending in ends::endings(deployment) {
             let name = &*ending.certificate;
             if self.warned.contains_key(name) {
@@ -162,11 +178,38 @@ impl Watch {
         }
     }
 
+    /// Warns of a certificate that is not valid yet, once a day.
+    fn warn_of_the_future(&mut self, named: &CertificateRef, identity: &Identity) {
+        let (now, from) = (Timestamp::from(SystemTime::now()), Timestamp::from_unix(identity.not_before()));
+        let key = format!("{named:?} from {from}");
+        if now >= from || self.warned.contains_key(&key) {
+            return;
+        }
+        let number = identity.generation();
+        let valid = |it: &Arc<Identity>| (it.not_before()..=it.not_after()).contains(&now.unix());
+        let instead = match identity.previous().filter(valid) {
+            Some(previous) => {
+                format!("listeners present generation {} until then", previous.generation())
+            }
+            None => "it is presented all the same".to_owned(),
+        };
+        tracing::error!(
+            certificate = identity.name(),
+            "generation {number} is valid only from {from}, and it is {now}: {instead}; check this machine's clock, or \
+             bring another certificate"
+        );
+        self.warned.insert(key, Instant::now());
+    }
+
     /// Stages a successor where one is due, and activates it where that is wanted.
     fn renew(&mut self, deployment: &Deployment, name: &str) -> Result<(), RotationError> {
         let plan = deployment.plan();
         let now = SystemTime::now();
         let certificate = Store::open(&plan.store)?.describe(name, now)?;
+        let expired = certificate.main().and_then(|main| main.days_left()).is_some_and(|days| days < 0);
+        if !self.clock.is_settled(expired) {
+            return Ok(());
+        }
         let staged = match renewal(&certificate, now, plan.rotation.renew_before) {
             Renewal::Stage => match stage(deployment, name) {
                 Some(staged) => staged,
@@ -178,7 +221,9 @@ impl Watch {
                 return Ok(());
             }
         };
-        if plan.rotation.renew == Renew::Automatic {
+        // The clock may have been set while the key was made.
+        self.read_clock();
+        if plan.rotation.renew == Renew::Automatic && self.clock.is_settled(expired) {
             self.activate(deployment, name, staged)?;
         }
         Ok(())
@@ -195,6 +240,11 @@ impl Watch {
         if !against.is_empty() {
             let against = against.join("; ");
             tracing::warn!(certificate = name, "generation {staged} is not activated yet: {against}");
+            return Ok(());
+        }
+        // Or while backends were asked.
+        self.read_clock();
+        if !self.clock.is_settled(false) {
             return Ok(());
         }
         let done = deployment.turn(name, |turn| turn.activate(Some(staged), false))?;

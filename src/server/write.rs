@@ -48,6 +48,26 @@ pub fn replace(path: &Path, old: &str, new: &str) -> Result<(), WriteError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed(folder))
 }
 
+/// Removes the unfinished files that [`replace`] left beside `path` in processes that were killed. Those of a process that
+/// still runs stay.
+pub fn clean(path: &Path) {
+    let Ok(target) = fs::canonicalize(path) else { return };
+    let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else { return };
+    let prefix = format!(".{}.", name.to_string_lossy());
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let found = entry.file_name();
+        let found = found.to_string_lossy();
+        let number = found.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".tmp")?.parse().ok());
+        // This process has just begun: a file of its number is another one's.
+        let is_dead = |number: u32| {
+            number == std::process::id() || !Path::new("/proc").join(number.to_string()).exists()
+        };
+        if number.is_some_and(is_dead) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn fill(path: &Path, like: &fs::Metadata, text: &str) -> io::Result<()> {
     // Left behind by a crash of a process with this number.
     let _ = fs::remove_file(path);
@@ -62,6 +82,26 @@ fn fill(path: &Path, like: &fs::Metadata, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_behind_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let touch = |name: &str| fs::write(dir.path().join(name), "x").unwrap();
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        let dead = ended.id();
+        ended.wait().unwrap();
+        let gone = [format!(".a.toml.{dead}.tmp"), format!(".a.toml.{}.tmp", std::process::id())];
+        let kept = ["a.toml", ".b.toml.1.tmp", ".a.toml.x.tmp", ".a.toml.1.tmp", "a.toml.999999999.tmp"];
+        gone.iter().for_each(|name| touch(name));
+        kept.iter().for_each(|name| touch(name));
+        clean(&dir.path().join("a.toml"));
+        for name in &gone {
+            assert!(!dir.path().join(name).exists(), "{name}");
+        }
+        for name in kept {
+            assert!(dir.path().join(name).exists(), "{name}");
+        }
+    }
 
     #[test]
     fn a_file_is_replaced_through_its_link_with_its_mode() {
