@@ -190,18 +190,23 @@ fn a_certificate_that_is_not_valid_yet_keeps_nothing_from_a_start_or_a_reload() 
     let ringate = Setup::to(backend.address()).section(&listener(&[early.toml()])).routes(ROUTE).start();
     ringate.await_log("is valid only from");
     assert_eq!(shown(&ringate, "localhost"), held(&early.cert));
+    ringate.await_log("it is presented all the same; check this machine's clock");
     let config = ringate.dir().join("ringate.toml");
     let text = fs::read_to_string(&config).unwrap();
     let checked = run(Ringate::command().args(["check", "-c"]).arg(&config));
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
-    fs::write(&config, format!("{text}\n[[route]]\nlistener = \"web\"\npath = \"/x\"\nrespond = 204\n"))
-        .unwrap();
+    fs::write(
+        &config,
+        format!("{text}\n[[route]]\nlistener = \"web\"\npath = \"/x\"\nrespond = {{ status = 204 }}\n"),
+    )
+    .unwrap();
     ringate.signal(Signal::HUP);
     ringate.await_log("reloaded");
     // Another one that is not valid yet is a mistake, as one that has expired is.
     fs::write(&config, text.replace(&early.toml(), &new.toml())).unwrap();
     ringate.signal(Signal::HUP);
-    ringate.await_log("what ran before");
+    let log = ringate.await_log("what ran before");
+    assert!(!log.contains("changed, but is no good"), "{log}");
     assert_eq!(shown(&ringate, "localhost"), held(&early.cert));
 }
 

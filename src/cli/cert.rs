@@ -469,7 +469,7 @@ impl FilesOptions {
         let given = self.passphrase_file.as_deref().map(load_passphrase).transpose().map_err(failed)?;
         let (mut passphrase, exposed) = given.unzip();
         if let Some(exposed) = exposed.flatten() {
-            eprintln!("warning: {exposed}");
+            output::note(&format!("warning: {exposed}"));
         }
         if passphrase.is_none() && std::io::stdin().is_terminal() {
             let locked = self.key.as_deref().unwrap_or(&cert);

@@ -113,6 +113,17 @@ pub fn identity(
     Builder::new(plan, None, problems).make_identity(at).map(|cell| cell.load())
 }
 
+/// The same of files that may have changed since `current` was read from them: if they have not, their time is no error.
+pub fn identity_again(
+    plan: &Plan,
+    at: &plan::At<CertificateRef>,
+    current: &Identity,
+    problems: &mut Diagnostics,
+) -> Option<Arc<Identity>> {
+    let mut builder = Builder { current: Some(current), ..Builder::new(plan, None, problems) };
+    builder.make_identity(at).map(|cell| cell.load())
+}
+
 struct Builder<'a> {
     plan: &'a Plan,
     previous: Option<Previous<'a>>,
@@ -121,6 +132,8 @@ struct Builder<'a> {
     refreshes: bool,
     /// Nothing runs yet.
     starts: bool,
+    /// See [`identity_again`].
+    current: Option<&'a Identity>,
     /// One cell a certificate, however often it is named. `None`: it could not be read, which has been said.
     identities: FxHashMap<CertificateRef, Option<Snapshot<Identity>>>,
     renewed: Vec<(Snapshot<Identity>, Arc<Identity>)>,
@@ -144,6 +157,7 @@ impl<'a> Builder<'a> {
             problems,
             refreshes: false,
             starts: false,
+            current: None,
             identities: FxHashMap::default(),
             renewed: Vec::new(),
             alone: Vec::new(),

@@ -291,7 +291,7 @@ fn take_up(deployment: &Deployment, named: &CertificateRef, cell: &Snapshot<Iden
     let mut problems = Diagnostics::new("", "");
     let at = At { value: named.clone(), span: 0..0 };
     let current = cell.load();
-    let Some(read) = assemble::identity(&deployment.plan(), &at, &mut problems) else {
+    let Some(read) = assemble::identity_again(&deployment.plan(), &at, &current, &mut problems) else {
         let said: Vec<&str> = problems.iter().map(|problem| problem.message).collect();
         return Taken::Unusable(said.join("; "));
     };

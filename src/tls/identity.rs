@@ -8,7 +8,6 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
@@ -16,6 +15,7 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -285,11 +285,10 @@ fn in_its_time(identity: Arc<Identity>, now: i64) -> Arc<Identity> {
     identity.previous().filter(valid).unwrap_or(identity)
 }
 
+/// The time by which the TLS library judges certificates, too.
 fn unix_now() -> i64 {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-        Err(_) => 0,
-    }
+    let now = DefaultTimeProvider.current_time().map_or(0, |now| now.as_secs());
+    i64::try_from(now).unwrap_or(i64::MAX)
 }
 
 impl ResolvesServerCert for ServerResolver {

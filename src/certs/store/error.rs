@@ -186,15 +186,13 @@ impl StoreError {
     }
 }
 
+const NO_NAME: &str = "cannot name a certificate; use up to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or \
+                       digit";
+
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InvalidName { name } => write!(
-                f,
-                "{} cannot name a certificate; use up to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or \
-                 digit",
-                text::shown(name)
-            ),
+            Self::InvalidName { name } => write!(f, "{} {NO_NAME}", text::shown(name)),
             Self::ReservedName { name } => write!(f, "{name:?} {}; choose another name", meaning(name)),
             Self::NotFound { name, store, similar } if similar.is_empty() => write!(
                 f,

@@ -39,7 +39,8 @@ impl Builder<'_> {
         let known = self.previous.and_then(|previous| previous.made.identity(&at.value)).cloned();
         let held = known.as_ref().map(Snapshot::load);
         let last = held.as_ref().map_or(0, |held| held.generation());
-        let runs = held.as_ref().is_some_and(|held| held.chain() == bundle.chain());
+        let running = held.as_deref().or(self.current);
+        let runs = running.is_some_and(|running| running.chain() == bundle.chain());
         self.in_its_time(at, &bundle, runs)?;
         if let (Some(cell), Some(held)) = (&known, &held)
             && runs
