@@ -34,6 +34,7 @@ mod proxy_protocol;
 mod reload;
 mod retries;
 mod retries_tls;
+mod rings;
 mod rotation;
 mod smuggling;
 mod sni;

@@ -18,7 +18,6 @@ use crate::certs::store::load_trust;
 use crate::certs::{Meta, Origin, Store};
 use crate::config::plan::Log;
 use crate::io::{demo, vital};
-use crate::server::machine;
 
 /// HTTPS is this far above the HTTP port.
 const TLS_OFFSET: u16 = 363;
@@ -140,11 +139,8 @@ fn backend(dir: &Path) -> Result<SocketAddr, String> {
         .map_err(|error| error.to_string())?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.to_string())?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
-    let driver = machine::choose_driver(crate::config::plan::Driver::Auto)?;
     let serve = move || {
-        if let Err(error) =
-            vital::guard("the embedded backend", || demo::serve(driver, listener, Arc::new(config)))
-        {
+        if let Err(error) = vital::guard("the embedded backend", || demo::serve(listener, Arc::new(config))) {
             vital::end(&format!("the embedded backend: {error}"));
         }
     };

@@ -10,7 +10,7 @@ use monoio::net::TcpStream;
 use monoio_rustls::TlsAcceptor;
 use rustls::ServerConfig;
 
-use super::runtime::{self, Backend};
+use super::runtime::{self, Backend, Runtime};
 use super::socket;
 use crate::http1::{self, Body, Framing, HeadLimits, Parsed};
 
@@ -18,12 +18,10 @@ use crate::http1::{self, Body, Framing, HeadLimits, Parsed};
 ///
 /// # Errors
 /// The runtime could not be made.
-pub fn serve(
-    backend: Backend,
-    listener: std::net::TcpListener,
-    config: Arc<ServerConfig>,
-) -> std::io::Result<()> {
-    runtime::block_on(backend, async move {
+pub fn serve(listener: std::net::TcpListener, config: Arc<ServerConfig>) -> std::io::Result<()> {
+    let best = runtime::detect().unwrap_or(Backend::Epoll);
+    let made = Runtime::new(best).or_else(|_| Runtime::new(Backend::Epoll))?;
+    made.block_on(async move {
         let listener = socket::adopt(listener)?;
         let acceptor = TlsAcceptor::from(config);
         while let Ok((tcp, _)) = listener.accept().await {
@@ -35,7 +33,7 @@ pub fn serve(
             });
         }
         Ok(())
-    })?
+    })
 }
 
 async fn connection(acceptor: TlsAcceptor, tcp: TcpStream) -> Result<(), String> {

@@ -1,13 +1,13 @@
-//! What the machine gives: CPUs, file descriptors, a driver.
+//! What the machine gives: CPUs, file descriptors, receive queues.
 
 use std::io;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use super::memory;
 use crate::base::limits::{Limits, MIN_BUFFER_MEMORY};
-use crate::config::plan::{Driver, Runtime};
-use crate::io::runtime::{self, Backend};
+use crate::config::plan::Runtime;
 
 /// The CPUs that workers are pinned to, one a worker.
 ///
@@ -67,29 +67,6 @@ pub fn raise_descriptor_limit() -> u64 {
     limit.maximum.unwrap_or(u64::MAX)
 }
 
-/// The driver to use.
-///
-/// # Errors
-/// io_uring was demanded and is refused, in words, with a mend.
-pub fn choose_driver(wanted: Driver) -> Result<Backend, String> {
-    if wanted == Driver::Epoll {
-        return Ok(Backend::Epoll);
-    }
-    match runtime::detect() {
-        Ok(backend) => Ok(backend),
-        Err(error) if wanted == Driver::Auto => {
-            tracing::warn!("io_uring is refused ({error}): falling back to epoll; {UNLOCK}");
-            Ok(Backend::Epoll)
-        }
-        Err(error) => {
-            Err(format!("io_uring is refused by this system: {error}; {UNLOCK}, or set `driver = \"auto\"`"))
-        }
-    }
-}
-
-const UNLOCK: &str =
-    "check `sysctl kernel.io_uring_disabled` (0 allows it) and the seccomp profile of the container or unit";
-
 /// Whether the kernel's hint of the receiving CPU spreads connections well: only where a network card
 /// has at least a queue a worker. On loopback, or with one queue, all of them would go to one worker.
 pub fn steering_helps(cpus: &[usize]) -> bool {
@@ -121,25 +98,9 @@ fn most_receive_queues() -> usize {
 
 /// The limits with `buffer_memory` in bytes: `"auto"` is half of what this process may use.
 pub fn resolve(mut limits: Limits) -> Limits {
-    let half = || (memory() / 2).max(MIN_BUFFER_MEMORY);
+    let half = || (memory::available() / 2).max(MIN_BUFFER_MEMORY);
     limits.buffer_memory = Some(limits.buffer_memory.unwrap_or_else(half));
     limits
-}
-
-/// Bytes that this process may use: the machine's memory, or less by its control group's bound.
-fn memory() -> u64 {
-    let of_machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let kilobytes = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        kilobytes.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
-    });
-    let group = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let group = group.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").to_owned();
-    // A group is bound by those above it, too.
-    let groups = std::path::Path::new(&group).ancestors().map(|path| {
-        let bound = format!("/sys/fs/cgroup{}/memory.max", path.display());
-        std::fs::read_to_string(bound).ok()?.trim().parse::<u64>().ok()
-    });
-    groups.flatten().chain(of_machine).min().unwrap_or(1 << 30)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::heartbeat::{Heartbeat, STUCK, Stuck};
 use super::machine;
+use super::roll::{Roll, Seat};
 use super::sockets::{Prepared, Sockets};
 use super::worker::{Order, Worker};
 use crate::base::counters::Counters;
@@ -84,7 +85,6 @@ impl Server {
     /// See [`StartError`]; then nothing runs.
     pub fn start(plan: &Plan, mut running: Running) -> Result<Self, StartError> {
         let cpus = machine::place_workers(&plan.runtime).map_err(StartError::Other)?;
-        let backend = machine::choose_driver(plan.runtime.driver).map_err(StartError::Other)?;
         let mut log = access_log(plan)?;
         let mut sockets = Sockets::default();
         let prepared = sockets.prepare(plan, &cpus)?;
@@ -96,6 +96,7 @@ impl Server {
         let tally = Arc::new(Tally::default());
         let mut counters = Vec::new();
         let mut workers = Vec::new();
+        let mut roll = Roll::default();
         for (index, &cpu) in cpus.iter().enumerate() {
             let own = Arc::new(Counters::default());
             let (orders, inbox) = channel();
@@ -104,7 +105,6 @@ impl Server {
             let heartbeat = Arc::new(Heartbeat::new());
             let worker = Worker {
                 cpu,
-                backend,
                 splice: plan.runtime.splice,
                 sockets: std::mem::take(&mut fresh[index]),
                 applied: Arc::clone(&applied),
@@ -117,10 +117,11 @@ impl Server {
                 orders: inbox,
                 bell,
             };
-            spawn(index, worker, &running)?;
+            spawn(index, worker, roll.seat(), &running)?;
             counters.push(own);
             workers.push(Handle { orders, applied, heartbeat, rope });
         }
+        let backend = roll.call(plan.runtime.driver).map_err(StartError::Other)?;
         let access = log.map(access::Log::start).transpose();
         let access = access.map_err(|error| StartError::Other(format!("access log: {error}")))?;
         Ok(Self {
@@ -247,11 +248,11 @@ impl Server {
     }
 }
 
-fn spawn(index: usize, worker: Worker, running: &Arc<AtomicUsize>) -> Result<(), StartError> {
+fn spawn(index: usize, worker: Worker, seat: Seat, running: &Arc<AtomicUsize>) -> Result<(), StartError> {
     let running = Arc::clone(running);
     let heartbeat = Arc::clone(&worker.heartbeat);
     let run = move || {
-        if let Err(error) = vital::guard(&format!("worker {index}"), || worker.run()) {
+        if let Err(error) = vital::guard(&format!("worker {index}"), || worker.run(seat)) {
             vital::end(&format!("worker {index}: {error}; check `ulimit -n` and `ulimit -l`"));
         }
         heartbeat.end();

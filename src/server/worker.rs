@@ -15,7 +15,7 @@ use crate::base::counters::Counters;
 use crate::base::sample::sampled;
 use crate::base::snapshot::Snapshot;
 use crate::base::tally::Tally;
-use crate::io::runtime::{self, Backend};
+use crate::io::runtime;
 use crate::io::unix::Bell;
 use crate::io::{Canceller, Fired, Pipe, TcpListener, TcpStream, sleep, socket};
 use crate::io::{fault, vital};
@@ -25,6 +25,7 @@ use crate::proxy::seats::{self, Admission, Seats};
 use crate::proxy::{self, Local, access};
 use crate::server::heartbeat::{BEAT, BEATS_PER_SECOND, Heartbeat};
 use crate::server::machine;
+use crate::server::roll::Seat;
 
 /// How long a draining worker still takes what is in its accept queues.
 const LAST_CALL: Duration = Duration::from_millis(50);
@@ -51,8 +52,6 @@ pub type Socket = (SocketId, std::net::TcpListener);
 pub struct Worker {
     /// Its CPU.
     pub cpu: usize,
-    /// What it runs on.
-    pub backend: Backend,
     /// Whether bodies may be moved without a copy: `runtime.splice`.
     pub splice: bool,
     /// Its listening sockets.
@@ -78,15 +77,17 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Runs to the end of its drain.
+    /// Runs to the end of its drain, on the runtime that it makes at its seat.
     ///
     /// # Errors
-    /// The runtime could not be made, or the wire of its orders broke.
-    pub fn run(self) -> std::io::Result<()> {
+    /// The wire of its orders broke.
+    pub fn run(self, seat: Seat) -> std::io::Result<()> {
         if let Err(error) = machine::pin(self.cpu) {
             tracing::warn!("worker can't be pinned to CPU {}: {error}", self.cpu);
         }
-        runtime::block_on(self.backend, self.serve())?
+        // Without a runtime nothing has started.
+        let Some(runtime) = seat.wait() else { return Ok(()) };
+        runtime.block_on(self.serve())
     }
 
     async fn serve(self) -> std::io::Result<()> {
