@@ -40,6 +40,7 @@ mod smuggling;
 mod sni;
 mod soak_smoke;
 mod splice;
+mod starts;
 mod streams;
 
 mod store;

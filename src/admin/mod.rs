@@ -33,7 +33,7 @@ mod upstreams;
 pub use problem::{Place, Problem};
 pub use reload::{Candidate, Outcome, reload};
 pub use rotation::Ended;
-pub use socket::{AdminSocket, bind};
+pub use socket::{AdminSocket, bind, check};
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

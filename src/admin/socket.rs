@@ -73,6 +73,17 @@ pub async fn bind(admin: &Admin) -> Result<AdminSocket, String> {
     Ok(AdminSocket { listener, token, _file: file })
 }
 
+/// Whether a start could read the token of a TCP address.
+///
+/// # Errors
+/// As of [`bind`].
+pub fn check(admin: &Admin) -> Result<(), String> {
+    match &admin.listen.value {
+        AdminAddress::Tcp { token_file, .. } => read_token(token_file).map(drop),
+        AdminAddress::Unix(_) => Ok(()),
+    }
+}
+
 fn bind_unix(path: &Path) -> io::Result<tokio::net::UnixListener> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;

@@ -1,9 +1,14 @@
 //! `ringate check`
 
+use std::path::Path;
+
 use clap::Args;
 use serde::Serialize;
 
-use super::{ConfigFile, output};
+use super::{ConfigFile, explain, output, render};
+use crate::admin;
+use crate::config::{Diagnostic, Diagnostics, Level, Plan};
+use crate::server::{self, LoadError, Loaded, preflight};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -15,33 +20,110 @@ pub(super) struct Options {
 }
 
 #[derive(Serialize)]
-struct Summary {
+struct Summary<'a> {
     file: String,
     ok: bool,
-    listeners: usize,
-    routes: usize,
-    upstreams: usize,
-    warnings: usize,
+    listeners: Option<usize>,
+    routes: Option<usize>,
+    upstreams: Option<usize>,
+    errors: Vec<Entry<'a>>,
+    warnings: Vec<Entry<'a>>,
+}
+
+/// One thing that was found. Without a place it concerns the whole file.
+#[derive(Serialize)]
+struct Entry<'a> {
+    line: usize,
+    column: usize,
+    message: &'a str,
+    help: Option<&'a str>,
+}
+
+impl<'a> Entry<'a> {
+    fn all(problems: &'a Diagnostics, level: Level) -> Vec<Self> {
+        let of_level = problems.iter().filter(|found| found.level == level);
+        let entry = |found: Diagnostic<'a>| Self {
+            line: found.line,
+            column: found.column,
+            message: found.message,
+            help: found.help,
+        };
+        of_level.map(entry).collect()
+    }
 }
 
 pub(super) fn run(options: &Options) -> Result<(), String> {
-    let loaded = super::load(&options.file.config)?;
-    let summary = Summary {
-        file: options.file.config.display().to_string(),
-        ok: true,
-        listeners: loaded.plan.listeners.len(),
-        routes: loaded.plan.routes.len(),
-        upstreams: loaded.plan.upstreams.iter().filter(|upstream| upstream.environment.is_none()).count(),
-        warnings: loaded.problems.len(),
+    let file = options.file.config.display().to_string();
+    let (plan, problems) = match examine(&options.file.config) {
+        Ok(found) => found,
+        Err(error) => {
+            let said = error.to_string();
+            let errors = vec![Entry { line: 0, column: 0, message: &said, help: None }];
+            let (listeners, routes, upstreams, warnings) = (None, None, None, Vec::new());
+            if options.json {
+                let summary = Summary { file, ok: false, listeners, routes, upstreams, errors, warnings };
+                output::print(&output::json(&summary)?)?;
+            }
+            return Err(explain(&error));
+        }
     };
-    if !loaded.problems.is_empty() {
-        output::note(&super::render(&loaded.problems));
-    }
+    let ok = problems.clone().into_result().is_ok();
+    let plan = plan.as_ref().filter(|_| ok);
+    let upstreams =
+        |plan: &Plan| plan.upstreams.iter().filter(|upstream| upstream.environment.is_none()).count();
+    let summary = Summary {
+        file,
+        ok,
+        listeners: plan.map(|plan| plan.listeners.len()),
+        routes: plan.map(|plan| plan.routes.len()),
+        upstreams: plan.map(upstreams),
+        errors: Entry::all(&problems, Level::Error),
+        warnings: Entry::all(&problems, Level::Warning),
+    };
     if options.json {
-        return output::print(&output::json(&summary)?);
+        output::print(&output::json(&summary)?)?;
     }
+    if !ok {
+        return Err(render(&problems));
+    }
+    if !problems.is_empty() {
+        output::note(&render(&problems));
+    }
+    let (Some(listeners), Some(routes), Some(upstreams), false) =
+        (summary.listeners, summary.routes, summary.upstreams, options.json)
+    else {
+        return Ok(());
+    };
     output::print(&format!(
-        "{}: ok ({} listeners, {} routes, {} upstreams)\n",
-        summary.file, summary.listeners, summary.routes, summary.upstreams
+        "{}: ok ({listeners} listeners, {routes} routes, {upstreams} upstreams)\n",
+        summary.file
     ))
+}
+
+/// A config with all that a start would find wrong.
+///
+/// # Errors
+/// The file can't be read.
+fn examine(path: &Path) -> Result<(Option<Plan>, Diagnostics), LoadError> {
+    let (plan, mut problems) = match server::load(path, None) {
+        Ok(Loaded { plan, problems, .. }) => (plan, problems),
+        Err(LoadError::Wrong(problems)) => return Ok((None, problems)),
+        Err(error) => return Err(error),
+    };
+    preflight::preflight(&plan, &mut problems);
+    if let Some(settings) = &plan.admin
+        && let Err(error) = admin::check(settings)
+    {
+        problems.error(settings.listen.span.clone(), format!("admin: {error}"), None);
+    }
+    Ok((Some(plan), problems))
+}
+
+/// Whether a start would succeed.
+///
+/// # Errors
+/// All that keeps it from that, rendered.
+pub(super) fn startable(path: &Path) -> Result<(), String> {
+    let (_, problems) = examine(path).map_err(|error| explain(&error))?;
+    problems.into_result().map_err(|problems| render(&problems))
 }

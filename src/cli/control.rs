@@ -159,9 +159,11 @@ pub(super) fn plan(options: &Options) -> Result<(), String> {
         }
         Ok(outcome) => output::print(&changes(&outcome, "a reload would")),
         Err(CallError::NotRunning(_)) if options.json => {
+            super::check::startable(path)?;
             output::print(&output::json(&json!({ "running": false }))?)
         }
         Err(CallError::NotRunning(why)) => {
+            super::check::startable(path)?;
             output::print(&format!("{why}; the config holds, and `ringate run` would start all of it\n"))
         }
         Err(error) => Err(error.into()),

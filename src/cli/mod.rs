@@ -40,7 +40,7 @@ enum Command {
     Run(ConfigFile),
     /// Check a config file and everything it names, and say what is wrong where
     #[command(
-        after_help = "Example: ringate check -c config/ringate.toml\n\nExit code 0: it would start; 1: it would not."
+        after_help = "Example: ringate check -c config/ringate.toml\n\nExit code 0: it would start; 1: it would not. An address at which a ringate listens is a warning: that instance may be the one that is to reload this file."
     )]
     Check(check::Options),
     /// The certificate store: generate, import, list, show, export, describe, delete; stage, activate, roll back

@@ -224,6 +224,8 @@ pub struct Listener {
     pub name: At<String>,
     /// One or more addresses.
     pub addresses: Vec<At<SocketAddr>>,
+    /// `ipv6_only`: `[::]` takes no IPv4 connections. Default true.
+    pub ipv6_only: bool,
     /// What is spoken on it.
     pub protocol: Protocol,
     /// `environment`: which overlay of upstreams its traffic uses.

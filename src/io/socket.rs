@@ -14,13 +14,13 @@ const BACKLOG: i32 = 4096;
 
 /// A listening socket of one worker: SO_REUSEPORT beside its siblings, TCP_NODELAY inherited by
 /// what it accepts. Bound and listening from the moment it is made, so that a port in use is
-/// known before any worker starts.
-pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+/// known before any worker starts. `ipv6_only`: an IPv6 address takes no IPv4 connections.
+pub fn listen(address: SocketAddr, ipv6_only: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(ipv6_only)?;
     }
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
@@ -30,16 +30,18 @@ pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// Whether somebody else already listens on `address`: SO_REUSEPORT would let a second process
 /// of the same user share it silently, which nobody who starts a proxy twice wants.
-pub fn probe_free(address: SocketAddr) -> io::Result<()> {
-    if address.port() == 0 {
-        return Ok(());
-    }
+pub fn probe_free(address: SocketAddr, ipv6_only: bool) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(ipv6_only)?;
     }
     socket.bind(&address.into())
+}
+
+/// A peer as it is known: an IPv4 client of an IPv6 socket has an IPv4-mapped address (RFC 4291 §2.5.5.2).
+pub fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 /// Asks the kernel to hand connections that arrive on `cpu` to this listening socket.

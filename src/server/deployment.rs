@@ -21,7 +21,7 @@ use super::assemble::{self, Assembly, Made, Previous};
 use super::changes::{self, Changes};
 use super::load::{self, LoadError, Loaded};
 use super::rotation::{self, Alone, Ledger, Room, Rotation, RotationError, Turn};
-use super::sockets::Prepared;
+use super::sockets::{Prepared, advice};
 use super::supervisor::{Server, StartError};
 use super::uses;
 use super::write::{self, WriteError};
@@ -408,6 +408,12 @@ impl Deployment {
             None => load::load(&self.file, Some(current.previous()))?,
             Some(text) => load::load_text(&self.file, text, Some(current.previous()))?,
         };
+        let mut loaded = loaded;
+        let refused = self.server.try_addresses(&loaded.plan);
+        if !refused.is_empty() {
+            refused.iter().for_each(|error| point_at(error, &loaded.plan, &mut loaded.problems));
+            return Err(LoadError::Wrong(loaded.problems).into());
+        }
         let changes = Changes::between(current.previous(), &loaded.plan, &loaded.assembly);
         Ok(Reloaded { version: current.running.version, changes, problems: loaded.problems })
     }
@@ -466,13 +472,12 @@ impl Current {
 }
 
 /// Says of the config file why it can't be started.
-fn point_at(error: &StartError, plan: &Plan, problems: &mut Diagnostics) {
+pub(super) fn point_at(error: &StartError, plan: &Plan, problems: &mut Diagnostics) {
     match error {
-        StartError::Listen { listener, address, .. } => {
+        StartError::Listen { listener, address, error: reason } => {
             let at = &plan.listeners[*listener].addresses[*address];
-            let help =
-                "choose another address, or stop the process that holds this one (`ss -ltnp` shows it)";
-            problems.error(at.span.clone(), format!("{}: {error}", at.value), Some(help.to_owned()));
+            let help = advice(&at.value, reason);
+            problems.error(at.span.clone(), format!("{}: {error}", at.value), Some(help));
         }
         StartError::Other(text) => problems.error(0..0, text.clone(), None),
     }

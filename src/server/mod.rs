@@ -8,6 +8,7 @@ pub mod load;
 pub mod machine;
 pub mod memory;
 mod pages;
+pub mod preflight;
 pub mod probe;
 pub mod renewal;
 pub mod roll;

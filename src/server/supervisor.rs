@@ -160,6 +160,12 @@ impl Server {
         self.sockets().prepare(plan, &self.cpus)
     }
 
+    /// Why addresses of a plan that are not bound yet can't be bound. Nothing is.
+    pub fn try_addresses(&self, plan: &Plan) -> Vec<StartError> {
+        let sockets = self.sockets().clone();
+        sockets.try_addresses(plan)
+    }
+
     /// Publishes a snapshot: one atomic store, after which every exchange that begins is served from it, and
     /// word to the workers that do not look by themselves. Returns its version. Not to be called twice at once.
     pub fn publish(&self, prepared: Prepared, mut running: Running) -> u64 {

@@ -191,7 +191,7 @@ async fn accept(local: Rc<Local>, door: Rc<Door>, socket: TcpListener) {
         match accepted {
             Ok((stream, peer)) => {
                 fault::point("accept");
-                seat(&local, &door, stream, peer).await;
+                seat(&local, &door, stream, socket::canonical(peer)).await;
             }
             Err(_) if deadline.fired() == Some(Fired::Expired) => return,
             // Only connections were meant, of clients that are to be verified anew.

@@ -45,6 +45,7 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
     let addresses = addresses.unwrap_or_default();
     let addresses =
         addresses.iter().filter_map(|value| value.parse(example, names::listen_address)).collect();
+    let ipv6_only = section.get("ipv6_only").and_then(|value| value.boolean()).unwrap_or(true);
     let words = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
     let protocol = section.get("protocol").and_then(|value| value.choice(&words)).unwrap_or(Protocol::Http);
     let environment = section.get("environment").and_then(|value| value.parse("\"production\"", names::name));
@@ -73,6 +74,7 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
     Listener {
         name,
         addresses,
+        ipv6_only,
         protocol,
         environment,
         tls,

@@ -1,0 +1,99 @@
+//! What a start needs besides a config that holds: addresses, CPUs, a driver, the access log's folder. Tried without
+//! taking anything.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use rustix::fs::{Access, access};
+
+use super::deployment::point_at;
+use super::machine;
+use super::sockets::Sockets;
+use super::supervisor::StartError;
+use crate::config::plan::{AccessLog, Driver};
+use crate::config::{Diagnostics, Plan};
+use crate::io::runtime;
+
+/// Adds what would keep this process from starting `plan`. An address that another ringate has is a warning: that may be
+/// the instance that is to take up the config.
+pub fn preflight(plan: &Plan, problems: &mut Diagnostics) {
+    if let Err(error) = machine::place_workers(&plan.runtime) {
+        problems.error(0..0, error, None);
+    }
+    if let (Driver::IoUring, Err(error)) = (plan.runtime.driver, runtime::detect()) {
+        problems.error(0..0, format!("io_uring is refused by this system: {error}"), None);
+    }
+    for error in Sockets::default().try_addresses(plan) {
+        match &error {
+            StartError::Listen { listener, address, error } if error.kind() == io::ErrorKind::AddrInUse => {
+                let at = &plan.listeners[*listener].addresses[*address];
+                if is_of_ringate(&at.value) {
+                    let title = format!("{}: a ringate that runs listens there", at.value);
+                    let help = "it can take up this config by a reload; a second instance could not start";
+                    problems.warning(at.span.clone(), title, Some(help.to_owned()));
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        point_at(&error, plan, problems);
+    }
+    if let Some(AccessLog::File(path)) = &plan.log.access
+        && let Err(error) = can_append(path)
+    {
+        problems.error(path.span.clone(), format!("access log: {}: {error}", path.display()), None);
+    }
+}
+
+/// Whether the file can be appended to, or made.
+fn can_append(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(facts) if facts.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => Ok(access(path, Access::WRITE_OK)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            Ok(access(folder.unwrap_or(Path::new(".")), Access::WRITE_OK | Access::EXEC_OK)?)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a process named ringate listens on this port. Its descriptors are looked at or, where they can't be read (a
+/// process that holds keys hides them), its user is compared with the socket's.
+fn is_of_ringate(address: &SocketAddr) -> bool {
+    let sockets = listening(address.port());
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let own = std::process::id().to_string();
+    processes.map(|entry| entry.path()).filter(|path| !path.ends_with(&own)).any(|process| {
+        let named = fs::read_to_string(process.join("comm")).is_ok_and(|name| name.starts_with("ringate"));
+        named && holds(&process, &sockets)
+    })
+}
+
+fn holds(process: &Path, sockets: &[(u32, String)]) -> bool {
+    if let Ok(descriptors) = fs::read_dir(process.join("fd")) {
+        return descriptors.flatten().filter_map(|entry| fs::read_link(entry.path()).ok()).any(|target| {
+            sockets.iter().any(|(_, inode)| target.as_os_str() == &*format!("socket:[{inode}]"))
+        });
+    }
+    let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+    let user = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next());
+    user.and_then(|user| user.parse::<u32>().ok())
+        .is_some_and(|user| sockets.iter().any(|(of, _)| *of == user))
+}
+
+/// User and inode of the sockets that listen on a port (proc(5), net/tcp).
+fn listening(port: u16) -> Vec<(u32, String)> {
+    let text = ["/proc/net/tcp", "/proc/net/tcp6"].map(|file| fs::read_to_string(file).unwrap_or_default());
+    let lines = text.iter().flat_map(|text| text.lines());
+    let found = lines.filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, local, _, state, _, _, _, user, _, inode, ..] = &fields[..] else { return None };
+        let (_, at) = local.rsplit_once(':')?;
+        let listens = *state == "0A" && u16::from_str_radix(at, 16) == Ok(port);
+        listens.then(|| Some((user.parse().ok()?, (*inode).to_owned()))).flatten()
+    });
+    found.collect()
+}
