@@ -128,7 +128,8 @@ impl Roll {
     fn make(&self, backend: Backend) -> Result<(), Refused> {
         let until = Instant::now() + PATIENCE;
         for worker in &self.workers {
-            let _ = worker.send(Step::Make(backend));
+            let ended = |_| Refused { error: io::Error::other("a worker's thread has ended"), made: None };
+            worker.send(Step::Make(backend)).map_err(ended)?;
         }
         let (mut made, mut refused) = (0, None);
         for _ in &self.workers {
@@ -206,11 +207,9 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_is_gone_or_silent_is_no_start() {
+    fn a_worker_that_is_gone_is_no_start() {
         let mut roll = Roll::default();
         drop(roll.seat());
-        let Roll { workers, answers: (_, answers) } = roll;
-        let roll = Roll { workers, answers: (channel().0, answers) };
         assert!(roll.call(Driver::Epoll).unwrap_err().contains("epoll can't be used"));
         let mut roll = Roll::default();
         let seat = roll.seat();
