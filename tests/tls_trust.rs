@@ -100,8 +100,8 @@ fn a_revocation_list_that_cannot_be_read_is_an_error_of_the_config() {
     };
     let none = dir.path().join("none.crl");
     let cases = [
-        (at("empty.crl", b""), "no revocation list of version 2"),
-        (at("rubbish.crl", &[0x30, 1, 2, 3]), "no revocation list of version 2"),
+        (at("empty.crl", b""), "no revocation list"),
+        (at("rubbish.crl", &[0x30, 1, 2, 3]), "no revocation list"),
         (none, "No such file"),
     ];
     for (path, words) in cases {

@@ -1,6 +1,5 @@
 //! What a client's certificate is checked against.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -8,10 +7,10 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
-use super::trust::{TrustAnchors, TrustError, check_validity, sha256};
+use super::chain::{Role, Trust};
+use super::trust::{TrustAnchors, TrustError};
 
 /// Whether a client may come without a certificate. One that it presents must hold in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,9 +24,7 @@ pub enum Demand {
 /// Checks a client's certificate: by webpki against the authorities, or as one that is trusted itself.
 #[derive(Debug)]
 pub struct ClientVerifier {
-    /// None where no authority is trusted.
-    chains: Option<Arc<dyn ClientCertVerifier>>,
-    exact: HashSet<[u8; 32]>,
+    trust: Trust,
     /// What clients choose their certificate by.
     hints: Vec<DistinguishedName>,
     demand: Demand,
@@ -44,27 +41,10 @@ impl ClientVerifier {
         crls: Vec<CertificateRevocationListDer<'static>>,
         demand: Demand,
     ) -> Result<Arc<Self>, TrustError> {
-        if anchors.is_empty() {
-            return Err(TrustError::Empty);
-        }
-        let provider = Arc::new(default_provider());
-        let algorithms = provider.signature_verification_algorithms;
-        let (authorities, exact, hints) = anchors.into_parts();
-        let chains = if authorities.is_empty() {
-            if !crls.is_empty() {
-                return Err(TrustError::RevocationWithoutAuthority);
-            }
-            None
-        } else {
-            let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider);
-            let built = builder.with_crls(crls).enforce_revocation_expiration().build();
-            let built = built.map_err(|error| match error {
-                VerifierBuilderError::NoRootAnchors => TrustError::Empty,
-                other => TrustError::BadRevocationList(other.to_string()),
-            });
-            Some(built?)
-        };
-        Ok(Arc::new(Self { chains, exact, hints, demand, algorithms }))
+        let algorithms = default_provider().signature_verification_algorithms;
+        let hints = anchors.hints();
+        let trust = Trust::new(anchors, crls, algorithms)?;
+        Ok(Arc::new(Self { trust, hints, demand, algorithms }))
     }
 }
 
@@ -83,19 +63,8 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let by_chain = match &self.chains {
-            Some(chains) => chains.verify_client_cert(end_entity, intermediates, now),
-            None => Err(CertificateError::UnknownIssuer.into()),
-        };
-        match by_chain {
-            Err(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_)))
-                if self.exact.contains(&sha256(end_entity)) =>
-            {
-                check_validity(end_entity, now)?;
-                Ok(ClientCertVerified::assertion())
-            }
-            verdict => verdict,
-        }
+        self.trust.verify(end_entity, intermediates, Role::Client, now)?;
+        Ok(ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

@@ -160,6 +160,10 @@ impl fmt::Display for HandshakeError {
         match self {
             Self::PeerAlert(alert) => write!(f, "the peer refused the handshake: {}", alert_text(*alert)),
             Self::BadCertificate(error) => certificate_text(error, f),
+            Self::BadRevocationList(rustls::CertRevocationListError::IssuerInvalidForCrl) => f.write_str(
+                "the authority that issued the peer's certificate may not sign revocation lists: \
+                 its keyUsage has no cRLSign",
+            ),
             Self::BadRevocationList(error) => write!(f, "a revocation list cannot be used: {error:?}"),
             Self::NoCertificate => f.write_str("the peer presented no certificate"),
             Self::PeerMisbehaved(error) => write!(f, "the peer broke the TLS protocol: {error}"),
@@ -382,13 +386,16 @@ fn certificate_text(error: &CertificateError, f: &mut fmt::Formatter<'_>) -> fmt
         }
         C::Other(error) => match error.0.downcast_ref::<webpki::Error>() {
             Some(webpki::Error::NameConstraintViolation) => {
-                f.write_str("an authority in the peer's chain may not issue for its name (name constraints)")
+                f.write_str(
+                    "an authority in the peer's chain may not issue for its name (name constraints), \
+                     or constrains names of a kind that is not supported",
+                )
             }
             Some(webpki::Error::PathLenConstraintViolated) => {
                 f.write_str("an authority in the peer's chain may not have authorities below it (path length)")
             }
             Some(webpki::Error::CaUsedAsEndEntity) => f.write_str(
-                "the peer presents an authority's certificate as its own, which is accepted only if it stands in `trust`",
+                "the peer presents an authority's certificate as its own, which is accepted only if it stands in `trust` (of clients: `client_trust`)",
             ),
             Some(webpki::Error::EndEntityUsedAsCa) => {
                 f.write_str("the peer's certificate is issued by one that is not an authority's")

@@ -37,6 +37,7 @@
 //! | `reason` | the same for counters, with a mend |
 
 mod algorithms;
+mod chain;
 mod cipher;
 pub mod clients;
 pub mod config;
@@ -48,7 +49,8 @@ pub mod identity;
 pub mod presented;
 pub mod reason;
 pub mod record;
-pub mod sessions;
+pub mod revocation;
+mod sessions;
 pub mod trust;
 mod watched;
 
@@ -67,5 +69,6 @@ pub use identity::{ClientResolver, Identity, IdentityError, ServerResolver};
 pub use presented::{ClientCertificate, SanName};
 pub use reason::{Reason, Tally, alert_name};
 pub use record::{Opened, Opener, Sealer};
+pub use revocation::revocation_list_fault;
 pub use sessions::{SessionPool, Sessions};
-pub use trust::{BackendVerifier, TrustAnchors, TrustError, Unacceptable};
+pub use trust::{BackendVerifier, TrustAnchors, TrustConcern, TrustError, Unacceptable, trust_concern};

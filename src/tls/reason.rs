@@ -295,7 +295,15 @@ fn certificate_reason(error: &CertificateError) -> Reason {
             (Some(Unacceptable::Pin(_)), _) => Reason::Pin,
             (Some(Unacceptable::WeakKey { .. }), _) => Reason::WeakKey,
             (Some(Unacceptable::NotForSigning), _) => Reason::WrongUsage,
-            (Some(Unacceptable::Namesake { .. }), _) => Reason::UnknownIssuer,
+            (
+                Some(
+                    Unacceptable::Namesake { .. }
+                    | Unacceptable::AuthorityExpired { .. }
+                    | Unacceptable::AuthorityNotYetValid { .. }
+                    | Unacceptable::AuthorityUnfit { .. },
+                ),
+                _,
+            ) => Reason::UnknownIssuer,
             (
                 None,
                 Some(webpki::Error::NameConstraintViolation | webpki::Error::PathLenConstraintViolated),

@@ -1,8 +1,8 @@
 //! What a backend's certificate is checked against.
 //!
 //! ```text
-//! chain ─► webpki: issuer, time, usage, name constraints, revocation ─┐
-//!      └─► or trusted itself: time ───────────────────────────────────┴─► name ─► pins ─► handshake signature
+//! chain ─► trusted itself: time ───────────────────────────────────────────────────────────────┐
+//!      └─► or webpki: issuer, time, usage, name constraints ─► the anchor's time ─► revocation ─┴─► name ─► pins ─► handshake signature
 //! ```
 
 use std::collections::HashSet;
@@ -11,22 +11,22 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{VerifierBuilderError, WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
+use rustls::client::verify_server_name;
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, TrustAnchor, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
     SignatureScheme,
 };
-use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::prelude::{FromDer, X509Certificate, X509Name, X509Version};
 
 use super::algorithms::{RsaBits, rsa_bits};
+use super::chain::{Role, Trust, Vouched};
 use super::identity::note_chain;
 use super::presented::distinguished_name;
+use super::revocation::element;
 
 pub(super) type Sha256 = [u8; 32];
 
@@ -40,6 +40,59 @@ pub struct TrustAnchors {
     exact: HashSet<Sha256>,
     /// The authorities that sign with RSA: subject in DER, and bits.
     rsa: Vec<(Vec<u8>, u32)>,
+    /// What `authorities` does not keep of them.
+    facts: Vec<AnchorFacts>,
+}
+
+/// What webpki's trust anchors lack.
+#[derive(Clone, Debug)]
+pub(super) struct AnchorFacts {
+    /// Subject and SubjectPublicKeyInfo in DER.
+    pub(super) subject: Vec<u8>,
+    pub(super) spki: Vec<u8>,
+    pub(super) signs_lists: bool,
+    name: String,
+    der: CertificateDer<'static>,
+    /// Why it cannot issue, by its own extensions.
+    unfit: Option<String>,
+}
+
+/// What an operator should know of a certificate in a trust list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrustConcern {
+    /// It has no effect now, or no effect as an authority.
+    Idle(String),
+    /// No certificate of a peer will ever match it.
+    Never(String),
+}
+
+/// See [`TrustConcern`]; `None`: the certificate is as it should be.
+pub fn trust_concern(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<TrustConcern> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let name = plain_name(parsed.subject());
+    if !is_authority(&parsed)
+        && let Err(error) = webpki::EndEntityCert::try_from(certificate)
+    {
+        let why = match error {
+            webpki::Error::UnsupportedCertVersion => "it is of version 1 (TLS requires version 3)".to_owned(),
+            webpki::Error::UnsupportedCriticalExtension => {
+                "it has a critical extension that is not supported".to_owned()
+            }
+            other => format!("it cannot be used in a handshake ({other})"),
+        };
+        return Some(TrustConcern::Never(format!("{name} can never be accepted: {why}")));
+    }
+    let unfit = unfit(&parsed).filter(|_| is_authority(&parsed));
+    if let Some(why) = unfit {
+        return Some(TrustConcern::Idle(format!("the authority {name} does not vouch: {why}")));
+    }
+    match check_validity(certificate, now) {
+        Err(CertificateError::ExpiredContext { .. }) => {
+            Some(TrustConcern::Idle(format!("the trusted certificate {name} has expired")))
+        }
+        Err(_) => Some(TrustConcern::Idle(format!("the trusted certificate {name} is not valid yet"))),
+        Ok(()) => None,
+    }
 }
 
 /// Why a trust list cannot be used.
@@ -84,6 +137,7 @@ impl TrustAnchors {
             subjects: Vec::new(),
             exact: HashSet::new(),
             rsa: Vec::new(),
+            facts: Vec::new(),
         }
     }
 
@@ -102,9 +156,7 @@ impl TrustAnchors {
     pub fn add(&mut self, certificate: CertificateDer<'static>) -> Result<(), TrustError> {
         let bad = |error: String| TrustError::BadCertificate(error);
         let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|error| bad(error.to_string()))?;
-        // Old roots are of version 1, which cannot say that it is an authority.
-        let old_root = parsed.version() == X509Version::V1 && parsed.subject() == parsed.issuer();
-        let authority = parsed.is_ca() || old_root;
+        let authority = is_authority(&parsed);
         if self.exact.insert(sha256(&certificate)) {
             self.subjects.push(parsed.subject().as_raw().to_vec().into());
         }
@@ -112,6 +164,14 @@ impl TrustAnchors {
             if let Some(bits) = key_bits(&parsed) {
                 self.rsa.push((parsed.subject().as_raw().to_vec(), bits));
             }
+            self.facts.push(AnchorFacts {
+                subject: parsed.subject().as_raw().to_vec(),
+                spki: parsed.public_key().raw.to_vec(),
+                signs_lists: signs_lists(&parsed),
+                name: plain_name(parsed.subject()),
+                der: certificate.clone(),
+                unfit: unfit(&parsed),
+            });
             self.authorities.add(certificate).map_err(|error| bad(error.to_string()))?;
         }
         Ok(())
@@ -127,11 +187,60 @@ impl TrustAnchors {
         self.exact.is_empty()
     }
 
-    /// Authorities, digests and subjects, for who checks clients.
-    pub(super) fn into_parts(self) -> (RootCertStore, HashSet<Sha256>, Vec<DistinguishedName>) {
-        (self.authorities, self.exact, self.subjects)
+    pub(super) fn is_exact(&self, digest: &Sha256) -> bool {
+        self.exact.contains(digest)
+    }
+
+    pub(super) fn authorities(&self) -> &[TrustAnchor<'static>] {
+        &self.authorities.roots
+    }
+
+    pub(super) fn facts(&self) -> impl Iterator<Item = &AnchorFacts> {
+        self.facts.iter()
+    }
+
+    /// The subjects of all, for CertificateRequest; none where they would not fit: then clients choose without a hint
+    /// (RFC 8446 §4.2.4, RFC 5246 §7.4.4).
+    pub(super) fn hints(&self) -> Vec<DistinguishedName> {
+        if self.hints_fit() { self.subjects.clone() } else { Vec::new() }
+    }
+
+    /// Whether the subjects of all fit into a CertificateRequest, whose lists have lengths of 16 bits.
+    pub fn hints_fit(&self) -> bool {
+        self.subjects.iter().map(|name| name.as_ref().len() + 2).sum::<usize>() <= MAX_HINT_BYTES
+    }
+
+    /// The authority of this subject and key (contents in DER) that may issue, and is in its time.
+    pub(super) fn vouching(
+        &self,
+        subject: &[u8],
+        spki: &[u8],
+        now: UnixTime,
+    ) -> Result<&AnchorFacts, Unacceptable> {
+        let content = |der| element(der).map(|(_, content, _)| content);
+        let mut refused = None;
+        for known in &self.facts {
+            if content(&known.subject) != Some(subject) || content(&known.spki) != Some(spki) {
+                continue;
+            }
+            let name = || known.name.clone();
+            let why = match (&known.unfit, check_validity(&known.der, now)) {
+                (None, Ok(())) => return Ok(known),
+                (Some(why), _) => Unacceptable::AuthorityUnfit { name: name(), why: why.clone() },
+                (None, Err(CertificateError::ExpiredContext { .. })) => {
+                    Unacceptable::AuthorityExpired { name: name() }
+                }
+                (None, Err(_)) => Unacceptable::AuthorityNotYetValid { name: name() },
+            };
+            refused.get_or_insert(why);
+        }
+        let unknown = || Unacceptable::AuthorityUnfit { name: "?".into(), why: "it is unknown".into() };
+        Err(refused.unwrap_or_else(unknown))
     }
 }
+
+/// The most bytes of names in a CertificateRequest. The rest of its 65,535 is for the other extensions.
+const MAX_HINT_BYTES: usize = 60_000;
 
 /// Why a certificate is refused that webpki and rustls have no word for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +252,27 @@ pub enum Unacceptable {
         /// The name.
         issuer: String,
     },
+    /// The trusted authority that its chain ends in has expired.
+    AuthorityExpired {
+        /// Its subject.
+        name: String,
+    },
+    /// The trusted authority that its chain ends in is not valid yet.
+    AuthorityNotYetValid {
+        /// Its subject.
+        name: String,
+    },
+    /// The trusted authority that its chain ends in may not issue, by its own extensions.
+    AuthorityUnfit {
+        /// Its subject.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// A certificate of X.509 version 1 or 2 in the chain; TLS requires version 3 (RFC 8446 §4.4.2.2).
+    Version,
+    /// A certificate of the chain has a critical extension of a kind that is not supported.
+    CriticalExtension,
     /// Its keyUsage does not let its key sign, which is all that it does in a handshake (RFC 8446 §4.4.2.2).
     NotForSigning,
     /// An RSA key is smaller than the policy allows.
@@ -167,6 +297,21 @@ impl fmt::Display for Unacceptable {
             Self::Namesake { issuer } => {
                 write!(f, "it is not signed by the trusted authority {issuer}, but by another of that name")
             }
+            Self::AuthorityExpired { name } => {
+                write!(f, "the trusted authority {name} that vouches for it has expired")
+            }
+            Self::AuthorityNotYetValid { name } => {
+                write!(f, "the trusted authority {name} that vouches for it is not valid yet")
+            }
+            Self::AuthorityUnfit { name, why } => {
+                write!(f, "the trusted authority {name} does not vouch: {why}")
+            }
+            Self::Version => {
+                f.write_str("its chain has a certificate of version 1, and TLS requires version 3")
+            }
+            Self::CriticalExtension => f.write_str(
+                "its chain has a certificate with a critical extension of a kind that is not supported",
+            ),
             Self::NotForSigning => f.write_str("its keyUsage does not allow digitalSignature"),
             Self::WeakKey { bits, least, authority: None } => {
                 write!(f, "its RSA key has {bits} bits, and `min_rsa_bits` is {least}")
@@ -191,8 +336,7 @@ impl From<Unacceptable> for Error {
 
 /// Checks a backend's certificate: by webpki against the authorities, or as one that is trusted itself.
 ///
-/// A certificate that is trusted itself is accepted where webpki knows no issuer for it, or finds that it is
-/// an authority's (as `openssl req -x509` makes them), if the name and the time are right.
+/// A certificate that is trusted itself is accepted if the name and the time are right, whatever its extensions.
 #[derive(Debug)]
 pub struct BackendVerifier {
     judge: Judge,
@@ -203,9 +347,7 @@ pub struct BackendVerifier {
 #[derive(Debug)]
 enum Judge {
     Trust {
-        /// None where no authority is trusted.
-        chains: Option<Arc<WebPkiServerVerifier>>,
-        anchors: TrustAnchors,
+        trust: Box<Trust>,
         pins: HashSet<Sha256>,
     },
     /// Whoever holds the key of the certificate that it presents will do.
@@ -222,26 +364,9 @@ impl BackendVerifier {
         pins: impl IntoIterator<Item = [u8; 32]>,
         rsa: RsaBits,
     ) -> Result<Arc<Self>, TrustError> {
-        if anchors.is_empty() {
-            return Err(TrustError::Empty);
-        }
         let algorithms = rsa.algorithms();
-        let chains = if !anchors.authorities.is_empty() {
-            let provider =
-                CryptoProvider { signature_verification_algorithms: algorithms, ..default_provider() };
-            let authorities = Arc::new(anchors.authorities.clone());
-            let builder = WebPkiServerVerifier::builder_with_provider(authorities, Arc::new(provider));
-            let built = builder.with_crls(crls).enforce_revocation_expiration().build();
-            Some(built.map_err(|error| match error {
-                VerifierBuilderError::NoRootAnchors => TrustError::Empty,
-                other => TrustError::BadRevocationList(other.to_string()),
-            })?)
-        } else if crls.is_empty() {
-            None
-        } else {
-            return Err(TrustError::RevocationWithoutAuthority);
-        };
-        let judge = Judge::Trust { chains, anchors, pins: pins.into_iter().collect() };
+        let trust = Box::new(Trust::new(anchors, crls, algorithms)?);
+        let judge = Judge::Trust { trust, pins: pins.into_iter().collect() };
         Ok(Arc::new(Self { judge, rsa, algorithms }))
     }
 
@@ -259,10 +384,10 @@ impl BackendVerifier {
             let (_, parsed) = X509Certificate::from_der(der).ok()?;
             match key_bits(&parsed) {
                 Some(bits) if index > 0 && bits < least => {
-                    let authority = Some(distinguished_name(parsed.subject()));
+                    let authority = Some(plain_name(parsed.subject()));
                     return Some(Unacceptable::WeakKey { bits, least, authority });
                 }
-                _ => issuer = Some((parsed.issuer().as_raw().to_vec(), distinguished_name(parsed.issuer()))),
+                _ => issuer = Some((parsed.issuer().as_raw().to_vec(), plain_name(parsed.issuer()))),
             }
         }
         let (subject, name) = issuer?;
@@ -291,38 +416,25 @@ impl ServerCertVerifier for BackendVerifier {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         note_chain(end_entity, intermediates);
-        let Judge::Trust { chains, anchors, pins } = &self.judge else {
+        let Judge::Trust { trust, pins } = &self.judge else {
             return Ok(ServerCertVerified::assertion());
         };
-        let by_chain = match chains {
-            Some(chains) => {
-                chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-            }
-            None => Err(CertificateError::UnknownIssuer.into()),
-        };
-        let leaf = ParsedCertificate::try_from(end_entity)?;
-        match by_chain {
-            // webpki passes over keyUsage. Who is trusted himself may say what he likes.
-            Ok(_) if !may_sign(end_entity)? && !anchors.exact.contains(&sha256(end_entity)) => {
+        match trust.verify(end_entity, intermediates, Role::Server, now) {
+            // webpki passes over keyUsage. A certificate that is trusted itself may have any.
+            Ok(Vouched::Authority) if !may_sign(end_entity)? => {
                 return Err(Unacceptable::NotForSigning.into());
             }
             Ok(_) => {}
-            Err(Error::InvalidCertificate(
-                CertificateError::UnknownIssuer | CertificateError::BadSignature | CertificateError::Other(_),
-            )) if anchors.exact.contains(&sha256(end_entity)) => {
-                check_validity(end_entity, now)?;
-                verify_server_name(&leaf, server_name)?;
-            }
             Err(error) => {
                 use CertificateError::{BadSignature, UnknownIssuer};
                 let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).collect();
                 let better = match &error {
                     Error::InvalidCertificate(BadSignature | UnknownIssuer) => {
-                        self.weak_authority(&chain, anchors)
+                        self.weak_authority(&chain, trust.anchors())
                     }
                     _ => None,
                 };
@@ -333,6 +445,8 @@ impl ServerCertVerifier for BackendVerifier {
                 return Err(better.map_or(error, Error::from));
             }
         }
+        let leaf = ParsedCertificate::try_from(end_entity)?;
+        verify_server_name(&leaf, server_name)?;
         let key = sha256(&leaf.subject_public_key_info());
         if !pins.is_empty() && !pins.contains(&key) {
             return Err(Unacceptable::Pin(key).into());
@@ -368,7 +482,54 @@ impl ServerCertVerifier for BackendVerifier {
 /// A chain whose signatures do not verify, as when a CA was made anew under its old name.
 fn namesake(chain: &[&CertificateDer<'_>]) -> Option<Unacceptable> {
     let (_, last) = X509Certificate::from_der(chain.last()?).ok()?;
-    Some(Unacceptable::Namesake { issuer: last.issuer().to_string() })
+    Some(Unacceptable::Namesake { issuer: plain_name(last.issuer()) })
+}
+
+fn is_authority(certificate: &X509Certificate<'_>) -> bool {
+    // Old roots are of version 1, which cannot say that it is an authority.
+    let old_root = certificate.version() == X509Version::V1 && certificate.subject() == certificate.issuer();
+    certificate.is_ca() || old_root
+}
+
+/// Whether an authority's keyUsage, if it has one, includes cRLSign.
+pub(super) fn signs_lists(certificate: &X509Certificate<'_>) -> bool {
+    certificate.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.value.crl_sign()))
+}
+
+/// Why an authority may not issue certificates, by its own extensions (RFC 5280 §4.2.1.3, §4.2).
+fn unfit(certificate: &X509Certificate<'_>) -> Option<String> {
+    let usage = certificate.key_usage().ok()?;
+    if usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
+        return Some("its keyUsage does not include keyCertSign".to_owned());
+    }
+    let unknown = certificate.extensions().iter().find(|extension| {
+        extension.critical
+            && matches!(extension.parsed_extension(), ParsedExtension::UnsupportedExtension { .. })
+    });
+    unknown.map(|extension| {
+        let oid = extension.oid.to_id_string();
+        format!("it has the critical extension {oid}, which is not supported")
+    })
+}
+
+/// A name from a certificate in one line: peers choose the bytes, so control characters are escaped.
+pub(super) fn plain_name(name: &X509Name<'_>) -> String {
+    let mut out = String::new();
+    for char in distinguished_name(name).chars() {
+        if char.is_control()
+            || matches!(char, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
+            out.extend(char.escape_default());
+        } else {
+            out.push(char);
+        }
+    }
+    out
+}
+
+/// Seconds since 1970; before: 0, which is certainly past.
+pub(super) fn unix(at: i64) -> u64 {
+    u64::try_from(at).unwrap_or(0)
 }
 
 /// Whether a certificate's keyUsage, if it has one, lets its key make the signature of a handshake.
@@ -391,9 +552,8 @@ pub(super) fn check_validity(
     now: UnixTime,
 ) -> Result<(), CertificateError> {
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
-    let seconds = |at: i64| u64::try_from(at).unwrap_or(0); // before 1970: certainly past
-    let not_before = seconds(parsed.validity().not_before.timestamp());
-    let not_after = seconds(parsed.validity().not_after.timestamp());
+    let not_before = unix(parsed.validity().not_before.timestamp());
+    let not_after = unix(parsed.validity().not_after.timestamp());
     let at = |secs| UnixTime::since_unix_epoch(std::time::Duration::from_secs(secs));
     if now.as_secs() < not_before {
         return Err(CertificateError::NotValidYetContext { time: now, not_before: at(not_before) });

@@ -258,7 +258,7 @@ impl fmt::Display for StoreError {
                 write!(f, "{} with key {}: {source}", path.display(), key.display())
             }
             Self::NotARevocationList { path, reason } => {
-                write!(f, "{}: no revocation list of version 2: {reason}; give one", path.display())
+                write!(f, "{}: no revocation list: {reason}; give one in PEM or DER", path.display())
             }
             Self::Io { path, doing, source } => {
                 let mend = mend(source.kind());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::server::danger::ClientCertVerifier;
 
 use super::Builder;
-use crate::certs::store::{load_crls, load_trust};
+use crate::certs::store::load_trust;
 use crate::config::plan::{self, CertificateRef};
 use crate::tls::{ClientVerifier, Demand, TrustAnchors, TrustError};
 
@@ -31,12 +31,28 @@ impl Builder<'_> {
         }
         let mut crls = Vec::new();
         for at in &auth.crl {
-            crls.extend(self.good(&at.span, load_crls(&at.value))?);
+            crls.extend(self.revocation_lists(at)?);
         }
         trust.iter().for_each(|certificate| self.note(certificate));
-        crls.iter().for_each(|list| self.note(list));
         let span = auth.trust.first().map_or(span, |at| &at.span);
+        let mut whole = true;
+        for certificate in &trust {
+            whole &= self.concern(span, certificate);
+        }
         let anchors = self.good(span, TrustAnchors::build(trust))?;
+        if !whole {
+            return None;
+        }
+        if !anchors.hints_fit() && !self.refreshes {
+            self.problems.warning(
+                span.clone(),
+                format!("the names of these {} certificates do not fit into a TLS message", anchors.len()),
+                Some(
+                    "clients get no names to choose a certificate by: name only the CAs that issue it"
+                        .to_owned(),
+                ),
+            );
+        }
         let verifier = ClientVerifier::new(anchors, crls, demand);
         let of_a_list = matches!(
             verifier,

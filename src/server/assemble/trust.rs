@@ -2,15 +2,18 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use super::Builder;
 use crate::certs::Timestamp;
 use crate::certs::store::{Files, load_crls, load_trust};
 use crate::config::plan::{At, CertificateRef, TrustRef, UpstreamTls};
-use crate::tls::{BackendVerifier, RsaBits, TrustAnchors};
+use crate::tls::{
+    BackendVerifier, RsaBits, TrustAnchors, TrustConcern, revocation_list_fault, trust_concern,
+};
 
 impl Builder<'_> {
     /// `name` is the upstream's place in the file.
@@ -61,6 +64,9 @@ impl Builder<'_> {
             };
             for certificate in certificates {
                 self.note(&certificate);
+                if at.value != TrustRef::System {
+                    whole &= self.concern(&at.span, &certificate);
+                }
                 // One bad root among the system's hundred is passed over, one that was named is not.
                 if let Err(error) = anchors.add(certificate)
                     && at.value != TrustRef::System
@@ -71,6 +77,26 @@ impl Builder<'_> {
             }
         }
         whole.then_some(anchors)
+    }
+
+    /// Warns of a trusted certificate that has no effect now; false: it never has any, which is an error.
+    pub(super) fn concern(&mut self, span: &Range<usize>, certificate: &CertificateDer<'_>) -> bool {
+        let since = self.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        match trust_concern(certificate, UnixTime::since_unix_epoch(since)) {
+            None => true,
+            Some(TrustConcern::Idle(what)) => {
+                if !self.refreshes {
+                    let help = "certificates that it issued are refused: replace it".to_owned();
+                    self.problems.warning(span.clone(), what, Some(help));
+                }
+                true
+            }
+            Some(TrustConcern::Never(what)) => {
+                let help = "name the CA that issued it, or have it issued anew (X.509 version 3)";
+                self.wrong(span, what, Some(help));
+                false
+            }
+        }
     }
 
     fn system_roots(&mut self, span: &Range<usize>) -> Option<Vec<CertificateDer<'static>>> {
@@ -86,7 +112,8 @@ impl Builder<'_> {
         Some(found.certs)
     }
 
-    fn revocation_lists(
+    /// The lists of a file. A list that has ended is a warning: a newer one may stand beside it.
+    pub(super) fn revocation_lists(
         &mut self,
         at: &At<std::path::PathBuf>,
     ) -> Option<Vec<CertificateRevocationListDer<'static>>> {
@@ -94,9 +121,13 @@ impl Builder<'_> {
         let now = Timestamp::from(self.now);
         for list in &lists {
             self.note(list);
+            if let Ok(Some(why)) = revocation_list_fault(list) {
+                self.wrong(&at.span, format!("{}: {why}", at.display()), None);
+                return None;
+            }
             let Ok((_, parsed)) = CertificateRevocationList::from_der(list) else {
                 let title = format!("{} holds no revocation list that can be read", at.display());
-                self.wrong(&at.span, title, Some("it must be a CRL of version 2, in PEM or DER"));
+                self.wrong(&at.span, title, Some("it must be a CRL in PEM or DER"));
                 return None;
             };
             let next = parsed.next_update().map(|time| Timestamp::from_unix(time.timestamp()));
@@ -104,7 +135,10 @@ impl Builder<'_> {
                 self.problems.warning(
                     at.span.clone(),
                     format!("the revocation list of {} was due to be replaced at {next}", parsed.issuer()),
-                    Some("until it is, backends with certificates of this issuer are refused".to_owned()),
+                    Some(
+                        "it has ended: without a newer list, certificates of this issuer are refused"
+                            .to_owned(),
+                    ),
                 );
             }
         }

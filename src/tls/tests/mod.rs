@@ -7,6 +7,7 @@ mod garbage;
 mod identities;
 mod interop;
 mod resumption;
+mod trusted;
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
