@@ -3,14 +3,22 @@
 //! What is forwarded is read here a second time, by a plain reader that knows nothing of the parsers under test: it
 //! must find one message where they found one, with the body that they found.
 
-use ringate::base::limits::Limits;
+use std::sync::{Arc, LazyLock};
+use std::time::SystemTime;
+
+use ringate::base::limits::{Limits, MAX_TLS_RECORD_BYTES};
+use ringate::base::snapshot::Snapshot;
+use ringate::certs::generate::quickstart_pki;
 use ringate::http1::{
     self, Body, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite, RequestContext, ResponseContext,
     Upgrade, Version, header_slots,
 };
 use ringate::proxy_protocol::{self, Accept, Addresses, MAX_HEADER, Subject};
 use ringate::route::{keep_slashes, normalise_path};
-use ringate::tls::{Hello, HelloReader, read_hello};
+use ringate::tls::{
+    Handshake, HandshakeError, Hello, HelloReader, Identity, ServerPolicy, ServerResolver, State, Versions,
+    read_hello, server_config, ticketer,
+};
 
 fn limits() -> HeadLimits {
     HeadLimits::from(&Limits::default())
@@ -339,6 +347,59 @@ pub fn hello(input: &[u8]) {
             .collect();
         assert_eq!(read_hello(&records.concat()), whole, "in records of {size}");
     }
+}
+
+/// A listener's handshake.
+fn handshake() -> Handshake {
+    static MAKE: LazyLock<Box<dyn Fn() -> Handshake + Send + Sync>> = LazyLock::new(|| {
+        let made = quickstart_pki(&[], SystemTime::now()).expect("a PKI");
+        let bundle = &made.server.bundle;
+        let key = bundle.key().expect("a key").clone_key();
+        let identity = Identity::new("server", 1, bundle.chain().to_vec(), key).expect("an identity");
+        let policy = ServerPolicy {
+            versions: Versions::default(),
+            resolver: Arc::new(ServerResolver::new(vec![Snapshot::new(identity)])),
+            client_verifier: None,
+            alpn: Vec::new(),
+            ticketer: ticketer().expect("keys"),
+        };
+        let config = server_config(&policy).expect("a config");
+        Box::new(move || Handshake::server(Arc::clone(&config)).expect("a handshake"))
+    });
+    MAKE()
+}
+
+/// A client's records in a handshake: however they arrive, they are judged alike, and a refusal is an alert.
+pub fn record(input: &[u8]) {
+    let Some((&piece, bytes)) = input.split_first() else { return };
+    let judge = |piece: usize| {
+        let (mut handshake, mut inbox, mut out) = (handshake(), Vec::new(), Vec::new());
+        for part in bytes.chunks(piece) {
+            inbox.extend_from_slice(part);
+            match handshake.advance(&mut inbox, &mut out) {
+                Ok(progress) => {
+                    assert!(progress.consumed <= inbox.len());
+                    inbox.drain(..progress.consumed);
+                    assert!(inbox.len() <= MAX_TLS_RECORD_BYTES);
+                    if progress.state == State::Done {
+                        return None;
+                    }
+                }
+                Err(error) => {
+                    let plain = out.len() >= 7 && out[out.len() - 7..].starts_with(&[21, 3, 3, 0, 2, 2]);
+                    let sealed = out.len() >= 24 && out[out.len() - 24..].starts_with(&[23, 3, 3, 0, 19]);
+                    let silent = matches!(
+                        error,
+                        HandshakeError::NotTls(_) | HandshakeError::PeerAlert(_) | HandshakeError::OutOfOrder
+                    );
+                    assert!(silent || plain || sealed, "{error}: no alert");
+                    return Some((std::mem::discriminant(&error), error.alert_sent()));
+                }
+            }
+        }
+        None
+    };
+    assert_eq!(judge(usize::from(piece).max(1)), judge(usize::MAX));
 }
 
 /// A PROXY header of the versions that its first byte says.

@@ -13,13 +13,14 @@ mod checks;
 
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 8] = [
+const TARGETS: [(&str, Check); 9] = [
     ("request", checks::request),
     ("response", checks::response),
     ("chunked", checks::chunked),
     ("trailers", checks::trailers),
     ("path", checks::path),
     ("hello", checks::hello),
+    ("record", checks::record),
     ("proxy", checks::proxy),
     ("config", checks::config),
 ];
