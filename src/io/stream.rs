@@ -212,6 +212,11 @@ impl Reader {
         self.tls.as_ref().and_then(|opener| opener.peer_alert())
     }
 
+    /// Whether a TLS 1.2 peer has asked for a new handshake, which is declined.
+    pub fn asked_renegotiation(&self) -> bool {
+        self.tls.as_ref().is_some_and(|opener| opener.asked_renegotiation())
+    }
+
     /// The socket's number, for the pulse.
     pub fn fd(&self) -> RawFd {
         self.fd

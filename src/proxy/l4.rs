@@ -21,6 +21,7 @@ use crate::base::sample::sampled;
 use crate::io::stream::{Closed, Keep, StreamError};
 use crate::io::{Apart, Buffer, CallOff, Deadline, Pipe, Reader, Stream, Writer, peer};
 use crate::tls::Reason;
+use crate::tls::error::concerns_our_certificate;
 
 /// Reads that fill a small buffer in a row before a direction gets a large one.
 const BUSY: u32 = 2;
@@ -102,8 +103,11 @@ async fn carry(
         from_backend,
     );
     let relayed = Box::pin(relay).await;
-    if let Some(alert) = backend.stream.reader.peer_alert() {
-        pool.take_down(&backend, Reason::of_alert(alert));
+    let reader = &backend.stream.reader;
+    if let Some(alert) = reader.peer_alert() {
+        let declined = reader.asked_renegotiation() && !concerns_our_certificate(alert);
+        let reason = if declined { Reason::Renegotiation } else { Reason::of_alert(alert) };
+        pool.take_down(&backend, reason);
     }
     Ok(relayed)
 }

@@ -22,7 +22,7 @@ use crate::io::deadline::{TICK, ticks};
 use crate::io::{Buffer, Deadline, Stream, Wheel, deadline};
 use crate::proxy_protocol::{self, Subject};
 use crate::route::RoundRobin;
-use crate::tls::error::alert_text;
+use crate::tls::error::{alert_text, concerns_our_certificate};
 use crate::tls::{Identity, Reason};
 
 /// Ticks for which an endpoint that refused a connection is tried last.
@@ -279,7 +279,13 @@ impl Pool {
 
     /// Why the backend ended a TLS connection, as far as that tells.
     pub(super) fn reason(&self, backend: &Backend, heard: bool, failure: &Failure) -> Option<Reason> {
-        match (backend.stream.reader.peer_alert(), failure) {
+        let reader = &backend.stream.reader;
+        match (reader.peer_alert(), failure) {
+            (alert, Failure::BackendGone(_))
+                if reader.asked_renegotiation() && !alert.is_some_and(concerns_our_certificate) =>
+            {
+                Some(Reason::Renegotiation)
+            }
             (Some(alert), _) => Some(Reason::of_alert(alert).after(backend.unjudged && !heard)),
             (None, Failure::BackendGone(_)) if backend.unjudged && !backend.reused && !heard => {
                 Some(Reason::ClosedAfterCertificate)
@@ -296,6 +302,10 @@ impl Pool {
         let text = match reason.alert() {
             Some(alert) => {
                 format!("after the handshake the peer closed with the alert {}", alert_text(alert))
+            }
+            None if reason == Reason::Renegotiation => {
+                "the peer asked for a new handshake within the connection, which is declined, and closed"
+                    .to_owned()
             }
             None => "after the handshake the peer closed without an alert and without an answer".to_owned(),
         };

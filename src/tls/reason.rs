@@ -52,6 +52,8 @@ pub enum Reason {
     Reset,
     /// The backend closed before any answer, right after it had got our certificate, or heard that there is none.
     ClosedAfterCertificate,
+    /// The backend asked for a new handshake within the connection, which is declined, and ended it (TLS 1.2).
+    Renegotiation,
     /// It took too long.
     Timeout,
     /// Anything else, which is ours.
@@ -64,7 +66,7 @@ pub enum Reason {
 
 impl Reason {
     /// Those without an alert.
-    pub const PLAIN: [Self; 23] = [
+    pub const PLAIN: [Self; 24] = [
         Self::Expired,
         Self::NotYetValid,
         Self::UnknownIssuer,
@@ -86,6 +88,7 @@ impl Reason {
         Self::Closed,
         Self::Reset,
         Self::ClosedAfterCertificate,
+        Self::Renegotiation,
         Self::Timeout,
         Self::Other,
     ];
@@ -139,6 +142,7 @@ impl Reason {
             Self::Closed => "closed",
             Self::Reset => "reset",
             Self::ClosedAfterCertificate => "closed_after_certificate",
+            Self::Renegotiation => "renegotiation",
             Self::Timeout => "timeout",
             Self::Other => "other",
             Self::CertificateRefused(_) => "certificate_refused",
@@ -175,6 +179,10 @@ impl Reason {
             Self::Closed | Self::Reset => "the backend's own log may say why",
             Self::ClosedAfterCertificate => {
                 "it may have refused our certificate, or its lack (Node does so without an alert): its own log may say why"
+            }
+            Self::Renegotiation => {
+                "it may want a client certificate for this path: let it ask at the start of each connection (Apache: \
+                 SSLVerifyClient for the whole host; IIS: negotiateclientcertificate), and name one in `tls.certificate`"
             }
             Self::Timeout => "see whether the backend is overloaded, or raise `timeouts.connect`",
             Self::CertificateRefused(A::UnknownCA) => {

@@ -79,6 +79,7 @@ pub(super) fn halves(
         message: Vec::new(),
         barren: 0,
         state: ReadState::Open,
+        renegotiation: false,
     };
     let direction = Direction::new(Layout::of(tls13, &tx), tx_seq, tx)?;
     let sealer = Sealer { direction, shared, limit, closed: false };
@@ -127,6 +128,8 @@ pub struct Opener {
     message: Vec<u8>,
     barren: u8,
     state: ReadState,
+    /// The peer has asked for a new handshake.
+    renegotiation: bool,
 }
 
 impl Opener {
@@ -163,6 +166,11 @@ impl Opener {
             ReadState::Failed(RecordError::PeerAlert(alert)) => Some(*alert),
             _ => None,
         }
+    }
+
+    /// Whether the peer has asked for a new handshake within the connection, which is declined (RFC 5246 §7.4.1.1).
+    pub fn asked_renegotiation(&self) -> bool {
+        self.renegotiation
     }
 
     fn open_record(&mut self, buf: &mut [u8]) -> Result<Opened, RecordError> {
@@ -298,6 +306,7 @@ impl Opener {
                     return Err(RecordError::Malformed("a HelloRequest"));
                 }
                 self.shared.no_renegotiation_due.set(true);
+                self.renegotiation = true;
                 Ok(())
             }
             (CLIENT_HELLO, Side::Server) if !tls13 => Err(RecordError::Renegotiation),

@@ -141,7 +141,7 @@ fn padding_is_taken_off() {
 fn what_has_no_place_is_refused_with_its_alert() {
     type Forge = fn(&mut Line) -> Vec<u8>;
     let unexpected = Some(AlertDescription::UnexpectedMessage);
-    let cases: [(Forge, Option<AlertDescription>); 12] = [
+    let cases: [(Forge, Option<AlertDescription>); 13] = [
         (|_| vec![20, 3, 3, 0, 1, 1], unexpected),
         (|_| vec![22, 3, 3, 0, 4], unexpected),
         (|_| vec![23, 3, 1, 0, 40], Some(AlertDescription::ProtocolVersion)),
@@ -150,6 +150,7 @@ fn what_has_no_place_is_refused_with_its_alert() {
         (|line| line.sealer.forge(20, &[1]), unexpected),
         (|line| line.sealer.forge(ALERT, &[2]), Some(AlertDescription::DecodeError)),
         (|line| line.sealer.forge(HANDSHAKE, &[]), unexpected),
+        (|line| line.sealer.forge(ALERT, &[]), unexpected),
         (|line| line.sealer.forge(HANDSHAKE, &[24, 0, 0, 1, 2]), Some(AlertDescription::IllegalParameter)),
         (|line| line.sealer.forge(HANDSHAKE, &[24, 0, 0, 1, 0, 24]), unexpected),
         (|line| line.sealer.forge(HANDSHAKE, &[4, 0, 0, 0]), unexpected),
@@ -242,8 +243,9 @@ fn after_close_notify_everything_is_dropped() {
 fn tls12_renegotiation_is_declined_by_a_client_and_fatal_on_a_server() {
     let (mut client, mut server) = tls12();
     let wire = server.sealer.forge(HANDSHAKE, &[0, 0, 0, 0]);
+    assert!(!client.opener.asked_renegotiation());
     client.receive(&wire).unwrap();
-    assert!(client.sealer.has_pending());
+    assert!(client.sealer.has_pending() && client.opener.asked_renegotiation());
     let wire = client.send(b"goes on");
     assert_eq!(server.receive(&wire).unwrap(), b"goes on"); // the warning before it is ignored
     let wire = client.sealer.forge(HANDSHAKE, &[1, 0, 0, 0]);
