@@ -31,6 +31,20 @@ pub enum Kind {
     Panic,
 }
 
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Accept => "connections that could not be accepted",
+            Self::ClientHandshake => "failed TLS handshakes with clients",
+            Self::ProxyHeader => "connections without a valid PROXY header",
+            Self::ServerName => "server names without a route",
+            Self::Connect => "failures of backend connections",
+            Self::Exchange => "failed exchanges",
+            Self::Panic => "panics",
+        })
+    }
+}
+
 impl Kind {
     /// Lines that may be written at once.
     fn burst(self) -> u64 {
@@ -59,14 +73,41 @@ impl fmt::Display for LeftOut {
 /// Whether a line of this kind is written now. `name` is of the config, such as a listener's: no peer may choose it.
 /// Names are told apart by their hash; two that share one share their lines.
 pub fn next(kind: Kind, name: &str) -> Option<LeftOut> {
-    static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    static PLACES: [Place; 256] = [const { Place::new() }; 256];
     let mut hasher = FxHasher::default();
     (kind, name).hash(&mut hasher);
     // The upper bits are the well mixed ones.
     let place = &PLACES[(hasher.finish() >> 56) as usize];
-    let now = ORIGIN.get_or_init(Instant::now).elapsed().as_nanos() as u64;
-    place.next(now, kind.burst())
+    let written = place.next(now(), kind.burst());
+    if written.is_none() {
+        place.first.get_or_init(|| (kind, name.into()));
+    }
+    written
+}
+
+/// Logs how many lines were left out of floods that have ended since. To be called now and then.
+pub fn report() {
+    for place in &PLACES {
+        let Some((kind, name)) = place.first.get() else { continue };
+        if place.left_out.load(Ordering::Relaxed) == 0 {
+            continue;
+        }
+        if let Some(LeftOut(n)) = place.take(now(), kind.burst()) {
+            match kind {
+                Kind::ClientHandshake | Kind::ProxyHeader | Kind::ServerName => {
+                    tracing::info!("{kind}, {name}: {n} more were not logged");
+                }
+                _ => tracing::warn!("{kind}, {name}: {n} more were not logged"),
+            }
+        }
+    }
+}
+
+static PLACES: [Place; 256] = [const { Place::new() }; 256];
+
+/// Nanoseconds since the first call.
+fn now() -> u64 {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    ORIGIN.get_or_init(Instant::now).elapsed().as_nanos() as u64
 }
 
 /// A line of a [`Kind`]: at its level if [`next`] gives it leave, else at debug, where every one is shown.
@@ -84,23 +125,30 @@ pub(crate) use sampled;
 struct Place {
     full: AtomicU64,
     left_out: AtomicU64,
+    /// Which line was the first that it left out.
+    first: OnceLock<(Kind, Box<str>)>,
 }
 
 impl Place {
     const fn new() -> Self {
-        Self { full: AtomicU64::new(0), left_out: AtomicU64::new(0) }
+        Self { full: AtomicU64::new(0), left_out: AtomicU64::new(0), first: OnceLock::new() }
     }
 
     fn next(&self, now: u64, burst: u64) -> Option<LeftOut> {
+        let written = self.take(now, burst);
+        if written.is_none() {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+        }
+        written
+    }
+
+    /// Leave for a line, which has the number of those left out before it.
+    fn take(&self, now: u64, burst: u64) -> Option<LeftOut> {
         let taken = self.full.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full| {
             let full = full.max(now) + INTERVAL;
             (full <= now + burst * INTERVAL).then_some(full)
         });
-        if taken.is_err() {
-            self.left_out.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(LeftOut(self.left_out.swap(0, Ordering::Relaxed)))
+        taken.ok().map(|_| LeftOut(self.left_out.swap(0, Ordering::Relaxed)))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::certs::generate::quickstart_pki;
 use crate::certs::store::load_trust;
 use crate::certs::{Meta, Origin, Store};
 use crate::config::plan::Log;
-use crate::io::{demo, vital};
+use crate::io::{demo, log, vital};
 
 /// HTTPS is this far above the HTTP port.
 const TLS_OFFSET: u16 = 363;
@@ -59,7 +59,7 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
     let answer = first_request(options.port)?;
     let [http, https, admin] = ports(options.port);
     let stop = if options.once { "" } else { "Stop with Ctrl-C.\n" };
-    output::print(&format!(
+    let text = format!(
         "The first request went client -> Ringate -> backend over mutual TLS:\n\n{}\n\
          The config, {}:\n\n{}\n\
          Do it yourself:\n\n    curl http://127.0.0.1:{http}/\n    \
@@ -69,11 +69,26 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
         file.display(),
         indent(&text),
         dir.join("ca.pem").display()
-    ))?;
+    );
+    show(text)?;
     if !options.once {
         return control.run(deployment, std::future::pending::<()>());
     }
     control.run(deployment, std::future::ready(()))
+}
+
+/// Prints the text. A reader that takes nothing holds up no signal: the proxy runs already.
+fn show(text: String) -> Result<(), String> {
+    let (sender, printed) = std::sync::mpsc::channel();
+    let print = move || drop(sender.send(output::print(&text)));
+    std::thread::Builder::new().name("output".to_owned()).spawn(print).map_err(|error| error.to_string())?;
+    match printed.recv_timeout(log::LAST_LINES) {
+        Ok(result) => result,
+        Err(_) => {
+            tracing::warn!("standard output takes nothing: what quickstart shows waits for its reader");
+            Ok(())
+        }
+    }
 }
 
 fn ports(http: u16) -> [u16; 3] {
@@ -139,10 +154,10 @@ fn backend(dir: &Path) -> Result<SocketAddr, String> {
         .map_err(|error| error.to_string())?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.to_string())?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
-    let serve = move || {
-        if let Err(error) = vital::guard("the embedded backend", || demo::serve(listener, Arc::new(config))) {
-            vital::end(&format!("the embedded backend: {error}"));
-        }
+    let serve = move || match vital::guard("the embedded backend", || demo::serve(listener, Arc::new(config)))
+    {
+        Ok(()) => vital::end("the embedded backend ended"),
+        Err(error) => vital::end(&format!("the embedded backend: {error}")),
     };
     std::thread::Builder::new().name("backend".to_owned()).spawn(serve).map_err(|error| error.to_string())?;
     Ok(address)

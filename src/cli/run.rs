@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::{explain, load, logging};
 use crate::admin;
+use crate::base::sample;
 use crate::config::plan::Protocol;
 use crate::io::{fault, vital};
 use crate::server::heartbeat::{BEAT, Watch};
@@ -124,6 +125,7 @@ async fn serve(
             _ = turns.tick() => {
                 fault::point("control");
                 watch.compare(deployment.server.stuck());
+                sample::report();
             }
             _ = &mut until => break,
         }

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -33,7 +34,10 @@ impl Standard {
     }
 
     fn write_once(self, bytes: &[u8]) -> io::Result<usize> {
+        let [output, error] = &CLOSED;
         match self {
+            Self::Output if output.load(Ordering::Relaxed) => Err(rustix::io::Errno::BADF.into()),
+            Self::Error if error.load(Ordering::Relaxed) => Err(rustix::io::Errno::BADF.into()),
             Self::Output => write(io::stdout().as_fd(), bytes),
             Self::Error => write(io::stderr().as_fd(), bytes),
         }
@@ -47,6 +51,26 @@ impl Write for Standard {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Whether descriptors 1 and 2 were closed when the process began. Before `main` the standard library opens /dev/null in
+/// their place, so that a write to them would seem to have gone well.
+static CLOSED: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
+
+/// Run by the loader before the standard library's part of the start.
+#[used]
+#[allow(unsafe_code)]
+// SAFETY: the section holds pointers to functions of this signature, whose arguments may be left unread. The function
+// only calls fcntl and stores to atomics, so it needs nothing that is set up later.
+#[unsafe(link_section = ".init_array")]
+static FIND_CLOSED: extern "C" fn() = find_closed;
+
+#[allow(unsafe_code)]
+extern "C" fn find_closed() {
+    for (closed, descriptor) in CLOSED.iter().zip([libc::STDOUT_FILENO, libc::STDERR_FILENO]) {
+        // SAFETY: F_GETFD takes any number and changes nothing.
+        closed.store(unsafe { libc::fcntl(descriptor, libc::F_GETFD) } == -1, Ordering::Relaxed);
     }
 }
 
