@@ -3,6 +3,7 @@
 pub mod counters;
 pub mod field_name;
 pub mod limits;
+pub mod network;
 pub mod sample;
 pub mod snapshot;
 pub mod spki;

@@ -65,7 +65,7 @@ fn read<T>(name: &str, text: &str, check: impl FnOnce(file::Section<'_>) -> T) -
 }
 
 /// What a valid config says that its writer may not have meant: upstreams that no route uses, environments that
-/// no listener is in.
+/// no listener is in, refusals that routes of a host stand before.
 pub fn warnings(name: &str, text: &str, plan: &Plan) -> Diagnostics {
     let mut found = Diagnostics::new(name, text);
     for (index, upstream) in plan.upstreams.iter().enumerate() {
@@ -84,5 +84,43 @@ pub fn warnings(name: &str, text: &str, plan: &Plan) -> Diagnostics {
             found.warning(upstream.name.span.clone(), title, None);
         }
     }
+    shadowed(plan, &mut found);
     found
+}
+
+/// Refusals without `host` that requests pass by way of a route with one: a host counts before a path.
+fn shadowed(plan: &Plan, found: &mut Diagnostics) {
+    use plan::{Destination, PathPattern};
+    let refuses = |route: &plan::Route| {
+        let answer =
+            matches!(&route.to, Destination::Respond(respond) if (400..=499).contains(&respond.status));
+        answer || !route.rules.permitted.is_empty() || route.client_certificate.is_some()
+    };
+    let part = |path: &PathPattern| match path {
+        PathPattern::Prefix(path) | PathPattern::Exact(path) => path.trim_end_matches('/').to_owned(),
+    };
+    let below = |path: &str, prefix: &str| {
+        path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    for route in plan.routes.iter().filter(|route| route.host.is_none() && refuses(route)) {
+        let path = part(&route.path.value);
+        let before = plan.routes.iter().find(|other| {
+            let meets = |other_path: &str| match (&other.path.value, &route.path.value) {
+                (PathPattern::Exact(_), PathPattern::Exact(_)) => path == other_path,
+                (PathPattern::Prefix(_), PathPattern::Exact(_)) => below(&path, other_path),
+                (PathPattern::Exact(_), PathPattern::Prefix(_)) => below(other_path, &path),
+                _ => below(&path, other_path) || below(other_path, &path),
+            };
+            let shared = other.listeners.iter().any(|listener| route.listeners.contains(listener));
+            other.host.is_some() && !refuses(other) && shared && meets(&part(&other.path.value))
+        });
+        // `/` without a host is what is left over, and meant to be.
+        if let Some(before) = before.filter(|_| !path.is_empty()) {
+            let title =
+                format!("this refusal does not hold for requests that the route `{}` takes", before.place());
+            let help = "a route with `host` goes before one without, whatever their paths: \
+                repeat the refusal for that host, or use `allow` and `deny` of the listener, which hold before routes";
+            found.warning(route.span.clone(), title, Some(help.to_owned()));
+        }
+    }
 }

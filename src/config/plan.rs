@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::limits::Limits;
+pub use crate::base::network::{AddressRule, Network};
 
 mod pages;
 mod route;
@@ -242,6 +243,38 @@ pub struct Listener {
     pub accept_request_id: bool,
     /// `compression`, for routes that do not say otherwise.
     pub compression: Option<CompressionSetting>,
+    /// `allow`, `deny`: which clients may come, whatever the routes say.
+    pub permitted: AddressRule,
+    /// `client_address`: where the client's address is taken from, if not from its connection.
+    pub client_address: Option<ClientAddress>,
+}
+
+/// `listener.client_address`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAddress {
+    /// `header`
+    pub field: ClientField,
+    /// `trusted`: the proxies that are believed. Never empty.
+    pub trusted: Vec<Network>,
+}
+
+/// `client_address.header`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientField {
+    /// `X-Forwarded-For`: each proxy appends the address that it heard.
+    ForwardedFor,
+    /// `X-Real-IP`
+    RealIp,
+}
+
+impl ClientField {
+    /// Its name in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ForwardedFor => "x-forwarded-for",
+            Self::RealIp => "x-real-ip",
+        }
+    }
 }
 
 /// `listener.proxy_protocol`, unless it is `"off"`.

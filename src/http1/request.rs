@@ -148,8 +148,8 @@ pub struct RequestHead<'h, 'b> {
     pub keep_alive: bool,
     /// Whether the client waits for a 100 before it sends the body. False where there is no body.
     pub expect_continue: bool,
-    /// The protocol to change to: one, asked for by HTTP/1.1, in Upgrade and Connection, in a request without
-    /// a body. Another Upgrade is passed over, as RFC 9110 §7.8 allows.
+    /// The protocol to change to once the request's body is over: one, asked for by HTTP/1.1, in Upgrade and
+    /// Connection. Another Upgrade is passed over, as RFC 9110 §7.8 allows.
     pub upgrade: Option<&'b str>,
     /// How often an OPTIONS may still be passed on (RFC 9110 §7.6.2). At 0 the recipient answers itself. Of other
     /// methods it is not asked.
@@ -268,7 +268,7 @@ fn understand<'h, 'b>(
         framing,
         keep_alive: fields.connection.persists(version),
         expect_continue: expects && modern && !empty,
-        upgrade: if modern && empty { fields.upgrade() } else { None },
+        upgrade: if modern { fields.upgrade() } else { None },
         max_forwards,
         headers,
         connection: fields.connection,

@@ -4,6 +4,7 @@ pub mod retry;
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,18 +14,20 @@ use super::View;
 use super::access::{Record, Sink};
 use super::client::ClientFacts;
 use super::failure::Failure;
+use super::origin::{self, AddressText};
 use super::pages::Wish;
 use super::pool::Pool;
 use super::reply::{Answer, Reply};
 use super::rules::{Asked, Pending, cors};
-use super::running::{Destination, Route, Traffic};
+use super::running::{Destination, Listener, Route, Traffic};
 use super::trailers::Trailers;
 use crate::base::limits::{Limits, MAX_REQUEST_ID_BYTES};
+use crate::config::access::Variable;
 use crate::http1::{
     self, ForwardedFor, Framing, HeadLimits, Method, Parsed, PathRewrite, RequestContext, RequestHead,
     Version,
 };
-use crate::route::{self, Match, PathError, Table, keep_slashes, normalise_path};
+use crate::route::{self, Match, PathError, Table, keep_empty_parts, keep_slashes, normalise_path};
 
 /// Longest authority taken from a request, in bytes: a DNS name of 253, brackets, a port. What is added
 /// to a forwarded head stays within a buffer's headroom this way.
@@ -188,17 +191,13 @@ pub fn understand(
     if let Some(sink) = access {
         sink.begin(&view.running.listeners[listener].name, client, Some(&head), Some(id));
     }
+    let said = admit(&view.running.listeners[listener], &head, client, access)?;
+    let address = said.as_ref().map_or(&*client.address, AddressText::as_str);
     check(&head, limits)?;
     let traffic = &view.running.listeners[listener].traffic;
-    let (normalised, (route, matched)) = match normalise_path(head.target.path) {
-        Ok(path) => {
-            let found = find(traffic, &head, &path)?;
-            (path, found)
-        }
-        Err(error) => find_slashed(traffic, &head, error)?,
-    };
+    let (normalised, (route, matched)) = routed(traffic, &head)?;
     let listener = &view.running.listeners[listener].name;
-    let asked = Asked { head: &head, path: &normalised, client, id, listener };
+    let asked = Asked { head: &head, path: &normalised, client, address, id, listener };
     let pending = match matched.rules.as_ref().map(|rules| rules.admit(&asked)) {
         None => None,
         Some(Ok(pending)) => pending,
@@ -210,6 +209,9 @@ pub fn understand(
     if let (Some(sink), Some(pending)) = (access, &pending) {
         pending.note(sink);
     }
+    // Rules and redirects see one form of the path; the backend of such a route sees its empty parts.
+    let apart = if matched.merge_slashes { None } else { apart(traffic, &head, &normalised, route) };
+    let asked = Asked { path: apart.as_deref().unwrap_or(asked.path), ..asked };
     let mut order = match &matched.to {
         Destination::Upstream(upstream) => {
             forward(matched, &view.pools[*upstream], &asked, pending, access, out)
@@ -237,6 +239,43 @@ pub fn understand(
     };
     order.wish = wish;
     Ok(Some(Decision::Forward(order)))
+}
+
+/// The client's address, where a trusted proxy names another one than its own.
+///
+/// # Errors
+/// The listener does not permit it.
+fn admit(
+    listener: &Listener,
+    head: &RequestHead<'_, '_>,
+    client: &ClientFacts,
+    access: Option<&Sink>,
+) -> Result<Option<AddressText>, Failure> {
+    let rule = listener.client_address.as_ref();
+    let said = rule.and_then(|rule| origin::client_of(rule, head, &client.address));
+    if let (Some(sink), Some(address)) = (access, &said) {
+        sink.note(&Variable::ClientAddress, address.as_str().as_bytes());
+    }
+    if !listener.permitted.is_empty() {
+        let address = said.as_ref().map_or(&*client.address, AddressText::as_str);
+        let permits = |address: IpAddr| listener.permitted.permits(address);
+        address.parse().is_ok_and(permits).then_some(()).ok_or(Failure::NotPermitted)?;
+    }
+    Ok(said)
+}
+
+/// The path of a request in its normal form, and its route with its index.
+fn routed<'t, 'b>(
+    traffic: &'t Traffic,
+    head: &RequestHead<'_, 'b>,
+) -> Result<(Cow<'b, str>, (usize, &'t Route)), Failure> {
+    match normalise_path(head.target.path) {
+        Ok(path) => {
+            let found = find(traffic, head, &path)?;
+            Ok((path, found))
+        }
+        Err(error) => find_slashed(traffic, head, error),
+    }
 }
 
 /// The route, with its index, of a request whose path is `path` in its normalised form.
@@ -281,6 +320,14 @@ fn find_slashed<'t, 'b>(
         return Err(refused());
     }
     Ok((slashed.kept.into(), (index, route)))
+}
+
+/// The path with its empty parts, if it comes to the same route in that form and is the same but for them.
+#[cold]
+fn apart(traffic: &Traffic, head: &RequestHead<'_, '_>, merged: &str, route: usize) -> Option<String> {
+    let path = keep_empty_parts(head.target.path, merged)?;
+    let (index, _) = find(traffic, head, &path).ok()?;
+    (index == route).then_some(path)
 }
 
 /// The route of a preflight: that of the request of which it speaks, if it has a policy. If it has none, its backend
@@ -331,7 +378,7 @@ fn forward(
     let path = matched.rewrite.apply(asked.path);
     let rewrite = if path == head.target.path { PathRewrite::Keep } else { PathRewrite::Replace(&path) };
     let forwarded = ForwardedFor {
-        client: &client.address,
+        client: asked.address,
         proto: client.proto(),
         host: head.host,
         request_id: asked.id,

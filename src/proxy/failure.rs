@@ -16,6 +16,8 @@ pub enum Failure {
     Request(RequestError),
     /// The request-target can't be routed without ambiguity.
     AmbiguousPath(PathError),
+    /// The listener does not permit the client's address.
+    NotPermitted,
     /// No route matches.
     NoRoute,
     /// A route matches, but not with this method, only with these.
@@ -145,7 +147,7 @@ impl Failure {
             Self::AmbiguousPath(_) | Self::RequestBody(_) => Some(400),
             Self::LastHop => Some(200),
             Self::NoRoute => Some(404),
-            Self::NoCors => Some(403),
+            Self::NoCors | Self::NotPermitted => Some(403),
             Self::MethodNotAllowed(_) => Some(405),
             Self::BodyTooLarge => Some(413),
             Self::HeadTimeout | Self::ClientTimeout | Self::ClientTooSlow => Some(408),
@@ -208,6 +210,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Request(error) => f.write_str(error.reason()),
             Self::AmbiguousPath(error) => error.fmt(f),
+            Self::NotPermitted => f.write_str("the listener does not permit the client's address"),
             Self::NoRoute => f.write_str("no route matches"),
             Self::MethodNotAllowed(_) => f.write_str("no route matches with this method"),
             Self::NoCors => f.write_str("CORS: the route has no policy"),

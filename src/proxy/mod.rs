@@ -25,6 +25,7 @@ mod hold;
 pub mod l4;
 pub mod l7;
 pub mod lull;
+mod origin;
 pub mod own;
 mod pace;
 pub mod pages;
@@ -290,6 +291,12 @@ async fn greet(local: Rc<Local>, door: Rc<Door>, tcp: TcpStream, peer: SocketAdd
             Box::pin(preface::read(&local, listener, accept, &tcp, peer, &deadline)).await?
         }
     };
+    let tcp_only = !matches!(listener.traffic, Traffic::Http { .. });
+    if tcp_only && !listener.permitted.permits(origin.peer.ip()) {
+        // Requests of http listeners are answered with 403.
+        tracing::debug!(listener = listener.name, client = %origin.peer, "the client's address is not permitted");
+        return None;
+    }
     let Some(config) = &listener.tls else {
         let stream = Stream::plain(tcp);
         return Some(Box::new(Client { local, door, stream, early: None, deadline, origin, tls: None }));

@@ -24,7 +24,7 @@ use super::client::ClientFacts;
 use super::reply::Reply;
 use crate::config::access::Variable;
 use crate::config::plan::CertificateRule;
-pub use crate::config::plan::Trace;
+pub use crate::config::plan::{AddressRule, Trace};
 use crate::http1::{self, Coding, Framing, RequestHead, ResponseHead};
 pub use compress::Compression;
 pub use cors::Cors;
@@ -35,6 +35,8 @@ pub use limit::Limit;
 /// The rules of one route. Members are `None` or empty where the config does not ask for them.
 #[derive(Debug, Default)]
 pub struct Rules {
+    /// Which clients may come; others are answered with 403.
+    pub permitted: Option<AddressRule>,
     /// How many requests pass; others are told 429.
     pub limit: Option<Arc<Limit>>,
     /// What pages of other origins may do. Preflights are answered here.
@@ -58,8 +60,10 @@ pub struct Asked<'a, 'h, 'b> {
     pub head: &'a RequestHead<'h, 'b>,
     /// Its path as it was routed by: normalised, without query.
     pub path: &'a str,
-    /// Who asks.
+    /// The connection that it came by.
     pub client: &'a ClientFacts,
+    /// The client's address: the connection's, or what a trusted proxy says.
+    pub address: &'a str,
     /// Its request id.
     pub id: &'a str,
     /// The listener it came in by.
@@ -91,8 +95,12 @@ enum TraceEdit {
 impl Rules {
     /// Whether these rules ask for nothing, so that the route needs none.
     pub fn is_empty(&self) -> bool {
-        let Self { limit, cors, keys, trace, certificate, headers, compression } = self;
-        let none = limit.is_none() && cors.is_none() && keys.is_none() && certificate.is_none();
+        let Self { permitted, limit, cors, keys, trace, certificate, headers, compression } = self;
+        let none = permitted.is_none()
+            && limit.is_none()
+            && cors.is_none()
+            && keys.is_none()
+            && certificate.is_none();
         none && *trace == Trace::Pass && headers.is_none() && compression.is_none()
     }
 
@@ -129,6 +137,12 @@ impl Rules {
     }
 
     fn ask(&self, asked: &Asked<'_, '_, '_>) -> Result<Option<keys::Known>, Reply> {
+        if let Some(rule) = &self.permitted {
+            let permitted = asked.address.parse().is_ok_and(|address| rule.permits(address));
+            permitted
+                .then_some(())
+                .ok_or_else(|| Reply::refusal(403, "the client's address is not permitted"))?;
+        }
         if let Some(limit) = &self.limit {
             limit.take(asked)?;
         }

@@ -15,7 +15,7 @@ use super::pages::Pages;
 use super::rules::Rules;
 use crate::base::limits::Limits;
 use crate::base::snapshot::Snapshot;
-use crate::config::plan::Retries;
+use crate::config::plan::{AddressRule, ClientAddress, Retries};
 use crate::proxy_protocol::{self, Accept};
 use crate::route::Table;
 use crate::tls::Identity;
@@ -57,6 +57,10 @@ pub struct Listener {
     pub forward_certificate: bool,
     /// What its clients are told where Ringate has bad news; `None`: plain words.
     pub pages: Option<Arc<Pages>>,
+    /// Which clients may come.
+    pub permitted: AddressRule,
+    /// Where a client's address is taken from, if not from its connection.
+    pub client_address: Option<ClientAddress>,
     /// Whether its clients may give their requests ids.
     pub accept_request_id: bool,
     /// Where its traffic goes.
@@ -94,6 +98,8 @@ pub struct Route {
     pub rewrite: Rewrite,
     /// Whether `%2F` in a path passes.
     pub encoded_slashes: bool,
+    /// Whether slashes in a row go on as one.
+    pub merge_slashes: bool,
     /// From the request's end to the response's head, if the upstream's time is not the route's.
     pub response_timeout: Option<Duration>,
     /// Silence within a response, in the same way.

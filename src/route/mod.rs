@@ -11,5 +11,5 @@ mod table;
 
 pub use balance::RoundRobin;
 pub use condition::{Asked, Condition, Expected, Part};
-pub use path::{PathError, keep_slashes, normalise_path, strip_prefix};
+pub use path::{PathError, keep_empty_parts, keep_slashes, normalise_path, strip_prefix};
 pub use table::{BuildError, HostPattern, Match, PathPattern, RouteSpec, Table};

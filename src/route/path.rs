@@ -88,6 +88,36 @@ pub fn keep_slashes(path: &str) -> Result<Slashed, PathError> {
     Ok(Slashed { kept: marked.replace(MARK, "%2F"), decoded })
 }
 
+/// The normal form of `path` but for its slashes in a row, which stay: for who takes `/a//b` for another path than
+/// `/a/b`. `merged` is what it was routed by. `None`: there are none, or they are not all that differs from that, as
+/// where a dot segment follows them.
+#[cold]
+pub fn keep_empty_parts(path: &str, merged: &str) -> Option<String> {
+    const MARK: &str = "\u{1}"; // no path has control characters
+    if !path.contains("//") || path.contains(MARK) {
+        return None;
+    }
+    let marked = path.replace("%2F", MARK).replace("%2f", MARK);
+    let mut kept = String::with_capacity(path.len());
+    let mut segments = marked.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let start = kept.len();
+        kept.push('/');
+        decode(segment, &mut kept).ok()?;
+        match &kept[start + 1..] {
+            "." => kept.truncate(start + usize::from(segments.peek().is_none())),
+            ".." => return None,
+            _ => {}
+        }
+    }
+    let kept = kept.replace(MARK, "%2F");
+    let mut single = kept.clone();
+    while single.contains("//") {
+        single = single.replace("//", "/");
+    }
+    (single == merged).then_some(kept)
+}
+
 /// `path` without the prefix that a route matched it by, always with its leading slash or empty for the prefix itself.
 ///
 /// `path` is normalised and the route's prefix matches it; otherwise it is given back whole.
@@ -199,6 +229,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn empty_parts_are_kept_where_they_are_all_that_differs() {
+        for (path, merged, kept) in [
+            ("/a//b", "/a/b", Some("/a//b")),
+            ("//a///b//", "/a/b/", Some("//a///b//")),
+            ("/%41//./b%2fc", "/A/b%2Fc", Some("/A//b%2Fc")),
+            ("/https://h/x", "/https:/h/x", Some("/https://h/x")),
+            ("/a/b", "/a/b", None),
+            ("/a//../b", "/b", None),
+            ("/a//b", "/x", None),
+        ] {
+            assert_eq!(keep_empty_parts(path, merged).as_deref(), kept, "{path}");
+        }
+    }
 
     #[test]
     fn encoded_slashes_are_kept_where_they_are_all_that_differs() {

@@ -285,6 +285,8 @@ impl<'a> Builder<'a> {
         let listener = Listener {
             pages,
             accept_request_id: listener.accept_request_id,
+            permitted: listener.permitted.clone(),
+            client_address: listener.client_address.clone(),
             name: listener.name.value.clone(),
             addresses: Vec::new(),
             sockets: Vec::new(),

@@ -22,6 +22,7 @@ pub(super) fn route(
         to: destination(&route.to, matched),
         rewrite: rewrite(&route.rewrite, matched),
         encoded_slashes: route.encoded_slashes,
+        merge_slashes: route.merge_slashes,
         response_timeout: route.response_timeout,
         idle_timeout: route.idle_timeout,
         rules: rules(route, listener, limit, keys),
@@ -116,6 +117,7 @@ fn rules(
         forward: asked.forward,
     });
     let rules = Rules {
+        permitted: (!asked.permitted.is_empty()).then(|| asked.permitted.clone()),
         limit,
         cors: asked.cors.as_ref().map(Cors::new),
         keys,

@@ -13,11 +13,11 @@ use crate::support::*;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
-fn log_file(ringate: &Ringate) -> PathBuf {
+pub(super) fn log_file(ringate: &Ringate) -> PathBuf {
     ringate.dir().join("access.log")
 }
 
-fn await_lines(path: &PathBuf, count: usize) -> Vec<String> {
+pub(super) fn await_lines(path: &PathBuf, count: usize) -> Vec<String> {
     eventually("lines in the access log", || {
         let text = fs::read_to_string(path).unwrap_or_default();
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();

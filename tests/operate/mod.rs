@@ -7,6 +7,7 @@ use crate::http::ok;
 use crate::support::*;
 
 mod access_log;
+mod clients;
 mod compression;
 mod names;
 mod pages;

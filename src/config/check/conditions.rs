@@ -4,6 +4,7 @@ use crate::config::access;
 use crate::config::file::{Section, Value};
 use crate::config::names;
 use crate::config::plan::{Condition, Expected};
+use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
 
 /// `match.headers` and `match.query`.
@@ -35,14 +36,32 @@ fn check_name(query: bool, name: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// A value, or `{ present = true }`, `{ present = false }`.
+/// A value, or `{ value = "…" }`, `{ present = true }`, `{ present = false }`.
 fn expected(value: &Value<'_>) -> Option<Expected> {
     if value.is_table() {
         let mut section: Section<'_> = value.section()?;
+        let exact = section.get("value");
+        if let Some(exact) = exact {
+            let value = exact.parse("\"2\"", names::field_value).map(|value| value.value.to_owned());
+            section.finish();
+            return value.map(Expected::Value);
+        }
         let present = section.require("present", "true").and_then(|value| value.boolean());
         section.finish();
         return present.map(|present| if present { Expected::Present } else { Expected::Absent });
     }
     let form = "\"2\" or a table { present = true }";
-    value.parse(form, names::field_value).map(|value| Expected::Value(value.value.to_owned()))
+    let plain = |text| {
+        let text = names::field_value(text)?;
+        if text.contains('*') {
+            let wrong = Wrong::new(format!("{} is no pattern: values are compared whole", quoted(text)));
+            let help = format!(
+                "write {{ value = {} }} if the `*` is part of the value, or {{ present = true }} for any",
+                quoted(text)
+            );
+            return Err(wrong.help(help));
+        }
+        Ok(text)
+    };
+    value.parse(form, plain).map(|value| Expected::Value(value.value.to_owned()))
 }

@@ -16,6 +16,7 @@ use super::plan::{
 use super::suggest::{nearest, quoted};
 use super::units::{self, Wrong};
 
+mod addresses;
 mod backend_tls;
 mod clients;
 mod compression;

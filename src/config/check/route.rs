@@ -71,8 +71,9 @@ fn route(
 ) -> Route {
     let on = section.get("listener");
     let sni = section.get("sni");
-    let plain = ["host", "path", "methods", "match", "headers", "timeouts", "encoded_slashes"]
-        .map(|key| section.get(key));
+    let plain =
+        ["host", "path", "methods", "match", "headers", "timeouts", "encoded_slashes", "merge_slashes"]
+            .map(|key| section.get(key));
     let rewrite = RewriteKeys::of(&mut section);
     let certificate = RuleKeys::of(&mut section);
     let rules = RuleValues::of(&mut section);
@@ -87,7 +88,8 @@ fn route(
         None => implied(&section, http().next().is_some(), sni.is_some(), listeners),
     };
     fits(&listeners, http(), sni.as_ref());
-    let [host, path, methods, conditions, headers, timeouts, slashes] = plain.each_ref().map(Option::as_ref);
+    let [host, path, methods, conditions, headers, timeouts, slashes, merge] =
+        plain.each_ref().map(Option::as_ref);
     let path = path.and_then(|value| value.parse("\"/orders\"", names::path_pattern));
     let (request_headers, response_headers) = headers.map(edits::headers).unwrap_or_default();
     let (response_timeout, idle_timeout) = timeouts.map(timeouts_of).unwrap_or_default();
@@ -107,6 +109,7 @@ fn route(
         encoded_slashes: slashes
             .and_then(|value| value.choice(&[("refuse", false), ("pass", true)]))
             .unwrap_or(false),
+        merge_slashes: merge.and_then(Value::boolean).unwrap_or(true),
         rules: rules.read(folders),
         span: section.span.clone(),
         listeners: listeners.into_iter().map(|(index, _)| index).collect(),

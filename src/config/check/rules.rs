@@ -11,6 +11,7 @@ use crate::config::plan::{AnyOr, ApiKeys, At, Cors, LimitBy, OriginPattern, Rate
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
 
+use super::addresses;
 use super::compression::compression;
 
 /// The highest rate, in requests a second: with more, a token takes no whole microsecond.
@@ -31,6 +32,8 @@ pub(super) struct Folders<'a> {
 
 /// The keys of a route that are rules, as they are written.
 pub(super) struct RuleValues<'a> {
+    allow: Option<Value<'a>>,
+    deny: Option<Value<'a>>,
     rate_limit: Option<Value<'a>>,
     cors: Option<Value<'a>>,
     api_keys: Option<Value<'a>>,
@@ -41,6 +44,8 @@ pub(super) struct RuleValues<'a> {
 impl<'a> RuleValues<'a> {
     pub(super) fn of(section: &mut Section<'a>) -> Self {
         Self {
+            allow: section.get("allow"),
+            deny: section.get("deny"),
             rate_limit: section.get("rate_limit"),
             cors: section.get("cors"),
             api_keys: section.get("api_keys"),
@@ -51,14 +56,15 @@ impl<'a> RuleValues<'a> {
 
     /// Those that are there.
     pub(super) fn present(&self) -> impl Iterator<Item = &Value<'a>> {
-        let Self { rate_limit, cors, api_keys, trace, compression } = self;
-        [rate_limit, cors, api_keys, trace, compression].into_iter().flatten()
+        let Self { allow, deny, rate_limit, cors, api_keys, trace, compression } = self;
+        [allow, deny, rate_limit, cors, api_keys, trace, compression].into_iter().flatten()
     }
 
     /// What they mean.
     pub(super) fn read(&self, folders: Folders<'_>) -> RouteRules {
         let words = [("off", Trace::Off), ("pass", Trace::Pass), ("make", Trace::Make)];
         RouteRules {
+            permitted: addresses::rule(self.allow.as_ref(), self.deny.as_ref()),
             rate_limit: self.rate_limit.as_ref().and_then(rate_limit),
             cors: self.cors.as_ref().and_then(cors),
             api_keys: self.api_keys.as_ref().and_then(|value| api_keys(value, folders)),

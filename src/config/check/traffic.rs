@@ -9,7 +9,7 @@ use crate::config::names;
 use crate::config::plan::{AcceptProxy, At, Listener, ListenerTls, Protocol, Upstream};
 use crate::config::suggest::nearest;
 
-use super::{certificate, clients, limits, pages, versions};
+use super::{addresses, certificate, clients, limits, pages, versions};
 
 pub(super) fn listeners(root: &mut Section<'_>, dir: &Path, of_process: &Limits) -> Vec<Listener> {
     let pages = root.section("error_pages").map(|section| pages::error_pages(section, dir));
@@ -43,8 +43,7 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
     let example = "\"127.0.0.1:8080\"";
     let addresses = section.require("address", example).and_then(|value| value.one_or_more(example));
     let addresses = addresses.unwrap_or_default();
-    let addresses =
-        addresses.iter().filter_map(|value| value.parse(example, names::listen_address)).collect();
+    let bound = addresses.iter().filter_map(|value| value.parse(example, names::listen_address)).collect();
     let ipv6_only = section.get("ipv6_only").and_then(|value| value.boolean()).unwrap_or(true);
     let words = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
     let protocol = section.get("protocol").and_then(|value| value.choice(&words)).unwrap_or(Protocol::Http);
@@ -52,13 +51,15 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
     let environment = environment.map(|at| At { value: at.value.to_owned(), span: at.span });
     let tls = section.section("tls").map(|section| listener_tls(section, dir));
     let limits = limits::listener(section.section("limits"), protocol, of_process);
-    let own = ["error_pages", "compression", "request_id"].map(|key| section.get(key));
+    let [allow, deny] = ["allow", "deny"].map(|key| section.get(key));
+    let permitted = addresses::rule(allow.as_ref(), deny.as_ref());
+    let own = ["error_pages", "compression", "request_id", "client_address"].map(|key| section.get(key));
     if protocol == Protocol::Tcp {
         for value in own.iter().flatten() {
             value.error("it needs `protocol = \"http\"`", Some("leave it out".into()));
         }
     }
-    let [error_pages, compression, request_id] = own;
+    let [error_pages, compression, request_id, client_address] = own;
     let words = [("make", false), ("accept", true)];
     let accept_request_id = request_id.and_then(|value| value.choice(&words)).unwrap_or(false);
     let error_pages = error_pages.and_then(|value| Some(pages::error_pages(value.section()?, dir)));
@@ -73,7 +74,7 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
     section.finish();
     Listener {
         name,
-        addresses,
+        addresses: bound,
         ipv6_only,
         protocol,
         environment,
@@ -83,6 +84,8 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
         error_pages,
         accept_request_id,
         compression,
+        permitted,
+        client_address: client_address.and_then(|value| addresses::client_address(&value)),
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Route {
     pub rewrite: Rewrite,
     /// `encoded_slashes = "pass"`: `%2F` in a path goes on as it is.
     pub encoded_slashes: bool,
+    /// `merge_slashes`: slashes in a row go on as one.
+    pub merge_slashes: bool,
     /// What it asks of its requests.
     pub rules: RouteRules,
     /// The whole `[[route]]` in the file.

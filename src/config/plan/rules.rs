@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::At;
+use super::{AddressRule, At};
 
 /// The rules of a `[[route]]`; `None` for what it does not ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteRules {
+    /// `allow`, `deny`
+    pub permitted: AddressRule,
     /// `rate_limit`
     pub rate_limit: Option<RateLimit>,
     /// `cors`

@@ -98,3 +98,48 @@ fn error_pages_are_checked() {
     assert_eq!(pages.pages[0].media_type, "text/html; charset=utf-8");
     assert_eq!(pages.pages[1].status, PageStatus::Class(5));
 }
+
+#[test]
+#[rustfmt::skip] // a table: one line a case
+fn addresses_and_patterns_are_checked() {
+    refused(
+        "[[route]]\nupstream = 'app'",
+        &[
+            ("allow = []", "3:9", "the list is empty"),
+            ("deny = ['10.0.0.1/8']", "3:9", "did you mean \"10.0.0.0/8\"?"),
+            ("allow = ['localhost']", "3:10", "there is no IP address"),
+            ("deny = ['::/129']", "3:9", "the number of bits is none"),
+            ("match.headers = { user-agent = '*bot*' }", "3:32", "write { value = \"*bot*\" }"),
+            ("merge_slashes = 'off'", "3:17", "expected true or false"),
+        ],
+    );
+    refused(
+        "[[listener]]",
+        &[
+            ("name = 'b'\naddress = '[::]:81'\nclient_address = { header = 'Forwarded', trusted = ['::1'] }", "4:29", "write \"X-Forwarded-For\" or \"X-Real-IP\""),
+            ("name = 'b'\naddress = '[::]:81'\nclient_address = { header = 'X-Real-IP', trusted = [] }", "4:52", "the list is empty"),
+            ("name = 'b'\naddress = '[::]:81'\nclient_address = { header = 'X-Real-IP' }", "4:18", "`trusted` is missing"),
+        ],
+    );
+    let text = with("[[route]]", "upstream = 'app'\nmatch.headers = { accept = { value = '*/*' } }");
+    assert_eq!(plan(&text).routes[0].conditions[0].expected, crate::config::plan::Expected::Value("*/*".into()));
+}
+
+#[test]
+fn a_refusal_that_routes_of_hosts_stand_before_is_a_warning() {
+    let found = |more: &str| {
+        let text = with("[[route]]", &format!("path = '/admin'\nrespond = {{ status = 403 }}\n{more}"));
+        crate::config::warnings("f", &text, &plan(&text)).render(false)
+    };
+    let word = "does not hold for requests that the route";
+    for more in ["host = 'h'\nupstream = 'app'", "host = '*.h'\npath = '/admin/x'\nupstream = 'app'"] {
+        assert!(found(&format!("[[route]]\n{more}")).contains(word), "{more}");
+    }
+    for more in [
+        "path = '/x'\nhost = 'h'\nupstream = 'app'",
+        "upstream = 'app'",
+        "host = 'h'\nrespond = { status = 404 }",
+    ] {
+        assert!(!found(&format!("[[route]]\n{more}")).contains(word), "{more}");
+    }
+}

@@ -273,7 +273,7 @@ fn connections_and_expectations() {
         ("Connection: upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n", Ok("GET / @a")),
         ("Connection: upgrade\r\nUpgrade: a/b/c\r\n", Ok("GET / @a")),
         ("Connection: upgrade\r\nUpgrade:\r\n", Ok("GET / @a")),
-        ("Connection: upgrade\r\nUpgrade: x\r\nContent-Length: 1\r\n", Ok("GET / @a Length(1)")),
+        ("Connection: upgrade\r\nUpgrade: x\r\nContent-Length: 1\r\n", Ok("GET / @a Length(1) upgrade x")),
         ("Expect: 100-Continue\r\nContent-Length: 1\r\n", Ok("GET / @a Length(1) expect")),
         ("Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n", Ok("GET / @a Chunked expect")),
         ("Expect: 100-continue\r\n", Ok("GET / @a")),

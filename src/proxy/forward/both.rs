@@ -11,13 +11,15 @@ use crate::proxy::body::RelayError;
 use crate::proxy::failure::Failure;
 
 /// Runs an upload beside its response. The response decides: when it is over, so is the upload. An upload
-/// that can't go on because of the client ends both; one that the backend does not take waits for the answer.
+/// that can't go on because of the client ends both; one that the backend does not take waits for the answer. Before a
+/// tunnel the upload ends first: the other protocol begins behind the body (RFC 9110 §7.8).
 pub(super) async fn both(
     mut upload: Pin<Box<impl Future<Output = Result<Buffer, RelayError>>>>,
     mut answer: Pin<Box<impl Future<Output = Result<Answer, Failure>>>>,
 ) -> (Result<Answer, Failure>, Option<Buffer>) {
     let mut uploaded = None;
     let mut refused = None;
+    let mut switched = None;
     poll_fn(|cx| {
         if uploaded.is_none()
             && refused.is_none()
@@ -34,7 +36,23 @@ pub(super) async fn both(
                 Err(RelayError::TooSlow) => return Poll::Ready((Err(Failure::ClientTooSlow), None)),
             }
         }
-        answer.as_mut().poll(cx).map(|result| match result {
+        let polled = match switched.take() {
+            Some(answer) => Poll::Ready(Ok(answer)),
+            None => answer.as_mut().poll(cx),
+        };
+        if let Poll::Ready(Ok(Answer { tunnel: Some(_), .. })) = &polled {
+            if refused.is_some() {
+                return Poll::Ready((Err(Failure::BackendGone(refused.take())), None));
+            }
+            if uploaded.is_none() {
+                switched = match polled {
+                    Poll::Ready(Ok(answer)) => Some(answer),
+                    _ => None,
+                };
+                return Poll::Pending;
+            }
+        }
+        polled.map(|result| match result {
             Err(Failure::BackendGone(None)) => (Err(Failure::BackendGone(refused.take())), uploaded.take()),
             result => (result, uploaded.take()),
         })

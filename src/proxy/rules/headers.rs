@@ -115,7 +115,7 @@ fn push(out: &mut Vec<u8>, variable: &Variable, asked: &Asked<'_, '_, '_>) {
     };
     match variable {
         Variable::Listener => put(asked.listener.as_bytes()),
-        Variable::ClientAddress => put(client.address.as_bytes()),
+        Variable::ClientAddress => put(asked.address.as_bytes()),
         Variable::ClientScheme => put(client.proto().as_bytes()),
         Variable::Method => put(head.method.as_str().as_bytes()),
         Variable::Path => put(head.target.path.as_bytes()),

@@ -66,11 +66,11 @@ impl Limit {
     pub(super) fn take(&self, asked: &Asked<'_, '_, '_>) -> Result<(), Reply> {
         let bucket = match &self.keys {
             Keys::Route(bucket) => bucket,
-            Keys::Client(table) => table.bucket(client(&asked.client.address)),
+            Keys::Client(table) => table.bucket(client(asked.address)),
             Keys::Header(name, table) => match super::field(asked.head, name) {
                 Some(value) => table.bucket((1u8, value)),
                 // Who leaves it out is known by his address.
-                None => table.bucket((2u8, client(&asked.client.address))),
+                None => table.bucket((2u8, client(asked.address))),
             },
         };
         // A bucket that was never used is full from the beginning of time, so time begins late.
