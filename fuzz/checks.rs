@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use ringate::base::limits::{Limits, MAX_TLS_RECORD_BYTES};
 use ringate::base::snapshot::Snapshot;
 use ringate::certs::generate::quickstart_pki;
+use ringate::certs::{Bundle, CaMaterial, Facts, GenerateRequest, Passphrase};
 use ringate::http1::{
     self, Body, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite, RequestContext, ResponseContext,
     Upgrade, Version, header_slots,
@@ -16,8 +17,8 @@ use ringate::http1::{
 use ringate::proxy_protocol::{self, Accept, Addresses, MAX_HEADER, Subject};
 use ringate::route::{keep_slashes, normalise_path};
 use ringate::tls::{
-    Handshake, HandshakeError, Hello, HelloReader, Identity, ServerPolicy, ServerResolver, State, Versions,
-    read_hello, server_config, ticketer,
+    ClientCertificate, Handshake, HandshakeError, Hello, HelloReader, Identity, ServerPolicy, ServerResolver,
+    State, Versions, read_hello, server_config, ticketer,
 };
 
 fn limits() -> HeadLimits {
@@ -464,5 +465,60 @@ pub fn config(input: &[u8]) {
             assert!(!errors.is_empty());
             let _ = errors.render(false);
         }
+    }
+}
+
+/// What holds of every chain that was read: it is read back as it is, and presented if its key is there.
+fn bundle(bundle: &Bundle) {
+    let key = bundle.key_pem();
+    let again = Bundle::from_parts(bundle.chain_pem().as_bytes(), key.as_ref().map(|key| key.as_bytes()));
+    let again = again.expect("what was read is read again");
+    assert_eq!((again.chain(), again.facts()), (bundle.chain(), bundle.facts()));
+    assert!(again.notes().is_empty(), "{:?}", again.notes());
+    for seconds in [0, 1_800_000_000, 4_000_000_000] {
+        let _ = bundle.check_validity(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds));
+    }
+    let _ = (GenerateRequest::like(bundle), CaMaterial::from_bundle(bundle));
+    if let Some(key) = bundle.key() {
+        let identity = Identity::new("fuzz", 1, bundle.chain().to_vec(), key.clone_key());
+        let identity = identity.expect("a chain with its key is presented");
+        assert_eq!(identity.chain(), bundle.chain());
+    }
+}
+
+/// A file with a chain, a key or both: PEM, DER, PKCS#12 or PKCS#7, perhaps locked with the passphrase `secret`.
+pub fn container(input: &[u8]) {
+    let secret = Passphrase::from("secret".to_owned());
+    for passphrase in [None, Some(&secret)] {
+        match Bundle::from_locked_parts(input, None, passphrase) {
+            Ok(read) => bundle(&read),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+}
+
+/// The key of the seeds' leaves.
+const LEAF_KEY: &[u8] = b"-----BEGIN EC PRIVATE KEY-----\n\
+    MHcCAQEEIJJuVNoJPDUCVc05VCU6qYp4CfPy3IM4umkOZ2SvONmpoAoGCCqGSM49\n\
+    AwEHoUQDQgAEIJUWaeteA6SShniLm3Z4SU3ukbwY4fCmzvAmztBWFsKoLJnQVC5/\n\
+    PIwa52J9l6+lG9eO3FR7vCC6laXJe+NTug==\n\
+    -----END EC PRIVATE KEY-----\n";
+
+/// A certificate in DER: our own, and a client's.
+pub fn certificate(input: &[u8]) {
+    if let Ok(read) = Bundle::from_parts(input, Some(LEAF_KEY)) {
+        bundle(&read);
+    }
+    if let Ok(facts) = Facts::from_der(input) {
+        assert_eq!((facts.sha256.len(), facts.spki_sha256.len()), (95, 51));
+        if let Ok(read) = Bundle::from_pem(input) {
+            assert_eq!(read.facts(), &facts);
+            bundle(&read);
+        }
+    }
+    if let Ok(client) = ClientCertificate::new(&input.into(), Some(&input.into()), None) {
+        let plain = |text: &str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        assert!(plain(&client.subject) && plain(&client.forwarded), "{client:?}");
+        assert_eq!(client.fingerprint.len(), 64);
     }
 }

@@ -13,7 +13,7 @@ mod checks;
 
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 9] = [
+const TARGETS: [(&str, Check); 11] = [
     ("request", checks::request),
     ("response", checks::response),
     ("chunked", checks::chunked),
@@ -23,6 +23,8 @@ const TARGETS: [(&str, Check); 9] = [
     ("record", checks::record),
     ("proxy", checks::proxy),
     ("config", checks::config),
+    ("container", checks::container),
+    ("certificate", checks::certificate),
 ];
 
 fn folder() -> PathBuf {

@@ -85,7 +85,9 @@ pub(super) async fn describe(
     Body(request): Body<Describe>,
 ) -> Result<Json<Shown>, Problem> {
     let Path(name) = name?;
-    run(&control, Deployment::command, Describe { name, ..request }).await
+    let shown = run(&control, Deployment::command, Describe { name, ..request }).await?;
+    tracing::info!(certificate = shown.certificate.name, "described anew");
+    Ok(shown)
 }
 
 pub(super) async fn delete(State(control): State<Control>, name: Named) -> Result<Json<Deleted>, Problem> {

@@ -1,7 +1,7 @@
 //! What a certificate says of itself.
 
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use x509_parser::extensions::GeneralName;
@@ -15,6 +15,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::bundle::BundleError;
 use super::encode;
+use super::renewal::window;
 use super::time::Timestamp;
 use crate::base::spki;
 
@@ -81,6 +82,13 @@ impl Facts {
             sha256: encode::fingerprint(certificate.as_raw()),
             spki_sha256: encode::pin(certificate.public_key().raw),
         }
+    }
+
+    /// Whether its end is near at `now`: in 30 days, or in the last third of a shorter validity; or past.
+    pub fn ends_soon(&self, now: SystemTime) -> bool {
+        const BEFORE: Duration = Duration::from_secs(30 * 86_400);
+        let window = window(BEFORE, self.not_before.unix(), self.not_after.unix());
+        self.not_after.unix() - Timestamp::from(now).unix() <= window
     }
 
     /// Whole days of validity left at `now`; negative once expired.

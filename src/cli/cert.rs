@@ -10,7 +10,7 @@ use super::client::Instance;
 use super::{ConfigFile, output};
 use crate::certs::command::{
     Activate, Blob, Context, Delete, Describe, Export, Generate, Import, List, Made, Part, Retire, Rollback,
-    Show, Stage, StageSource,
+    Show, Stage, StageSource, default_names,
 };
 use crate::certs::store::{StoreError, load_passphrase, read_secret};
 use crate::certs::{Bundle, BundleError, GenerateRequest, KeyType, LockError, Passphrase, San, Store, Usage};
@@ -42,7 +42,8 @@ struct Common {
 enum Command {
     /// Make a key and a self-signed certificate, or a request (CSR) for a CA
     #[command(
-        after_help = "Example: ringate cert generate gateway --common-name gateway.example --san DNS:gateway.example\n\n\
+        after_help = "Example: ringate cert generate gateway --common-name gateway.example --san DNS:gateway.example\n         \
+        ringate cert generate our-ca --ca && ringate cert generate gateway --issuer our-ca\n\n\
         With --csr the request is printed, and its key waits in the store: `ringate cert import gateway --cert FILE` \
         brings the certificate that the CA made of it."
     )]
@@ -50,7 +51,7 @@ enum Command {
     /// Bring a certificate with its key, or the certificate that a request waits for
     #[command(
         after_help = "Example: ringate cert import gateway --cert gateway.p12 --passphrase-file secret.txt\n\n\
-        Read are PEM, DER and PKCS#12 whatever the file is called, and keys in PKCS#1, SEC1 and PKCS#8."
+        Read are PEM, DER, PKCS#12 and PKCS#7 (.p7b) whatever the file is called, and keys in PKCS#1, SEC1 and PKCS#8."
     )]
     Import(ImportOptions),
     /// List the store's certificates
@@ -100,8 +101,10 @@ struct Named {
 
 #[derive(Debug, Args)]
 struct GenerateOptions {
+    /// The certificate's name in the store; left out: made of the common name, or `gateway`
+    name: Option<String>,
     #[command(flatten)]
-    named: Named,
+    common: Common,
     #[command(flatten)]
     subject: SubjectOptions,
     /// What the certificate is for
@@ -110,6 +113,9 @@ struct GenerateOptions {
     /// Make a request for a CA to sign, instead of a certificate
     #[arg(long)]
     csr: bool,
+    /// The CA in the store that signs it (made with --ca, or imported with its key); left out, it signs itself
+    #[arg(long, value_name = "NAME", conflicts_with = "csr")]
+    issuer: Option<String>,
     /// With --csr: give up a request that waits already, with its key
     #[arg(long, requires = "csr")]
     force: bool,
@@ -118,41 +124,41 @@ struct GenerateOptions {
 /// What a new certificate shall say.
 #[derive(Debug, Args)]
 struct SubjectOptions {
-    /// The subject's common name (CN)
+    /// The subject's common name (CN); `generate` takes the certificate's name where it is left out
     #[arg(long, value_name = "CN")]
     common_name: Option<String>,
     /// Its organization (O); may be given twice
-    #[arg(long, value_name = "O", requires = "common_name")]
+    #[arg(long, value_name = "O")]
     organization: Vec<String>,
     /// Its organizational unit (OU)
-    #[arg(long, value_name = "OU", requires = "common_name")]
+    #[arg(long, value_name = "OU")]
     organizational_unit: Option<String>,
     /// Its country (C), two letters
-    #[arg(long, value_name = "C", requires = "common_name")]
+    #[arg(long, value_name = "C")]
     country: Option<String>,
     /// Its state or province (ST)
-    #[arg(long, value_name = "ST", requires = "common_name")]
+    #[arg(long, value_name = "ST")]
     state: Option<String>,
     /// Its locality (L)
-    #[arg(long, value_name = "L", requires = "common_name")]
+    #[arg(long, value_name = "L")]
     locality: Option<String>,
     /// Its serial number (serialNumber), such as a device's
-    #[arg(long, value_name = "TEXT", requires = "common_name")]
+    #[arg(long, value_name = "TEXT")]
     serial_number: Option<String>,
     /// Alternative names: DNS:a.example,IP:192.0.2.1,URI:spiffe://…,email:…; may be given again
-    #[arg(long, value_name = "NAME", value_delimiter = ',', requires = "common_name")]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
     san: Vec<San>,
-    /// Days of validity, from now on
-    #[arg(long, value_name = "DAYS", default_value_t = 365, requires = "common_name")]
-    days: u32,
-    /// ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072, rsa-4096 or ed25519
-    #[arg(long, value_name = "TYPE", default_value_t = KeyType::default(), requires = "common_name")]
-    key_type: KeyType,
-    /// What it may be presented as
-    #[arg(long, value_name = "USAGE", value_enum, default_value_t = UsageOption::Both, requires = "common_name")]
-    usage: UsageOption,
-    /// A CA's certificate, which may sign others and nothing else
-    #[arg(long, requires = "common_name")]
+    /// Days of validity, from now on [default: 365]
+    #[arg(long, value_name = "DAYS")]
+    days: Option<u32>,
+    /// ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072, rsa-4096 or ed25519 [default: ecdsa-p256]
+    #[arg(long, value_name = "TYPE")]
+    key_type: Option<KeyType>,
+    /// What it may be presented as [default: both]
+    #[arg(long, value_name = "USAGE", value_enum)]
+    usage: Option<UsageOption>,
+    /// A CA's certificate, which may sign others (`generate --issuer`) and nothing else
+    #[arg(long)]
     ca: bool,
 }
 
@@ -164,8 +170,28 @@ enum UsageOption {
 }
 
 impl SubjectOptions {
+    /// An option that is not as it is when left out.
+    fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("common-name", self.common_name.is_some()),
+            ("organization", !self.organization.is_empty()),
+            ("organizational-unit", self.organizational_unit.is_some()),
+            ("country", self.country.is_some()),
+            ("state", self.state.is_some()),
+            ("locality", self.locality.is_some()),
+            ("serial-number", self.serial_number.is_some()),
+            ("san", !self.san.is_empty()),
+            ("days", self.days.is_some()),
+            ("key-type", self.key_type.is_some()),
+            ("usage", self.usage.is_some()),
+            ("ca", self.ca),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+    }
+
     fn request(self, common_name: String) -> GenerateRequest {
-        let both = matches!(self.usage, UsageOption::Both);
+        let usage = self.usage.unwrap_or(UsageOption::Both);
+        let both = matches!(usage, UsageOption::Both);
         GenerateRequest {
             common_name,
             organization: self.organization,
@@ -175,11 +201,11 @@ impl SubjectOptions {
             locality: self.locality,
             serial_number: self.serial_number,
             sans: self.san,
-            days: self.days,
-            key_type: self.key_type,
+            days: self.days.unwrap_or(GenerateRequest::default().days),
+            key_type: self.key_type.unwrap_or_default(),
             usage: Usage {
-                server: both || matches!(self.usage, UsageOption::Server),
-                client: both || matches!(self.usage, UsageOption::Client),
+                server: both || matches!(usage, UsageOption::Server),
+                client: both || matches!(usage, UsageOption::Client),
             },
             is_ca: self.ca,
         }
@@ -299,13 +325,23 @@ pub(super) fn run(options: Options) -> Result<(), String> {
             let source = if options.generate {
                 // Without a name, the successor says what the active generation says.
                 let subject = options.subject;
+                if subject.common_name.is_none()
+                    && let Some(given) = subject.given()
+                {
+                    wrong_usage(
+                        "stage",
+                        &format!(
+                            "--{given} needs --common-name CN: without it the successor says what the active generation says"
+                        ),
+                    );
+                }
                 let generate = subject.common_name.clone().map(|common_name| subject.request(common_name));
                 StageSource::Generate { generate }
             } else {
-                if options.subject.common_name.is_some() {
+                if let Some(given) = options.subject.given() {
                     wrong_usage(
                         "stage",
-                        "--common-name is for --generate: a file says for itself whom it is for",
+                        &format!("--{given} is for --generate: a file says for itself whom it is for"),
                     );
                 }
                 let (certificate, key, passphrase) = options.files.read()?;
@@ -327,11 +363,9 @@ pub(super) fn run(options: Options) -> Result<(), String> {
 }
 
 fn generate(options: GenerateOptions) -> Result<(), String> {
-    let GenerateOptions { named: Named { name, common }, mut subject, description, csr, force } = options;
-    let Some(common_name) = subject.common_name.take() else {
-        wrong_usage("generate", "--common-name CN is missing: say who the certificate is for");
-    };
-    let request = Generate { name, description, subject: subject.request(common_name), csr, force };
+    let GenerateOptions { name, common, mut subject, description, csr, issuer, force } = options;
+    let (name, common_name) = default_names(name, subject.common_name.take());
+    let request = Generate { name, description, subject: subject.request(common_name), csr, force, issuer };
     if !csr {
         return answer(&common, request, print::made);
     }

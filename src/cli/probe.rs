@@ -23,9 +23,12 @@ pub(super) struct Options {
     /// Probe the upstream as traffic of this environment finds it
     #[arg(long, value_name = "NAME", conflicts_with = "url")]
     environment: Option<String>,
-    /// The certificate to present in place of the upstream's own: a name in the store, or a PEM file
+    /// The certificate to present in place of the upstream's own: a name in the store, or a file with its key
     #[arg(long, value_name = "NAME")]
     certificate: Option<String>,
+    /// The file with the passphrase of the --certificate's locked key or container
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    passphrase_file: Option<PathBuf>,
     /// What a URL's certificate is checked against: "system", a name in the store, or a file
     #[arg(long, value_name = "NAME", conflicts_with = "upstream")]
     trust: Vec<String>,
@@ -82,15 +85,26 @@ fn of_upstream(name: &str, options: &Options) -> Result<Vec<Target>, String> {
         Some(_) if upstream.tls.is_none() => {
             return Err(format!("the upstream `{name}` does not speak TLS: it has no `tls` table"));
         }
-        Some(named) => Some(chosen(named, &plan, &options.config)?),
+        Some(named) => Some(chosen(named, options.passphrase_file.as_deref(), &plan, &options.config)?),
     };
     Ok(Target::of_upstream(upstream, plan.speaks_http(index), identity.as_ref()))
 }
 
 /// The identity that `--certificate` names.
-fn chosen(named: &str, plan: &Plan, config: &Path) -> Result<std::sync::Arc<crate::tls::Identity>, String> {
+fn chosen(
+    named: &str,
+    passphrase_file: Option<&Path>,
+    plan: &Plan,
+    config: &Path,
+) -> Result<std::sync::Arc<crate::tls::Identity>, String> {
     let value = if is_file(named) {
-        CertificateRef::File(PathBuf::from(named))
+        let cert = PathBuf::from(named);
+        match passphrase_file {
+            Some(file) => CertificateRef::Locked { cert, key: None, passphrase_file: file.to_owned() },
+            None => CertificateRef::File(cert),
+        }
+    } else if passphrase_file.is_some() {
+        return Err("--passphrase-file is for a file: keys in the store are not locked".to_owned());
     } else {
         CertificateRef::Store(named.to_owned())
     };
@@ -104,7 +118,8 @@ fn chosen(named: &str, plan: &Plan, config: &Path) -> Result<std::sync::Arc<crat
 
 /// As in the config: a value with a slash, or with the ending of a certificate file.
 fn is_file(named: &str) -> bool {
-    named.contains('/') || [".pem", ".crt", ".cer", ".der"].iter().any(|ending| named.ends_with(ending))
+    named.contains('/')
+        || [".pem", ".crt", ".cer", ".der", ".p12", ".pfx"].iter().any(|ending| named.ends_with(ending))
 }
 
 /// A URL becomes an upstream of a config that has nothing else: it is built and checked as any other.
@@ -124,7 +139,15 @@ fn of_url(url: &Url, options: &Options) -> Result<Vec<Target>, String> {
             let _ = writeln!(config, "trust = [{}]", trust.join(", "));
         }
         if let Some(named) = &options.certificate {
-            let _ = writeln!(config, "certificate = {}", text(&located(named)));
+            let cert = text(&located(named));
+            let _ = match &options.passphrase_file {
+                None => writeln!(config, "certificate = {cert}"),
+                Some(file) => writeln!(
+                    config,
+                    "certificate = {{ cert = {cert}, passphrase_file = {} }}",
+                    text(&file.display().to_string())
+                ),
+            };
         }
     } else if options.certificate.is_some() || !options.trust.is_empty() {
         return Err(format!(

@@ -167,3 +167,38 @@ fn a_rollback_does_not_wait_for_a_reload_that_takes_long_to_read() {
     assert_eq!(report(&ringate)["active"], 1);
     assert_eq!(ringate.get("/").text(), "old");
 }
+
+#[test]
+fn a_generation_that_a_rollback_staged_again_is_not_to_be_revoked() {
+    let kit = Kit::new();
+    let judge = kit.judge(TLS13);
+    let ringate = kit.setup(&[judge.address()]).start();
+    kit.stage("second");
+    rotate(&ringate);
+    assert_eq!(report(&ringate)["safe_to_revoke"]["generation"], 1);
+    let (status, answer) = call(&ringate, "POST", &format!("/v1/certificates/{NAME}/rollback"), "");
+    assert_eq!((status, &answer["staged_again"]), (200, &true.into()), "{answer:#}");
+    assert!(report(&ringate)["safe_to_revoke"].is_null(), "{:#}", report(&ringate));
+    // In use again, and then no longer: now the first one is.
+    rotate(&ringate);
+    assert_eq!(report(&ringate)["safe_to_revoke"]["generation"], 1);
+}
+
+#[test]
+fn a_retired_generation_is_not_needed_by_endpoints_that_come_later() {
+    let kit = Kit::new();
+    let (judge, later) = (kit.judge(TLS13), kit.judge(TLS13));
+    let ringate = kit.setup(&[judge.address()]).start();
+    kit.stage("second");
+    rotate(&ringate);
+    assert_eq!(ringate.get("/").text(), "second");
+    let retire = format!("/v1/certificates/{NAME}/retire");
+    let (status, answer) = call(&ringate, "POST", &retire, r#"{"force": true}"#);
+    assert_eq!(status, 200, "{answer:#}");
+    ringate.await_log("generation 1 is retired");
+    let endpoints = serde_json::json!({ "endpoints": [later.address().to_string()] }).to_string();
+    let (status, answer) = call(&ringate, "PATCH", "/v1/upstreams/app", &endpoints);
+    assert_eq!(status, 200, "{answer:#}");
+    let safe = report(&ringate)["safe_to_revoke"].clone();
+    assert_eq!((&safe["generation"], &safe["safe"]), (&1.into(), &true.into()), "{safe:#}");
+}

@@ -141,3 +141,71 @@ fn a_listener_presents_what_a_locked_file_holds() {
         assert_eq!(ringate.tls_client(client).send(request).response().status, 200, "{certificate}");
     }
 }
+
+#[test]
+fn names_have_defaults_and_an_authority_of_the_store_signs() {
+    let shop = Shop::new();
+    let both = shop.json("generate");
+    assert_eq!((&both["id"], &both["subject"]), (&"gateway".into(), &"CN=gateway".into()));
+    let named = shop.json("generate web --days 20");
+    assert_eq!(named["subject"], "CN=web");
+    let derived = shop.json("generate --common-name *.Shop.Example");
+    assert_eq!((&derived["id"], &derived["subject"]), (&"shop.example".into(), &"CN=*.Shop.Example".into()));
+    shop.did("generate our-ca --ca");
+    assert_eq!(shop.json("generate signed --issuer our-ca")["subject"], "CN=signed");
+    shop.did("stage signed --generate");
+    for generation in 0..2 {
+        let shown = shop.json("show signed");
+        let generation = &shown["generations"][generation];
+        assert_eq!(
+            (&generation["issuer"], &generation["subject"]),
+            (&"CN=our-ca".into(), &"CN=signed".into())
+        );
+    }
+    let refused = shop.refused("generate other --issuer web", 1);
+    assert!(refused.contains("CN=web"), "{refused}");
+    let refused = shop.refused("stage web --generate --days 9", 2);
+    assert!(refused.contains("--days needs --common-name CN"), "{refused}");
+    let made = SystemTime::now() - Duration::from_secs(25 * 86_400);
+    let ending = self_signed(&GenerateRequest { days: 30, ..GenerateRequest::new("ending") }, made).unwrap();
+    shop.write("ending.pem", &format!("{}{}", ending.chain_pem, *ending.key_pem));
+    shop.did("import ending --cert ending.pem");
+    let list = shop.did("list");
+    assert!(list.contains(" ENDS SOON") && list.contains("1 (staged: 2)"), "{list}");
+    shop.did("activate signed");
+    assert!(shop.did("list").contains("2 (previous: 1)"), "{list}");
+    shop.did("retire signed");
+    let nothing = shop.refused("retire signed", 1);
+    assert!(nothing.contains("there is nothing to retire"), "{nothing}");
+}
+
+#[test]
+fn what_an_import_leaves_out_or_cannot_do_is_said() {
+    let shop = Shop::new();
+    shop.openssl("req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=peer");
+    shop.openssl("req -x509 -newkey rsa:2048 -nodes -keyout other.key -out other.pem -subj /CN=other");
+    let text = ["cert.pem", "other.pem", "cert.pem"].map(|name| fs::read_to_string(shop.path(name)).unwrap());
+    shop.write("three.pem", &text.concat());
+    let said = shop.did("import with-key --cert three.pem --key key.pem");
+    assert!(said.contains("warning: certificate 2 (CN=other) issued none of the others"), "{said}");
+    assert!(said.contains("warning: certificate 3 (CN=peer) is the same as certificate 1"), "{said}");
+    let without = shop.json("import trusted --cert cert.pem");
+    let warning = without["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("no private key") && warning.contains("cannot be presented"), "{without}");
+    assert!(shop.did("stage with-key --generate").contains("`ringate cert export with-key --part staged`"));
+    let secret = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ";
+    let refused = shop.refused(&format!("import {secret} --cert cert.pem"), 1);
+    assert!(!refused.contains(secret) && refused.contains("it may be a secret"), "{refused}");
+    shop.write("words", "s3cret\n");
+    shop.openssl("pkcs12 -export -in cert.pem -inkey key.pem -out all.p12 -passout file:words");
+    fs::set_permissions(shop.path("words"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let imported = shop.cert("import locked --cert all.p12 --passphrase-file words");
+    let said = String::from_utf8(imported.stderr).unwrap();
+    assert!(imported.status.success() && said.contains("others may access this passphrase"), "{said}");
+    let probed = run(Ringate::command()
+        .current_dir(shop.dir.path())
+        .args(["probe", "https://127.0.0.1:9", "--certificate", "all.p12", "--passphrase-file", "words"])
+        .args(["-c", "ringate.toml"]));
+    let said = String::from_utf8([probed.stdout, probed.stderr].concat()).unwrap();
+    assert!(!said.contains("passphrase") && said.contains("would not flow"), "{said}");
+}

@@ -223,7 +223,7 @@ fn what_is_used_is_not_deleted_and_what_backends_see_is_tried_first() {
 fn wrong_usage_is_exit_code_2_and_every_command_shows_an_example() {
     let shop = Shop::new();
     for words in [
-        "generate gateway",
+        "generate gateway --csr --issuer ca",
         "generate gateway --common-name a --days many",
         "generate gateway --common-name a --key-type rsa-1024",
         "generate gateway --common-name a --san nonsense:x",

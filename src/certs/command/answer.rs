@@ -1,5 +1,7 @@
 //! What is answered. Everything here is public: chains, facts, numbers.
 
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Blob, Part, Use};
@@ -38,6 +40,9 @@ pub struct Made {
     pub replaced: Option<u32>,
     /// The public chain, or the request for the CA.
     pub pem: String,
+    /// What the certificate cannot be used for, and how it differs from what was brought.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Every certificate.
@@ -59,6 +64,9 @@ pub struct Summary {
     pub active: Option<u32>,
     /// The generation that waits to be activated.
     pub staged: Option<u32>,
+    /// The generation that a rollback brings back.
+    #[serde(default)]
+    pub previous: Option<u32>,
     /// Whether a request waits for its certificate.
     #[serde(default)]
     pub requested: bool,
@@ -76,6 +84,9 @@ pub struct Summary {
     pub not_after: Option<Timestamp>,
     /// Whole days until then.
     pub days_left: Option<i64>,
+    /// Whether its end is near (30 days, or the last third of a shorter validity), or past.
+    #[serde(default)]
+    pub ends_soon: bool,
     /// Who uses it.
     #[serde(default)]
     pub used_by: Vec<Use>,
@@ -85,7 +96,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    pub(super) fn of(description: &Description, used_by: Vec<Use>) -> Self {
+    pub(super) fn of(description: &Description, used_by: Vec<Use>, now: SystemTime) -> Self {
         let main = description.main();
         let facts = main.and_then(|main| main.facts());
         let request = description.request.as_ref();
@@ -95,6 +106,7 @@ impl Summary {
             description: description.description.clone(),
             active: description.active,
             staged: description.staged,
+            previous: description.previous,
             requested: request.is_some(),
             subject: subject.or_else(|| request.map(|request| request.subject.clone())),
             sans: facts.map(|facts| facts.sans.clone()).unwrap_or_default(),
@@ -102,6 +114,7 @@ impl Summary {
             has_key: main.is_some_and(|main| main.has_key()),
             not_after: main.map(|main| main.not_after()),
             days_left: main.and_then(|main| main.days_left()),
+            ends_soon: facts.is_some_and(|facts| facts.ends_soon(now)),
             used_by,
             problem: main.and_then(|main| main.problem()).map(str::to_owned),
         }
@@ -113,6 +126,7 @@ impl Summary {
             description: String::new(),
             active: None,
             staged: None,
+            previous: None,
             requested: false,
             subject: None,
             sans: Vec::new(),
@@ -120,6 +134,7 @@ impl Summary {
             has_key: false,
             not_after: None,
             days_left: None,
+            ends_soon: false,
             used_by: Vec::new(),
             problem: Some(error.to_string()),
         }

@@ -41,6 +41,8 @@ pub enum CommandError {
         /// Who signed it.
         issuer: String,
     },
+    /// A request for a CA elsewhere, and a CA of the store.
+    IssuerOfRequest,
     /// It has no such part.
     NoSuchPart {
         /// The certificate's name.
@@ -85,7 +87,9 @@ impl CommandError {
             Self::Generate(
                 GenerateError::Random | GenerateError::Library(_) | GenerateError::Clock { .. },
             ) => ErrorKind::Failed,
-            Self::Generate(_) | Self::Bundle(_) | Self::LongDescription => ErrorKind::Invalid,
+            Self::Generate(_) | Self::Bundle(_) | Self::LongDescription | Self::IssuerOfRequest => {
+                ErrorKind::Invalid
+            }
             Self::InUse { .. } | Self::TrialNeeded { .. } | Self::NoSuccessor { .. } => ErrorKind::Conflict,
             Self::NoSuchPart { .. } => ErrorKind::NotFound,
         }
@@ -126,8 +130,12 @@ impl fmt::Display for CommandError {
             }
             Self::NoSuccessor { name, issuer } => write!(
                 f,
-                "certificate {name:?} was signed by {issuer}, and so must its successor be; make a request with \
+                "certificate {name:?} was signed by {issuer}, whose key is not in the store, and so must its successor \
+                 be; make a request with \
                  `ringate cert generate {name} --common-name CN --csr`, have it signed, and import the certificate"
+            ),
+            Self::IssuerOfRequest => f.write_str(
+                "a request (csr) is signed by a CA elsewhere; leave out either the issuer or the request",
             ),
             Self::NoSuchPart { name, part } => {
                 let what = match part {

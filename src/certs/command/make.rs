@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::answer::Standing;
 use super::{Blob, CommandError, Context, Made, Request, bundle, check_description, meta};
 use crate::certs::bundle::Bundle;
-use crate::certs::generate::{GenerateRequest, csr, self_signed};
+use crate::certs::generate::{CaMaterial, GenerateRequest, ca_signed, csr, self_signed};
 use crate::certs::passphrase::Passphrase;
 use crate::certs::store::{Origin, StateError, Store, StoreError};
 use crate::certs::time::Timestamp;
@@ -28,6 +28,9 @@ pub struct Generate {
     pub csr: bool,
     /// Give up a request that waits already, with its key.
     pub force: bool,
+    /// The certificate of the store, a CA with its key, that signs it. None: it signs itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
 }
 
 impl TryFrom<BTreeMap<String, Value>> for Generate {
@@ -37,19 +40,41 @@ impl TryFrom<BTreeMap<String, Value>> for Generate {
     fn try_from(mut fields: BTreeMap<String, Value>) -> Result<Self, serde_json::Error> {
         #[derive(Deserialize)]
         struct Own {
-            name: String,
+            name: Option<String>,
             description: Option<String>,
             #[serde(default)]
             csr: bool,
             #[serde(default)]
             force: bool,
+            issuer: Option<String>,
         }
-        let own = ["name", "description", "csr", "force"];
+        let own = ["name", "description", "csr", "force", "issuer"];
         let own = own.iter().filter_map(|key| Some(((*key).to_owned(), fields.remove(*key)?))).collect();
         let own: Own = serde_json::from_value(Value::Object(own))?;
-        let subject = serde_json::from_value(Value::Object(fields.into_iter().collect()))?;
-        Ok(Self { name: own.name, description: own.description, subject, csr: own.csr, force: own.force })
+        let mut subject: GenerateRequest =
+            serde_json::from_value(Value::Object(fields.into_iter().collect()))?;
+        let given = Some(std::mem::take(&mut subject.common_name)).filter(|name| !name.is_empty());
+        let (name, common_name) = default_names(own.name, given);
+        subject.common_name = common_name;
+        let Own { description, csr, force, issuer, .. } = own;
+        Ok(Self { name, description, subject, csr, force, issuer })
     }
+}
+
+/// The name in the store and the common name of a new certificate: each is made of the other, if that is given.
+pub fn default_names(name: Option<String>, common_name: Option<String>) -> (String, String) {
+    const DEFAULT: &str = "gateway";
+    let name = name.unwrap_or_else(|| {
+        let plain = |character: char| match character.to_ascii_lowercase() {
+            plain @ ('a'..='z' | '0'..='9' | '.' | '_' | '-') => plain,
+            _ => '-',
+        };
+        let text: String = common_name.iter().flat_map(|name| name.chars()).map(plain).take(64).collect();
+        let text = text.trim_matches(['.', '_', '-']);
+        if text.is_empty() { DEFAULT.to_owned() } else { text.to_owned() }
+    });
+    let common_name = common_name.unwrap_or_else(|| name.clone());
+    (name, common_name)
 }
 
 impl Request for Generate {
@@ -58,6 +83,9 @@ impl Request for Generate {
     fn run(self, store: &Store, context: &Context<'_>) -> Result<Made, CommandError> {
         check_description(self.description.as_ref())?;
         let meta = meta(self.description, Origin::Generated, context.now);
+        if self.csr && self.issuer.is_some() {
+            return Err(CommandError::IssuerOfRequest);
+        }
         if self.csr {
             let made = csr(&self.subject)?;
             let subject = format!("CN={}", self.subject.common_name);
@@ -71,6 +99,7 @@ impl Request for Generate {
                 expires: None,
                 replaced: None,
                 pem: made.csr_pem,
+                warnings: Vec::new(),
             });
         }
         // Before the key is made, which takes a while for RSA.
@@ -78,7 +107,13 @@ impl Request for Generate {
             crate::certs::store::check_name(&self.name)?;
             return Err(StoreError::State(StateError::Exists { name: self.name }).into());
         }
-        let bundle = self_signed(&self.subject, context.now)?.bundle;
+        let made_by = match &self.issuer {
+            Some(issuer) => {
+                ca_signed(&self.subject, &CaMaterial::from_bundle(&store.get(issuer)?.bundle)?, context.now)
+            }
+            None => self_signed(&self.subject, context.now),
+        };
+        let bundle = made_by?.bundle;
         let generation = store.create(&self.name, &bundle, &meta)?;
         Ok(made(self.name, generation, Standing::Active, None, &bundle, context))
     }
@@ -109,7 +144,8 @@ impl Request for Import {
         let meta = meta(self.description, Origin::Imported, context.now);
         let waits = store.describe(&self.name, context.now).is_ok_and(|found| found.request.is_some());
         if waits && bundle.key().is_none() {
-            let (generation, active) = store.complete(&self.name, bundle.chain_pem().as_bytes(), &meta)?;
+            let (generation, active, bundle) =
+                store.complete(&self.name, self.certificate.bytes(), self.passphrase.as_ref(), &meta)?;
             let state = if active { Standing::Active } else { Standing::Staged };
             return Ok(made(self.name, generation, state, None, &bundle, context));
         }
@@ -195,11 +231,15 @@ impl Request for Stage {
                 (bundle(&certificate, key.as_ref(), passphrase.as_ref())?, Origin::Imported)
             }
             StageSource::Generate { generate } => {
-                let request = match generate {
-                    Some(request) => request,
+                let (request, issuer) = match generate {
+                    Some(request) => (request, None),
                     None => successor(store, &self.name)?,
                 };
-                (self_signed(&request, context.now)?.bundle, Origin::Generated)
+                let made = match issuer {
+                    Some(issuer) => ca_signed(&request, &issuer, context.now),
+                    None => self_signed(&request, context.now),
+                };
+                (made?.bundle, Origin::Generated)
             }
         };
         let staged = store.stage(&self.name, &bundle, &meta(None, origin, context.now))?;
@@ -207,13 +247,39 @@ impl Request for Stage {
     }
 }
 
-fn successor(store: &Store, name: &str) -> Result<GenerateRequest, CommandError> {
+/// What the successor of an active generation says, and the CA of the store that signs it, if one signed the active one.
+fn successor(store: &Store, name: &str) -> Result<(GenerateRequest, Option<CaMaterial>), CommandError> {
     let active = store.get(name)?.bundle;
-    if !active.facts().self_signed {
-        let issuer = active.facts().issuer.clone();
-        return Err(CommandError::NoSuccessor { name: name.to_owned(), issuer });
+    if active.facts().self_signed {
+        return Ok((GenerateRequest::like(&active)?, None));
     }
-    Ok(GenerateRequest::like(&active)?)
+    let is_issuer = |ca: &Bundle| {
+        let together = format!("{}{}", active.chain_pem(), ca.chain_pem());
+        let key = active.key_pem();
+        let both = Bundle::from_parts(together.as_bytes(), key.as_ref().map(|key| key.as_bytes()));
+        ca.facts().subject == active.facts().issuer
+            && ca.facts().is_ca
+            && both.is_ok_and(|both| both.chain().contains(&ca.chain()[0]))
+    };
+    let certificates = store.list()?.certificates.into_iter().map(|certificate| certificate.bundle);
+    let issuer = certificates.filter(|ca| ca.key().is_some()).find(is_issuer);
+    let issuer = issuer.ok_or_else(|| CommandError::NoSuccessor {
+        name: name.to_owned(),
+        issuer: active.facts().issuer.clone(),
+    })?;
+    Ok((GenerateRequest::like(&active)?, Some(CaMaterial::from_bundle(&issuer)?)))
+}
+
+fn warnings(bundle: &Bundle) -> Vec<String> {
+    let mut warnings: Vec<String> = bundle.notes().iter().map(ToString::to_string).collect();
+    if bundle.key().is_none() {
+        warnings.push(
+            "it has no private key: peers can be checked against it (`trust`), but it cannot be presented; to present \
+             it, bring it with its key"
+                .to_owned(),
+        );
+    }
+    warnings
 }
 
 fn made(
@@ -233,5 +299,6 @@ fn made(
         expires: Some(bundle.facts().not_after),
         replaced,
         pem: bundle.chain_pem(),
+        warnings: warnings(bundle),
     }
 }

@@ -21,7 +21,7 @@ use super::store::{Description, Origin, Store, StoreError};
 pub use answer::{Activated, Deleted, Exported, Listed, Made, Retired, RolledBack, Shown, Standing, Summary};
 pub use blob::Blob;
 pub use error::{CommandError, ErrorKind};
-pub use make::{Generate, Import, Stage, StageSource};
+pub use make::{Generate, Import, Stage, StageSource, default_names};
 pub use rotate::{Activate, Retire, Rollback};
 
 /// Something to do with the store.
@@ -91,7 +91,7 @@ impl Request for List {
         for name in store.names()? {
             match store.describe(&name, context.now) {
                 Ok(description) => {
-                    certificates.push(Summary::of(&description, (context.uses)(&name)));
+                    certificates.push(Summary::of(&description, (context.uses)(&name), context.now));
                 }
                 // Deleted since its name was read.
                 Err(StoreError::NotFound { .. }) => {}

@@ -87,7 +87,7 @@ impl Request for Retire {
 
     fn run(self, store: &Store, context: &Context<'_>) -> Result<Retired, CommandError> {
         let Some(number) = store.describe(&self.name, context.now)?.previous else {
-            return Err(StoreError::State(StateError::NothingPrevious { name: self.name }).into());
+            return Err(StoreError::State(StateError::NothingToRetire { name: self.name }).into());
         };
         store.retire(&self.name, number)?;
         Ok(Retired { name: self.name, retired: number })

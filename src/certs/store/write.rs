@@ -14,6 +14,7 @@ use super::{
 };
 use crate::certs::bundle::Bundle;
 use crate::certs::generate::Csr;
+use crate::certs::passphrase::Passphrase;
 use crate::certs::time::Timestamp;
 
 /// A generation that waits to be activated.
@@ -166,15 +167,22 @@ impl Store {
         }
     }
 
-    /// Brings the certificate for the request that waits: `chain` is PEM or DER, the key is the request's. It
-    /// becomes active if nothing is, staged otherwise. Returns the generation's number, and whether it is active.
-    pub fn complete(&self, name: &str, chain: &[u8], meta: &Meta) -> Result<(u32, bool), StoreError> {
+    /// Brings the certificate for the request that waits: `chain` is in any form that is read, the key is the request's.
+    /// It becomes active if nothing is, staged otherwise. Returns the generation's number, whether it is active, and its
+    /// content.
+    pub fn complete(
+        &self,
+        name: &str,
+        chain: &[u8],
+        passphrase: Option<&Passphrase>,
+        meta: &Meta,
+    ) -> Result<(u32, bool, Bundle), StoreError> {
         self.update(name, |record| {
             let none = || StoreError::State(StateError::NoRequest { name: record.name.clone() });
             let waiting = record.request.as_ref().ok_or_else(none)?.number;
             let folder = self.generation_folder(name, waiting);
             let key = read_file(&folder.join(KEY_FILE), MAX_IDENTITY_BYTES)?;
-            let bundle = Bundle::from_parts(chain, Some(&key.bytes));
+            let bundle = Bundle::from_locked_parts(chain, Some(&key.bytes), passphrase);
             let bundle = bundle.map_err(|error| StoreError::bundle(&folder, error))?;
             self.check(name, &bundle, meta)?;
             let number = self.add(&self.folder(name), record, &bundle)?;
@@ -185,7 +193,7 @@ impl Store {
             } else {
                 record.stage(number, &bundle, meta);
             }
-            Ok((number, first))
+            Ok((number, first, bundle))
         })
     }
 

@@ -240,12 +240,12 @@ fn a_certificate_for_our_request_completes_it() {
         store.request("gateway", &made, "CN=a.example", &meta, false).unwrap();
         write(&folder, "a.csr", &made.csr_pem);
         openssl(&folder, "x509 -req -in a.csr -CA ca.pem -CAkey ca.key -out a.pem -days 30");
-        let completed = store.complete("gateway", &read(&folder, "a.pem"), &meta).unwrap();
-        assert_eq!(completed, (number, active));
+        let completed = store.complete("gateway", &read(&folder, "a.pem"), None, &meta).unwrap();
+        assert_eq!((completed.0, completed.1), (number, active));
         let bundle = store.get_generation("gateway", number).unwrap();
         assert!(bundle.key().is_some());
         assert!(matches!(
-            store.complete("gateway", &read(&folder, "a.pem"), &meta),
+            store.complete("gateway", &read(&folder, "a.pem"), None, &meta),
             Err(StoreError::State(StateError::NoRequest { .. }))
         ));
     }

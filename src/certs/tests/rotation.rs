@@ -198,7 +198,7 @@ fn a_request_waits_with_its_key_for_the_certificate() {
     // Somebody else's certificate does not fit the key.
     let other = identity("other").chain_pem;
     let imported = Meta { origin: Origin::Imported, ..meta() };
-    let wrong = store.complete("gateway", other.as_bytes(), &imported).unwrap_err();
+    let wrong = store.complete("gateway", other.as_bytes(), None, &imported).unwrap_err();
     assert!(matches!(wrong, StoreError::Bundle { source: BundleError::KeyMismatch { .. }, .. }), "{wrong:?}");
     assert_eq!(kept(&store), ["000001"], "the request still waits");
 

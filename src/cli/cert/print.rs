@@ -24,11 +24,15 @@ pub(super) fn made(made: &Made) -> String {
     if let Some(expires) = made.expires {
         let _ = writeln!(out, "It is valid until {expires}.");
     }
+    for warning in &made.warnings {
+        let _ = writeln!(out, "warning: {}", printable(warning));
+    }
     match made.state {
         Standing::Staged => {
             let _ = writeln!(
                 out,
-                "Try it with `ringate cert trial {id}`, use it with `ringate cert activate {id}`."
+                "Its public part, which backends may have to trust first: `ringate cert export {id} --part staged`.\n\
+                 Try it with `ringate cert trial {id}`, use it with `ringate cert activate {id}`."
             );
         }
         _ => {
@@ -54,6 +58,9 @@ fn row(certificate: &Summary) -> [String; 7] {
     if let Some(staged) = certificate.staged {
         let _ = write!(generation, " (staged: {staged})");
     }
+    if let Some(previous) = certificate.previous {
+        let _ = write!(generation, " (previous: {previous})");
+    }
     if certificate.requested {
         generation.push_str(" (requested)");
     }
@@ -61,6 +68,12 @@ fn row(certificate: &Summary) -> [String; 7] {
     if certificate.key_type.is_some() && !certificate.has_key {
         key.push_str(", not here");
     }
+    let days = match certificate.days_left {
+        None => "-".to_owned(),
+        Some(days) if days < 0 => format!("{days} EXPIRED"),
+        Some(days) if certificate.ends_soon => format!("{days} ENDS SOON"),
+        Some(days) => days.to_string(),
+    };
     let used_by = match &certificate.problem {
         Some(problem) => format!("PROBLEM: {problem}"),
         None if certificate.used_by.is_empty() => "-".to_owned(),
@@ -72,7 +85,7 @@ fn row(certificate: &Summary) -> [String; 7] {
         text(&certificate.subject),
         key,
         certificate.not_after.map_or_else(|| "-".to_owned(), |time| time.to_string()),
-        certificate.days_left.map_or_else(|| "-".to_owned(), |days| days.to_string()),
+        days,
         used_by,
     ]
     .map(|cell| printable(&cell))
@@ -224,8 +237,15 @@ pub(super) fn trial(trial: &Trial) -> String {
             let _ = writeln!(out, "    {}", printable(problem));
         }
     }
+    let name = &trial.certificate;
     if trial.passed || trial.endpoints.is_empty() {
-        let _ = writeln!(out, "Use it with `ringate cert activate {}`.", trial.certificate);
+        let _ = writeln!(out, "Use it with `ringate cert activate {name}`.");
+    } else if trial.endpoints.iter().any(|tried| tried.outcome == Outcome::Refused) {
+        let _ = writeln!(
+            out,
+            "A backend that refuses it may have to trust it first: `ringate cert export {name} --part staged` gives its \
+             public part. Then try it again."
+        );
     }
     out
 }
