@@ -199,7 +199,7 @@ fn who_has_no_token_takes_no_turn_of_who_has_it() {
     let _ringate = Ringate::start_in(dir, 1);
     // What needs no token takes a turn of the others, and is refused in the end.
     let mut stranger = Client::connect(admin);
-    let open = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
+    let open = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
     eventually("a refusal", || {
         let statuses: Vec<u16> = (0..64).map(|_| stranger.send(open).response().status).collect();
         statuses.contains(&429).then_some(())
@@ -210,6 +210,11 @@ fn who_has_no_token_takes_no_turn_of_who_has_it() {
         stranger.send(open).response();
         assert_eq!(operator.send(status).response().status, 200);
     }
+    // A probe for health is served all the same.
+    for path in ["/healthz", "/readyz"].repeat(20) {
+        let probe = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(stranger.send(probe).response().status, 200);
+    }
     let mut wrong = Client::connect(admin);
     let refused = eventually("a turn", || {
         let refused = wrong.send("GET /v1/status HTTP/1.1\r\nHost: h\r\n\r\n").response();
@@ -217,6 +222,39 @@ fn who_has_no_token_takes_no_turn_of_who_has_it() {
     });
     assert_eq!(refused.header("Connection"), Some("close"));
     wrong.ends();
+}
+
+#[test]
+fn silent_connections_keep_nobody_from_the_admin_server() {
+    let backend = Backend::replying(OK);
+    let dir = tempfile::tempdir().unwrap();
+    let admin = free_address();
+    let section = format!("[admin]\nlisten = \"{admin}\"\ntoken_file = \"token\"");
+    fs::write(dir.path().join("ringate.toml"), Setup::to(backend.address()).section(&section).text())
+        .unwrap();
+    let token = dir.path().join("token");
+    fs::write(&token, "0123456789abcdef0123\n").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    let _ringate = Ringate::start_in(dir, 1);
+    let status = "GET /v1/status HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer 0123456789abcdef0123\r\n\r\n";
+    let mut operator = Client::connect(admin);
+    assert_eq!(operator.send(status).response().status, 200);
+    let mut silent: Vec<Client> = (0..200).map(|_| Client::connect(admin)).collect();
+    for (index, client) in silent.iter_mut().enumerate().skip(100) {
+        // Some send half a head; those that have lost their place already can't.
+        let _ = client.try_send(&"GET /healthz HTTP/1.1\r\nHost:"[..index % 25]);
+    }
+    let begun = std::time::Instant::now();
+    let mut probe = Client::connect(admin);
+    assert_eq!(probe.send("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").response().status, 200);
+    assert_eq!(Client::connect(admin).send(status).response().status, 200);
+    assert_eq!(operator.send(status).response().status, 200, "a connection that has shown the token stays");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(3), "{:?}", begun.elapsed());
+    // None of the silent ones stays for long.
+    for client in &mut silent {
+        client.ends();
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(15), "{:?}", begun.elapsed());
 }
 
 #[test]

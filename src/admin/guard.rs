@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::Control;
 use super::problem::Problem;
+use super::serve::Place;
 use crate::base::limits::{ADMIN_BURST, ADMIN_REQUESTS_PER_SECOND, ADMIN_TIMEOUT};
 
 /// A token bucket for many clients together.
@@ -35,8 +36,16 @@ impl Rate {
 
 /// Bounds the rate of requests and the time that one takes. Who has no token takes nothing from those who have it.
 pub(super) async fn bound(State(control): State<Control>, request: Request, next: Next) -> Response {
-    let rate = if is_authorized(&control, &request) { &control.rate } else { &control.strangers };
-    if !rate.take() {
+    let authorized = is_authorized(&control, &request);
+    let place = request.extensions().get::<Arc<Place>>();
+    let _under_way = place.map(Place::begin);
+    if authorized && let Some(place) = place {
+        place.prove();
+    }
+    // What asks whether Ringate lives must not be refused because others ask too much.
+    let is_health = matches!(request.uri().path(), "/healthz" | "/readyz");
+    let rate = if authorized { &control.rate } else { &control.strangers };
+    if !is_health && !rate.take() {
         let detail = format!("at most {ADMIN_REQUESTS_PER_SECOND} a second are served");
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate", "too many requests", detail);
         return problem.into_response();

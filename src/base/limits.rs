@@ -103,13 +103,18 @@ pub const MAX_REQUEST_ID_BYTES: usize = 64;
 pub const MAX_PAGE_BYTES: u64 = 256 * 1024;
 /// Addresses of one name that become endpoints.
 pub const MAX_ADDRESSES: usize = 256;
-/// Most connections to the admin server.
+/// Most connections to the admin server that had a request with the token.
 pub const ADMIN_CONNECTIONS: usize = 64;
+/// Most of all others. Beyond that the oldest idle one ends.
+pub const ADMIN_STRANGERS: usize = 64;
+/// How long a connection to the admin server may be without a request with the token, or one under way.
+pub const ADMIN_STRANGER_IDLE: Duration = Duration::from_secs(5);
 /// Longest head of a request to the admin server, in bytes.
 pub const ADMIN_HEAD_BYTES: usize = 16 * 1024;
 /// Longest body of a request to the admin server, in bytes: a certificate with its chain, as text.
 pub const ADMIN_BODY_BYTES: usize = 2 << 20;
-/// How long the head of a request to the admin server may take, the wait for it included.
+/// How long the head of a request to the admin server may take, the wait for it included, where the connection had one
+/// with the token.
 pub const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the admin server works on a request.
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(60);
