@@ -242,3 +242,62 @@ fn a_connection_that_a_client_authenticated_serves_nobody_else() {
     assert_eq!([ask("authorization: negotiate YIIabc\r\n"), ask("")], [2, 3]);
     assert_eq!([ask("Authorization: Bearer x\r\n"), ask("")], [3, 3]);
 }
+
+/// The server name of such an upstream is the request's host, so that clients choose for whom the pool holds connections.
+#[test]
+fn made_up_names_take_the_pool_from_nobody() {
+    let pki = Pki::with_names(&["*.example.test"]);
+    let endpoint = Ringate::start(&format!(
+        "[runtime]\nworkers = 1\n[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\nprotocol = \"http\"\n\
+         {}\n[[route]]\nrespond = {{ status = 200, body = \"ok\" }}\n",
+        pki.listener_tls()
+    ));
+    let tls = format!("[upstream.app.tls]\ntrust = [{:?}]\n", pki.file("ca.pem"));
+    let ringate = Setup::to(endpoint.address())
+        .section("[admin]\nlisten = \"unix:run/admin.sock\"")
+        .upstream(&format!("pool = {{ idle_per_worker = 8 }}\n{tls}"))
+        .start();
+    let mut client = ringate.client();
+    let mut ask = |name: &str| {
+        let request = format!("GET / HTTP/1.1\r\nHost: {name}.example.test\r\n\r\n");
+        assert_eq!(client.send(request).response().status, 200, "{name}");
+        ringate.metric("backend_connections_total")
+    };
+    // A full pool has room for a newcomer.
+    for number in 0..20 {
+        ask(&format!("full{number}"));
+    }
+    let before = ask("newcomer");
+    assert_eq!(ask("newcomer"), before);
+    // What is used again keeps its place, whatever else comes.
+    for round in 0..3 {
+        for number in 0..20 {
+            ask(&format!("made-up-{round}-{number}"));
+        }
+        let before = ringate.metric("backend_connections_total");
+        assert_eq!(ask("newcomer"), before);
+    }
+}
+
+#[test]
+fn a_pool_kept_by_client_has_room_for_a_newcomer() {
+    let backend = Backend::start(|connection| {
+        connection.line()?;
+        while connection.request()?.is_some() {
+            connection.send(OK)?;
+        }
+        Ok(())
+    });
+    let ringate = Setup::to(backend.address())
+        .upstream("proxy_protocol = \"v1\"\npool = { idle_per_worker = 4 }")
+        .start();
+    let mut clients: Vec<Client> = (0..6).map(|_| ringate.client()).collect();
+    for client in &mut clients {
+        client.send(GET).response();
+        // Told apart by their ticks.
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    let newcomer = clients.last_mut().unwrap();
+    assert_eq!(newcomer.send(GET).response().text(), "ok");
+    assert_eq!(backend.connections(), 6, "the newcomer's was kept, the oldest one's was not");
+}

@@ -121,13 +121,17 @@ impl Kept {
         self.0.borrow_mut().remove(&client)
     }
 
-    /// Keeps `backend`, unless there are `most` already.
+    /// Keeps `backend`. Of more than `most`, the one that has waited longest ends.
     pub(super) fn put(&self, client: ClientId, backend: Box<Backend>, most: usize) {
         let mut kept = self.0.borrow_mut();
         // A client sends one request at a time: it has another one here only if that goes by another name.
-        let before = if kept.len() < most { kept.insert(client, backend) } else { Some(backend) };
+        let before = kept.insert(client, backend);
+        let over = kept.len() > most;
+        let oldest =
+            kept.iter().filter(|_| over).min_by_key(|(_, backend)| backend.since()).map(|(id, _)| *id);
+        let given_up = oldest.and_then(|id| kept.remove(&id));
         drop(kept);
-        drop(before);
+        drop((before, given_up));
     }
 
     pub(super) fn retain(&self, mut keeps: impl FnMut(&mut Backend) -> bool) {

@@ -139,6 +139,11 @@ impl Backend {
         })
     }
 
+    /// The tick since which it has been idle.
+    pub(super) fn since(&self) -> u64 {
+        self.since
+    }
+
     /// The serial of the client identity that it was made with; 0 without one.
     pub(super) fn identity(&self) -> u64 {
         self.identity
@@ -451,7 +456,7 @@ impl Pool {
             let backend = {
                 let mut idle = self.endpoints[endpoint].idle.borrow_mut();
                 let at = idle.iter().rposition(|backend| backend.server_name.as_ref() == name)?;
-                idle.swap_remove(at)
+                idle.remove(at)
             };
             if let Some(backend) = self.wake(local, backend) {
                 return Some(backend);
@@ -517,9 +522,17 @@ impl Pool {
             return;
         }
         let mut idle = endpoint.idle.borrow_mut();
-        if idle.len() < most {
-            idle.push(backend);
-        }
+        let given_up = if idle.len() < most {
+            None
+        } else if most == 0 {
+            return;
+        } else {
+            let at = if self.is_named_by_request() { least_useful(&idle, &backend) } else { 0 };
+            Some(idle.remove(at))
+        };
+        idle.push(backend);
+        drop(idle);
+        drop(given_up);
     }
 
     /// Ends its idle connections, and keeps none from here on. Exchanges that began with it end with it, which may take
@@ -552,6 +565,24 @@ impl Pool {
             endpoint.kept.retain(keeps);
         }
     }
+}
+
+/// Which of the idle connections of a full pool gives way to `newcomer`, where clients choose the names that they are
+/// for. A name has half of the room at most. Connections that were used once, as those for made-up names are, have what
+/// the others leave, but a quarter at least, so that a new name finds room too.
+fn least_useful(idle: &[Box<Backend>], newcomer: &Backend) -> usize {
+    let most = idle.len();
+    let is_same = |backend: &Backend| backend.server_name == newcomer.server_name;
+    let count = |is: &dyn Fn(&Backend) -> bool| idle.iter().filter(|backend| is(backend)).count();
+    let first = |is: &dyn Fn(&Backend) -> bool| idle.iter().position(|backend| is(backend));
+    let oldest = if count(&is_same) >= most.div_ceil(2) {
+        first(&is_same)
+    } else if count(&|backend| !backend.reused) >= most.div_ceil(4) {
+        first(&|backend| !backend.reused)
+    } else {
+        first(&|backend| backend.reused)
+    };
+    oldest.unwrap_or(0)
 }
 
 impl Drop for Pool {
