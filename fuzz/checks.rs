@@ -522,3 +522,52 @@ pub fn certificate(input: &[u8]) {
         assert_eq!(client.fingerprint.len(), 64);
     }
 }
+
+/// A change of an upstream by PATCH: an environment's name (a line, empty: none), the patch (a line of JSON), and the
+/// config's text. The upstream is called `app`.
+pub fn patch(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let Some((environment, text)) = text.split_once('\n') else { return };
+    let Some((patch, text)) = text.split_once('\n') else { return };
+    let environment = Some(environment).filter(|name| !name.is_empty());
+    let Ok(serde_json::Value::Object(patch)) = serde_json::from_str(patch) else { return };
+    let Ok(edited) = ringate::config::edit::upstream(text, "app", environment, &patch) else { return };
+    let read = |text: &str| text.parse::<toml::Table>().unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let mut expected = toml::Value::Table(read(text));
+    let mut change = serde_json::Value::Object(patch);
+    for key in environment.into_iter().chain(environment.map(|_| "environment")).chain(["app", "upstream"]) {
+        change = serde_json::json!({ key: change });
+    }
+    merge(&mut expected, &change);
+    let found = toml::Value::Table(read(&edited));
+    assert!(format!("{found:?}") == format!("{expected:?}"), "{edited}");
+    // Lines before the first that can be about the upstream stay, their ends too.
+    if !text.contains('\\') && !text.contains("\"\"\"") && !text.contains("'''") {
+        let at = text.find("upstream").expect("it has an upstream");
+        let lines = &text[..text[..at].rfind('\n').map_or(0, |end| end + 1)];
+        assert!(edited.starts_with(lines), "{edited}");
+    }
+    // Made once more, the same change changes nothing of what is written.
+    let serde_json::Value::Object(again) = &change["upstream"]["app"] else { panic!("an object") };
+    let twice = ringate::config::edit::upstream(&edited, "app", None, again);
+    assert_eq!(twice.as_deref(), Ok(&*edited));
+}
+
+/// RFC 7396 §2.
+fn merge(target: &mut toml::Value, patch: &serde_json::Value) {
+    let serde_json::Value::Object(patch) = patch else {
+        *target = toml::Value::try_from(patch).expect("it was written");
+        return;
+    };
+    if !target.is_table() {
+        *target = toml::Value::Table(toml::Table::new());
+    }
+    let toml::Value::Table(table) = target else { return };
+    for (key, value) in patch {
+        if value.is_null() {
+            table.remove(key);
+        } else {
+            merge(table.entry(key.clone()).or_insert(toml::Value::Boolean(true)), value);
+        }
+    }
+}

@@ -445,3 +445,25 @@ fn certificates_are_made_brought_described_used_and_deleted() {
     assert_eq!(names, ["asked", "brought"]);
     assert!(!all.to_string().contains("PRIVATE KEY") && !ringate.log().contains("PRIVATE KEY"));
 }
+
+#[test]
+fn what_a_patch_was_answered_is_what_the_file_says_and_what_runs() {
+    let pki = Pki::new();
+    let tls = Nginx::tls(&pki, "location / { return 200 tls; }");
+    let ringate = Setup::to(tls.address()).section("[admin]").upstream("# ours").start();
+    assert_eq!(ringate.get("/").status, 400, "nginx is spoken to without TLS");
+    let before = config(&ringate);
+    let (status, said) = call(&ringate, "PATCH", "/v1/upstreams/app", Some(json!({ "tls": {} })));
+    assert_eq!(status, 200, "{said}");
+    let written = config(&ringate);
+    assert_eq!(written.replace("tls = {}\n", ""), before);
+    let upstream = &call(&ringate, "GET", "/v1/upstreams", None).1[0];
+    assert_eq!(upstream["tls"], true, "{upstream}");
+    assert_eq!(ringate.get("/").status, 502, "what nginx presents is not trusted");
+    let patch = json!({ "tls": { "insecure_skip_verify": true } });
+    assert_eq!(call(&ringate, "PATCH", "/v1/upstreams/app", Some(patch)).0, 200);
+    assert_eq!(ringate.get("/").status, 200);
+    assert_eq!(call(&ringate, "PATCH", "/v1/upstreams/app", Some(json!({ "tls": null }))).0, 200);
+    assert_eq!(config(&ringate), before);
+    assert_eq!(ringate.get("/").status, 400);
+}

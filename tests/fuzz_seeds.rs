@@ -13,7 +13,7 @@ mod checks;
 
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 11] = [
+const TARGETS: [(&str, Check); 12] = [
     ("request", checks::request),
     ("response", checks::response),
     ("chunked", checks::chunked),
@@ -25,6 +25,7 @@ const TARGETS: [(&str, Check); 11] = [
     ("config", checks::config),
     ("container", checks::container),
     ("certificate", checks::certificate),
+    ("patch", checks::patch),
 ];
 
 fn folder() -> PathBuf {

@@ -1,4 +1,8 @@
-//! Changes to a config's text that leave the rest of it as it is: comments, order, spacing.
+//! Changes to a config's text that leave the rest of it as it is: comments, order, spacing, line ends.
+//!
+//! ```text
+//! text ─► document ─► merge (RFC 7396) ─► text ─► read back: exactly the merged value, or the change is refused
+//! ```
 
 use std::fmt;
 
@@ -6,6 +10,11 @@ use serde_json::{Map, Number};
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use super::suggest::nearest;
+
+mod comments;
+mod lines;
+
+use comments::Comments;
 
 /// Why a text can't be changed so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +35,8 @@ pub enum EditError {
         /// Why not.
         reason: &'static str,
     },
+    /// The changed text would not say exactly what was asked for.
+    Inexact,
 }
 
 impl fmt::Display for EditError {
@@ -37,14 +48,20 @@ impl fmt::Display for EditError {
                 write!(f, "there is no upstream called `{name}`; did you mean `{near}`?")
             }
             Self::Value { key, reason } => write!(f, "`{key}`: {reason}"),
+            Self::Inexact => f.write_str(
+                "this change can't be written into the config file as it is laid out: write the upstream under its \
+                 own header, `[upstream.NAME]`, and ask again",
+            ),
         }
     }
 }
 
 impl std::error::Error for EditError {}
 
+type Patch = Map<String, serde_json::Value>;
+
 /// Merges `patch` (RFC 7396: null takes a key out) into `[upstream.NAME]`, or into its overlay for an environment,
-/// which is made if there is none.
+/// which is made if there is none. Read back, the result holds exactly the merged value, and everything else as before.
 ///
 /// # Errors
 /// See [`EditError`]. Whether the result holds as a config is for [`parse`](super::parse) to say.
@@ -52,74 +69,203 @@ pub fn upstream(
     text: &str,
     name: &str,
     environment: Option<&str>,
-    patch: &Map<String, serde_json::Value>,
+    patch: &Patch,
 ) -> Result<String, EditError> {
-    let mut document: DocumentMut =
-        text.parse().map_err(|error: toml_edit::TomlError| EditError::Syntax(error.to_string()))?;
+    let syntax = |error: toml_edit::TomlError| EditError::Syntax(error.to_string());
+    let mut document: DocumentMut = lines::plain(text).parse().map_err(syntax)?;
     let upstreams = document.get_mut("upstream").and_then(Item::as_table_like_mut);
     let known: Vec<String> =
         upstreams.iter().flat_map(|table| table.iter()).map(|(key, _)| key.to_owned()).collect();
-    let found = upstreams.and_then(|table| table.get_mut(name)).and_then(Item::as_table_like_mut);
+    let found = upstreams.and_then(|table| table.get_mut(name)).filter(|item| item.is_table_like());
     let Some(upstream) = found else {
         let near = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
         return Err(EditError::NoUpstream { name: name.to_owned(), near });
     };
-    let section = match environment {
-        None => upstream,
-        Some(environment) => overlay(upstream, environment)?,
+    let mut comments = Comments::default();
+    match environment {
+        None => merge(upstream, patch, &mut comments)?,
+        Some(environment) => {
+            overlay(upstream, environment);
+            let inner = serde_json::json!({ "environment": { environment: patch } });
+            merge(upstream, inner.as_object().unwrap_or(patch), &mut comments)?;
+        }
+    }
+    comments.place(&mut document);
+    let edited = lines::like(text, &document.to_string());
+    let path: Vec<&str> = match environment {
+        None => vec!["upstream", name],
+        Some(environment) => vec!["upstream", name, "environment", environment],
     };
-    merge(section, patch)?;
-    Ok(document.to_string())
+    if exact(text, &edited, &path, patch) { Ok(edited) } else { Err(EditError::Inexact) }
 }
 
-/// `[upstream.NAME.environment.E]`
-fn overlay<'t>(
-    upstream: &'t mut dyn TableLike,
-    environment: &str,
-) -> Result<&'t mut dyn TableLike, EditError> {
-    let not_a_table = EditError::Value { key: "environment".to_owned(), reason: "it is not a table" };
+/// Whether `edited`, read back, is what `text` says with `patch` merged in at `path`.
+fn exact(text: &str, edited: &str, path: &[&str], patch: &Patch) -> bool {
+    let (Ok(mut expected), Ok(found)) = (text.parse::<toml::Table>(), edited.parse::<toml::Table>()) else {
+        return false;
+    };
+    let mut section = &mut expected;
+    for key in path {
+        let item = section.entry(*key).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        match item {
+            toml::Value::Table(inner) => section = inner,
+            _ => return false,
+        }
+    }
+    merge_values(section, patch);
+    // Not a number is not equal to itself, but written in the same way.
+    expected == found || format!("{expected:?}") == format!("{found:?}")
+}
+
+fn merge_values(target: &mut toml::Table, patch: &Patch) {
+    for (key, value) in patch {
+        match value {
+            serde_json::Value::Null => {
+                target.remove(key);
+            }
+            serde_json::Value::Object(inner) => {
+                let section =
+                    target.entry(key.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+                if !section.is_table() {
+                    *section = toml::Value::Table(toml::Table::new());
+                }
+                if let toml::Value::Table(section) = section {
+                    merge_values(section, inner);
+                }
+            }
+            plain => {
+                if let Ok(value) = toml::Value::try_from(plain) {
+                    target.insert(key.clone(), value);
+                }
+            }
+        }
+    }
+}
+
+/// Makes `[upstream.NAME.environment.E]` where the upstream has a header of its own; elsewhere the merge makes it.
+fn overlay(upstream: &mut Item, environment: &str) {
+    let Some(upstream) = upstream.as_table_mut().filter(|table| !table.is_dotted()) else { return };
     let environments = upstream.entry("environment").or_insert_with(|| {
         let mut table = Table::new();
         table.set_implicit(true); // no header of its own
         Item::Table(table)
     });
-    let environments = environments.as_table_like_mut().ok_or_else(|| not_a_table.clone())?;
-    let section = environments.entry(environment).or_insert_with(|| Item::Table(Table::new()));
-    section.as_table_like_mut().ok_or(not_a_table)
+    let Some(environments) = environments.as_table_mut().filter(|table| !table.is_dotted()) else { return };
+    environments.entry(environment).or_insert_with(|| Item::Table(Table::new()));
 }
 
-fn merge(table: &mut dyn TableLike, patch: &Map<String, serde_json::Value>) -> Result<(), EditError> {
+/// Merges `patch` into a table of any form: under a header, of dotted keys, or inline.
+fn merge(section: &mut Item, patch: &Patch, comments: &mut Comments) -> Result<(), EditError> {
+    if let Some(position) = section.as_table().and_then(Table::position) {
+        comments.enter(position);
+    }
+    let inline = section.is_inline_table();
+    let Some(table) = section.as_table_like_mut() else { return Ok(()) };
     for (key, value) in patch {
         match value {
             serde_json::Value::Null => {
-                table.remove(key);
+                comments.remove(table, key);
             }
-            serde_json::Value::Object(inner) => {
-                if table.get(key).is_none_or(|item| !item.is_table_like()) {
-                    let mut dotted = Table::new();
-                    dotted.set_dotted(true); // `tls.certificate = "…"`
-                    table.insert(key, Item::Table(dotted));
+            serde_json::Value::Object(inner) => match table.get_mut(key) {
+                Some(item) if item.is_table_like() => merge(item, inner, comments)?,
+                Some(Item::Value(old)) => replace(old, Value::InlineTable(object(inner)?)),
+                _ => {
+                    comments.remove(table, key); // an array of tables
+                    insert(table, inline, key, created(inner, inline)?);
                 }
-                if let Some(section) = table.get_mut(key).and_then(Item::as_table_like_mut) {
-                    merge(section, inner)?;
-                }
-            }
+            },
             plain => {
-                let mut value = convert(key, plain)?;
-                match table.get_mut(key).and_then(Item::as_value_mut) {
-                    Some(old) => {
-                        // The comment behind it stays.
-                        *value.decor_mut() = old.decor().clone();
-                        *old = value;
-                    }
-                    None => {
-                        table.insert(key, Item::Value(value));
+                let value = convert(key, plain)?;
+                match table.get_mut(key) {
+                    Some(Item::Value(old)) => replace(old, value),
+                    _ => {
+                        comments.remove(table, key); // tables
+                        insert(table, inline, key, Item::Value(value));
                     }
                 }
             }
         }
     }
+    if table.is_empty() {
+        show_empty(section);
+    }
     Ok(())
+}
+
+/// A table that holds nothing is written as `KEY = {}` or with its header: its presence may mean something.
+fn show_empty(section: &mut Item) {
+    match section {
+        Item::Table(table) if table.is_dotted() => {
+            *section = Item::Value(Value::InlineTable(InlineTable::new()))
+        }
+        Item::Table(table) => table.set_implicit(false),
+        Item::Value(Value::InlineTable(table)) => table.set_dotted(false),
+        _ => {}
+    }
+}
+
+/// Puts `value` in the place of `old`, whose comment stays. What is equal stays as it is written.
+fn replace(old: &mut Value, mut value: Value) {
+    let plain = |value: &Value| {
+        let mut bare = value.clone();
+        bare.decor_mut().clear();
+        format!("v = {bare}").parse::<toml::Table>().ok()
+    };
+    let is_dotted = old.as_inline_table().is_some_and(InlineTable::is_dotted);
+    if is_dotted || plain(old) != plain(&value) {
+        *value.decor_mut() = old.decor().clone();
+        *old = value;
+    }
+}
+
+/// Adds a key that is not there.
+fn insert(table: &mut dyn TableLike, inline: bool, key: &str, mut item: Item) {
+    if inline {
+        // The space before the closing brace goes behind the new value.
+        let last = table.iter_mut().last().and_then(|(_, item)| item.as_value_mut());
+        let space = |suffix: &str| !suffix.is_empty() && suffix.trim_matches([' ', '\t']).is_empty();
+        if let Some(last) = last
+            && let Some(suffix) = last.decor().suffix().and_then(|suffix| suffix.as_str()).map(str::to_owned)
+            && space(&suffix)
+        {
+            last.decor_mut().set_suffix("");
+            if let Some(value) = item.as_value_mut() {
+                value.decor_mut().set_prefix(" ");
+                value.decor_mut().set_suffix(suffix);
+            }
+        }
+    }
+    table.insert(key, item);
+}
+
+/// A new table: `tls.certificate = "…"`, or in braces where it is empty or within braces.
+fn created(patch: &Patch, inline: bool) -> Result<Item, EditError> {
+    if inline || patch.values().all(serde_json::Value::is_null) {
+        return Ok(Item::Value(Value::InlineTable(object(patch)?)));
+    }
+    let mut dotted = Table::new();
+    dotted.set_dotted(true);
+    for (key, value) in patch.iter().filter(|(_, value)| !value.is_null()) {
+        let item = match value {
+            serde_json::Value::Object(inner) => created(inner, false)?,
+            plain => Item::Value(convert(key, plain)?),
+        };
+        dotted.insert(key, item);
+    }
+    Ok(Item::Table(dotted))
+}
+
+/// A new table in braces. Null in it takes out what is not there (RFC 7396 §2).
+fn object(patch: &Patch) -> Result<InlineTable, EditError> {
+    let mut table = InlineTable::new();
+    for (key, value) in patch.iter().filter(|(_, value)| !value.is_null()) {
+        let value = match value {
+            serde_json::Value::Object(inner) => Value::InlineTable(object(inner)?),
+            plain => convert(key, plain)?,
+        };
+        table.insert(key, value);
+    }
+    Ok(table)
 }
 
 fn convert(key: &str, value: &serde_json::Value) -> Result<Value, EditError> {
@@ -154,74 +300,4 @@ fn number(number: &Number) -> Option<Value> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TEXT: &str = "\
-# Ours.
-[[listener]]
-name = \"web\" # the one
-
-# Orders.
-[upstream.orders]
-endpoints = [\"127.0.0.1:1\"] # one for now
-timeouts = { connect = \"2s\" } # short
-[upstream.orders.tls]
-# presented when asked
-certificate = \"old\" # since May
-trust = [\"ca\"]
-
-[upstream.other]
-endpoints = [\"127.0.0.1:2\"]
-";
-
-    fn edit(environment: Option<&str>, patch: serde_json::Value) -> String {
-        let serde_json::Value::Object(patch) = patch else { panic!("an object") };
-        upstream(TEXT, "orders", environment, &patch).unwrap()
-    }
-
-    #[test]
-    fn a_value_is_replaced_and_all_else_stays() {
-        let edited = edit(
-            None,
-            serde_json::json!({ "tls": { "certificate": "new" }, "timeouts": { "connect": "3s" } }),
-        );
-        let expected = TEXT.replace("\"old\"", "\"new\"").replace("\"2s\"", "\"3s\"");
-        assert_eq!(edited, expected);
-    }
-
-    #[test]
-    fn keys_come_and_go() {
-        let edited = edit(
-            None,
-            serde_json::json!({ "tls": { "trust": null }, "pool": { "idle_per_worker": 3 },
-                "endpoints": ["127.0.0.1:1", { "address": "127.0.0.1:3", "weight": 2 }] }),
-        );
-        let expected = TEXT
-            .replace("trust = [\"ca\"]\n", "")
-            .replace("[\"127.0.0.1:1\"] #", "[\"127.0.0.1:1\", { address = \"127.0.0.1:3\", weight = 2 }] #")
-            .replace("# short\n", "# short\npool.idle_per_worker = 3\n");
-        assert_eq!(edited, expected);
-    }
-
-    #[test]
-    fn an_overlay_is_made_and_changed() {
-        let edited = edit(Some("production"), serde_json::json!({ "tls": { "certificate": "prod" } }));
-        let overlay = "\n[upstream.orders.environment.production]\ntls.certificate = \"prod\"\n";
-        assert!(edited.contains(overlay), "{edited}");
-        assert!(edited.find(overlay) < edited.find("[upstream.other]"), "{edited}");
-        assert_eq!(edited.replace(overlay, ""), TEXT);
-        let serde_json::Value::Object(patch) = serde_json::json!({ "tls": { "certificate": "next" } }) else {
-            panic!()
-        };
-        let again = upstream(&edited, "orders", Some("production"), &patch).unwrap();
-        assert_eq!(again, edited.replace("\"prod\"", "\"next\""));
-    }
-
-    #[test]
-    fn what_is_not_there_is_said_with_what_is_near() {
-        let error = upstream(TEXT, "order", None, &Map::new()).unwrap_err();
-        assert_eq!(error.to_string(), "there is no upstream called `order`; did you mean `orders`?");
-        assert!(matches!(upstream("a = = 1", "orders", None, &Map::new()), Err(EditError::Syntax(_))));
-    }
-}
+mod tests;

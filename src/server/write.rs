@@ -1,7 +1,7 @@
 //! A config file is replaced whole: after a crash it holds the old text or the new one.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -71,12 +71,17 @@ pub fn clean(path: &Path) {
 fn fill(path: &Path, like: &fs::Metadata, text: &str) -> io::Result<()> {
     // Left behind by a crash of a process with this number.
     let _ = fs::remove_file(path);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     // Only root can give a file away; for others it is theirs already, or stays their copy.
     let _ = fchown(&file, Some(like.uid()), Some(like.gid()));
     file.set_permissions(Permissions::from_mode(like.mode() & 0o7777))?;
-    file.sync_all()
+    file.sync_all()?;
+    // What is put in the file's place is what was checked.
+    let mut found = String::with_capacity(text.len());
+    file.rewind()?;
+    file.read_to_string(&mut found)?;
+    if found == text { Ok(()) } else { Err(io::Error::other("what was written is not what is read back")) }
 }
 
 #[cfg(test)]
