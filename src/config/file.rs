@@ -13,8 +13,10 @@ use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::diagnostics::Diagnostics;
+use super::foreign::{self, Meaning};
 use super::plan::At;
 use super::suggest::{either, nearest, quoted};
+use super::unclosed::{self, Unclosed};
 use super::units::{self, Wrong};
 
 /// Where errors go while several sections are being read.
@@ -30,7 +32,6 @@ pub(super) struct Section<'a> {
     /// What this section is laid over: a key that it does not have is looked for there.
     under: Option<Under<'a>>,
     known: Vec<&'static str>,
-    reserved: Vec<&'static str>,
     errors: &'a Errors,
 }
 
@@ -44,15 +45,7 @@ struct Under<'a> {
 impl<'a> Section<'a> {
     /// The file itself.
     pub fn root(table: &'a DeTable<'a>, errors: &'a Errors) -> Self {
-        Self {
-            path: String::new(),
-            span: 0..0,
-            table,
-            under: None,
-            known: Vec::new(),
-            reserved: Vec::new(),
-            errors,
-        }
+        Self { path: String::new(), span: 0..0, table, under: None, known: Vec::new(), errors }
     }
 
     /// Lays this section over `base`: its keys go before those of the same name there, tables are laid over tables.
@@ -87,18 +80,34 @@ impl<'a> Section<'a> {
     /// The value of `key`, an error if it is missing; `example` is TOML.
     pub fn require(&mut self, key: &'static str, example: &str) -> Option<Value<'a>> {
         let value = self.get(key);
-        // A key that is nearly this one is reported as unknown, with this one as the mend.
-        let misspelt = || {
-            let under = self.under.iter().flat_map(|under| under.table.keys());
-            self.table.keys().chain(under).any(|other| nearest(other.get_ref(), [key]).is_some())
-        };
-        if value.is_none() && !misspelt() {
+        if value.is_none() && !self.misspells(&[key]) {
             self.error(
                 format!("`{key}` is missing in `{}`", self.header()),
                 Some(format!("add `{key} = {example}`")),
             );
         }
         value
+    }
+
+    /// Whether there is a key that is nearly one of `keys`, or another proxy's word for one. It is reported as unknown,
+    /// with the right one: that this is missing, and what follows from that, is no error of its own.
+    pub fn misspells(&self, keys: &[&str]) -> bool {
+        let under = self.under.iter().flat_map(|under| under.table.keys());
+        self.table.keys().chain(under).any(|other| {
+            let other = other.get_ref();
+            let meant = matches!(foreign::meaning(other), Some(Meaning::Key(key)) if keys.contains(&key));
+            meant || nearest(other, keys.iter().copied()).is_some()
+        })
+    }
+
+    /// Whether `key` is missing because it is misspelt.
+    pub fn misspells_missing(&self, key: &str) -> bool {
+        !self.has(&[key]) && self.misspells(&[key])
+    }
+
+    /// Whether one of `keys` is there.
+    pub fn has(&self, keys: &[&str]) -> bool {
+        keys.iter().any(|key| self.table.contains_key(*key))
     }
 
     /// The table of `key`, if it is there.
@@ -121,14 +130,6 @@ impl<'a> Section<'a> {
         keys.filter_map(|key| Some((key.clone(), self.value(key.value)?))).collect()
     }
 
-    /// Refuses `key`, which a later version will know.
-    pub fn not_yet(&mut self, key: &'static str) {
-        self.reserved.push(key);
-        let Some(value) = self.value(key) else { return };
-        let title = format!("`{}` is not supported yet", value.name);
-        self.errors.borrow_mut().error(value.key_span, title, Some("leave it out".to_owned()));
-    }
-
     /// Records an error about the section as a whole.
     pub fn error(&self, title: impl Into<String>, help: Option<String>) {
         self.errors.borrow_mut().error(self.span.clone(), title, help);
@@ -139,16 +140,26 @@ impl<'a> Section<'a> {
         self.known.sort_unstable();
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();
-            if self.known.contains(&name) || self.reserved.contains(&name) {
+            if self.known.contains(&name) {
+                continue;
+            }
+            let meaning = foreign::meaning(name);
+            if meaning == Some(Meaning::Planned) {
+                let full =
+                    if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
+                let title = format!("`{full}` is not supported yet");
+                self.errors.borrow_mut().error(key.span(), title, Some("leave it out".to_owned()));
                 continue;
             }
             let place = if self.path.is_empty() { String::new() } else { format!(" in `{}`", self.header()) };
             let title = format!("unknown key {}{place}", code(name));
             let valid: Vec<String> = self.known.iter().map(|key| format!("`{key}`")).collect();
             let valid = format!("the keys here are {}", valid.join(", "));
-            let help = match nearest(name, self.known.iter().copied()) {
-                Some(key) => format!("did you mean `{key}`? {valid}"),
-                None => valid,
+            let help = match (nearest(name, self.known.iter().copied()), meaning) {
+                (Some(key), _) => format!("did you mean `{key}`? {valid}"),
+                (None, Some(Meaning::Key(key))) if key.contains([' ', ':']) => format!("see {key}"),
+                (None, Some(Meaning::Key(key))) => format!("did you mean `{key}`? {valid}"),
+                (None, _) => valid,
             };
             self.errors.borrow_mut().error(key.span(), title, Some(help));
         }
@@ -246,20 +257,22 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// One of several words.
+    /// One of several words. A misspelt one is an error, and read as the nearest: it brings no other errors along.
     pub fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
         let expected = either(&words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>());
         let Some(text) = self.as_text() else {
             self.wrong_type(&expected, None);
             return None;
         };
-        let found = words.iter().find(|(word, _)| *word == text.value);
-        if found.is_none() {
-            let help = nearest(text.value, words.iter().map(|(word, _)| *word))
-                .map(|word| format!("did you mean \"{word}\"?"));
-            self.error(&format!("{} is not {expected}", quoted(text.value)), help);
+        let named = |name: &str| words.iter().find(|(word, _)| *word == name).map(|(_, value)| *value);
+        let found = named(text.value);
+        if found.is_some() {
+            return found;
         }
-        found.map(|(_, value)| *value)
+        let near = nearest(text.value, words.iter().map(|(word, _)| *word));
+        let help = near.map(|word| format!("did you mean \"{word}\"?"));
+        self.error(&format!("{} is not {expected}", quoted(text.value)), help);
+        near.and_then(named)
     }
 
     /// A duration; a zero one only where `zero` allows it.
@@ -346,8 +359,7 @@ impl<'a> Value<'a> {
             return None;
         };
         let (path, span) = (self.name.clone(), self.span());
-        let (known, reserved) = (Vec::new(), Vec::new());
-        Some(Section { path, span, table, under: None, known, reserved, errors: self.errors })
+        Some(Section { path, span, table, under: None, known: Vec::new(), errors: self.errors })
     }
 
     /// The entries of a list of tables.
@@ -409,13 +421,22 @@ fn code(name: &str) -> String {
 }
 
 /// Records what the TOML parser refused. Of several errors in one line only the first is
-/// kept, as the others follow from it; for the usual one, a text without quotes, the
-/// mend is shown.
+/// kept, as the others follow from it, and none behind a bracket that is not closed; for the usual one, a text without
+/// quotes, the mend is shown.
 pub(super) fn syntax_errors(errors: &mut Diagnostics, text: &str, syntax: &[toml::de::Error]) {
     let mut lines = BTreeMap::new();
+    let starts = || syntax.iter().map(|error| error.span().unwrap_or(0..0).start);
+    let unclosed = unclosed::find(text).filter(|unclosed| starts().any(|start| start >= unclosed.at));
+    if let Some(Unclosed { at, opening, closing }) = unclosed {
+        let title = format!("invalid TOML: this `{opening}` is not closed");
+        errors.error(at..at + opening.len(), title, Some(format!("close it with `{closing}`")));
+    }
     for error in syntax {
         let span = error.span().unwrap_or(0..0);
         let start = text.floor_char_boundary(span.start);
+        if unclosed.is_some_and(|unclosed| start >= unclosed.at) {
+            continue;
+        }
         let line = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
         lines.entry(line).or_insert((start..span.end, error.message()));
     }

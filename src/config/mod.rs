@@ -18,9 +18,11 @@ mod check;
 pub mod diagnostics;
 pub mod edit;
 mod file;
+mod foreign;
 mod names;
 pub mod plan;
 mod suggest;
+mod unclosed;
 pub mod units;
 
 #[cfg(test)]
@@ -65,9 +67,20 @@ fn read<T>(name: &str, text: &str, check: impl FnOnce(file::Section<'_>) -> T) -
 }
 
 /// What a valid config says that its writer may not have meant: upstreams that no route uses, environments that
-/// no listener is in, refusals that routes of a host stand before.
+/// no listener is in, listeners whose environment has nearly the name of another one, refusals that routes of a host
+/// stand before.
 pub fn warnings(name: &str, text: &str, plan: &Plan) -> Diagnostics {
     let mut found = Diagnostics::new(name, text);
+    let overlays = || plan.upstreams.iter().filter_map(|upstream| upstream.environment.as_ref());
+    for environment in plan.listeners.iter().filter_map(|listener| listener.environment.as_ref()) {
+        let near = suggest::nearest(environment, overlays().map(|at| at.as_str()));
+        if let Some(near) = near.filter(|near| *near != environment.as_str()) {
+            let title = format!("no upstream has an overlay for the environment `{}`", **environment);
+            if !overlays().any(|overlay| overlay == environment) {
+                found.warning(environment.span.clone(), title, Some(format!("did you mean \"{near}\"?")));
+            }
+        }
+    }
     for (index, upstream) in plan.upstreams.iter().enumerate() {
         if let Some(environment) = &upstream.environment {
             let used = plan.listeners.iter().filter_map(|listener| listener.environment.as_ref());

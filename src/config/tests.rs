@@ -900,3 +900,67 @@ fn what_is_locked_names_the_file_of_its_passphrase() {
         assert_eq!(certificate(text), expected, "{text}");
     }
 }
+
+/// A small config with `from` replaced by `to`: the errors, each with its line, and their helps.
+fn mistakes(from: &str, to: &str) -> Vec<(usize, String)> {
+    let text = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:1\"\n[[route]]\nupstream = \"app\"\n\
+                [upstream.app]\nendpoints = [\"127.0.0.1:2\"]\npool.max_per_endpoint = 5\nqueue.length = 3\n";
+    assert!(text.contains(from), "{from}");
+    let errors = read(&text.replacen(from, to, 1)).unwrap_err();
+    errors.iter().map(|one| (one.line, format!("{} {}", one.message, one.help.unwrap_or_default()))).collect()
+}
+
+#[test]
+fn one_mistake_is_one_error() {
+    for (from, to, line, said) in [
+        ("upstream = \"app\"", "respnd = { status = 200 }", 5, "did you mean `respond`?"),
+        ("upstream = \"app\"", "redirct = { scheme = \"https\" }", 5, "did you mean `redirect`?"),
+        ("upstream = \"app\"", "proxy_pass = \"app\"", 5, "did you mean `upstream`?"),
+        ("upstream = \"app\"", "root = \"/var/www\"", 5, "`route.root` is not supported yet"),
+        ("[upstream.app]", "[upstrem.app]", 6, "did you mean `upstream`?"),
+        ("[[route]]", "[[rout]]", 4, "did you mean `route`?"),
+        ("[[listener]]", "[[listner]]", 1, "did you mean `listener`?"),
+        ("address =", "listen =", 3, "did you mean `address`?"),
+        ("endpoints =", "servers =", 7, "did you mean `endpoints`?"),
+        ("= 5", "= \"5\"", 8, "write it without quotes: 5"),
+        ("[[route]]", "protocol = \"tpc\"\n[[route]]\nsni = \"a.b\"", 4, "did you mean \"tcp\"?"),
+        // Of a bracket or text that is not closed.
+        ("[\"127.0.0.1:2\"]", "[\"127.0.0.1:2\"", 7, "this `[` is not closed"),
+        ("[\"127.0.0.1:2\"]", "[{ address = \"127.0.0.1:2\" ]", 7, "this `{` is not closed"),
+        ("\"127.0.0.1:1\"", "[\"127.0.0.1:1\",", 3, "this `[` is not closed"),
+        ("queue.length = 3", "queue = { length = 3", 9, "this `{` is not closed"),
+        ("\"web\"", "\"web", 2, ""),
+        ("\"web\"", "\"\"\"web\"", 2, "this `\"\"\"` is not closed"),
+        ("[[route]]", "[[route]", 4, ""),
+    ] {
+        let errors = mistakes(from, to);
+        assert_eq!(errors.len(), 1, "{to}: {errors:?}");
+        assert!(errors[0].0 == line && errors[0].1.contains(said), "{to}: {errors:?}");
+    }
+}
+
+#[test]
+fn keys_of_others_and_of_later_versions_are_answered_with_what_there_is() {
+    for (from, to, said) in [
+        (
+            "endpoints =",
+            "backup = true\nendpoints =",
+            "`upstream.app.backup` is not supported yet leave it out",
+        ),
+        ("endpoints =", "health = {}\nendpoints =", "`upstream.app.health` is not supported yet"),
+        ("name =", "http2 = true\nname =", "`listener.http2` is not supported yet"),
+        (
+            "upstream = \"app\"",
+            "upstream = \"app\"\nbasic_auth = 1",
+            "`route.basic_auth` is not supported yet",
+        ),
+        ("upstream = \"app\"", "upstream = \"app\"\nlocation = \"/a\"", "did you mean `route.path`?"),
+        ("[[route]]", "client_max_body_size = 1\n[[route]]", "did you mean `limits.body_bytes`?"),
+        ("endpoints =", "balance = \"least-conn\"\nendpoints =", "there is \"round-robin\""),
+        ("endpoints =", "balance = \"hash\"\nendpoints =", "\"hash\" is not supported yet there is"),
+        ("endpoints =", "balance = \"round_robin\"\nendpoints =", "did you mean \"round-robin\"?"),
+    ] {
+        let errors = mistakes(from, to);
+        assert!(errors.len() == 1 && errors[0].1.contains(said), "{to}: {errors:?}");
+    }
+}

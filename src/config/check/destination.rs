@@ -12,6 +12,9 @@ const MAX_WEIGHT: usize = 1000;
 /// Statuses that have no body (RFC 9110 §6.4.1, §15.3.6).
 const WITHOUT_BODY: [u16; 3] = [204, 205, 304];
 
+/// Keys for answers from files, which are not supported yet.
+const FILES: [&str; 6] = ["alias", "fastcgi_pass", "files", "root", "static", "try_files"];
+
 /// The keys that say it.
 pub(super) struct Keys<'a> {
     upstreams: Option<Value<'a>>,
@@ -33,7 +36,8 @@ impl<'a> Keys<'a> {
     /// Reads whichever there is; several are an error, none is that `upstream` is missing.
     pub(super) fn read(&self, section: &mut Section<'a>, upstreams: Option<&[Upstream]>) -> Destination {
         let Some(first) = self.values().next() else {
-            let named = section.require("upstream", "\"NAME\"");
+            let meant = section.misspells(&["redirect", "respond", "upstreams"]) || section.has(&FILES);
+            let named = if meant { section.get("upstream") } else { section.require("upstream", "\"NAME\"") };
             let upstream = named.and_then(|value| upstream(&value, upstreams?));
             return Destination::Upstreams(vec![Share { upstream: upstream.unwrap_or(0), weight: 1 }]);
         };

@@ -44,7 +44,6 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
     let overlays = overlays.unwrap_or_default();
     let folders = rules::Folders { config: dir, keys: &store.join("api-keys") };
     let routes = route::routes(&mut root, &listeners, upstreams.as_deref(), folders);
-    traffic::environments(root.errors(), &listeners, &overlays);
     root.finish();
     let mut upstreams = upstreams.unwrap_or_default();
     // Routes name upstreams alone: overlays stand behind them.

@@ -28,7 +28,9 @@ pub(super) fn routes(
     let Some(sections) = sections else { return Vec::new() };
     let routes: Vec<Route> =
         sections.into_iter().map(|section| route(section, listeners, upstreams, folders)).collect();
-    covered(root.errors(), listeners, &routes);
+    if !root.misspells_missing("route") {
+        covered(root.errors(), listeners, &routes);
+    }
     routes
 }
 

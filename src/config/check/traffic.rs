@@ -6,8 +6,7 @@ use std::path::Path;
 use crate::base::limits::Limits;
 use crate::config::file::{Errors, Section};
 use crate::config::names;
-use crate::config::plan::{AcceptProxy, At, Listener, ListenerTls, Protocol, Upstream};
-use crate::config::suggest::nearest;
+use crate::config::plan::{AcceptProxy, At, Listener, ListenerTls, Protocol};
 
 use super::{addresses, certificate, clients, limits, pages, versions};
 
@@ -15,7 +14,9 @@ pub(super) fn listeners(root: &mut Section<'_>, dir: &Path, of_process: &Limits)
     let pages = root.section("error_pages").map(|section| pages::error_pages(section, dir));
     let Some(value) = root.get("listener") else {
         let help = "add [[listener]] with `name = \"public\"` and `address = \"0.0.0.0:8080\"`";
-        root.error("there is no listener", Some(help.into()));
+        if !root.misspells_missing("listener") {
+            root.error("there is no listener", Some(help.into()));
+        }
         return Vec::new();
     };
     let Some(sections) = value.sections() else { return Vec::new() };
@@ -96,24 +97,6 @@ fn listener_tls(mut section: Section<'_>, dir: &Path) -> ListenerTls {
     let clients = clients::auth(&mut section, dir);
     section.finish();
     ListenerTls { certificates, versions, clients }
-}
-
-/// Every environment that a listener names is one that some upstream has an overlay for.
-pub(super) fn environments(errors: &Errors, listeners: &[Listener], overlays: &[Upstream]) {
-    let known = || overlays.iter().filter_map(|upstream| upstream.environment.as_ref()).map(|at| at.as_str());
-    for listener in listeners {
-        let Some(environment) = &listener.environment else { continue };
-        if known().any(|name| name == environment.as_str()) {
-            continue;
-        }
-        let title =
-            format!("`listener.environment`: no upstream has an environment called `{}`", **environment);
-        let help = match nearest(environment, known()) {
-            Some(near) => format!("did you mean \"{near}\"?"),
-            None => format!("add [upstream.NAME.environment.{}], or leave it out", **environment),
-        };
-        errors.borrow_mut().error(environment.span.clone(), title, Some(help));
-    }
 }
 
 /// No two listeners have the same name, no address is bound twice. Port 0 is a new port each time.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::file::{Section, Value};
 use crate::config::names;
 use crate::config::plan::{At, Endpoint, Queue, Retries, SendProxy, Upstream};
-use crate::config::suggest::quoted;
+use crate::config::suggest::{nearest, quoted};
 use crate::config::units::Wrong;
 
 use super::{backend_tls, retries};
@@ -22,7 +22,9 @@ const MAX_QUEUE: usize = 1_000_000;
 
 /// The upstreams, and their overlays for environments. `None` if there is no telling what they are.
 pub(super) fn upstreams(root: &mut Section<'_>, dir: &Path) -> Option<(Vec<Upstream>, Vec<Upstream>)> {
-    let Some(value) = root.get("upstream") else { return Some((Vec::new(), Vec::new())) };
+    let Some(value) = root.get("upstream") else {
+        return (!root.misspells_missing("upstream")).then(Default::default);
+    };
     if !value.is_table() {
         value.wrong_type("tables", Some("an upstream has a name: write [upstream.NAME]".into()));
         return None;
@@ -106,7 +108,6 @@ fn upstream(
     upstream.tls = section.section("tls").map(|section| backend_tls::tls(section, dir));
     let words = [("off", None), ("v1", Some(SendProxy::V1)), ("v2", Some(SendProxy::V2))];
     upstream.proxy_protocol = section.get("proxy_protocol").and_then(|value| value.choice(&words)).flatten();
-    section.not_yet("health");
     section.finish();
     upstream
 }
@@ -142,18 +143,18 @@ fn endpoint(value: &Value<'_>) -> Option<Endpoint> {
 }
 
 fn balance(value: &Value<'_>) {
-    let planned = ["least-requests", "two-choices", "hash"];
-    match value.as_text() {
-        Some(text) if planned.contains(&text.value) => {
-            value.error(
-                &format!("{} is not supported yet", quoted(text.value)),
-                Some("leave it out, or write its default: \"round-robin\"".into()),
-            );
-        }
-        _ => {
-            value.choice(&[("round-robin", ())]);
-        }
+    let Some(text) = value.text("\"round-robin\"").filter(|text| text.value != "round-robin") else { return };
+    if nearest(text.value, ["round-robin"]).is_some() {
+        value.choice(&[("round-robin", ())]);
+        return;
     }
+    let help = "there is \"round-robin\" (in turn, by weight), the default; \"least-requests\", \"two-choices\" and \
+                \"hash\" are not supported yet";
+    let title = match ["least-requests", "two-choices", "hash"].contains(&text.value) {
+        true => format!("{} is not supported yet", quoted(text.value)),
+        false => format!("{} is not a way to balance that Ringate has", quoted(text.value)),
+    };
+    value.error(&title, Some(help.to_owned()));
 }
 
 fn timeouts(mut section: Section<'_>, upstream: &mut Upstream) {
@@ -178,9 +179,9 @@ fn pool(mut section: Section<'_>, upstream: &mut Upstream) {
     if let Some(duration) = section.get("max_age").and_then(|value| value.duration(false)) {
         upstream.max_age = duration;
     }
-    if let Some(count) = section.get("max_per_endpoint").and_then(|value| value.number(0..=MAX_PER_ENDPOINT))
-    {
-        upstream.max_per_endpoint = count;
+    if let Some(value) = section.get("max_per_endpoint") {
+        // After an error there is a bound all the same: the queue has its use.
+        upstream.max_per_endpoint = value.number(0..=MAX_PER_ENDPOINT).unwrap_or(1);
     }
     section.finish();
 }
@@ -197,7 +198,7 @@ fn queue(value: &Value<'_>, upstream: &mut Upstream) {
     section.finish();
     if upstream.max_per_endpoint == 0 {
         value.error(
-            "nothing ever waits in it: the exchanges of an endpoint are not bounded",
+            "it has no effect without `pool.max_per_endpoint`",
             Some("add `pool.max_per_endpoint = 100`, or leave the queue out".into()),
         );
     }

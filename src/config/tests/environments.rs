@@ -66,7 +66,6 @@ fn a_file_of_two_keys_is_replaced_whole() {
 #[test]
 fn errors_are_said_once_and_of_their_place() {
     for (from, to, place, said) in [
-        ("environment = 'production'", "environment = 'prodution'", "4:15", "did you mean \"production\"?"),
         ("idle = '7s' }", "idle = 7 }", "13:37", "did you mean \"7s\"?"),
         ("timeouts.idle = '9s'", "timeouts.idel = '9s'", "18:10", "did you mean `idle`?"),
         ("timeouts.idle = '9s'", "environment = {}", "18:1", "unknown key `environment`"),
@@ -80,6 +79,23 @@ fn errors_are_said_once_and_of_their_place() {
         assert_eq!(format!("{}:{}", all[0].line, all[0].column), place, "{errors}");
         assert!(format!("{} {}", all[0].message, all[0].help.unwrap_or_default()).contains(said), "{errors}");
     }
+}
+
+#[test]
+fn a_listener_declares_its_environment_by_naming_it() {
+    let warned = |environment: &str| -> Vec<(String, Option<String>)> {
+        let text = BOTH.replace("environment = 'production'", environment);
+        let found = warnings("f", &text, &plan(&text));
+        found.iter().map(|one| (one.message.to_owned(), one.help.map(str::to_owned))).collect()
+    };
+    let unused = ("no listener is in the environment `production`".to_owned(), None);
+    assert_eq!(warned("environment = 'staging'"), [unused]);
+    let near = &warned("environment = 'prodution'")[0];
+    assert_eq!(near.0, "no upstream has an overlay for the environment `prodution`");
+    assert_eq!(near.1.as_deref(), Some("did you mean \"production\"?"));
+    let none = "[[listener]]\nname = 'a'\naddress = '127.0.0.1:1'\nenvironment = 'staging'\n[[route]]\n\
+                upstream = 'b'\n[upstream.b]\nendpoints = ['127.0.0.1:2']";
+    assert!(warnings("f", none, &plan(none)).is_empty());
 }
 
 #[test]

@@ -1,0 +1,135 @@
+//! Keys of other proxies, and of features that are not there yet: what is written here instead.
+
+/// What stands for such a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// The feature is not there yet.
+    Planned,
+    /// The key that does it here.
+    Key(&'static str),
+}
+
+use Meaning::{Key, Planned};
+
+const WORDS: &[(&str, Meaning)] = &[
+    ("acl", Key("route.match")),
+    ("add_header", Key("route.headers.response.add")),
+    ("alias", Planned),
+    ("allow", Planned),
+    ("auth", Planned),
+    ("auth_basic", Planned),
+    ("auth_request", Planned),
+    ("backend", Key("upstream")),
+    ("backends", Key("endpoints")),
+    ("backup", Planned),
+    ("basic_auth", Planned),
+    ("bind", Key("address")),
+    ("ca", Key("trust")),
+    ("ca_file", Key("trust")),
+    ("cache", Planned),
+    ("cert", Key("certificate")),
+    ("client_max_body_size", Key("limits.body_bytes")),
+    ("cookie", Planned),
+    ("daemon", Key("systemd's unit: `ringate run` stays in the foreground")),
+    ("default_backend", Key("upstream")),
+    ("deny", Planned),
+    ("error_log", Key("log.level; the log goes to standard error")),
+    ("error_page", Key("error_pages")),
+    ("expires", Planned),
+    ("fail_timeout", Planned),
+    ("fastcgi_pass", Planned),
+    ("files", Planned),
+    ("forward_auth", Planned),
+    ("frontend", Key("listener")),
+    ("geo", Planned),
+    ("geoip", Planned),
+    ("group", Key("systemd's unit: Group=")),
+    ("grpc", Planned),
+    ("gzip", Key("compression")),
+    ("h2", Planned),
+    ("h2c", Planned),
+    ("hash", Planned),
+    ("health", Planned),
+    ("health_check", Planned),
+    ("healthcheck", Planned),
+    ("hsts", Key("route.headers.response.set.Strict-Transport-Security")),
+    ("http2", Planned),
+    ("http3", Planned),
+    ("include", Planned),
+    ("index", Planned),
+    ("ip_hash", Planned),
+    ("keepalive", Key("pool.idle_per_worker")),
+    ("keepalive_timeout", Key("limits.idle_timeout")),
+    ("least_conn", Planned),
+    ("limit_conn", Key("limits.connections_per_client")),
+    ("limit_req", Key("route.rate_limit")),
+    ("listen", Key("address")),
+    ("location", Key("route.path")),
+    ("map", Planned),
+    ("max_conns", Key("pool.max_per_endpoint")),
+    ("max_fails", Planned),
+    ("maxconn", Key("limits.connections, or pool.max_per_endpoint of an upstream")),
+    ("mirror", Planned),
+    ("ocsp", Planned),
+    ("ocsp_stapling", Planned),
+    ("option", Planned),
+    ("pid", Key("systemd's unit: it knows the process")),
+    ("port", Key("address")),
+    ("proxy", Key("upstream")),
+    ("proxy_connect_timeout", Key("timeouts.connect")),
+    ("proxy_pass", Key("upstream")),
+    ("proxy_read_timeout", Key("timeouts.response")),
+    ("proxy_set_header", Key("route.headers.request.set")),
+    ("quic", Planned),
+    ("rate", Key("route.rate_limit")),
+    ("real_ip", Key("listener.proxy_protocol")),
+    ("response_buffering", Planned),
+    ("return", Key("respond")),
+    ("root", Planned),
+    ("server", Key("endpoints")),
+    ("servers", Key("endpoints")),
+    ("service", Key("upstream")),
+    ("session", Planned),
+    ("slow_start", Planned),
+    ("split_clients", Key("route.upstreams")),
+    ("ssl", Key("tls")),
+    ("ssl_certificate", Key("tls.certificates")),
+    ("ssl_certificate_key", Key("tls.certificates = [{ cert = \"FILE\", key = \"FILE\" }]")),
+    ("ssl_ciphers", Key("tls.cipher_suites of an upstream")),
+    ("ssl_protocols", Key("tls.versions")),
+    ("ssl_verify_client", Key("tls.client_auth")),
+    ("static", Planned),
+    ("sticky", Planned),
+    ("sub_filter", Planned),
+    ("target", Key("upstream")),
+    ("to", Key("upstream")),
+    ("try_files", Planned),
+    ("url", Key("endpoints")),
+    ("user", Key("systemd's unit: User=")),
+    ("verify", Key("tls.insecure_skip_verify; backends are verified without it")),
+    ("waf", Planned),
+    ("weight", Key("endpoints = [{ address = \"HOST:PORT\", weight = 2 }]")),
+    ("worker_connections", Key("limits.connections_per_worker")),
+    ("worker_processes", Key("runtime.workers")),
+    ("workers", Key("runtime.workers")),
+];
+
+/// What stands for `key`, which is none of the keys of its section. Hyphens and capitals do not count.
+pub(super) fn meaning(key: &str) -> Option<Meaning> {
+    let plain = key.to_ascii_lowercase().replace('-', "_");
+    WORDS.iter().find(|(word, _)| *word == plain).map(|(_, meaning)| *meaning)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_has_one_meaning() {
+        for pair in WORDS.windows(2) {
+            assert!(pair[0].0 < pair[1].0, "{} stands before {}", pair[0].0, pair[1].0);
+        }
+        assert_eq!(meaning("Basic-Auth"), Some(Planned));
+        assert_eq!(meaning("endpoints"), None);
+    }
+}
