@@ -116,19 +116,29 @@ def profdata_tool():
     return found()
 
 
+def split(executable, lines):
+    """Moves symbols and line tables to a file beside the executable, where backtraces and debuggers find them."""
+    if shutil.which("objcopy") is None:
+        say("objcopy (Debian: binutils) is missing: symbols and line tables stay in the executable")
+        return
+    system.run(["objcopy", "--only-keep-debug", executable, lines])
+    system.run(["objcopy", "--strip-all", f"--add-gnu-debuglink={lines}", executable])
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(
         prog="scripts/build",
         description="Builds Ringate guided by a profile of itself under load: the fastest build there is.",
     )
-    parser.add_argument("--profile", choices=["release", "bench"], default="release",
-        help="cargo's profile: release, or bench, which the benchmark uses and which builds faster (release)")
+    parser.add_argument("--profile", choices=["dist", "bench"], default="dist",
+        help="cargo's profile: dist, or bench, which the benchmark uses and which builds faster (dist)")
     chosen = parser.parse_args(arguments)
     _lock = system.alone()
     try:
         built = build(chosen.profile)
         result = FOLDER / "ringate"
         shutil.copy2(built, result.with_suffix(".new"))
+        split(result.with_suffix(".new"), result.with_suffix(".debug"))
         result.with_suffix(".new").rename(result)
     except Failure as failure:
         say(f"build: {failure}")

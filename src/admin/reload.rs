@@ -52,6 +52,9 @@ pub fn reload(deployment: &Deployment, asked_by: &str) -> Result<Reloaded, Refus
     result
 }
 
+/// Listeners and upstreams whose changes are logged key by key.
+const DETAILS: usize = 10;
+
 /// Says in the log what was changed.
 pub(super) fn log(deployment: &Deployment, reloaded: &Reloaded, asked_by: &str) {
     let file = deployment.file().display();
@@ -60,6 +63,9 @@ pub(super) fn log(deployment: &Deployment, reloaded: &Reloaded, asked_by: &str) 
     }
     let changes = &reloaded.changes;
     tracing::info!("reloaded ({asked_by}): version {}, {}", reloaded.version, changes.summary());
+    for (what, details) in changes.details.iter().take(DETAILS) {
+        tracing::info!("changed: {what}: {}", details.join("; "));
+    }
     if !changes.needs_restart.is_empty() {
         tracing::warn!("changed, but not before a restart: {}", changes.needs_restart.join(", "));
     }

@@ -15,7 +15,7 @@ pub(super) struct Options {
     #[command(subcommand)]
     command: Command,
     /// The config file, which says where the store is
-    #[arg(short, long, value_name = "FILE", default_value = "config/ringate.toml", global = true)]
+    #[arg(short, long, value_name = "FILE", default_value_os_t = super::default_config(), hide_default_value = true, global = true)]
     config: PathBuf,
 }
 

@@ -1,5 +1,6 @@
 //! `ringate status`, `plan`, `reload`, `drain`: a running instance, asked through its admin address.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use clap::Args;
@@ -204,7 +205,11 @@ fn changes(outcome: &Outcome, what: &str) -> String {
         ("certificate", &changes.certificates),
     ];
     for (kind, names) in kinds {
-        list_names(&mut out, kind, names);
+        list_names(&mut out, kind, names, &changes.details);
+    }
+    let kept: Vec<String> = kinds.iter().filter_map(|(kind, names)| count(kind, names.kept.len())).collect();
+    if !kept.is_empty() {
+        let _ = writeln!(out, "  keep    {}", kept.join(", "));
     }
     for key in &changes.settings {
         let _ = writeln!(out, "  change  {key}");
@@ -215,12 +220,24 @@ fn changes(outcome: &Outcome, what: &str) -> String {
     out
 }
 
-fn list_names(out: &mut String, kind: &str, names: &Names) {
-    let lists =
-        [("add", &names.added), ("change", &names.changed), ("drop", &names.removed), ("keep", &names.kept)];
-    for (verb, list) in lists {
-        for name in list {
-            let _ = writeln!(out, "  {verb:<7} {kind} {name}");
+/// Names of one kind that are shown for a verb; `--json` has all.
+const SHOWN: usize = 20;
+
+fn list_names(out: &mut String, kind: &str, names: &Names, details: &BTreeMap<String, Vec<String>>) {
+    for (verb, list) in [("add", &names.added), ("change", &names.changed), ("drop", &names.removed)] {
+        for name in list.iter().take(SHOWN) {
+            let what = details.get(&format!("{kind} {name}")).filter(|_| verb == "change");
+            let what = what.map(|what| format!(": {}", what.join("; "))).unwrap_or_default();
+            let _ = writeln!(out, "  {verb:<7} {kind} {name}{what}");
+        }
+        if let Some(more) = list.len().checked_sub(SHOWN).and_then(|more| count(kind, more)) {
+            let _ = writeln!(out, "  {verb:<7} {more} more (--json names them)");
         }
     }
+}
+
+/// `1 route`, `3 routes`; `None` of nothing.
+fn count(kind: &str, number: usize) -> Option<String> {
+    let plural = if number == 1 { "" } else { "s" };
+    (number > 0).then(|| format!("{number} {kind}{plural}"))
 }

@@ -14,7 +14,8 @@ mod run;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::Diagnostics;
 use crate::io::standard;
@@ -22,7 +23,11 @@ use crate::server::{self, LoadError, Loaded};
 
 /// A high-performance L4/L7 proxy on io_uring, with mutual TLS to its backends.
 #[derive(Debug, Parser)]
-#[command(name = "ringate", version, after_help = "Try it at once: ringate quickstart")]
+#[command(
+    name = "ringate",
+    version,
+    after_help = "Try it at once: ringate quickstart\nThe commit and features of this build: ringate --version --verbose"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -75,9 +80,74 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct ConfigFile {
-    /// The config file
-    #[arg(short, long, value_name = "FILE", default_value = "config/ringate.toml")]
+    /// The config file [default: the first that is there of config/ringate.toml, ringate.toml and
+    /// /etc/ringate/ringate.toml]
+    #[arg(short, long, value_name = "FILE", default_value_os_t = default_config(), hide_default_value = true)]
     config: PathBuf,
+}
+
+/// Where a config file is searched for when none is named, in this order.
+const CONFIGS: [&str; 3] = ["config/ringate.toml", "ringate.toml", "/etc/ringate/ringate.toml"];
+
+/// The first of [`CONFIGS`] that is there; where none is, the first.
+fn default_config() -> PathBuf {
+    CONFIGS.iter().map(Path::new).find(|path| path.exists()).unwrap_or(Path::new(CONFIGS[0])).to_owned()
+}
+
+/// The config file that was found because none was named, unless it is the first of [`CONFIGS`], which is expected.
+fn found_config(mut matches: &ArgMatches) -> Option<&PathBuf> {
+    while let Some((_, inner)) = matches.subcommand() {
+        matches = inner;
+    }
+    let by_default = matches.try_contains_id("config").is_ok()
+        && matches.value_source("config") == Some(ValueSource::DefaultValue);
+    let path = matches.try_get_one::<PathBuf>("config").ok().flatten().filter(|_| by_default)?;
+    (path.as_path() != Path::new(CONFIGS[0])).then_some(path)
+}
+
+/// `ringate --version --verbose`: what was built, from what and how.
+fn version() -> String {
+    format!(
+        "ringate {}\ncommit: {}\ntarget: {}\nprofile: {}\ncompiler: {}\nfeatures: {}",
+        env!("CARGO_PKG_VERSION"),
+        env!("RINGATE_COMMIT"),
+        env!("RINGATE_TARGET"),
+        env!("RINGATE_PROFILE"),
+        env!("RINGATE_COMPILER"),
+        FEATURES.join(", ")
+    )
+}
+
+/// What every build has. There are no optional parts so far.
+const FEATURES: [&str; 7] = [
+    "io_uring",
+    "epoll",
+    "HTTP/1.1",
+    "TLS 1.2 and 1.3 (rustls, AWS-LC)",
+    "gzip, brotli, zstd",
+    "PROXY protocol v1 and v2",
+    "mimalloc",
+];
+
+/// Whether the verbose version is asked for, and nothing else.
+fn asks_for_version(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> bool {
+    let (mut version, mut verbose) = (false, false);
+    let known = arguments.all(|argument| match argument.to_str() {
+        Some("--version" | "-V") => {
+            version = true;
+            true
+        }
+        Some("--verbose" | "-v") => {
+            verbose = true;
+            true
+        }
+        Some("-vV" | "-Vv") => {
+            (version, verbose) = (true, true);
+            true
+        }
+        _ => false,
+    });
+    known && version && verbose
 }
 
 /// Runs the command line. Exit code 0: done, 1: what was asked for failed, 2: wrong usage.
@@ -87,7 +157,17 @@ pub fn main() -> ExitCode {
     if let Err(warning) = server::machine::keep_memory_private() {
         output::note(&format!("warning: {warning}"));
     }
-    let command = match Cli::try_parse() {
+    if asks_for_version(std::env::args_os().skip(1)) {
+        return shown(output::print(&format!("{}\n", version())));
+    }
+    let matches = match Cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return show(&error),
+    };
+    if let Some(path) = found_config(&matches) {
+        output::note(&format!("config file: {} (choose another one with -c FILE)", path.display()));
+    }
+    let command = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli.command,
         Err(error) => return show(&error),
     };
@@ -123,7 +203,11 @@ fn show(error: &clap::Error) -> ExitCode {
         return ExitCode::from(2);
     }
     let colored = output::is_colored_on(&std::io::stdout());
-    match output::print(&if colored { text.ansi().to_string() } else { text.to_string() }) {
+    shown(output::print(&if colored { text.ansi().to_string() } else { text.to_string() }))
+}
+
+fn shown(printed: Result<(), String>) -> ExitCode {
+    match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             output::note(&message);
@@ -144,7 +228,9 @@ fn explain(error: &LoadError) -> String {
     match error {
         LoadError::Unreadable { .. } => {
             format!(
-                "{error}\nname your config file with -c FILE, or try `ringate quickstart`, which needs none"
+                "{error}\nname your config file with -c FILE (without it: the first that is there of {}), or try \
+                 `ringate quickstart`, which needs none",
+                CONFIGS.join(", ")
             )
         }
         LoadError::Wrong(problems) => render(problems),

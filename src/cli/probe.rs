@@ -36,7 +36,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "NAME", conflicts_with = "upstream")]
     server_name: Option<String>,
     /// The config file: upstreams, and the store that certificates are named in
-    #[arg(short, long, value_name = "FILE", default_value = "config/ringate.toml")]
+    #[arg(short, long, value_name = "FILE", default_value_os_t = super::default_config(), hide_default_value = true)]
     config: PathBuf,
     /// Print what was found as JSON
     #[arg(long)]

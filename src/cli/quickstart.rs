@@ -14,7 +14,7 @@ use rustls::server::WebPkiClientVerifier;
 
 use super::{load, logging, output, run};
 use crate::certs::generate::quickstart_pki;
-use crate::certs::store::load_trust;
+use crate::certs::store::{StoreError, load_trust};
 use crate::certs::{Meta, Origin, Store};
 use crate::config::plan::Log;
 use crate::io::{demo, log, vital};
@@ -44,10 +44,11 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
     let dir = &options.dir;
     let at = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
     fs::create_dir_all(dir).map_err(|error| at(dir, error))?;
+    let file = dir.join("ringate.toml");
+    is_own(dir, &file)?;
     certificates(dir)?;
     let token = token(&dir.join("admin.token"))?;
     let backend = backend(dir)?;
-    let file = dir.join("ringate.toml");
     let text = config(options.port, backend);
     fs::write(&file, &text).map_err(|error| at(&file, error))?;
 
@@ -91,6 +92,49 @@ fn show(text: String) -> Result<(), String> {
     }
 }
 
+/// What its config begins with: a file with it is written over.
+const MARK: &str = "# Written anew by `ringate quickstart` at each start";
+/// What its certificates are described as.
+const MADE: &str = "made by quickstart";
+
+/// Refuses a folder with a config, certificates or a CA that another hand made: they would be written over.
+fn is_own(dir: &Path, file: &Path) -> Result<(), String> {
+    let refused = |what: &str| {
+        Err(format!(
+            "{what} was not made by quickstart and would be written over: nothing was done; choose another folder \
+             with --dir"
+        ))
+    };
+    let own = match fs::read(file) {
+        Ok(text) if text.starts_with(MARK.as_bytes()) => true,
+        Ok(_) => return refused(&file.display().to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) => return Err(format!("{}: {error}", file.display())),
+    };
+    let folder = dir.join("certs");
+    if !folder.exists() {
+        return if !own && dir.join("ca.pem").exists() {
+            refused(&dir.join("ca.pem").display().to_string())
+        } else {
+            Ok(())
+        };
+    }
+    let store = Store::open(&folder).map_err(|error| error.to_string())?;
+    let mut made = own;
+    for name in ["server", "client"] {
+        match store.describe(name, SystemTime::now()) {
+            Ok(found) if found.description == MADE => made = true,
+            Err(StoreError::NotFound { .. }) => {}
+            Ok(_) => return refused(&format!("the certificate `{name}` in {}", folder.display())),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    if !made && dir.join("ca.pem").exists() {
+        return refused(&dir.join("ca.pem").display().to_string());
+    }
+    Ok(())
+}
+
 fn ports(http: u16) -> [u16; 3] {
     [http, http + TLS_OFFSET, http + ADMIN_OFFSET]
 }
@@ -111,8 +155,7 @@ fn certificates(dir: &Path) -> Result<(), String> {
     }
     let pki = quickstart_pki(&[], now).map_err(|error| error.to_string())?;
     for (name, made) in [("server", &pki.server), ("client", &pki.client)] {
-        let meta =
-            Meta { description: Some("made by quickstart".to_owned()), origin: Origin::Generated, now };
+        let meta = Meta { description: Some(MADE.to_owned()), origin: Origin::Generated, now };
         store.put(name, &made.bundle, &meta).map_err(|error| error.to_string())?;
     }
     fs::write(&ca, &pki.ca.chain_pem).map_err(|error| format!("{}: {error}", ca.display()))
@@ -167,7 +210,7 @@ fn backend(dir: &Path) -> Result<SocketAddr, String> {
 fn config(port: u16, backend: SocketAddr) -> String {
     let [http, https, admin] = ports(port);
     format!(
-        r#"# Written anew by `ringate quickstart` at each start: copy it before you change it.
+        r#"{MARK}: copy it before you change it.
 [admin]
 listen = "127.0.0.1:{admin}"
 token_file = "admin.token"

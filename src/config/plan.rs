@@ -508,7 +508,7 @@ pub struct UpstreamTls {
     /// The least size of RSA keys: 1024, 2048, 3072 or 4096. Default 2048.
     pub min_rsa_bits: u32,
     /// `insecure_skip_verify = true`, where it stands; `None`: backends are verified.
-    pub insecure_skip_verify: Option<Range<usize>>,
+    pub insecure_skip_verify: Option<At<()>>,
     /// The client identity presented when the backend asks for one.
     pub certificate: Option<At<CertificateRef>>,
     /// Whether a backend that never asks for it is refused. Only with `certificate`.

@@ -130,7 +130,7 @@ pub struct Upstream {
     /// When a request is tried again.
     pub retries: Retries,
     /// How often that was so.
-    pub retried: Retried,
+    pub retried: Arc<Retried>,
     /// The PROXY header that its connections begin with, if they do. Then each has a client of its own.
     pub proxy_protocol: Option<proxy_protocol::Version>,
     /// Present if its endpoints speak TLS.

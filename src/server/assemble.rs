@@ -20,7 +20,7 @@ use crate::certs::{Bundle, Store, StoreError};
 use crate::config::Diagnostics;
 use crate::config::plan::{self, CertificateRef, Plan};
 use crate::proxy::gate::Gate;
-use crate::proxy::running::{Endpoint, Listener, Retried, Running, Traffic, Upstream, UpstreamTls};
+use crate::proxy::running::{Endpoint, Listener, Running, Traffic, Upstream, UpstreamTls};
 use crate::proxy_protocol::{Accept, Version};
 use crate::route::{BuildError, Table};
 use crate::server::pages::pages;
@@ -447,7 +447,10 @@ impl<'a> Builder<'a> {
             endpoints,
             max_age: upstream.max_age,
             retries: upstream.retries.clone(),
-            retried: Retried::default(),
+            retried: self
+                .before(&upstream.name.value)
+                .map(|before| Arc::clone(&before.retried))
+                .unwrap_or_default(),
             proxy_protocol: upstream.proxy_protocol.map(sent),
             tls,
         })
@@ -466,6 +469,11 @@ impl<'a> Builder<'a> {
             Some(last) => gate.in_place_of(last),
             None => gate,
         })
+    }
+
+    /// The upstream of this name that runs.
+    fn before(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.previous.and_then(|previous| previous.made.upstream(name))
     }
 
     fn upstream_tls(&mut self, name: &plan::At<String>, tls: &plan::UpstreamTls) -> Option<UpstreamTls> {

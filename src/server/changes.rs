@@ -1,5 +1,6 @@
 //! What a new config changes, keeps and drops.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,8 @@ use super::assemble::{Assembly, Made, Previous};
 use crate::certs::apikeys::Keys;
 use crate::config::Plan;
 use crate::config::plan::Route;
+
+mod details;
 
 /// What becomes of the things of one kind, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +36,9 @@ pub struct Changes {
     pub upstreams: Names,
     /// Certificates in use. A changed one is presented from now on wherever it is used.
     pub certificates: Names,
+    /// What has changed in the changed listeners and upstreams, key by key; by `listener NAME` or `upstream NAME`.
+    #[serde(default)]
+    pub details: BTreeMap<String, Vec<String>>,
     /// Other keys that take effect at once.
     pub settings: Vec<String>,
     /// Keys that take effect at the next start.
@@ -42,10 +48,12 @@ pub struct Changes {
 impl Changes {
     /// From what runs to `plan`, which became `assembly`.
     pub fn between(old: Previous<'_>, plan: &Plan, assembly: &Assembly) -> Self {
+        let (listeners, upstreams) = (listeners(old, plan, assembly), upstreams(old, plan, &assembly.made));
         Self {
-            listeners: listeners(old, plan, assembly),
+            details: details(old.plan, plan, &listeners, &upstreams),
+            listeners,
             routes: routes((old.plan, old.made), (plan, &assembly.made)),
-            upstreams: upstreams(old, plan, &assembly.made),
+            upstreams,
             certificates: certificates(old.made, assembly),
             settings: settings(old.plan, plan),
             needs_restart: needs_restart(old.plan, plan),
@@ -111,6 +119,19 @@ impl Names {
         names.removed = old.iter().filter(|name| !new.contains(name)).cloned().collect();
         names
     }
+}
+
+/// What has changed in what is there before and after.
+fn details(old: &Plan, new: &Plan, listeners: &Names, upstreams: &Names) -> BTreeMap<String, Vec<String>> {
+    let listeners = listeners.changed.iter().filter_map(|name| {
+        let find = |plan: &'_ Plan| plan.listeners.iter().find(|one| one.name.value == *name).cloned();
+        Some((format!("listener {name}"), details::listener(&find(old)?, &find(new)?)))
+    });
+    let upstreams = upstreams.changed.iter().filter_map(|name| {
+        let find = |plan: &'_ Plan| plan.upstreams.iter().find(|one| one.name.value == *name).cloned();
+        Some((format!("upstream {name}"), details::upstream(&find(old)?, &find(new)?)))
+    });
+    listeners.chain(upstreams).collect()
 }
 
 fn listeners(old: Previous<'_>, plan: &Plan, new: &Assembly) -> Names {

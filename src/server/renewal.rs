@@ -97,7 +97,10 @@ impl Seen {
         // A time or a number in it makes it no other.
         let shape = |text: &str| text.replace(|character: char| character.is_ascii_digit(), "");
         if before.is_none_or(|before| shape(&before) != shape(&said)) {
-            tracing::warn!(certificate = name, "changed, but is no good; what ran runs on: {said}");
+            tracing::warn!(
+                certificate = name,
+                "its files are not valid, keeping the certificate in use: {said}"
+            );
         }
         let wait = wait.map_or(first, |wait| (2 * wait).min(most));
         self.again = Some(Instant::now() + wait);

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::super::apikeys::KeyError;
 use super::super::bundle::BundleError;
 use crate::base::text;
 
@@ -113,6 +114,13 @@ pub enum StoreError {
     InTheWay {
         /// The path.
         path: PathBuf,
+    },
+    /// A file of API keys, or a change to it, is refused.
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: KeyError,
     },
     /// `certificate.toml` cannot be understood.
     Record {
@@ -225,6 +233,17 @@ impl fmt::Display for StoreError {
                 "{}: something that is not a certificate of this store is there; move it away or choose another name",
                 path.display()
             ),
+            Self::Keys { path, error } => {
+                write!(f, "{}: {error}", path.display())?;
+                match error {
+                    KeyError::Syntax(_) | KeyError::Digest(_) => f.write_str(
+                        "; mend it, or move it away and make its keys anew with `ringate apikey generate`",
+                    ),
+                    KeyError::Name(_) | KeyError::Taken(_) | KeyError::NotFound(_) | KeyError::Random => {
+                        Ok(())
+                    }
+                }
+            }
             Self::Record { path, reason } => {
                 write!(f, "{}: {}; restore it, or delete the certificate", path.display(), reason.trim_end())
             }

@@ -16,7 +16,13 @@ const MAX_KEYS_BYTES: u64 = 16 << 20;
 /// # Errors
 /// It can't be read, or is none.
 pub fn load_keys(path: &Path) -> Result<KeyFile, StoreError> {
-    let file = read_file(path, MAX_KEYS_BYTES)?;
+    let file = read_file(path, MAX_KEYS_BYTES).map_err(|error| match error {
+        StoreError::TooLarge { .. } => {
+            wrong(path, &KeyError::Syntax(format!("it is larger than {} MiB", MAX_KEYS_BYTES >> 20)))
+        }
+        StoreError::IsAFolder { .. } => wrong(path, &KeyError::Syntax("it is a folder".to_owned())),
+        other => other,
+    })?;
     let text = String::from_utf8_lossy(&file.bytes);
     KeyFile::parse(&text).map_err(|error| wrong(path, &error))
 }
@@ -47,5 +53,5 @@ pub fn change_keys<T>(
 }
 
 fn wrong(path: &Path, error: &KeyError) -> StoreError {
-    StoreError::Record { path: path.to_owned(), reason: error.to_string() }
+    StoreError::Keys { path: path.to_owned(), error: error.clone() }
 }

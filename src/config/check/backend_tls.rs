@@ -72,7 +72,7 @@ fn skip_verify(value: &Value<'_>, asking: [(&str, &Option<Value<'_>>); 3], tls: 
     if value.boolean() != Some(true) {
         return;
     }
-    tls.insecure_skip_verify = Some(value.span());
+    tls.insecure_skip_verify = Some(At { value: (), span: value.span() });
     for (key, asked) in asking {
         if let Some(asked) = asked.as_ref().filter(|asked| !asked.is_empty_list()) {
             asked.error(

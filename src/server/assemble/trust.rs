@@ -24,10 +24,10 @@ impl Builder<'_> {
     ) -> Option<Arc<BackendVerifier>> {
         let least = RsaBits::ALL.into_iter().find(|least| least.bits() == tls.min_rsa_bits);
         let least = least.unwrap_or_default();
-        if let Some(span) = &tls.insecure_skip_verify {
+        if let Some(at) = &tls.insecure_skip_verify {
             if !self.refreshes {
                 self.problems.warning(
-                    span.clone(),
+                    at.span.clone(),
                     "backends are not verified: whoever answers in their place gets the traffic",
                     Some("name the backend's own certificate or its CA in `trust` instead".to_owned()),
                 );
