@@ -216,6 +216,10 @@ pub enum AccessLog {
     Stdout,
     /// A file, appended to; resolved against the config file's folder.
     File(At<PathBuf>),
+    /// Syslog messages over UDP to `HOST:PORT`.
+    SyslogUdp(At<String>),
+    /// Syslog messages to a Unix datagram socket.
+    SyslogUnix(At<PathBuf>),
 }
 
 /// `[[listener]]`

@@ -964,3 +964,55 @@ fn keys_of_others_and_of_later_versions_are_answered_with_what_there_is() {
         assert!(errors.len() == 1 && errors[0].1.contains(said), "{to}: {errors:?}");
     }
 }
+
+#[test]
+fn the_access_log_has_its_forms_and_no_others() {
+    let log = |access: &str| {
+        let text = format!(
+            "log.access = {access:?}\n[[listener]]\nname = 'a'\naddress = '127.0.0.1:1'\n[[route]]\nupstream = 'b'\n\
+             [upstream.b]\nendpoints = ['127.0.0.1:2']"
+        );
+        let plan = read(&text).map(|plan| plan.log.access.map(|access| format!("{access:?}")));
+        plan.map_err(|errors| {
+            let one =
+                errors.iter().next().map(|one| format!("{} {}", one.message, one.help.unwrap_or_default()));
+            one.unwrap_or_default()
+        })
+    };
+    for (access, expected) in [
+        ("stdout", "Stdout"),
+        ("./a:b.log", "a:b.log"),
+        ("logs/access", "File"),
+        ("syslog:127.0.0.1:514", "SyslogUdp"),
+        ("syslog:[::1]:514", "SyslogUdp"),
+        ("syslog:logs.example:5514", "SyslogUdp"),
+        ("syslog:unix:/dev/log", "SyslogUnix"),
+    ] {
+        assert!(log(access).unwrap().unwrap().contains(expected), "{access}");
+    }
+    for (access, said) in [
+        ("syslog:127.0.0.1", "did you mean \"syslog:127.0.0.1:514\"?"),
+        ("syslog://127.0.0.1:514", "did you mean \"syslog:127.0.0.1:514\"?"),
+        ("syslog:/dev/log", "did you mean \"syslog:unix:/dev/log\"?"),
+        ("syslog:unix:", "did you mean \"syslog:unix:/dev/log\"?"),
+        ("syslog:", FORMS),
+        ("syslog", FORMS),
+        ("/dev/log", "did you mean \"syslog:unix:/dev/log\"?"),
+        ("journald", "did you mean \"syslog:unix:/dev/log\"?"),
+        ("journald:", FORMS),
+        ("udp:127.0.0.1:514", "did you mean \"syslog:127.0.0.1:514\"?"),
+        ("udp://127.0.0.1:514", "did you mean \"syslog:127.0.0.1:514\"?"),
+        ("tcp:127.0.0.1:514", FORMS),
+        ("file:///var/log/a", "did you mean \"/var/log/a\"?"),
+        ("127.0.0.1:514", FORMS),
+        ("stderr", FORMS),
+        ("stdot", "did you mean \"stdout\"?"),
+        ("access", "did you mean \"./access\"?"),
+    ] {
+        let error = log(access).unwrap_err();
+        assert!(error.starts_with("`log.access`: ") && error.contains(said), "{access}: {error}");
+    }
+}
+
+const FORMS: &str =
+    "write \"off\", \"stdout\", a file such as \"./access.log\", \"syslog:HOST:PORT\" (UDP) or";

@@ -276,6 +276,14 @@ fn access_log(plan: &Plan) -> Result<Option<access::Log>, StartError> {
         Some(AccessLog::File(path)) => {
             (access::Target::File(path.value.clone()), path.value.display().to_string())
         }
+        Some(AccessLog::SyslogUdp(name)) => (
+            access::Target::Syslog(access::Receiver::Udp(name.value.clone())),
+            format!("syslog:{}", name.value),
+        ),
+        Some(AccessLog::SyslogUnix(path)) => {
+            let name = format!("syslog:unix:{}", path.value.display());
+            (access::Target::Syslog(access::Receiver::Unix(path.value.clone())), name)
+        }
     };
     let log = access::Log::new(plan.log.access_format.clone(), plan.log.tcp_format.clone(), target);
     log.map(Some).map_err(|error| StartError::Other(format!("access log: {name}: {error}")))

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::config::access::{self, Format};
 use crate::config::file::{Section, Value};
-use crate::config::plan::{AccessLog, Log, LogFormat};
+use crate::config::names;
+use crate::config::plan::{AccessLog, At, Log, LogFormat};
 use crate::config::suggest::{nearest, quoted};
 
 use super::path;
@@ -94,21 +95,72 @@ fn tcp_format(value: &Value<'_>) -> Option<Format> {
     Some(format)
 }
 
-/// `log.access`. A bare word is refused: it is a misspelt `stdout` more often than a file.
+/// What `log.access` may be.
+const FORMS: &str = "write \"off\", \"stdout\", a file such as \"./access.log\", \"syslog:HOST:PORT\" (UDP) or \
+                     \"syslog:unix:/dev/log\"";
+
+/// `log.access`. A bare word is refused: it is a misspelt `stdout` more often than a file. So is what begins with a word
+/// and a colon: a form that others have.
 fn target(value: &Value<'_>, dir: &Path) -> Option<AccessLog> {
     let written = path(value, dir, "\"stdout\"")?;
-    match value.as_text()?.value {
+    let text = value.as_text()?.value;
+    let refuse = |title: String, near: Option<String>| {
+        let near = near.map(|near| format!("did you mean {}? ", quoted(&near))).unwrap_or_default();
+        value.error(&title, Some(format!("{near}{FORMS}")));
+        None
+    };
+    if let Some(receiver) = text.strip_prefix("syslog:") {
+        return syslog(value, receiver, dir, refuse);
+    }
+    let has_scheme = text.split('/').next().is_some_and(|first| first.contains(':'));
+    match text {
         "off" => None,
         "stdout" => Some(AccessLog::Stdout),
-        text if !text.contains(['/', '.']) => {
-            let title = format!("{} is neither \"off\" nor \"stdout\" nor a file", quoted(text));
-            let help = match nearest(text, ["off", "stdout"]) {
-                Some(word) => format!("did you mean \"{word}\"?"),
-                None => format!("for a file of this name write \"./{text}\""),
-            };
-            value.error(&title, Some(help));
-            None
+        "/dev/log" | "journald" => {
+            let title = format!("{} is no file", quoted(text));
+            refuse(title, Some("syslog:unix:/dev/log".to_owned()))
+        }
+        _ if has_scheme => {
+            let near = text.split_once(':').and_then(|(scheme, rest)| match scheme {
+                "file" => Some(format!("/{}", rest.trim_start_matches('/'))),
+                "udp" => Some(format!("syslog:{}", rest.trim_start_matches('/'))),
+                _ => None,
+            });
+            refuse(format!("{} is no form of access log that Ringate has", quoted(text)), near)
+        }
+        _ if !text.contains(['/', '.']) => {
+            let near = nearest(text, ["off", "stdout"]).map(str::to_owned);
+            let near = near.or_else(|| (text != "syslog" && text != "stderr").then(|| format!("./{text}")));
+            refuse(format!("{} is neither \"off\" nor \"stdout\" nor a file", quoted(text)), near)
         }
         _ => Some(AccessLog::File(written)),
+    }
+}
+
+/// What follows `syslog:`.
+fn syslog(
+    value: &Value<'_>,
+    receiver: &str,
+    dir: &Path,
+    refuse: impl Fn(String, Option<String>) -> Option<AccessLog>,
+) -> Option<AccessLog> {
+    if let Some(path) = receiver.strip_prefix("unix:") {
+        if path.is_empty() {
+            return refuse("the path is missing".to_owned(), Some("syslog:unix:/dev/log".to_owned()));
+        }
+        return Some(AccessLog::SyslogUnix(At { value: dir.join(path), span: value.span() }));
+    }
+    if receiver.starts_with('/') && !receiver.starts_with("//") {
+        return refuse("a socket's path follows `unix:`".to_owned(), Some(format!("syslog:unix:{receiver}")));
+    }
+    if let Some(rest) = receiver.strip_prefix("//") {
+        return refuse("no slashes follow `syslog:`".to_owned(), Some(format!("syslog:{rest}")));
+    }
+    match names::endpoint(receiver) {
+        Ok(name) => Some(AccessLog::SyslogUdp(At { value: name, span: value.span() })),
+        Err(wrong) => {
+            let near = names::endpoint(&format!("{receiver}:514")).ok().map(|name| format!("syslog:{name}"));
+            refuse(wrong.title, near)
+        }
     }
 }

@@ -11,6 +11,7 @@
 
 mod relay;
 mod render;
+mod syslog;
 mod writer;
 
 use std::cell::{Cell, RefCell};
@@ -27,6 +28,7 @@ use crate::config::access::{Format, Piece, Style, Variable};
 use crate::http1::{RequestHead, ResponseHead, Version, put_decimal};
 pub use relay::{End, Relayed};
 use render::Clock;
+pub use syslog::Receiver;
 use writer::Shared;
 pub use writer::{Log, Seed, Target, Writer};
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rtrb::{Consumer, RingBuffer};
 
 use super::Sink;
+use super::syslog::{Receiver, Syslog};
 use crate::base::counters::Counters;
 use crate::base::limits::ACCESS_RING_BYTES;
 use crate::config::access::Format;
@@ -31,12 +32,15 @@ pub enum Target {
     Stdout,
     /// A file, appended to.
     File(PathBuf),
+    /// A syslog receiver, a message a line.
+    Syslog(Receiver),
 }
 
 impl Target {
-    fn open(&self) -> io::Result<Box<dyn Write + Send>> {
+    fn open(&self, shared: &Arc<Shared>) -> io::Result<Box<dyn Write + Send>> {
         let path = match self {
             Self::Stdout => return Ok(Box::new(Standard::Output)),
+            Self::Syslog(receiver) => return Ok(Box::new(Syslog::open(receiver, shared)?)),
             Self::File(path) => path,
         };
         // Opened for reading as well, a FIFO that nobody reads does not hold us up.
@@ -51,7 +55,7 @@ impl Target {
 pub(super) struct Shared {
     thread: OnceLock<Thread>,
     /// Lines that the writer could not write and no worker has counted yet.
-    lost: AtomicU64,
+    pub(super) lost: AtomicU64,
     reopen: AtomicBool,
     stop: AtomicBool,
 }
@@ -123,8 +127,9 @@ impl Log {
     /// # Errors
     /// The target can't be opened.
     pub fn new(format: Format, tcp_format: Format, target: Target) -> io::Result<Self> {
-        let out = target.open()?;
-        Ok(Self { format, tcp_format, target, out, shared: Arc::default(), rings: Vec::new() })
+        let shared = Arc::default();
+        let out = target.open(&shared)?;
+        Ok(Self { format, tcp_format, target, out, shared, rings: Vec::new() })
     }
 
     /// A worker's end.
@@ -214,7 +219,7 @@ impl Run {
     }
 
     fn reopen(&mut self) {
-        match self.target.open() {
+        match self.target.open(&self.shared) {
             Ok(out) => {
                 self.out = out;
                 self.torn = false;
