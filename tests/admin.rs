@@ -467,3 +467,51 @@ fn what_a_patch_was_answered_is_what_the_file_says_and_what_runs() {
     assert_eq!(config(&ringate), before);
     assert_eq!(ringate.get("/").status, 400);
 }
+
+#[test]
+fn of_many_routes_plan_names_what_changes_alone() {
+    let backend = Backend::replying(OK);
+    let routes: String =
+        (0..300).map(|n| format!("[[route]]\npath = \"/p{n}\"\nupstream = \"app\"\n")).collect();
+    let ringate = Setup::to(backend.address()).routes(&routes).section("[admin]").start();
+    let dir = ringate.dir().to_owned();
+    let (file, before) = (dir.join("ringate.toml"), config(&ringate));
+
+    let endpoint = format!("\"{}\"", backend.address());
+    let changed = before.replace(&endpoint, &format!("{endpoint}, \"127.0.0.1:9\""));
+    fs::write(&file, changed.replace("[upstream.app]", "[upstream.app]\ntimeouts.connect = \"3s\"")).unwrap();
+    for args in ["plan", "reload"] {
+        let output = command(&dir, &[args]);
+        let said = text(&output.stdout);
+        assert!(said.lines().count() < 8, "{said}");
+        assert!(said.contains("endpoints: added 127.0.0.1:9; timeouts.connect 2s → 3s"), "{said}");
+        assert!(said.contains("keep    1 listener, 300 routes"), "{said}");
+    }
+    ringate.await_log("upstream app: endpoints: added 127.0.0.1:9");
+    // Many of one kind are counted.
+    fs::write(&file, before.replace("/p", "/q")).unwrap();
+    let said = command(&dir, &["plan"]);
+    let said = text(&said.stdout);
+    assert!(said.contains("add     280 routes more") && said.lines().count() < 60, "{said}");
+    assert!(said.contains("endpoints: removed 127.0.0.1:9"), "{said}");
+}
+
+#[test]
+fn a_broken_file_of_api_keys_is_no_certificate() {
+    let backend = Backend::replying(OK);
+    let setup = Setup::to(backend.address());
+    let setup = setup.routes("[[route]]\nupstream = \"app\"\napi_keys = \"partners\"");
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("certs/api-keys")).unwrap();
+    fs::write(dir.path().join("ringate.toml"), setup.text()).unwrap();
+    fs::write(dir.path().join("certs/api-keys/partners.toml"), "a = 1").unwrap();
+    for args in [&["check"][..], &["apikey", "list", "partners"]] {
+        let output = command(dir.path(), args);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("ringate apikey generate") && !said.contains("certificate"),
+            "{args:?}: {said}"
+        );
+    }
+}

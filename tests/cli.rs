@@ -263,3 +263,72 @@ fn a_file_in_the_admin_sockets_place_is_not_deleted() {
     assert!(stderr(&output).contains("not a socket"), "{}", stderr(&output));
     assert_eq!(std::fs::read_to_string(config).unwrap(), setup.text());
 }
+
+#[test]
+fn quickstart_writes_over_nothing_that_it_did_not_make() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path().join("here");
+    fs::create_dir(&here).unwrap();
+    let start = || ringate(dir.path(), &["quickstart", "--once", "--dir", "here", "--port", "1"]);
+    let refused = |what: &str| {
+        let output = start();
+        assert_eq!(output.status.code(), Some(1), "{what}");
+        let said = stderr(&output);
+        assert!(said.contains(what) && said.contains("--dir"), "{what}: {said}");
+    };
+    fs::write(here.join("ringate.toml"), "# ours\n").unwrap();
+    refused("ringate.toml");
+    assert_eq!(fs::read_to_string(here.join("ringate.toml")).unwrap(), "# ours\n");
+    assert_eq!(fs::read_dir(&here).unwrap().count(), 1, "nothing else was made");
+    fs::remove_file(here.join("ringate.toml")).unwrap();
+    fs::write(here.join("ca.pem"), "ours").unwrap();
+    refused("ca.pem");
+    fs::remove_file(here.join("ca.pem")).unwrap();
+    fs::write(
+        dir.path().join("store.toml"),
+        Setup::to(free_address()).section("[store]\npath = \"here/certs\"").text(),
+    )
+    .unwrap();
+    let made =
+        ringate(dir.path(), &["cert", "generate", "server", "--common-name", "ours", "-c", "store.toml"]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    refused("`server`");
+}
+
+#[test]
+fn a_config_file_is_searched_for_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = ringate(dir.path(), &["check"]);
+    assert_eq!(missing.status.code(), Some(1));
+    for place in ["config/ringate.toml", "ringate.toml", "/etc/ringate/ringate.toml"] {
+        assert!(stderr(&missing).contains(place), "{}", stderr(&missing));
+    }
+    let text = Setup::to(free_address()).text();
+    fs::write(dir.path().join("ringate.toml"), &text).unwrap();
+    let found = ringate(dir.path(), &["check"]);
+    assert_eq!(found.status.code(), Some(0), "{}", stderr(&found));
+    assert!(stderr(&found).contains("config file: ringate.toml"), "{}", stderr(&found));
+    assert!(stdout(&found).starts_with("ringate.toml: ok"), "{}", stdout(&found));
+    fs::create_dir(dir.path().join("config")).unwrap();
+    fs::write(dir.path().join("config/ringate.toml"), &text).unwrap();
+    let first = ringate(dir.path(), &["check"]);
+    assert!(stdout(&first).starts_with("config/ringate.toml: ok"), "{}", stdout(&first));
+    assert!(!stderr(&first).contains("config file:"), "{}", stderr(&first));
+}
+
+#[test]
+fn the_verbose_version_names_commit_and_features() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [&["--version", "--verbose"][..], &["--verbose", "-V"], &["-vV"]] {
+        let output = ringate(dir.path(), args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        let said = stdout(&output);
+        let fact = |name: &str| {
+            said.lines().find_map(|line| line.strip_prefix(name)).map(str::trim).unwrap_or_default()
+        };
+        assert!(said.starts_with(concat!("ringate ", env!("CARGO_PKG_VERSION"), "\n")), "{said}");
+        assert!(fact("features:").contains("io_uring") && fact("target:").contains("linux"), "{said}");
+        assert!(!fact("commit:").is_empty() && fact("compiler:").starts_with("rustc "), "{said}");
+    }
+    assert_eq!(stdout(&ringate(dir.path(), &["--version"])).lines().count(), 1);
+}

@@ -359,3 +359,26 @@ fn what_went_out_of_a_response_that_was_cut_is_counted() {
     assert!(!got.is_empty());
     assert_eq!(await_lines(&log_file(&ringate), 2)[1], format!("200 {}", got.len()));
 }
+
+#[test]
+fn lines_go_to_syslog_and_a_receiver_that_is_gone_costs_no_request() {
+    let backend = Backend::replying(OK);
+    let receiver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    receiver.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let log = format!(
+        "[admin]\n[log]\naccess = \"syslog:{}\"\naccess_format = \"{{request.target}}\"",
+        receiver.local_addr().unwrap()
+    );
+    let ringate = Setup::to(backend.address()).section(&log).start();
+    assert_eq!(ringate.get("/a").status, 200);
+    let mut buffer = [0; 2048];
+    let length = receiver.recv(&mut buffer).unwrap();
+    let message = std::str::from_utf8(&buffer[..length]).unwrap();
+    assert!(message.starts_with("<134>1 2") && message.ends_with(" access - /a"), "{message}");
+    assert!(!ringate.dir().join("syslog:127.0.0.1").exists());
+    drop(receiver);
+    eventually("dropped lines to be counted", || {
+        assert_eq!(ringate.get("/b").status, 200);
+        (metric(&ringate, "access_lines_dropped_total") > 0).then_some(())
+    });
+}
