@@ -216,11 +216,8 @@ impl fmt::Display for StoreError {
             ),
             Self::State(error) => error.fmt(f),
             Self::NotAFolder { path } => {
-                write!(
-                    f,
-                    "{}: the certificate store must be a folder; set [store] path to one",
-                    path.display()
-                )
+                let text = "the certificate store must be a folder; set [store] path to one";
+                write!(f, "{}: {text}", path.display())
             }
             Self::IsAFolder { path } => {
                 write!(f, "{}: this is a folder; give a file in PEM or DER form", path.display())
@@ -233,17 +230,7 @@ impl fmt::Display for StoreError {
                 "{}: something that is not a certificate of this store is there; move it away or choose another name",
                 path.display()
             ),
-            Self::Keys { path, error } => {
-                write!(f, "{}: {error}", path.display())?;
-                match error {
-                    KeyError::Syntax(_) | KeyError::Digest(_) => f.write_str(
-                        "; mend it, or move it away and make its keys anew with `ringate apikey generate`",
-                    ),
-                    KeyError::Name(_) | KeyError::Taken(_) | KeyError::NotFound(_) | KeyError::Random => {
-                        Ok(())
-                    }
-                }
-            }
+            Self::Keys { path, error } => keys(f, path, error),
             Self::Record { path, reason } => {
                 write!(f, "{}: {}; restore it, or delete the certificate", path.display(), reason.trim_end())
             }
@@ -302,6 +289,17 @@ fn mend(kind: io::ErrorKind) -> &'static str {
         io::ErrorKind::PermissionDenied => "; check its owner and permissions",
         io::ErrorKind::StorageFull => "; make room on the disk",
         _ => "",
+    }
+}
+
+/// Of a file of API keys: what to do about one that can't be read.
+fn keys(f: &mut fmt::Formatter<'_>, path: &Path, error: &KeyError) -> fmt::Result {
+    write!(f, "{}: {error}", path.display())?;
+    match error {
+        KeyError::Syntax(_) | KeyError::Digest(_) => {
+            f.write_str("; correct it, or move it away and make its keys anew with `ringate apikey generate`")
+        }
+        KeyError::Name(_) | KeyError::Taken(_) | KeyError::NotFound(_) | KeyError::Random => Ok(()),
     }
 }
 
