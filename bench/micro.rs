@@ -19,15 +19,14 @@ use std::sync::Arc;
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use ringate::base::limits::Limits;
-use ringate::base::snapshot::Snapshot;
+use ringate::base::published::Published;
 use ringate::http1::{
     self, ChunkedDecoder, ForwardedFor, HeadLimits, Parsed, PathRewrite, RequestContext, RequestHead,
     ResponseContext, ResponseHead, Version,
 };
 use ringate::io::runtime;
-use ringate::proxy::Local;
-use ringate::proxy::pool::Call;
-use ringate::route::{Asked, HostPattern, PathPattern, RouteSpec, Table};
+use ringate::proxy::{ConnectRequest, Frontend, Worker};
+use ringate::route::{HostPattern, PathPattern, RouteQuery, RouteSpec, Table};
 use ringate::tls::{
     self, BackendVerifier, Handshake, Identity, Opener, Sealer, ServerResolver, State, TrustAnchors,
 };
@@ -205,7 +204,7 @@ fn route(criterion: &mut Criterion) {
         let host = format!("host{}.example.com", (count - 1) / 10);
         let path = format!("/service/{}/orders/4711", (count - 1) % 10);
         group.bench_function(format!("host and prefix of {count}"), |bencher| {
-            let asked = Asked {
+            let asked = RouteQuery {
                 host: Some(&host),
                 path: &path,
                 query: None,
@@ -236,7 +235,7 @@ fn connection(suite: &str) -> (Sealer, Opener) {
     });
     let server = tls::server_config(&tls::ServerPolicy {
         versions: tls::Versions::default(),
-        resolver: Arc::new(ServerResolver::new(vec![Snapshot::new(identity)])),
+        resolver: Arc::new(ServerResolver::new(vec![Published::new(identity)])),
         client_verifier: None,
         alpn: Vec::new(),
         ticketer: tls::ticketer().expect("there is randomness"),
@@ -296,20 +295,20 @@ fn pool(criterion: &mut Criterion) {
     );
     let plan = config::parse("bench.toml", &text, Path::new(".")).expect("it is right");
     let mut problems = config::Diagnostics::new("bench.toml", &text);
-    let assembly = server::assemble(&plan, None, &mut problems).expect("it is right");
-    let backend = runtime::detect().unwrap_or(runtime::Backend::Epoll);
+    let assembly = server::build(&plan, None, &mut problems).expect("it is right");
+    let backend = runtime::detect().unwrap_or(runtime::Driver::Epoll);
     let work = async {
-        let snapshot = Snapshot::new(assembly.running);
-        let local = Rc::new(Local::new(&snapshot, Arc::default(), None, Arc::default(), 1));
-        let view = local.view();
+        let snapshot = Published::new(assembly.running);
+        let frontend = Frontend::new(Worker::new(Arc::default(), None, Arc::default(), 1), &snapshot, 1);
+        let (worker, view) = (&*frontend.worker, frontend.view());
         let pool = &view.pools[0];
-        let made = pool.connect(&local, &local.wheel.deadline(), Call::default(), 0, None).await;
-        pool.check_in(&local, made.expect("the listener is there"));
+        let made = pool.connect(worker, &worker.wheel.deadline(), ConnectRequest::default(), 0, None).await;
+        pool.check_in(worker, made.expect("the listener is there"));
         criterion.bench_function("pool/check out and in", |bencher| {
             bencher.iter(|| {
-                let idle = pool.check_out(&local, pool.pick(&local), Call::default());
+                let idle = pool.check_out(worker, pool.pick(worker), ConnectRequest::default());
                 let backend = idle.expect("it is idle and alive");
-                pool.check_in(&local, backend);
+                pool.check_in(worker, backend);
             });
         });
     };

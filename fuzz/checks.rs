@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use ringate::base::limits::{Limits, MAX_TLS_RECORD_BYTES};
-use ringate::base::snapshot::Snapshot;
+use ringate::base::published::Published;
 use ringate::certs::generate::quickstart_pki;
 use ringate::certs::{Bundle, CaMaterial, Facts, GenerateRequest, Passphrase};
 use ringate::http1::{
@@ -359,7 +359,7 @@ fn handshake() -> Handshake {
         let identity = Identity::new("server", 1, bundle.chain().to_vec(), key).expect("an identity");
         let policy = ServerPolicy {
             versions: Versions::default(),
-            resolver: Arc::new(ServerResolver::new(vec![Snapshot::new(identity)])),
+            resolver: Arc::new(ServerResolver::new(vec![Published::new(identity)])),
             client_verifier: None,
             alpn: Vec::new(),
             ticketer: ticketer().expect("keys"),

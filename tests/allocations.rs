@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ringate::config::{self, Diagnostics};
-use ringate::server::{Server, assemble};
+use ringate::server::{Server, build};
 
 struct Counting;
 
@@ -128,7 +128,7 @@ fn allocations(size: usize) -> u64 {
         backend(size)
     );
     let plan = config::parse("test.toml", &text, Path::new(".")).unwrap();
-    let assembly = assemble(&plan, None, &mut Diagnostics::new("test.toml", &text)).unwrap();
+    let assembly = build(&plan, None, &mut Diagnostics::new("test.toml", &text)).unwrap();
     let server = Server::start(&plan, assembly.running).unwrap();
     let address = server.snapshot.load().listeners[0].addresses[0];
     let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| TcpStream::connect(address).unwrap()).collect();

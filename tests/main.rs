@@ -22,6 +22,7 @@ mod faults;
 mod fuzz_seeds;
 mod hostile;
 mod http;
+mod imports;
 mod last_requests;
 mod limits;
 mod mutual_tls;

@@ -13,7 +13,7 @@ use super::{Control, backends};
 use crate::config::Plan;
 use crate::config::plan::{AcceptProxy, Destination, Protocol, SendProxy};
 use crate::io::log;
-use crate::proxy::running::Running;
+use crate::proxy::snapshot::RuntimeConfig;
 use crate::server::renewal::ends;
 use crate::server::{Deployment, changes};
 
@@ -91,7 +91,7 @@ pub(super) struct Upstream {
     retries_refused: u64,
 }
 
-fn listeners_of(running: &Running, plan: &Plan) -> Vec<Listener> {
+fn listeners_of(running: &RuntimeConfig, plan: &Plan) -> Vec<Listener> {
     let listeners = running.listeners.iter().zip(&plan.listeners).map(|(listener, planned)| Listener {
         name: listener.name.clone(),
         addresses: listener.addresses.iter().map(ToString::to_string).collect(),
@@ -106,7 +106,7 @@ fn listeners_of(running: &Running, plan: &Plan) -> Vec<Listener> {
     listeners.collect()
 }
 
-fn upstreams_of(running: &Running, plan: &Plan) -> Vec<Upstream> {
+fn upstreams_of(running: &RuntimeConfig, plan: &Plan) -> Vec<Upstream> {
     let upstreams = running.upstreams.iter().zip(&plan.upstreams).map(|(upstream, planned)| {
         let identity = upstream.tls.as_ref().and_then(|tls| tls.identity.as_ref());
         Upstream {

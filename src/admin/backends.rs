@@ -10,8 +10,10 @@ use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Name;
 
 use crate::certs::{Facts, Timestamp};
-use crate::proxy::endpoint::{Failed, Shaken};
-use crate::proxy::running::{self, Running, Upstream};
+use crate::proxy::snapshot::RuntimeConfig;
+use crate::proxy::upstream::config::Upstream;
+use crate::proxy::upstream::config::{self};
+use crate::proxy::upstream::endpoint::{Failed, Handshaked};
 use crate::tls::alert_name;
 use crate::tls::handshake::ClientAuth;
 
@@ -127,7 +129,7 @@ impl Tls {
 }
 
 impl Endpoint {
-    fn of(endpoint: &running::Endpoint) -> Self {
+    fn of(endpoint: &config::Endpoint) -> Self {
         let tls = &endpoint.tls;
         let failures = tls.failures().into_iter().map(|(reason, count)| Failures {
             reason: reason.label(),
@@ -145,7 +147,7 @@ impl Endpoint {
 }
 
 impl Handshake {
-    fn of(shaken: &Shaken) -> Self {
+    fn of(shaken: &Handshaked) -> Self {
         let facts = &shaken.facts;
         Self {
             at: shaken.at.into(),
@@ -207,7 +209,7 @@ fn chain(chain: &[CertificateDer<'_>]) -> Vec<Certificate> {
 }
 
 /// Adds the metrics that have an upstream and an endpoint.
-pub(super) fn metrics(running: &Running, text: &mut String) {
+pub(super) fn metrics(running: &RuntimeConfig, text: &mut String) {
     retries(running, text);
     let with_tls =
         || running.upstreams.iter().filter_map(|upstream| Some((upstream, upstream.tls.as_ref()?)));
@@ -249,13 +251,13 @@ pub(super) fn metrics(running: &Running, text: &mut String) {
 }
 
 /// The labels of an endpoint: its name and, where that is another text, its address.
-fn labels(endpoint: &running::Endpoint) -> String {
+fn labels(endpoint: &config::Endpoint) -> String {
     let name = format!("endpoint=\"{}\"", endpoint.name);
     let address = endpoint.address.map_or_else(String::new, |address| address.to_string());
     if address == endpoint.name { name } else { format!("{name},address=\"{address}\"") }
 }
 
-fn retries(running: &Running, text: &mut String) {
+fn retries(running: &RuntimeConfig, text: &mut String) {
     let mut family = |name: &str, help: &str, count: fn(&Upstream) -> &AtomicU64| {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
         for upstream in running.upstreams.iter().filter(|upstream| upstream.retries.attempts > 1) {

@@ -12,7 +12,7 @@ use super::problem::Problem;
 use super::reload::{blocking, queued};
 use crate::certs::command::{Activate, CommandError, Retire, Rollback};
 use crate::server::Deployment;
-use crate::server::rotation::{Activated, Rotation, RotationError, Trial, Turn};
+use crate::server::rotation::{Activated, LockedCertificate, Rotation, RotationError, Trial};
 
 /// The generation that was ended.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ type Named = Result<Path<String>, PathRejection>;
 async fn with_turn<T: Send + 'static>(
     control: &Control,
     name: Named,
-    work: impl FnOnce(&Turn<'_>) -> Result<T, RotationError> + Send + 'static,
+    work: impl FnOnce(&LockedCertificate<'_>) -> Result<T, RotationError> + Send + 'static,
 ) -> Result<Json<T>, Problem> {
     let Path(name) = name?;
     blocking(control, move |deployment| Ok(deployment.turn(&name, work)?)).await.map(Json)

@@ -11,8 +11,8 @@ use x509_parser::public_key::PublicKey;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::encode;
-use super::facts::{self, Facts};
-use super::material::{self, Material};
+use super::inspect::{self, Facts};
+use super::parse::{self, Material};
 use super::passphrase::Passphrase;
 use super::time::Timestamp;
 use crate::base::spki::{self, KeyMatch};
@@ -118,9 +118,9 @@ impl Bundle {
         key: Option<&[u8]>,
         passphrase: Option<&Passphrase>,
     ) -> Result<Self, BundleError> {
-        let mut material = material::read(cert, passphrase)?;
+        let mut material = parse::read(cert, passphrase)?;
         if let Some(key) = key {
-            let mut read = material::read(key, passphrase)?;
+            let mut read = parse::read(key, passphrase)?;
             if read.keys.is_empty() {
                 let certificates = read.certificates.iter().map(|_| "CERTIFICATE".to_owned());
                 return Err(BundleError::NoKey { found: certificates.chain(read.others).collect() });
@@ -132,7 +132,7 @@ impl Bundle {
 
     fn from_material(mut material: Material) -> Result<Self, BundleError> {
         if material.certificates.is_empty() {
-            return Err(BundleError::NoCertificate { found: material::found(&material) });
+            return Err(BundleError::NoCertificate { found: parse::found(&material) });
         }
         drop_repeated(&mut material.keys);
         if material.keys.len() > 1 {
@@ -207,7 +207,7 @@ impl Bundle {
 
 fn parse_all<'a>(chain: &'a [CertificateDer<'static>]) -> Result<Vec<X509Certificate<'a>>, BundleError> {
     let parse = |(index, der): (usize, &'a CertificateDer<'static>)| {
-        facts::parse(der).map_err(|reason| BundleError::NotACertificate { position: index + 1, reason })
+        inspect::parse(der).map_err(|reason| BundleError::NotACertificate { position: index + 1, reason })
     };
     chain.iter().enumerate().map(parse).collect()
 }
@@ -244,14 +244,14 @@ fn cannot_sign(certificate: &X509Certificate<'_>, private: &PrivateKey) -> Bundl
     if private.has_explicit_parameters() {
         return BundleError::KeyUnsupported { reason: EXPLICIT_KEY.to_owned() };
     }
-    let key_type = facts::key_type(key);
+    let key_type = inspect::key_type(key);
     let reason = match key.parsed() {
         Ok(PublicKey::RSA(rsa)) if rsa.key_size() < MIN_RSA_BITS => format!(
             "its certificate's is an RSA key of {} bits, which is too weak to sign with: an identity needs RSA with \
              2048 bits at least, or ECDSA; have a certificate made for a new key",
             rsa.key_size()
         ),
-        _ if !facts::is_usable(key) => format!(
+        _ if !inspect::is_usable(key) => format!(
             "its certificate's is {key_type}, which is not supported here; have a certificate made for a new key: RSA \
              (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519"
         ),

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::bundle::{Bundle, BundleError};
 use super::encode;
-use super::facts;
+use super::inspect;
 use super::time::Timestamp;
 
 mod error;
@@ -74,7 +74,7 @@ impl CaMaterial {
             return Err(GenerateError::IssuerIsNoCa { subject: subject() });
         }
         let key = bundle.key().ok_or_else(|| GenerateError::IssuerHasNoKey { subject: subject() })?;
-        let certificate = facts::parse(&bundle.chain()[0])
+        let certificate = inspect::parse(&bundle.chain()[0])
             .map_err(|reason| BundleError::NotACertificate { position: 1, reason })?;
         let may_sign = |usage: &KeyUsage| usage.key_cert_sign();
         if certificate.key_usage().is_ok_and(|usage| usage.is_some_and(|usage| !may_sign(usage.value))) {
@@ -116,9 +116,9 @@ pub fn ca_signed(
     let mut params = certificate_params(request, now)?;
     params.not_after = params.not_after.min(datetime(ca.bundle.facts().not_after)?.to_datetime());
     let certificate = params.signed_by(&key, &ca.issuer)?;
-    let leaf = facts::parse(certificate.der())
+    let leaf = inspect::parse(certificate.der())
         .map_err(|reason| BundleError::NotACertificate { position: 1, reason })?;
-    let issuer = facts::parse(&ca.bundle.chain()[0])
+    let issuer = inspect::parse(&ca.bundle.chain()[0])
         .map_err(|reason| BundleError::NotACertificate { position: 2, reason })?;
     // Peers compare names byte by byte; an issuer's name that rcgen writes differently would never verify.
     if leaf.issuer().as_raw() != issuer.subject().as_raw() {
@@ -127,7 +127,7 @@ pub fn ca_signed(
     let mut chain = certificate.pem();
     for above in ca.bundle.chain() {
         let is_root =
-            facts::parse(above).is_ok_and(|above| above.subject().as_raw() == above.issuer().as_raw());
+            inspect::parse(above).is_ok_and(|above| above.subject().as_raw() == above.issuer().as_raw());
         if !is_root {
             chain.push_str(&encode::pem("CERTIFICATE", above));
         }

@@ -8,7 +8,7 @@ use md5::{Digest, Md5};
 use x509_parser::asn1_rs::{Any, FromBer};
 use zeroize::Zeroizing;
 
-use super::locked::{Locked, cbc_decrypt};
+use super::encrypted::{Locked, cbc_decrypt};
 use super::passphrase::Passphrase;
 
 /// How many bytes of the initialisation vector salt the key.

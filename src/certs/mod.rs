@@ -17,11 +17,11 @@ mod ber;
 pub mod bundle;
 pub mod command;
 mod encode;
-pub mod facts;
+mod encrypted;
 pub mod generate;
+pub mod inspect;
 mod legacy;
-mod locked;
-mod material;
+mod parse;
 mod passphrase;
 mod pkcs12;
 mod pkcs7;
@@ -34,8 +34,8 @@ mod tests;
 
 pub use bundle::{Bundle, BundleError, ChainNote, LockError, PrivateKey};
 pub(crate) use encode::pem;
-pub use facts::Facts;
 pub use generate::{CaMaterial, Csr, GenerateError, GenerateRequest, Generated, KeyType, San, Usage};
+pub use inspect::Facts;
 pub use passphrase::Passphrase;
 pub use store::{
     Activation, Description, Exposed, GenerationState, Loaded, Meta, Origin, Rollback, Staged, StateError,

@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 
 use super::ber::{self, Element};
 use super::bundle::{BundleError, LockError};
-use super::locked::{self, Locked, Pkcs12Kdf, Purpose};
-use super::material::Material;
+use super::encrypted::{self, Locked, Pkcs12Kdf, Purpose};
+use super::parse::Material;
 use super::passphrase::Passphrase;
 
 const DATA: Oid<'static> = oid!(1.2.840.113549.1.7.1);
@@ -89,7 +89,7 @@ impl Reader<'_> {
         };
         let salt = salt.octets().ok_or(Locked::Damaged)?;
         let iterations = rest.first().map_or(Some(1), Element::integer).ok_or(Locked::Damaged)?;
-        let iterations = locked::bounded(iterations)?;
+        let iterations = encrypted::bounded(iterations)?;
         let wanted = wanted.octets().ok_or(Locked::Damaged)?;
         let kdf = Pkcs12Kdf { hash, salt: &salt, iterations };
         let fits = |password: &[u8]| {
@@ -115,7 +115,7 @@ impl Reader<'_> {
             let encrypted = parts.get(1).and_then(Element::sequence).ok_or(Locked::Damaged)?;
             let [_, algorithm, ciphertext] = &encrypted[..] else { return Err(Locked::Damaged) };
             let ciphertext = ciphertext.implicit_octets(0).ok_or(Locked::Damaged)?;
-            locked::decrypt(algorithm, &ciphertext, self.passphrase)?
+            encrypted::decrypt(algorithm, &ciphertext, self.passphrase)?
         } else {
             return Err(Locked::Unsupported {
                 algorithm: "a recipient's key instead of a passphrase".to_owned(),
@@ -138,7 +138,7 @@ impl Reader<'_> {
             } else if kind == KEY_BAG && self.want == Want::All {
                 push_key(material, Zeroizing::new(value.der.to_vec()));
             } else if kind == SHROUDED_KEY_BAG && self.want == Want::All {
-                push_key(material, locked::open_key(value.der, self.passphrase)?);
+                push_key(material, encrypted::open_key(value.der, self.passphrase)?);
             } else if kind == SAFE_CONTENTS_BAG && depth < MAX_DEPTH {
                 self.bags(&value, material, depth + 1)?;
             }

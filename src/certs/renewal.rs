@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::facts::Facts;
+use super::inspect::Facts;
 use super::store::{Description, Origin};
 use super::time::Timestamp;
 

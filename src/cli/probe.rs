@@ -10,7 +10,7 @@ use super::{Loaded, load, output, printable, render};
 use crate::config::plan::{At, CertificateRef};
 use crate::config::{self, Plan};
 use crate::server::probe::{Report, Resumption, Target, Verdict, probe_all};
-use crate::server::{assemble, identity};
+use crate::server::{build, identity};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -164,7 +164,7 @@ fn of_url(url: &Url, options: &Options) -> Result<Vec<Target>, String> {
     let here = Path::new(".");
     let plan = config::parse(named, &config, here).map_err(|problems| render(&problems))?;
     let mut problems = config::warnings(named, &config, &plan);
-    let assembly = assemble(&plan, None, &mut problems).ok_or_else(|| render(&problems))?;
+    let assembly = build(&plan, None, &mut problems).ok_or_else(|| render(&problems))?;
     let mut targets = Target::of_upstream(&assembly.running.upstreams[0], url.http, None);
     for target in &mut targets {
         target.upstream.clear();

@@ -138,7 +138,7 @@ pub struct Runtime {
     /// `None`: the affinity mask. Sorted, without repetition.
     pub cpus: Option<At<Vec<usize>>>,
     /// Which driver.
-    pub driver: Driver,
+    pub driver: DriverSetting,
     /// How long a drain may take.
     pub drain: Duration,
     /// Whether large pieces of plain bodies are moved by the kernel, without a copy.
@@ -147,7 +147,7 @@ pub struct Runtime {
 
 /// `runtime.driver`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Driver {
+pub enum DriverSetting {
     /// io_uring, or epoll where io_uring is refused.
     Auto,
     /// io_uring or an error.

@@ -460,7 +460,7 @@ fn what_is_left_out_has_its_default() {
         Runtime {
             workers: None,
             cpus: None,
-            driver: Driver::Auto,
+            driver: DriverSetting::Auto,
             drain: Duration::from_secs(30),
             splice: true
         }
@@ -562,7 +562,10 @@ endpoints = ['a:1']
     let plan = plan(text);
     let dir = |path: &str| PathBuf::from("/etc/ringate").join(path);
     let runtime = &plan.runtime;
-    assert_eq!((runtime.workers, runtime.driver, runtime.drain), (Some(4), Driver::IoUring, Duration::ZERO));
+    assert_eq!(
+        (runtime.workers, runtime.driver, runtime.drain),
+        (Some(4), DriverSetting::IoUring, Duration::ZERO)
+    );
     assert!(!runtime.splice);
     assert_eq!(runtime.cpus.as_deref(), Some(&vec![0, 1, 2, 8]));
     let address = "127.0.0.1:0".parse().expect("an address");

@@ -91,9 +91,9 @@ fn submit(ring: RawFd) -> rustix::io::Result<u32> {
 
 /// Calls off reads of one socket. A read that has been called off ends with ECANCELED, or with what it had read.
 #[derive(Default)]
-pub struct CallOff(Option<Canceller>);
+pub struct ReadCancel(Option<Canceller>);
 
-impl CallOff {
+impl ReadCancel {
     /// What a read is to be announced with, if it must be.
     pub fn handle(&mut self) -> Option<CancelHandle> {
         if is_free() {
@@ -132,7 +132,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::io::runtime::{self, Backend, block_on};
+    use crate::io::runtime::{self, Driver, block_on};
     use crate::io::{Buffer, Stream, StreamError, sleep};
 
     /// A stream of this runtime, and its peer.
@@ -147,7 +147,7 @@ mod tests {
     /// Reads until something comes, calling it off after a while. Fails where it does not end at all.
     async fn read(
         stream: &mut Stream,
-        off: &mut CallOff,
+        off: &mut ReadCancel,
         patience: Duration,
     ) -> (Result<usize, StreamError>, Buffer) {
         let (handle, fd) = (off.handle(), stream.reader.fd());
@@ -172,9 +172,9 @@ mod tests {
 
     #[test]
     fn what_is_called_off_ends_and_loses_nothing() {
-        for backend in [runtime::detect().unwrap_or(Backend::Epoll), Backend::Epoll] {
+        for backend in [runtime::detect().unwrap_or(Driver::Epoll), Driver::Epoll] {
             let work = async move {
-                let ((mut stream, mut peer), mut off) = (pair(), CallOff::default());
+                let ((mut stream, mut peer), mut off) = (pair(), ReadCancel::default());
                 // Before the kernel has heard of the read, too; then as one of many, and as one of few again.
                 let waits = [(0, 0), (20, 0), (0, 0), (0, FEW), (20, FEW), (0, 0), (20, 0)];
                 for (milliseconds, others) in waits {
@@ -202,8 +202,8 @@ mod tests {
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
         let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
         let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-        let backend = runtime::detect().unwrap_or(Backend::Epoll);
-        let can = backend != Backend::Epoll && version >= (6, 6);
+        let backend = runtime::detect().unwrap_or(Driver::Epoll);
+        let can = backend != Driver::Epoll && version >= (6, 6);
         assert_eq!(block_on(backend, async { is_free() }).unwrap(), can, "{backend:?} on Linux {release}");
         assert!(!is_free(), "the ring has gone with its runtime");
     }

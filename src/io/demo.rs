@@ -10,7 +10,7 @@ use monoio::net::TcpStream;
 use monoio_rustls::TlsAcceptor;
 use rustls::ServerConfig;
 
-use super::runtime::{self, Backend, Runtime};
+use super::runtime::{self, Driver, Runtime};
 use super::socket;
 use crate::http1::{self, Body, Framing, HeadLimits, Parsed};
 
@@ -19,8 +19,8 @@ use crate::http1::{self, Body, Framing, HeadLimits, Parsed};
 /// # Errors
 /// The runtime could not be made.
 pub fn serve(listener: std::net::TcpListener, config: Arc<ServerConfig>) -> std::io::Result<()> {
-    let best = runtime::detect().unwrap_or(Backend::Epoll);
-    let made = Runtime::new(best).or_else(|_| Runtime::new(Backend::Epoll))?;
+    let best = runtime::detect().unwrap_or(Driver::Epoll);
+    let made = Runtime::new(best).or_else(|_| Runtime::new(Driver::Epoll))?;
     made.block_on(async move {
         let listener = socket::adopt(listener)?;
         let acceptor = TlsAcceptor::from(config);

@@ -3,23 +3,23 @@
 //!
 //! This floor and the snapshot cell are where `unsafe` is allowed.
 
-mod apart;
 pub mod buffer;
 mod cancel;
 pub mod deadline;
 pub mod demo;
 pub mod fault;
 pub mod log;
+pub mod notify;
 pub mod peer;
 mod pipe;
 pub mod proxy_header;
 pub mod runtime;
+mod select_woken;
 mod slab;
 pub mod socket;
 pub mod standard;
 pub mod stream;
 pub mod tls;
-pub mod unix;
 pub mod vital;
 mod waker;
 
@@ -27,9 +27,9 @@ pub use monoio::io::Canceller;
 pub use monoio::net::{TcpListener, TcpStream};
 pub use monoio::time::sleep;
 
-pub use apart::Apart;
 pub use buffer::Buffer;
-pub use cancel::{CallOff, is_canceled};
+pub use cancel::{ReadCancel, is_canceled};
 pub use deadline::{Deadline, Fired, Wheel};
 pub use pipe::Pipe;
+pub use select_woken::WakeGated;
 pub use stream::{Reader, Stream, StreamError, Writer};

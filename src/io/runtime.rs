@@ -23,7 +23,7 @@ pub const LOCKED_BYTES: u64 = ENTRIES as u64 * (64 + 2 * 16 + 4) + 2 * 4096;
 
 /// What a worker's runtime is driven by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backend {
+pub enum Driver {
     /// io_uring with SINGLE_ISSUER, COOP_TASKRUN and DEFER_TASKRUN (Linux 6.1).
     UringDeferred,
     /// io_uring with COOP_TASKRUN (Linux 5.19).
@@ -34,7 +34,7 @@ pub enum Backend {
     Epoll,
 }
 
-impl Backend {
+impl Driver {
     /// Its name in log and status.
     pub fn name(self) -> &'static str {
         match self {
@@ -61,9 +61,9 @@ impl Backend {
 }
 
 /// The best io_uring backend that this machine allows, or why it allows none: a small ring, and one operation on it.
-pub fn detect() -> io::Result<Backend> {
+pub fn detect() -> io::Result<Driver> {
     let mut refused = io::Error::other("io_uring was not tried");
-    for backend in [Backend::UringDeferred, Backend::UringCooperative, Backend::Uring] {
+    for backend in [Driver::UringDeferred, Driver::UringCooperative, Driver::Uring] {
         match backend.flags().build(8).and_then(try_nop) {
             Ok(()) => return Ok(backend),
             Err(error) => refused = error,
@@ -96,8 +96,8 @@ impl Runtime {
     /// # Errors
     /// The ring or the epoll instance can't be made (`RLIMIT_NOFILE`, `RLIMIT_MEMLOCK`, a memory control group), or
     /// completes nothing within five seconds.
-    pub fn new(backend: Backend) -> io::Result<Self> {
-        if backend == Backend::Epoll {
+    pub fn new(backend: Driver) -> io::Result<Self> {
+        if backend == Driver::Epoll {
             let builder = RuntimeBuilder::<LegacyDriver>::new().with_entries(ENTRIES).enable_timer();
             return Ok(Self(Kind::Epoll(Box::new(builder.build()?))));
         }
@@ -140,7 +140,7 @@ async fn try_read(reader: StdStream) -> io::Result<()> {
 ///
 /// # Errors
 /// See [`Runtime::new`].
-pub fn block_on<F: Future>(backend: Backend, work: F) -> io::Result<F::Output> {
+pub fn block_on<F: Future>(backend: Driver, work: F) -> io::Result<F::Output> {
     Ok(Runtime::new(backend)?.block_on(work))
 }
 
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_runtime_that_was_tried_runs() {
-        for backend in [detect().unwrap_or(Backend::Epoll), Backend::Epoll] {
+        for backend in [detect().unwrap_or(Driver::Epoll), Driver::Epoll] {
             let runtime = Runtime::new(backend).unwrap();
             assert_eq!(runtime.block_on(async { 7 }), 7, "{backend:?}");
         }

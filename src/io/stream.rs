@@ -228,7 +228,7 @@ impl Reader {
     }
 
     /// As [`Reader::fill`], for a wait that may be called off without losing a byte: then the error is ECANCELED.
-    /// `cancel` is of the [`CallOff`](super::CallOff) that will do it.
+    /// `cancel` is of the [`ReadCancel`](super::ReadCancel) that will do it.
     pub fn fill_cancelable(
         &mut self,
         buffer: Buffer,

@@ -7,10 +7,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::CertificateDer;
 
-use super::own::{ClientIds, Lazily, Own, Said};
 use crate::certs;
 use crate::config::access::Variable;
-use crate::tls::presented::PresentedError;
+use crate::proxy::client_binding::{ClientBinding, ClientIds, Lazily, ProxiedOrigin};
+use crate::tls::client_certificate::PresentedError;
 use crate::tls::{ClientCertificate, Facts};
 
 /// What is known of a client, in the form it is forwarded in.
@@ -76,13 +76,13 @@ impl ClientFacts {
     }
 
     /// What its connection `fd` has of its own. What a header said of it is given the first time, if there was one.
-    pub(super) fn own(&self, ids: &ClientIds, said: Said, fd: RawFd) -> &Own {
+    pub(crate) fn own(&self, ids: &ClientIds, said: ProxiedOrigin, fd: RawFd) -> &ClientBinding {
         let more = self.more.get_or_init(Box::default);
-        more.own.get_or_init(|| Box::new(Own::new(ids, said, fd)))
+        more.own.get_or_init(|| Box::new(ClientBinding::new(ids, said, fd)))
     }
 
     /// It has left: what is kept for it goes.
-    pub(super) fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         if let Some(own) = self.more.get_mut().and_then(|more| more.own.get_mut()) {
             own.leave();
         }

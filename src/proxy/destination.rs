@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-use super::client::ClientFacts;
-use super::reply::{Reply, ReplyBody};
 use crate::http1::{RequestHead, host_name};
+use crate::proxy::client::ClientFacts;
+use crate::proxy::reply::{Reply, ReplyBody};
 use crate::route::strip_prefix;
 
 /// Where a matched request goes.
 #[derive(Debug)]
 pub enum Destination {
-    /// Index into [`Running::upstreams`](super::running::Running::upstreams).
+    /// Index into [`RuntimeConfig::upstreams`](crate::proxy::snapshot::RuntimeConfig::upstreams).
     Upstream(usize),
     /// One of several.
     Split(Split),

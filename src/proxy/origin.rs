@@ -8,7 +8,7 @@ use crate::http1::RequestHead;
 
 /// A client's address in text, without an allocation: 45 bytes are the longest IPv6 address.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct AddressText {
+pub(crate) struct AddressText {
     bytes: [u8; 48],
     len: usize,
 }
@@ -23,7 +23,7 @@ impl AddressText {
         Self { bytes, len }
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
     }
 }
@@ -34,7 +34,7 @@ impl AddressText {
 /// Each proxy appends whom it heard, so an entry is worth what the hop to its right is: it is read only if all of those
 /// are trusted. One that is no address ends the look: the hop that wrote it stands for its client. Of hops that are all
 /// trusted, the leftmost is the client.
-pub(super) fn client_of(rule: &ClientAddress, head: &RequestHead<'_, '_>, peer: &str) -> Option<AddressText> {
+pub(crate) fn client_of(rule: &ClientAddress, head: &RequestHead<'_, '_>, peer: &str) -> Option<AddressText> {
     let is_trusted = |address: IpAddr| rule.trusted.iter().any(|network| network.contains(address));
     let peer: IpAddr = peer.parse().ok()?;
     if !is_trusted(peer) {

@@ -11,7 +11,7 @@
 
 mod certificate;
 mod compress;
-pub(super) mod cors;
+pub(crate) mod cors;
 mod headers;
 mod keys;
 mod limit;
@@ -19,13 +19,13 @@ mod trace;
 
 use std::sync::Arc;
 
-use super::access::Sink;
-use super::client::ClientFacts;
-use super::reply::Reply;
 use crate::config::access::Variable;
 use crate::config::plan::CertificateRule;
 pub use crate::config::plan::{AddressRule, Trace};
 use crate::http1::{self, Coding, Framing, RequestHead, ResponseHead};
+use crate::proxy::access::Sink;
+use crate::proxy::client::ClientFacts;
+use crate::proxy::reply::Reply;
 pub use compress::Compression;
 pub use cors::Cors;
 pub use headers::Headers;
@@ -55,7 +55,7 @@ pub struct Rules {
 
 /// A request as rules see it: understood and routed, nothing of it sent yet.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a, 'h, 'b> {
+pub struct RequestView<'a, 'h, 'b> {
     /// Its head.
     pub head: &'a RequestHead<'h, 'b>,
     /// Its path as it was routed by: normalised, without query.
@@ -72,7 +72,7 @@ pub struct Asked<'a, 'h, 'b> {
 
 /// What a request's rules have still to do with it and with its response.
 #[derive(Debug)]
-pub struct Pending {
+pub struct ResponseRules {
     /// The rules that were asked.
     pub rules: Arc<Rules>,
     key: Option<keys::Known>,
@@ -108,7 +108,10 @@ impl Rules {
     ///
     /// # Errors
     /// The request is not served; this is its answer.
-    pub fn admit(self: &Arc<Self>, asked: &Asked<'_, '_, '_>) -> Result<Option<Box<Pending>>, Reply> {
+    pub fn admit(
+        self: &Arc<Self>,
+        asked: &RequestView<'_, '_, '_>,
+    ) -> Result<Option<Box<ResponseRules>>, Reply> {
         let grant = self.cors.as_ref().map(|cors| cors.grant(asked));
         let key = match self.ask(asked) {
             Ok(key) => key,
@@ -133,10 +136,10 @@ impl Rules {
         if key.is_none() && grant.is_none() && lines.is_none() && offer.is_none() && trace_stays {
             return Ok(None);
         }
-        Ok(Some(Box::new(Pending { rules: Arc::clone(self), key, grant, trace, lines, offer })))
+        Ok(Some(Box::new(ResponseRules { rules: Arc::clone(self), key, grant, trace, lines, offer })))
     }
 
-    fn ask(&self, asked: &Asked<'_, '_, '_>) -> Result<Option<keys::Known>, Reply> {
+    fn ask(&self, asked: &RequestView<'_, '_, '_>) -> Result<Option<keys::Known>, Reply> {
         if let Some(rule) = &self.permitted {
             let permitted = asked.address.parse().is_ok_and(|address| rule.permits(address));
             permitted
@@ -162,7 +165,7 @@ impl Rules {
     }
 }
 
-impl Pending {
+impl ResponseRules {
     /// Changes the encoded head that goes to the backend, from its request line to the empty line.
     pub fn edit_request(&self, head: &mut Vec<u8>) {
         if let (Some(rule), Some(known)) = (&self.rules.keys, &self.key) {

@@ -2,7 +2,7 @@
 
 /// What is asked about a request.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'r> {
+pub struct RouteQuery<'r> {
     /// `name[:port]`, if it names one. Compared without its port, case and final dot.
     pub host: Option<&'r str>,
     /// Normalised.
@@ -22,7 +22,7 @@ pub struct Asked<'r> {
 const UNANNOUNCED: [&str; 6] =
     ["accept", "accept-language", "content-language", "content-type", "range", "cookie"];
 
-impl Asked<'_> {
+impl RouteQuery<'_> {
     /// Whether the request that a preflight speaks of may have this field.
     fn may_have(&self, announced: &[u8], name: &str) -> bool {
         let listed = announced.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
@@ -64,7 +64,7 @@ pub struct Condition {
 
 impl Condition {
     /// Whether it is so.
-    pub fn holds(&self, asked: &Asked<'_>) -> bool {
+    pub fn holds(&self, asked: &RouteQuery<'_>) -> bool {
         match self.part {
             // Its value is not known yet: it may be the right one.
             Part::Header if asked.announced.is_some_and(|fields| asked.may_have(fields, &self.name)) => {
@@ -180,7 +180,7 @@ impl Candidates {
 
     /// The first whose conditions all hold.
     #[inline]
-    pub(super) fn find(&self, asked: &Asked<'_>) -> Option<usize> {
+    pub(super) fn find(&self, asked: &RouteQuery<'_>) -> Option<usize> {
         let holds =
             |candidate: &&Candidate| candidate.conditions.iter().all(|condition| condition.holds(asked));
         self.0.iter().find(holds).map(|candidate| candidate.id)
@@ -199,8 +199,8 @@ mod tests {
         Expected::Value(value.as_bytes().into())
     }
 
-    fn asked<'r>(query: Option<&'r str>, headers: &'r [httparse::Header<'r>]) -> Asked<'r> {
-        Asked { host: None, path: "/", query, method: "GET", headers, announced: None }
+    fn asked<'r>(query: Option<&'r str>, headers: &'r [httparse::Header<'r>]) -> RouteQuery<'r> {
+        RouteQuery { host: None, path: "/", query, method: "GET", headers, announced: None }
     }
 
     #[test]

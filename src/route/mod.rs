@@ -10,6 +10,6 @@ mod path;
 mod table;
 
 pub use balance::RoundRobin;
-pub use condition::{Asked, Condition, Expected, Part};
+pub use condition::{Condition, Expected, Part, RouteQuery};
 pub use path::{PathError, keep_empty_parts, keep_slashes, normalise_path, strip_prefix};
 pub use table::{BuildError, HostPattern, Match, PathPattern, RouteSpec, Table};

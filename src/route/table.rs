@@ -4,7 +4,7 @@ use std::fmt;
 
 use rustc_hash::FxHashMap;
 
-use super::condition::{Asked, Candidates, Condition};
+use super::condition::{Candidates, Condition, RouteQuery};
 
 /// Longest host name that is looked up; no longer one can be in a table.
 const MAX_HOST_BYTES: usize = 255;
@@ -127,7 +127,7 @@ impl Table {
     /// The route for a request.
     ///
     /// Allocates only to say which methods are allowed.
-    pub fn find(&self, asked: &Asked<'_>) -> Match {
+    pub fn find(&self, asked: &RouteQuery<'_>) -> Match {
         let mut lower = [0; MAX_HOST_BYTES];
         let hosts_matter = !self.exact.is_empty() || !self.wildcard.is_empty();
         let host = asked.host.filter(|_| hosts_matter).and_then(|host| normal_host(host, &mut lower));
@@ -164,7 +164,7 @@ impl Table {
     }
 
     #[cold]
-    fn refuse(&self, host: Option<&str>, asked: &Asked<'_>) -> Match {
+    fn refuse(&self, host: Option<&str>, asked: &RouteQuery<'_>) -> Match {
         let mut methods: Vec<&str> = Vec::new();
         self.visit(host, &mut |paths| {
             paths.visit(asked.path, &mut |found| {
@@ -212,7 +212,7 @@ impl Paths {
         methods.add(spec)
     }
 
-    fn find(&self, asked: &Asked<'_>) -> Option<usize> {
+    fn find(&self, asked: &RouteQuery<'_>) -> Option<usize> {
         self.visit(asked.path, &mut |methods| methods.find(asked))
     }
 
@@ -290,7 +290,7 @@ impl Methods {
     }
 
     #[inline]
-    fn find(&self, asked: &Asked<'_>) -> Option<usize> {
+    fn find(&self, asked: &RouteQuery<'_>) -> Option<usize> {
         let listed = self.listed.iter().find(|(name, _)| **name == *asked.method);
         listed.and_then(|(_, routes)| routes.find(asked)).or_else(|| self.any.find(asked))
     }

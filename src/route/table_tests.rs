@@ -27,7 +27,7 @@ fn spec(line: &str, id: usize) -> RouteSpec {
 
 fn find(table: &Table, host: Option<&str>, target: &str, method: &str) -> Match {
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    table.find(&Asked { host, path, query, method, headers: &[], announced: None })
+    table.find(&RouteQuery { host, path, query, method, headers: &[], announced: None })
 }
 
 fn build(lines: &[&str]) -> Result<Table, BuildError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::assemble::{Assembly, Made, Previous};
+use super::build::{Assembly, Made, Previous};
 use crate::certs::apikeys::Keys;
 use crate::config::Plan;
 use crate::config::plan::Route;

@@ -16,22 +16,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::assemble::endpoints::Resolve;
-use super::assemble::{self, Assembly, Made, Previous};
+use super::build::endpoints::Resolve;
+use super::build::{self, Assembly, Made, Previous};
 use super::changes::{self, Changes};
 use super::load::{self, LoadError, Loaded};
-use super::rotation::{self, Alone, Ledger, Room, Rotation, RotationError, Turn};
+use super::rotation::{
+    self, CertificateContext, LockedCertificate, Rotation, RotationError, RotationGuard, RotationState,
+};
 use super::sockets::{Prepared, advice};
 use super::supervisor::{Server, StartError};
 use super::uses;
 use super::write::{self, WriteError};
-use crate::base::snapshot::Snapshot;
+use crate::base::published::Published;
 use crate::certs::Store;
 use crate::certs::command::{CommandError, Context, Delete, Deleted, Request, Role};
 use crate::config::edit::EditError;
 use crate::config::plan::CertificateRef;
 use crate::config::{Diagnostics, Plan};
-use crate::proxy::running::Running;
+use crate::proxy::snapshot::RuntimeConfig;
 use crate::tls::Identity;
 
 /// How long a reload waits for its workers: each looks at its next turn, which only a stalled one misses.
@@ -55,7 +57,7 @@ pub struct Deployment {
     /// Held while a key is made.
     making: Mutex<()>,
     /// What is remembered of rotations.
-    ledger: Ledger,
+    ledger: RotationState,
 }
 
 /// What runs now. The three belong together.
@@ -64,7 +66,7 @@ pub struct Current {
     /// What the config asks for; keys that need a restart are as they were at the start.
     pub plan: Arc<Plan>,
     /// What workers run from.
-    pub running: Arc<Running>,
+    pub running: Arc<RuntimeConfig>,
     /// The pointers to the certificates in use.
     pub made: Made,
 }
@@ -133,7 +135,7 @@ impl Deployment {
                 changing: Mutex::new(()),
                 making: Mutex::new(()),
                 file: file.to_owned(),
-                ledger: Ledger::default(),
+                ledger: RotationState::default(),
             }),
             Err(error) => {
                 point_at(&error, &plan, &mut problems);
@@ -170,7 +172,7 @@ impl Deployment {
     pub fn room<T>(
         &self,
         name: &str,
-        work: impl FnOnce(&Room<'_>) -> Result<T, RotationError>,
+        work: impl FnOnce(&CertificateContext<'_>) -> Result<T, RotationError>,
     ) -> Result<T, RotationError> {
         self.with_room(name, |room| work(&room))
     }
@@ -183,10 +185,10 @@ impl Deployment {
     pub fn turn<T>(
         &self,
         name: &str,
-        work: impl FnOnce(&Turn<'_>) -> Result<T, RotationError>,
+        work: impl FnOnce(&LockedCertificate<'_>) -> Result<T, RotationError>,
     ) -> Result<T, RotationError> {
         let alone = self.ledger.alone();
-        let result = self.with_room(name, |room| work(&Turn::new(room, &alone)));
+        let result = self.with_room(name, |room| work(&LockedCertificate::new(room, &alone)));
         drop(alone);
         self.server.sweep();
         // What peers are checked against is no identity, which a cell holds: it is part of what is published.
@@ -199,11 +201,11 @@ impl Deployment {
     fn with_room<T>(
         &self,
         name: &str,
-        work: impl FnOnce(Room<'_>) -> Result<T, RotationError>,
+        work: impl FnOnce(CertificateContext<'_>) -> Result<T, RotationError>,
     ) -> Result<T, RotationError> {
         let current = self.current();
         let store = Store::open(&current.plan.store)?;
-        work(Room {
+        work(CertificateContext {
             store: &store,
             name,
             running: &current.running,
@@ -259,13 +261,13 @@ impl Deployment {
     }
 
     /// Where the generations of a certificate in use are used.
-    pub fn rotation(&self, cell: &Snapshot<Identity>) -> Rotation {
+    pub fn rotation(&self, cell: &Published<Identity>) -> Rotation {
         self.ledger.report(cell, &self.server.snapshot.load(), SystemTime::now())
     }
 
     /// Publishes content that a certificate's files have now, in the place of `current`. False: something else has been
     /// published meanwhile.
-    pub fn publish(&self, cell: &Snapshot<Identity>, current: &Arc<Identity>, next: Arc<Identity>) -> bool {
+    pub fn publish(&self, cell: &Published<Identity>, current: &Arc<Identity>, next: Arc<Identity>) -> bool {
         {
             let _alone = self.ledger.alone();
             if !Arc::ptr_eq(&cell.load(), current) {
@@ -327,7 +329,7 @@ impl Deployment {
         let _still = self.ledger.alone();
         let current = self.current();
         let mut problems = Diagnostics::new("", "");
-        let assembly = assemble::refresh(current.previous(), resolve, &mut problems);
+        let assembly = build::refresh(current.previous(), resolve, &mut problems);
         for problem in problems.iter() {
             tracing::warn!("trust or revocation lists: {}", problem.message);
         }
@@ -379,7 +381,7 @@ impl Deployment {
 
     /// Reads what is to be published, and takes the turn in which that may be done: no generation has been moved since
     /// before it was read. Name servers are asked meanwhile: an emergency rollback does not wait for them.
-    fn settled<T>(&self, read: impl Fn() -> Result<T, Refused>) -> Result<(T, Alone<'_>), Refused> {
+    fn settled<T>(&self, read: impl Fn() -> Result<T, Refused>) -> Result<(T, RotationGuard<'_>), Refused> {
         for _ in 0..MAX_READS {
             let earlier = self.ledger.alone().number();
             let found = read();

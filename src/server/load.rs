@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::assemble::{Assembly, Previous, assemble};
+use super::build::{Assembly, Previous, build};
 use crate::config::{self, Diagnostics, Plan};
 
 /// A config that can be run.
@@ -65,7 +65,7 @@ pub fn load_text(path: &Path, text: &str, previous: Option<Previous<'_>>) -> Res
     let name = path.display().to_string();
     let plan = parse(path, text)?;
     let mut problems = config::warnings(&name, text, &plan);
-    match assemble(&plan, previous, &mut problems) {
+    match build(&plan, previous, &mut problems) {
         Some(assembly) => Ok(Loaded { plan, assembly, problems }),
         None => Err(LoadError::Wrong(problems)),
     }

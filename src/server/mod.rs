@@ -1,6 +1,6 @@
 //! Floor 4: from a plan to workers that serve it, and to their end.
 
-pub mod assemble;
+pub mod build;
 pub mod changes;
 pub mod deployment;
 pub mod heartbeat;
@@ -20,7 +20,7 @@ pub mod uses;
 pub mod worker;
 pub mod write;
 
-pub use assemble::{Assembly, assemble, identity};
+pub use build::{Assembly, build, identity};
 pub use changes::Changes;
 pub use deployment::{Deployment, Refused, Reloaded};
 pub use load::{LoadError, Loaded, load};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::base::limits::MAX_PAGE_BYTES;
 use crate::config::plan::{ErrorPages, PageSource, PageStatus};
-use crate::proxy::pages::{Page, Pages};
+use crate::proxy::error_pages::{Page, Pages};
 
 /// The pages of a listener.
 ///

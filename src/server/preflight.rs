@@ -12,7 +12,7 @@ use super::deployment::point_at;
 use super::machine;
 use super::sockets::Sockets;
 use super::supervisor::StartError;
-use crate::config::plan::{AccessLog, Driver};
+use crate::config::plan::{AccessLog, DriverSetting};
 use crate::config::{Diagnostics, Plan};
 use crate::io::runtime;
 
@@ -22,7 +22,7 @@ pub fn preflight(plan: &Plan, problems: &mut Diagnostics) {
     if let Err(error) = machine::place_workers(&plan.runtime) {
         problems.error(0..0, error, None);
     }
-    if let (Driver::IoUring, Err(error)) = (plan.runtime.driver, runtime::detect()) {
+    if let (DriverSetting::IoUring, Err(error)) = (plan.runtime.driver, runtime::detect()) {
         problems.error(0..0, format!("io_uring is refused by this system: {error}"), None);
     }
     for error in Sockets::default().try_addresses(plan) {

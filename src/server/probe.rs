@@ -22,9 +22,9 @@ use std::time::{Duration, Instant, SystemTime};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use crate::base::snapshot::Snapshot;
+use crate::base::published::Published;
 use crate::proxy::failure::ConnectError;
-use crate::proxy::running::Upstream;
+use crate::proxy::upstream::config::Upstream;
 use crate::proxy_protocol::{self, Subject};
 use crate::tls::{Identity, Sessions, bind};
 
@@ -104,7 +104,7 @@ impl Target {
             let tls = upstream.tls.as_ref().map(|tls| Tls {
                 config: Arc::clone(&tls.config),
                 server_name: tls.server_name.clone().map_or_else(|| server_name(host), Ok),
-                identity: identity.cloned().or_else(|| tls.identity.as_ref().map(Snapshot::load)),
+                identity: identity.cloned().or_else(|| tls.identity.as_ref().map(Published::load)),
                 resumes: tls.tickets > 0,
                 verifies: tls.verifies,
                 require_client_auth: tls.require_client_auth,

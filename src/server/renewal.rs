@@ -20,8 +20,8 @@ use self::clock::Steady;
 use self::trusted::Trusted;
 use self::unresolved::Unresolved;
 use super::deployment::Deployment;
-use super::{assemble, rotation::RotationError};
-use crate::base::snapshot::Snapshot;
+use super::{build, rotation::RotationError};
+use crate::base::published::Published;
 use crate::certs::command::{Made, Stage, StageSource};
 use crate::certs::renewal::{Renewal, renewal};
 use crate::certs::{Store, Timestamp};
@@ -140,7 +140,7 @@ impl Watch {
     }
 
     /// Takes up what a certificate's files hold now, once they have settled.
-    fn file(&mut self, deployment: &Deployment, named: &CertificateRef, cell: &Snapshot<Identity>) {
+    fn file(&mut self, deployment: &Deployment, named: &CertificateRef, cell: &Published<Identity>) {
         let Some(stamp) = stamp(named) else { return };
         let seen = self.files.entry(named.clone()).or_default();
         let settled = std::mem::replace(&mut seen.last, stamp.clone()) == stamp;
@@ -290,11 +290,11 @@ enum Taken {
 }
 
 /// Reads, tries and activates the content of a certificate's files.
-fn take_up(deployment: &Deployment, named: &CertificateRef, cell: &Snapshot<Identity>) -> Taken {
+fn take_up(deployment: &Deployment, named: &CertificateRef, cell: &Published<Identity>) -> Taken {
     let mut problems = Diagnostics::new("", "");
     let at = At { value: named.clone(), span: 0..0 };
     let current = cell.load();
-    let Some(read) = assemble::identity_again(&deployment.plan(), &at, &current, &mut problems) else {
+    let Some(read) = build::identity_again(&deployment.plan(), &at, &current, &mut problems) else {
         let said: Vec<&str> = problems.iter().map(|problem| problem.message).collect();
         return Taken::Unusable(said.join("; "));
     };

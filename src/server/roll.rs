@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
-use crate::config::plan::Driver;
-use crate::io::runtime::{self, Backend, LOCKED_BYTES, Runtime};
+use crate::config::plan::DriverSetting;
+use crate::io::runtime::{self, Driver, LOCKED_BYTES, Runtime};
 
 /// The longest that all workers together take to make their runtimes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// Make a runtime, and say whether it works.
-    Make(Backend),
+    Make(Driver),
     /// Serve on it.
     Go,
 }
@@ -89,28 +89,28 @@ impl Roll {
     ///
     /// # Errors
     /// No runtime can be made as `wanted`, in words, with what to do.
-    pub fn call(self, wanted: Driver) -> Result<Backend, String> {
+    pub fn call(self, wanted: DriverSetting) -> Result<Driver, String> {
         let uring = match wanted {
-            Driver::Epoll => None,
+            DriverSetting::Epoll => None,
             _ => Some(self.uring()),
         };
         let backend = match uring {
             Some(Ok(backend)) => backend,
-            Some(Err(refused)) if wanted != Driver::Auto => {
+            Some(Err(refused)) if wanted != DriverSetting::Auto => {
                 return Err(format!("{}, or set `driver = \"auto\"`", self.words(&refused)));
             }
             refused => {
                 if let Some(Err(refused)) = refused {
                     tracing::warn!("{}; every worker runs on epoll", self.words(&refused));
                 }
-                self.make(Backend::Epoll).map_err(|refused| {
+                self.make(Driver::Epoll).map_err(|refused| {
                     format!(
                         "epoll can't be used by every worker: {}; {}",
                         refused.error,
                         advice(&refused.error, 0)
                     )
                 })?;
-                Backend::Epoll
+                Driver::Epoll
             }
         };
         for worker in &self.workers {
@@ -119,13 +119,13 @@ impl Roll {
         Ok(backend)
     }
 
-    fn uring(&self) -> Result<Backend, Refused> {
+    fn uring(&self) -> Result<Driver, Refused> {
         let backend = runtime::detect().map_err(|error| Refused { error, made: None })?;
         self.make(backend).map(|()| backend)
     }
 
     /// Has every worker make a runtime, and waits for all answers.
-    fn make(&self, backend: Backend) -> Result<(), Refused> {
+    fn make(&self, backend: Driver) -> Result<(), Refused> {
         let until = Instant::now() + PATIENCE;
         for worker in &self.workers {
             let ended = |_| Refused { error: io::Error::other("a worker's thread has ended"), made: None };
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn all_workers_have_a_runtime_before_the_first_one_serves() {
-        for wanted in [Driver::Auto, Driver::Epoll] {
+        for wanted in [DriverSetting::Auto, DriverSetting::Epoll] {
             let mut roll = Roll::default();
             let seats: Vec<Seat> = (0..3).map(|_| roll.seat()).collect();
             let workers: Vec<_> = seats
@@ -200,7 +200,7 @@ mod tests {
                 .map(|seat| std::thread::spawn(|| seat.wait().map(|runtime| runtime.block_on(async { 1 }))))
                 .collect();
             let backend = roll.call(wanted).unwrap();
-            assert!(wanted != Driver::Epoll || backend == Backend::Epoll);
+            assert!(wanted != DriverSetting::Epoll || backend == Driver::Epoll);
             let served: Vec<_> = workers.into_iter().map(|worker| worker.join().unwrap()).collect();
             assert_eq!(served, [Some(1); 3]);
         }
@@ -210,7 +210,7 @@ mod tests {
     fn a_worker_that_is_gone_is_no_start() {
         let mut roll = Roll::default();
         drop(roll.seat());
-        assert!(roll.call(Driver::Epoll).unwrap_err().contains("epoll can't be used"));
+        assert!(roll.call(DriverSetting::Epoll).unwrap_err().contains("epoll can't be used"));
         let mut roll = Roll::default();
         let seat = roll.seat();
         drop(roll);

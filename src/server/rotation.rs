@@ -20,10 +20,10 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::probe::{Report, Target, Verdict, probe_all};
-use crate::base::snapshot::Snapshot;
+use crate::base::published::Published;
 use crate::certs::{Bundle, StateError, Store, StoreError, Timestamp};
 use crate::config::Plan;
-use crate::proxy::running::Running;
+use crate::proxy::snapshot::RuntimeConfig;
 use crate::tls::{Identity, IdentityError};
 
 mod affected;
@@ -34,7 +34,7 @@ pub use report::{Rotation, SafeToRevoke, Use};
 
 /// What is remembered of rotations while the process runs.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct RotationState {
     /// Held by whoever moves a generation: the store's order is then the cells' order. How often it was taken.
     moving: Mutex<u64>,
     certificates: Mutex<BTreeMap<String, Entry>>,
@@ -42,9 +42,9 @@ pub struct Ledger {
 
 /// The turn to move generations, of any certificate: nobody else has it meanwhile.
 #[derive(Debug)]
-pub struct Alone<'a>(MutexGuard<'a, u64>);
+pub struct RotationGuard<'a>(MutexGuard<'a, u64>);
 
-impl Alone<'_> {
+impl RotationGuard<'_> {
     /// Whether nobody else had the turn between `earlier`, which is [`number`](Self::number) of another one, and this.
     pub fn follows(&self, earlier: u64) -> bool {
         *self.0 == earlier + 1
@@ -214,26 +214,26 @@ impl From<StoreError> for RotationError {
 
 /// One certificate of the store, with what runs of it.
 #[derive(Debug)]
-pub struct Room<'a> {
+pub struct CertificateContext<'a> {
     /// Where its generations are.
     pub store: &'a Store,
     /// Its name.
     pub name: &'a str,
     /// What runs, or would run.
-    pub running: &'a Running,
+    pub running: &'a RuntimeConfig,
     /// The config that it was made from: its upstreams have the same order.
     pub plan: &'a Plan,
     /// The pointer that workers read it from; none: nothing that runs uses it.
-    pub cell: Option<&'a Snapshot<Identity>>,
+    pub cell: Option<&'a Published<Identity>>,
     /// What is remembered of rotations.
-    pub ledger: &'a Ledger,
+    pub ledger: &'a RotationState,
     /// How long connections of the old generation may go on.
     pub grace: Duration,
     /// The time.
     pub now: SystemTime,
 }
 
-impl Room<'_> {
+impl CertificateContext<'_> {
     /// Presents the staged generation to every endpoint that the active one is presented to. Where there is none,
     /// nothing is recorded: that says nothing of endpoints to come.
     ///
@@ -313,29 +313,29 @@ impl Room<'_> {
     }
 }
 
-/// A [`Room`] whose turn it is: no other generation is moved, and no config published, while it is there.
+/// A [`CertificateContext`] whose turn it is: no other generation is moved, and no config published, while it is there.
 #[derive(Debug)]
-pub struct Turn<'a> {
-    room: Room<'a>,
-    _alone: &'a Alone<'a>,
+pub struct LockedCertificate<'a> {
+    room: CertificateContext<'a>,
+    _alone: &'a RotationGuard<'a>,
 }
 
-impl<'a> Turn<'a> {
+impl<'a> LockedCertificate<'a> {
     /// `alone` is the ledger's, and was taken before anything of `room` was looked up.
-    pub fn new(room: Room<'a>, alone: &'a Alone<'a>) -> Self {
+    pub fn new(room: CertificateContext<'a>, alone: &'a RotationGuard<'a>) -> Self {
         Self { room, _alone: alone }
     }
 }
 
-impl<'a> Deref for Turn<'a> {
-    type Target = Room<'a>;
+impl<'a> Deref for LockedCertificate<'a> {
+    type Target = CertificateContext<'a>;
 
-    fn deref(&self) -> &Room<'a> {
+    fn deref(&self) -> &CertificateContext<'a> {
         &self.room
     }
 }
 
-impl Turn<'_> {
+impl LockedCertificate<'_> {
     /// Makes the staged generation the active one, if its trial passed or with `force`. When this returns, every
     /// connection that is made, on any worker, presents it, and no idle one of the old generation is used again.
     /// `wanted`, if given, is the generation that is meant.
@@ -469,12 +469,12 @@ pub fn stand_alone(active: &Identity, now: SystemTime) {
     }
 }
 
-impl Ledger {
+impl RotationState {
     /// Publishes a generation, and with it the one that may stand in for it: one atomic store, and each connection that
     /// is made from then on presents it. The one that it replaces ends within `grace`, and so does what stood in for that.
     pub fn publish(
         &self,
-        cell: &Snapshot<Identity>,
+        cell: &Published<Identity>,
         identity: Arc<Identity>,
         grace: Duration,
         now: SystemTime,
@@ -508,7 +508,7 @@ impl Ledger {
     }
 
     /// Where the generations of what a cell holds are used.
-    pub fn report(&self, cell: &Snapshot<Identity>, running: &Running, now: SystemTime) -> Rotation {
+    pub fn report(&self, cell: &Published<Identity>, running: &RuntimeConfig, now: SystemTime) -> Rotation {
         let current = cell.load();
         let (trial, superseded, staged_again) = self.entry(current.name(), |entry| {
             (entry.trial.clone(), entry.superseded.clone(), entry.staged_again)
@@ -529,10 +529,10 @@ impl Ledger {
     }
 
     /// Waits for its turn to move a generation.
-    pub fn alone(&self) -> Alone<'_> {
+    pub fn alone(&self) -> RotationGuard<'_> {
         let mut turns = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
         *turns += 1;
-        Alone(turns)
+        RotationGuard(turns)
     }
 
     fn entry<R>(&self, name: &str, edit: impl FnOnce(&mut Entry) -> R) -> R {

@@ -7,7 +7,7 @@ use crate::config::plan;
 use crate::http1::Coding;
 use crate::proxy::reply::{Reply, ReplyBody};
 use crate::proxy::rules::{Compression, Cors, Headers, KeyRule, Limit, Rules};
-use crate::proxy::running::{Destination, Redirect, Rewrite, Route, Split};
+use crate::proxy::snapshot::{Destination, Redirect, Rewrite, Route, Split};
 use crate::route::{Condition, Expected, HostPattern, Part, PathPattern, RouteSpec};
 
 /// A route as workers see it. `keys` are those of its file.

@@ -9,7 +9,7 @@ use super::supervisor::StartError;
 use super::worker::Socket;
 use crate::config::plan::{Listener, Plan, Protocol};
 use crate::io::socket;
-use crate::proxy::running::{Running, SocketId};
+use crate::proxy::snapshot::{RuntimeConfig, SocketId};
 
 /// The longest that an address in use is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -197,7 +197,7 @@ pub fn advice(address: &SocketAddr, error: &io::Error) -> String {
 
 impl Prepared {
     /// Tells a snapshot which sockets its listeners have.
-    pub fn describe(&self, running: &mut Running) {
+    pub fn describe(&self, running: &mut RuntimeConfig) {
         for (listener, bound) in running.listeners.iter_mut().zip(&self.listeners) {
             listener.addresses = bound.iter().map(|bound| bound.address).collect();
             listener.sockets = bound.iter().map(|bound| bound.id).collect();

@@ -11,15 +11,15 @@ use super::heartbeat::{Heartbeat, STUCK, Stuck};
 use super::machine;
 use super::roll::{Roll, Seat};
 use super::sockets::{Prepared, Sockets};
-use super::worker::{Order, Worker};
+use super::worker::{WorkerCommand, WorkerThread};
 use crate::base::counters::Counters;
-use crate::base::snapshot::Snapshot;
+use crate::base::published::Published;
 use crate::base::tally::Tally;
 use crate::config::plan::{AccessLog, Plan};
-use crate::io::runtime::Backend;
-use crate::io::{unix, vital};
+use crate::io::runtime::Driver;
+use crate::io::{notify, vital};
 use crate::proxy::access;
-use crate::proxy::running::Running;
+use crate::proxy::snapshot::RuntimeConfig;
 
 /// Why nothing was started.
 #[derive(Debug)]
@@ -53,13 +53,13 @@ impl fmt::Display for StartError {
 #[derive(Debug)]
 pub struct Server {
     /// What they are driven by.
-    pub backend: Backend,
+    pub backend: Driver,
     /// Their CPUs.
     pub cpus: Vec<usize>,
     /// A worker's counters each.
     pub counters: Vec<Arc<Counters>>,
     /// What they serve.
-    pub snapshot: Snapshot<Running>,
+    pub snapshot: Published<RuntimeConfig>,
     /// When they started.
     pub started: Instant,
     /// Whether they accept connections.
@@ -72,10 +72,10 @@ pub struct Server {
 
 #[derive(Debug)]
 struct Handle {
-    orders: Sender<Order>,
+    orders: Sender<WorkerCommand>,
     applied: Arc<AtomicU64>,
     heartbeat: Arc<Heartbeat>,
-    rope: unix::Rope,
+    rope: notify::Notifier,
 }
 
 impl Server {
@@ -83,7 +83,7 @@ impl Server {
     ///
     /// # Errors
     /// See [`StartError`]; then nothing runs.
-    pub fn start(plan: &Plan, mut running: Running) -> Result<Self, StartError> {
+    pub fn start(plan: &Plan, mut running: RuntimeConfig) -> Result<Self, StartError> {
         let cpus = machine::place_workers(&plan.runtime).map_err(StartError::Other)?;
         let mut log = access_log(plan)?;
         let mut sockets = Sockets::default();
@@ -91,7 +91,7 @@ impl Server {
         running.version = 1;
         prepared.describe(&mut running);
         let mut fresh = sockets.adopt(prepared);
-        let snapshot = Snapshot::new(running);
+        let snapshot = Published::new(running);
         let running = Arc::new(AtomicUsize::new(cpus.len()));
         let tally = Arc::new(Tally::default());
         let mut counters = Vec::new();
@@ -100,10 +100,10 @@ impl Server {
         for (index, &cpu) in cpus.iter().enumerate() {
             let own = Arc::new(Counters::default());
             let (orders, inbox) = channel();
-            let (rope, bell) = unix::pair().map_err(|error| StartError::Other(error.to_string()))?;
+            let (rope, bell) = notify::pair().map_err(|error| StartError::Other(error.to_string()))?;
             let applied = Arc::new(AtomicU64::new(0));
             let heartbeat = Arc::new(Heartbeat::new());
-            let worker = Worker {
+            let worker = WorkerThread {
                 cpu,
                 splice: plan.runtime.splice,
                 sockets: std::mem::take(&mut fresh[index]),
@@ -168,14 +168,14 @@ impl Server {
 
     /// Publishes a snapshot: one atomic store, after which every exchange that begins is served from it, and
     /// word to the workers that do not look by themselves. Returns its version. Not to be called twice at once.
-    pub fn publish(&self, prepared: Prepared, mut running: Running) -> u64 {
+    pub fn publish(&self, prepared: Prepared, mut running: RuntimeConfig) -> u64 {
         running.version = self.snapshot.load().version + 1;
         let version = running.version;
         prepared.describe(&mut running);
         let fresh = self.sockets().adopt(prepared);
         self.snapshot.store(Arc::new(running));
         for (worker, sockets) in self.workers.iter().zip(fresh) {
-            let _ = worker.orders.send(Order::Apply(sockets));
+            let _ = worker.orders.send(WorkerCommand::Apply(sockets));
             worker.rope.pull();
         }
         version
@@ -200,7 +200,7 @@ impl Server {
     pub fn begin_drain(&self) {
         self.ready.store(false, Ordering::Relaxed);
         for worker in &self.workers {
-            let _ = worker.orders.send(Order::Drain);
+            let _ = worker.orders.send(WorkerCommand::Drain);
             worker.rope.pull();
         }
     }
@@ -208,7 +208,7 @@ impl Server {
     /// Has every worker look at its backend connections now: those that are over are closed.
     pub fn sweep(&self) {
         for worker in &self.workers {
-            let _ = worker.orders.send(Order::Sweep);
+            let _ = worker.orders.send(WorkerCommand::Sweep);
             worker.rope.pull();
         }
     }
@@ -254,7 +254,12 @@ impl Server {
     }
 }
 
-fn spawn(index: usize, worker: Worker, seat: Seat, running: &Arc<AtomicUsize>) -> Result<(), StartError> {
+fn spawn(
+    index: usize,
+    worker: WorkerThread,
+    seat: Seat,
+    running: &Arc<AtomicUsize>,
+) -> Result<(), StartError> {
     let running = Arc::clone(running);
     let heartbeat = Arc::clone(&worker.heartbeat);
     let run = move || {

@@ -12,17 +12,21 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::base::counters::Counters;
+use crate::base::published::Published;
 use crate::base::sample::sampled;
-use crate::base::snapshot::Snapshot;
 use crate::base::tally::Tally;
+use crate::io::notify::Notified;
 use crate::io::runtime;
-use crate::io::unix::Bell;
 use crate::io::{Canceller, Fired, Pipe, TcpListener, TcpStream, sleep, socket};
 use crate::io::{fault, vital};
-use crate::proxy::door::Door;
-use crate::proxy::running::{Running, SocketId};
-use crate::proxy::seats::{self, Admission, Seats};
-use crate::proxy::{self, Local, access};
+use crate::proxy::access;
+use crate::proxy::connection_permit::ConnectionPermit;
+use crate::proxy::downstream::accept;
+use crate::proxy::downstream::connection_limits::{self, Admission};
+use crate::proxy::downstream::frontend::Frontend;
+use crate::proxy::downstream::listener::ListenerSocket;
+use crate::proxy::snapshot::{RuntimeConfig, SocketId};
+use crate::proxy::worker::Worker;
 use crate::server::heartbeat::{BEAT, BEATS_PER_SECOND, Heartbeat};
 use crate::server::machine;
 use crate::server::roll::Seat;
@@ -35,7 +39,7 @@ const HELD_UP: Duration = Duration::from_millis(5);
 
 /// What a worker is told.
 #[derive(Debug)]
-pub enum Order {
+pub enum WorkerCommand {
     /// A new snapshot was published: take it up, and accept on these sockets of it too.
     Apply(Vec<Socket>),
     /// Look at the backend connections: a rotation has ended some.
@@ -49,7 +53,7 @@ pub type Socket = (SocketId, std::net::TcpListener);
 
 /// What a worker starts with.
 #[derive(Debug)]
-pub struct Worker {
+pub struct WorkerThread {
     /// Its CPU.
     pub cpu: usize,
     /// Whether bodies may be moved without a copy: `runtime.splice`.
@@ -61,7 +65,7 @@ pub struct Worker {
     /// Where it writes down its turns.
     pub heartbeat: Arc<Heartbeat>,
     /// What it serves.
-    pub snapshot: Snapshot<Running>,
+    pub snapshot: Published<RuntimeConfig>,
     /// Its counters.
     pub counters: Arc<Counters>,
     /// Its end of the access log.
@@ -71,12 +75,12 @@ pub struct Worker {
     /// What its request ids begin with.
     pub ids: u64,
     /// Orders, and the bell that rings when there are any.
-    pub orders: Receiver<Order>,
+    pub orders: Receiver<WorkerCommand>,
     /// See `orders`.
     pub bell: std::os::unix::net::UnixStream,
 }
 
-impl Worker {
+impl WorkerThread {
     /// Runs to the end of its drain, on the runtime that it makes at its seat.
     ///
     /// # Errors
@@ -92,32 +96,34 @@ impl Worker {
 
     async fn serve(self) -> std::io::Result<()> {
         Pipe::allow(self.splice);
-        let local = Rc::new(Local::new(&self.snapshot, self.counters, self.access, self.tally, self.ids));
-        runtime::spawn(vital::task("a worker's wheel", local.wheel.clone().run()));
+        let worker = Worker::new(self.counters, self.access, self.tally, self.ids);
+        let frontend = Rc::new(Frontend::new(worker, &self.snapshot, self.ids as usize));
+        let worker = Rc::clone(&frontend.worker);
+        runtime::spawn(vital::task("a worker's wheel", worker.wheel.clone().run()));
         let accepting = Rc::new(Cell::new(0));
         for socket in self.sockets {
-            listen(&local, &accepting, socket)?;
+            listen(&frontend, &accepting, socket)?;
         }
-        self.applied.store(local.view().running.version, Ordering::Release);
-        runtime::spawn(vital::task("a worker's sweep", turn(Rc::clone(&local), self.heartbeat)));
-        let mut bell = Bell::adopt(self.bell)?;
+        self.applied.store(frontend.apply(), Ordering::Release);
+        runtime::spawn(vital::task("a worker's sweep", turn(Rc::clone(&frontend), self.heartbeat)));
+        let mut bell = Notified::adopt(self.bell)?;
         'serving: loop {
             let rung = bell.rung().await;
             while let Ok(order) = self.orders.try_recv() {
                 let sockets = match order {
-                    Order::Apply(sockets) => sockets,
-                    Order::Sweep => {
-                        local.sweep();
+                    WorkerCommand::Apply(sockets) => sockets,
+                    WorkerCommand::Sweep => {
+                        frontend.sweep();
                         continue;
                     }
-                    Order::Drain => break 'serving,
+                    WorkerCommand::Drain => break 'serving,
                 };
                 for socket in sockets {
-                    if let Err(error) = listen(&local, &accepting, socket) {
+                    if let Err(error) = listen(&frontend, &accepting, socket) {
                         tracing::error!("a new address is not served by this worker: {error}");
                     }
                 }
-                self.applied.store(local.view().running.version, Ordering::Release);
+                self.applied.store(frontend.apply(), Ordering::Release);
             }
             if !rung {
                 // Without a control thread nothing asks for a drain any more.
@@ -127,19 +133,19 @@ impl Worker {
                 }
             }
         }
-        local.drain();
-        while accepting.get() > 0 || local.counters.connections_open.get() > 0 {
+        frontend.drain();
+        while accepting.get() > 0 || worker.counters.connections_open.get() > 0 {
             // A connection may turn idle between two looks: tell it again.
             sleep(Duration::from_millis(10)).await;
-            local.wheel.interrupt();
+            worker.wheel.interrupt();
         }
-        local.sweep();
+        frontend.sweep();
         Ok(())
     }
 }
 
 /// Beats, and looks at the backend connections every second.
-async fn turn(local: Rc<Local>, heartbeat: Arc<Heartbeat>) {
+async fn turn(frontend: Rc<Frontend>, heartbeat: Arc<Heartbeat>) {
     loop {
         for _ in 0..BEATS_PER_SECOND {
             heartbeat.beat();
@@ -147,17 +153,17 @@ async fn turn(local: Rc<Local>, heartbeat: Arc<Heartbeat>) {
             fault::point("beat");
         }
         fault::point("sweep");
-        local.sweep();
+        frontend.sweep();
     }
 }
 
 /// Begins to accept on a socket. `accepting` counts those that do.
-fn listen(local: &Rc<Local>, accepting: &Rc<Cell<usize>>, (id, socket): Socket) -> std::io::Result<()> {
+fn listen(frontend: &Rc<Frontend>, accepting: &Rc<Cell<usize>>, (id, socket): Socket) -> std::io::Result<()> {
     // A snapshot that came right after has taken it away again.
-    let Some(door) = local.open(id) else {
+    let Some(listening) = frontend.open(id) else {
         return Ok(());
     };
-    let listen = vital::task("accepting", accept(Rc::clone(local), door, socket::adopt(socket)?));
+    let listen = vital::task("accepting", accept(Rc::clone(frontend), listening, socket::adopt(socket)?));
     let accepting = Rc::clone(accepting);
     accepting.set(accepting.get() + 1);
     runtime::spawn(async move {
@@ -168,16 +174,17 @@ fn listen(local: &Rc<Local>, accepting: &Rc<Cell<usize>>, (id, socket): Socket) 
 }
 
 /// Accepts until the worker drains, or a reload takes the socket away.
-async fn accept(local: Rc<Local>, door: Rc<Door>, socket: TcpListener) {
-    let deadline = door.deadline(&local.wheel);
+async fn accept(frontend: Rc<Frontend>, listening: Rc<ListenerSocket>, socket: TcpListener) {
+    let worker = Rc::clone(&frontend.worker);
+    let deadline = listening.deadline(&worker.wheel);
     deadline.interruptible(true);
     let mut canceller = Canceller::new();
     let mut held_up = false;
     loop {
-        let bound = local.view().running.limits.connections_per_worker as u64;
-        if bound > 0 && local.counters.connections_open.get() >= bound && !door.is_ending(&local) {
+        let bound = frontend.view().config.limits.connections_per_worker as u64;
+        if bound > 0 && worker.counters.connections_open.get() >= bound && !listening.is_ending(&worker) {
             if !std::mem::replace(&mut held_up, true) {
-                local.counters.limit_connections_per_worker.add(1);
+                worker.counters.limit_connections_per_worker.add(1);
             }
             sleep(HELD_UP).await;
             continue;
@@ -191,11 +198,11 @@ async fn accept(local: Rc<Local>, door: Rc<Door>, socket: TcpListener) {
         match accepted {
             Ok((stream, peer)) => {
                 fault::point("accept");
-                seat(&local, &door, stream, socket::canonical(peer)).await;
+                seat(&worker, &listening, stream, socket::canonical(peer)).await;
             }
             Err(_) if deadline.fired() == Some(Fired::Expired) => return,
             // Only connections were meant, of clients that are to be verified anew.
-            Err(_) if deadline.fired() == Some(Fired::Interrupted) && !door.is_ending(&local) => {
+            Err(_) if deadline.fired() == Some(Fired::Interrupted) && !listening.is_ending(&worker) => {
                 deadline.clear()
             }
             Err(_) if deadline.fired() == Some(Fired::Interrupted) => {
@@ -205,7 +212,7 @@ async fn accept(local: Rc<Local>, door: Rc<Door>, socket: TcpListener) {
             }
             Err(error) => {
                 // Out of descriptors, mostly: what waits in the queue is taken when some are free again.
-                local.counters.accept_failures.add(1);
+                worker.counters.accept_failures.add(1);
                 sampled!(warn, Accept of "listeners", {}, "accept: {error}");
                 sleep(Duration::from_millis(50)).await;
             }
@@ -214,23 +221,25 @@ async fn accept(local: Rc<Local>, door: Rc<Door>, socket: TcpListener) {
 }
 
 /// Serves a connection, once its listener has room for it, unless its client has too many.
-async fn seat(local: &Rc<Local>, door: &Rc<Door>, stream: TcpStream, peer: SocketAddr) {
+async fn seat(worker: &Rc<Worker>, listening: &Rc<ListenerSocket>, stream: TcpStream, peer: SocketAddr) {
     let mut waited = false;
     loop {
-        let (view, listener) = door.enter(local);
-        let of = &view.running.listeners[listener];
-        match seats::admit(local, of, peer) {
-            Admission::Seated(seats) => return spawn(local, door, stream, peer, seats),
+        let (view, listener) = listening.enter(worker);
+        let of = &view.config.listeners[listener];
+        match connection_limits::admit(worker, of, peer) {
+            Admission::Seated(seats) => return spawn(worker, listening, stream, peer, seats),
             Admission::Refused(bound) => {
-                local.counters.connections_accepted.add(1);
-                return seats::refuse(local, of, &stream, bound);
+                worker.counters.connections_accepted.add(1);
+                return connection_limits::refuse(worker, of, &stream, bound);
             }
             // What was accepted before a drain is served.
-            Admission::Wait if door.is_ending(local) => return spawn(local, door, stream, peer, None),
+            Admission::Wait if listening.is_ending(worker) => {
+                return spawn(worker, listening, stream, peer, None);
+            }
             Admission::Wait => {}
         }
         if !std::mem::replace(&mut waited, true) {
-            local.counters.limit_connections.add(1);
+            worker.counters.limit_connections.add(1);
         }
         sleep(HELD_UP).await;
     }
@@ -238,11 +247,17 @@ async fn seat(local: &Rc<Local>, door: &Rc<Door>, stream: TcpStream, peer: Socke
 
 /// One task a connection, kept small, as there is one for each idle connection too. A panic ends its own
 /// connection and is counted; the worker goes on.
-fn spawn(local: &Rc<Local>, door: &Rc<Door>, stream: TcpStream, peer: SocketAddr, seats: Option<Box<Seats>>) {
-    let local = Rc::clone(local);
-    local.counters.connections_accepted.add(1);
-    local.counters.connections_open.add(1);
-    let mut serving = Box::pin(proxy::serve(Rc::clone(&local), Rc::clone(door), stream, peer));
+fn spawn(
+    worker: &Rc<Worker>,
+    listening: &Rc<ListenerSocket>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    seats: Option<Box<ConnectionPermit>>,
+) {
+    let worker = Rc::clone(worker);
+    worker.counters.connections_accepted.add(1);
+    worker.counters.connections_open.add(1);
+    let mut serving = Box::pin(accept::serve(Rc::clone(&worker), Rc::clone(listening), stream, peer));
     runtime::spawn(async move {
         let caught = std::future::poll_fn(|cx| {
             match catch_unwind(AssertUnwindSafe(|| {
@@ -254,10 +269,10 @@ fn spawn(local: &Rc<Local>, door: &Rc<Door>, stream: TcpStream, peer: SocketAddr
             }
         })
         .await;
-        local.counters.connections_open.sub(1);
+        worker.counters.connections_open.sub(1);
         drop(seats);
         if caught.is_err() {
-            local.counters.panics.add(1);
+            worker.counters.panics.add(1);
             sampled!(error, Panic of "connections", {}, "a connection's task panicked and was closed");
         }
     });

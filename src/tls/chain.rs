@@ -9,8 +9,8 @@ use rustls::{CertificateError, Error, ExtendedKeyPurpose, OtherError};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::backend_verifier::{TrustAnchors, TrustError, Unacceptable, check_validity, sha256, signs_lists};
 use super::revocation::{Issuer, RevocationLists};
-use super::trust::{TrustAnchors, TrustError, Unacceptable, check_validity, sha256, signs_lists};
 
 /// What a peer presents its certificate as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,7 +20,7 @@ use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::handshake::ClientAuth;
-use crate::base::snapshot::Snapshot;
+use crate::base::published::Published;
 use crate::base::spki::{self, KeyMatch};
 use crate::base::uses::Uses;
 
@@ -39,7 +39,7 @@ pub struct Identity {
     not_before: i64,
     not_after: i64,
     /// The generation before this one, for as long as it may stand in where this one is refused.
-    previous: Snapshot<Option<Arc<Identity>>>,
+    previous: Published<Option<Arc<Identity>>>,
     uses: Uses,
 }
 
@@ -94,7 +94,7 @@ impl Identity {
         }
         let certified = CertifiedKey::new(chain, key);
         let certified = Arc::new(certified);
-        let (name, previous, uses) = (name.into(), Snapshot::new(None), Uses::default());
+        let (name, previous, uses) = (name.into(), Published::new(None), Uses::default());
         let serial = next_serial();
         Ok(Self { serial, name, generation, certified, names, not_before, not_after, previous, uses })
     }
@@ -109,7 +109,7 @@ impl Identity {
             names: self.names.clone(),
             not_before: self.not_before,
             not_after: self.not_after,
-            previous: Snapshot::new(None),
+            previous: Published::new(None),
             uses: Uses::default(),
         }
     }
@@ -242,12 +242,12 @@ fn next_serial() -> u64 {
 /// Chooses a server identity by the name that the client asks for.
 #[derive(Debug)]
 pub struct ServerResolver {
-    bundles: Vec<Snapshot<Identity>>,
+    bundles: Vec<Published<Identity>>,
 }
 
 impl ServerResolver {
     /// `bundles` in the config's order: the first is presented where none matches. None at all refuses every handshake.
-    pub fn new(bundles: Vec<Snapshot<Identity>>) -> Self {
+    pub fn new(bundles: Vec<Published<Identity>>) -> Self {
         Self { bundles }
     }
 

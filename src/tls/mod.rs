@@ -37,28 +37,32 @@
 //! | `reason` | the same for counters, with a mend |
 
 mod algorithms;
+pub mod backend_verifier;
 mod chain;
 mod cipher;
-pub mod clients;
+pub mod client_certificate;
+pub mod client_verifier;
 pub mod config;
 pub mod error;
 mod guard;
 pub mod handshake;
 pub mod hello;
 pub mod identity;
-pub mod presented;
 pub mod reason;
 pub mod record;
 pub mod revocation;
 mod sessions;
-pub mod trust;
 mod watched;
 
 #[cfg(test)]
 mod tests;
 
 pub use algorithms::RsaBits;
-pub use clients::{ClientVerifier, Demand};
+pub use backend_verifier::{
+    BackendVerifier, TrustAnchors, TrustConcern, TrustError, Unacceptable, trust_concern,
+};
+pub use client_certificate::{ClientCertificate, SanName};
+pub use client_verifier::{ClientVerifier, Demand};
 pub use config::{
     ClientPolicy, ConfigError, ServerPolicy, Versions, bind, client_config, server_config, ticketer,
 };
@@ -66,9 +70,7 @@ pub use error::{Fault, HandshakeError, RecordError};
 pub use handshake::{Established, Facts, Handshake, Progress, State};
 pub use hello::{Hello, HelloReader, read_hello};
 pub use identity::{ClientResolver, Identity, IdentityError, ServerResolver};
-pub use presented::{ClientCertificate, SanName};
 pub use reason::{Reason, Tally, alert_name};
 pub use record::{Opened, Opener, Sealer};
 pub use revocation::revocation_list_fault;
 pub use sessions::{SessionPool, Sessions};
-pub use trust::{BackendVerifier, TrustAnchors, TrustConcern, TrustError, Unacceptable, trust_concern};

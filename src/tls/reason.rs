@@ -4,8 +4,8 @@ use std::fmt;
 
 use rustls::{AlertDescription, CertificateError, PeerIncompatible, PeerMisbehaved};
 
+use super::backend_verifier::Unacceptable;
 use super::error::{HandshakeError, alert_text, concerns_our_certificate};
-use super::trust::Unacceptable;
 
 /// Why a handshake with a backend failed, or was undone right after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use x509_parser::oid_registry::{
 
 use super::{GenerateError, MAX_DAYS, subject_name};
 use crate::certs::bundle::{Bundle, BundleError};
-use crate::certs::facts;
+use crate::certs::inspect;
 
 /// A new key's algorithm and size. Written `ecdsa-p256`, `rsa-2048` …
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -257,7 +257,7 @@ impl GenerateRequest {
     /// It says something that cannot be written here: the successor has to be brought.
     pub fn like(bundle: &Bundle) -> Result<Self, GenerateError> {
         let facts = bundle.facts();
-        let leaf = facts::parse(&bundle.chain()[0])
+        let leaf = inspect::parse(&bundle.chain()[0])
             .map_err(|reason| BundleError::NotACertificate { position: 1, reason })?;
         let key_type = KeyType::ALL.into_iter().find(|key_type| key_type.title() == facts.key_type);
         let key_type =

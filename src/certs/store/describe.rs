@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::disk::read_file;
 use super::record::{GenerationRecord, GenerationState, Record, TrialRecord};
 use super::{MAX_IDENTITY_BYTES, Origin, REQUEST_FILE, Store, StoreError};
-use crate::certs::facts::Facts;
+use crate::certs::inspect::Facts;
 use crate::certs::time::Timestamp;
 
 /// All that is known of a certificate.

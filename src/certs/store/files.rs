@@ -10,7 +10,7 @@ use super::disk::{Content, exposure, passphrase_exposure, read_file, read_given}
 use super::error::{Exposed, StoreError};
 use super::{MAX_IDENTITY_BYTES, MAX_PASSPHRASE_BYTES, MAX_TRUST_BYTES};
 use crate::certs::bundle::Bundle;
-use crate::certs::material;
+use crate::certs::parse;
 use crate::certs::passphrase::Passphrase;
 
 /// A bundle read from files outside the store.
@@ -63,8 +63,8 @@ impl<'a> Files<'a> {
         let key = &*credential(key)?;
         let secret = read_file(key, MAX_IDENTITY_BYTES)?;
         // Each alone first, so that an error names the file that is at fault.
-        material::read(&chain.bytes, passphrase).map_err(|error| StoreError::bundle(cert, error))?;
-        material::read(&secret.bytes, passphrase).map_err(|error| StoreError::bundle(key, error))?;
+        parse::read(&chain.bytes, passphrase).map_err(|error| StoreError::bundle(cert, error))?;
+        parse::read(&secret.bytes, passphrase).map_err(|error| StoreError::bundle(key, error))?;
         let bundle =
             Bundle::from_locked_parts(&chain.bytes, Some(&secret.bytes), passphrase).map_err(|source| {
                 StoreError::Bundle { path: cert.to_owned(), key: Some(key.to_owned()), source }
@@ -78,8 +78,7 @@ impl<'a> Files<'a> {
         let passphrase = passphrase.map(|(passphrase, _)| passphrase);
         let cert = &*credential(self.cert)?;
         let file = read_file(cert, MAX_TRUST_BYTES)?;
-        material::certificates(&file.bytes, passphrase.as_ref())
-            .map_err(|error| StoreError::bundle(cert, error))
+        parse::certificates(&file.bytes, passphrase.as_ref()).map_err(|error| StoreError::bundle(cert, error))
     }
 }
 

@@ -6,7 +6,7 @@ use rustls::pki_types::PrivateKeyDer;
 use super::{Family, days, identity, now};
 use crate::certs::bundle::{Bundle, BundleError};
 use crate::certs::generate::{GenerateRequest, csr};
-use crate::certs::material;
+use crate::certs::parse;
 use crate::certs::time::Timestamp;
 
 fn refusal(result: Result<Bundle, BundleError>) -> (BundleError, String) {
@@ -154,12 +154,12 @@ fn a_damaged_key_is_refused() {
 fn trust_is_every_certificate_and_no_key() {
     let (a, b) = (identity("a"), identity("b"));
     let text = format!("{}{}{}", a.chain_pem, *a.key_pem, b.chain_pem);
-    assert_eq!(material::certificates(text.as_bytes(), None).unwrap().len(), 2);
-    assert_eq!(material::certificates(&a.bundle.chain()[0], None).unwrap().len(), 1);
-    let no_certificate = material::certificates(a.key_pem.as_bytes(), None).unwrap_err();
+    assert_eq!(parse::certificates(text.as_bytes(), None).unwrap().len(), 2);
+    assert_eq!(parse::certificates(&a.bundle.chain()[0], None).unwrap().len(), 1);
+    let no_certificate = parse::certificates(a.key_pem.as_bytes(), None).unwrap_err();
     assert!(matches!(no_certificate, BundleError::NoCertificate { .. }), "{no_certificate:?}");
     let broken = format!("{}{}", a.chain_pem, material_pem("CERTIFICATE", b"hello"));
-    let broken = material::certificates(broken.as_bytes(), None).unwrap_err();
+    let broken = parse::certificates(broken.as_bytes(), None).unwrap_err();
     assert!(matches!(broken, BundleError::NotACertificate { position: 2, .. }), "{broken:?}");
 }
 
@@ -176,7 +176,7 @@ fn a_key_without_its_line_breaks_is_refused_and_never_shown() {
         {
             let as_key = Bundle::from_parts(made.chain_pem.as_bytes(), Some(text.as_bytes())).err();
             let as_both = Bundle::from_pem(text.as_bytes()).err();
-            let as_trust = material::certificates(text.as_bytes(), None).err();
+            let as_trust = parse::certificates(text.as_bytes(), None).err();
             for error in [as_key, as_both, as_trust].into_iter().flatten() {
                 assert!(!format!("{error:?} {error}").contains(secret), "{error}");
             }
@@ -196,7 +196,7 @@ proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         let _ = Bundle::from_pem(&bytes);
-        let _ = material::certificates(&bytes, None);
+        let _ = parse::certificates(&bytes, None);
     }
 
     #[test]

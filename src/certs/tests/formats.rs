@@ -9,7 +9,7 @@ use super::openssl::{openssl, read};
 use crate::certs::bundle::{Bundle, BundleError, LockError};
 use crate::certs::passphrase::Passphrase;
 use crate::certs::store::{Files, StoreError};
-use crate::certs::{material, pkcs12};
+use crate::certs::{parse, pkcs12};
 
 const SECRET: &str = "s3cret p\u{e4}ss\u{20ac}";
 
@@ -90,7 +90,7 @@ fn pkcs7_containers_are_read_in_any_order() {
         let bundle = Bundle::from_parts(&container, Some(&read(&folder, "leaf.key"))).unwrap();
         assert_eq!((bundle.chain().len(), &*bundle.facts().subject), (2, "CN=leaf"), "{form}");
         assert_eq!(bundle.notes(), []);
-        assert_eq!(material::certificates(&container, None).unwrap().len(), 2);
+        assert_eq!(parse::certificates(&container, None).unwrap().len(), 2);
         openssl(&folder, &format!("crl2pkcs7 -nocrl -outform {form} -out none.p7b"));
         let none = Bundle::from_pem(&read(&folder, "none.p7b")).unwrap_err().to_string();
         assert!(none.contains("holds no certificate"), "{none}");
@@ -411,7 +411,7 @@ fn damaged_containers_are_errors_and_never_panic() {
         }
         // Damage may pass for other parameters, but one that asks for much work is refused.
         let _ = pkcs12::read(&bytes, Some(&secret), pkcs12::Want::All);
-        let _ = material::read(&bytes, Some(&secret));
+        let _ = parse::read(&bytes, Some(&secret));
         Ok(())
     });
     outcome.unwrap();

@@ -11,7 +11,7 @@ use crate::base::limits::MAX_WORKERS;
 use super::file::{Section, Value};
 use super::names;
 use super::plan::{
-    Admin, AdminAddress, At, CertificateRef, Driver, Plan, Renew, Rotation, Runtime, TlsVersions,
+    Admin, AdminAddress, At, CertificateRef, DriverSetting, Plan, Renew, Rotation, Runtime, TlsVersions,
 };
 use super::suggest::{nearest, quoted};
 use super::units::{self, Wrong};
@@ -60,7 +60,7 @@ fn runtime(section: Option<Section<'_>>) -> Runtime {
     let mut runtime = Runtime {
         workers: None,
         cpus: None,
-        driver: Driver::Auto,
+        driver: DriverSetting::Auto,
         drain: std::time::Duration::from_secs(30),
         splice: true,
     };
@@ -82,7 +82,11 @@ fn runtime(section: Option<Section<'_>>) -> Runtime {
         runtime.cpus = value.parse("\"0-3,8\"", units::cpus);
     }
     if let Some(value) = section.get("driver") {
-        let words = [("auto", Driver::Auto), ("io_uring", Driver::IoUring), ("epoll", Driver::Epoll)];
+        let words = [
+            ("auto", DriverSetting::Auto),
+            ("io_uring", DriverSetting::IoUring),
+            ("epoll", DriverSetting::Epoll),
+        ];
         runtime.driver = value.choice(&words).unwrap_or(runtime.driver);
     }
     if let Some(value) = section.get("drain") {

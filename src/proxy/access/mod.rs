@@ -22,10 +22,10 @@ use std::time::Duration;
 
 use rtrb::Producer;
 
-use super::client::ClientFacts;
 use crate::base::counters::Counters;
 use crate::config::access::{Format, Piece, Style, Variable};
 use crate::http1::{RequestHead, ResponseHead, Version, put_decimal};
+use crate::proxy::client::ClientFacts;
 pub use relay::{End, Relayed};
 use render::Clock;
 pub use syslog::Receiver;

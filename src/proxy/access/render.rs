@@ -10,7 +10,7 @@ use crate::http1::put_decimal;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends `value` escaped: whatever a client sent, a line stays one line and a terminal stays as it is.
-pub(super) fn escape(style: Style, value: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn escape(style: Style, value: &[u8], out: &mut Vec<u8>) {
     // Mostly there is nothing to escape.
     let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
     if value.iter().fold(true, |all, &byte| all & plain(byte)) {
@@ -59,7 +59,7 @@ fn json_char(c: char, out: &mut Vec<u8>) {
 }
 
 /// Appends a query in which the values of `hidden` keys (in lower case) are left out.
-pub(super) fn query(style: Style, query: &[u8], hidden: &[String], out: &mut Vec<u8>) {
+pub(crate) fn query(style: Style, query: &[u8], hidden: &[String], out: &mut Vec<u8>) {
     if hidden.is_empty() {
         return escape(style, query, out);
     }
@@ -109,7 +109,7 @@ fn is_hidden(key: &[u8], hidden: &[String]) -> bool {
 }
 
 /// A value of ours, or what stands for none.
-pub(super) fn value(style: Style, value: Option<&str>, out: &mut Vec<u8>) {
+pub(crate) fn value(style: Style, value: Option<&str>, out: &mut Vec<u8>) {
     match (value, style) {
         (None, _) => missing(style, out),
         (Some(value), Style::Text) => escape(style, value.as_bytes(), out),
@@ -121,21 +121,21 @@ pub(super) fn value(style: Style, value: Option<&str>, out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn missing(style: Style, out: &mut Vec<u8>) {
+pub(crate) fn missing(style: Style, out: &mut Vec<u8>) {
     out.extend_from_slice(match style {
         Style::Text => b"-",
         Style::Json => b"null",
     });
 }
 
-pub(super) fn number(number: Option<u64>, style: Style, out: &mut Vec<u8>) {
+pub(crate) fn number(number: Option<u64>, style: Style, out: &mut Vec<u8>) {
     match number {
         Some(number) => put_decimal(out, number),
         None => missing(style, out),
     }
 }
 
-pub(super) fn microseconds(duration: Option<Duration>, style: Style, out: &mut Vec<u8>) {
+pub(crate) fn microseconds(duration: Option<Duration>, style: Style, out: &mut Vec<u8>) {
     match duration {
         Some(duration) => put_decimal(out, duration.as_micros() as u64),
         None => missing(style, out),
@@ -143,7 +143,7 @@ pub(super) fn microseconds(duration: Option<Duration>, style: Style, out: &mut V
 }
 
 /// Milliseconds with three digits behind the point.
-pub(super) fn milliseconds(duration: Option<Duration>, style: Style, out: &mut Vec<u8>) {
+pub(crate) fn milliseconds(duration: Option<Duration>, style: Style, out: &mut Vec<u8>) {
     let Some(duration) = duration else { return missing(style, out) };
     let micros = duration.as_micros() as u64;
     put_decimal(out, micros / 1000);
@@ -158,13 +158,13 @@ fn thousandths(number: u32, out: &mut Vec<u8>) {
 
 /// The time of day, of which only the milliseconds are written anew within a second.
 #[derive(Debug, Default)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     second: Cell<u64>,
     text: Cell<[u8; 19]>,
 }
 
 impl Clock {
-    pub(super) fn write(&self, style: Style, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, style: Style, out: &mut Vec<u8>) {
         self.write_at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(), style, out);
     }
 

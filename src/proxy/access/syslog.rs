@@ -59,7 +59,7 @@ impl Receiver {
 }
 
 /// An open connection to a receiver. Takes whole lines.
-pub(super) struct Syslog {
+pub(crate) struct Syslog {
     receiver: Receiver,
     socket: Option<Socket>,
     /// When it was connected to the last time.
@@ -75,7 +75,7 @@ pub(super) struct Syslog {
 impl Syslog {
     /// # Errors
     /// The name does not resolve, or the socket is not there.
-    pub(super) fn open(receiver: &Receiver, shared: &Arc<Shared>) -> io::Result<Self> {
+    pub(crate) fn open(receiver: &Receiver, shared: &Arc<Shared>) -> io::Result<Self> {
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let plain = |name: &String| {
             !name.is_empty() && name.len() <= 255 && name.bytes().all(|byte| byte.is_ascii_graphic())

@@ -52,22 +52,22 @@ impl Target {
 
 /// What workers, the writer and the control thread share.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
+pub(crate) struct Shared {
     thread: OnceLock<Thread>,
     /// Lines that the writer could not write and no worker has counted yet.
-    pub(super) lost: AtomicU64,
+    pub(crate) lost: AtomicU64,
     reopen: AtomicBool,
     stop: AtomicBool,
 }
 
 impl Shared {
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
     }
 
-    pub(super) fn take_lost(&self) -> u64 {
+    pub(crate) fn take_lost(&self) -> u64 {
         if self.lost.load(Ordering::Relaxed) == 0 { 0 } else { self.lost.swap(0, Ordering::Relaxed) }
     }
 }

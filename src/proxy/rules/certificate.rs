@@ -4,7 +4,7 @@ use crate::config::plan::{CertificateRule, HostPattern, SanPattern};
 use crate::tls::{ClientCertificate, SanName};
 
 /// Why not, if it is not.
-pub(super) fn check(
+pub(crate) fn check(
     rule: &CertificateRule,
     certificate: Option<&ClientCertificate>,
 ) -> Result<(), &'static str> {

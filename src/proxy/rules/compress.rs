@@ -28,12 +28,12 @@ impl Compression {
 
 /// What a request allows, known before its response.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Offer {
+pub(crate) struct Offer {
     coding: Option<Coding>,
 }
 
 /// What is offered to this request.
-pub(super) fn offer(rule: &Compression, head: &RequestHead<'_, '_>) -> Offer {
+pub(crate) fn offer(rule: &Compression, head: &RequestHead<'_, '_>) -> Offer {
     let accept = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("accept-encoding"));
     let coding = match head.version {
         // There are no chunks to send it in.
@@ -44,7 +44,7 @@ pub(super) fn offer(rule: &Compression, head: &RequestHead<'_, '_>) -> Offer {
 }
 
 /// Decides on a response's head and rewrites the encoded one. `None`: the body goes as it is.
-pub(super) fn edit(
+pub(crate) fn edit(
     rule: &Compression,
     offer: Offer,
     head: &ResponseHead<'_, '_>,
@@ -91,7 +91,7 @@ fn describes_bytes(name: &[u8]) -> bool {
 }
 
 /// Whether a trailer does not hold any more once the body before it is encoded.
-pub(super) fn describes_body(name: &[u8]) -> bool {
+pub(crate) fn describes_body(name: &[u8]) -> bool {
     is_one_of(name, &DIGESTS) || http1::is_same_name(name, b"etag")
 }
 

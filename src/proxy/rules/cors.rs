@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use super::super::reply::{Reply, ReplyBody};
-use super::{Asked, field};
+use super::{RequestView, field};
 use crate::config::plan::{self, AnyOr, OriginPattern};
 use crate::http1::{self, Method, RequestHead};
+use crate::proxy::reply::{Reply, ReplyBody};
 
 /// What a response is told: whole field lines.
-pub(super) type Grant = Arc<[u8]>;
+pub(crate) type Grant = Arc<[u8]>;
 
 /// A route's CORS policy, its field lines written once.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Cors {
     }
 
     /// What a response to this request is told.
-    pub(super) fn grant(&self, asked: &Asked<'_, '_, '_>) -> Grant {
+    pub(crate) fn grant(&self, asked: &RequestView<'_, '_, '_>) -> Grant {
         match field(asked.head, "origin").and_then(|origin| self.allowed(origin)) {
             Some(grant) => grant,
             None => Arc::clone(&self.others),
@@ -88,7 +88,7 @@ impl Cors {
     ///
     /// # Errors
     /// The answer.
-    pub(super) fn preflight(&self, asked: &Asked<'_, '_, '_>) -> Result<(), Reply> {
+    pub(crate) fn preflight(&self, asked: &RequestView<'_, '_, '_>) -> Result<(), Reply> {
         if asked.head.method != Method::Options {
             return Ok(());
         }
@@ -136,7 +136,7 @@ impl Cors {
 }
 
 /// The method and the fields of the request that a preflight speaks of; `None` if this is none.
-pub(in crate::proxy) fn preflight_of<'b>(head: &RequestHead<'_, 'b>) -> Option<(&'b str, &'b [u8])> {
+pub(crate) fn preflight_of<'b>(head: &RequestHead<'_, 'b>) -> Option<(&'b str, &'b [u8])> {
     field(head, "origin")?;
     let method = field(head, "access-control-request-method")?;
     let fields = field(head, "access-control-request-headers").unwrap_or_default();
@@ -144,7 +144,7 @@ pub(in crate::proxy) fn preflight_of<'b>(head: &RequestHead<'_, 'b>) -> Option<(
 }
 
 /// Whether a field of a response is about CORS, and so ours.
-pub(super) fn is_cors(name: &[u8]) -> bool {
+pub(crate) fn is_cors(name: &[u8]) -> bool {
     name.get(..15).is_some_and(|start| http1::is_same_name(start, b"access-control-"))
 }
 

@@ -5,7 +5,7 @@
 use crate::config::access::{Piece, Variable};
 use crate::config::plan::{HeaderEdits, Template};
 use crate::http1::{append_fields, is_same_name, remove_fields};
-use crate::proxy::rules::Asked;
+use crate::proxy::rules::RequestView;
 
 /// The changes of one route.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ struct Edits {
 
 /// The fields that come, with their values of one request.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     request: Vec<u8>,
     response: Vec<u8>,
 }
@@ -41,23 +41,23 @@ impl Headers {
         })
     }
 
-    pub(super) fn lines(&self, asked: &Asked<'_, '_, '_>) -> Lines {
+    pub(crate) fn lines(&self, asked: &RequestView<'_, '_, '_>) -> Lines {
         Lines { request: self.request.lines(asked), response: self.response.lines(asked) }
     }
 
-    pub(super) fn edit_request(&self, lines: &Lines, head: &mut Vec<u8>) {
+    pub(crate) fn edit_request(&self, lines: &Lines, head: &mut Vec<u8>) {
         self.request.edit(&lines.request, head);
     }
 
-    pub(super) fn drops_from_request(&self, name: &[u8]) -> bool {
+    pub(crate) fn drops_from_request(&self, name: &[u8]) -> bool {
         self.request.takes_out(name)
     }
 
-    pub(super) fn drops_from_response(&self, name: &[u8]) -> bool {
+    pub(crate) fn drops_from_response(&self, name: &[u8]) -> bool {
         self.response.takes_out(name)
     }
 
-    pub(super) fn edit_response(&self, lines: &Lines, head: &mut Vec<u8>) {
+    pub(crate) fn edit_response(&self, lines: &Lines, head: &mut Vec<u8>) {
         self.response.edit(&lines.response, head);
     }
 }
@@ -84,7 +84,7 @@ impl Edits {
     }
 
     /// A field whose value turns out empty does not come.
-    fn lines(&self, asked: &Asked<'_, '_, '_>) -> Vec<u8> {
+    fn lines(&self, asked: &RequestView<'_, '_, '_>) -> Vec<u8> {
         let mut lines = Vec::new();
         for (name, value) in &self.lines {
             let before = lines.len();
@@ -108,8 +108,8 @@ impl Edits {
 }
 
 /// Appends a variable's value. Every source was checked where it was read; still, no control byte passes here.
-fn push(out: &mut Vec<u8>, variable: &Variable, asked: &Asked<'_, '_, '_>) {
-    let Asked { head, client, .. } = asked;
+fn push(out: &mut Vec<u8>, variable: &Variable, asked: &RequestView<'_, '_, '_>) {
+    let RequestView { head, client, .. } = asked;
     let mut put = |value: &[u8]| {
         out.extend(value.iter().filter(|&&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f)));
     };

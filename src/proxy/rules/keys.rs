@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::reply::Reply;
-use super::Asked;
+use super::RequestView;
 use crate::certs::apikeys::Keys;
 use crate::http1::is_same_name;
+use crate::proxy::reply::Reply;
 
 /// A route's keys.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ pub struct KeyRule {
 
 /// A key that was good.
 #[derive(Debug)]
-pub(super) struct Known {
-    pub(super) name: Arc<str>,
+pub(crate) struct Known {
+    pub(crate) name: Arc<str>,
     /// It came as a bearer token.
     bearer: bool,
 }
@@ -33,7 +33,7 @@ impl KeyRule {
     ///
     /// # Errors
     /// It has none, more than one, or one that is not known.
-    pub(super) fn check(&self, asked: &Asked<'_, '_, '_>) -> Result<Known, Reply> {
+    pub(crate) fn check(&self, asked: &RequestView<'_, '_, '_>) -> Result<Known, Reply> {
         let headers = asked.head.headers.iter();
         let own = headers.clone().filter(|header| header.name.eq_ignore_ascii_case(&self.header));
         let bearer = headers.filter(|header| header.name.eq_ignore_ascii_case("authorization"));
@@ -57,13 +57,13 @@ impl KeyRule {
     }
 
     /// Whether a field is the key's or its name's, also where it is only like one of them.
-    pub(super) fn owns(&self, name: &[u8]) -> bool {
+    pub(crate) fn owns(&self, name: &[u8]) -> bool {
         is_same_name(name, self.name_header.as_bytes()) || is_same_name(name, self.header.as_bytes())
     }
 
     /// Takes the key out of a request, and puts its name in. What a client said of the name is taken out, and where
     /// the key goes on, so are the look-alikes of its field, which nobody has checked.
-    pub(super) fn edit_request(&self, known: &Known, head: &mut Vec<u8>) {
+    pub(crate) fn edit_request(&self, known: &Known, head: &mut Vec<u8>) {
         crate::http1::remove_fields(head, |name| {
             let stays = self.forward && name.eq_ignore_ascii_case(self.header.as_bytes());
             self.owns(name) && !stays || !self.forward && known.bearer && is_same_name(name, b"authorization")

@@ -17,10 +17,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::super::reply::Reply;
-use super::Asked;
+use super::RequestView;
 use crate::base::limits::RATE_LIMIT_KEYS;
 use crate::config::plan::{LimitBy, RateLimit};
+use crate::proxy::reply::Reply;
 
 /// Buckets that a key may be in.
 const WAYS: usize = 8;
@@ -63,7 +63,7 @@ impl Limit {
     ///
     /// # Errors
     /// There is none; the answer says when to come again.
-    pub(super) fn take(&self, asked: &Asked<'_, '_, '_>) -> Result<(), Reply> {
+    pub(crate) fn take(&self, asked: &RequestView<'_, '_, '_>) -> Result<(), Reply> {
         let bucket = match &self.keys {
             Keys::Route(bucket) => bucket,
             Keys::Client(table) => table.bucket(client(asked.address)),

@@ -9,7 +9,7 @@ use crate::http1::{RequestHead, is_same_name};
 const LEN: usize = 55;
 
 /// The valid `traceparent` of a request (W3C Trace Context §3.2), if it has one, and one only.
-pub(super) fn valid<'b>(head: &RequestHead<'_, 'b>) -> Option<&'b [u8]> {
+pub(crate) fn valid<'b>(head: &RequestHead<'_, 'b>) -> Option<&'b [u8]> {
     let mut all = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("traceparent"));
     let value = all.next()?.value;
     (all.next().is_none() && is_valid(value)).then_some(value)
@@ -32,13 +32,13 @@ fn is_valid(value: &[u8]) -> bool {
 }
 
 /// Whether a field is about the trace context.
-pub(super) fn is_context(name: &[u8]) -> bool {
+pub(crate) fn is_context(name: &[u8]) -> bool {
     is_same_name(name, b"traceparent") || is_same_name(name, b"tracestate")
 }
 
 /// A new `traceparent` for a request of this id. Its 32 hexadecimal digits become the trace's; an id of another
 /// form has a digest. Sampled, as without it each service would have begun a trace of its own.
-pub(super) fn make(id: &str) -> Option<[u8; LEN]> {
+pub(crate) fn make(id: &str) -> Option<[u8; LEN]> {
     let mut value = *b"00-00000000000000000000000000000000-0000000000000000-01";
     let digest = digest(&SHA256, id.as_bytes());
     let (trace, rest) = digest.as_ref().split_at(16);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::server::assemble::endpoints::{resolve_all, system};
+use crate::server::build::endpoints::{resolve_all, system};
 use crate::server::deployment::Deployment;
 
 /// How long after an attempt the next one is made.

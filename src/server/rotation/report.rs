@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{Outcome, Trial};
 use crate::base::uses::Usage;
 use crate::certs::Timestamp;
-use crate::proxy::running::{Running, Upstream};
+use crate::proxy::snapshot::RuntimeConfig;
+use crate::proxy::upstream::config::Upstream;
 use crate::tls::Identity;
 
 /// A certificate's rotation as it stands.
@@ -69,7 +70,7 @@ pub fn presents(upstream: &Upstream, name: &str) -> bool {
 }
 
 pub(super) fn rotation(
-    running: &Running,
+    running: &RuntimeConfig,
     current: &Identity,
     superseded: &[Arc<Identity>],
     trial: Option<&Trial>,
@@ -112,7 +113,7 @@ fn used(identity: &Identity) -> Vec<Use> {
 /// so that nothing will fall back on it. Where it does not stand in for the active one any more (it was retired, or the
 /// active one was rolled back to), its connections alone count.
 fn safe(
-    running: &Running,
+    running: &RuntimeConfig,
     current: &Identity,
     old: &Identity,
     trial: Option<&Trial>,

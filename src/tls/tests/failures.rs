@@ -25,7 +25,7 @@ fn attempt(
 }
 
 fn serving(identity: Identity) -> ServerPolicy {
-    let resolver = Arc::new(ServerResolver::new(vec![Snapshot::new(identity)]));
+    let resolver = Arc::new(ServerResolver::new(vec![Published::new(identity)]));
     ServerPolicy { resolver, ..server_policy() }
 }
 

@@ -18,7 +18,7 @@ fn presented(config: &Arc<ServerConfig>, asked: &str) -> (String, u64) {
 
 #[test]
 fn the_name_chooses_and_the_first_is_the_default() {
-    let make = |label: &str, names: &[&str]| Snapshot::new(PKI.authority.identity(label, 1, names));
+    let make = |label: &str, names: &[&str]| Published::new(PKI.authority.identity(label, 1, names));
     let bundles = vec![
         make("default", &["default.test", "127.0.0.1"]),
         make("wild", &["*.shop.test"]),
@@ -38,7 +38,7 @@ fn the_name_chooses_and_the_first_is_the_default() {
 
 #[test]
 fn a_trailing_dot_in_the_server_name_or_the_certificate_changes_nothing() {
-    let make = |label: &str, names: &[&str]| Snapshot::new(PKI.authority.identity(label, 1, names));
+    let make = |label: &str, names: &[&str]| Published::new(PKI.authority.identity(label, 1, names));
     let resolver =
         ServerResolver::new(vec![make("default", &["other.test"]), make("asked", &["a.test", "*.b.test"])]);
     let choose = |name: &str| resolver.choose(Some(name), &[], 0).unwrap().name().to_owned();
@@ -60,7 +60,7 @@ fn a_generation_of_the_future_gives_way_to_a_previous_one_that_is_valid() {
         Arc::new(Identity::new("x", generation, chain, key).unwrap())
     };
     let future = make(2, 2040, 2050);
-    let cell = Snapshot::new(future.renumbered(0));
+    let cell = Published::new(future.renumbered(0));
     cell.store(Arc::clone(&future));
     let resolver = ServerResolver::new(vec![cell]);
     let presents =
@@ -72,8 +72,8 @@ fn a_generation_of_the_future_gives_way_to_a_previous_one_that_is_valid() {
 
 #[test]
 fn a_swap_is_seen_by_the_next_handshake_names_included() {
-    let first = Snapshot::new(PKI.authority.identity("first", 1, &["first.test"]));
-    let second = Snapshot::new(PKI.authority.identity("second", 1, &["second.test"]));
+    let first = Published::new(PKI.authority.identity("first", 1, &["first.test"]));
+    let second = Published::new(PKI.authority.identity("second", 1, &["second.test"]));
     let resolver = Arc::new(ServerResolver::new(vec![first, second.clone()]));
     let config = server_config(&ServerPolicy { resolver, ..server_policy() }).unwrap();
     assert_eq!(presented(&config, "second.test"), ("second".into(), 1));

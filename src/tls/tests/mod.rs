@@ -22,7 +22,7 @@ use rustls::{ClientConfig, ServerConfig, SupportedCipherSuite};
 
 use super::config::CIPHER_SUITES;
 use super::*;
-use crate::base::snapshot::Snapshot;
+use crate::base::published::Published;
 
 /// The name that backends of these tests have.
 const NAME: &str = "backend.test";
@@ -74,18 +74,18 @@ fn private_key(key: &KeyPair) -> PrivateKeyDer<'static> {
 /// Made once, since RSA keys take their time.
 struct Pki {
     authority: Authority,
-    ecdsa: Snapshot<Identity>,
-    rsa: Snapshot<Identity>,
-    client: Snapshot<Identity>,
+    ecdsa: Published<Identity>,
+    rsa: Published<Identity>,
+    client: Published<Identity>,
 }
 
 static PKI: LazyLock<Pki> = LazyLock::new(|| {
     let authority = Authority::new("Test CA");
     let (chain, key) = authority.leaf(&PKCS_RSA_SHA256, params(&[NAME]));
     Pki {
-        ecdsa: Snapshot::new(authority.identity("ecdsa", 1, &[NAME])),
-        rsa: Snapshot::new(Identity::new("rsa", 1, chain, key).unwrap()),
-        client: Snapshot::new(authority.identity("client", 7, &["client.test"])),
+        ecdsa: Published::new(authority.identity("ecdsa", 1, &[NAME])),
+        rsa: Published::new(Identity::new("rsa", 1, chain, key).unwrap()),
+        client: Published::new(authority.identity("client", 7, &["client.test"])),
         authority,
     }
 });

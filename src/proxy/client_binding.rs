@@ -1,0 +1,123 @@
+//! A client connection as backends know it by a PROXY header: its id, its addresses, and the pools that keep
+//! connections for it alone.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::num::NonZeroU64;
+use std::os::fd::RawFd;
+use std::rc::Weak;
+
+use super::connection_permit::ConnectionPermit;
+use crate::io::peer;
+use crate::proxy_protocol::{Addresses, Subject};
+
+/// Tells the client connections of a worker apart. Never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ClientId(NonZeroU64);
+
+/// Gives ids.
+#[derive(Debug)]
+pub(crate) struct ClientIds(Cell<NonZeroU64>);
+
+impl Default for ClientIds {
+    fn default() -> Self {
+        Self(Cell::new(NonZeroU64::MIN))
+    }
+}
+
+impl ClientIds {
+    fn next(&self) -> ClientId {
+        ClientId(self.0.replace(self.0.get().saturating_add(1)))
+    }
+}
+
+/// Where connections are kept that serve one client connection alone.
+pub(crate) trait HoldsDedicated: std::fmt::Debug {
+    /// A client connection has ended: its connections end.
+    fn release(&self, client: ClientId);
+}
+
+/// A client connection, as backends are told of it. When it is dropped, so is all that is kept for it.
+#[derive(Debug)]
+pub(crate) struct ClientBinding {
+    id: ClientId,
+    /// `None` if the connection broke before it could be asked.
+    addresses: Option<Addresses>,
+    /// Where something may be kept for it.
+    pools: RefCell<Vec<Weak<dyn HoldsDedicated>>>,
+    /// See [`ProxiedOrigin`].
+    _seat: Option<Box<ConnectionPermit>>,
+}
+
+/// What a PROXY header said of a connection, if it had one.
+#[derive(Debug, Default)]
+pub(crate) struct ProxiedOrigin {
+    /// Both of its ends, if the header had them.
+    pub(crate) addresses: Option<Addresses>,
+    /// Its seat among the connections of its client, who was not known before. Held to the connection's end.
+    pub(crate) seat: Option<Box<ConnectionPermit>>,
+}
+
+impl ProxiedOrigin {
+    /// Whether it must be remembered.
+    pub(crate) fn matters(&self) -> bool {
+        self.addresses.is_some() || self.seat.is_some()
+    }
+}
+
+impl ClientBinding {
+    /// Of the connection `fd`, or of what it was said to be.
+    pub(crate) fn new(ids: &ClientIds, said: ProxiedOrigin, fd: RawFd) -> Self {
+        let asked = || {
+            let (source, destination) = peer::addresses(fd)?;
+            Some(Addresses { source, destination })
+        };
+        let addresses = said.addresses.or_else(asked);
+        Self { id: ids.next(), addresses, pools: RefCell::default(), _seat: said.seat }
+    }
+
+    /// The client has left: what is kept for it ends.
+    pub(crate) fn leave(&mut self) {
+        for pool in self.pools.take().iter().filter_map(Weak::upgrade) {
+            pool.release(self.id);
+        }
+    }
+
+    pub(crate) fn id(&self) -> ClientId {
+        self.id
+    }
+
+    /// What a header says of it.
+    pub(crate) fn subject(&self) -> Subject {
+        self.addresses.map_or(Subject::Unknown, Subject::Client)
+    }
+
+    /// From now on something may be kept for it in `pool`.
+    pub(crate) fn is_known_to(&self, pool: &Weak<dyn HoldsDedicated>) {
+        let mut pools = self.pools.borrow_mut();
+        if !pools.iter().any(|known| Weak::ptr_eq(known, pool)) {
+            // Those of configs that are over are gone by now.
+            pools.retain(|known| known.strong_count() > 0);
+            pools.push(Weak::clone(pool));
+        }
+    }
+}
+
+impl Drop for ClientBinding {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// [`ClientBinding`], once it is needed.
+pub(crate) type Lazily = OnceCell<Box<ClientBinding>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_id_is_given_twice() {
+        let ids = ClientIds::default();
+        assert_ne!(ids.next(), ids.next());
+    }
+}

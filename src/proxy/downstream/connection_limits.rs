@@ -1,0 +1,109 @@
+//! Seats: how many connections a listener has, and how many a client has of them, over all workers.
+
+use std::net::SocketAddr;
+
+use crate::base::tally::Entry;
+use crate::io::buffer::{self, Use};
+use crate::io::{TcpStream, socket};
+use crate::proxy::connection_permit::ConnectionPermit;
+use crate::proxy::snapshot::{Listener, Traffic};
+use crate::proxy::worker::Worker;
+use std::os::fd::AsRawFd;
+
+/// What is said to a client whose connection is refused. It is sent before its request is read: a client that
+/// speaks TLS or something else would not understand it.
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    Retry-After: 1\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 24\r\n\
+    Connection: close\r\n\
+    \r\n\
+    503 Service Unavailable\n";
+
+/// Whether a connection may be served.
+#[derive(Debug)]
+pub enum Admission {
+    /// It may. Nothing is held where nothing is bounded.
+    Seated(Option<Box<ConnectionPermit>>),
+    /// Its listener has as many as it may: ask again in a moment.
+    Wait,
+    /// It may not.
+    Refused(Bound),
+}
+
+/// What a refused connection met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// `limits.connections_per_client`
+    Client,
+    /// `limits.buffer_memory`
+    Memory,
+}
+
+/// Asks for the seats of a connection from `peer`. A bound that a reload brings counts from then on.
+pub fn admit(worker: &Worker, listener: &Listener, peer: SocketAddr) -> Admission {
+    if buffer::in_use() >= Use::Short {
+        return Admission::Refused(Bound::Memory);
+    }
+    let limits = &listener.limits;
+    // Who a load balancer speaks for is said by its header.
+    let per_client = if listener.proxy_protocol.is_none() { limits.connections_per_client } else { 0 };
+    if limits.connections == 0 && per_client == 0 {
+        return Admission::Seated(None);
+    }
+    let mut seats = ConnectionPermit::new(&worker.tally);
+    // The client's first: one that is refused must not wait.
+    if per_client > 0 && seats.enter_client((&listener.name, per_client), peer).is_err() {
+        return Admission::Refused(Bound::Client);
+    }
+    if limits.connections > 0 {
+        let key = worker.tally.key(&*listener.name);
+        match worker.tally.enter(key, limits.connections) {
+            Entry::Counted => seats.held[1] = Some(key),
+            Entry::Uncounted => {}
+            Entry::Full => return Admission::Wait,
+        }
+    }
+    Admission::Seated(Some(seats))
+}
+
+/// Asks for the seat among the connections of the client `peer`, known by now from a PROXY header.
+///
+/// # Errors
+/// The client has as many as it may.
+pub fn admit_client(
+    worker: &Worker,
+    listener: &Listener,
+    peer: SocketAddr,
+) -> Result<Option<Box<ConnectionPermit>>, Bound> {
+    if listener.limits.connections_per_client == 0 {
+        return Ok(None);
+    }
+    let mut seats = ConnectionPermit::new(&worker.tally);
+    let bound = listener.limits.connections_per_client;
+    seats.enter_client((&listener.name, bound), peer).map_err(|_| Bound::Client)?;
+    Ok(Some(seats))
+}
+
+/// Closes a connection that met a bound, with a word where it would be understood.
+pub fn refuse(worker: &Worker, listener: &Listener, tcp: &TcpStream, bound: Bound) {
+    match bound {
+        Bound::Client => worker.counters.limit_connections_per_client.add(1),
+        Bound::Memory => worker.counters.limit_buffer_memory.add(1),
+    }
+    if listener.tls.is_none() && matches!(listener.traffic, Traffic::Http { .. }) {
+        worker.count_status(503);
+        socket::send_now(tcp.as_raw_fd(), TOO_MANY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_are_as_long_as_they_say() {
+        let text = std::str::from_utf8(TOO_MANY).unwrap();
+        assert_eq!(text.split_once("\r\n\r\n").unwrap().1.len(), 24);
+    }
+}

@@ -1,0 +1,324 @@
+//! HTTP/1.1: one client connection, exchange after exchange.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::base::limits::Limits;
+use crate::http1;
+use crate::io::buffer::{self, Use};
+use crate::io::{Buffer, Deadline, Fired, ReadCancel, Stream, StreamError, peer};
+use crate::proxy::client::ClientFacts;
+use crate::proxy::downstream::accepted::Accepted;
+use crate::proxy::downstream::listener::ListenerSocket;
+use crate::proxy::error_pages::{self, ErrorFormat, Pages};
+use crate::proxy::exchange::next::Next;
+use crate::proxy::exchange::route::{self, Decision};
+use crate::proxy::exchange::state::Exchange;
+use crate::proxy::failure::Failure;
+use crate::proxy::idle::{self, Woken};
+use crate::proxy::view::View;
+use crate::proxy::worker::Worker;
+
+/// How a client is told of a failure.
+#[derive(Clone, Copy, Debug)]
+struct ErrorContext {
+    /// Its request was HEAD.
+    head_only: bool,
+    /// What it likes best, where there are pages.
+    wish: Option<ErrorFormat>,
+}
+
+/// A client connection of an HTTP listener. There is one for each idle connection: it is kept small.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    worker: Rc<Worker>,
+    listening: Rc<ListenerSocket>,
+    stream: Stream,
+    deadline: Deadline,
+    facts: ClientFacts,
+    /// Requests so far.
+    served: u64,
+}
+
+/// Serves an HTTP connection until it ends.
+///
+/// A block, not an `async fn`, whose future would hold its argument twice.
+pub(crate) fn serve(client: Box<Accepted>) -> impl Future<Output = ()> {
+    let (mut connection, mut early) = Connection::new(client);
+    async move {
+        loop {
+            // Boxed for its size: an idle connection must not hold the state of a busy one.
+            match Box::pin(connection.burst(early.take())).await {
+                Next::Idle => {}
+                Next::Close => return Box::pin(connection.close()).await,
+                Next::Linger => {
+                    connection.facts.leave();
+                    return Box::pin(idle::linger(&mut connection.stream, &connection.deadline)).await;
+                }
+                Next::Abort => return,
+            }
+            if !connection.idle().await {
+                return Box::pin(connection.close()).await;
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// A connection that has not sent a request yet, and what arrived behind its handshake. Takes the box, so that
+    /// it is freed here: the caller lives on.
+    #[allow(clippy::boxed_local)]
+    fn new(client: Box<Accepted>) -> (Box<Self>, Option<Box<Buffer>>) {
+        let Accepted { worker, listening, stream, early, deadline, origin, tls } = *client;
+        let address = origin.peer.ip().to_canonical().to_string().into();
+        let facts = ClientFacts::new(address, tls);
+        if origin.said.matters() {
+            facts.own(&worker.clients, origin.said, stream.reader.fd());
+        }
+        (Box::new(Self { worker, listening, stream, deadline, facts, served: 0 }), early.map(Box::new))
+    }
+
+    /// Waits for a silent client, holding no buffer. False: it does not come back.
+    async fn idle(&mut self) -> bool {
+        loop {
+            // A request that has arrived is answered, whatever ended the wait for it.
+            let over = self.listening.is_last_of(&self.worker, &self.facts);
+            if over && !peer::has_arrived(self.stream.reader.fd()) {
+                return false;
+            }
+            self.deadline.set(self.patience().saturating_sub(idle::HOT));
+            self.deadline.interruptible(true);
+            let woken = self.deadline.race(pin!(self.stream.reader.readable())).await;
+            self.deadline.interruptible(false);
+            match woken {
+                Ok(readable) => return readable.is_ok() && self.has_memory(),
+                // It may have been for others.
+                Err(Fired::Interrupted) => {}
+                Err(Fired::Expired) => {
+                    self.worker.counters.limit_idle_timeout.add(1);
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// How long it may be silent.
+    fn patience(&self) -> Duration {
+        let (view, listener) = self.listening.enter(&self.worker);
+        view.config.listeners[listener].limits.idle_timeout
+    }
+
+    /// Whether there is a buffer to read its request into.
+    fn has_memory(&self) -> bool {
+        let full = buffer::in_use() == Use::Full;
+        self.worker.counters.limit_buffer_memory.add(u64::from(full));
+        !full
+    }
+
+    /// Serves requests for as long as they keep coming.
+    async fn burst(&mut self, early: Option<Box<Buffer>>) -> Next {
+        let mut buffer = early.map_or_else(Buffer::small, |early| *early);
+        let mut off = ReadCancel::default();
+        loop {
+            if buffer.is_empty() {
+                // Pinned where they are made: an await moves a large future, and what is moved is copied.
+                buffer = match pin!(self.hot(&mut off, buffer)).await {
+                    Ok(buffer) => buffer,
+                    Err(next) => return next,
+                };
+            }
+            let (view, listener) = self.listening.enter(&self.worker);
+            let limits = &view.config.listeners[listener].limits;
+            let headed = pin!(self.head(&view, listener, &mut buffer)).await;
+            let mut order = match headed {
+                Ok(Some(Decision::Forward(order))) => order,
+                Ok(Some(Decision::Answer(mut answer))) => {
+                    answer.keep_alive &= !self.is_last(limits);
+                    let patience = limits.body_timeout;
+                    let at = (&*self.worker, &*self.listening, &self.facts);
+                    let (stream, deadline) = (&mut self.stream, &self.deadline);
+                    match Box::pin(answer.send(at, stream, deadline, patience, buffer)).await {
+                        (Next::Idle, rest) => buffer = rest,
+                        (next, _) => return next,
+                    }
+                    continue;
+                }
+                Ok(None) => return Next::Close,
+                Err((failure, manner)) => {
+                    let listener = &view.config.listeners[listener];
+                    let reply = refusal(&failure, manner, listener.pages.as_deref());
+                    self.worker.log_refusal(&listener.name, &self.facts, &failure, reply.len());
+                    return self.refuse(&failure, reply).await;
+                }
+            };
+            order.keep_alive &= !self.is_last(limits);
+            let client = (self.stream.reader.fd(), &self.facts);
+            let seen = (&*view, listener);
+            let is_last = |ahead: &dyn Fn() -> bool| self.listening.is_last(&self.worker, &self.facts, ahead);
+            let mut exchange = Exchange::new(&self.worker, &is_last, seen, client, order);
+            let outcome = pin!(exchange.run(&mut self.stream, &self.deadline, buffer)).await;
+            let reply = match &outcome {
+                Err(failure) if !exchange.is_answered() => {
+                    let manner = ErrorContext { head_only: exchange.is_head(), wish: exchange.wish() };
+                    refusal(failure, manner, view.config.listeners[listener].pages.as_deref())
+                }
+                _ => Vec::new(),
+            };
+            exchange.log(outcome.as_ref().err(), reply.len());
+            match outcome {
+                Ok((Next::Idle, rest)) => buffer = rest,
+                Ok((next, _)) => return next,
+                Err(_) if exchange.is_answered() => {
+                    self.worker.counters.exchanges_aborted.add(1);
+                    if exchange.is_unframed() {
+                        self.stream.reset();
+                    }
+                    return Next::Abort;
+                }
+                Err(failure) => return self.refuse(&failure, reply).await,
+            }
+        }
+    }
+
+    /// Counts a request. True: its connection carries no more.
+    fn is_last(&mut self, limits: &Limits) -> bool {
+        self.served += 1;
+        let last = self.served == limits.requests_per_connection;
+        self.worker.counters.limit_requests_per_connection.add(u64::from(last));
+        last
+    }
+
+    async fn hot(&mut self, off: &mut ReadCancel, buffer: Buffer) -> Result<Buffer, Next> {
+        // Not to be interrupted: a client that has just come, or was told of no end with its last response, may have a
+        // request on its way.
+        let woken = pin!(idle::hot(&mut self.stream.reader, &self.deadline, off, buffer)).await;
+        match woken {
+            Woken::Data(buffer) => Ok(buffer),
+            Woken::Lull => Err(Next::Idle),
+            Woken::End | Woken::Interrupted => Err(Next::Close),
+            Woken::Failed(_) => Err(Next::Abort),
+        }
+    }
+
+    /// Reads until the head at the buffer's front is whole, and understands it. `None`: the client left.
+    /// A failure comes with whether the request is HEAD: its reply has no body.
+    async fn head(
+        &mut self,
+        view: &View,
+        listener: usize,
+        buffer: &mut Buffer,
+    ) -> Result<Option<Decision>, (Failure, ErrorContext)> {
+        let mut waiting = false;
+        loop {
+            let understood = {
+                let mut scratch = self.worker.scratch.borrow_mut();
+                scratch.clear();
+                let ids = &self.worker.ids;
+                route::understand(
+                    view,
+                    listener,
+                    &self.facts,
+                    ids,
+                    self.worker.access.as_ref(),
+                    buffer.data(),
+                    &mut scratch,
+                )
+            };
+            match understood {
+                Ok(None) => {}
+                Ok(Some(decision)) => {
+                    self.worker.counters.requests.add(1);
+                    return Ok(Some(decision));
+                }
+                Err(failure) => {
+                    self.worker.counters.requests_refused.add(1);
+                    let manner = self.manner(view, listener, buffer.data());
+                    return Err((failure, manner));
+                }
+            }
+            let manner = self.manner(view, listener, buffer.data());
+            if !waiting {
+                // Once for the whole head: a byte now and then does not move it.
+                self.deadline.set(view.config.listeners[listener].limits.head_timeout);
+                waiting = true;
+            }
+            let spent = std::mem::replace(buffer, Buffer::small());
+            let filling = pin!(self.stream.reader.fill(spent));
+            let (result, filled) = match self.deadline.race(filling).await {
+                Ok(filled) => filled,
+                Err(_) => return Err((Failure::HeadTimeout, manner)),
+            };
+            *buffer = filled;
+            match result {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(StreamError::TooLarge) => {
+                    return Err((Failure::Request(http1::RequestError::HeadTooLong), manner));
+                }
+                Err(_) => return Err((Failure::ClientGone, manner)),
+            }
+        }
+    }
+
+    /// How a client is to be told of a failure, from the bytes of its head, which may be none.
+    fn manner(&self, view: &View, listener: usize, head: &[u8]) -> ErrorContext {
+        let pages = view.config.listeners[listener].pages.as_ref();
+        let ids = &self.worker.ids;
+        let wish = pages.map(|_| {
+            // What was not understood was given no id.
+            let anew = || ErrorFormat::in_bytes(head, std::str::from_utf8(&ids.next()).unwrap_or_default());
+            ids.take_wish().unwrap_or_else(anew)
+        });
+        ErrorContext { head_only: http1::is_head_request(head), wish }
+    }
+
+    /// Tells the client why its request is not served, and ends the connection.
+    async fn refuse(&mut self, failure: &Failure, reply: Vec<u8>) -> Next {
+        if failure.is_timeout() {
+            self.worker.counters.timeouts.add(1);
+        }
+        let Some(status) = failure.status() else {
+            return Next::Abort;
+        };
+        self.worker.count_status(status);
+        self.deadline.set(idle::LINGER);
+        match self.deadline.race(pin!(self.stream.writer.write_bytes(&reply))).await {
+            // To read on would take a buffer.
+            Ok(Ok(())) if matches!(failure, Failure::MemoryShort) => Next::Close,
+            Ok(Ok(())) => Next::Linger,
+            _ => Next::Abort,
+        }
+    }
+
+    /// Ends our side. A client that does not read can't hold it up.
+    async fn close(&mut self) {
+        self.facts.leave();
+        if !peer::is_drained(self.stream.reader.fd()) && buffer::in_use() < Use::Full {
+            // To close on bytes that were not read resets the connection: what is still on its way out would be lost.
+            return Box::pin(idle::linger(&mut self.stream, &self.deadline)).await;
+        }
+        self.deadline.set(idle::LINGER);
+        let _ = self.deadline.race(pin!(self.stream.shutdown())).await;
+    }
+}
+
+/// What a client is told of a failure, head and body; nothing where its connection is just closed.
+fn refusal(failure: &Failure, manner: ErrorContext, pages: Option<&Pages>) -> Vec<u8> {
+    let mut reply = Vec::new();
+    let Some(status) = failure.status() else { return reply };
+    let told = error_pages::tell(status, pages, manner.wish);
+    let mut fields = told.fields.to_owned();
+    if let Failure::MethodNotAllowed(allow) = failure {
+        fields.push_str(&format!("Allow: {allow}\r\n"));
+    }
+    if let Some(seconds) = failure.retry_after() {
+        fields.push_str(&format!("Retry-After: {seconds}\r\n"));
+    }
+    let content = http1::Content { media_type: &told.media_type, bytes: told.body.as_bytes() };
+    http1::encode_answer(status, fields.as_bytes(), Some(content), true, &mut reply);
+    if !manner.head_only {
+        reply.extend_from_slice(told.body.as_bytes());
+    }
+    reply
+}

@@ -1,0 +1,11 @@
+//! The client's side: accepted connections, their PROXY header and TLS handshake, and the protocol spoken on them.
+
+pub(crate) mod accept;
+pub(crate) mod accepted;
+pub(crate) mod connection_limits;
+pub mod frontend;
+pub(crate) mod http1;
+pub(crate) mod listener;
+pub(crate) mod passthrough;
+pub(crate) mod proxy_header;
+pub(crate) mod tcp;

@@ -1,0 +1,105 @@
+//! TCP: bytes both ways, with half-close, over plain or TLS on either side.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::base::sample::sampled;
+use crate::io::Buffer;
+use crate::proxy::access::{Outcome, Relayed};
+use crate::proxy::client::ClientFacts;
+use crate::proxy::client_binding::ClientBinding;
+use crate::proxy::downstream::accepted::Accepted;
+use crate::proxy::exchange::tunnel;
+use crate::proxy::failure::Failure;
+use crate::proxy::upstream::admission::{self, AdmissionRequest, Permit};
+use crate::proxy::upstream::pool::{ConnectRequest, Pool};
+use crate::proxy::worker::Worker;
+use crate::tls::Reason;
+use crate::tls::error::concerns_our_certificate;
+
+/// Where a client came in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'a> {
+    /// The listener's name.
+    pub(crate) listener: &'a str,
+    /// The name in a hello that is not opened.
+    pub(crate) sni: Option<&'a str>,
+}
+
+/// Relays one client connection to an upstream, and says so in the access log.
+pub(crate) async fn serve(worker: &Rc<Worker>, entry: Entry<'_>, pool: &Rc<Pool>, mut client: Box<Accepted>) {
+    let Some(access) = &worker.access else {
+        let _ = carry(worker, pool, &mut client, &Cell::new(None)).await;
+        return;
+    };
+    let (started, endpoint) = (Instant::now(), Cell::new(None));
+    let ended = carry(worker, pool, &mut client, &endpoint).await;
+    let outcome = Outcome {
+        upstream: Some(&pool.upstream.name),
+        endpoint: endpoint.get().map(|endpoint| &*pool.upstream.endpoints[endpoint].label),
+        relay: ended.as_ref().ok().copied(),
+        failure: ended.as_ref().err().map(|failure| failure as &dyn std::fmt::Display),
+        ..Outcome::unrelayed(started.elapsed())
+    };
+    access.relay(entry.listener, &facts(&mut client), entry.sni, &outcome);
+}
+
+/// What a log may say of a client.
+pub(crate) fn facts(client: &mut Accepted) -> ClientFacts {
+    ClientFacts::new(client.origin.peer.ip().to_canonical().to_string().into(), client.tls.take())
+}
+
+async fn carry(
+    worker: &Rc<Worker>,
+    pool: &Rc<Pool>,
+    client: &mut Accepted,
+    at: &Cell<Option<usize>>,
+) -> Result<Relayed, Failure> {
+    let fd = client.stream.reader.fd();
+    let mut said = || std::mem::take(&mut client.origin.said);
+    let own = pool.upstream.proxy_protocol.map(|_| ClientBinding::new(&worker.clients, said(), fd));
+    let call = ConnectRequest { client: own.as_ref(), ..ConnectRequest::default() };
+    let since = worker.wheel.now();
+    let ask = AdmissionRequest { client: fd, since, avoided: &[] };
+    // Leave is held for as long as the relay lasts.
+    let (_permit, mut backend) = loop {
+        let permit = match admission::admit(worker, pool, &client.deadline, ask, &mut None, 0..0).await {
+            Ok(permit) => permit,
+            Err(failure) => {
+                worker.count_bound(&failure);
+                let (of, peer) = (&pool.upstream.name, client.origin.peer);
+                sampled!(warn, Exchange of of, { upstream = of, client = %peer, }, "{failure}");
+                return Err(failure);
+            }
+        };
+        let first = permit.as_ref().map_or_else(|| pool.pick(worker), Permit::endpoint);
+        match Box::pin(pool.connect(worker, &client.deadline, call, first, permit.as_ref())).await {
+            Ok(backend) => break (permit, backend),
+            Err(_) if permit.is_some_and(|permit| permit.may_wait(worker, since)) => {}
+            // Said in the log by the pool; a TCP client can only be told by closing.
+            Err(error) => return Err(Failure::Connect(error)),
+        }
+    };
+    at.set(Some(backend.endpoint));
+    let idle = pool.upstream.idle_timeout;
+    let from_client = client.early.take().unwrap_or_else(Buffer::small);
+    let from_backend = backend.early.take().unwrap_or_else(Buffer::small);
+    let relay = tunnel::tunnel(
+        worker,
+        &client.deadline,
+        idle,
+        &mut client.stream,
+        &mut backend.stream,
+        from_client,
+        from_backend,
+    );
+    let relayed = Box::pin(relay).await;
+    let reader = &backend.stream.reader;
+    if let Some(alert) = reader.peer_alert() {
+        let declined = reader.asked_renegotiation() && !concerns_our_certificate(alert);
+        let reason = if declined { Reason::Renegotiation } else { Reason::of_alert(alert) };
+        pool.record_failure(&backend, reason);
+    }
+    Ok(relayed)
+}

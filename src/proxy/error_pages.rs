@@ -1,0 +1,218 @@
+//! Error pages: what a client is told where the bad news is Ringate's own.
+//!
+//! Plain words, unless the config has a page for the status. A client that prefers JSON gets a problem
+//! document (RFC 9457). What a backend answers is never touched.
+
+use std::borrow::Cow;
+
+use crate::base::limits::MAX_REQUEST_ID_BYTES;
+use crate::http1::{self, PLAIN_TEXT};
+
+/// The pages of a listener.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Pages {
+    /// Whether clients that prefer JSON get it.
+    pub json: bool,
+    /// By status.
+    pub exact: Vec<(u16, Page)>,
+    /// By the status' first digit.
+    pub classes: Vec<(u16, Page)>,
+}
+
+/// A page, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Page {
+    media_type: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Status,
+    Reason,
+    RequestId,
+}
+
+const VARIABLES: [(&str, Part); 3] =
+    [("{status}", Part::Status), ("{reason}", Part::Reason), ("{request.id}", Part::RequestId)];
+
+/// How a client wants to be told, kept for as long as its exchange lasts.
+#[derive(Clone, Copy, Debug)]
+pub struct ErrorFormat {
+    json: bool,
+    id: [u8; MAX_REQUEST_ID_BYTES],
+    id_len: usize,
+}
+
+/// What it is told.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ErrorBody {
+    /// `Content-Type`
+    pub media_type: Cow<'static, str>,
+    /// The body.
+    pub body: String,
+    /// Further fields, each ended by CRLF.
+    pub fields: &'static str,
+}
+
+impl Page {
+    /// A page of this text. Braces that hold no variable stay: style sheets have them.
+    pub fn new(text: &str, media_type: &str) -> Self {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        let next = |rest: &str| {
+            let found = VARIABLES.iter().filter_map(|(name, part)| Some((rest.find(name)?, *name, part)));
+            found.min_by_key(|(at, ..)| *at)
+        };
+        while let Some((at, name, part)) = next(rest) {
+            parts.push(Part::Text(rest[..at].to_owned()));
+            parts.push(match part {
+                Part::Status => Part::Status,
+                Part::Reason => Part::Reason,
+                _ => Part::RequestId,
+            });
+            rest = &rest[at + name.len()..];
+        }
+        parts.push(Part::Text(rest.to_owned()));
+        parts.retain(|part| *part != Part::Text(String::new()));
+        Self { media_type: media_type.to_owned(), parts }
+    }
+
+    fn body(&self, status: u16, id: &str) -> String {
+        let mut body = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => body.push_str(text),
+                Part::Status => body.push_str(&status.to_string()),
+                Part::Reason => body.push_str(http1::reason_phrase(status)),
+                Part::RequestId => body.push_str(id),
+            }
+        }
+        body
+    }
+}
+
+impl ErrorFormat {
+    /// The wish of a request with these fields.
+    pub fn of<'a>(headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>, id: &str) -> Self {
+        let accept = headers.into_iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"accept"));
+        let mut bytes = [0; MAX_REQUEST_ID_BYTES];
+        let id_len = id.len().min(bytes.len());
+        bytes[..id_len].copy_from_slice(&id.as_bytes()[..id_len]);
+        Self { json: prefers_json(accept.map(|(_, value)| value)), id: bytes, id_len }
+    }
+
+    /// The wish in the bytes of a head, which may be none that can be understood.
+    pub fn in_bytes(head: &[u8], id: &str) -> Self {
+        let lines = head.split(|&byte| byte == b'\n').skip(1).take_while(|line| line.len() > 1);
+        let fields = lines.filter_map(|line| {
+            let colon = line.iter().position(|&byte| byte == b':')?;
+            Some((&line[..colon], &line[colon + 1..]))
+        });
+        Self::of(fields, id)
+    }
+}
+
+/// What a client is told of a status; without pages or a wish, in plain words.
+pub fn tell(status: u16, pages: Option<&Pages>, wish: Option<ErrorFormat>) -> ErrorBody {
+    let reason = http1::reason_phrase(status);
+    let (Some(pages), Some(wish)) = (pages, wish) else {
+        return ErrorBody { media_type: PLAIN_TEXT.into(), body: format!("{status} {reason}\n"), fields: "" };
+    };
+    let fields = if pages.json { "Vary: Accept\r\n" } else { "" };
+    let id = std::str::from_utf8(&wish.id[..wish.id_len]).unwrap_or_default();
+    if pages.json && wish.json {
+        // Both are ours, and plain ASCII.
+        let body = format!(
+            "{{\"type\":\"about:blank\",\"title\":\"{reason}\",\"status\":{status},\"request_id\":\"{id}\"}}\n"
+        );
+        return ErrorBody { media_type: "application/problem+json".into(), body, fields };
+    }
+    let exact = pages.exact.iter().find(|(known, _)| *known == status);
+    match exact.or_else(|| pages.classes.iter().find(|(class, _)| *class == status / 100)) {
+        Some((_, page)) => {
+            ErrorBody { media_type: page.media_type.clone().into(), body: page.body(status, id), fields }
+        }
+        None => ErrorBody { media_type: PLAIN_TEXT.into(), body: format!("{status} {reason}\n"), fields },
+    }
+}
+
+/// Whether JSON is named and wanted more than text, or as much and before it (RFC 9110 §12.5.1).
+fn prefers_json<'a>(accept: impl Iterator<Item = &'a [u8]>) -> bool {
+    let mut json = 0;
+    let mut text = 0;
+    for range in accept.flat_map(|value| value.split(|&byte| byte == b',')) {
+        let mut parts = range.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+        let media = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let weight = parts.find_map(quality).unwrap_or(1000);
+        match &*media {
+            b"application/json" | b"application/problem+json" => {
+                // Later ones don't get before a text of the same weight.
+                json = if weight > text { weight.max(json) } else { json };
+            }
+            b"text/html" | b"text/plain" | b"text/*" => text = weight.max(text),
+            _ => {}
+        }
+    }
+    json > 0 && json >= text
+}
+
+/// `q=0.5` in thousandths; what is malformed is not wanted.
+fn quality(parameter: &[u8]) -> Option<u32> {
+    let value = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))?;
+    let value = std::str::from_utf8(value).ok().and_then(|value| value.parse::<f32>().ok());
+    Some((value.filter(|value| (0.0..=1.0).contains(value)).unwrap_or(0.0) * 1000.0) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn json_is_for_those_who_prefer_it() {
+        for (accept, json) in [
+            ("application/json", true),
+            ("application/problem+json", true),
+            ("application/json, text/plain, */*", true),
+            ("text/plain, application/json", false),
+            ("text/html;q=0.5, application/json", true),
+            ("text/html, application/json;q=0.9", false),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", false),
+            ("*/*", false),
+            ("application/json;q=0", false),
+            ("application/json;q=x", false),
+            ("APPLICATION/JSON ; charset=utf-8 ; Q=1.0", true),
+            ("", false),
+        ] {
+            assert_eq!(prefers_json([accept.as_bytes()].into_iter()), json, "{accept}");
+        }
+        let head = b"GET / HTTP/1.1\r\nHost: h\x01\r\nAccept: application/json\r\n\r\nAccept: text/html";
+        assert!(ErrorFormat::in_bytes(head, ID).json);
+        assert!(!ErrorFormat::in_bytes(b"\xff", ID).json);
+    }
+
+    #[test]
+    fn a_page_says_what_happened() {
+        let pages = Pages {
+            json: true,
+            exact: vec![(
+                404,
+                Page::new("<style>a { b: {c} }</style>{status} {reason} {request.id}{x}", "text/html"),
+            )],
+            classes: vec![(5, Page::new("{status}", "text/plain"))],
+        };
+        let wish = |json| Some(ErrorFormat { json, ..ErrorFormat::of([], ID) });
+        let told = tell(404, Some(&pages), wish(false));
+        assert_eq!(told.body, "<style>a { b: {c} }</style>404 Not Found 0123456789abcdef0123456789abcdef{x}");
+        assert_eq!((&*told.media_type, told.fields), ("text/html", "Vary: Accept\r\n"));
+        assert_eq!(tell(503, Some(&pages), wish(false)).body, "503");
+        assert_eq!(tell(400, Some(&pages), wish(false)).body, "400 Bad Request\n");
+        let told = tell(404, Some(&pages), wish(true));
+        let json: serde_json::Value = serde_json::from_str(&told.body).unwrap();
+        assert_eq!((&json["status"], &json["title"]), (&404.into(), &"Not Found".into()));
+        assert_eq!(tell(404, None, wish(true)).body, "404 Not Found\n");
+    }
+}

@@ -1,0 +1,66 @@
+//! Waiting for a response: nothing is read from the client meanwhile, so it is looked now and then whether it is
+//! still there. The steps are those of the deadline that the wait has anyway: what is answered sooner pays nothing.
+
+use std::cell::Cell;
+use std::os::fd::RawFd;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::io::deadline::{TICK, ticks};
+use crate::io::{Deadline, peer};
+use crate::proxy::exchange::body::Phase;
+use crate::proxy::failure::Failure;
+use crate::proxy::worker::Worker;
+
+/// How often it is looked.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The wait of one exchange.
+#[derive(Debug)]
+pub(crate) struct DisconnectWatch {
+    /// The client's socket.
+    pub(crate) client: RawFd,
+    /// The tick at which the wait for a response's head is over; 0 in shorter waits, which have their deadline.
+    due: Cell<u64>,
+}
+
+impl DisconnectWatch {
+    /// For a client whose connection outlives it.
+    pub(crate) fn new(client: RawFd) -> Self {
+        Self { client, due: Cell::new(0) }
+    }
+
+    /// Sets the deadline of a wait.
+    pub(crate) fn set(&self, worker: &Worker, deadline: &Deadline, phase: Phase, patience: Duration) {
+        let long = phase == Phase::BackendHead && patience > LOOK;
+        deadline.set(if long { LOOK } else { patience });
+        self.due.set(if long { worker.wheel.now() + ticks(patience) } else { 0 });
+    }
+
+    /// Runs an attempt to its end, or to the end of its patience: then `None`.
+    ///
+    /// # Errors
+    /// The client has left.
+    pub(crate) async fn keep<T>(
+        &self,
+        worker: &Worker,
+        deadline: &Deadline,
+        phase: &Cell<Phase>,
+        mut attempt: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<Option<T>, Failure> {
+        loop {
+            if let Ok(done) = deadline.race(attempt.as_mut()).await {
+                return Ok(Some(done));
+            }
+            let left = self.due.get().saturating_sub(worker.wheel.now());
+            if left == 0 || phase.get() != Phase::BackendHead {
+                return Ok(None);
+            }
+            if peer::has_left(self.client) {
+                worker.counters.clients_left.add(1);
+                return Err(Failure::ClientGone);
+            }
+            deadline.set(LOOK.min(TICK.saturating_mul(u32::try_from(left).unwrap_or(u32::MAX))));
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What a response's head comes to: how its body goes on, and which connections live on.
+
+use crate::http1::{Coding, Framing, ResponseHead};
+use crate::proxy::exchange::body::Frame;
+
+/// A response's head, decided upon.
+pub(crate) struct Decided {
+    pub(crate) head_len: usize,
+    pub(crate) status: u16,
+    pub(crate) interim: bool,
+    pub(crate) framing: Framing,
+    pub(crate) out: Frame,
+    pub(crate) backend_keeps: bool,
+    pub(crate) unframed: bool,
+    pub(crate) client_keeps: bool,
+    /// What its Connection lists, if its trailers have to mind that.
+    pub(crate) named: Option<Box<[u8]>>,
+    /// How its body is encoded on its way.
+    pub(crate) coding: Option<Coding>,
+}
+
+impl Decided {
+    pub(crate) fn of(head: &ResponseHead<'_, '_>, to_client: Framing, keep: bool) -> Self {
+        Self {
+            head_len: head.len,
+            status: head.status,
+            interim: head.is_interim(),
+            framing: head.framing,
+            out: Frame::of(to_client),
+            backend_keeps: head.keep_alive && head.framing != Framing::UntilClose,
+            unframed: to_client == Framing::UntilClose,
+            client_keeps: keep && to_client != Framing::UntilClose,
+            named: head.named_trailers(),
+            coding: None,
+        }
+    }
+
+    /// The same with a body that is encoded on its way, in chunks whatever it came in.
+    pub(crate) fn encoded(self, coding: Coding) -> Self {
+        Self { coding: Some(coding), out: Frame::Chunked, ..self }
+    }
+}

@@ -1,0 +1,334 @@
+//! From an order to a backend's connection, and what follows when that fails: the next endpoint, the next upstream of
+//! a split, the request once more.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use crate::base::limits::MAX_REPEATED_BYTES;
+use crate::http1::Framing;
+use crate::io::stream::Keep;
+use crate::io::{Buffer, Deadline, Reader};
+use crate::proxy::client_binding::ProxiedOrigin;
+use crate::proxy::exchange::body::{Phase, Piece};
+use crate::proxy::exchange::retry_policy::{Cause, Verdict};
+use crate::proxy::exchange::state::Exchange;
+use crate::proxy::failure::{ConnectError, Failure};
+use crate::proxy::snapshot::{Destination, Traffic};
+use crate::proxy::upstream::admission::{self, AdmissionRequest, Permit};
+use crate::proxy::upstream::connection::UpstreamConnection;
+use crate::proxy::upstream::pool::ConnectRequest;
+
+/// Where a request goes that is sent once more.
+pub(crate) enum Once {
+    /// To this endpoint, on a new connection.
+    Anew(usize),
+    /// To this endpoint, on any connection.
+    More(usize),
+    /// To any endpoint that has room, of the upstream that the order is for by now.
+    Afresh,
+}
+
+impl Exchange<'_> {
+    /// Leave to go to an endpoint, and a connection to it. Where one can't be reached, nothing has left: it is waited
+    /// for room at the others, and an upstream of a split gives way to the next one.
+    pub(crate) async fn open(
+        &mut self,
+        deadline: &Deadline,
+        first: &Piece,
+        held: &mut Option<Buffer>,
+    ) -> Result<(Option<Permit>, Box<UpstreamConnection>), Failure> {
+        // Since which tick of the worker's wheel it looks for a connection.
+        let since = self.worker.wheel.now();
+        loop {
+            let pool = &self.order.pool;
+            let ask = AdmissionRequest { client: self.vigil.client, since, avoided: &self.tried.endpoints };
+            let admitted = admission::admit(self.worker, pool, deadline, ask, held, first.range());
+            let permit = admitted.await?;
+            let endpoint = permit.as_ref().map_or_else(|| pool.pick(self.worker), Permit::endpoint);
+            let reused = pool.check_out(self.worker, endpoint, self.call(first));
+            let reached = match reused {
+                Ok(backend) => Ok(backend),
+                Err(endpoint) => Box::pin(self.connect(deadline, endpoint, first, permit.as_ref())).await,
+            };
+            match reached {
+                Ok(backend) => {
+                    if self.retries_are_on() {
+                        self.order.pool.budget.count(self.worker.wheel.now());
+                    }
+                    return Ok((permit, backend));
+                }
+                Err(failure) if self.is_open_to(&failure, permit.as_ref(), since) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// Whether a request for which there was no connection may go elsewhere.
+    fn is_open_to(&mut self, failure: &Failure, permit: Option<&Permit>, since: u64) -> bool {
+        match failure {
+            Failure::Connect(ConnectError::ServerName) => false,
+            Failure::Connect(_) => {
+                permit.is_some_and(|it| it.may_wait(self.worker, since)) || self.is_elsewhere()
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the rest of a short body is waited for, so that the request may be sent twice. `len`: bytes at hand.
+    pub(crate) fn gathers(&self, len: usize) -> bool {
+        let Framing::Length(length) = self.order.framing else { return false };
+        let whole = length.saturating_add(self.order.head_len as u64);
+        let short = (len as u64) < whole && whole <= MAX_REPEATED_BYTES;
+        short && self.order.idempotent && !self.order.expects && self.retries_are_on()
+    }
+
+    /// Reads on until the body is whole, for `limits.body_timeout` at most.
+    pub(crate) async fn gather(
+        &self,
+        reader: &mut Reader,
+        deadline: &Deadline,
+        mut buffer: Buffer,
+    ) -> Result<Buffer, Failure> {
+        deadline.set(self.limits.body_timeout);
+        // The scratch is the worker's: others write their heads into it during the wait.
+        let head = self.worker.scratch.borrow().clone();
+        while self.gathers(buffer.len()) {
+            let filling = pin!(reader.fill(buffer));
+            let filled = deadline.race(filling).await.map_err(|_| Failure::ClientTimeout)?;
+            match filled {
+                (Ok(1..), filled) => buffer = filled,
+                _ => return Err(Failure::ClientGone),
+            }
+        }
+        *self.worker.scratch.borrow_mut() = head;
+        Ok(buffer)
+    }
+
+    /// A connection for the request in `kept` to be sent once more: as was decided or, where that can't be reached,
+    /// wherever else the request may go.
+    pub(crate) async fn open_again(
+        &mut self,
+        deadline: &Deadline,
+        once: Once,
+        first: &Piece,
+        permit: &mut Option<Permit>,
+        kept: Buffer,
+    ) -> Result<(Box<UpstreamConnection>, Buffer), Failure> {
+        self.sent.set(false);
+        self.heard.set(false);
+        if !matches!(once, Once::Afresh) {
+            let failure = match self.reopen(deadline, once, first, permit.as_ref()).await {
+                Ok(backend) => return Ok((backend, kept)),
+                Err(failure) => failure,
+            };
+            let now = self.worker.wheel.now();
+            let in_time = self.trail.left(now).is_none_or(|left| !left.is_zero());
+            if !in_time || !self.is_open_to(&failure, permit.as_ref(), now) {
+                return Err(failure);
+            }
+        }
+        drop(permit.take());
+        let mut held = Some(kept);
+        let (leave, backend) = Box::pin(self.open(deadline, first, &mut held)).await?;
+        *permit = leave;
+        Ok((backend, held.unwrap_or_else(Buffer::small)))
+    }
+
+    async fn reopen(
+        &self,
+        deadline: &Deadline,
+        once: Once,
+        first: &Piece,
+        permit: Option<&Permit>,
+    ) -> Result<Box<UpstreamConnection>, Failure> {
+        let endpoint = match once {
+            Once::Anew(endpoint) => endpoint,
+            Once::Afresh => self.order.pool.pick(self.worker),
+            Once::More(endpoint) => {
+                match self.order.pool.check_out(self.worker, endpoint, self.call(first)) {
+                    Ok(backend) => return Ok(backend),
+                    Err(endpoint) => endpoint,
+                }
+            }
+        };
+        self.connect(deadline, endpoint, first, permit).await
+    }
+
+    /// What a connection is asked for with, to the upstream of this moment.
+    fn call(&self, first: &Piece) -> ConnectRequest<'_> {
+        let told = self.order.pool.upstream.proxy_protocol;
+        let client =
+            told.map(|_| self.client.own(&self.worker.clients, ProxiedOrigin::default(), self.vigil.client));
+        ConnectRequest {
+            host: self.order.host.as_deref(),
+            whole: first.done,
+            client,
+            failed: &self.tried.endpoints,
+        }
+    }
+
+    /// A new connection, within what is left of the time for all attempts.
+    async fn connect(
+        &self,
+        deadline: &Deadline,
+        endpoint: usize,
+        first: &Piece,
+        permit: Option<&Permit>,
+    ) -> Result<Box<UpstreamConnection>, Failure> {
+        let pool = &self.order.pool;
+        // The log names it also where no connection is made.
+        self.endpoint.set(Some(endpoint));
+        let connecting = pool.connect(self.worker, deadline, self.call(first), endpoint, permit);
+        let mut connecting = pin!(connecting);
+        let Some(left) = self.trail.left(self.worker.wheel.now()) else {
+            return connecting.await.map_err(Failure::Connect);
+        };
+        let overall = self.worker.wheel.deadline();
+        overall.set(left);
+        match overall.race(connecting.as_mut()).await {
+            Ok(connected) => connected.map_err(Failure::Connect),
+            Err(_) => Err(Failure::BackendTimeout),
+        }
+    }
+
+    /// Whether the route has another upstream for a request that this one could not answer; then the order is for that.
+    fn is_elsewhere(&mut self) -> bool {
+        let Some(index) = self.order.split else { return false };
+        let (view, listener) = self.view;
+        let Traffic::Http { routes, .. } = &view.config.listeners[listener].traffic else { return false };
+        let index = index as usize;
+        let Destination::Split(split) = &routes[index].to else { return false };
+        let is_this = |upstream: &usize| Rc::ptr_eq(&view.pools[*upstream], &self.order.pool);
+        self.tried.upstreams.extend(split.upstreams().find(is_this));
+        let untried = |upstream: usize| !self.tried.upstreams.contains(&upstream);
+        let answers = |upstream: usize| untried(upstream) && !view.pools[upstream].is_shunned();
+        let point = self.worker.ids.point();
+        let next = split.pick_where(point, answers).or_else(|| split.pick_where(point, untried));
+        let Some(next) = next else { return false };
+        self.worker.counters.split_failovers.add(1);
+        self.endpoint.set(None);
+        self.order.go_to(&view.pools[next], &routes[index]);
+        self.tried.endpoints.clear();
+        true
+    }
+
+    /// Whether a request that failed on `backend` is sent once more, and where. All of it is at hand, and the client
+    /// has heard nothing.
+    pub(crate) fn again(
+        &mut self,
+        backend: &UpstreamConnection,
+        failure: &Failure,
+        permit: Option<&Permit>,
+    ) -> Option<Once> {
+        let idempotent = self.order.idempotent;
+        let silent = !self.heard.get();
+        let closed = silent && matches!(failure, Failure::BackendGone(_));
+        // Its pooled connection was closed by the backend just then.
+        if closed && backend.reused && idempotent {
+            self.worker.counters.stale_retries.add(1);
+            return Some(Once::Anew(backend.endpoint));
+        }
+        // The backend refused our certificate and has read nothing.
+        if silent && self.order.pool.rescue(self.worker, backend, failure, idempotent) {
+            return Some(Once::Anew(backend.endpoint));
+        }
+        if closed {
+            self.tried.endpoints.push(backend.endpoint);
+        }
+        let wanted = match failure {
+            // Judged when it came.
+            Failure::Unwanted(_) => true,
+            Failure::BackendGone(_) => silent && self.may_retry(Cause::Reset),
+            Failure::BackendTimeout => silent && self.may_retry(Cause::Timeout),
+            _ => false,
+        };
+        let pool = Rc::clone(&self.order.pool);
+        let once = if wanted {
+            Some(Once::More(pool.next(self.worker, backend.endpoint, permit)))
+        } else if closed {
+            self.fail_over(permit)
+        } else {
+            None
+        };
+        if once.is_some()
+            && let Some(reason) = pool.reason(backend, self.heard.get(), failure)
+        {
+            pool.record_failure(backend, reason);
+        }
+        once
+    }
+
+    /// Where a request goes whose endpoint closed a new connection without an answer. An idempotent one goes to each
+    /// other endpoint once, and then to the other upstreams of its split, as long as there is time.
+    fn fail_over(&mut self, permit: Option<&Permit>) -> Option<Once> {
+        let (pool, now) = (&self.order.pool, self.worker.wheel.now());
+        let may = self.order.idempotent && !self.answered.get() && pool.upstream.retries.failover;
+        if !may || !self.trail.may_fail_over(now, self.order.response_timeout) {
+            return None;
+        }
+        let failed = &self.tried.endpoints;
+        let once = match pool.next_untried(self.worker, failed, permit) {
+            Some(endpoint) => Once::Anew(endpoint),
+            // Those that are left have no room: it waits for that in the queue.
+            None if permit.is_some() && failed.len() < pool.upstream.endpoints.len() => Once::Afresh,
+            None => self.is_elsewhere().then_some(Once::Afresh)?,
+        };
+        self.worker.counters.failovers.add(1);
+        Some(once)
+    }
+
+    /// Whether the upstream's retries cover this, and its budget has room.
+    pub(crate) fn may_retry(&self, cause: Cause) -> bool {
+        if !self.retries_are_on() || self.answered.get() {
+            return false;
+        }
+        let upstream = &self.order.pool.upstream;
+        let now = self.worker.wheel.now();
+        match self.trail.judge(&upstream.retries, cause, &self.order.pool.budget, now) {
+            Verdict::Final => false,
+            Verdict::Again => {
+                self.worker.counters.retries.add(1);
+                upstream.retried.sent.fetch_add(1, Relaxed);
+                tracing::debug!(upstream = upstream.name, ?cause, "the request is tried again");
+                true
+            }
+            Verdict::OverBudget => {
+                self.worker.counters.retries_refused.add(1);
+                upstream.retried.refused.fetch_add(1, Relaxed);
+                false
+            }
+        }
+    }
+
+    pub(crate) fn retries_are_on(&self) -> bool {
+        self.order.pool.upstream.retries.attempts > 1
+    }
+
+    /// Whose fault an expired deadline is.
+    pub(crate) fn too_slow(&self) -> Failure {
+        match self.phase.get() {
+            Phase::ClientBody | Phase::ClientWrite => Failure::ClientTimeout,
+            Phase::BackendWrite | Phase::BackendHead | Phase::BackendBody => Failure::BackendTimeout,
+        }
+    }
+
+    /// Whether a request that was written is kept to be sent again.
+    pub(crate) fn keep(&self, backend: &UpstreamConnection, whole: bool) -> Keep {
+        let again = self.order.idempotent || backend.is_contested();
+        if whole && again { Keep::Content } else { Keep::Nothing }
+    }
+
+    /// How long an attempt may take to the response's head.
+    pub(crate) fn begin(&self, whole: bool) -> Duration {
+        let policy = &self.order.pool.upstream.retries;
+        let repeatable = whole && self.order.idempotent;
+        self.trail.begin(policy, self.worker.wheel.now(), self.order.response_timeout, repeatable)
+    }
+    /// What is left of that once the request is written: all attempts together have the time of one.
+    pub(crate) fn remaining(&self, patience: Duration, whole: bool) -> Duration {
+        let left = self.trail.left(self.worker.wheel.now()).filter(|_| whole && self.retries_are_on());
+        left.map_or(patience, |left| left.min(patience))
+    }
+}

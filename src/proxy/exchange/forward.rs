@@ -1,0 +1,411 @@
+//! One exchange on its way: the request to a backend, and the backend's response to the client.
+
+use std::cell::Cell;
+use std::os::fd::RawFd;
+use std::pin::pin;
+use std::time::Duration;
+
+use super::next::Next;
+use super::state::Exchange;
+use super::state::Outcome;
+use super::tunnel;
+use crate::base::limits::MAX_INTERIM_RESPONSES;
+use crate::http1::{self, Body, Framing, HeadLimits, Parsed, ResponseContext, ResponseHead, Version};
+use crate::io::stream::Keep;
+use crate::io::{Buffer, Deadline, Reader, Stream, StreamError, Writer, peer};
+use crate::proxy::exchange::body::{self, Frame, Phase, Piece, Relay, RelayError};
+use crate::proxy::exchange::coding;
+use crate::proxy::exchange::min_rate::{self, Pace};
+use crate::proxy::exchange::retry_policy::Cause;
+use crate::proxy::exchange::trailers::Trailers;
+use crate::proxy::failure::Failure;
+use crate::proxy::upstream::connection::UpstreamConnection;
+
+use super::decided::Decided;
+
+impl<'a> Exchange<'a> {
+    /// From the head in `buffer` to the end of the response. Returns what the client's connection does
+    /// next, and its buffer with what it had sent ahead.
+    pub(crate) async fn run(
+        &mut self,
+        client: &mut Stream,
+        deadline: &Deadline,
+        mut buffer: Buffer,
+    ) -> Result<(Next, Buffer), Failure> {
+        if self.gathers(buffer.len()) {
+            buffer = Box::pin(self.gather(&mut client.reader, deadline, buffer)).await?;
+        }
+        let mut body = Body::new(self.order.framing);
+        let frame = Frame::of(self.order.framing);
+        let first = {
+            let scratch = self.worker.scratch.borrow();
+            body::frame(&mut buffer, self.order.head_len, &scratch, &mut body, frame, self.order.trailers())
+                .map_err(Failure::RequestBody)?
+        };
+        if self.body_bound() < first.data as u64 {
+            return Err(Failure::BodyTooLarge);
+        }
+        // Leave is held to the exchange's end, retries and a tunnel included.
+        let mut held = Some(buffer);
+        let (mut permit, mut backend) = self.open(deadline, &first, &mut held).await?;
+        let mut buffer = held.unwrap_or_else(Buffer::small);
+        loop {
+            self.endpoint.set(Some(backend.endpoint));
+            let (result, returned) = {
+                let attempt = pin!(self.attempt(client, &mut backend, deadline, &first, &mut body, buffer));
+                let kept = self.vigil.keep(self.worker, deadline, &self.phase, attempt).await?;
+                kept.unwrap_or_else(|| (Err(self.too_slow()), self.spare.take()))
+            };
+            let failure = match result {
+                Ok(answer) => {
+                    let rest = returned.map(|mut buffer| {
+                        if first.done {
+                            buffer.consume(first.consumed);
+                        }
+                        buffer
+                    });
+                    return self.finish(answer, client, backend, deadline, rest).await;
+                }
+                Err(failure) => failure,
+            };
+            // Without the request at hand nothing is tried again, nor counted as if it were.
+            let kept = returned.filter(|_| first.done);
+            let once = kept.as_ref().and_then(|_| self.again(&backend, &failure, permit.as_ref()));
+            let (Some(kept), Some(once)) = (kept, once) else {
+                return Err(self.order.pool.attribute(&backend, self.heard.get(), failure));
+            };
+            // The backend that failed is let go before another one is asked.
+            drop(backend);
+            (backend, buffer) = Box::pin(self.open_again(deadline, once, &first, &mut permit, kept)).await?;
+        }
+    }
+
+    /// Sends the request to `backend` and brings its response to the client, both at once where the
+    /// request's body is longer than what `buffer` has of it.
+    pub(crate) async fn attempt(
+        &self,
+        client: &mut Stream,
+        backend: &mut UpstreamConnection,
+        deadline: &Deadline,
+        first: &Piece,
+        body: &mut Body,
+        buffer: Buffer,
+    ) -> (Result<Outcome, Failure>, Option<Buffer>) {
+        let patience = self.begin(first.done);
+        self.wait(deadline, Phase::BackendWrite, patience);
+        let keep = self.keep(backend, first.done);
+        let (written, mut buffer) = first.write(&mut backend.stream.writer, buffer, keep).await;
+        // A backend that refuses the request before it has read it all may have said why.
+        let broken = written.err();
+        let early = backend.early.take();
+        let respond = |reader, writer| self.respond(reader, writer, deadline, early);
+        if first.done || broken.is_some() {
+            self.sent.set(broken.is_none());
+            self.ahead.set(buffer.len() > first.consumed);
+            self.wait(deadline, Phase::BackendHead, self.remaining(patience, first.done));
+            let rest = if self.retries_are_on() { self.spare.replace(Some(buffer)) } else { Some(buffer) };
+            let result = respond(&mut backend.stream.reader, &mut client.writer).await;
+            let result = match (result, broken) {
+                (Err(Failure::BackendGone(None)), Some(error)) => Err(Failure::BackendGone(Some(error))),
+                (result, _) => result,
+            };
+            return (result, rest.or_else(|| self.spare.take()));
+        }
+        buffer.consume(first.consumed);
+        let allowance = self.body_bound() - first.data as u64;
+        let (reader, writer) = (&mut client.reader, &mut backend.stream.writer);
+        // Boxed: a long upload is rare and its state large, while each exchange carries this future's size.
+        let upload = self.upload(reader, writer, deadline, body, allowance, buffer);
+        let answer = respond(&mut backend.stream.reader, &mut client.writer);
+        super::duplex::both(Box::pin(upload), Box::pin(answer)).await
+    }
+
+    /// The least speed of a body.
+    pub(crate) fn pace<'p>(
+        &'p self,
+        deadline: &'p Deadline,
+        client: min_rate::Client,
+        to: RawFd,
+        writing: (Phase, Duration),
+    ) -> Pace<'p> {
+        let (wheel, fd) = (&self.worker.wheel, self.vigil.client);
+        let phase = if client == min_rate::Client::Sends { &self.upload } else { &self.download };
+        Pace { wheel, limits: self.limits, fd, client, to, writing, deadline, phase }
+    }
+
+    /// The same of a response's body.
+    pub(crate) fn download_pace<'p>(&'p self, deadline: &'p Deadline) -> Pace<'p> {
+        let [_, writing] = self.download_waits();
+        self.pace(deadline, min_rate::Client::Takes, self.vigil.client, writing)
+    }
+
+    /// The rest of the request's body.
+    pub(crate) async fn upload(
+        &self,
+        reader: &mut Reader,
+        writer: &mut Writer,
+        deadline: &Deadline,
+        body: &mut Body,
+        allowance: u64,
+        buffer: Buffer,
+    ) -> Result<Buffer, RelayError> {
+        let out = Frame::of(self.order.framing);
+        // A client that waits for its 100 waits for the backend, as long as nothing of the body came.
+        let waits_for_100 = self.order.expects && allowance == self.body_bound();
+        let opening = waits_for_100.then_some((Phase::BackendHead, self.order.response_timeout));
+        let sent = Cell::new(0);
+        let (to, writing) = (writer.fd(), (Phase::BackendWrite, self.order.response_timeout));
+        let relay = Relay {
+            reader,
+            writer,
+            body,
+            out,
+            trailers: self.order.trailers(),
+            deadline,
+            phase: &self.phase,
+            own: &self.upload,
+            moved: &sent,
+            waits: [(Phase::ClientBody, self.limits.body_timeout), writing],
+            opening,
+            allowance,
+        };
+        let pace = self.pace(deadline, min_rate::Client::Sends, to, writing);
+        let buffer = pace.keep(relay.run(buffer)).await.map_err(|_| RelayError::TooSlow)??;
+        self.sent.set(true);
+        self.ahead.set(!buffer.is_empty());
+        if self.answered.get() {
+            // The response that has begun is waited for as before.
+            let [reading, writing] = self.download_waits();
+            let (phase, patience) = if self.download.get() == writing.0 { writing } else { reading };
+            self.wait(deadline, phase, patience);
+        } else {
+            self.wait(deadline, Phase::BackendHead, self.order.response_timeout);
+        }
+        Ok(buffer)
+    }
+
+    /// Reads the response's heads and its body, and writes them to the client.
+    pub(crate) async fn respond(
+        &self,
+        reader: &mut Reader,
+        writer: &mut Writer,
+        deadline: &Deadline,
+        early: Option<Buffer>,
+    ) -> Result<Outcome, Failure> {
+        let mut buffer = early.unwrap_or_else(Buffer::small);
+        let mut interim = 0;
+        loop {
+            let decided = self.understand(&buffer)?;
+            let Some(decided) = decided else {
+                let (result, filled) = reader.fill(buffer).await;
+                buffer = filled;
+                match result {
+                    Ok(0) => return Err(Failure::BackendGone(None)),
+                    Ok(_) => self.heard.set(true),
+                    Err(StreamError::TooLarge) => {
+                        return Err(Failure::Response(http1::ResponseError::HeadTooLong));
+                    }
+                    Err(error) => return Err(Failure::BackendGone(Some(error))),
+                }
+                continue;
+            };
+            self.worker.count_status(decided.status);
+            self.status.set(decided.status);
+            if decided.interim {
+                interim += 1;
+                if interim > MAX_INTERIM_RESPONSES {
+                    return Err(Failure::Response(http1::ResponseError::TooManyInterim));
+                }
+                if self.order.version == Version::Http11 {
+                    let head = self.worker.scratch.borrow().clone();
+                    writer.write_bytes(&head).await.map_err(|_| Failure::ClientGone)?;
+                }
+                buffer.consume(decided.head_len);
+                if decided.status == 100 && self.phase.get() == Phase::BackendHead && !self.sent.get() {
+                    // From its 100 on, a client owes its body.
+                    self.upload.set(Phase::ClientBody);
+                    self.wait(deadline, Phase::ClientBody, self.limits.body_timeout);
+                }
+                continue;
+            }
+            if decided.status == 101 {
+                self.answered.set(true);
+                let head = self.worker.scratch.borrow().clone();
+                writer.write_bytes(&head).await.map_err(|_| Failure::ClientGone)?;
+                self.bytes.set(head.len() as u64);
+                buffer.consume(decided.head_len);
+                return Ok(Outcome { backend: false, client: false, tunnel: Some(buffer) });
+            }
+            return self.pass_on(decided, reader, writer, deadline, buffer).await;
+        }
+    }
+
+    /// Understands the head at the buffer's front and leaves the client's in the scratch.
+    pub(crate) fn understand(&self, buffer: &Buffer) -> Result<Option<Decided>, Failure> {
+        if buffer.is_empty() {
+            return Ok(None);
+        }
+        let mut slots = http1::header_slots();
+        let limits = HeadLimits::from(self.limits);
+        let head = match http1::parse_response(buffer.data(), &mut slots, &limits, &self.order.context) {
+            Ok(Parsed::Complete(head)) => head,
+            Ok(Parsed::Partial) => return Ok(None),
+            Err(error) => return Err(Failure::Response(error)),
+        };
+        if !head.is_interim() && self.may_retry(Cause::Status(head.status)) {
+            return Err(Failure::Unwanted(head.status));
+        }
+        let ahead = || self.ahead.get() || peer::has_arrived(self.vigil.client);
+        let keep = self.order.keep_alive && self.sent.get() && !(self.is_last)(&ahead);
+        let mut scratch = self.worker.scratch.borrow_mut();
+        scratch.clear();
+        let to = ResponseContext { version: self.order.version, close: !keep };
+        let framing = http1::encode_response(&head, &to, &mut scratch);
+        let mut coding = None;
+        if let Some(pending) = self.order.pending.as_ref().filter(|_| !head.is_interim()) {
+            pending.edit_response(&mut scratch);
+            coding = pending.encode(&head, coding::has_room(self.worker), &mut scratch);
+        }
+        self.note(&head);
+        let decided = Decided::of(&head, framing, keep);
+        Ok(Some(match coding {
+            Some(coding) if head.framing != Framing::None => decided.encoded(coding),
+            _ => decided,
+        }))
+    }
+
+    /// What the access log says of a response's head.
+    pub(crate) fn note(&self, head: &ResponseHead<'_, '_>) {
+        if let Some(started) = self.started
+            && !head.is_interim()
+        {
+            self.first_byte.set(Some(started.elapsed()));
+            if let Some(record) = self.order.logged.borrow_mut().as_mut() {
+                record.respond(head);
+            }
+        }
+    }
+
+    /// The response's body, its head in front of the first bytes of it.
+    pub(crate) async fn pass_on(
+        &self,
+        decided: Decided,
+        reader: &mut Reader,
+        writer: &mut Writer,
+        deadline: &Deadline,
+        mut buffer: Buffer,
+    ) -> Result<Outcome, Failure> {
+        if decided.coding.is_some() {
+            return Box::pin(self.pass_on_encoded(decided, reader, writer, deadline, buffer)).await;
+        }
+        body::take_rest(reader, &mut buffer, decided.head_len, decided.framing);
+        let trailers = Trailers::of_response(decided.named.as_deref(), self.order.pending.as_deref(), false);
+        let mut body = Body::new(decided.framing);
+        let first = {
+            let scratch = self.worker.scratch.borrow();
+            body::frame(&mut buffer, decided.head_len, &scratch, &mut body, decided.out, trailers)
+                .map_err(Failure::ResponseBody)?
+        };
+        // Until here a faulty response could still be answered with a 502.
+        self.answered.set(true);
+        self.unframed.set(decided.unframed);
+        self.download.set(Phase::ClientWrite);
+        self.wait(deadline, Phase::ClientWrite, self.limits.body_timeout);
+        let (result, returned) = first.write(writer, buffer, Keep::Nothing).await;
+        buffer = returned;
+        result.map_err(|_| Failure::ClientGone)?;
+        buffer.consume(first.consumed);
+        self.bytes.set(first.len() as u64);
+        if !first.done {
+            let relay = self.relay(reader, writer, &mut body, (decided.out, trailers), deadline);
+            let pace = self.download_pace(deadline);
+            let relaying = Box::pin(pace.keep(relay.run(buffer)));
+            let relayed = relaying.await.unwrap_or(Err(RelayError::TooSlow));
+            buffer = relayed.map_err(RelayError::of_response)?;
+        }
+        // Bytes behind the response belong to nothing: such a connection is not used again.
+        let backend = decided.backend_keeps && self.sent.get() && buffer.is_idle();
+        Ok(Outcome { backend, client: decided.client_keeps, tunnel: None })
+    }
+
+    /// The same with a body that is encoded on its way.
+    pub(crate) async fn pass_on_encoded(
+        &self,
+        decided: Decided,
+        reader: &mut Reader,
+        writer: &mut Writer,
+        deadline: &Deadline,
+        buffer: Buffer,
+    ) -> Result<Outcome, Failure> {
+        let Some(coding) = decided.coding else { return Err(Failure::BackendGone(None)) };
+        let lead = self.worker.scratch.borrow().clone();
+        let mut body = Body::new(decided.framing);
+        let trailers = Trailers::of_response(decided.named.as_deref(), self.order.pending.as_deref(), true);
+        let relay = self.relay(reader, writer, &mut body, (decided.out, trailers), deadline);
+        let run = coding::run(self.worker, coding, lead, relay, buffer, decided.head_len, &self.answered);
+        let pace = self.download_pace(deadline);
+        let relayed = Box::pin(pace.keep(run)).await.unwrap_or(Err(RelayError::TooSlow));
+        let buffer = relayed.map_err(RelayError::of_response)?;
+        let backend = decided.backend_keeps && self.sent.get() && buffer.is_idle();
+        Ok(Outcome { backend, client: decided.client_keeps, tunnel: None })
+    }
+
+    /// Phase and patience of a response's body, where it is read and where it is written.
+    pub(crate) fn download_waits(&self) -> [(Phase, Duration); 2] {
+        [(Phase::BackendBody, self.order.idle_timeout), (Phase::ClientWrite, self.limits.body_timeout)]
+    }
+
+    /// What is left of a response's body, on its way to the client.
+    pub(crate) fn relay<'r>(
+        &'r self,
+        reader: &'r mut Reader,
+        writer: &'r mut Writer,
+        body: &'r mut Body,
+        (out, trailers): (Frame, Trailers<'r>),
+        deadline: &'r Deadline,
+    ) -> Relay<'r> {
+        Relay {
+            reader,
+            writer,
+            body,
+            out,
+            trailers,
+            deadline,
+            phase: &self.phase,
+            own: &self.download,
+            moved: &self.bytes,
+            waits: self.download_waits(),
+            opening: None,
+            allowance: u64::MAX,
+        }
+    }
+
+    /// Gives the backend back, or turns both connections into a tunnel.
+    pub(crate) async fn finish(
+        &self,
+        answer: Outcome,
+        client: &mut Stream,
+        mut backend: Box<UpstreamConnection>,
+        deadline: &Deadline,
+        rest: Option<Buffer>,
+    ) -> Result<(Next, Buffer), Failure> {
+        if let Some(from_backend) = answer.tunnel {
+            let from_client = rest.unwrap_or_else(Buffer::small);
+            let idle = self.order.idle_timeout;
+            let backend = &mut backend.stream;
+            let tunnel =
+                tunnel::tunnel(self.worker, deadline, idle, client, backend, from_client, from_backend);
+            self.relayed.set(Some(tunnel.await));
+            return Ok((Next::Abort, Buffer::small()));
+        }
+        if answer.backend && !self.order.authenticates {
+            self.order.pool.check_in(self.worker, backend);
+        }
+        match rest {
+            Some(rest) if answer.client => Ok((Next::Idle, rest)),
+            // What the client may still send is read, but not for ever, and not served.
+            Some(rest) if self.sent.get() && rest.is_idle() => Ok((Next::Close, rest)),
+            _ => Ok((Next::Linger, Buffer::small())),
+        }
+    }
+}

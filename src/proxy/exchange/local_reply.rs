@@ -1,0 +1,151 @@
+//! Answers of Ringate's own to requests that were understood: fixed responses, and what rules refuse.
+//!
+//! The client's connection lives on where all of the request is there already; otherwise its end follows, as
+//! the rest of the body is worth reading to nobody.
+
+use std::borrow::Cow;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::http1::{self, Body, Content, Framing, RequestHead, Version};
+use crate::io::{Buffer, Deadline, Stream, peer};
+use crate::proxy::access::{self, Record, Sink};
+use crate::proxy::client::ClientFacts;
+use crate::proxy::downstream::listener::ListenerSocket;
+use crate::proxy::error_pages::{self, ErrorFormat, Pages};
+use crate::proxy::exchange::next::Next;
+use crate::proxy::reply::Reply;
+use crate::proxy::reply::ReplyBody;
+use crate::proxy::rules::ResponseRules;
+use crate::proxy::worker::Worker;
+
+/// A reply with what must be known of its request.
+#[derive(Debug)]
+pub struct LocalReply {
+    /// What is said.
+    pub reply: Reply,
+    /// What the route's rules do with it.
+    pub pending: Option<Box<ResponseRules>>,
+    head_len: usize,
+    framing: Framing,
+    head_only: bool,
+    /// Whether the connection may live on, as far as its client and its bounds go.
+    pub(crate) keep_alive: bool,
+    logged: Option<Box<Record>>,
+    pages: Option<(Arc<Pages>, ErrorFormat)>,
+}
+
+impl LocalReply {
+    /// The answer to this request.
+    pub fn new(
+        reply: Reply,
+        pending: Option<Box<ResponseRules>>,
+        head: &RequestHead<'_, '_>,
+        access: Option<&Sink>,
+    ) -> Self {
+        Self {
+            reply,
+            pending,
+            head_len: head.len,
+            framing: head.framing,
+            head_only: head.method == http1::Method::Head,
+            keep_alive: head.keep_alive && head.version == Version::Http11,
+            logged: access.and_then(Sink::take),
+            pages: None,
+        }
+    }
+
+    /// The same with the pages of its listener, for what is said in standard words.
+    pub(crate) fn told_by(mut self, pages: Option<&Arc<Pages>>, wish: Option<ErrorFormat>) -> Self {
+        self.pages = pages.cloned().zip(wish);
+        self
+    }
+
+    /// Sends it, and says what the client's connection does next. `buffer` holds the request, and comes back
+    /// without it.
+    pub(crate) async fn send(
+        mut self,
+        (worker, listening, client): (&Worker, &ListenerSocket, &ClientFacts),
+        stream: &mut Stream,
+        deadline: &Deadline,
+        patience: Duration,
+        mut buffer: Buffer,
+    ) -> (Next, Buffer) {
+        let whole = Body::new(self.framing)
+            .take(&mut buffer.data_mut()[self.head_len..])
+            .ok()
+            .and_then(|taken| taken.done.then_some(self.head_len + taken.consumed));
+        let keep = self.keep_alive
+            && whole.is_some_and(|whole| {
+                let ahead = || buffer.len() > whole || peer::has_arrived(stream.reader.fd());
+                !listening.is_last(worker, client, ahead)
+            });
+        let wire = self.encode(!keep);
+        worker.counters.requests_answered.add(1);
+        worker.count_status(self.reply.status);
+        if let Some(cause) = &self.reply.cause {
+            match self.reply.status {
+                401 => worker.counters.requests_unauthorized.add(1),
+                429 => worker.counters.requests_limited.add(1),
+                _ => {}
+            }
+            tracing::debug!(client = %client.address, status = self.reply.status, "{cause}");
+        }
+        self.log(worker, wire.len());
+        deadline.set(patience);
+        let sent = deadline.race(pin!(stream.writer.write_bytes(&wire))).await;
+        match (sent, whole) {
+            (Ok(Ok(())), Some(whole)) if keep => {
+                buffer.consume(whole);
+                (Next::Idle, buffer)
+            }
+            (Ok(Ok(())), _) => (Next::Linger, buffer),
+            _ => (Next::Abort, buffer),
+        }
+    }
+
+    /// Head and body as they go out.
+    fn encode(&self, close: bool) -> Vec<u8> {
+        let status = self.reply.status;
+        let told;
+        let mut fields = Cow::Borrowed(&self.reply.fields[..]);
+        let content = match &self.reply.body {
+            ReplyBody::None => None,
+            ReplyBody::Standard => {
+                let (pages, wish) = self.pages.as_ref().map(|(pages, wish)| (&**pages, *wish)).unzip();
+                told = error_pages::tell(status, pages, wish);
+                fields.to_mut().extend_from_slice(told.fields.as_bytes());
+                Some(Content { media_type: &told.media_type, bytes: told.body.as_bytes() })
+            }
+            ReplyBody::Own { media_type, bytes } => Some(Content { media_type, bytes }),
+        };
+        let mut wire = Vec::new();
+        http1::encode_answer(status, &fields, content, close, &mut wire);
+        if let Some(pending) = &self.pending {
+            pending.edit_response(&mut wire);
+        }
+        if let Some(content) = content.filter(|_| !self.head_only) {
+            wire.extend_from_slice(content.bytes);
+        }
+        wire
+    }
+
+    fn log(&mut self, worker: &Worker, bytes: usize) {
+        let (Some(sink), Some(record)) = (&worker.access, self.logged.take()) else {
+            return;
+        };
+        let outcome = access::Outcome {
+            status: self.reply.status,
+            bytes: bytes as u64,
+            duration: Duration::ZERO,
+            first_byte: Some(Duration::ZERO),
+            upstream: None,
+            endpoint: None,
+            tries: 0,
+            relay: None,
+            failure: self.reply.cause.as_ref().map(|cause| cause as &dyn std::fmt::Display),
+        };
+        sink.end(record, &outcome);
+    }
+}

@@ -1,0 +1,17 @@
+//! One request and its response.
+
+pub(crate) mod body;
+pub(crate) mod client_watch;
+pub(crate) mod coding;
+pub(crate) mod decided;
+pub(crate) mod duplex;
+pub(crate) mod failover;
+pub(crate) mod forward;
+pub(crate) mod local_reply;
+pub(crate) mod min_rate;
+pub(crate) mod next;
+pub(crate) mod retry_policy;
+pub(crate) mod route;
+pub(crate) mod state;
+pub(crate) mod trailers;
+pub(crate) mod tunnel;

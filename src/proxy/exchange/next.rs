@@ -1,0 +1,14 @@
+//! What becomes of a client connection after an exchange.
+
+/// What a client connection does next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// It waits for a request, silent for now.
+    Idle,
+    /// It ends, in order.
+    Close,
+    /// It ends, in order, although the client may still be sending.
+    Linger,
+    /// It ends at once: its response is cut, and must look so.
+    Abort,
+}

@@ -1,0 +1,53 @@
+//! Which trailer fields of a body go on: what holds for a field of the head holds for a trailer of its name.
+
+use crate::http1::{self, Body};
+use crate::proxy::rules::ResponseRules;
+
+/// What decides on the trailers of one body.
+#[derive(Clone, Copy, Debug)]
+pub struct Trailers<'a> {
+    way: Way,
+    /// What Connection lists in the message's head.
+    named: Option<&'a [u8]>,
+    rules: Option<&'a ResponseRules>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    ToBackend,
+    ToClient,
+    /// In a response that is encoded on its way.
+    Encoded,
+}
+
+impl<'a> Trailers<'a> {
+    /// Those of a request.
+    pub fn of_request(named: Option<&'a [u8]>, rules: Option<&'a ResponseRules>) -> Self {
+        Self { way: Way::ToBackend, named, rules }
+    }
+
+    /// Those of a response, of which `encoded` says whether its body is encoded on its way.
+    pub fn of_response(named: Option<&'a [u8]>, rules: Option<&'a ResponseRules>, encoded: bool) -> Self {
+        Self { way: if encoded { Way::Encoded } else { Way::ToClient }, named, rules }
+    }
+
+    /// Appends the end of a chunked body: the last chunk, and the trailers that go on.
+    pub fn end(&self, body: &Body, out: &mut Vec<u8>) {
+        let trailers = body.trailers();
+        if trailers.is_empty() || self.named.is_none() && self.rules.is_none() {
+            return http1::encode_last_chunk(trailers, out);
+        }
+        let mut kept = Vec::with_capacity(trailers.len());
+        http1::pass_trailers(trailers, |name| self.drops(name), &mut kept);
+        http1::encode_last_chunk(&kept, out);
+    }
+
+    fn drops(&self, name: &[u8]) -> bool {
+        self.named.is_some_and(|list| http1::lists(list, name))
+            || self.rules.is_some_and(|rules| match self.way {
+                Way::ToBackend => rules.drops_request_trailer(name),
+                Way::ToClient => rules.drops_response_trailer(name, false),
+                Way::Encoded => rules.drops_response_trailer(name, true),
+            })
+    }
+}

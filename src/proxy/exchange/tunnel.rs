@@ -1,0 +1,238 @@
+//! Bytes both ways between a client and a backend, with half-close, over plain or TLS on either side.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::os::fd::RawFd;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::base::counters::Count;
+use crate::io::stream::{Closed, Keep, StreamError};
+use crate::io::{Buffer, Deadline, Pipe, ReadCancel, Reader, Stream, WakeGated, Writer, peer};
+use crate::proxy::access::{End, Relayed};
+use crate::proxy::idle::{self, Woken};
+use crate::proxy::worker::Worker;
+
+/// Reads that fill a small buffer in a row before a direction gets a large one.
+const BUSY: u32 = 2;
+
+/// Relays both ways until both sides have ended, one has broken, or neither has sent anything for `idle`.
+/// The buffers hold what has been read already.
+pub(crate) async fn tunnel(
+    worker: &Worker,
+    deadline: &Deadline,
+    idle: Duration,
+    client: &mut Stream,
+    backend: &mut Stream,
+    from_client: Buffer,
+    from_backend: Buffer,
+) -> Relayed {
+    let shared = Shared { worker, deadline, idle };
+    let counters = &worker.counters;
+    let (bytes_up, bytes_down) = (Cell::new(0), Cell::new(0));
+    deadline.set(idle);
+    deadline.interruptible(false);
+    let count_up = Counts { relay: &bytes_up, worker: &counters.relay_bytes_up };
+    let count_down = Counts { relay: &bytes_down, worker: &counters.relay_bytes_down };
+    let peers = [client.reader.fd(), backend.reader.fd()];
+    let up = pin!(shared.one_way(&mut client.reader, &mut backend.writer, from_client, count_up));
+    let down = pin!(shared.one_way(&mut backend.reader, &mut client.writer, from_backend, count_down));
+    let mut relaying = pin!(until_both_end(up, down));
+    let mut taken = [None; 2];
+    let end = loop {
+        if let Ok(end) = deadline.race(relaying.as_mut()).await {
+            break end;
+        }
+        let now = peers.map(still_to_take);
+        // A long piece that goes out bit by bit is no silence: it is asked for when time is up, not on the way of bytes.
+        if now.iter().zip(taken).all(|(now, then)| now.is_none() || *now == then) {
+            counters.timeouts.add(1);
+            break End::Idle;
+        }
+        taken = now;
+        deadline.set(idle);
+    };
+    Relayed { up: bytes_up.get(), down: bytes_down.get(), end }
+}
+
+/// How much a peer has taken so far, if there is more for it that it has not.
+fn still_to_take(fd: RawFd) -> Option<u64> {
+    peer::flow(fd).filter(|flow| flow.held_up).map(|flow| flow.taken)
+}
+
+/// How one direction ended.
+enum Way {
+    /// Its reader came to its end.
+    Whole,
+    /// Its writer's peer takes no more. The other direction ends by itself.
+    Deaf,
+    /// Its reader's peer is lost, and with it the relay.
+    ReaderLost,
+    /// Its writer's peer is.
+    WriterLost,
+}
+
+/// Runs both directions; a broken one ends the other.
+async fn until_both_end(
+    up: Pin<&mut impl Future<Output = Way>>,
+    down: Pin<&mut impl Future<Output = Way>>,
+) -> End {
+    let (mut up, mut down) = (WakeGated::new(up), WakeGated::new(down));
+    let (mut up_ended, mut down_ended) = (false, false);
+    let mut first = None;
+    poll_fn(|cx| {
+        if !up_ended && let Poll::Ready(way) = Pin::new(&mut up).poll(cx) {
+            first.get_or_insert(match way {
+                Way::Whole => End::Client,
+                Way::Deaf => End::Backend,
+                Way::ReaderLost => return Poll::Ready(End::ClientLost),
+                Way::WriterLost => return Poll::Ready(End::BackendLost),
+            });
+            up_ended = true;
+        }
+        if !down_ended && let Poll::Ready(way) = Pin::new(&mut down).poll(cx) {
+            first.get_or_insert(match way {
+                Way::Whole => End::Backend,
+                Way::Deaf => End::Client,
+                Way::ReaderLost => return Poll::Ready(End::BackendLost),
+                Way::WriterLost => return Poll::Ready(End::ClientLost),
+            });
+            down_ended = true;
+        }
+        match first {
+            Some(first) if up_ended && down_ended => Poll::Ready(first),
+            _ => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Where bytes are counted.
+struct Counts<'a> {
+    relay: &'a Cell<u64>,
+    worker: &'a Count,
+}
+
+impl Counts<'_> {
+    fn add(&self, n: usize) {
+        self.worker.add(n as u64);
+        self.relay.set(self.relay.get() + n as u64);
+    }
+}
+
+struct Shared<'a> {
+    worker: &'a Worker,
+    deadline: &'a Deadline,
+    idle: Duration,
+}
+
+impl Shared<'_> {
+    /// Moves what comes to a plain peer, for as long as that is a lot at once.
+    async fn pass_unseen(
+        &self,
+        reader: &mut Reader,
+        writer: &mut Writer,
+        count: &Counts<'_>,
+    ) -> Result<(), Way> {
+        loop {
+            reader.readable().await.map_err(|_| Way::ReaderLost)?;
+            let Some(mut pipe) = reader.take_unseen(u64::MAX).map_err(|_| Way::ReaderLost)? else {
+                return Ok(());
+            };
+            while pipe.len() > 0 {
+                self.deadline.set(self.idle);
+                // As of what was read.
+                count.add(writer.write_unseen(&mut pipe).await.map_err(|_| Way::Deaf)?);
+            }
+            self.deadline.set(self.idle);
+        }
+    }
+
+    /// One direction, to its end, or until its writer's peer takes no more.
+    async fn one_way(
+        &self,
+        reader: &mut Reader,
+        writer: &mut Writer,
+        mut buffer: Buffer,
+        count: Counts<'_>,
+    ) -> Way {
+        let lull = self.worker.wheel.deadline();
+        let mut off = ReadCancel::default();
+        let mut busy = 0;
+        loop {
+            if buffer.is_empty() {
+                // Pinned where it is made: an await moves a large future, and what is moved is copied.
+                let woken = pin!(idle::hot(reader, &lull, &mut off, buffer)).await;
+                match woken {
+                    // Half a TLS record is no word yet: it moves no deadline, nor anything else.
+                    Woken::Data(filled) if filled.is_empty() => {
+                        buffer = filled;
+                        continue;
+                    }
+                    Woken::Data(filled) => buffer = filled,
+                    Woken::Lull | Woken::Interrupted => {
+                        if reader.readable().await.is_err() {
+                            return Way::ReaderLost;
+                        }
+                        buffer = Buffer::small();
+                        continue;
+                    }
+                    Woken::End => {
+                        // The other direction goes first: a reset may be for it to tell of.
+                        yield_now().await;
+                        // A cut stream must not end as if it were whole.
+                        if reader.closed() != Closed::Clean {
+                            return Way::ReaderLost;
+                        }
+                        // What the writer's peer had sent before it was lost may still lie here: that direction
+                        // ends by itself.
+                        let ended = writer.shutdown().await.is_ok();
+                        return if ended { Way::Whole } else { Way::Deaf };
+                    }
+                    Woken::Failed(_) => return Way::ReaderLost,
+                }
+            }
+            self.deadline.set(self.idle);
+            let n = buffer.len();
+            busy = if buffer.spare() == 0 { busy + 1 } else { 0 };
+            let (result, mut written) = pin!(writer.write_data(buffer, Keep::Nothing)).await;
+            match result {
+                Ok(()) => {}
+                // No more can be encrypted for a peer that is there and waits.
+                Err(StreamError::Tls(_)) => return Way::WriterLost,
+                // Whoever takes no more may have said why: the other direction ends by itself, when that is through.
+                Err(_) => return Way::Deaf,
+            }
+            count.add(n);
+            written.consume(n);
+            buffer = written;
+            if busy < BUSY || !buffer.is_idle() {
+                continue;
+            }
+            if reader.is_as_plain_as(writer) && Pipe::is_to_be_had() {
+                // Nobody who waits holds a large one.
+                drop(buffer);
+                if let Err(way) = self.pass_unseen(reader, writer, &count).await {
+                    return way;
+                }
+                (buffer, busy) = (Buffer::small(), 0);
+            } else if !buffer.is_large() {
+                buffer = Buffer::streaming();
+            }
+        }
+    }
+}
+
+/// Lets the task's other futures run once.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

@@ -1,0 +1,101 @@
+//! A worker's connections to backends that were made with a client identity: each is counted where its generation's
+//! uses are, and can be ended from outside when that generation's time is over.
+
+use std::cell::RefCell;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::base::uses::Place;
+use crate::io::socket;
+use crate::tls::Identity;
+
+/// All of a worker's.
+#[derive(Clone, Debug, Default)]
+pub struct TrackedConnections(Rc<RefCell<Slots>>);
+
+#[derive(Debug, Default)]
+struct Slots {
+    held: Vec<Option<Held>>,
+    free: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Held {
+    fd: RawFd,
+    identity: Arc<Identity>,
+    /// The generation stands in for one that was refused: grace does not end it.
+    rescue: bool,
+}
+
+/// One connection's entry. It goes with the connection, before its socket does.
+#[derive(Debug)]
+pub struct TrackedConnection {
+    holds: TrackedConnections,
+    index: usize,
+    place: Arc<Place>,
+    /// How long the connection has been idle, where it is known to be.
+    idle: Duration,
+}
+
+impl TrackedConnections {
+    /// Enters a connection.
+    pub fn hold(
+        &self,
+        fd: RawFd,
+        identity: &Arc<Identity>,
+        place: &Arc<Place>,
+        rescue: bool,
+    ) -> TrackedConnection {
+        let held = Some(Held { fd, identity: Arc::clone(identity), rescue });
+        let mut slots = self.0.borrow_mut();
+        let index = match slots.free.pop() {
+            Some(index) => {
+                slots.held[index] = held;
+                index
+            }
+            None => {
+                slots.held.push(held);
+                slots.held.len() - 1
+            }
+        };
+        place.open();
+        TrackedConnection { holds: self.clone(), index, place: Arc::clone(place), idle: Duration::ZERO }
+    }
+
+    /// Ends the connections whose generation's time is over: whoever uses one finds it closed.
+    /// Returns how many there were.
+    pub fn end_overdue(&self, now: SystemTime) -> u64 {
+        let mut ended = 0;
+        for held in self.0.borrow_mut().held.iter_mut().flatten() {
+            if held.identity.uses().is_over(now, held.rescue) {
+                socket::end(held.fd);
+                ended += 1;
+            }
+        }
+        ended
+    }
+}
+
+impl TrackedConnection {
+    /// The connection is idle for so long. Its generation was last used then.
+    pub fn rests(&mut self, idle: Duration) {
+        self.idle = idle;
+        self.place.used(idle);
+    }
+
+    /// The connection is in use again.
+    pub fn wakes(&mut self) {
+        self.idle = Duration::ZERO;
+    }
+}
+
+impl Drop for TrackedConnection {
+    fn drop(&mut self) {
+        let mut slots = self.holds.0.borrow_mut();
+        slots.held[self.index] = None;
+        slots.free.push(self.index);
+        self.place.close(self.idle);
+    }
+}

@@ -1,0 +1,104 @@
+//! The snapshot that workers run from: immutable, built by `server`, published through one pointer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+
+use crate::base::limits::Limits;
+use crate::config::plan::{AddressRule, ClientAddress};
+pub use crate::proxy::destination::{Destination, Redirect, Rewrite, Split};
+use crate::proxy::error_pages::Pages;
+use crate::proxy::rules::Rules;
+use crate::proxy::upstream::config::Upstream;
+use crate::proxy_protocol::Accept;
+use crate::route::Table;
+
+/// One bound address, the same number on every worker and in every snapshot for as long as it is bound.
+pub type SocketId = u32;
+
+/// Everything that a worker needs to serve, of one moment.
+#[derive(Debug)]
+pub struct RuntimeConfig {
+    /// Counts the snapshots of this process, from 1.
+    pub version: u64,
+    /// `[limits]`: here only what bounds the process counts.
+    pub limits: Limits,
+    /// In the order of the config file.
+    pub listeners: Vec<Listener>,
+    /// In the order of the plan's.
+    pub upstreams: Vec<Arc<Upstream>>,
+}
+
+/// A listener as workers see it.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its name.
+    pub name: String,
+    /// Where it is bound, with the ports that were chosen for port 0. Filled in once its sockets are bound.
+    pub addresses: Vec<SocketAddr>,
+    /// Its sockets, in the order of its addresses.
+    pub sockets: Vec<SocketId>,
+    /// Present if its clients speak TLS.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Whether its clients' certificates are verified.
+    pub verifies_clients: bool,
+    /// Which PROXY headers its connections must begin with; `None`: with none.
+    pub proxy_protocol: Option<Accept>,
+    /// What bounds its clients.
+    pub limits: Limits,
+    /// Whether a client's certificate goes whole to backends, not only its names.
+    pub forward_certificate: bool,
+    /// What its clients are told where Ringate has bad news; `None`: plain words.
+    pub pages: Option<Arc<Pages>>,
+    /// Which clients may come.
+    pub permitted: AddressRule,
+    /// Where a client's address is taken from, if not from its connection.
+    pub client_address: Option<ClientAddress>,
+    /// Whether its clients may give their requests ids.
+    pub accept_request_id: bool,
+    /// Where its traffic goes.
+    pub traffic: Traffic,
+}
+
+/// What is spoken on a listener, and where it goes.
+#[derive(Debug)]
+pub enum Traffic {
+    /// HTTP: the route table gives indices into `routes`.
+    Http {
+        /// Host, path and method to index.
+        table: Table,
+        /// The routes of this listener.
+        routes: Vec<Route>,
+    },
+    /// Bytes, all to one upstream.
+    Tcp {
+        /// Index into [`RuntimeConfig::upstreams`].
+        upstream: usize,
+    },
+    /// Bytes of TLS that is not opened: where they go is said by the server name in the ClientHello.
+    TcpByName {
+        /// Server name, as the host of `/`, to index into [`RuntimeConfig::upstreams`].
+        table: Table,
+    },
+}
+
+/// What a matched request is done with.
+#[derive(Debug)]
+pub struct Route {
+    /// Where it goes.
+    pub to: Destination,
+    /// What becomes of the path.
+    pub rewrite: Rewrite,
+    /// Whether `%2F` in a path passes.
+    pub encoded_slashes: bool,
+    /// Whether slashes in a row go on as one.
+    pub merge_slashes: bool,
+    /// From the request's end to the response's head, if the upstream's time is not the route's.
+    pub response_timeout: Option<Duration>,
+    /// Silence within a response, in the same way.
+    pub idle_timeout: Option<Duration>,
+    /// What else the route asks for, if anything.
+    pub rules: Option<Arc<Rules>>,
+}

@@ -1,0 +1,102 @@
+//! An upstream as workers see it: part of the snapshot.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+use super::concurrency::ConcurrencyLimiter;
+use super::endpoint::EndpointTls;
+use crate::base::published::Published;
+use crate::config::plan::Retries;
+use crate::proxy_protocol;
+use crate::tls::Identity;
+
+/// An upstream as workers see it.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub endpoints: Vec<Endpoint>,
+    /// TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// From the request's end to the response's head.
+    pub response_timeout: Duration,
+    /// Silence within a response or a relay; age of an idle connection.
+    pub idle_timeout: Duration,
+    /// Idle connections kept per endpoint and worker.
+    pub idle_per_worker: usize,
+    /// A connection older than this is not used again.
+    pub max_age: Duration,
+    /// Present if the exchanges at an endpoint are bounded.
+    pub gate: Option<ConcurrencyLimiter>,
+    /// When a request is tried again.
+    pub retries: Retries,
+    /// How often that was so.
+    pub retried: Arc<Retried>,
+    /// The PROXY header that its connections begin with, if they do. Then each has a client of its own.
+    pub proxy_protocol: Option<proxy_protocol::Version>,
+    /// Present if its endpoints speak TLS.
+    pub tls: Option<UpstreamTls>,
+}
+
+/// Retries of an upstream, over all workers.
+#[derive(Debug, Default)]
+pub struct Retried {
+    /// Those that were sent.
+    pub sent: AtomicU64,
+    /// Those for which the budget had no room.
+    pub refused: AtomicU64,
+}
+
+/// How an upstream's endpoints are spoken to.
+#[derive(Debug)]
+pub struct UpstreamTls {
+    /// Trust, versions, suites, client identity; without a session store, which each worker adds.
+    pub config: Arc<ClientConfig>,
+    /// The name that is sent and verified; `None`: the request's host, or the endpoint's.
+    pub server_name: Option<ServerName<'static>>,
+    /// The identity presented, for the generation that pooled connections carry.
+    pub identity: Option<Published<Identity>>,
+    /// Whether a backend that never asks for our certificate is refused.
+    pub require_client_auth: bool,
+    /// Whether backends are verified at all.
+    pub verifies: bool,
+    /// Session tickets kept per endpoint, 0 for none.
+    pub tickets: usize,
+}
+
+/// One endpoint: an address of a name of the config.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// The name, `HOST:PORT` as the config has it. Other endpoints have the same one where it has several addresses.
+    pub name: String,
+    /// The address; `None`: the name does not resolve.
+    pub address: Option<SocketAddr>,
+    /// What logs call it: the name or, where that has several addresses, `HOST/ADDRESS:PORT`.
+    pub label: String,
+    /// Its share. Each address has that of the name.
+    pub weight: u32,
+    /// What is known of its TLS.
+    pub tls: Arc<EndpointTls>,
+}
+
+impl Endpoint {
+    /// An endpoint of which nothing is known. `several`: its name has other addresses, too.
+    pub fn new(name: String, address: Option<SocketAddr>, weight: u32, several: bool) -> Self {
+        let label = match address.filter(|_| several) {
+            Some(address) => format!("{}/{address}", crate::http1::host_name(&name)),
+            None => name.clone(),
+        };
+        Self { name, address, label, weight, tls: Arc::default() }
+    }
+
+    /// Whether both are the same address of the same name.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.name, self.address) == (&other.name, other.address)
+    }
+}

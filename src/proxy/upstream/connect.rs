@@ -1,0 +1,252 @@
+//! Making a connection to one endpoint: TCP, then TLS with the sessions that this worker has of it.
+
+use std::cell::{Cell, RefCell};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ProtocolVersion;
+use rustls::pki_types::{CertificateDer, ServerName};
+
+use crate::io::deadline::TICK;
+use crate::io::{Buffer, Deadline, Stream, TcpStream, proxy_header, socket, tls};
+use crate::proxy::failure::{ConnectError, Stage};
+use crate::proxy::identity_connections::TrackedConnection;
+use crate::proxy::upstream::config::{Upstream, UpstreamTls};
+use crate::proxy::upstream::endpoint::{EndpointTls, Failed};
+use crate::proxy::upstream::identity::Choice;
+use crate::proxy::worker::Worker;
+use crate::tls::handshake::ClientAuth;
+use crate::tls::{Facts, Handshake, Identity, Reason, SessionPool};
+
+/// What a worker keeps of one endpoint from connection to connection.
+#[derive(Debug, Default)]
+pub(crate) struct Dialer {
+    sessions: RefCell<SessionPool>,
+    /// Those of the previous generation of the identity, where it stands in for the active one.
+    rescued: RefCell<SessionPool>,
+}
+
+/// What a connection is made for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DialOptions<'a> {
+    /// The name to verify, over TLS.
+    pub(crate) name: Option<&'a ServerName<'static>>,
+    /// The request is at hand and may be sent again.
+    pub(crate) whole: bool,
+    /// A PROXY header, which goes before all else.
+    pub(crate) header: Option<&'a [u8]>,
+}
+
+/// A connection just made.
+pub(crate) struct NewConnection {
+    /// The connection.
+    pub(crate) stream: Stream,
+    /// What arrived with the handshake, if anything did.
+    pub(crate) early: Option<Buffer>,
+    /// The serial of the identity that the handshake could present; 0 without one.
+    pub(crate) identity: u64,
+    /// The server knows our identity: it was presented, or the session that was resumed had it.
+    pub(crate) presented: bool,
+    /// It was presented, and the server has yet to judge it (TLS 1.3).
+    pub(crate) unproven: bool,
+    /// The server asked for a certificate, and has yet to judge ours, or its lack (TLS 1.3).
+    pub(crate) unjudged: bool,
+    /// Should the server refuse it, the previous generation may stand in.
+    pub(crate) contested: bool,
+    /// Its entry among the connections made with a client identity.
+    pub(crate) hold: Option<TrackedConnection>,
+}
+
+impl NewConnection {
+    fn plain(tcp: TcpStream) -> Self {
+        Self {
+            stream: Stream::plain(tcp),
+            early: None,
+            identity: 0,
+            presented: false,
+            unproven: false,
+            unjudged: false,
+            contested: false,
+            hold: None,
+        }
+    }
+
+    fn shaken(stream: Stream, facts: &Facts, early: Option<Buffer>, choice: &Choice) -> Self {
+        let presented = matches!(facts.client_auth, ClientAuth::Presented(_));
+        let tls13 = facts.version == ProtocolVersion::TLSv1_3;
+        Self {
+            stream,
+            early,
+            identity: choice.serial(),
+            presented: presented || (facts.resumed && choice.identity.is_some()),
+            unproven: presented && tls13,
+            unjudged: tls13 && !matches!(facts.client_auth, ClientAuth::NotAsked),
+            contested: false,
+            hold: None,
+        }
+    }
+}
+
+/// What a finished handshake gives.
+type Handshaked = (Stream, Facts, Option<Buffer>);
+
+impl Dialer {
+    /// Connects to endpoint number `endpoint`, within `timeouts.connect`; over TLS if there is a name to verify.
+    pub(crate) async fn dial(
+        &self,
+        worker: &Worker,
+        deadline: &Deadline,
+        upstream: &Upstream,
+        endpoint: usize,
+        wanted: DialOptions<'_>,
+        choice: &Choice,
+    ) -> Result<NewConnection, ConnectError> {
+        let DialOptions { name, header, .. } = wanted;
+        let Some(address) = upstream.endpoints[endpoint].address else {
+            return Err(ConnectError::Unresolved);
+        };
+        let stage = Cell::new(Stage::Tcp);
+        deadline.set(upstream.connect_timeout);
+        let connecting = pin!(async {
+            let connect = async || {
+                let mut tcp = socket::connect(address).await.map_err(ConnectError::Io)?;
+                if let Some(header) = header {
+                    proxy_header::send(&mut tcp, header).await.map_err(ConnectError::Io)?;
+                }
+                Ok(tcp)
+            };
+            let tcp = connect().await?;
+            worker.counters.backend_connections.add(1);
+            let (Some(tls), Some(name)) = (&upstream.tls, name) else {
+                return Ok(NewConnection::plain(tcp));
+            };
+            stage.set(Stage::Tls);
+            let offered = self.holds_session(name, choice.rescue);
+            let mut shaken = self.handshake(worker, tls, choice, tcp, name).await;
+            if shaken.is_err() {
+                self.forget(name);
+                // A backend that fails over a session instead of passing over it is asked without one.
+                if offered {
+                    let tcp = connect().await?;
+                    worker.counters.backend_connections.add(1);
+                    shaken = self.handshake(worker, tls, choice, tcp, name).await;
+                }
+            }
+            self.record_failure(worker, (&upstream.endpoints[endpoint].tls, tls, name), shaken, choice)
+        });
+        let result = deadline.race(connecting).await.unwrap_or(Err(ConnectError::Timeout(stage.get())));
+        if let (Err(error @ ConnectError::Timeout(Stage::Tls)), Some(name)) = (&result, name) {
+            let failed = Failed::now(name, Reason::Timeout, error.to_string());
+            upstream.endpoints[endpoint].tls.failed(failed);
+        }
+        result
+    }
+
+    /// One handshake, full or resumed.
+    async fn handshake(
+        &self,
+        worker: &Worker,
+        tls: &UpstreamTls,
+        choice: &Choice,
+        mut tcp: TcpStream,
+        name: &ServerName<'static>,
+    ) -> Result<Handshaked, Broken> {
+        let now = elapsed(worker);
+        let identity = choice.identity.as_ref();
+        let sessions = self.pool(choice.rescue);
+        let config = sessions.borrow_mut().config(&tls.config, name, identity, tls.tickets, now);
+        let mut handshake = Handshake::client(config, name.clone()).map_err(Broken::early)?;
+        let result = match tls::shake(&mut tcp, &mut handshake).await {
+            Ok(rest) => tls::finish(tcp, handshake, rest).map_err(Broken::early),
+            Err(error) => {
+                let client_auth = handshake.client_auth().clone();
+                let (chain, authorities) = handshake.presented();
+                Err(Broken { error, client_auth, chain, authorities })
+            }
+        };
+        if result.is_err() {
+            worker.counters.backend_handshake_failures.add(1);
+        }
+        result
+    }
+
+    /// Takes down what came of a handshake, and refuses a backend that did not ask for our certificate where it must.
+    fn record_failure(
+        &self,
+        worker: &Worker,
+        (record, tls, name): (&EndpointTls, &UpstreamTls, &ServerName<'static>),
+        shaken: Result<Handshaked, Broken>,
+        choice: &Choice,
+    ) -> Result<NewConnection, ConnectError> {
+        let (stream, facts, early) = match shaken {
+            Ok(shaken) => shaken,
+            Err(Broken { error, client_auth, chain, authorities }) => {
+                let reason = error.reason().after(!matches!(client_auth, ClientAuth::NotAsked));
+                let failed = Failed::now(name, reason, error.to_string());
+                let alert_sent = error.alert_sent();
+                record.failed(Failed { alert_sent, client_auth, chain, authorities, ..failed });
+                return Err(ConnectError::Tls(error, reason));
+            }
+        };
+        // A resumed session stands for a handshake in which the backend did ask.
+        let asked = facts.resumed || matches!(facts.client_auth, ClientAuth::Presented(_));
+        if tls.require_client_auth && !asked {
+            self.forget(name);
+            worker.counters.backend_handshake_failures.add(1);
+            let failed = Failed::now(name, Reason::NotAsked, ConnectError::NotAsked.to_string());
+            let (chain, client_auth) = (facts.peer_certificates.unwrap_or_default(), facts.client_auth);
+            record.failed(Failed { client_auth, chain, authorities: facts.authorities, ..failed });
+            return Err(ConnectError::NotAsked);
+        }
+        worker.counters.backend_handshakes.add(1);
+        worker.counters.backend_resumptions.add(u64::from(facts.resumed));
+        let dialed = NewConnection::shaken(stream, &facts, early, choice);
+        record.shaken(name, facts);
+        Ok(dialed)
+    }
+
+    /// Drops the sessions of `name`.
+    pub(crate) fn forget(&self, name: &ServerName<'_>) {
+        self.sessions.borrow_mut().forget(name);
+        self.rescued.borrow_mut().forget(name);
+    }
+
+    /// The sessions of the active generation, or of the one that stands in for it.
+    fn pool(&self, rescue: bool) -> &RefCell<SessionPool> {
+        if rescue { &self.rescued } else { &self.sessions }
+    }
+
+    /// Whether there is a session to resume: after a full handshake, the server has gone on to give one.
+    pub(crate) fn holds_session(&self, name: &ServerName<'_>, rescue: bool) -> bool {
+        self.pool(rescue).borrow().holds(name)
+    }
+
+    /// Ends sessions that are too old or of another identity than those of this moment.
+    pub(crate) fn sweep(&self, worker: &Worker, current: Option<&Arc<Identity>>) {
+        let now = elapsed(worker);
+        self.sessions.borrow_mut().sweep(current, now);
+        let previous = current.and_then(|current| current.previous());
+        self.rescued.borrow_mut().sweep(previous.as_ref(), now);
+    }
+}
+
+/// A handshake that failed, and what was seen of the backend until then.
+struct Broken {
+    error: tls::TlsError,
+    client_auth: ClientAuth,
+    chain: Vec<CertificateDer<'static>>,
+    authorities: Vec<Vec<u8>>,
+}
+
+impl Broken {
+    fn early(error: impl Into<tls::TlsError>) -> Self {
+        let (chain, authorities) = (Vec::new(), Vec::new());
+        Self { error: error.into(), client_auth: ClientAuth::NotAsked, chain, authorities }
+    }
+}
+
+/// The worker's time, for the age of sessions.
+fn elapsed(worker: &Worker) -> Duration {
+    Duration::from_millis(worker.wheel.now().saturating_mul(TICK.as_millis() as u64))
+}

@@ -1,0 +1,82 @@
+//! A connection to an endpoint.
+
+use rustls::pki_types::ServerName;
+
+use super::connect::NewConnection;
+use crate::io::{Buffer, Stream};
+use crate::proxy::client_binding::ClientId;
+use crate::proxy::identity_connections::TrackedConnection;
+use crate::proxy::worker::Worker;
+
+/// A connection to an endpoint.
+#[derive(Debug)]
+pub struct UpstreamConnection {
+    /// Its entry among the connections made with a client identity. It goes before the socket does.
+    pub(crate) hold: Option<TrackedConnection>,
+    /// The connection.
+    pub stream: Stream,
+    /// What arrived with the handshake, if anything did.
+    pub early: Option<Buffer>,
+    /// Which endpoint of the pool.
+    pub endpoint: usize,
+    /// Whether it has carried a request before.
+    pub reused: bool,
+    /// Whose it is; `None`: anyone's.
+    pub(crate) client: Option<ClientId>,
+    /// The name that was verified; `None` on plain connections.
+    pub(crate) server_name: Option<ServerName<'static>>,
+    /// The serial of the identity that it was made with; 0 without one.
+    pub(crate) identity: u64,
+    /// The backend has yet to judge our certificate (TLS 1.3).
+    pub(crate) unproven: bool,
+    /// It asked for a certificate, and has yet to judge ours, or its lack (TLS 1.3).
+    pub(crate) unjudged: bool,
+    /// Should it refuse that, the previous generation may stand in.
+    pub(crate) contested: bool,
+    pub(crate) born: u64,
+    pub(crate) since: u64,
+}
+
+impl UpstreamConnection {
+    pub(crate) fn fresh(
+        worker: &Worker,
+        endpoint: usize,
+        server_name: Option<ServerName<'static>>,
+        client: Option<ClientId>,
+        dialed: NewConnection,
+    ) -> Box<Self> {
+        let NewConnection { stream, early, identity, unproven, unjudged, contested, hold, .. } = dialed;
+        let now = worker.wheel.now();
+        Box::new(Self {
+            hold,
+            stream,
+            early,
+            endpoint,
+            reused: false,
+            client,
+            server_name,
+            identity,
+            unproven,
+            unjudged,
+            contested,
+            born: now,
+            since: now,
+        })
+    }
+
+    /// The tick since which it has been idle.
+    pub(crate) fn since(&self) -> u64 {
+        self.since
+    }
+
+    /// The serial of the client identity that it was made with; 0 without one.
+    pub(crate) fn identity(&self) -> u64 {
+        self.identity
+    }
+
+    /// Whether its backend may still refuse our certificate, and the previous generation would stand in: then a
+    /// request on it is kept until the response begins.
+    pub(crate) fn is_contested(&self) -> bool {
+        self.contested && !self.reused
+    }
+}

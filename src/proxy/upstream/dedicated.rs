@@ -1,0 +1,42 @@
+//! Idle connections that serve one client connection each: their backend was named its client by a PROXY header.
+
+use std::cell::RefCell;
+
+use rustc_hash::FxHashMap;
+
+use crate::proxy::client_binding::ClientId;
+use crate::proxy::upstream::connection::UpstreamConnection;
+
+/// Idle connections to one endpoint, each of one client connection.
+#[derive(Debug, Default)]
+pub(crate) struct DedicatedIdle(RefCell<FxHashMap<ClientId, Box<UpstreamConnection>>>);
+
+impl DedicatedIdle {
+    pub(crate) fn take(&self, client: ClientId) -> Option<Box<UpstreamConnection>> {
+        self.0.borrow_mut().remove(&client)
+    }
+
+    /// Keeps `backend`. Of more than `most`, the one that has waited longest ends.
+    pub(crate) fn put(&self, client: ClientId, backend: Box<UpstreamConnection>, most: usize) {
+        let mut kept = self.0.borrow_mut();
+        // A client sends one request at a time: it has another one here only if that goes by another name.
+        let before = kept.insert(client, backend);
+        let over = kept.len() > most;
+        let oldest =
+            kept.iter().filter(|_| over).min_by_key(|(_, backend)| backend.since()).map(|(id, _)| *id);
+        let given_up = oldest.and_then(|id| kept.remove(&id));
+        drop(kept);
+        drop((before, given_up));
+    }
+
+    pub(crate) fn retain(&self, mut keeps: impl FnMut(&mut UpstreamConnection) -> bool) {
+        let mut kept = self.0.borrow_mut();
+        if kept.is_empty() {
+            return;
+        }
+        kept.retain(|_, backend| keeps(backend));
+        if kept.is_empty() {
+            kept.shrink_to_fit();
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What is known of the TLS of one endpoint: the last handshake, the last failure, and counts by reason.
+//!
+//! Workers write it at handshakes, never per request; the control plane reads it.
+
+use std::time::SystemTime;
+
+use rustls::AlertDescription;
+use rustls::pki_types::{CertificateDer, ServerName};
+
+use crate::base::published::Published;
+use crate::tls::handshake::ClientAuth;
+use crate::tls::{Facts, Reason, Tally};
+
+/// The record of one endpoint.
+#[derive(Debug)]
+pub struct EndpointTls {
+    last: Published<Option<Handshaked>>,
+    failure: Published<Option<Failed>>,
+    tally: Tally,
+}
+
+/// A handshake that was finished.
+#[derive(Debug)]
+pub struct Handshaked {
+    /// When.
+    pub at: SystemTime,
+    /// The name that was verified.
+    pub server_name: String,
+    /// What was negotiated and presented. In a resumed session, what became of our certificate and the authorities
+    /// that the backend named are those of the last full handshake.
+    pub facts: Facts,
+}
+
+/// A handshake that failed, or was undone right after it.
+#[derive(Debug)]
+pub struct Failed {
+    /// When.
+    pub at: SystemTime,
+    /// The name that was to be verified.
+    pub server_name: String,
+    /// Why, in a word.
+    pub reason: Reason,
+    /// The same in words.
+    pub text: String,
+    /// The alert that we sent; the one that the backend sent is in `reason`.
+    pub alert_sent: Option<AlertDescription>,
+    /// What had become of our certificate.
+    pub client_auth: ClientAuth,
+    /// The names (in DER) of the authorities that the backend had named.
+    pub authorities: Vec<Vec<u8>>,
+    /// The chain that the backend had presented, leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+}
+
+impl Default for EndpointTls {
+    fn default() -> Self {
+        Self { last: Published::new(None), failure: Published::new(None), tally: Tally::default() }
+    }
+}
+
+impl EndpointTls {
+    /// The last handshake that was finished.
+    pub fn last(&self) -> std::sync::Arc<Option<Handshaked>> {
+        self.last.load()
+    }
+
+    /// The last one that failed.
+    pub fn failure(&self) -> std::sync::Arc<Option<Failed>> {
+        self.failure.load()
+    }
+
+    /// How many have failed for which reason.
+    pub fn failures(&self) -> Vec<(Reason, u64)> {
+        self.tally.read()
+    }
+
+    /// Takes down a finished handshake.
+    pub(crate) fn shaken(&self, name: &ServerName<'_>, mut facts: Facts) {
+        if facts.resumed
+            && let Some(before) = &*self.last.load()
+        {
+            facts.client_auth = before.facts.client_auth.clone();
+            facts.authorities.clone_from(&before.facts.authorities);
+        }
+        let server_name = name.to_str().into_owned();
+        self.last.store(Some(Handshaked { at: SystemTime::now(), server_name, facts }).into());
+    }
+
+    /// Takes down and counts a failed one.
+    pub(crate) fn failed(&self, failed: Failed) {
+        self.tally.add(failed.reason);
+        self.failure.store(Some(failed).into());
+    }
+}
+
+impl Failed {
+    /// A failure of this moment of which nothing more is known.
+    pub(crate) fn now(name: &ServerName<'_>, reason: Reason, text: String) -> Self {
+        Self {
+            at: SystemTime::now(),
+            server_name: name.to_str().into_owned(),
+            reason,
+            text,
+            alert_sent: None,
+            client_auth: ClientAuth::NotAsked,
+            authorities: Vec::new(),
+            chain: Vec::new(),
+        }
+    }
+}

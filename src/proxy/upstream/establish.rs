@@ -1,0 +1,320 @@
+//! New connections of a pool: to the next endpoint where one cannot be reached, with the generation of the client
+//! identity that the endpoint takes.
+
+use std::pin::pin;
+use std::rc::Weak;
+use std::sync::Arc;
+
+use rustls::AlertDescription;
+
+use super::admission::Permit;
+use super::connect::{DialOptions, NewConnection};
+use super::connection::UpstreamConnection;
+use super::identity::{Choice, RETRY_TICKS, Refusal, serial, usable_previous};
+use super::pool::{ConnectRequest, HOLD_OFF_TICKS, Pool};
+use crate::base::sample::sampled;
+use crate::io::deadline::TICK;
+use crate::io::tls::TlsError;
+use crate::io::{Buffer, Deadline, ReadCancel, StreamError, is_canceled};
+use crate::proxy::client_binding::{ClientBinding, HoldsDedicated};
+use crate::proxy::failure::{ConnectError, Failure};
+use crate::proxy::worker::Worker;
+use crate::proxy_protocol::{self, Subject};
+use crate::tls::error::{alert_text, concerns_our_certificate};
+use crate::tls::{HandshakeError, Identity, RecordError};
+
+/// Ticks for which the first sign of consent is waited for. Silence is consent.
+const VERDICT_TICKS: u32 = 10;
+
+/// How often a connection is made anew because another generation was activated meanwhile.
+const ROUNDS: usize = 3;
+
+impl Pool {
+    /// Where a request goes that failed at `last`: the next endpoint that did not just refuse and has room, or the
+    /// same one again. The permit goes with it.
+    pub(crate) fn next(&self, worker: &Worker, last: usize, permit: Option<&Permit>) -> usize {
+        let now = worker.wheel.now();
+        let answers = |endpoint: &usize| self.endpoints[*endpoint].shunned.get() <= now;
+        let has_room = |endpoint: &usize| permit.is_none_or(|permit| permit.move_to(*endpoint));
+        self.balance.others(last).filter(answers).find(has_room).unwrap_or(last)
+    }
+
+    /// A new connection, to `first` or, where that can't be reached, to the next one for which leave is given.
+    pub async fn connect(
+        &self,
+        worker: &Worker,
+        deadline: &Deadline,
+        call: ConnectRequest<'_>,
+        first: usize,
+        permit: Option<&Permit>,
+    ) -> Result<Box<UpstreamConnection>, ConnectError> {
+        let ConnectRequest { host, whole, client, failed } = call;
+        let subject = client.map_or(Subject::Local, ClientBinding::subject);
+        let header = self.upstream.proxy_protocol.map(|version| proxy_protocol::encode(version, subject));
+        let client = client.filter(|_| header.is_some()).map(|client| {
+            let pool: Weak<dyn HoldsDedicated> = Weak::<Pool>::clone(&self.this);
+            client.is_known_to(&pool);
+            client.id()
+        });
+        let mut refused = None;
+        permit.inspect(|permit| permit.begin());
+        for endpoint in self.in_order(first, failed) {
+            if permit.is_some_and(|permit| !permit.move_to(endpoint)) {
+                continue;
+            }
+            let server_name = self.server_name(endpoint, host)?;
+            let wanted = DialOptions { name: server_name.as_ref(), whole, header: header.as_deref() };
+            self.begin_trial(endpoint);
+            let failed_until = &self.endpoints[endpoint].shunned;
+            match self.present(worker, deadline, endpoint, wanted).await {
+                Ok(dialed) => {
+                    failed_until.set(0);
+                    return Ok(UpstreamConnection::fresh(worker, endpoint, server_name, client, dialed));
+                }
+                Err(error) => {
+                    worker.counters.backend_connect_failures.add(1);
+                    sampled!(
+                        warn,
+                        Connect of &self.upstream.name,
+                        {
+                            upstream = self.upstream.name,
+                            endpoint = self.upstream.endpoints[endpoint].label,
+                            reason = error.reason().map(tracing::field::display),
+                        },
+                        "{error}{}",
+                        error.advice()
+                    );
+                    if matches!(error, ConnectError::Unresolved) {
+                        failed_until.set(u64::MAX);
+                    } else if !self.is_about_the_host(host, &error) {
+                        failed_until.set(worker.wheel.now() + HOLD_OFF_TICKS);
+                    } else if failed_until.get() != 0 {
+                        // Its trial has found out nothing.
+                        failed_until.set(worker.wheel.now());
+                    }
+                    refused = Some(error);
+                }
+            }
+        }
+        Err(refused.unwrap_or(ConnectError::ServerName))
+    }
+
+    /// Where a connection is tried, one after the other: `first`, the other addresses of its name and, if the upstream's
+    /// retries are for that, all others. An endpoint that has just refused is tried
+    /// last, but before those at which the request has failed.
+    fn in_order(&self, first: usize, failed: &[usize]) -> Vec<usize> {
+        let endpoints = &self.upstream.endpoints;
+        let is_tried =
+            |other: &usize| self.upstream.retries.connect || endpoints[*other].name == endpoints[first].name;
+        let others = self.balance.others(first).filter(is_tried);
+        let mut order: Vec<_> = std::iter::once(first).chain(others).collect();
+        let now = self.wheel.now();
+        order.sort_by_key(|endpoint| {
+            (failed.contains(endpoint), self.endpoints[*endpoint].shunned.get() > now)
+        });
+        order
+    }
+
+    /// A connection to one endpoint, with the generation that it takes. Where the request can't be sent again, the
+    /// endpoint's consent is waited for.
+    pub(crate) async fn present(
+        &self,
+        worker: &Worker,
+        deadline: &Deadline,
+        endpoint: usize,
+        wanted: DialOptions<'_>,
+    ) -> Result<NewConnection, ConnectError> {
+        let standing = self.standing(endpoint);
+        let mut round = 1;
+        loop {
+            let current = self.current();
+            let choice = standing.choose(current.as_ref(), worker.wheel.now());
+            let dialed = self.present_or_other(worker, deadline, endpoint, wanted, &choice).await?;
+            let active = serial(self.current().as_ref());
+            // What was activated while this one was made is what the request gets.
+            if round == ROUNDS || serial(current.as_ref()) == active {
+                return Ok(dialed);
+            }
+            round += 1;
+        }
+    }
+
+    async fn present_or_other(
+        &self,
+        worker: &Worker,
+        deadline: &Deadline,
+        endpoint: usize,
+        wanted: DialOptions<'_>,
+        choice: &Choice,
+    ) -> Result<NewConnection, ConnectError> {
+        let error = match self.present_one(worker, deadline, endpoint, wanted, choice).await {
+            Ok(dialed) => return Ok(dialed),
+            Err(error) => error,
+        };
+        let current = self.current();
+        let other = match &current {
+            Some(current) if may_be_refusal(&error) => choice.other(current),
+            _ => None,
+        };
+        let Some(other) = other else { return Err(error) };
+        match Box::pin(self.present_one(worker, deadline, endpoint, wanted, &other)).await {
+            Ok(dialed) => {
+                if other.rescue {
+                    self.note_refusal(worker, endpoint, choice.identity.as_ref(), &error);
+                }
+                Ok(dialed)
+            }
+            // It was not the certificate: the first error says what it is.
+            Err(_) => Err(error),
+        }
+    }
+
+    async fn present_one(
+        &self,
+        worker: &Worker,
+        deadline: &Deadline,
+        endpoint: usize,
+        wanted: DialOptions<'_>,
+        choice: &Choice,
+    ) -> Result<NewConnection, ConnectError> {
+        let standing = self.standing(endpoint);
+        let dialer = self.dialer(endpoint);
+        let mut dialed = dialer.dial(worker, deadline, &self.upstream, endpoint, wanted, choice).await?;
+        let (Some(identity), Some(name)) = (&choice.identity, wanted.name) else {
+            return Ok(dialed);
+        };
+        let (upstream, address) = (&self.upstream.name, &self.upstream.endpoints[endpoint].label);
+        dialed.contested = dialed.unproven && !choice.rescue && usable_previous(identity).is_some();
+        if dialed.contested && !wanted.whole && !standing.has_accepted(choice.serial()) {
+            let consents = || dialer.holds_session(name, choice.rescue);
+            verdict(worker, &mut dialed, consents).await?;
+            dialed.unproven = false;
+        }
+        if dialed.presented {
+            let place = standing.place(identity, upstream, address);
+            dialed.hold =
+                Some(worker.tracked.hold(dialed.stream.reader.fd(), identity, &place, choice.rescue));
+            if choice.rescue {
+                place.rescue();
+                worker.counters.identity_rescues.add(1);
+            }
+        }
+        if !dialed.unproven && dialed.presented {
+            self.accepted(endpoint, choice.serial());
+        }
+        Ok(dialed)
+    }
+
+    /// Whether a request that failed on `backend` may go again on the previous generation, because the
+    /// backend refused the active one. If so, that is what the next connection presents.
+    ///
+    /// Not a byte of a response may have come, and the request must be at hand.
+    pub(crate) fn rescue(
+        &self,
+        worker: &Worker,
+        backend: &UpstreamConnection,
+        failure: &Failure,
+        idempotent: bool,
+    ) -> bool {
+        if !backend.is_contested() {
+            return false;
+        }
+        let Failure::BackendGone(error) = failure else { return false };
+        let proven =
+            matches!(error, Some(StreamError::Tls(RecordError::PeerAlert(alert))) if ends_handshake(*alert));
+        // Some servers close without an alert: that may be a refusal, but it proves nothing.
+        let suspected = idempotent && !self.standing(backend.endpoint).has_accepted(backend.identity());
+        if !proven && !suspected {
+            return false;
+        }
+        let Some(current) = self.current().filter(|current| current.serial() == backend.identity()) else {
+            // Another one was activated meanwhile: that is tried.
+            return true;
+        };
+        self.note_refusal(worker, backend.endpoint, Some(&current), failure);
+        true
+    }
+
+    fn note_refusal(
+        &self,
+        worker: &Worker,
+        endpoint: usize,
+        identity: Option<&Arc<Identity>>,
+        why: &dyn std::fmt::Display,
+    ) {
+        let Some(identity) = identity else { return };
+        let standing = self.standing(endpoint);
+        let again = worker.wheel.now() + RETRY_TICKS;
+        let generation = identity.generation();
+        let known = standing.refusal_of(Some(identity)).is_some();
+        standing.refusal.set(Some(Refusal { identity: identity.serial(), generation, again }));
+        let (upstream, address) = (&*self.upstream.name, &*self.upstream.endpoints[endpoint].label);
+        standing.place(identity, upstream, address).refuse();
+        worker.counters.identity_refusals.add(1);
+        if known {
+            tracing::debug!(upstream, endpoint = address, "still refuses {identity:?}: {why}");
+        } else {
+            tracing::warn!(
+                upstream,
+                endpoint = address,
+                "refused generation {generation} of the client certificate {}; the previous generation is used for it: {why}",
+                identity.name()
+            );
+        }
+    }
+}
+
+/// Whether an alert, before any byte of a response on a new connection, proves that the server's side of the handshake
+/// did not end well, so that it read nothing of what was sent behind ours. Beside those that name our certificate, a
+/// signature in its chain that does not verify: an authority that was replaced under its old name.
+fn ends_handshake(alert: AlertDescription) -> bool {
+    concerns_our_certificate(alert)
+        || matches!(alert, AlertDescription::DecryptError | AlertDescription::HandshakeFailure)
+}
+
+/// Whether a connection may have failed because of our certificate. In a handshake nothing has been sent yet, so
+/// that trying with another one does no harm; if that fares better, it was.
+fn may_be_refusal(error: &ConnectError) -> bool {
+    matches!(
+        error,
+        ConnectError::Tls(
+            TlsError::Closed | TlsError::Io(_) | TlsError::Handshake(HandshakeError::PeerAlert(_)),
+            _
+        ) | ConnectError::Refused(_)
+    )
+}
+
+/// Waits for the server's judgement on our certificate, before anything is sent that can't be sent again.
+async fn verdict(
+    worker: &Worker,
+    dialed: &mut NewConnection,
+    consents: impl Fn() -> bool,
+) -> Result<(), ConnectError> {
+    let mut buffer = dialed.early.take().unwrap_or_else(Buffer::small);
+    let deadline = worker.wheel.deadline();
+    let mut off = ReadCancel::default();
+    for _ in 0..VERDICT_TICKS {
+        if consents() || !buffer.is_empty() {
+            break;
+        }
+        let (handle, fd) = (off.handle(), dialed.stream.reader.fd());
+        deadline.set(TICK);
+        let (result, filled) = {
+            let filling = pin!(dialed.stream.reader.fill_cancelable(buffer, handle));
+            deadline.watch(filling, || off.call_off(fd)).await
+        };
+        buffer = filled;
+        match result {
+            Ok(0) => return Err(ConnectError::Refused("it closed the connection after the handshake")),
+            Ok(_) => break,
+            Err(StreamError::Tls(RecordError::PeerAlert(alert))) => {
+                return Err(ConnectError::Refused(alert_text(alert)));
+            }
+            Err(StreamError::Io(error)) if is_canceled(&error) => {}
+            Err(StreamError::Io(_)) => return Err(ConnectError::Refused("it reset the connection")),
+            Err(_) => return Err(ConnectError::Refused("its records are broken")),
+        }
+    }
+    dialed.early = (!buffer.is_idle() || !buffer.is_empty()).then_some(buffer);
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! The backend's side: endpoints, their connections, and which of them a request takes.
+
+pub(crate) mod admission;
+pub(crate) mod concurrency;
+pub(crate) mod config;
+pub(crate) mod connect;
+pub(crate) mod connection;
+pub(crate) mod dedicated;
+pub(crate) mod endpoint;
+pub(crate) mod establish;
+pub(crate) mod identity;
+pub mod pool;
+pub(crate) mod retry_budget;

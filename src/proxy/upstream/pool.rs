@@ -1,0 +1,477 @@
+//! A worker's backend connections: one pool an upstream, one list an endpoint.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+
+use crate::base::published::Reader;
+use crate::base::sample::sampled;
+use crate::io::deadline::{TICK, ticks};
+use crate::io::{Wheel, deadline};
+use crate::proxy::client_binding::HoldsDedicated;
+use crate::proxy::client_binding::{ClientBinding, ClientId};
+use crate::proxy::failure::{ConnectError, Failure, Stage};
+use crate::proxy::upstream::admission::Permit;
+use crate::proxy::upstream::concurrency::WorkerQueue;
+use crate::proxy::upstream::config::{Endpoint, Upstream};
+use crate::proxy::upstream::connect::Dialer;
+use crate::proxy::upstream::connection::UpstreamConnection;
+use crate::proxy::upstream::dedicated::DedicatedIdle;
+use crate::proxy::upstream::endpoint::Failed;
+use crate::proxy::upstream::identity::EndpointIdentity;
+use crate::proxy::upstream::retry_budget::Budget;
+use crate::proxy::worker::Worker;
+use crate::route::RoundRobin;
+use crate::tls::error::{alert_text, concerns_our_certificate};
+use crate::tls::{Identity, Reason};
+
+/// Ticks for which an endpoint that refused a connection is tried last.
+pub(crate) const HOLD_OFF_TICKS: u64 = 20;
+
+/// The connections of one worker to one upstream.
+#[derive(Debug)]
+pub struct Pool {
+    /// What it connects to.
+    pub upstream: Arc<Upstream>,
+    /// The client identity of this moment, if there is one.
+    pub(crate) identity: Option<RefCell<Reader<Identity>>>,
+    /// Its exchanges that wait for the gate, if there is one.
+    pub(crate) line: Option<WorkerQueue>,
+    pub(crate) balance: RoundRobin,
+    /// How much of what goes here may go twice.
+    pub(crate) budget: Budget,
+    pub(crate) endpoints: Vec<EndpointPool>,
+    pub(crate) wheel: Wheel,
+    pub(crate) this: Weak<Self>,
+    /// A snapshot has another one in its place: nobody will take from it, and nobody sweeps it.
+    pub(crate) retired: Cell<bool>,
+}
+
+/// What a connection is asked for with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConnectRequest<'a> {
+    /// The request's host.
+    pub host: Option<&'a str>,
+    /// The request is at hand and can be sent again.
+    pub whole: bool,
+    /// Whose the connection is to be, where the upstream is told of its clients.
+    pub client: Option<&'a ClientBinding>,
+    /// Endpoints at which the request failed before. They are tried last.
+    pub failed: &'a [usize],
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct EndpointPool {
+    /// Idle connections, the last used at the end. Boxed: they come and go with each request, and are large.
+    #[allow(clippy::vec_box)]
+    pub(crate) idle: RefCell<Vec<Box<UpstreamConnection>>>,
+    /// The same where each has its client.
+    pub(crate) kept: DedicatedIdle,
+    /// Makes its connections, and keeps its TLS sessions.
+    pub(crate) dialer: Dialer,
+    /// Which generation of the client identity it gets.
+    pub(crate) standing: EndpointIdentity,
+    /// Until which tick of the worker's wheel it is tried last. 0: it was reached, or answered, last.
+    pub(crate) shunned: Cell<u64>,
+}
+
+impl EndpointPool {
+    /// One without connections. Without an address it is tried last.
+    fn of(endpoint: &Endpoint) -> Self {
+        let shunned = Cell::new(if endpoint.address.is_none() { u64::MAX } else { 0 });
+        Self { shunned, ..Self::default() }
+    }
+}
+
+impl Pool {
+    /// An empty pool. `start` moves the round-robin's first pick; `queue` gives it its part of the upstream's queue.
+    pub fn open(
+        upstream: Arc<Upstream>,
+        start: usize,
+        wheel: &Wheel,
+        queue: impl FnOnce(&Weak<Self>) -> Option<WorkerQueue>,
+    ) -> Rc<Self> {
+        let weights: Vec<u32> = upstream.endpoints.iter().map(|endpoint| endpoint.weight).collect();
+        let endpoints = upstream.endpoints.iter().map(EndpointPool::of).collect();
+        let identity = upstream.tls.as_ref().and_then(|tls| tls.identity.as_ref());
+        let identity = identity.map(|identity| RefCell::new(identity.reader()));
+        let balance = RoundRobin::new(&weights, start);
+        Rc::new_cyclic(|pool| {
+            let line = queue(pool);
+            let budget = Budget::default();
+            let (wheel, this) = (wheel.clone(), Weak::clone(pool));
+            let retired = Cell::new(false);
+            Self { line, identity, balance, budget, endpoints, wheel, this, retired, upstream }
+        })
+    }
+
+    /// An idle connection to `endpoint`, if it has one.
+    ///
+    /// It is looked at for life each time, also if it was in use a moment ago: that costs a system call, but a
+    /// byte that came unasked would otherwise begin the answer to this request.
+    pub fn check_out(
+        &self,
+        worker: &Worker,
+        endpoint: usize,
+        call: ConnectRequest<'_>,
+    ) -> Result<Box<UpstreamConnection>, usize> {
+        let Ok(server_name) = self.server_name(endpoint, call.host) else {
+            return Err(endpoint);
+        };
+        let idle = match self.upstream.proxy_protocol {
+            None => self.take_idle(worker, endpoint, server_name.as_ref()),
+            Some(_) => self.take_kept(worker, endpoint, server_name.as_ref(), call.client),
+        };
+        let backend = idle.ok_or(endpoint)?;
+        worker.counters.backend_reuses.add(1);
+        Ok(backend)
+    }
+
+    /// An endpoint is gone to: if its last connection failed, one finds out whether it is back, and others keep off
+    /// meanwhile.
+    pub(crate) fn begin_trial(&self, endpoint: usize) {
+        let failed_until = &self.endpoints[endpoint].shunned;
+        if failed_until.get() != 0 {
+            failed_until.set(self.wheel.now() + ticks(self.upstream.connect_timeout));
+        }
+    }
+
+    /// What a failure means on a TLS connection: the backend may have ended it with an alert. In TLS 1.3 that is
+    /// how it refuses our certificate; some only close. `heard`: some of a response had come.
+    pub fn attribute(&self, backend: &UpstreamConnection, heard: bool, failure: Failure) -> Failure {
+        let Some(reason) = self.reason(backend, heard, &failure) else { return failure };
+        self.record_failure(backend, reason);
+        Failure::Refused(reason)
+    }
+
+    /// Why the backend ended a TLS connection, as far as that tells.
+    pub(crate) fn reason(
+        &self,
+        backend: &UpstreamConnection,
+        heard: bool,
+        failure: &Failure,
+    ) -> Option<Reason> {
+        let reader = &backend.stream.reader;
+        match (reader.peer_alert(), failure) {
+            (alert, Failure::BackendGone(_))
+                if reader.asked_renegotiation() && !alert.is_some_and(concerns_our_certificate) =>
+            {
+                Some(Reason::Renegotiation)
+            }
+            (Some(alert), _) => Some(Reason::of_alert(alert).after(backend.unjudged && !heard)),
+            (None, Failure::BackendGone(_)) if backend.unjudged && !backend.reused && !heard => {
+                Some(Reason::ClosedAfterCertificate)
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes down and logs the end that a backend has put to a TLS connection after its handshake.
+    pub(crate) fn record_failure(&self, backend: &UpstreamConnection, reason: Reason) {
+        let endpoint = &self.upstream.endpoints[backend.endpoint];
+        let Some(name) = &backend.server_name else { return };
+        self.endpoints[backend.endpoint].dialer.forget(name);
+        let text = match reason.alert() {
+            Some(alert) => {
+                format!("after the handshake the peer closed with the alert {}", alert_text(alert))
+            }
+            None if reason == Reason::Renegotiation => {
+                "the peer asked for a new handshake within the connection, which is declined, and closed"
+                    .to_owned()
+            }
+            None => "after the handshake the peer closed without an alert and without an answer".to_owned(),
+        };
+        sampled!(
+            warn,
+            Connect of &self.upstream.name,
+            {
+                upstream = self.upstream.name,
+                endpoint = endpoint.label,
+                reason = tracing::field::display(reason),
+            },
+            "TLS: {text}; {}",
+            reason.mend()
+        );
+        endpoint.tls.failed(Failed::now(name, reason, text));
+    }
+
+    /// Whether a failure may be due to the name that the client asked for: a made-up Host must not take an
+    /// endpoint from the others.
+    pub(crate) fn is_about_the_host(&self, host: Option<&str>, error: &ConnectError) -> bool {
+        let named_by_client = host.is_some() && self.is_named_by_request();
+        named_by_client && matches!(error, ConnectError::Tls(..) | ConnectError::Timeout(Stage::Tls))
+    }
+
+    /// The endpoint whose turn it is, or the next one after it that did not just refuse.
+    pub fn pick(&self, worker: &Worker) -> usize {
+        let first = self.balance.pick();
+        let now = worker.wheel.now();
+        std::iter::once(first)
+            .chain(self.balance.others(first))
+            .find(|&endpoint| self.endpoints[endpoint].shunned.get() <= now)
+            .unwrap_or(first)
+    }
+
+    /// Whether every endpoint has just refused.
+    pub fn is_shunned(&self) -> bool {
+        let now = self.wheel.now();
+        self.endpoints.iter().all(|endpoint| endpoint.shunned.get() > now)
+    }
+
+    /// Where a request goes that failed at the endpoints `failed`, the last of them just now: to the next one at which it
+    /// did not, rather one that did not just refuse, and only one that has room. The permit goes with it.
+    pub(crate) fn next_untried(
+        &self,
+        worker: &Worker,
+        failed: &[usize],
+        permit: Option<&Permit>,
+    ) -> Option<usize> {
+        let now = worker.wheel.now();
+        let last = *failed.last()?;
+        let refused = |endpoint: usize| self.endpoints[endpoint].shunned.get() > now;
+        let mut untried: Vec<_> = self.balance.others(last).filter(|other| !failed.contains(other)).collect();
+        untried.sort_by_key(|&endpoint| refused(endpoint));
+        untried.into_iter().find(|&endpoint| permit.is_none_or(|permit| permit.move_to(endpoint)))
+    }
+
+    /// Whether the request's host is the name that is verified in TLS.
+    pub(crate) fn is_named_by_request(&self) -> bool {
+        self.upstream.tls.as_ref().is_some_and(|tls| tls.server_name.is_none())
+    }
+
+    /// Every endpoint that did not just refuse, from the one whose turn it is; all of them if each did.
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = usize> + '_ {
+        let first = self.balance.pick();
+        let now = self.wheel.now();
+        let all = move || std::iter::once(first).chain(self.balance.others(first));
+        let answers = move |endpoint: usize| self.endpoints[endpoint].shunned.get() <= now;
+        let none = !all().any(answers);
+        all().filter(move |&endpoint| none || answers(endpoint))
+    }
+
+    /// The authority for requests that name none (HTTP/1.0).
+    pub fn authority(&self) -> &str {
+        &self.upstream.endpoints[0].name
+    }
+
+    pub(crate) fn server_name(
+        &self,
+        endpoint: usize,
+        host: Option<&str>,
+    ) -> Result<Option<ServerName<'static>>, ConnectError> {
+        let Some(tls) = &self.upstream.tls else {
+            return Ok(None);
+        };
+        if let Some(name) = &tls.server_name {
+            return Ok(Some(name.clone()));
+        }
+        let name = match host {
+            Some(host) => crate::http1::host_name(host),
+            None => crate::http1::host_name(&self.upstream.endpoints[endpoint].name),
+        };
+        // TLS knows IPv6 addresses without the brackets that they wear in an authority.
+        let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+        ServerName::try_from(name.to_owned()).map(Some).map_err(|_| ConnectError::ServerName)
+    }
+
+    /// The client identity of this moment.
+    pub(crate) fn current(&self) -> Option<Arc<Identity>> {
+        self.identity.as_ref().map(|identity| Arc::clone(identity.borrow_mut().load()))
+    }
+
+    pub(crate) fn standing(&self, endpoint: usize) -> &EndpointIdentity {
+        &self.endpoints[endpoint].standing
+    }
+
+    pub(crate) fn dialer(&self, endpoint: usize) -> &Dialer {
+        &self.endpoints[endpoint].dialer
+    }
+
+    /// Whether an idle connection to this endpoint has the identity, by its serial, that the next request is to be sent
+    /// with.
+    fn suits(&self, worker: &Worker, endpoint: usize, serial: u64) -> bool {
+        let Some(identity) = &self.identity else {
+            return true;
+        };
+        self.standing(endpoint).suits(Some(identity.borrow_mut().load()), serial, worker.wheel.now())
+    }
+
+    /// Whether a connection with the identity of this serial may serve another request.
+    fn keeps(&self, endpoint: usize, serial: u64) -> bool {
+        let Some(identity) = &self.identity else {
+            return true;
+        };
+        self.standing(endpoint).keeps(Some(identity.borrow_mut().load()), serial)
+    }
+
+    fn take_idle(
+        &self,
+        worker: &Worker,
+        endpoint: usize,
+        name: Option<&ServerName<'static>>,
+    ) -> Option<Box<UpstreamConnection>> {
+        loop {
+            let backend = {
+                let mut idle = self.endpoints[endpoint].idle.borrow_mut();
+                let at = idle.iter().rposition(|backend| backend.server_name.as_ref() == name)?;
+                idle.remove(at)
+            };
+            if let Some(backend) = self.revalidate(worker, backend) {
+                return Some(backend);
+            }
+        }
+    }
+
+    /// What is kept for the client, and nobody else's.
+    fn take_kept(
+        &self,
+        worker: &Worker,
+        endpoint: usize,
+        name: Option<&ServerName<'static>>,
+        client: Option<&ClientBinding>,
+    ) -> Option<Box<UpstreamConnection>> {
+        let client = client?.id();
+        let backend = self.endpoints[endpoint].kept.take(client)?;
+        assert_eq!(backend.client, Some(client), "a connection of another client");
+        if backend.server_name.as_ref() == name { self.revalidate(worker, backend) } else { None }
+    }
+
+    /// A connection that was idle, if it can carry another request.
+    fn revalidate(
+        &self,
+        worker: &Worker,
+        mut backend: Box<UpstreamConnection>,
+    ) -> Option<Box<UpstreamConnection>> {
+        let suits = self.suits(worker, backend.endpoint, backend.identity);
+        if !suits || self.is_over(worker, &backend) || !backend.stream.is_fresh() {
+            return None;
+        }
+        backend.reused = true;
+        if let Some(hold) = &mut backend.hold {
+            hold.wakes();
+        }
+        Some(backend)
+    }
+
+    /// Whether a connection is too old, or was idle for too long.
+    fn is_over(&self, worker: &Worker, backend: &UpstreamConnection) -> bool {
+        let now = worker.wheel.now();
+        now.saturating_sub(backend.since) > deadline::ticks(self.upstream.idle_timeout)
+            || now.saturating_sub(backend.born) > deadline::ticks(self.upstream.max_age)
+    }
+
+    /// Notes that the endpoint took the identity of this serial.
+    pub(crate) fn accepted(&self, endpoint: usize, identity: u64) {
+        let standing = self.standing(endpoint);
+        let fresh = standing.accepted.replace(identity) != identity;
+        if let Some((_, place)) = standing.places.borrow().iter().find(|(known, _)| *known == identity) {
+            place.accept();
+        }
+        if let Some(refusal) = standing.refusal.get().filter(|refusal| refusal.identity == identity) {
+            standing.refusal.set(None);
+            tracing::info!(
+                upstream = self.upstream.name,
+                endpoint = self.upstream.endpoints[endpoint].label,
+                "takes generation {} of the client certificate now",
+                refusal.generation
+            );
+        } else if fresh {
+            tracing::debug!(upstream = self.upstream.name, endpoint, "client certificate accepted");
+        }
+    }
+
+    /// Takes back a connection whose response was read whole.
+    pub fn check_in(&self, worker: &Worker, mut backend: Box<UpstreamConnection>) {
+        if backend.unproven {
+            self.accepted(backend.endpoint, backend.identity);
+            backend.unproven = false;
+        }
+        if self.retired.get() || !self.keeps(backend.endpoint, backend.identity) {
+            return;
+        }
+        let (endpoint, most) = (&self.endpoints[backend.endpoint], self.upstream.idle_per_worker);
+        endpoint.shunned.set(0);
+        backend.since = worker.wheel.now();
+        if let Some(client) = backend.client {
+            endpoint.kept.put(client, backend, most);
+            return;
+        }
+        let mut idle = endpoint.idle.borrow_mut();
+        let given_up = if idle.len() < most {
+            None
+        } else if most == 0 {
+            return;
+        } else {
+            let at = if self.is_named_by_request() { least_useful(&idle, &backend) } else { 0 };
+            Some(idle.remove(at))
+        };
+        idle.push(backend);
+        drop(idle);
+        drop(given_up);
+    }
+
+    /// Ends its idle connections, and keeps none from here on. Exchanges that began with it end with it, which may take
+    /// days where they have become tunnels.
+    pub(crate) fn retire(&self) {
+        self.retired.set(true);
+        for endpoint in &self.endpoints {
+            drop(endpoint.idle.take());
+            endpoint.kept.retain(|_| false);
+        }
+    }
+
+    /// Drops idle connections that are over or that their backend has closed.
+    pub fn sweep(self: &Rc<Self>, worker: &Worker) {
+        let current = self.current();
+        let now = worker.wheel.now();
+        for endpoint in &self.endpoints {
+            endpoint.dialer.sweep(worker, current.as_ref());
+            let keeps = |backend: &mut UpstreamConnection| {
+                if let Some(hold) = &mut backend.hold {
+                    hold.rests(TICK * u32::try_from(now.saturating_sub(backend.since)).unwrap_or(u32::MAX));
+                }
+                endpoint.standing.keeps(current.as_ref(), backend.identity)
+                    && !self.is_over(worker, backend)
+                    && backend.stream.is_fresh()
+            };
+            endpoint.idle.borrow_mut().retain_mut(|backend| keeps(backend));
+            endpoint.kept.retain(keeps);
+        }
+    }
+}
+
+/// Which of the idle connections of a full pool gives way to `newcomer`, where clients choose the names that they are
+/// for. A name has half of the room at most. Connections that were used once, as those for made-up names are, have what
+/// the others leave, but a quarter at least, so that a new name finds room too.
+fn least_useful(idle: &[Box<UpstreamConnection>], newcomer: &UpstreamConnection) -> usize {
+    let most = idle.len();
+    let is_same = |backend: &UpstreamConnection| backend.server_name == newcomer.server_name;
+    let count = |is: &dyn Fn(&UpstreamConnection) -> bool| idle.iter().filter(|backend| is(backend)).count();
+    let first = |is: &dyn Fn(&UpstreamConnection) -> bool| idle.iter().position(|backend| is(backend));
+    let oldest = if count(&is_same) >= most.div_ceil(2) {
+        first(&is_same)
+    } else if count(&|backend| !backend.reused) >= most.div_ceil(4) {
+        first(&|backend| !backend.reused)
+    } else {
+        first(&|backend| backend.reused)
+    };
+    oldest.unwrap_or(0)
+}
+
+impl HoldsDedicated for Pool {
+    fn release(&self, client: ClientId) {
+        for endpoint in &self.endpoints {
+            drop(endpoint.kept.take(client));
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if let (Some(gate), Some(line)) = (&self.upstream.gate, &self.line) {
+            gate.part(line);
+        }
+    }
+}

@@ -1,0 +1,573 @@
+//! Plan → snapshot: certificates are read, names resolved, TLS configs and route tables built.
+//!
+//! Whatever is wrong is said of its place in the config file; nothing is published unless all is right.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use rustc_hash::FxHashMap;
+use rustls::pki_types::ServerName;
+
+use self::endpoints::Resolve;
+use crate::base::published::Published;
+use crate::certs::apikeys::Keys;
+use crate::certs::store::{Files, Loaded, load_file, load_keys, load_pair};
+use crate::certs::{Bundle, Store, StoreError};
+use crate::config::Diagnostics;
+use crate::config::plan::{self, CertificateRef, Plan};
+use crate::proxy::snapshot::{Listener, RuntimeConfig, Traffic};
+use crate::proxy::upstream::concurrency::ConcurrencyLimiter;
+use crate::proxy::upstream::config::{Endpoint, Upstream, UpstreamTls};
+use crate::proxy_protocol::{Accept, Version};
+use crate::route::{BuildError, Table};
+use crate::server::pages::pages;
+use crate::server::routing::{self, KeptLimit};
+use crate::tls::{self, ClientPolicy, Identity, ServerPolicy, ServerResolver};
+
+mod trust;
+
+mod clients;
+pub mod endpoints;
+mod identities;
+
+/// What a plan became.
+#[derive(Debug)]
+pub struct Assembly {
+    /// What workers run from.
+    pub running: RuntimeConfig,
+    /// What the next assembly compares itself with.
+    pub made: Made,
+    /// Certificates whose content is not what their cells hold: stored when the snapshot is published.
+    pub renewed: Vec<(Published<Identity>, Arc<Identity>)>,
+    /// Identities for which nothing stands in any more, as the store has retired what did.
+    pub alone: Vec<Arc<Identity>>,
+}
+
+/// What is kept of an assembly from one reload to the next.
+#[derive(Clone, Debug, Default)]
+pub struct Made {
+    /// The certificates in use, by how the config names them: the pointers that a rotation stores to.
+    pub identities: Vec<(CertificateRef, Published<Identity>)>,
+    /// In the order of the plan's upstreams: each with what it read besides the plan.
+    upstreams: Vec<(Arc<Upstream>, Digest)>,
+    /// In the order of the plan's listeners; `None` without TLS.
+    listeners: Vec<Option<Policy>>,
+    /// By the files that routes name.
+    keys: FxHashMap<PathBuf, Keys>,
+    limits: Vec<KeptLimit>,
+}
+
+/// What runs already: whatever a new plan leaves as it is, is taken from here as the very same object, so
+/// that pools, sessions, tickets and round-robins live on.
+#[derive(Clone, Copy, Debug)]
+pub struct Previous<'a> {
+    /// Its plan.
+    pub plan: &'a Plan,
+    /// What workers run from.
+    pub running: &'a RuntimeConfig,
+    /// What that became.
+    pub made: &'a Made,
+}
+
+/// SHA-256 over the files and addresses that a part of a snapshot was made from.
+type Digest = [u8; 32];
+
+/// A listener's TLS config, and what it was made from besides the plan.
+type Policy = (Arc<rustls::ServerConfig>, Digest);
+
+/// Builds a snapshot. Errors are added to `problems`; the result is `None` if there are any.
+pub fn build(plan: &Plan, previous: Option<Previous<'_>>, problems: &mut Diagnostics) -> Option<Assembly> {
+    assemble_with(plan, previous, &endpoints::system, problems)
+}
+
+/// The same, with a resolver of its own.
+fn assemble_with(
+    plan: &Plan,
+    previous: Option<Previous<'_>>,
+    resolver: Resolve<'_>,
+    problems: &mut Diagnostics,
+) -> Option<Assembly> {
+    Builder { starts: previous.is_none(), resolver, ..Builder::new(plan, previous, problems) }.build()
+}
+
+/// The plan that runs, with what its files of trust and revocation lists say by now. What belongs to a file that is no
+/// good stays as it runs; so do identities, which are tried before they change, and addresses: `resolver` gives those of
+/// names that have none.
+pub fn refresh(
+    previous: Previous<'_>,
+    resolver: Resolve<'_>,
+    problems: &mut Diagnostics,
+) -> Option<Assembly> {
+    Builder { refreshes: true, resolver, ..Builder::new(previous.plan, Some(previous), problems) }.build()
+}
+
+/// One certificate as an identity. Errors are added to `problems`; the result is `None` if there are any.
+pub fn identity(
+    plan: &Plan,
+    at: &plan::At<CertificateRef>,
+    problems: &mut Diagnostics,
+) -> Option<Arc<Identity>> {
+    Builder::new(plan, None, problems).make_identity(at).map(|cell| cell.load())
+}
+
+/// The same of files that may have changed since `current` was read from them: if they have not, their time is no error.
+pub fn identity_again(
+    plan: &Plan,
+    at: &plan::At<CertificateRef>,
+    current: &Identity,
+    problems: &mut Diagnostics,
+) -> Option<Arc<Identity>> {
+    let mut builder = Builder { current: Some(current), ..Builder::new(plan, None, problems) };
+    builder.make_identity(at).map(|cell| cell.load())
+}
+
+struct Builder<'a> {
+    plan: &'a Plan,
+    previous: Option<Previous<'a>>,
+    problems: &'a mut Diagnostics,
+    /// See [`refresh`].
+    refreshes: bool,
+    /// Nothing runs yet.
+    starts: bool,
+    /// See [`identity_again`].
+    current: Option<&'a Identity>,
+    /// One cell a certificate, however often it is named. `None`: it could not be read, which has been said.
+    identities: FxHashMap<CertificateRef, Option<Published<Identity>>>,
+    renewed: Vec<(Published<Identity>, Arc<Identity>)>,
+    alone: Vec<Arc<Identity>>,
+    limits: Vec<KeptLimit>,
+    keys: FxHashMap<PathBuf, Keys>,
+    resolver: Resolve<'a>,
+    /// What names resolve to, or why they do not.
+    resolved: FxHashMap<String, Result<Vec<SocketAddr>, String>>,
+    /// What the part being built has read so far.
+    read: Context,
+    store: Option<Store>,
+    now: SystemTime,
+}
+
+impl<'a> Builder<'a> {
+    fn new(plan: &'a Plan, previous: Option<Previous<'a>>, problems: &'a mut Diagnostics) -> Self {
+        Self {
+            plan,
+            previous,
+            problems,
+            refreshes: false,
+            starts: false,
+            current: None,
+            identities: FxHashMap::default(),
+            renewed: Vec::new(),
+            alone: Vec::new(),
+            limits: Vec::new(),
+            keys: FxHashMap::default(),
+            resolver: &endpoints::system,
+            resolved: FxHashMap::default(),
+            store: None,
+            read: Context::new(&SHA256),
+            now: SystemTime::now(),
+        }
+    }
+
+    fn build(mut self) -> Option<Assembly> {
+        let plan = self.plan;
+        self.resolve();
+        let upstreams: Vec<_> = plan.upstreams.iter().map(|upstream| self.upstream(upstream)).collect();
+        let listeners: Vec<_> = plan
+            .listeners
+            .iter()
+            .enumerate()
+            .map(|(index, listener)| self.listener(index, listener))
+            .collect();
+        let identities = self.identities.into_iter().filter_map(|(name, cell)| Some((name, cell?))).collect();
+        let (renewed, alone, limits, keys) = (self.renewed, self.alone, self.limits, self.keys);
+        let upstreams = upstreams.into_iter().collect::<Option<Vec<_>>>();
+        let listeners = listeners.into_iter().collect::<Option<Vec<_>>>();
+        let (upstreams, (listeners, policies)) = (upstreams?, listeners?.into_iter().unzip());
+        let running = RuntimeConfig {
+            version: 0,
+            limits: super::machine::resolve(plan.limits.clone()),
+            listeners,
+            upstreams: upstreams.iter().map(|(upstream, _)| Arc::clone(upstream)).collect(),
+        };
+        let made = Made { identities, upstreams, listeners: policies, keys, limits };
+        Some(Assembly { running, made, renewed, alone })
+    }
+
+    /// Notes what the part being built is made from besides its section of the plan: it is built anew if that
+    /// has changed. Identities need no note, as their cells are shared.
+    fn note(&mut self, bytes: &[u8]) {
+        self.read.update(&(bytes.len() as u64).to_le_bytes());
+        self.read.update(bytes);
+    }
+
+    /// What was noted since the last time.
+    fn noted(&mut self) -> Digest {
+        let read = std::mem::replace(&mut self.read, Context::new(&SHA256)).finish();
+        let mut digest = Digest::default();
+        digest.copy_from_slice(read.as_ref());
+        digest
+    }
+
+    fn wrong(&mut self, span: &Range<usize>, title: String, help: Option<&str>) {
+        self.problems.error(span.clone(), title, help.map(str::to_owned));
+    }
+
+    /// The result's value; its error is said of `span`.
+    fn good<T, E: std::fmt::Display>(&mut self, span: &Range<usize>, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.wrong(span, error.to_string(), None)).ok()
+    }
+
+    fn bundle(&mut self, at: &plan::At<CertificateRef>) -> Option<Bundle> {
+        self.loaded(at).map(|(bundle, _)| bundle)
+    }
+
+    /// The bundle, and its generation in the store.
+    fn loaded(&mut self, at: &plan::At<CertificateRef>) -> Option<(Bundle, Option<u64>)> {
+        let mut generation = None;
+        let loaded = match &at.value {
+            CertificateRef::File(path) => load_file(path),
+            CertificateRef::Pair { cert, key } => load_pair(cert, key),
+            CertificateRef::Locked { cert, key, passphrase_file } => {
+                Files { cert, key: key.as_deref(), passphrase_file: Some(passphrase_file) }.load()
+            }
+            CertificateRef::Store(name) => {
+                self.store(&at.span).and_then(|store| store.get(name)).map(|stored| {
+                    generation = Some(u64::from(stored.generation));
+                    Loaded { bundle: stored.bundle, exposed: Vec::new() }
+                })
+            }
+        };
+        let loaded = self.good(&at.span, loaded)?;
+        for exposed in &loaded.exposed {
+            self.problems.warning(at.span.clone(), exposed.to_string(), None);
+        }
+        for note in loaded.bundle.notes() {
+            let title = format!("{}: {note}", describe(&at.value));
+            self.problems.warning(at.span.clone(), title, None);
+        }
+        Some((loaded.bundle, generation))
+    }
+
+    /// The store. Folders of it that others may look into are warned of once.
+    fn store(&mut self, span: &Range<usize>) -> Result<Store, StoreError> {
+        if let Some(store) = &self.store {
+            return Ok(store.clone());
+        }
+        let store = Store::open(&self.plan.store)?;
+        for exposed in store.exposed() {
+            self.problems.warning(span.clone(), exposed.to_string(), None);
+        }
+        Ok(self.store.insert(store).clone())
+    }
+
+    fn listener(&mut self, index: usize, listener: &plan::Listener) -> Option<(Listener, Option<Policy>)> {
+        let policy = match &listener.tls {
+            None => None,
+            Some(tls) => Some(self.listener_policy(listener, tls)?),
+        };
+        let tls = policy.as_ref().map(|(config, _)| Arc::clone(config));
+        let traffic = match listener.protocol {
+            plan::Protocol::Http => self.http(index)?,
+            plan::Protocol::Tcp => self.tcp(index, listener)?,
+        };
+        let clients = listener.tls.as_ref().and_then(|tls| tls.clients.as_ref());
+        let forward_certificate = clients.is_some_and(|clients| clients.forward_certificate);
+        let pages = match self.previous.filter(|_| self.refreshes) {
+            Some(previous) => previous.running.listeners[index].pages.clone(),
+            None => {
+                let read = pages(listener.error_pages.as_ref());
+                read.map_err(|(span, error)| self.wrong(&span, error, None)).ok()?
+            }
+        };
+        let listener = Listener {
+            pages,
+            accept_request_id: listener.accept_request_id,
+            permitted: listener.permitted.clone(),
+            client_address: listener.client_address.clone(),
+            name: listener.name.value.clone(),
+            addresses: Vec::new(),
+            sockets: Vec::new(),
+            tls,
+            verifies_clients: clients.is_some(),
+            proxy_protocol: listener.proxy_protocol.map(accepted),
+            limits: listener.limits.clone(),
+            forward_certificate,
+            traffic,
+        };
+        Some((listener, policy))
+    }
+
+    fn tcp(&mut self, index: usize, listener: &plan::Listener) -> Option<Traffic> {
+        let routes = self.plan.routes.iter().filter(|route| route.listeners.contains(&index));
+        let seen = |upstream| self.plan.in_environment(upstream, environment_of(listener));
+        let routes: Vec<_> =
+            routes.filter_map(|route| Some((route, seen(route.upstreams().next()?)))).collect();
+        if let [(only, upstream)] = &routes[..]
+            && only.sni.is_none()
+        {
+            return Some(Traffic::Tcp { upstream: *upstream });
+        }
+        let specs = routes.iter().map(|(route, upstream)| routing::spec_by_name(route, *upstream));
+        let table = Table::build(specs);
+        Some(Traffic::TcpByName { table: self.good(&listener.name.span, table)? })
+    }
+
+    /// A listener's TLS config, the one that runs if nothing of it has changed: with it goes the key of its
+    /// tickets. A changed policy gets a new key, as a ticket must not carry a client past what is asked of it now.
+    fn listener_policy(&mut self, listener: &plan::Listener, tls: &plan::ListenerTls) -> Option<Policy> {
+        let config = self.listener_tls(listener, tls);
+        let read = self.noted();
+        if let Some(previous) = self.previous
+            && let Some(index) = previous.plan.listeners.iter().position(|old| old.name == listener.name)
+            && previous.plan.listeners[index].protocol == listener.protocol
+            && previous.plan.listeners[index].tls.as_ref() == Some(tls)
+            && let Some((kept, digest)) = &previous.made.listeners[index]
+            && (*digest == read && config.is_some() || self.refreshes && config.is_none())
+        {
+            return Some((Arc::clone(kept), *digest));
+        }
+        Some((config?, read))
+    }
+
+    fn listener_tls(
+        &mut self,
+        listener: &plan::Listener,
+        tls: &plan::ListenerTls,
+    ) -> Option<Arc<rustls::ServerConfig>> {
+        let bundles: Vec<_> = tls.certificates.iter().map(|at| self.identity(at)).collect();
+        let bundles = bundles.into_iter().collect::<Option<Vec<_>>>()?;
+        let span = &listener.name.span;
+        let ticketer = self.good(span, tls::ticketer())?;
+        let client_verifier = self.client_verifier(span, tls.clients.as_ref())?;
+        let policy = ServerPolicy {
+            versions: versions(tls.versions),
+            resolver: Arc::new(ServerResolver::new(bundles)),
+            client_verifier,
+            alpn: match listener.protocol {
+                plan::Protocol::Http => vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()],
+                plan::Protocol::Tcp => Vec::new(),
+            },
+            ticketer,
+        };
+        self.good(span, tls::server_config(&policy))
+    }
+
+    /// The keys in a file, which is read once; by a refresh, not at all.
+    fn keys(&mut self, file: &plan::At<PathBuf>) -> Option<Keys> {
+        if let Some(known) = self.keys.get(&file.value) {
+            return Some(known.clone());
+        }
+        let keys = match self.previous.filter(|_| self.refreshes) {
+            Some(previous) => previous.made.keys.get(&file.value)?.clone(),
+            None => self.good(&file.span, load_keys(file))?.keys(),
+        };
+        self.keys.insert(file.value.clone(), keys.clone());
+        Some(keys)
+    }
+
+    fn http(&mut self, index: usize) -> Option<Traffic> {
+        let mut routes = Vec::new();
+        let mut specs = Vec::new();
+        let mut spans = Vec::new();
+        let environment = environment_of(&self.plan.listeners[index]);
+        let all: Vec<_> = self.plan.routes.iter().filter(|route| route.listeners.contains(&index)).collect();
+        for route in &all {
+            let mut seen = plan::Route::clone(route);
+            seen.to
+                .upstreams_mut()
+                .for_each(|upstream| *upstream = self.plan.in_environment(*upstream, environment));
+            let listener = &self.plan.listeners[index];
+            let before = self.previous.map_or(&[][..], |previous| &previous.made.limits);
+            let limit = routing::limit(route, listener, before).map(|(kept, limit)| {
+                self.limits.push(kept);
+                limit
+            });
+            let keys = match &route.rules.api_keys {
+                None => None,
+                Some(keys) => Some(self.keys(&keys.file)?),
+            };
+            let made = routing::route(&seen, listener, limit, keys);
+            specs.push(routing::spec(route, routes.len()));
+            routes.push(made);
+            spans.push(route.span.clone());
+        }
+        match Table::build(specs) {
+            Ok(table) => Some(Traffic::Http { table, routes }),
+            Err(error) => {
+                let (BuildError::Conflict { second: id, .. } | BuildError::NeverMatches { id }) = error;
+                let help = match error {
+                    BuildError::Conflict { .. } => {
+                        "another route of this listener matches the same requests: tell them apart by host, path, methods or match, or remove one"
+                    }
+                    BuildError::NeverMatches { .. } => {
+                        "write the path without encodings, dot segments or double slashes"
+                    }
+                };
+                let span = spans[id].clone();
+                self.wrong(
+                    &span,
+                    "this route can't be told apart, or matches nothing".to_owned(),
+                    Some(help),
+                );
+                None
+            }
+        }
+    }
+
+    /// An upstream, the one that runs if nothing of it has changed.
+    fn upstream(&mut self, upstream: &plan::Upstream) -> Option<(Arc<Upstream>, Digest)> {
+        let made = self.make_upstream(upstream);
+        let read = self.noted();
+        if let Some(previous) = self.previous
+            && let Some(index) = previous.plan.upstreams.iter().position(|old| old == upstream)
+            && let (kept, digest) = &previous.made.upstreams[index]
+            && (*digest == read && made.is_some() || self.refreshes && made.is_none())
+        {
+            return Some((Arc::clone(kept), *digest));
+        }
+        Some((Arc::new(made?), read))
+    }
+
+    fn make_upstream(&mut self, upstream: &plan::Upstream) -> Option<Upstream> {
+        let endpoints = self.endpoints(upstream)?;
+        let tls = match &upstream.tls {
+            None => None,
+            Some(tls) => Some(self.upstream_tls(&upstream.name, tls)?),
+        };
+        Some(Upstream {
+            name: upstream.name.value.clone(),
+            connect_timeout: upstream.connect_timeout,
+            response_timeout: upstream.response_timeout,
+            idle_timeout: upstream.idle_timeout,
+            idle_per_worker: upstream.idle_per_worker,
+            gate: self.gate(upstream, &endpoints),
+            endpoints,
+            max_age: upstream.max_age,
+            retries: upstream.retries.clone(),
+            retried: self
+                .before(&upstream.name.value)
+                .map(|before| Arc::clone(&before.retried))
+                .unwrap_or_default(),
+            proxy_protocol: upstream.proxy_protocol.map(sent),
+            tls,
+        })
+    }
+
+    /// The bound on an upstream's exchanges, where it has one.
+    fn gate(&self, upstream: &plan::Upstream, endpoints: &[Endpoint]) -> Option<ConcurrencyLimiter> {
+        let (max, queue) = (upstream.max_per_endpoint, &upstream.queue);
+        let gate =
+            (max > 0).then(|| ConcurrencyLimiter::new(max, endpoints.len(), queue.length, queue.timeout))?;
+        let last = self.previous.and_then(|previous| previous.made.upstream(&upstream.name));
+        let same = |last: &&Arc<Upstream>| {
+            last.endpoints.len() == endpoints.len()
+                && last.endpoints.iter().zip(endpoints).all(|(last, next)| last.is_same(next))
+        };
+        Some(match last.filter(same).and_then(|last| last.gate.as_ref()) {
+            Some(last) => gate.in_place_of(last),
+            None => gate,
+        })
+    }
+
+    /// The upstream of this name that runs.
+    fn before(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.previous.and_then(|previous| previous.made.upstream(name))
+    }
+
+    fn upstream_tls(&mut self, name: &plan::At<String>, tls: &plan::UpstreamTls) -> Option<UpstreamTls> {
+        let identity = match &tls.certificate {
+            None => None,
+            Some(at) => Some(self.identity(at)?),
+        };
+        let verifier = self.verifier(&name.span, tls)?;
+        let suites = tls.cipher_suites.as_ref().map(|suites| {
+            let named = suites.iter().filter_map(|at| tls::config::cipher_suite_by_name(at.value.name()));
+            named.collect()
+        });
+        let policy = ClientPolicy {
+            versions: versions(tls.versions),
+            cipher_suites: suites,
+            verifier,
+            alpn: Vec::new(),
+        };
+        let config = self.good(&name.span, tls::client_config(&policy))?;
+        let server_name = match &tls.server_name {
+            None => None,
+            Some(at) => {
+                let parsed = ServerName::try_from(at.value.clone())
+                    .map_err(|_| format!("`{}` is neither a DNS name nor an IP address", at.value));
+                Some(self.good(&at.span, parsed)?)
+            }
+        };
+        Some(UpstreamTls {
+            config,
+            server_name,
+            identity,
+            require_client_auth: tls.require_client_auth,
+            verifies: tls.insecure_skip_verify.is_none(),
+            tickets: tls.tickets_per_endpoint,
+        })
+    }
+}
+
+impl Made {
+    /// The cell of a certificate in use.
+    pub fn identity(&self, certificate: &CertificateRef) -> Option<&Published<Identity>> {
+        self.identities.iter().find(|(name, _)| name == certificate).map(|(_, cell)| cell)
+    }
+
+    /// The upstream of this name.
+    pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.upstreams.iter().map(|(upstream, _)| upstream).find(|upstream| upstream.name == name)
+    }
+
+    /// The API keys that a file held when it was read.
+    pub fn keys(&self, file: &Path) -> Option<&Keys> {
+        self.keys.get(file)
+    }
+
+    /// Whether two listeners, by index, have the very same TLS config, or both none.
+    pub fn same_policy(left: &Self, at: usize, right: &Self, index: usize) -> bool {
+        match (&left.listeners[at], &right.listeners[index]) {
+            (None, None) => true,
+            (Some((left, _)), Some((right, _))) => Arc::ptr_eq(left, right),
+            _ => false,
+        }
+    }
+}
+
+fn accepted(of: plan::AcceptProxy) -> Accept {
+    match of {
+        plan::AcceptProxy::V1 => Accept::V1,
+        plan::AcceptProxy::V2 => Accept::V2,
+        plan::AcceptProxy::Any => Accept::Any,
+    }
+}
+
+fn sent(of: plan::SendProxy) -> Version {
+    match of {
+        plan::SendProxy::V1 => Version::V1,
+        plan::SendProxy::V2 => Version::V2,
+    }
+}
+
+fn environment_of(listener: &plan::Listener) -> Option<&str> {
+    listener.environment.as_ref().map(|at| at.as_str())
+}
+
+fn versions(versions: plan::TlsVersions) -> tls::Versions {
+    tls::Versions { tls12: versions.tls12, tls13: versions.tls13 }
+}
+
+/// A certificate's name in logs.
+fn describe(certificate: &CertificateRef) -> String {
+    match certificate {
+        CertificateRef::Store(name) => name.clone(),
+        CertificateRef::File(path) => path.display().to_string(),
+        CertificateRef::Pair { cert, .. } | CertificateRef::Locked { cert, .. } => cert.display().to_string(),
+    }
+}

@@ -1,0 +1,91 @@
+//! What a client's certificate is checked against.
+
+use std::sync::Arc;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+
+use super::backend_verifier::{TrustAnchors, TrustError};
+use super::chain::{Role, Trust};
+
+/// Whether a client may come without a certificate. One that it presents must hold in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Demand {
+    /// It is asked, and may have none.
+    Optional,
+    /// Without one there is no connection.
+    Required,
+}
+
+/// Checks a client's certificate: by webpki against the authorities, or as one that is trusted itself.
+#[derive(Debug)]
+pub struct ClientVerifier {
+    trust: Trust,
+    /// What clients choose their certificate by.
+    hints: Vec<DistinguishedName>,
+    demand: Demand,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ClientVerifier {
+    /// `crls`: with any, each certificate of a chain must be covered by one that is not out of date, and not be revoked.
+    ///
+    /// # Errors
+    /// Nothing is trusted, or a revocation list can't be used.
+    pub fn new(
+        anchors: TrustAnchors,
+        crls: Vec<CertificateRevocationListDer<'static>>,
+        demand: Demand,
+    ) -> Result<Arc<Self>, TrustError> {
+        let algorithms = default_provider().signature_verification_algorithms;
+        let hints = anchors.hints();
+        let trust = Trust::new(anchors, crls, algorithms)?;
+        Ok(Arc::new(Self { trust, hints, demand, algorithms }))
+    }
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.demand == Demand::Required
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.hints
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.trust.verify(end_entity, intermediates, Role::Client, now)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
