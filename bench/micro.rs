@@ -13,24 +13,23 @@ use std::hint::black_box;
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use ringate::base::limits::Limits;
-use ringate::base::published::Published;
-use ringate::http1::{
+use ringate::internals::base::limits::Limits;
+use ringate::internals::base::published::Published;
+use ringate::internals::http1::{
     self, ChunkedDecoder, ForwardedFor, HeadLimits, Parsed, PathRewrite, RequestContext, RequestHead,
     ResponseContext, ResponseHead, Version,
 };
-use ringate::io::runtime;
-use ringate::proxy::{ConnectRequest, Frontend, Worker};
-use ringate::route::{HostPattern, PathPattern, RouteQuery, RouteSpec, Table};
-use ringate::tls::{
+use ringate::internals::io::runtime;
+use ringate::internals::proxy::{ConnectRequest, Frontend, Worker};
+use ringate::internals::route::{HostPattern, PathPattern, RouteQuery, RouteSpec, Table};
+use ringate::internals::tls::{
     self, BackendVerifier, Handshake, Identity, Opener, Sealer, ServerResolver, State, TrustAnchors,
 };
-use ringate::{config, server};
+use ringate::internals::{config, server};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 
 /// The header of a TLS 1.3 record, which is its additional data (RFC 8446 §5.2).
@@ -229,7 +228,7 @@ fn connection(suite: &str) -> (Sealer, Opener) {
     let client = tls::client_config(&tls::ClientPolicy {
         versions: tls::Versions::default(),
         cipher_suites: Some(vec![suite]),
-        verifier: BackendVerifier::new(trust, Vec::new(), [], ringate::tls::RsaBits::default())
+        verifier: BackendVerifier::new(trust, Vec::new(), [], ringate::internals::tls::RsaBits::default())
             .expect("it verifies"),
         alpn: Vec::new(),
     });

@@ -6,17 +6,18 @@
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
-use ringate::base::limits::{Limits, MAX_TLS_RECORD_BYTES};
-use ringate::base::published::Published;
-use ringate::certs::generate::quickstart_pki;
-use ringate::certs::{Bundle, CaMaterial, Facts, GenerateRequest, Passphrase};
-use ringate::http1::{
+use ringate::internals::base::field_name::is_same_name;
+use ringate::internals::base::limits::{Limits, MAX_TLS_RECORD_BYTES};
+use ringate::internals::base::published::Published;
+use ringate::internals::certs::generate::quickstart_pki;
+use ringate::internals::certs::{Bundle, CaMaterial, Facts, GenerateRequest, Passphrase};
+use ringate::internals::http1::{
     self, Body, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite, RequestContext, ResponseContext,
     Upgrade, Version, header_slots,
 };
-use ringate::proxy_protocol::{self, Accept, Addresses, MAX_HEADER, Subject};
-use ringate::route::{keep_slashes, normalise_path};
-use ringate::tls::{
+use ringate::internals::proxy_protocol::{self, Accept, Addresses, MAX_HEADER, Subject};
+use ringate::internals::route::{keep_slashes, normalise_path};
+use ringate::internals::tls::{
     ClientCertificate, Handshake, HandshakeError, Hello, HelloReader, Identity, ServerPolicy, ServerResolver,
     State, Versions, read_hello, server_config, ticketer,
 };
@@ -256,7 +257,7 @@ pub fn trailers(input: &[u8]) {
     let whole = decode(section.len(), &section);
     assert_eq!(decode(usize::from(piece), &section), whole);
     let Some(whole) = whole else { return };
-    let dropped = |name: &[u8]| http1::is_same_name(name, RULE) || http1::lists(NAMED, name);
+    let dropped = |name: &[u8]| is_same_name(name, RULE) || http1::lists(NAMED, name);
     let mut kept = Vec::new();
     http1::pass_trailers(&whole, dropped, &mut kept);
     let alike = |name: &[u8]| {
@@ -457,9 +458,9 @@ pub fn proxy(input: &[u8]) {
 pub fn config(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let dir = std::path::Path::new("/nonexistent");
-    match ringate::config::parse("fuzz.toml", text, dir) {
+    match ringate::internals::config::parse("fuzz.toml", text, dir) {
         Ok(plan) => {
-            let _ = ringate::config::warnings("fuzz.toml", text, &plan).render(false);
+            let _ = ringate::internals::config::warnings("fuzz.toml", text, &plan).render(false);
         }
         Err(errors) => {
             assert!(!errors.is_empty());
@@ -531,7 +532,9 @@ pub fn patch(input: &[u8]) {
     let Some((patch, text)) = text.split_once('\n') else { return };
     let environment = Some(environment).filter(|name| !name.is_empty());
     let Ok(serde_json::Value::Object(patch)) = serde_json::from_str(patch) else { return };
-    let Ok(edited) = ringate::config::edit::upstream(text, "app", environment, &patch) else { return };
+    let Ok(edited) = ringate::internals::config::edit::upstream(text, "app", environment, &patch) else {
+        return;
+    };
     let read = |text: &str| text.parse::<toml::Table>().unwrap_or_else(|error| panic!("{error}\n{text}"));
     let mut expected = toml::Value::Table(read(text));
     let mut change = serde_json::Value::Object(patch);
@@ -549,7 +552,7 @@ pub fn patch(input: &[u8]) {
     }
     // Made once more, the same change changes nothing of what is written.
     let serde_json::Value::Object(again) = &change["upstream"]["app"] else { panic!("an object") };
-    let twice = ringate::config::edit::upstream(&edited, "app", None, again);
+    let twice = ringate::internals::config::edit::upstream(&edited, "app", None, again);
     assert_eq!(twice.as_deref(), Ok(&*edited));
 }
 

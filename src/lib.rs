@@ -12,15 +12,98 @@
 //!
 //! `cli` stands above them all, one file a command.
 
-pub mod admin;
-pub mod base;
-pub mod certs;
+mod admin;
+mod base;
+mod certs;
 pub mod cli;
-pub mod config;
-pub mod http1;
-pub mod io;
-pub mod proxy;
-pub mod proxy_protocol;
-pub mod route;
-pub mod server;
-pub mod tls;
+mod config;
+mod http1;
+mod io;
+mod proxy;
+mod proxy_protocol;
+mod route;
+mod server;
+mod tls;
+
+/// What the integration tests, the benchmarks and the fuzz targets of this repository use. Nothing outside of it may
+/// rely on any of this: it changes without notice.
+pub mod internals {
+    #![allow(missing_docs)]
+
+    pub mod base {
+        pub mod field_name {
+            pub use crate::base::field_name::is_same_name;
+        }
+        pub mod counters {
+            pub use crate::base::counters::Counters;
+        }
+        pub mod limits {
+            pub use crate::base::limits::{Limits, MAX_INTERIM_RESPONSES, MAX_TLS_RECORD_BYTES};
+        }
+        pub mod published {
+            pub use crate::base::published::Published;
+        }
+        pub mod tally {
+            pub use crate::base::tally::Tally;
+        }
+    }
+    pub mod certs {
+        pub use crate::certs::{
+            Bundle, CaMaterial, Facts, GenerateRequest, Generated, KeyType, Meta, Origin, Passphrase, San,
+            Store,
+        };
+        pub mod generate {
+            pub use crate::certs::generate::{QuickstartPki, ca_signed, quickstart_pki, self_signed};
+        }
+        pub mod store {
+            pub use crate::certs::store::{load_pair, load_trust};
+        }
+    }
+    pub mod config {
+        pub use crate::config::{Diagnostics, parse, warnings};
+        pub mod edit {
+            pub use crate::config::edit::upstream;
+        }
+    }
+    pub mod http1 {
+        pub use crate::http1::{
+            Body, BodyError, ChunkedDecoder, ForwardedFor, Framing, HeadLimits, Method, Parsed, PathRewrite,
+            RequestContext, RequestHead, ResponseContext, ResponseError, ResponseHead, Upgrade, Version,
+            chunk_header, encode_last_chunk, encode_request, encode_response, header_slots, lists,
+            parse_request, parse_response, pass_trailers,
+        };
+    }
+    pub mod io {
+        pub mod peer {
+            pub use crate::io::peer::flow;
+        }
+        pub mod runtime {
+            pub use crate::io::runtime::{Driver, block_on, detect, spawn};
+        }
+    }
+    pub mod proxy {
+        pub use crate::proxy::downstream::frontend::Frontend;
+        pub use crate::proxy::upstream::pool::ConnectRequest;
+        pub use crate::proxy::worker::Worker;
+    }
+    pub mod proxy_protocol {
+        pub use crate::proxy_protocol::{
+            Accept, Addresses, MAX_HEADER, Parsed, Subject, Version, encode, parse,
+        };
+    }
+    pub mod route {
+        pub use crate::route::{
+            HostPattern, PathPattern, RouteQuery, RouteSpec, Table, keep_slashes, normalise_path,
+        };
+    }
+    pub mod server {
+        pub use crate::server::{Server, build};
+    }
+    pub mod tls {
+        pub use crate::tls::{
+            BackendVerifier, ClientCertificate, ClientPolicy, Handshake, HandshakeError, Hello, HelloReader,
+            Identity, Opener, RsaBits, Sealer, ServerPolicy, ServerResolver, State, TrustAnchors, Versions,
+            client_config, config, read_hello, server_config, ticketer,
+        };
+    }
+}

@@ -12,8 +12,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ringate::config::{self, Diagnostics};
-use ringate::server::{Server, build};
+use ringate::internals::config::{self, Diagnostics};
+use ringate::internals::server::{Server, build};
 
 struct Counting;
 

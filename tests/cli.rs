@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use ringate::certs::{Bundle, Meta, Origin, Store};
+use ringate::internals::certs::{Bundle, Meta, Origin, Store};
 
 use crate::http::OK;
 use crate::support::*;

@@ -3,6 +3,9 @@
 //! Each module says in its first sentence what it proves. [`support`] holds the helpers; nothing in them
 //! waits longer than [`support::PATIENCE`], and nothing needs a port that is not free.
 
+#![allow(unreachable_pub)]
+// modules of one test binary
+
 // clippy.toml allows this in tests, but does not see that helpers of tests are tests.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 

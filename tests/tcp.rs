@@ -264,7 +264,8 @@ fn an_answer_arrives_whole_though_its_server_has_gone_and_its_client_says_a_last
     let relay = Relay::new((false, false), "", move |stream| {
         stream.read_exact(&mut [0; 3])?;
         let server = stream.get_ref().tcp().as_raw_fd();
-        let is_taken = |sent: u64| ringate::io::peer::flow(server).is_some_and(|flow| flow.taken >= sent);
+        let is_taken =
+            |sent: u64| ringate::internals::io::peer::flow(server).is_some_and(|flow| flow.taken >= sent);
         let mut sent = 0;
         // Until the relay takes no more, as its client reads nothing.
         loop {

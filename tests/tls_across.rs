@@ -157,8 +157,8 @@ fn no_session_crosses_to_another_endpoint_identity_policy_name_or_environment() 
         let scene = Scene::new(version);
         let [first, second] = scene.nginx.addresses() else { unreachable!() };
         let (one, two) = (scene.one.toml(), scene.two.toml());
-        let facts = ringate::certs::store::load_trust(&scene.server.cert).unwrap();
-        let pin = ringate::certs::Facts::from_der(&facts[0]).unwrap().spki_sha256;
+        let facts = ringate::internals::certs::store::load_trust(&scene.server.cert).unwrap();
+        let pin = ringate::internals::certs::Facts::from_der(&facts[0]).unwrap().spki_sha256;
         let other_pin = format!("sha256/{}=", "A".repeat(43));
         let (authority, stranger) = (scene.authority.file(), scene.stranger.file());
         let named = |name: &str| format!("server_name = \"{name}\"\n");

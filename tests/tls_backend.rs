@@ -363,7 +363,7 @@ fn certificates_come_from_the_store_by_name() {
 
 #[test]
 fn one_file_may_hold_certificate_and_key_and_any_kind_of_key_will_do() {
-    use ringate::certs::KeyType;
+    use ringate::internals::certs::KeyType;
     let (pki, authority) = (Pki::new(), Authority::new());
     let ca = authority.file();
     for key_type in KeyType::ALL {

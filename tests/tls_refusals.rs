@@ -369,11 +369,13 @@ fn demanding(pki: &Pki) -> Arc<rustls::ServerConfig> {
     use rustls::crypto::aws_lc_rs::default_provider;
     use rustls::server::WebPkiClientVerifier;
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(ringate::certs::store::load_trust(&pki.file("ca.pem")).unwrap()[0].clone()).unwrap();
+    roots.add(ringate::internals::certs::store::load_trust(&pki.file("ca.pem")).unwrap()[0].clone()).unwrap();
     let provider = Arc::new(default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
     let bundle =
-        ringate::certs::store::load_pair(&pki.file("server.pem"), &pki.file("server.key")).unwrap().bundle;
+        ringate::internals::certs::store::load_pair(&pki.file("server.pem"), &pki.file("server.key"))
+            .unwrap()
+            .bundle;
     let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.unwrap().with_client_cert_verifier(verifier.build().unwrap());
     let mut config =

@@ -44,7 +44,9 @@ fn a_key_that_is_pinned_is_demanded_besides_trust() {
     let ca = Crafted::new();
     let files = ca.issue("server", |_| {});
     let server = serve(&files, &[]);
-    let facts = ringate::certs::Facts::from_der(&ringate::certs::store::load_trust(&files.cert).unwrap()[0]);
+    let facts = ringate::internals::certs::Facts::from_der(
+        &ringate::internals::certs::store::load_trust(&files.cert).unwrap()[0],
+    );
     let pin = facts.unwrap().spki_sha256;
     let other = format!("sha256/{}=", "A".repeat(43));
     admitted(&server, &tls(&ca.file(), &format!("pins = [{other:?}, {pin:?}]")));
@@ -314,7 +316,8 @@ fn mismatched(cert: &Files, key: &Files) -> std::sync::Arc<rustls::ServerConfig>
         }
     }
 
-    let load = |files: &Files| ringate::certs::store::load_pair(&files.cert, &files.key).unwrap().bundle;
+    let load =
+        |files: &Files| ringate::internals::certs::store::load_pair(&files.cert, &files.key).unwrap().bundle;
     let signer = any_supported_type(load(key).key().unwrap()).unwrap();
     let certified = CertifiedKey::new(load(cert).chain().to_vec(), signer);
     let builder = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))

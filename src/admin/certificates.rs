@@ -13,7 +13,7 @@ use crate::tls::Identity;
 
 /// One certificate in use.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct InUse {
+pub(super) struct InUse {
     /// Its name in the store, or its file.
     pub name: String,
     /// The generation that is presented.
@@ -31,7 +31,7 @@ pub struct InUse {
 }
 
 /// All of them.
-pub fn in_use(deployment: &Deployment) -> Vec<InUse> {
+pub(super) fn in_use(deployment: &Deployment) -> Vec<InUse> {
     let (plan, now) = (deployment.plan(), SystemTime::now());
     let identities = deployment.made().identities;
     let mut all: Vec<InUse> = identities

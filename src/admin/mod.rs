@@ -30,10 +30,10 @@ mod socket;
 mod store;
 mod upstreams;
 
-pub use problem::{Place, Problem};
-pub use reload::{Candidate, Outcome, reload};
-pub use rotation::Ended;
-pub use socket::{AdminSocket, bind, check};
+pub(crate) use problem::Problem;
+pub(crate) use reload::{Candidate, Outcome, reload};
+pub(crate) use rotation::Ended;
+pub(crate) use socket::{AdminSocket, bind, check};
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -51,7 +51,7 @@ use crate::server::{Deployment, Server};
 
 /// What the admin server works on.
 #[derive(Clone, Debug)]
-pub struct Control {
+pub(crate) struct Control {
     /// What runs.
     pub deployment: Arc<Deployment>,
     /// Its workers.
@@ -69,7 +69,7 @@ pub struct Control {
 
 impl Control {
     /// `drain` is notified when a drain is asked for.
-    pub fn new(deployment: Arc<Deployment>, drain: Arc<Notify>) -> Self {
+    pub(crate) fn new(deployment: Arc<Deployment>, drain: Arc<Notify>) -> Self {
         let server = Arc::clone(&deployment.server);
         Self {
             server,

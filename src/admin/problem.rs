@@ -13,7 +13,7 @@ use crate::server::{LoadError, Refused};
 
 /// A problem, `application/problem+json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// Which kind, a URI reference.
     #[serde(rename = "type")]
     pub kind: String,
@@ -30,7 +30,7 @@ pub struct Problem {
 
 /// Something wrong or doubtful in the config.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub(crate) struct Place {
     /// `error` or `warning`.
     pub level: String,
     /// The line, from 1.
@@ -46,7 +46,7 @@ pub struct Place {
 
 impl Problem {
     /// `kind` is the last part of the type: `config`, `conflict` …
-    pub fn new(status: StatusCode, kind: &str, title: &str, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, kind: &str, title: &str, detail: impl Into<String>) -> Self {
         Self {
             kind: format!("/v1/problems/{kind}"),
             title: title.to_owned(),
@@ -57,13 +57,13 @@ impl Problem {
     }
 
     /// Something of the process itself failed.
-    pub fn internal(detail: impl Into<String>) -> Self {
+    pub(crate) fn internal(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "ringate failed", detail)
     }
 }
 
 /// The entries, for machines.
-pub fn places(problems: &Diagnostics) -> Vec<Place> {
+pub(super) fn places(problems: &Diagnostics) -> Vec<Place> {
     let entries = problems.iter().map(|entry| Place {
         level: match entry.level {
             Level::Error => "error".to_owned(),

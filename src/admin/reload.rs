@@ -14,7 +14,7 @@ use crate::server::{Changes, Deployment, Refused, Reloaded};
 
 /// What a reload did, or would do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Counts the configs that this process has run, from 1.
     pub version: u64,
     /// What changes, what stays.
@@ -27,7 +27,7 @@ pub struct Outcome {
 /// A config to be looked at.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// The config's text, as if it stood in the running config's file; left out: what stands there now.
     pub config: Option<String>,
 }
@@ -43,7 +43,7 @@ impl From<Reloaded> for Outcome {
 ///
 /// # Errors
 /// See [`Refused`]; that is in the log, too.
-pub fn reload(deployment: &Deployment, asked_by: &str) -> Result<Reloaded, Refused> {
+pub(crate) fn reload(deployment: &Deployment, asked_by: &str) -> Result<Reloaded, Refused> {
     let result = deployment.reload();
     match &result {
         Ok(reloaded) => log(deployment, reloaded, asked_by),

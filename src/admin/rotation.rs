@@ -16,7 +16,7 @@ use crate::server::rotation::{Activated, LockedCertificate, Rotation, RotationEr
 
 /// The generation that was ended.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Its number.
     pub retired: u64,
 }

@@ -31,7 +31,7 @@ use crate::io::fault;
 
 impl AdminSocket {
     /// Serves for as long as it is polled.
-    pub async fn serve(self, control: Control) {
+    pub(crate) async fn serve(self, control: Control) {
         let app = router(Control { token: self.token.clone(), ..control });
         let seats = Seats::default();
         loop {

@@ -14,7 +14,7 @@ const MAX_TOKEN_BYTES: u64 = 4096;
 
 /// A bound admin address.
 #[derive(Debug)]
-pub struct AdminSocket {
+pub(crate) struct AdminSocket {
     pub(super) listener: Listener,
     pub(super) token: Option<Arc<str>>,
     /// Held for its end.
@@ -56,7 +56,7 @@ impl Drop for SocketFile {
 ///
 /// # Errors
 /// The address can't be bound, or the token file can't be read, is open to others or too short; in words, with a mend.
-pub async fn bind(admin: &Admin) -> Result<AdminSocket, String> {
+pub(crate) async fn bind(admin: &Admin) -> Result<AdminSocket, String> {
     let (listener, token, file) = match &admin.listen.value {
         AdminAddress::Unix(path) => {
             let listener = bind_unix(path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -77,7 +77,7 @@ pub async fn bind(admin: &Admin) -> Result<AdminSocket, String> {
 ///
 /// # Errors
 /// As of [`bind`].
-pub fn check(admin: &Admin) -> Result<(), String> {
+pub(crate) fn check(admin: &Admin) -> Result<(), String> {
     match &admin.listen.value {
         AdminAddress::Tcp { token_file, .. } => read_token(token_file).map(drop),
         AdminAddress::Unix(_) => Ok(()),

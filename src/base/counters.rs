@@ -34,7 +34,7 @@ macro_rules! counters {
         pub struct Counters { $($(#[doc = $doc])* pub $name: Count,)* }
 
         /// What each counter counts, in words.
-        pub const MEANINGS: &[(&str, &str)] = &[$((stringify!($name), concat!($($doc),*)),)*];
+        pub(crate) const MEANINGS: &[(&str, &str)] = &[$((stringify!($name), concat!($($doc),*)),)*];
 
         impl Counters {
             /// Each counter's name and value.

@@ -60,99 +60,99 @@ impl Default for Limits {
 }
 
 /// The largest value that `head_bytes` may take: a head must fit a small buffer.
-pub const MAX_HEAD_BYTES: usize = 32 * 1024;
+pub(crate) const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// The largest value that `headers` may take: the slots are on the parser's stack.
-pub const MAX_HEADERS: usize = 256;
+pub(crate) const MAX_HEADERS: usize = 256;
 /// Longest trailer section of a chunked body, in bytes.
-pub const MAX_TRAILER_BYTES: usize = 8 * 1024;
+pub(crate) const MAX_TRAILER_BYTES: usize = 8 * 1024;
 /// Longest chunk-size line with its extensions, in bytes.
-pub const MAX_CHUNK_LINE_BYTES: usize = 256;
+pub(crate) const MAX_CHUNK_LINE_BYTES: usize = 256;
 /// Most interim (1xx) responses passed on for one request.
 pub const MAX_INTERIM_RESPONSES: usize = 16;
 /// Largest handshake flight accepted from a TLS peer before it is refused, in bytes.
-pub const MAX_HANDSHAKE_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_HANDSHAKE_BYTES: usize = 64 * 1024;
 /// How long sessions with a backend are used again before it must prove its identity anew; a TLS 1.3 ticket lives for
 /// 7 days at most (RFC 8446 §4.6.1), a TLS 1.2 session for 24 hours (RFC 5246 §F.1.4).
-pub const MAX_SESSION_AGE: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const MAX_SESSION_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Server names for which one endpoint's sessions are kept. There is one, unless names come from requests.
-pub const MAX_SESSION_NAMES: usize = 64;
+pub(crate) const MAX_SESSION_NAMES: usize = 64;
 /// TLS 1.3 tickets of an endpoint, as a multiple of `tickets_per_endpoint`, where so many handshakes are made at once.
-pub const MAX_TICKETS_GROWTH: usize = 16;
+pub(crate) const MAX_TICKETS_GROWTH: usize = 16;
 /// Largest TLS ciphertext fragment with its header, in bytes (RFC 8446 §5.2, RFC 5246 §6.2.3).
 pub const MAX_TLS_RECORD_BYTES: usize = 5 + 16_384 + 2_048;
 /// Lines of the access log that may wait for the disk, in bytes for each worker. Beyond that they are dropped.
-pub const ACCESS_RING_BYTES: usize = 1024 * 1024;
+pub(crate) const ACCESS_RING_BYTES: usize = 1024 * 1024;
 /// Lines of the log that may wait for standard error. Beyond that they are dropped.
-pub const LOG_QUEUE_LINES: usize = 4096;
+pub(crate) const LOG_QUEUE_LINES: usize = 4096;
 /// The same in bytes.
-pub const LOG_QUEUE_BYTES: usize = 1024 * 1024;
+pub(crate) const LOG_QUEUE_BYTES: usize = 1024 * 1024;
 /// Keys that a rate limit by client or header tells apart; beyond that, keys share.
-pub const RATE_LIMIT_KEYS: usize = 64 * 1024;
+pub(crate) const RATE_LIMIT_KEYS: usize = 64 * 1024;
 /// Longest ClientHello that is waited for where a route is chosen by its server name, in bytes.
-pub const MAX_CLIENT_HELLO_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_CLIENT_HELLO_BYTES: usize = 16 * 1024;
 /// Longest X-Forwarded-Client-Cert that is made of a client's certificate, in bytes; each of its connections holds one.
-pub const MAX_CLIENT_CERTIFICATE_BYTES: usize = 8 * 1024;
+pub(crate) const MAX_CLIENT_CERTIFICATE_BYTES: usize = 8 * 1024;
 /// Bodies that one worker encodes at once; beyond that they go as they are. An encoder holds up to a MiB.
-pub const ENCODERS_PER_WORKER: u64 = 128;
+pub(crate) const ENCODERS_PER_WORKER: u64 = 128;
 /// Most bytes of a PROXY header of version 2 behind its first 16: addresses and what else is said of a connection. A
 /// line of version 1 has 107 at most (proxy-protocol.txt §2.1).
-pub const MAX_PROXY_V2_BYTES: usize = 4096;
+pub(crate) const MAX_PROXY_V2_BYTES: usize = 4096;
 /// Longest request id that is taken from a client, in bytes.
-pub const MAX_REQUEST_ID_BYTES: usize = 64;
+pub(crate) const MAX_REQUEST_ID_BYTES: usize = 64;
 /// Longest error page, in bytes.
-pub const MAX_PAGE_BYTES: u64 = 256 * 1024;
+pub(crate) const MAX_PAGE_BYTES: u64 = 256 * 1024;
 /// Addresses of one name that become endpoints.
-pub const MAX_ADDRESSES: usize = 256;
+pub(crate) const MAX_ADDRESSES: usize = 256;
 /// Most connections to the admin server that had a request with the token.
-pub const ADMIN_CONNECTIONS: usize = 64;
+pub(crate) const ADMIN_CONNECTIONS: usize = 64;
 /// Most of all others. Beyond that the oldest idle one ends.
-pub const ADMIN_STRANGERS: usize = 64;
+pub(crate) const ADMIN_STRANGERS: usize = 64;
 /// How long a connection to the admin server may be without a request with the token, or one under way.
-pub const ADMIN_STRANGER_IDLE: Duration = Duration::from_secs(5);
+pub(crate) const ADMIN_STRANGER_IDLE: Duration = Duration::from_secs(5);
 /// Longest head of a request to the admin server, in bytes.
-pub const ADMIN_HEAD_BYTES: usize = 16 * 1024;
+pub(crate) const ADMIN_HEAD_BYTES: usize = 16 * 1024;
 /// Longest body of a request to the admin server, in bytes: a certificate with its chain, as text.
-pub const ADMIN_BODY_BYTES: usize = 2 << 20;
+pub(crate) const ADMIN_BODY_BYTES: usize = 2 << 20;
 /// How long the head of a request to the admin server may take, the wait for it included, where the connection had one
 /// with the token.
-pub const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the admin server works on a request.
-pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const ADMIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a client of the admin server may take nothing of its answer.
-pub const ADMIN_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const ADMIN_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Requests a second to the admin server, of all clients together that may give orders; as many again of all others.
-pub const ADMIN_REQUESTS_PER_SECOND: u32 = 200;
+pub(crate) const ADMIN_REQUESTS_PER_SECOND: u32 = 200;
 /// Requests to the admin server that may come at once after a silence.
-pub const ADMIN_BURST: u32 = 400;
+pub(crate) const ADMIN_BURST: u32 = 400;
 /// Keys that the admin server makes or opens at a time: each keeps a CPU busy that traffic wants.
-pub const ADMIN_MAKING: usize = 1;
+pub(crate) const ADMIN_MAKING: usize = 1;
 /// Trials and probes that the admin server makes at a time.
-pub const ADMIN_TRIALS: usize = 2;
+pub(crate) const ADMIN_TRIALS: usize = 2;
 /// Requests to the admin server that wait for either; beyond that they are refused.
-pub const ADMIN_WAITING: usize = 16;
+pub(crate) const ADMIN_WAITING: usize = 16;
 /// Most times that one request is sent, retries included.
-pub const MAX_ATTEMPTS: usize = 10;
+pub(crate) const MAX_ATTEMPTS: usize = 10;
 /// Longest request that is read whole before it is sent so that it may be sent again, its head included, in bytes.
-pub const MAX_REPEATED_BYTES: u64 = 16 * 1024;
+pub(crate) const MAX_REPEATED_BYTES: u64 = 16 * 1024;
 /// Seconds over which a budget for retries is counted.
-pub const RETRY_WINDOW: usize = 10;
+pub(crate) const RETRY_WINDOW: usize = 10;
 /// Retries that a worker may send to an upstream within that time however few requests there are.
-pub const RETRY_FLOOR: u64 = 10;
+pub(crate) const RETRY_FLOOR: u64 = 10;
 /// Most workers of one process.
-pub const MAX_WORKERS: usize = 1024;
+pub(crate) const MAX_WORKERS: usize = 1024;
 /// The smallest bound on a process's buffers, in bytes.
-pub const MIN_BUFFER_MEMORY: u64 = 4 << 20;
+pub(crate) const MIN_BUFFER_MEMORY: u64 = 4 << 20;
 /// Places for listeners and clients whose connections are counted, 8 bytes each. With 30,000 of them at a time,
 /// about one new one in a thousand finds none.
-pub const MAX_COUNTED: usize = 1 << 17;
+pub(crate) const MAX_COUNTED: usize = 1 << 17;
 /// Most connections that are counted of one listener or client.
-pub const MAX_COUNT: u64 = (1 << 24) - 1;
+pub(crate) const MAX_COUNT: u64 = (1 << 24) - 1;
 /// Most iterations of the function that makes a key from a passphrase (PBKDF2, PKCS#12): a file is refused that
 /// would keep a CPU busy for longer.
-pub const MAX_KDF_ITERATIONS: u32 = 5_000_000;
+pub(crate) const MAX_KDF_ITERATIONS: u32 = 5_000_000;
 /// Most memory that scrypt may take to make a key from a passphrase, in bytes.
-pub const MAX_SCRYPT_BYTES: u64 = 256 << 20;
+pub(crate) const MAX_SCRYPT_BYTES: u64 = 256 << 20;
 /// Most passes of scrypt over its memory.
-pub const MAX_SCRYPT_PARALLEL: u16 = 8;
+pub(crate) const MAX_SCRYPT_PARALLEL: u16 = 8;
 /// Longest description of a certificate, in bytes.
-pub const MAX_DESCRIPTION_BYTES: usize = 4096;
+pub(crate) const MAX_DESCRIPTION_BYTES: usize = 4096;

@@ -1,12 +1,12 @@
 //! Floor 0: what every other floor may use and what itself knows nobody.
 
-pub mod counters;
-pub mod field_name;
-pub mod limits;
-pub mod network;
-pub mod published;
-pub mod sample;
-pub mod spki;
-pub mod tally;
-pub mod text;
-pub mod uses;
+pub(crate) mod counters;
+pub(crate) mod field_name;
+pub(crate) mod limits;
+pub(crate) mod network;
+pub(crate) mod published;
+pub(crate) mod sample;
+pub(crate) mod spki;
+pub(crate) mod tally;
+pub(crate) mod text;
+pub(crate) mod uses;

@@ -14,7 +14,7 @@ const INTERVAL: u64 = 1_000_000_000;
 
 /// What a line reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A connection could not be accepted.
     Accept,
     /// A TLS handshake with a client failed.
@@ -59,7 +59,7 @@ impl Kind {
 
 /// How many lines of a kind and name were left out since the last one. Its text goes behind the line's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeftOut(pub u64);
+pub(crate) struct LeftOut(pub u64);
 
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,7 +72,7 @@ impl fmt::Display for LeftOut {
 
 /// Whether a line of this kind is written now. `name` is of the config, such as a listener's: no peer may choose it.
 /// Names are told apart by their hash; two that share one share their lines.
-pub fn next(kind: Kind, name: &str) -> Option<LeftOut> {
+pub(crate) fn next(kind: Kind, name: &str) -> Option<LeftOut> {
     let mut hasher = FxHasher::default();
     (kind, name).hash(&mut hasher);
     // The upper bits are the well mixed ones.
@@ -85,7 +85,7 @@ pub fn next(kind: Kind, name: &str) -> Option<LeftOut> {
 }
 
 /// Logs how many lines were left out of floods that have ended since. To be called now and then.
-pub fn report() {
+pub(crate) fn report() {
     for place in &PLACES {
         let Some((kind, name)) = place.first.get() else { continue };
         if place.left_out.load(Ordering::Relaxed) == 0 {

@@ -7,7 +7,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 
 /// How a certificate's public key compares with the public half of a private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyMatch {
+pub(crate) enum KeyMatch {
     /// It is the same key.
     Same,
     /// It is the same point, but the curve is written out as explicit parameters, which RFC 5480 §2.1.1 forbids.
@@ -18,7 +18,7 @@ pub enum KeyMatch {
 
 /// Compares a certificate's key with `key`, the SubjectPublicKeyInfo of a private key's public half, in DER. An EC point
 /// may be compressed (RFC 5480 §2.2), and the parameters of an RSA key may be absent.
-pub fn compare(certificate: &SubjectPublicKeyInfo<'_>, key: &[u8]) -> KeyMatch {
+pub(crate) fn compare(certificate: &SubjectPublicKeyInfo<'_>, key: &[u8]) -> KeyMatch {
     if certificate.raw == key {
         return KeyMatch::Same;
     }
@@ -41,7 +41,7 @@ pub fn compare(certificate: &SubjectPublicKeyInfo<'_>, key: &[u8]) -> KeyMatch {
 }
 
 /// Whether an EC key's curve is not named but written out (RFC 3279 §2.3.5).
-pub fn has_explicit_parameters(key: &SubjectPublicKeyInfo<'_>) -> bool {
+pub(crate) fn has_explicit_parameters(key: &SubjectPublicKeyInfo<'_>) -> bool {
     key.algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY
         && key.algorithm.parameters.as_ref().is_some_and(|parameters| parameters.tag() != Tag::Oid)
 }

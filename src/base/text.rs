@@ -6,7 +6,7 @@ use std::borrow::Cow;
 const MAX_SHOWN: usize = 32;
 
 /// Input in quotes, or a description of it where it may be a secret.
-pub fn shown(input: &str) -> String {
+pub(crate) fn shown(input: &str) -> String {
     let characters = input.chars().count();
     match characters <= MAX_SHOWN && !input.contains(['\n', '\r']) && !input.contains("-----") {
         true => format!("{input:?}"),
@@ -15,7 +15,7 @@ pub fn shown(input: &str) -> String {
 }
 
 /// A message without the PEM sections of private keys that it repeats.
-pub fn without_keys(message: &str) -> Cow<'_, str> {
+pub(crate) fn without_keys(message: &str) -> Cow<'_, str> {
     const MARK: &str = "PRIVATE KEY-----";
     const END: &str = "-----END ";
     if !message.contains(MARK) {

@@ -24,7 +24,7 @@ const MAX_NAME_BYTES: usize = 64;
 /// A file of keys: a TOML table a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct KeyFile(BTreeMap<String, KeyRecord>);
+pub(crate) struct KeyFile(BTreeMap<String, KeyRecord>);
 
 /// What is kept of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,7 +74,7 @@ impl KeyFile {
     ///
     /// # Errors
     /// It is not one.
-    pub fn parse(text: &str) -> Result<Self, KeyError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, KeyError> {
         let file: Self =
             toml::from_str(text).map_err(|error| KeyError::Syntax(error.message().to_owned()))?;
         for (name, record) in &file.0 {
@@ -85,7 +85,7 @@ impl KeyFile {
     }
 
     /// The file's text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let keys = self.0.iter().map(|(name, record)| {
             let KeyRecord { sha256, created } = record;
             format!("[\"{name}\"]\nsha256 = \"{sha256}\"\ncreated = \"{created}\"\n\n")
@@ -100,7 +100,7 @@ impl KeyFile {
     ///
     /// # Errors
     /// The name is none or taken, or there are no random numbers.
-    pub fn generate(&mut self, name: &str, now: Timestamp) -> Result<String, KeyError> {
+    pub(crate) fn generate(&mut self, name: &str, now: Timestamp) -> Result<String, KeyError> {
         check_name(name)?;
         if self.0.contains_key(name) {
             return Err(KeyError::Taken(name.to_owned()));
@@ -117,17 +117,17 @@ impl KeyFile {
     ///
     /// # Errors
     /// There is none of this name.
-    pub fn delete(&mut self, name: &str) -> Result<(), KeyError> {
+    pub(crate) fn delete(&mut self, name: &str) -> Result<(), KeyError> {
         self.0.remove(name).map(drop).ok_or_else(|| KeyError::NotFound(name.to_owned()))
     }
 
     /// Names and when they were made.
-    pub fn list(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+    pub(crate) fn list(&self) -> impl Iterator<Item = (&str, Timestamp)> {
         self.0.iter().map(|(name, record)| (name.as_str(), record.created))
     }
 
     /// The keys, ready to be looked up.
-    pub fn keys(&self) -> Keys {
+    pub(crate) fn keys(&self) -> Keys {
         let digests = self
             .0
             .iter()

@@ -20,8 +20,8 @@ use crate::base::spki::{self, KeyMatch};
 mod chain;
 mod error;
 
-pub use chain::ChainNote;
-pub use error::{BundleError, LockError};
+pub(crate) use chain::ChainNote;
+pub(crate) use error::{BundleError, LockError};
 
 /// The smallest RSA key that signs here, and whose signatures are checked here.
 const MIN_RSA_BITS: usize = 2048;

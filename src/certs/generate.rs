@@ -22,15 +22,17 @@ mod error;
 mod key;
 mod request;
 
-pub use error::GenerateError;
+pub(crate) use error::GenerateError;
 use key::CertificateKey;
 
-pub use request::{GenerateRequest, KeyType, San, Usage};
+pub(crate) use request::Usage;
+#[allow(unreachable_pub)] // for internals
+pub use request::{GenerateRequest, KeyType, San};
 
 /// How far before its making a certificate begins to be valid: peers' clocks may be slow.
 const BACKDATE_SECONDS: i64 = 5 * 60;
 /// The longest validity, in days: a hundred years, which stays below the year 9999 of X.509.
-pub const MAX_DAYS: u32 = 36_500;
+pub(crate) const MAX_DAYS: u32 = 36_500;
 /// The longest common name and organization (RFC 5280 appendix A.1, ub-common-name and its kin).
 const MAX_NAME_CHARS: usize = 64;
 /// The longest state or locality (RFC 5280 appendix A.1, ub-state-name, ub-locality-name).
@@ -38,7 +40,7 @@ const MAX_PLACE_CHARS: usize = 128;
 /// id-at-serialNumber (X.520).
 const SERIAL_NUMBER: [u64; 4] = [2, 5, 4, 5];
 /// Most organizations in a subject: rcgen holds one value for each of its two names for this attribute.
-pub const MAX_ORGANIZATIONS: usize = 2;
+pub(crate) const MAX_ORGANIZATIONS: usize = 2;
 
 /// A new certificate with its key.
 #[derive(Debug)]
@@ -136,7 +138,7 @@ pub fn ca_signed(
 }
 
 /// Makes a key and a request for a CA to sign.
-pub fn csr(request: &GenerateRequest) -> Result<Csr, GenerateError> {
+pub(crate) fn csr(request: &GenerateRequest) -> Result<Csr, GenerateError> {
     let key = CertificateKey::generate(request.key_type)?;
     let csr = subject_params(request)?.serialize_request(&key)?;
     Ok(Csr { csr_pem: csr.pem()?, key_pem: key.private().to_pem() })

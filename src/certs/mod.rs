@@ -12,33 +12,38 @@
 //!
 //! All but `store` (and `command`, which works on it) is pure: no clock (`now` is an argument), no disk, no socket.
 
-pub mod apikeys;
+pub(crate) mod apikeys;
 mod ber;
-pub mod bundle;
-pub mod command;
+pub(crate) mod bundle;
+pub(crate) mod command;
 mod encode;
 mod encrypted;
-pub mod generate;
-pub mod inspect;
+pub(crate) mod generate;
+pub(crate) mod inspect;
 mod legacy;
 mod parse;
 mod passphrase;
 mod pkcs12;
 mod pkcs7;
-pub mod renewal;
-pub mod store;
-pub mod time;
+pub(crate) mod renewal;
+pub(crate) mod store;
+pub(crate) mod time;
 
 #[cfg(test)]
 mod tests;
 
-pub use bundle::{Bundle, BundleError, ChainNote, LockError, PrivateKey};
+#[allow(unreachable_pub)] // for internals
+pub use bundle::Bundle;
+pub(crate) use bundle::{BundleError, LockError};
 pub(crate) use encode::pem;
-pub use generate::{CaMaterial, Csr, GenerateError, GenerateRequest, Generated, KeyType, San, Usage};
+pub(crate) use generate::Usage;
+#[allow(unreachable_pub)] // for internals
+pub use generate::{CaMaterial, GenerateRequest, Generated, KeyType, San};
+#[allow(unreachable_pub)] // for internals
 pub use inspect::Facts;
+#[allow(unreachable_pub)] // for internals
 pub use passphrase::Passphrase;
-pub use store::{
-    Activation, Description, Exposed, GenerationState, Loaded, Meta, Origin, Rollback, Staged, StateError,
-    Store, StoreError, StoredCertificate,
-};
-pub use time::Timestamp;
+pub(crate) use store::{GenerationState, Rollback, StateError, StoreError};
+#[allow(unreachable_pub)] // for internals
+pub use store::{Meta, Origin, Store};
+pub(crate) use time::Timestamp;

@@ -8,7 +8,7 @@ use super::time::Timestamp;
 
 /// What is to be done about a certificate's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Renewal {
+pub(crate) enum Renewal {
     /// Nothing before this time.
     NotBefore(Timestamp),
     /// A successor can be generated and staged now.
@@ -29,7 +29,7 @@ pub enum Renewal {
 
 /// Why a successor cannot be generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// The certificate was imported.
     Imported,
     /// A CA signed it, and must sign its successor.
@@ -41,7 +41,7 @@ pub enum Reason {
 }
 
 /// What is to be done about `certificate` at `now`, if successors are wanted `before` the end: see [`window`].
-pub fn renewal(certificate: &Description, now: SystemTime, before: Duration) -> Renewal {
+pub(crate) fn renewal(certificate: &Description, now: SystemTime, before: Duration) -> Renewal {
     let generation = |number: Option<u32>| number.and_then(|number| certificate.generation(number));
     let Some(active) = generation(certificate.active) else { return Renewal::Nothing };
     let Some(facts) = active.facts() else { return Renewal::Nothing };
@@ -76,7 +76,7 @@ fn is_successor(next: &Facts, facts: &Facts) -> bool {
 
 /// How many seconds before its end a certificate is near it: as the config says, but a third of its validity at most, or
 /// one for a day would have a successor every minute. `not_before` and `not_after` in seconds since 1970.
-pub fn window(before: Duration, not_before: i64, not_after: i64) -> i64 {
+pub(crate) fn window(before: Duration, not_before: i64, not_after: i64) -> i64 {
     let validity = not_after.saturating_sub(not_before);
     i64::try_from(before.as_secs()).unwrap_or(i64::MAX).min(validity / 3)
 }

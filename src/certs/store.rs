@@ -35,15 +35,16 @@ mod files;
 mod keyfile;
 mod lock;
 mod record;
-mod write;
+pub(super) mod write;
 
-pub use crl::load_crls;
-pub use describe::{Description, GenerationInfo, RequestInfo};
-pub use error::{Exposed, StateError, StoreError};
-pub use files::{Files, Loaded, load_file, load_pair, load_passphrase, load_trust, read_secret};
-pub use keyfile::{KEYS_FOLDER, change_keys, load_keys};
-pub use record::{Activation, GenerationState, Rollback, TrialRecord};
-pub use write::Staged;
+pub(crate) use crl::load_crls;
+pub(crate) use describe::{Description, GenerationInfo};
+pub(crate) use error::{Exposed, StateError, StoreError};
+pub(crate) use files::{Files, Loaded, load_file, load_passphrase, read_secret};
+#[allow(unreachable_pub)] // for internals
+pub use files::{load_pair, load_trust};
+pub(crate) use keyfile::{KEYS_FOLDER, change_keys, load_keys};
+pub(crate) use record::{Activation, GenerationState, Rollback};
 
 use disk::{entries, exposure, folder_exposure, read_file};
 use record::Record;
@@ -352,7 +353,7 @@ impl Store {
 
 /// Whether `name` may name a certificate: `[a-z0-9][a-z0-9._-]*`, at most 64 characters. Such a name is also a
 /// harmless file name.
-pub fn check_name(name: &str) -> Result<(), StoreError> {
+pub(crate) fn check_name(name: &str) -> Result<(), StoreError> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let valid = name.len() <= MAX_NAME_BYTES
         && name.bytes().next().is_some_and(plain)

@@ -292,7 +292,7 @@ impl Format {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn template(text: &str) -> Result<Vec<Piece>, Wrong> {
+pub(crate) fn template(text: &str) -> Result<Vec<Piece>, Wrong> {
     let pieces = pieces(super::names::field_value(text)?)?;
     let late = |variable: &Variable| {
         use Variable::*;
@@ -364,7 +364,7 @@ fn pieces(text: &str) -> Result<Vec<Piece>, Wrong> {
 ///
 /// # Errors
 /// There is none of this name.
-pub fn variable(name: &str) -> Result<Variable, Wrong> {
+pub(crate) fn variable(name: &str) -> Result<Variable, Wrong> {
     if let Some((_, variable)) = VARIABLES.iter().find(|(known, _)| *known == name) {
         return Ok(variable.clone());
     }
@@ -394,7 +394,7 @@ pub fn variable(name: &str) -> Result<Variable, Wrong> {
 ///
 /// # Errors
 /// It is none.
-pub fn header(text: &str) -> Result<String, Wrong> {
+pub(crate) fn header(text: &str) -> Result<String, Wrong> {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if text.is_empty() || !text.bytes().all(token) {
         return Err(Wrong::new(format!("{} is not a header name", quoted(text))));

@@ -44,23 +44,23 @@ struct Under<'a> {
 
 impl<'a> Section<'a> {
     /// The file itself.
-    pub fn root(table: &'a DeTable<'a>, errors: &'a Errors) -> Self {
+    pub(super) fn root(table: &'a DeTable<'a>, errors: &'a Errors) -> Self {
         Self { path: String::new(), span: 0..0, table, under: None, known: Vec::new(), errors }
     }
 
     /// Lays this section over `base`: its keys go before those of the same name there, tables are laid over tables.
-    pub fn over(mut self, base: &Section<'a>) -> Self {
+    pub(super) fn over(mut self, base: &Section<'a>) -> Self {
         self.under = Some(Under { path: base.path.clone(), table: base.table });
         self
     }
 
     /// Where this section's errors go.
-    pub fn errors(&self) -> &'a Errors {
+    pub(super) fn errors(&self) -> &'a Errors {
         self.errors
     }
 
     /// The value of `key`, if it is there.
-    pub fn get(&mut self, key: &'static str) -> Option<Value<'a>> {
+    pub(super) fn get(&mut self, key: &'static str) -> Option<Value<'a>> {
         self.known.push(key);
         self.value(key)
     }
@@ -78,7 +78,7 @@ impl<'a> Section<'a> {
     }
 
     /// The value of `key`, an error if it is missing; `example` is TOML.
-    pub fn require(&mut self, key: &'static str, example: &str) -> Option<Value<'a>> {
+    pub(super) fn require(&mut self, key: &'static str, example: &str) -> Option<Value<'a>> {
         let value = self.get(key);
         if value.is_none() && !self.misspells(&[key]) {
             self.error(
@@ -91,7 +91,7 @@ impl<'a> Section<'a> {
 
     /// Whether there is a key that is nearly one of `keys`, or another proxy's word for one. It is reported as unknown,
     /// with the right one: that this is missing, and what follows from that, is no error of its own.
-    pub fn misspells(&self, keys: &[&str]) -> bool {
+    pub(super) fn misspells(&self, keys: &[&str]) -> bool {
         let under = self.under.iter().flat_map(|under| under.table.keys());
         self.table.keys().chain(under).any(|other| {
             let other = other.get_ref();
@@ -101,17 +101,17 @@ impl<'a> Section<'a> {
     }
 
     /// Whether `key` is missing because it is misspelt.
-    pub fn misspells_missing(&self, key: &str) -> bool {
+    pub(super) fn misspells_missing(&self, key: &str) -> bool {
         !self.has(&[key]) && self.misspells(&[key])
     }
 
     /// Whether one of `keys` is there.
-    pub fn has(&self, keys: &[&str]) -> bool {
+    pub(super) fn has(&self, keys: &[&str]) -> bool {
         keys.iter().any(|key| self.table.contains_key(*key))
     }
 
     /// The table of `key`, if it is there.
-    pub fn section(&mut self, key: &'static str) -> Option<Section<'a>> {
+    pub(super) fn section(&mut self, key: &'static str) -> Option<Section<'a>> {
         let section = self.get(key)?.section()?;
         let Some(under) = self.under.as_ref().filter(|_| self.table.contains_key(key)) else {
             return Some(section);
@@ -125,18 +125,18 @@ impl<'a> Section<'a> {
     }
 
     /// Every key of this section with its value, whatever the keys are called.
-    pub fn all(&self) -> Vec<(At<&'a str>, Value<'a>)> {
+    pub(super) fn all(&self) -> Vec<(At<&'a str>, Value<'a>)> {
         let keys = self.table.keys().map(|key| At { value: key.get_ref().as_ref(), span: key.span() });
         keys.filter_map(|key| Some((key.clone(), self.value(key.value)?))).collect()
     }
 
     /// Records an error about the section as a whole.
-    pub fn error(&self, title: impl Into<String>, help: Option<String>) {
+    pub(super) fn error(&self, title: impl Into<String>, help: Option<String>) {
         self.errors.borrow_mut().error(self.span.clone(), title, help);
     }
 
     /// Ends the section: keys that nobody asked for are errors.
-    pub fn finish(mut self) {
+    pub(super) fn finish(mut self) {
         self.known.sort_unstable();
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();
@@ -187,22 +187,22 @@ pub(super) struct Value<'a> {
 
 impl<'a> Value<'a> {
     /// Where the value stands.
-    pub fn span(&self) -> Range<usize> {
+    pub(super) fn span(&self) -> Range<usize> {
         self.inner.span()
     }
 
     /// Records an error about this value. The title is led by the key.
-    pub fn error(&self, title: &str, help: Option<String>) {
+    pub(super) fn error(&self, title: &str, help: Option<String>) {
         self.errors.borrow_mut().error(self.span(), format!("`{}`: {title}", self.name), help);
     }
 
     /// Records an error about the key: it should not be here.
-    pub fn key_error(&self, title: String, help: &str) {
+    pub(super) fn key_error(&self, title: String, help: &str) {
         self.errors.borrow_mut().error(self.key_span.clone(), title, Some(help.into()));
     }
 
     /// Records that this is not of the type it should be. `example` is TOML.
-    pub fn wrong_type(&self, expected: &str, help: Option<String>) {
+    pub(super) fn wrong_type(&self, expected: &str, help: Option<String>) {
         let found = match self.inner.get_ref() {
             DeValue::String(_) => "a string",
             DeValue::Integer(_) => "an integer",
@@ -216,23 +216,23 @@ impl<'a> Value<'a> {
     }
 
     /// The text, if it is one; records nothing.
-    pub fn as_text(&self) -> Option<At<&'a str>> {
+    pub(super) fn as_text(&self) -> Option<At<&'a str>> {
         let text = self.inner.get_ref().as_str()?;
         Some(At { value: text, span: self.span() })
     }
 
     /// Whether it is a table; records nothing.
-    pub fn is_table(&self) -> bool {
+    pub(super) fn is_table(&self) -> bool {
         self.inner.get_ref().is_table()
     }
 
     /// Whether it is `[]`; records nothing.
-    pub fn is_empty_list(&self) -> bool {
+    pub(super) fn is_empty_list(&self) -> bool {
         self.inner.get_ref().as_array().is_some_and(|list| list.is_empty())
     }
 
     /// A text. `example` is TOML.
-    pub fn text(&self, example: &str) -> Option<At<&'a str>> {
+    pub(super) fn text(&self, example: &str) -> Option<At<&'a str>> {
         if let Some(text) = self.as_text() {
             return Some(text);
         }
@@ -246,7 +246,11 @@ impl<'a> Value<'a> {
     }
 
     /// A text that `read` understands. `example` is TOML.
-    pub fn parse<T>(&self, example: &str, read: impl FnOnce(&'a str) -> Result<T, Wrong>) -> Option<At<T>> {
+    pub(super) fn parse<T>(
+        &self,
+        example: &str,
+        read: impl FnOnce(&'a str) -> Result<T, Wrong>,
+    ) -> Option<At<T>> {
         let At { value, span } = self.text(example)?;
         match read(value) {
             Ok(value) => Some(At { value, span }),
@@ -258,7 +262,7 @@ impl<'a> Value<'a> {
     }
 
     /// One of several words. A misspelt one is an error, and read as the nearest: it brings no other errors along.
-    pub fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
         let expected = either(&words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>());
         let Some(text) = self.as_text() else {
             self.wrong_type(&expected, None);
@@ -276,7 +280,7 @@ impl<'a> Value<'a> {
     }
 
     /// A duration; a zero one only where `zero` allows it.
-    pub fn duration(&self, zero: bool) -> Option<Duration> {
+    pub(super) fn duration(&self, zero: bool) -> Option<Duration> {
         if let Some(number) = self.inner.get_ref().as_integer() {
             self.wrong_type("a duration such as \"30s\"", Some(format!("did you mean \"{number}s\"?")));
             return None;
@@ -290,7 +294,7 @@ impl<'a> Value<'a> {
     }
 
     /// A size in bytes: a text with a unit, or a plain number.
-    pub fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
+    pub(super) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let size = match self.inner.get_ref() {
             DeValue::Integer(number) => match integer(number).and_then(|number| u64::try_from(number).ok()) {
                 Some(size) => size,
@@ -314,7 +318,7 @@ impl<'a> Value<'a> {
     }
 
     /// Bytes a second: a text, or 0.
-    pub fn rate(&self) -> Option<u64> {
+    pub(super) fn rate(&self) -> Option<u64> {
         match self.inner.get_ref() {
             DeValue::Integer(number) if integer(number) == Some(0) => Some(0),
             DeValue::Integer(number) => {
@@ -327,7 +331,7 @@ impl<'a> Value<'a> {
     }
 
     /// A number within `range`.
-    pub fn number(&self, range: RangeInclusive<usize>) -> Option<usize> {
+    pub(super) fn number(&self, range: RangeInclusive<usize>) -> Option<usize> {
         let (least, most) = (range.start(), range.end());
         let Some(number) = self.inner.get_ref().as_integer() else {
             let help = self.as_text().filter(|text| text.parse::<u64>().is_ok());
@@ -344,7 +348,7 @@ impl<'a> Value<'a> {
     }
 
     /// `true` or `false`.
-    pub fn boolean(&self) -> Option<bool> {
+    pub(super) fn boolean(&self) -> Option<bool> {
         let value = self.inner.get_ref().as_bool();
         if value.is_none() {
             self.wrong_type("true or false", None);
@@ -353,7 +357,7 @@ impl<'a> Value<'a> {
     }
 
     /// A table.
-    pub fn section(&self) -> Option<Section<'a>> {
+    pub(super) fn section(&self) -> Option<Section<'a>> {
         let Some(table) = self.inner.get_ref().as_table() else {
             self.wrong_type(&format!("a table, `[{}]`", self.name), None);
             return None;
@@ -363,7 +367,7 @@ impl<'a> Value<'a> {
     }
 
     /// The entries of a list of tables.
-    pub fn sections(&self) -> Option<Vec<Section<'a>>> {
+    pub(super) fn sections(&self) -> Option<Vec<Section<'a>>> {
         let Some(list) = self.entries() else {
             let help = format!("write each {} under its own header: [[{}]]", self.name, self.name);
             self.wrong_type("a list of tables", Some(help));
@@ -373,7 +377,7 @@ impl<'a> Value<'a> {
     }
 
     /// A list that is not empty. `example` is TOML.
-    pub fn list(&self, example: &str) -> Option<Vec<Value<'a>>> {
+    pub(super) fn list(&self, example: &str) -> Option<Vec<Value<'a>>> {
         let Some(list) = self.entries() else {
             let help = self.as_text().map(|text| format!("did you mean [{}]?", quoted(text.value)));
             self.wrong_type(&format!("a list such as {example}"), help);
@@ -387,12 +391,12 @@ impl<'a> Value<'a> {
     }
 
     /// A list that may be empty. `example` is TOML.
-    pub fn any_list(&self, example: &str) -> Option<Vec<Value<'a>>> {
+    pub(super) fn any_list(&self, example: &str) -> Option<Vec<Value<'a>>> {
         if self.is_empty_list() { Some(Vec::new()) } else { self.list(example) }
     }
 
     /// One text, or a list that is not empty.
-    pub fn one_or_more(&self, example: &str) -> Option<Vec<Value<'a>>> {
+    pub(super) fn one_or_more(&self, example: &str) -> Option<Vec<Value<'a>>> {
         match self.inner.get_ref() {
             DeValue::Array(_) => self.list(example),
             DeValue::String(_) => Some(vec![self.clone()]),

@@ -13,23 +13,25 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-pub mod access;
+pub(crate) mod access;
 mod check;
-pub mod diagnostics;
-pub mod edit;
+pub(crate) mod diagnostics;
+pub(crate) mod edit;
 mod file;
 mod foreign;
 mod names;
-pub mod plan;
+pub(crate) mod plan;
 mod suggest;
 mod unclosed;
-pub mod units;
+pub(crate) mod units;
 
 #[cfg(test)]
 mod tests;
 
-pub use diagnostics::{Diagnostic, Diagnostics, Level};
-pub use plan::Plan;
+#[allow(unreachable_pub)] // for internals
+pub use diagnostics::Diagnostics;
+pub(crate) use diagnostics::{Diagnostic, Level};
+pub(crate) use plan::Plan;
 
 /// Reads and checks a config.
 ///
@@ -49,7 +51,7 @@ pub fn parse(name: &str, text: &str, dir: &Path) -> Result<Plan, Diagnostics> {
 /// # Errors
 ///
 /// What is wrong with that section, or with the text as TOML.
-pub fn admin(name: &str, text: &str, dir: &Path) -> Result<Option<plan::Admin>, Diagnostics> {
+pub(crate) fn admin(name: &str, text: &str, dir: &Path) -> Result<Option<plan::Admin>, Diagnostics> {
     read(name, text, |root| check::admin_of(root, dir))
 }
 

@@ -6,18 +6,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::limits::Limits;
-pub use crate::base::network::{AddressRule, Network};
+pub(crate) use crate::base::network::{AddressRule, Network};
 
 mod pages;
 mod route;
 mod rules;
 
-pub use pages::{ErrorPage, ErrorPages, PageSource, PageStatus};
-pub use route::{
+pub(crate) use pages::{ErrorPage, ErrorPages, PageSource, PageStatus};
+pub(crate) use route::{
     CertificateRule, Condition, Destination, Expected, HeaderEdits, HostPattern, PathPattern, Redirect,
     Respond, Rewrite, Route, SanPattern, Share, Template,
 };
-pub use rules::{
+pub(crate) use rules::{
     Algorithm, AnyOr, ApiKeys, Compression, CompressionSetting, Cors, LimitBy, OriginPattern, RateLimit,
     RouteRules, Trace,
 };

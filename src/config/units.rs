@@ -42,7 +42,7 @@ const HIGHEST_CPU: usize = 8191;
 /// # Errors
 ///
 /// What is wrong with it; also with more than 365 days.
-pub fn duration(text: &str) -> Result<Duration, Wrong> {
+pub(crate) fn duration(text: &str) -> Result<Duration, Wrong> {
     let wrong = |reason: &str| Wrong::new(format!("{} is not a duration: {reason}", quoted(text)));
     let (digits, unit) = split(text);
     let form = "a duration is a whole number and one unit (ms, s, m, h or d), such as \"30s\"";
@@ -63,18 +63,12 @@ pub fn duration(text: &str) -> Result<Duration, Wrong> {
     duration.filter(|duration| *duration <= LONGEST).ok_or_else(|| wrong("it is longer than 365 days"))
 }
 
-/// Writes a duration so that [`duration`] reads it back, in the largest unit that is exact. Less than a millisecond is dropped.
-pub fn duration_text(duration: Duration) -> String {
-    let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    if milliseconds == 0 { "0s".to_owned() } else { exact(milliseconds, &DURATIONS) }
-}
-
 /// Reads `512B`, `16KiB`, `1MiB`, `2GiB`, `1TiB`, or plain bytes.
 ///
 /// # Errors
 ///
 /// What is wrong with it; also with 2⁶³ bytes and more.
-pub fn size(text: &str) -> Result<u64, Wrong> {
+pub(crate) fn size(text: &str) -> Result<u64, Wrong> {
     let wrong = |reason: &str| Wrong::new(format!("{} is not a size: {reason}", quoted(text)));
     let (digits, unit) = split(text);
     let form = "a size is a whole number and one unit (B, KiB, MiB, GiB or TiB), such as \"16KiB\"";
@@ -97,7 +91,7 @@ pub fn size(text: &str) -> Result<u64, Wrong> {
 /// # Errors
 ///
 /// What is wrong with it.
-pub fn rate(text: &str) -> Result<u64, Wrong> {
+pub(crate) fn rate(text: &str) -> Result<u64, Wrong> {
     let Some(amount) = text.strip_suffix("/s") else {
         let wrong = Wrong::new(format!("{} is not a rate: it does not end with `/s`", quoted(text)));
         return Err(match size(text) {
@@ -109,7 +103,7 @@ pub fn rate(text: &str) -> Result<u64, Wrong> {
 }
 
 /// Writes a size so that [`size`] reads it back, in the largest unit that is exact.
-pub fn size_text(bytes: u64) -> String {
+pub(crate) fn size_text(bytes: u64) -> String {
     if bytes == 0 { "0B".to_owned() } else { exact(bytes, &SIZES) }
 }
 
@@ -118,7 +112,7 @@ pub fn size_text(bytes: u64) -> String {
 /// # Errors
 ///
 /// What is wrong with it.
-pub fn cpus(text: &str) -> Result<Vec<usize>, Wrong> {
+pub(crate) fn cpus(text: &str) -> Result<Vec<usize>, Wrong> {
     let wrong = |reason: String| {
         Wrong::new(format!("{} is not a CPU list: {reason}", quoted(text)))
             .help("write CPU numbers and ranges between commas, such as \"0-3,8\"")
@@ -199,6 +193,12 @@ fn exact(amount: u64, units: &[(&str, u64)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A duration as it is written.
+    fn duration_text(duration: Duration) -> String {
+        let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        if milliseconds == 0 { "0s".to_owned() } else { exact(milliseconds, &DURATIONS) }
+    }
     use proptest::prelude::*;
 
     #[test]

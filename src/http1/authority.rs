@@ -7,7 +7,7 @@ const MAX_NAME_BYTES: usize = 255;
 
 /// `host` of `host[:port]`. An IPv6 address keeps its brackets.
 #[inline]
-pub fn host_name(authority: &str) -> &str {
+pub(crate) fn host_name(authority: &str) -> &str {
     let end = if authority.starts_with('[') {
         authority.bytes().position(|byte| byte == b']').map(|bracket| bracket + 1)
     } else {

@@ -10,7 +10,7 @@ use crate::base::limits::{MAX_CHUNK_LINE_BYTES, MAX_TRAILER_BYTES};
 const MAX_SIZE_DIGITS: u8 = 16;
 
 /// The end of a chunked body without trailers.
-pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// Why a chunked body cannot be followed any further. The connection is lost with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -42,7 +42,7 @@ impl Coding {
 
 /// The one of `ours` that a client with these `Accept-Encoding` values likes best; of several that it likes as
 /// much, our first. `None`: none of them, or no coding at all better than any (RFC 9110 §12.5.3).
-pub fn negotiate<'a>(accept: impl Iterator<Item = &'a [u8]>, ours: &[Coding]) -> Option<Coding> {
+pub(crate) fn negotiate<'a>(accept: impl Iterator<Item = &'a [u8]>, ours: &[Coding]) -> Option<Coding> {
     let mut weights: [Option<u32>; 3] = [None; 3];
     let (mut any, mut identity) = (None, None);
     for element in accept.flat_map(|value| value.split(|&byte| byte == b',')) {
@@ -76,7 +76,7 @@ fn quality(parameter: &[u8]) -> Option<u32> {
 
 /// A body being encoded. What it has taken is held for no longer than a call: each one gives out all that a
 /// decoder needs to show the bytes so far.
-pub struct Encoder(Inner);
+pub(crate) struct Encoder(Inner);
 
 enum Inner {
     Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
@@ -99,7 +99,7 @@ impl Encoder {
     ///
     /// # Errors
     /// There is no memory for it.
-    pub fn new(coding: Coding) -> io::Result<Self> {
+    pub(crate) fn new(coding: Coding) -> io::Result<Self> {
         let out = Vec::new();
         Ok(Self(match coding {
             Coding::Zstd => {
@@ -123,7 +123,7 @@ impl Encoder {
     ///
     /// # Errors
     /// The library's; the body can't go on.
-    pub fn encode(&mut self, data: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    pub(crate) fn encode(&mut self, data: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         let writer: &mut dyn Write = match &mut self.0 {
             Inner::Zstd(encoder) => encoder,
             Inner::Brotli(encoder) => encoder.as_mut(),
@@ -141,7 +141,7 @@ impl Encoder {
     ///
     /// # Errors
     /// The library's.
-    pub fn finish(self, out: &mut Vec<u8>) -> io::Result<()> {
+    pub(crate) fn finish(self, out: &mut Vec<u8>) -> io::Result<()> {
         let rest = match self.0 {
             Inner::Zstd(encoder) => encoder.finish()?,
             Inner::Brotli(encoder) => encoder.into_inner(),

@@ -3,7 +3,7 @@
 //! A head is taken from its first line to its empty line, ended by CRLF throughout, as this module writes it.
 
 /// Takes out every field whose name `taken` says.
-pub fn remove_fields(head: &mut Vec<u8>, taken: impl Fn(&[u8]) -> bool) {
+pub(crate) fn remove_fields(head: &mut Vec<u8>, taken: impl Fn(&[u8]) -> bool) {
     let Some(mut read) = line_end(head, 0) else { return };
     let mut kept = read;
     while let Some(end) = line_end(head, read) {
@@ -19,7 +19,7 @@ pub fn remove_fields(head: &mut Vec<u8>, taken: impl Fn(&[u8]) -> bool) {
 }
 
 /// Puts field lines, each ended by CRLF, behind the fields that are there.
-pub fn append_fields(head: &mut Vec<u8>, lines: &[u8]) {
+pub(crate) fn append_fields(head: &mut Vec<u8>, lines: &[u8]) {
     debug_assert!(head.ends_with(b"\r\n\r\n"));
     head.truncate(head.len().saturating_sub(2));
     head.extend_from_slice(lines);

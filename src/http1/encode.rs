@@ -7,9 +7,6 @@ use std::ops::Range;
 use super::field::{Field, is_ours, is_same_name};
 use super::{Framing, RequestHead, ResponseHead, Version};
 
-/// The interim response that lets a client send its body (RFC 9110 §15.2.1).
-pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
 /// Room for what is written beside what was received.
 const ROOM: usize = 512;
 
@@ -164,7 +161,7 @@ pub fn encode_response(head: &ResponseHead<'_, '_>, to: &ResponseContext, out: &
 ///
 /// `head_only`: the request was HEAD. `extra`: further fields, such as Allow with a 405; written as they are.
 /// With `close` false the client must be of HTTP/1.1.
-pub fn encode_reply(
+pub(crate) fn encode_reply(
     status: u16,
     body: &str,
     close: bool,
@@ -184,11 +181,11 @@ pub fn encode_reply(
 }
 
 /// The media type of what Ringate says in words.
-pub const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+pub(crate) const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
 /// The body of a response that Ringate makes itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Content<'a> {
+pub(crate) struct Content<'a> {
     /// `Content-Type`, checked where it was made.
     pub media_type: &'a str,
     /// What Content-Length counts.
@@ -199,7 +196,7 @@ pub struct Content<'a> {
 ///
 /// `fields`: further field lines, each ended by CRLF, checked where they were made. Without `content` nothing is
 /// said of a body: for statuses that have none. With `close` false the client must be of HTTP/1.1.
-pub fn encode_answer(
+pub(crate) fn encode_answer(
     status: u16,
     fields: &[u8],
     content: Option<Content<'_>>,
@@ -217,7 +214,7 @@ pub fn encode_answer(
 }
 
 /// The reason phrase of a status that Ringate itself replies with; empty for others (RFC 9112 §4 allows that).
-pub fn reason_phrase(status: u16) -> &'static str {
+pub(crate) fn reason_phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
         201 => "Created",
@@ -352,7 +349,7 @@ fn put_persistence(out: &mut Vec<u8>, close: bool, version: Version) {
 }
 
 /// Appends a number in decimal digits.
-pub fn put_decimal(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn put_decimal(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {

@@ -2,7 +2,7 @@
 
 use super::error::{FramingError, SyntaxError};
 use super::{Framing, Version};
-pub use crate::base::field_name::is_same_name;
+pub(crate) use crate::base::field_name::is_same_name;
 
 /// Most options in all `Connection` fields of a head. Each costs a comparison per field.
 const MAX_CONNECTION_OPTIONS: u8 = 16;
@@ -276,7 +276,7 @@ pub(super) fn trim(mut value: &[u8]) -> &[u8] {
 }
 
 /// Whether it is a token (RFC 9110 §5.6.2).
-pub fn is_token(bytes: &[u8]) -> bool {
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| is_tchar(byte))
 }
 

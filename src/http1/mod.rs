@@ -29,20 +29,27 @@ mod tests;
 
 use std::mem::MaybeUninit;
 
-pub use authority::host_name;
-pub use body::{Body, BodyError, Taken};
-pub use chunked::{
-    ChunkError, ChunkedDecoder, Decoded, LAST_CHUNK, chunk_header, encode_last_chunk, pass_trailers,
-};
-pub use coding::{Coding, Encoder, negotiate};
-pub use edit::{append_fields, remove_fields};
-pub use encode::{
-    CONTINUE, Content, ForwardedFor, PLAIN_TEXT, PathRewrite, ResponseContext, encode_answer, encode_reply,
-    encode_request, encode_response, put_decimal, reason_phrase,
-};
-pub use error::{FramingError, RequestError, ResponseError, SyntaxError};
-pub use field::{is_same_name, is_token, lists};
-pub use request::{Method, RequestHead, Target, is_head_request, parse_request};
+pub(crate) use authority::host_name;
+#[allow(unreachable_pub)] // for internals
+pub use body::{Body, BodyError};
+pub(crate) use chunked::{ChunkError, LAST_CHUNK};
+#[allow(unreachable_pub)] // for internals
+pub use chunked::{ChunkedDecoder, chunk_header, encode_last_chunk, pass_trailers};
+pub(crate) use coding::{Coding, Encoder, negotiate};
+pub(crate) use edit::{append_fields, remove_fields};
+pub(crate) use encode::{Content, PLAIN_TEXT, encode_answer, encode_reply, put_decimal, reason_phrase};
+#[allow(unreachable_pub)] // for internals
+pub use encode::{ForwardedFor, PathRewrite, ResponseContext, encode_request, encode_response};
+pub(crate) use error::RequestError;
+#[allow(unreachable_pub)] // for internals
+pub use error::ResponseError;
+#[allow(unreachable_pub)] // for internals
+pub use field::lists;
+pub(crate) use field::{is_same_name, is_token};
+pub(crate) use request::is_head_request;
+#[allow(unreachable_pub)] // for internals
+pub use request::{Method, RequestHead, parse_request};
+#[allow(unreachable_pub)] // for internals
 pub use response::{RequestContext, ResponseHead, Upgrade, parse_response};
 
 use crate::base::limits::{Limits, MAX_HEADERS};
@@ -65,7 +72,7 @@ impl From<&Limits> for HeadLimits {
 }
 
 /// Where a parser puts the header fields it finds: an array on the caller's stack.
-pub type HeaderSlots<'b> = [MaybeUninit<httparse::Header<'b>>];
+pub(crate) type HeaderSlots<'b> = [MaybeUninit<httparse::Header<'b>>];
 
 /// Slots for as many fields as any limit allows. They are not initialised, so making them costs
 /// nothing: make them anew for each call, since they borrow the buffer that was parsed.

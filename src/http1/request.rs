@@ -287,7 +287,7 @@ fn count(value: &[u8]) -> Result<u32, RequestError> {
 }
 
 /// Whether these bytes, which may be the beginning of a head, are those of a HEAD request: no reply to them has a body.
-pub fn is_head_request(received: &[u8]) -> bool {
+pub(crate) fn is_head_request(received: &[u8]) -> bool {
     let start = received.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(received.len());
     received[start..].starts_with(b"HEAD ")
 }

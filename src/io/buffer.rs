@@ -26,13 +26,13 @@ use super::slab::{Block, HUGE, Slabs};
 use crate::base::limits::{MAX_HEAD_BYTES, MAX_TLS_RECORD_BYTES};
 
 /// Free bytes before the first plaintext of a fresh buffer.
-pub const HEADROOM: usize = 1024;
+pub(crate) const HEADROOM: usize = 1024;
 /// Bytes that a read never fills, so that a chunk's CRLF and a record's tag fit behind the plaintext.
-pub const TAILROOM: usize = 64;
+pub(crate) const TAILROOM: usize = 64;
 /// Capacity of a small block: the longest head and its surroundings. Whole pages, as of [`LARGE`].
-pub const SMALL: usize = 36 * 1024;
+pub(crate) const SMALL: usize = 36 * 1024;
 /// Capacity of a large block, for bodies that stream.
-pub const LARGE: usize = 260 * 1024;
+pub(crate) const LARGE: usize = 260 * 1024;
 
 const _: () = assert!(SMALL >= HEADROOM + MAX_HEAD_BYTES + TAILROOM);
 const _: () = assert!(SMALL >= HEADROOM + MAX_TLS_RECORD_BYTES + TAILROOM);
@@ -66,7 +66,7 @@ static WORKERS: AtomicUsize = AtomicUsize::new(0);
 
 /// Bounds the buffers of all workers to `bytes`, 0 for no bound; this worker's share is the same as each other's.
 /// Called by each of them at its start, and now and then, as the bound may change, and how many share it.
-pub fn bound(bytes: u64) {
+pub(crate) fn bound(bytes: u64) {
     POOL.with_borrow_mut(|pool| {
         if !std::mem::replace(&mut pool.counted, true) {
             WORKERS.fetch_add(1, Relaxed);
@@ -78,7 +78,7 @@ pub fn bound(bytes: u64) {
 
 /// How much of a worker's share is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Use {
+pub(crate) enum Use {
     /// Less than half: bodies that stream may have large buffers.
     Low,
     /// Less than three quarters.
@@ -91,7 +91,7 @@ pub enum Use {
 
 /// How much is in use now.
 #[inline]
-pub fn in_use() -> Use {
+pub(crate) fn in_use() -> Use {
     POOL.with_borrow(Pool::in_use)
 }
 
@@ -166,7 +166,7 @@ impl Pool {
 ///
 /// Where buffers went back, the states of the connections that had them did too: then the allocator is asked
 /// to give back its free pages as well, which it does not do by itself on a thread that has become idle.
-pub fn trim() {
+pub(crate) fn trim() {
     let given = POOL.with_borrow_mut(|pool| pool.small.trim() + pool.large.trim());
     if given >= MANY {
         // SAFETY: may be called at any time by any thread; it frees only what nobody holds.

@@ -91,11 +91,11 @@ fn submit(ring: RawFd) -> rustix::io::Result<u32> {
 
 /// Calls off reads of one socket. A read that has been called off ends with ECANCELED, or with what it had read.
 #[derive(Default)]
-pub struct ReadCancel(Option<Canceller>);
+pub(crate) struct ReadCancel(Option<Canceller>);
 
 impl ReadCancel {
     /// What a read is to be announced with, if it must be.
-    pub fn handle(&mut self) -> Option<CancelHandle> {
+    pub(crate) fn handle(&mut self) -> Option<CancelHandle> {
         if is_free() {
             self.0 = None;
             return None;
@@ -104,7 +104,7 @@ impl ReadCancel {
     }
 
     /// Calls off the read from `fd` that is under way.
-    pub fn call_off(&mut self, fd: RawFd) {
+    pub(crate) fn call_off(&mut self, fd: RawFd) {
         if let Some(canceller) = self.0.take() {
             self.0 = Some(canceller.cancel());
             return;
@@ -118,7 +118,7 @@ impl ReadCancel {
 }
 
 /// ECANCELED, which is what a read that was called off ends with.
-pub fn is_canceled(error: &io::Error) -> bool {
+pub(crate) fn is_canceled(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::CANCELED.raw_os_error())
 }
 

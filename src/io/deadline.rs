@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::waker::Kept;
 
 /// The wheel's resolution: a deadline fires at most this much late, and never early, but for [`STALL`].
-pub const TICK: Duration = Duration::from_millis(50);
+pub(crate) const TICK: Duration = Duration::from_millis(50);
 const TICKS_PER_SECOND: u64 = 1000 / TICK.as_millis() as u64;
 const BUCKETS: u64 = 256;
 /// Ticks beyond which a worker did not just work, but was kept from it (stopped, its machine moved). That time does not
@@ -24,7 +24,7 @@ const NEVER: u64 = u64::MAX;
 const NO_GROUP: u32 = u32::MAX;
 
 /// `duration` in whole ticks, rounded up. Called several times an exchange: no division of 128 bits.
-pub fn ticks(duration: Duration) -> u64 {
+pub(crate) fn ticks(duration: Duration) -> u64 {
     let rest = u64::from(duration.subsec_nanos().div_ceil(TICK.subsec_nanos()));
     duration.as_secs().saturating_mul(TICKS_PER_SECOND).saturating_add(rest)
 }

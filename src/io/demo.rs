@@ -18,7 +18,7 @@ use crate::http1::{self, Body, Framing, HeadLimits, Parsed};
 ///
 /// # Errors
 /// The runtime could not be made.
-pub fn serve(listener: std::net::TcpListener, config: Arc<ServerConfig>) -> std::io::Result<()> {
+pub(crate) fn serve(listener: std::net::TcpListener, config: Arc<ServerConfig>) -> std::io::Result<()> {
     let best = runtime::detect().unwrap_or(Driver::Epoll);
     let made = Runtime::new(best).or_else(|_| Runtime::new(Driver::Epoll))?;
     made.block_on(async move {

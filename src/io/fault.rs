@@ -5,7 +5,7 @@
 
 /// A place where a fault may be asked for.
 #[cfg(debug_assertions)]
-pub fn point(place: &str) {
+pub(crate) fn point(place: &str) {
     use std::sync::OnceLock;
     use std::time::Duration;
 

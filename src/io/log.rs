@@ -13,7 +13,7 @@ use super::standard::Standard;
 use crate::base::limits::{LOG_QUEUE_BYTES, LOG_QUEUE_LINES};
 
 /// How long the process's end waits for its last lines.
-pub const LAST_LINES: Duration = Duration::from_secs(1);
+pub(crate) const LAST_LINES: Duration = Duration::from_secs(1);
 /// How often a wait for the writer's thread checks whether it is over.
 const POLL: Duration = Duration::from_millis(1);
 /// How often at most lost lines are reported in the log.
@@ -59,7 +59,7 @@ impl Queue {
 ///
 /// # Errors
 /// The system starts no thread.
-pub fn start() -> io::Result<()> {
+pub(crate) fn start() -> io::Result<()> {
     let (sender, lines) = sync_channel(LOG_QUEUE_LINES);
     let queue =
         Queue { lines: sender, bytes: AtomicUsize::new(0), sent: AtomicU64::new(0), done: AtomicU64::new(0) };
@@ -70,24 +70,24 @@ pub fn start() -> io::Result<()> {
 }
 
 /// Whether [`start`] was called: from then on nothing else writes to standard error.
-pub fn is_started() -> bool {
+pub(crate) fn is_started() -> bool {
     QUEUE.get().is_some()
 }
 
 /// Hands over a line, its line feed included.
-pub fn send(line: &[u8]) {
+pub(crate) fn send(line: &[u8]) {
     if let Some(queue) = QUEUE.get() {
         queue.send(line);
     }
 }
 
 /// Lines dropped since the start.
-pub fn dropped() -> u64 {
+pub(crate) fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
 /// Waits until all lines that were handed over are written or dropped. False: not within `patience`.
-pub fn flush(patience: Duration) -> bool {
+pub(crate) fn flush(patience: Duration) -> bool {
     let Some(queue) = QUEUE.get() else { return true };
     let (sent, deadline) = (queue.sent.load(Ordering::Acquire), Instant::now() + patience);
     while queue.done.load(Ordering::Acquire) < sent {
@@ -101,7 +101,7 @@ pub fn flush(patience: Duration) -> bool {
 
 /// What a subscriber writes its lines to: each call of `write` is one line.
 #[derive(Clone, Copy, Debug)]
-pub struct Line;
+pub(crate) struct Line;
 
 impl io::Write for Line {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {

@@ -3,33 +3,33 @@
 //!
 //! This floor and the snapshot cell are where `unsafe` is allowed.
 
-pub mod buffer;
+pub(crate) mod buffer;
 mod cancel;
-pub mod deadline;
-pub mod demo;
-pub mod fault;
-pub mod log;
-pub mod notify;
-pub mod peer;
+pub(crate) mod deadline;
+pub(crate) mod demo;
+pub(crate) mod fault;
+pub(crate) mod log;
+pub(crate) mod notify;
+pub(crate) mod peer;
 mod pipe;
-pub mod proxy_header;
-pub mod runtime;
+pub(crate) mod proxy_header;
+pub(crate) mod runtime;
 mod select_woken;
 mod slab;
-pub mod socket;
-pub mod standard;
-pub mod stream;
-pub mod tls;
-pub mod vital;
+pub(crate) mod socket;
+pub(crate) mod standard;
+pub(crate) mod stream;
+pub(crate) mod tls;
+pub(crate) mod vital;
 mod waker;
 
-pub use monoio::io::Canceller;
-pub use monoio::net::{TcpListener, TcpStream};
-pub use monoio::time::sleep;
+pub(crate) use monoio::io::Canceller;
+pub(crate) use monoio::net::{TcpListener, TcpStream};
+pub(crate) use monoio::time::sleep;
 
-pub use buffer::Buffer;
-pub use cancel::{ReadCancel, is_canceled};
-pub use deadline::{Deadline, Fired, Wheel};
-pub use pipe::Pipe;
-pub use select_woken::WakeGated;
-pub use stream::{Reader, Stream, StreamError, Writer};
+pub(crate) use buffer::Buffer;
+pub(crate) use cancel::{ReadCancel, is_canceled};
+pub(crate) use deadline::{Deadline, Fired, Wheel};
+pub(crate) use pipe::Pipe;
+pub(crate) use select_woken::WakeGated;
+pub(crate) use stream::{Reader, Stream, StreamError, Writer};

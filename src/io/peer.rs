@@ -44,17 +44,17 @@ pub fn flow(fd: RawFd) -> Option<Flow> {
 }
 
 /// Whether bytes of the peer wait to be read.
-pub fn has_arrived(fd: RawFd) -> bool {
+pub(crate) fn has_arrived(fd: RawFd) -> bool {
     socket::arrived(fd).is_ok_and(|waiting| waiting > 0)
 }
 
 /// Whether nothing of what the peer sent waits to be read.
-pub fn is_drained(fd: RawFd) -> bool {
+pub(crate) fn is_drained(fd: RawFd) -> bool {
     socket::arrived(fd).is_ok_and(|waiting| waiting == 0)
 }
 
 /// Whether the peer has ended its side or broken the connection, also behind bytes that wait to be read.
-pub fn has_left(fd: RawFd) -> bool {
+pub(crate) fn has_left(fd: RawFd) -> bool {
     // SAFETY: as above.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)];
@@ -64,7 +64,7 @@ pub fn has_left(fd: RawFd) -> bool {
 }
 
 /// Shows what has arrived and leaves it there, without waiting. `None`: nothing has; 0 bytes: the peer's end.
-pub fn peek(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> {
+pub(crate) fn peek(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> {
     // SAFETY: as above.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     match recv(fd, into, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
@@ -75,7 +75,7 @@ pub fn peek(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> {
 }
 
 /// The peer's address and our own; `None` if the connection has broken.
-pub fn addresses(fd: RawFd) -> Option<(SocketAddr, SocketAddr)> {
+pub(crate) fn addresses(fd: RawFd) -> Option<(SocketAddr, SocketAddr)> {
     // SAFETY: as above.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     let (peer, own) = (getpeername(fd).ok()??, getsockname(fd).ok()?);

@@ -19,7 +19,7 @@ const PIECE: usize = 512;
 
 /// Why there is no header.
 #[derive(Debug)]
-pub enum ProxyHeaderError {
+pub(crate) enum ProxyHeaderError {
     /// The socket failed.
     Io(io::Error),
     /// The peer left without a byte, in order or not.
@@ -51,7 +51,7 @@ impl From<io::Error> for ProxyHeaderError {
 ///
 /// # Errors
 /// The connection has none, or ended. It is of no use then.
-pub async fn read(tcp: &TcpStream, accept: Accept) -> Result<Header, ProxyHeaderError> {
+pub(crate) async fn read(tcp: &TcpStream, accept: Accept) -> Result<Header, ProxyHeaderError> {
     let mut held = Vec::new();
     loop {
         match advance(tcp.as_raw_fd(), &mut held, accept) {
@@ -104,6 +104,6 @@ fn take(fd: RawFd, mut seen: &mut [u8]) -> Result<(), ProxyHeaderError> {
 ///
 /// # Errors
 /// The connection broke.
-pub async fn send(tcp: &mut TcpStream, header: &[u8]) -> io::Result<()> {
+pub(crate) async fn send(tcp: &mut TcpStream, header: &[u8]) -> io::Result<()> {
     tcp.write_all(header.to_vec()).await.0.map(drop)
 }

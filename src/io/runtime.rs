@@ -19,7 +19,7 @@ const ENTRIES: u32 = 4096;
 const TRIAL: Duration = Duration::from_secs(5);
 /// Bytes of a ring that count against `RLIMIT_MEMLOCK`: submission entries of 64 bytes, twice as many completion entries
 /// of 16, an index of 4 for each submission, and the pages of the heads.
-pub const LOCKED_BYTES: u64 = ENTRIES as u64 * (64 + 2 * 16 + 4) + 2 * 4096;
+pub(crate) const LOCKED_BYTES: u64 = ENTRIES as u64 * (64 + 2 * 16 + 4) + 2 * 4096;
 
 /// What a worker's runtime is driven by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ fn try_nop(mut ring: io_uring::IoUring) -> io::Result<()> {
 }
 
 /// A runtime of this thread.
-pub struct Runtime(Kind);
+pub(crate) struct Runtime(Kind);
 
 enum Kind {
     Uring(Box<monoio::Runtime<TimeDriver<IoUringDriver>>>),
@@ -96,7 +96,7 @@ impl Runtime {
     /// # Errors
     /// The ring or the epoll instance can't be made (`RLIMIT_NOFILE`, `RLIMIT_MEMLOCK`, a memory control group), or
     /// completes nothing within five seconds.
-    pub fn new(backend: Driver) -> io::Result<Self> {
+    pub(crate) fn new(backend: Driver) -> io::Result<Self> {
         if backend == Driver::Epoll {
             let builder = RuntimeBuilder::<LegacyDriver>::new().with_entries(ENTRIES).enable_timer();
             return Ok(Self(Kind::Epoll(Box::new(builder.build()?))));
@@ -111,7 +111,7 @@ impl Runtime {
     }
 
     /// Runs `work` to its end on this thread.
-    pub fn block_on<F: Future>(self, work: F) -> F::Output {
+    pub(crate) fn block_on<F: Future>(self, work: F) -> F::Output {
         match self.0 {
             Kind::Epoll(mut runtime) => runtime.block_on(work),
             Kind::Uring(mut runtime) => {

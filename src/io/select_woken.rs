@@ -11,7 +11,7 @@ use super::waker::Kept;
 /// A future beside others in its task. It has a waker of its own: when one of the others was woken, it is not polled, as
 /// what it holds would be fetched into the caches for nothing. What wakes it wakes the task.
 #[derive(Debug)]
-pub struct WakeGated<F> {
+pub(crate) struct WakeGated<F> {
     future: F,
     call: Option<(Arc<Call>, Waker)>,
 }
@@ -36,7 +36,7 @@ impl Wake for Call {
 
 impl<F: Future + Unpin> WakeGated<F> {
     /// The future, to be polled with the others of its task. It counts as woken.
-    pub fn new(future: F) -> Self {
+    pub(crate) fn new(future: F) -> Self {
         Self { future, call: None }
     }
 }

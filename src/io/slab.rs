@@ -13,10 +13,10 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 /// A huge page of x86-64, and of AArch64 with pages of 4 KiB: bytes of a slab of more than one block, and what its start
 /// is aligned to.
-pub const HUGE: usize = 2 * 1024 * 1024;
+pub(super) const HUGE: usize = 2 * 1024 * 1024;
 
 /// The slabs of one size of block.
-pub struct Slabs {
+pub(super) struct Slabs {
     size: usize,
     per_slab: usize,
     slabs: Vec<Option<Slab>>,
@@ -33,7 +33,7 @@ pub struct Slabs {
 
 /// A block of memory, initialised, owned. It goes back by [`Slabs::put`]; one that does not is lost with its slab.
 #[derive(Debug)]
-pub struct Block {
+pub(super) struct Block {
     start: NonNull<u8>,
     len: u32,
     slab: u32,
@@ -41,12 +41,12 @@ pub struct Block {
 
 impl Slabs {
     /// No slab yet, of a block of `size` bytes each.
-    pub const fn single(size: usize) -> Self {
+    pub(super) const fn single(size: usize) -> Self {
         Self::cut(size, 1)
     }
 
     /// No slab yet, of as many blocks of `size` bytes each as a huge page holds.
-    pub const fn huge(size: usize) -> Self {
+    pub(super) const fn huge(size: usize) -> Self {
         assert!(size <= HUGE && HUGE / size <= 64);
         Self::cut(size, HUGE / size)
     }
@@ -65,19 +65,19 @@ impl Slabs {
     }
 
     /// How many are free.
-    pub fn free(&self) -> usize {
+    pub(super) fn free(&self) -> usize {
         self.free
     }
 
     /// Bytes of all slabs.
-    pub fn mapped(&self) -> usize {
+    pub(super) fn mapped(&self) -> usize {
         let each = if self.per_slab == 1 { self.size } else { HUGE };
         (self.slabs.len() - self.holes.len()) * each
     }
 
     /// A free block, if there is one: the one that went back last, or where a slab has several, one of the first slab
     /// that has any, so that the last ones become whole again.
-    pub fn take(&mut self) -> Option<Block> {
+    pub(super) fn take(&mut self) -> Option<Block> {
         let at = match self.per_slab {
             1 => self.singles.pop()? as usize,
             _ => self.next_free()?,
@@ -100,7 +100,7 @@ impl Slabs {
     }
 
     /// One more slab.
-    pub fn grow(&mut self) {
+    pub(super) fn grow(&mut self) {
         let slab = if self.per_slab == 1 { Slab::map(self.size) } else { Slab::map_huge(self.per_slab) };
         let at = self.holes.pop().unwrap_or(self.slabs.len());
         if at == self.slabs.len() {
@@ -112,7 +112,7 @@ impl Slabs {
     }
 
     /// Takes a block back.
-    pub fn put(&mut self, block: Block) {
+    pub(super) fn put(&mut self, block: Block) {
         let at = block.slab as usize;
         let Some(slab) = self.slabs.get_mut(at).and_then(Option::as_mut) else { return };
         let offset = block.start.as_ptr() as usize - slab.start.as_ptr() as usize;
@@ -130,12 +130,12 @@ impl Slabs {
 
     /// Gives slabs that have not been needed since the last call back to the system. Returns their blocks' number.
     /// A slab of which one block is in use stays.
-    pub fn trim(&mut self) -> usize {
+    pub(super) fn trim(&mut self) -> usize {
         self.give_back(self.unneeded)
     }
 
     /// Gives back all slabs of which no block is in use.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.give_back(self.free);
     }
 
@@ -250,7 +250,7 @@ impl Drop for Slab {
 impl Block {
     /// Its size in bytes.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.len as usize
     }
 }

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 ///
 /// Unlike the standard library's handles it reports EBADF, and waits where a non-blocking stream is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standard {
+pub(crate) enum Standard {
     /// Descriptor 1.
     Output,
     /// Descriptor 2.
@@ -21,7 +21,7 @@ pub enum Standard {
 impl Standard {
     /// Writes all of `bytes`, and waits for as long as a reader that lives takes none. Returns how many bytes were
     /// written, and why not all of them were.
-    pub fn write_whole(self, bytes: &[u8]) -> (usize, io::Result<()>) {
+    pub(crate) fn write_whole(self, bytes: &[u8]) -> (usize, io::Result<()>) {
         let mut written = 0;
         while written < bytes.len() {
             match self.write_once(&bytes[written..]) {
@@ -91,7 +91,7 @@ fn write(to: std::os::fd::BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 
 /// Has a write beyond `RLIMIT_FSIZE` fail with EFBIG, where by default SIGXFSZ ends the process.
 #[allow(unsafe_code)]
-pub fn ignore_file_size_signal() {
+pub(crate) fn ignore_file_size_signal() {
     // SAFETY: SIG_IGN is a valid disposition of SIGXFSZ, and no code of ours runs in a handler.
     unsafe {
         libc::signal(libc::SIGXFSZ, libc::SIG_IGN);

@@ -67,7 +67,7 @@ impl From<HandshakeError> for TlsError {
 }
 
 /// The exchange of messages. The buffer holds what arrived behind them. Of a failed handshake the alert has been sent.
-pub async fn shake(tcp: &mut TcpStream, handshake: &mut Handshake) -> Result<Buffer, TlsError> {
+pub(crate) async fn shake(tcp: &mut TcpStream, handshake: &mut Handshake) -> Result<Buffer, TlsError> {
     let mut out = Vec::new();
     let mut incoming = Buffer::small();
     loop {
@@ -102,7 +102,7 @@ pub async fn shake(tcp: &mut TcpStream, handshake: &mut Handshake) -> Result<Buf
 
 /// Ends a connection whose handshake failed: sends `last`, ends our side, and reads on up to a bound, so that what the
 /// client still sends does not reset the connection before the alert is read (RFC 8446 §6.2). The caller bounds the time.
-pub async fn part(mut tcp: TcpStream, last: &'static [u8]) {
+pub(crate) async fn part(mut tcp: TcpStream, last: &'static [u8]) {
     if tcp.write_all(last).await.0.is_err() || tcp.shutdown().await.is_err() {
         return;
     }
@@ -118,7 +118,7 @@ pub async fn part(mut tcp: TcpStream, last: &'static [u8]) {
 }
 
 /// The stream of a handshake that [`shake`] has brought to its end.
-pub fn finish(
+pub(crate) fn finish(
     tcp: TcpStream,
     handshake: Handshake,
     mut incoming: Buffer,

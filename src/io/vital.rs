@@ -9,14 +9,14 @@ use std::pin::pin;
 use super::log;
 
 /// Logs why, and ends the process with exit code 1. Standard error is waited for no longer than [`log::LAST_LINES`].
-pub fn end(why: &str) -> ! {
+pub(crate) fn end(why: &str) -> ! {
     tracing::error!("{why}; the process ends, so that its supervisor can start it anew");
     log::flush(log::LAST_LINES);
     std::process::exit(1)
 }
 
 /// Runs `work`. A panic in it ends the process; `what` names it in the log.
-pub fn guard<T>(what: &str, work: impl FnOnce() -> T) -> T {
+pub(crate) fn guard<T>(what: &str, work: impl FnOnce() -> T) -> T {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(value) => value,
         Err(panic) => end(&format!("{what} panicked: {}", message(&*panic))),
@@ -24,13 +24,13 @@ pub fn guard<T>(what: &str, work: impl FnOnce() -> T) -> T {
 }
 
 /// The same for a task.
-pub async fn task<T>(what: &str, work: impl Future<Output = T>) -> T {
+pub(crate) async fn task<T>(what: &str, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     poll_fn(|context| guard(what, || work.as_mut().poll(context))).await
 }
 
 /// What a panic was raised with.
-pub fn message(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }

@@ -38,7 +38,7 @@ pub(crate) trait HoldsDedicated: std::fmt::Debug {
 
 /// A client connection, as backends are told of it. When it is dropped, so is all that is kept for it.
 #[derive(Debug)]
-pub(crate) struct ClientBinding {
+pub struct ClientBinding {
     id: ClientId,
     /// `None` if the connection broke before it could be asked.
     addresses: Option<Addresses>,

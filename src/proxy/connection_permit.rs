@@ -7,7 +7,7 @@ use crate::base::tally::{Entry, Key, Tally};
 
 /// The seats that one connection holds, given back when it is dropped.
 #[derive(Debug)]
-pub struct ConnectionPermit {
+pub(crate) struct ConnectionPermit {
     tally: Arc<Tally>,
     pub(crate) held: [Option<Key>; 2],
 }

@@ -39,7 +39,7 @@ const VARIABLES: [(&str, Part); 3] =
 
 /// How a client wants to be told, kept for as long as its exchange lasts.
 #[derive(Clone, Copy, Debug)]
-pub struct ErrorFormat {
+pub(crate) struct ErrorFormat {
     json: bool,
     id: [u8; MAX_REQUEST_ID_BYTES],
     id_len: usize,
@@ -47,7 +47,7 @@ pub struct ErrorFormat {
 
 /// What it is told.
 #[derive(Debug, PartialEq, Eq)]
-pub struct ErrorBody {
+pub(crate) struct ErrorBody {
     /// `Content-Type`
     pub media_type: Cow<'static, str>,
     /// The body.
@@ -95,7 +95,7 @@ impl Page {
 
 impl ErrorFormat {
     /// The wish of a request with these fields.
-    pub fn of<'a>(headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>, id: &str) -> Self {
+    pub(crate) fn of<'a>(headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>, id: &str) -> Self {
         let accept = headers.into_iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"accept"));
         let mut bytes = [0; MAX_REQUEST_ID_BYTES];
         let id_len = id.len().min(bytes.len());
@@ -104,7 +104,7 @@ impl ErrorFormat {
     }
 
     /// The wish in the bytes of a head, which may be none that can be understood.
-    pub fn in_bytes(head: &[u8], id: &str) -> Self {
+    pub(crate) fn in_bytes(head: &[u8], id: &str) -> Self {
         let lines = head.split(|&byte| byte == b'\n').skip(1).take_while(|line| line.len() > 1);
         let fields = lines.filter_map(|line| {
             let colon = line.iter().position(|&byte| byte == b':')?;
@@ -115,7 +115,7 @@ impl ErrorFormat {
 }
 
 /// What a client is told of a status; without pages or a wish, in plain words.
-pub fn tell(status: u16, pages: Option<&Pages>, wish: Option<ErrorFormat>) -> ErrorBody {
+pub(crate) fn tell(status: u16, pages: Option<&Pages>, wish: Option<ErrorFormat>) -> ErrorBody {
     let reason = http1::reason_phrase(status);
     let (Some(pages), Some(wish)) = (pages, wish) else {
         return ErrorBody { media_type: PLAIN_TEXT.into(), body: format!("{status} {reason}\n"), fields: "" };

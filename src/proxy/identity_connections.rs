@@ -13,7 +13,7 @@ use crate::tls::Identity;
 
 /// All of a worker's.
 #[derive(Clone, Debug, Default)]
-pub struct TrackedConnections(Rc<RefCell<Slots>>);
+pub(crate) struct TrackedConnections(Rc<RefCell<Slots>>);
 
 #[derive(Debug, Default)]
 struct Slots {
@@ -31,7 +31,7 @@ struct Held {
 
 /// One connection's entry. It goes with the connection, before its socket does.
 #[derive(Debug)]
-pub struct TrackedConnection {
+pub(crate) struct TrackedConnection {
     holds: TrackedConnections,
     index: usize,
     place: Arc<Place>,
@@ -41,7 +41,7 @@ pub struct TrackedConnection {
 
 impl TrackedConnections {
     /// Enters a connection.
-    pub fn hold(
+    pub(crate) fn hold(
         &self,
         fd: RawFd,
         identity: &Arc<Identity>,
@@ -66,7 +66,7 @@ impl TrackedConnections {
 
     /// Ends the connections whose generation's time is over: whoever uses one finds it closed.
     /// Returns how many there were.
-    pub fn end_overdue(&self, now: SystemTime) -> u64 {
+    pub(crate) fn end_overdue(&self, now: SystemTime) -> u64 {
         let mut ended = 0;
         for held in self.0.borrow_mut().held.iter_mut().flatten() {
             if held.identity.uses().is_over(now, held.rescue) {
@@ -80,13 +80,13 @@ impl TrackedConnections {
 
 impl TrackedConnection {
     /// The connection is idle for so long. Its generation was last used then.
-    pub fn rests(&mut self, idle: Duration) {
+    pub(crate) fn rests(&mut self, idle: Duration) {
         self.idle = idle;
         self.place.used(idle);
     }
 
     /// The connection is in use again.
-    pub fn wakes(&mut self) {
+    pub(crate) fn wakes(&mut self) {
         self.idle = Duration::ZERO;
     }
 }

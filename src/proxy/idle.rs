@@ -11,18 +11,18 @@ use crate::io::stream::{Reader, Stream, StreamError};
 use crate::io::{Buffer, Deadline, Fired, ReadCancel, TcpStream, is_canceled, tls};
 
 /// How long a silent connection keeps its buffer.
-pub const HOT: Duration = Duration::from_millis(500);
+pub(crate) const HOT: Duration = Duration::from_millis(500);
 
 /// How long a connection is read on after our last word, in silence, so that what its peer still sends does not reset it
 /// before that word is read. However much that is: many clients send the whole of their body first.
-pub const LINGER: Duration = Duration::from_secs(2);
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// The same while its peer goes on sending.
 const LINGER_LONGEST: Duration = Duration::from_secs(30);
 
 /// What a wait ended with.
 #[derive(Debug)]
-pub enum Woken {
+pub(crate) enum Woken {
     /// There is plaintext in this buffer.
     Data(Buffer),
     /// Nothing came within [`HOT`]; the buffer went back to the pool.
@@ -32,11 +32,16 @@ pub enum Woken {
     /// The worker drains.
     Interrupted,
     /// The stream broke.
-    Failed(StreamError),
+    Failed,
 }
 
 /// Waits with a buffer. `deadline` is this wait's own and is left set to whatever [`HOT`] made it.
-pub async fn hot(reader: &mut Reader, deadline: &Deadline, off: &mut ReadCancel, buffer: Buffer) -> Woken {
+pub(crate) async fn hot(
+    reader: &mut Reader,
+    deadline: &Deadline,
+    off: &mut ReadCancel,
+    buffer: Buffer,
+) -> Woken {
     let (handle, fd) = (off.handle(), reader.fd());
     deadline.set(HOT);
     let (result, buffer) = {
@@ -52,12 +57,12 @@ pub async fn hot(reader: &mut Reader, deadline: &Deadline, off: &mut ReadCancel,
             Some(Fired::Interrupted) => Woken::Interrupted,
             _ => Woken::Lull,
         },
-        Err(error) => Woken::Failed(error),
+        Err(_) => Woken::Failed,
     }
 }
 
 /// Ends our side and reads on for a moment (RFC 9112 §9.6).
-pub async fn linger(stream: &mut Stream, deadline: &Deadline) {
+pub(crate) async fn linger(stream: &mut Stream, deadline: &Deadline) {
     deadline.set(LINGER);
     let begun = Instant::now();
     let drain = async {
@@ -79,7 +84,7 @@ pub async fn linger(stream: &mut Stream, deadline: &Deadline) {
 }
 
 /// Ends a connection whose TLS handshake failed, after `last`, and reads on for a moment.
-pub async fn part(tcp: TcpStream, deadline: &Deadline, last: &'static [u8]) {
+pub(crate) async fn part(tcp: TcpStream, deadline: &Deadline, last: &'static [u8]) {
     deadline.set(LINGER);
     let _ = deadline.race(pin!(tls::part(tcp, last))).await;
 }

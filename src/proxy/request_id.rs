@@ -11,7 +11,7 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Request ids: 32 hexadecimal digits, the worker's own start and a count.
 #[derive(Debug)]
-pub struct RequestIds {
+pub(crate) struct RequestIds {
     /// Of the worker's start.
     digits: [u8; 16],
     /// The same number, turned: what the count is mixed with.
@@ -23,19 +23,19 @@ pub struct RequestIds {
 
 impl RequestIds {
     /// Ids that begin with `worker`.
-    pub fn new(worker: u64) -> Self {
+    pub(crate) fn new(worker: u64) -> Self {
         let (digits, turned) = (hex(worker), worker.rotate_left(32));
         Self { digits, turned, count: Cell::new(0), wish: Cell::new(None) }
     }
 
     /// A fraction of 2⁶⁴ for the id that was given last: over any row of ids they are spread evenly (the golden
     /// ratio's multiples are), so that shares hold without a cursor.
-    pub fn point(&self) -> u64 {
+    pub(crate) fn point(&self) -> u64 {
         self.count.get().wrapping_mul(GOLDEN)
     }
 
     /// The next id.
-    pub fn next(&self) -> [u8; 32] {
+    pub(crate) fn next(&self) -> [u8; 32] {
         let count = self.count.get().wrapping_add(1);
         self.count.set(count);
         // Spread over all digits, so that ids of one worker don't look alike; a bijection, so none repeats.
@@ -55,7 +55,7 @@ fn hex(number: u64) -> [u8; 16] {
 
 impl RequestIds {
     /// How the client of the head that was looked at last wants to be told of a failure, if that was understood.
-    pub fn take_wish(&self) -> Option<ErrorFormat> {
+    pub(crate) fn take_wish(&self) -> Option<ErrorFormat> {
         self.wish.take()
     }
 }

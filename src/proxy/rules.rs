@@ -21,16 +21,16 @@ use std::sync::Arc;
 
 use crate::config::access::Variable;
 use crate::config::plan::CertificateRule;
-pub use crate::config::plan::{AddressRule, Trace};
+pub(crate) use crate::config::plan::{AddressRule, Trace};
 use crate::http1::{self, Coding, Framing, RequestHead, ResponseHead};
 use crate::proxy::access::Sink;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::reply::Reply;
-pub use compress::Compression;
-pub use cors::Cors;
-pub use headers::Headers;
-pub use keys::KeyRule;
-pub use limit::Limit;
+pub(crate) use compress::Compression;
+pub(crate) use cors::Cors;
+pub(crate) use headers::Headers;
+pub(crate) use keys::KeyRule;
+pub(crate) use limit::Limit;
 
 /// The rules of one route. Members are `None` or empty where the config does not ask for them.
 #[derive(Debug, Default)]

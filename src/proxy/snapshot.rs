@@ -8,7 +8,7 @@ use rustls::ServerConfig;
 
 use crate::base::limits::Limits;
 use crate::config::plan::{AddressRule, ClientAddress};
-pub use crate::proxy::destination::{Destination, Redirect, Rewrite, Split};
+pub(crate) use crate::proxy::destination::{Destination, Redirect, Rewrite, Split};
 use crate::proxy::error_pages::Pages;
 use crate::proxy::rules::Rules;
 use crate::proxy::upstream::config::Upstream;
@@ -16,7 +16,7 @@ use crate::proxy_protocol::Accept;
 use crate::route::Table;
 
 /// One bound address, the same number on every worker and in every snapshot for as long as it is bound.
-pub type SocketId = u32;
+pub(crate) type SocketId = u32;
 
 /// Everything that a worker needs to serve, of one moment.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ pub struct View {
 
 /// Follows the snapshot that is published.
 #[derive(Debug)]
-pub struct Views {
+pub(crate) struct Views {
     worker: Rc<Worker>,
     reader: RefCell<Reader<RuntimeConfig>>,
     view: RefCell<Rc<View>>,
@@ -32,7 +32,7 @@ pub struct Views {
 
 impl Views {
     /// Follows `snapshot`. `start` moves the round-robins' first pick.
-    pub fn new(worker: Rc<Worker>, snapshot: &Published<RuntimeConfig>, start: usize) -> Self {
+    pub(crate) fn new(worker: Rc<Worker>, snapshot: &Published<RuntimeConfig>, start: usize) -> Self {
         let config = snapshot.load();
         let open = |upstream: &Arc<Upstream>| open(upstream, start, &worker);
         let pools = config.upstreams.iter().map(open).collect();
@@ -41,7 +41,7 @@ impl Views {
     }
 
     /// The view of this moment, loaded once an exchange. Pools of upstreams that a new snapshot keeps are kept.
-    pub fn current(&self) -> Rc<View> {
+    pub(crate) fn current(&self) -> Rc<View> {
         let mut reader = self.reader.borrow_mut();
         let config = reader.load();
         let mut view = self.view.borrow_mut();

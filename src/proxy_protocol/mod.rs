@@ -22,6 +22,7 @@ mod tests;
 use std::fmt;
 use std::net::SocketAddr;
 
+#[allow(unreachable_pub)] // for internals
 pub use encode::{Subject, encode};
 
 use crate::base::limits::MAX_PROXY_V2_BYTES;

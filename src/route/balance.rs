@@ -7,7 +7,7 @@ use std::cell::Cell;
 /// Of every `sum of weights` picks each endpoint gets its weight, as evenly spread as can be: weights 5, 1, 1 give
 /// a a b a c a a rather than a a a a a b c. Equal weights cost a step of the cursor; others one pass over the endpoints.
 #[derive(Debug)]
-pub struct RoundRobin {
+pub(crate) struct RoundRobin {
     cursor: Cursor,
     endpoints: usize,
 }
@@ -26,7 +26,7 @@ impl RoundRobin {
     ///
     /// # Panics
     /// There is no weight, or one of 0; the config's check lets neither through.
-    pub fn new(weights: &[u32], start: usize) -> Self {
+    pub(crate) fn new(weights: &[u32], start: usize) -> Self {
         assert!(!weights.is_empty(), "an upstream has at least one endpoint");
         assert!(weights.iter().all(|&weight| weight > 0), "a weight is at least 1");
         let endpoints = weights.len();
@@ -43,15 +43,9 @@ impl RoundRobin {
         round_robin
     }
 
-    /// How many endpoints there are.
-    #[allow(clippy::len_without_is_empty)] // never empty
-    pub fn len(&self) -> usize {
-        self.endpoints
-    }
-
     /// The endpoint whose turn it is.
     #[inline]
-    pub fn pick(&self) -> usize {
+    pub(crate) fn pick(&self) -> usize {
         match &self.cursor {
             Cursor::Even(next) => {
                 let picked = next.get();
@@ -73,7 +67,7 @@ impl RoundRobin {
     }
 
     /// Every endpoint but `first`, each once, in order from the one after it: where to go when it cannot be reached.
-    pub fn others(&self, first: usize) -> impl Iterator<Item = usize> + use<> {
+    pub(crate) fn others(&self, first: usize) -> impl Iterator<Item = usize> + use<> {
         let endpoints = self.endpoints;
         (1..endpoints).map(move |step| (first + step) % endpoints)
     }

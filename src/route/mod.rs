@@ -9,7 +9,13 @@ mod condition;
 mod path;
 mod table;
 
-pub use balance::RoundRobin;
-pub use condition::{Condition, Expected, Part, RouteQuery};
-pub use path::{PathError, keep_empty_parts, keep_slashes, normalise_path, strip_prefix};
-pub use table::{BuildError, HostPattern, Match, PathPattern, RouteSpec, Table};
+pub(crate) use balance::RoundRobin;
+#[allow(unreachable_pub)] // for internals
+pub use condition::RouteQuery;
+pub(crate) use condition::{Condition, Expected, Part};
+pub(crate) use path::{PathError, keep_empty_parts, strip_prefix};
+#[allow(unreachable_pub)] // for internals
+pub use path::{keep_slashes, normalise_path};
+pub(crate) use table::{BuildError, Match};
+#[allow(unreachable_pub)] // for internals
+pub use table::{HostPattern, PathPattern, RouteSpec, Table};

@@ -92,7 +92,7 @@ pub fn keep_slashes(path: &str) -> Result<Slashed, PathError> {
 /// `/a/b`. `merged` is what it was routed by. `None`: there are none, or they are not all that differs from that, as
 /// where a dot segment follows them.
 #[cold]
-pub fn keep_empty_parts(path: &str, merged: &str) -> Option<String> {
+pub(crate) fn keep_empty_parts(path: &str, merged: &str) -> Option<String> {
     const MARK: &str = "\u{1}"; // no path has control characters
     if !path.contains("//") || path.contains(MARK) {
         return None;
@@ -121,7 +121,7 @@ pub fn keep_empty_parts(path: &str, merged: &str) -> Option<String> {
 /// `path` without the prefix that a route matched it by, always with its leading slash or empty for the prefix itself.
 ///
 /// `path` is normalised and the route's prefix matches it; otherwise it is given back whole.
-pub fn strip_prefix<'p>(path: &'p str, prefix: &str) -> &'p str {
+pub(crate) fn strip_prefix<'p>(path: &'p str, prefix: &str) -> &'p str {
     match path.strip_prefix(prefix.trim_end_matches('/')) {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => rest,
         _ => path,

@@ -14,7 +14,7 @@ mod details;
 
 /// What becomes of the things of one kind, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Names {
+pub(crate) struct Names {
     /// New.
     pub added: Vec<String>,
     /// There before, and different now.
@@ -27,7 +27,7 @@ pub struct Names {
 
 /// What a new config means for what runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// Listeners. A changed one keeps the sockets of the addresses that it keeps.
     pub listeners: Names,
     /// Routes, in words.
@@ -47,7 +47,7 @@ pub struct Changes {
 
 impl Changes {
     /// From what runs to `plan`, which became `assembly`.
-    pub fn between(old: Previous<'_>, plan: &Plan, assembly: &Assembly) -> Self {
+    pub(crate) fn between(old: Previous<'_>, plan: &Plan, assembly: &Assembly) -> Self {
         let (listeners, upstreams) = (listeners(old, plan, assembly), upstreams(old, plan, &assembly.made));
         Self {
             details: details(old.plan, plan, &listeners, &upstreams),
@@ -61,7 +61,7 @@ impl Changes {
     }
 
     /// In a few words: `upstreams: 1 changed, 2 kept; listeners: 1 kept`.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let kinds = [
             ("listeners", &self.listeners),
             ("routes", &self.routes),
@@ -77,7 +77,7 @@ impl Changes {
     }
 
     /// Whether there is nothing to do, now or at the next start.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         [&self.listeners, &self.routes, &self.upstreams, &self.certificates]
             .iter()
             .all(|names| names.is_empty())
@@ -101,7 +101,7 @@ impl Names {
     }
 
     /// Whether all are kept.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
     }
 
@@ -183,7 +183,7 @@ fn routes(old: (&Plan, &Made), new: (&Plan, &Made)) -> Names {
 }
 
 /// What a route matches, in words: `public, web: GET api.example.com/orders`.
-pub fn matches(plan: &Plan, route: &Route) -> String {
+pub(crate) fn matches(plan: &Plan, route: &Route) -> String {
     let listeners: Vec<&str> =
         route.listeners.iter().map(|index| plan.listeners[*index].name.as_str()).collect();
     let methods = route.methods.as_ref().map(|methods| format!("{} ", methods.join(","))).unwrap_or_default();

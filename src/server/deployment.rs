@@ -45,7 +45,7 @@ const MAX_READS: usize = 3;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Deployment {
+pub(crate) struct Deployment {
     /// The workers.
     pub server: Arc<Server>,
     /// Configs that were refused since the start, by reload or change.
@@ -62,7 +62,7 @@ pub struct Deployment {
 
 /// What runs now. The three belong together.
 #[derive(Debug)]
-pub struct Current {
+pub(crate) struct Current {
     /// What the config asks for; keys that need a restart are as they were at the start.
     pub plan: Arc<Plan>,
     /// What workers run from.
@@ -73,7 +73,7 @@ pub struct Current {
 
 /// What a reload did, or would do.
 #[derive(Debug)]
-pub struct Reloaded {
+pub(crate) struct Reloaded {
     /// The snapshot's version; for a review, the one that runs.
     pub version: u64,
     /// What it changes.
@@ -84,7 +84,7 @@ pub struct Reloaded {
 
 /// Why nothing was reloaded. What ran before runs on.
 #[derive(Debug)]
-pub enum Refused {
+pub(crate) enum Refused {
     /// The config can't be run.
     Config(LoadError),
     /// The process is on its way out.
@@ -120,7 +120,7 @@ impl Deployment {
     ///
     /// # Errors
     /// Nothing was started: an address that can't be bound, with its place in the file, or another reason in words.
-    pub fn start(file: &Path, loaded: Loaded) -> Result<Self, LoadError> {
+    pub(crate) fn start(file: &Path, loaded: Loaded) -> Result<Self, LoadError> {
         let Loaded { plan, assembly, mut problems } = loaded;
         write::clean(file);
         match Server::start(&plan, assembly.running) {
@@ -145,23 +145,23 @@ impl Deployment {
     }
 
     /// The config file.
-    pub fn file(&self) -> &Path {
+    pub(crate) fn file(&self) -> &Path {
         &self.file
     }
 
     /// What runs now.
-    pub fn current(&self) -> Arc<Current> {
+    pub(crate) fn current(&self) -> Arc<Current> {
         // A panic can't leave it half changed: it is replaced whole.
         Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What the config asks for that runs now.
-    pub fn plan(&self) -> Arc<Plan> {
+    pub(crate) fn plan(&self) -> Arc<Plan> {
         Arc::clone(&self.current().plan)
     }
 
     /// The pointers to the certificates in use.
-    pub fn made(&self) -> Made {
+    pub(crate) fn made(&self) -> Made {
         self.current().made.clone()
     }
 
@@ -169,7 +169,7 @@ impl Deployment {
     ///
     /// # Errors
     /// Those of `work`, or the store can't be opened.
-    pub fn room<T>(
+    pub(crate) fn room<T>(
         &self,
         name: &str,
         work: impl FnOnce(&CertificateContext<'_>) -> Result<T, RotationError>,
@@ -182,7 +182,7 @@ impl Deployment {
     ///
     /// # Errors
     /// Those of `work`, or the store can't be opened.
-    pub fn turn<T>(
+    pub(crate) fn turn<T>(
         &self,
         name: &str,
         work: impl FnOnce(&LockedCertificate<'_>) -> Result<T, RotationError>,
@@ -221,7 +221,7 @@ impl Deployment {
     ///
     /// # Errors
     /// Those of the request, or the store can't be opened.
-    pub fn command<R: Request>(&self, request: R) -> Result<R::Answer, CommandError> {
+    pub(crate) fn command<R: Request>(&self, request: R) -> Result<R::Answer, CommandError> {
         let plan = self.plan();
         let uses = |name: &str| uses::of(&plan, name);
         let context = Context { now: SystemTime::now(), uses: &uses };
@@ -233,7 +233,7 @@ impl Deployment {
     ///
     /// # Errors
     /// Those of the request, or the store can't be opened.
-    pub fn make<R: Request>(&self, request: R) -> Result<R::Answer, CommandError> {
+    pub(crate) fn make<R: Request>(&self, request: R) -> Result<R::Answer, CommandError> {
         let _alone = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         self.command(request)
     }
@@ -242,7 +242,7 @@ impl Deployment {
     ///
     /// # Errors
     /// It is used, there is none, or the store fails.
-    pub fn delete(&self, request: Delete) -> Result<Deleted, CommandError> {
+    pub(crate) fn delete(&self, request: Delete) -> Result<Deleted, CommandError> {
         // What is published meanwhile might use it.
         let _alone = self.alone();
         let plan = self.plan();
@@ -261,13 +261,18 @@ impl Deployment {
     }
 
     /// Where the generations of a certificate in use are used.
-    pub fn rotation(&self, cell: &Published<Identity>) -> Rotation {
+    pub(crate) fn rotation(&self, cell: &Published<Identity>) -> Rotation {
         self.ledger.report(cell, &self.server.snapshot.load(), SystemTime::now())
     }
 
     /// Publishes content that a certificate's files have now, in the place of `current`. False: something else has been
     /// published meanwhile.
-    pub fn publish(&self, cell: &Published<Identity>, current: &Arc<Identity>, next: Arc<Identity>) -> bool {
+    pub(crate) fn publish(
+        &self,
+        cell: &Published<Identity>,
+        current: &Arc<Identity>,
+        next: Arc<Identity>,
+    ) -> bool {
         {
             let _alone = self.ledger.alone();
             if !Arc::ptr_eq(&cell.load(), current) {
@@ -285,7 +290,7 @@ impl Deployment {
     ///
     /// # Errors
     /// See [`Refused`]; then nothing has changed.
-    pub fn reload(&self) -> Result<Reloaded, Refused> {
+    pub(crate) fn reload(&self) -> Result<Reloaded, Refused> {
         self.counted(|| {
             let _alone = self.alone();
             let current = self.current();
@@ -300,13 +305,13 @@ impl Deployment {
     /// atomic store, after which each handshake is checked against it, on any worker. What was begun before ends as it
     /// began; connections to backends that were checked by older files are not used again. A file that is no good is
     /// said in the log, and what depends on it stays as it is. False: there was one.
-    pub fn refresh(&self) -> bool {
+    pub(crate) fn refresh(&self) -> bool {
         let nothing = |_: &str| Err(io::Error::other("names are not resolved now"));
         self.refresh_with(&nothing, "changed trust or revocation lists")
     }
 
     /// The names of endpoints that have no address.
-    pub fn unresolved(&self) -> Vec<String> {
+    pub(crate) fn unresolved(&self) -> Vec<String> {
         let current = self.current();
         let all = current.running.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
         let mut names: Vec<String> =
@@ -317,7 +322,7 @@ impl Deployment {
     }
 
     /// Gives endpoints that have no address those that their names have by now.
-    pub fn resolved(&self, found: &HashMap<String, Vec<SocketAddr>>) {
+    pub(crate) fn resolved(&self, found: &HashMap<String, Vec<SocketAddr>>) {
         let known = |name: &str| found.get(name).cloned().ok_or_else(|| io::Error::other("not resolved"));
         self.refresh_with(&known, "names that did not resolve before");
     }
@@ -356,7 +361,10 @@ impl Deployment {
     ///
     /// # Errors
     /// See [`Refused`]; then nothing has changed, neither the file nor what runs.
-    pub fn edit(&self, change: impl Fn(&str) -> Result<String, EditError>) -> Result<Reloaded, Refused> {
+    pub(crate) fn edit(
+        &self,
+        change: impl Fn(&str) -> Result<String, EditError>,
+    ) -> Result<Reloaded, Refused> {
         self.counted(|| {
             let _alone = self.alone();
             let current = self.current();
@@ -404,7 +412,7 @@ impl Deployment {
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn review(&self, text: Option<&str>) -> Result<Reloaded, Refused> {
+    pub(crate) fn review(&self, text: Option<&str>) -> Result<Reloaded, Refused> {
         let current = self.current();
         let loaded = match text {
             None => load::load(&self.file, Some(current.previous()))?,

@@ -5,17 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often a worker beats, however little it has to do.
-pub const BEAT: Duration = Duration::from_millis(200);
+pub(crate) const BEAT: Duration = Duration::from_millis(200);
 /// Beats in a second.
-pub const BEATS_PER_SECOND: u32 = 5;
+pub(crate) const BEATS_PER_SECOND: u32 = 5;
 /// A worker whose last beat is longer ago is stuck.
-pub const STUCK: Duration = Duration::from_secs(1);
+pub(crate) const STUCK: Duration = Duration::from_secs(1);
 /// In place of a time: the worker has ended.
 const ENDED: u64 = u64::MAX;
 
 /// A worker's last turn.
 #[derive(Debug)]
-pub struct Heartbeat {
+pub(crate) struct Heartbeat {
     origin: Instant,
     /// Milliseconds since `origin`.
     last: AtomicU64,
@@ -23,22 +23,22 @@ pub struct Heartbeat {
 
 impl Heartbeat {
     /// Its first turn is now.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { origin: Instant::now(), last: AtomicU64::new(0) }
     }
 
     /// The worker makes a turn.
-    pub fn beat(&self) {
+    pub(crate) fn beat(&self) {
         self.last.store(self.now(), Ordering::Relaxed);
     }
 
     /// The worker has ended, and will beat no more.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.last.store(ENDED, Ordering::Relaxed);
     }
 
     /// The time since its last turn; `None` if it has ended.
-    pub fn silence(&self) -> Option<Duration> {
+    pub(crate) fn silence(&self) -> Option<Duration> {
         match self.last.load(Ordering::Relaxed) {
             ENDED => None,
             last => Some(Duration::from_millis(self.now().saturating_sub(last))),
@@ -73,13 +73,13 @@ impl fmt::Display for Stuck {
 
 /// Logs when a worker gets stuck, and when it turns again.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub(crate) struct Watch {
     stuck: Vec<Stuck>,
 }
 
 impl Watch {
     /// Compares with the last time. `stuck` are the workers that are stuck now.
-    pub fn compare(&mut self, stuck: Vec<Stuck>) {
+    pub(crate) fn compare(&mut self, stuck: Vec<Stuck>) {
         let has = |list: &[Stuck], worker| list.iter().any(|known| known.worker == worker);
         for fresh in stuck.iter().filter(|found| !has(&self.stuck, found.worker)) {
             tracing::error!("{fresh}: its connections wait, and the process is not ready");

@@ -9,7 +9,7 @@ use crate::config::{self, Diagnostics, Plan};
 
 /// A config that can be run.
 #[derive(Debug)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// What it asks for.
     pub plan: Plan,
     /// What that became.
@@ -20,7 +20,7 @@ pub struct Loaded {
 
 /// Why a config can't be run.
 #[derive(Debug)]
-pub enum LoadError {
+pub(crate) enum LoadError {
     /// The file can't be read.
     Unreadable {
         /// Which file.
@@ -45,7 +45,7 @@ impl fmt::Display for LoadError {
 ///
 /// # Errors
 /// All that is wrong with it.
-pub fn load(path: &Path, previous: Option<Previous<'_>>) -> Result<Loaded, LoadError> {
+pub(crate) fn load(path: &Path, previous: Option<Previous<'_>>) -> Result<Loaded, LoadError> {
     load_text(path, &read(path)?, previous)
 }
 
@@ -53,7 +53,7 @@ pub fn load(path: &Path, previous: Option<Previous<'_>>) -> Result<Loaded, LoadE
 ///
 /// # Errors
 /// [`LoadError::Unreadable`].
-pub fn read(path: &Path) -> Result<String, LoadError> {
+pub(crate) fn read(path: &Path) -> Result<String, LoadError> {
     std::fs::read_to_string(path).map_err(|error| LoadError::Unreadable { path: path.to_owned(), error })
 }
 
@@ -61,7 +61,11 @@ pub fn read(path: &Path) -> Result<String, LoadError> {
 ///
 /// # Errors
 /// All that is wrong with it.
-pub fn load_text(path: &Path, text: &str, previous: Option<Previous<'_>>) -> Result<Loaded, LoadError> {
+pub(crate) fn load_text(
+    path: &Path,
+    text: &str,
+    previous: Option<Previous<'_>>,
+) -> Result<Loaded, LoadError> {
     let name = path.display().to_string();
     let plan = parse(path, text)?;
     let mut problems = config::warnings(&name, text, &plan);
@@ -75,12 +79,12 @@ pub fn load_text(path: &Path, text: &str, previous: Option<Previous<'_>>) -> Res
 ///
 /// # Errors
 /// All that is wrong with it.
-pub fn parse(path: &Path, text: &str) -> Result<Plan, LoadError> {
+pub(crate) fn parse(path: &Path, text: &str) -> Result<Plan, LoadError> {
     config::parse(&path.display().to_string(), text, folder(path)).map_err(LoadError::Wrong)
 }
 
 /// What relative paths in the config file at `path` are relative to, wherever a command is called from.
-pub fn folder(path: &Path) -> &Path {
+pub(crate) fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

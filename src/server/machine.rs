@@ -13,7 +13,7 @@ use crate::config::plan::Runtime;
 ///
 /// # Errors
 /// A CPU of the config that this process may not use, in words.
-pub fn place_workers(runtime: &Runtime) -> Result<Vec<usize>, String> {
+pub(crate) fn place_workers(runtime: &Runtime) -> Result<Vec<usize>, String> {
     let mask =
         sched_getaffinity(None).map_err(|error| format!("the CPU affinity mask can't be read: {error}"))?;
     let allowed: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| mask.is_set(cpu)).collect();
@@ -31,7 +31,7 @@ pub fn place_workers(runtime: &Runtime) -> Result<Vec<usize>, String> {
 }
 
 /// Pins the calling thread.
-pub fn pin(cpu: usize) -> io::Result<()> {
+pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
     Ok(sched_setaffinity(None, &set)?)
@@ -48,7 +48,7 @@ pub fn pin(cpu: usize) -> io::Result<()> {
 ///
 /// # Errors
 /// The system's, in words. Nothing else depends on it.
-pub fn keep_memory_private() -> Result<(), String> {
+pub(crate) fn keep_memory_private() -> Result<(), String> {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let limited = setrlimit(Resource::Core, none);
     let private = set_dumpable_behavior(DumpableBehavior::NotDumpable);
@@ -58,7 +58,7 @@ pub fn keep_memory_private() -> Result<(), String> {
 }
 
 /// Raises the file-descriptor limit to what this process may have at most. Returns it.
-pub fn raise_descriptor_limit() -> u64 {
+pub(crate) fn raise_descriptor_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if setrlimit(Resource::Nofile, raised).is_err() {
@@ -69,7 +69,7 @@ pub fn raise_descriptor_limit() -> u64 {
 
 /// Whether the kernel's hint of the receiving CPU spreads connections well: only where a network card
 /// has at least a queue a worker. On loopback, or with one queue, all of them would go to one worker.
-pub fn steering_helps(cpus: &[usize]) -> bool {
+pub(crate) fn steering_helps(cpus: &[usize]) -> bool {
     let mut distinct = cpus.to_vec();
     distinct.sort_unstable();
     distinct.dedup();
@@ -97,7 +97,7 @@ fn most_receive_queues() -> usize {
 }
 
 /// The limits with `buffer_memory` in bytes: `"auto"` is half of what this process may use.
-pub fn resolve(mut limits: Limits) -> Limits {
+pub(crate) fn resolve(mut limits: Limits) -> Limits {
     let half = || (memory::available() / 2).max(MIN_BUFFER_MEMORY);
     limits.buffer_memory = Some(limits.buffer_memory.unwrap_or_else(half));
     limits

@@ -4,7 +4,7 @@ use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
 /// Bytes that this process may use.
-pub fn available() -> u64 {
+pub(crate) fn available() -> u64 {
     within(Path::new("/"))
 }
 

@@ -1,27 +1,30 @@
 //! Floor 4: from a plan to workers that serve it, and to their end.
 
 pub mod build;
-pub mod changes;
-pub mod deployment;
-pub mod heartbeat;
-pub mod load;
-pub mod machine;
-pub mod memory;
+pub(crate) mod changes;
+pub(crate) mod deployment;
+pub(crate) mod heartbeat;
+pub(crate) mod load;
+pub(crate) mod machine;
+pub(crate) mod memory;
 mod pages;
-pub mod preflight;
-pub mod probe;
-pub mod renewal;
-pub mod roll;
-pub mod rotation;
+pub(crate) mod preflight;
+pub(crate) mod probe;
+pub(crate) mod renewal;
+pub(crate) mod roll;
+pub(crate) mod rotation;
 mod routing;
-pub mod sockets;
-pub mod supervisor;
-pub mod uses;
-pub mod worker;
-pub mod write;
+pub(crate) mod sockets;
+pub(crate) mod supervisor;
+pub(crate) mod uses;
+pub(crate) mod worker;
+pub(crate) mod write;
 
-pub use build::{Assembly, build, identity};
-pub use changes::Changes;
-pub use deployment::{Deployment, Refused, Reloaded};
-pub use load::{LoadError, Loaded, load};
-pub use supervisor::{Server, StartError};
+#[allow(unreachable_pub)] // for internals
+pub use build::build;
+pub(crate) use build::identity;
+pub(crate) use changes::Changes;
+pub(crate) use deployment::{Deployment, Refused, Reloaded};
+pub(crate) use load::{LoadError, Loaded, load};
+#[allow(unreachable_pub)] // for internals
+pub use supervisor::Server;

@@ -18,7 +18,7 @@ use crate::io::runtime;
 
 /// Adds what would keep this process from starting `plan`. An address that another ringate has is a warning: that may be
 /// the instance that is to take up the config.
-pub fn preflight(plan: &Plan, problems: &mut Diagnostics) {
+pub(crate) fn preflight(plan: &Plan, problems: &mut Diagnostics) {
     if let Err(error) = machine::place_workers(&plan.runtime) {
         problems.error(0..0, error, None);
     }

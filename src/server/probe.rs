@@ -32,13 +32,13 @@ mod answer;
 mod report;
 mod wire;
 
-pub use report::label;
-pub use report::{ChainLink, HttpAnswer, Report, Resumption, TlsReport, Verdict};
+pub(crate) use report::label;
+pub(crate) use report::{Report, Resumption, TlsReport, Verdict};
 
 /// How long a word is waited for after the handshake, where no request can be sent.
-pub const QUIET: Duration = Duration::from_millis(700);
+pub(crate) const QUIET: Duration = Duration::from_millis(700);
 /// The longest that one probe takes, both handshakes and the answer together, unless the caller says otherwise.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Most endpoints that are probed at a time.
 const AT_ONCE: usize = 16;
 /// Tickets kept between the first handshake and the second.
@@ -46,7 +46,7 @@ const TICKETS: usize = 2;
 
 /// What is probed.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub(crate) struct Target {
     /// The upstream it belongs to; empty for a URL.
     pub upstream: String,
     /// The endpoint as the config names it, `host:port`.
@@ -67,7 +67,7 @@ pub struct Target {
 
 /// How a target's TLS is spoken.
 #[derive(Clone, Debug)]
-pub struct Tls {
+pub(crate) struct Tls {
     /// The policy: versions, suites. Its resolver and its sessions are replaced.
     pub config: Arc<ClientConfig>,
     /// Sent and verified; an error if the target has no usable name.
@@ -84,7 +84,7 @@ pub struct Tls {
 
 /// The request that is made.
 #[derive(Clone, Debug)]
-pub struct Http {
+pub(crate) struct Http {
     /// The Host header.
     pub host: String,
     /// The request-target.
@@ -93,12 +93,16 @@ pub struct Http {
 
 impl Target {
     /// What people call it: see [`Report::label`].
-    pub fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         report::label(&self.endpoint, self.address.map(|address| address.to_string()).as_deref())
     }
 
     /// Every endpoint of an upstream, each address of a name for itself. `identity` is presented in place of the upstream's own.
-    pub fn of_upstream(upstream: &Upstream, http: bool, identity: Option<&Arc<Identity>>) -> Vec<Self> {
+    pub(crate) fn of_upstream(
+        upstream: &Upstream,
+        http: bool,
+        identity: Option<&Arc<Identity>>,
+    ) -> Vec<Self> {
         let each = upstream.endpoints.iter().map(|endpoint| {
             let host = host_of(&endpoint.name);
             let tls = upstream.tls.as_ref().map(|tls| Tls {
@@ -134,12 +138,12 @@ fn host_of(endpoint: &str) -> &str {
 ///
 /// # Errors
 /// In words.
-pub fn server_name(host: &str) -> Result<ServerName<'static>, String> {
+pub(crate) fn server_name(host: &str) -> Result<ServerName<'static>, String> {
     ServerName::try_from(host.to_owned()).map_err(|_| format!("`{host}` is no name that can be verified"))
 }
 
 /// Probes all targets, several at a time; the reports are in their order.
-pub fn probe_all(targets: &[Target]) -> Vec<Report> {
+pub(crate) fn probe_all(targets: &[Target]) -> Vec<Report> {
     let mut reports = Vec::with_capacity(targets.len());
     for some in targets.chunks(AT_ONCE) {
         std::thread::scope(|scope| {
@@ -157,7 +161,7 @@ pub fn probe_all(targets: &[Target]) -> Vec<Report> {
 }
 
 /// Probes one target, for its `timeout` at most. It never fails: what went wrong is in the report.
-pub fn probe(target: &Target) -> Report {
+pub(crate) fn probe(target: &Target) -> Report {
     let begun = Instant::now();
     let until = begun + target.timeout;
     let mut report = Report::new(target);

@@ -31,7 +31,7 @@ use crate::io::fault;
 use crate::tls::Identity;
 
 mod clock;
-pub mod ends;
+pub(crate) mod ends;
 mod trusted;
 mod unresolved;
 
@@ -47,7 +47,7 @@ const REREAD: (Duration, Duration) = (Duration::from_secs(2), Duration::from_sec
 const WARN: Duration = Duration::from_secs(86_400);
 
 /// Runs on a thread of its own for as long as the deployment lives.
-pub fn run(deployment: &Weak<Deployment>) {
+pub(crate) fn run(deployment: &Weak<Deployment>) {
     let mut watch = Watch::default();
     let mut unresolved = Unresolved::default();
     loop {

@@ -34,14 +34,14 @@ enum Step {
 
 /// The side of the supervisor.
 #[derive(Debug)]
-pub struct Roll {
+pub(crate) struct Roll {
     workers: Vec<Sender<Step>>,
     answers: (Sender<io::Result<()>>, Receiver<io::Result<()>>),
 }
 
 /// The side of a worker.
 #[derive(Debug)]
-pub struct Seat {
+pub(crate) struct Seat {
     steps: Receiver<Step>,
     answers: Sender<io::Result<()>>,
 }
@@ -61,7 +61,7 @@ impl Default for Roll {
 
 impl Seat {
     /// On the worker's thread: its runtime, once every worker has one. `None`: nothing is started.
-    pub fn wait(self) -> Option<Runtime> {
+    pub(crate) fn wait(self) -> Option<Runtime> {
         let mut made = None;
         for step in self.steps {
             let backend = match step {
@@ -79,7 +79,7 @@ impl Seat {
 
 impl Roll {
     /// A place for one worker more.
-    pub fn seat(&mut self) -> Seat {
+    pub(crate) fn seat(&mut self) -> Seat {
         let (sender, steps) = channel();
         self.workers.push(sender);
         Seat { steps, answers: self.answers.0.clone() }
@@ -89,7 +89,7 @@ impl Roll {
     ///
     /// # Errors
     /// No runtime can be made as `wanted`, in words, with what to do.
-    pub fn call(self, wanted: DriverSetting) -> Result<Driver, String> {
+    pub(crate) fn call(self, wanted: DriverSetting) -> Result<Driver, String> {
         let uring = match wanted {
             DriverSetting::Epoll => None,
             _ => Some(self.uring()),

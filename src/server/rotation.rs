@@ -27,14 +27,14 @@ use crate::proxy::snapshot::RuntimeConfig;
 use crate::tls::{Identity, IdentityError};
 
 mod affected;
-pub mod report;
+pub(crate) mod report;
 
-pub use affected::{affected, through};
-pub use report::{Rotation, SafeToRevoke, Use};
+pub(crate) use affected::{affected, through};
+pub(crate) use report::{Rotation, Use};
 
 /// What is remembered of rotations while the process runs.
 #[derive(Debug, Default)]
-pub struct RotationState {
+pub(crate) struct RotationState {
     /// Held by whoever moves a generation: the store's order is then the cells' order. How often it was taken.
     moving: Mutex<u64>,
     certificates: Mutex<BTreeMap<String, Entry>>,
@@ -42,16 +42,16 @@ pub struct RotationState {
 
 /// The turn to move generations, of any certificate: nobody else has it meanwhile.
 #[derive(Debug)]
-pub struct RotationGuard<'a>(MutexGuard<'a, u64>);
+pub(crate) struct RotationGuard<'a>(MutexGuard<'a, u64>);
 
 impl RotationGuard<'_> {
     /// Whether nobody else had the turn between `earlier`, which is [`number`](Self::number) of another one, and this.
-    pub fn follows(&self, earlier: u64) -> bool {
+    pub(crate) fn follows(&self, earlier: u64) -> bool {
         *self.0 == earlier + 1
     }
 
     /// Which turn of the process this is.
-    pub fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         *self.0
     }
 }
@@ -72,7 +72,7 @@ const REMEMBERED: usize = 2;
 
 /// What a trial found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Trial {
+pub(crate) struct Trial {
     /// The certificate.
     pub certificate: String,
     /// The generation that was presented.
@@ -87,7 +87,7 @@ pub struct Trial {
 
 /// What one endpoint thought of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Tried {
+pub(crate) struct Tried {
     /// In a word.
     pub outcome: Outcome,
     /// The alert of a refusal, if there was one.
@@ -100,7 +100,7 @@ pub struct Tried {
 /// What one endpoint thought of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It asked for it and took it.
     Accepted,
     /// It refused it.
@@ -115,7 +115,7 @@ pub enum Outcome {
 
 /// What an activation or a rollback did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Activated {
+pub(crate) struct Activated {
     /// The certificate.
     pub certificate: String,
     /// The generation that is active now.
@@ -138,7 +138,7 @@ pub struct Activated {
 
 /// Why a rotation did not go on.
 #[derive(Debug)]
-pub enum RotationError {
+pub(crate) enum RotationError {
     /// The store refused, or failed.
     Store(StoreError),
     /// The generation has no key, or can't be used.
@@ -214,7 +214,7 @@ impl From<StoreError> for RotationError {
 
 /// One certificate of the store, with what runs of it.
 #[derive(Debug)]
-pub struct CertificateContext<'a> {
+pub(crate) struct CertificateContext<'a> {
     /// Where its generations are.
     pub store: &'a Store,
     /// Its name.
@@ -239,7 +239,7 @@ impl CertificateContext<'_> {
     ///
     /// # Errors
     /// Nothing is staged, or it can't be read. What endpoints think of it is no error.
-    pub fn trial(&self) -> Result<Trial, RotationError> {
+    pub(crate) fn trial(&self) -> Result<Trial, RotationError> {
         let nothing = || RotationError::NothingStaged(self.name.to_owned());
         let (number, bundle) = self.store.get_staged(self.name)?.ok_or_else(nothing)?;
         let identity = Arc::new(self.identity(number, &bundle)?);
@@ -267,7 +267,7 @@ impl CertificateContext<'_> {
     }
 
     /// Presents `identity` to every endpoint that this certificate is bound to.
-    pub fn present(&self, identity: &Arc<Identity>) -> Trial {
+    pub(crate) fn present(&self, identity: &Arc<Identity>) -> Trial {
         let reports = probe_all(&self.targets(identity));
         let endpoints: Vec<Tried> = reports.into_iter().map(Tried::from).collect();
         Trial {
@@ -291,7 +291,7 @@ impl CertificateContext<'_> {
     }
 
     /// Where the generations are used, and whether the old one is safe to revoke. `None`: nothing that runs uses it.
-    pub fn report(&self) -> Option<Rotation> {
+    pub(crate) fn report(&self) -> Option<Rotation> {
         Some(self.ledger.report(self.cell?, self.running, self.now))
     }
 
@@ -315,14 +315,14 @@ impl CertificateContext<'_> {
 
 /// A [`CertificateContext`] whose turn it is: no other generation is moved, and no config published, while it is there.
 #[derive(Debug)]
-pub struct LockedCertificate<'a> {
+pub(crate) struct LockedCertificate<'a> {
     room: CertificateContext<'a>,
     _alone: &'a RotationGuard<'a>,
 }
 
 impl<'a> LockedCertificate<'a> {
     /// `alone` is the ledger's, and was taken before anything of `room` was looked up.
-    pub fn new(room: CertificateContext<'a>, alone: &'a RotationGuard<'a>) -> Self {
+    pub(crate) fn new(room: CertificateContext<'a>, alone: &'a RotationGuard<'a>) -> Self {
         Self { room, _alone: alone }
     }
 }
@@ -342,7 +342,7 @@ impl LockedCertificate<'_> {
     ///
     /// # Errors
     /// Nothing is staged, it was not tried on every endpoint, or its trial did not pass; nothing has changed then.
-    pub fn activate(&self, wanted: Option<u32>, force: bool) -> Result<Activated, RotationError> {
+    pub(crate) fn activate(&self, wanted: Option<u32>, force: bool) -> Result<Activated, RotationError> {
         let nothing = || RotationError::NothingStaged(self.name.to_owned());
         let (number, bundle) = self.store.get_staged(self.name)?.ok_or_else(nothing)?;
         if let Some(wanted) = wanted.filter(|wanted| *wanted != number) {
@@ -407,7 +407,7 @@ impl LockedCertificate<'_> {
     ///
     /// # Errors
     /// There is none, or it is not valid any more.
-    pub fn rollback(&self) -> Result<Activated, RotationError> {
+    pub(crate) fn rollback(&self) -> Result<Activated, RotationError> {
         let nothing = || RotationError::NoPrevious(self.name.to_owned());
         let (number, bundle) = self.store.get_previous(self.name)?.ok_or_else(nothing)?;
         let identity = match self.cell {
@@ -441,7 +441,7 @@ impl LockedCertificate<'_> {
     ///
     /// # Errors
     /// There is none, or without `force` it is not safe.
-    pub fn retire(&self, force: bool) -> Result<u64, RotationError> {
+    pub(crate) fn retire(&self, force: bool) -> Result<u64, RotationError> {
         let nothing = || StoreError::State(StateError::NothingToRetire { name: self.name.to_owned() });
         let number = self.store.describe(self.name, self.now)?.previous.ok_or_else(nothing)?;
         let rotation = self.report();
@@ -461,7 +461,7 @@ impl LockedCertificate<'_> {
 }
 
 /// Lets nothing stand in for a generation any more: connections of the one that did end now.
-pub fn stand_alone(active: &Identity, now: SystemTime) {
+pub(crate) fn stand_alone(active: &Identity, now: SystemTime) {
     if let Some(previous) = active.previous() {
         active.set_previous(None);
         previous.uses().end_at(Some(now));
@@ -472,7 +472,7 @@ pub fn stand_alone(active: &Identity, now: SystemTime) {
 impl RotationState {
     /// Publishes a generation, and with it the one that may stand in for it: one atomic store, and each connection that
     /// is made from then on presents it. The one that it replaces ends within `grace`, and so does what stood in for that.
-    pub fn publish(
+    pub(crate) fn publish(
         &self,
         cell: &Published<Identity>,
         identity: Arc<Identity>,
@@ -508,7 +508,12 @@ impl RotationState {
     }
 
     /// Where the generations of what a cell holds are used.
-    pub fn report(&self, cell: &Published<Identity>, running: &RuntimeConfig, now: SystemTime) -> Rotation {
+    pub(crate) fn report(
+        &self,
+        cell: &Published<Identity>,
+        running: &RuntimeConfig,
+        now: SystemTime,
+    ) -> Rotation {
         let current = cell.load();
         let (trial, superseded, staged_again) = self.entry(current.name(), |entry| {
             (entry.trial.clone(), entry.superseded.clone(), entry.staged_again)
@@ -517,19 +522,19 @@ impl RotationState {
     }
 
     /// Forgets a certificate that there is no more: one that is made under its name later is another one.
-    pub fn forget(&self, name: &str) {
+    pub(crate) fn forget(&self, name: &str) {
         self.certificates().remove(name);
     }
 
     /// Forgets the trial of another content under the number of `identity`: a certificate's that was in its place.
-    pub fn forget_trial(&self, identity: &Identity) {
+    pub(crate) fn forget_trial(&self, identity: &Identity) {
         self.entry(identity.name(), |entry| {
             entry.trial.take_if(|trial| trial.generation == identity.generation());
         });
     }
 
     /// Waits for its turn to move a generation.
-    pub fn alone(&self) -> RotationGuard<'_> {
+    pub(crate) fn alone(&self) -> RotationGuard<'_> {
         let mut turns = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
         *turns += 1;
         RotationGuard(turns)
@@ -559,7 +564,7 @@ impl Trial {
     }
 
     /// The endpoints that speak against activating it, in words.
-    pub fn against(&self) -> Vec<String> {
+    pub(crate) fn against(&self) -> Vec<String> {
         let against = self.endpoints.iter().filter(|tried| !tried.passed());
         against
             .map(|tried| {
@@ -573,7 +578,7 @@ impl Trial {
 
 impl Tried {
     /// Whether it speaks for activating the generation.
-    pub fn passed(&self) -> bool {
+    pub(crate) fn passed(&self) -> bool {
         matches!(self.outcome, Outcome::Accepted | Outcome::NeverAsked)
     }
 }

@@ -18,7 +18,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 
 /// What is bound now.
 #[derive(Clone, Debug, Default)]
-pub struct Sockets {
+pub(crate) struct Sockets {
     bound: Vec<Bound>,
     last: SocketId,
 }
@@ -55,7 +55,7 @@ pub struct Prepared {
 
 impl Sockets {
     /// Tries to bind what `plan` names and is not bound yet, and lets it go again. Returns why that fails.
-    pub fn try_addresses(&self, plan: &Plan) -> Vec<StartError> {
+    pub(crate) fn try_addresses(&self, plan: &Plan) -> Vec<StartError> {
         let mut failed = Vec::new();
         let mut own = self.bound.clone();
         for (index, listener) in plan.listeners.iter().enumerate() {
@@ -77,7 +77,7 @@ impl Sockets {
     ///
     /// # Errors
     /// [`StartError::Listen`]: an address can't be listened on; then nothing new is bound.
-    pub fn prepare(&self, plan: &Plan, cpus: &[usize]) -> Result<Prepared, StartError> {
+    pub(crate) fn prepare(&self, plan: &Plan, cpus: &[usize]) -> Result<Prepared, StartError> {
         let steer = machine::steering_helps(cpus);
         let mut free = self.bound.clone();
         let mut prepared = Prepared {
@@ -111,7 +111,7 @@ impl Sockets {
     }
 
     /// What was prepared is what is bound now. Returns what is new, for each worker.
-    pub fn adopt(&mut self, prepared: Prepared) -> Vec<Vec<Socket>> {
+    pub(crate) fn adopt(&mut self, prepared: Prepared) -> Vec<Vec<Socket>> {
         self.bound = prepared.listeners.into_iter().flatten().collect();
         self.last = prepared.last;
         prepared.fresh
@@ -177,7 +177,7 @@ fn wait_free(own: &[Bound], key: &Key) -> io::Result<()> {
 }
 
 /// What to do about an address that can't be listened on.
-pub fn advice(address: &SocketAddr, error: &io::Error) -> String {
+pub(crate) fn advice(address: &SocketAddr, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => format!(
             "port {} needs the capability CAP_NET_BIND_SERVICE: `AmbientCapabilities=CAP_NET_BIND_SERVICE` in the \

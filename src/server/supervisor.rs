@@ -305,4 +305,4 @@ fn random() -> Result<u64, StartError> {
 /// How long the end waits for the access log.
 const LAST_LINES: Duration = Duration::from_secs(1);
 /// How often a drain is looked at.
-pub const DRAIN_POLL: Duration = Duration::from_millis(10);
+pub(crate) const DRAIN_POLL: Duration = Duration::from_millis(10);

@@ -4,7 +4,7 @@ use crate::certs::command::{Role, Use};
 use crate::config::plan::{At, CertificateRef, Plan, TrustRef};
 
 /// The places in the plan that name the certificate `name` of the store.
-pub fn of(plan: &Plan, name: &str) -> Vec<Use> {
+pub(crate) fn of(plan: &Plan, name: &str) -> Vec<Use> {
     let is_it = |at: &At<CertificateRef>| at.value == CertificateRef::Store(name.to_owned());
     let trusts_it =
         |at: &At<TrustRef>| at.value == TrustRef::Certificate(CertificateRef::Store(name.to_owned()));

@@ -39,7 +39,7 @@ const HELD_UP: Duration = Duration::from_millis(5);
 
 /// What a worker is told.
 #[derive(Debug)]
-pub enum WorkerCommand {
+pub(crate) enum WorkerCommand {
     /// A new snapshot was published: take it up, and accept on these sockets of it too.
     Apply(Vec<Socket>),
     /// Look at the backend connections: a rotation has ended some.
@@ -49,11 +49,11 @@ pub enum WorkerCommand {
 }
 
 /// A listening socket of one worker.
-pub type Socket = (SocketId, std::net::TcpListener);
+pub(crate) type Socket = (SocketId, std::net::TcpListener);
 
 /// What a worker starts with.
 #[derive(Debug)]
-pub struct WorkerThread {
+pub(crate) struct WorkerThread {
     /// Its CPU.
     pub cpu: usize,
     /// Whether bodies may be moved without a copy: `runtime.splice`.
@@ -85,7 +85,7 @@ impl WorkerThread {
     ///
     /// # Errors
     /// The wire of its orders broke.
-    pub fn run(self, seat: Seat) -> std::io::Result<()> {
+    pub(crate) fn run(self, seat: Seat) -> std::io::Result<()> {
         if let Err(error) = machine::pin(self.cpu) {
             tracing::warn!("worker can't be pinned to CPU {}: {error}", self.cpu);
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Why a file was not replaced. It holds what it held before.
 #[derive(Debug)]
-pub enum WriteError {
+pub(crate) enum WriteError {
     /// It no longer holds what was read from it.
     Changed,
     /// The system's reason.
@@ -23,7 +23,7 @@ pub enum WriteError {
 ///
 /// # Errors
 /// See [`WriteError`].
-pub fn replace(path: &Path, old: &str, new: &str) -> Result<(), WriteError> {
+pub(crate) fn replace(path: &Path, old: &str, new: &str) -> Result<(), WriteError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |error| WriteError::Io { path, error }
@@ -50,7 +50,7 @@ pub fn replace(path: &Path, old: &str, new: &str) -> Result<(), WriteError> {
 
 /// Removes the unfinished files that [`replace`] left beside `path` in processes that were killed. Those of a process that
 /// still runs stay.
-pub fn clean(path: &Path) {
+pub(crate) fn clean(path: &Path) {
     let Ok(target) = fs::canonicalize(path) else { return };
     let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else { return };
     let prefix = format!(".{}.", name.to_string_lossy());

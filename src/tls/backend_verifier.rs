@@ -59,7 +59,7 @@ pub(super) struct AnchorFacts {
 
 /// What an operator should know of a certificate in a trust list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TrustConcern {
+pub(crate) enum TrustConcern {
     /// It has no effect now, or no effect as an authority.
     Idle(String),
     /// No certificate of a peer will ever match it.
@@ -67,7 +67,7 @@ pub enum TrustConcern {
 }
 
 /// See [`TrustConcern`]; `None`: the certificate is as it should be.
-pub fn trust_concern(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<TrustConcern> {
+pub(crate) fn trust_concern(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<TrustConcern> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let name = plain_name(parsed.subject());
     if !is_authority(&parsed)

@@ -14,7 +14,7 @@ use super::chain::{Role, Trust};
 
 /// Whether a client may come without a certificate. One that it presents must hold in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Demand {
+pub(crate) enum Demand {
     /// It is asked, and may have none.
     Optional,
     /// Without one there is no connection.
@@ -23,7 +23,7 @@ pub enum Demand {
 
 /// Checks a client's certificate: by webpki against the authorities, or as one that is trusted itself.
 #[derive(Debug)]
-pub struct ClientVerifier {
+pub(crate) struct ClientVerifier {
     trust: Trust,
     /// What clients choose their certificate by.
     hints: Vec<DistinguishedName>,
@@ -36,7 +36,7 @@ impl ClientVerifier {
     ///
     /// # Errors
     /// Nothing is trusted, or a revocation list can't be used.
-    pub fn new(
+    pub(crate) fn new(
         anchors: TrustAnchors,
         crls: Vec<CertificateRevocationListDer<'static>>,
         demand: Demand,

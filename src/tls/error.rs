@@ -237,7 +237,7 @@ impl RecordError {
 }
 
 /// The alert that tells the peer of `error` (RFC 8446 §6.2); none where the peer must not or need not be told.
-pub fn alert_for(error: &RecordError) -> Option<AlertDescription> {
+pub(crate) fn alert_for(error: &RecordError) -> Option<AlertDescription> {
     Some(match error {
         RecordError::BadMac => AlertDescription::BadRecordMac,
         RecordError::Overflow => AlertDescription::RecordOverflow,
@@ -282,7 +282,7 @@ impl std::error::Error for RecordError {}
 /// In TLS 1.3 a server's judgement arrives after our Finished: as [`RecordError::PeerAlert`], before
 /// any byte of a response, and proves that the server has read no data of ours.
 /// `handshake_failure`, which some TLS 1.2 servers send for a missing certificate, can mean other things and is not among them.
-pub fn concerns_our_certificate(alert: AlertDescription) -> bool {
+pub(crate) fn concerns_our_certificate(alert: AlertDescription) -> bool {
     use AlertDescription as A;
     matches!(
         alert,
@@ -299,7 +299,7 @@ pub fn concerns_our_certificate(alert: AlertDescription) -> bool {
 }
 
 /// An alert's name in the RFCs and what it usually means.
-pub fn alert_text(alert: AlertDescription) -> &'static str {
+pub(crate) fn alert_text(alert: AlertDescription) -> &'static str {
     use AlertDescription as A;
     match alert {
         A::CloseNotify => "close_notify (it closed)",

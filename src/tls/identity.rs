@@ -306,13 +306,13 @@ impl ResolvesServerCert for ServerResolver {
 
 /// Presents one generation of a client identity to backends that ask for it; without one, notes that it was asked.
 #[derive(Debug)]
-pub struct ClientResolver {
+pub(crate) struct ClientResolver {
     identity: Option<Arc<Identity>>,
 }
 
 impl ClientResolver {
     /// Presents `identity`, if there is one.
-    pub fn new(identity: Option<Arc<Identity>>) -> Self {
+    pub(crate) fn new(identity: Option<Arc<Identity>>) -> Self {
         Self { identity }
     }
 }

@@ -37,40 +37,52 @@
 //! | `reason` | the same for counters, with a mend |
 
 mod algorithms;
-pub mod backend_verifier;
+pub(crate) mod backend_verifier;
 mod chain;
 mod cipher;
-pub mod client_certificate;
-pub mod client_verifier;
+pub(crate) mod client_certificate;
+pub(crate) mod client_verifier;
 pub mod config;
-pub mod error;
+pub(crate) mod error;
 mod guard;
-pub mod handshake;
-pub mod hello;
-pub mod identity;
-pub mod reason;
-pub mod record;
-pub mod revocation;
+pub(crate) mod handshake;
+pub(crate) mod hello;
+pub(crate) mod identity;
+pub(crate) mod reason;
+pub(crate) mod record;
+pub(crate) mod revocation;
 mod sessions;
 mod watched;
 
 #[cfg(test)]
 mod tests;
 
+#[allow(unreachable_pub)] // for internals
 pub use algorithms::RsaBits;
-pub use backend_verifier::{
-    BackendVerifier, TrustAnchors, TrustConcern, TrustError, Unacceptable, trust_concern,
-};
-pub use client_certificate::{ClientCertificate, SanName};
-pub use client_verifier::{ClientVerifier, Demand};
-pub use config::{
-    ClientPolicy, ConfigError, ServerPolicy, Versions, bind, client_config, server_config, ticketer,
-};
-pub use error::{Fault, HandshakeError, RecordError};
-pub use handshake::{Established, Facts, Handshake, Progress, State};
+#[allow(unreachable_pub)] // for internals
+pub use backend_verifier::{BackendVerifier, TrustAnchors};
+pub(crate) use backend_verifier::{TrustConcern, TrustError, trust_concern};
+#[allow(unreachable_pub)] // for internals
+pub use client_certificate::ClientCertificate;
+pub(crate) use client_certificate::SanName;
+pub(crate) use client_verifier::{ClientVerifier, Demand};
+pub(crate) use config::bind;
+#[allow(unreachable_pub)] // for internals
+pub use config::{ClientPolicy, ServerPolicy, Versions, client_config, server_config, ticketer};
+#[allow(unreachable_pub)] // for internals
+pub use error::HandshakeError;
+pub(crate) use error::RecordError;
+pub(crate) use handshake::{Established, Facts};
+#[allow(unreachable_pub)] // for internals
+pub use handshake::{Handshake, State};
+#[allow(unreachable_pub)] // for internals
 pub use hello::{Hello, HelloReader, read_hello};
-pub use identity::{ClientResolver, Identity, IdentityError, ServerResolver};
-pub use reason::{Reason, Tally, alert_name};
-pub use record::{Opened, Opener, Sealer};
-pub use revocation::revocation_list_fault;
-pub use sessions::{SessionPool, Sessions};
+pub(crate) use identity::IdentityError;
+#[allow(unreachable_pub)] // for internals
+pub use identity::{Identity, ServerResolver};
+pub(crate) use reason::{Reason, Tally, alert_name};
+pub(crate) use record::Opened;
+#[allow(unreachable_pub)] // for internals
+pub use record::{Opener, Sealer};
+pub(crate) use revocation::revocation_list_fault;
+pub(crate) use sessions::{SessionPool, Sessions};

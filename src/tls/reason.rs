@@ -219,7 +219,7 @@ impl fmt::Display for Reason {
 }
 
 /// An alert's name in the RFCs.
-pub fn alert_name(alert: AlertDescription) -> &'static str {
+pub(crate) fn alert_name(alert: AlertDescription) -> &'static str {
     use AlertDescription as A;
     match alert {
         A::DecryptionFailed => "decryption_failed",
@@ -324,7 +324,7 @@ fn certificate_reason(error: &CertificateError) -> Reason {
 
 /// How many handshakes failed for which reason. Written by all workers, at failures alone.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     plain: [Count; Reason::PLAIN.len()],
     /// By the alert's number; whatever numbers there may be, there are names for these.
     alerts: Box<Alerts>,
@@ -347,7 +347,7 @@ impl Default for Alerts {
 
 impl Tally {
     /// One more.
-    pub fn add(&self, reason: Reason) {
+    pub(crate) fn add(&self, reason: Reason) {
         use std::sync::atomic::Ordering::Relaxed;
         let count = match reason.alert() {
             _ if reason == UNWELCOME => &self.unwelcome,
@@ -363,7 +363,7 @@ impl Tally {
     }
 
     /// The reasons that there were, with their numbers.
-    pub fn read(&self) -> Vec<(Reason, u64)> {
+    pub(crate) fn read(&self) -> Vec<(Reason, u64)> {
         use std::sync::atomic::Ordering::Relaxed;
         let alerts = (0..=u8::MAX).map(|number| Reason::of_alert(AlertDescription::from(number)));
         let reasons = Reason::PLAIN.into_iter().chain(alerts).chain([UNWELCOME]);

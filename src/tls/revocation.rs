@@ -48,7 +48,9 @@ struct List {
 ///
 /// # Errors
 /// The bytes are not a revocation list.
-pub fn revocation_list_fault(der: &CertificateRevocationListDer<'_>) -> Result<Option<String>, String> {
+pub(crate) fn revocation_list_fault(
+    der: &CertificateRevocationListDer<'_>,
+) -> Result<Option<String>, String> {
     let (rest, list) = CertificateRevocationList::from_der(der).map_err(|error| error.to_string())?;
     if !rest.is_empty() {
         return Err("there are bytes behind it".to_owned());

@@ -22,7 +22,7 @@ use crate::base::limits::{MAX_SESSION_AGE, MAX_SESSION_NAMES, MAX_TICKETS_GROWTH
 /// The order of calls: [`config`](Self::config) before each handshake, [`forget`](Self::forget) after one that
 /// failed, [`sweep`](Self::sweep) now and then.
 #[derive(Debug, Default)]
-pub struct SessionPool {
+pub(crate) struct SessionPool {
     /// The one used last stands last.
     entries: Vec<Entry>,
 }
@@ -59,7 +59,7 @@ impl SessionPool {
     ///
     /// The handshake presents this very generation, whatever is published meanwhile. Sessions that `name` had with
     /// another identity or policy, or that are as old as [`MAX_SESSION_AGE`], end here.
-    pub fn config(
+    pub(crate) fn config(
         &mut self,
         base: &Arc<ClientConfig>,
         name: &ServerName<'static>,
@@ -93,12 +93,12 @@ impl SessionPool {
     }
 
     /// Whether a handshake under `name` would offer a session.
-    pub fn holds(&self, name: &ServerName<'_>) -> bool {
+    pub(crate) fn holds(&self, name: &ServerName<'_>) -> bool {
         self.entries.iter().any(|entry| entry.name == *name && !entry.sessions.is_empty())
     }
 
     /// Drops the sessions of `name`: what fails once would fail again.
-    pub fn forget(&mut self, name: &ServerName<'_>) {
+    pub(crate) fn forget(&mut self, name: &ServerName<'_>) {
         self.entries.retain(|entry| {
             let kept = entry.name != *name;
             if !kept {
@@ -110,7 +110,7 @@ impl SessionPool {
 
     /// Ends the sessions that are too old, and those of any identity but `current`: a ticket that an old
     /// connection still gets goes nowhere from now on.
-    pub fn sweep(&mut self, current: Option<&Arc<Identity>>, now: Duration) {
+    pub(crate) fn sweep(&mut self, current: Option<&Arc<Identity>>, now: Duration) {
         self.entries.retain(|entry| {
             let kept = entry.presents(current) && !entry.is_over(now);
             if !kept {

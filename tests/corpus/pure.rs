@@ -1,11 +1,11 @@
 //! The corpus without I/O: the parsers and encoders, driven as an exchange drives them.
 
-use ringate::base::limits::Limits;
-use ringate::http1::{
+use ringate::internals::base::limits::Limits;
+use ringate::internals::http1::{
     self, Body, ForwardedFor, Framing, HeadLimits, Method, Parsed, PathRewrite, RequestContext,
     ResponseContext, Version, header_slots,
 };
-use ringate::route::normalise_path;
+use ringate::internals::route::normalise_path;
 
 use super::{Outcome, ResponseCase, Then, Verdict, assert_none, requests, responses, shown};
 
@@ -187,7 +187,7 @@ fn answer(case: &ResponseCase) -> (Vec<u8>, Outcome) {
         at += head.len;
         if head.is_interim() {
             interim += 1;
-            if interim > ringate::base::limits::MAX_INTERIM_RESPONSES {
+            if interim > ringate::internals::base::limits::MAX_INTERIM_RESPONSES {
                 return (seen, bad(http1::ResponseError::TooManyInterim.to_string()));
             }
             if request.version == Version::Http11 {

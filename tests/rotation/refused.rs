@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use ringate::certs::Store;
+use ringate::internals::certs::Store;
 use rustix::process::Signal;
 
 use super::kit::*;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use ringate::certs::Store;
+use ringate::internals::certs::Store;
 
 use super::kit::*;
 use crate::support::*;

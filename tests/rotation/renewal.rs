@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::SystemTime;
 
-use ringate::certs::generate::self_signed;
-use ringate::certs::{GenerateRequest, Meta, Origin, Store};
+use ringate::internals::certs::generate::self_signed;
+use ringate::internals::certs::{GenerateRequest, Meta, Origin, Store};
 
 use super::kit::*;
 use crate::support::*;
@@ -238,7 +238,7 @@ fn a_listeners_certificate_changes_between_two_handshakes_and_no_client_notices(
         .listener("[listener.tls]\ncertificates = [\"web\"]")
         .start();
     let mut roots = rustls::RootCertStore::empty();
-    for certificate in ringate::certs::store::load_trust(&kit.ours.file()).unwrap() {
+    for certificate in ringate::internals::certs::store::load_trust(&kit.ours.file()).unwrap() {
         roots.add(certificate).unwrap();
     }
     let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -144,11 +144,12 @@ fn backends_are_checked_against_what_a_trust_file_says_now() {
 #[test]
 fn a_trusted_certificate_of_the_store_is_rotated_like_any_other() {
     let kit = Kit::new();
-    let store = ringate::certs::Store::open(kit.store()).unwrap();
-    let bundle = |file: &Path| ringate::certs::Bundle::from_parts(&fs::read(file).unwrap(), None).unwrap();
-    let meta = ringate::certs::Meta {
+    let store = ringate::internals::certs::Store::open(kit.store()).unwrap();
+    let bundle =
+        |file: &Path| ringate::internals::certs::Bundle::from_parts(&fs::read(file).unwrap(), None).unwrap();
+    let meta = ringate::internals::certs::Meta {
         description: None,
-        origin: ringate::certs::Origin::Imported,
+        origin: ringate::internals::certs::Origin::Imported,
         now: std::time::SystemTime::now(),
     };
     store.create("backend-ca", &bundle(&kit.other.file()), &meta).unwrap();

@@ -4,8 +4,8 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use ringate::certs::GenerateRequest;
-use ringate::certs::generate::self_signed;
+use ringate::internals::certs::GenerateRequest;
+use ringate::internals::certs::generate::self_signed;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};

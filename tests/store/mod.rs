@@ -323,7 +323,7 @@ fn no_command_gives_a_key_away() {
         assert!(!outputs.contains(secret), "{secret} is in:\n{outputs}");
     }
     let der = fs::read(shop.path("a.der")).unwrap();
-    assert_eq!(ringate::certs::Facts::from_der(&der).unwrap().subject, "CN=a");
+    assert_eq!(ringate::internals::certs::Facts::from_der(&der).unwrap().subject, "CN=a");
 }
 
 #[test]

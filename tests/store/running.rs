@@ -106,7 +106,7 @@ fn answers_and_exit_codes_are_the_same_with_and_without_an_instance() {
         assert_eq!(cert(ringate.dir(), words).status.code(), Some(0), "{words}");
     }
     let der = fs::read(ringate.dir().join("a.der")).unwrap();
-    assert_eq!(ringate::certs::Facts::from_der(&der).unwrap().subject, "CN=brought");
+    assert_eq!(ringate::internals::certs::Facts::from_der(&der).unwrap().subject, "CN=brought");
     assert_eq!(
         fs::read(ringate.dir().join("e.pem")).unwrap(),
         fs::read(ringate.dir().join("cert.pem")).unwrap()

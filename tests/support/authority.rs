@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use ringate::certs::generate::{ca_signed, self_signed};
-use ringate::certs::{CaMaterial, GenerateRequest, Generated, KeyType, Meta, Origin, San, Store};
+use ringate::internals::certs::generate::{ca_signed, self_signed};
+use ringate::internals::certs::{CaMaterial, GenerateRequest, Generated, KeyType, Meta, Origin, San, Store};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use ringate::certs::generate::{QuickstartPki, quickstart_pki};
-use ringate::certs::{Meta, Origin, San, Store};
+use ringate::internals::certs::generate::{QuickstartPki, quickstart_pki};
+use ringate::internals::certs::{Meta, Origin, San, Store};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 

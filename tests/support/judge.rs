@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ringate::certs::Facts;
-use ringate::certs::store::load_trust;
+use ringate::internals::certs::Facts;
+use ringate::internals::certs::store::load_trust;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -51,7 +51,8 @@ impl Judge {
     pub fn start(pki: &Pki, version: &'static SupportedProtocolVersion, trusted: &[&Path]) -> Self {
         let shared = Arc::<Shared>::default();
         shared.trust(trusted);
-        let identity = ringate::certs::store::load_pair(&pki.file("server.pem"), &pki.file("server.key"));
+        let identity =
+            ringate::internals::certs::store::load_pair(&pki.file("server.pem"), &pki.file("server.key"));
         let bundle = identity.unwrap().bundle;
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(&[version])

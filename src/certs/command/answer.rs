@@ -11,7 +11,7 @@ use crate::certs::time::Timestamp;
 /// Where a new generation stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Standing {
+pub(crate) enum Standing {
     /// In use from now on.
     Active,
     /// Waits to be tried and activated.
@@ -22,7 +22,7 @@ pub enum Standing {
 
 /// What generate, import and stage made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Made {
+pub(crate) struct Made {
     /// The certificate's name, under which the API has it, too.
     pub id: String,
     /// The new generation's number.
@@ -47,14 +47,14 @@ pub struct Made {
 
 /// Every certificate.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// By name.
     pub certificates: Vec<Summary>,
 }
 
 /// One line of a list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// The certificate's name.
     pub name: String,
     /// What it is for.
@@ -143,7 +143,7 @@ impl Summary {
 
 /// All that is known of a certificate, and who uses it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Shown {
+pub(crate) struct Shown {
     /// What the store knows.
     #[serde(flatten)]
     pub certificate: Description,
@@ -155,7 +155,7 @@ pub struct Shown {
 
 /// The public part of a certificate.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Exported {
+pub(crate) struct Exported {
     /// The certificate's name.
     pub name: String,
     /// Which part.
@@ -166,14 +166,14 @@ pub struct Exported {
 
 /// What was deleted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Deleted {
+pub(crate) struct Deleted {
     /// The certificate's name.
     pub deleted: String,
 }
 
 /// What an activation did.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Activated {
+pub(crate) struct Activated {
     /// The certificate's name.
     pub name: String,
     /// The generations.
@@ -187,7 +187,7 @@ pub struct Activated {
 
 /// What a rollback did.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RolledBack {
+pub(crate) struct RolledBack {
     /// The certificate's name.
     pub name: String,
     /// The generations.
@@ -199,7 +199,7 @@ pub struct RolledBack {
 
 /// What was ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Retired {
+pub(crate) struct Retired {
     /// The certificate's name.
     pub name: String,
     /// The generation that was the previous one.

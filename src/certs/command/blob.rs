@@ -10,11 +10,11 @@ use zeroize::Zeroizing;
 
 /// A file's content, which may be a key: it wipes itself, and is never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Blob(Zeroizing<Vec<u8>>);
+pub(crate) struct Blob(Zeroizing<Vec<u8>>);
 
 impl Blob {
     /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 

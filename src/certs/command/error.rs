@@ -9,7 +9,7 @@ use crate::certs::store::{StateError, StoreError};
 
 /// Why a request was not done, with what to do about it.
 #[derive(Debug)]
-pub enum CommandError {
+pub(crate) enum CommandError {
     /// The store did not.
     Store(StoreError),
     /// What was asked for cannot be generated.
@@ -56,7 +56,7 @@ pub enum CommandError {
 
 /// What kind of failure it is: for a status, or an exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorKind {
+pub(crate) enum ErrorKind {
     /// There is nothing of that name or number.
     NotFound,
     /// It stands against the state that things are in.
@@ -69,7 +69,7 @@ pub enum ErrorKind {
 
 impl CommandError {
     /// What kind of failure it is.
-    pub fn kind(&self) -> ErrorKind {
+    pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             Self::Store(error) => match error {
                 StoreError::NotFound { .. } => ErrorKind::NotFound,

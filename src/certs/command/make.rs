@@ -16,7 +16,7 @@ use crate::certs::time::Timestamp;
 /// A new certificate, self-signed and in use at once; or a request for a CA, whose key waits in the store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, Value>")]
-pub struct Generate {
+pub(crate) struct Generate {
     /// Its name. Must be free, but for a request.
     pub name: String,
     /// What it is for.
@@ -62,7 +62,7 @@ impl TryFrom<BTreeMap<String, Value>> for Generate {
 }
 
 /// The name in the store and the common name of a new certificate: each is made of the other, if that is given.
-pub fn default_names(name: Option<String>, common_name: Option<String>) -> (String, String) {
+pub(crate) fn default_names(name: Option<String>, common_name: Option<String>) -> (String, String) {
     const DEFAULT: &str = "gateway";
     let name = name.unwrap_or_else(|| {
         let plain = |character: char| match character.to_ascii_lowercase() {
@@ -122,7 +122,7 @@ impl Request for Generate {
 /// A certificate that somebody brings: a new one, in use at once, or the one that a request waits for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Import {
+pub(crate) struct Import {
     /// Its name.
     pub name: String,
     /// What it is for.
@@ -157,7 +157,7 @@ impl Request for Import {
 /// The next generation of a certificate, not used yet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Written")]
-pub struct Stage {
+pub(crate) struct Stage {
     /// Its name, which stands beside the body.
     #[serde(skip)]
     pub name: String,
@@ -169,7 +169,7 @@ pub struct Stage {
 /// Where a staged generation comes from.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
-pub enum StageSource {
+pub(crate) enum StageSource {
     /// Brought.
     Import {
         /// The chain, perhaps with the key; or a PKCS#12 container.

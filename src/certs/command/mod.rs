@@ -18,14 +18,16 @@ use super::bundle::Bundle;
 use super::passphrase::Passphrase;
 use super::store::{Description, Origin, Store, StoreError};
 
-pub use answer::{Activated, Deleted, Exported, Listed, Made, Retired, RolledBack, Shown, Standing, Summary};
-pub use blob::Blob;
-pub use error::{CommandError, ErrorKind};
-pub use make::{Generate, Import, Stage, StageSource, default_names};
-pub use rotate::{Activate, Retire, Rollback};
+pub(crate) use answer::{
+    Activated, Deleted, Exported, Listed, Made, Retired, RolledBack, Shown, Standing, Summary,
+};
+pub(crate) use blob::Blob;
+pub(crate) use error::{CommandError, ErrorKind};
+pub(crate) use make::{Generate, Import, Stage, StageSource, default_names};
+pub(crate) use rotate::{Activate, Retire, Rollback};
 
 /// Something to do with the store.
-pub trait Request {
+pub(crate) trait Request {
     /// What is answered.
     type Answer: Serialize;
 
@@ -34,7 +36,7 @@ pub trait Request {
 }
 
 /// What a request cannot know by itself.
-pub struct Context<'a> {
+pub(crate) struct Context<'a> {
     /// The time.
     pub now: SystemTime,
     /// Who uses a certificate, by the config.
@@ -49,7 +51,7 @@ impl std::fmt::Debug for Context<'_> {
 
 /// A place in the config that names a certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Use {
+pub(crate) struct Use {
     /// `listener "web"`, `upstream "orders"`, `environment "production" of upstream "orders"`.
     pub by: String,
     /// What for.
@@ -59,7 +61,7 @@ pub struct Use {
 /// What a certificate is used as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub(crate) enum Role {
     /// Presented to clients.
     Server,
     /// Presented to backends.
@@ -81,7 +83,7 @@ impl std::fmt::Display for Use {
 
 /// Every certificate, by name.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct List {}
+pub(crate) struct List {}
 
 impl Request for List {
     type Answer = Listed;
@@ -104,7 +106,7 @@ impl Request for List {
 
 /// All that is known of one certificate.
 #[derive(Clone, Debug)]
-pub struct Show {
+pub(crate) struct Show {
     /// Its name.
     pub name: String,
 }
@@ -128,7 +130,7 @@ fn public_chain(store: &Store, description: &Description) -> Result<Option<Strin
 /// What of a certificate is exported. Never its key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Part {
+pub(crate) enum Part {
     /// The active generation's chain.
     #[default]
     Active,
@@ -142,7 +144,7 @@ pub enum Part {
 
 /// The public part of a certificate.
 #[derive(Clone, Debug)]
-pub struct Export {
+pub(crate) struct Export {
     /// Its name.
     pub name: String,
     /// Which part of it.
@@ -179,7 +181,7 @@ impl Request for Export {
 /// Says what a certificate is for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Describe {
+pub(crate) struct Describe {
     /// Its name, which stands beside the body.
     #[serde(skip)]
     pub name: String,
@@ -199,7 +201,7 @@ impl Request for Describe {
 
 /// Removes a certificate with its keys.
 #[derive(Clone, Debug)]
-pub struct Delete {
+pub(crate) struct Delete {
     /// Its name.
     pub name: String,
 }

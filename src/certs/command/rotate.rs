@@ -8,7 +8,7 @@ use crate::certs::store::{StateError, Store, StoreError};
 /// Makes the staged generation the active one.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Activate {
+pub(crate) struct Activate {
     /// The certificate's name, which stands beside the body.
     #[serde(skip)]
     pub name: String,
@@ -55,7 +55,7 @@ impl Request for Activate {
 /// Makes the previous generation the active one again.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rollback {
+pub(crate) struct Rollback {
     /// The certificate's name, which stands beside the body.
     #[serde(skip)]
     pub name: String,
@@ -73,7 +73,7 @@ impl Request for Rollback {
 /// Ends the previous generation: its key goes from the disk, and nothing brings it back.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Retire {
+pub(crate) struct Retire {
     /// The certificate's name, which stands beside the body.
     #[serde(skip)]
     pub name: String,

@@ -10,7 +10,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use super::{MAX_CRL_BYTES, StoreError, read_file};
 
 /// Reads revocation lists: any number in PEM, or one in DER.
-pub fn load_crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, StoreError> {
+pub(crate) fn load_crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, StoreError> {
     let file = read_file(path, MAX_CRL_BYTES)?;
     let bad = |reason: String| StoreError::NotARevocationList { path: path.to_owned(), reason };
     let text = file.bytes.windows(11).any(|window| window == b"-----BEGIN ");

@@ -26,7 +26,7 @@ pub struct Loaded {
 /// Where a certificate outside the store lies. Any path may begin with `$CREDENTIALS_DIRECTORY/`, where systemd puts
 /// what a unit's `LoadCredential=` names.
 #[derive(Clone, Copy, Debug)]
-pub struct Files<'a> {
+pub(crate) struct Files<'a> {
     /// The chain (PEM, or one certificate in DER), perhaps with the key; or a PKCS#12 container with both.
     pub cert: &'a Path,
     /// The key, PEM or DER, if it has a file of its own.
@@ -37,12 +37,12 @@ pub struct Files<'a> {
 
 impl<'a> Files<'a> {
     /// One file, not locked.
-    pub fn one(cert: &'a Path) -> Self {
+    pub(crate) fn one(cert: &'a Path) -> Self {
         Self { cert, key: None, passphrase_file: None }
     }
 
     /// Reads a chain, perhaps with its key.
-    pub fn load(self) -> Result<Loaded, StoreError> {
+    pub(crate) fn load(self) -> Result<Loaded, StoreError> {
         let Some(path) = self.passphrase_file else { return self.load_with(None) };
         let (passphrase, exposed) = passphrase(path, read_file)?;
         let mut loaded = self.load_with(Some(&passphrase))?;
@@ -51,7 +51,7 @@ impl<'a> Files<'a> {
     }
 
     /// The same, with a passphrase that is known.
-    pub fn load_with(self, passphrase: Option<&Passphrase>) -> Result<Loaded, StoreError> {
+    pub(crate) fn load_with(self, passphrase: Option<&Passphrase>) -> Result<Loaded, StoreError> {
         let cert = &*credential(self.cert)?;
         let chain = read_file(cert, MAX_IDENTITY_BYTES)?;
         let Some(key) = self.key else {
@@ -73,7 +73,7 @@ impl<'a> Files<'a> {
     }
 
     /// Reads trusted certificates: any number in PEM or PKCS#12, or one in DER. Keys beside them are passed over.
-    pub fn load_trust(self) -> Result<Vec<CertificateDer<'static>>, StoreError> {
+    pub(crate) fn load_trust(self) -> Result<Vec<CertificateDer<'static>>, StoreError> {
         let passphrase = self.passphrase_file.map(|path| passphrase(path, read_file)).transpose()?;
         let passphrase = passphrase.map(|(passphrase, _)| passphrase);
         let cert = &*credential(self.cert)?;
@@ -83,7 +83,7 @@ impl<'a> Files<'a> {
 }
 
 /// Reads a chain, perhaps with its key, from one file that is not locked.
-pub fn load_file(path: &Path) -> Result<Loaded, StoreError> {
+pub(crate) fn load_file(path: &Path) -> Result<Loaded, StoreError> {
     Files::one(path).load()
 }
 
@@ -99,7 +99,7 @@ pub fn load_trust(path: &Path) -> Result<Vec<CertificateDer<'static>>, StoreErro
 
 /// Reads a passphrase that a user names: the file's content, without the line end at its end. Waits for the writer of a pipe.
 /// The second value is set if others than the file's owner may access it.
-pub fn load_passphrase(path: &Path) -> Result<(Passphrase, Option<Exposed>), StoreError> {
+pub(crate) fn load_passphrase(path: &Path) -> Result<(Passphrase, Option<Exposed>), StoreError> {
     passphrase(path, read_given)
 }
 
@@ -116,7 +116,7 @@ fn passphrase(
 
 /// Reads a whole file that a user names and that may be secret, of the size that a chain, a key or a container may have.
 /// Waits for the writer of a pipe.
-pub fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     read_given(&credential(path)?, MAX_IDENTITY_BYTES).map(|content| content.bytes)
 }
 

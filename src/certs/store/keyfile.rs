@@ -7,7 +7,7 @@ use super::{LOCK_PATIENCE, StoreError, lock};
 use crate::certs::apikeys::{KeyError, KeyFile};
 
 /// The folder of the store that files of API keys stand in, unless the config names them by a path.
-pub const KEYS_FOLDER: &str = "api-keys";
+pub(crate) const KEYS_FOLDER: &str = "api-keys";
 /// The largest file of keys.
 const MAX_KEYS_BYTES: u64 = 16 << 20;
 
@@ -15,7 +15,7 @@ const MAX_KEYS_BYTES: u64 = 16 << 20;
 ///
 /// # Errors
 /// It can't be read, or is none.
-pub fn load_keys(path: &Path) -> Result<KeyFile, StoreError> {
+pub(crate) fn load_keys(path: &Path) -> Result<KeyFile, StoreError> {
     let file = read_file(path, MAX_KEYS_BYTES).map_err(|error| match error {
         StoreError::TooLarge { .. } => {
             wrong(path, &KeyError::Syntax(format!("it is larger than {} MiB", MAX_KEYS_BYTES >> 20)))
@@ -32,7 +32,7 @@ pub fn load_keys(path: &Path) -> Result<KeyFile, StoreError> {
 ///
 /// # Errors
 /// The file can't be read or written, or the change is refused.
-pub fn change_keys<T>(
+pub(crate) fn change_keys<T>(
     path: &Path,
     change: impl FnOnce(&mut KeyFile) -> Result<T, KeyError>,
 ) -> Result<T, StoreError> {

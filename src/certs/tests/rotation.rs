@@ -11,8 +11,9 @@ use tempfile::TempDir;
 use super::{days, identity, now};
 use crate::certs::bundle::{Bundle, BundleError};
 use crate::certs::generate::{GenerateRequest, csr};
+use crate::certs::store::write::Staged;
 use crate::certs::store::{
-    Activation, GenerationState, Meta, Origin, Rollback, Staged, StateError, Store, StoreError,
+    Activation, GenerationState, Meta, Origin, Rollback, StateError, Store, StoreError,
 };
 
 fn store() -> (TempDir, Store) {

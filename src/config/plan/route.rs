@@ -163,7 +163,7 @@ pub struct HeaderEdits {
 }
 
 /// A field's value, with variables.
-pub type Template = Vec<Piece>;
+pub(crate) type Template = Vec<Piece>;
 
 /// An upstream's share of a route's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

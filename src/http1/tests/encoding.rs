@@ -199,7 +199,7 @@ fn replies_are_whole_responses() {
         std::str::from_utf8(&out).unwrap(),
         "HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 4\r\n\r\n"
     );
-    assert_eq!(response(CONTINUE, &PLAIN).as_deref(), Ok("100 Continue"));
+    assert_eq!(response(b"HTTP/1.1 100 Continue\r\n\r\n", &PLAIN).as_deref(), Ok("100 Continue"));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Hostile and odd requests, each with its verdict.
 
-use super::FramingError::*;
 use super::RequestError::*;
-use super::SyntaxError::*;
 use super::*;
+use crate::http1::error::FramingError::*;
+use crate::http1::error::SyntaxError::*;
 
 type Verdict = Result<&'static str, RequestError>;
 

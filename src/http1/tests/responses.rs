@@ -1,9 +1,9 @@
 //! Odd responses, each with its verdict.
 
-use super::FramingError::*;
 use super::ResponseError::*;
-use super::SyntaxError::*;
 use super::*;
+use crate::http1::error::FramingError::*;
+use crate::http1::error::SyntaxError::*;
 
 type Verdict = Result<&'static str, ResponseError>;
 

@@ -26,11 +26,11 @@ use crate::base::counters::Counters;
 use crate::config::access::{Format, Piece, Style, Variable};
 use crate::http1::{RequestHead, ResponseHead, Version, put_decimal};
 use crate::proxy::client::ClientFacts;
-pub use relay::{End, Relayed};
+pub(crate) use relay::{End, Relayed};
 use render::Clock;
-pub use syslog::Receiver;
+pub(crate) use syslog::Receiver;
 use writer::Shared;
-pub use writer::{Log, Seed, Target, Writer};
+pub(crate) use writer::{Log, Seed, Target, Writer};
 
 /// Records that are kept for the next exchanges.
 const FREE: usize = 1024;

@@ -23,7 +23,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// Where the messages go.
 #[derive(Clone, Debug)]
-pub enum Receiver {
+pub(crate) enum Receiver {
     /// `HOST:PORT`, resolved when the log is opened.
     Udp(String),
     /// The path of a datagram socket, such as `/dev/log`.

@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// Where lines go.
 #[derive(Clone, Debug)]
-pub enum Target {
+pub(crate) enum Target {
     /// Standard output.
     Stdout,
     /// A file, appended to.
@@ -73,7 +73,7 @@ impl Shared {
 }
 
 /// A log in the making: give [`Log::sink`] to each worker, then [`Log::start`].
-pub struct Log {
+pub(crate) struct Log {
     format: Format,
     tcp_format: Format,
     target: Target,
@@ -116,7 +116,7 @@ impl Seed {
 
 /// The writer's thread, seen from outside.
 #[derive(Debug)]
-pub struct Writer {
+pub(crate) struct Writer {
     shared: Arc<Shared>,
     thread: JoinHandle<()>,
 }
@@ -126,14 +126,14 @@ impl Log {
     ///
     /// # Errors
     /// The target can't be opened.
-    pub fn new(format: Format, tcp_format: Format, target: Target) -> io::Result<Self> {
+    pub(crate) fn new(format: Format, tcp_format: Format, target: Target) -> io::Result<Self> {
         let shared = Arc::default();
         let out = target.open(&shared)?;
         Ok(Self { format, tcp_format, target, out, shared, rings: Vec::new() })
     }
 
     /// A worker's end.
-    pub fn seed(&mut self, counters: Arc<Counters>) -> Seed {
+    pub(crate) fn seed(&mut self, counters: Arc<Counters>) -> Seed {
         let (ring, end) = RingBuffer::new(ACCESS_RING_BYTES);
         self.rings.push(end);
         let (format, tcp_format) = (self.format.clone(), self.tcp_format.clone());
@@ -144,7 +144,7 @@ impl Log {
     ///
     /// # Errors
     /// The system starts none.
-    pub fn start(self) -> io::Result<Writer> {
+    pub(crate) fn start(self) -> io::Result<Writer> {
         let shared = Arc::clone(&self.shared);
         let run = Run {
             rings: self.rings,
@@ -165,13 +165,13 @@ impl Log {
 
 impl Writer {
     /// Opens the file anew, after it was moved away.
-    pub fn reopen(&self) {
+    pub(crate) fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Release);
         self.shared.wake();
     }
 
     /// Writes what workers have handed on until now, and ends. False: not all could be written until `deadline`.
-    pub fn finish(&self, deadline: Instant) -> bool {
+    pub(crate) fn finish(&self, deadline: Instant) -> bool {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.wake();
         while !self.thread.is_finished() {

@@ -21,7 +21,7 @@ use crate::tls::{Handshake, HandshakeError};
 /// Serves one connection that came through `listening` until it ends.
 ///
 /// What an idle connection does not need is boxed, here and in `l7`: its task must be small.
-pub fn serve(
+pub(crate) fn serve(
     worker: Rc<Worker>,
     listening: Rc<ListenerSocket>,
     tcp: TcpStream,

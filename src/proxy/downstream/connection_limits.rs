@@ -22,7 +22,7 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 
 /// Whether a connection may be served.
 #[derive(Debug)]
-pub enum Admission {
+pub(crate) enum Admission {
     /// It may. Nothing is held where nothing is bounded.
     Seated(Option<Box<ConnectionPermit>>),
     /// Its listener has as many as it may: ask again in a moment.
@@ -33,7 +33,7 @@ pub enum Admission {
 
 /// What a refused connection met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
+pub(crate) enum Bound {
     /// `limits.connections_per_client`
     Client,
     /// `limits.buffer_memory`
@@ -41,7 +41,7 @@ pub enum Bound {
 }
 
 /// Asks for the seats of a connection from `peer`. A bound that a reload brings counts from then on.
-pub fn admit(worker: &Worker, listener: &Listener, peer: SocketAddr) -> Admission {
+pub(crate) fn admit(worker: &Worker, listener: &Listener, peer: SocketAddr) -> Admission {
     if buffer::in_use() >= Use::Short {
         return Admission::Refused(Bound::Memory);
     }
@@ -71,7 +71,7 @@ pub fn admit(worker: &Worker, listener: &Listener, peer: SocketAddr) -> Admissio
 ///
 /// # Errors
 /// The client has as many as it may.
-pub fn admit_client(
+pub(crate) fn admit_client(
     worker: &Worker,
     listener: &Listener,
     peer: SocketAddr,
@@ -86,7 +86,7 @@ pub fn admit_client(
 }
 
 /// Closes a connection that met a bound, with a word where it would be understood.
-pub fn refuse(worker: &Worker, listener: &Listener, tcp: &TcpStream, bound: Bound) {
+pub(crate) fn refuse(worker: &Worker, listener: &Listener, tcp: &TcpStream, bound: Bound) {
     match bound {
         Bound::Client => worker.counters.limit_connections_per_client.add(1),
         Bound::Memory => worker.counters.limit_buffer_memory.add(1),

@@ -197,7 +197,7 @@ impl Connection {
             Woken::Data(buffer) => Ok(buffer),
             Woken::Lull => Err(Next::Idle),
             Woken::End | Woken::Interrupted => Err(Next::Close),
-            Woken::Failed(_) => Err(Next::Abort),
+            Woken::Failed => Err(Next::Abort),
         }
     }
 

@@ -24,7 +24,7 @@ const AHEAD: Duration = Duration::from_secs(2);
 
 /// See the module.
 #[derive(Debug)]
-pub struct ListenerSocket {
+pub(crate) struct ListenerSocket {
     socket: SocketId,
     /// Index in the view that `enter` gives.
     listener: Cell<usize>,
@@ -60,13 +60,8 @@ impl ListenerSocket {
         }
     }
 
-    /// Its socket's number, which is also the group that its connections' deadlines are in.
-    pub fn socket(&self) -> SocketId {
-        self.socket
-    }
-
     /// The view of this moment and the listener's index in it. They belong together: take both, once an exchange.
-    pub fn enter(&self, worker: &Worker) -> (Rc<View>, usize) {
+    pub(crate) fn enter(&self, worker: &Worker) -> (Rc<View>, usize) {
         let view = self.refresh(worker);
         match self.closed.get().then(|| self.last.borrow().clone()).flatten() {
             Some(last) => (last, self.listener.get()),
@@ -85,13 +80,13 @@ impl ListenerSocket {
     }
 
     /// Whether every connection's exchange under way is its last.
-    pub fn is_ending(&self, worker: &Worker) -> bool {
+    pub(crate) fn is_ending(&self, worker: &Worker) -> bool {
         worker.draining.get() || self.closed.get()
     }
 
     /// Whether this client's is: also as its certificate was verified by a policy that is not in force any more. Its
     /// next connection is judged anew.
-    pub fn is_last_of(&self, worker: &Worker, client: &ClientFacts) -> bool {
+    pub(crate) fn is_last_of(&self, worker: &Worker, client: &ClientFacts) -> bool {
         let other_policy =
             || client.tls().map_or(self.tls.get(), |tls| !self.tls.get() || tls.policy != self.policy.get());
         self.is_ending(worker) || other_policy()
@@ -99,7 +94,12 @@ impl ListenerSocket {
 
     /// Whether a response that begins now is the last of its client's connection. `ahead` says whether more of its
     /// requests have arrived, before the client could know: those are answered too.
-    pub fn is_last(&self, worker: &Worker, client: &ClientFacts, ahead: impl FnOnce() -> bool) -> bool {
+    pub(crate) fn is_last(
+        &self,
+        worker: &Worker,
+        client: &ClientFacts,
+        ahead: impl FnOnce() -> bool,
+    ) -> bool {
         if !self.is_last_of(worker, client) {
             return false;
         }
@@ -112,12 +112,12 @@ impl ListenerSocket {
     }
 
     /// The number of the policy in force.
-    pub fn policy(&self) -> u32 {
+    pub(crate) fn policy(&self) -> u32 {
         self.policy.get()
     }
 
     /// A deadline that is interrupted when the listening closes.
-    pub fn deadline(&self, wheel: &Wheel) -> Deadline {
+    pub(crate) fn deadline(&self, wheel: &Wheel) -> Deadline {
         wheel.deadline_in(self.socket)
     }
 

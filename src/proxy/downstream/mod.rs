@@ -3,7 +3,7 @@
 pub(crate) mod accept;
 pub(crate) mod accepted;
 pub(crate) mod connection_limits;
-pub mod frontend;
+pub(crate) mod frontend;
 pub(crate) mod http1;
 pub(crate) mod listener;
 pub(crate) mod passthrough;

@@ -13,7 +13,7 @@ use crate::proxy::failure::Failure;
 
 /// What an exchange waits for, so that an expired deadline knows who was too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Bytes of the request's body.
     ClientBody,
     /// The backend to take the request.
@@ -28,7 +28,7 @@ pub enum Phase {
 
 /// How a body is framed on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Frame {
+pub(crate) enum Frame {
     /// As it is: by length, or by the connection's end.
     Bare,
     /// In chunks.
@@ -37,14 +37,14 @@ pub enum Frame {
 
 impl Frame {
     /// How a body of this framing goes out.
-    pub fn of(framing: Framing) -> Self {
+    pub(crate) fn of(framing: Framing) -> Self {
         if framing == Framing::Chunked { Self::Chunked } else { Self::Bare }
     }
 }
 
 /// Part of a body, framed in its buffer and ready to be written.
 #[derive(Debug)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// What to write, positions in the block.
     range: Range<usize>,
     /// What did not fit in front of it and is written before.
@@ -64,7 +64,7 @@ pub struct Piece {
 ///
 /// # Errors
 /// The body broke the rules of its framing.
-pub fn frame(
+pub(crate) fn frame(
     buffer: &mut Buffer,
     skip: usize,
     lead: &[u8],
@@ -117,7 +117,7 @@ pub fn frame(
 
 /// Takes what has arrived of a short body of which a part came with its head. Most backends send the rest in a record or
 /// a segment of its own, close behind: one send less for us.
-pub fn take_rest(reader: &mut Reader, buffer: &mut Buffer, head_len: usize, framing: Framing) {
+pub(crate) fn take_rest(reader: &mut Reader, buffer: &mut Buffer, head_len: usize, framing: Framing) {
     let Framing::Length(length) = framing else { return };
     let left = length.saturating_sub((buffer.len() - head_len) as u64);
     if (1..=buffer.spare() as u64).contains(&left) {
@@ -133,7 +133,7 @@ fn room_behind(buffer: &Buffer, at: usize, consumed: usize) -> usize {
 
 impl Piece {
     /// Writes it whole. The buffer comes back with its plaintext not yet consumed.
-    pub async fn write(
+    pub(crate) async fn write(
         &self,
         writer: &mut Writer,
         buffer: Buffer,
@@ -169,20 +169,20 @@ impl Piece {
     }
 
     /// What it is written from, positions in the block.
-    pub fn range(&self) -> Range<usize> {
+    pub(crate) fn range(&self) -> Range<usize> {
         self.range.clone()
     }
 
     /// How many bytes it puts on the wire (before TLS).
     #[allow(clippy::len_without_is_empty)] // nobody asks
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.before.len() + self.range.len() + self.after.len()
     }
 }
 
 /// Why a body did not get through.
 #[derive(Debug)]
-pub enum RelayError {
+pub(crate) enum RelayError {
     /// It broke the rules of its framing, or ended early.
     Body(BodyError),
     /// Where it comes from broke.
@@ -197,7 +197,7 @@ pub enum RelayError {
 
 impl RelayError {
     /// Whose fault it is that a response's body did not get through.
-    pub fn of_response(self) -> Failure {
+    pub(crate) fn of_response(self) -> Failure {
         match self {
             Self::Body(error) => Failure::ResponseBody(error),
             Self::From(error) => Failure::BackendGone(Some(error)),
@@ -209,7 +209,7 @@ impl RelayError {
 
 /// What is left of a body, moving from `reader` to `writer`.
 #[derive(Debug)]
-pub struct Relay<'a> {
+pub(crate) struct Relay<'a> {
     /// Where it comes from.
     pub reader: &'a mut Reader,
     /// Where it goes to.
@@ -241,7 +241,7 @@ impl Relay<'_> {
     ///
     /// # Errors
     /// See [`RelayError`]; both connections are unusable then.
-    pub async fn run(mut self, mut buffer: Buffer) -> Result<Buffer, RelayError> {
+    pub(crate) async fn run(mut self, mut buffer: Buffer) -> Result<Buffer, RelayError> {
         let [reading, writing] = self.waits;
         loop {
             let patience = self.opening.take().unwrap_or(reading);

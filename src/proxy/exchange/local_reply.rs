@@ -22,7 +22,7 @@ use crate::proxy::worker::Worker;
 
 /// A reply with what must be known of its request.
 #[derive(Debug)]
-pub struct LocalReply {
+pub(crate) struct LocalReply {
     /// What is said.
     pub reply: Reply,
     /// What the route's rules do with it.
@@ -38,7 +38,7 @@ pub struct LocalReply {
 
 impl LocalReply {
     /// The answer to this request.
-    pub fn new(
+    pub(crate) fn new(
         reply: Reply,
         pending: Option<Box<ResponseRules>>,
         head: &RequestHead<'_, '_>,

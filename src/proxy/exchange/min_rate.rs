@@ -51,7 +51,7 @@ pub(crate) struct Pace<'a> {
 
 impl Pace<'_> {
     /// Runs `work`, which relays the body, for as long as the client keeps up.
-    pub async fn keep<T>(&self, work: impl Future<Output = T>) -> Result<T, TooSlow> {
+    pub(crate) async fn keep<T>(&self, work: impl Future<Output = T>) -> Result<T, TooSlow> {
         let mut work = pin!(work);
         let glance = self.wheel.deadline();
         let mut floor = Floor::new(self.limits);

@@ -19,7 +19,7 @@ use crate::proxy::upstream::retry_budget::Budget;
 
 /// How an attempt failed, where another one may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// The backend closed before any byte of a response.
     Reset,
     /// No head came in time.
@@ -30,7 +30,7 @@ pub enum Cause {
 
 /// What is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// The request is sent again.
     Again,
     /// The client is told.
@@ -41,7 +41,7 @@ pub enum Verdict {
 
 /// The attempts of one exchange.
 #[derive(Debug, Default)]
-pub struct Attempts {
+pub(crate) struct Attempts {
     /// How often the request was sent, for whatever reason.
     sent: Cell<u32>,
     /// How often that was a retry.
@@ -54,13 +54,13 @@ pub struct Attempts {
 
 impl Attempts {
     /// How often the request was sent.
-    pub fn sent(&self) -> u32 {
+    pub(crate) fn sent(&self) -> u32 {
         self.sent.get()
     }
 
     /// An attempt begins at the tick `now`: how long it may take to the response's head, of `whole` for all attempts.
     /// `repeatable`: all of the request is at hand, and it is idempotent.
-    pub fn begin(&self, policy: &Retries, now: u64, whole: Duration, repeatable: bool) -> Duration {
+    pub(crate) fn begin(&self, policy: &Retries, now: u64, whole: Duration, repeatable: bool) -> Duration {
         self.sent.set(self.sent.get() + 1);
         if policy.attempts == 1 {
             return self.left(now).unwrap_or(whole);
@@ -78,7 +78,7 @@ impl Attempts {
     }
 
     /// What is left of the time for the response's head; `None` if it has not begun to count.
-    pub fn left(&self, now: u64) -> Option<Duration> {
+    pub(crate) fn left(&self, now: u64) -> Option<Duration> {
         let due = self.due.get();
         let left = || u32::try_from(due.saturating_sub(now)).unwrap_or(u32::MAX);
         (due > 0).then(|| TICK.saturating_mul(left()))
@@ -86,7 +86,7 @@ impl Attempts {
 
     /// Whether there is time at the tick `now` for the request to go to another endpoint, as its own closed without an
     /// answer. All such attempts together have the time of one, `whole`, from the first of these closes on.
-    pub fn may_fail_over(&self, now: u64, whole: Duration) -> bool {
+    pub(crate) fn may_fail_over(&self, now: u64, whole: Duration) -> bool {
         if self.due.get() == 0 {
             self.due.set(now + ticks(whole));
         }
@@ -94,7 +94,7 @@ impl Attempts {
     }
 
     /// Whether the request is sent again; takes from the budget if so.
-    pub fn judge(&self, policy: &Retries, cause: Cause, budget: &Budget, now: u64) -> Verdict {
+    pub(crate) fn judge(&self, policy: &Retries, cause: Cause, budget: &Budget, now: u64) -> Verdict {
         if policy.attempts == 1 || !self.repeatable.get() || !policy.covers(cause) {
             return Verdict::Final;
         }

@@ -34,7 +34,7 @@ const MAX_AUTHORITY: usize = 270;
 /// What becomes of a request.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // an order is moved once, and a box would be an allocation a request
-pub enum Decision {
+pub(crate) enum Decision {
     /// It goes to a backend.
     Forward(Forward),
     /// It is answered here.
@@ -43,7 +43,7 @@ pub enum Decision {
 
 /// A request that was understood, routed and encoded for its backend.
 #[derive(Debug)]
-pub struct Forward {
+pub(crate) struct Forward {
     /// Bytes of its head in the client's buffer.
     pub head_len: usize,
     /// Where it goes.
@@ -83,7 +83,7 @@ pub struct Forward {
 
 impl Forward {
     /// Sends it to another upstream of its route: nothing of it has left.
-    pub fn go_to(&mut self, pool: &Rc<Pool>, route: &Route) {
+    pub(crate) fn go_to(&mut self, pool: &Rc<Pool>, route: &Route) {
         self.pool = Rc::clone(pool);
         self.response_timeout = route.response_timeout.unwrap_or(pool.upstream.response_timeout);
         self.idle_timeout = route.idle_timeout.unwrap_or(pool.upstream.idle_timeout);
@@ -109,7 +109,7 @@ fn given_id<'b>(head: &RequestHead<'_, 'b>) -> Option<&'b str> {
 ///
 /// # Errors
 /// What the client is told instead of a response.
-pub fn understand(
+pub(crate) fn understand(
     view: &View,
     listener: usize,
     client: &ClientFacts,

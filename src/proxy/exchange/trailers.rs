@@ -5,7 +5,7 @@ use crate::proxy::rules::ResponseRules;
 
 /// What decides on the trailers of one body.
 #[derive(Clone, Copy, Debug)]
-pub struct Trailers<'a> {
+pub(crate) struct Trailers<'a> {
     way: Way,
     /// What Connection lists in the message's head.
     named: Option<&'a [u8]>,
@@ -22,17 +22,21 @@ enum Way {
 
 impl<'a> Trailers<'a> {
     /// Those of a request.
-    pub fn of_request(named: Option<&'a [u8]>, rules: Option<&'a ResponseRules>) -> Self {
+    pub(crate) fn of_request(named: Option<&'a [u8]>, rules: Option<&'a ResponseRules>) -> Self {
         Self { way: Way::ToBackend, named, rules }
     }
 
     /// Those of a response, of which `encoded` says whether its body is encoded on its way.
-    pub fn of_response(named: Option<&'a [u8]>, rules: Option<&'a ResponseRules>, encoded: bool) -> Self {
+    pub(crate) fn of_response(
+        named: Option<&'a [u8]>,
+        rules: Option<&'a ResponseRules>,
+        encoded: bool,
+    ) -> Self {
         Self { way: if encoded { Way::Encoded } else { Way::ToClient }, named, rules }
     }
 
     /// Appends the end of a chunked body: the last chunk, and the trailers that go on.
-    pub fn end(&self, body: &Body, out: &mut Vec<u8>) {
+    pub(crate) fn end(&self, body: &Body, out: &mut Vec<u8>) {
         let trailers = body.trailers();
         if trailers.is_empty() || self.named.is_none() && self.rules.is_none() {
             return http1::encode_last_chunk(trailers, out);

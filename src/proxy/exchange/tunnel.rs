@@ -190,7 +190,7 @@ impl Shared<'_> {
                         let ended = writer.shutdown().await.is_ok();
                         return if ended { Way::Whole } else { Way::Deaf };
                     }
-                    Woken::Failed(_) => return Way::ReaderLost,
+                    Woken::Failed => return Way::ReaderLost,
                 }
             }
             self.deadline.set(self.idle);

@@ -61,7 +61,7 @@ pub(crate) struct QueueEntry {
 
 /// A worker's part of the queue, as itself sees it.
 #[derive(Debug)]
-pub(crate) struct WorkerQueue {
+pub struct WorkerQueue {
     pub(crate) member: Arc<QueueEntry>,
     pub(crate) waiters: RefCell<VecDeque<Rc<Waiter>>>,
 }

@@ -9,5 +9,5 @@ pub(crate) mod dedicated;
 pub(crate) mod endpoint;
 pub(crate) mod establish;
 pub(crate) mod identity;
-pub mod pool;
+pub(crate) mod pool;
 pub(crate) mod retry_budget;

@@ -10,7 +10,7 @@ const SLOT: u64 = 1000 / TICK.as_millis() as u64;
 
 /// What one worker has sent to one upstream within the last [`RETRY_WINDOW`] seconds, and how much of it again.
 #[derive(Debug, Default)]
-pub struct Budget {
+pub(crate) struct Budget {
     slots: [Cell<Slot>; RETRY_WINDOW],
 }
 
@@ -24,7 +24,7 @@ struct Slot {
 
 impl Budget {
     /// Counts a request.
-    pub fn count(&self, now: u64) {
+    pub(crate) fn count(&self, now: u64) {
         self.change(now, |slot| slot.requests = slot.requests.saturating_add(1));
     }
 

@@ -15,7 +15,7 @@ use crate::tls::{Facts as TlsFacts, HandshakeError, Identity};
 
 /// What a probe of one endpoint found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// Whether traffic would flow.
     pub ok: bool,
     /// The upstream; empty for a URL.
@@ -47,7 +47,7 @@ pub struct Report {
 
 /// What was negotiated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TlsReport {
+pub(crate) struct TlsReport {
     /// `TLS 1.3` or `TLS 1.2`.
     pub version: String,
     /// The cipher suite.
@@ -65,7 +65,7 @@ pub struct TlsReport {
 /// What the second handshake came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Resumption {
+pub(crate) enum Resumption {
     /// It resumed the session.
     Resumed,
     /// It was a full handshake again.
@@ -77,7 +77,7 @@ pub enum Resumption {
 /// What became of our certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// The connection did not get that far, or TLS is not spoken.
     Unknown,
     /// The backend never asked for one.
@@ -97,7 +97,7 @@ pub enum Verdict {
 
 /// One certificate of the backend's chain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ChainLink {
+pub(crate) struct ChainLink {
     /// What it says of itself.
     #[serde(flatten)]
     pub facts: Facts,
@@ -107,7 +107,7 @@ pub struct ChainLink {
 
 /// The answer to our request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HttpAnswer {
+pub(crate) struct HttpAnswer {
     /// The request, `GET /`.
     pub request: String,
     /// Its status.
@@ -116,7 +116,7 @@ pub struct HttpAnswer {
 
 impl Report {
     /// What people call the endpoint: its name and, where that is not the address, `HOST/ADDRESS:PORT`.
-    pub fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         label(&self.endpoint, self.address.as_deref())
     }
 
@@ -137,11 +137,6 @@ impl Report {
             http: None,
             milliseconds: 0,
         }
-    }
-
-    /// Whether the backend took our certificate, or wants none.
-    pub fn certificate_passes(&self) -> bool {
-        matches!(self.client_certificate, Verdict::Accepted | Verdict::NotAsked)
     }
 
     /// The first word on our certificate, after the handshake; what is read then may change it.
@@ -208,7 +203,7 @@ impl TlsReport {
 }
 
 /// A name of the config with its address.
-pub fn label(endpoint: &str, address: Option<&str>) -> String {
+pub(crate) fn label(endpoint: &str, address: Option<&str>) -> String {
     match address {
         Some(address) if address != endpoint => {
             format!("{}/{address}", crate::http1::host_name(endpoint))

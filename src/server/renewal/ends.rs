@@ -9,7 +9,7 @@ use crate::server::rotation::{affected, through};
 
 /// A certificate that ends soon, or has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ending {
+pub(crate) struct Ending {
     /// Whose it is: its name, or `backend ENDPOINT of UPSTREAM`.
     pub certificate: String,
     /// When.
@@ -31,7 +31,7 @@ impl std::fmt::Display for Ending {
 }
 
 /// Those in use whose end is near: within `renew_before`, or the last third of a short validity.
-pub fn endings(deployment: &Deployment) -> Vec<Ending> {
+pub(crate) fn endings(deployment: &Deployment) -> Vec<Ending> {
     let (current, now) = (deployment.current(), SystemTime::now());
     let plan = &current.plan;
     let before = plan.rotation.renew_before;

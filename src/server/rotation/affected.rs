@@ -4,7 +4,7 @@ use crate::config::Plan;
 use crate::config::plan::{CertificateRef, Route};
 
 /// The listeners that present a certificate, and the routes whose upstreams it is presented to, in words.
-pub fn affected(plan: &Plan, certificate: &CertificateRef) -> Vec<String> {
+pub(crate) fn affected(plan: &Plan, certificate: &CertificateRef) -> Vec<String> {
     let mut found = Vec::new();
     for listener in &plan.listeners {
         let certificates = listener.tls.iter().flat_map(|tls| &tls.certificates);
@@ -24,7 +24,7 @@ pub fn affected(plan: &Plan, certificate: &CertificateRef) -> Vec<String> {
 
 /// An upstream by its index, with the routes that lead to it, in words. An overlay is reached by those routes to its
 /// upstream that have a listener in its environment.
-pub fn through(plan: &Plan, upstream: usize) -> String {
+pub(crate) fn through(plan: &Plan, upstream: usize) -> String {
     let leading = plan.routes.iter().filter(|route| leads_to(plan, route, upstream));
     let routes: Vec<String> = leading.map(|route| words(plan, route)).collect();
     let routes = if routes.is_empty() { "no route".to_owned() } else { routes.join(", ") };

@@ -14,7 +14,7 @@ use crate::tls::Identity;
 
 /// A certificate's rotation as it stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Rotation {
+pub(crate) struct Rotation {
     /// The generation that new connections present.
     pub active: u64,
     /// The generation that stands in where the active one is refused.
@@ -27,7 +27,7 @@ pub struct Rotation {
 
 /// One generation at one endpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Use {
+pub(crate) struct Use {
     /// The generation.
     pub generation: u64,
     /// The upstream.
@@ -50,7 +50,7 @@ pub struct Use {
 
 /// Whether the old generation may be revoked at the backends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SafeToRevoke {
+pub(crate) struct SafeToRevoke {
     /// The generation.
     pub generation: u64,
     /// Whether revoking it would fail no request.
@@ -64,7 +64,7 @@ pub struct SafeToRevoke {
 }
 
 /// Whether an upstream's client identity is the certificate of this name.
-pub fn presents(upstream: &Upstream, name: &str) -> bool {
+pub(crate) fn presents(upstream: &Upstream, name: &str) -> bool {
     let identity = upstream.tls.as_ref().and_then(|tls| tls.identity.as_ref());
     identity.is_some_and(|identity| identity.load().name() == name)
 }

@@ -4,7 +4,7 @@ use rcgen::date_time_ymd;
 use rustls::{AlertDescription, CertificateError};
 
 use super::*;
-use crate::tls::error::concerns_our_certificate;
+use crate::tls::error::{Fault, concerns_our_certificate};
 use crate::tls::handshake::ClientAuth;
 
 fn versions(tls12: bool, tls13: bool) -> Versions {
