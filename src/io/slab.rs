@@ -1,7 +1,7 @@
 //! Memory for the worker's buffers: slabs, cut into blocks of one size.
 //!
 //! Large blocks lie in huge pages. With a page table entry for each 4 KiB, copying to and from a socket waits for
-//! address translation as much as for memory: bench/README.md. Where the system has none to give
+//! address translation as much as for memory: docs/performance-log.md. Where the system has none to give
 //! (`/sys/kernel/mm/transparent_hugepage/enabled` is `never`), the same memory is in small pages.
 //!
 //! Small blocks are slabs of their own: nothing was gained for them, and of most a page or two is all that is ever used.
