@@ -92,16 +92,17 @@ impl Module {
     fn named(&self) -> Vec<Vec<String>> {
         let mut paths = Vec::new();
         let mut rest = String::new();
-        for (index, statement) in self.code.split(';').enumerate() {
-            let line = statement.rfind("use ").filter(|at| {
+        for statement in self.code.split(';') {
+            let tree = statement.rfind("use ").filter(|at| {
                 let before = statement[..*at].rsplit('\n').next().unwrap().trim();
-                before.is_empty() || before == "pub" || before.starts_with("pub(")
+                let is_of_tree = |c: char| c.is_alphanumeric() || c.is_whitespace() || "_:{},*".contains(c);
+                (before.is_empty() || before == "pub" || before.starts_with("pub("))
+                    && statement[*at..].chars().all(is_of_tree)
             });
-            match line {
+            match tree {
                 Some(at) => paths.extend(expand(&statement[at + 4..])),
                 None => rest.push_str(statement),
             }
-            let _ = index;
         }
         let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
         for word in rest.split(|c: char| !is_part(c)) {

@@ -248,7 +248,8 @@ fn a_command_whose_output_cannot_be_written_fails_unless_its_reader_has_left() {
             let (code, said) = with_stdout(dir, &args, sink);
             let what = format!("{line} to {sink:?}: {code:?} {said}");
             if sink == Sink::Gone {
-                assert!(code == Some(0) && said.is_empty(), "{what}");
+                // Warnings of `check` have a stream of their own.
+                assert!(code == Some(0) && (said.is_empty() || said.starts_with("warning: ")), "{what}");
             } else {
                 assert!(code == Some(1) && said.contains("standard output can't be written"), "{what}");
             }
@@ -270,7 +271,7 @@ fn wrong_usage_is_code_2_and_failure_code_1_whatever_standard_error_is() {
     for (line, expected) in [
         ("nonsense", 2),
         ("check --nonsense", 2),
-        ("cert generate x", 2),
+        ("cert generate", 2),
         ("check -c none.toml", 1),
         ("status -c none.toml", 1),
         ("apikey list x -c none.toml", 1),

@@ -11,6 +11,7 @@
 
 mod relay;
 mod render;
+mod shared;
 mod syslog;
 mod writer;
 
@@ -28,8 +29,8 @@ use crate::http1::{RequestHead, ResponseHead, Version, put_decimal};
 use crate::proxy::client::ClientFacts;
 pub(crate) use relay::{End, Relayed};
 use render::Clock;
+use shared::Shared;
 pub(crate) use syslog::Receiver;
-use writer::Shared;
 pub(crate) use writer::{Log, Seed, Target, Writer};
 
 /// Records that are kept for the next exchanges.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::writer::Shared;
+use super::shared::Shared;
 
 /// Facility local0, severity informational (RFC 5424 §6.2.1).
 const PRIORITY: u8 = 16 * 8 + 6;

@@ -5,14 +5,15 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::{JoinHandle, Thread};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rtrb::{Consumer, RingBuffer};
 
 use super::Sink;
+use super::shared::Shared;
 use super::syslog::{Receiver, Syslog};
 use crate::base::counters::Counters;
 use crate::base::limits::ACCESS_RING_BYTES;
@@ -47,28 +48,6 @@ impl Target {
         let fifo = std::fs::metadata(path).is_ok_and(|facts| facts.file_type().is_fifo());
         let file: File = OpenOptions::new().create(!fifo).append(true).read(fifo).mode(0o640).open(path)?;
         Ok(Box::new(file))
-    }
-}
-
-/// What workers, the writer and the control thread share.
-#[derive(Debug, Default)]
-pub(crate) struct Shared {
-    thread: OnceLock<Thread>,
-    /// Lines that the writer could not write and no worker has counted yet.
-    pub(crate) lost: AtomicU64,
-    reopen: AtomicBool,
-    stop: AtomicBool,
-}
-
-impl Shared {
-    pub(crate) fn wake(&self) {
-        if let Some(thread) = self.thread.get() {
-            thread.unpark();
-        }
-    }
-
-    pub(crate) fn take_lost(&self) -> u64 {
-        if self.lost.load(Ordering::Relaxed) == 0 { 0 } else { self.lost.swap(0, Ordering::Relaxed) }
     }
 }
 

@@ -76,16 +76,8 @@ async fn greet(
         return None;
     }
     let Some(config) = &listener.tls else {
-        let stream = Stream::plain(tcp);
-        return Some(Box::new(Accepted {
-            worker,
-            listening,
-            stream,
-            early: None,
-            deadline,
-            origin,
-            tls: None,
-        }));
+        let (stream, early, tls) = (Stream::plain(tcp), None, None);
+        return Some(Box::new(Accepted { worker, listening, stream, early, deadline, origin, tls }));
     };
     if listener.proxy_protocol.is_none() {
         deadline.set(listener.limits.head_timeout);

@@ -12,7 +12,7 @@ use crate::proxy::client::ClientFacts;
 use crate::proxy::downstream::accepted::Accepted;
 use crate::proxy::downstream::listener::ListenerSocket;
 use crate::proxy::error_pages::{self, ErrorFormat, Pages};
-use crate::proxy::exchange::next::Next;
+use crate::proxy::exchange::next::{IsLast, Next};
 use crate::proxy::exchange::route::{self, Decision};
 use crate::proxy::exchange::state::Exchange;
 use crate::proxy::failure::Failure;
@@ -136,7 +136,9 @@ impl Connection {
                 Ok(Some(Decision::Answer(mut answer))) => {
                     answer.keep_alive &= !self.is_last(limits);
                     let patience = limits.body_timeout;
-                    let at = (&*self.worker, &*self.listening, &self.facts);
+                    let is_last =
+                        |ahead: &dyn Fn() -> bool| self.listening.is_last(&self.worker, &self.facts, ahead);
+                    let at = (&*self.worker, &is_last as IsLast<'_>, &self.facts);
                     let (stream, deadline) = (&mut self.stream, &self.deadline);
                     match Box::pin(answer.send(at, stream, deadline, patience, buffer)).await {
                         (Next::Idle, rest) => buffer = rest,

@@ -12,9 +12,8 @@ use crate::http1::{self, Body, Content, Framing, RequestHead, Version};
 use crate::io::{Buffer, Deadline, Stream, peer};
 use crate::proxy::access::{self, Record, Sink};
 use crate::proxy::client::ClientFacts;
-use crate::proxy::downstream::listener::ListenerSocket;
 use crate::proxy::error_pages::{self, ErrorFormat, Pages};
-use crate::proxy::exchange::next::Next;
+use crate::proxy::exchange::next::{IsLast, Next};
 use crate::proxy::reply::Reply;
 use crate::proxy::reply::ReplyBody;
 use crate::proxy::rules::ResponseRules;
@@ -66,7 +65,7 @@ impl LocalReply {
     /// without it.
     pub(crate) async fn send(
         mut self,
-        (worker, listening, client): (&Worker, &ListenerSocket, &ClientFacts),
+        (worker, is_last, client): (&Worker, IsLast<'_>, &ClientFacts),
         stream: &mut Stream,
         deadline: &Deadline,
         patience: Duration,
@@ -79,7 +78,7 @@ impl LocalReply {
         let keep = self.keep_alive
             && whole.is_some_and(|whole| {
                 let ahead = || buffer.len() > whole || peer::has_arrived(stream.reader.fd());
-                !listening.is_last(worker, client, ahead)
+                !is_last(&ahead)
             });
         let wire = self.encode(!keep);
         worker.counters.requests_answered.add(1);

@@ -12,3 +12,7 @@ pub(crate) enum Next {
     /// It ends at once: its response is cut, and must look so.
     Abort,
 }
+
+/// Whether a response that begins now is the last of its client's connection; it is given how to learn whether more of
+/// the client's requests have arrived.
+pub(crate) type IsLast<'a> = &'a dyn Fn(&dyn Fn() -> bool) -> bool;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::body::Phase;
 use super::client_watch::DisconnectWatch;
+use super::next::IsLast;
 use super::retry_policy::Attempts;
 use super::route::Forward;
 use crate::base::limits::Limits;
@@ -17,10 +18,6 @@ use crate::proxy::error_pages::ErrorFormat;
 use crate::proxy::failure::Failure;
 use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
-
-/// Whether a response that begins now is the last of its client's connection; it is given how to learn whether more of
-/// the client's requests have arrived.
-pub(crate) type IsLast<'a> = &'a dyn Fn(&dyn Fn() -> bool) -> bool;
 
 /// Where a request has failed. Empty, and without memory of its own, as long as nothing does.
 #[derive(Default)]

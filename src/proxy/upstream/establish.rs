@@ -30,6 +30,22 @@ const VERDICT_TICKS: u32 = 10;
 const ROUNDS: usize = 3;
 
 impl Pool {
+    /// Where a request goes that failed at the endpoints `failed`, the last of them just now: to the next one at which it
+    /// did not, rather one that did not just refuse, and only one that has room. The permit goes with it.
+    pub(crate) fn next_untried(
+        &self,
+        worker: &Worker,
+        failed: &[usize],
+        permit: Option<&Permit>,
+    ) -> Option<usize> {
+        let now = worker.wheel.now();
+        let last = *failed.last()?;
+        let refused = |endpoint: usize| self.endpoints[endpoint].shunned.get() > now;
+        let mut untried: Vec<_> = self.balance.others(last).filter(|other| !failed.contains(other)).collect();
+        untried.sort_by_key(|&endpoint| refused(endpoint));
+        untried.into_iter().find(|&endpoint| permit.is_none_or(|permit| permit.move_to(endpoint)))
+    }
+
     /// Where a request goes that failed at `last`: the next endpoint that did not just refuse and has room, or the
     /// same one again. The permit goes with it.
     pub(crate) fn next(&self, worker: &Worker, last: usize, permit: Option<&Permit>) -> usize {

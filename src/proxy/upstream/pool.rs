@@ -13,7 +13,6 @@ use crate::io::{Wheel, deadline};
 use crate::proxy::client_binding::HoldsDedicated;
 use crate::proxy::client_binding::{ClientBinding, ClientId};
 use crate::proxy::failure::{ConnectError, Failure, Stage};
-use crate::proxy::upstream::admission::Permit;
 use crate::proxy::upstream::concurrency::WorkerQueue;
 use crate::proxy::upstream::config::{Endpoint, Upstream};
 use crate::proxy::upstream::connect::Dialer;
@@ -218,22 +217,6 @@ impl Pool {
     pub fn is_shunned(&self) -> bool {
         let now = self.wheel.now();
         self.endpoints.iter().all(|endpoint| endpoint.shunned.get() > now)
-    }
-
-    /// Where a request goes that failed at the endpoints `failed`, the last of them just now: to the next one at which it
-    /// did not, rather one that did not just refuse, and only one that has room. The permit goes with it.
-    pub(crate) fn next_untried(
-        &self,
-        worker: &Worker,
-        failed: &[usize],
-        permit: Option<&Permit>,
-    ) -> Option<usize> {
-        let now = worker.wheel.now();
-        let last = *failed.last()?;
-        let refused = |endpoint: usize| self.endpoints[endpoint].shunned.get() > now;
-        let mut untried: Vec<_> = self.balance.others(last).filter(|other| !failed.contains(other)).collect();
-        untried.sort_by_key(|&endpoint| refused(endpoint));
-        untried.into_iter().find(|&endpoint| permit.is_none_or(|permit| permit.move_to(endpoint)))
     }
 
     /// Whether the request's host is the name that is verified in TLS.
