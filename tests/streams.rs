@@ -271,7 +271,7 @@ fn wrong_usage_is_code_2_and_failure_code_1_whatever_standard_error_is() {
     for (line, expected) in [
         ("nonsense", 2),
         ("check --nonsense", 2),
-        ("cert generate", 2),
+        ("cert generate a b", 2),
         ("check -c none.toml", 1),
         ("status -c none.toml", 1),
         ("apikey list x -c none.toml", 1),
