@@ -314,8 +314,15 @@ fn the_commands_ask_the_running_instance() {
         assert_eq!(output.status.code(), Some(1), "{args}");
         assert!(text(&output.stderr).contains("did you mean `endpoints`?"), "{args}: {output:?}");
     }
-    assert_eq!(command(&dir, &["status"]).status.code(), Some(0));
+    let status = command(&dir, &["status"]);
+    let said = text(&status.stdout);
+    assert!(
+        said.contains("the last reload was refused (2") && said.contains("unknown key `endpoins`"),
+        "{said}"
+    );
     fs::write(dir.join("ringate.toml"), &good).unwrap();
+    assert_eq!(command(&dir, &["reload"]).status.code(), Some(0));
+    assert!(!text(&command(&dir, &["status"]).stdout).contains("refused"));
     let drain = command(&dir, &["drain"]);
     assert!(text(&drain.stdout).contains("draining"), "{drain:?}");
     assert_eq!(ringate.wait().code(), Some(0));
@@ -367,7 +374,8 @@ fn certificates_are_made_brought_described_used_and_deleted() {
         ("", json!({ "name": "a/b", "common_name": "c" }), 422),
         ("", json!({ "name": "next", "common_name": "c", "dayz": 1 }), 422),
         ("", json!({ "name": "next", "common_name": "" }), 422),
-        ("", json!({ "common_name": "nameless" }), 422),
+        ("", json!({ "name": "", "common_name": "c" }), 422),
+        ("", json!({ "common_name": "" }), 422),
         ("/gateway/stage", json!({}), 422),
         ("/gateway/stage", json!({ "certifcate": "a typo is no wish for a new key" }), 422),
         ("/gateway/stage", json!({ "certificate": "", "generate": null }), 422),
@@ -514,4 +522,71 @@ fn a_broken_file_of_api_keys_is_no_certificate() {
             "{args:?}: {said}"
         );
     }
+}
+
+/// One call over TCP with these fields: its head and body.
+fn tcp(port: u16, path: &str, fields: &[&str]) -> String {
+    let mut command = Command::new("curl");
+    command.args(["-sSi", "--max-time", "15"]).arg(format!("http://127.0.0.1:{port}{path}"));
+    for field in fields {
+        command.args(["-H", field]);
+    }
+    String::from_utf8(run(&mut command).stdout).unwrap()
+}
+
+#[test]
+fn a_socket_for_commands_stands_beside_a_port_for_metrics_and_the_console() {
+    let backend = Backend::replying(OK);
+    let port = free_address().port();
+    let admin = format!(
+        "[admin]\nlisten = [\"127.0.0.1:{port}\", \"unix:run/admin.sock\"]\ntoken_file = \"token\"\n\
+         metrics = \"open\"\nhosts = [\"ringate.internal\"]"
+    );
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("ringate.toml"), Setup::to(backend.address()).section(&admin).text()).unwrap();
+    let token = dir.path().join("token");
+    fs::write(&token, "0123456789abcdef0123").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    let ringate = Ringate::start_in(dir, 1);
+    // The command needs no token: it uses the socket.
+    fs::remove_file(ringate.dir().join("token")).unwrap();
+    assert_eq!(command(ringate.dir(), &["status"]).status.code(), Some(0));
+    let bearer = "Authorization: Bearer 0123456789abcdef0123";
+    let status = |path: &str, fields: &[&str]| {
+        tcp(port, path, fields).split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    assert_eq!(status("/metrics", &[]), "200");
+    assert_eq!(status("/v1/status", &[]), "401");
+    assert_eq!(status("/v1/status", &[bearer]), "200");
+    // A page that made its name resolve here.
+    let evil = "Host: evil.example";
+    for (path, expected) in [("/", "421"), ("/metrics", "421"), ("/v1/status", "401")] {
+        assert_eq!(status(path, &[evil]), expected, "{path}");
+    }
+    assert_eq!(status("/healthz", &[evil]), "200");
+    assert_eq!(status("/v1/status", &[evil, bearer]), "200");
+    assert_eq!(status("/", &["Host: ringate.internal:80"]), "200");
+    for path in ["/", "/metrics", "/v1/status", "/healthz", "/none"] {
+        let said = tcp(port, path, &[bearer]).to_ascii_lowercase();
+        assert!(said.contains("cache-control: no-store\r\n"), "{said}");
+        assert!(said.contains("content-security-policy: default-src 'none';"), "{said}");
+    }
+    let page = tcp(port, "/", &[]).to_ascii_lowercase();
+    assert!(page.contains("script-src 'sha256-") && !page.contains("unsafe-inline"), "{page}");
+}
+
+#[test]
+fn a_certificate_has_the_same_names_in_each_answer() {
+    let ringate = Setup::to(free_address()).section("[admin]").start();
+    let made = json!({ "id": "gateway", "common_name": "gateway.example" });
+    let (status, made) = call(&ringate, "POST", "/v1/certificates", Some(made));
+    assert_eq!(status, 201, "{made}");
+    assert_eq!((&made["name"], &made["not_after"]), (&made["id"], &made["expires"]), "{made}");
+    assert_eq!(made["name"], "gateway");
+    assert!(made["not_after"].is_string());
+    let secret = "rgk_0123456789abcdef";
+    let (status, refused) =
+        call(&ringate, "POST", "/v1/certificates/import", Some(json!({ "name": "a", secret: "b" })));
+    assert_eq!(status, 422);
+    assert!(!refused.to_string().contains(secret), "{refused}");
 }

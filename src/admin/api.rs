@@ -9,7 +9,8 @@ use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 
 use super::certificates::{self, InUse};
-use super::{Control, backends};
+use super::{Control, backends, headers};
+use crate::certs::Timestamp;
 use crate::config::Plan;
 use crate::config::plan::{AcceptProxy, Destination, Protocol, SendProxy};
 use crate::io::log;
@@ -49,6 +50,16 @@ struct Config {
     version: u64,
     /// Configs that were refused since the start.
     refused: u64,
+    /// The last reload, if it was refused.
+    last_refused: Option<LastRefused>,
+}
+
+/// A reload that changed nothing.
+#[derive(Serialize)]
+struct LastRefused {
+    at: Timestamp,
+    /// What was wrong, as `ringate check` shows it.
+    reason: String,
 }
 
 #[derive(Serialize)]
@@ -162,6 +173,7 @@ fn status_of(deployment: &Deployment) -> Status {
             file: deployment.file().display().to_string(),
             version: running.version,
             refused: deployment.refused.load(Ordering::Relaxed),
+            last_refused: deployment.last_refused().map(|(at, reason)| LastRefused { at: at.into(), reason }),
         },
         listeners: listeners_of(running, plan),
         upstreams: upstreams_of(running, plan),
@@ -208,6 +220,6 @@ pub(super) async fn openapi() -> Response {
 }
 
 /// The page, which asks `/v1/status` with the token behind its `#`.
-pub(super) async fn page() -> Html<&'static str> {
-    Html(include_str!("console.html"))
+pub(super) async fn page() -> Response {
+    ([(header::CONTENT_SECURITY_POLICY, headers::page_policy())], Html(headers::PAGE)).into_response()
 }

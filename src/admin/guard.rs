@@ -77,7 +77,7 @@ pub(super) async fn authorize(State(control): State<Control>, request: Request, 
 }
 
 /// Whether a request has the token, or there is none.
-fn is_authorized(control: &Control, request: &Request) -> bool {
+pub(super) fn is_authorized(control: &Control, request: &Request) -> bool {
     let Some(token) = &control.token else { return true };
     let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let given = given.and_then(|value| value.split_once(' '));

@@ -6,6 +6,7 @@
 //! | module | does |
 //! | --- | --- |
 //! | `socket`, `serve`, `guard` | where it listens, who may speak to it, how much of it there may be |
+//! | `headers` | what protects it from a browser's other pages |
 //! | `api` | what runs |
 //! | `reload`, `upstreams` | a new config, a changed one |
 //! | `store`, `rotation`, `certificates` | the certificate store; a certificate's generations; those in use |
@@ -20,6 +21,7 @@ mod backends;
 mod body;
 mod certificates;
 mod guard;
+mod headers;
 mod metrics;
 mod problem;
 mod queue;
@@ -33,7 +35,7 @@ mod upstreams;
 pub(crate) use problem::Problem;
 pub(crate) use reload::{Candidate, Outcome, reload};
 pub(crate) use rotation::Ended;
-pub(crate) use socket::{AdminSocket, bind, check};
+pub(crate) use socket::{AdminSockets, bind, check};
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -41,7 +43,7 @@ use std::sync::atomic::Ordering;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post};
 use tokio::sync::Notify;
@@ -85,6 +87,8 @@ impl Control {
 }
 
 fn router(control: Control) -> Router {
+    let metrics = || Router::new().route("/metrics", get(metrics::metrics));
+    let open_metrics = control.deployment.plan().admin.as_ref().is_some_and(|admin| admin.open_metrics);
     let guarded = Router::new()
         .route("/v1/status", get(api::status))
         .route("/v1/listeners", get(api::listeners))
@@ -107,13 +111,14 @@ fn router(control: Control) -> Router {
         .route("/v1/certificates/{name}/retire", post(rotation::retire))
         .route("/v1/certificates/{name}/rotation", get(rotation::rotation))
         .route("/v1/openapi.json", get(api::openapi))
-        .route("/metrics", get(metrics::metrics))
+        .merge(if open_metrics { Router::new() } else { metrics() })
         .layer(from_fn_with_state(control.clone(), guard::authorize));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/", get(api::page))
         .merge(guarded)
+        .merge(if open_metrics { metrics() } else { Router::new() })
         .fallback(|| async {
             let detail = "the calls are listed in /v1/openapi.json";
             Problem::new(StatusCode::NOT_FOUND, "not-found", "there is no such call", detail)
@@ -128,7 +133,9 @@ fn router(control: Control) -> Router {
             )
         })
         .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES))
+        .layer(from_fn_with_state(control.clone(), headers::check_host))
         .layer(from_fn_with_state(control.clone(), guard::bound))
+        .layer(from_fn(headers::protect))
         .with_state(control)
 }
 

@@ -5,6 +5,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
+
+use super::Control;
 use crate::config::plan::{Admin, AdminAddress};
 
 /// Fewest characters of a token: what is shorter can be guessed.
@@ -52,12 +55,39 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds the admin address. Call it on the control thread's runtime.
+/// All bound admin addresses.
+#[derive(Debug)]
+pub(crate) struct AdminSockets(Vec<AdminSocket>);
+
+impl AdminSockets {
+    /// Serves for as long as it is polled. Ends when one of them does, with its panic if that was one.
+    pub(crate) async fn serve(self, control: Control) {
+        let mut serving = JoinSet::new();
+        for socket in self.0 {
+            serving.spawn(socket.serve(control.clone()));
+        }
+        if let Some(Err(error)) = serving.join_next().await
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// Binds the admin addresses. Call it on the control thread's runtime.
 ///
 /// # Errors
-/// The address can't be bound, or the token file can't be read, is open to others or too short; in words, with a mend.
-pub(crate) async fn bind(admin: &Admin) -> Result<AdminSocket, String> {
-    let (listener, token, file) = match &admin.listen.value {
+/// An address can't be bound, or the token file can't be read, is open to others or too short; in words, with a mend.
+pub(crate) async fn bind(admin: &Admin) -> Result<AdminSockets, String> {
+    let mut sockets = Vec::new();
+    for address in admin.addresses() {
+        sockets.push(bind_one(&address.value).await?);
+    }
+    Ok(AdminSockets(sockets))
+}
+
+async fn bind_one(address: &AdminAddress) -> Result<AdminSocket, String> {
+    let (listener, token, file) = match address {
         AdminAddress::Unix(path) => {
             let listener = bind_unix(path).map_err(|error| format!("{}: {error}", path.display()))?;
             (Listener::Unix(listener), None, Some(SocketFile::new(path)))
@@ -78,10 +108,12 @@ pub(crate) async fn bind(admin: &Admin) -> Result<AdminSocket, String> {
 /// # Errors
 /// As of [`bind`].
 pub(crate) fn check(admin: &Admin) -> Result<(), String> {
-    match &admin.listen.value {
-        AdminAddress::Tcp { token_file, .. } => read_token(token_file).map(drop),
-        AdminAddress::Unix(_) => Ok(()),
+    for address in admin.addresses() {
+        if let AdminAddress::Tcp { token_file, .. } = &address.value {
+            read_token(token_file)?;
+        }
     }
+    Ok(())
 }
 
 fn bind_unix(path: &Path) -> io::Result<tokio::net::UnixListener> {

@@ -6,6 +6,8 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use serde_json::Value;
+
 use super::Control;
 use super::body::Body;
 use super::problem::Problem;
@@ -59,19 +61,19 @@ pub(super) async fn list(State(control): State<Control>) -> Result<Json<Listed>,
 pub(super) async fn generate(
     State(control): State<Control>,
     Body(request): Body<Generate>,
-) -> Result<(StatusCode, Json<Made>), Problem> {
+) -> Result<(StatusCode, Json<Value>), Problem> {
     let made = make(&control, request).await?;
     tracing::info!(certificate = made.id, "generated: generation {}", made.generation);
-    Ok((StatusCode::CREATED, made))
+    Ok((StatusCode::CREATED, named(&made)?))
 }
 
 pub(super) async fn import(
     State(control): State<Control>,
     Body(request): Body<Import>,
-) -> Result<(StatusCode, Json<Made>), Problem> {
+) -> Result<(StatusCode, Json<Value>), Problem> {
     let made = make(&control, request).await?;
     tracing::info!(certificate = made.id, "imported: generation {}", made.generation);
-    Ok((StatusCode::CREATED, made))
+    Ok((StatusCode::CREATED, named(&made)?))
 }
 
 pub(super) async fn show(State(control): State<Control>, name: Named) -> Result<Json<Shown>, Problem> {
@@ -101,11 +103,19 @@ pub(super) async fn stage(
     State(control): State<Control>,
     name: Named,
     Body(request): Body<Stage>,
-) -> Result<Json<Made>, Problem> {
+) -> Result<Json<Value>, Problem> {
     let Path(name) = name?;
     let made = make(&control, Stage { name, ..request }).await?;
     tracing::info!(certificate = made.id, "generation {} is staged", made.generation);
-    Ok(made)
+    named(&made)
+}
+
+/// What was made, also under the names that the other calls have for it: `name` for `id`, `not_after` for `expires`.
+fn named(made: &Made) -> Result<Json<Value>, Problem> {
+    let mut value = serde_json::to_value(made).map_err(|error| Problem::internal(error.to_string()))?;
+    value["name"] = value["id"].clone();
+    value["not_after"] = value["expires"].clone();
+    Ok(Json(value))
 }
 
 /// `?part=staged&der=true`: which part is given, and whether in DER.

@@ -99,6 +99,14 @@ impl fmt::Debug for CaMaterial {
     }
 }
 
+/// Whether a certificate can be made as it is asked for. Making the key first takes a while for RSA.
+///
+/// # Errors
+/// As of [`self_signed`].
+pub(crate) fn check(request: &GenerateRequest, now: SystemTime) -> Result<(), GenerateError> {
+    certificate_params(request, now).map(drop)
+}
+
 /// Makes a key and a certificate signed by it.
 pub fn self_signed(request: &GenerateRequest, now: SystemTime) -> Result<Generated, GenerateError> {
     let key = CertificateKey::generate(request.key_type)?;

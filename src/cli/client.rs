@@ -17,7 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::explain;
 use crate::admin::Problem;
 use crate::config;
-use crate::config::plan::{Admin, AdminAddress};
+use crate::config::plan::{Admin, AdminAddress, At};
 use crate::server::load;
 
 /// The longest that an answer is waited for: a reload asks name servers.
@@ -48,6 +48,12 @@ impl From<CallError> for String {
     }
 }
 
+/// The address that commands use of several: a Unix socket, which needs no token, else the first.
+fn reached(admin: &Admin) -> AdminAddress {
+    let unix = |at: &&At<AdminAddress>| matches!(at.value, AdminAddress::Unix(_));
+    admin.addresses().find(unix).unwrap_or(&admin.listen).value.clone()
+}
+
 impl Instance {
     /// The instance that runs from the config file at `path`. All that counts of the file is its `[admin]`: what
     /// else is wrong with it is no reason not to find an instance.
@@ -58,14 +64,15 @@ impl Instance {
         let text = load::read(path).map_err(|error| explain(&error))?;
         let admin = config::admin(&path.display().to_string(), &text, load::folder(path));
         let admin = admin.map_err(|problems| super::render(&problems))?;
-        let Some(Admin { listen }) = admin else {
+        let Some(admin) = admin else {
             return Err(format!(
                 "{}: without an [admin] section its instance can't be asked; add one, or use signals: SIGHUP \
                  reloads, SIGTERM drains",
                 path.display()
             ));
         };
-        let token = match &listen.value {
+        let address = reached(&admin);
+        let token = match &address {
             AdminAddress::Unix(_) => None,
             AdminAddress::Tcp { token_file, .. } => {
                 let text = std::fs::read_to_string(token_file)
@@ -73,7 +80,7 @@ impl Instance {
                 Some(text.trim().to_owned())
             }
         };
-        Ok(Self { address: listen.value, token })
+        Ok(Self { address, token })
     }
 
     /// The same, if the config says where its instance answers, and one does.
@@ -83,9 +90,9 @@ impl Instance {
     pub(super) fn running(path: &Path) -> Result<Option<Self>, String> {
         let Ok(text) = load::read(path) else { return Ok(None) };
         let admin = config::admin(&path.display().to_string(), &text, load::folder(path));
-        let Ok(Some(Admin { listen })) = admin else { return Ok(None) };
+        let Ok(Some(admin)) = admin else { return Ok(None) };
         // Where none runs yet, there may be no token yet either.
-        let unknown = Self { address: listen.value, token: None };
+        let unknown = Self { address: reached(&admin), token: None };
         match unknown.bytes(Method::GET, "/healthz", None::<&()>) {
             Ok(_) => Self::of(path).map(Some).map_err(|error| format!("error: {error}")),
             Err(CallError::NotRunning(_)) => Ok(None),

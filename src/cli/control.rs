@@ -49,6 +49,13 @@ pub(super) fn status(options: &Options) -> Result<(), String> {
         "{} connections open, {} requests",
         status["totals"]["connections_open"], status["totals"]["requests"]
     );
+    let refused = &status["config"]["last_refused"];
+    if refused.is_object() {
+        let reason = text(&refused["reason"]);
+        let reason: String = reason.lines().map(|line| format!("    {}\n", printable(line))).collect();
+        let at = text(&refused["at"]);
+        let _ = write!(out, "the last reload was refused ({at}), what ran before runs on:\n{reason}");
+    }
     for listener in status["listeners"].as_array().into_iter().flatten() {
         let tls = if listener["tls"] == true { " over TLS" } else { "" };
         let _ = writeln!(out, "listener {}: {}{tls}", text(&listener["name"]), list(&listener["addresses"]));

@@ -55,7 +55,7 @@ pub(super) fn banner(deployment: &Deployment) {
 pub(super) struct Control {
     runtime: tokio::runtime::Runtime,
     signals: Signals,
-    admin: Option<admin::AdminSocket>,
+    admin: Option<admin::AdminSockets>,
 }
 
 impl Control {
@@ -96,7 +96,7 @@ impl Control {
 async fn serve(
     deployment: Arc<Deployment>,
     mut signals: Signals,
-    admin: Option<admin::AdminSocket>,
+    admin: Option<admin::AdminSockets>,
     until: impl Future,
 ) -> Result<(), String> {
     let watched = Arc::downgrade(&deployment);

@@ -159,11 +159,24 @@ pub enum DriverSetting {
 /// `[admin]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
-    /// Where the admin server listens.
+    /// `listen`: where the admin server listens, or the first of several.
     pub listen: At<AdminAddress>,
+    /// The others.
+    pub others: Vec<At<AdminAddress>>,
+    /// `hosts`: names by which requests without a token may call it over TCP, besides addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// `metrics = "open"`: `/metrics` needs no token.
+    pub open_metrics: bool,
 }
 
-/// `admin.listen`
+impl Admin {
+    /// All addresses, in the order of the file.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = &At<AdminAddress>> {
+        std::iter::once(&self.listen).chain(&self.others)
+    }
+}
+
+/// One of `admin.listen`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminAddress {
     /// `unix:PATH`, resolved against the config file's folder.

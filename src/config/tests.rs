@@ -89,7 +89,11 @@ fn runtime_admin_store_and_log_are_checked() {
             ("listen = 'run/admin.sock'", "2:10", "write \"unix:PATH\""),
             ("listen = 'localhost:9901'", "2:10", "not an address to listen on"),
             ("listen = 'unix:'", "2:10", "the path is missing"),
-            ("listen = 9901", "2:10", "expected a string such as \"unix:run/admin.sock\", found an integer"),
+            (
+                "listen = 9901",
+                "2:10",
+                "expected a string such as \"unix:run/admin.sock\" or a list of strings, found an integer",
+            ),
             ("token_file = ''", "2:14", "the path is empty"),
             ("token = 'x'", "2:1", "unknown key `token` in `[admin]`"),
         ],
@@ -1019,3 +1023,23 @@ fn the_access_log_has_its_forms_and_no_others() {
 
 const FORMS: &str =
     "write \"off\", \"stdout\", a file such as \"./access.log\", \"syslog:HOST:PORT\" (UDP) or";
+
+#[test]
+fn the_admin_server_may_have_several_addresses() {
+    let admin = |lines: &str| super::admin("f", &format!("[admin]\n{lines}"), Path::new("/etc/ringate"));
+    let found = admin("listen = ['unix:a.sock', '127.0.0.1:1']\ntoken_file = 't'\nmetrics = 'open'")
+        .unwrap()
+        .unwrap();
+    assert_eq!((found.addresses().count(), found.open_metrics), (2, true));
+    assert_eq!(found.listen.value, AdminAddress::Unix("/etc/ringate/a.sock".into()));
+    for (lines, said) in [
+        ("listen = []", "the list is empty"),
+        ("listen = ['unix:a', 'unix:a']", "listed twice"),
+        ("listen = ['unix:a', '127.0.0.1:1']", "needs a token"),
+        ("metrics = 'opne'", "did you mean \"open\"?"),
+        ("hosts = ['a b']", "is not a server name"),
+    ] {
+        let errors = admin(lines).unwrap_err();
+        assert!(errors.len() == 1 && errors.to_string().contains(said), "{lines}: {errors}");
+    }
+}

@@ -40,6 +40,8 @@ use crate::tls::Identity;
 const TAKE_UP: Duration = Duration::from_secs(2);
 /// How often a change is made anew because somebody else has just saved the file.
 const MAX_EDITS: usize = 5;
+/// Bytes that are kept of why a reload was refused.
+const MAX_REASON: usize = 4096;
 /// How often a config is read anew because a generation was moved meanwhile, before moves have to wait.
 const MAX_READS: usize = 3;
 
@@ -50,6 +52,8 @@ pub(crate) struct Deployment {
     pub server: Arc<Server>,
     /// Configs that were refused since the start, by reload or change.
     pub refused: AtomicU64,
+    /// When and why the last reload was refused; none once one was not.
+    last_refused: Mutex<Option<(SystemTime, String)>>,
     file: PathBuf,
     current: Mutex<Arc<Current>>,
     /// Held while a config is read, checked and published: one after the other. Taken before the ledger's.
@@ -132,6 +136,7 @@ impl Deployment {
                 })),
                 server: Arc::new(server),
                 refused: AtomicU64::new(0),
+                last_refused: Mutex::new(None),
                 changing: Mutex::new(()),
                 making: Mutex::new(()),
                 file: file.to_owned(),
@@ -291,6 +296,22 @@ impl Deployment {
     /// # Errors
     /// See [`Refused`]; then nothing has changed.
     pub(crate) fn reload(&self) -> Result<Reloaded, Refused> {
+        let reloaded = self.reload_now();
+        if let Err(refused) = &reloaded {
+            let mut reason = refused.to_string();
+            reason.truncate(reason.floor_char_boundary(MAX_REASON));
+            *self.last_refused.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((SystemTime::now(), reason));
+        }
+        reloaded
+    }
+
+    /// When and why the last reload was refused, if it was.
+    pub(crate) fn last_refused(&self) -> Option<(SystemTime, String)> {
+        self.last_refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn reload_now(&self) -> Result<Reloaded, Refused> {
         self.counted(|| {
             let _alone = self.alone();
             let current = self.current();
@@ -453,6 +474,7 @@ impl Deployment {
         for identity in assembly.alone.drain(..) {
             rotation::stand_alone(&identity, SystemTime::now());
         }
+        *self.last_refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let plan = Arc::new(changes::as_it_runs(plan, &current.plan));
         let version = self.replace(assembly, prepared, plan);
         Reloaded { version, changes, problems }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::answer::Standing;
 use super::{Blob, CommandError, Context, Made, Request, bundle, check_description, meta};
 use crate::certs::bundle::Bundle;
-use crate::certs::generate::{CaMaterial, GenerateRequest, ca_signed, csr, self_signed};
+use crate::certs::generate::{CaMaterial, GenerateRequest, ca_signed, check, csr, self_signed};
 use crate::certs::passphrase::Passphrase;
 use crate::certs::store::{Origin, StateError, Store, StoreError};
 use crate::certs::time::Timestamp;
@@ -40,6 +40,7 @@ impl TryFrom<BTreeMap<String, Value>> for Generate {
     fn try_from(mut fields: BTreeMap<String, Value>) -> Result<Self, serde_json::Error> {
         #[derive(Deserialize)]
         struct Own {
+            #[serde(alias = "id")]
             name: Option<String>,
             description: Option<String>,
             #[serde(default)]
@@ -48,12 +49,14 @@ impl TryFrom<BTreeMap<String, Value>> for Generate {
             force: bool,
             issuer: Option<String>,
         }
-        let own = ["name", "description", "csr", "force", "issuer"];
+        let own = ["name", "id", "description", "csr", "force", "issuer"];
         let own = own.iter().filter_map(|key| Some(((*key).to_owned(), fields.remove(*key)?))).collect();
         let own: Own = serde_json::from_value(Value::Object(own))?;
+        // Left out it has a default; an empty text is an error, which is found when the certificate is made.
+        let is_given = fields.contains_key("common_name");
         let mut subject: GenerateRequest =
             serde_json::from_value(Value::Object(fields.into_iter().collect()))?;
-        let given = Some(std::mem::take(&mut subject.common_name)).filter(|name| !name.is_empty());
+        let given = is_given.then(|| std::mem::take(&mut subject.common_name));
         let (name, common_name) = default_names(own.name, given);
         subject.common_name = common_name;
         let Own { description, csr, force, issuer, .. } = own;
@@ -103,6 +106,7 @@ impl Request for Generate {
             });
         }
         // Before the key is made, which takes a while for RSA.
+        check(&self.subject, context.now)?;
         if !matches!(store.describe(&self.name, context.now), Err(StoreError::NotFound { .. })) {
             crate::certs::store::check_name(&self.name)?;
             return Err(StoreError::State(StateError::Exists { name: self.name }).into());
@@ -124,6 +128,7 @@ impl Request for Generate {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Import {
     /// Its name.
+    #[serde(alias = "id")]
     pub name: String,
     /// What it is for.
     pub description: Option<String>,

@@ -101,36 +101,61 @@ fn runtime(section: Option<Section<'_>>) -> Runtime {
 
 fn admin(mut section: Section<'_>, dir: &Path) -> Admin {
     let token_file = section.get("token_file").and_then(|value| path(&value, dir, "\"run/admin.token\""));
-    let unix = AdminAddress::Unix(dir.join("run/admin.sock"));
-    let mut listen = At { value: unix, span: 0..0 };
-    if let Some(value) = section.get("listen")
-        && let Some(text) = value.text("\"unix:run/admin.sock\"")
-    {
-        listen.span = value.span();
-        match (text.strip_prefix("unix:"), text.parse::<SocketAddr>()) {
-            (Some(""), _) => {
-                value.error("the path is missing", Some("did you mean \"unix:run/admin.sock\"?".into()))
+    let mut listen: Vec<At<AdminAddress>> = Vec::new();
+    if let Some(value) = section.get("listen") {
+        for entry in value.one_or_more("\"unix:run/admin.sock\"").unwrap_or_default() {
+            let Some(address) = admin_address(&entry, dir, token_file.as_ref()) else { continue };
+            if listen.contains(&address) {
+                entry.error("this address is listed twice", None);
             }
-            (Some(path), _) => listen.value = AdminAddress::Unix(dir.join(path)),
-            (None, Ok(address)) => match token_file {
-                Some(token_file) => {
-                    listen.value = AdminAddress::Tcp { address, token_file: token_file.value }
-                }
-                None => value.error(
-                    "over TCP the admin API needs a token",
-                    Some(
-                        "add `token_file = \"run/admin.token\"`, or listen on \"unix:run/admin.sock\"".into(),
-                    ),
-                ),
-            },
-            (None, Err(_)) => value.error(
-                &format!("{} is not an address to listen on", quoted(text.value)),
-                Some("write \"unix:PATH\" or an IP address and a port, such as \"127.0.0.1:9901\"".into()),
-            ),
+            listen.push(address);
         }
     }
+    let unix = || At { value: AdminAddress::Unix(dir.join("run/admin.sock")), span: 0..0 };
+    let mut addresses = listen.into_iter();
+    let listen = addresses.next().unwrap_or_else(unix);
+    let hosts =
+        section.get("hosts").and_then(|value| value.list("[\"ringate.internal\"]")).unwrap_or_default();
+    let hosts = hosts.iter().filter_map(|value| value.parse("\"ringate.internal\"", names::server_name));
+    let words = [("token", false), ("open", true)];
+    let admin = Admin {
+        listen,
+        others: addresses.collect(),
+        hosts: hosts.map(|host| host.value).collect(),
+        open_metrics: section.get("metrics").and_then(|value| value.choice(&words)).unwrap_or(false),
+    };
     section.finish();
-    Admin { listen }
+    admin
+}
+
+/// `"unix:PATH"` or `"IP:PORT"`.
+fn admin_address(
+    value: &Value<'_>,
+    dir: &Path,
+    token_file: Option<&At<PathBuf>>,
+) -> Option<At<AdminAddress>> {
+    let text = value.text("\"unix:run/admin.sock\"")?;
+    let at = |address| Some(At { value: address, span: value.span() });
+    match (text.strip_prefix("unix:"), text.parse::<SocketAddr>()) {
+        (Some(""), _) => {
+            value.error("the path is missing", Some("did you mean \"unix:run/admin.sock\"?".into()));
+        }
+        (Some(path), _) => return at(AdminAddress::Unix(dir.join(path))),
+        (None, Ok(address)) => match token_file {
+            Some(token_file) => {
+                return at(AdminAddress::Tcp { address, token_file: token_file.value.clone() });
+            }
+            None => value.error(
+                "over TCP the admin API needs a token",
+                Some("add `token_file = \"run/admin.token\"`, or listen on \"unix:run/admin.sock\"".into()),
+            ),
+        },
+        (None, Err(_)) => value.error(
+            &format!("{} is not an address to listen on", quoted(text.value)),
+            Some("write \"unix:PATH\" or an IP address and a port, such as \"127.0.0.1:9901\"".into()),
+        ),
+    }
+    None
 }
 
 fn store(section: Option<Section<'_>>, dir: &Path) -> (PathBuf, Rotation) {

@@ -1,0 +1,143 @@
+//! What protects the admin server from a browser's other pages: which host a request names, and what an answer forbids.
+
+use std::sync::OnceLock;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::extract::{Request, State};
+use axum::http::header::{self, HeaderName};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use super::problem::Problem;
+use super::{Control, guard};
+
+/// The status page.
+pub(super) const PAGE: &str = include_str!("console.html");
+
+/// Adds to each answer what a browser must not do with it: keep it, frame it, take it for another type, load or run
+/// what it does not itself hold.
+pub(super) async fn protect(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let nothing = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    let fields = response.headers_mut();
+    fields.entry(header::CONTENT_SECURITY_POLICY).or_insert(nothing);
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        fields.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Refuses requests for a host that is not this one.
+pub(super) async fn check_host(State(control): State<Control>, request: Request, next: Next) -> Response {
+    if is_for_us(&control, &request) {
+        return next.run(request).await;
+    }
+    let detail = "call it by its address or as `localhost`, send the token, or add the name to `admin.hosts`";
+    let title = "this is not a name of the admin server";
+    Problem::new(StatusCode::MISDIRECTED_REQUEST, "host", title, detail).into_response()
+}
+
+/// Whether a request for what needs no token names this server. A page whose name was made to resolve here (DNS
+/// rebinding) sends its own name, and has no token. Health is for load balancers, under any name.
+fn is_for_us(control: &Control, request: &Request) -> bool {
+    let plan = control.deployment.plan();
+    let is_open = match request.uri().path() {
+        "/" => true,
+        "/metrics" => plan.admin.as_ref().is_some_and(|admin| admin.open_metrics),
+        _ => false,
+    };
+    // A Unix socket has no token, and no browser reaches it.
+    if !is_open || control.token.is_none() || guard::is_authorized(control, request) {
+        return true;
+    }
+    let known = plan.admin.as_ref().map(|admin| admin.hosts.as_slice()).unwrap_or_default();
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let target = request.uri().authority().map(|authority| authority.as_str());
+    host.to_str().is_ok_and(|host| is_own(host, known)) && target.is_none_or(|target| is_own(target, known))
+}
+
+/// Whether `authority` is an address, this machine itself, or one of the names of the config.
+fn is_own(authority: &str, known: &[String]) -> bool {
+    if let Some(address) = authority.strip_prefix('[') {
+        let Some((address, port)) = address.split_once(']') else { return false };
+        return address.parse::<std::net::Ipv6Addr>().is_ok() && is_port(port);
+    }
+    let (host, port) = authority.find(':').map_or((authority, ""), |colon| authority.split_at(colon));
+    let is_name = |name: &str| host.eq_ignore_ascii_case(name);
+    is_port(port)
+        && (host.parse::<std::net::Ipv4Addr>().is_ok()
+            || is_name("localhost")
+            || known.iter().any(|name| is_name(name)))
+}
+
+/// Nothing, or a colon and a number.
+fn is_port(text: &str) -> bool {
+    text.is_empty() || text.strip_prefix(':').is_some_and(|number| number.parse::<u16>().is_ok())
+}
+
+/// The page's content security policy: its own script and style, by their digests, and calls to where it is from.
+pub(super) fn page_policy() -> HeaderValue {
+    static POLICY: OnceLock<HeaderValue> = OnceLock::new();
+    let made = POLICY.get_or_init(|| {
+        let hash = |open: &str, close: &str| {
+            let inner = PAGE.split_once(open).and_then(|(_, rest)| rest.split_once(close));
+            BASE64_STANDARD.encode(digest(&SHA256, inner.unwrap_or_default().0.as_bytes()))
+        };
+        let (script, style) = (hash("<script>", "</script>"), hash("<style>", "</style>"));
+        let policy = format!(
+            "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; connect-src 'self'; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        );
+        HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+    });
+    made.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_localhost_and_named_hosts_are_ours() {
+        let known = ["ringate.internal".to_owned()];
+        for host in
+            ["127.0.0.1", "10.0.0.1:9901", "[::1]:9901", "[fe80::1]", "LocalHost:1", "Ringate.internal:9901"]
+        {
+            assert!(is_own(host, &known), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:80",
+            "[::1",
+            "[::1]x",
+            "127.0.0.1:",
+            "127.0.0.1:x",
+            "a@127.0.0.1",
+            "ringate.internal.",
+            ":80",
+        ] {
+            assert!(!is_own(host, &known), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_page_has_one_script_one_style_and_none_within_its_elements() {
+        for mark in ["<script", "<style"] {
+            assert_eq!(PAGE.matches(mark).count(), 1);
+        }
+        assert!(!PAGE.contains("style=") && !PAGE.contains("onclick"));
+        assert!(page_policy().to_str().unwrap().contains("script-src 'sha256-"));
+    }
+}
