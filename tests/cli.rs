@@ -128,6 +128,9 @@ fn wrong_usage_is_code_2() {
         // Would be left out silently: without a name the successor repeats what the active generation says.
         &["cert", "stage", "gateway", "--generate", "--days", "90"],
         &["cert", "stage", "gateway", "--cert", "new.pem", "--common-name", "gateway.example"],
+        // Left out it has a default; an empty one is a mistake, such as a variable that is not set.
+        &["cert", "generate", "gateway", "--common-name", ""],
+        &["cert", "generate", "gateway", "--organization", " "],
     ] {
         let output = ringate(dir.path(), args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");

@@ -125,25 +125,25 @@ struct GenerateOptions {
 #[derive(Debug, Args)]
 struct SubjectOptions {
     /// The subject's common name (CN); `generate` takes the certificate's name where it is left out
-    #[arg(long, value_name = "CN")]
+    #[arg(long, value_name = "CN", value_parser = some_text)]
     common_name: Option<String>,
     /// Its organization (O); may be given twice
-    #[arg(long, value_name = "O")]
+    #[arg(long, value_name = "O", value_parser = some_text)]
     organization: Vec<String>,
     /// Its organizational unit (OU)
-    #[arg(long, value_name = "OU")]
+    #[arg(long, value_name = "OU", value_parser = some_text)]
     organizational_unit: Option<String>,
     /// Its country (C), two letters
-    #[arg(long, value_name = "C")]
+    #[arg(long, value_name = "C", value_parser = some_text)]
     country: Option<String>,
     /// Its state or province (ST)
-    #[arg(long, value_name = "ST")]
+    #[arg(long, value_name = "ST", value_parser = some_text)]
     state: Option<String>,
     /// Its locality (L)
-    #[arg(long, value_name = "L")]
+    #[arg(long, value_name = "L", value_parser = some_text)]
     locality: Option<String>,
     /// Its serial number (serialNumber), such as a device's
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = some_text)]
     serial_number: Option<String>,
     /// Alternative names: DNS:a.example,IP:192.0.2.1,URI:spiffe://…,email:…; may be given again
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
@@ -160,6 +160,12 @@ struct SubjectOptions {
     /// A CA's certificate, which may sign others (`generate --issuer`) and nothing else
     #[arg(long)]
     ca: bool,
+}
+
+/// A part of the subject. Left out it has its default or is not in the certificate; an empty one would be neither.
+fn some_text(text: &str) -> Result<String, &'static str> {
+    let is_empty = text.trim().is_empty();
+    if is_empty { Err("it is empty; give a text, or leave the option out") } else { Ok(text.to_owned()) }
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
