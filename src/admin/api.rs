@@ -181,6 +181,7 @@ fn status_of(deployment: &Deployment) -> Status {
         warnings: ends::endings(deployment)
             .iter()
             .map(|ending| format!("certificate {} {ending}", ending.certificate))
+            .chain(deployment.trust_faults())
             .collect(),
         totals: totals.map(|(name, value)| (name.to_owned(), value.into())).collect(),
     }

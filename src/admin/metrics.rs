@@ -86,6 +86,11 @@ fn render(deployment: &Deployment) -> String {
     text.one("gauge", "config_version", help, current.running.version as f64);
     let help = "Configs that were refused, by reload or change.";
     text.one("counter", "config_refused_total", help, deployment.refused.load(Ordering::Relaxed) as f64);
+    let failed = deployment.refreshes_failed.load(Ordering::Relaxed);
+    let help = "Reads of trust files and revocation lists that met one which is not in force as it is.";
+    text.one("counter", "revocation_list_refreshes_failed_total", help, failed as f64);
+    let help = "What is wrong with trust files and revocation lists now, as status says.";
+    text.one("gauge", "trust_faults", help, deployment.trust_faults().len() as f64);
     certificates::metrics(deployment, &mut text);
     backends::metrics(&server.snapshot.load(), &mut text.0);
     text.0

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use rustc_hash::FxHashMap;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 
 use self::endpoints::Resolve;
 use crate::base::published::Published;
@@ -26,7 +26,7 @@ use crate::proxy_protocol::{Accept, Version};
 use crate::route::{BuildError, Table};
 use crate::server::pages::pages;
 use crate::server::routing::{self, KeptLimit};
-use crate::tls::{self, ClientPolicy, Identity, ServerPolicy, ServerResolver};
+use crate::tls::{self, ClientPolicy, Identity, RevocationLists, ServerPolicy, ServerResolver};
 
 mod trust;
 
@@ -45,6 +45,8 @@ pub struct Assembly {
     pub renewed: Vec<(Published<Identity>, Arc<Identity>)>,
     /// Identities for which nothing stands in any more, as the store has retired what did.
     pub alone: Vec<Arc<Identity>>,
+    /// What is wrong with revocation lists, and what to do, in words.
+    pub faults: Vec<String>,
 }
 
 /// What is kept of an assembly from one reload to the next.
@@ -59,6 +61,10 @@ pub struct Made {
     /// By the files that routes name.
     keys: FxHashMap<PathBuf, Keys>,
     limits: Vec<KeptLimit>,
+    /// The revocation lists in force, by `listener NAME` or `upstream NAME`.
+    lists: FxHashMap<String, Arc<RevocationLists>>,
+    /// The trusted certificates in force, by how the config names them.
+    trusted: FxHashMap<CertificateRef, Vec<CertificateDer<'static>>>,
 }
 
 /// What runs already: whatever a new plan leaves as it is, is taken from here as the very same object, so
@@ -141,6 +147,10 @@ struct Builder<'a> {
     alone: Vec<Arc<Identity>>,
     limits: Vec<KeptLimit>,
     keys: FxHashMap<PathBuf, Keys>,
+    lists: FxHashMap<String, Arc<RevocationLists>>,
+    trusted: FxHashMap<CertificateRef, Vec<CertificateDer<'static>>>,
+    /// See [`Assembly::faults`].
+    faults: Vec<String>,
     resolver: Resolve<'a>,
     /// What names resolve to, or why they do not.
     resolved: FxHashMap<String, Result<Vec<SocketAddr>, String>>,
@@ -164,6 +174,9 @@ impl<'a> Builder<'a> {
             alone: Vec::new(),
             limits: Vec::new(),
             keys: FxHashMap::default(),
+            lists: FxHashMap::default(),
+            trusted: FxHashMap::default(),
+            faults: Vec::new(),
             resolver: &endpoints::system,
             resolved: FxHashMap::default(),
             store: None,
@@ -186,6 +199,13 @@ impl<'a> Builder<'a> {
         let (renewed, alone, limits, keys) = (self.renewed, self.alone, self.limits, self.keys);
         let upstreams = upstreams.into_iter().collect::<Option<Vec<_>>>();
         let listeners = listeners.into_iter().collect::<Option<Vec<_>>>();
+        let (mut lists, trusted, faults) = (self.lists, self.trusted, self.faults);
+        if let Some(previous) = self.previous.filter(|_| self.refreshes) {
+            // What could not be made anew stays as it runs.
+            previous.made.lists.iter().for_each(|(place, of)| {
+                lists.entry(place.clone()).or_insert_with(|| Arc::clone(of));
+            });
+        }
         let (upstreams, (listeners, policies)) = (upstreams?, listeners?.into_iter().unzip());
         let running = RuntimeConfig {
             version: 0,
@@ -193,8 +213,8 @@ impl<'a> Builder<'a> {
             listeners,
             upstreams: upstreams.iter().map(|(upstream, _)| Arc::clone(upstream)).collect(),
         };
-        let made = Made { identities, upstreams, listeners: policies, keys, limits };
-        Some(Assembly { running, made, renewed, alone })
+        let made = Made { identities, upstreams, listeners: policies, keys, limits, lists, trusted };
+        Some(Assembly { running, made, renewed, alone, faults })
     }
 
     /// Notes what the part being built is made from besides its section of the plan: it is built anew if that
@@ -320,6 +340,9 @@ impl<'a> Builder<'a> {
     /// tickets. A changed policy gets a new key, as a ticket must not carry a client past what is asked of it now.
     fn listener_policy(&mut self, listener: &plan::Listener, tls: &plan::ListenerTls) -> Option<Policy> {
         let config = self.listener_tls(listener, tls);
+        if config.is_none() {
+            self.lists.remove(&format!("listener {}", listener.name.value));
+        }
         let read = self.noted();
         if let Some(previous) = self.previous
             && let Some(index) = previous.plan.listeners.iter().position(|old| old.name == listener.name)
@@ -342,7 +365,7 @@ impl<'a> Builder<'a> {
         let bundles = bundles.into_iter().collect::<Option<Vec<_>>>()?;
         let span = &listener.name.span;
         let ticketer = self.good(span, tls::ticketer())?;
-        let client_verifier = self.client_verifier(span, tls.clients.as_ref())?;
+        let client_verifier = self.client_verifier(&listener.name, tls.clients.as_ref())?;
         let policy = ServerPolicy {
             versions: versions(tls.versions),
             resolver: Arc::new(ServerResolver::new(bundles)),
@@ -421,6 +444,9 @@ impl<'a> Builder<'a> {
     /// An upstream, the one that runs if nothing of it has changed.
     fn upstream(&mut self, upstream: &plan::Upstream) -> Option<(Arc<Upstream>, Digest)> {
         let made = self.make_upstream(upstream);
+        if made.is_none() {
+            self.lists.remove(&format!("upstream {}", upstream.name.value));
+        }
         let read = self.noted();
         if let Some(previous) = self.previous
             && let Some(index) = previous.plan.upstreams.iter().position(|old| old == upstream)
@@ -483,7 +509,7 @@ impl<'a> Builder<'a> {
             None => None,
             Some(at) => Some(self.identity(at)?),
         };
-        let verifier = self.verifier(&name.span, tls)?;
+        let verifier = self.verifier(name, tls)?;
         let suites = tls.cipher_suites.as_ref().map(|suites| {
             let named = suites.iter().filter_map(|at| tls::config::cipher_suite_by_name(at.value.name()));
             named.collect()

@@ -32,7 +32,7 @@ use crate::certs::Store;
 use crate::certs::command::{CommandError, Context, Delete, Deleted, Request, Role};
 use crate::config::edit::EditError;
 use crate::config::plan::CertificateRef;
-use crate::config::{Diagnostics, Plan};
+use crate::config::{Diagnostics, Level, Plan};
 use crate::proxy::snapshot::RuntimeConfig;
 use crate::tls::Identity;
 
@@ -54,6 +54,10 @@ pub(crate) struct Deployment {
     pub refused: AtomicU64,
     /// When and why the last reload was refused; none once one was not.
     last_refused: Mutex<Option<(SystemTime, String)>>,
+    /// Refreshes that met a trust file or revocation list which is not in force as it is.
+    pub refreshes_failed: AtomicU64,
+    /// What is wrong with trust files and revocation lists now, and what to do, in words.
+    trust_faults: Mutex<Vec<String>>,
     file: PathBuf,
     current: Mutex<Arc<Current>>,
     /// Held while a config is read, checked and published: one after the other. Taken before the ledger's.
@@ -137,6 +141,8 @@ impl Deployment {
                 server: Arc::new(server),
                 refused: AtomicU64::new(0),
                 last_refused: Mutex::new(None),
+                refreshes_failed: AtomicU64::new(0),
+                trust_faults: Mutex::new(assembly.faults),
                 changing: Mutex::new(()),
                 making: Mutex::new(()),
                 file: file.to_owned(),
@@ -324,11 +330,16 @@ impl Deployment {
 
     /// Reads what peers are checked against again, certificates and revocation lists, and publishes what has changed: one
     /// atomic store, after which each handshake is checked against it, on any worker. What was begun before ends as it
-    /// began; connections to backends that were checked by older files are not used again. A file that is no good is
-    /// said in the log, and what depends on it stays as it is. False: there was one.
+    /// began; connections to backends that were checked by older files are not used again. Of a file that is no good, and
+    /// of a revocation list that is no better than the one in force, the log says so once, status says so while it lasts,
+    /// and what is in force stays. False: there was one.
     pub(crate) fn refresh(&self) -> bool {
         let nothing = |_: &str| Err(io::Error::other("names are not resolved now"));
-        self.refresh_with(&nothing, "changed trust or revocation lists")
+        let good = self.refresh_with(&nothing, "changed trust or revocation lists");
+        if !good {
+            self.refreshes_failed.fetch_add(1, Ordering::Relaxed);
+        }
+        good
     }
 
     /// The names of endpoints that have no address.
@@ -356,11 +367,11 @@ impl Deployment {
         let current = self.current();
         let mut problems = Diagnostics::new("", "");
         let assembly = build::refresh(current.previous(), resolve, &mut problems);
-        for problem in problems.iter() {
-            tracing::warn!("trust or revocation lists: {}", problem.message);
-        }
+        let faults = assembly.as_ref().map_or(&[][..], |assembly| &assembly.faults).iter().cloned();
+        let errors = problems.iter().filter(|problem| problem.level == Level::Error);
+        let errors = errors.map(|problem| format!("{}: what is in force stays", problem.message));
+        let good = self.note_faults(errors.chain(faults).collect());
         let Some(assembly) = assembly else { return false };
-        let good = problems.into_result().is_ok();
         let changes = Changes::between(current.previous(), &current.plan, &assembly);
         let changed: Vec<String> =
             [("listener", changes.listeners.changed), ("upstream", changes.upstreams.changed)]
@@ -374,6 +385,24 @@ impl Deployment {
         self.replace(assembly, prepared, Arc::clone(&current.plan));
         tracing::info!("{what} are in force: {}", changed.join(", "));
         good
+    }
+
+    /// Says each fault of trust files and revocation lists once, for as long as it lasts. Whether there is none.
+    fn note_faults(&self, faults: Vec<String>) -> bool {
+        let mut known = self.trust_faults.lock().unwrap_or_else(PoisonError::into_inner);
+        for fault in faults.iter().filter(|fault| !known.contains(fault)) {
+            tracing::warn!("trust or revocation lists: {fault}");
+        }
+        if faults.is_empty() && !known.is_empty() {
+            tracing::info!("trust files and revocation lists are in order again");
+        }
+        *known = faults;
+        known.is_empty()
+    }
+
+    /// What is wrong with trust files and revocation lists now, and what to do, in words.
+    pub(crate) fn trust_faults(&self) -> Vec<String> {
+        self.trust_faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Changes the config file by `change`, which gets its text and gives the new one, and runs what it says then. What
@@ -475,6 +504,9 @@ impl Deployment {
             rotation::stand_alone(&identity, SystemTime::now());
         }
         *self.last_refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        // The answer says them.
+        let faults = std::mem::take(&mut assembly.faults);
+        *self.trust_faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
         let plan = Arc::new(changes::as_it_runs(plan, &current.plan));
         let version = self.replace(assembly, prepared, plan);
         Reloaded { version, changes, problems }

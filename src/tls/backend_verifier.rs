@@ -26,7 +26,7 @@ use super::algorithms::{RsaBits, rsa_bits};
 use super::chain::{Role, Trust, Vouched};
 use super::client_certificate::distinguished_name;
 use super::identity::note_chain;
-use super::revocation::element;
+use super::revocation::{RevocationLists, element};
 
 pub(super) type Sha256 = [u8; 32];
 
@@ -364,8 +364,19 @@ impl BackendVerifier {
         pins: impl IntoIterator<Item = [u8; 32]>,
         rsa: RsaBits,
     ) -> Result<Arc<Self>, TrustError> {
+        let lists = RevocationLists::build(crls).map_err(TrustError::BadRevocationList)?;
+        Self::with_lists(anchors, Arc::new(lists), pins, rsa)
+    }
+
+    /// [`new`](Self::new) with lists that are read already.
+    pub(crate) fn with_lists(
+        anchors: TrustAnchors,
+        lists: Arc<RevocationLists>,
+        pins: impl IntoIterator<Item = [u8; 32]>,
+        rsa: RsaBits,
+    ) -> Result<Arc<Self>, TrustError> {
         let algorithms = rsa.algorithms();
-        let trust = Box::new(Trust::new(anchors, crls, algorithms)?);
+        let trust = Box::new(Trust::new(anchors, lists, algorithms)?);
         let judge = Judge::Trust { trust, pins: pins.into_iter().collect() };
         Ok(Arc::new(Self { judge, rsa, algorithms }))
     }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{CertificateError, Error, ExtendedKeyPurpose, OtherError};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -32,7 +32,7 @@ pub(super) enum Vouched {
 #[derive(Debug)]
 pub(super) struct Trust {
     anchors: TrustAnchors,
-    lists: RevocationLists,
+    lists: Arc<RevocationLists>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -40,16 +40,15 @@ impl Trust {
     /// With any of `lists`, each certificate of a chain must be covered by one in its time.
     ///
     /// # Errors
-    /// Nothing is trusted, or a revocation list can't be used.
+    /// Nothing is trusted, or there are lists and no authority.
     pub(super) fn new(
         anchors: TrustAnchors,
-        lists: Vec<CertificateRevocationListDer<'static>>,
+        lists: Arc<RevocationLists>,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Result<Self, TrustError> {
         if anchors.is_empty() {
             return Err(TrustError::Empty);
         }
-        let lists = RevocationLists::build(lists).map_err(TrustError::BadRevocationList)?;
         if !lists.is_empty() && anchors.authorities().is_empty() {
             return Err(TrustError::RevocationWithoutAuthority);
         }

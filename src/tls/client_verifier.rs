@@ -5,12 +5,13 @@ use std::sync::Arc;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 use super::backend_verifier::{TrustAnchors, TrustError};
 use super::chain::{Role, Trust};
+use super::revocation::RevocationLists;
 
 /// Whether a client may come without a certificate. One that it presents must hold in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,18 +33,18 @@ pub(crate) struct ClientVerifier {
 }
 
 impl ClientVerifier {
-    /// `crls`: with any, each certificate of a chain must be covered by one that is not out of date, and not be revoked.
+    /// `lists`: with any, each certificate of a chain must be covered by one that is not out of date, and not be revoked.
     ///
     /// # Errors
-    /// Nothing is trusted, or a revocation list can't be used.
+    /// Nothing is trusted, or there are lists and no authority.
     pub(crate) fn new(
         anchors: TrustAnchors,
-        crls: Vec<CertificateRevocationListDer<'static>>,
+        lists: Arc<RevocationLists>,
         demand: Demand,
     ) -> Result<Arc<Self>, TrustError> {
         let algorithms = default_provider().signature_verification_algorithms;
         let hints = anchors.hints();
-        let trust = Trust::new(anchors, crls, algorithms)?;
+        let trust = Trust::new(anchors, lists, algorithms)?;
         Ok(Arc::new(Self { trust, hints, demand, algorithms }))
     }
 }

@@ -29,6 +29,7 @@
 //! | `identity` | certificates with keys, and who chooses which one is presented |
 //! | `trust` | what a backend's certificate is checked against |
 //! | `algorithms` | which signatures count, and how large RSA keys must be |
+//! | `revocation`, `succession` | revocation lists, and which of them are in force after a change |
 //! | `sessions` | one worker's tickets for one endpoint, by name, policy and identity |
 //! | `clients` | what a client's certificate is checked against |
 //! | `presented` | what a client's certificate says, in the forms that it is asked for |
@@ -52,6 +53,7 @@ pub(crate) mod reason;
 pub(crate) mod record;
 pub(crate) mod revocation;
 mod sessions;
+pub(crate) mod succession;
 mod watched;
 
 #[cfg(test)]
@@ -84,5 +86,5 @@ pub(crate) use reason::{Reason, Tally, alert_name};
 pub(crate) use record::Opened;
 #[allow(unreachable_pub)] // for internals
 pub use record::{Opener, Sealer};
-pub(crate) use revocation::revocation_list_fault;
+pub(crate) use revocation::{List as RevocationList, RevocationLists};
 pub(crate) use sessions::{SessionPool, Sessions};

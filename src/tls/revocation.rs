@@ -5,14 +5,16 @@
 //! of the lists that cover the certificate and that its issuer's key signed, the newest one in its time counts.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateRevocationListDer, UnixTime};
 use rustls::{CertRevocationListError, CertificateError, Error};
 use x509_parser::extensions::{DistributionPointName, GeneralName, ParsedExtension};
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
-use super::backend_verifier::{plain_name, unix};
+use super::backend_verifier::{TrustAnchors, plain_name, unix};
 
 /// The authority that issued a certificate, as far as lists need it.
 #[derive(Clone, Copy, Debug)]
@@ -25,13 +27,19 @@ pub(super) struct Issuer<'a> {
 
 /// Revocation lists by the DER of their issuers' names.
 #[derive(Debug, Default)]
-pub(super) struct RevocationLists {
-    by_issuer: HashMap<Vec<u8>, Vec<List>>,
+pub(crate) struct RevocationLists {
+    by_issuer: HashMap<Vec<u8>, Vec<Arc<List>>>,
 }
 
+/// A complete revocation list.
 #[derive(Debug)]
-struct List {
+pub(crate) struct List {
     der: CertificateRevocationListDer<'static>,
+    /// Its issuer's name: in DER, and in words.
+    issuer: Vec<u8>,
+    name: String,
+    /// The keyIdentifier of its authorityKeyIdentifier.
+    key: Option<Vec<u8>>,
     /// thisUpdate and nextUpdate, in seconds since 1970.
     from: u64,
     until: u64,
@@ -48,12 +56,10 @@ struct List {
 ///
 /// # Errors
 /// The bytes are not a revocation list.
-pub(crate) fn revocation_list_fault(
-    der: &CertificateRevocationListDer<'_>,
-) -> Result<Option<String>, String> {
+fn revocation_list_fault(der: &CertificateRevocationListDer<'_>) -> Result<Option<String>, String> {
     let (rest, list) = CertificateRevocationList::from_der(der).map_err(|error| error.to_string())?;
     if !rest.is_empty() {
-        return Err("there are bytes behind it".to_owned());
+        return Err("there are bytes behind the revocation list".to_owned());
     }
     Ok(fault(&list).map(|why| format!("the revocation list of {} {why}", plain_name(list.issuer()))))
 }
@@ -103,19 +109,53 @@ fn fault(list: &CertificateRevocationList<'_>) -> Option<String> {
     })
 }
 
+/// The certificates that a list is for: those of an issuer's name, key and scope.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Group {
+    issuer: Vec<u8>,
+    key: Key,
+    /// onlyContainsUserCerts, onlyContainsCACerts, and the names of the distribution point.
+    scope: (bool, bool, Vec<String>),
+}
+
+impl Group {
+    /// Whether a trusted authority signed the list.
+    pub(super) fn is_trusted(&self) -> bool {
+        matches!(self.key, Key::Trusted(_))
+    }
+
+    /// Whether the issuers' names are the same.
+    pub(super) fn is_namesake(&self, other: &Self) -> bool {
+        self.issuer == other.issuer
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Key {
+    /// SubjectPublicKeyInfo of the trusted authority that signed the list.
+    Trusted(Vec<u8>),
+    /// What authorityKeyIdentifier says, as for authorities that peers send.
+    Named(Option<Vec<u8>>),
+}
+
 impl RevocationLists {
     /// # Errors
     /// A list that cannot be read or is of a kind that is not supported, in words.
     pub(super) fn build(lists: Vec<CertificateRevocationListDer<'static>>) -> Result<Self, String> {
-        let mut by_issuer: HashMap<Vec<u8>, Vec<List>> = HashMap::new();
-        for der in lists {
-            if let Some(why) = revocation_list_fault(&der)? {
-                return Err(why);
-            }
-            let (issuer, list) = List::read(der)?;
-            by_issuer.entry(issuer).or_default().push(list);
+        let lists = lists.into_iter().map(|der| List::read(der).map(Arc::new));
+        Ok(Self::of(lists.collect::<Result<_, _>>()?))
+    }
+
+    pub(crate) fn of(lists: Vec<Arc<List>>) -> Self {
+        let mut by_issuer: HashMap<Vec<u8>, Vec<Arc<List>>> = HashMap::new();
+        for list in lists {
+            by_issuer.entry(list.issuer.clone()).or_default().push(list);
         }
-        Ok(Self { by_issuer })
+        Self { by_issuer }
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<List>> {
+        self.by_issuer.values().flatten()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -134,6 +174,7 @@ impl RevocationLists {
         let named = self.by_issuer.get(certificate.issuer().as_raw()).map_or(&[][..], Vec::as_slice);
         let covering: Vec<&List> = named
             .iter()
+            .map(|list| &**list)
             .filter(|list| list.covers(certificate))
             .filter(|list| is_signed(&list.der, issuer.spki, algorithms))
             .collect();
@@ -144,7 +185,7 @@ impl RevocationLists {
             return Err(CertRevocationListError::IssuerInvalidForCrl.into()); // RFC 5280 §6.3.3 (f)
         }
         let secs = now.as_secs();
-        let current = || covering.iter().filter(|list| list.from <= secs && secs <= list.until);
+        let current = || covering.iter().filter(|list| list.is_current(secs));
         let Some(newest) = current().map(|list| list.age()).max() else {
             let ended = covering.iter().filter(|list| list.until < secs).map(|list| list.until).max();
             return Err(match ended {
@@ -166,9 +207,17 @@ impl RevocationLists {
 }
 
 impl List {
-    fn read(der: CertificateRevocationListDer<'static>) -> Result<(Vec<u8>, Self), String> {
+    /// # Errors
+    /// The bytes are no list, or one of a kind that is not supported, in words.
+    pub(crate) fn read(der: CertificateRevocationListDer<'static>) -> Result<Self, String> {
+        if let Some(why) = revocation_list_fault(&der)? {
+            return Err(why);
+        }
         let (_, list) = CertificateRevocationList::from_der(&der).map_err(|error| error.to_string())?;
         let mut read = Self {
+            issuer: list.issuer().as_raw().to_vec(),
+            name: plain_name(list.issuer()),
+            key: None,
             from: unix(list.last_update().timestamp()),
             until: list.next_update().map_or(0, |time| unix(time.timestamp())),
             number: list.crl_number().map(|number| number.to_bytes_be()).unwrap_or_default(),
@@ -182,17 +231,71 @@ impl List {
             der: Vec::new().into(),
         };
         for extension in list.extensions() {
-            if let ParsedExtension::IssuingDistributionPoint(point) = extension.parsed_extension() {
-                read.only_users = point.only_contains_user_certs;
-                read.only_authorities = point.only_contains_ca_certs;
-                if let Some(DistributionPointName::FullName(names)) = &point.distribution_point {
-                    read.points = names.iter().map(point_name).collect();
+            match extension.parsed_extension() {
+                ParsedExtension::IssuingDistributionPoint(point) => {
+                    read.only_users = point.only_contains_user_certs;
+                    read.only_authorities = point.only_contains_ca_certs;
+                    if let Some(DistributionPointName::FullName(names)) = &point.distribution_point {
+                        read.points = names.iter().map(point_name).collect();
+                    }
                 }
+                ParsedExtension::AuthorityKeyIdentifier(key) => {
+                    read.key = key.key_identifier.as_ref().map(|id| id.0.to_vec());
+                }
+                _ => {}
             }
         }
-        let issuer = list.issuer().as_raw().to_vec();
         read.der = der;
-        Ok((issuer, read))
+        Ok(read)
+    }
+
+    /// The DER.
+    pub(crate) fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// Its issuer's name, safe for logs.
+    pub(crate) fn issuer_name(&self) -> &str {
+        &self.name
+    }
+
+    /// thisUpdate, in seconds since 1970.
+    pub(crate) fn this_update(&self) -> u64 {
+        self.from
+    }
+
+    /// nextUpdate, in seconds since 1970.
+    pub(crate) fn next_update(&self) -> u64 {
+        self.until
+    }
+
+    /// Whether `now`, in seconds since 1970, is within its time.
+    pub(crate) fn is_current(&self, now: u64) -> bool {
+        (self.from..=self.until).contains(&now)
+    }
+
+    /// Whether it is at least as new as `other`.
+    pub(super) fn is_as_new_as(&self, other: &Self) -> bool {
+        self.age() >= other.age()
+    }
+
+    /// Which certificates it is for.
+    pub(super) fn group(&self, anchors: &TrustAnchors) -> Group {
+        Group {
+            issuer: self.issuer.clone(),
+            key: match self.signer(anchors) {
+                Some(spki) => Key::Trusted(spki.to_vec()),
+                None => Key::Named(self.key.clone()),
+            },
+            scope: (self.only_users, self.only_authorities, self.points.clone()),
+        }
+    }
+
+    /// SubjectPublicKeyInfo of the trusted authority that signed it.
+    fn signer<'a>(&self, anchors: &'a TrustAnchors) -> Option<&'a [u8]> {
+        let algorithms = default_provider().signature_verification_algorithms;
+        let mut of_this_name = anchors.facts().filter(|known| known.subject == self.issuer);
+        of_this_name.find(|known| is_signed(&self.der, &known.spki, &algorithms)).map(|known| &*known.spki)
     }
 
     /// The order of lists: by their dates, then by their numbers. A CA that lost its counter begins again at 1.

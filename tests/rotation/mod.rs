@@ -3,6 +3,7 @@
 
 mod again;
 pub mod kit;
+mod lists;
 mod refused;
 mod reload;
 mod renewal;

@@ -7,8 +7,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationList, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SerialNumber,
 };
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
@@ -20,6 +21,7 @@ pub struct Crafted {
     issuer: Issuer<'static, KeyPair>,
     files: Files,
     dir: TempDir,
+    name: String,
 }
 
 impl Crafted {
@@ -31,12 +33,18 @@ impl Crafted {
     pub fn with(shape: impl FnOnce(&mut CertificateParams)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let mut params = authority(&format!("Crafted CA {}", COUNT.fetch_add(1, Ordering::Relaxed)));
+        let name = format!("Crafted CA {}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let mut params = authority(&name);
         shape(&mut params);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
         let files = write(dir.path(), "ca", &pem, &key.serialize_pem());
-        Self { issuer: Issuer::new(params, key), files, dir }
+        Self { issuer: Issuer::new(params, key), files, dir, name }
+    }
+
+    /// The root's common name.
+    pub fn name(&self) -> String {
+        self.name.clone()
     }
 
     /// The root's certificate.
@@ -65,8 +73,33 @@ impl Crafted {
         write(self.dir.path(), name, &(pem + &between), &key.serialize_pem())
     }
 
+    /// A client certificate with this serial number, which is its common name too.
+    pub fn client(&self, serial: u64) -> Files {
+        self.issue(&format!("client-{serial}"), |params| {
+            params.serial_number = Some(SerialNumber::from(serial));
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            params.distinguished_name.push(DnType::CommonName, serial.to_string());
+        })
+    }
+
     /// A revocation list with these serial numbers, replaced in so many days.
     pub fn crl(&self, name: &str, revoked: &[u64], days: i64, der: bool) -> PathBuf {
+        let list = self.list(revoked, -30, days);
+        let path = self.dir.path().join(name);
+        if der {
+            fs::write(&path, list.der()).unwrap();
+        } else {
+            fs::write(&path, list.pem().unwrap()).unwrap();
+        }
+        path
+    }
+
+    /// The same in PEM, from one day to another, counted from today.
+    pub fn crl_of(&self, revoked: &[u64], from: i64, until: i64) -> String {
+        self.list(revoked, from, until).pem().unwrap()
+    }
+
+    fn list(&self, revoked: &[u64], from: i64, until: i64) -> CertificateRevocationList {
         let now = OffsetDateTime::now_utc();
         let revoked_certs = revoked.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
@@ -75,21 +108,14 @@ impl Crafted {
             invalidity_date: None,
         });
         let params = CertificateRevocationListParams {
-            this_update: now - Duration::days(30),
-            next_update: now + Duration::days(days),
+            this_update: now + Duration::days(from),
+            next_update: now + Duration::days(until),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: revoked_certs.collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        let list = params.signed_by(&self.issuer).unwrap();
-        let path = self.dir.path().join(name);
-        if der {
-            fs::write(&path, list.der()).unwrap();
-        } else {
-            fs::write(&path, list.pem().unwrap()).unwrap();
-        }
-        path
+        params.signed_by(&self.issuer).unwrap()
     }
 
     /// A certificate for localhost made by OpenSSL, of this CA: a key as `-newkey` takes it (or `ec:` and `ec384:`), a
@@ -121,7 +147,7 @@ impl Crafted {
         openssl(&root, &[("-keyout", &at("key")), ("-out", &at("pem"))]);
         let files = Files { cert: at("pem"), key: at("key") };
         let other = Self::new();
-        let crafted = Self { issuer: other.issuer, files, dir };
+        let crafted = Self { issuer: other.issuer, files, dir, name: "An old root".to_owned() };
         let leaf = crafted.openssl("leaf", "ec:", "-sha256");
         (crafted, leaf)
     }

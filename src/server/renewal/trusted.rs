@@ -26,12 +26,13 @@ struct Seen {
 }
 
 impl Trusted {
-    /// Has changed files read once they have settled. One that is not there now is in the midst of being replaced.
+    /// Has changed files read once they have settled. One that is not there for a moment is in the midst of being
+    /// replaced; one that stays away has been deleted.
     pub(super) fn look(&mut self, deployment: &Deployment) {
         let plan = deployment.plan();
         let mut changed = false;
         for path in files(&plan) {
-            let Some(stamp) = stamp_of(path).map(|stamp| vec![stamp]) else { continue };
+            let stamp: Stamp = stamp_of(path).into_iter().collect();
             let seen = self.files.entry(path.to_owned()).or_default();
             let settled = std::mem::replace(&mut seen.last, stamp.clone()) == stamp;
             if settled && seen.done != stamp {

@@ -112,7 +112,7 @@ fn server_policy() -> ServerPolicy {
 
 /// A server policy that demands a client certificate of `authority`.
 fn demanding(authority: &Authority) -> ServerPolicy {
-    let verifier = ClientVerifier::new(authority.trust(), Vec::new(), Demand::Required).unwrap();
+    let verifier = ClientVerifier::new(authority.trust(), Arc::default(), Demand::Required).unwrap();
     ServerPolicy { client_verifier: Some(verifier), ..server_policy() }
 }
 

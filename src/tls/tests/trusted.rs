@@ -76,6 +76,14 @@ fn list(
     params.signed_by(&authority.issuer).unwrap().der().clone()
 }
 
+fn client_verifier(
+    anchors: TrustAnchors,
+    lists: Vec<CertificateRevocationListDer<'static>>,
+) -> Result<Arc<ClientVerifier>, TrustError> {
+    let lists = RevocationLists::build(lists).map_err(TrustError::BadRevocationList)?;
+    ClientVerifier::new(anchors, Arc::new(lists), Demand::Required)
+}
+
 /// The verdicts of both directions in words, which must be the same.
 fn verdict(
     anchors: &TrustAnchors,
@@ -83,7 +91,7 @@ fn verdict(
     leaf: &CertificateDer<'static>,
 ) -> String {
     let backends = BackendVerifier::new(anchors.clone(), lists.to_vec(), [], RsaBits::default()).unwrap();
-    let clients = ClientVerifier::new(anchors.clone(), lists.to_vec(), Demand::Required).unwrap();
+    let clients = client_verifier(anchors.clone(), lists.to_vec()).unwrap();
     let name = ServerName::try_from(NAME).unwrap();
     let backend = backends.verify_server_cert(leaf, &[], &name, &[], now()).err();
     let client = clients.verify_client_cert(leaf, &[], now()).err();
@@ -218,11 +226,11 @@ fn names_that_do_not_fit_into_a_certificate_request_are_left_out() {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         anchors.add(params.self_signed(&key).unwrap().der().clone()).unwrap();
         if number == 99 {
-            let verifier = ClientVerifier::new(anchors.clone(), Vec::new(), Demand::Required);
+            let verifier = client_verifier(anchors.clone(), Vec::new());
             assert_eq!(verifier.unwrap().root_hint_subjects().len(), 100);
         }
     }
     assert!(!anchors.hints_fit());
-    let verifier = ClientVerifier::new(anchors, Vec::new(), Demand::Required).unwrap();
+    let verifier = client_verifier(anchors, Vec::new()).unwrap();
     assert!(verifier.root_hint_subjects().is_empty());
 }
