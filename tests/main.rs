@@ -18,6 +18,7 @@ mod admin;
 mod bodies;
 mod cli;
 mod corpus;
+mod descriptors;
 mod drain;
 mod drivers;
 mod failover;

@@ -166,4 +166,8 @@ counters! {
     limit_connections_per_client,
     /// Times that a worker stopped accepting for `limits.connections_per_worker`.
     limit_connections_per_worker,
+    /// Connections, of clients and to backends, that waited for a file descriptor.
+    descriptor_waits,
+    /// Idle client connections closed since descriptors were short.
+    connections_displaced,
 }

@@ -12,7 +12,7 @@ use super::{explain, load, logging};
 use crate::admin;
 use crate::base::sample;
 use crate::config::plan::Protocol;
-use crate::io::{fault, vital};
+use crate::io::{descriptors, fault, vital};
 use crate::server::heartbeat::{BEAT, Watch};
 use crate::server::supervisor::DRAIN_POLL;
 use crate::server::{Deployment, Loaded, Server, machine, renewal};
@@ -74,13 +74,15 @@ impl Control {
 
     /// Binds the admin address and starts what was loaded.
     pub(super) fn start(&mut self, path: &Path, loaded: Loaded) -> Result<Deployment, String> {
-        let descriptors = machine::raise_descriptor_limit();
-        tracing::debug!("file-descriptor limit: {descriptors}");
+        let limit = machine::raise_descriptor_limit();
+        tracing::debug!("file-descriptor limit: {limit}");
         if let Some(settings) = &loaded.plan.admin {
             let bound = self.runtime.block_on(admin::bind(settings));
             self.admin = Some(bound.map_err(|error| format!("error: admin: {error}"))?);
         }
-        Deployment::start(path, loaded).map_err(|error| explain(&error))
+        let deployment = Deployment::start(path, loaded).map_err(|error| explain(&error))?;
+        descriptors::divide(limit);
+        Ok(deployment)
     }
 
     /// Runs until the drain's end. `until` asks for a drain too.

@@ -20,6 +20,8 @@ const BUCKETS: u64 = 256;
 /// Ticks beyond which a worker did not just work, but was kept from it (stopped, its machine moved). That time does not
 /// count: whoever came first afterwards has set deadlines by what the wheel knew before, which would all have fired.
 const STALL: u64 = TICKS_PER_SECOND;
+/// Holders that one call of [`Wheel::displace`] wakes, if there are so many.
+const LEAST_DISPLACED: usize = 8;
 const NEVER: u64 = u64::MAX;
 const NO_GROUP: u32 = u32::MAX;
 
@@ -36,6 +38,8 @@ pub enum Fired {
     Expired,
     /// The worker or the holder's group drains, and the holder had said that it waits for nothing but its peer.
     Interrupted,
+    /// The same, where the holder's descriptor is needed for another connection.
+    Displaced,
 }
 
 /// The worker's wheel.
@@ -177,6 +181,20 @@ impl Wheel {
             if slot.live && slot.interruptible && slot.group == group {
                 slot.fire(Fired::Interrupted);
             }
+        }
+    }
+
+    /// Wakes some of those that may be interrupted and have a time: a quarter, those whose time is over first.
+    pub(crate) fn displace(&self) {
+        let slots = &mut self.0.inner.borrow_mut().slots;
+        let is_idle =
+            |slot: &Slot| slot.live && slot.interruptible && slot.due != NEVER && slot.fired.is_none();
+        let idle = slots.iter().enumerate().filter(|(_, slot)| is_idle(slot));
+        let mut idle: Vec<_> = idle.map(|(index, slot)| (slot.due, index)).collect();
+        idle.sort_unstable();
+        let most = idle.len().div_ceil(4).max(LEAST_DISPLACED);
+        for &(_, index) in idle.iter().take(most) {
+            slots[index].fire(Fired::Displaced);
         }
     }
 
@@ -461,6 +479,23 @@ mod tests {
         assert!(!waits(), "the wheel wakes him");
         turn();
         assert_eq!(called.get(), 2);
+    }
+
+    #[test]
+    fn those_whose_time_is_over_first_are_displaced() {
+        let wheel = Wheel::new();
+        let holders: Vec<_> = (0..40).map(|_| wheel.deadline()).collect();
+        for (index, holder) in holders.iter().enumerate() {
+            holder.interruptible(index % 40 != 39);
+            holder.set(TICK * (40 - index as u32));
+        }
+        let accepting = wheel.deadline();
+        accepting.interruptible(true);
+        wheel.displace();
+        let displaced = |index: usize| fired(&holders[index]) == Some(Fired::Displaced);
+        assert!((0..40).all(|index| displaced(index) == (29..39).contains(&index)));
+        wheel.displace();
+        assert_eq!(((0..40).filter(|&index| displaced(index)).count(), fired(&accepting)), (18, None));
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub(crate) mod buffer;
 mod cancel;
 pub(crate) mod deadline;
 pub(crate) mod demo;
+pub(crate) mod descriptors;
 pub(crate) mod fault;
 pub(crate) mod log;
 pub(crate) mod notify;

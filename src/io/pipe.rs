@@ -13,7 +13,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
-use super::buffer;
+use super::{buffer, descriptors};
 
 /// Most bytes that a pipe takes in at once. So many may a peer leave unread here.
 pub(super) const MOST: usize = 512 * 1024;
@@ -145,7 +145,7 @@ impl Pipe {
 
     /// An empty one.
     fn take() -> Option<Self> {
-        if !Self::is_to_be_had() {
+        if !Self::is_to_be_had() || descriptors::are_short() {
             return None;
         }
         STOCK.with_borrow_mut(|stock| {

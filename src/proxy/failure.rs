@@ -67,6 +67,8 @@ pub enum ConnectError {
     Unresolved,
     /// The socket's reason.
     Io(std::io::Error),
+    /// This process had no descriptor for it within `timeouts.connect`.
+    NoDescriptor,
     /// The TLS handshake's, and what it comes down to with all that was seen of the handshake.
     Tls(TlsError, Reason),
     /// The backend refused our certificate after the handshake, before anything was sent; what it said, or did.
@@ -88,6 +90,7 @@ impl ConnectError {
             Self::NotAsked => Some(Reason::NotAsked),
             Self::Unresolved
             | Self::Io(_)
+            | Self::NoDescriptor
             | Self::Timeout(Stage::Tcp)
             | Self::Refused(_)
             | Self::ServerName => None,
@@ -123,6 +126,9 @@ impl fmt::Display for ConnectError {
         match self {
             Self::Unresolved => f.write_str("the endpoint's name does not resolve"),
             Self::Io(error) => write!(f, "connect: {error}"),
+            Self::NoDescriptor => f.write_str(
+                "no file descriptor was free within `timeouts.connect`: raise LimitNOFILE (`ulimit -n`)",
+            ),
             Self::Tls(error, _) => write!(f, "TLS: {error}"),
             Self::Refused(how) => write!(f, "TLS: the client certificate was refused: {how}"),
             Self::Timeout(Stage::Tcp) => f.write_str("not connected within `timeouts.connect`"),
@@ -153,6 +159,7 @@ impl Failure {
             Self::HeadTimeout | Self::ClientTimeout | Self::ClientTooSlow => Some(408),
             Self::ClientGone => None,
             Self::QueueFull | Self::QueueTimeout | Self::MemoryShort => Some(503),
+            Self::Connect(ConnectError::NoDescriptor) => Some(503),
             Self::Connect(ConnectError::Timeout(_)) | Self::BackendTimeout => Some(504),
             Self::Connect(_)
             | Self::Response(_)
@@ -182,7 +189,14 @@ impl Failure {
 
     /// Seconds after which the client may ask again, where that would help.
     pub fn retry_after(&self) -> Option<&'static str> {
-        matches!(self, Self::QueueFull | Self::QueueTimeout | Self::MemoryShort).then_some("1")
+        matches!(
+            self,
+            Self::QueueFull
+                | Self::QueueTimeout
+                | Self::MemoryShort
+                | Self::Connect(ConnectError::NoDescriptor)
+        )
+        .then_some("1")
     }
 
     /// Whether a deadline expired.

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
@@ -17,7 +18,7 @@ use crate::base::sample::sampled;
 use crate::base::tally::Tally;
 use crate::io::notify::Notified;
 use crate::io::runtime;
-use crate::io::{Canceller, Fired, Pipe, TcpListener, TcpStream, sleep, socket};
+use crate::io::{Canceller, Fired, Pipe, TcpListener, TcpStream, descriptors, sleep, socket};
 use crate::io::{fault, vital};
 use crate::proxy::access;
 use crate::proxy::connection_permit::ConnectionPermit;
@@ -150,6 +151,7 @@ async fn turn(frontend: Rc<Frontend>, heartbeat: Arc<Heartbeat>) {
         for _ in 0..BEATS_PER_SECOND {
             heartbeat.beat();
             sleep(BEAT).await;
+            frontend.free_descriptors();
             fault::point("beat");
         }
         fault::point("sweep");
@@ -198,6 +200,7 @@ async fn accept(frontend: Rc<Frontend>, listening: Rc<ListenerSocket>, socket: T
         match accepted {
             Ok((stream, peer)) => {
                 fault::point("accept");
+                let stream = placed(&worker, &listening, stream).await;
                 seat(&worker, &listening, stream, socket::canonical(peer)).await;
             }
             Err(_) if deadline.fired() == Some(Fired::Expired) => return,
@@ -213,11 +216,37 @@ async fn accept(frontend: Rc<Frontend>, listening: Rc<ListenerSocket>, socket: T
             Err(error) => {
                 // Out of descriptors, mostly: what waits in the queue is taken when some are free again.
                 worker.counters.accept_failures.add(1);
+                descriptors::want();
                 sampled!(warn, Accept of "listeners", {}, "accept: {error}");
                 sleep(Duration::from_millis(50)).await;
             }
         }
     }
+}
+
+/// A connection with a descriptor that clients may have. While they have all of those, no more are accepted, and idle
+/// connections end.
+async fn placed(worker: &Rc<Worker>, listening: &Rc<ListenerSocket>, stream: TcpStream) -> TcpStream {
+    if descriptors::is_for_clients(stream.as_raw_fd()) {
+        return stream;
+    }
+    worker.counters.descriptor_waits.add(1);
+    sampled!(
+        warn,
+        Accept of "descriptors",
+        {},
+        "new connections wait, as clients have all file descriptors that they may have; idle ones are closed: raise \
+         LimitNOFILE (`ulimit -n`)"
+    );
+    // What was accepted before a drain is served.
+    while !listening.is_ending(worker) {
+        if let Some(lower) = descriptors::lower(&stream) {
+            return lower;
+        }
+        descriptors::want();
+        sleep(HELD_UP).await;
+    }
+    stream
 }
 
 /// Serves a connection, once its listener has room for it, unless its client has too many.

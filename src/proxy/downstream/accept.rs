@@ -108,7 +108,7 @@ async fn greet(
             refused(&worker, &listener.name, peer, "not finished within `limits.head_timeout`");
             return None;
         }
-        Err(Fired::Interrupted) => return None,
+        Err(Fired::Interrupted | Fired::Displaced) => return None,
     };
     let finished = tls::finish(tcp, handshake, rest).map_err(|error| error.to_string());
     let client = finished.and_then(|(stream, facts, early)| {

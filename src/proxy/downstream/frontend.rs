@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::listener::{self, ListenerSocket};
 use crate::base::published::Published;
-use crate::io::{Pipe, buffer};
+use crate::io::{Pipe, buffer, descriptors};
 use crate::proxy::snapshot::{RuntimeConfig, SocketId};
 use crate::proxy::upstream::admission;
 use crate::proxy::view::{View, Views};
@@ -74,6 +74,18 @@ impl Frontend {
         worker.counters.spliced_bytes.add(Pipe::sweep());
         buffer::bound(view.config.limits.buffer_memory.unwrap_or_default());
         buffer::trim();
+    }
+
+    /// Frees descriptors, where they are short: some idle client connections end, and backend connections that were not
+    /// used for a moment.
+    pub(crate) fn free_descriptors(&self) {
+        if !descriptors::are_short() {
+            return;
+        }
+        self.worker.wheel.displace();
+        for pool in &self.views.last().pools {
+            pool.shed(&self.worker);
+        }
     }
 
     /// Begins to drain: idle connections close at once, others after their exchange.

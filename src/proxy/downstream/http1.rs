@@ -95,6 +95,12 @@ impl Connection {
                 Ok(readable) => return readable.is_ok() && self.has_memory(),
                 // It may have been for others.
                 Err(Fired::Interrupted) => {}
+                // Its client may have sent a request at the same moment.
+                Err(Fired::Displaced) if peer::has_arrived(self.stream.reader.fd()) => {}
+                Err(Fired::Displaced) => {
+                    self.worker.counters.connections_displaced.add(1);
+                    return false;
+                }
                 Err(Fired::Expired) => {
                     self.worker.counters.limit_idle_timeout.add(1);
                     return false;

@@ -31,7 +31,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, view: &View, listener: usize, mut
     };
     let (hello, buffer) = match read {
         Ok(Some(read)) => read,
-        Ok(None) | Err(Fired::Interrupted) => return,
+        Ok(None) | Err(Fired::Interrupted | Fired::Displaced) => return,
         Err(Fired::Expired) => {
             worker.counters.timeouts.add(1);
             worker.counters.limit_head_timeout.add(1);

@@ -45,7 +45,7 @@ pub(crate) async fn read(
             };
         }
         // A look whether the port is open, which a load balancer may make every second.
-        Ok(Err(ProxyHeaderError::Left)) | Err(Fired::Interrupted) => return None,
+        Ok(Err(ProxyHeaderError::Left)) | Err(Fired::Interrupted | Fired::Displaced) => return None,
         Ok(Err(error)) => error.to_string(),
         Err(Fired::Expired) => {
             worker.counters.timeouts.add(1);

@@ -68,7 +68,7 @@ impl Exchange<'_> {
     /// Whether a request for which there was no connection may go elsewhere.
     fn is_open_to(&mut self, failure: &Failure, permit: Option<&Permit>, since: u64) -> bool {
         match failure {
-            Failure::Connect(ConnectError::ServerName) => false,
+            Failure::Connect(ConnectError::ServerName | ConnectError::NoDescriptor) => false,
             Failure::Connect(_) => {
                 permit.is_some_and(|it| it.may_wait(self.worker, since)) || self.is_elsewhere()
             }

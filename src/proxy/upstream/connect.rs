@@ -1,6 +1,9 @@
 //! Making a connection to one endpoint: TCP, then TLS with the sessions that this worker has of it.
 
 use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +12,7 @@ use rustls::ProtocolVersion;
 use rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::io::deadline::TICK;
-use crate::io::{Buffer, Deadline, Stream, TcpStream, proxy_header, socket, tls};
+use crate::io::{Buffer, Deadline, Stream, TcpStream, descriptors, proxy_header, sleep, socket, tls};
 use crate::proxy::failure::{ConnectError, Stage};
 use crate::proxy::identity_connections::TrackedConnection;
 use crate::proxy::upstream::config::{Upstream, UpstreamTls};
@@ -18,6 +21,9 @@ use crate::proxy::upstream::identity::Choice;
 use crate::proxy::worker::Worker;
 use crate::tls::handshake::ClientAuth;
 use crate::tls::{Facts, Handshake, Identity, Reason, SessionPool};
+
+/// How long a connection for which no descriptor is free waits before it tries again.
+const SHORT_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a worker keeps of one endpoint from connection to connection.
 #[derive(Debug, Default)]
@@ -106,11 +112,11 @@ impl Dialer {
         let Some(address) = upstream.endpoints[endpoint].address else {
             return Err(ConnectError::Unresolved);
         };
-        let stage = Cell::new(Stage::Tcp);
+        let (stage, short) = (Cell::new(Stage::Tcp), Cell::new(false));
         deadline.set(upstream.connect_timeout);
         let connecting = pin!(async {
             let connect = async || {
-                let mut tcp = socket::connect(address).await.map_err(ConnectError::Io)?;
+                let mut tcp = connect_tcp(worker, address, &short).await.map_err(ConnectError::Io)?;
                 if let Some(header) = header {
                     proxy_header::send(&mut tcp, header).await.map_err(ConnectError::Io)?;
                 }
@@ -135,7 +141,10 @@ impl Dialer {
             }
             self.record_failure(worker, (&upstream.endpoints[endpoint].tls, tls, name), shaken, choice)
         });
-        let result = deadline.race(connecting).await.unwrap_or(Err(ConnectError::Timeout(stage.get())));
+        let result = deadline.race(connecting).await.unwrap_or_else(|_| match short.get() {
+            true => Err(ConnectError::NoDescriptor),
+            false => Err(ConnectError::Timeout(stage.get())),
+        });
         if let (Err(error @ ConnectError::Timeout(Stage::Tls)), Some(name)) = (&result, name) {
             let failed = Failed::now(name, Reason::Timeout, error.to_string());
             upstream.endpoints[endpoint].tls.failed(failed);
@@ -228,6 +237,28 @@ impl Dialer {
         self.sessions.borrow_mut().sweep(current, now);
         let previous = current.and_then(|current| current.previous());
         self.rescued.borrow_mut().sweep(previous.as_ref(), now);
+    }
+}
+
+/// A connection to `address`, once there is a descriptor for it. `short` is set while there is none.
+async fn connect_tcp(worker: &Worker, address: SocketAddr, short: &Cell<bool>) -> io::Result<TcpStream> {
+    loop {
+        if descriptors::has_one_for_backends() {
+            match socket::connect(address).await {
+                // The last ones are left to the admin server.
+                Ok(tcp) if !descriptors::is_for_backends(tcp.as_raw_fd()) => {}
+                Err(error) if descriptors::is_want(&error) => {}
+                result => {
+                    short.set(false);
+                    return result;
+                }
+            }
+        }
+        if !short.replace(true) {
+            worker.counters.descriptor_waits.add(1);
+        }
+        descriptors::want();
+        sleep(SHORT_PAUSE).await;
     }
 }
 

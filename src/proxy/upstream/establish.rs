@@ -100,6 +100,13 @@ impl Pool {
                         "{error}{}",
                         error.advice()
                     );
+                    if matches!(error, ConnectError::NoDescriptor) {
+                        // That says nothing of the endpoint, and is no better with another one.
+                        if failed_until.get() != 0 {
+                            failed_until.set(worker.wheel.now());
+                        }
+                        return Err(error);
+                    }
                     if matches!(error, ConnectError::Unresolved) {
                         failed_until.set(u64::MAX);
                     } else if !self.is_about_the_host(host, &error) {

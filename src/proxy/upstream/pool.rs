@@ -29,6 +29,9 @@ use crate::tls::{Identity, Reason};
 /// Ticks for which an endpoint that refused a connection is tried last.
 pub(crate) const HOLD_OFF_TICKS: u64 = 20;
 
+/// Ticks after which an idle connection ends where descriptors are short.
+const SHED_TICKS: u64 = 10;
+
 /// The connections of one worker to one upstream.
 #[derive(Debug)]
 pub struct Pool {
@@ -402,6 +405,15 @@ impl Pool {
         for endpoint in &self.endpoints {
             drop(endpoint.idle.take());
             endpoint.kept.retain(|_| false);
+        }
+    }
+
+    /// Drops connections that were not used for a moment.
+    pub(crate) fn shed(&self, worker: &Worker) {
+        let last = worker.wheel.now().saturating_sub(SHED_TICKS);
+        for endpoint in &self.endpoints {
+            endpoint.idle.borrow_mut().retain(|backend| backend.since >= last);
+            endpoint.kept.retain(|backend| backend.since >= last);
         }
     }
 
