@@ -45,6 +45,15 @@ pub(crate) struct ErrorFormat {
     id_len: usize,
 }
 
+/// How a client is told of a failure.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ErrorContext {
+    /// Its request was HEAD.
+    pub(crate) head_only: bool,
+    /// What it likes best, where there are pages.
+    pub(crate) wish: Option<ErrorFormat>,
+}
+
 /// What it is told.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ErrorBody {

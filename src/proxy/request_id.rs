@@ -4,10 +4,24 @@ use std::cell::Cell;
 
 use data_encoding::HEXLOWER;
 
-use super::error_pages::ErrorFormat;
-
 /// 2⁶⁴ divided by the golden ratio.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// The id of one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestId {
+    digits: [u8; 32],
+    /// A fraction of 2⁶⁴: over any row of ids they are spread evenly (the golden ratio's multiples are), so that
+    /// shares of a split hold without a cursor.
+    pub(crate) point: u64,
+}
+
+impl RequestId {
+    /// 32 hexadecimal digits.
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.digits).unwrap_or_default()
+    }
+}
 
 /// Request ids: 32 hexadecimal digits, the worker's own start and a count.
 #[derive(Debug)]
@@ -17,33 +31,25 @@ pub(crate) struct RequestIds {
     /// The same number, turned: what the count is mixed with.
     turned: u64,
     count: Cell<u64>,
-    /// Of the request whose head is being looked at.
-    pub(crate) wish: Cell<Option<ErrorFormat>>,
 }
 
 impl RequestIds {
     /// Ids that begin with `worker`.
     pub(crate) fn new(worker: u64) -> Self {
         let (digits, turned) = (hex(worker), worker.rotate_left(32));
-        Self { digits, turned, count: Cell::new(0), wish: Cell::new(None) }
-    }
-
-    /// A fraction of 2⁶⁴ for the id that was given last: over any row of ids they are spread evenly (the golden
-    /// ratio's multiples are), so that shares hold without a cursor.
-    pub(crate) fn point(&self) -> u64 {
-        self.count.get().wrapping_mul(GOLDEN)
+        Self { digits, turned, count: Cell::new(0) }
     }
 
     /// The next id.
-    pub(crate) fn next(&self) -> [u8; 32] {
+    pub(crate) fn next(&self) -> RequestId {
         let count = self.count.get().wrapping_add(1);
         self.count.set(count);
         // Spread over all digits, so that ids of one worker don't look alike; a bijection, so none repeats.
-        let low = hex(count.wrapping_mul(GOLDEN) ^ self.turned);
-        let mut id = [0; 32];
-        id[..16].copy_from_slice(&self.digits);
-        id[16..].copy_from_slice(&low);
-        id
+        let point = count.wrapping_mul(GOLDEN);
+        let mut digits = [0; 32];
+        digits[..16].copy_from_slice(&self.digits);
+        digits[16..].copy_from_slice(&hex(point ^ self.turned));
+        RequestId { digits, point }
     }
 }
 
@@ -53,9 +59,15 @@ fn hex(number: u64) -> [u8; 16] {
     digits
 }
 
-impl RequestIds {
-    /// How the client of the head that was looked at last wants to be told of a failure, if that was understood.
-    pub(crate) fn take_wish(&self) -> Option<ErrorFormat> {
-        self.wish.take()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_do_not_repeat() {
+        let ids = RequestIds::new(0x0123_4567_89ab_cdef);
+        let all: std::collections::HashSet<_> = (0..1000).map(|_| ids.next().as_str().to_owned()).collect();
+        assert_eq!(all.len(), 1000);
+        assert!(all.iter().all(|id| id.starts_with("0123456789abcdef")));
     }
 }

@@ -23,7 +23,7 @@ use crate::config::access::Variable;
 use crate::config::plan::CertificateRule;
 pub(crate) use crate::config::plan::{AddressRule, Trace};
 use crate::http1::{self, Coding, Framing, RequestHead, ResponseHead};
-use crate::proxy::access::Sink;
+use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::reply::Reply;
 pub(crate) use compress::Compression;
@@ -215,7 +215,7 @@ impl ResponseRules {
     }
 
     /// Says in the access log what was found and made.
-    pub fn note(&self, access: &Sink) {
+    pub fn note(&self, access: &mut Record) {
         if let Some(known) = &self.key {
             access.note(&Variable::ClientKey, known.name.as_bytes());
         }

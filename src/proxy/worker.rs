@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use super::access;
+use super::access::{self, Record};
 use super::client::ClientFacts;
 use super::client_binding::ClientIds;
 use super::failure::Failure;
@@ -12,6 +12,33 @@ use super::request_id::RequestIds;
 use crate::base::counters::Counters;
 use crate::base::tally::Tally;
 use crate::io::Wheel;
+
+/// Bytes that a buffer for a head begins with.
+const HEAD_BYTES: usize = 4096;
+/// Bytes of a buffer that is kept at most.
+const MOST_HEAD_BYTES: usize = 64 * 1024;
+/// Buffers that are kept at most.
+const FREE_HEADS: usize = 32;
+
+/// Memory for encoded heads, used again from message to message.
+#[derive(Debug, Default)]
+pub(crate) struct HeadBuffers(RefCell<Vec<Vec<u8>>>);
+
+impl HeadBuffers {
+    /// An empty buffer.
+    pub(crate) fn take(&self) -> Vec<u8> {
+        self.0.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(HEAD_BYTES))
+    }
+
+    /// Keeps a buffer for the next message. One that has grown is not kept, nor are more than a few.
+    pub(crate) fn give(&self, mut head: Vec<u8>) {
+        let mut free = self.0.borrow_mut();
+        if free.len() < FREE_HEADS && head.capacity() <= MOST_HEAD_BYTES {
+            head.clear();
+            free.push(head);
+        }
+    }
+}
 
 /// A worker's own things. No other thread touches them, so nothing in it is locked.
 #[derive(Debug)]
@@ -30,9 +57,8 @@ pub struct Worker {
     pub(crate) tracked: TrackedConnections,
     pub(crate) ids: RequestIds,
     pub(crate) clients: ClientIds,
-    /// Heads are encoded here, then moved in front of the body they belong to. All connections of the worker share it:
-    /// after an await it holds another connection's head.
-    pub(crate) scratch: RefCell<Vec<u8>>,
+    /// Memory for heads that are being encoded.
+    pub(crate) heads: HeadBuffers,
 }
 
 impl Worker {
@@ -47,7 +73,7 @@ impl Worker {
             tracked: TrackedConnections::default(),
             ids: RequestIds::new(ids),
             clients: ClientIds::default(),
-            scratch: RefCell::new(Vec::with_capacity(4096)),
+            heads: HeadBuffers::default(),
         }
     }
 
@@ -70,15 +96,19 @@ impl Worker {
     }
 
     /// A request that was refused before it was routed, in the access log.
-    /// `bytes`: of the reply.
-    pub(crate) fn log_refusal(&self, listener: &str, client: &ClientFacts, failure: &Failure, bytes: usize) {
+    /// `record` is its line, where one was begun; `bytes` counts those of the reply.
+    pub(crate) fn log_refusal(
+        &self,
+        listener: &str,
+        client: &ClientFacts,
+        failure: &Failure,
+        record: Option<Box<Record>>,
+        bytes: usize,
+    ) {
         self.count_bound(failure);
         tracing::debug!(client = %client.address, "request refused: {failure}");
         if let Some(sink) = &self.access {
-            let record = sink.take().or_else(|| {
-                sink.begin(listener, client, None, None);
-                sink.take()
-            });
+            let record = record.unwrap_or_else(|| sink.begin(listener, client, None, None));
             let outcome = access::Outcome {
                 status: failure.status().unwrap_or(0),
                 bytes: bytes as u64,
@@ -90,9 +120,7 @@ impl Worker {
                 relay: None,
                 failure: Some(failure),
             };
-            if let Some(record) = record {
-                sink.end(record, &outcome);
-            }
+            sink.end(record, &outcome);
         }
     }
 }

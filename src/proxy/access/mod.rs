@@ -15,7 +15,7 @@ mod shared;
 mod syslog;
 mod writer;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -50,8 +50,6 @@ pub struct Sink {
     line: RefCell<Vec<u8>>,
     #[allow(clippy::vec_box)] // they move in their boxes
     free: RefCell<Vec<Box<Record>>>,
-    /// Of the request whose head is being looked at.
-    current: Cell<Option<Box<Record>>>,
     clock: Clock,
     shared: Arc<Shared>,
     counters: Arc<Counters>,
@@ -94,31 +92,18 @@ pub struct Outcome<'a> {
 }
 
 impl Sink {
-    /// Begins the line of a request; `head` is `None` if it could not be understood. It is held until it is taken.
+    /// Begins the line of a request; `head` is `None` if it could not be understood.
     pub fn begin(
         &self,
         listener: &str,
         client: &ClientFacts,
         head: Option<&RequestHead<'_, '_>>,
         id: Option<&str>,
-    ) {
-        let kept = self.current.take().or_else(|| self.free.borrow_mut().pop());
+    ) -> Box<Record> {
+        let kept = self.free.borrow_mut().pop();
         let mut record = kept.unwrap_or_else(|| Box::new(Record::new(&self.format)));
         record.begin(listener, client, head, id);
-        self.current.set(Some(record));
-    }
-
-    /// Says something of the request whose line was begun last, where the format asks for it.
-    pub fn note(&self, variable: &Variable, value: &[u8]) {
-        if let Some(mut record) = self.current.take() {
-            record.note(variable, value);
-            self.current.set(Some(record));
-        }
-    }
-
-    /// The line that was begun last, if nobody has taken it.
-    pub fn take(&self) -> Option<Box<Record>> {
-        self.current.take()
+        record
     }
 
     /// Ends a line and hands it on.
@@ -189,7 +174,8 @@ impl Record {
         }
     }
 
-    fn note(&mut self, wanted: &Variable, value: &[u8]) {
+    /// Takes a value that the head does not say, where the format asks for it.
+    pub(crate) fn note(&mut self, wanted: &Variable, value: &[u8]) {
         let format = Rc::clone(&self.format);
         for (at, _) in values(&format).enumerate().filter(|(_, variable)| *variable == wanted) {
             let start = self.bytes.len();

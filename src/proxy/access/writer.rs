@@ -85,7 +85,6 @@ impl Seed {
             ring: self.ring.into(),
             line: Vec::with_capacity(1024).into(),
             free: Vec::new().into(),
-            current: None.into(),
             clock: Default::default(),
             shared: self.shared,
             counters: self.counters,

@@ -11,23 +11,14 @@ use crate::io::{Buffer, Deadline, Fired, ReadCancel, Stream, StreamError, peer};
 use crate::proxy::client::ClientFacts;
 use crate::proxy::downstream::accepted::Accepted;
 use crate::proxy::downstream::listener::ListenerSocket;
-use crate::proxy::error_pages::{self, ErrorFormat, Pages};
+use crate::proxy::error_pages::{self, ErrorContext, ErrorFormat, Pages};
 use crate::proxy::exchange::next::{IsLast, Next};
-use crate::proxy::exchange::route::{self, Decision};
+use crate::proxy::exchange::route::{self, Decision, Refused};
 use crate::proxy::exchange::state::Exchange;
 use crate::proxy::failure::Failure;
 use crate::proxy::idle::{self, Woken};
 use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
-
-/// How a client is told of a failure.
-#[derive(Clone, Copy, Debug)]
-struct ErrorContext {
-    /// Its request was HEAD.
-    head_only: bool,
-    /// What it likes best, where there are pages.
-    wish: Option<ErrorFormat>,
-}
 
 /// A client connection of an HTTP listener. There is one for each idle connection: it is kept small.
 #[derive(Debug)]
@@ -153,10 +144,11 @@ impl Connection {
                     continue;
                 }
                 Ok(None) => return Next::Close,
-                Err((failure, manner)) => {
+                Err(refused) => {
                     let listener = &view.config.listeners[listener];
-                    let reply = refusal(&failure, manner, listener.pages.as_deref());
-                    self.worker.log_refusal(&listener.name, &self.facts, &failure, reply.len());
+                    let Refused { failure, context, logged } = *refused;
+                    let reply = refusal(&failure, context.unwrap_or_default(), listener.pages.as_deref());
+                    self.worker.log_refusal(&listener.name, &self.facts, &failure, logged, reply.len());
                     return self.refuse(&failure, reply).await;
                 }
             };
@@ -216,36 +208,27 @@ impl Connection {
         view: &View,
         listener: usize,
         buffer: &mut Buffer,
-    ) -> Result<Option<Decision>, (Failure, ErrorContext)> {
+    ) -> Result<Option<Decision>, Box<Refused>> {
         let mut waiting = false;
         loop {
-            let understood = {
-                let mut scratch = self.worker.scratch.borrow_mut();
-                scratch.clear();
-                let ids = &self.worker.ids;
-                route::understand(
-                    view,
-                    listener,
-                    &self.facts,
-                    ids,
-                    self.worker.access.as_ref(),
-                    buffer.data(),
-                    &mut scratch,
-                )
-            };
+            let understood = route::understand(view, listener, &self.facts, &self.worker, buffer.data());
             match understood {
                 Ok(None) => {}
                 Ok(Some(decision)) => {
                     self.worker.counters.requests.add(1);
                     return Ok(Some(decision));
                 }
-                Err(failure) => {
+                Err(mut refused) => {
                     self.worker.counters.requests_refused.add(1);
-                    let manner = self.manner(view, listener, buffer.data());
-                    return Err((failure, manner));
+                    refused.context.get_or_insert_with(|| self.context(view, listener, buffer.data()));
+                    return Err(refused);
                 }
             }
-            let manner = self.manner(view, listener, buffer.data());
+            let context = self.context(view, listener, buffer.data());
+            let refused = |failure| {
+                let context = Some(context);
+                Box::new(Refused { failure, context, logged: None })
+            };
             if !waiting {
                 // Once for the whole head: a byte now and then does not move it.
                 self.deadline.set(view.config.listeners[listener].limits.head_timeout);
@@ -255,29 +238,26 @@ impl Connection {
             let filling = pin!(self.stream.reader.fill(spent));
             let (result, filled) = match self.deadline.race(filling).await {
                 Ok(filled) => filled,
-                Err(_) => return Err((Failure::HeadTimeout, manner)),
+                Err(_) => return Err(refused(Failure::HeadTimeout)),
             };
             *buffer = filled;
             match result {
                 Ok(0) => return Ok(None),
                 Ok(_) => {}
                 Err(StreamError::TooLarge) => {
-                    return Err((Failure::Request(http1::RequestError::HeadTooLong), manner));
+                    return Err(refused(Failure::Request(http1::RequestError::HeadTooLong)));
                 }
-                Err(_) => return Err((Failure::ClientGone, manner)),
+                Err(_) => return Err(refused(Failure::ClientGone)),
             }
         }
     }
 
     /// How a client is to be told of a failure, from the bytes of its head, which may be none.
-    fn manner(&self, view: &View, listener: usize, head: &[u8]) -> ErrorContext {
+    fn context(&self, view: &View, listener: usize, head: &[u8]) -> ErrorContext {
         let pages = view.config.listeners[listener].pages.as_ref();
         let ids = &self.worker.ids;
-        let wish = pages.map(|_| {
-            // What was not understood was given no id.
-            let anew = || ErrorFormat::in_bytes(head, std::str::from_utf8(&ids.next()).unwrap_or_default());
-            ids.take_wish().unwrap_or_else(anew)
-        });
+        // What was not understood was given no id.
+        let wish = pages.map(|_| ErrorFormat::in_bytes(head, ids.next().as_str()));
         ErrorContext { head_only: http1::is_head_request(head), wish }
     }
 

@@ -5,6 +5,8 @@ use crate::proxy::exchange::body::Frame;
 
 /// A response's head, decided upon.
 pub(crate) struct Decided {
+    /// The head as the client gets it.
+    pub(crate) head: Vec<u8>,
     pub(crate) head_len: usize,
     pub(crate) status: u16,
     pub(crate) interim: bool,
@@ -20,8 +22,9 @@ pub(crate) struct Decided {
 }
 
 impl Decided {
-    pub(crate) fn of(head: &ResponseHead<'_, '_>, to_client: Framing, keep: bool) -> Self {
+    pub(crate) fn of(head: &ResponseHead<'_, '_>, encoded: Vec<u8>, to_client: Framing, keep: bool) -> Self {
         Self {
+            head: encoded,
             head_len: head.len,
             status: head.status,
             interim: head.is_interim(),

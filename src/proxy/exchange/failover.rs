@@ -92,8 +92,6 @@ impl Exchange<'_> {
         mut buffer: Buffer,
     ) -> Result<Buffer, Failure> {
         deadline.set(self.limits.body_timeout);
-        // The scratch is the worker's: others write their heads into it during the wait.
-        let head = self.worker.scratch.borrow().clone();
         while self.gathers(buffer.len()) {
             let filling = pin!(reader.fill(buffer));
             let filled = deadline.race(filling).await.map_err(|_| Failure::ClientTimeout)?;
@@ -102,7 +100,6 @@ impl Exchange<'_> {
                 _ => return Err(Failure::ClientGone),
             }
         }
-        *self.worker.scratch.borrow_mut() = head;
         Ok(buffer)
     }
 
@@ -204,7 +201,7 @@ impl Exchange<'_> {
         self.tried.upstreams.extend(split.upstreams().find(is_this));
         let untried = |upstream: usize| !self.tried.upstreams.contains(&upstream);
         let answers = |upstream: usize| untried(upstream) && !view.pools[upstream].is_shunned();
-        let point = self.worker.ids.point();
+        let point = self.order.point;
         let next = split.pick_where(point, answers).or_else(|| split.pick_where(point, untried));
         let Some(next) = next else { return false };
         self.worker.counters.split_failovers.add(1);

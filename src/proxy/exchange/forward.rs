@@ -37,11 +37,11 @@ impl<'a> Exchange<'a> {
         }
         let mut body = Body::new(self.order.framing);
         let frame = Frame::of(self.order.framing);
-        let first = {
-            let scratch = self.worker.scratch.borrow();
-            body::frame(&mut buffer, self.order.head_len, &scratch, &mut body, frame, self.order.trailers())
-                .map_err(Failure::RequestBody)?
-        };
+        let encoded = std::mem::take(&mut self.order.head);
+        let trailers = self.order.trailers();
+        let framed = body::frame(&mut buffer, self.order.head_len, &encoded, &mut body, frame, trailers);
+        self.worker.heads.give(encoded);
+        let first = framed.map_err(Failure::RequestBody)?;
         if self.body_bound() < first.data as u64 {
             return Err(Failure::BodyTooLarge);
         }
@@ -196,7 +196,7 @@ impl<'a> Exchange<'a> {
         let mut interim = 0;
         loop {
             let decided = self.understand(&buffer)?;
-            let Some(decided) = decided else {
+            let Some(mut decided) = decided else {
                 let (result, filled) = reader.fill(buffer).await;
                 buffer = filled;
                 match result {
@@ -217,9 +217,9 @@ impl<'a> Exchange<'a> {
                     return Err(Failure::Response(http1::ResponseError::TooManyInterim));
                 }
                 if self.order.version == Version::Http11 {
-                    let head = self.worker.scratch.borrow().clone();
-                    writer.write_bytes(&head).await.map_err(|_| Failure::ClientGone)?;
+                    writer.write_bytes(&decided.head).await.map_err(|_| Failure::ClientGone)?;
                 }
+                self.worker.heads.give(std::mem::take(&mut decided.head));
                 buffer.consume(decided.head_len);
                 if decided.status == 100 && self.phase.get() == Phase::BackendHead && !self.sent.get() {
                     // From its 100 on, a client owes its body.
@@ -230,9 +230,8 @@ impl<'a> Exchange<'a> {
             }
             if decided.status == 101 {
                 self.answered.set(true);
-                let head = self.worker.scratch.borrow().clone();
-                writer.write_bytes(&head).await.map_err(|_| Failure::ClientGone)?;
-                self.bytes.set(head.len() as u64);
+                writer.write_bytes(&decided.head).await.map_err(|_| Failure::ClientGone)?;
+                self.bytes.set(decided.head.len() as u64);
                 buffer.consume(decided.head_len);
                 return Ok(Outcome { backend: false, client: false, tunnel: Some(buffer) });
             }
@@ -240,7 +239,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Understands the head at the buffer's front and leaves the client's in the scratch.
+    /// Understands the head at the buffer's front, and encodes it for the client.
     pub(crate) fn understand(&self, buffer: &Buffer) -> Result<Option<Decided>, Failure> {
         if buffer.is_empty() {
             return Ok(None);
@@ -257,17 +256,16 @@ impl<'a> Exchange<'a> {
         }
         let ahead = || self.ahead.get() || peer::has_arrived(self.vigil.client);
         let keep = self.order.keep_alive && self.sent.get() && !(self.is_last)(&ahead);
-        let mut scratch = self.worker.scratch.borrow_mut();
-        scratch.clear();
+        let mut encoded = self.worker.heads.take();
         let to = ResponseContext { version: self.order.version, close: !keep };
-        let framing = http1::encode_response(&head, &to, &mut scratch);
+        let framing = http1::encode_response(&head, &to, &mut encoded);
         let mut coding = None;
         if let Some(pending) = self.order.pending.as_ref().filter(|_| !head.is_interim()) {
-            pending.edit_response(&mut scratch);
-            coding = pending.encode(&head, coding::has_room(self.worker), &mut scratch);
+            pending.edit_response(&mut encoded);
+            coding = pending.encode(&head, coding::has_room(self.worker), &mut encoded);
         }
         self.note(&head);
-        let decided = Decided::of(&head, framing, keep);
+        let decided = Decided::of(&head, encoded, framing, keep);
         Ok(Some(match coding {
             Some(coding) if head.framing != Framing::None => decided.encoded(coding),
             _ => decided,
@@ -289,7 +287,7 @@ impl<'a> Exchange<'a> {
     /// The response's body, its head in front of the first bytes of it.
     pub(crate) async fn pass_on(
         &self,
-        decided: Decided,
+        mut decided: Decided,
         reader: &mut Reader,
         writer: &mut Writer,
         deadline: &Deadline,
@@ -299,13 +297,12 @@ impl<'a> Exchange<'a> {
             return Box::pin(self.pass_on_encoded(decided, reader, writer, deadline, buffer)).await;
         }
         body::take_rest(reader, &mut buffer, decided.head_len, decided.framing);
-        let trailers = Trailers::of_response(decided.named.as_deref(), self.order.pending.as_deref(), false);
         let mut body = Body::new(decided.framing);
-        let first = {
-            let scratch = self.worker.scratch.borrow();
-            body::frame(&mut buffer, decided.head_len, &scratch, &mut body, decided.out, trailers)
-                .map_err(Failure::ResponseBody)?
-        };
+        let encoded = std::mem::take(&mut decided.head);
+        let trailers = Trailers::of_response(decided.named.as_deref(), self.order.pending.as_deref(), false);
+        let framed = body::frame(&mut buffer, decided.head_len, &encoded, &mut body, decided.out, trailers);
+        self.worker.heads.give(encoded);
+        let first = framed.map_err(Failure::ResponseBody)?;
         // Until here a faulty response could still be answered with a 502.
         self.answered.set(true);
         self.unframed.set(decided.unframed);
@@ -331,14 +328,14 @@ impl<'a> Exchange<'a> {
     /// The same with a body that is encoded on its way.
     pub(crate) async fn pass_on_encoded(
         &self,
-        decided: Decided,
+        mut decided: Decided,
         reader: &mut Reader,
         writer: &mut Writer,
         deadline: &Deadline,
         buffer: Buffer,
     ) -> Result<Outcome, Failure> {
         let Some(coding) = decided.coding else { return Err(Failure::BackendGone(None)) };
-        let lead = self.worker.scratch.borrow().clone();
+        let lead = std::mem::take(&mut decided.head);
         let mut body = Body::new(decided.framing);
         let trailers = Trailers::of_response(decided.named.as_deref(), self.order.pending.as_deref(), true);
         let relay = self.relay(reader, writer, &mut body, (decided.out, trailers), deadline);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::http1::{self, Body, Content, Framing, RequestHead, Version};
 use crate::io::{Buffer, Deadline, Stream, peer};
-use crate::proxy::access::{self, Record, Sink};
+use crate::proxy::access::{self, Record};
 use crate::proxy::client::ClientFacts;
 use crate::proxy::error_pages::{self, ErrorFormat, Pages};
 use crate::proxy::exchange::next::{IsLast, Next};
@@ -41,7 +41,7 @@ impl LocalReply {
         reply: Reply,
         pending: Option<Box<ResponseRules>>,
         head: &RequestHead<'_, '_>,
-        access: Option<&Sink>,
+        logged: Option<Box<Record>>,
     ) -> Self {
         Self {
             reply,
@@ -50,7 +50,7 @@ impl LocalReply {
             framing: head.framing,
             head_only: head.method == http1::Method::Head,
             keep_alive: head.keep_alive && head.version == Version::Http11,
-            logged: access.and_then(Sink::take),
+            logged,
             pages: None,
         }
     }

@@ -12,19 +12,20 @@ use crate::http1::{
     self, ForwardedFor, Framing, HeadLimits, Method, Parsed, PathRewrite, RequestContext, RequestHead,
     Version,
 };
-use crate::proxy::access::{Record, Sink};
+use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
-use crate::proxy::error_pages::ErrorFormat;
+use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
 use crate::proxy::exchange::local_reply::LocalReply;
 use crate::proxy::exchange::trailers::Trailers;
 use crate::proxy::failure::Failure;
 use crate::proxy::origin::{self, AddressText};
 use crate::proxy::reply::Reply;
-use crate::proxy::request_id::RequestIds;
+use crate::proxy::request_id::RequestId;
 use crate::proxy::rules::{RequestView, ResponseRules, cors};
 use crate::proxy::snapshot::{Destination, Listener, Route, Traffic};
 use crate::proxy::upstream::pool::Pool;
 use crate::proxy::view::View;
+use crate::proxy::worker::Worker;
 use crate::route::{self, Match, PathError, Table, keep_empty_parts, keep_slashes, normalise_path};
 
 /// Longest authority taken from a request, in bytes: a DNS name of 253, brackets, a port. What is added
@@ -44,12 +45,16 @@ pub(crate) enum Decision {
 /// A request that was understood, routed and encoded for its backend.
 #[derive(Debug)]
 pub(crate) struct Forward {
+    /// Its head as the backend gets it, until the first piece of the request is framed.
+    pub head: Vec<u8>,
     /// Bytes of its head in the client's buffer.
     pub head_len: usize,
     /// Where it goes.
     pub pool: Rc<Pool>,
     /// The route by its index, if that has other upstreams for when this one can't be reached.
     pub split: Option<u32>,
+    /// Where in its route's shares it falls: a fraction of 2⁶⁴.
+    pub point: u64,
     /// Its body's framing.
     pub framing: Framing,
     /// What the response's parser must know.
@@ -104,68 +109,114 @@ fn given_id<'b>(head: &RequestHead<'_, 'b>) -> Option<&'b str> {
     std::str::from_utf8(id).ok().filter(|_| good)
 }
 
-/// Understands the request at the front of `bytes`, routes it, and appends its new head to `out` if it is to be
-/// forwarded. `None`: the head is not whole yet.
+/// Why a request goes nowhere, and what is known of it all the same.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// Why.
+    pub(crate) failure: Failure,
+    /// How the client is told; `None` if its head could not be understood.
+    pub(crate) context: Option<ErrorContext>,
+    /// Its line in the access log, if one was begun.
+    pub(crate) logged: Option<Box<Record>>,
+}
+
+impl Refused {
+    /// A request of which nothing is known but the failure.
+    pub(crate) fn unknown(failure: Failure) -> Box<Self> {
+        Box::new(Self { failure, context: None, logged: None })
+    }
+}
+
+/// What was found out about a request on its way to a decision.
+struct Found {
+    id: RequestId,
+    wish: Option<ErrorFormat>,
+    logged: Option<Box<Record>>,
+}
+
+impl Found {
+    fn note(&mut self, variable: &Variable, value: &[u8]) {
+        if let Some(record) = &mut self.logged {
+            record.note(variable, value);
+        }
+    }
+}
+
+/// Understands the request at the front of `bytes`, routes it, and encodes its head if it is to be forwarded. `None`:
+/// the head is not whole yet.
 ///
 /// # Errors
-/// What the client is told instead of a response.
+/// What the client is told instead of a response, with all that was found out until then.
 pub(crate) fn understand(
     view: &View,
     listener: usize,
     client: &ClientFacts,
-    ids: &RequestIds,
-    access: Option<&Sink>,
+    worker: &Worker,
     bytes: &[u8],
-    out: &mut Vec<u8>,
-) -> Result<Option<Decision>, Failure> {
-    let limits = &view.config.listeners[listener].limits;
-    ids.wish.set(None);
+) -> Result<Option<Decision>, Box<Refused>> {
+    let of = &view.config.listeners[listener];
     let mut slots = http1::header_slots();
-    let head = match http1::parse_request(bytes, &mut slots, &HeadLimits::from(limits)) {
+    let head = match http1::parse_request(bytes, &mut slots, &HeadLimits::from(&of.limits)) {
         Ok(Parsed::Complete(head)) => head,
         Ok(Parsed::Partial) => return Ok(None),
-        Err(error) => return Err(Failure::Request(error)),
+        Err(error) => return Err(Refused::unknown(Failure::Request(error))),
     };
-    let digits = ids.next();
-    let given = view.config.listeners[listener].accept_request_id.then(|| given_id(&head)).flatten();
-    let id = given.unwrap_or_else(|| std::str::from_utf8(&digits).unwrap_or_default());
-    let pages = view.config.listeners[listener].pages.as_ref();
-    let wish = pages.map(|_| ErrorFormat::of(head.headers.iter().map(|h| (h.name.as_bytes(), h.value)), id));
-    ids.wish.set(wish);
-    if let Some(sink) = access {
-        sink.begin(&view.config.listeners[listener].name, client, Some(&head), Some(id));
+    let id = worker.ids.next();
+    let given = of.accept_request_id.then(|| given_id(&head)).flatten();
+    let text = given.unwrap_or_else(|| id.as_str());
+    let fields = || head.headers.iter().map(|header| (header.name.as_bytes(), header.value));
+    let wish = of.pages.as_ref().map(|_| ErrorFormat::of(fields(), text));
+    let logged = worker.access.as_ref().map(|sink| sink.begin(&of.name, client, Some(&head), Some(text)));
+    let mut found = Found { id, wish, logged };
+    match decide(view, of, client, worker, &head, text, &mut found) {
+        Ok(decision) => Ok(Some(decision)),
+        Err(failure) => {
+            let context = Some(ErrorContext { head_only: head.method == Method::Head, wish });
+            Err(Box::new(Refused { failure, context, logged: found.logged }))
+        }
     }
-    let said = admit(&view.config.listeners[listener], &head, client, access)?;
+}
+
+/// Where a request goes.
+fn decide(
+    view: &View,
+    listener: &Listener,
+    client: &ClientFacts,
+    worker: &Worker,
+    head: &RequestHead<'_, '_>,
+    id: &str,
+    found: &mut Found,
+) -> Result<Decision, Failure> {
+    let said = admit(listener, head, client, found)?;
     let address = said.as_ref().map_or(&*client.address, AddressText::as_str);
-    check(&head, limits)?;
-    let traffic = &view.config.listeners[listener].traffic;
-    let (normalised, (route, matched)) = routed(traffic, &head)?;
-    let listener = &view.config.listeners[listener].name;
-    let asked = RequestView { head: &head, path: &normalised, client, address, id, listener };
+    check(head, &listener.limits)?;
+    let (normalised, (route, matched)) = routed(&listener.traffic, head)?;
+    let asked = RequestView { head, path: &normalised, client, address, id, listener: &listener.name };
     let pending = match matched.rules.as_ref().map(|rules| rules.admit(&asked)) {
         None => None,
         Some(Ok(pending)) => pending,
         Some(Err(reply)) => {
-            let answer = LocalReply::new(reply, None, &head, access).told_by(pages, wish);
-            return Ok(Some(Decision::Answer(Box::new(answer))));
+            let answer = LocalReply::new(reply, None, head, found.logged.take());
+            let answer = answer.told_by(listener.pages.as_ref(), found.wish);
+            return Ok(Decision::Answer(Box::new(answer)));
         }
     };
-    if let (Some(sink), Some(pending)) = (access, &pending) {
-        pending.note(sink);
+    if let (Some(record), Some(pending)) = (&mut found.logged, &pending) {
+        pending.note(record);
     }
     // Rules and redirects see one form of the path; the backend of such a route sees its empty parts.
-    let apart = if matched.merge_slashes { None } else { apart(traffic, &head, &normalised, route) };
+    let apart = if matched.merge_slashes { None } else { apart(&listener.traffic, head, &normalised, route) };
     let asked = RequestView { path: apart.as_deref().unwrap_or(asked.path), ..asked };
-    let mut order = match &matched.to {
+    Ok(Decision::Forward(match &matched.to {
         Destination::Upstream(upstream) => {
-            forward(matched, &view.pools[*upstream], &asked, pending, access, out)
+            forward(matched, &view.pools[*upstream], &asked, pending, found, worker.heads.take())
         }
         Destination::Split(split) => {
-            let answers = |upstream: usize| !view.pools[upstream].is_shunned();
-            let picked = split.pick(ids.point());
-            let picked = if answers(picked) { Some(picked) } else { split.pick_where(ids.point(), answers) };
-            let picked = picked.unwrap_or_else(|| split.pick(ids.point()));
-            let order = forward(matched, &view.pools[picked], &asked, pending, access, out);
+            let (answers, point) = (|upstream: usize| !view.pools[upstream].is_shunned(), found.id.point);
+            let picked = split.pick(point);
+            let picked = if answers(picked) { Some(picked) } else { split.pick_where(point, answers) };
+            let picked = picked.unwrap_or_else(|| split.pick(point));
+            let order = forward(matched, &view.pools[picked], &asked, pending, found, worker.heads.take());
             // What names no host is given its endpoint's, and stays with that.
             let own = matched.rules.as_ref().and_then(|rules| rules.host());
             let host = own.or(head.host);
@@ -174,15 +225,13 @@ pub(crate) fn understand(
             Forward { split: host.and_then(|_| u32::try_from(route).ok()), host: name, ..order }
         }
         Destination::Reply(reply) => {
-            return Ok(Some(Decision::answer((**reply).clone(), pending, &head, access)));
+            return Ok(Decision::answer((**reply).clone(), pending, head, found));
         }
         Destination::Redirect(redirect) => {
-            let reply = redirect.reply(&head, &normalised, client);
-            return Ok(Some(Decision::answer(reply, pending, &head, access)));
+            let reply = redirect.reply(head, &normalised, client);
+            return Ok(Decision::answer(reply, pending, head, found));
         }
-    };
-    order.wish = wish;
-    Ok(Some(Decision::Forward(order)))
+    }))
 }
 
 /// The client's address, where a trusted proxy names another one than its own.
@@ -193,12 +242,12 @@ fn admit(
     listener: &Listener,
     head: &RequestHead<'_, '_>,
     client: &ClientFacts,
-    access: Option<&Sink>,
+    found: &mut Found,
 ) -> Result<Option<AddressText>, Failure> {
     let rule = listener.client_address.as_ref();
     let said = rule.and_then(|rule| origin::client_of(rule, head, &client.address));
-    if let (Some(sink), Some(address)) = (access, &said) {
-        sink.note(&Variable::ClientAddress, address.as_str().as_bytes());
+    if let Some(address) = &said {
+        found.note(&Variable::ClientAddress, address.as_str().as_bytes());
     }
     if !listener.permitted.is_empty() {
         let address = said.as_ref().map_or(&*client.address, AddressText::as_str);
@@ -303,20 +352,20 @@ impl Decision {
         reply: Reply,
         pending: Option<Box<ResponseRules>>,
         head: &RequestHead<'_, '_>,
-        access: Option<&Sink>,
+        found: &mut Found,
     ) -> Self {
-        Self::Answer(Box::new(LocalReply::new(reply, pending, head, access)))
+        Self::Answer(Box::new(LocalReply::new(reply, pending, head, found.logged.take())))
     }
 }
 
-/// Appends the head that goes to the backend, and says what else there is to be known of the request.
+/// Encodes the head that goes to the backend in `out`, and says what else there is to be known of the request.
 fn forward(
     matched: &Route,
     pool: &Rc<Pool>,
     asked: &RequestView<'_, '_, '_>,
     pending: Option<Box<ResponseRules>>,
-    access: Option<&Sink>,
-    out: &mut Vec<u8>,
+    found: &mut Found,
+    mut out: Vec<u8>,
 ) -> Forward {
     let RequestView { head, client, .. } = asked;
     let path = matched.rewrite.apply(asked.path);
@@ -331,15 +380,17 @@ fn forward(
     // A request that names no host (HTTP/1.0) is given the endpoint's.
     let own = matched.rules.as_ref().and_then(|rules| rules.host());
     let host = own.or_else(|| head.host.is_none().then(|| pool.authority()));
-    http1::encode_request(head, rewrite, &forwarded, host, out);
+    http1::encode_request(head, rewrite, &forwarded, host, &mut out);
     if let Some(pending) = &pending {
-        pending.edit_request(out);
+        pending.edit_request(&mut out);
     }
     let upstream = &pool.upstream;
     Forward {
+        head: out,
         head_len: head.len,
         pool: Rc::clone(pool),
         split: None,
+        point: found.id.point,
         framing: head.framing,
         context: RequestContext::from(*head),
         version: head.version,
@@ -350,10 +401,10 @@ fn forward(
         host: own.or(head.host).filter(|_| pool.is_named_by_request()).map(str::to_owned),
         response_timeout: matched.response_timeout.unwrap_or(upstream.response_timeout),
         idle_timeout: matched.idle_timeout.unwrap_or(upstream.idle_timeout),
-        logged: access.and_then(Sink::take).into(),
+        logged: found.logged.take().into(),
         named: head.named_trailers(),
         pending,
-        wish: None,
+        wish: found.wish,
     }
 }
 
@@ -376,18 +427,5 @@ fn check(head: &RequestHead<'_, '_>, limits: &Limits) -> Result<(), Failure> {
             Err(Failure::BodyTooLarge)
         }
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn request_ids_do_not_repeat() {
-        let ids = RequestIds::new(0x0123_4567_89ab_cdef);
-        let all: std::collections::HashSet<_> = (0..1000).map(|_| ids.next()).collect();
-        assert_eq!(all.len(), 1000);
-        assert!(all.iter().all(|id| id.starts_with(b"0123456789abcdef")));
     }
 }
