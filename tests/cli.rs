@@ -139,9 +139,26 @@ fn wrong_usage_is_code_2() {
 }
 
 #[test]
+fn the_schema_is_json_and_the_reference_is_the_file_of_the_repository() {
+    let dir = tempfile::tempdir().unwrap();
+    let schema = ringate(dir.path(), &["schema"]);
+    assert_eq!(schema.status.code(), Some(0));
+    let schema: serde_json::Value = serde_json::from_str(&stdout(&schema)).unwrap();
+    let id = concat!("urn:ringate:config:", env!("CARGO_PKG_VERSION"));
+    assert_eq!((&schema["$id"], &schema["additionalProperties"]), (&id.into(), &false.into()));
+    assert_eq!(schema["properties"]["runtime"]["properties"]["drain"]["default"], "30s");
+    for (option, file) in [("--reference", "config/reference.toml"), ("--markdown", "docs/configuration.md")]
+    {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        assert_eq!(stdout(&ringate(dir.path(), &["schema", option])), std::fs::read_to_string(file).unwrap());
+    }
+    assert!(!stdout(&ringate(dir.path(), &["schema", "--help"])).contains("--reference"));
+}
+
+#[test]
 fn every_command_has_help_with_an_example() {
     let dir = tempfile::tempdir().unwrap();
-    for command in ["quickstart", "run", "check", "plan", "status", "reload", "drain"] {
+    for command in ["quickstart", "run", "check", "plan", "status", "reload", "drain", "schema"] {
         let output = ringate(dir.path(), &[command, "--help"]);
         assert_eq!(output.status.code(), Some(0));
         assert!(stdout(&output).contains(&format!("Example: ringate {command}")), "{}", stdout(&output));

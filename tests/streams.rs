@@ -239,7 +239,7 @@ fn a_command_whose_output_cannot_be_written_fails_unless_its_reader_has_left() {
     assert!(run(&mut scene.command(&["apikey", "generate", "partners", "app"])).status.success());
     let url = format!("http://{}/", scene.address);
     let probes = [format!("probe {url}"), format!("probe {url} --json")];
-    let help = ["--help", "--version", "help", "cert --help", "cert help generate"];
+    let help = ["--help", "--version", "help", "cert --help", "cert help generate", "schema"];
     let showing = SHOWING.iter().copied().chain(probes.iter().map(String::as_str));
     let showing = showing.map(|text| format!("{text} -c ringate.toml"));
     for line in showing.chain(help.map(str::to_owned)) {

@@ -10,6 +10,7 @@ mod output;
 mod probe;
 mod quickstart;
 mod run;
+mod schema;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -76,6 +77,11 @@ enum Command {
     /// Make, list and delete the API keys that routes with `api_keys` ask for
     #[command(name = "apikey", after_help = "Example: ringate apikey generate partners mobile-app")]
     ApiKey(apikey::Options),
+    /// Print the JSON Schema of the config, with which editors complete and check it
+    #[command(after_help = "Example: ringate schema > ringate.schema.json\n\n\
+        A config beside that file which begins with `#:schema ./ringate.schema.json` is completed and checked by editors \
+        that use Taplo, such as VS Code with Even Better TOML.")]
+    Schema(schema::Options),
 }
 
 #[derive(Debug, Args)]
@@ -191,6 +197,7 @@ fn dispatch(command: Command) -> Result<(), String> {
         Command::Drain(options) => control::drain(&options),
         Command::Probe(options) => probe::run(&options),
         Command::ApiKey(options) => apikey::run(&options),
+        Command::Schema(options) => schema::run(&options),
     }
 }
 

@@ -256,3 +256,14 @@ fn first_request(port: u16) -> Result<String, String> {
         Err(format!("the first request was answered with:\n{answer}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_config_is_valid_by_the_schema() {
+        let text = config(8080, SocketAddr::from((Ipv4Addr::LOCALHOST, 9000)));
+        assert_eq!(crate::config::schema_errors(&text), Vec::<String>::new());
+    }
+}

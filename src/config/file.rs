@@ -1,8 +1,9 @@
 //! The file as written: sections and values that know their key and their place.
 //!
 //! Every reader answers `None` for a value that is wrong, after it has recorded why; the
-//! check then goes on with a default, so that one run reports everything. A section
-//! remembers which keys it was asked for: these are the valid ones when it is finished.
+//! check then goes on with a default, so that one run reports everything. Which keys a section
+//! may have, and of which type, is in the table of keys (`keys`): a debug build stops where the check asks for a key or a
+//! type that is not in the table, or leaves a key out that is.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::diagnostics::Diagnostics;
 use super::foreign::{self, Meaning};
+use super::keys::{self, Kind, Scope};
 use super::plan::At;
 use super::suggest::{either, nearest, quoted};
 use super::unclosed::{self, Unclosed};
@@ -29,9 +31,12 @@ pub(super) struct Section<'a> {
     /// Its header, or its whole for an inline table.
     pub span: Range<usize>,
     table: &'a DeTable<'a>,
+    /// Its keys.
+    kind: &'static Kind,
     /// What this section is laid over: a key that it does not have is looked for there.
     under: Option<Under<'a>>,
-    known: Vec<&'static str>,
+    /// The keys that it was asked for: in the end all of them.
+    asked: Vec<&'static str>,
     errors: &'a Errors,
 }
 
@@ -45,7 +50,15 @@ struct Under<'a> {
 impl<'a> Section<'a> {
     /// The file itself.
     pub(super) fn root(table: &'a DeTable<'a>, errors: &'a Errors) -> Self {
-        Self { path: String::new(), span: 0..0, table, under: None, known: Vec::new(), errors }
+        Self {
+            path: String::new(),
+            span: 0..0,
+            table,
+            kind: &keys::ROOT,
+            under: None,
+            asked: Vec::new(),
+            errors,
+        }
     }
 
     /// Lays this section over `base`: its keys go before those of the same name there, tables are laid over tables.
@@ -61,7 +74,12 @@ impl<'a> Section<'a> {
 
     /// The value of `key`, if it is there.
     pub(super) fn get(&mut self, key: &'static str) -> Option<Value<'a>> {
-        self.known.push(key);
+        debug_assert!(
+            self.kind.key(key).is_some(),
+            "`{key}` of `{}` is not in the table of keys (src/config/keys)",
+            self.path
+        );
+        self.asked.push(key);
         self.value(key)
     }
 
@@ -72,9 +90,10 @@ impl<'a> Section<'a> {
             Some((under.table.get_key_value(key)?, &under.path))
         };
         let ((key, inner), path) = own.or_else(under)?;
+        let kind = self.kind.key(key.get_ref()).map(|key| &key.kind);
         let name =
             if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
-        Some(Value { name, key_span: key.span(), inner, errors: self.errors })
+        Some(Value { name, key_span: key.span(), inner, kind, errors: self.errors })
     }
 
     /// The value of `key`, an error if it is missing; `example` is TOML.
@@ -135,12 +154,23 @@ impl<'a> Section<'a> {
         self.errors.borrow_mut().error(self.span.clone(), title, help);
     }
 
-    /// Ends the section: keys that nobody asked for are errors.
-    pub(super) fn finish(mut self) {
-        self.known.sort_unstable();
+    /// Keys of this section that are for http listeners only.
+    pub(super) fn http_keys(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.kind.keys().filter(|key| key.scope == Scope::Http).map(|key| key.name)
+    }
+
+    /// Ends the section: keys that are not in the table are errors.
+    pub(super) fn finish(self) {
+        let mut valid: Vec<&str> = self.kind.keys().map(|key| key.name).collect();
+        debug_assert!(
+            valid.iter().all(|key| self.asked.contains(key)),
+            "the check does not ask `{}` for all of {valid:?}",
+            self.path
+        );
+        valid.sort_unstable();
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();
-            if self.known.contains(&name) {
+            if valid.contains(&name) {
                 continue;
             }
             let meaning = foreign::meaning(name);
@@ -153,13 +183,13 @@ impl<'a> Section<'a> {
             }
             let place = if self.path.is_empty() { String::new() } else { format!(" in `{}`", self.header()) };
             let title = format!("unknown key {}{place}", code(name));
-            let valid: Vec<String> = self.known.iter().map(|key| format!("`{key}`")).collect();
-            let valid = format!("the keys here are {}", valid.join(", "));
-            let help = match (nearest(name, self.known.iter().copied()), meaning) {
-                (Some(key), _) => format!("did you mean `{key}`? {valid}"),
+            let list: Vec<String> = valid.iter().map(|key| format!("`{key}`")).collect();
+            let list = format!("the keys here are {}", list.join(", "));
+            let help = match (nearest(name, valid.iter().copied()), meaning) {
+                (Some(key), _) => format!("did you mean `{key}`? {list}"),
                 (None, Some(Meaning::Key(key))) if key.contains([' ', ':']) => format!("see {key}"),
-                (None, Some(Meaning::Key(key))) => format!("did you mean `{key}`? {valid}"),
-                (None, _) => valid,
+                (None, Some(Meaning::Key(key))) => format!("did you mean `{key}`? {list}"),
+                (None, _) => list,
             };
             self.errors.borrow_mut().error(key.span(), title, Some(help));
         }
@@ -182,6 +212,8 @@ pub(super) struct Value<'a> {
     /// Where the key stands.
     pub key_span: Range<usize>,
     inner: &'a Spanned<DeValue<'a>>,
+    /// What it should be; `None` for a key that is not in the table.
+    kind: Option<&'static Kind>,
     errors: &'a Errors,
 }
 
@@ -263,6 +295,12 @@ impl<'a> Value<'a> {
 
     /// One of several words. A misspelt one is an error, and read as the nearest: it brings no other errors along.
     pub(super) fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+        self.assert_form(|kind| match kind {
+            Kind::Choice(known) => {
+                known.len() == words.len() && words.iter().all(|(word, _)| known.contains(word))
+            }
+            _ => false,
+        });
         let expected = either(&words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>());
         let Some(text) = self.as_text() else {
             self.wrong_type(&expected, None);
@@ -281,6 +319,7 @@ impl<'a> Value<'a> {
 
     /// A duration; a zero one only where `zero` allows it.
     pub(super) fn duration(&self, zero: bool) -> Option<Duration> {
+        self.assert_form(|kind| matches!(kind, Kind::Duration { zero: known } if *known == zero));
         if let Some(number) = self.inner.get_ref().as_integer() {
             self.wrong_type("a duration such as \"30s\"", Some(format!("did you mean \"{number}s\"?")));
             return None;
@@ -295,6 +334,7 @@ impl<'a> Value<'a> {
 
     /// A size in bytes: a text with a unit, or a plain number.
     pub(super) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        self.assert_form(|kind| matches!(kind, Kind::Size(_, most) if most == range.end()));
         let size = match self.inner.get_ref() {
             DeValue::Integer(number) => match integer(number).and_then(|number| u64::try_from(number).ok()) {
                 Some(size) => size,
@@ -319,6 +359,7 @@ impl<'a> Value<'a> {
 
     /// Bytes a second: a text, or 0.
     pub(super) fn rate(&self) -> Option<u64> {
+        self.assert_form(|kind| matches!(kind, Kind::Rate));
         match self.inner.get_ref() {
             DeValue::Integer(number) if integer(number) == Some(0) => Some(0),
             DeValue::Integer(number) => {
@@ -333,6 +374,11 @@ impl<'a> Value<'a> {
     /// A number within `range`.
     pub(super) fn number(&self, range: RangeInclusive<usize>) -> Option<usize> {
         let (least, most) = (range.start(), range.end());
+        self.assert_form(|kind| match kind {
+            Kind::Integer(first, last) => (*first, *last) == (*least as u64, *most as u64),
+            Kind::Numbers(numbers) => numbers.iter().all(|number| range.contains(&(*number as usize))),
+            _ => false,
+        });
         let Some(number) = self.inner.get_ref().as_integer() else {
             let help = self.as_text().filter(|text| text.parse::<u64>().is_ok());
             let help = help.map(|text| format!("write it without quotes: {}", text.value));
@@ -349,6 +395,7 @@ impl<'a> Value<'a> {
 
     /// `true` or `false`.
     pub(super) fn boolean(&self) -> Option<bool> {
+        self.assert_form(|kind| matches!(kind, Kind::Boolean));
         let value = self.inner.get_ref().as_bool();
         if value.is_none() {
             self.wrong_type("true or false", None);
@@ -362,8 +409,13 @@ impl<'a> Value<'a> {
             self.wrong_type(&format!("a table, `[{}]`", self.name), None);
             return None;
         };
-        let (path, span) = (self.name.clone(), self.span());
-        Some(Section { path, span, table, under: None, known: Vec::new(), errors: self.errors })
+        let kind = self.kind.map(|kind| {
+            let form = kind.table();
+            debug_assert!(form.is_some(), "`{}` is no table in the table of keys", self.name);
+            form.unwrap_or(&keys::UNKNOWN)
+        });
+        let (path, span, kind) = (self.name.clone(), self.span(), kind.unwrap_or(&keys::UNKNOWN));
+        Some(Section { path, span, table, kind, under: None, asked: Vec::new(), errors: self.errors })
     }
 
     /// The entries of a list of tables.
@@ -407,9 +459,24 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// In a debug build: whether the table of keys has a form of this value that is so.
+    fn assert_form(&self, is_so: impl Fn(&Kind) -> bool) {
+        debug_assert!(
+            self.kind.is_none_or(|kind| kind.forms().iter().any(&is_so)),
+            "`{}` is read as a type that it does not have in the table of keys",
+            self.name
+        );
+    }
+
     fn entries(&self) -> Option<Vec<Value<'a>>> {
+        let kind = self.kind.and_then(Kind::entry);
+        debug_assert!(
+            self.kind.is_none() || kind.is_some(),
+            "`{}` is no list in the table of keys",
+            self.name
+        );
         let list = self.inner.get_ref().as_array()?;
-        Some(list.iter().map(|inner| Value { inner, ..self.clone() }).collect())
+        Some(list.iter().map(|inner| Value { inner, kind, ..self.clone() }).collect())
     }
 }
 

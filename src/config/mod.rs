@@ -6,7 +6,7 @@
 //! that those errors point at the line as well.
 //!
 //! `file` walks the TOML and knows each value's place, `check` gives the values
-//! their meaning, `units` and `names` know how single values are written.
+//! their meaning, `keys` is the table of all keys, `units` and `names` know how single values are written.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -19,6 +19,7 @@ pub(crate) mod diagnostics;
 pub(crate) mod edit;
 mod file;
 mod foreign;
+mod keys;
 mod names;
 pub(crate) mod plan;
 mod suggest;
@@ -53,6 +54,27 @@ pub fn parse(name: &str, text: &str, dir: &Path) -> Result<Plan, Diagnostics> {
 /// What is wrong with that section, or with the text as TOML.
 pub(crate) fn admin(name: &str, text: &str, dir: &Path) -> Result<Option<plan::Admin>, Diagnostics> {
     read(name, text, |root| check::admin_of(root, dir))
+}
+
+/// The JSON Schema of the config, for editors.
+pub(crate) fn schema() -> serde_json::Value {
+    keys::schema::schema()
+}
+
+/// `config/reference.toml`: every key with its default.
+pub(crate) fn reference() -> String {
+    keys::reference::reference()
+}
+
+/// `docs/configuration.md`: every key in tables.
+pub(crate) fn configuration_page() -> String {
+    keys::markdown::page()
+}
+
+/// What is wrong with a config by its JSON Schema.
+#[cfg(test)]
+pub(crate) fn schema_errors(text: &str) -> Vec<String> {
+    keys::tests::schema_errors(text)
 }
 
 /// What `check` makes of the text's root, unless it finds something wrong, or the text is no TOML.

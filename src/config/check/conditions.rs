@@ -41,13 +41,23 @@ fn expected(value: &Value<'_>) -> Option<Expected> {
     if value.is_table() {
         let mut section: Section<'_> = value.section()?;
         let exact = section.get("value");
-        if let Some(exact) = exact {
-            let value = exact.parse("\"2\"", names::field_value).map(|value| value.value.to_owned());
-            section.finish();
-            return value.map(Expected::Value);
-        }
-        let present = section.require("present", "true").and_then(|value| value.boolean());
+        let present = match exact {
+            Some(_) => section.get("present"),
+            None => section.require("present", "true"),
+        };
         section.finish();
+        if let Some(exact) = exact {
+            if let Some(present) = present {
+                present.key_error(
+                    format!("`{}` and `{}` exclude each other", exact.name, present.name),
+                    "take one of the two out",
+                );
+            }
+            return exact
+                .parse("\"2\"", names::field_value)
+                .map(|value| Expected::Value(value.value.to_owned()));
+        }
+        let present = present.and_then(|value| value.boolean());
         return present.map(|present| if present { Expected::Present } else { Expected::Absent });
     }
     let form = "\"2\" or a table { present = true }";

@@ -7,18 +7,6 @@ use crate::config::units;
 
 /// The smallest value that `head_bytes` may take.
 const MIN_HEAD_BYTES: u64 = 1024;
-/// Bounds of what only HTTP has.
-const HTTP_ONLY: [&str; 9] = [
-    "head_bytes",
-    "headers",
-    "target_bytes",
-    "body_bytes",
-    "body_timeout",
-    "body_rate",
-    "body_grace",
-    "idle_timeout",
-    "requests_per_connection",
-];
 
 /// `[limits]`
 pub(super) fn process(section: Option<Section<'_>>) -> Limits {
@@ -52,7 +40,7 @@ pub(super) fn listener(section: Option<Section<'_>>, protocol: Protocol, of_proc
     let mut limits = of_process.clone();
     let Some(mut section) = section else { return limits };
     if protocol == Protocol::Tcp {
-        for key in HTTP_ONLY {
+        for key in section.http_keys() {
             if let Some(value) = section.get(key) {
                 let title = format!("`{}` bounds HTTP, and this listener is tcp", value.name);
                 section.errors().borrow_mut().error(value.key_span, title, Some("leave it out".into()));

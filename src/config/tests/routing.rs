@@ -147,7 +147,7 @@ fn changes_and_conditions_are_checked() {
             ("upstream = 'app'\nmatch.headers.Host = 'b'", "3:22", "`route.host`"),
             ("upstream = 'app'\nmatch.headers.A = 1", "3:19", "expected a string"),
             ("upstream = 'app'\nmatch.headers.A = {}", "3:19", "`present` is missing"),
-            ("upstream = 'app'\nmatch.query.a = { value = '1', present = true }", "3:32", "unknown key `present`"),
+            ("upstream = 'app'\nmatch.query.a = { value = '1', present = true }", "3:32", "exclude each other"),
         ],
     );
     let body = "upstream = 'app'\nmatch = { headers.A = 'b', query.c = { present = false } }\n\

@@ -1,0 +1,194 @@
+//! `[error_pages]` and `[[listener]]`.
+
+use super::process::LIMITS;
+use super::rules::{ALLOW_DENY, COMPRESSION};
+use super::texts::{CERTIFICATE, FIELD_VALUE, FILE, FREE, LISTEN, NAME, NETWORK};
+use super::{Key, Kind, Preset, key, list};
+
+const PAGES: Kind = Kind::Map {
+    keys: &[key(
+        "json",
+        Kind::Boolean,
+        Preset::Value("true"),
+        "Whether clients that prefer JSON get a problem document (RFC 9457)",
+    )],
+    any: &key(
+        "STATUS",
+        Kind::OneOf(&[FILE, Kind::Table(&[PAGE])]),
+        Preset::Off { example: "\"pages/404.html\"", means: "plain words" },
+        "The page of a status from 400 to 599, or of all `4xx` or `5xx`: a file, or a table. \
+         `{status}`, `{reason}` and `{request.id}` are filled in",
+    ),
+    names: "^([45][0-9][0-9]|4xx|5xx)$",
+};
+
+const PAGE: &[Key] = &[
+    key(
+        "file",
+        FILE,
+        Preset::Off { example: "\"pages/404.html\"", means: "none" },
+        "The page's file; this or `text`",
+    ),
+    key(
+        "text",
+        FREE,
+        Preset::Off { example: "\"{status} {reason}\"", means: "none" },
+        "The page itself; this or `file`",
+    ),
+    key(
+        "content_type",
+        FIELD_VALUE,
+        Preset::Off { example: "\"text/html\"", means: "by the file's name; for `text` plain text" },
+        "The page's media type",
+    ),
+];
+
+pub(super) const ERROR_PAGES: &[Key] = &[key(
+    "error_pages",
+    PAGES,
+    Preset::Absent,
+    "What clients get where Ringate itself responds with an error; without it, plain words",
+)];
+
+pub(super) const KEYS: &[Key] = &[key(
+    "listener",
+    list(&Kind::Table(&[LISTENER, ALLOW_DENY, RULES, SECTIONS])),
+    Preset::AtLeastOne,
+    "Where clients connect: at least one",
+)];
+
+const LISTENER: &[Key] = &[
+    key("name", NAME, Preset::Required("\"public\""), "Unique; letters, digits, `.`, `_`, `-`"),
+    key(
+        "address",
+        Kind::OneOf(&[LISTEN, list(&LISTEN)]),
+        Preset::Required("\"127.0.0.1:8443\""),
+        "Where to listen: `\"IP:PORT\"`, or a list of them; port 0: a free one. An address in use is tried for two seconds",
+    ),
+    key(
+        "ipv6_only",
+        Kind::Boolean,
+        Preset::Value("true"),
+        "Whether `[::]` takes no IPv4 connections, whatever `net.ipv6.bindv6only` is; with `false`, IPv4 clients have their IPv4 addresses everywhere",
+    ),
+    key("protocol", Kind::Choice(&["http", "tcp"]), Preset::Value("\"http\""), "HTTP, or relayed bytes"),
+    key(
+        "environment",
+        NAME,
+        Preset::Off { example: "\"production\"", means: "none" },
+        "Which overlay of its upstreams its traffic uses, where they have one",
+    ),
+    key(
+        "proxy_protocol",
+        Kind::Choice(&["off", "v1", "v2", "any"]),
+        Preset::Value("\"off\""),
+        "Which PROXY header its connections must begin with. Its address is believed: whatever can reach the listener can choose it",
+    )
+    .see("[the PROXY protocol](proxy-protocol.md)"),
+];
+
+/// What stands after `allow` and `deny`.
+const RULES: &[Key] = &[
+    key(
+        "client_address",
+        Kind::Table(&[CLIENT_ADDRESS]),
+        Preset::Off { example: "{ header = \"X-Forwarded-For\", trusted = [\"10.0.0.0/8\"] }", means: "none" },
+        "The client behind trusted proxies: requests that come from a `trusted` network are from the client that `header` names, by its rightmost \
+         entry that is not trusted. It counts for `allow`, `deny`, `rate_limit`, the access log, `{client.address}` and X-Forwarded-For; \
+         `limits.connections_per_client` counts connections, which are the proxy's",
+    )
+    .http(),
+    key(
+        "request_id",
+        Kind::Choice(&["make", "accept"]),
+        Preset::Value("\"make\""),
+        "`\"accept\"`: an X-Request-Id that a client sends is kept; for trusted clients only",
+    )
+    .http(),
+    key(
+        "compression",
+        COMPRESSION,
+        Preset::Off { example: "true", means: "`false`" },
+        "Whether responses are encoded as their clients prefer it; a route may have its own setting",
+    )
+    .http(),
+    key(
+        "error_pages",
+        PAGES,
+        Preset::Off { example: "{ 404 = \"pages/404.html\" }", means: "`[error_pages]`" },
+        "This listener's pages, which go before those of `[error_pages]`",
+    )
+    .http(),
+];
+
+const CLIENT_ADDRESS: &[Key] = &[
+    key(
+        "header",
+        super::texts::FORWARDED,
+        Preset::Required("\"X-Forwarded-For\""),
+        "The field with the client's address: X-Forwarded-For or X-Real-IP",
+    ),
+    key(
+        "trusted",
+        list(&NETWORK),
+        Preset::Required("[\"10.0.0.0/8\"]"),
+        "The networks of the proxies whose field is believed",
+    ),
+];
+
+const SECTIONS: &[Key] = &[
+    key(
+        "limits",
+        Kind::Overlay { of: &[LIMITS], section: "limits" },
+        Preset::Off { example: "{ connections = 1000 }", means: "`[limits]`" },
+        "The keys of `[limits]` but `connections_per_worker` and `buffer_memory`, for this listener",
+    ),
+    key(
+        "tls",
+        Kind::Table(&[LISTENER_TLS]),
+        Preset::Optional,
+        "TLS with clients; without this table the listener is plain",
+    ),
+];
+
+const LISTENER_TLS: &[Key] = &[
+    key(
+        "certificates",
+        list(&CERTIFICATE),
+        Preset::Required("[\"web\"]"),
+        "Chosen by SNI, the first is the default. Each is a name in the store, a file (a value with a slash, or ending with \
+         .pem, .crt, .cer, .der, .p12 or .pfx), or a table `{ cert = \"FILE\", key = \"FILE\", passphrase_file = \"FILE\" }`; PKCS#12 needs no key",
+    ),
+    key(
+        "versions",
+        list(&Kind::Choice(&["1.2", "1.3"])),
+        Preset::Value("[\"1.2\", \"1.3\"]"),
+        "The TLS versions enabled",
+    ),
+    key(
+        "client_auth",
+        Kind::Choice(&["none", "optional", "required"]),
+        Preset::Value("\"none\""),
+        "Whether clients are asked for a certificate; `\"required\"`: the handshake fails without one. A certificate that is presented must be valid in either case",
+    ),
+    key(
+        "client_trust",
+        list(&CERTIFICATE),
+        Preset::Off { example: "[\"partners\"]", means: "required with `client_auth`" },
+        "The CAs that issue clients' certificates, or such certificates themselves. A CA out of its time does not vouch, nor one whose keyUsage lacks keyCertSign; \
+         a certificate that stands here itself is judged by its own time. If the names do not fit into a TLS message (60,000 bytes), none are sent",
+    ),
+    key(
+        "client_crl",
+        Kind::OneOf(&[FILE, list(&FILE)]),
+        Preset::Off { example: "[\"./partners.crl\"]", means: "none" },
+        "Revocation lists, PEM or DER; with any, each certificate of a chain but its root must be covered by one that is not out of date. \
+         Of several that cover it, signed by its issuer's key, the newest in its time counts. If the only list of an issuer has ended, its certificates are refused: `check`, the log and `ringate status` warn of it. Delta and indirect lists are refused",
+    ),
+    key(
+        "forward_certificate",
+        Kind::Boolean,
+        Preset::Off { example: "false", means: "`false`" },
+        "Whether backends get the whole certificate in X-Forwarded-Client-Cert, not only its names",
+    ),
+];

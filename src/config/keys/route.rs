@@ -1,0 +1,381 @@
+//! `[[route]]`.
+
+use super::rules::{self, ALLOW_DENY};
+use super::texts::{
+    ANY, FIELD, FIELD_NAMES, FIELD_VALUE, FREE, HOST, HOST_PATTERN, METHOD, NAME, PATH_PATTERN, SAN, SUBJECT,
+    TEMPLATE, URL_PATH,
+};
+use super::{Key, Kind, Preset, key, list};
+
+pub(super) const KEYS: &[Key] = &[key(
+    "route",
+    list(&Kind::Table(&[MATCHES, CHANGES, ALLOW_DENY, PATHS, CERTIFICATES, DESTINATION, rules::KEYS])),
+    Preset::AtLeastOne,
+    "Which traffic goes where: at least one for each listener; a tcp listener's differ in `sni`",
+)];
+
+const MATCHES: &[Key] = &[
+    key(
+        "listener",
+        Kind::OneOf(&[NAME, list(&NAME)]),
+        Preset::Shown { example: "\"public\"", means: "the only one that can be meant" },
+        "Where the traffic comes in: a name or a list of names",
+    ),
+    key(
+        "host",
+        HOST_PATTERN,
+        Preset::Off { example: "\"api.example.com\"", means: "any" },
+        "A name, an address, or `\"*.example.com\"`",
+    )
+    .http(),
+    key(
+        "path",
+        PATH_PATTERN,
+        Preset::Value("\"/\""),
+        "This path and all below it; `\"=/orders\"` is that path alone",
+    )
+    .http(),
+    key(
+        "methods",
+        list(&METHOD),
+        Preset::Off { example: "[\"GET\", \"POST\"]", means: "any" },
+        "Which methods, in capitals; GET does not imply HEAD",
+    )
+    .http(),
+    key("match", Kind::Table(&[MATCH]), Preset::Dotted, "What else a request must have").http(),
+];
+
+const MATCH: &[Key] = &[
+    key(
+        "headers",
+        Kind::Map {
+            keys: &[],
+            any: &key(
+                "NAME",
+                EXPECTED,
+                Preset::Off { example: "\"2\"", means: "any" },
+                "A header field that a request must have, or not have; compared whole: `*` is no pattern, and a value with one is written `{ value = \"*/*\" }`",
+            )
+            .http(),
+            names: FIELD_NAMES,
+        },
+        Preset::Off { example: "{ x-version = \"2\", x-beta = { present = true } }", means: "any" },
+        "Header fields that a request must have",
+    ),
+    key(
+        "query",
+        Kind::Map {
+            keys: &[],
+            any: &key(
+                "NAME",
+                EXPECTED,
+                Preset::Off { example: "\"1\"", means: "any" },
+                "A query parameter that a request must have, or not have, compared decoded",
+            )
+            .http(),
+            names: ANY,
+        },
+        Preset::Off { example: "{ debug = \"1\" }", means: "any" },
+        "Query parameters that a request must have",
+    ),
+];
+
+/// What a field or parameter must be.
+const EXPECTED: Kind = Kind::OneOf(&[
+    FIELD_VALUE,
+    Kind::Table(&[&[
+        key(
+            "value",
+            FIELD_VALUE,
+            Preset::Off { example: "\"*/*\"", means: "any" },
+            "The value; this or `present`",
+        ),
+        key(
+            "present",
+            Kind::Boolean,
+            Preset::Off { example: "true", means: "any" },
+            "Whether there is one; this or `value`",
+        ),
+    ]]),
+]);
+
+const CHANGES: &[Key] = &[
+    key(
+        "headers",
+        Kind::Table(&[&[
+            key("request", Kind::Table(&[REQUEST_EDITS]), Preset::Dotted, "What backends get").http(),
+            key("response", Kind::Table(&[RESPONSE_EDITS]), Preset::Dotted, "What clients get").http(),
+        ]]),
+        Preset::Dotted,
+        "Header fields that are changed on the way",
+    )
+    .http(),
+    key(
+        "timeouts",
+        Kind::Table(&[&[
+            key(
+                "response",
+                Kind::Duration { zero: false },
+                Preset::Off { example: "\"5s\"", means: "the upstream's" },
+                "From the request's end to the response's head; longer: 504",
+            )
+            .http(),
+            key(
+                "idle",
+                Kind::Duration { zero: false },
+                Preset::Off { example: "\"60s\"", means: "the upstream's" },
+                "Longest time without progress in a response",
+            )
+            .http(),
+        ]]),
+        Preset::Off { example: "{ response = \"5s\", idle = \"60s\" }", means: "the upstream's" },
+        "Instead of the upstream's",
+    )
+    .http(),
+];
+
+const REQUEST_EDITS: &[Key] = &[
+    key(
+        "set",
+        Kind::Map {
+            keys: &[],
+            any: &key(
+                "NAME",
+                TEMPLATE,
+                Preset::Off { example: "\"ringate\"", means: "none" },
+                "Replaces every field of this name; `Host` takes no variables",
+            )
+            .http(),
+            names: FIELD_NAMES,
+        },
+        Preset::Off {
+            example: "{ X-Gateway = \"ringate\", X-Client = \"{client.address}\" }",
+            means: "none",
+        },
+        "Fields that replace those of their name; `Host` takes no variables",
+    )
+    .http(),
+    key(
+        "add",
+        ADDED,
+        Preset::Off { example: "{ X-Seen = [\"a\", \"b\"] }", means: "none" },
+        "Fields beside those of their name",
+    )
+    .http(),
+    key(
+        "remove",
+        list(&FIELD),
+        Preset::Off { example: "[\"Cookie\"]", means: "none" },
+        "Fields that do not reach the backend",
+    )
+    .http(),
+];
+
+const RESPONSE_EDITS: &[Key] = &[
+    key(
+        "set",
+        Kind::Map {
+            keys: &[],
+            any: &key(
+                "NAME",
+                TEMPLATE,
+                Preset::Off { example: "\"no-store\"", means: "none" },
+                "Replaces every field of this name",
+            )
+            .http(),
+            names: FIELD_NAMES,
+        },
+        Preset::Off { example: "{ Cache-Control = \"no-store\" }", means: "none" },
+        "The same for responses, and for a route's redirects and fixed responses; not where Ringate refuses a request or a backend fails",
+    )
+    .http(),
+    key("add", ADDED, Preset::Off { example: "{ Vary = \"Origin\" }", means: "none" }, "Fields beside those of their name").http(),
+    key("remove", list(&FIELD), Preset::Off { example: "[\"Server\"]", means: "none" }, "Fields that do not reach the client")
+        .http(),
+];
+
+const ADDED: Kind = Kind::Map {
+    keys: &[],
+    any: &key(
+        "NAME",
+        Kind::OneOf(&[TEMPLATE, list(&TEMPLATE)]),
+        Preset::Off { example: "\"value\"", means: "none" },
+        "A value, or a list of values, which are added beside the fields of this name",
+    )
+    .http(),
+    names: FIELD_NAMES,
+};
+
+const PATHS: &[Key] = &[
+    key(
+        "strip_prefix",
+        Kind::Boolean,
+        Preset::Value("false"),
+        "Whether what `path` matched is removed before the request goes on",
+    )
+    .http(),
+    key(
+        "rewrite_prefix",
+        URL_PATH,
+        Preset::Off { example: "\"/v2\"", means: "none" },
+        "Replaces what `path` matched",
+    )
+    .http(),
+    key(
+        "rewrite",
+        URL_PATH,
+        Preset::Off { example: "\"/index.html\"", means: "none" },
+        "Replaces the whole path; the query stays, as with the other two",
+    )
+    .http(),
+    key(
+        "merge_slashes",
+        Kind::Boolean,
+        Preset::Value("true"),
+        "`false`: slashes in a row go on as they came, for object stores and signed URLs. Routes and rules still see one slash, and where the path with \
+         all of its slashes would match another route it goes on with one",
+    )
+    .http(),
+    key(
+        "encoded_slashes",
+        Kind::Choice(&["refuse", "pass"]),
+        Preset::Value("\"refuse\""),
+        "`%2F` in a path: 400, or on as it is, if with `/` in its place the path would match the same route",
+    )
+    .http(),
+    key(
+        "sni",
+        HOST_PATTERN,
+        Preset::Off { example: "\"*.db.internal\"", means: "any" },
+        "The server name that a TLS client asks for; the TLS goes on unopened. Only for listeners without `tls`",
+    )
+    .tcp(),
+];
+
+const CERTIFICATES: &[Key] = &[
+    key(
+        "require_client_certificate",
+        Kind::Boolean,
+        Preset::Off { example: "false", means: "`false`" },
+        "Whether clients without a verified certificate get 403",
+    )
+    .http(),
+    key(
+        "client_certificate",
+        Kind::Table(&[&[
+            key(
+                "subject",
+                Kind::OneOf(&[SUBJECT, list(&SUBJECT)]),
+                Preset::Off { example: "[\"CN=orders,O=Example\"]", means: "any" },
+                "One of these is its subject by RFC 4514; `*` is any part of one value",
+            )
+            .http(),
+            key(
+                "san",
+                Kind::OneOf(&[SAN, list(&SAN)]),
+                Preset::Off { example: "[\"spiffe://example.com/*\"]", means: "any" },
+                "One of these is among its names: `\"a.example\"`, `\"*.a.example\"`, `\"spiffe://…\"` with `*` within a segment, an e-mail or IP address",
+            )
+            .http(),
+        ]]),
+        Preset::Off {
+            example: "{ subject = [\"CN=orders,O=Example\"], san = [\"spiffe://example.com/*\", \"*.partners.example\"] }",
+            means: "any",
+        },
+        "What a client's certificate must name; others: 403",
+    )
+    .http(),
+];
+
+const DESTINATION: &[Key] = &[
+    key(
+        "upstream",
+        NAME,
+        Preset::Shown { example: "\"orders\"", means: "required, unless the route has one of the next three" },
+        "Where the traffic goes",
+    ),
+    key(
+        "upstreams",
+        list(&Kind::Table(&[SHARE])),
+        Preset::Off { example: "[{ name = \"orders\", weight = 9 }, { name = \"orders-new\", weight = 1 }]", means: "none" },
+        "Several upstreams, each with its share of the requests",
+    )
+    .http(),
+    key(
+        "redirect",
+        Kind::Table(&[REDIRECT]),
+        Preset::Off {
+            example: "{ status = 307, scheme = \"https\", host = \"www.example.com\", port = 8443, path = \"/new\" }",
+            means: "none",
+        },
+        "Send the client elsewhere; at least one of its keys but `status` says where (`rewrite_prefix` instead of `path`: what `path` of the route matched)",
+    )
+    .http(),
+    key(
+        "respond",
+        Kind::Table(&[RESPOND]),
+        Preset::Off {
+            example: "{ status = 200, body = \"\", content_type = \"text/plain; charset=utf-8\" }",
+            means: "none",
+        },
+        "A fixed response, without a backend",
+    )
+    .http(),
+];
+
+const SHARE: &[Key] = &[
+    key("name", NAME, Preset::Required("\"orders\""), "The upstream").http(),
+    key("weight", Kind::Integer(1, 1000), Preset::Value("1"), "Its share of the requests").http(),
+];
+
+const REDIRECT: &[Key] = &[
+    key(
+        "status",
+        Kind::Numbers(&[301, 302, 303, 307, 308]),
+        Preset::Value("307"),
+        "The status of the response",
+    )
+    .http(),
+    key(
+        "scheme",
+        Kind::Choice(&["http", "https"]),
+        Preset::Off { example: "\"https\"", means: "as the request" },
+        "The scheme of the target",
+    )
+    .http(),
+    key(
+        "host",
+        HOST,
+        Preset::Off { example: "\"www.example.com\"", means: "as the request" },
+        "The host of the target",
+    )
+    .http(),
+    key(
+        "port",
+        Kind::Integer(1, 65_535),
+        Preset::Off { example: "8443", means: "the request's, or a new scheme's own" },
+        "The port of the target, also with another `host`",
+    )
+    .http(),
+    key(
+        "path",
+        URL_PATH,
+        Preset::Off { example: "\"/new\"", means: "as the request" },
+        "All of the path; the query stays",
+    )
+    .http(),
+    key(
+        "rewrite_prefix",
+        URL_PATH,
+        Preset::Off { example: "\"/v2\"", means: "as the request" },
+        "Replaces what the route's `path` matched",
+    )
+    .http(),
+];
+
+const RESPOND: &[Key] = &[
+    key("status", Kind::Integer(200, 599), Preset::Value("200"), "The status").http(),
+    key("body", FREE, Preset::Value("\"\""), "The body; none with 204, 205 and 304").http(),
+    key("content_type", FIELD_VALUE, Preset::Value("\"text/plain; charset=utf-8\""), "The body's media type")
+        .http(),
+];

@@ -1,0 +1,83 @@
+//! The forms of single values that several keys share.
+
+use super::{Key, Kind, Preset, Text, key};
+
+const fn text(what: &'static str, pattern: &'static str) -> Kind {
+    Kind::Text(Text { what, pattern })
+}
+
+/// Names of listeners, upstreams, environments.
+pub(super) const NAMES: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$";
+/// Names of header fields (RFC 9110 §5.1).
+pub(super) const FIELD_NAMES: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
+/// Any name.
+pub(super) const ANY: &str = "^";
+
+pub(super) const NAME: Kind = text("name", NAMES);
+pub(super) const FREE: Kind = text("text", ANY);
+pub(super) const FILE: Kind = text("path", "^.");
+pub(super) const FIELD: Kind = text("header name", FIELD_NAMES);
+pub(super) const FIELD_VALUE: Kind = text("value", "^[\\t -~]*$");
+pub(super) const FORMAT: Kind = text("`\"text\"`, `\"json\"` or a line with `{variables}`", "^.");
+pub(super) const TEMPLATE: Kind = text("value with `{variables}`", "^[\\t -~]*$");
+pub(super) const HOST: Kind = text("host", "^[^*/ ]+$");
+pub(super) const HOST_PATTERN: Kind = text("host or `\"*.host\"`", "^([*][.])?[^*/ ]+$");
+pub(super) const URL_PATH: Kind = text("path", "^/");
+pub(super) const PATH_PATTERN: Kind = text("`\"/prefix\"` or `\"=/exact\"`", "^=?/");
+pub(super) const METHOD: Kind = text("method", "^[!#$%&'+.^_`|~0-9A-Z-]+$");
+pub(super) const NETWORK: Kind = text("network", "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$");
+pub(super) const LISTEN: Kind = text("`\"IP:PORT\"`", "^([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]{1,5}$");
+pub(super) const ADMIN_LISTEN: Kind =
+    text("`\"unix:PATH\"` or `\"IP:PORT\"`", "^(unix:.+|([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]{1,5})$");
+pub(super) const ENDPOINT: Kind =
+    text("`\"HOST:PORT\"`", "^([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}$");
+pub(super) const CPUS: Kind =
+    text("CPU list, `\"0-3,8\"`", "^ *[0-9]+( *- *[0-9]+)? *( *, *[0-9]+( *- *[0-9]+)? *)*$");
+pub(super) const REQUEST_RATE: Kind = text("`\"100/s\"`, `\"20/m\"`, `\"5/h\"`", "^0*[1-9][0-9]*/[smh]$");
+pub(super) const MEDIA_RANGE: Kind =
+    text("media type", "^[A-Za-z0-9!#$&^_.+-]+/([A-Za-z0-9!#$&^_.+-]+|[*])$");
+pub(super) const ORIGIN: Kind =
+    text("`\"https://host[:port]\"`, `\"https://*.host\"` or `\"*\"`", "^([*]|[A-Za-z0-9+.-]+://[^/ ]+)$");
+pub(super) const PIN: Kind = text("`\"sha256/BASE64\"`", "^sha256/[A-Za-z0-9+/]{43}=$");
+pub(super) const SUBJECT: Kind = text("subject", "^[^/=]+=");
+pub(super) const SAN: Kind = text("name, URI, e-mail or IP address", "^.");
+pub(super) const API_KEYS: Kind = text("name in the store or file", "^.");
+pub(super) const ACCESS: Kind = text(
+    "`\"off\"`, `\"stdout\"`, a file, `\"syslog:HOST:PORT\"` or `\"syslog:unix:PATH\"`",
+    "^(off|stdout|syslog:[^/].*|[^:]*[/.][^:]*|[^:/]*/.*)$",
+);
+pub(super) const STORED: Kind = text("name in the store or file", "^.");
+
+/// A certificate with its key: the forms of `listener.tls.certificates`.
+pub(super) const CERTIFICATE: Kind = Kind::OneOf(&[STORED, Kind::Table(&[CERTIFICATE_FILES])]);
+
+const CERTIFICATE_FILES: &[Key] = &[
+    key(
+        "cert",
+        FILE,
+        Preset::Required("\"web.pem\""),
+        "The file with the certificate and its chain, or a PKCS#12 container",
+    ),
+    key(
+        "key",
+        FILE,
+        Preset::Off { example: "\"web.key\"", means: "required, but for PKCS#12 or with `passphrase_file`" },
+        "The file with the private key",
+    ),
+    key(
+        "passphrase_file",
+        FILE,
+        Preset::Off { example: "\"web.passphrase\"", means: "none" },
+        "The file with the passphrase that the key or the container is encrypted with",
+    ),
+];
+/// Fields that a client's address is taken from.
+pub(super) const FORWARDED: Kind = text(
+    "`\"X-Forwarded-For\"` or `\"X-Real-IP\"`",
+    "^[Xx]-([Ff][Oo][Rr][Ww][Aa][Rr][Dd][Ee][Dd]-[Ff][Oo][Rr]|[Rr][Ee][Aa][Ll]-[Ii][Pp])$",
+);
+pub(super) const STAR: Kind = Kind::Choice(&["*"]);
+pub(super) const STATUS: Kind = text("a status from `\"400\"` to `\"599\"`", "^[45][0-9][0-9]$");
+/// What a backend's certificate is checked against.
+pub(super) const CERTIFICATE_OR_SYSTEM: Kind =
+    Kind::OneOf(&[text("`\"system\"`, name in the store or file", "^."), Kind::Table(&[CERTIFICATE_FILES])]);

@@ -1,0 +1,262 @@
+//! `[upstream.NAME]`.
+
+use crate::base::limits::MAX_ATTEMPTS;
+
+use super::texts::{CERTIFICATE, CERTIFICATE_OR_SYSTEM, ENDPOINT, FILE, HOST, NAMES, PIN, STATUS};
+use super::{Key, Kind, Preset, key, list};
+
+pub(super) const KEYS: &[Key] = &[key(
+    "upstream",
+    Kind::Map {
+        keys: &[],
+        any: &key(
+            "NAME",
+            Kind::Table(&[UPSTREAM, OVERLAYS]),
+            Preset::Section,
+            "A group of backends; routes refer to it by its name",
+        ),
+        names: NAMES,
+    },
+    Preset::Optional,
+    "Where traffic goes",
+)];
+
+const UPSTREAM: &[Key] = &[
+    key(
+        "endpoints",
+        list(&Kind::OneOf(&[ENDPOINT, Kind::Table(&[ADDRESS])])),
+        Preset::Required("[\"127.0.0.1:9443\"]"),
+        "Backends: `\"HOST:PORT\"`, or `{ address = \"HOST:PORT\", weight = 1 }`; each address of a name is an endpoint with the weight of the name",
+    )
+    .see("[names with several addresses](upstreams.md#names-with-several-addresses)"),
+    key("balance", Kind::Choice(&["round-robin"]), Preset::Value("\"round-robin\""), "In turn, by weight"),
+    key(
+        "proxy_protocol",
+        Kind::Choice(&["off", "v1", "v2"]),
+        Preset::Value("\"off\""),
+        "The PROXY header that each connection begins with, which then serves one client alone",
+    )
+    .see("[the PROXY protocol](proxy-protocol.md)"),
+    key("timeouts", Kind::Table(&[TIMEOUTS]), Preset::Section, "How long a backend may take"),
+    key(
+        "pool",
+        Kind::Table(&[POOL]),
+        Preset::Section,
+        "Connections that are kept, and how many exchanges there may be",
+    ),
+    key(
+        "queue",
+        Kind::Table(&[QUEUE]),
+        Preset::Absent,
+        "Exchanges that wait where every endpoint has `pool.max_per_endpoint`; it needs that key",
+    ),
+    key(
+        "retries",
+        Kind::Table(&[RETRIES]),
+        Preset::Absent,
+        "When a request is sent again. Without it each endpoint is tried once where one cannot be connected to or, for idempotent requests, closes without a response",
+    )
+    .see("[retries](upstreams.md#retries)"),
+    key(
+        "tls",
+        Kind::Table(&[TLS]),
+        Preset::Optional,
+        "TLS with the backends; without this table they are plain",
+    ),
+];
+
+const OVERLAYS: &[Key] = &[key(
+    "environment",
+    Kind::Map {
+        keys: &[],
+        any: &key(
+            "ENVIRONMENT",
+            Kind::Overlay { of: &[UPSTREAM], section: "upstream.NAME" },
+            Preset::Absent,
+            "Any key of the upstream, for traffic of listeners in this environment; tables are merged, other values replaced",
+        ),
+        names: NAMES,
+    },
+    Preset::Off {
+        example: "{ production = { endpoints = [\"10.1.0.1:8443\"], tls.certificate = \"gateway-prod\" } }",
+        means: "none",
+    },
+    "What differs in an environment, usually under a header of its own: `[upstream.orders.environment.production]`",
+)];
+
+const ADDRESS: &[Key] = &[
+    key("address", ENDPOINT, Preset::Required("\"127.0.0.1:9443\""), "Host and port"),
+    key("weight", Kind::Integer(1, 1000), Preset::Value("1"), "Its share of the traffic"),
+];
+
+const TIMEOUTS: &[Key] = &[
+    key("connect", Kind::Duration { zero: false }, Preset::Value("\"2s\""), "TCP and TLS together"),
+    key(
+        "response",
+        Kind::Duration { zero: false },
+        Preset::Value("\"30s\""),
+        "From the request's end to the response's head; longer: 504",
+    ),
+    key(
+        "idle",
+        Kind::Duration { zero: false },
+        Preset::Value("\"60s\""),
+        "Longest time without progress in a response or relay (a slow reader that still makes progress does not time out); how long an idle connection is kept",
+    ),
+];
+
+const POOL: &[Key] = &[
+    key(
+        "idle_per_worker",
+        Kind::Integer(0, 65_535),
+        Preset::Value("256"),
+        "Idle connections kept per endpoint and worker, of more the least recently used is closed; 0: no reuse. Where the server name is the request's host, \
+         one name has half of them at most, and names that are used once leave those in use alone",
+    ),
+    key(
+        "max_age",
+        Kind::Duration { zero: false },
+        Preset::Value("\"1h\""),
+        "A connection older than this is not used again",
+    ),
+    key(
+        "max_per_endpoint",
+        Kind::Integer(0, 65_535),
+        Preset::Value("0"),
+        "Most exchanges, or tcp connections, at an endpoint over all workers, 0: no bound; an upstream of three has three times as many. Idle connections do not count",
+    ),
+];
+
+const QUEUE: &[Key] = &[
+    key(
+        "length",
+        Kind::Integer(0, 1_000_000),
+        Preset::Value("100"),
+        "Most exchanges that wait, over all workers; more: 503; 0: none waits",
+    ),
+    key(
+        "timeout",
+        Kind::Duration { zero: false },
+        Preset::Value("\"1s\""),
+        "How long one waits; longer: 503",
+    ),
+];
+
+const RETRIES: &[Key] = &[
+    key(
+        "on",
+        list(&Kind::OneOf(&[Kind::Choice(&["connect", "reset", "timeout"]), STATUS])),
+        Preset::Value("[\"connect\", \"reset\"]"),
+        "`\"connect\"`: no connection; `\"reset\"`: closed before any byte of a response; `\"timeout\"`: no head in time; `\"503\"`: a response with this status. \
+         All but `\"connect\"` for idempotent requests only",
+    ),
+    key(
+        "attempts",
+        Kind::Integer(1, MAX_ATTEMPTS as u64),
+        Preset::Shown { example: "2", means: "2, and after a reset each endpoint once" },
+        "Most times that a request is sent, the first included",
+    ),
+    key(
+        "budget",
+        Kind::Integer(0, 100),
+        Preset::Value("20"),
+        "Most retries, in percent of the requests of the last 10 s, for each worker",
+    ),
+    key(
+        "attempt_timeout",
+        Kind::Duration { zero: false },
+        Preset::Off { example: "\"10s\"", means: "an equal share of `timeouts.response`" },
+        "With `\"timeout\"`: from the request's end to the response's head, for each attempt but the last; at most `timeouts.response`",
+    ),
+];
+
+const TLS: &[Key] = &[
+    key(
+        "server_name",
+        HOST,
+        Preset::Off { example: "\"orders.internal\"", means: "the request's host; for tcp the endpoint's" },
+        "SNI, and the name that is verified: a DNS name or an IP address",
+    ),
+    key(
+        "trust",
+        list(&CERTIFICATE_OR_SYSTEM),
+        Preset::Value("[\"system\"]"),
+        "What the backend's certificate is checked against: `\"system\"`, names in the store, files. Its usages, where it names any, must include serverAuth and digitalSignature",
+    ),
+    key(
+        "pins",
+        Kind::List { of: &PIN, empty: true },
+        Preset::Value("[]"),
+        "SHA-256 of public keys (SubjectPublicKeyInfo), as `ringate cert show` prints them; with any, the backend's must be among them, besides being trusted",
+    ),
+    key(
+        "crl",
+        Kind::List { of: &FILE, empty: true },
+        Preset::Value("[]"),
+        "Files with revocation lists, PEM or DER; with any, each certificate of a chain but the root must be covered by one that is not out of date",
+    ),
+    key(
+        "min_rsa_bits",
+        Kind::Numbers(&[1024, 2048, 3072, 4096]),
+        Preset::Value("2048"),
+        "Least size of RSA keys, in the chain and in the handshake; 1024 is for old backends",
+    ),
+    key(
+        "insecure_skip_verify",
+        Kind::Boolean,
+        Preset::Value("false"),
+        "`true`: any certificate is accepted; contradicts `trust`, `pins` and `crl`. A warning at start, in the status and in a metric",
+    ),
+    key(
+        "certificate",
+        CERTIFICATE,
+        Preset::Off { example: "\"gateway\"", means: "none" },
+        "The client identity, presented when the backend asks for one",
+    ),
+    key(
+        "require_client_auth",
+        Kind::Boolean,
+        Preset::Value("false"),
+        "`true`: a backend that never asks for `certificate` is refused with 502",
+    ),
+    key(
+        "versions",
+        list(&Kind::Choice(&["1.2", "1.3"])),
+        Preset::Value("[\"1.2\", \"1.3\"]"),
+        "The TLS versions enabled",
+    ),
+    key(
+        "cipher_suites",
+        list(&SUITE),
+        Preset::Shown { example: SUITES, means: "all of these, AES first" },
+        "In order of preference",
+    ),
+    key("resumption", Kind::Table(&[RESUMPTION]), Preset::Section, "Resumption of TLS sessions"),
+];
+
+const SUITES: &str = "[\"TLS13_AES_128_GCM_SHA256\", \"TLS13_AES_256_GCM_SHA384\", \"TLS13_CHACHA20_POLY1305_SHA256\", \
+     \"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256\", \"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384\", \
+     \"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256\", \"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\", \
+     \"TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384\", \"TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256\"]";
+/// The names of the three suites of TLS 1.3 are accepted with `TLS_` before them, too: the IANA's.
+const SUITE: Kind = Kind::Choice(&[
+    "TLS13_AES_128_GCM_SHA256",
+    "TLS13_AES_256_GCM_SHA384",
+    "TLS13_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+]);
+
+const RESUMPTION: &[Key] = &[key(
+    "tickets_per_endpoint",
+    Kind::Integer(0, 1024),
+    Preset::Value("8"),
+    "Session tickets kept per endpoint and worker, up to 16 times as many where so many handshakes are made at once; 0: no resumption",
+)];
