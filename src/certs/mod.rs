@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`apikeys`] | keys of API clients, kept as digests |
 //! | [`bundle`] | bytes (PEM, DER, PKCS#12, PKCS#7; perhaps locked) → [`Bundle`]: a chain, perhaps its key, checked against each other |
-//! | [`facts`] | what a certificate says of itself |
+//! | [`inspect`] | what a certificate says of itself |
 //! | [`generate`] | new keys, self-signed and CA-signed certificates, requests for a CA |
 //! | [`command`] | what one can ask of the store, for the command line and the admin API alike |
 //! | [`renewal`] | when a successor is due, and who makes it |

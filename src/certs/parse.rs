@@ -223,7 +223,7 @@ fn plain(text: &[u8]) -> Result<Material, BundleError> {
     Ok(material)
 }
 
-/// The labels that [`sections`] takes.
+/// The labels that `sections` takes.
 const USABLE: [&str; 4] = ["CERTIFICATE", "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"];
 
 /// The label of every section that begins in `text`.

@@ -14,7 +14,7 @@ use crate::server::{build, identity};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// What to probe: https://HOST[:PORT][/PATH], http://…, or tls://HOST:PORT and tcp://HOST:PORT for other protocols
+    /// What to probe: https://HOST:PORT/PATH (port and path may be left out), http://…, or tls://HOST:PORT and tcp://HOST:PORT for other protocols
     #[arg(required_unless_present = "upstream", conflicts_with = "upstream")]
     url: Option<String>,
     /// Probe every endpoint of this upstream of the config

@@ -200,7 +200,7 @@ impl Default for Usage {
 pub struct GenerateRequest {
     /// CN, 1 to 64 characters.
     pub common_name: String,
-    /// O, at most [`MAX_ORGANIZATIONS`]. In JSON a text or a list of texts.
+    /// O, at most [`MAX_ORGANIZATIONS`](super::MAX_ORGANIZATIONS). In JSON a text or a list of texts.
     #[serde(deserialize_with = "one_or_many")]
     pub organization: Vec<String>,
     /// OU.

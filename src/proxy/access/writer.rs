@@ -51,7 +51,7 @@ impl Target {
     }
 }
 
-/// A log in the making: give [`Log::sink`] to each worker, then [`Log::start`].
+/// A log in the making: give [`Log::seed`] to each worker, then [`Log::start`].
 pub(crate) struct Log {
     format: Format,
     tcp_format: Format,
