@@ -19,6 +19,7 @@ mod bodies;
 mod cli;
 mod corpus;
 mod descriptors;
+mod documents;
 mod drain;
 mod drivers;
 mod failover;
