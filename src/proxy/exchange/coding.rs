@@ -1,7 +1,5 @@
 //! Response bodies that are encoded on their way. What arrives is encoded, flushed and sent before more is read.
 
-use std::cell::Cell;
-
 use crate::base::limits::ENCODERS_PER_WORKER;
 use crate::http1::{self, BodyError, Coding, Encoder};
 use crate::io::Buffer;
@@ -37,7 +35,7 @@ impl Drop for Counted<'_> {
 }
 
 /// Moves a body to its end, encoded and in chunks, behind `lead`, which is an encoded head. `skip` bytes of the
-/// buffer are given up first. Returns the buffer with what arrived behind the body. `answered` is set once anything is
+/// buffer are given up first. Returns the buffer with what arrived behind the body. `begins` is called when something is
 /// about to be written: until then a faulty body can still be answered with a 502.
 ///
 /// # Errors
@@ -49,7 +47,7 @@ pub(crate) async fn run(
     relay: Relay<'_>,
     mut buffer: Buffer,
     mut skip: usize,
-    answered: &Cell<bool>,
+    begins: &dyn Fn(),
 ) -> Result<Buffer, RelayError> {
     let failed = |_| RelayError::Body(BodyError::Truncated);
     let mut counted = Counted::new(worker, coding).map_err(failed)?;
@@ -74,7 +72,7 @@ pub(crate) async fn run(
         buffer.consume(skip + taken.consumed);
         skip = 0;
         if !wire.is_empty() {
-            answered.set(true);
+            begins();
             relay.wait(relay.waits[1]);
             relay.writer.write_bytes(&wire).await.map_err(RelayError::To)?;
             relay.count(wire.len());

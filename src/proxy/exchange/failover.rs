@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::state::ResponseStage;
 use crate::base::limits::MAX_REPEATED_BYTES;
 use crate::http1::Framing;
 use crate::io::stream::Keep;
@@ -114,7 +115,7 @@ impl Exchange<'_> {
         kept: Buffer,
     ) -> Result<(Box<UpstreamConnection>, Buffer), Failure> {
         self.sent.set(false);
-        self.heard.set(false);
+        self.response.set(ResponseStage::Silent);
         if !matches!(once, Once::Afresh) {
             let failure = match self.reopen(deadline, once, first, permit.as_ref()).await {
                 Ok(backend) => return Ok((backend, kept)),
@@ -176,7 +177,7 @@ impl Exchange<'_> {
     ) -> Result<Box<UpstreamConnection>, Failure> {
         let pool = &self.order.pool;
         // The log names it also where no connection is made.
-        self.endpoint.set(Some(endpoint));
+        self.observed.endpoint.set(Some(endpoint));
         let connecting = pool.connect(self.worker, deadline, self.call(first), endpoint, permit);
         let mut connecting = pin!(connecting);
         let Some(left) = self.trail.left(self.worker.wheel.now()) else {
@@ -205,7 +206,7 @@ impl Exchange<'_> {
         let next = split.pick_where(point, answers).or_else(|| split.pick_where(point, untried));
         let Some(next) = next else { return false };
         self.worker.counters.split_failovers.add(1);
-        self.endpoint.set(None);
+        self.observed.endpoint.set(None);
         self.order.go_to(&view.pools[next], &routes[index]);
         self.tried.endpoints.clear();
         true
@@ -220,7 +221,7 @@ impl Exchange<'_> {
         permit: Option<&Permit>,
     ) -> Option<Once> {
         let idempotent = self.order.idempotent;
-        let silent = !self.heard.get();
+        let silent = !self.is_heard();
         let closed = silent && matches!(failure, Failure::BackendGone(_));
         // Its pooled connection was closed by the backend just then.
         if closed && backend.reused && idempotent {
@@ -250,7 +251,7 @@ impl Exchange<'_> {
             None
         };
         if once.is_some()
-            && let Some(reason) = pool.reason(backend, self.heard.get(), failure)
+            && let Some(reason) = pool.reason(backend, self.is_heard(), failure)
         {
             pool.record_failure(backend, reason);
         }
@@ -261,7 +262,7 @@ impl Exchange<'_> {
     /// other endpoint once, and then to the other upstreams of its split, as long as there is time.
     fn fail_over(&mut self, permit: Option<&Permit>) -> Option<Once> {
         let (pool, now) = (&self.order.pool, self.worker.wheel.now());
-        let may = self.order.idempotent && !self.answered.get() && pool.upstream.retries.failover;
+        let may = self.order.idempotent && !self.is_answered() && pool.upstream.retries.failover;
         if !may || !self.trail.may_fail_over(now, self.order.response_timeout) {
             return None;
         }
@@ -278,7 +279,7 @@ impl Exchange<'_> {
 
     /// Whether the upstream's retries cover this, and its budget has room.
     pub(crate) fn may_retry(&self, cause: Cause) -> bool {
-        if !self.retries_are_on() || self.answered.get() {
+        if !self.retries_are_on() || self.is_answered() {
             return false;
         }
         let upstream = &self.order.pool.upstream;

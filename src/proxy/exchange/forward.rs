@@ -50,7 +50,7 @@ impl<'a> Exchange<'a> {
         let (mut permit, mut backend) = self.open(deadline, &first, &mut held).await?;
         let mut buffer = held.unwrap_or_else(Buffer::small);
         loop {
-            self.endpoint.set(Some(backend.endpoint));
+            self.observed.endpoint.set(Some(backend.endpoint));
             let (result, returned) = {
                 let attempt = pin!(self.attempt(client, &mut backend, deadline, &first, &mut body, buffer));
                 let kept = self.vigil.keep(self.worker, deadline, &self.phase, attempt).await?;
@@ -72,7 +72,7 @@ impl<'a> Exchange<'a> {
             let kept = returned.filter(|_| first.done);
             let once = kept.as_ref().and_then(|_| self.again(&backend, &failure, permit.as_ref()));
             let (Some(kept), Some(once)) = (kept, once) else {
-                return Err(self.order.pool.attribute(&backend, self.heard.get(), failure));
+                return Err(self.order.pool.attribute(&backend, self.is_heard(), failure));
             };
             // The backend that failed is let go before another one is asked.
             drop(backend);
@@ -173,7 +173,7 @@ impl<'a> Exchange<'a> {
         let buffer = pace.keep(relay.run(buffer)).await.map_err(|_| RelayError::TooSlow)??;
         self.sent.set(true);
         self.ahead.set(!buffer.is_empty());
-        if self.answered.get() {
+        if self.is_answered() {
             // The response that has begun is waited for as before.
             let [reading, writing] = self.download_waits();
             let (phase, patience) = if self.download.get() == writing.0 { writing } else { reading };
@@ -201,7 +201,7 @@ impl<'a> Exchange<'a> {
                 buffer = filled;
                 match result {
                     Ok(0) => return Err(Failure::BackendGone(None)),
-                    Ok(_) => self.heard.set(true),
+                    Ok(_) => self.hear(),
                     Err(StreamError::TooLarge) => {
                         return Err(Failure::Response(http1::ResponseError::HeadTooLong));
                     }
@@ -210,7 +210,7 @@ impl<'a> Exchange<'a> {
                 continue;
             };
             self.worker.count_status(decided.status);
-            self.status.set(decided.status);
+            self.observed.status.set(decided.status);
             if decided.interim {
                 interim += 1;
                 if interim > MAX_INTERIM_RESPONSES {
@@ -229,9 +229,9 @@ impl<'a> Exchange<'a> {
                 continue;
             }
             if decided.status == 101 {
-                self.answered.set(true);
+                self.answer(true);
                 writer.write_bytes(&decided.head).await.map_err(|_| Failure::ClientGone)?;
-                self.bytes.set(decided.head.len() as u64);
+                self.observed.bytes.set(decided.head.len() as u64);
                 buffer.consume(decided.head_len);
                 return Ok(Outcome { backend: false, client: false, tunnel: Some(buffer) });
             }
@@ -274,10 +274,8 @@ impl<'a> Exchange<'a> {
 
     /// What the access log says of a response's head.
     pub(crate) fn note(&self, head: &ResponseHead<'_, '_>) {
-        if let Some(started) = self.started
-            && !head.is_interim()
-        {
-            self.first_byte.set(Some(started.elapsed()));
+        if !head.is_interim() {
+            self.observed.responded();
             if let Some(record) = self.order.logged.borrow_mut().as_mut() {
                 record.respond(head);
             }
@@ -304,15 +302,14 @@ impl<'a> Exchange<'a> {
         self.worker.heads.give(encoded);
         let first = framed.map_err(Failure::ResponseBody)?;
         // Until here a faulty response could still be answered with a 502.
-        self.answered.set(true);
-        self.unframed.set(decided.unframed);
+        self.answer(!decided.unframed);
         self.download.set(Phase::ClientWrite);
         self.wait(deadline, Phase::ClientWrite, self.limits.body_timeout);
         let (result, returned) = first.write(writer, buffer, Keep::Nothing).await;
         buffer = returned;
         result.map_err(|_| Failure::ClientGone)?;
         buffer.consume(first.consumed);
-        self.bytes.set(first.len() as u64);
+        self.observed.bytes.set(first.len() as u64);
         if !first.done {
             let relay = self.relay(reader, writer, &mut body, (decided.out, trailers), deadline);
             let pace = self.download_pace(deadline);
@@ -339,7 +336,8 @@ impl<'a> Exchange<'a> {
         let mut body = Body::new(decided.framing);
         let trailers = Trailers::of_response(decided.named.as_deref(), self.order.pending.as_deref(), true);
         let relay = self.relay(reader, writer, &mut body, (decided.out, trailers), deadline);
-        let run = coding::run(self.worker, coding, lead, relay, buffer, decided.head_len, &self.answered);
+        let begins = || self.answer(true);
+        let run = coding::run(self.worker, coding, lead, relay, buffer, decided.head_len, &begins);
         let pace = self.download_pace(deadline);
         let relayed = Box::pin(pace.keep(run)).await.unwrap_or(Err(RelayError::TooSlow));
         let buffer = relayed.map_err(RelayError::of_response)?;
@@ -370,7 +368,7 @@ impl<'a> Exchange<'a> {
             deadline,
             phase: &self.phase,
             own: &self.download,
-            moved: &self.bytes,
+            moved: &self.observed.bytes,
             waits: self.download_waits(),
             opening: None,
             allowance: u64::MAX,
@@ -392,7 +390,7 @@ impl<'a> Exchange<'a> {
             let backend = &mut backend.stream;
             let tunnel =
                 tunnel::tunnel(self.worker, deadline, idle, client, backend, from_client, from_backend);
-            self.relayed.set(Some(tunnel.await));
+            self.observed.relayed.set(Some(tunnel.await));
             return Ok((Next::Abort, Buffer::small()));
         }
         if answer.backend && !self.order.authenticates {

@@ -2,11 +2,12 @@
 
 use std::cell::Cell;
 use std::os::fd::RawFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::body::Phase;
 use super::client_watch::DisconnectWatch;
 use super::next::IsLast;
+use super::observed::Observed;
 use super::retry_policy::Attempts;
 use super::route::Forward;
 use crate::base::limits::Limits;
@@ -28,6 +29,26 @@ pub(crate) struct Failover {
     pub(crate) endpoints: Vec<usize>,
 }
 
+/// How far the response of an exchange is.
+///
+/// ```text
+/// Silent ──► Heard ──► Begun: a failure cuts the response
+///    ▲         │
+///    └─────────┘ the request is sent once more
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ResponseStage {
+    /// Nothing has come from the backend: the request may be sent again.
+    Silent,
+    /// Something has come, and nothing of a final response has gone to the client: a failure is still answered.
+    Heard,
+    /// The final response goes to the client.
+    Begun {
+        /// Whether the message itself tells where its body ends; if not, the connection's end does.
+        framed: bool,
+    },
+}
+
 /// One request and its response.
 pub(crate) struct Exchange<'a> {
     pub(crate) worker: &'a Worker,
@@ -44,27 +65,17 @@ pub(crate) struct Exchange<'a> {
     pub(crate) ahead: Cell<bool>,
     /// The request while its response is waited for, where a slow backend loses it to another one.
     pub(crate) spare: Cell<Option<Buffer>>,
-    /// Whether any byte of a final response went to the client.
-    pub(crate) answered: Cell<bool>,
-    /// Whether only the connection's end tells the client where the response's body ends.
-    pub(crate) unframed: Cell<bool>,
+    /// How far the response is.
+    pub(crate) response: Cell<ResponseStage>,
     /// Whether the request went out whole.
     pub(crate) sent: Cell<bool>,
-    /// Whether any byte of a response came from the backend.
-    pub(crate) heard: Cell<bool>,
     /// What the deadline stands for.
     pub(crate) phase: Cell<Phase>,
     /// What each body waits for, whatever the other one does beside it.
     pub(crate) upload: Cell<Phase>,
     pub(crate) download: Cell<Phase>,
     pub(crate) vigil: DisconnectWatch,
-    pub(crate) started: Option<Instant>,
-    pub(crate) first_byte: Cell<Option<Duration>>,
-    /// Status, bytes and endpoint, for the log.
-    pub(crate) status: Cell<u16>,
-    pub(crate) bytes: Cell<u64>,
-    pub(crate) endpoint: Cell<Option<usize>>,
-    pub(crate) relayed: Cell<Option<access::Relayed>>,
+    pub(crate) observed: Observed,
 }
 
 /// What a response left behind.
@@ -96,31 +107,42 @@ impl<'a> Exchange<'a> {
             tried: Failover::default(),
             ahead: Cell::new(false),
             spare: Cell::new(None),
-            answered: Cell::new(false),
-            unframed: Cell::new(false),
+            response: Cell::new(ResponseStage::Silent),
             sent: Cell::new(false),
-            heard: Cell::new(false),
             phase: Cell::new(Phase::BackendWrite),
             upload: Cell::new(Phase::BackendWrite),
             download: Cell::new(Phase::BackendBody),
             vigil: DisconnectWatch::new(client_fd),
-            started: worker.access.as_ref().map(|_| Instant::now()),
-            first_byte: Cell::new(None),
-            status: Cell::new(0),
-            bytes: Cell::new(0),
-            endpoint: Cell::new(None),
-            relayed: Cell::new(None),
+            observed: Observed::begin(),
         }
     }
 
     /// Whether any byte of a final response went to the client: then it can't be told of a failure any more.
     pub(crate) fn is_answered(&self) -> bool {
-        self.answered.get()
+        matches!(self.response.get(), ResponseStage::Begun { .. })
     }
 
     /// Whether its response's body ends with the connection, so that one that is cut must not end in order.
     pub(crate) fn is_unframed(&self) -> bool {
-        self.unframed.get()
+        self.response.get() == (ResponseStage::Begun { framed: false })
+    }
+
+    /// Whether any byte of a response has come from the backend.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.response.get() != ResponseStage::Silent
+    }
+
+    /// Bytes of a response came from the backend.
+    pub(crate) fn hear(&self) {
+        if self.response.get() == ResponseStage::Silent {
+            self.response.set(ResponseStage::Heard);
+        }
+    }
+
+    /// The final response goes to the client from here on. `framed`: the client learns from the message itself where
+    /// its body ends.
+    pub(crate) fn answer(&self, framed: bool) {
+        self.response.set(ResponseStage::Begun { framed });
     }
 
     /// How the client wants to be told of a failure.
@@ -147,7 +169,7 @@ impl<'a> Exchange<'a> {
     /// `told`: bytes of what the client is told of a failure, before anything of a response has gone out.
     pub(crate) fn log(&self, failure: Option<&Failure>, told: usize) {
         let (client, upstream) = (self.client, &self.order.pool.upstream);
-        let endpoint = self.endpoint.get().and_then(|index| upstream.endpoints.get(index));
+        let endpoint = self.observed.endpoint.get().and_then(|index| upstream.endpoints.get(index));
         let endpoint = endpoint.map(|endpoint| endpoint.label.as_str());
         if let Some(failure) = failure {
             self.worker.count_bound(failure);
@@ -160,24 +182,21 @@ impl<'a> Exchange<'a> {
                 sampled!(warn, Exchange of of, { client = %client.address, upstream = of, endpoint, }, "{failure}");
             }
         }
-        let (Some(sink), Some(record), Some(started)) =
-            (&self.worker.access, self.order.logged.take(), self.started)
-        else {
-            return;
-        };
+        let (Some(sink), Some(record)) = (&self.worker.access, self.order.logged.take()) else { return };
+        let observed = &self.observed;
         let status = match failure {
-            Some(failure) if !self.answered.get() => failure.status().unwrap_or(0),
-            _ => self.status.get(),
+            Some(failure) if !self.is_answered() => failure.status().unwrap_or(0),
+            _ => observed.status.get(),
         };
         let outcome = access::Outcome {
             status,
-            bytes: self.bytes.get() + told as u64,
-            duration: started.elapsed(),
-            first_byte: if told > 0 { Some(started.elapsed()) } else { self.first_byte.get() },
+            bytes: observed.bytes.get() + told as u64,
+            duration: observed.duration(),
+            first_byte: if told > 0 { Some(observed.duration()) } else { observed.first_byte() },
             upstream: Some(&upstream.name),
             endpoint,
             tries: self.trail.sent(),
-            relay: self.relayed.get(),
+            relay: observed.relayed.get(),
             failure: failure.map(|failure| failure as &dyn std::fmt::Display),
         };
         sink.end(record, &outcome);
