@@ -301,6 +301,75 @@ fn trust_may_name_a_certificate_of_the_store() {
     assert_eq!(ringate.get("/").status, 200, "{}", ringate.log());
 }
 
+#[test]
+fn a_certificate_that_is_trusted_itself_needs_nothing_of_an_authority_beside_it() {
+    let (ca, expired) = (
+        Crafted::new(),
+        Crafted::with(|params| {
+            params.not_after = time::OffsetDateTime::now_utc() - time::Duration::days(1);
+        }),
+    );
+    let odd = |params: &mut rcgen::CertificateParams| {
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    };
+    for issuer in [&ca, &expired] {
+        let files = issuer.issue("odd", odd);
+        let server = serve(&files, &[]);
+        let (leaf, root) = (&files.cert, &ca.file());
+        for trust in [vec![leaf, root], vec![root, leaf]] {
+            let lines = format!("[upstream.app.tls]\nserver_name = \"localhost\"\ntrust = {trust:?}\n");
+            admitted(&server, &lines);
+        }
+    }
+    let server = serve(&expired.issue("server", |_| {}), &[]);
+    refused(
+        &server,
+        &tls(&expired.file(), ""),
+        &["that vouches for it has expired", "reason=unknown_issuer"],
+    );
+}
+
+#[test]
+fn a_refusal_names_the_extension_the_name_and_the_certificate_that_it_is_for() {
+    let ca = Crafted::new();
+    let policy = |params: &mut rcgen::CertificateParams| {
+        let mut extension = rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 36], vec![0x30, 0]);
+        extension.set_criticality(true);
+        params.custom_extensions = vec![extension];
+    };
+    let critical = "the critical extension 2.5.29.36 (policyConstraints), which is not supported";
+    let server = serve(&ca.issue("leaf", policy), &[]);
+    refused(&server, &tls(&ca.file(), ""), &[&format!("it has {critical}")]);
+    let below = ca.issue_below("below", policy);
+    let chain = below.cert.to_str().unwrap().to_owned();
+    let server = serve(&below, &["-cert_chain", &chain]);
+    refused(
+        &server,
+        &tls(&ca.file(), ""),
+        &[&format!("the authority CN=Between in its chain has {critical}")],
+    );
+
+    let constrained = ca.issue_below("constrained", |params| {
+        let mut name = rcgen::DistinguishedName::new();
+        name.push(rcgen::DnType::OrganizationName, "Example");
+        params.name_constraints = Some(rcgen::NameConstraints {
+            permitted_subtrees: vec![rcgen::GeneralSubtree::DirectoryName(name)],
+            excluded_subtrees: Vec::new(),
+        });
+    });
+    let chain = constrained.cert.to_str().unwrap().to_owned();
+    let server = serve(&constrained, &["-cert_chain", &chain]);
+    let words = ["the authority CN=Between in its chain constrains directory names", "reason=constraints"];
+    refused(&server, &tls(&ca.file(), ""), &words);
+
+    let named = ca.issue("named", |params| {
+        params.subject_alt_names = vec![rcgen::SanType::DnsName("127.0.0.1".try_into().unwrap())];
+    });
+    let lines = tls(&ca.file(), "").replace("localhost", "127.0.0.1");
+    let words = "is for the DNS name 127.0.0.1, not for the IP address 127.0.0.1";
+    refused(&serve(&named, &[]), &lines, &[words, "reason=wrong_name"]);
+}
+
 /// A server that presents one certificate and signs with the key of another.
 fn mismatched(cert: &Files, key: &Files) -> std::sync::Arc<rustls::ServerConfig> {
     use rustls::crypto::aws_lc_rs::{default_provider, sign::any_supported_type};

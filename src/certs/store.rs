@@ -40,6 +40,7 @@ pub(super) mod write;
 pub(crate) use crl::load_crls;
 pub(crate) use describe::{Description, GenerationInfo};
 pub(crate) use error::{Exposed, StateError, StoreError};
+pub(crate) use files::trust_files;
 pub(crate) use files::{Files, Loaded, load_file, load_passphrase, read_secret};
 #[allow(unreachable_pub)] // for internals
 pub use files::{load_pair, load_trust};

@@ -546,6 +546,11 @@ impl Made {
         self.identities.iter().find(|(name, _)| name == certificate).map(|(_, cell)| cell)
     }
 
+    /// The certificates in force of an entry of a trust list.
+    pub fn trusted(&self, named: &CertificateRef) -> &[CertificateDer<'static>] {
+        self.trusted.get(named).map_or(&[], Vec::as_slice)
+    }
+
     /// The upstream of this name.
     pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
         self.upstreams.iter().map(|(upstream, _)| upstream).find(|upstream| upstream.name == name)

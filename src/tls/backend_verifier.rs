@@ -52,7 +52,7 @@ pub(super) struct AnchorFacts {
     pub(super) spki: Vec<u8>,
     pub(super) signs_lists: bool,
     name: String,
-    der: CertificateDer<'static>,
+    pub(super) der: CertificateDer<'static>,
     /// Why it cannot issue, by its own extensions.
     unfit: Option<String>,
 }
@@ -76,7 +76,8 @@ pub(crate) fn trust_concern(certificate: &CertificateDer<'_>, now: UnixTime) -> 
         let why = match error {
             webpki::Error::UnsupportedCertVersion => "it is of version 1 (TLS requires version 3)".to_owned(),
             webpki::Error::UnsupportedCriticalExtension => {
-                "it has a critical extension that is not supported".to_owned()
+                let which = unsupported_extension(&parsed).unwrap_or_else(|| "of an unknown kind".to_owned());
+                format!("it has the critical extension {which}, which is not supported")
             }
             other => format!("it cannot be used in a handshake ({other})"),
         };
@@ -272,7 +273,24 @@ pub enum Unacceptable {
     /// A certificate of X.509 version 1 or 2 in the chain; TLS requires version 3 (RFC 8446 §4.4.2.2).
     Version,
     /// A certificate of the chain has a critical extension of a kind that is not supported.
-    CriticalExtension,
+    CriticalExtension {
+        /// Its OID, with its name where that is known.
+        extension: String,
+        /// Whose it is; none: the peer's own.
+        authority: Option<String>,
+    },
+    /// An authority of the chain constrains names of a kind that is not supported, and certificates below it have such.
+    NameConstraints {
+        /// The authority.
+        authority: String,
+        /// The kind.
+        kind: &'static str,
+    },
+    /// An authority of the chain issued a certificate to itself, for another key of its own.
+    SelfIssued {
+        /// Its name.
+        name: String,
+    },
     /// Its keyUsage does not let its key sign, which is all that it does in a handshake (RFC 8446 §4.4.2.2).
     NotForSigning,
     /// An RSA key is smaller than the policy allows.
@@ -309,8 +327,23 @@ impl fmt::Display for Unacceptable {
             Self::Version => {
                 f.write_str("its chain has a certificate of version 1, and TLS requires version 3")
             }
-            Self::CriticalExtension => f.write_str(
-                "its chain has a certificate with a critical extension of a kind that is not supported",
+            Self::CriticalExtension { extension, authority: None } => {
+                write!(f, "it has the critical extension {extension}, which is not supported")
+            }
+            Self::CriticalExtension { extension, authority: Some(name) } => {
+                write!(
+                    f,
+                    "the authority {name} in its chain has the critical extension {extension}, which is not supported"
+                )
+            }
+            Self::NameConstraints { authority, kind } => write!(
+                f,
+                "the authority {authority} in its chain constrains {kind} (name constraints), a kind that is not supported"
+            ),
+            Self::SelfIssued { name } => write!(
+                f,
+                "its chain has a certificate that the authority {name} issued to itself for another key, which is not \
+                 followed: trust that certificate instead"
             ),
             Self::NotForSigning => f.write_str("its keyUsage does not allow digitalSignature"),
             Self::WeakKey { bits, least, authority: None } => {
@@ -518,15 +551,47 @@ fn unfit(certificate: &X509Certificate<'_>) -> Option<String> {
             && matches!(extension.parsed_extension(), ParsedExtension::UnsupportedExtension { .. })
     });
     unknown.map(|extension| {
-        let oid = extension.oid.to_id_string();
-        format!("it has the critical extension {oid}, which is not supported")
+        let which = extension_name(&extension.oid.to_id_string());
+        format!("it has the critical extension {which}, which is not supported")
     })
+}
+
+/// The first critical extension that webpki does not know.
+pub(super) fn unsupported_extension(certificate: &X509Certificate<'_>) -> Option<String> {
+    // keyUsage, subjectAltName, basicConstraints, nameConstraints, cRLDistributionPoints, extKeyUsage.
+    const KNOWN: [&str; 6] = ["2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.30", "2.5.29.31", "2.5.29.37"];
+    let critical = certificate.extensions().iter().filter(|extension| extension.critical);
+    let mut oids = critical.map(|extension| extension.oid.to_id_string());
+    oids.find(|oid| !KNOWN.contains(&&**oid)).map(|oid| extension_name(&oid))
+}
+
+/// An extension's OID with its name (RFC 5280 §4.2) where it is known.
+fn extension_name(oid: &str) -> String {
+    let name = match oid {
+        "2.5.29.32" => "certificatePolicies",
+        "2.5.29.33" => "policyMappings",
+        "2.5.29.36" => "policyConstraints",
+        "2.5.29.54" => "inhibitAnyPolicy",
+        "2.5.29.18" => "issuerAltName",
+        "2.5.29.9" => "subjectDirectoryAttributes",
+        "2.5.29.46" => "freshestCRL",
+        "1.3.6.1.5.5.7.1.1" => "authorityInfoAccess",
+        "1.3.6.1.5.5.7.1.24" => "TLS feature",
+        "1.3.6.1.5.5.7.1.3" => "qcStatements",
+        _ => return oid.to_owned(),
+    };
+    format!("{oid} ({name})")
 }
 
 /// A name from a certificate in one line: peers choose the bytes, so control characters are escaped.
 pub(super) fn plain_name(name: &X509Name<'_>) -> String {
+    plain_text(&distinguished_name(name))
+}
+
+/// The same of any text that a peer chose.
+pub(super) fn plain_text(text: &str) -> String {
     let mut out = String::new();
-    for char in distinguished_name(name).chars() {
+    for char in text.chars() {
         if char.is_control()
             || matches!(char, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
         {

@@ -84,12 +84,16 @@ impl Trust {
                 webpki::Error::UnknownIssuer
             })
         };
-        let leaf = EndEntityCert::try_from(end_entity).map_err(|error| in_words(error, role))?;
+        let explained = |error| {
+            let why = super::explain::explain(&error, end_entity, intermediates, &self.anchors);
+            why.map_or_else(|| in_words(error, role), Error::from)
+        };
+        let leaf = EndEntityCert::try_from(end_entity).map_err(explained)?;
         let roots = self.anchors.authorities();
         match leaf.verify_for_usage(self.algorithms.all, roots, intermediates, now, usage, None, Some(&check))
         {
             Ok(_) => Ok(Vouched::Authority),
-            Err(error) => Err(refusal.take().unwrap_or_else(|| in_words(error, role))),
+            Err(error) => Err(refusal.take().unwrap_or_else(|| explained(error))),
         }
     }
 
@@ -163,7 +167,10 @@ fn in_words(error: webpki::Error, role: Role) -> Error {
             presented: Vec::new(),
         },
         E::UnsupportedCertVersion => return Unacceptable::Version.into(),
-        E::UnsupportedCriticalExtension => return Unacceptable::CriticalExtension.into(),
+        E::UnsupportedCriticalExtension => {
+            let extension = "of an unknown kind".to_owned();
+            return Unacceptable::CriticalExtension { extension, authority: None }.into();
+        }
         other => C::Other(OtherError(Arc::new(other))),
     };
     refused.into()

@@ -14,6 +14,7 @@ use rustls::{ClientConfig, ServerConfig, SupportedCipherSuite, SupportedProtocol
 
 use super::identity::{ClientResolver, Identity, ServerResolver};
 use super::sessions::Sessions;
+use super::tickets::Tickets;
 use super::watched::WATCHED_SUITES;
 
 /// Every suite, best first: AES-128 before AES-256, which costs a third more for no gain that anyone can
@@ -140,7 +141,7 @@ pub fn server_config(policy: &ServerPolicy) -> Result<Arc<ServerConfig>, ConfigE
     config.enable_secret_extraction = true;
     config.ignore_client_order = true;
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = Arc::clone(&policy.ticketer);
+    config.ticketer = Arc::new(Tickets(Arc::clone(&policy.ticketer)));
     config.send_tls13_tickets = 2;
     Ok(Arc::new(config))
 }

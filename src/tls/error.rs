@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ExtendedKeyPurpose, PeerIncompatible};
+
+use super::backend_verifier::{Unacceptable, plain_text};
 
 /// Which side broke the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,8 +167,14 @@ impl fmt::Display for HandshakeError {
                 "the authority that issued the peer's certificate may not sign revocation lists: \
                  its keyUsage has no cRLSign",
             ),
-            Self::BadRevocationList(error) => write!(f, "a revocation list cannot be used: {error:?}"),
+            Self::BadRevocationList(error) => write!(f, "a revocation list cannot be used: {}", Words(error)),
             Self::NoCertificate => f.write_str("the peer presented no certificate"),
+            Self::PeerMisbehaved(rustls::Error::PeerMisbehaved(what)) => {
+                write!(f, "the peer broke the TLS protocol: {}", Words(what))
+            }
+            Self::PeerMisbehaved(rustls::Error::InvalidMessage(what)) => {
+                write!(f, "the peer broke the TLS protocol: a message cannot be parsed ({})", Words(what))
+            }
             Self::PeerMisbehaved(error) => write!(f, "the peer broke the TLS protocol: {error}"),
             Self::Refused { what, .. } => write!(f, "the peer broke the TLS protocol: it sent {what}"),
             Self::NotTls(start) if start.looks_like_http() => {
@@ -174,12 +183,14 @@ impl fmt::Display for HandshakeError {
             Self::NotTls(start) => {
                 write!(f, "the peer does not speak TLS: it sent \"{}\"", start.as_bytes().escape_ascii())
             }
-            Self::NoCommonVersion(what) => write!(f, "no TLS version in common with the peer ({what:?})"),
+            Self::NoCommonVersion(what) => {
+                write!(f, "no TLS version in common with the peer ({})", Words(what))
+            }
             Self::NoCommonCipher(what) => {
-                write!(f, "no cipher, group or signature scheme in common with the peer ({what:?})")
+                write!(f, "no cipher, group or signature scheme in common with the peer ({})", Words(what))
             }
             Self::NoCommonProtocol => f.write_str("no application protocol (ALPN) in common with the peer"),
-            Self::Incompatible(what) => write!(f, "the peer lacks what we require ({what:?})"),
+            Self::Incompatible(what) => write!(f, "the peer lacks what we require ({})", Words(what)),
             Self::TooLarge => f.write_str("the peer's handshake is longer than we accept"),
             Self::OutOfOrder => f.write_str("the handshake was used out of order"),
             Self::Other(error) => write!(f, "the handshake cannot be made: {error}"),
@@ -349,12 +360,24 @@ fn certificate_text(error: &CertificateError, f: &mut fmt::Formatter<'_>) -> fmt
             f.write_str("no revocation list says whether the peer's certificate is revoked")
         }
         C::NotValidForName => f.write_str("the peer's certificate is for another name"),
+        C::NotValidForNameContext { expected: ServerName::IpAddress(_), presented }
+            if presented.iter().any(|name| {
+                name.starts_with("DnsName") && bare_name(name) == expected_text(error)
+            }) =>
+        {
+            let address = expected_text(error);
+            write!(
+                f,
+                "the peer's certificate is for the DNS name {address}, not for the IP address {address}: its \
+                 subjectAltName needs an iPAddress"
+            )
+        }
         C::NotValidForNameContext { expected, presented } => {
             write!(f, "the peer's certificate is not for {}: ", expected.to_str())?;
             match presented.as_slice() {
                 [] => f.write_str("it has no alternative names"),
                 names => {
-                    let names: Vec<&str> = names.iter().map(|name| bare_name(name)).collect();
+                    let names: Vec<String> = names.iter().map(|name| plain_text(bare_name(name))).collect();
                     write!(f, "it is for {}", names.join(", "))
                 }
             }
@@ -380,6 +403,13 @@ fn certificate_text(error: &CertificateError, f: &mut fmt::Formatter<'_>) -> fmt
             let algorithm = signature_algorithm(signature_algorithm_id);
             write!(f, "a certificate of the peer's is signed with {algorithm}, which is not accepted")
         }
+        C::UnsupportedSignatureAlgorithmForPublicKeyContext { signature_algorithm_id, .. } => {
+            let algorithm = signature_algorithm(signature_algorithm_id);
+            write!(
+                f,
+                "a certificate of the peer's is signed with {algorithm} by a key of a kind or curve that is not accepted"
+            )
+        }
         C::ExpiredRevocationListContext { time, next_update } => {
             let ago = time.as_secs().saturating_sub(next_update.as_secs());
             write!(f, "the revocation list of the peer's issuer was due to be replaced {} ago", Span(ago))
@@ -400,9 +430,20 @@ fn certificate_text(error: &CertificateError, f: &mut fmt::Formatter<'_>) -> fmt
             Some(webpki::Error::EndEntityUsedAsCa) => {
                 f.write_str("the peer's certificate is issued by one that is not an authority's")
             }
-            _ => write!(f, "the peer's certificate is not acceptable: {}", error.0),
+            Some(webpki::Error::MaximumPathDepthExceeded) => f.write_str(
+                "the peer's chain is longer than is followed (six authorities below the trusted one)",
+            ),
+            Some(
+                webpki::Error::MaximumSignatureChecksExceeded
+                | webpki::Error::MaximumPathBuildCallsExceeded
+                | webpki::Error::MaximumNameConstraintComparisonsExceeded,
+            ) => f.write_str(
+                "the peer's chain takes more work to check than is done: it has too many authorities or names",
+            ),
+            Some(other) => write!(f, "the peer's certificate is not acceptable: {}", Words(other)),
+            None => write!(f, "the peer's certificate is not acceptable: {}", error.0),
         },
-        other => write!(f, "the peer's certificate is not acceptable: {other}"),
+        other => write!(f, "the peer's certificate is not acceptable: {}", Words(other)),
     }
 }
 
@@ -422,6 +463,60 @@ fn signature_algorithm(id: &[u8]) -> &'static str {
 fn bare_name(presented: &str) -> &str {
     let inner = presented.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
     inner.map_or(presented, |name| name.trim_matches('"'))
+}
+
+/// The name that a certificate was to be for.
+fn expected_text(error: &CertificateError) -> String {
+    match error {
+        CertificateError::NotValidForNameContext { expected, .. } => expected.to_str().into_owned(),
+        _ => String::new(),
+    }
+}
+
+/// A variant of the library's as words: `NoKxGroupsInCommon` as "no kx groups in common". What it holds is left out.
+struct Words<T>(T);
+
+impl<T: fmt::Debug> fmt::Display for Words<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = format!("{:?}", self.0);
+        let end = name.find(|char: char| !char.is_ascii_alphanumeric()).unwrap_or(name.len());
+        let mut before = None;
+        for char in name[..end].chars() {
+            if char.is_ascii_uppercase() && before.is_some_and(|before: char| !before.is_ascii_uppercase()) {
+                f.write_str(" ")?;
+            }
+            write!(f, "{}", char.to_ascii_lowercase())?;
+            before = Some(char);
+        }
+        Ok(())
+    }
+}
+
+/// What to do about a client that was refused, for whoever runs the listener.
+pub(crate) fn client_help(error: &HandshakeError) -> &'static str {
+    use CertificateError as C;
+    match error {
+        HandshakeError::NoCertificate => "; `client_auth` requires one",
+        HandshakeError::BadCertificate(
+            C::UnknownRevocationStatus | C::ExpiredRevocationListContext { .. },
+        ) => "; put a current list of each issuer in its chain into `client_crl`",
+        HandshakeError::BadCertificate(C::UnknownIssuer | C::BadSignature) => {
+            "; if it should be admitted, add the CA that issued it to `client_trust`"
+        }
+        HandshakeError::BadCertificate(C::Other(why))
+            if why.0.downcast_ref().is_some_and(|why| {
+                matches!(
+                    why,
+                    Unacceptable::AuthorityExpired { .. }
+                        | Unacceptable::AuthorityNotYetValid { .. }
+                        | Unacceptable::AuthorityUnfit { .. }
+                )
+            }) =>
+        {
+            "; replace that authority in `client_trust`"
+        }
+        _ => "",
+    }
 }
 
 /// A length of time to the precision that a log line needs.

@@ -31,9 +31,11 @@
 //! | `algorithms` | which signatures count, and how large RSA keys must be |
 //! | `revocation`, `succession` | revocation lists, and which of them are in force after a change |
 //! | `sessions` | one worker's tickets for one endpoint, by name, policy and identity |
+//! | `tickets` | listeners' tickets, which end with the client certificate in them |
 //! | `clients` | what a client's certificate is checked against |
 //! | `presented` | what a client's certificate says, in the forms that it is asked for |
 //! | `config` | policies in, rustls' configs out |
+//! | `explain` | which certificate of a chain is why it is refused |
 //! | `error` | who is at fault, in words |
 //! | `reason` | the same for counters, with a mend |
 
@@ -45,6 +47,7 @@ pub(crate) mod client_certificate;
 pub(crate) mod client_verifier;
 pub mod config;
 pub(crate) mod error;
+mod explain;
 mod guard;
 pub(crate) mod handshake;
 pub(crate) mod hello;
@@ -54,6 +57,7 @@ pub(crate) mod record;
 pub(crate) mod revocation;
 mod sessions;
 pub(crate) mod succession;
+mod tickets;
 mod watched;
 
 #[cfg(test)]
@@ -73,7 +77,7 @@ pub(crate) use config::bind;
 pub use config::{ClientPolicy, ServerPolicy, Versions, client_config, server_config, ticketer};
 #[allow(unreachable_pub)] // for internals
 pub use error::HandshakeError;
-pub(crate) use error::RecordError;
+pub(crate) use error::{RecordError, client_help};
 pub(crate) use handshake::{Established, Facts};
 #[allow(unreachable_pub)] // for internals
 pub use handshake::{Handshake, State};

@@ -303,9 +303,11 @@ fn certificate_reason(error: &CertificateError) -> Reason {
             (Some(Unacceptable::Pin(_)), _) => Reason::Pin,
             (Some(Unacceptable::WeakKey { .. }), _) => Reason::WeakKey,
             (Some(Unacceptable::NotForSigning), _) => Reason::WrongUsage,
+            (Some(Unacceptable::NameConstraints { .. }), _) => Reason::Constraints,
             (
                 Some(
                     Unacceptable::Namesake { .. }
+                    | Unacceptable::SelfIssued { .. }
                     | Unacceptable::AuthorityExpired { .. }
                     | Unacceptable::AuthorityNotYetValid { .. }
                     | Unacceptable::AuthorityUnfit { .. },

@@ -333,6 +333,11 @@ fn bare(serial: &[u8]) -> &[u8] {
     &serial[zeros..]
 }
 
+/// Whether the key of `spki` made the signature of a certificate or list.
+pub(super) fn is_signed_by(der: &[u8], spki: &[u8]) -> bool {
+    is_signed(der, spki, &default_provider().signature_verification_algorithms)
+}
+
 /// Whether the key of `spki` made the signature of `list`.
 fn is_signed(list: &[u8], spki: &[u8], algorithms: &WebPkiSupportedAlgorithms) -> bool {
     let verify = || {

@@ -204,3 +204,101 @@ fn the_newer_of_two_lists_counts_in_any_order_and_in_both_directions() {
         assert_eq!(verdicts, [502, 200], "backends, {lists:?}");
     }
 }
+
+#[test]
+fn an_authority_out_of_its_time_vouches_for_nobody_and_status_says_so() {
+    let aged = |from: i64, until: i64| {
+        Crafted::with(|params| {
+            let now = time::OffsetDateTime::now_utc();
+            (params.not_before, params.not_after) =
+                (now + time::Duration::days(from), now + time::Duration::days(until));
+        })
+    };
+    let (expired, near, future) = (aged(-9, -1), aged(-99, 1), aged(1, 99));
+    let server = Authority::new();
+    let own = server.issue("server", &Leaf::default());
+    let plain = Backend::replying(crate::http::OK);
+    let trust = [&expired, &near, &future].map(Crafted::file);
+    let lines = format!(
+        "[listener.tls]\ncertificates = [{}]\nclient_auth = \"required\"\nclient_trust = {trust:?}",
+        own.toml()
+    );
+    let ringate = Setup::to(plain.address()).section("[admin]").listener(&lines).start();
+    let [gone, good, early] = [&expired, &near, &future].map(|authority| authority.client(7));
+    assert!(admits(&ringate, &server.file(), &good));
+    assert!(!admits(&ringate, &server.file(), &gone));
+    ringate.await_log("that vouches for it has expired; replace that authority in `client_trust`");
+    assert!(!admits(&ringate, &server.file(), &early));
+    for said in [warnings(&ringate), status_text(&ringate)] {
+        for (authority, what) in
+            [(&expired, "has expired"), (&near, "ends in "), (&future, "is valid only from")]
+        {
+            let words = format!("CN={} in the trust of listener web {what}", authority.name());
+            assert!(said.contains(&words), "{words}: {said}");
+        }
+    }
+    let check = run(Ringate::command().args(["check", "-c"]).arg(ringate.dir().join("ringate.toml")));
+    let said = String::from_utf8(check.stderr).unwrap() + &String::from_utf8(check.stdout).unwrap();
+    assert!(said.contains(&format!("CN={} has expired", expired.name())), "{said}");
+    assert!(said.contains(&format!("CN={} is not valid yet", future.name())), "{said}");
+}
+
+#[test]
+fn a_folder_of_trusted_certificates_is_watched_like_a_file() {
+    let [first, second] = [Crafted::new(), Crafted::new()];
+    let server = Authority::new();
+    let own = server.issue("server", &Leaf::default());
+    let folder = tempfile::tempdir().unwrap();
+    let put = |from: &Path, name: &str| fs::copy(from, folder.path().join(name)).unwrap();
+    put(&first.file(), "first.crt");
+    put(&second.file(), "second.bak");
+    let plain = Backend::replying(crate::http::OK);
+    let lines = format!(
+        "[listener.tls]\ncertificates = [{}]\nclient_auth = \"required\"\nclient_trust = [{:?}]",
+        own.toml(),
+        folder.path()
+    );
+    let ringate = Setup::to(plain.address()).section("[admin]").listener(&lines).start();
+    let (one, other) = (first.client(1), second.client(2));
+    let admitted = || [&one, &other].map(|client| admits(&ringate, &server.file(), client));
+    assert_eq!(admitted(), [true, false]);
+    put(&second.file(), "second.CER");
+    ringate.await_log("are in force: listener web");
+    assert_eq!(admitted(), [true, true]);
+    for name in ["first.crt", "second.CER"] {
+        fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    ringate.await_log("the folder has no certificate in a");
+    assert_eq!(admitted(), [true, true]);
+    assert!(warnings(&ringate).contains("the folder has no certificate in a"));
+}
+
+#[test]
+fn a_session_ends_with_the_client_certificate_in_it() {
+    let authority = Authority::new();
+    let server = authority.issue("server", &Leaf::default());
+    let clients = Crafted::new();
+    let short = clients.issue("short", |params| {
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        params.not_after = time::OffsetDateTime::now_utc() + time::Duration::seconds(4);
+    });
+    let plain = Backend::replying(crate::http::OK);
+    let lines = format!(
+        "[listener.tls]\ncertificates = [{}]\nclient_auth = \"required\"\nclient_trust = [{:?}]",
+        server.toml(),
+        clients.file()
+    );
+    let ringate = Setup::to(plain.address()).listener(&lines).start();
+    let config = authority.client_config_as(&short);
+    let ask = || {
+        let mut client = Client::tls(ringate.address(), std::sync::Arc::clone(&config), "localhost");
+        let sent = client.try_send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        sent.and_then(|()| client.try_response()).map(|response| response.status)
+    };
+    assert_eq!(ask().unwrap(), 200);
+    assert_eq!(ask().unwrap(), 200, "resumed");
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    let error = ask().unwrap_err().to_string();
+    assert!(error.contains("CertificateExpired"), "an alert, from a full handshake: {error}");
+    ringate.await_log("the peer's certificate expired ");
+}

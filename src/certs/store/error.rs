@@ -166,6 +166,11 @@ pub enum StoreError {
         /// What is wrong.
         source: BundleError,
     },
+    /// A folder has no file with a certificate that peers could be checked against.
+    NoTrustFiles {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Neither PEM nor DER of a revocation list.
     NotARevocationList {
         /// The file.
@@ -263,6 +268,11 @@ impl fmt::Display for StoreError {
             Self::Bundle { path, key: Some(key), source } => {
                 write!(f, "{} with key {}: {source}", path.display(), key.display())
             }
+            Self::NoTrustFiles { path } => write!(
+                f,
+                "{}: the folder has no certificate in a *.pem, *.crt, *.cer or *.der file; put the CA's certificate there",
+                path.display()
+            ),
             Self::NotARevocationList { path, reason } => {
                 write!(f, "{}: no revocation list: {reason}; give one in PEM or DER", path.display())
             }

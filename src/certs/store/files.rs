@@ -1,7 +1,7 @@
 //! Certificates and keys in files outside the store.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
@@ -72,14 +72,44 @@ impl<'a> Files<'a> {
         Ok(Loaded { bundle, exposed: exposure(key, secret.mode).into_iter().collect() })
     }
 
-    /// Reads trusted certificates: any number in PEM or PKCS#12, or one in DER. Keys beside them are passed over.
+    /// Reads trusted certificates: any number in PEM or PKCS#12, or one in DER; of a folder, those of its files, see
+    /// [`trust_files`]. Keys beside them are passed over.
     pub(crate) fn load_trust(self) -> Result<Vec<CertificateDer<'static>>, StoreError> {
         let passphrase = self.passphrase_file.map(|path| passphrase(path, read_file)).transpose()?;
         let passphrase = passphrase.map(|(passphrase, _)| passphrase);
         let cert = &*credential(self.cert)?;
-        let file = read_file(cert, MAX_TRUST_BYTES)?;
-        parse::certificates(&file.bytes, passphrase.as_ref()).map_err(|error| StoreError::bundle(cert, error))
+        let read = |path: &Path| {
+            let file = read_file(path, MAX_TRUST_BYTES)?;
+            parse::certificates(&file.bytes, passphrase.as_ref())
+                .map_err(|error| StoreError::bundle(path, error))
+        };
+        let Some(files) = trust_files(cert) else { return read(cert) };
+        let mut certificates = Vec::new();
+        for file in &files {
+            certificates.extend(read(file)?);
+        }
+        if certificates.is_empty() {
+            return Err(StoreError::NoTrustFiles { path: cert.to_owned() });
+        }
+        Ok(certificates)
     }
+}
+
+/// The files of a folder that trusted certificates are read from, in order: `*.pem`, `*.crt`, `*.cer` and `*.der`, but
+/// not hidden ones. `None`: it is no folder.
+pub(crate) fn trust_files(path: &Path) -> Option<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(path).ok()?;
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut files: Vec<PathBuf> = paths
+        .filter(|path| {
+            let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            let kind = path.extension().and_then(|kind| kind.to_str()).map(str::to_ascii_lowercase);
+            let is_kind = kind.is_some_and(|kind| matches!(&*kind, "pem" | "crt" | "cer" | "der"));
+            is_kind && !is_hidden && path.is_file()
+        })
+        .collect();
+    files.sort_unstable();
+    Some(files)
 }
 
 /// Reads a chain, perhaps with its key, from one file that is not locked.

@@ -176,7 +176,7 @@ const LISTENER_TLS: &[Key] = &[
         list(&CERTIFICATE),
         Preset::Off { example: "[\"partners\"]", means: "required with `client_auth`" },
         "The CAs that issue clients' certificates, or such certificates themselves. A CA out of its time does not vouch, nor one whose keyUsage lacks keyCertSign; \
-         a certificate that stands here itself is judged by its own time. If the names do not fit into a TLS message (60,000 bytes), none are sent",
+         a certificate that stands here itself is judged by its own time. If the names do not fit into a TLS message (60,000 bytes), none are sent. An entry may be a folder (its `*.pem`, `*.crt`, `*.cer` and `*.der` files; watched, too) or a PKCS#12 truststore with `passphrase_file`",
     ),
     key(
         "client_crl",

@@ -181,7 +181,7 @@ const TLS: &[Key] = &[
         "trust",
         list(&CERTIFICATE_OR_SYSTEM),
         Preset::Value("[\"system\"]"),
-        "What the backend's certificate is checked against: `\"system\"`, names in the store, files. Its usages, where it names any, must include serverAuth and digitalSignature",
+        "What the backend's certificate is checked against: `\"system\"`, names in the store, files. Its usages, where it names any, must include serverAuth and digitalSignature. An entry may be a folder (its `*.pem`, `*.crt`, `*.cer` and `*.der` files; watched, too) or a PKCS#12 truststore with `passphrase_file`",
     ),
     key(
         "pins",

@@ -16,7 +16,7 @@ use crate::proxy::client_binding::ProxiedOrigin;
 use crate::proxy::idle;
 use crate::proxy::snapshot::Traffic;
 use crate::proxy::worker::Worker;
-use crate::tls::{Handshake, HandshakeError};
+use crate::tls::{Handshake, HandshakeError, client_help};
 
 /// Serves one connection that came through `listening` until it ends.
 ///
@@ -95,7 +95,11 @@ async fn greet(
     let (handshake, rest) = match shaken {
         Ok(Ok(done)) => done,
         Ok(Err(error)) => {
-            refused(&worker, &listener.name, peer, &error.to_string());
+            let help = match &error {
+                tls::TlsError::Handshake(error) => client_help(error),
+                _ => "",
+            };
+            refused(&worker, &listener.name, peer, &format!("{error}{help}"));
             if let tls::TlsError::Handshake(error) = error {
                 let http = matches!(listener.traffic, Traffic::Http { .. });
                 idle::part(tcp, &deadline, if http { last_words(&error) } else { b"" }).await;

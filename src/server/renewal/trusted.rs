@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::{AGAIN, Stamp, files_of, stamp_of};
+use crate::certs::store::trust_files;
 use crate::config::Plan;
 use crate::config::plan::TrustRef;
 use crate::server::deployment::Deployment;
@@ -32,7 +33,9 @@ impl Trusted {
         let plan = deployment.plan();
         let mut changed = false;
         for path in files(&plan) {
-            let stamp: Stamp = stamp_of(path).into_iter().collect();
+            let inside = trust_files(path).unwrap_or_default();
+            let stamp: Stamp =
+                [path].into_iter().chain(inside.iter().map(|file| &**file)).filter_map(stamp_of).collect();
             let seen = self.files.entry(path.to_owned()).or_default();
             let settled = std::mem::replace(&mut seen.last, stamp.clone()) == stamp;
             if settled && seen.done != stamp {
