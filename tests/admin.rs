@@ -590,3 +590,49 @@ fn a_certificate_has_the_same_names_in_each_answer() {
     assert_eq!(status, 422);
     assert!(!refused.to_string().contains(secret), "{refused}");
 }
+
+#[test]
+fn a_key_in_the_wrong_place_is_not_repeated() {
+    let ringate = Setup::to(free_address()).section("[admin]").start();
+    let pem = "-----BEGIN PRIVATE KEY-----\ns3cret0s3cret0\n-----END PRIVATE KEY-----";
+    let in_url = pem.replace(' ', "%20").replace('\n', "%0A");
+    for (secret, in_url) in [(pem, &*in_url), ("rgk_s3cret0123456", "rgk_s3cret0123456")] {
+        for (method, path, body) in [
+            ("POST", "/v1/certificates".to_owned(), Some(json!({ "name": secret }))),
+            ("POST", "/v1/certificates".to_owned(), Some(json!({ "name": "a", "days": secret }))),
+            (
+                "POST",
+                "/v1/certificates/import".to_owned(),
+                Some(json!({ "name": secret, "certificate": "" })),
+            ),
+            ("PATCH", "/v1/upstreams/app".to_owned(), Some(json!({ "endpoint": secret }))),
+            ("PATCH", "/v1/upstreams/app".to_owned(), Some(json!({ secret: 1 }))),
+            ("PATCH", format!("/v1/upstreams/{in_url}"), Some(json!({ "balance": "x" }))),
+            ("GET", format!("/v1/certificates/{in_url}"), None),
+            ("DELETE", format!("/v1/certificates/{in_url}"), None),
+            ("GET", format!("/v1/certificates/a/pem?part={in_url}"), None),
+        ] {
+            let (status, said) = call(&ringate, method, &path, body);
+            assert!((400..500).contains(&status), "{method} {path}: {status} {said}");
+            assert!(!said.to_string().contains("s3cret"), "{method} {path}: {said}");
+        }
+        let lines = [
+            format!("endpoint = '''{secret}'''"),
+            format!("name = '''{secret}'''"),
+            format!("'{}' = 1", secret.replace('\n', " ")),
+        ];
+        let config = fs::read_to_string(ringate.dir().join("ringate.toml")).unwrap();
+        for line in lines {
+            fs::write(ringate.dir().join("bad.toml"), format!("{config}\n[upstream.b]\n{line}\n")).unwrap();
+            let output = run(Ringate::command().current_dir(ringate.dir()).args(["check", "-c", "bad.toml"]));
+            let said = text(&output.stderr);
+            assert!(said.contains("bad.toml:") && !said.contains("s3cret"), "{said}");
+        }
+        for words in
+            [&["cert", "show", secret][..], &["cert", "list", secret], &[secret], &["apikey", "list", secret]]
+        {
+            let output = command(ringate.dir(), words);
+            assert!(!text(&output.stderr).contains("s3cret"), "{words:?}: {}", text(&output.stderr));
+        }
+    }
+}

@@ -13,9 +13,10 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
 use super::time::Timestamp;
+use crate::base::text::{API_KEY, shown, without_keys};
 
 /// What each key begins with, so that scanners for leaked secrets know one.
-const PREFIX: &str = "rgk_";
+const PREFIX: &str = API_KEY;
 /// The longest key that is looked at.
 const MAX_KEY_BYTES: usize = 256;
 /// The longest name of a key: it goes into a header field.
@@ -57,9 +58,10 @@ impl fmt::Display for KeyError {
             Self::Syntax(text) => write!(f, "not a file of API keys: {text}"),
             Self::Digest(name) => write!(f, "the key `{name}` has no SHA-256 of 64 hexadecimal digits"),
             Self::Name(name) => {
+                let name = shown(name);
                 write!(
                     f,
-                    "{name:?} is not a name: use up to {MAX_NAME_BYTES} letters, digits, `-`, `_` and `.`"
+                    "{name} is not a name: use up to {MAX_NAME_BYTES} letters, digits, `-`, `_` and `.`"
                 )
             }
             Self::Taken(name) => write!(f, "there is a key called `{name}` already: delete it first"),
@@ -171,7 +173,11 @@ impl Keys {
 
 fn check_name(name: &str) -> Result<(), KeyError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(plain) {
+    if name.is_empty()
+        || name.len() > MAX_NAME_BYTES
+        || !name.bytes().all(plain)
+        || without_keys(name) != name
+    {
         return Err(KeyError::Name(name.to_owned()));
     }
     Ok(())

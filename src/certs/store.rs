@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bundle::Bundle;
 use super::time::Timestamp;
+use crate::base::text::without_keys;
 
 mod crl;
 mod describe;
@@ -359,7 +360,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), StoreError> {
     let valid = name.len() <= MAX_NAME_BYTES
         && name.bytes().next().is_some_and(plain)
         && name.bytes().all(|byte| plain(byte) || matches!(byte, b'.' | b'_' | b'-'));
-    if !valid {
+    // A key in the place of a name would be shown in every list.
+    if !valid || without_keys(name) != name {
         return Err(StoreError::InvalidName { name: name.to_owned() });
     }
     if RESERVED_NAMES.contains(&name) {

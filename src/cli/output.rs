@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 
 use serde::Serialize;
 
+use crate::base::text::without_keys;
 use crate::io::standard::Standard;
 
 /// Prints text to standard output. A reader that has left, such as `head`, has what it wanted.
@@ -41,6 +42,8 @@ fn unwritten(error: &io::Error) -> String {
 
 /// Prints a warning or an error to standard error. Where that fails, the exit code has to do.
 pub(super) fn note(text: &str) {
+    // It may repeat an argument, and that may be a key in the wrong place.
+    let text = without_keys(text);
     let _ = Standard::Error.write_whole(format!("{text}\n").as_bytes());
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::base::text::{masked, without_keys};
 use annotate_snippets::{
     AnnotationKind, Level as Severity, Origin, Renderer, Snippet, normalize_untrusted_str,
 };
@@ -79,6 +80,8 @@ impl Diagnostics {
     }
 
     fn add(&mut self, mut found: Found) {
+        found.title = without_keys(&found.title).into_owned();
+        found.help = found.help.map(|help| without_keys(&help).into_owned());
         if self.found.len() == MOST && !self.make_room(&found) {
             self.more[usize::from(found.level == Level::Warning)] += 1;
             return;
@@ -150,7 +153,9 @@ impl Diagnostics {
     /// `color` adds ANSI colors. Ends without a newline; empty if there is no entry.
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-        let mut entries: Vec<String> = self.found.iter().map(|found| self.entry(&renderer, found)).collect();
+        let source = masked(&self.text);
+        let mut entries: Vec<String> =
+            self.found.iter().map(|found| self.entry(&renderer, &source, found)).collect();
         let more: usize = self.more.iter().sum();
         if more > 0 {
             entries.push(format!("… and {more} more"));
@@ -158,7 +163,7 @@ impl Diagnostics {
         entries.join("\n\n")
     }
 
-    fn entry(&self, renderer: &Renderer, found: &Found) -> String {
+    fn entry(&self, renderer: &Renderer, source: &str, found: &Found) -> String {
         let severity = match found.level {
             Level::Error => Severity::ERROR,
             Level::Warning => Severity::WARNING,
@@ -168,9 +173,7 @@ impl Diagnostics {
             title.element(Origin::path(self.name.as_str()))
         } else {
             let place = AnnotationKind::Primary.span(found.span.clone());
-            title.element(
-                Snippet::source(self.text.as_str()).path(self.name.as_str()).fold(true).annotation(place),
-            )
+            title.element(Snippet::source(source).path(self.name.as_str()).fold(true).annotation(place))
         };
         if let Some(help) = &found.help {
             group = group.element(Severity::HELP.message(normalize_untrusted_str(help)));
@@ -235,6 +238,23 @@ error: unknown key `endpoins`
         assert!(found.iter().any(|one| one.level == Level::Error), "what it fails for is shown");
         assert!(found.render(false).ends_with("… and 9801 more"));
         assert!(found.into_result().is_err());
+    }
+
+    #[test]
+    fn secrets_are_not_repeated() {
+        let key = "-----BEGIN PRIVATE KEY-----s3cret-----END PRIVATE KEY-----";
+        let text = format!(
+            "password = \"s3cret\"\nclient_secret = 's3cret'\nkey = \"{key}\"\nx = \"rgk_s3cret0123\""
+        );
+        let mut found = Diagnostics::new("f", &*text);
+        found.error(0..7, "unknown key", Some(key.into()));
+        for line in ["client_secret", "key = ", "x = "] {
+            let at = text.find(line).unwrap();
+            found.error(at..at + 1, format!("{key} is no file; rgk_s3cret0123 is none"), None);
+        }
+        let shown = found.render(false);
+        assert!(!shown.contains("s3cret"), "{shown}");
+        assert!(shown.contains("client_secret = '******'") && shown.contains("f:4:1"), "{shown}");
     }
 
     #[test]

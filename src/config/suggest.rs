@@ -1,5 +1,7 @@
 //! "Did you mean": the nearest of what would have been right, and lists of it in words.
 
+use crate::base::text::without_keys;
+
 /// Words longer than this get no suggestion: comparing costs the product of the lengths.
 const LONGEST: usize = 64;
 
@@ -31,6 +33,8 @@ pub(super) fn either(words: &[String]) -> String {
 
 /// `word` in quotes and escaped, as a TOML string would be; shortened where it is long.
 pub(super) fn quoted(word: &str) -> String {
+    // Before it is shortened: half a key is a secret, too.
+    let word = &*without_keys(word);
     match word.char_indices().nth(LONGEST) {
         None => format!("{word:?}"),
         Some((end, _)) => format!("{:?}", format!("{}…", &word[..end])),
