@@ -27,4 +27,4 @@ pub(crate) fn point(place: &str) {
 /// A place where a fault may be asked for: not in this build.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
-pub fn point(_place: &str) {}
+pub(crate) fn point(_place: &str) {}
