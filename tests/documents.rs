@@ -263,11 +263,15 @@ fn every_command_in_a_document_exists() {
                     None => {
                         faults.push(format!("{}: there is no `ringate {}`", page.name(), words.join(" ")))
                     }
-                    Some(help) => faults.extend(
-                        options.iter().filter(|option| !help.contains(**option)).map(|option| {
+                    Some(text) => {
+                        // A hidden option is not in the help, but an unknown one before `--help` is an error.
+                        let hidden = |option: &str| help(&[words, &[option]].concat()).is_some();
+                        let unknown =
+                            options.iter().filter(|option| !text.contains(**option) && !hidden(option));
+                        faults.extend(unknown.map(|option| {
                             format!("{}: `ringate {}` has no {option}", page.name(), words.join(" "))
-                        }),
-                    ),
+                        }));
+                    }
                 }
             }
         }
