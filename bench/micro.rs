@@ -305,7 +305,7 @@ fn pool(criterion: &mut Criterion) {
         pool.check_in(worker, made.expect("the listener is there"));
         criterion.bench_function("pool/check out and in", |bencher| {
             bencher.iter(|| {
-                let idle = pool.check_out(worker, pool.pick(worker), ConnectRequest::default());
+                let idle = pool.check_out(worker, pool.pick(), ConnectRequest::default());
                 let backend = idle.expect("it is idle and alive");
                 pool.check_in(worker, backend);
             });

@@ -22,6 +22,7 @@ mod descriptors;
 mod documents;
 mod drain;
 mod drivers;
+mod endpoint_sets;
 mod failover;
 mod faults;
 mod fuzz_seeds;

@@ -17,7 +17,7 @@ fn named(name: &'static str) -> Backend {
 }
 
 /// Writes a new config and reloads it by signal; waits for the log to say so.
-fn reload(ringate: &Ringate, config: &str) {
+pub(crate) fn reload(ringate: &Ringate, config: &str) {
     fs::write(ringate.dir().join("ringate.toml"), config).unwrap();
     let before = ringate.log().matches("reloaded (SIGHUP)").count();
     ringate.signal(Signal::HUP);
@@ -25,7 +25,7 @@ fn reload(ringate: &Ringate, config: &str) {
 }
 
 /// The running config, changed.
-fn edit(ringate: &Ringate, from: &str, to: &str) -> String {
+pub(crate) fn edit(ringate: &Ringate, from: &str, to: &str) -> String {
     let text = fs::read_to_string(ringate.dir().join("ringate.toml")).unwrap();
     assert!(text.contains(from), "{text}");
     text.replace(from, to)
@@ -128,7 +128,17 @@ fn a_config_that_does_not_hold_changes_nothing() {
 
 #[test]
 fn unchanged_upstreams_keep_their_connections() {
-    let (kept, other) = (named("kept"), named("other"));
+    let kept = named("kept");
+    // Its second connection begins with a PROXY header.
+    let other = Backend::start(|connection| {
+        if connection.number > 0 {
+            connection.line()?;
+        }
+        while connection.request()?.is_some() {
+            connection.send(OK)?;
+        }
+        Ok(())
+    });
     let upstream = format!("[upstream.other]\nendpoints = [\"{}\"]", other.address());
     let routes = "[[route]]\nupstream = \"app\"\n[[route]]\npath = \"/other\"\nupstream = \"other\"";
     let ringate = Setup::to(kept.address()).routes(routes).section(&upstream).start();
@@ -149,7 +159,12 @@ fn unchanged_upstreams_keep_their_connections() {
     reload(&ringate, &longer);
     client.send(get_other).response();
     client.send(GET).response();
-    assert_eq!((kept.connections(), other.connections()), (1, 2), "a changed one begins anew");
+    assert_eq!((kept.connections(), other.connections()), (1, 1), "what has changed does not concern it");
+    let with_header = edit(&ringate, "max_age = \"2h\"", "max_age = \"2h\"\nproxy_protocol = \"v1\"");
+    reload(&ringate, &with_header);
+    client.send(get_other).response();
+    client.send(GET).response();
+    assert_eq!((kept.connections(), other.connections()), (1, 2), "one made otherwise begins anew");
 }
 
 #[test]

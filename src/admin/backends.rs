@@ -130,7 +130,7 @@ impl Tls {
 
 impl Endpoint {
     fn of(endpoint: &config::Endpoint) -> Self {
-        let tls = &endpoint.tls;
+        let tls = &endpoint.state.tls;
         let failures = tls.failures().into_iter().map(|(reason, count)| Failures {
             reason: reason.label(),
             alert: reason.alert().map(alert_name),
@@ -222,7 +222,7 @@ pub(super) fn metrics(running: &RuntimeConfig, text: &mut String) {
     let _ = writeln!(text, "# HELP {name} Handshakes that failed, by reason\n# TYPE {name} counter");
     for (upstream, _) in with_tls() {
         for endpoint in &upstream.endpoints {
-            for (reason, count) in endpoint.tls.failures() {
+            for (reason, count) in endpoint.state.tls.failures() {
                 let alert = reason.alert().map_or("", alert_name);
                 let _ = writeln!(
                     text,
@@ -238,7 +238,7 @@ pub(super) fn metrics(running: &RuntimeConfig, text: &mut String) {
     let _ = writeln!(text, "# HELP {name} When the certificate that was seen last ends\n# TYPE {name} gauge");
     for (upstream, _) in with_tls() {
         for endpoint in &upstream.endpoints {
-            let last = endpoint.tls.last();
+            let last = endpoint.state.tls.last();
             let chain = last.as_ref().as_ref().and_then(|last| last.facts.peer_certificates.as_deref());
             let leaf = chain.and_then(<[_]>::first).and_then(|der| Facts::from_der(der).ok());
             if let Some(end) = leaf.map(|facts| SystemTime::from(facts.not_after)) {

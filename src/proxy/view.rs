@@ -1,7 +1,7 @@
 //! The published snapshot as one worker follows it: the config that it serves from, and its pools for it.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::snapshot::RuntimeConfig;
@@ -34,27 +34,28 @@ impl Views {
     /// Follows `snapshot`. `start` moves the round-robins' first pick.
     pub(crate) fn new(worker: Rc<Worker>, snapshot: &Published<RuntimeConfig>, start: usize) -> Self {
         let config = snapshot.load();
-        let open = |upstream: &Arc<Upstream>| open(upstream, start, &worker);
+        let open = |upstream: &Arc<Upstream>| open(upstream, start, &worker, None);
         let pools = config.upstreams.iter().map(open).collect();
         let view = RefCell::new(Rc::new(View { config, pools }));
         Self { reader: RefCell::new(snapshot.reader()), view, start, worker }
     }
 
-    /// The view of this moment, loaded once an exchange. Pools of upstreams that a new snapshot keeps are kept.
+    /// The view of this moment, loaded once an exchange. Pools of upstreams that a new snapshot keeps are kept; of those
+    /// that it changes, the connections and sessions of the endpoints that it keeps.
     pub(crate) fn current(&self) -> Rc<View> {
         let mut reader = self.reader.borrow_mut();
         let config = reader.load();
         let mut view = self.view.borrow_mut();
         if !Arc::ptr_eq(config, &view.config) {
-            let pools = config.upstreams.iter().map(|upstream| {
-                let kept = view.pools.iter().find(|pool| Arc::ptr_eq(&pool.upstream, upstream));
-                kept.cloned().unwrap_or_else(|| open(upstream, self.start, &self.worker))
+            let pools = config.upstreams.iter().map(|upstream| match view.pool_named(&upstream.name) {
+                Some(kept) if Arc::ptr_eq(&kept.upstream, upstream) => Rc::clone(kept),
+                last => open(upstream, self.start, &self.worker, last),
             });
             let pools = pools.collect();
             let last = std::mem::replace(&mut *view, Rc::new(View { config: Arc::clone(config), pools }));
             for pool in &last.pools {
                 if !view.pools.iter().any(|kept| Rc::ptr_eq(kept, pool)) {
-                    pool.retire();
+                    pool.retire(view.pool_named(&pool.upstream.name).map(|next| &**next));
                 }
             }
         }
@@ -67,6 +68,15 @@ impl Views {
     }
 }
 
-fn open(upstream: &Arc<Upstream>, start: usize, worker: &Worker) -> Rc<Pool> {
-    Pool::open(Arc::clone(upstream), start, &worker.wheel, |pool| admission::join(upstream, pool))
+impl View {
+    /// The pool of the upstream of this name.
+    fn pool_named(&self, upstream: &str) -> Option<&Rc<Pool>> {
+        self.pools.iter().find(|pool| pool.upstream.name == upstream)
+    }
+}
+
+/// The pool of an upstream that replaces `last`, if the snapshot before has one.
+fn open(upstream: &Arc<Upstream>, start: usize, worker: &Worker, last: Option<&Rc<Pool>>) -> Rc<Pool> {
+    let queue = |pool: &Weak<Pool>| admission::join(upstream, pool);
+    Pool::open(Arc::clone(upstream), start, &worker.wheel, last.map(|last| &**last), queue)
 }

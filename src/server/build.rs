@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use rustc_hash::FxHashMap;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::CertificateDer;
 
 use self::endpoints::Resolve;
 use crate::base::published::Published;
@@ -20,19 +20,19 @@ use crate::certs::{Bundle, Store, StoreError};
 use crate::config::Diagnostics;
 use crate::config::plan::{self, CertificateRef, Plan};
 use crate::proxy::snapshot::{Listener, RuntimeConfig, Traffic};
-use crate::proxy::upstream::concurrency::ConcurrencyLimiter;
-use crate::proxy::upstream::config::{Endpoint, Upstream, UpstreamTls};
-use crate::proxy_protocol::{Accept, Version};
+use crate::proxy::upstream::config::Upstream;
+use crate::proxy_protocol::Accept;
 use crate::route::{BuildError, Table};
 use crate::server::pages::pages;
 use crate::server::routing::{self, KeptLimit};
-use crate::tls::{self, ClientPolicy, Identity, RevocationLists, ServerPolicy, ServerResolver};
+use crate::tls::{self, Identity, RevocationLists, ServerPolicy, ServerResolver};
 
 mod trust;
 
 mod clients;
 pub mod endpoints;
 mod identities;
+mod upstreams;
 
 /// What a plan became.
 #[derive(Debug)]
@@ -54,8 +54,8 @@ pub struct Assembly {
 pub struct Made {
     /// The certificates in use, by how the config names them: the pointers that a rotation stores to.
     pub identities: Vec<(CertificateRef, Published<Identity>)>,
-    /// In the order of the plan's upstreams: each with what it read besides the plan.
-    upstreams: Vec<(Arc<Upstream>, Digest)>,
+    /// In the order of the plan's upstreams.
+    upstreams: Vec<MadeUpstream>,
     /// In the order of the plan's listeners; `None` without TLS.
     listeners: Vec<Option<Policy>>,
     /// By the files that routes name.
@@ -81,6 +81,16 @@ pub struct Previous<'a> {
 
 /// SHA-256 over the files and addresses that a part of a snapshot was made from.
 type Digest = [u8; 32];
+
+/// An upstream, and what it was made from besides the plan.
+#[derive(Clone, Debug)]
+struct MadeUpstream {
+    upstream: Arc<Upstream>,
+    /// The addresses of its endpoints.
+    addresses: Digest,
+    /// The files that its TLS trusts by.
+    trust: Digest,
+}
 
 /// A listener's TLS config, and what it was made from besides the plan.
 type Policy = (Arc<rustls::ServerConfig>, Digest);
@@ -211,7 +221,7 @@ impl<'a> Builder<'a> {
             version: 0,
             limits: super::machine::resolve(plan.limits.clone()),
             listeners,
-            upstreams: upstreams.iter().map(|(upstream, _)| Arc::clone(upstream)).collect(),
+            upstreams: upstreams.iter().map(|made| Arc::clone(&made.upstream)).collect(),
         };
         let made = Made { identities, upstreams, listeners: policies, keys, limits, lists, trusted };
         Some(Assembly { running, made, renewed, alone, faults })
@@ -440,104 +450,6 @@ impl<'a> Builder<'a> {
             }
         }
     }
-
-    /// An upstream, the one that runs if nothing of it has changed.
-    fn upstream(&mut self, upstream: &plan::Upstream) -> Option<(Arc<Upstream>, Digest)> {
-        let made = self.make_upstream(upstream);
-        if made.is_none() {
-            self.lists.remove(&format!("upstream {}", upstream.name.value));
-        }
-        let read = self.noted();
-        if let Some(previous) = self.previous
-            && let Some(index) = previous.plan.upstreams.iter().position(|old| old == upstream)
-            && let (kept, digest) = &previous.made.upstreams[index]
-            && (*digest == read && made.is_some() || self.refreshes && made.is_none())
-        {
-            return Some((Arc::clone(kept), *digest));
-        }
-        Some((Arc::new(made?), read))
-    }
-
-    fn make_upstream(&mut self, upstream: &plan::Upstream) -> Option<Upstream> {
-        let endpoints = self.endpoints(upstream)?;
-        let tls = match &upstream.tls {
-            None => None,
-            Some(tls) => Some(self.upstream_tls(&upstream.name, tls)?),
-        };
-        Some(Upstream {
-            name: upstream.name.value.clone(),
-            connect_timeout: upstream.connect_timeout,
-            response_timeout: upstream.response_timeout,
-            idle_timeout: upstream.idle_timeout,
-            idle_per_worker: upstream.idle_per_worker,
-            gate: self.gate(upstream, &endpoints),
-            endpoints,
-            max_age: upstream.max_age,
-            retries: upstream.retries.clone(),
-            retried: self
-                .before(&upstream.name.value)
-                .map(|before| Arc::clone(&before.retried))
-                .unwrap_or_default(),
-            proxy_protocol: upstream.proxy_protocol.map(sent),
-            tls,
-        })
-    }
-
-    /// The bound on an upstream's exchanges, where it has one.
-    fn gate(&self, upstream: &plan::Upstream, endpoints: &[Endpoint]) -> Option<ConcurrencyLimiter> {
-        let (max, queue) = (upstream.max_per_endpoint, &upstream.queue);
-        let gate =
-            (max > 0).then(|| ConcurrencyLimiter::new(max, endpoints.len(), queue.length, queue.timeout))?;
-        let last = self.previous.and_then(|previous| previous.made.upstream(&upstream.name));
-        let same = |last: &&Arc<Upstream>| {
-            last.endpoints.len() == endpoints.len()
-                && last.endpoints.iter().zip(endpoints).all(|(last, next)| last.is_same(next))
-        };
-        Some(match last.filter(same).and_then(|last| last.gate.as_ref()) {
-            Some(last) => gate.in_place_of(last),
-            None => gate,
-        })
-    }
-
-    /// The upstream of this name that runs.
-    fn before(&self, name: &str) -> Option<&Arc<Upstream>> {
-        self.previous.and_then(|previous| previous.made.upstream(name))
-    }
-
-    fn upstream_tls(&mut self, name: &plan::At<String>, tls: &plan::UpstreamTls) -> Option<UpstreamTls> {
-        let identity = match &tls.certificate {
-            None => None,
-            Some(at) => Some(self.identity(at)?),
-        };
-        let verifier = self.verifier(name, tls)?;
-        let suites = tls.cipher_suites.as_ref().map(|suites| {
-            let named = suites.iter().filter_map(|at| tls::config::cipher_suite_by_name(at.value.name()));
-            named.collect()
-        });
-        let policy = ClientPolicy {
-            versions: versions(tls.versions),
-            cipher_suites: suites,
-            verifier,
-            alpn: Vec::new(),
-        };
-        let config = self.good(&name.span, tls::client_config(&policy))?;
-        let server_name = match &tls.server_name {
-            None => None,
-            Some(at) => {
-                let parsed = ServerName::try_from(at.value.clone())
-                    .map_err(|_| format!("`{}` is neither a DNS name nor an IP address", at.value));
-                Some(self.good(&at.span, parsed)?)
-            }
-        };
-        Some(UpstreamTls {
-            config,
-            server_name,
-            identity,
-            require_client_auth: tls.require_client_auth,
-            verifies: tls.insecure_skip_verify.is_none(),
-            tickets: tls.tickets_per_endpoint,
-        })
-    }
 }
 
 impl Made {
@@ -553,7 +465,7 @@ impl Made {
 
     /// The upstream of this name.
     pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
-        self.upstreams.iter().map(|(upstream, _)| upstream).find(|upstream| upstream.name == name)
+        self.upstreams.iter().map(|made| &made.upstream).find(|upstream| upstream.name == name)
     }
 
     /// The API keys that a file held when it was read.
@@ -576,13 +488,6 @@ fn accepted(of: plan::AcceptProxy) -> Accept {
         plan::AcceptProxy::V1 => Accept::V1,
         plan::AcceptProxy::V2 => Accept::V2,
         plan::AcceptProxy::Any => Accept::Any,
-    }
-}
-
-fn sent(of: plan::SendProxy) -> Version {
-    match of {
-        plan::SendProxy::V1 => Version::V1,
-        plan::SendProxy::V2 => Version::V2,
     }
 }
 

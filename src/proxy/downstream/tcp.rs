@@ -73,7 +73,7 @@ async fn carry(
                 return Err(failure);
             }
         };
-        let first = permit.as_ref().map_or_else(|| pool.pick(worker), Permit::endpoint);
+        let first = permit.as_ref().map_or_else(|| pool.pick(), Permit::endpoint);
         match Box::pin(pool.connect(worker, &client.deadline, call, first, permit.as_ref())).await {
             Ok(backend) => break (permit, backend),
             Err(_) if permit.is_some_and(|permit| permit.may_wait(worker, since)) => {}

@@ -47,7 +47,7 @@ impl Exchange<'_> {
             let ask = AdmissionRequest { client: self.vigil.client, since, avoided: &self.tried.endpoints };
             let admitted = admission::admit(self.worker, pool, deadline, ask, held, first.range());
             let permit = admitted.await?;
-            let endpoint = permit.as_ref().map_or_else(|| pool.pick(self.worker), Permit::endpoint);
+            let endpoint = permit.as_ref().map_or_else(|| pool.pick(), Permit::endpoint);
             let reused = pool.check_out(self.worker, endpoint, self.call(first));
             let reached = match reused {
                 Ok(backend) => Ok(backend),
@@ -143,7 +143,7 @@ impl Exchange<'_> {
     ) -> Result<Box<UpstreamConnection>, Failure> {
         let endpoint = match once {
             Once::Anew(endpoint) => endpoint,
-            Once::Afresh => self.order.pool.pick(self.worker),
+            Once::Afresh => self.order.pool.pick(),
             Once::More(endpoint) => {
                 match self.order.pool.check_out(self.worker, endpoint, self.call(first)) {
                     Ok(backend) => return Ok(backend),
@@ -244,7 +244,7 @@ impl Exchange<'_> {
         };
         let pool = Rc::clone(&self.order.pool);
         let once = if wanted {
-            Some(Once::More(pool.next(self.worker, backend.endpoint, permit)))
+            Some(Once::More(pool.next(backend.endpoint, has_room_of(permit))))
         } else if closed {
             self.fail_over(permit)
         } else {
@@ -267,7 +267,7 @@ impl Exchange<'_> {
             return None;
         }
         let failed = &self.tried.endpoints;
-        let once = match pool.next_untried(self.worker, failed, permit) {
+        let once = match pool.next_untried(failed, has_room_of(permit)) {
             Some(endpoint) => Once::Anew(endpoint),
             // Those that are left have no room: it waits for that in the queue.
             None if permit.is_some() && failed.len() < pool.upstream.endpoints.len() => Once::Afresh,
@@ -329,4 +329,9 @@ impl Exchange<'_> {
         let left = self.trail.left(self.worker.wheel.now()).filter(|_| whole && self.retries_are_on());
         left.map_or(patience, |left| left.min(patience))
     }
+}
+
+/// Whether there is room at an endpoint for the exchange that has `permit`. If so, the permit is for that one by now.
+fn has_room_of(permit: Option<&Permit>) -> impl Fn(usize) -> bool {
+    move |endpoint| permit.is_none_or(|permit| permit.move_to(endpoint))
 }

@@ -9,10 +9,7 @@
 //!                     └──► Failure
 //! ```
 //!
-//! Counts are atomics that all workers share; the queue is in parts, a worker's own waiters in each. Tickets number
-//! the waiters of all workers, each worker shows its oldest one's, and room goes to the oldest ticket: whoever makes
-//! room serves it, or rings the bell of its worker. No wake-up is lost: a waiter shows its ticket before it looks
-//! for room once more, and whoever makes room does so before it looks for tickets.
+//! How it is counted and who is served next is in [`concurrency`](super::concurrency).
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -74,27 +71,24 @@ struct Place {
 
 /// Gives room to whoever has waited longest, for as long as there is any.
 pub(crate) fn serve(pool: &Rc<Pool>) {
-    let (Some(ConcurrencyLimiter { hall, .. }), Some(line)) = (&pool.upstream.gate, &pool.line) else {
+    let (Some(gate), Some(line)) = (&pool.upstream.gate, &pool.line) else {
         return;
     };
-    while hall.waiting.load(SeqCst) > 0 && hall.has_room() {
-        if !hall.is_next(&line.member) || line.waiters.borrow().is_empty() {
+    let hall = &gate.hall;
+    while hall.waiting.load(SeqCst) > 0 && hall.is_next(&line.member) {
+        let Some(waiter) = line.waiters.borrow().front().cloned() else {
             return;
-        }
-        let front = line.waiters.borrow().front().cloned();
-        let useful = |endpoint: &usize| front.as_ref().is_none_or(|it| !it.avoided.contains(endpoint));
-        let Some(endpoint) = pool.candidates().filter(useful).find(|&endpoint| hall.take(endpoint)) else {
+        };
+        let Some(endpoint) = pool.candidates(&waiter.avoided).find(|&endpoint| gate.take(endpoint)) else {
             return;
         };
         pool.begin_trial(endpoint);
-        let front = line.waiters.borrow_mut().pop_front();
+        line.waiters.borrow_mut().pop_front();
         line.show();
-        if let Some(waiter) = front {
-            hall.waiting.fetch_sub(1, SeqCst);
-            waiter.granted.set(Some(endpoint));
-            if let Some(waker) = waiter.waker.take() {
-                waker.wake();
-            }
+        hall.waiting.fetch_sub(1, SeqCst);
+        waiter.granted.set(Some(endpoint));
+        if let Some(waker) = waiter.waker.take() {
+            waker.wake();
         }
     }
 }
@@ -117,8 +111,7 @@ pub(crate) async fn admit(
         return Ok(None);
     };
     if gate.hall.waiting.load(SeqCst) == 0
-        && let Some(endpoint) =
-            pool.candidates().find(|endpoint| !ask.avoided.contains(endpoint) && gate.hall.take(*endpoint))
+        && let Some(endpoint) = pool.candidates(ask.avoided).find(|&endpoint| gate.take(endpoint))
     {
         pool.begin_trial(endpoint);
         return Ok(Some(Permit::to(pool, endpoint)));
@@ -234,9 +227,9 @@ impl Permit {
         if endpoint == self.endpoint.get() {
             return true;
         }
-        let moved = gate.hall.take(endpoint);
+        let moved = gate.take(endpoint);
         if moved {
-            gate.hall.in_flight[self.endpoint.replace(endpoint)].fetch_sub(1, SeqCst);
+            gate.give_back(self.endpoint.replace(endpoint));
             serve(&self.pool);
         } else {
             self.missed.set(true);
@@ -248,7 +241,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(gate) = &self.pool.upstream.gate {
-            gate.hall.in_flight[self.endpoint.get()].fetch_sub(1, SeqCst);
+            gate.give_back(self.endpoint.get());
             serve(&self.pool);
         }
     }

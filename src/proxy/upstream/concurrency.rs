@@ -9,10 +9,13 @@
 //!                     └──► Failure
 //! ```
 //!
-//! Counts are atomics that all workers share; the queue is in parts, a worker's own waiters in each. Tickets number
-//! the waiters of all workers, each worker shows its oldest one's, and room goes to the oldest ticket: whoever makes
-//! room serves it, or rings the bell of its worker. No wake-up is lost: a waiter shows its ticket before it looks
-//! for room once more, and whoever makes room does so before it looks for tickets.
+//! Counts are atomics of the endpoints, which all workers share; the queue is in parts, a worker's own waiters in each.
+//! Tickets number the waiters of all workers, each worker shows its oldest one's, and room goes to the oldest ticket of
+//! those whose endpoints have some: whoever makes room serves it, or rings the bell of its worker. No wake-up is lost: a
+//! waiter shows its ticket before it looks for room once more, and whoever makes room does so before it looks for tickets.
+//!
+//! Counts and queue outlive a reload. Exchanges that wait meanwhile stay in their part of the queue, with the endpoints and
+//! the bound that they began with, until they are served.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -26,6 +29,7 @@ use arc_swap::ArcSwap;
 
 use crate::io::notify::{self, Notified, Notifier};
 use crate::io::runtime;
+use crate::proxy::upstream::endpoint::EndpointState;
 
 /// No ticket.
 pub(crate) const NOBODY: u64 = u64::MAX;
@@ -35,15 +39,21 @@ pub(crate) const NOBODY: u64 = u64::MAX;
 pub struct ConcurrencyLimiter {
     pub(crate) length: usize,
     pub(crate) timeout: Duration,
+    bound: Bound,
     pub(crate) hall: Arc<Hall>,
 }
 
-/// What all workers share of a gate, and what outlives a reload: an exchange counts wherever it came from.
-#[derive(Debug)]
+/// How many exchanges there may be at each of which endpoints.
+#[derive(Clone, Debug)]
+struct Bound {
+    max: u64,
+    /// In the order of the upstream's.
+    endpoints: Arc<[Arc<EndpointState>]>,
+}
+
+/// What all workers share of a queue, and what outlives a reload.
+#[derive(Debug, Default)]
 pub(crate) struct Hall {
-    pub(crate) max: u64,
-    /// Exchanges at each endpoint.
-    pub(crate) in_flight: Box<[AtomicU64]>,
     /// Exchanges in the queue.
     pub(crate) waiting: AtomicUsize,
     pub(crate) tickets: AtomicU64,
@@ -55,13 +65,15 @@ pub(crate) struct Hall {
 pub(crate) struct QueueEntry {
     /// The ticket of the one that waits longest, or [`NOBODY`].
     oldest: AtomicU64,
+    /// Where its waiters may go.
+    bound: Bound,
     /// Wakes the worker. `None` if there was no descriptor left: then its waiters are served once a second.
     rope: Option<Notifier>,
 }
 
 /// A worker's part of the queue, as itself sees it.
 #[derive(Debug)]
-pub struct WorkerQueue {
+pub(crate) struct WorkerQueue {
     pub(crate) member: Arc<QueueEntry>,
     pub(crate) waiters: RefCell<VecDeque<Rc<Waiter>>>,
 }
@@ -78,23 +90,30 @@ pub(crate) struct Waiter {
 
 impl ConcurrencyLimiter {
     /// A gate that lets `max` exchanges to each of `endpoints`, and `length` wait for `timeout`.
-    pub fn new(max: usize, endpoints: usize, length: usize, timeout: Duration) -> Self {
-        let hall = Hall {
-            max: max as u64,
-            in_flight: (0..endpoints).map(|_| AtomicU64::new(0)).collect(),
-            waiting: AtomicUsize::new(0),
-            tickets: AtomicU64::new(0),
-            members: ArcSwap::default(),
-        };
-        Self { length, timeout, hall: Arc::new(hall) }
+    pub(crate) fn new(
+        max: usize,
+        endpoints: impl Iterator<Item = Arc<EndpointState>>,
+        length: usize,
+        timeout: Duration,
+    ) -> Self {
+        let bound = Bound { max: max as u64, endpoints: endpoints.collect() };
+        Self { length, timeout, bound, hall: Arc::default() }
     }
 
-    /// This gate in the place of `last`, before the same endpoints: those who are at them, and those who wait, are
-    /// counted on, if the bound is the same too.
+    /// This gate in the place of `last`: they have one queue.
     #[must_use]
-    pub fn in_place_of(self, last: &Self) -> Self {
-        let same = self.hall.max == last.hall.max && self.hall.in_flight.len() == last.hall.in_flight.len();
-        if same { Self { hall: Arc::clone(&last.hall), ..self } } else { self }
+    pub(crate) fn in_place_of(self, last: &Self) -> Self {
+        Self { hall: Arc::clone(&last.hall), ..self }
+    }
+
+    /// Counts one more exchange at `endpoint`, if there is room.
+    pub(crate) fn take(&self, endpoint: usize) -> bool {
+        self.bound.endpoints[endpoint].begin_exchange(self.bound.max)
+    }
+
+    /// An exchange at `endpoint` has ended.
+    pub(crate) fn give_back(&self, endpoint: usize) {
+        self.bound.endpoints[endpoint].end_exchange();
     }
 
     /// A worker's part of the queue. `serve` runs whenever another worker has made room; false: nothing waits any more.
@@ -103,7 +122,7 @@ impl ConcurrencyLimiter {
         if let Some(mut bell) = bell.and_then(|bell| Notified::adopt(bell).ok()) {
             runtime::spawn(async move { while bell.rung().await && serve() {} });
         }
-        let member = Arc::new(QueueEntry { oldest: AtomicU64::new(NOBODY), rope });
+        let member = Arc::new(QueueEntry { oldest: AtomicU64::new(NOBODY), bound: self.bound.clone(), rope });
         self.hall.members.rcu(|members| {
             let mut members = Vec::clone(members);
             members.push(Arc::clone(&member));
@@ -121,22 +140,20 @@ impl ConcurrencyLimiter {
     }
 }
 
+impl Bound {
+    fn has_room(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.has_room(self.max))
+    }
+}
+
 impl Hall {
-    pub(crate) fn take(&self, endpoint: usize) -> bool {
-        let more = |count| (count < self.max).then_some(count + 1);
-        self.in_flight[endpoint].fetch_update(SeqCst, SeqCst, more).is_ok()
-    }
-
-    pub(crate) fn has_room(&self) -> bool {
-        self.in_flight.iter().any(|count| count.load(SeqCst) < self.max)
-    }
-
-    /// Wakes the worker whose waiter is the oldest of all, unless that is this one: then true.
+    /// Whether the oldest waiter of those that there is room for is in `own`. Wakes its worker if it is elsewhere.
     pub(crate) fn is_next(&self, own: &Arc<QueueEntry>) -> bool {
         let members = self.members.load();
         let shown = members.iter().map(|member| (member.oldest.load(SeqCst), member));
-        match shown.min_by_key(|(ticket, _)| *ticket) {
-            Some((NOBODY, _)) | None => true,
+        let served = shown.filter(|(ticket, member)| *ticket != NOBODY && member.bound.has_room());
+        match served.min_by_key(|(ticket, _)| *ticket) {
+            None => false,
             Some((_, member)) if Arc::ptr_eq(member, own) => true,
             Some((_, member)) => {
                 if let Some(rope) = &member.rope {

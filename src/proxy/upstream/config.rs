@@ -9,7 +9,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use super::concurrency::ConcurrencyLimiter;
-use super::endpoint::EndpointTls;
+use super::endpoint::EndpointState;
 use crate::base::published::Published;
 use crate::config::plan::Retries;
 use crate::proxy_protocol;
@@ -41,7 +41,20 @@ pub struct Upstream {
     /// The PROXY header that its connections begin with, if they do. Then each has a client of its own.
     pub proxy_protocol: Option<proxy_protocol::Version>,
     /// Present if its endpoints speak TLS.
-    pub tls: Option<UpstreamTls>,
+    pub tls: Option<Arc<UpstreamTls>>,
+}
+
+impl Upstream {
+    /// Whether connections to an endpoint of `other` are what this one would make: the PROXY header is the same, and so
+    /// are TLS, trust and client identity.
+    pub(crate) fn connects_like(&self, other: &Self) -> bool {
+        let same_tls = match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            _ => false,
+        };
+        same_tls && self.proxy_protocol == other.proxy_protocol
+    }
 }
 
 /// Retries of an upstream, over all workers.
@@ -53,7 +66,8 @@ pub struct Retried {
     pub refused: AtomicU64,
 }
 
-/// How an upstream's endpoints are spoken to.
+/// TLS with an upstream's endpoints. A reload that leaves all of it as it is keeps this very object: connections and
+/// sessions that were made with it serve on.
 #[derive(Debug)]
 pub struct UpstreamTls {
     /// Trust, versions, suites, client identity; without a session store, which each worker adds.
@@ -81,8 +95,8 @@ pub struct Endpoint {
     pub label: String,
     /// Its share. Each address has that of the name.
     pub weight: u32,
-    /// What is known of its TLS.
-    pub tls: Arc<EndpointTls>,
+    /// What all workers share of it.
+    pub(crate) state: Arc<EndpointState>,
 }
 
 impl Endpoint {
@@ -92,7 +106,7 @@ impl Endpoint {
             Some(address) => format!("{}/{address}", crate::http1::host_name(&name)),
             None => name.clone(),
         };
-        Self { name, address, label, weight, tls: Arc::default() }
+        Self { name, address, label, weight, state: Arc::default() }
     }
 
     /// Whether both are the same address of the same name.

@@ -139,7 +139,7 @@ impl Dialer {
                     shaken = self.handshake(worker, tls, choice, tcp, name).await;
                 }
             }
-            self.record_failure(worker, (&upstream.endpoints[endpoint].tls, tls, name), shaken, choice)
+            self.record_failure(worker, (&upstream.endpoints[endpoint].state.tls, tls, name), shaken, choice)
         });
         let result = deadline.race(connecting).await.unwrap_or_else(|_| match short.get() {
             true => Err(ConnectError::NoDescriptor),
@@ -147,7 +147,7 @@ impl Dialer {
         });
         if let (Err(error @ ConnectError::Timeout(Stage::Tls)), Some(name)) = (&result, name) {
             let failed = Failed::now(name, Reason::Timeout, error.to_string());
-            upstream.endpoints[endpoint].tls.failed(failed);
+            upstream.endpoints[endpoint].state.tls.failed(failed);
         }
         result
     }

@@ -9,7 +9,14 @@ use crate::proxy::upstream::connection::UpstreamConnection;
 
 /// Idle connections to one endpoint, each of one client connection.
 #[derive(Debug, Default)]
-pub(crate) struct DedicatedIdle(RefCell<FxHashMap<ClientId, Box<UpstreamConnection>>>);
+pub(crate) struct DedicatedIdle(RefCell<Kept>);
+
+type Kept = FxHashMap<ClientId, Box<UpstreamConnection>>;
+
+fn remove_oldest(kept: &mut Kept) -> Option<Box<UpstreamConnection>> {
+    let oldest = kept.iter().min_by_key(|(_, backend)| backend.since()).map(|(id, _)| *id);
+    oldest.and_then(|id| kept.remove(&id))
+}
 
 impl DedicatedIdle {
     pub(crate) fn take(&self, client: ClientId) -> Option<Box<UpstreamConnection>> {
@@ -21,12 +28,20 @@ impl DedicatedIdle {
         let mut kept = self.0.borrow_mut();
         // A client sends one request at a time: it has another one here only if that goes by another name.
         let before = kept.insert(client, backend);
-        let over = kept.len() > most;
-        let oldest =
-            kept.iter().filter(|_| over).min_by_key(|(_, backend)| backend.since()).map(|(id, _)| *id);
-        let given_up = oldest.and_then(|id| kept.remove(&id));
+        let given_up = if kept.len() > most { remove_oldest(&mut kept) } else { None };
         drop(kept);
         drop((before, given_up));
+    }
+
+    /// Ends those that have waited longest, until `most` are left.
+    pub(crate) fn keep_at_most(&self, most: usize) {
+        let mut kept = self.0.borrow_mut();
+        if most == 0 {
+            *kept = FxHashMap::default();
+        }
+        while kept.len() > most {
+            drop(remove_oldest(&mut kept));
+        }
     }
 
     pub(crate) fn retain(&self, mut keeps: impl FnMut(&mut UpstreamConnection) -> bool) {

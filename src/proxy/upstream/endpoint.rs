@@ -1,7 +1,9 @@
-//! What is known of the TLS of one endpoint: the last handshake, the last failure, and counts by reason.
+//! What all workers share of one endpoint: its id, the exchanges at it, and what is known of its TLS.
 //!
-//! Workers write it at handshakes, never per request; the control plane reads it.
+//! A reload keeps it for as long as the upstream has the same address of the same name. Workers write what is known of
+//! TLS at handshakes, never per request; the control plane reads it.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::SystemTime;
 
 use rustls::AlertDescription;
@@ -11,9 +13,50 @@ use crate::base::published::Published;
 use crate::tls::handshake::ClientAuth;
 use crate::tls::{Facts, Reason, Tally};
 
-/// The record of one endpoint.
+/// What all workers share of one endpoint.
 #[derive(Debug)]
-pub struct EndpointTls {
+pub(crate) struct EndpointState {
+    id: u64,
+    /// Exchanges at it. They are counted only where `pool.max_per_endpoint` bounds them.
+    in_flight: AtomicU64,
+    /// What is known of its TLS.
+    pub(crate) tls: EndpointTls,
+}
+
+impl Default for EndpointState {
+    fn default() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let id = LAST.fetch_add(1, Relaxed) + 1;
+        Self { id, in_flight: AtomicU64::new(0), tls: EndpointTls::default() }
+    }
+}
+
+impl EndpointState {
+    /// Tells endpoints apart. Never given twice in a process.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Counts one more exchange, unless there are `max` of them.
+    pub(crate) fn begin_exchange(&self, max: u64) -> bool {
+        let more = |count| (count < max).then_some(count + 1);
+        self.in_flight.fetch_update(SeqCst, SeqCst, more).is_ok()
+    }
+
+    /// An exchange that was counted has ended.
+    pub(crate) fn end_exchange(&self) {
+        self.in_flight.fetch_sub(1, SeqCst);
+    }
+
+    /// Whether there are fewer than `max` exchanges.
+    pub(crate) fn has_room(&self, max: u64) -> bool {
+        self.in_flight.load(SeqCst) < max
+    }
+}
+
+/// What is known of the TLS of one endpoint: the last handshake, the last failure, and counts by reason.
+#[derive(Debug)]
+pub(crate) struct EndpointTls {
     last: Published<Option<Handshaked>>,
     failure: Published<Option<Failed>>,
     tally: Tally,
@@ -21,7 +64,7 @@ pub struct EndpointTls {
 
 /// A handshake that was finished.
 #[derive(Debug)]
-pub struct Handshaked {
+pub(crate) struct Handshaked {
     /// When.
     pub at: SystemTime,
     /// The name that was verified.
@@ -33,7 +76,7 @@ pub struct Handshaked {
 
 /// A handshake that failed, or was undone right after it.
 #[derive(Debug)]
-pub struct Failed {
+pub(crate) struct Failed {
     /// When.
     pub at: SystemTime,
     /// The name that was to be verified.
@@ -60,17 +103,17 @@ impl Default for EndpointTls {
 
 impl EndpointTls {
     /// The last handshake that was finished.
-    pub fn last(&self) -> std::sync::Arc<Option<Handshaked>> {
+    pub(crate) fn last(&self) -> std::sync::Arc<Option<Handshaked>> {
         self.last.load()
     }
 
     /// The last one that failed.
-    pub fn failure(&self) -> std::sync::Arc<Option<Failed>> {
+    pub(crate) fn failure(&self) -> std::sync::Arc<Option<Failed>> {
         self.failure.load()
     }
 
     /// How many have failed for which reason.
-    pub fn failures(&self) -> Vec<(Reason, u64)> {
+    pub(crate) fn failures(&self) -> Vec<(Reason, u64)> {
         self.tally.read()
     }
 

@@ -2,7 +2,7 @@
 //! identity that the endpoint takes.
 
 use std::pin::pin;
-use std::rc::Weak;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use rustls::AlertDescription;
@@ -30,31 +30,6 @@ const VERDICT_TICKS: u32 = 10;
 const ROUNDS: usize = 3;
 
 impl Pool {
-    /// Where a request goes that failed at the endpoints `failed`, the last of them just now: to the next one at which it
-    /// did not, rather one that did not just refuse, and only one that has room. The permit goes with it.
-    pub(crate) fn next_untried(
-        &self,
-        worker: &Worker,
-        failed: &[usize],
-        permit: Option<&Permit>,
-    ) -> Option<usize> {
-        let now = worker.wheel.now();
-        let last = *failed.last()?;
-        let refused = |endpoint: usize| self.endpoints[endpoint].shunned.get() > now;
-        let mut untried: Vec<_> = self.balance.others(last).filter(|other| !failed.contains(other)).collect();
-        untried.sort_by_key(|&endpoint| refused(endpoint));
-        untried.into_iter().find(|&endpoint| permit.is_none_or(|permit| permit.move_to(endpoint)))
-    }
-
-    /// Where a request goes that failed at `last`: the next endpoint that did not just refuse and has room, or the
-    /// same one again. The permit goes with it.
-    pub(crate) fn next(&self, worker: &Worker, last: usize, permit: Option<&Permit>) -> usize {
-        let now = worker.wheel.now();
-        let answers = |endpoint: &usize| self.endpoints[*endpoint].shunned.get() <= now;
-        let has_room = |endpoint: &usize| permit.is_none_or(|permit| permit.move_to(*endpoint));
-        self.balance.others(last).filter(answers).find(has_room).unwrap_or(last)
-    }
-
     /// A new connection, to `first` or, where that can't be reached, to the next one for which leave is given.
     pub async fn connect(
         &self,
@@ -67,11 +42,7 @@ impl Pool {
         let ConnectRequest { host, whole, client, failed } = call;
         let subject = client.map_or(Subject::Local, ClientBinding::subject);
         let header = self.upstream.proxy_protocol.map(|version| proxy_protocol::encode(version, subject));
-        let client = client.filter(|_| header.is_some()).map(|client| {
-            let pool: Weak<dyn HoldsDedicated> = Weak::<Pool>::clone(&self.this);
-            client.is_known_to(&pool);
-            client.id()
-        });
+        let client = client.filter(|_| header.is_some());
         let mut refused = None;
         permit.inspect(|permit| permit.begin());
         for endpoint in self.in_order(first, failed) {
@@ -85,6 +56,11 @@ impl Pool {
             match self.present(worker, deadline, endpoint, wanted).await {
                 Ok(dialed) => {
                     failed_until.set(0);
+                    let client = client.map(|client| {
+                        let holder = Rc::downgrade(&self.endpoints[endpoint]);
+                        client.is_known_to(&(holder as Weak<dyn HoldsDedicated>));
+                        client.id()
+                    });
                     return Ok(UpstreamConnection::fresh(worker, endpoint, server_name, client, dialed));
                 }
                 Err(error) => {
@@ -120,22 +96,6 @@ impl Pool {
             }
         }
         Err(refused.unwrap_or(ConnectError::ServerName))
-    }
-
-    /// Where a connection is tried, one after the other: `first`, the other addresses of its name and, if the upstream's
-    /// retries are for that, all others. An endpoint that has just refused is tried
-    /// last, but before those at which the request has failed.
-    fn in_order(&self, first: usize, failed: &[usize]) -> Vec<usize> {
-        let endpoints = &self.upstream.endpoints;
-        let is_tried =
-            |other: &usize| self.upstream.retries.connect || endpoints[*other].name == endpoints[first].name;
-        let others = self.balance.others(first).filter(is_tried);
-        let mut order: Vec<_> = std::iter::once(first).chain(others).collect();
-        let now = self.wheel.now();
-        order.sort_by_key(|endpoint| {
-            (failed.contains(endpoint), self.endpoints[*endpoint].shunned.get() > now)
-        });
-        order
     }
 
     /// A connection to one endpoint, with the generation that it takes. Where the request can't be sent again, the

@@ -1,24 +1,24 @@
 //! A worker's backend connections: one pool an upstream, one list an endpoint.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use rustc_hash::{FxHashMap, FxHashSet};
 use rustls::pki_types::ServerName;
 
 use crate::base::published::Reader;
 use crate::base::sample::sampled;
-use crate::io::deadline::{TICK, ticks};
+use crate::io::deadline::TICK;
 use crate::io::{Wheel, deadline};
-use crate::proxy::client_binding::HoldsDedicated;
-use crate::proxy::client_binding::{ClientBinding, ClientId};
+use crate::proxy::client_binding::ClientBinding;
 use crate::proxy::failure::{ConnectError, Failure, Stage};
 use crate::proxy::upstream::concurrency::WorkerQueue;
 use crate::proxy::upstream::config::{Endpoint, Upstream};
 use crate::proxy::upstream::connect::Dialer;
 use crate::proxy::upstream::connection::UpstreamConnection;
-use crate::proxy::upstream::dedicated::DedicatedIdle;
 use crate::proxy::upstream::endpoint::Failed;
+use crate::proxy::upstream::endpoint_pool::EndpointPool;
 use crate::proxy::upstream::identity::EndpointIdentity;
 use crate::proxy::upstream::retry_budget::Budget;
 use crate::proxy::worker::Worker;
@@ -44,11 +44,9 @@ pub struct Pool {
     pub(crate) balance: RoundRobin,
     /// How much of what goes here may go twice.
     pub(crate) budget: Budget,
-    pub(crate) endpoints: Vec<EndpointPool>,
+    /// In the order of the upstream's. Pools of other snapshots may have them, too.
+    pub(crate) endpoints: Vec<Rc<EndpointPool>>,
     pub(crate) wheel: Wheel,
-    pub(crate) this: Weak<Self>,
-    /// A snapshot has another one in its place: nobody will take from it, and nobody sweeps it.
-    pub(crate) retired: Cell<bool>,
 }
 
 /// What a connection is asked for with.
@@ -64,48 +62,26 @@ pub struct ConnectRequest<'a> {
     pub failed: &'a [usize],
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct EndpointPool {
-    /// Idle connections, the last used at the end. Boxed: they come and go with each request, and are large.
-    #[allow(clippy::vec_box)]
-    pub(crate) idle: RefCell<Vec<Box<UpstreamConnection>>>,
-    /// The same where each has its client.
-    pub(crate) kept: DedicatedIdle,
-    /// Makes its connections, and keeps its TLS sessions.
-    pub(crate) dialer: Dialer,
-    /// Which generation of the client identity it gets.
-    pub(crate) standing: EndpointIdentity,
-    /// Until which tick of the worker's wheel it is tried last. 0: it was reached, or answered, last.
-    pub(crate) shunned: Cell<u64>,
-}
-
-impl EndpointPool {
-    /// One without connections. Without an address it is tried last.
-    fn of(endpoint: &Endpoint) -> Self {
-        let shunned = Cell::new(if endpoint.address.is_none() { u64::MAX } else { 0 });
-        Self { shunned, ..Self::default() }
-    }
-}
-
 impl Pool {
-    /// An empty pool. `start` moves the round-robin's first pick; `queue` gives it its part of the upstream's queue.
-    pub fn open(
+    /// A pool that has what `last`, that of the same upstream in the snapshot before, keeps of endpoints which stay, and
+    /// else is empty. `start` moves the round-robin's first pick; `queue` gives it its part of the upstream's queue.
+    pub(crate) fn open(
         upstream: Arc<Upstream>,
         start: usize,
         wheel: &Wheel,
+        last: Option<&Self>,
         queue: impl FnOnce(&Weak<Self>) -> Option<WorkerQueue>,
     ) -> Rc<Self> {
         let weights: Vec<u32> = upstream.endpoints.iter().map(|endpoint| endpoint.weight).collect();
-        let endpoints = upstream.endpoints.iter().map(EndpointPool::of).collect();
         let identity = upstream.tls.as_ref().and_then(|tls| tls.identity.as_ref());
         let identity = identity.map(|identity| RefCell::new(identity.reader()));
         let balance = RoundRobin::new(&weights, start);
+        let endpoints = followed(&upstream, last);
         Rc::new_cyclic(|pool| {
             let line = queue(pool);
             let budget = Budget::default();
-            let (wheel, this) = (wheel.clone(), Weak::clone(pool));
-            let retired = Cell::new(false);
-            Self { line, identity, balance, budget, endpoints, wheel, this, retired, upstream }
+            let wheel = wheel.clone();
+            Self { line, identity, balance, budget, endpoints, wheel, upstream }
         })
     }
 
@@ -129,15 +105,6 @@ impl Pool {
         let backend = idle.ok_or(endpoint)?;
         worker.counters.backend_reuses.add(1);
         Ok(backend)
-    }
-
-    /// An endpoint is gone to: if its last connection failed, one finds out whether it is back, and others keep off
-    /// meanwhile.
-    pub(crate) fn begin_trial(&self, endpoint: usize) {
-        let failed_until = &self.endpoints[endpoint].shunned;
-        if failed_until.get() != 0 {
-            failed_until.set(self.wheel.now() + ticks(self.upstream.connect_timeout));
-        }
     }
 
     /// What a failure means on a TLS connection: the backend may have ended it with an alert. In TLS 1.3 that is
@@ -196,7 +163,7 @@ impl Pool {
             "TLS: {text}; {}",
             reason.mend()
         );
-        endpoint.tls.failed(Failed::now(name, reason, text));
+        endpoint.state.tls.failed(Failed::now(name, reason, text));
     }
 
     /// Whether a failure may be due to the name that the client asked for: a made-up Host must not take an
@@ -206,35 +173,9 @@ impl Pool {
         named_by_client && matches!(error, ConnectError::Tls(..) | ConnectError::Timeout(Stage::Tls))
     }
 
-    /// The endpoint whose turn it is, or the next one after it that did not just refuse.
-    pub fn pick(&self, worker: &Worker) -> usize {
-        let first = self.balance.pick();
-        let now = worker.wheel.now();
-        std::iter::once(first)
-            .chain(self.balance.others(first))
-            .find(|&endpoint| self.endpoints[endpoint].shunned.get() <= now)
-            .unwrap_or(first)
-    }
-
-    /// Whether every endpoint has just refused.
-    pub fn is_shunned(&self) -> bool {
-        let now = self.wheel.now();
-        self.endpoints.iter().all(|endpoint| endpoint.shunned.get() > now)
-    }
-
     /// Whether the request's host is the name that is verified in TLS.
     pub(crate) fn is_named_by_request(&self) -> bool {
         self.upstream.tls.as_ref().is_some_and(|tls| tls.server_name.is_none())
-    }
-
-    /// Every endpoint that did not just refuse, from the one whose turn it is; all of them if each did.
-    pub(crate) fn candidates(&self) -> impl Iterator<Item = usize> + '_ {
-        let first = self.balance.pick();
-        let now = self.wheel.now();
-        let all = move || std::iter::once(first).chain(self.balance.others(first));
-        let answers = move |endpoint: usize| self.endpoints[endpoint].shunned.get() <= now;
-        let none = !all().any(answers);
-        all().filter(move |&endpoint| none || answers(endpoint))
     }
 
     /// The authority for requests that name none (HTTP/1.0).
@@ -304,7 +245,7 @@ impl Pool {
                 let at = idle.iter().rposition(|backend| backend.server_name.as_ref() == name)?;
                 idle.remove(at)
             };
-            if let Some(backend) = self.revalidate(worker, backend) {
+            if let Some(backend) = self.revalidate(worker, endpoint, backend) {
                 return Some(backend);
             }
         }
@@ -321,20 +262,23 @@ impl Pool {
         let client = client?.id();
         let backend = self.endpoints[endpoint].kept.take(client)?;
         assert_eq!(backend.client, Some(client), "a connection of another client");
-        if backend.server_name.as_ref() == name { self.revalidate(worker, backend) } else { None }
+        if backend.server_name.as_ref() == name { self.revalidate(worker, endpoint, backend) } else { None }
     }
 
-    /// A connection that was idle, if it can carry another request.
+    /// A connection to `endpoint` that was idle, if it can carry another request.
     fn revalidate(
         &self,
         worker: &Worker,
+        endpoint: usize,
         mut backend: Box<UpstreamConnection>,
     ) -> Option<Box<UpstreamConnection>> {
-        let suits = self.suits(worker, backend.endpoint, backend.identity);
+        let suits = self.suits(worker, endpoint, backend.identity);
         if !suits || self.is_over(worker, &backend) || !backend.stream.is_fresh() {
             return None;
         }
         backend.reused = true;
+        // Its endpoint may have had another place in the snapshot that it was made in.
+        backend.endpoint = endpoint;
         if let Some(hold) = &mut backend.hold {
             hold.wakes();
         }
@@ -374,10 +318,11 @@ impl Pool {
             self.accepted(backend.endpoint, backend.identity);
             backend.unproven = false;
         }
-        if self.retired.get() || !self.keeps(backend.endpoint, backend.identity) {
+        if !self.keeps(backend.endpoint, backend.identity) {
             return;
         }
-        let (endpoint, most) = (&self.endpoints[backend.endpoint], self.upstream.idle_per_worker);
+        let endpoint = &self.endpoints[backend.endpoint];
+        let most = endpoint.most();
         endpoint.shunned.set(0);
         backend.since = worker.wheel.now();
         if let Some(client) = backend.client {
@@ -398,14 +343,13 @@ impl Pool {
         drop(given_up);
     }
 
-    /// Ends its idle connections, and keeps none from here on. Exchanges that began with it end with it, which may take
-    /// days where they have become tunnels.
-    pub(crate) fn retire(&self) {
-        self.retired.set(true);
-        for endpoint in &self.endpoints {
-            drop(endpoint.idle.take());
-            endpoint.kept.retain(|_| false);
-        }
+    /// A newer snapshot is followed, in which `successor` is the pool of the same upstream, if it still has that. Endpoints
+    /// that it has not taken over close: their idle connections end now, and those in use after their exchanges, which
+    /// may take days where they have become tunnels.
+    pub(crate) fn retire(&self, successor: Option<&Self>) {
+        let taken: FxHashSet<*const EndpointPool> =
+            successor.iter().flat_map(|it| &it.endpoints).map(Rc::as_ptr).collect();
+        self.endpoints.iter().filter(|it| !taken.contains(&Rc::as_ptr(it))).for_each(|it| it.close());
     }
 
     /// Drops connections that were not used for a moment.
@@ -437,6 +381,25 @@ impl Pool {
     }
 }
 
+/// What a worker keeps of each endpoint of `upstream`: what it kept in `last`, if connections made there are what would be
+/// made now.
+fn followed(upstream: &Upstream, last: Option<&Pool>) -> Vec<Rc<EndpointPool>> {
+    let last = last.filter(|last| last.upstream.connects_like(upstream));
+    let known: FxHashMap<u64, _> = last
+        .iter()
+        .flat_map(|last| last.upstream.endpoints.iter().zip(&last.endpoints))
+        .map(|(endpoint, pool)| (endpoint.state.id(), (endpoint, pool)))
+        .collect();
+    let follow = |endpoint: &Endpoint| match known.get(&endpoint.state.id()) {
+        Some((last, pool)) => {
+            pool.follow(last, endpoint, upstream);
+            Rc::clone(pool)
+        }
+        None => EndpointPool::of(endpoint, upstream),
+    };
+    upstream.endpoints.iter().map(follow).collect()
+}
+
 /// Which of the idle connections of a full pool gives way to `newcomer`, where clients choose the names that they are
 /// for. A name has half of the room at most. Connections that were used once, as those for made-up names are, have what
 /// the others leave, but a quarter at least, so that a new name finds room too.
@@ -453,14 +416,6 @@ fn least_useful(idle: &[Box<UpstreamConnection>], newcomer: &UpstreamConnection)
         first(&|backend| backend.reused)
     };
     oldest.unwrap_or(0)
-}
-
-impl HoldsDedicated for Pool {
-    fn release(&self, client: ClientId) {
-        for endpoint in &self.endpoints {
-            drop(endpoint.kept.take(client));
-        }
-    }
 }
 
 impl Drop for Pool {

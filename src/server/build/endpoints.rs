@@ -75,8 +75,8 @@ impl Builder<'_> {
             let none = found.len() == 0;
             for address in found.chain(none.then_some(None)) {
                 let mut endpoint = Endpoint::new(at.address.clone(), address, at.weight, several);
-                if let Some(known) = self.runs(&upstream.name, &endpoint) {
-                    endpoint.tls = Arc::clone(&known.tls);
+                if let Some(known) = self.runs(&upstream.name, &endpoint, &endpoints) {
+                    endpoint.state = Arc::clone(&known.state);
                 }
                 endpoints.push(endpoint);
             }
@@ -139,15 +139,17 @@ impl Builder<'_> {
             let named = upstream.endpoints.iter().filter(|endpoint| endpoint.name == name);
             named.filter_map(|endpoint| endpoint.address).collect()
         };
-        let all = || self.previous.iter().flat_map(|previous| &previous.made.upstreams).map(|(it, _)| it);
+        let all =
+            || self.previous.iter().flat_map(|previous| &previous.made.upstreams).map(|made| &made.upstream);
         let own = all().filter(|it| it.name == upstream).map(|it| of(it));
         own.chain(all().map(|it| of(it))).find(|found| !found.is_empty()).unwrap_or_default()
     }
 
-    /// The endpoint as it runs, if it does.
-    fn runs(&self, upstream: &str, endpoint: &Endpoint) -> Option<&Endpoint> {
+    /// The endpoint as it runs, if it does, and is none of `others`.
+    fn runs(&self, upstream: &str, endpoint: &Endpoint, others: &[Endpoint]) -> Option<&Endpoint> {
         let upstream = self.previous?.made.upstream(upstream)?;
-        upstream.endpoints.iter().find(|known| known.is_same(endpoint))
+        let is_other = |known: &Endpoint| others.iter().any(|other| Arc::ptr_eq(&other.state, &known.state));
+        upstream.endpoints.iter().find(|known| known.is_same(endpoint) && !is_other(known))
     }
 }
 
@@ -237,9 +239,10 @@ mod tests {
         assert!(Arc::ptr_eq(&first.1.running.upstreams[0], &same.1.running.upstreams[0]));
         let (other, _) = built(&["127.0.0.3:80", "127.0.0.2:80"], Some(&same));
         assert_eq!(labels(&other), ["app.test/127.0.0.3:80", "app.test/127.0.0.2:80", "127.0.0.1:81"]);
-        let tls = |of: &(Plan, Assembly), at: usize| Arc::clone(&of.1.running.upstreams[0].endpoints[at].tls);
-        assert!(Arc::ptr_eq(&tls(&first, 0), &tls(&other, 1)));
-        assert!(!Arc::ptr_eq(&tls(&first, 1), &tls(&other, 0)));
+        let state =
+            |of: &(Plan, Assembly), at: usize| Arc::clone(&of.1.running.upstreams[0].endpoints[at].state);
+        assert!(Arc::ptr_eq(&state(&first, 0), &state(&other, 1)));
+        assert!(!Arc::ptr_eq(&state(&first, 1), &state(&other, 0)));
     }
 
     #[test]

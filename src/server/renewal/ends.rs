@@ -62,7 +62,7 @@ pub(crate) fn endings(deployment: &Deployment) -> Vec<Ending> {
     }
     for (index, upstream) in current.running.upstreams.iter().enumerate() {
         for endpoint in &upstream.endpoints {
-            let last = endpoint.tls.last();
+            let last = endpoint.state.tls.last();
             let chain = last.as_ref().as_ref().and_then(|last| last.facts.peer_certificates.as_deref());
             let leaf = chain.and_then(<[_]>::first).and_then(|der| Facts::from_der(der).ok());
             let Some(facts) = leaf.filter(|facts| near(facts.not_before.unix(), facts.not_after.unix()))

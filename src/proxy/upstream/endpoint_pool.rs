@@ -1,0 +1,76 @@
+//! What one worker keeps of one endpoint: idle connections, TLS sessions, how it takes the client identity, and whether
+//! it just failed to connect. All of it outlives a reload that leaves the endpoint as it is.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::proxy::client_binding::{ClientId, HoldsDedicated};
+use crate::proxy::upstream::config::{Endpoint, Upstream};
+use crate::proxy::upstream::connect::Dialer;
+use crate::proxy::upstream::connection::UpstreamConnection;
+use crate::proxy::upstream::dedicated::DedicatedIdle;
+use crate::proxy::upstream::identity::EndpointIdentity;
+
+/// One worker's part of an endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct EndpointPool {
+    /// Idle connections, the last used at the end. Boxed: they come and go with each request, and are large.
+    #[allow(clippy::vec_box)]
+    pub(crate) idle: RefCell<Vec<Box<UpstreamConnection>>>,
+    /// The same where each has its client.
+    pub(crate) kept: DedicatedIdle,
+    /// Makes its connections, and keeps its TLS sessions.
+    pub(crate) dialer: Dialer,
+    /// Which generation of the client identity it gets.
+    pub(crate) standing: EndpointIdentity,
+    /// Until which tick of the worker's wheel it is tried last. 0: it was reached, or answered, last.
+    pub(crate) shunned: Cell<u64>,
+    /// `pool.idle_per_worker` of the latest snapshot. 0 once no snapshot has the endpoint: then no connection is kept.
+    idle_per_worker: Cell<usize>,
+}
+
+impl EndpointPool {
+    /// One without connections. Without an address it is tried last.
+    pub(crate) fn of(endpoint: &Endpoint, upstream: &Upstream) -> Rc<Self> {
+        Rc::new(Self {
+            shunned: Cell::new(if endpoint.address.is_none() { u64::MAX } else { 0 }),
+            idle_per_worker: Cell::new(upstream.idle_per_worker),
+            ..Self::default()
+        })
+    }
+
+    /// The endpoint was `last`, and is `endpoint` of a newer snapshot's `upstream`: its connections serve that, too.
+    pub(crate) fn follow(&self, last: &Endpoint, endpoint: &Endpoint, upstream: &Upstream) {
+        self.keep_at_most(upstream.idle_per_worker);
+        if last.label != endpoint.label {
+            // From now on the uses of the client identity are noted under the new label.
+            self.standing.places.take();
+        }
+    }
+
+    /// No newer snapshot has the endpoint: idle connections end now, those in use after their exchanges.
+    pub(crate) fn close(&self) {
+        self.keep_at_most(0);
+    }
+
+    /// The idle connections that are kept at most.
+    pub(crate) fn most(&self) -> usize {
+        self.idle_per_worker.get()
+    }
+
+    fn keep_at_most(&self, most: usize) {
+        self.idle_per_worker.set(most);
+        let mut idle = self.idle.borrow_mut();
+        let over = idle.len().saturating_sub(most);
+        let oldest: Vec<_> = idle.drain(..over).collect();
+        drop(idle);
+        drop(oldest);
+        self.kept.keep_at_most(most);
+    }
+}
+
+impl HoldsDedicated for EndpointPool {
+    fn release(&self, client: ClientId) {
+        drop(self.kept.take(client));
+    }
+}

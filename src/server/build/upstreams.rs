@@ -1,0 +1,124 @@
+//! Upstreams: what of one that runs goes on where its section has changed.
+
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+
+use super::{Builder, MadeUpstream, versions};
+use crate::config::plan;
+use crate::proxy::upstream::concurrency::ConcurrencyLimiter;
+use crate::proxy::upstream::config::{Endpoint, Upstream, UpstreamTls};
+use crate::proxy_protocol::Version;
+use crate::tls::{self, ClientPolicy};
+
+impl<'a> Builder<'a> {
+    /// An upstream, the one that runs if nothing of it has changed. Of one that has changed, its endpoints go on with
+    /// their state, and so does its TLS if nothing of that has changed.
+    pub(super) fn upstream(&mut self, upstream: &plan::Upstream) -> Option<MadeUpstream> {
+        let before = self.before(&upstream.name);
+        let endpoints = self.endpoints(upstream);
+        let addresses = self.noted();
+        let tls = match &upstream.tls {
+            None => Some(None),
+            Some(tls) => self.upstream_tls(&upstream.name, tls).map(|made| Some(Arc::new(made))),
+        };
+        if endpoints.is_none() || tls.is_none() {
+            self.lists.remove(&format!("upstream {}", upstream.name.value));
+        }
+        let trust = self.noted();
+        if let Some((old, kept)) = before
+            && old == upstream
+            && (kept.addresses == addresses && kept.trust == trust && endpoints.is_some() && tls.is_some()
+                || self.refreshes && (endpoints.is_none() || tls.is_none()))
+        {
+            return Some(kept.clone());
+        }
+        let (endpoints, mut tls) = (endpoints?, tls?);
+        if let Some((old, kept)) = before
+            && old.tls == upstream.tls
+            && kept.trust == trust
+        {
+            tls.clone_from(&kept.upstream.tls);
+        }
+        let kept = before.map(|(_, kept)| &*kept.upstream);
+        let upstream = Upstream {
+            name: upstream.name.value.clone(),
+            connect_timeout: upstream.connect_timeout,
+            response_timeout: upstream.response_timeout,
+            idle_timeout: upstream.idle_timeout,
+            idle_per_worker: upstream.idle_per_worker,
+            gate: gate(upstream, &endpoints, kept.and_then(|kept| kept.gate.as_ref())),
+            endpoints,
+            max_age: upstream.max_age,
+            retries: upstream.retries.clone(),
+            retried: kept.map(|kept| Arc::clone(&kept.retried)).unwrap_or_default(),
+            proxy_protocol: upstream.proxy_protocol.map(sent),
+            tls,
+        };
+        Some(MadeUpstream { upstream: Arc::new(upstream), addresses, trust })
+    }
+
+    /// The upstream of this name that runs: its plan, and what that became.
+    fn before(&self, name: &str) -> Option<(&'a plan::Upstream, &'a MadeUpstream)> {
+        let previous = self.previous?;
+        let index = previous.plan.upstreams.iter().position(|old| *old.name == name)?;
+        Some((&previous.plan.upstreams[index], &previous.made.upstreams[index]))
+    }
+
+    fn upstream_tls(&mut self, name: &plan::At<String>, tls: &plan::UpstreamTls) -> Option<UpstreamTls> {
+        let identity = match &tls.certificate {
+            None => None,
+            Some(at) => Some(self.identity(at)?),
+        };
+        let verifier = self.verifier(name, tls)?;
+        let suites = tls.cipher_suites.as_ref().map(|suites| {
+            let named = suites.iter().filter_map(|at| tls::config::cipher_suite_by_name(at.value.name()));
+            named.collect()
+        });
+        let policy = ClientPolicy {
+            versions: versions(tls.versions),
+            cipher_suites: suites,
+            verifier,
+            alpn: Vec::new(),
+        };
+        let config = self.good(&name.span, tls::client_config(&policy))?;
+        let server_name = match &tls.server_name {
+            None => None,
+            Some(at) => {
+                let parsed = ServerName::try_from(at.value.clone())
+                    .map_err(|_| format!("`{}` is neither a DNS name nor an IP address", at.value));
+                Some(self.good(&at.span, parsed)?)
+            }
+        };
+        Some(UpstreamTls {
+            config,
+            server_name,
+            identity,
+            require_client_auth: tls.require_client_auth,
+            verifies: tls.insecure_skip_verify.is_none(),
+            tickets: tls.tickets_per_endpoint,
+        })
+    }
+}
+
+/// The bound on an upstream's exchanges, where it has one. What waits in the queue of `last` is counted on.
+fn gate(
+    upstream: &plan::Upstream,
+    endpoints: &[Endpoint],
+    last: Option<&ConcurrencyLimiter>,
+) -> Option<ConcurrencyLimiter> {
+    let (max, queue) = (upstream.max_per_endpoint, &upstream.queue);
+    let states = endpoints.iter().map(|endpoint| Arc::clone(&endpoint.state));
+    let gate = (max > 0).then(|| ConcurrencyLimiter::new(max, states, queue.length, queue.timeout))?;
+    Some(match last {
+        Some(last) => gate.in_place_of(last),
+        None => gate,
+    })
+}
+
+fn sent(of: plan::SendProxy) -> Version {
+    match of {
+        plan::SendProxy::V1 => Version::V1,
+        plan::SendProxy::V2 => Version::V2,
+    }
+}
