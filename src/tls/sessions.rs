@@ -6,9 +6,11 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustc_hash::FxHasher;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, NamedGroup};
@@ -16,6 +18,16 @@ use rustls::{ClientConfig, NamedGroup};
 use super::config::bind;
 use super::identity::Identity;
 use crate::base::limits::{MAX_SESSION_AGE, MAX_SESSION_NAMES, MAX_TICKETS_GROWTH};
+
+/// Names that are remembered after they gave way: one that comes back was used more than once.
+const GONE_NAMES: usize = 2 * MAX_SESSION_NAMES;
+
+/// What is remembered of a name. Two names of one mark are taken for one, which harms neither.
+fn mark(name: &ServerName<'_>) -> u64 {
+    let mut hasher = FxHasher::default();
+    name.hash(&mut hasher);
+    hasher.finish()
+}
 
 /// The session stores of one endpoint on one worker.
 ///
@@ -25,6 +37,8 @@ use crate::base::limits::{MAX_SESSION_AGE, MAX_SESSION_NAMES, MAX_TICKETS_GROWTH
 pub(crate) struct SessionPool {
     /// The one used last stands last.
     entries: Vec<Entry>,
+    /// Marks of the names that gave way last, the newest at the end.
+    gone: VecDeque<u64>,
 }
 
 #[derive(Debug)]
@@ -36,6 +50,8 @@ struct Entry {
     sessions: Arc<Sessions>,
     config: Arc<ClientConfig>,
     born: Duration,
+    /// The name was used more than once.
+    again: bool,
 }
 
 impl Entry {
@@ -67,8 +83,11 @@ impl SessionPool {
         tickets: usize,
         now: Duration,
     ) -> Arc<ClientConfig> {
-        if let Some(at) = self.entries.iter().position(|entry| entry.name == *name) {
-            let entry = self.entries.remove(at);
+        let known = self.entries.iter().position(|entry| entry.name == *name);
+        let again = known.is_some() || self.gone.contains(&mark(name));
+        if let Some(at) = known {
+            let mut entry = self.entries.remove(at);
+            entry.again = true;
             if Arc::ptr_eq(&entry.base, base) && entry.presents(identity) && !entry.is_over(now) {
                 let config = Arc::clone(&entry.config);
                 self.entries.push(entry);
@@ -77,7 +96,7 @@ impl SessionPool {
             entry.sessions.retire();
         }
         if self.entries.len() >= MAX_SESSION_NAMES {
-            self.entries.remove(0).sessions.retire();
+            self.make_room();
         }
         let sessions = Arc::new(Sessions::new(name.clone(), tickets));
         let config = bind(base, identity.cloned(), Arc::clone(&sessions));
@@ -88,8 +107,23 @@ impl SessionPool {
             sessions,
             config: Arc::clone(&config),
             born: now,
+            again,
         });
         config
+    }
+
+    /// Ends the sessions of one name. Clients may choose names: those that were used once, as made-up ones are, have what
+    /// the others leave, but a quarter at least, so that a new name finds room too.
+    fn make_room(&mut self) {
+        let once = self.entries.iter().filter(|entry| !entry.again).count();
+        let among_once = once >= MAX_SESSION_NAMES.div_ceil(4);
+        let oldest = self.entries.iter().position(|entry| entry.again != among_once);
+        let entry = self.entries.remove(oldest.unwrap_or(0));
+        entry.sessions.retire();
+        if self.gone.len() >= GONE_NAMES {
+            self.gone.pop_front();
+        }
+        self.gone.push_back(mark(&entry.name));
     }
 
     /// Whether a handshake under `name` would offer a session.

@@ -254,3 +254,20 @@ fn names_are_bounded_and_the_one_used_last_stays() {
     }
     assert!(!worker.visit(&server));
 }
+
+#[test]
+fn names_that_are_used_once_do_not_push_out_one_that_is_used_again() {
+    let (mut worker, server) = (Worker::new(EACH[1]), server());
+    worker.visit(&server);
+    assert!(worker.visit(&server));
+    for other in 0..10 * MAX_SESSION_NAMES {
+        worker.config(&format!("made-up-{other}.test"));
+    }
+    assert!(worker.visit(&server));
+    // A new name that is used again finds its place among them.
+    let new = worker.config("new.test");
+    for other in 0..MAX_SESSION_NAMES {
+        worker.config(&format!("made-up-again-{other}.test"));
+        assert!(Arc::ptr_eq(&worker.config("new.test"), &new));
+    }
+}
