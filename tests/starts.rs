@@ -200,3 +200,47 @@ fn ipv6_is_alone_unless_the_listener_says_otherwise() {
         }
     }
 }
+
+fn with_admin(listen: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("token"), "0123456789abcdef0123456789abcdef").unwrap();
+    fs::set_permissions(dir.path().join("token"), fs::Permissions::from_mode(0o600)).unwrap();
+    let admin = format!("[admin]\nlisten = \"{listen}\"\ntoken_file = \"token\"");
+    let admin = if listen.starts_with("unix") { admin.replace("token_file = \"token\"", "") } else { admin };
+    fs::write(dir.path().join("ringate.toml"), Setup::to(free_address()).section(&admin).text()).unwrap();
+    dir
+}
+
+#[test]
+fn an_admin_address_that_can_not_be_had_is_found_before_the_start() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = with_admin(&taken.local_addr().unwrap().to_string());
+    refused(dir.path(), "in use");
+    drop(taken);
+    let other = with_admin("192.0.2.1:9000");
+    refused(other.path(), "192.0.2.1:9000");
+    let file = with_admin("unix:token");
+    refused(file.path(), "not a socket");
+    // The instance that runs is the one that has it.
+    let dir = with_admin(&free_address().to_string());
+    let ringate = Ringate::start_in(dir, 1);
+    let checked = command(ringate.dir(), "check");
+    assert!(checked.status.success() && said(&checked).contains("a ringate that runs"), "{}", said(&checked));
+    let dir = with_admin("unix:run/admin.sock");
+    let ringate = Ringate::start_in(dir, 1);
+    ringate.admin("/readyz");
+    let checked = command(ringate.dir(), "check");
+    assert!(checked.status.success() && said(&checked).contains("a ringate that runs"), "{}", said(&checked));
+}
+
+#[test]
+fn an_admin_address_that_is_let_go_of_within_a_moment_is_taken() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = with_admin(&taken.local_addr().unwrap().to_string());
+    let release = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(700));
+        drop(taken);
+    });
+    Ringate::start_in(dir, 1).terminate();
+    release.join().unwrap();
+}

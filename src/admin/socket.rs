@@ -1,14 +1,17 @@
 //! Where the admin server listens, and who may speak to it.
 
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::task::JoinSet;
 
 use super::Control;
 use crate::config::plan::{Admin, AdminAddress};
+use crate::server::sockets::{AGAIN, PATIENCE};
 
 /// Fewest characters of a token: what is shorter can be guessed.
 const MIN_TOKEN: usize = 16;
@@ -94,13 +97,25 @@ async fn bind_one(address: &AdminAddress) -> Result<AdminSocket, String> {
         }
         AdminAddress::Tcp { address, token_file } => {
             let token = read_token(token_file)?;
-            let listener = tokio::net::TcpListener::bind(address)
-                .await
-                .map_err(|error| format!("{address}: {error}"))?;
+            let listener = bind_tcp(*address).await.map_err(|error| format!("{address}: {error}"))?;
             (Listener::Tcp(listener), Some(Arc::from(token)), None)
         }
     };
     Ok(AdminSocket { listener, token, _file: file })
+}
+
+/// Binds a TCP address. One that is in use is tried for as long as listeners' addresses are: a process that has just ended
+/// may hold it a moment longer.
+async fn bind_tcp(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match tokio::net::TcpListener::bind(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Whether a start could read the token of a TCP address.

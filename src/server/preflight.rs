@@ -4,15 +4,17 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use rustix::fs::{Access, access};
 
 use super::deployment::point_at;
 use super::machine;
-use super::sockets::Sockets;
+use super::sockets::{self, Sockets};
 use super::supervisor::StartError;
-use crate::config::plan::{AccessLog, DriverSetting};
+use crate::config::plan::{AccessLog, Admin, AdminAddress, At, DriverSetting};
 use crate::config::{Diagnostics, Plan};
 use crate::io::runtime;
 
@@ -40,11 +42,62 @@ pub(crate) fn preflight(plan: &Plan, problems: &mut Diagnostics) {
         }
         point_at(&error, plan, problems);
     }
+    for address in plan.admin.iter().flat_map(Admin::addresses) {
+        try_admin(address, problems);
+    }
     if let Some(AccessLog::File(path)) = &plan.log.access
         && let Err(error) = can_append(path)
     {
         problems.error(path.span.clone(), format!("access log: {}: {error}", path.display()), None);
     }
+}
+
+/// Tries one of the admin server's addresses.
+fn try_admin(at: &At<AdminAddress>, problems: &mut Diagnostics) {
+    let span = || at.span.clone();
+    let runs = |shown: String, problems: &mut Diagnostics| {
+        let title = format!("admin: {shown}: a ringate that runs answers there");
+        let help = "it can take up this config by a reload; a second instance could not start";
+        problems.warning(span(), title, Some(help.to_owned()));
+    };
+    match &at.value {
+        AdminAddress::Tcp { address, .. } if address.port() == 0 => {}
+        AdminAddress::Tcp { address, .. } => match sockets::try_admin(*address, is_of_ringate) {
+            Ok(()) => {}
+            Err(None) => runs(address.to_string(), problems),
+            Err(Some(error)) => {
+                let why = match error.kind() {
+                    io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
+                    _ => format!("the address can't be listened on: {error}"),
+                };
+                let help = sockets::advice(address, &error);
+                problems.error(span(), format!("admin: {address}: {why}"), Some(help));
+            }
+        },
+        AdminAddress::Unix(path) => match can_bind(path) {
+            Ok(true) => {}
+            Ok(false) => runs(path.display().to_string(), problems),
+            Err(error) => problems.error(span(), format!("admin: {}: {error}", path.display()), None),
+        },
+    }
+}
+
+/// Whether a Unix socket can be bound there; false: a process answers on it.
+fn can_bind(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "this is not a socket: it stays"));
+        }
+        Ok(_) if UnixStream::connect(path).is_ok() => return Ok(false),
+        _ => {}
+    }
+    // Folders that are not there are made, in the nearest one that is.
+    let folder = path.ancestors().skip(1).find(|folder| folder.as_os_str().is_empty() || folder.exists());
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
+        io::Error::other(format!("no socket can be made in {}: {error}", folder.display()))
+    })?;
+    Ok(true)
 }
 
 /// Whether the file can be appended to, or made.

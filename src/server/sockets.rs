@@ -12,9 +12,9 @@ use crate::io::socket;
 use crate::proxy::snapshot::{RuntimeConfig, SocketId};
 
 /// The longest that an address in use is waited for.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is tried again.
-const AGAIN: Duration = Duration::from_millis(20);
+pub(crate) const AGAIN: Duration = Duration::from_millis(20);
 
 /// What is bound now.
 #[derive(Clone, Debug, Default)]
@@ -165,15 +165,31 @@ fn wait_free(own: &[Bound], key: &Key) -> io::Result<()> {
     {
         return Ok(());
     }
+    await_free(address, key.ipv6_only)
+}
+
+/// The same where this process has no socket of that port.
+pub(crate) fn await_free(address: SocketAddr, ipv6_only: bool) -> io::Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {
-        match socket::probe_free(address, key.ipv6_only) {
+        match socket::probe_free(address, ipv6_only) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
                 std::thread::sleep(AGAIN);
             }
             result => return result,
         }
     }
+}
+
+/// Tries an address of the admin server. `None` as the error: a process listens there that `is_ringate` knows.
+pub(crate) fn try_admin(
+    address: SocketAddr,
+    is_ringate: impl Fn(&SocketAddr) -> bool,
+) -> Result<(), Option<io::Error>> {
+    if is_ringate(&address) {
+        return Err(None);
+    }
+    await_free(address, false).map_err(Some)
 }
 
 /// What to do about an address that can't be listened on.
