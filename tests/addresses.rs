@@ -251,7 +251,7 @@ fn a_reload_takes_the_addresses_of_the_moment_and_status_shows_them() {
     let shown: Vec<&str> = addresses.iter().map(|it| it["address"].as_str().unwrap()).collect();
     assert_eq!(shown, [local(61, port).to_string(), local(62, port).to_string()]);
     let text = String::from_utf8(ringate(&hosts, &instance, &["status"]).stdout).unwrap();
-    assert!(text.contains(&format!("app.test:{port}: 127.0.0.62:{port}")), "{text}");
+    assert!(text.contains(&format!("  app.test/127.0.0.62:{port}: up since ")), "{text}");
     hosts.set("app.test 127.0.0.62\n");
     assert!(ringate(&hosts, &instance, &["reload"]).status.success());
     assert_eq!(answers(&instance, 4)["127.0.0.62"], 4);

@@ -123,6 +123,43 @@ fn an_endpoint_that_accepts_and_closes_costs_no_request_that_may_be_repeated() {
 }
 
 #[test]
+fn the_status_shows_an_upstream_without_an_endpoint_that_works() {
+    let (first, second) = (free_address(), free_address());
+    let ringate = Setup::to_all([first, second]).section(ADMIN).start();
+    let told = || {
+        let command = ["status", "-c", "ringate.toml"];
+        let output = run(Ringate::command().current_dir(ringate.dir()).args(command));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(told().contains(&format!("  {first}: not used yet\n")), "{}", told());
+    assert_eq!(ringate.client().send(GET).response().status, 502);
+    let said = told();
+    assert!(said.contains(", ALL ENDPOINTS DOWN\n"), "{said}");
+    for address in [first, second] {
+        let line = said.lines().find(|line| line.contains(&format!("{address}: down since "))).unwrap();
+        assert!(line.contains("Connection refused"), "{line}");
+    }
+    let metrics = ringate.admin("/metrics");
+    for (state, count) in [("up", 0), ("down", 2), ("unknown", 0)] {
+        let sample = format!("ringate_upstream_endpoints{{upstream=\"app\",state=\"{state}\"}} {count}\n");
+        assert!(metrics.contains(&sample), "{metrics}");
+    }
+    let status: serde_json::Value = serde_json::from_str(&ringate.admin("/v1/status")).unwrap();
+    assert_eq!(status["upstreams"][0]["addresses"][1]["state"], "down");
+    // One comes back.
+    let back = Backend::start_at(second, |connection| {
+        while connection.request()?.is_some() {
+            connection.send(ok("back"))?;
+        }
+        Ok(())
+    });
+    assert_eq!(ringate.client().send(GET).response().text(), "back");
+    let said = told();
+    assert!(said.contains(&format!("  {second}: up since ")) && !said.contains("ALL"), "{said}");
+    drop(back);
+}
+
+#[test]
 fn each_endpoint_gets_a_request_once_and_a_post_goes_out_once() {
     let bad: Vec<_> = (0..3).map(|_| resetting()).collect();
     let ringate = Setup::to_all(bad.iter().map(Backend::address)).start();

@@ -13,7 +13,7 @@ use crate::certs::{Facts, Timestamp};
 use crate::proxy::snapshot::RuntimeConfig;
 use crate::proxy::upstream::config::Upstream;
 use crate::proxy::upstream::config::{self};
-use crate::proxy::upstream::endpoint::{Failed, Handshaked};
+use crate::proxy::upstream::endpoint::{Failed, Handshaked, Health};
 use crate::tls::alert_name;
 use crate::tls::handshake::ClientAuth;
 
@@ -76,13 +76,27 @@ pub(super) struct Address {
     endpoint: String,
     /// None: the name does not resolve.
     address: Option<String>,
+    /// `unknown` until a worker has tried it, then `up` or `down`, as it was found last.
+    state: &'static str,
+    /// Since when.
+    since: Option<Timestamp>,
+    /// What went wrong, if it is down.
+    reason: Option<String>,
 }
 
 impl Address {
     pub(super) fn all(upstream: &Upstream) -> Vec<Self> {
-        let each = upstream.endpoints.iter().map(|endpoint| Self {
-            endpoint: endpoint.name.clone(),
-            address: endpoint.address.map(|address| address.to_string()),
+        let each = upstream.endpoints.iter().map(|endpoint| {
+            let change = endpoint.state.health.change();
+            let change = change.as_ref().as_ref().filter(|_| endpoint.address.is_some());
+            let unresolved = endpoint.address.is_none().then(|| "the name does not resolve".to_owned());
+            Self {
+                endpoint: endpoint.name.clone(),
+                address: endpoint.address.map(|address| address.to_string()),
+                state: state(endpoint),
+                since: change.map(|change| change.at.into()),
+                reason: unresolved.or_else(|| change.and_then(|change| change.fault.clone())),
+            }
         });
         each.collect()
     }
@@ -208,8 +222,44 @@ fn chain(chain: &[CertificateDer<'_>]) -> Vec<Certificate> {
     certificates.collect()
 }
 
+/// An endpoint's health in a word. One without an address can't be used.
+fn state(endpoint: &config::Endpoint) -> &'static str {
+    match endpoint.state.health.state() {
+        _ if endpoint.address.is_none() => "down",
+        Health::Unknown => "unknown",
+        Health::Up => "up",
+        Health::Down => "down",
+    }
+}
+
+/// What is known of each endpoint, and how many endpoints of each upstream are in which state.
+fn health(running: &RuntimeConfig, text: &mut String) {
+    let name = "ringate_endpoint_up";
+    let help = "Whether the endpoint could be used, as a worker found last; no sample before the first use";
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+    for upstream in &running.upstreams {
+        for endpoint in upstream.endpoints.iter().filter(|endpoint| state(endpoint) != "unknown") {
+            let (upstream, labels) = (&upstream.name, labels(endpoint));
+            let _ = writeln!(
+                text,
+                "{name}{{upstream=\"{upstream}\",{labels}}} {}",
+                u8::from(state(endpoint) == "up")
+            );
+        }
+    }
+    let name = "ringate_upstream_endpoints";
+    let _ = writeln!(text, "# HELP {name} Endpoints of the upstream, by state\n# TYPE {name} gauge");
+    for upstream in &running.upstreams {
+        for wanted in ["up", "down", "unknown"] {
+            let count = upstream.endpoints.iter().filter(|endpoint| state(endpoint) == wanted).count();
+            let _ = writeln!(text, "{name}{{upstream=\"{}\",state=\"{wanted}\"}} {count}", upstream.name);
+        }
+    }
+}
+
 /// Adds the metrics that have an upstream and an endpoint.
 pub(super) fn metrics(running: &RuntimeConfig, text: &mut String) {
+    health(running, text);
     retries(running, text);
     let with_tls =
         || running.upstreams.iter().filter_map(|upstream| Some((upstream, upstream.tls.as_ref()?)));

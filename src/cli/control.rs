@@ -70,14 +70,13 @@ pub(super) fn status(options: &Options) -> Result<(), String> {
             Value::Bool(false) => tls + ", NOT VERIFIED (insecure_skip_verify)",
             _ => tls,
         };
-        let _ = writeln!(out, "upstream {}: {}{tls}", text(&upstream["name"]), list(&upstream["endpoints"]));
-        for resolved in upstream["addresses"].as_array().into_iter().flatten() {
-            let (name, address) = (text(&resolved["endpoint"]), &resolved["address"]);
-            match address.as_str() {
-                None => out.push_str(&format!("  ✗ {name}: does not resolve\n")),
-                Some(address) if address != name => out.push_str(&format!("  {name}: {address}\n")),
-                Some(_) => {}
-            }
+        let addresses = upstream["addresses"].as_array().map_or(&[][..], Vec::as_slice);
+        let dead = !addresses.is_empty() && addresses.iter().all(|address| address["state"] == "down");
+        let dead = if dead { ", ALL ENDPOINTS DOWN" } else { "" };
+        let names = list(&upstream["endpoints"]);
+        let _ = writeln!(out, "upstream {}: {names}{tls}{dead}", text(&upstream["name"]));
+        for address in addresses {
+            out.push_str(&health_line(address));
         }
         for endpoint in upstream["backend_tls"]["endpoints"].as_array().into_iter().flatten() {
             out.push_str(&endpoint_lines(endpoint));
@@ -90,6 +89,19 @@ pub(super) fn status(options: &Options) -> Result<(), String> {
         let _ = writeln!(out, "warning: {}", text(warning));
     }
     output::print(&out)
+}
+
+/// Whether an endpoint could be used last.
+fn health_line(endpoint: &Value) -> String {
+    let text = |value: &Value| printable(value.as_str().unwrap_or_default());
+    let name = crate::server::probe::label(&text(&endpoint["endpoint"]), endpoint["address"].as_str());
+    let (since, reason) = (text(&endpoint["since"]), text(&endpoint["reason"]));
+    match endpoint["state"].as_str() {
+        Some("up") => format!("  {name}: up since {since}\n"),
+        Some("down") if since.is_empty() => format!("  ✗ {name}: down: {reason}\n"),
+        Some("down") => format!("  ✗ {name}: down since {since}: {reason}\n"),
+        _ => format!("  {name}: not used yet\n"),
+    }
 }
 
 /// What is known of an endpoint's TLS: its last handshake, and its last failure if that came later.

@@ -1,9 +1,11 @@
-//! What all workers share of one endpoint: its id, the exchanges at it, and what is known of its TLS.
+//! What all workers share of one endpoint: its id, the exchanges at it, whether it could be used, and what is known of its
+//! TLS.
 //!
 //! A reload keeps it for as long as the upstream has the same address of the same name. Workers write what is known of
 //! TLS at handshakes, never per request; the control plane reads it.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::fmt;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::SystemTime;
 
 use rustls::AlertDescription;
@@ -21,13 +23,20 @@ pub(crate) struct EndpointState {
     in_flight: AtomicU64,
     /// What is known of its TLS.
     pub(crate) tls: EndpointTls,
+    /// Whether it could be used last.
+    pub(crate) health: EndpointHealth,
 }
 
 impl Default for EndpointState {
     fn default() -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = LAST.fetch_add(1, Relaxed) + 1;
-        Self { id, in_flight: AtomicU64::new(0), tls: EndpointTls::default() }
+        Self {
+            id,
+            in_flight: AtomicU64::new(0),
+            tls: EndpointTls::default(),
+            health: EndpointHealth::default(),
+        }
     }
 }
 
@@ -61,6 +70,78 @@ pub(crate) struct EndpointTls {
     failure: Published<Option<Failed>>,
     tally: Tally,
 }
+
+/// Whether an endpoint could be used, as a worker found last.
+#[derive(Debug)]
+pub(crate) struct EndpointHealth {
+    state: AtomicU8,
+    change: Published<Option<HealthChange>>,
+}
+
+/// What is known of an endpoint's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// No worker has tried it.
+    Unknown,
+    /// A connection was made, or a response was read whole.
+    Up,
+    /// No connection could be made.
+    Down,
+}
+
+/// When an endpoint's health last became another one.
+#[derive(Debug)]
+pub(crate) struct HealthChange {
+    /// When.
+    pub at: SystemTime,
+    /// What went wrong, if it went down.
+    pub fault: Option<String>,
+}
+
+impl Default for EndpointHealth {
+    fn default() -> Self {
+        Self { state: AtomicU8::new(UNKNOWN), change: Published::new(None) }
+    }
+}
+
+impl EndpointHealth {
+    /// What is known.
+    pub(crate) fn state(&self) -> Health {
+        match self.state.load(Relaxed) {
+            UP => Health::Up,
+            DOWN => Health::Down,
+            _ => Health::Unknown,
+        }
+    }
+
+    /// When that became so.
+    pub(crate) fn change(&self) -> std::sync::Arc<Option<HealthChange>> {
+        self.change.load()
+    }
+
+    /// It could be used. Called for each response: it writes only what is new.
+    pub(crate) fn up(&self) {
+        if self.state.load(Relaxed) != UP {
+            self.set(UP, None);
+        }
+    }
+
+    /// It could not.
+    pub(crate) fn down(&self, fault: &dyn fmt::Display) {
+        if self.state.load(Relaxed) != DOWN {
+            self.set(DOWN, Some(fault.to_string()));
+        }
+    }
+
+    fn set(&self, state: u8, fault: Option<String>) {
+        self.change.store(Some(HealthChange { at: SystemTime::now(), fault }).into());
+        self.state.store(state, Relaxed);
+    }
+}
+
+const UNKNOWN: u8 = 0;
+const UP: u8 = 1;
+const DOWN: u8 = 2;
 
 /// A handshake that was finished.
 #[derive(Debug)]

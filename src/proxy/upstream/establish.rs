@@ -56,6 +56,7 @@ impl Pool {
             match self.present(worker, deadline, endpoint, wanted).await {
                 Ok(dialed) => {
                     failed_until.set(0);
+                    self.upstream.endpoints[endpoint].state.health.up();
                     let client = client.map(|client| {
                         let holder = Rc::downgrade(&self.endpoints[endpoint]);
                         client.is_known_to(&(holder as Weak<dyn HoldsDedicated>));
@@ -87,6 +88,7 @@ impl Pool {
                         failed_until.set(u64::MAX);
                     } else if !self.is_about_the_host(host, &error) {
                         failed_until.set(worker.wheel.now() + HOLD_OFF_TICKS);
+                        self.upstream.endpoints[endpoint].state.health.down(&error);
                     } else if failed_until.get() != 0 {
                         // Its trial has found out nothing.
                         failed_until.set(worker.wheel.now());

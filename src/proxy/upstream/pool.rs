@@ -324,6 +324,7 @@ impl Pool {
         let endpoint = &self.endpoints[backend.endpoint];
         let most = endpoint.most();
         endpoint.shunned.set(0);
+        self.upstream.endpoints[backend.endpoint].state.health.up();
         backend.since = worker.wheel.now();
         if let Some(client) = backend.client {
             endpoint.kept.put(client, backend, most);
