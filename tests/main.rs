@@ -15,6 +15,7 @@ mod support;
 
 mod addresses;
 mod admin;
+mod admin_addresses;
 mod bodies;
 mod cli;
 mod corpus;

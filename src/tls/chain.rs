@@ -9,7 +9,8 @@ use rustls::{CertificateError, Error, ExtendedKeyPurpose, OtherError};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::backend_verifier::{TrustAnchors, TrustError, Unacceptable, check_validity, sha256, signs_lists};
+use super::backend_verifier::{TrustAnchors, TrustError, Unacceptable, check_validity, sha256};
+use super::certificate_facts::signs_lists;
 use super::revocation::{Issuer, RevocationLists};
 
 /// What a peer presents its certificate as.

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, CertificateError, ExtendedKeyPurpose, PeerIncompatible};
+use rustls::{AlertDescription, CertificateError, ExtendedKeyPurpose, OtherError, PeerIncompatible};
 
-use super::backend_verifier::{Unacceptable, plain_text};
+use super::backend_verifier::Unacceptable;
+use super::certificate_facts::plain_text;
 
 /// Which side broke the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -361,9 +362,9 @@ fn certificate_text(error: &CertificateError, f: &mut fmt::Formatter<'_>) -> fmt
         }
         C::NotValidForName => f.write_str("the peer's certificate is for another name"),
         C::NotValidForNameContext { expected: ServerName::IpAddress(_), presented }
-            if presented.iter().any(|name| {
-                name.starts_with("DnsName") && bare_name(name) == expected_text(error)
-            }) =>
+            if presented
+                .iter()
+                .any(|name| name.starts_with("DnsName") && bare_name(name) == expected_text(error)) =>
         {
             let address = expected_text(error);
             write!(
@@ -414,7 +415,14 @@ fn certificate_text(error: &CertificateError, f: &mut fmt::Formatter<'_>) -> fmt
             let ago = time.as_secs().saturating_sub(next_update.as_secs());
             write!(f, "the revocation list of the peer's issuer was due to be replaced {} ago", Span(ago))
         }
-        C::Other(error) => match error.0.downcast_ref::<webpki::Error>() {
+        C::Other(error) => path_text(error, f),
+        other => write!(f, "the peer's certificate is not acceptable: {}", Words(other)),
+    }
+}
+
+/// What is wrong with the way from the peer's certificate to a trusted one.
+fn path_text(error: &OtherError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match error.0.downcast_ref::<webpki::Error>() {
             Some(webpki::Error::NameConstraintViolation) => {
                 f.write_str(
                     "an authority in the peer's chain may not issue for its name (name constraints), \
@@ -442,8 +450,6 @@ fn certificate_text(error: &CertificateError, f: &mut fmt::Formatter<'_>) -> fmt
             ),
             Some(other) => write!(f, "the peer's certificate is not acceptable: {}", Words(other)),
             None => write!(f, "the peer's certificate is not acceptable: {}", error.0),
-        },
-        other => write!(f, "the peer's certificate is not acceptable: {}", Words(other)),
     }
 }
 

@@ -4,7 +4,8 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::backend_verifier::{TrustAnchors, Unacceptable, plain_name, unsupported_extension};
+use super::backend_verifier::{TrustAnchors, Unacceptable};
+use super::certificate_facts::{plain_name, unsupported_extension};
 use super::revocation::is_signed_by;
 
 /// A better word for `error` than webpki has; `None`: there is none.

@@ -41,6 +41,7 @@
 
 mod algorithms;
 pub(crate) mod backend_verifier;
+mod certificate_facts;
 mod chain;
 mod cipher;
 pub(crate) mod client_certificate;

@@ -14,7 +14,8 @@ use rustls::{CertRevocationListError, CertificateError, Error};
 use x509_parser::extensions::{DistributionPointName, GeneralName, ParsedExtension};
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
-use super::backend_verifier::{TrustAnchors, plain_name, unix};
+use super::backend_verifier::TrustAnchors;
+use super::certificate_facts::{plain_name, unix};
 
 /// The authority that issued a certificate, as far as lists need it.
 #[derive(Clone, Copy, Debug)]
