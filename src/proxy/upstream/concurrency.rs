@@ -1,13 +1,6 @@
-//! The gate before an upstream: at most so many exchanges at each endpoint, over all workers, and a queue before it.
+//! The bound of an upstream's concurrency: most exchanges at each endpoint, over all workers, and the queue before them.
 //!
-//! ```text
-//!            room, and nobody waits
-//! admit ────────────────────────────────────────► Permit ──► drop: room ──► serve the oldest
-//!    │                                              ▲
-//!    └─ no room ──► Place in the queue ── granted ──┘
-//!                     │ full, too late, client gone
-//!                     └──► Failure
-//! ```
+//! An exchange passes it by [`admission`](super::admission), where the drawing is.
 //!
 //! Counts are atomics of the endpoints, which all workers share; the queue is in parts, a worker's own waiters in each.
 //! Tickets number the waiters of all workers, each worker shows its oldest one's, and room goes to the oldest ticket of
