@@ -10,6 +10,9 @@
 //! | 3 | `proxy` | exchanges, relays, upstream pools |
 //! | 4 | `server`, `admin` | workers, snapshots, drain; the control thread |
 //!
+//! The types of a domain are defined once, in its folder: hosts, paths and conditions in `route`, TLS versions in `tls`,
+//! the modes of the PROXY protocol in `proxy_protocol`. `config` alone imports its own floor: its plan is made of them.
+//!
 //! `cli` stands above them all, one file a command.
 
 mod admin;

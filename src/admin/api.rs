@@ -12,9 +12,10 @@ use super::certificates::{self, InUse};
 use super::{Control, backends, headers};
 use crate::certs::Timestamp;
 use crate::config::Plan;
-use crate::config::plan::{AcceptProxy, Destination, Protocol, SendProxy};
+use crate::config::plan::{Destination, Protocol};
 use crate::io::log;
 use crate::proxy::snapshot::RuntimeConfig;
+use crate::proxy_protocol::{Accept, Version};
 use crate::server::renewal::ends;
 use crate::server::{Deployment, changes};
 
@@ -111,7 +112,7 @@ fn listeners_of(running: &RuntimeConfig, plan: &Plan) -> Vec<Listener> {
             Protocol::Tcp => "tcp",
         },
         tls: listener.tls.is_some(),
-        proxy_protocol: planned.proxy_protocol.map_or("off", AcceptProxy::word),
+        proxy_protocol: planned.proxy_protocol.map_or("off", Accept::word),
         environment: planned.environment.as_ref().map(|at| at.value.clone()),
     });
     listeners.collect()
@@ -126,7 +127,7 @@ fn upstreams_of(running: &RuntimeConfig, plan: &Plan) -> Vec<Upstream> {
             endpoints: planned.endpoints.iter().map(|at| at.address.clone()).collect(),
             addresses: backends::Address::all(upstream),
             tls: upstream.tls.is_some(),
-            proxy_protocol: planned.proxy_protocol.map_or("off", SendProxy::word),
+            proxy_protocol: planned.proxy_protocol.map_or("off", Version::word),
             client_certificate: identity.map(|identity| identity.load().name().to_owned()),
             backend_tls: backends::Tls::of(upstream),
             retries: upstream.retried.sent.load(Ordering::Relaxed),

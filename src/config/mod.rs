@@ -127,15 +127,14 @@ pub fn warnings(name: &str, text: &str, plan: &Plan) -> Diagnostics {
 
 /// Refusals without `host` that requests pass by way of a route with one: a host counts before a path.
 fn shadowed(plan: &Plan, found: &mut Diagnostics) {
-    use plan::{Destination, PathPattern};
+    use crate::route::PathPattern;
+    use plan::Destination;
     let refuses = |route: &plan::Route| {
         let answer =
             matches!(&route.to, Destination::Respond(respond) if (400..=499).contains(&respond.status));
         answer || !route.rules.permitted.is_empty() || route.client_certificate.is_some()
     };
-    let part = |path: &PathPattern| match path {
-        PathPattern::Prefix(path) | PathPattern::Exact(path) => path.trim_end_matches('/').to_owned(),
-    };
+    let part = |path: &PathPattern| path.path().trim_end_matches('/').to_owned();
     let below = |path: &str, prefix: &str| {
         path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };

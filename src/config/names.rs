@@ -5,9 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::plan::{CipherSuiteName, HostPattern, PathPattern};
+use rustls::SupportedCipherSuite;
+
 use super::suggest::{nearest, quoted};
 use super::units::Wrong;
+use crate::route::{HostPattern, PathPattern};
+use crate::tls::{CIPHER_SUITES, cipher_suite_by_name, cipher_suite_name};
 
 /// The longest name of a listener, an upstream or a certificate.
 const LONGEST_NAME: usize = 100;
@@ -352,35 +355,13 @@ pub(super) fn pin(text: &str) -> Result<[u8; 32], Wrong> {
     bytes.try_into().map_err(|_| wrong("it has not 32 bytes").help(form))
 }
 
-/// Cipher suites in the order in which they are shown. The three of TLS 1.3 come first.
-pub(super) const CIPHER_SUITES: [(&str, CipherSuiteName); 9] = {
-    use CipherSuiteName::*;
-    [
-        ("TLS13_AES_128_GCM_SHA256", TLS13_AES_128_GCM_SHA256),
-        ("TLS13_AES_256_GCM_SHA384", TLS13_AES_256_GCM_SHA384),
-        ("TLS13_CHACHA20_POLY1305_SHA256", TLS13_CHACHA20_POLY1305_SHA256),
-        ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
-        ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
-        ("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
-        ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
-        ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
-        ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
-    ]
-};
-
-/// Whether the suite is one of TLS 1.3.
-pub(super) fn is_tls13(suite: CipherSuiteName) -> bool {
-    CIPHER_SUITES[..3].iter().any(|(_, known)| *known == suite)
-}
-
 /// A cipher suite by its name; those of TLS 1.3 also under the IANA's `TLS_` names.
-pub(super) fn cipher_suite(text: &str) -> Result<CipherSuiteName, Wrong> {
-    let known = |name: &str| CIPHER_SUITES.iter().find(|(known, _)| *known == name);
+pub(super) fn cipher_suite(text: &str) -> Result<SupportedCipherSuite, Wrong> {
     let alias = text.strip_prefix("TLS_").map(|rest| format!("TLS13_{rest}")).unwrap_or_default();
-    if let Some((_, suite)) = known(text).or_else(|| known(&alias)) {
-        return Ok(*suite);
+    if let Some(suite) = cipher_suite_by_name(text).or_else(|| cipher_suite_by_name(&alias)) {
+        return Ok(suite);
     }
-    let names = CIPHER_SUITES.map(|(name, _)| name);
+    let names = CIPHER_SUITES.map(cipher_suite_name);
     // OpenSSL writes ECDHE-RSA-AES128-GCM-SHA256 for TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256.
     let plain = |name: &str| name.replace(['-', '_'], "").replace("TLSECDHE", "ECDHE").replace("WITH", "");
     let openssl = names.into_iter().find(|name| {

@@ -5,8 +5,12 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustls::SupportedCipherSuite;
+
 use crate::base::limits::Limits;
 pub(crate) use crate::base::network::{AddressRule, Network};
+use crate::proxy_protocol::{Accept, Version};
+use crate::tls::{RsaBits, Versions};
 
 mod pages;
 mod route;
@@ -14,12 +18,11 @@ mod rules;
 
 pub(crate) use pages::{ErrorPage, ErrorPages, PageSource, PageStatus};
 pub(crate) use route::{
-    CertificateRule, Condition, Destination, Expected, HeaderEdits, HostPattern, PathPattern, Redirect,
-    Respond, Rewrite, Route, SanPattern, Share, Template,
+    CertificateRule, Destination, HeaderEdits, Respond, Route, SanPattern, Share, Template,
 };
 pub(crate) use rules::{
-    Algorithm, AnyOr, ApiKeys, Compression, CompressionSetting, Cors, LimitBy, OriginPattern, RateLimit,
-    RouteRules, Trace,
+    AnyOr, ApiKeys, Compression, CompressionSetting, Cors, LimitBy, OriginPattern, RateLimit, RouteRules,
+    Trace,
 };
 
 /// A value and where it stands in the config file, as a range of bytes. Two are equal if their values are.
@@ -251,7 +254,7 @@ pub struct Listener {
     /// `[listener.tls]`; its presence makes clients speak TLS.
     pub tls: Option<ListenerTls>,
     /// `proxy_protocol`: which PROXY headers its connections must begin with; `None`: with none.
-    pub proxy_protocol: Option<AcceptProxy>,
+    pub proxy_protocol: Option<Accept>,
     /// `[listener.limits]` over `[limits]`.
     pub limits: Limits,
     /// `[listener.error_pages]` over `[error_pages]`; `None`: plain words.
@@ -294,47 +297,6 @@ impl ClientField {
     }
 }
 
-/// `listener.proxy_protocol`, unless it is `"off"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AcceptProxy {
-    /// Those of version 1.
-    V1,
-    /// Those of version 2.
-    V2,
-    /// Either.
-    Any,
-}
-
-impl AcceptProxy {
-    /// As the config has it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::V1 => "v1",
-            Self::V2 => "v2",
-            Self::Any => "any",
-        }
-    }
-}
-
-/// `upstream.NAME.proxy_protocol`, unless it is `"off"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendProxy {
-    /// Version 1.
-    V1,
-    /// Version 2.
-    V2,
-}
-
-impl SendProxy {
-    /// As the config has it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::V1 => "v1",
-            Self::V2 => "v2",
-        }
-    }
-}
-
 /// `listener.protocol`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -350,7 +312,7 @@ pub struct ListenerTls {
     /// At least one; chosen by SNI, the first is the default.
     pub certificates: Vec<At<CertificateRef>>,
     /// Enabled versions.
-    pub versions: TlsVersions,
+    pub versions: Versions,
     /// `client_auth` and what belongs to it; `None`: clients are not asked for a certificate.
     pub clients: Option<ClientAuth>,
 }
@@ -366,15 +328,6 @@ pub struct ClientAuth {
     pub crl: Vec<At<PathBuf>>,
     /// `forward_certificate`: all of it goes to backends, not only its names.
     pub forward_certificate: bool,
-}
-
-/// Which TLS versions are enabled; at least one is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TlsVersions {
-    /// TLS 1.2.
-    pub tls12: bool,
-    /// TLS 1.3.
-    pub tls13: bool,
 }
 
 /// A certificate as the config names it. Paths are resolved against the config file's folder.
@@ -428,7 +381,7 @@ pub struct Upstream {
     /// `retries`: when a request is tried at another endpoint.
     pub retries: Retries,
     /// `proxy_protocol`: the PROXY header that its connections begin with; `None`: none.
-    pub proxy_protocol: Option<SendProxy>,
+    pub proxy_protocol: Option<Version>,
     /// `[upstream.NAME.tls]`; its presence makes the backend TLS.
     pub tls: Option<UpstreamTls>,
 }
@@ -522,8 +475,8 @@ pub struct UpstreamTls {
     pub pins: Vec<At<[u8; 32]>>,
     /// Files with revocation lists; with any, each certificate of a chain must be covered.
     pub crl: Vec<At<PathBuf>>,
-    /// The least size of RSA keys: 1024, 2048, 3072 or 4096. Default 2048.
-    pub min_rsa_bits: u32,
+    /// The least size of RSA keys. Default 2048 bits.
+    pub min_rsa_bits: RsaBits,
     /// `insecure_skip_verify = true`, where it stands; `None`: backends are verified.
     pub insecure_skip_verify: Option<At<()>>,
     /// The client identity presented when the backend asks for one.
@@ -531,9 +484,9 @@ pub struct UpstreamTls {
     /// Whether a backend that never asks for it is refused. Only with `certificate`.
     pub require_client_auth: bool,
     /// Enabled versions.
-    pub versions: TlsVersions,
-    /// Cipher suites by their IANA names, in order of preference; `None`: all, AES first.
-    pub cipher_suites: Option<Vec<At<CipherSuiteName>>>,
+    pub versions: Versions,
+    /// Cipher suites in order of preference; `None`: all, AES first.
+    pub cipher_suites: Option<Vec<At<SupportedCipherSuite>>>,
     /// `resumption.tickets_per_endpoint`: room for more comes with demand; 0 turns resumption off. Default 8.
     pub tickets_per_endpoint: usize,
 }
@@ -545,36 +498,4 @@ pub enum TrustRef {
     System,
     /// A certificate by store name or file.
     Certificate(CertificateRef),
-}
-
-/// A cipher suite that Ringate knows, by its IANA name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(non_camel_case_types)] // the registry's own spelling
-pub enum CipherSuiteName {
-    /// TLS 1.3, AES-128-GCM.
-    TLS13_AES_128_GCM_SHA256,
-    /// TLS 1.3, AES-256-GCM.
-    TLS13_AES_256_GCM_SHA384,
-    /// TLS 1.3, ChaCha20-Poly1305.
-    TLS13_CHACHA20_POLY1305_SHA256,
-    /// TLS 1.2, ECDSA, AES-128-GCM.
-    TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-    /// TLS 1.2, ECDSA, AES-256-GCM.
-    TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-    /// TLS 1.2, ECDSA, ChaCha20-Poly1305.
-    TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-    /// TLS 1.2, RSA, AES-128-GCM.
-    TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-    /// TLS 1.2, RSA, AES-256-GCM.
-    TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-    /// TLS 1.2, RSA, ChaCha20-Poly1305.
-    TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-}
-
-impl CipherSuiteName {
-    /// The name, as the variant is called.
-    pub fn name(self) -> &'static str {
-        let named = super::names::CIPHER_SUITES.iter().find(|(_, suite)| *suite == self);
-        named.map_or("", |(name, _)| name)
-    }
 }

@@ -12,6 +12,9 @@ mod rules;
 use super::plan::*;
 use super::{Diagnostics, parse, warnings};
 use crate::base::limits::Limits;
+use crate::proxy_protocol::{Accept, Version};
+use crate::route::{HostPattern, PathPattern, Rewrite};
+use crate::tls::{RsaBits, Versions, cipher_suite_name};
 
 const LISTENER: &str = "[[listener]]\nname = 'web'\naddress = '127.0.0.1:8080'\n";
 const ROUTE: &str = "[[route]]\nupstream = 'app'\n";
@@ -598,9 +601,9 @@ endpoints = ['a:1']
     assert_eq!(plan.limits, limits);
     assert_eq!(plan.listeners[0].limits, limits);
     let accepted: Vec<_> = plan.listeners.iter().map(|listener| listener.proxy_protocol).collect();
-    assert_eq!(accepted, [None, Some(AcceptProxy::Any)]);
+    assert_eq!(accepted, [None, Some(Accept::Any)]);
     let sent: Vec<_> = plan.upstreams.iter().map(|upstream| upstream.proxy_protocol).collect();
-    assert_eq!(sent, [None, Some(SendProxy::V2)]);
+    assert_eq!(sent, [None, Some(Version::V2)]);
 
     let tls = plan.listeners[0].tls.as_ref().expect("tls");
     let certificates: Vec<_> = tls.certificates.iter().map(|certificate| certificate.value.clone()).collect();
@@ -613,7 +616,7 @@ endpoints = ['a:1']
             CertificateRef::Pair { cert: dir("c"), key: "/k".into() },
         ]
     );
-    assert_eq!(tls.versions, TlsVersions { tls12: true, tls13: true });
+    assert_eq!(tls.versions, Versions { tls12: true, tls13: true });
     assert_eq!(plan.listeners[0].addresses.len(), 3);
 
     let names: Vec<_> = plan.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
@@ -621,7 +624,7 @@ endpoints = ['a:1']
     let [http, tcp] = &plan.routes[..] else { panic!("two routes") };
     assert_eq!(
         (&http.listeners, upstreams_of(http), &http.rewrite),
-        (&vec![0], vec![1], &Rewrite::Prefix(String::new()))
+        (&vec![0], vec![1], &Rewrite::prefix("/a/b", ""))
     );
     assert_eq!((&tcp.listeners, upstreams_of(tcp)), (&vec![1], vec![0]));
     assert_eq!(http.host.as_deref(), Some(&HostPattern::Wildcard("example.com".into())));
@@ -662,12 +665,10 @@ endpoints = ['a:1']
     let certificate = tls.certificate.as_ref().expect("a certificate");
     assert_eq!(certificate.value, CertificateRef::Store("gateway".into()));
     assert_eq!(&text[certificate.span.clone()], "'gateway'");
-    assert_eq!(tls.versions, TlsVersions { tls12: false, tls13: true });
-    let suites: Vec<_> = tls.cipher_suites.iter().flatten().map(|suite| suite.value).collect();
-    assert_eq!(
-        suites,
-        [CipherSuiteName::TLS13_AES_256_GCM_SHA384, CipherSuiteName::TLS13_AES_128_GCM_SHA256]
-    );
+    assert_eq!(tls.versions, Versions { tls12: false, tls13: true });
+    let suites: Vec<_> =
+        tls.cipher_suites.iter().flatten().map(|suite| cipher_suite_name(suite.value)).collect();
+    assert_eq!(suites, ["TLS13_AES_256_GCM_SHA384", "TLS13_AES_128_GCM_SHA256"]);
     assert_eq!(tls.tickets_per_endpoint, 0);
     let counting = std::array::from_fn(|index| index as u8);
     assert_eq!(tls.pins.iter().map(|pin| pin.value).collect::<Vec<[u8; 32]>>(), [counting]);
@@ -675,7 +676,7 @@ endpoints = ['a:1']
         tls.crl.iter().map(|file| file.value.clone()).collect::<Vec<_>>(),
         [dir("ca.crl"), "/x".into()]
     );
-    assert_eq!((tls.min_rsa_bits, tls.require_client_auth), (1024, true));
+    assert_eq!((tls.min_rsa_bits, tls.require_client_auth), (RsaBits::Legacy1024, true));
     assert_eq!(tls.insecure_skip_verify, None);
 }
 
@@ -803,7 +804,7 @@ fn the_reference_shows_the_defaults() {
     assert_eq!(ours.tickets_per_endpoint, theirs.tickets_per_endpoint);
     assert_eq!((&ours.pins, &ours.crl, ours.min_rsa_bits), (&theirs.pins, &theirs.crl, theirs.min_rsa_bits));
     assert_eq!((ours.require_client_auth, &ours.insecure_skip_verify), (false, &None));
-    assert_eq!(ours.cipher_suites.as_ref().map(Vec::len), Some(super::names::CIPHER_SUITES.len()));
+    assert_eq!(ours.cipher_suites.as_ref().map(Vec::len), Some(crate::tls::CIPHER_SUITES.len()));
 }
 
 #[test]

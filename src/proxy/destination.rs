@@ -1,11 +1,9 @@
 //! Where a matched request goes, and with which path.
 
-use std::borrow::Cow;
-
 use crate::http1::{RequestHead, host_name};
 use crate::proxy::client::ClientFacts;
 use crate::proxy::reply::{Reply, ReplyBody};
-use crate::route::strip_prefix;
+use crate::route::Redirect;
 
 /// Where a matched request goes.
 #[derive(Debug)]
@@ -71,53 +69,6 @@ impl Split {
     }
 }
 
-/// What becomes of a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rewrite {
-    /// Nothing.
-    Keep,
-    /// What was matched is replaced.
-    Prefix {
-        /// The route's path.
-        matched: Box<str>,
-        /// What comes instead, without a slash at its end; perhaps nothing.
-        with: Box<str>,
-    },
-    /// All of it is replaced.
-    Path(Box<str>),
-}
-
-impl Rewrite {
-    /// The new path of a normalised one. Begins with a slash, but for the empty rest of a prefix, and `*`.
-    pub fn apply<'p>(&'p self, path: &'p str) -> Cow<'p, str> {
-        match self {
-            Self::Keep => path.into(),
-            // `OPTIONS *` speaks of the server, not of a path.
-            _ if path == "*" => path.into(),
-            Self::Path(path) => (&**path).into(),
-            Self::Prefix { matched, with } => match strip_prefix(path, matched) {
-                rest if with.is_empty() => rest.into(),
-                rest => format!("{with}{rest}").into(),
-            },
-        }
-    }
-}
-
-/// A redirect (RFC 9110 §15.4).
-#[derive(Debug)]
-pub struct Redirect {
-    /// 301, 302, 303, 307 or 308.
-    pub status: u16,
-    /// `http` or `https`; `None`: as the request.
-    pub scheme: Option<&'static str>,
-    /// `None`: as the request.
-    pub host: Option<Box<str>>,
-    /// `None`: the request's where the scheme stays, else the scheme's own.
-    pub port: Option<u16>,
-    /// The path; the query stays.
-    pub path: Rewrite,
-}
-
 impl Redirect {
     /// The answer to this request. `path` is normalised, so that nothing in it reads as a host.
     pub fn reply(&self, head: &RequestHead<'_, '_>, path: &str, client: &ClientFacts) -> Reply {
@@ -179,26 +130,5 @@ mod tests {
         }
         assert_eq!(counts, [0, 0, 100, 0, 900, 0, 0, 0], "their shares among themselves");
         assert_eq!(split.pick_where(5, |_| false), None);
-    }
-
-    #[test]
-    fn a_new_path_begins_with_one_slash() {
-        let prefix =
-            |matched: &str, with: &str| Rewrite::Prefix { matched: matched.into(), with: with.into() };
-        for (rewrite, path, new) in [
-            (Rewrite::Keep, "/a", "/a"),
-            (Rewrite::Path("/x".into()), "/a/b", "/x"),
-            (prefix("/a", "/x"), "/a/b", "/x/b"),
-            (prefix("/a", "/x"), "/a", "/x"),
-            (prefix("/a/", "/x"), "/a/", "/x/"),
-            (prefix("/", "/x"), "/a", "/x/a"),
-            (prefix("/", "/x"), "/", "/x/"),
-            (prefix("/a", ""), "/a/b", "/b"),
-            (prefix("/a", ""), "/a", ""),
-            (prefix("/", "/x"), "*", "*"),
-            (Rewrite::Path("/x".into()), "*", "*"),
-        ] {
-            assert_eq!(rewrite.apply(path), new, "{rewrite:?} {path}");
-        }
     }
 }

@@ -20,13 +20,12 @@ mod trace;
 use std::sync::Arc;
 
 use crate::config::access::Variable;
-use crate::config::plan::CertificateRule;
 pub(crate) use crate::config::plan::{AddressRule, Trace};
+use crate::config::plan::{CertificateRule, Compression};
 use crate::http1::{self, Coding, Framing, RequestHead, ResponseHead};
 use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::reply::Reply;
-pub(crate) use compress::Compression;
 pub(crate) use cors::Cors;
 pub(crate) use headers::Headers;
 pub(crate) use keys::KeyRule;

@@ -8,12 +8,12 @@ use rustls::ServerConfig;
 
 use crate::base::limits::Limits;
 use crate::config::plan::{AddressRule, ClientAddress};
-pub(crate) use crate::proxy::destination::{Destination, Redirect, Rewrite, Split};
+pub(crate) use crate::proxy::destination::{Destination, Split};
 use crate::proxy::error_pages::Pages;
 use crate::proxy::rules::Rules;
 use crate::proxy::upstream::config::Upstream;
 use crate::proxy_protocol::Accept;
-use crate::route::Table;
+use crate::route::{Rewrite, Table};
 
 /// One bound address, the same number on every worker and in every snapshot for as long as it is bound.
 pub(crate) type SocketId = u32;

@@ -30,7 +30,7 @@ use crate::base::limits::MAX_PROXY_V2_BYTES;
 /// The longest header of either version, in bytes.
 pub const MAX_HEADER: usize = v2::FIXED + MAX_PROXY_V2_BYTES;
 
-/// A version of the protocol.
+/// A version of the protocol; `upstream.NAME.proxy_protocol`, unless that is `"off"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// A line of text.
@@ -39,7 +39,18 @@ pub enum Version {
     V2,
 }
 
-/// Which versions are taken from a peer. The other one is refused as if it were no header.
+impl Version {
+    /// The word in the config.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+}
+
+/// Which versions a peer may send; `listener.proxy_protocol`, unless that is `"off"`. Any other version is refused
+/// like a missing header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accept {
     /// Version 1.
@@ -48,6 +59,17 @@ pub enum Accept {
     V2,
     /// Either.
     Any,
+}
+
+impl Accept {
+    /// The word in the config.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+            Self::Any => "any",
+        }
+    }
 }
 
 /// Both ends of a connection, as the peer that relays it sees them.

@@ -1,5 +1,7 @@
 //! What a request must have beside host, path and method: header fields and query parameters.
 
+use std::fmt;
+
 /// What is asked about a request.
 #[derive(Clone, Copy, Debug)]
 pub struct RouteQuery<'r> {
@@ -23,7 +25,7 @@ const UNANNOUNCED: [&str; 6] =
     ["accept", "accept-language", "content-language", "content-type", "range", "cookie"];
 
 impl RouteQuery<'_> {
-    /// Whether the request that a preflight speaks of may have this field.
+    /// Whether the request that a preflight announces may have this field.
     fn may_have(&self, announced: &[u8], name: &str) -> bool {
         let listed = announced.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
         let is = |other: &[u8]| other.eq_ignore_ascii_case(name.as_bytes());
@@ -31,39 +33,55 @@ impl RouteQuery<'_> {
     }
 }
 
-/// Where a condition looks.
+/// Which part of a request a condition is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// At a header field; names' case does not matter.
+    /// A header field. Names are compared without case.
     Header,
-    /// At a query parameter, by its decoded name.
+    /// A query parameter, by its decoded name.
     Query,
 }
 
-/// What must be found there.
+/// What a header field or query parameter must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// It is there, and has this value wherever it is: one that is there twice with two values has neither.
-    Value(Box<[u8]>),
-    /// It is there.
+    /// Present, with this value in each occurrence.
+    Value(Box<str>),
+    /// Present, with any value.
     Present,
-    /// It is not there.
+    /// Not present.
     Absent,
 }
 
-/// One thing that must be so.
+/// One condition of `route.match`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
-    /// Where to look.
+    /// The part of the request.
     pub part: Part,
-    /// At what.
+    /// The name of the field or parameter.
     pub name: Box<str>,
-    /// For what.
+    /// What its value must be.
     pub expected: Expected,
 }
 
+impl fmt::Display for Condition {
+    /// `x-canary: 1`, `?page=2`; `no x-canary` if it must be absent.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mark, separator) = match self.part {
+            Part::Header => ("", ": "),
+            Part::Query => ("?", "="),
+        };
+        let name = &self.name;
+        match &self.expected {
+            Expected::Value(value) => write!(f, "{mark}{name}{separator}{value}"),
+            Expected::Present => write!(f, "{mark}{name}"),
+            Expected::Absent => write!(f, "no {mark}{name}"),
+        }
+    }
+}
+
 impl Condition {
-    /// Whether it is so.
+    /// Whether a request meets it.
     pub fn holds(&self, asked: &RouteQuery<'_>) -> bool {
         match self.part {
             // Its value is not known yet: it may be the right one.
@@ -81,7 +99,7 @@ impl Condition {
                 let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
                 let named = pairs.filter(|(name, _)| decoded(name).eq(self.name.bytes()));
                 self.judge(named.map(|(_, value)| match &self.expected {
-                    Expected::Value(expected) => decoded(value).eq(expected.iter().copied()),
+                    Expected::Value(expected) => decoded(value).eq(expected.bytes()),
                     Expected::Present | Expected::Absent => true,
                 }))
             }
@@ -99,7 +117,7 @@ impl Condition {
     }
 
     fn is(&self, value: &[u8]) -> bool {
-        matches!(&self.expected, Expected::Value(expected) if value.trim_ascii() == &**expected)
+        matches!(&self.expected, Expected::Value(expected) if value.trim_ascii() == expected.as_bytes())
     }
 
     /// Whether no request can meet both.
@@ -196,7 +214,7 @@ mod tests {
     }
 
     fn value(value: &str) -> Expected {
-        Expected::Value(value.as_bytes().into())
+        Expected::Value(value.into())
     }
 
     fn asked<'r>(query: Option<&'r str>, headers: &'r [httparse::Header<'r>]) -> RouteQuery<'r> {

@@ -7,15 +7,20 @@
 mod balance;
 mod condition;
 mod path;
+mod pattern;
+mod rewrite;
 mod table;
 
 pub(crate) use balance::RoundRobin;
 #[allow(unreachable_pub)] // for internals
 pub use condition::RouteQuery;
 pub(crate) use condition::{Condition, Expected, Part};
-pub(crate) use path::{PathError, keep_empty_parts, strip_prefix};
+pub(crate) use path::{PathError, keep_empty_parts};
 #[allow(unreachable_pub)] // for internals
 pub use path::{keep_slashes, normalise_path};
+#[allow(unreachable_pub)] // for internals
+pub use pattern::{HostPattern, PathPattern};
+pub(crate) use rewrite::{Redirect, Rewrite};
 pub(crate) use table::{BuildError, Match};
 #[allow(unreachable_pub)] // for internals
-pub use table::{HostPattern, PathPattern, RouteSpec, Table};
+pub use table::{RouteSpec, Table};

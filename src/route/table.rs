@@ -5,27 +5,10 @@ use std::fmt;
 use rustc_hash::FxHashMap;
 
 use super::condition::{Candidates, Condition, RouteQuery};
+use super::pattern::{HostPattern, PathPattern};
 
 /// Longest host name that is looked up; no longer one can be in a table.
 const MAX_HOST_BYTES: usize = 255;
-
-/// Which hosts a route is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostPattern {
-    /// One name.
-    Exact(String),
-    /// `*.example.com` is held as `example.com`: any name with one or more labels before it.
-    Wildcard(String),
-}
-
-/// Which paths a route is for. Paths are compared byte for byte, in their normalised form.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PathPattern {
-    /// `/orders`: that path and what lies below it, at a segment boundary. A slash at its end says nothing more.
-    Prefix(String),
-    /// `/orders` alone.
-    Exact(String),
-}
 
 /// A route as the table is built from it.
 #[derive(Clone, Debug, PartialEq, Eq)]

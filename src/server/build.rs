@@ -21,7 +21,6 @@ use crate::config::Diagnostics;
 use crate::config::plan::{self, CertificateRef, Plan};
 use crate::proxy::snapshot::{Listener, RuntimeConfig, Traffic};
 use crate::proxy::upstream::config::Upstream;
-use crate::proxy_protocol::Accept;
 use crate::route::{BuildError, Table};
 use crate::server::pages::pages;
 use crate::server::routing::{self, KeptLimit};
@@ -323,7 +322,7 @@ impl<'a> Builder<'a> {
             sockets: Vec::new(),
             tls,
             verifies_clients: clients.is_some(),
-            proxy_protocol: listener.proxy_protocol.map(accepted),
+            proxy_protocol: listener.proxy_protocol,
             limits: listener.limits.clone(),
             forward_certificate,
             traffic,
@@ -377,7 +376,7 @@ impl<'a> Builder<'a> {
         let ticketer = self.good(span, tls::ticketer())?;
         let client_verifier = self.client_verifier(&listener.name, tls.clients.as_ref())?;
         let policy = ServerPolicy {
-            versions: versions(tls.versions),
+            versions: tls.versions,
             resolver: Arc::new(ServerResolver::new(bundles)),
             client_verifier,
             alpn: match listener.protocol {
@@ -483,20 +482,8 @@ impl Made {
     }
 }
 
-fn accepted(of: plan::AcceptProxy) -> Accept {
-    match of {
-        plan::AcceptProxy::V1 => Accept::V1,
-        plan::AcceptProxy::V2 => Accept::V2,
-        plan::AcceptProxy::Any => Accept::Any,
-    }
-}
-
 fn environment_of(listener: &plan::Listener) -> Option<&str> {
     listener.environment.as_ref().map(|at| at.as_str())
-}
-
-fn versions(versions: plan::TlsVersions) -> tls::Versions {
-    tls::Versions { tls12: versions.tls12, tls13: versions.tls13 }
 }
 
 /// A certificate's name in logs.

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use crate::certs::apikeys::Keys;
 use crate::config::plan;
-use crate::http1::Coding;
 use crate::proxy::reply::{Reply, ReplyBody};
-use crate::proxy::rules::{Compression, Cors, Headers, KeyRule, Limit, Rules};
-use crate::proxy::snapshot::{Destination, Redirect, Rewrite, Route, Split};
-use crate::route::{Condition, Expected, HostPattern, Part, PathPattern, RouteSpec};
+use crate::proxy::rules::{Cors, Headers, KeyRule, Limit, Rules};
+use crate::proxy::snapshot::{Destination, Route, Split};
+use crate::route::{Condition, HostPattern, PathPattern, RouteSpec};
 
 /// A route as workers see it. `keys` are those of its file.
 pub(super) fn route(
@@ -17,10 +16,9 @@ pub(super) fn route(
     limit: Option<Arc<Limit>>,
     keys: Option<Keys>,
 ) -> Route {
-    let (plan::PathPattern::Prefix(matched) | plan::PathPattern::Exact(matched)) = &route.path.value;
     Route {
-        to: destination(&route.to, matched),
-        rewrite: rewrite(&route.rewrite, matched),
+        to: destination(&route.to),
+        rewrite: route.rewrite.clone(),
         encoded_slashes: route.encoded_slashes,
         merge_slashes: route.merge_slashes,
         response_timeout: route.response_timeout,
@@ -32,13 +30,10 @@ pub(super) fn route(
 /// What the table must know of it.
 pub(super) fn spec(route: &plan::Route, id: usize) -> RouteSpec {
     RouteSpec {
-        host: route.host.as_ref().map(|host| host_pattern(&host.value)),
-        path: match &route.path.value {
-            plan::PathPattern::Prefix(path) => PathPattern::Prefix(path.clone()),
-            plan::PathPattern::Exact(path) => PathPattern::Exact(path.clone()),
-        },
+        host: route.host.as_ref().map(|host| host.value.clone()),
+        path: route.path.value.clone(),
         methods: route.methods.clone(),
-        conditions: route.conditions.iter().map(condition).collect(),
+        conditions: route.conditions.clone(),
         id,
     }
 }
@@ -46,7 +41,7 @@ pub(super) fn spec(route: &plan::Route, id: usize) -> RouteSpec {
 /// The same of a route of TLS that is not opened.
 pub(super) fn spec_by_name(route: &plan::Route, upstream: usize) -> RouteSpec {
     RouteSpec {
-        host: route.sni.as_ref().map(|name| host_pattern(&name.value)),
+        host: route.sni.as_ref().map(|name| name.value.clone()),
         path: PathPattern::Prefix("/".to_owned()),
         methods: None,
         conditions: Vec::new(),
@@ -54,36 +49,7 @@ pub(super) fn spec_by_name(route: &plan::Route, upstream: usize) -> RouteSpec {
     }
 }
 
-fn host_pattern(host: &plan::HostPattern) -> HostPattern {
-    match host {
-        plan::HostPattern::Exact(name) => HostPattern::Exact(name.clone()),
-        plan::HostPattern::Wildcard(name) => HostPattern::Wildcard(name.clone()),
-    }
-}
-
-fn condition(condition: &plan::Condition) -> Condition {
-    Condition {
-        part: if condition.query { Part::Query } else { Part::Header },
-        name: condition.name.as_str().into(),
-        expected: match &condition.expected {
-            plan::Expected::Value(value) => Expected::Value(value.as_bytes().into()),
-            plan::Expected::Present => Expected::Present,
-            plan::Expected::Absent => Expected::Absent,
-        },
-    }
-}
-
-fn rewrite(rewrite: &plan::Rewrite, matched: &str) -> Rewrite {
-    match rewrite {
-        plan::Rewrite::Keep => Rewrite::Keep,
-        plan::Rewrite::Path(path) => Rewrite::Path(path.as_str().into()),
-        plan::Rewrite::Prefix(with) => {
-            Rewrite::Prefix { matched: matched.into(), with: with.trim_end_matches('/').into() }
-        }
-    }
-}
-
-fn destination(to: &plan::Destination, matched: &str) -> Destination {
+fn destination(to: &plan::Destination) -> Destination {
     match to {
         plan::Destination::Upstreams(shares) => match &shares[..] {
             [one] => Destination::Upstream(one.upstream),
@@ -92,13 +58,7 @@ fn destination(to: &plan::Destination, matched: &str) -> Destination {
             }
         },
         plan::Destination::Respond(respond) => Destination::Reply(Box::new(fixed(respond))),
-        plan::Destination::Redirect(redirect) => Destination::Redirect(Box::new(Redirect {
-            status: redirect.status,
-            scheme: redirect.scheme,
-            host: redirect.host.as_deref().map(Into::into),
-            port: redirect.port,
-            path: rewrite(&redirect.path, matched),
-        })),
+        plan::Destination::Redirect(redirect) => Destination::Redirect(Box::new(redirect.clone())),
     }
 }
 
@@ -130,22 +90,10 @@ fn rules(
 }
 
 /// What a route has encoded, or else its listener.
-fn compression(route: &plan::Route, listener: &plan::Listener) -> Option<Compression> {
+fn compression(route: &plan::Route, listener: &plan::Listener) -> Option<plan::Compression> {
     match route.rules.compression.as_ref().or(listener.compression.as_ref())? {
         plan::CompressionSetting::Off => None,
-        plan::CompressionSetting::On(asked) => Some(Compression {
-            algorithms: asked.algorithms.iter().map(|algorithm| coding(*algorithm)).collect(),
-            min_size: asked.min_size,
-            types: asked.types.clone(),
-        }),
-    }
-}
-
-fn coding(algorithm: plan::Algorithm) -> Coding {
-    match algorithm {
-        plan::Algorithm::Zstd => Coding::Zstd,
-        plan::Algorithm::Brotli => Coding::Brotli,
-        plan::Algorithm::Gzip => Coding::Gzip,
+        plan::CompressionSetting::On(compression) => Some(compression.clone()),
     }
 }
 
@@ -153,10 +101,10 @@ fn coding(algorithm: plan::Algorithm) -> Coding {
 #[derive(Clone, Debug)]
 pub(super) struct KeptLimit {
     listener: String,
-    host: Option<plan::HostPattern>,
-    path: plan::PathPattern,
+    host: Option<HostPattern>,
+    path: PathPattern,
     methods: Option<Vec<String>>,
-    conditions: Vec<plan::Condition>,
+    conditions: Vec<Condition>,
     asked: plan::RateLimit,
     limit: Arc<Limit>,
 }

@@ -31,13 +31,18 @@ pub const CIPHER_SUITES: [SupportedCipherSuite; 9] = [
     cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 ];
 
-/// The suite of this name, as [`Facts::suite_name`](super::Facts::suite_name) and the config file write it.
-pub fn cipher_suite_by_name(name: &str) -> Option<SupportedCipherSuite> {
-    CIPHER_SUITES.into_iter().find(|suite| suite.suite().as_str() == Some(name))
+/// The IANA name of a suite; those of TLS 1.3 begin with `TLS13_`.
+pub fn cipher_suite_name(suite: SupportedCipherSuite) -> &'static str {
+    suite.suite().as_str().unwrap_or_default()
 }
 
-/// The TLS versions that may be negotiated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The suite of this name, as [`Facts::suite_name`](super::Facts::suite_name) and the config file write it.
+pub fn cipher_suite_by_name(name: &str) -> Option<SupportedCipherSuite> {
+    CIPHER_SUITES.into_iter().find(|suite| cipher_suite_name(*suite) == name)
+}
+
+/// The TLS versions that may be negotiated; at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Versions {
     /// TLS 1.2.
     pub tls12: bool,

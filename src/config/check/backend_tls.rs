@@ -2,16 +2,17 @@
 
 use std::path::Path;
 
+use rustls::SupportedCipherSuite;
+
 use crate::config::file::{Section, Value};
 use crate::config::names;
-use crate::config::plan::{At, CipherSuiteName, TlsVersions, TrustRef, UpstreamTls};
+use crate::config::plan::{At, TrustRef, UpstreamTls};
+use crate::tls::{CIPHER_SUITES, RsaBits, Versions, cipher_suite_name};
 
 use super::{certificate, path, versions};
 
 /// Tickets are kept per endpoint and worker, at a few KiB each.
 const MAX_TICKETS: usize = 1024;
-/// The values that `min_rsa_bits` may have.
-const RSA_BITS: [usize; 4] = [1024, 2048, 3072, 4096];
 
 pub(super) fn tls(mut section: Section<'_>, dir: &Path) -> UpstreamTls {
     let mut tls = UpstreamTls {
@@ -21,7 +22,7 @@ pub(super) fn tls(mut section: Section<'_>, dir: &Path) -> UpstreamTls {
         trust: vec![At { value: TrustRef::System, span: 0..0 }],
         pins: Vec::new(),
         crl: Vec::new(),
-        min_rsa_bits: 2048,
+        min_rsa_bits: RsaBits::default(),
         insecure_skip_verify: None,
         certificate: section.get("certificate").and_then(|value| certificate(&value, dir)),
         require_client_auth: false,
@@ -85,13 +86,13 @@ fn skip_verify(value: &Value<'_>, asking: [(&str, &Option<Value<'_>>); 3], tls: 
     }
 }
 
-fn rsa_bits(value: &Value<'_>) -> Option<u32> {
-    let bits = value.number(RSA_BITS[0]..=RSA_BITS[3])?;
-    if !RSA_BITS.contains(&bits) {
+fn rsa_bits(value: &Value<'_>) -> Option<RsaBits> {
+    let bits = value.number(1024..=4096)?;
+    let known = RsaBits::ALL.into_iter().find(|known| known.bits() as usize == bits);
+    if known.is_none() {
         value.error(&format!("{bits} is none of 1024, 2048, 3072 and 4096"), None);
-        return None;
     }
-    u32::try_from(bits).ok()
+    known
 }
 
 fn trusted(value: &Value<'_>, dir: &Path) -> Option<At<TrustRef>> {
@@ -102,14 +103,14 @@ fn trusted(value: &Value<'_>, dir: &Path) -> Option<At<TrustRef>> {
     Some(At { value: TrustRef::Certificate(value), span })
 }
 
-fn cipher_suites(value: &Value<'_>, versions: TlsVersions) -> Option<Vec<At<CipherSuiteName>>> {
+fn cipher_suites(value: &Value<'_>, versions: Versions) -> Option<Vec<At<SupportedCipherSuite>>> {
     let list = value.list("[\"TLS13_AES_128_GCM_SHA256\"]")?;
     let count = list.len();
-    let suites: Vec<At<CipherSuiteName>> = list
+    let suites: Vec<At<SupportedCipherSuite>> = list
         .iter()
         .filter_map(|entry| entry.parse("\"TLS13_AES_128_GCM_SHA256\"", names::cipher_suite))
         .collect();
-    let enabled = |suite: &At<CipherSuiteName>| match names::is_tls13(suite.value) {
+    let enabled = |suite: &At<SupportedCipherSuite>| match suite.tls13().is_some() {
         true => versions.tls13,
         false => versions.tls12,
     };
@@ -117,10 +118,10 @@ fn cipher_suites(value: &Value<'_>, versions: TlsVersions) -> Option<Vec<At<Ciph
     let known = suites.len() == count && (versions.tls12 || versions.tls13);
     if known && !suites.iter().any(enabled) {
         let version = if versions.tls13 { "1.3" } else { "1.2" };
-        let fitting: Vec<&str> = names::CIPHER_SUITES
-            .iter()
-            .filter(|(_, suite)| names::is_tls13(*suite) == versions.tls13)
-            .map(|(name, _)| *name)
+        let fitting: Vec<&str> = CIPHER_SUITES
+            .into_iter()
+            .filter(|suite| suite.tls13().is_some() == versions.tls13)
+            .map(cipher_suite_name)
             .collect();
         let help = format!("add one of {}, or enable the other version", fitting.join(", "));
         value.error(

@@ -1,9 +1,10 @@
 //! `compression` of a listener or a route.
 
 use crate::config::file::Value;
-use crate::config::plan::{Algorithm, Compression, CompressionSetting};
+use crate::config::plan::{Compression, CompressionSetting};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
+use crate::http1::Coding;
 
 /// What is worth encoding unless told otherwise.
 const TYPES: [&str; 12] = [
@@ -22,8 +23,8 @@ const TYPES: [&str; 12] = [
 ];
 /// Less is not worth a coding's own bytes.
 const MIN_SIZE: u64 = 1024;
-const ALGORITHMS: [(&str, Algorithm); 3] =
-    [("zstd", Algorithm::Zstd), ("br", Algorithm::Brotli), ("gzip", Algorithm::Gzip)];
+const ALGORITHMS: [(&str, Coding); 3] =
+    [("zstd", Coding::Zstd), ("br", Coding::Brotli), ("gzip", Coding::Gzip)];
 
 /// `true`, `false`, or a table.
 pub(super) fn compression(value: &Value<'_>) -> Option<CompressionSetting> {

@@ -3,29 +3,29 @@
 use crate::config::access;
 use crate::config::file::{Section, Value};
 use crate::config::names;
-use crate::config::plan::{Condition, Expected};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
+use crate::route::{Condition, Expected, Part};
 
 /// `match.headers` and `match.query`.
 pub(super) fn of(value: &Value<'_>) -> Vec<Condition> {
     let Some(mut section) = value.section() else { return Vec::new() };
     let mut conditions = Vec::new();
-    for (query, key) in [(false, "headers"), (true, "query")] {
+    for (part, key) in [(Part::Header, "headers"), (Part::Query, "query")] {
         for (name, value) in section.section(key).map(|section| section.all()).unwrap_or_default() {
-            if let Err(Wrong { title, help }) = check_name(query, name.value) {
+            if let Err(Wrong { title, help }) = check_name(part, name.value) {
                 value.error(&title, help);
             }
-            let name = name.value.to_owned();
-            conditions.extend(expected(&value).map(|expected| Condition { query, name, expected }));
+            let name = name.value.into();
+            conditions.extend(expected(&value).map(|expected| Condition { part, name, expected }));
         }
     }
     section.finish();
     conditions
 }
 
-fn check_name(query: bool, name: &str) -> Result<(), Wrong> {
-    if query {
+fn check_name(part: Part, name: &str) -> Result<(), Wrong> {
+    if part == Part::Query {
         return Ok(());
     }
     if access::header(name)? == "host" {
@@ -53,9 +53,7 @@ fn expected(value: &Value<'_>) -> Option<Expected> {
                     "take one of the two out",
                 );
             }
-            return exact
-                .parse("\"2\"", names::field_value)
-                .map(|value| Expected::Value(value.value.to_owned()));
+            return exact.parse("\"2\"", names::field_value).map(|value| Expected::Value(value.value.into()));
         }
         let present = present.and_then(|value| value.boolean());
         return present.map(|present| if present { Expected::Present } else { Expected::Absent });
@@ -73,5 +71,5 @@ fn expected(value: &Value<'_>) -> Option<Expected> {
         }
         Ok(text)
     };
-    value.parse(form, plain).map(|value| Expected::Value(value.value.to_owned()))
+    value.parse(form, plain).map(|value| Expected::Value(value.value.into()))
 }

@@ -2,9 +2,10 @@
 
 use crate::config::file::{Section, Value};
 use crate::config::names;
-use crate::config::plan::{Destination, HostPattern, Redirect, Respond, Rewrite, Share, Upstream};
+use crate::config::plan::{Destination, Respond, Share, Upstream};
 use crate::config::suggest::{nearest, quoted};
 use crate::config::units::Wrong;
+use crate::route::{HostPattern, Redirect, Rewrite};
 
 use super::route::unknown;
 
@@ -34,7 +35,14 @@ impl<'a> Keys<'a> {
     }
 
     /// Reads whichever there is; several are an error, none is that `upstream` is missing.
-    pub(super) fn read(&self, section: &mut Section<'a>, upstreams: Option<&[Upstream]>) -> Destination {
+    ///
+    /// `matched` is the route's path.
+    pub(super) fn read(
+        &self,
+        section: &mut Section<'a>,
+        upstreams: Option<&[Upstream]>,
+        matched: &str,
+    ) -> Destination {
         let Some(first) = self.values().next() else {
             let meant = section.misspells(&["redirect", "respond", "upstreams"]) || section.has(&FILES);
             let named = if meant { section.get("upstream") } else { section.require("upstream", "\"NAME\"") };
@@ -52,7 +60,7 @@ impl<'a> Keys<'a> {
         }
         match (&self.upstreams, &self.redirect, &self.respond) {
             (Some(value), _, _) => Destination::Upstreams(shares(value, upstreams)),
-            (_, Some(value), _) => Destination::Redirect(redirect(value)),
+            (_, Some(value), _) => Destination::Redirect(redirect(value, matched)),
             (_, _, Some(value)) => Destination::Respond(respond(value)),
             (None, None, None) => Destination::Upstreams(Vec::new()), // there is a first one
         }
@@ -81,7 +89,7 @@ fn shares(value: &Value<'_>, upstreams: Option<&[Upstream]>) -> Vec<Share> {
     shares
 }
 
-fn redirect(value: &Value<'_>) -> Redirect {
+fn redirect(value: &Value<'_>, matched: &str) -> Redirect {
     let mut redirect = Redirect { status: 307, scheme: None, host: None, port: None, path: Rewrite::Keep };
     let Some(mut section) = value.section() else { return redirect };
     if let Some(value) = section.get("status") {
@@ -105,7 +113,7 @@ fn redirect(value: &Value<'_>) -> Redirect {
     if let Some(path) = path.as_ref().and_then(read) {
         redirect.path = Rewrite::Path(path);
     } else if let Some(prefix) = prefix.as_ref().and_then(read) {
-        redirect.path = Rewrite::Prefix(prefix);
+        redirect.path = Rewrite::prefix(matched, &prefix);
     }
     let elsewhere = ["scheme", "host", "port", "path", "rewrite_prefix"];
     if !section.all().iter().any(|(key, _)| elsewhere.contains(&key.value)) {

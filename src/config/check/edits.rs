@@ -4,9 +4,10 @@ use crate::base::field_name::is_same_name;
 use crate::config::access;
 use crate::config::file::{Section, Value};
 use crate::config::names;
-use crate::config::plan::{At, HeaderEdits, Rewrite};
+use crate::config::plan::{At, HeaderEdits};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
+use crate::route::Rewrite;
 
 /// Fields that frame a message or end at this hop (RFC 9110 §7.6.1): Ringate writes them from what it understood.
 const OWN: [&str; 13] = [
@@ -102,7 +103,8 @@ impl<'a> RewriteKeys<'a> {
         self.0.iter().flatten()
     }
 
-    pub(super) fn read(&self) -> Rewrite {
+    /// `matched` is the route's path.
+    pub(super) fn read(&self, matched: &str) -> Rewrite {
         let [strip, prefix, path] = self.0.each_ref().map(Option::as_ref);
         let strip = strip.filter(|value| value.boolean() == Some(true));
         let given: Vec<_> = [strip, prefix, path].into_iter().flatten().collect();
@@ -116,8 +118,8 @@ impl<'a> RewriteKeys<'a> {
             return Rewrite::Path(path);
         }
         match prefix.and_then(read) {
-            Some(prefix) => Rewrite::Prefix(prefix),
-            None if strip.is_some() => Rewrite::Prefix(String::new()),
+            Some(prefix) => Rewrite::prefix(matched, &prefix),
+            None if strip.is_some() => Rewrite::prefix(matched, ""),
             None => Rewrite::Keep,
         }
     }

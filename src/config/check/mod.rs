@@ -7,12 +7,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::base::limits::MAX_WORKERS;
+use crate::tls::Versions;
 
 use super::file::{Section, Value};
 use super::names;
-use super::plan::{
-    Admin, AdminAddress, At, CertificateRef, DriverSetting, Plan, Renew, Rotation, Runtime, TlsVersions,
-};
+use super::plan::{Admin, AdminAddress, At, CertificateRef, DriverSetting, Plan, Renew, Rotation, Runtime};
 use super::suggest::{nearest, quoted};
 use super::units::{self, Wrong};
 
@@ -228,12 +227,12 @@ fn certificate(value: &Value<'_>, dir: &Path) -> Option<At<CertificateRef>> {
 }
 
 /// `tls.versions` of a listener or an upstream.
-fn versions(section: &mut Section<'_>) -> TlsVersions {
-    let mut versions = TlsVersions { tls12: true, tls13: true };
+fn versions(section: &mut Section<'_>) -> Versions {
+    let mut versions = Versions { tls12: true, tls13: true };
     let Some(list) = section.get("versions").and_then(|value| value.list("[\"1.2\", \"1.3\"]")) else {
         return versions;
     };
-    versions = TlsVersions { tls12: false, tls13: false };
+    versions = Versions { tls12: false, tls13: false };
     for entry in list {
         let read = |text: &str| match text {
             "1.2" => Ok(false),

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::config::file::{Errors, Section, Value};
 use crate::config::names;
-use crate::config::plan::{At, HostPattern, Listener, PathPattern, Protocol, Route, Upstream};
+use crate::config::plan::{At, Listener, Protocol, Route, Upstream};
 use crate::config::suggest::{nearest, quoted};
 use crate::config::units::Wrong;
+use crate::route::{HostPattern, PathPattern};
 
 use super::clients::RuleKeys;
 use super::edits::{self, RewriteKeys};
@@ -80,7 +81,9 @@ fn route(
     let certificate = RuleKeys::of(&mut section);
     let rules = RuleValues::of(&mut section);
     let destination = destination::Keys::of(&mut section);
-    let to = destination.read(&mut section, upstreams);
+    let path = plain[1].as_ref().and_then(|value| value.parse("\"/orders\"", names::path_pattern));
+    let path = path.unwrap_or(At { value: PathPattern::Prefix("/".into()), span: 0..0 });
+    let to = destination.read(&mut section, upstreams, path.path());
     let http = || {
         let plain = plain.iter().flatten().chain(rewrite.values());
         plain.chain(certificate.values()).chain(destination.values()).chain(rules.present())
@@ -90,14 +93,12 @@ fn route(
         None => implied(&section, http().next().is_some(), sni.is_some(), listeners),
     };
     fits(&listeners, http(), sni.as_ref());
-    let [host, path, methods, conditions, headers, timeouts, slashes, merge] =
+    let [host, _, methods, conditions, headers, timeouts, slashes, merge] =
         plain.each_ref().map(Option::as_ref);
-    let path = path.and_then(|value| value.parse("\"/orders\"", names::path_pattern));
     let (request_headers, response_headers) = headers.map(edits::headers).unwrap_or_default();
     let (response_timeout, idle_timeout) = timeouts.map(timeouts_of).unwrap_or_default();
     let route = Route {
         host: host.and_then(|value| value.parse("\"api.example.com\"", names::host_pattern)),
-        path: path.unwrap_or(At { value: PathPattern::Prefix("/".into()), span: 0..0 }),
         methods: methods.and_then(methods_of),
         sni: sni.and_then(|value| value.parse("\"db.example.com\"", server_name)),
         conditions: conditions.map(conditions::of).unwrap_or_default(),
@@ -107,7 +108,8 @@ fn route(
         response_timeout,
         idle_timeout,
         client_certificate: certificate.read(&listeners),
-        rewrite: rewrite.read(),
+        rewrite: rewrite.read(path.path()),
+        path,
         encoded_slashes: slashes
             .and_then(|value| value.choice(&[("refuse", false), ("pass", true)]))
             .unwrap_or(false),

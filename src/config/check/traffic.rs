@@ -6,7 +6,8 @@ use std::path::Path;
 use crate::base::limits::Limits;
 use crate::config::file::{Errors, Section};
 use crate::config::names;
-use crate::config::plan::{AcceptProxy, At, Listener, ListenerTls, Protocol};
+use crate::config::plan::{At, Listener, ListenerTls, Protocol};
+use crate::proxy_protocol::Accept;
 
 use super::{addresses, certificate, clients, limits, pages, versions};
 
@@ -65,12 +66,8 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
     let accept_request_id = request_id.and_then(|value| value.choice(&words)).unwrap_or(false);
     let error_pages = error_pages.and_then(|value| Some(pages::error_pages(value.section()?, dir)));
     let compression = compression.and_then(|value| super::compression::compression(&value));
-    let words = [
-        ("off", None),
-        ("v1", Some(AcceptProxy::V1)),
-        ("v2", Some(AcceptProxy::V2)),
-        ("any", Some(AcceptProxy::Any)),
-    ];
+    let words =
+        [("off", None), ("v1", Some(Accept::V1)), ("v2", Some(Accept::V2)), ("any", Some(Accept::Any))];
     let proxy_protocol = section.get("proxy_protocol").and_then(|value| value.choice(&words)).flatten();
     section.finish();
     Listener {

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use crate::config::file::{Section, Value};
 use crate::config::names;
-use crate::config::plan::{At, Endpoint, Queue, Retries, SendProxy, Upstream};
+use crate::config::plan::{At, Endpoint, Queue, Retries, Upstream};
 use crate::config::suggest::{nearest, quoted};
 use crate::config::units::Wrong;
+use crate::proxy_protocol::Version;
 
 use super::{backend_tls, retries};
 
@@ -106,7 +107,7 @@ fn upstream(
         retries::retries(section, &mut upstream);
     }
     upstream.tls = section.section("tls").map(|section| backend_tls::tls(section, dir));
-    let words = [("off", None), ("v1", Some(SendProxy::V1)), ("v2", Some(SendProxy::V2))];
+    let words = [("off", None), ("v1", Some(Version::V1)), ("v2", Some(Version::V2))];
     upstream.proxy_protocol = section.get("proxy_protocol").and_then(|value| value.choice(&words)).flatten();
     section.finish();
     upstream

@@ -1,12 +1,12 @@
 //! `[[route]]`: what is matched, and what is done with it.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
 
 use super::{At, RouteRules};
 use crate::config::access::Piece;
+use crate::route::{Condition, HostPattern, PathPattern, Redirect, Rewrite};
 
 /// `[[route]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct Route {
     pub idle_timeout: Option<Duration>,
     /// `require_client_certificate`, `client_certificate`: who is answered with 403 instead.
     pub client_certificate: Option<CertificateRule>,
-    /// What becomes of its path.
+    /// How the path of its requests changes.
     pub rewrite: Rewrite,
     /// `encoded_slashes = "pass"`: `%2F` in a path goes on as it is.
     pub encoded_slashes: bool,
@@ -87,66 +87,6 @@ impl Destination {
         };
         shares.iter_mut().map(|share| &mut share.upstream)
     }
-}
-
-/// `route.redirect`: what of a request's URL is another one. At least one part is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Redirect {
-    /// `status`: 301, 302, 303, 307 or 308. Default 307.
-    pub status: u16,
-    /// `scheme`: `http` or `https`.
-    pub scheme: Option<&'static str>,
-    /// `host`, without port.
-    pub host: Option<String>,
-    /// `port`
-    pub port: Option<u16>,
-    /// `path`, `rewrite_prefix`
-    pub path: Rewrite,
-}
-
-/// What becomes of a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rewrite {
-    /// Nothing.
-    Keep,
-    /// What the route's `path` matched is replaced by this; by nothing with `strip_prefix`.
-    Prefix(String),
-    /// All of it is replaced.
-    Path(String),
-}
-
-/// One of `route.match`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Condition {
-    /// A query parameter's, otherwise a header field's.
-    pub query: bool,
-    /// Its name.
-    pub name: String,
-    /// What it must be.
-    pub expected: Expected,
-}
-
-impl fmt::Display for Condition {
-    /// `x-canary: 1`, `?page=2`; `no x-canary` where it must not be there.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (mark, name) = (if self.query { "?" } else { "" }, &self.name);
-        match &self.expected {
-            Expected::Value(value) => write!(f, "{mark}{name}{}{value}", if self.query { "=" } else { ": " }),
-            Expected::Present => write!(f, "{mark}{name}"),
-            Expected::Absent => write!(f, "no {mark}{name}"),
-        }
-    }
-}
-
-/// What a header field or query parameter must be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Expected {
-    /// This, wherever it is.
-    Value(String),
-    /// There.
-    Present,
-    /// Not there.
-    Absent,
 }
 
 /// Changes to the fields of a head. Names are as written.
@@ -205,31 +145,4 @@ pub struct Respond {
     pub body: String,
     /// `content_type`. Default `text/plain; charset=utf-8`.
     pub content_type: String,
-}
-
-/// `route.host`
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum HostPattern {
-    /// One name.
-    Exact(String),
-    /// `*.example.com` is held as `example.com`: any name with one or more labels before it.
-    Wildcard(String),
-}
-
-impl fmt::Display for HostPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(name) => f.write_str(name),
-            Self::Wildcard(name) => write!(f, "*.{name}"),
-        }
-    }
-}
-
-/// `route.path`
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum PathPattern {
-    /// `/orders`: that path and what lies below it, at a segment boundary.
-    Prefix(String),
-    /// `=/orders`: that path alone.
-    Exact(String),
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{AddressRule, At};
+use crate::http1::Coding;
 
 /// The rules of a `[[route]]`; `None` for what it does not ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,20 +127,9 @@ pub enum CompressionSetting {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compression {
     /// In our order of preference; never empty.
-    pub algorithms: Vec<Algorithm>,
+    pub algorithms: Vec<Coding>,
     /// Bodies that are known to be shorter go as they are. Default 1 KiB.
     pub min_size: u64,
     /// Media types, `text/*` for all of a kind, in lower case.
     pub types: Vec<String>,
-}
-
-/// One of `compression.algorithms`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// `zstd`
-    Zstd,
-    /// `br`
-    Brotli,
-    /// `gzip`
-    Gzip,
 }

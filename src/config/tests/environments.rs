@@ -1,6 +1,7 @@
 //! Environments: an upstream once more, with an overlay's keys before its own.
 
 use super::*;
+use crate::proxy_protocol::Version;
 
 const BOTH: &str = "\
 [[listener]]
@@ -50,9 +51,9 @@ fn an_overlay_goes_before_and_what_it_leaves_out_stays() {
 fn an_overlay_may_turn_the_proxy_protocol_on_and_off() {
     let sent = |text: &str| -> Vec<_> { plan(text).upstreams.iter().map(|one| one.proxy_protocol).collect() };
     let on = BOTH.replace("timeouts.idle = '9s'", "proxy_protocol = 'v1'");
-    assert_eq!(sent(&on), [None, Some(SendProxy::V1)]);
+    assert_eq!(sent(&on), [None, Some(Version::V1)]);
     let off = on.replace("'v1'", "'off'").replace("endpoints =", "proxy_protocol = 'v2'\nendpoints =");
-    assert_eq!(sent(&off), [Some(SendProxy::V2), None]);
+    assert_eq!(sent(&off), [Some(Version::V2), None]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What routes may ask for.
 
 use super::*;
+use crate::route::{Condition, Expected, Part, Redirect};
 
 #[test]
 #[rustfmt::skip] // a table: one line a case
@@ -154,8 +155,8 @@ fn changes_and_conditions_are_checked() {
                 headers.request = { set = { X = 'a{tls.sni}' }, remove = ['Y'] }\nheaders.response.add.Z = ['1', '2']";
     let route = plan(&with("[[route]]", body)).routes.remove(0);
     assert_eq!(route.conditions, [
-        Condition { query: false, name: "A".into(), expected: Expected::Value("b".into()) },
-        Condition { query: true, name: "c".into(), expected: Expected::Absent },
+        Condition { part: Part::Header, name: "A".into(), expected: Expected::Value("b".into()) },
+        Condition { part: Part::Query, name: "c".into(), expected: Expected::Absent },
     ]);
     assert_eq!((route.request_headers.set.len(), &*route.request_headers.remove), (1, &["Y".to_owned()][..]));
     assert_eq!(route.response_headers.add.len(), 2);

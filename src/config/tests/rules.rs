@@ -122,7 +122,7 @@ fn addresses_and_patterns_are_checked() {
         ],
     );
     let text = with("[[route]]", "upstream = 'app'\nmatch.headers = { accept = { value = '*/*' } }");
-    assert_eq!(plan(&text).routes[0].conditions[0].expected, crate::config::plan::Expected::Value("*/*".into()));
+    assert_eq!(plan(&text).routes[0].conditions[0].expected, crate::route::Expected::Value("*/*".into()));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Whether a client's certificate is the one that a route asks for.
 
-use crate::config::plan::{CertificateRule, HostPattern, SanPattern};
+use crate::config::plan::{CertificateRule, SanPattern};
+use crate::route::HostPattern;
 use crate::tls::{ClientCertificate, SanName};
 
 /// Why not, if it is not.

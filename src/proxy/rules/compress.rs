@@ -1,20 +1,11 @@
 //! Compression: which responses are encoded, and what their heads say then.
 
 use super::field_in;
+use crate::config::plan::Compression;
 use crate::http1::{self, Coding, Framing, RequestHead, ResponseHead, Version};
 
-/// Which responses are encoded, and how.
-#[derive(Debug)]
-pub struct Compression {
-    /// In our order of preference.
-    pub algorithms: Vec<Coding>,
-    /// Bodies that are known to be shorter go as they are.
-    pub min_size: u64,
-    /// Media types in lower case, `text/*` for all of a kind.
-    pub types: Vec<String>,
-}
-
 impl Compression {
+    /// Whether it encodes responses of this `Content-Type`.
     fn takes(&self, content_type: &[u8]) -> bool {
         let media = content_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
         self.types.iter().any(|known| match known.strip_suffix('*') {

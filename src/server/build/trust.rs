@@ -13,14 +13,13 @@ use crate::certs::store::{Files, load_crls, load_trust};
 use crate::config::plan::{At, CertificateRef, TrustRef, UpstreamTls};
 use crate::tls::succession::{ListFault, succeed};
 use crate::tls::{
-    BackendVerifier, RevocationList, RevocationLists, RsaBits, TrustAnchors, TrustConcern, trust_concern,
+    BackendVerifier, RevocationList, RevocationLists, TrustAnchors, TrustConcern, trust_concern,
 };
 
 impl Builder<'_> {
     /// `name` is the upstream's.
     pub(super) fn verifier(&mut self, name: &At<String>, tls: &UpstreamTls) -> Option<Arc<BackendVerifier>> {
-        let least = RsaBits::ALL.into_iter().find(|least| least.bits() == tls.min_rsa_bits);
-        let least = least.unwrap_or_default();
+        let least = tls.min_rsa_bits;
         if let Some(at) = &tls.insecure_skip_verify {
             if !self.refreshes {
                 self.problems.warning(

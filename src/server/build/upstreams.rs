@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 
-use super::{Builder, MadeUpstream, versions};
+use super::{Builder, MadeUpstream};
 use crate::config::plan;
 use crate::proxy::upstream::concurrency::ConcurrencyLimiter;
 use crate::proxy::upstream::config::{Endpoint, Upstream, UpstreamTls};
-use crate::proxy_protocol::Version;
 use crate::tls::{self, ClientPolicy};
 
 impl<'a> Builder<'a> {
@@ -52,7 +51,7 @@ impl<'a> Builder<'a> {
             max_age: upstream.max_age,
             retries: upstream.retries.clone(),
             retried: kept.map(|kept| Arc::clone(&kept.retried)).unwrap_or_default(),
-            proxy_protocol: upstream.proxy_protocol.map(sent),
+            proxy_protocol: upstream.proxy_protocol,
             tls,
         };
         Some(MadeUpstream { upstream: Arc::new(upstream), addresses, trust })
@@ -71,13 +70,10 @@ impl<'a> Builder<'a> {
             Some(at) => Some(self.identity(at)?),
         };
         let verifier = self.verifier(name, tls)?;
-        let suites = tls.cipher_suites.as_ref().map(|suites| {
-            let named = suites.iter().filter_map(|at| tls::config::cipher_suite_by_name(at.value.name()));
-            named.collect()
-        });
+        let suites = tls.cipher_suites.as_ref();
         let policy = ClientPolicy {
-            versions: versions(tls.versions),
-            cipher_suites: suites,
+            versions: tls.versions,
+            cipher_suites: suites.map(|suites| suites.iter().map(|at| at.value).collect()),
             verifier,
             alpn: Vec::new(),
         };
@@ -114,11 +110,4 @@ fn gate(
         Some(last) => gate.in_place_of(last),
         None => gate,
     })
-}
-
-fn sent(of: plan::SendProxy) -> Version {
-    match of {
-        plan::SendProxy::V1 => Version::V1,
-        plan::SendProxy::V2 => Version::V2,
-    }
 }

@@ -100,7 +100,7 @@ fn tls(found: &mut Details, old: &UpstreamTls, new: &UpstreamTls) {
     found.key("tls.trust", &old.trust, &new.trust);
     found.key("tls.pins", &old.pins, &new.pins);
     found.key("tls.crl", &old.crl, &new.crl);
-    found.value("tls.min_rsa_bits", &old.min_rsa_bits, &new.min_rsa_bits);
+    found.value("tls.min_rsa_bits", &old.min_rsa_bits.bits(), &new.min_rsa_bits.bits());
     let unverified = |tls: &UpstreamTls| tls.insecure_skip_verify.is_some();
     found.value("tls.insecure_skip_verify", &unverified(old), &unverified(new));
     found.key("tls.certificate", &old.certificate, &new.certificate);

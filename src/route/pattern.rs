@@ -1,0 +1,38 @@
+//! Which hosts and paths a route matches.
+
+use std::fmt;
+
+/// `route.host`: which hosts a route matches. Names are in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// One name.
+    Exact(String),
+    /// `*.example.com`, stored as `example.com`: any name with one or more labels before it.
+    Wildcard(String),
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Wildcard(name) => write!(f, "*.{name}"),
+        }
+    }
+}
+
+/// `route.path`: which paths a route matches. Paths are compared byte for byte, in their normalised form.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PathPattern {
+    /// `/orders`: that path and the paths below it, at a segment boundary. A slash at its end makes no difference.
+    Prefix(String),
+    /// `=/orders`: that path only.
+    Exact(String),
+}
+
+impl PathPattern {
+    /// The path without its kind.
+    pub fn path(&self) -> &str {
+        let (Self::Prefix(path) | Self::Exact(path)) = self;
+        path
+    }
+}
