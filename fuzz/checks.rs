@@ -6,14 +6,13 @@
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
-use ringate::internals::base::field_name::is_same_name;
 use ringate::internals::base::limits::{Limits, MAX_TLS_RECORD_BYTES};
 use ringate::internals::base::published::Published;
 use ringate::internals::certs::generate::quickstart_pki;
 use ringate::internals::certs::{Bundle, CaMaterial, Facts, GenerateRequest, Passphrase};
+use ringate::internals::http::{RequestContext, Upgrade, Version, connection_lists, is_same_name};
 use ringate::internals::http1::{
-    self, Body, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite, RequestContext, ResponseContext,
-    Upgrade, Version, header_slots,
+    self, Body, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite, ResponseContext, header_slots,
 };
 use ringate::internals::proxy_protocol::{self, Accept, Addresses, MAX_HEADER, Subject};
 use ringate::internals::route::{keep_slashes, normalise_path};
@@ -95,7 +94,7 @@ pub fn request(input: &[u8]) {
     };
     let mut slots = header_slots();
     let Ok(Parsed::Complete(head)) = http1::parse_request(bytes, &mut slots, &limits()) else { return };
-    assert!(head.len <= bytes.len() && head.headers.len() <= limits().headers);
+    assert!(head.len <= bytes.len() && head.fields.len() <= limits().headers);
     assert!(head.framing != Framing::UntilClose);
     let Ok(path) = normalise_path(head.target.path) else { return };
     let mut out = Vec::new();
@@ -257,7 +256,7 @@ pub fn trailers(input: &[u8]) {
     let whole = decode(section.len(), &section);
     assert_eq!(decode(usize::from(piece), &section), whole);
     let Some(whole) = whole else { return };
-    let dropped = |name: &[u8]| is_same_name(name, RULE) || http1::lists(NAMED, name);
+    let dropped = |name: &[u8]| is_same_name(name, RULE) || connection_lists(NAMED, name);
     let mut kept = Vec::new();
     http1::pass_trailers(&whole, dropped, &mut kept);
     let alike = |name: &[u8]| {

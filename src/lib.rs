@@ -5,7 +5,7 @@
 //! | floor | modules | knows |
 //! | --- | --- | --- |
 //! | 0 | `base` | limits, the snapshot cell, counters |
-//! | 1 | `http1`, `tls`, `certs`, `route`, `config`, `proxy_protocol` | bytes and types; no socket, clock or runtime |
+//! | 1 | `http`, `http1`, `tls`, `certs`, `route`, `config`, `proxy_protocol` | bytes and types; no socket, clock or runtime |
 //! | 2 | `io` | monoio: buffers, sockets, streams, deadlines |
 //! | 3 | `proxy` | exchanges, relays, upstream pools |
 //! | 4 | `server`, `admin` | workers, snapshots, drain; the control thread |
@@ -20,6 +20,7 @@ mod base;
 mod certs;
 pub mod cli;
 mod config;
+mod http;
 mod http1;
 mod io;
 mod proxy;
@@ -34,9 +35,6 @@ pub mod internals {
     #![allow(missing_docs)]
 
     pub mod base {
-        pub mod field_name {
-            pub use crate::base::field_name::is_same_name;
-        }
         pub mod counters {
             pub use crate::base::counters::Counters;
         }
@@ -68,12 +66,17 @@ pub mod internals {
             pub use crate::config::edit::upstream;
         }
     }
+    pub mod http {
+        pub use crate::http::{
+            BodyLength, Fields, Method, RequestContext, RequestHead, ResponseHead, Upgrade, Version,
+            connection_lists, is_same_name,
+        };
+    }
     pub mod http1 {
         pub use crate::http1::{
-            Body, BodyError, ChunkedDecoder, ForwardedFor, Framing, HeadLimits, Method, Parsed, PathRewrite,
-            RequestContext, RequestHead, ResponseContext, ResponseError, ResponseHead, Upgrade, Version,
-            chunk_header, encode_last_chunk, encode_request, encode_response, header_slots, lists,
-            parse_request, parse_response, pass_trailers,
+            Body, BodyError, ChunkedDecoder, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite,
+            Received, ResponseContext, ResponseError, chunk_header, encode_last_chunk, encode_request,
+            encode_response, header_slots, parse_request, parse_response, pass_trailers,
         };
     }
     pub mod io {

@@ -1,7 +1,6 @@
 //! Floor 0: what every other floor may use and what itself knows nobody.
 
 pub(crate) mod counters;
-pub(crate) mod field_name;
 pub(crate) mod limits;
 pub(crate) mod network;
 pub(crate) mod published;

@@ -211,7 +211,7 @@ impl Url {
         if authority.contains('@') {
             return Err(format!("`{text}`: a URL with a user name is not probed"));
         }
-        let host = crate::http1::host_name(authority);
+        let host = crate::http::host_name(authority);
         let port = match authority[host.len()..].strip_prefix(':') {
             Some(port) => port.parse().map_err(|_| format!("`{text}`: {port:?} is no port")),
             None => default.ok_or_else(|| format!("`{text}`: write the port: {scheme}://{host}:PORT")),

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::field::{Field, is_ours, is_same_name, is_tchar, is_value_byte, trim};
 use crate::base::limits::{MAX_CHUNK_LINE_BYTES, MAX_TRAILER_BYTES};
+use crate::http::{KnownField, is_same_name, is_tchar, is_value_byte, says_client, trim};
 
 /// Most digits of a chunk's size: sixteen fill 64 bits.
 const MAX_SIZE_DIGITS: u8 = 16;
@@ -292,8 +292,8 @@ fn may_trail(name: &str) -> bool {
         "warning",
         "www-authenticate",
     ];
-    Field::of(name) == Field::Other
-        && !is_ours(name)
+    KnownField::of(name) == KnownField::Other
+        && !says_client(name)
         && !BEFORE_THE_BODY.iter().any(|known| is_same_name(name.as_bytes(), known.as_bytes()))
 }
 

@@ -34,7 +34,7 @@ fn line_end(head: &[u8], from: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::is_same_name;
+    use crate::http::is_same_name;
 
     #[test]
     fn fields_go_and_come_and_all_else_stays() {

@@ -4,8 +4,11 @@
 
 use std::ops::Range;
 
-use super::field::{Field, is_ours, is_same_name};
-use super::{Framing, RequestHead, ResponseHead, Version};
+use super::Framing;
+use crate::http::{
+    BodyLength, Field, KnownField, PLAIN_TEXT, RequestHead, ResponseHead, Version, is_same_name,
+    reason_phrase, says_client,
+};
 
 /// Room for what is written beside what was received.
 const ROOM: usize = 512;
@@ -46,7 +49,7 @@ pub fn encode_request(
     host: Option<&str>,
     out: &mut Vec<u8>,
 ) {
-    out.reserve(head.len + ROOM);
+    out.reserve(head.fields.block().len() + ROOM);
     put(out, &[head.method.as_str(), " "]);
     match path {
         PathRewrite::Keep => put(out, &[head.target.path]),
@@ -58,19 +61,20 @@ pub fn encode_request(
     }
     put(out, &[" HTTP/1.1\r\nHost: ", host.or(head.host).unwrap_or(""), "\r\n"]);
 
-    let mut lines = Lines { head: head.bytes, run: 0..0 };
-    for header in head.headers {
-        let kept = match Field::of(header.name) {
-            Field::Other => {
+    let mut lines = Lines { head: head.fields.block(), run: 0..0 };
+    for header in head.fields.iter() {
+        let kept = match KnownField::of(header.name) {
+            KnownField::Other => {
                 let counted = head.max_forwards.is_some();
-                !(is_ours(header.name) || counted && is_same_name(header.name.as_bytes(), b"max-forwards"))
+                !(says_client(header.name)
+                    || counted && is_same_name(header.name.as_bytes(), b"max-forwards"))
             }
-            Field::Trailer => head.framing == Framing::Chunked,
+            KnownField::Trailer => head.body == BodyLength::Unknown,
             // Of an OPTIONS it is written below.
-            Field::MaxForwards => head.max_forwards.is_none(),
+            KnownField::MaxForwards => head.max_forwards.is_none(),
             _ => false,
         };
-        if kept && !head.connection.names(head.headers, header.name) {
+        if kept && !head.fields.end_here(header.name) {
             lines.put(header, out);
         }
     }
@@ -83,7 +87,7 @@ pub fn encode_request(
         put(out, &["\r\nX-Forwarded-Client-Cert: ", certificate]);
     }
     put(out, &["\r\nX-Request-Id: ", forwarded.request_id, "\r\n"]);
-    put_framing(out, head.framing);
+    put_framing(out, request_framing(head.body));
     if let Some(count) = head.max_forwards {
         put(out, &["Max-Forwards: "]);
         put_decimal(out, u64::from(count.saturating_sub(1)));
@@ -107,15 +111,21 @@ pub struct ResponseContext {
     pub close: bool,
 }
 
-impl ResponseHead<'_, '_> {
-    /// How the body goes on to a client of `version`: unframed bodies become chunked, and chunked ones go
-    /// unframed to HTTP/1.0, whose connection must then be closed.
-    pub fn client_framing(&self, version: Version) -> Framing {
-        match (self.framing, version) {
-            (Framing::Chunked | Framing::UntilClose, Version::Http11) => Framing::Chunked,
-            (Framing::Chunked | Framing::UntilClose, Version::Http10) => Framing::UntilClose,
-            (framing, _) => framing,
-        }
+/// How a request's body goes on to a backend.
+fn request_framing(body: BodyLength) -> Framing {
+    match body {
+        BodyLength::None => Framing::None,
+        BodyLength::Known(length) => Framing::Length(length),
+        BodyLength::Unknown => Framing::Chunked,
+    }
+}
+
+/// How a response's body goes on to a client of `version`: one of unknown length goes in chunks, or unframed to HTTP/1.0,
+/// whose connection must then be closed.
+fn response_framing(body: BodyLength, version: Version) -> Framing {
+    match (body, version) {
+        (BodyLength::Unknown, Version::Http10) => Framing::UntilClose,
+        (body, _) => request_framing(body),
     }
 }
 
@@ -124,20 +134,24 @@ impl ResponseHead<'_, '_> {
 /// Hop-by-hop fields and those that Connection lists are left out; framing and Connection are written anew,
 /// the rest goes as it came. In answer to HEAD and in 304, Content-Length goes as the backend sent it.
 pub fn encode_response(head: &ResponseHead<'_, '_>, to: &ResponseContext, out: &mut Vec<u8>) -> Framing {
-    out.reserve(head.len + ROOM);
-    let framing = head.client_framing(to.version);
-    let mut lines = Lines { head: head.bytes, run: 0..0 };
+    out.reserve(head.fields.block().len() + ROOM);
+    let framing = response_framing(head.body, to.version);
+    let mut lines = Lines { head: head.fields.block(), run: 0..0 };
     match status_line(head) {
         Some(line) => lines.run = line,
         None => put_status(out, head.status, head.reason),
     }
-    for header in head.headers {
-        let kept = match Field::of(header.name) {
-            Field::Other | Field::Host | Field::Expect | Field::MaxForwards | Field::LookAlike => true,
-            Field::Trailer => framing == Framing::Chunked,
+    for header in head.fields.iter() {
+        let kept = match KnownField::of(header.name) {
+            KnownField::Other
+            | KnownField::Host
+            | KnownField::Expect
+            | KnownField::MaxForwards
+            | KnownField::LookAlike => true,
+            KnownField::Trailer => framing == Framing::Chunked,
             _ => false,
         };
-        if kept && !head.connection.names(head.headers, header.name) {
+        if kept && !head.fields.end_here(header.name) {
             lines.put(header, out);
         }
     }
@@ -180,9 +194,6 @@ pub(crate) fn encode_reply(
     }
 }
 
-/// The media type of what Ringate says in words.
-pub(crate) const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
-
 /// The body of a response that Ringate makes itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Content<'a> {
@@ -213,44 +224,6 @@ pub(crate) fn encode_answer(
     out.extend_from_slice(b"\r\n");
 }
 
-/// The reason phrase of a status that Ringate itself replies with; empty for others (RFC 9112 §4 allows that).
-pub(crate) fn reason_phrase(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        201 => "Created",
-        202 => "Accepted",
-        204 => "No Content",
-        301 => "Moved Permanently",
-        302 => "Found",
-        303 => "See Other",
-        304 => "Not Modified",
-        307 => "Temporary Redirect",
-        308 => "Permanent Redirect",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        410 => "Gone",
-        411 => "Length Required",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
-        417 => "Expectation Failed",
-        421 => "Misdirected Request",
-        426 => "Upgrade Required",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        505 => "HTTP Version Not Supported",
-        _ => "",
-    }
-}
-
 #[inline]
 fn put(out: &mut Vec<u8>, parts: &[&str]) {
     for part in parts {
@@ -268,7 +241,7 @@ struct Lines<'b> {
 impl Lines<'_> {
     /// The next field, which points into the head.
     #[inline]
-    fn put(&mut self, header: &httparse::Header<'_>, out: &mut Vec<u8>) {
+    fn put(&mut self, header: &Field<'_>, out: &mut Vec<u8>) {
         let at = |bytes: &[u8]| bytes.as_ptr().addr().wrapping_sub(self.head.as_ptr().addr());
         let start = at(header.name.as_bytes());
         let value = start + header.name.len() + 2;
@@ -300,7 +273,7 @@ impl Lines<'_> {
 fn status_line(head: &ResponseHead<'_, '_>) -> Option<Range<usize>> {
     let reason = "HTTP/1.1 200 ".len();
     let end = reason + head.reason.len() + 2;
-    let line = head.bytes.get(..end)?;
+    let line = head.fields.block().get(..end)?;
     let as_written = line.starts_with(b"HTTP/1.1 ")
         && line[reason - 1] == b' '
         && &line[reason..end - 2] == head.reason.as_bytes()
@@ -309,7 +282,7 @@ fn status_line(head: &ResponseHead<'_, '_>) -> Option<Range<usize>> {
 }
 
 #[inline]
-fn put_field(out: &mut Vec<u8>, header: &httparse::Header<'_>) {
+fn put_field(out: &mut Vec<u8>, header: &Field<'_>) {
     out.extend_from_slice(header.name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(header.value);

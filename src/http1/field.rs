@@ -1,83 +1,11 @@
-//! Header fields that this module understands, and what requests and responses share about them.
+//! The fields that frame a message and its connection in HTTP/1.
 
+use super::Framing;
 use super::error::{FramingError, SyntaxError};
-use super::{Framing, Version};
-pub(crate) use crate::base::field_name::is_same_name;
+use crate::http::{Field, KnownField, Version, is_tchar, is_token, is_value_byte, list, trim};
 
 /// Most options in all `Connection` fields of a head. Each costs a comparison per field.
 const MAX_CONNECTION_OPTIONS: u8 = 16;
-
-/// The fields with a meaning here, by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Field {
-    Host,
-    ContentLength,
-    TransferEncoding,
-    Connection,
-    Expect,
-    Upgrade,
-    Trailer,
-    MaxForwards,
-    /// Content-Length or Transfer-Encoding with another character in the place of its hyphen.
-    LookAlike,
-    /// Meant for the next hop alone, and of no interest to it here.
-    HopByHop,
-    Other,
-}
-
-impl Field {
-    /// Which one a name is, which must be a token. Lengths are compared first, so most names cost one comparison of numbers.
-    #[inline]
-    pub(super) fn of(name: &str) -> Self {
-        let bytes = name.as_bytes();
-        match name.len() {
-            2 if is(bytes, b"te") => Self::HopByHop,
-            4 if is(bytes, b"host") => Self::Host,
-            5 if is(bytes, b"proxy") => Self::HopByHop, // CGI programs would take it for $HTTP_PROXY
-            6 if is(bytes, b"expect") => Self::Expect,
-            7 if is(bytes, b"upgrade") => Self::Upgrade,
-            7 if is(bytes, b"trailer") => Self::Trailer,
-            10 if is(bytes, b"connection") => Self::Connection,
-            10 if is_same_name(bytes, b"keep-alive") => Self::HopByHop,
-            12 if is(bytes, b"max-forwards") => Self::MaxForwards,
-            14 if is(bytes, b"content-length") => Self::ContentLength,
-            14 if is_same_name(bytes, b"http2-settings") => Self::HopByHop,
-            14 if is_same_name(bytes, b"content-length") => Self::LookAlike,
-            16 if is_same_name(bytes, b"proxy-connection") => Self::HopByHop,
-            17 if is(bytes, b"transfer-encoding") => Self::TransferEncoding,
-            17 if is_same_name(bytes, b"transfer-encoding") => Self::LookAlike,
-            18 if is_same_name(bytes, b"proxy-authenticate") => Self::HopByHop,
-            19 if is_same_name(bytes, b"proxy-authorization") => Self::HopByHop,
-            25 if is_same_name(bytes, b"proxy-authentication-info") => Self::HopByHop,
-            _ => Self::Other,
-        }
-    }
-}
-
-/// Whether a token is `known`, which is in lower case, in any case.
-///
-/// Of a token's bytes, only a letter becomes a letter, a digit or a hyphen by the bit that tells its cases apart. All are
-/// compared, without a branch for each: the compiler makes a few words of them.
-#[inline]
-fn is<const N: usize>(token: &[u8], known: &[u8; N]) -> bool {
-    let Ok(token) = <&[u8; N]>::try_from(token) else { return false };
-    token.iter().zip(known).fold(0, |differ, (byte, known)| differ | (byte | 0x20) ^ known) == 0
-}
-
-/// Whether a request field of this name is Ringate's to set, so that a client's is dropped, also
-/// where it is only like one: `X_Forwarded_For`.
-#[inline]
-pub(super) fn is_ours(name: &str) -> bool {
-    match name.as_bytes() {
-        bytes @ [b'x' | b'X', mark, ..] if !mark.is_ascii_alphanumeric() => {
-            is_same_name(bytes, b"x-real-ip")
-                || is_same_name(bytes, b"x-request-id")
-                || bytes.get(..12).is_some_and(|start| is_same_name(start, b"x-forwarded-"))
-        }
-        [b'f' | b'F', ..] => name.eq_ignore_ascii_case("forwarded"),
-        _ => false,
-    }
-}
 
 /// What the `Connection` fields of a head say (RFC 9110 §7.6.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,41 +40,6 @@ impl Connection {
     pub(super) fn persists(self, version: Version) -> bool {
         !self.close && (version == Version::Http11 || self.keep_alive)
     }
-
-    /// Whether `name` is listed, so that the field of that name is for this hop alone. Asked of
-    /// fields that are copied only: framing, Host and Expect are written from what was understood.
-    #[inline]
-    pub(super) fn names(self, headers: &[httparse::Header<'_>], name: &str) -> bool {
-        self.names_fields && listed(headers, name)
-    }
-
-    /// All values of the head's Connection fields as one, if they name fields of a body that may have trailers.
-    pub(super) fn for_trailers(
-        self,
-        headers: &[httparse::Header<'_>],
-        framing: Framing,
-    ) -> Option<Box<[u8]>> {
-        (self.names_fields && framing == Framing::Chunked).then(|| joined(headers))
-    }
-}
-
-#[cold]
-fn joined(headers: &[httparse::Header<'_>]) -> Box<[u8]> {
-    let all = headers.iter().filter(|header| Field::of(header.name) == Field::Connection);
-    all.map(|header| header.value).collect::<Vec<_>>().join(&b',').into()
-}
-
-#[cold]
-fn listed(headers: &[httparse::Header<'_>], name: &str) -> bool {
-    headers
-        .iter()
-        .filter(|header| Field::of(header.name) == Field::Connection)
-        .any(|header| lists(header.value, name.as_bytes()))
-}
-
-/// Whether a value of Connection lists the field of this name.
-pub fn lists(value: &[u8], name: &[u8]) -> bool {
-    list(value).any(|option| is_same_name(option, name))
 }
 
 /// What has been read so far of the fields that frame a message.
@@ -163,18 +56,18 @@ pub(super) struct MessageFields<'b> {
 
 impl<'b> MessageFields<'b> {
     /// Takes in one of the fields that this type keeps; others are passed over.
-    pub(super) fn note<E>(&mut self, field: Field, value: &'b [u8]) -> Result<(), E>
+    pub(super) fn note<E>(&mut self, field: KnownField, value: &'b [u8]) -> Result<(), E>
     where
         E: From<SyntaxError> + From<FramingError>,
     {
         match field {
-            Field::ContentLength => {
+            KnownField::ContentLength => {
                 if self.length.is_some() {
                     return Err(FramingError::LengthRepeated.into());
                 }
                 self.length = Some(content_length(value)?);
             }
-            Field::TransferEncoding => {
+            KnownField::TransferEncoding => {
                 if self.chunked {
                     return Err(FramingError::CodingRepeated.into());
                 }
@@ -187,8 +80,8 @@ impl<'b> MessageFields<'b> {
                     return Err(FramingError::CodingUnsupported.into());
                 }
             }
-            Field::Connection => self.connection.note(value)?,
-            Field::Upgrade => {
+            KnownField::Connection => self.connection.note(value)?,
+            KnownField::Upgrade => {
                 self.upgrade = Some(value);
                 self.upgrades += 1;
             }
@@ -259,46 +152,12 @@ fn content_length(value: &[u8]) -> Result<u64, FramingError> {
     if length > i64::MAX.unsigned_abs() { Err(FramingError::LengthTooLarge) } else { Ok(length) }
 }
 
-/// The elements of a comma-separated list, without the empty ones (RFC 9110 §5.6.1).
-fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|&byte| byte == b',').map(trim).filter(|element| !element.is_empty())
-}
-
-/// Without the spaces and tabs around it.
-pub(super) fn trim(mut value: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] = value {
-        value = rest;
-    }
-    while let [rest @ .., b' ' | b'\t'] = value {
-        value = rest;
-    }
-    value
-}
-
-/// Whether it is a token (RFC 9110 §5.6.2).
-pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&byte| is_tchar(byte))
-}
-
-/// RFC 9110 §5.6.2
-#[inline]
-pub(super) fn is_tchar(byte: u8) -> bool {
-    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\''
-        | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
-}
-
-/// A byte that a field value may hold (RFC 9110 §5.5).
-#[inline]
-pub(super) fn is_value_byte(byte: u8) -> bool {
-    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
-}
-
 /// Refuses lines that end in a bare LF, which httparse takes.
 ///
 /// `head` is the head from its first line to its last byte and `headers` point into it. A name stands
 /// at the start of a line, so the two bytes before each name, and the last four, tell of every line.
 #[inline]
-pub(super) fn check_line_ends(head: &[u8], headers: &[httparse::Header<'_>]) -> Result<(), SyntaxError> {
+pub(super) fn check_line_ends(head: &[u8], headers: &[Field<'_>]) -> Result<(), SyntaxError> {
     let start = head.as_ptr().addr();
     let exact = headers.iter().all(|header| {
         let line = header.name.as_ptr().addr() - start;
@@ -339,23 +198,5 @@ fn faulty_name(line: &[u8]) -> Option<SyntaxError> {
         (_, b':') => None,
         (_, b' ' | b'\t') => Some(SyntaxError::SpaceBeforeColon),
         _ => Some(SyntaxError::BadName),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_known_name_is_known_in_any_case_and_no_other_token_is() {
-        let known = b"http2-settings";
-        for at in 0..known.len() {
-            for byte in (0..=u8::MAX).filter(|&byte| is_tchar(byte)) {
-                let mut token = *known;
-                token[at] = byte;
-                assert_eq!(is(&token, known), token.eq_ignore_ascii_case(known), "{}", token.escape_ascii());
-            }
-        }
-        assert!(!is(b"http2-setting", known) && !is(b"http2-settings-", known));
     }
 }

@@ -14,10 +14,8 @@
 //! This module is the only place where a body's length is decided. What is ambiguous is an error,
 //! never repaired, and what is forwarded is written anew from what was understood.
 
-mod authority;
 mod body;
 mod chunked;
-mod coding;
 mod edit;
 mod encode;
 mod error;
@@ -29,30 +27,28 @@ mod tests;
 
 use std::mem::MaybeUninit;
 
-pub(crate) use authority::host_name;
 #[allow(unreachable_pub)] // for internals
 pub use body::{Body, BodyError};
 pub(crate) use chunked::{ChunkError, LAST_CHUNK};
 #[allow(unreachable_pub)] // for internals
 pub use chunked::{ChunkedDecoder, chunk_header, encode_last_chunk, pass_trailers};
-pub(crate) use coding::{Coding, Encoder, negotiate};
 pub(crate) use edit::{append_fields, remove_fields};
-pub(crate) use encode::{Content, PLAIN_TEXT, encode_answer, encode_reply, put_decimal, reason_phrase};
+pub(crate) use encode::{Content, encode_answer, encode_reply, put_decimal};
 #[allow(unreachable_pub)] // for internals
 pub use encode::{ForwardedFor, PathRewrite, ResponseContext, encode_request, encode_response};
 pub(crate) use error::RequestError;
 #[allow(unreachable_pub)] // for internals
 pub use error::ResponseError;
-#[allow(unreachable_pub)] // for internals
-pub use field::lists;
-pub(crate) use field::{is_same_name, is_token};
 pub(crate) use request::is_head_request;
 #[allow(unreachable_pub)] // for internals
-pub use request::{Method, RequestHead, parse_request};
+pub use request::parse_request;
 #[allow(unreachable_pub)] // for internals
-pub use response::{RequestContext, ResponseHead, Upgrade, parse_response};
+pub use response::parse_response;
+
+use std::ops::Deref;
 
 use crate::base::limits::{Limits, MAX_HEADERS};
+use crate::http::{BodyLength, Field};
 
 /// The bounds of one message head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,12 +68,12 @@ impl From<&Limits> for HeadLimits {
 }
 
 /// Where a parser puts the header fields it finds: an array on the caller's stack.
-pub(crate) type HeaderSlots<'b> = [MaybeUninit<httparse::Header<'b>>];
+pub(crate) type HeaderSlots<'b> = [MaybeUninit<Field<'b>>];
 
 /// Slots for as many fields as any limit allows. They are not initialised, so making them costs
 /// nothing: make them anew for each call, since they borrow the buffer that was parsed.
 #[inline]
-pub const fn header_slots<'b>() -> [MaybeUninit<httparse::Header<'b>>; MAX_HEADERS] {
+pub const fn header_slots<'b>() -> [MaybeUninit<Field<'b>>; MAX_HEADERS] {
     [const { MaybeUninit::uninit() }; MAX_HEADERS]
 }
 
@@ -91,13 +87,44 @@ pub enum Parsed<T> {
     Partial,
 }
 
-/// The version of a message. Others are refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// HTTP/1.0
-    Http10,
-    /// HTTP/1.1
-    Http11,
+/// A head that was understood in full, and what HTTP/1 alone knows of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<H> {
+    /// The message.
+    pub head: H,
+    /// Bytes of the head in the buffer, from the blank lines before it to the empty line after it.
+    pub len: usize,
+    /// Of the body. Never `UntilClose` in a request.
+    pub framing: Framing,
+    /// Whether the sender's connection may carry another message. False also after 101, and where a body that cannot
+    /// be might follow (1xx or 204 with a length).
+    pub keep_alive: bool,
+}
+
+/// What an exchange needs to know of a head that it has taken out of its buffer: see [`Received`].
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope {
+    /// Bytes of the head.
+    pub len: usize,
+    /// Of the body.
+    pub framing: Framing,
+    /// Whether the sender's connection may carry another message.
+    pub keep_alive: bool,
+}
+
+impl<H> Received<H> {
+    /// Without the head.
+    pub fn envelope(&self) -> Envelope {
+        Envelope { len: self.len, framing: self.framing, keep_alive: self.keep_alive }
+    }
+}
+
+impl<H> Deref for Received<H> {
+    type Target = H;
+
+    fn deref(&self) -> &H {
+        &self.head
+    }
 }
 
 /// How the length of a message's body is known (RFC 9112 §6.3).
@@ -111,4 +138,14 @@ pub enum Framing {
     Chunked,
     /// All until the connection closes; responses only.
     UntilClose,
+}
+
+impl From<Framing> for BodyLength {
+    fn from(framing: Framing) -> Self {
+        match framing {
+            Framing::None => Self::None,
+            Framing::Length(length) => Self::Known(length),
+            Framing::Chunked | Framing::UntilClose => Self::Unknown,
+        }
+    }
 }

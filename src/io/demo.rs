@@ -12,6 +12,7 @@ use rustls::ServerConfig;
 
 use super::runtime::{self, Driver, Runtime};
 use super::socket;
+use crate::http;
 use crate::http1::{self, Body, Framing, HeadLimits, Parsed};
 
 /// Serves `listener` for as long as the process lives. Call it on a thread of its own.
@@ -87,12 +88,12 @@ fn answer(held: &[u8]) -> Result<Option<(Vec<u8>, usize, Body)>, String> {
         head.method.as_str(),
         head.target.path
     );
-    for header in head.headers {
+    for header in head.fields.iter() {
         text.push_str(&format!("{}: {}\n", header.name, String::from_utf8_lossy(header.value)));
     }
     let body = Body::new(if head.framing == Framing::None { Framing::Length(0) } else { head.framing });
     let mut reply = Vec::new();
-    let head_only = matches!(head.method, http1::Method::Head);
+    let head_only = matches!(head.method, http::Method::Head);
     http1::encode_reply(200, &text, false, head_only, &[], &mut reply);
     Ok(Some((reply, head.len, body)))
 }

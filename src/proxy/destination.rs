@@ -1,6 +1,6 @@
 //! Where a matched request goes, and with which path.
 
-use crate::http1::{RequestHead, host_name};
+use crate::http::{RequestHead, host_name};
 use crate::proxy::client::ClientFacts;
 use crate::proxy::reply::{Reply, ReplyBody};
 use crate::route::Redirect;

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::base::limits::MAX_REQUEST_ID_BYTES;
-use crate::http1::{self, PLAIN_TEXT};
+use crate::http::{self, PLAIN_TEXT};
 
 /// The pages of a listener.
 #[derive(Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Page {
             match part {
                 Part::Text(text) => body.push_str(text),
                 Part::Status => body.push_str(&status.to_string()),
-                Part::Reason => body.push_str(http1::reason_phrase(status)),
+                Part::Reason => body.push_str(http::reason_phrase(status)),
                 Part::RequestId => body.push_str(id),
             }
         }
@@ -125,7 +125,7 @@ impl ErrorFormat {
 
 /// What a client is told of a status; without pages or a wish, in plain words.
 pub(crate) fn tell(status: u16, pages: Option<&Pages>, wish: Option<ErrorFormat>) -> ErrorBody {
-    let reason = http1::reason_phrase(status);
+    let reason = http::reason_phrase(status);
     let (Some(pages), Some(wish)) = (pages, wish) else {
         return ErrorBody { media_type: PLAIN_TEXT.into(), body: format!("{status} {reason}\n"), fields: "" };
     };

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::plan::ClientAddress;
-use crate::http1::RequestHead;
+use crate::http::RequestHead;
 
 /// A client's address in text, without an allocation: 45 bytes are the longest IPv6 address.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +41,7 @@ pub(crate) fn client_of(rule: &ClientAddress, head: &RequestHead<'_, '_>, peer: 
         return None;
     }
     let name = rule.field.name();
-    let fields = head.headers.iter().rev().filter(|header| header.name.eq_ignore_ascii_case(name));
-    let entries = fields.flat_map(|header| header.value.rsplit(|&byte| byte == b','));
+    let entries = head.fields.all(name).rev().flat_map(|value| value.rsplit(|&byte| byte == b','));
     let mut client = None;
     for entry in entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()) {
         let Some(address) = hop(entry) else { break };

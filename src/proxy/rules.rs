@@ -22,7 +22,8 @@ use std::sync::Arc;
 use crate::config::access::Variable;
 pub(crate) use crate::config::plan::{AddressRule, Trace};
 use crate::config::plan::{CertificateRule, Compression};
-use crate::http1::{self, Coding, Framing, RequestHead, ResponseHead};
+use crate::http::{BodyLength, Coding, RequestHead, ResponseHead};
+use crate::http1;
 use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::reply::Reply;
@@ -123,8 +124,8 @@ impl Rules {
         let trace = match self.trace {
             Trace::Pass => TraceEdit::Keep,
             Trace::Off => TraceEdit::Remove,
-            Trace::Make if trace::valid(asked.head).is_some() => match asked.head.framing {
-                Framing::Chunked => TraceEdit::Guard,
+            Trace::Make if trace::valid(asked.head).is_some() => match asked.head.body {
+                BodyLength::Unknown => TraceEdit::Guard,
                 _ => TraceEdit::Keep,
             },
             Trace::Make => trace::make(asked.id).map_or(TraceEdit::Keep, TraceEdit::Replace),
@@ -224,14 +225,4 @@ impl ResponseRules {
             TraceEdit::Replace(value) => access.note(&Variable::TraceParent, value),
         }
     }
-}
-
-/// The first field of this name.
-fn field<'b>(head: &RequestHead<'_, 'b>, name: &str) -> Option<&'b [u8]> {
-    field_in(head.headers, name)
-}
-
-fn field_in<'b>(headers: &[httparse::Header<'b>], name: &str) -> Option<&'b [u8]> {
-    let found = headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
-    found.map(|header| header.value)
 }

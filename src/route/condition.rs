@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::http::Field;
+
 /// What is asked about a request.
 #[derive(Clone, Copy, Debug)]
 pub struct RouteQuery<'r> {
@@ -14,7 +16,7 @@ pub struct RouteQuery<'r> {
     /// In capitals.
     pub method: &'r str,
     /// All header fields.
-    pub headers: &'r [httparse::Header<'r>],
+    pub headers: &'r [Field<'r>],
     /// Of a preflight (Fetch standard, §3.2): the fields that the request itself will have, as it names them.
     /// It is asked about as that request.
     pub announced: Option<&'r [u8]>,
@@ -217,13 +219,13 @@ mod tests {
         Expected::Value(value.into())
     }
 
-    fn asked<'r>(query: Option<&'r str>, headers: &'r [httparse::Header<'r>]) -> RouteQuery<'r> {
+    fn asked<'r>(query: Option<&'r str>, headers: &'r [Field<'r>]) -> RouteQuery<'r> {
         RouteQuery { host: None, path: "/", query, method: "GET", headers, announced: None }
     }
 
     #[test]
     fn a_field_must_have_the_value_wherever_it_is() {
-        let field = |name, value: &'static str| httparse::Header { name, value: value.as_bytes() };
+        let field = |name, value: &'static str| Field { name, value: value.as_bytes() };
         let beta = condition(Part::Header, "x-beta", value("1"));
         let present = condition(Part::Header, "X-Beta", Expected::Present);
         let absent = condition(Part::Header, "x-beta", Expected::Absent);
@@ -281,8 +283,7 @@ mod tests {
         assert_eq!(candidates.add(&[header("b", value("1"))], 6), Err(2));
         assert_eq!(candidates.add(&[header("b", value("1")), header("a", value("1"))], 7), Ok(()));
         assert_eq!(candidates.add(&[condition(Part::Query, "b", value("1"))], 8), Ok(()));
-        let fields =
-            [("a", "1"), ("b", "1")].map(|(name, value)| httparse::Header { name, value: value.as_bytes() });
+        let fields = [("a", "1"), ("b", "1")].map(|(name, value)| Field { name, value: value.as_bytes() });
         assert_eq!(candidates.find(&asked(None, &fields)), Some(7));
         assert_eq!(candidates.find(&asked(Some("b=1"), &fields[..1])), Some(2));
         assert_eq!(candidates.find(&asked(Some("b=1"), &[])), Some(4));

@@ -130,7 +130,7 @@ impl Target {
 
 /// The host of `host:port`, without the brackets of an IPv6 address.
 fn host_of(endpoint: &str) -> &str {
-    let host = crate::http1::host_name(endpoint);
+    let host = crate::http::host_name(endpoint);
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 

@@ -1,9 +1,9 @@
 //! The corpus without I/O: the parsers and encoders, driven as an exchange drives them.
 
 use ringate::internals::base::limits::Limits;
+use ringate::internals::http::{Method, RequestContext, Version};
 use ringate::internals::http1::{
-    self, Body, ForwardedFor, Framing, HeadLimits, Method, Parsed, PathRewrite, RequestContext,
-    ResponseContext, Version, header_slots,
+    self, Body, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite, ResponseContext, header_slots,
 };
 use ringate::internals::route::normalise_path;
 
@@ -169,7 +169,7 @@ fn answer(case: &ResponseCase) -> (Vec<u8>, Outcome) {
     let Ok(Parsed::Complete(request)) = http1::parse_request(&case.request, &mut slots, &limits()) else {
         panic!("{}: no request", case.name);
     };
-    let context = RequestContext::from(&request);
+    let context = RequestContext::from(&request.head);
     let bad = |reason: String| Outcome::BadGateway { reason };
     let (mut seen, mut at, mut interim) = (Vec::new(), 0, 0);
     loop {
@@ -244,7 +244,7 @@ fn each_response_of_the_corpus_has_its_outcome_however_it_comes_in() {
         let Ok(Parsed::Complete(request)) = http1::parse_request(&case.request, &mut slots, &limits()) else {
             panic!("{}: no request", case.name);
         };
-        let context = RequestContext::from(&request);
+        let context = RequestContext::from(&request.head);
         let verdict = |bytes: &[u8]| {
             let mut slots = header_slots();
             match http1::parse_response(bytes, &mut slots, &limits(), &context) {

@@ -4,7 +4,7 @@ use crate::config::file::Value;
 use crate::config::plan::{Compression, CompressionSetting};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
-use crate::http1::Coding;
+use crate::http::Coding;
 
 /// What is worth encoding unless told otherwise.
 const TYPES: [&str; 12] = [

@@ -1,12 +1,12 @@
 //! What a route changes of requests and responses: `headers`, `strip_prefix`, `rewrite_prefix`, `rewrite`.
 
-use crate::base::field_name::is_same_name;
 use crate::config::access;
 use crate::config::file::{Section, Value};
 use crate::config::names;
 use crate::config::plan::{At, HeaderEdits};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
+use crate::http::is_same_name;
 use crate::route::Rewrite;
 
 /// Fields that frame a message or end at this hop (RFC 9110 §7.6.1): Ringate writes them from what it understood.

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::base::field_name::is_same_name;
 use crate::config::access;
 use crate::config::file::{Section, Value};
 use crate::config::names;
 use crate::config::plan::{AnyOr, ApiKeys, At, Cors, LimitBy, OriginPattern, RateLimit, RouteRules, Trace};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
+use crate::http::is_same_name;
 
 use super::addresses;
 use super::compression::compression;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{AddressRule, At};
-use crate::http1::Coding;
+use crate::http::Coding;
 
 /// The rules of a `[[route]]`; `None` for what it does not ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,6 +7,7 @@ mod responses;
 mod streams;
 
 use super::*;
+use crate::http::{RequestContext, Upgrade, Version, reason_phrase};
 
 pub(super) const LIMITS: HeadLimits = HeadLimits { head_bytes: 1024, headers: 20, target_bytes: 100 };
 

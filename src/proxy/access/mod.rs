@@ -25,7 +25,8 @@ use rtrb::Producer;
 
 use crate::base::counters::Counters;
 use crate::config::access::{Format, Piece, Style, Variable};
-use crate::http1::{RequestHead, ResponseHead, Version, put_decimal};
+use crate::http::{Fields, RequestHead, ResponseHead};
+use crate::http1::put_decimal;
 use crate::proxy::client::ClientFacts;
 pub(crate) use relay::{End, Relayed};
 use render::Clock;
@@ -193,13 +194,10 @@ impl Record {
                 self.put_target(path.then_some(head.target.path), query, hidden);
             }
             Variable::Host => self.put(head.host.unwrap_or_default().as_bytes()),
-            Variable::Version => self.put(match head.version {
-                Version::Http10 => b"HTTP/1.0",
-                Version::Http11 => b"HTTP/1.1",
-            }),
-            Variable::TraceParent => self.put_field(head.headers, "traceparent", &[]),
-            Variable::RequestHeader(name) => self.put_field(head.headers, name, hidden),
-            Variable::RequestHidden(name) if field(head.headers, name).is_some() => self.put(HIDDEN),
+            Variable::Version => self.put(head.version.as_str().as_bytes()),
+            Variable::TraceParent => self.put_field(&head.fields, "traceparent", &[]),
+            Variable::RequestHeader(name) => self.put_field(&head.fields, name, hidden),
+            Variable::RequestHidden(name) if head.fields.get(name).is_some() => self.put(HIDDEN),
             _ => {}
         }
     }
@@ -220,8 +218,8 @@ impl Record {
         self.quote();
     }
 
-    fn put_field(&mut self, headers: &[httparse::Header<'_>], name: &str, hidden: &[String]) {
-        let Some(value) = field(headers, name) else { return };
+    fn put_field(&mut self, fields: &Fields<'_, '_>, name: &str, hidden: &[String]) {
+        let Some(value) = fields.get(name) else { return };
         // A Referer has a query too.
         match (hidden, value.iter().position(|&byte| byte == b'?')) {
             ([_, ..], Some(at)) => {
@@ -254,8 +252,8 @@ impl Record {
         for (at, variable) in values(&format).enumerate() {
             let start = self.bytes.len();
             match variable {
-                Variable::ResponseHeader(name) => self.put_field(head.headers, name, &format.hidden_query),
-                Variable::ResponseHidden(name) if field(head.headers, name).is_some() => self.put(HIDDEN),
+                Variable::ResponseHeader(name) => self.put_field(&head.fields, name, &format.hidden_query),
+                Variable::ResponseHidden(name) if head.fields.get(name).is_some() => self.put(HIDDEN),
                 _ => continue,
             }
             self.ranges[at] = (start as u32, self.bytes.len() as u32);
@@ -306,12 +304,6 @@ fn values(format: &Format) -> impl Iterator<Item = &Variable> {
         Piece::Value(variable) => Some(variable),
         Piece::Literal(_) => None,
     })
-}
-
-/// The first field of this name.
-fn field<'b>(headers: &[httparse::Header<'b>], name: &str) -> Option<&'b [u8]> {
-    let found = headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
-    found.map(|header| header.value)
 }
 
 #[cfg(test)]

@@ -152,7 +152,7 @@ impl Connection {
                     return self.refuse(&failure, reply).await;
                 }
             };
-            order.keep_alive &= !self.is_last(limits);
+            order.envelope.keep_alive &= !self.is_last(limits);
             let client = (self.stream.reader.fd(), &self.facts);
             let seen = (&*view, listener);
             let is_last = |ahead: &dyn Fn() -> bool| self.listening.is_last(&self.worker, &self.facts, ahead);

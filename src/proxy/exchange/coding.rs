@@ -1,7 +1,8 @@
 //! Response bodies that are encoded on their way. What arrives is encoded, flushed and sent before more is read.
 
 use crate::base::limits::ENCODERS_PER_WORKER;
-use crate::http1::{self, BodyError, Coding, Encoder};
+use crate::http::{Coding, Encoder};
+use crate::http1::{self, BodyError};
 use crate::io::Buffer;
 use crate::io::stream::Closed;
 use crate::proxy::exchange::body::{Relay, RelayError};

@@ -1,6 +1,7 @@
 //! What a response's head comes to: how its body goes on, and which connections live on.
 
-use crate::http1::{Coding, Framing, ResponseHead};
+use crate::http::{Coding, ResponseHead};
+use crate::http1::{Framing, Received};
 use crate::proxy::exchange::body::Frame;
 
 /// A response's head, decided upon.
@@ -22,7 +23,12 @@ pub(crate) struct Decided {
 }
 
 impl Decided {
-    pub(crate) fn of(head: &ResponseHead<'_, '_>, encoded: Vec<u8>, to_client: Framing, keep: bool) -> Self {
+    pub(crate) fn of(
+        head: &Received<ResponseHead<'_, '_>>,
+        encoded: Vec<u8>,
+        to_client: Framing,
+        keep: bool,
+    ) -> Self {
         Self {
             head: encoded,
             head_len: head.len,

@@ -79,8 +79,8 @@ impl Exchange<'_> {
 
     /// Whether the rest of a short body is waited for, so that the request may be sent twice. `len`: bytes at hand.
     pub(crate) fn gathers(&self, len: usize) -> bool {
-        let Framing::Length(length) = self.order.framing else { return false };
-        let whole = length.saturating_add(self.order.head_len as u64);
+        let Framing::Length(length) = self.order.envelope.framing else { return false };
+        let whole = length.saturating_add(self.order.envelope.len as u64);
         let short = (len as u64) < whole && whole <= MAX_REPEATED_BYTES;
         short && self.order.idempotent && !self.order.expects && self.retries_are_on()
     }

@@ -10,7 +10,8 @@ use super::state::Exchange;
 use super::state::Outcome;
 use super::tunnel;
 use crate::base::limits::MAX_INTERIM_RESPONSES;
-use crate::http1::{self, Body, Framing, HeadLimits, Parsed, ResponseContext, ResponseHead, Version};
+use crate::http::{ResponseHead, Version};
+use crate::http1::{self, Body, Framing, HeadLimits, Parsed, ResponseContext};
 use crate::io::stream::Keep;
 use crate::io::{Buffer, Deadline, Reader, Stream, StreamError, Writer, peer};
 use crate::proxy::exchange::body::{self, Frame, Phase, Piece, Relay, RelayError};
@@ -35,11 +36,11 @@ impl<'a> Exchange<'a> {
         if self.gathers(buffer.len()) {
             buffer = Box::pin(self.gather(&mut client.reader, deadline, buffer)).await?;
         }
-        let mut body = Body::new(self.order.framing);
-        let frame = Frame::of(self.order.framing);
+        let mut body = Body::new(self.order.envelope.framing);
+        let frame = Frame::of(self.order.envelope.framing);
         let encoded = std::mem::take(&mut self.order.head);
         let trailers = self.order.trailers();
-        let framed = body::frame(&mut buffer, self.order.head_len, &encoded, &mut body, frame, trailers);
+        let framed = body::frame(&mut buffer, self.order.envelope.len, &encoded, &mut body, frame, trailers);
         self.worker.heads.give(encoded);
         let first = framed.map_err(Failure::RequestBody)?;
         if self.body_bound() < first.data as u64 {
@@ -149,7 +150,7 @@ impl<'a> Exchange<'a> {
         allowance: u64,
         buffer: Buffer,
     ) -> Result<Buffer, RelayError> {
-        let out = Frame::of(self.order.framing);
+        let out = Frame::of(self.order.envelope.framing);
         // A client that waits for its 100 waits for the backend, as long as nothing of the body came.
         let waits_for_100 = self.order.expects && allowance == self.body_bound();
         let opening = waits_for_100.then_some((Phase::BackendHead, self.order.response_timeout));
@@ -255,7 +256,7 @@ impl<'a> Exchange<'a> {
             return Err(Failure::Unwanted(head.status));
         }
         let ahead = || self.ahead.get() || peer::has_arrived(self.vigil.client);
-        let keep = self.order.keep_alive && self.sent.get() && !(self.is_last)(&ahead);
+        let keep = self.order.envelope.keep_alive && self.sent.get() && !(self.is_last)(&ahead);
         let mut encoded = self.worker.heads.take();
         let to = ResponseContext { version: self.order.version, close: !keep };
         let framing = http1::encode_response(&head, &to, &mut encoded);

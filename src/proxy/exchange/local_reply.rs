@@ -8,7 +8,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::http1::{self, Body, Content, Framing, RequestHead, Version};
+use crate::http::{Method, RequestHead, Version};
+use crate::http1::{self, Body, Content, Envelope};
 use crate::io::{Buffer, Deadline, Stream, peer};
 use crate::proxy::access::{self, Record};
 use crate::proxy::client::ClientFacts;
@@ -26,8 +27,7 @@ pub(crate) struct LocalReply {
     pub reply: Reply,
     /// What the route's rules do with it.
     pub pending: Option<Box<ResponseRules>>,
-    head_len: usize,
-    framing: Framing,
+    envelope: Envelope,
     head_only: bool,
     /// Whether the connection may live on, as far as its client and its bounds go.
     pub(crate) keep_alive: bool,
@@ -40,16 +40,15 @@ impl LocalReply {
     pub(crate) fn new(
         reply: Reply,
         pending: Option<Box<ResponseRules>>,
-        head: &RequestHead<'_, '_>,
+        (head, envelope): (&RequestHead<'_, '_>, Envelope),
         logged: Option<Box<Record>>,
     ) -> Self {
         Self {
             reply,
             pending,
-            head_len: head.len,
-            framing: head.framing,
-            head_only: head.method == http1::Method::Head,
-            keep_alive: head.keep_alive && head.version == Version::Http11,
+            envelope,
+            head_only: head.method == Method::Head,
+            keep_alive: envelope.keep_alive && head.version == Version::Http11,
             logged,
             pages: None,
         }
@@ -71,10 +70,10 @@ impl LocalReply {
         patience: Duration,
         mut buffer: Buffer,
     ) -> (Next, Buffer) {
-        let whole = Body::new(self.framing)
-            .take(&mut buffer.data_mut()[self.head_len..])
+        let whole = Body::new(self.envelope.framing)
+            .take(&mut buffer.data_mut()[self.envelope.len..])
             .ok()
-            .and_then(|taken| taken.done.then_some(self.head_len + taken.consumed));
+            .and_then(|taken| taken.done.then_some(self.envelope.len + taken.consumed));
         let keep = self.keep_alive
             && whole.is_some_and(|whole| {
                 let ahead = || buffer.len() > whole || peer::has_arrived(stream.reader.fd());

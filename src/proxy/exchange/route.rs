@@ -8,10 +8,8 @@ use std::time::Duration;
 
 use crate::base::limits::{Limits, MAX_REQUEST_ID_BYTES};
 use crate::config::access::Variable;
-use crate::http1::{
-    self, ForwardedFor, Framing, HeadLimits, Method, Parsed, PathRewrite, RequestContext, RequestHead,
-    Version,
-};
+use crate::http::{BodyLength, Method, RequestContext, RequestHead, Version};
+use crate::http1::{self, Envelope, ForwardedFor, HeadLimits, Parsed, PathRewrite};
 use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
@@ -47,24 +45,20 @@ pub(crate) enum Decision {
 pub(crate) struct Forward {
     /// Its head as the backend gets it, until the first piece of the request is framed.
     pub head: Vec<u8>,
-    /// Bytes of its head in the client's buffer.
-    pub head_len: usize,
     /// Where it goes.
     pub pool: Rc<Pool>,
     /// The route by its index, if that has other upstreams for when this one can't be reached.
     pub split: Option<u32>,
     /// Where in its route's shares it falls: a fraction of 2⁶⁴.
     pub point: u64,
-    /// Its body's framing.
-    pub framing: Framing,
+    /// Its head in the client's buffer, and the framing of its body behind that.
+    pub envelope: Envelope,
     /// What the response's parser must know.
     pub context: RequestContext,
     /// The client's version.
     pub version: Version,
     /// Whether the client may wait for a 100 before it sends the body.
     pub expects: bool,
-    /// Whether the client lets its connection live on.
-    pub keep_alive: bool,
     /// Whether it may be sent twice (RFC 9110 §9.2.2).
     pub idempotent: bool,
     /// Whether what it says of who asks may hold for all that follows on its backend's connection (NTLM, Negotiate):
@@ -102,8 +96,8 @@ impl Forward {
 
 /// The id that a trusted client gave its request: one field, and nothing that a page or a log would stumble over.
 fn given_id<'b>(head: &RequestHead<'_, 'b>) -> Option<&'b str> {
-    let mut all = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("x-request-id"));
-    let id = all.next().filter(|_| all.next().is_none())?.value;
+    let mut all = head.fields.all("x-request-id");
+    let id = all.next().filter(|_| all.next().is_none())?;
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=:@".contains(byte);
     let good = !id.is_empty() && id.len() <= MAX_REQUEST_ID_BYTES && id.iter().all(plain);
     std::str::from_utf8(id).ok().filter(|_| good)
@@ -129,6 +123,7 @@ impl Refused {
 
 /// What was found out about a request on its way to a decision.
 struct Found {
+    envelope: Envelope,
     id: RequestId,
     wish: Option<ErrorFormat>,
     logged: Option<Box<Record>>,
@@ -164,10 +159,10 @@ pub(crate) fn understand(
     let id = worker.ids.next();
     let given = of.accept_request_id.then(|| given_id(&head)).flatten();
     let text = given.unwrap_or_else(|| id.as_str());
-    let fields = || head.headers.iter().map(|header| (header.name.as_bytes(), header.value));
+    let fields = || head.fields.iter().map(|header| (header.name.as_bytes(), header.value));
     let wish = of.pages.as_ref().map(|_| ErrorFormat::of(fields(), text));
     let logged = worker.access.as_ref().map(|sink| sink.begin(&of.name, client, Some(&head), Some(text)));
-    let mut found = Found { id, wish, logged };
+    let mut found = Found { envelope: head.envelope(), id, wish, logged };
     match decide(view, of, client, worker, &head, text, &mut found) {
         Ok(decision) => Ok(Some(decision)),
         Err(failure) => {
@@ -196,7 +191,7 @@ fn decide(
         None => None,
         Some(Ok(pending)) => pending,
         Some(Err(reply)) => {
-            let answer = LocalReply::new(reply, None, head, found.logged.take());
+            let answer = LocalReply::new(reply, None, (head, found.envelope), found.logged.take());
             let answer = answer.told_by(listener.pages.as_ref(), found.wish);
             return Ok(Decision::Answer(Box::new(answer)));
         }
@@ -281,7 +276,7 @@ fn find<'t>(
         return Err(Failure::NoRoute);
     };
     let method = head.method.as_str();
-    let (host, query, headers) = (head.host, head.target.query, head.headers);
+    let (host, query, headers) = (head.host, head.target.query, &head.fields);
     let asked = route::RouteQuery { host, path, query, method, headers, announced: None };
     let preflight = (head.method == Method::Options).then(|| cors::preflight_of(head)).flatten();
     if let Some((method, fields)) = preflight {
@@ -354,7 +349,7 @@ impl Decision {
         head: &RequestHead<'_, '_>,
         found: &mut Found,
     ) -> Self {
-        Self::Answer(Box::new(LocalReply::new(reply, pending, head, found.logged.take())))
+        Self::Answer(Box::new(LocalReply::new(reply, pending, (head, found.envelope), found.logged.take())))
     }
 }
 
@@ -387,17 +382,15 @@ fn forward(
     let upstream = &pool.upstream;
     Forward {
         head: out,
-        head_len: head.len,
         pool: Rc::clone(pool),
         split: None,
         point: found.id.point,
-        framing: head.framing,
+        envelope: found.envelope,
         context: RequestContext::from(*head),
         version: head.version,
         expects: head.expect_continue,
-        keep_alive: head.keep_alive,
         idempotent: head.method.is_idempotent(),
-        authenticates: head.headers.iter().any(|header| authenticates_connection(header.name, header.value)),
+        authenticates: head.fields.iter().any(|header| authenticates_connection(header.name, header.value)),
         host: own.or(head.host).filter(|_| pool.is_named_by_request()).map(str::to_owned),
         response_timeout: matched.response_timeout.unwrap_or(upstream.response_timeout),
         idle_timeout: matched.idle_timeout.unwrap_or(upstream.idle_timeout),
@@ -422,8 +415,8 @@ fn check(head: &RequestHead<'_, '_>, limits: &Limits) -> Result<(), Failure> {
     if head.max_forwards == Some(0) {
         return Err(Failure::LastHop);
     }
-    match head.framing {
-        Framing::Length(length) if limits.body_bytes > 0 && length > limits.body_bytes => {
+    match head.body {
+        BodyLength::Known(length) if limits.body_bytes > 0 && length > limits.body_bytes => {
             Err(Failure::BodyTooLarge)
         }
         _ => Ok(()),

@@ -1,5 +1,6 @@
 //! Which trailer fields of a body go on: what holds for a field of the head holds for a trailer of its name.
 
+use crate::http;
 use crate::http1::{self, Body};
 use crate::proxy::rules::ResponseRules;
 
@@ -47,7 +48,7 @@ impl<'a> Trailers<'a> {
     }
 
     fn drops(&self, name: &[u8]) -> bool {
-        self.named.is_some_and(|list| http1::lists(list, name))
+        self.named.is_some_and(|list| http::connection_lists(list, name))
             || self.rules.is_some_and(|rules| match self.way {
                 Way::ToBackend => rules.drops_request_trailer(name),
                 Way::ToClient => rules.drops_response_trailer(name, false),

@@ -1,8 +1,8 @@
 //! Compression: which responses are encoded, and what their heads say then.
 
-use super::field_in;
 use crate::config::plan::Compression;
-use crate::http1::{self, Coding, Framing, RequestHead, ResponseHead, Version};
+use crate::http::{BodyLength, Coding, RequestHead, ResponseHead, Version, is_same_name, negotiate};
+use crate::http1;
 
 impl Compression {
     /// Whether it encodes responses of this `Content-Type`.
@@ -25,11 +25,10 @@ pub(crate) struct Offer {
 
 /// What is offered to this request.
 pub(crate) fn offer(rule: &Compression, head: &RequestHead<'_, '_>) -> Offer {
-    let accept = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("accept-encoding"));
     let coding = match head.version {
         // There are no chunks to send it in.
         Version::Http10 => None,
-        Version::Http11 => http1::negotiate(accept.map(|header| header.value), &rule.algorithms),
+        Version::Http11 => negotiate(head.fields.all("accept-encoding"), &rule.algorithms),
     };
     Offer { coding }
 }
@@ -73,7 +72,7 @@ const FRAMING: [&[u8]; 2] = [b"content-encoding", b"transfer-encoding"];
 const DIGESTS: [&[u8]; 4] = [b"content-digest", b"repr-digest", b"digest", b"content-md5"];
 
 fn is_one_of(name: &[u8], names: &[&[u8]]) -> bool {
-    names.iter().any(|known| http1::is_same_name(name, known))
+    names.iter().any(|known| is_same_name(name, known))
 }
 
 /// Whether a field describes the bytes as the backend sent them, and does not hold for others.
@@ -83,27 +82,26 @@ fn describes_bytes(name: &[u8]) -> bool {
 
 /// Whether a trailer does not hold any more once the body before it is encoded.
 pub(crate) fn describes_body(name: &[u8]) -> bool {
-    is_one_of(name, &DIGESTS) || http1::is_same_name(name, b"etag")
+    is_one_of(name, &DIGESTS) || is_same_name(name, b"etag")
 }
 
 /// Whether the rule is meant for this response, whatever its client takes. Of a 304 it is asked whether it may be meant
 /// for the response that the client has stored.
 fn is_fit(rule: &Compression, head: &ResponseHead<'_, '_>) -> bool {
     let revalidated = head.status == 304;
-    let body = match (head.framing, head.content_length) {
-        (Framing::None, None) if revalidated => true,
-        (Framing::Length(length), _) | (Framing::None, Some(length)) => length >= rule.min_size,
+    let body = match (head.body, head.content_length) {
+        (BodyLength::None, None) if revalidated => true,
+        (BodyLength::Known(length), _) | (BodyLength::None, Some(length)) => length >= rule.min_size,
         // In answer to HEAD; 204 has no length.
-        (Framing::None, None) => false,
-        (Framing::Chunked | Framing::UntilClose, _) => true,
+        (BodyLength::None, None) => false,
+        (BodyLength::Unknown, _) => true,
     };
-    let mut codings = head.headers.iter().filter(|it| it.name.eq_ignore_ascii_case("content-encoding"));
-    let has = |name| field_in(head.headers, name).is_some();
-    let media = field_in(head.headers, "content-type");
+    let mut codings = head.fields.all("content-encoding");
+    let media = head.fields.get("content-type");
     body && head.status >= 200
         && !matches!(head.status, 204 | 205 | 206 | 416)
-        && codings.all(|coding| coding.value.eq_ignore_ascii_case(b"identity"))
-        && !has("content-range")
+        && codings.all(|coding| coding.eq_ignore_ascii_case(b"identity"))
+        && head.fields.get("content-range").is_none()
         && !is_not_to_be_transformed(head)
         && media.map_or(revalidated, |value| rule.takes(value))
         && !announces_digests(head)
@@ -111,15 +109,14 @@ fn is_fit(rule: &Compression, head: &ResponseHead<'_, '_>) -> bool {
 
 /// Whether a trailer is announced that would describe other bytes than those that go out.
 fn announces_digests(head: &ResponseHead<'_, '_>) -> bool {
-    let fields = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("trailer"));
-    let mut names = fields.flat_map(|header| header.value.split(|&byte| byte == b','));
+    let mut names = head.fields.all("trailer").flat_map(|value| value.split(|&byte| byte == b','));
     names.any(|name| describes_body(name.trim_ascii()))
 }
 
 /// RFC 9111 §5.2.2.6
 fn is_not_to_be_transformed(head: &ResponseHead<'_, '_>) -> bool {
-    let fields = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("cache-control"));
-    let mut directives = fields.flat_map(|header| header.value.split(|&byte| byte == b','));
+    let fields = head.fields.all("cache-control");
+    let mut directives = fields.flat_map(|value| value.split(|&byte| byte == b','));
     directives.any(|directive| directive.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
 }
 

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use super::{RequestView, field};
+use super::RequestView;
 use crate::config::plan::{self, AnyOr, OriginPattern};
-use crate::http1::{self, Method, RequestHead};
+use crate::http::{Method, RequestHead, is_same_name, is_token};
 use crate::proxy::reply::{Reply, ReplyBody};
 
 /// What a response is told: whole field lines.
@@ -78,7 +78,7 @@ impl Cors {
 
     /// What a response to this request is told.
     pub(crate) fn grant(&self, asked: &RequestView<'_, '_, '_>) -> Grant {
-        match field(asked.head, "origin").and_then(|origin| self.allowed(origin)) {
+        match asked.head.fields.get("origin").and_then(|origin| self.allowed(origin)) {
             Some(grant) => grant,
             None => Arc::clone(&self.others),
         }
@@ -92,16 +92,16 @@ impl Cors {
         if asked.head.method != Method::Options {
             return Ok(());
         }
-        let origin = field(asked.head, "origin");
-        let method = field(asked.head, "access-control-request-method");
+        let origin = asked.head.fields.get("origin");
+        let method = asked.head.fields.get("access-control-request-method");
         let (Some(origin), Some(method)) = (origin, method) else {
             return Ok(());
         };
-        let headers = field(asked.head, "access-control-request-headers").unwrap_or_default();
+        let headers = asked.head.fields.get("access-control-request-headers").unwrap_or_default();
         if self.allowed(origin).is_none() {
             return Err(Reply::refusal(403, "CORS: the origin is not allowed"));
         }
-        if !http1::is_token(method) || !list(headers).all(http1::is_token) {
+        if !is_token(method) || !list(headers).all(is_token) {
             return Err(Reply::refusal(400, "CORS: the preflight is malformed"));
         }
         let mut fields = self.preflight.clone();
@@ -137,15 +137,15 @@ impl Cors {
 
 /// The method and the fields of the request that a preflight speaks of; `None` if this is none.
 pub(crate) fn preflight_of<'b>(head: &RequestHead<'_, 'b>) -> Option<(&'b str, &'b [u8])> {
-    field(head, "origin")?;
-    let method = field(head, "access-control-request-method")?;
-    let fields = field(head, "access-control-request-headers").unwrap_or_default();
+    head.fields.get("origin")?;
+    let method = head.fields.get("access-control-request-method")?;
+    let fields = head.fields.get("access-control-request-headers").unwrap_or_default();
     Some((std::str::from_utf8(method).ok()?, fields))
 }
 
 /// Whether a field of a response is about CORS, and so ours.
 pub(crate) fn is_cors(name: &[u8]) -> bool {
-    name.get(..15).is_some_and(|start| http1::is_same_name(start, b"access-control-"))
+    name.get(..15).is_some_and(|start| is_same_name(start, b"access-control-"))
 }
 
 fn grant(origin: &[u8], rest: &[u8]) -> Grant {

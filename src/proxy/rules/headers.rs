@@ -4,7 +4,8 @@
 
 use crate::config::access::{Piece, Variable};
 use crate::config::plan::{HeaderEdits, Template};
-use crate::http1::{append_fields, is_same_name, remove_fields};
+use crate::http::is_same_name;
+use crate::http1::{append_fields, remove_fields};
 use crate::proxy::rules::RequestView;
 
 /// The changes of one route.
@@ -128,15 +129,9 @@ fn push(out: &mut Vec<u8>, variable: &Variable, asked: &RequestView<'_, '_, '_>)
             }
         }
         Variable::Host => put(head.host.unwrap_or_default().as_bytes()),
-        Variable::Version => put(match head.version {
-            crate::http1::Version::Http10 => b"HTTP/1.0",
-            crate::http1::Version::Http11 => b"HTTP/1.1",
-        }),
+        Variable::Version => put(head.version.as_str().as_bytes()),
         Variable::RequestId => put(asked.id.as_bytes()),
-        Variable::RequestHeader(name) => {
-            let found = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
-            put(found.map(|header| header.value).unwrap_or_default());
-        }
+        Variable::RequestHeader(name) => put(head.fields.get(name).unwrap_or_default()),
         // Of the handshake; the config's check lets no others through.
         other => put(client.tls_value(other).unwrap_or_default().as_bytes()),
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::RequestView;
 use crate::certs::apikeys::Keys;
-use crate::http1::is_same_name;
+use crate::http::is_same_name;
 use crate::proxy::reply::Reply;
 
 /// A route's keys.
@@ -34,11 +34,10 @@ impl KeyRule {
     /// # Errors
     /// It has none, more than one, or one that is not known.
     pub(crate) fn check(&self, asked: &RequestView<'_, '_, '_>) -> Result<Known, Reply> {
-        let headers = asked.head.headers.iter();
-        let own = headers.clone().filter(|header| header.name.eq_ignore_ascii_case(&self.header));
-        let bearer = headers.filter(|header| header.name.eq_ignore_ascii_case("authorization"));
-        let mut own = own.map(|header| (header.value, false));
-        let mut bearer = bearer.filter_map(|header| Some((bearer_token(header.value)?, true)));
+        let fields = &asked.head.fields;
+        let mut own = fields.all(&self.header).map(|value| (value, false));
+        let bearer = fields.all("authorization");
+        let mut bearer = bearer.filter_map(|value| Some((bearer_token(value)?, true)));
         // Where there is a field for it, a bearer token is none of ours: it goes on.
         let (found, another) = match own.next() {
             Some(key) => (Some(key), own.next()),

@@ -67,7 +67,7 @@ impl Limit {
         let bucket = match &self.keys {
             Keys::Route(bucket) => bucket,
             Keys::Client(table) => table.bucket(client(asked.address)),
-            Keys::Header(name, table) => match super::field(asked.head, name) {
+            Keys::Header(name, table) => match asked.head.fields.get(name) {
                 Some(value) => table.bucket((1u8, value)),
                 // Who leaves it out is known by his address.
                 None => table.bucket((2u8, client(asked.address))),

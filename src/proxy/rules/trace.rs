@@ -3,15 +3,15 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
 
-use crate::http1::{RequestHead, is_same_name};
+use crate::http::{RequestHead, is_same_name};
 
 /// `00-<trace id>-<parent id>-<flags>`
 const LEN: usize = 55;
 
 /// The valid `traceparent` of a request (W3C Trace Context §3.2), if it has one, and one only.
 pub(crate) fn valid<'b>(head: &RequestHead<'_, 'b>) -> Option<&'b [u8]> {
-    let mut all = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("traceparent"));
-    let value = all.next()?.value;
+    let mut all = head.fields.all("traceparent");
+    let value = all.next()?;
     (all.next().is_none() && is_valid(value)).then_some(value)
 }
 

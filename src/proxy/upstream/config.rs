@@ -103,7 +103,7 @@ impl Endpoint {
     /// An endpoint of which nothing is known. `several`: its name has other addresses, too.
     pub fn new(name: String, address: Option<SocketAddr>, weight: u32, several: bool) -> Self {
         let label = match address.filter(|_| several) {
-            Some(address) => format!("{}/{address}", crate::http1::host_name(&name)),
+            Some(address) => format!("{}/{address}", crate::http::host_name(&name)),
             None => name.clone(),
         };
         Self { name, address, label, weight, state: Arc::default() }

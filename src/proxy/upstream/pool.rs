@@ -195,8 +195,8 @@ impl Pool {
             return Ok(Some(name.clone()));
         }
         let name = match host {
-            Some(host) => crate::http1::host_name(host),
-            None => crate::http1::host_name(&self.upstream.endpoints[endpoint].name),
+            Some(host) => crate::http::host_name(host),
+            None => crate::http::host_name(&self.upstream.endpoints[endpoint].name),
         };
         // TLS knows IPv6 addresses without the brackets that they wear in an authority.
         let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);

@@ -7,7 +7,8 @@ use super::report::{HttpAnswer, Report, Verdict};
 use super::wire::{Connection, Event, MOST, WireError};
 use super::{Http, QUIET, Target};
 use crate::base::limits::Limits;
-use crate::http1::{self, HeadLimits, Parsed, RequestContext};
+use crate::http::RequestContext;
+use crate::http1::{self, HeadLimits, Parsed};
 use crate::tls::RecordError;
 use crate::tls::error::{alert_text, concerns_our_certificate};
 

@@ -206,7 +206,7 @@ impl TlsReport {
 pub(crate) fn label(endpoint: &str, address: Option<&str>) -> String {
     match address {
         Some(address) if address != endpoint => {
-            format!("{}/{address}", crate::http1::host_name(endpoint))
+            format!("{}/{address}", crate::http::host_name(endpoint))
         }
         _ => endpoint.to_owned(),
     }

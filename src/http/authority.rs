@@ -20,7 +20,7 @@ pub(crate) fn host_name(authority: &str) -> &str {
 ///
 /// Stricter than RFC 3986: a name is of letters, digits, `-`, `_` and single dots; percent-encoding,
 /// sub-delimiters, IPvFuture, zone identifiers and an empty port are refused.
-pub(super) fn parse_authority(bytes: &[u8]) -> Option<&str> {
+pub(crate) fn parse_authority(bytes: &[u8]) -> Option<&str> {
     let authority = std::str::from_utf8(bytes).ok()?;
     let name = host_name(authority);
     (is_name(name) && is_port(&authority[name.len()..])).then_some(authority)

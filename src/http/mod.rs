@@ -1,0 +1,26 @@
+//! HTTP messages as rules, routing and logs see them, whatever version carries them (RFC 9110).
+//!
+//! A codec ([`http1`](crate::http1)) turns bytes into these types, and these types into bytes. Nothing here knows how a
+//! version frames a message or ends a connection.
+//!
+//! ```text
+//! bytes ─► codec ─► RequestHead, ResponseHead ─► rules, routing, logs ─► codec ─► bytes
+//! ```
+
+mod authority;
+mod coding;
+mod field;
+mod field_name;
+mod message;
+mod status;
+
+pub(crate) use authority::{host_name, parse_authority};
+pub(crate) use coding::{Coding, Encoder, negotiate};
+pub(crate) use field::{Field, KnownField, is_tchar, is_token, is_value_byte, list, says_client, trim};
+#[allow(unreachable_pub)] // for internals
+pub use field::{Fields, connection_lists};
+#[allow(unreachable_pub)] // for internals
+pub use field_name::is_same_name;
+#[allow(unreachable_pub)] // for internals
+pub use message::{BodyLength, Method, RequestContext, RequestHead, ResponseHead, Target, Upgrade, Version};
+pub(crate) use status::{PLAIN_TEXT, reason_phrase};
