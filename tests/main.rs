@@ -63,5 +63,6 @@ mod tls_refusals;
 mod tls_sessions;
 mod tls_tcp;
 mod tls_trust;
+mod unix_sockets;
 mod vital;
 mod websocket;

@@ -92,7 +92,7 @@ impl Address {
             let unresolved = endpoint.address.is_none().then(|| "the name does not resolve".to_owned());
             Self {
                 endpoint: endpoint.name.clone(),
-                address: endpoint.address.map(|address| address.to_string()),
+                address: endpoint.address.as_ref().map(ToString::to_string),
                 state: state(endpoint),
                 since: change.map(|change| change.at.into()),
                 reason: unresolved.or_else(|| change.and_then(|change| change.fault.clone())),
@@ -152,7 +152,7 @@ impl Endpoint {
         });
         Self {
             endpoint: endpoint.name.clone(),
-            address: endpoint.address.map(|address| address.to_string()),
+            address: endpoint.address.as_ref().map(ToString::to_string),
             handshake: tls.last().as_ref().as_ref().map(Handshake::of),
             failure: tls.failure().as_ref().as_ref().map(Failure::of),
             failures: failures.collect(),
@@ -303,7 +303,7 @@ pub(super) fn metrics(running: &RuntimeConfig, text: &mut String) {
 /// The labels of an endpoint: its name and, where that is another text, its address.
 fn labels(endpoint: &config::Endpoint) -> String {
     let name = format!("endpoint=\"{}\"", endpoint.name);
-    let address = endpoint.address.map_or_else(String::new, |address| address.to_string());
+    let address = endpoint.address.as_ref().map_or_else(String::new, ToString::to_string);
     if address == endpoint.name { name } else { format!("{name},address=\"{address}\"") }
 }
 

@@ -1,6 +1,7 @@
 //! How names, addresses, hosts, paths and cipher suites are written.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,6 +10,7 @@ use rustls::SupportedCipherSuite;
 
 use super::suggest::{nearest, quoted};
 use super::units::Wrong;
+use crate::base::address::{MAX_UNIX_PATH, UNIX};
 use crate::route::{HostPattern, PathPattern};
 use crate::tls::{CIPHER_SUITES, cipher_suite_by_name, cipher_suite_name};
 
@@ -75,8 +77,36 @@ pub(super) fn listen_address(text: &str) -> Result<SocketAddr, Wrong> {
     })
 }
 
-/// An endpoint: `IP:PORT`, `[IPV6]:PORT` or `NAME:PORT`.
-pub(super) fn endpoint(text: &str) -> Result<String, Wrong> {
+/// The path of a Unix socket behind `unix:`, resolved against `dir`; `@NAME` is abstract and stays as it is.
+pub(super) fn unix_path(path: &str, dir: &Path) -> Result<PathBuf, Wrong> {
+    let wrong = |reason: &str| Wrong::new(format!("{} is not a Unix socket: {reason}", quoted(path)));
+    if path.is_empty() || path == "@" {
+        return Err(wrong("the path is missing").help("write \"unix:/run/app.sock\", or \"unix:@NAME\""));
+    }
+    if path.contains('\0') {
+        return Err(wrong("a path has no zero byte"));
+    }
+    let resolved = if path.starts_with('@') { PathBuf::from(path) } else { dir.join(path) };
+    if resolved.as_os_str().len() > MAX_UNIX_PATH {
+        let help = format!("the kernel takes {MAX_UNIX_PATH} bytes at most: choose a shorter path");
+        return Err(wrong("the path is too long").help(help));
+    }
+    if resolved.to_str().is_none() {
+        return Err(wrong("the folder of the config file is not valid UTF-8"));
+    }
+    Ok(resolved)
+}
+
+/// An endpoint: `IP:PORT`, `[IPV6]:PORT`, `NAME:PORT` or `unix:PATH`. Paths are resolved against `dir`.
+pub(super) fn endpoint(text: &str, dir: &Path) -> Result<String, Wrong> {
+    if let Some(path) = text.strip_prefix(UNIX) {
+        return Ok(format!("{UNIX}{}", unix_path(path, dir)?.display()));
+    }
+    host_and_port(text)
+}
+
+/// `IP:PORT`, `[IPV6]:PORT` or `NAME:PORT`.
+pub(super) fn host_and_port(text: &str) -> Result<String, Wrong> {
     let wrong = |reason: &str| Wrong::new(format!("{} is not an endpoint: {reason}", quoted(text)));
     if text.starts_with("dns:") {
         return Err(Wrong::new("`dns:` endpoints are not supported yet")

@@ -458,7 +458,8 @@ impl Upstream {
 /// One of `upstream.endpoints`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// As written: `10.0.0.1:8443`, `[::1]:80` or `name:port`, which is resolved when a snapshot is built.
+    /// As written: `10.0.0.1:8443`, `[::1]:80`, `name:port`, which is resolved when a snapshot is built, or `unix:PATH`
+    /// with the path resolved against the config file's folder.
     pub address: String,
     /// `weight`, 1 to 1000. Default 1.
     pub weight: u32,

@@ -1,6 +1,7 @@
 //! The runtime of a worker's thread: io_uring with the flags that the kernel has, or epoll.
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream as StdStream;
@@ -82,6 +83,16 @@ fn try_nop(mut ring: io_uring::IoUring) -> io::Result<()> {
     completed.map(drop).ok_or_else(|| io::Error::other("an operation was submitted and did not complete"))
 }
 
+thread_local! {
+    /// Whether this thread's runtime is driven by epoll.
+    static EPOLL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread's runtime is driven by epoll, which takes non-blocking descriptors only.
+pub(super) fn is_epoll() -> bool {
+    EPOLL.get()
+}
+
 /// A runtime of this thread.
 pub(crate) struct Runtime(Kind);
 
@@ -113,7 +124,12 @@ impl Runtime {
     /// Runs `work` to its end on this thread.
     pub(crate) fn block_on<F: Future>(self, work: F) -> F::Output {
         match self.0 {
-            Kind::Epoll(mut runtime) => runtime.block_on(work),
+            Kind::Epoll(mut runtime) => {
+                EPOLL.set(true);
+                let result = runtime.block_on(work);
+                EPOLL.set(false);
+                result
+            }
             Kind::Uring(mut runtime) => {
                 cancel::find_ring();
                 let result = runtime.block_on(work);

@@ -1,13 +1,21 @@
 //! Sockets: listening, connecting, and the look at a pooled connection before it is used.
 #![allow(unsafe_code)]
 
+use std::ffi::OsStr;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use monoio::net::{TcpListener, TcpStream};
+use monoio::time::sleep;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::runtime;
+use crate::base::address::Address;
 
 /// Length of each listening socket's accept queue; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -57,11 +65,77 @@ pub(crate) fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> 
     TcpListener::from_std(listener)
 }
 
-/// A connection to `address`, with TCP_NODELAY.
-pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_addr(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+/// How long a connection to a Unix socket whose accept queue is full waits before it tries again: the kernel tells
+/// nobody when there is room.
+const QUEUE_PAUSE: Duration = Duration::from_millis(2);
+
+/// A connection to `address`; over TCP with TCP_NODELAY.
+pub(crate) async fn connect(address: &Address) -> io::Result<TcpStream> {
+    match address {
+        Address::Ip(address) => {
+            let stream = TcpStream::connect_addr(*address).await?;
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        }
+        Address::Unix(path) => {
+            let address = unix_address(path)?;
+            loop {
+                match connect_unix(&address) {
+                    Ok(socket) => return adopt_stream(socket),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(QUEUE_PAUSE).await,
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+}
+
+/// The same for a thread that may block, for `patience` at most.
+pub(crate) fn connect_within(address: &Address, patience: Duration) -> io::Result<std::net::TcpStream> {
+    let path = match address {
+        Address::Ip(address) => {
+            let stream = std::net::TcpStream::connect_timeout(address, patience)?;
+            stream.set_nodelay(true)?;
+            return Ok(stream);
+        }
+        Address::Unix(path) => path,
+    };
+    let (address, until) = (unix_address(path)?, Instant::now() + patience);
+    loop {
+        match connect_unix(&address) {
+            Ok(socket) => {
+                socket.set_nonblocking(false)?;
+                return Ok(socket.into());
+            }
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            Err(_) if Instant::now() >= until => return Err(io::ErrorKind::TimedOut.into()),
+            Err(_) => std::thread::sleep(QUEUE_PAUSE),
+        }
+    }
+}
+
+/// The kernel's form of the path of a Unix socket, or of a name in the abstract namespace after `@`.
+pub(crate) fn unix_address(path: &Path) -> io::Result<SockAddr> {
+    match path.as_os_str().as_bytes() {
+        [b'@', name @ ..] => SockAddr::unix(OsStr::from_bytes(&[b"\0", name].concat())),
+        _ => SockAddr::unix(path),
+    }
+}
+
+/// A non-blocking socket that is connected. The kernel connects at once, or says that the queue is full.
+fn connect_unix(address: &SockAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(address)?;
+    Ok(socket)
+}
+
+/// A stream socket of any family on this worker's runtime. Its methods that ask for addresses or TCP options fail where
+/// it is no TCP socket; reads and writes go by the descriptor.
+fn adopt_stream(socket: Socket) -> io::Result<TcpStream> {
+    // Only epoll needs it, and io_uring does not wait in all operations on such a descriptor.
+    socket.set_nonblocking(runtime::is_epoll())?;
+    TcpStream::from_std(socket.into())
 }
 
 /// What a look at an idle connection says.

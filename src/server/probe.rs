@@ -15,14 +15,15 @@
 //! and the same `ClientConfig` as traffic does, so that both come to the same verdict.
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
+use crate::base::address::{Address, endpoint_authority, endpoint_host};
 use crate::base::published::Published;
+use crate::io::socket;
 use crate::proxy::failure::ConnectError;
 use crate::proxy::upstream::config::Upstream;
 use crate::proxy_protocol::{self, Subject};
@@ -52,7 +53,7 @@ pub(crate) struct Target {
     /// The endpoint as the config names it, `host:port`.
     pub endpoint: String,
     /// Its address; `None`: the name does not resolve.
-    pub address: Option<SocketAddr>,
+    pub address: Option<Address>,
     /// The PROXY header that a connection begins with, if it does. It says that it is ours, not a client's.
     pub proxy_protocol: Option<proxy_protocol::Version>,
     /// How TLS is spoken, if it is.
@@ -94,7 +95,7 @@ pub(crate) struct Http {
 impl Target {
     /// What people call it: see [`Report::label`].
     pub(crate) fn label(&self) -> String {
-        report::label(&self.endpoint, self.address.map(|address| address.to_string()).as_deref())
+        report::label(&self.endpoint, self.address.as_ref().map(ToString::to_string).as_deref())
     }
 
     /// Every endpoint of an upstream, each address of a name for itself. `identity` is presented in place of the upstream's own.
@@ -116,10 +117,13 @@ impl Target {
             Self {
                 upstream: upstream.name.clone(),
                 endpoint: endpoint.name.clone(),
-                address: endpoint.address,
+                address: endpoint.address.clone(),
                 proxy_protocol: upstream.proxy_protocol,
                 tls,
-                http: http.then(|| Http { host: endpoint.name.clone(), path: "/".to_owned() }),
+                http: http.then(|| Http {
+                    host: endpoint_authority(&endpoint.name).to_owned(),
+                    path: "/".to_owned(),
+                }),
                 connect_timeout: upstream.connect_timeout,
                 timeout: PATIENCE,
             }
@@ -130,7 +134,7 @@ impl Target {
 
 /// The host of `host:port`, without the brackets of an IPv6 address.
 fn host_of(endpoint: &str) -> &str {
-    let host = crate::http::host_name(endpoint);
+    let host = endpoint_host(endpoint);
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
@@ -234,21 +238,20 @@ fn resume(
 
 /// A connection to the target's address.
 fn connect(target: &Target, until: Instant) -> Result<std::net::TcpStream, String> {
-    let Some(address) = target.address else {
+    let Some(address) = &target.address else {
         return Err(format!("unreachable: `{}` does not resolve", target.endpoint));
     };
     let patience = target.connect_timeout.min(until.saturating_duration_since(Instant::now()));
     if patience.is_zero() {
         return Err(format!("unreachable: no time was left to connect to {address}"));
     }
-    let tcp = match std::net::TcpStream::connect_timeout(&address, patience) {
+    let tcp = match socket::connect_within(address, patience) {
         Ok(tcp) => tcp,
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             return Err(format!("unreachable: {address} did not answer within {patience:?}"));
         }
         Err(error) => return Err(format!("unreachable: {address}: {error}")),
     };
-    let _ = tcp.set_nodelay(true);
     if let Some(version) = target.proxy_protocol {
         // A few bytes into an empty buffer: they do not wait.
         let header = proxy_protocol::encode(version, Subject::Local);

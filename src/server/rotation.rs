@@ -554,7 +554,7 @@ impl Trial {
     fn unasked(&self, targets: &[Target]) -> Vec<String> {
         let asked = |target: &&Target| {
             let mut reports = self.endpoints.iter().map(|tried| &tried.report);
-            let address = target.address.map(|address| address.to_string());
+            let address = target.address.as_ref().map(ToString::to_string);
             reports.any(|it| {
                 (&it.upstream, &it.endpoint, &it.address) == (&target.upstream, &target.endpoint, &address)
             })

@@ -156,10 +156,11 @@ fn syslog(
     if let Some(rest) = receiver.strip_prefix("//") {
         return refuse("no slashes follow `syslog:`".to_owned(), Some(format!("syslog:{rest}")));
     }
-    match names::endpoint(receiver) {
+    match names::host_and_port(receiver) {
         Ok(name) => Some(AccessLog::SyslogUdp(At { value: name, span: value.span() })),
         Err(wrong) => {
-            let near = names::endpoint(&format!("{receiver}:514")).ok().map(|name| format!("syslog:{name}"));
+            let near =
+                names::host_and_port(&format!("{receiver}:514")).ok().map(|name| format!("syslog:{name}"));
             refuse(wrong.title, near)
         }
     }

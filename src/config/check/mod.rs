@@ -43,11 +43,14 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
     let overlays = overlays.unwrap_or_default();
     let folders = rules::Folders { config: dir, keys: &store.join("api-keys") };
     let routes = route::routes(&mut root, &listeners, upstreams.as_deref(), folders);
+    let errors = root.errors();
     root.finish();
     let mut upstreams = upstreams.unwrap_or_default();
     // Routes name upstreams alone: overlays stand behind them.
     upstreams.extend(overlays);
-    Plan { runtime, admin, store, rotation, log, limits, listeners, routes, upstreams }
+    let plan = Plan { runtime, admin, store, rotation, log, limits, listeners, routes, upstreams };
+    upstream::names_of_tcp(&plan, errors);
+    plan
 }
 
 /// `[admin]` alone.

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::file::{Section, Value};
+use crate::base::address::UNIX;
+use crate::config::file::{Errors, Section, Value};
 use crate::config::names;
-use crate::config::plan::{At, Endpoint, Queue, Retries, Upstream};
+use crate::config::plan::{At, Endpoint, Plan, Queue, Retries, Upstream};
 use crate::config::suggest::{nearest, quoted};
 use crate::config::units::Wrong;
 use crate::proxy_protocol::Version;
@@ -75,7 +76,7 @@ fn upstream(
 ) -> Upstream {
     let example = "[\"127.0.0.1:9000\"]";
     let endpoints = section.require("endpoints", example).and_then(|value| value.list(example));
-    let endpoints = endpoints_of(endpoints.unwrap_or_default());
+    let endpoints = endpoints_of(endpoints.unwrap_or_default(), dir);
     if let Some(value) = section.get("balance") {
         balance(&value);
     }
@@ -113,11 +114,11 @@ fn upstream(
     upstream
 }
 
-fn endpoints_of(list: Vec<Value<'_>>) -> Vec<At<Endpoint>> {
+fn endpoints_of(list: Vec<Value<'_>>, dir: &Path) -> Vec<At<Endpoint>> {
     let mut seen = HashSet::new();
     let mut endpoints = Vec::new();
     for value in list {
-        let Some(endpoint) = endpoint(&value) else { continue };
+        let Some(endpoint) = endpoint(&value, dir) else { continue };
         if !seen.insert(endpoint.address.clone()) {
             let title = format!("{} is listed twice", quoted(&endpoint.address));
             value.error(&title, Some("give it more of the traffic with { address, weight }".into()));
@@ -128,19 +129,33 @@ fn endpoints_of(list: Vec<Value<'_>>) -> Vec<At<Endpoint>> {
 }
 
 /// `"HOST:PORT"` or `{ address = "HOST:PORT", weight = 2 }`.
-fn endpoint(value: &Value<'_>) -> Option<Endpoint> {
+fn endpoint(value: &Value<'_>, dir: &Path) -> Option<Endpoint> {
+    let address = |text: &str| names::endpoint(text, dir);
     let example = "\"10.0.0.1:8443\"";
     if !value.is_table() {
         let form = "\"10.0.0.1:8443\" or a table { address = \"10.0.0.1:8443\", weight = 2 }";
-        return value
-            .parse(form, names::endpoint)
-            .map(|address| Endpoint { address: address.value, weight: 1 });
+        return value.parse(form, address).map(|address| Endpoint { address: address.value, weight: 1 });
     }
     let mut section = value.section()?;
-    let address = section.require("address", example).and_then(|value| value.parse(example, names::endpoint));
+    let address = section.require("address", example).and_then(|value| value.parse(example, address));
     let weight = section.get("weight").map_or(Some(1), |value| value.number(1..=MAX_WEIGHT));
     section.finish();
     Some(Endpoint { address: address?.value, weight: u32::try_from(weight?).ok()? })
+}
+
+/// A tcp connection has no host, and a Unix socket has none either: TLS needs a name to verify.
+pub(super) fn names_of_tcp(plan: &Plan, errors: &Errors) {
+    for (index, upstream) in plan.upstreams.iter().enumerate() {
+        let nameless = upstream.tls.as_ref().is_some_and(|tls| tls.server_name.is_none());
+        if !nameless || plan.speaks_http(index) {
+            continue;
+        }
+        for endpoint in upstream.endpoints.iter().filter(|at| at.address.starts_with(UNIX)) {
+            let title = format!("{} has no name that TLS could verify", quoted(&endpoint.address));
+            let help = "set `tls.server_name` of this upstream: tcp connections name no host, and a Unix socket has none";
+            errors.borrow_mut().error(endpoint.span.clone(), title, Some(help.to_owned()));
+        }
+    }
 }
 
 fn balance(value: &Value<'_>) {

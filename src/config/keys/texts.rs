@@ -30,7 +30,7 @@ pub(super) const LISTEN: Kind = text("`\"IP:PORT\"`", "^([0-9.]+|\\[[0-9A-Fa-f:.
 pub(super) const ADMIN_LISTEN: Kind =
     text("`\"unix:PATH\"` or `\"IP:PORT\"`", "^(unix:.+|([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]{1,5})$");
 pub(super) const ENDPOINT: Kind =
-    text("`\"HOST:PORT\"`", "^([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}$");
+    text("`\"HOST:PORT\"`, `\"unix:PATH\"`", "^(([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}|unix:.+)$");
 pub(super) const CPUS: Kind =
     text("CPU list, `\"0-3,8\"`", "^ *[0-9]+( *- *[0-9]+)? *( *, *[0-9]+( *- *[0-9]+)? *)*$");
 pub(super) const REQUEST_RATE: Kind = text("`\"100/s\"`, `\"20/m\"`, `\"5/h\"`", "^0*[1-9][0-9]*/[smh]$");

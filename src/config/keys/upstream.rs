@@ -26,7 +26,7 @@ const UPSTREAM: &[Key] = &[
         "endpoints",
         list(&Kind::OneOf(&[ENDPOINT, Kind::Table(&[ADDRESS])])),
         Preset::Required("[\"127.0.0.1:9443\"]"),
-        "Backends: `\"HOST:PORT\"`, or `{ address = \"HOST:PORT\", weight = 1 }`; each address of a name is an endpoint with the weight of the name",
+        "Backends: `\"HOST:PORT\"`, `\"unix:PATH\"` (`\"unix:@NAME\"`: abstract), or `{ address = \"HOST:PORT\", weight = 1 }`; each address of a name is an endpoint with the weight of the name",
     )
     .see("[names with several addresses](upstreams.md#names-with-several-addresses)"),
     key("balance", Kind::Choice(&["round-robin"]), Preset::Value("\"round-robin\""), "In turn, by weight"),
@@ -85,7 +85,7 @@ const OVERLAYS: &[Key] = &[key(
 )];
 
 const ADDRESS: &[Key] = &[
-    key("address", ENDPOINT, Preset::Required("\"127.0.0.1:9443\""), "Host and port"),
+    key("address", ENDPOINT, Preset::Required("\"127.0.0.1:9443\""), "Host and port, or a Unix socket"),
     key("weight", Kind::Integer(1, 1000), Preset::Value("1"), "Its share of the traffic"),
 ];
 

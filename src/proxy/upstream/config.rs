@@ -1,6 +1,5 @@
 //! An upstream as workers see it: part of the snapshot.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use rustls::pki_types::ServerName;
 
 use super::concurrency::ConcurrencyLimiter;
 use super::endpoint::EndpointState;
+use crate::base::address::{Address, endpoint_authority, endpoint_host};
 use crate::base::published::Published;
 use crate::config::plan::Retries;
 use crate::proxy_protocol;
@@ -87,10 +87,11 @@ pub struct UpstreamTls {
 /// One endpoint: an address of a name of the config.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// The name, `HOST:PORT` as the config has it. Other endpoints have the same one where it has several addresses.
+    /// The name, `HOST:PORT` or `unix:PATH` as the config has it. Other endpoints have the same one where it has several
+    /// addresses.
     pub name: String,
     /// The address; `None`: the name does not resolve.
-    pub address: Option<SocketAddr>,
+    pub address: Option<Address>,
     /// What logs call it: the name or, where that has several addresses, `HOST/ADDRESS:PORT`.
     pub label: String,
     /// Its share. Each address has that of the name.
@@ -101,9 +102,9 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// An endpoint of which nothing is known. `several`: its name has other addresses, too.
-    pub fn new(name: String, address: Option<SocketAddr>, weight: u32, several: bool) -> Self {
-        let label = match address.filter(|_| several) {
-            Some(address) => format!("{}/{address}", crate::http::host_name(&name)),
+    pub fn new(name: String, address: Option<Address>, weight: u32, several: bool) -> Self {
+        let label = match address.as_ref().filter(|_| several) {
+            Some(address) => format!("{}/{address}", endpoint_host(&name)),
             None => name.clone(),
         };
         Self { name, address, label, weight, state: Arc::default() }
@@ -111,6 +112,16 @@ impl Endpoint {
 
     /// Whether both are the same address of the same name.
     pub fn is_same(&self, other: &Self) -> bool {
-        (&self.name, self.address) == (&other.name, other.address)
+        (&self.name, &self.address) == (&other.name, &other.address)
+    }
+
+    /// The host of its name, with the brackets of an IPv6 address; that of a Unix socket is `localhost`.
+    pub(crate) fn host(&self) -> &str {
+        endpoint_host(&self.name)
+    }
+
+    /// What a request that names no host is given (RFC 9112 §3.2): its name; for a Unix socket `localhost`.
+    pub(crate) fn authority(&self) -> &str {
+        endpoint_authority(&self.name)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use rustls::ProtocolVersion;
 use rustls::pki_types::{CertificateDer, ServerName};
 
+use crate::base::address::Address;
 use crate::io::deadline::TICK;
 use crate::io::{Buffer, Deadline, Stream, TcpStream, descriptors, proxy_header, sleep, socket, tls};
 use crate::proxy::failure::{ConnectError, Stage};
@@ -109,7 +109,7 @@ impl Dialer {
         choice: &Choice,
     ) -> Result<NewConnection, ConnectError> {
         let DialOptions { name, header, .. } = wanted;
-        let Some(address) = upstream.endpoints[endpoint].address else {
+        let Some(address) = &upstream.endpoints[endpoint].address else {
             return Err(ConnectError::Unresolved);
         };
         let (stage, short) = (Cell::new(Stage::Tcp), Cell::new(false));
@@ -241,7 +241,7 @@ impl Dialer {
 }
 
 /// A connection to `address`, once there is a descriptor for it. `short` is set while there is none.
-async fn connect_tcp(worker: &Worker, address: SocketAddr, short: &Cell<bool>) -> io::Result<TcpStream> {
+async fn connect_tcp(worker: &Worker, address: &Address, short: &Cell<bool>) -> io::Result<TcpStream> {
     loop {
         if descriptors::has_one_for_backends() {
             match socket::connect(address).await {

@@ -180,7 +180,7 @@ impl Pool {
 
     /// The authority for requests that name none (HTTP/1.0).
     pub fn authority(&self) -> &str {
-        &self.upstream.endpoints[0].name
+        self.upstream.endpoints[0].authority()
     }
 
     pub(crate) fn server_name(
@@ -196,7 +196,7 @@ impl Pool {
         }
         let name = match host {
             Some(host) => crate::http::host_name(host),
-            None => crate::http::host_name(&self.upstream.endpoints[endpoint].name),
+            None => self.upstream.endpoints[endpoint].host(),
         };
         // TLS knows IPv6 addresses without the brackets that they wear in an authority.
         let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 
 use super::Builder;
+use crate::base::address::Address;
 use crate::base::limits::MAX_ADDRESSES;
 use crate::config::plan;
 use crate::proxy::upstream::config::{Endpoint, Upstream};
@@ -50,7 +51,7 @@ impl Builder<'_> {
     pub(super) fn resolve(&mut self) {
         let named = self.plan.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
         let mut names: Vec<&str> = named.map(|at| &*at.value.address).collect();
-        names.retain(|name| name.parse::<SocketAddr>().is_err());
+        names.retain(|name| Address::parse(name).is_none());
         names.sort_unstable();
         names.dedup();
         if self.refreshes {
@@ -94,9 +95,9 @@ impl Builder<'_> {
     }
 
     /// What an endpoint's name resolves to: none if it does not, and never did.
-    fn addresses(&mut self, upstream: &str, at: &plan::At<plan::Endpoint>) -> Vec<SocketAddr> {
+    fn addresses(&mut self, upstream: &str, at: &plan::At<plan::Endpoint>) -> Vec<Address> {
         let name = &at.address;
-        if let Ok(address) = name.parse() {
+        if let Some(address) = Address::parse(name) {
             return vec![address];
         }
         let known = self.known(upstream, name);
@@ -112,7 +113,7 @@ impl Builder<'_> {
                     self.problems.warning(at.span.clone(), title, None);
                     addresses.truncate(MAX_ADDRESSES);
                 }
-                return addresses;
+                return addresses.into_iter().map(Address::Ip).collect();
             }
             Some(Err(error)) => error.clone(),
             None => "it was not asked for".to_owned(),
@@ -134,10 +135,10 @@ impl Builder<'_> {
     }
 
     /// The addresses that a name has in what runs, of this upstream or else of another one.
-    fn known(&self, upstream: &str, name: &str) -> Vec<SocketAddr> {
-        let of = |upstream: &Upstream| -> Vec<SocketAddr> {
+    fn known(&self, upstream: &str, name: &str) -> Vec<Address> {
+        let of = |upstream: &Upstream| -> Vec<Address> {
             let named = upstream.endpoints.iter().filter(|endpoint| endpoint.name == name);
-            named.filter_map(|endpoint| endpoint.address).collect()
+            named.filter_map(|endpoint| endpoint.address.clone()).collect()
         };
         let all =
             || self.previous.iter().flat_map(|previous| &previous.made.upstreams).map(|made| &made.upstream);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::wire::Failed;
 use super::{Target, Tls};
+use crate::base::address::endpoint_host;
 use crate::certs::Facts;
 use crate::tls::error::alert_text;
 use crate::tls::handshake::ClientAuth;
@@ -126,7 +127,7 @@ impl Report {
             ok: false,
             upstream: target.upstream.clone(),
             endpoint: target.endpoint.clone(),
-            address: target.address.map(|address| address.to_string()),
+            address: target.address.as_ref().map(ToString::to_string),
             reached: false,
             problem: None,
             server_name: None,
@@ -206,7 +207,7 @@ impl TlsReport {
 pub(crate) fn label(endpoint: &str, address: Option<&str>) -> String {
     match address {
         Some(address) if address != endpoint => {
-            format!("{}/{address}", crate::http::host_name(endpoint))
+            format!("{}/{address}", endpoint_host(endpoint))
         }
         _ => endpoint.to_owned(),
     }

@@ -134,7 +134,7 @@ fn safe(
             let here = active.iter().find(|it| it.upstream == upstream.name && it.endpoint == endpoint.label);
             let tried = trial.filter(|trial| trial.generation == current.generation());
             let tried = tried.and_then(|trial| {
-                let address = endpoint.address.map(|address| address.to_string());
+                let address = endpoint.address.as_ref().map(ToString::to_string);
                 let mut reports = trial.endpoints.iter();
                 reports.find(|tried| {
                     let it = &tried.report;
