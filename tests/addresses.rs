@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::http::ok;
+use crate::reload::{edit, reload};
 use crate::rotation::kit::{Kit, VERSIONS, call, order};
 use crate::support::*;
 
@@ -312,4 +313,57 @@ fn a_url_is_probed_at_each_address_too() {
     let reports: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(reports.as_array().unwrap().len(), 2, "{reports:#}");
     assert!(output.status.success());
+}
+
+/// A backend that answers with the address that the connection is from.
+fn telling_source() -> Backend {
+    Backend::start(|connection| {
+        let from = connection.tcp().peer_addr()?.ip().to_string();
+        while connection.request()?.is_some() {
+            connection.send(ok(&from))?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn backend_connections_are_from_the_bind_address() {
+    let backend = telling_source();
+    for driver in ["auto", "epoll"] {
+        let lines = "bind_address = \"127.0.0.2\"";
+        let ringate = Setup::to(backend.address()).driver(driver).upstream(lines).start();
+        let mut client = ringate.client();
+        for _ in 0..3 {
+            let answer = client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").response();
+            assert_eq!(answer.text(), "127.0.0.2", "{driver}");
+        }
+        // Connections from another address do not serve on.
+        reload(&ringate, &edit(&ringate, "127.0.0.2", "127.0.0.3"));
+        let answer = client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").response();
+        assert_eq!(answer.text(), "127.0.0.3", "{driver}");
+        let config = ringate.dir().join("ringate.toml");
+        let probed = run(Ringate::command().args(["probe", "--upstream", "app", "-c"]).arg(config));
+        assert!(probed.status.success(), "{}", String::from_utf8_lossy(&probed.stdout));
+    }
+    let refused = Setup::to(free_address()).upstream("bind_address = \"127.0.0.2\"").start();
+    assert_eq!(refused.get("/").status, 502);
+    // An address that this host does not have.
+    let strange = Setup::to(backend.address()).upstream("bind_address = \"192.0.2.1\"").start();
+    assert_eq!(strange.get("/").status, 502);
+    strange.await_log("Cannot assign requested address");
+}
+
+#[test]
+fn a_bind_address_of_the_other_family_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("ringate.toml");
+    for (source, reason) in
+        [("::1", "cannot be reached from `bind_address`"), ("0.0.0.0", "no host's address")]
+    {
+        let text = Setup::to(local(1, 9)).upstream(&format!("bind_address = \"{source}\"")).text();
+        std::fs::write(&config, text).unwrap();
+        let checked = run(Ringate::command().arg("check").arg("-c").arg(&config));
+        let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+        assert!(!checked.status.success() && said.contains(reason), "{said}");
+    }
 }

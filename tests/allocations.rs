@@ -130,8 +130,9 @@ fn allocations(size: usize) -> u64 {
     let plan = config::parse("test.toml", &text, Path::new(".")).unwrap();
     let assembly = build(&plan, None, &mut Diagnostics::new("test.toml", &text)).unwrap();
     let server = Server::start(&plan, assembly.running).unwrap();
-    let address = server.snapshot.load().listeners[0].addresses[0];
-    let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let address = server.snapshot.load().listeners[0].addresses[0].clone();
+    let mut clients: Vec<_> =
+        (0..CONNECTIONS).map(|_| TcpStream::connect(address.ip().unwrap()).unwrap()).collect();
     let mut piece = vec![0; 64 * 1024];
     for _ in 0..ROUNDS {
         round(&mut clients, size, &mut piece);

@@ -1,4 +1,4 @@
-//! Unix sockets carry traffic as TCP does: as endpoints of an upstream.
+//! Unix sockets carry traffic as TCP does: as endpoints of an upstream and as addresses of a listener.
 
 use std::io::{Read as _, Write as _};
 use std::os::linux::net::SocketAddrExt as _;
@@ -207,4 +207,138 @@ fn tls_without_a_name_is_refused_where_no_request_names_one() {
     let checked = run(Ringate::command().arg("check").arg("-c").arg(dir.path().join("ringate.toml")));
     let said = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert!(!checked.status.success() && said.contains("tls.server_name"), "{said}");
+}
+
+/// A config whose listener has a Unix socket, too.
+fn listening(setup: &Setup, lines: &str) -> String {
+    let address = format!("address = [\"127.0.0.1:0\", \"unix:web.sock\"]\n{lines}");
+    setup.text().replace("address = \"127.0.0.1:0\"", &address)
+}
+
+/// One request over the listener's socket, and all that it got.
+fn over(path: &Path, request: &str) -> String {
+    let mut client = eventually("the listener's socket", || UnixStream::connect(path).ok());
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    client.read_to_string(&mut text).unwrap();
+    text
+}
+
+const LAST: &str = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+
+fn mode(path: &Path) -> u32 {
+    std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions()) & 0o777
+}
+
+#[test]
+fn a_listener_on_a_unix_socket_serves_and_its_file_ends_with_it() {
+    for driver in ["auto", "epoll"] {
+        let backend = Backend::replying(OK);
+        let setup =
+            Setup::to(backend.address()).workers(3).driver(driver).section("[log]\naccess = \"access.log\"");
+        let ringate = Ringate::start(&listening(&setup, ""));
+        let path = ringate.dir().join("web.sock");
+        for _ in 0..12 {
+            let answer = over(&path, LAST);
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"), "{driver}: {answer}");
+        }
+        assert_eq!(mode(&path), 0o660, "{driver}");
+        let request = backend.request();
+        assert_eq!(request.header("x-forwarded-for"), Some("unix:"), "{driver}");
+        if have("curl") {
+            let said = run(std::process::Command::new("curl").args([
+                "-s",
+                "--unix-socket",
+                path.to_str().unwrap(),
+                "http://shop.example/",
+            ]));
+            assert_eq!(String::from_utf8_lossy(&said.stdout), "ok");
+        }
+        let access = ringate.dir().join("access.log");
+        eventually("a line of the access log", || {
+            std::fs::read_to_string(&access).ok().filter(|text| text.contains("unix:"))
+        });
+        // Reloads keep the socket, and what waits in it; only the mode changes.
+        let config = ringate.dir().join("ringate.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
+        std::fs::write(&config, text.replace("unix:web.sock\"]", "unix:web.sock\"]\nsocket_mode = \"600\""))
+            .unwrap();
+        ringate.signal(rustix::process::Signal::HUP);
+        eventually("the new mode", || (mode(&path) == 0o600).then_some(()));
+        assert_eq!(std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap()), inode);
+        assert!(over(&path, LAST).ends_with("ok"));
+        assert!(ringate.terminate().success());
+        assert!(!path.exists(), "{driver}: the file ends with the process");
+    }
+}
+
+#[test]
+fn only_a_socket_that_nobody_answers_on_is_replaced() {
+    let backend = Backend::replying(OK);
+    let dir = tempfile::tempdir().unwrap();
+    let text = listening(&Setup::to(backend.address()), "");
+    std::fs::write(dir.path().join("ringate.toml"), &text).unwrap();
+    let (path, config) = (dir.path().join("web.sock"), dir.path().join("ringate.toml"));
+    let check = || {
+        let checked = run(Ringate::command().arg("check").arg("-c").arg(&config));
+        (checked.status.success(), String::from_utf8_lossy(&checked.stderr).into_owned())
+    };
+    let answering = UnixListener::bind(&path).unwrap();
+    let (fine, said) = check();
+    assert!(!fine && said.contains("in use"), "{said}");
+    drop(answering);
+    assert!(check().0, "what a process has left behind is replaced");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "precious").unwrap();
+    let (fine, said) = check();
+    assert!(!fine && said.contains("not a socket"), "{said}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    std::fs::remove_file(&path).unwrap();
+    drop(UnixListener::bind(&path).unwrap());
+    let ringate = Ringate::start_in(dir, 1);
+    assert!(over(&path, LAST).ends_with("ok"));
+    drop(ringate);
+}
+
+#[test]
+fn a_client_of_a_unix_socket_is_in_no_network_and_may_be_trusted() {
+    let backend = Backend::replying(OK);
+    let rules = "allow = [\"127.0.0.0/8\"]";
+    let ringate = Ringate::start(&listening(&Setup::to(backend.address()), rules));
+    assert_eq!(ringate.get("/").status, 200);
+    assert!(over(&ringate.dir().join("web.sock"), LAST).starts_with("HTTP/1.1 403"));
+    let _ = backend.request();
+
+    let rules = "deny = [\"192.0.2.0/24\"]\nlimits.connections_per_client = 1\n\
+        client_address = { header = \"X-Forwarded-For\", trusted = [\"unix:\"] }";
+    let ringate = Ringate::start(&listening(&Setup::to(backend.address()), rules));
+    let path = ringate.dir().join("web.sock");
+    let first = UnixStream::connect(&path).unwrap();
+    let said = LAST.replace("Host: h", "Host: h\r\nX-Forwarded-For: 198.51.100.7");
+    assert!(over(&path, &said).starts_with("HTTP/1.1 200"), "clients of a Unix socket are not told apart");
+    assert_eq!(backend.request().header("x-forwarded-for"), Some("198.51.100.7"));
+    assert!(over(&path, &said.replace("198.51.100.7", "192.0.2.1")).starts_with("HTTP/1.1 403"));
+    drop(first);
+}
+
+#[test]
+fn a_proxy_header_on_a_unix_socket_names_the_client_and_backends_hear_of_none_without() {
+    let (_dir, path) = socket("app.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let setup = to(&path, "proxy_protocol = \"v1\"");
+    let ringate = Ringate::start(&listening(&setup, ""));
+    let mut client = UnixStream::connect(ringate.dir().join("web.sock")).unwrap();
+    client.write_all(GET.as_bytes()).unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut seen = [0; 512];
+    let count = stream.read(&mut seen).unwrap();
+    assert!(seen[..count].starts_with(b"PROXY UNKNOWN\r\n"), "{}", String::from_utf8_lossy(&seen[..count]));
+
+    let backend = Backend::replying(OK);
+    let ringate = Ringate::start(&listening(&Setup::to(backend.address()), "proxy_protocol = \"v1\""));
+    let said = format!("PROXY TCP4 192.0.2.9 192.0.2.1 5 6\r\n{LAST}");
+    assert!(over(&ringate.dir().join("web.sock"), &said).ends_with("ok"));
+    assert_eq!(backend.request().header("x-forwarded-for"), Some("192.0.2.9"));
 }

@@ -2,8 +2,8 @@
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::Control;
 use crate::config::plan::{Admin, AdminAddress};
 use crate::server::sockets::{AGAIN, PATIENCE};
+use crate::server::unix_socket::{self, SocketFile};
 
 /// Fewest characters of a token: what is shorter can be guessed.
 const MIN_TOKEN: usize = 16;
@@ -31,31 +32,6 @@ pub(crate) struct AdminSocket {
 pub(super) enum Listener {
     Unix(tokio::net::UnixListener),
     Tcp(tokio::net::TcpListener),
-}
-
-/// A socket's file, removed with it if it is still the same one.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    inode: Option<(u64, u64)>,
-}
-
-impl SocketFile {
-    fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), inode: Self::inode(path) }
-    }
-
-    fn inode(path: &Path) -> Option<(u64, u64)> {
-        std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if self.inode.is_some() && self.inode == Self::inode(&self.path) {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
 }
 
 /// All bound admin addresses.
@@ -92,8 +68,9 @@ pub(crate) async fn bind(admin: &Admin) -> Result<AdminSockets, String> {
 async fn bind_one(address: &AdminAddress) -> Result<AdminSocket, String> {
     let (listener, token, file) = match address {
         AdminAddress::Unix(path) => {
-            let listener = bind_unix(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            (Listener::Unix(listener), None, Some(SocketFile::new(path)))
+            let bound = bind_unix(path).map_err(|error| format!("{}: {error}", path.display()));
+            let (listener, file) = bound?;
+            (Listener::Unix(listener), None, file)
         }
         AdminAddress::Tcp { address, token_file } => {
             let token = read_token(token_file)?;
@@ -131,34 +108,14 @@ pub(crate) fn check(admin: &Admin) -> Result<(), String> {
     Ok(())
 }
 
-fn bind_unix(path: &Path) -> io::Result<tokio::net::UnixListener> {
+/// Only the process's user may connect, from the first moment on.
+fn bind_unix(path: &Path) -> io::Result<(tokio::net::UnixListener, Option<SocketFile>)> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    if let Ok(found) = std::fs::symlink_metadata(path) {
-        if !found.file_type().is_socket() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "this is not a socket: it stays"));
-        }
-        // Left behind by a process that was killed; one that still answers keeps its place.
-        match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::AddrInUse,
-                    "another ringate answers on this socket",
-                ));
-            }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-            Err(error) => return Err(error),
-        }
-        std::fs::remove_file(path)?;
-    }
-    // Private from the first moment: nobody can connect before the mode is set.
-    let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
-    let listener = tokio::net::UnixListener::bind(path);
-    rustix::process::umask(mask);
-    let listener = listener?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    let (listener, file) = unix_socket::bind(path, 0o600)?;
+    listener.set_nonblocking(true)?;
+    Ok((tokio::net::UnixListener::from_std(listener)?, file))
 }
 
 fn read_token(path: &Path) -> Result<String, String> {

@@ -1,7 +1,7 @@
 //! Where a stream socket is: an IP address and port, or a Unix socket.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -48,6 +48,39 @@ impl fmt::Display for Address {
         match self {
             Self::Ip(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+        }
+    }
+}
+
+/// The other end of a client's connection, as the kernel knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// Over TCP.
+    Ip(SocketAddr),
+    /// Over a Unix socket. Which process it is does not matter: the socket's mode says who may connect.
+    Unix,
+}
+
+impl Peer {
+    /// Its IP address, an IPv4-mapped one (RFC 4291 §2.5.5.2) as IPv4.
+    pub(crate) fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(address) => Some(address.ip().to_canonical()),
+            Self::Unix => None,
+        }
+    }
+
+    /// How logs, rules and X-Forwarded-For name it: its IP address without the port, or `unix:`.
+    pub(crate) fn name(self) -> Box<str> {
+        self.ip().map_or(UNIX.into(), |address| address.to_string().into())
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix => f.write_str(UNIX),
         }
     }
 }

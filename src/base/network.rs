@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use super::address::UNIX;
+
 /// `10.0.0.0/8`, or one address. IPv4 in the clothes of IPv6 is IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -102,6 +104,15 @@ impl AddressRule {
         let among = |networks: &[Network]| networks.iter().any(|network| network.contains(address));
         !among(&self.deny) && (self.allow.is_empty() || among(&self.allow))
     }
+
+    /// The same of a client by its name: an address, or `unix:`. A Unix socket is in no network: only a rule that allows
+    /// some networks alone keeps its clients out.
+    pub(crate) fn permits_client(&self, name: &str) -> bool {
+        match name {
+            UNIX => self.allow.is_empty(),
+            _ => name.parse().is_ok_and(|address| self.permits(address)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -145,5 +156,10 @@ mod tests {
         assert!(permits("10.2.0.1") && !permits("10.1.0.1") && !permits("192.0.2.1") && !permits("::1"));
         let rule = AddressRule { allow: Vec::new(), ..rule };
         assert!(rule.permits("::1".parse().unwrap()) && !rule.permits("10.1.0.1".parse().unwrap()));
+        assert!(
+            rule.permits_client("unix:") && rule.permits_client("::1") && !rule.permits_client("10.1.0.1")
+        );
+        let rule = AddressRule { allow: vec![network("0.0.0.0/0")], deny: Vec::new() };
+        assert!(!rule.permits_client("unix:") && !rule.permits_client("unknown"));
     }
 }

@@ -1,6 +1,6 @@
 //! How names, addresses, hosts, paths and cipher suites are written.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -10,7 +10,7 @@ use rustls::SupportedCipherSuite;
 
 use super::suggest::{nearest, quoted};
 use super::units::Wrong;
-use crate::base::address::{MAX_UNIX_PATH, UNIX};
+use crate::base::address::{Address, MAX_UNIX_PATH, UNIX};
 use crate::route::{HostPattern, PathPattern};
 use crate::tls::{CIPHER_SUITES, cipher_suite_by_name, cipher_suite_name};
 
@@ -50,10 +50,36 @@ fn extension(text: &str) -> Option<String> {
     text.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase())
 }
 
-/// An address to listen on: an IP address and a port, which may be 0.
-pub(super) fn listen_address(text: &str) -> Result<SocketAddr, Wrong> {
+/// A source address: one of this host's.
+pub(super) fn source_address(text: &str) -> Result<IpAddr, Wrong> {
+    let wrong = |reason: &str| Wrong::new(format!("{} is not a source address: {reason}", quoted(text)));
+    match text.parse::<IpAddr>() {
+        Err(_) => Err(wrong("it is no IP address")
+            .help("write an address of this host without a port, such as \"10.0.0.9\"")),
+        Ok(address) if address.is_unspecified() || address.is_multicast() => {
+            Err(wrong("it is no host's address").help("leave it out for the kernel's choice"))
+        }
+        Ok(address) => Ok(address),
+    }
+}
+
+/// The permissions of a socket's file, three octal digits.
+pub(super) fn socket_mode(text: &str) -> Result<u32, Wrong> {
+    let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3).unwrap_or(text);
+    match u32::from_str_radix(digits, 8) {
+        Ok(mode) if digits.len() == 3 && !digits.starts_with('+') => Ok(mode),
+        _ => Err(Wrong::new(format!("{} is not a mode of a file", quoted(text)))
+            .help("write three octal digits, such as \"660\" or \"666\"")),
+    }
+}
+
+/// An address to listen on: an IP address and a port, which may be 0, or a Unix socket. Paths are resolved against `dir`.
+pub(super) fn listen_address(text: &str, dir: &Path) -> Result<Address, Wrong> {
+    if let Some(path) = text.strip_prefix(UNIX) {
+        return Ok(Address::Unix(unix_path(path, dir)?.into()));
+    }
     if let Ok(address) = text.parse() {
-        return Ok(address);
+        return Ok(Address::Ip(address));
     }
     let wrong = Wrong::new(format!("{} is not an address to listen on", quoted(text)));
     let digits = |port: &str| port.parse::<u16>().is_ok();

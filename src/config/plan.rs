@@ -1,12 +1,13 @@
 //! The plan: the checked, immutable form of the config.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rustls::SupportedCipherSuite;
 
+pub(crate) use crate::base::address::Address;
 use crate::base::limits::Limits;
 pub(crate) use crate::base::network::{AddressRule, Network};
 use crate::proxy_protocol::{Accept, Version};
@@ -244,7 +245,9 @@ pub struct Listener {
     /// Unique name.
     pub name: At<String>,
     /// One or more addresses.
-    pub addresses: Vec<At<SocketAddr>>,
+    pub addresses: Vec<At<Address>>,
+    /// `socket_mode`: the permissions of its Unix sockets. Default 0o660.
+    pub socket_mode: u32,
     /// `ipv6_only`: `[::]` takes no IPv4 connections. Default true.
     pub ipv6_only: bool,
     /// What is spoken on it.
@@ -274,8 +277,10 @@ pub struct Listener {
 pub struct ClientAddress {
     /// `header`
     pub field: ClientField,
-    /// `trusted`: the proxies that are believed. Never empty.
+    /// `trusted`: the proxies that are believed.
     pub trusted: Vec<Network>,
+    /// `trusted` has `unix:`: proxies that connect over a Unix socket are believed. Either this or `trusted` has some.
+    pub trusts_unix: bool,
 }
 
 /// `client_address.header`
@@ -382,6 +387,8 @@ pub struct Upstream {
     pub retries: Retries,
     /// `proxy_protocol`: the PROXY header that its connections begin with; `None`: none.
     pub proxy_protocol: Option<Version>,
+    /// `bind_address`: the source address of its connections; `None`: the kernel's choice.
+    pub bind_address: Option<At<IpAddr>>,
     /// `[upstream.NAME.tls]`; its presence makes the backend TLS.
     pub tls: Option<UpstreamTls>,
 }

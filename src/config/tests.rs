@@ -458,7 +458,7 @@ error: unknown key `endpoins` in `[upstream.app]`
 2 | endpoins = ['a:1']
   | ^^^^^^^^
   |
-  = help: did you mean `endpoints`? the keys here are `balance`, `endpoints`, `environment`, `pool`, `proxy_protocol`, `queue`, `retries`, `timeouts`, `tls`";
+  = help: did you mean `endpoints`? the keys here are `balance`, `bind_address`, `endpoints`, `environment`, `pool`, `proxy_protocol`, `queue`, `retries`, `timeouts`, `tls`";
     assert_eq!(errors.to_string(), expected);
 }
 

@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt};
+use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, Canceller};
 use monoio::net::TcpStream;
 use monoio_rustls::TlsAcceptor;
 use rustls::ServerConfig;
 
 use super::runtime::{self, Driver, Runtime};
-use super::socket;
+use super::socket::{self, BoundListener};
 use crate::http;
 use crate::http1::{self, Body, Framing, HeadLimits, Parsed};
 
@@ -23,9 +23,10 @@ pub(crate) fn serve(listener: std::net::TcpListener, config: Arc<ServerConfig>) 
     let best = runtime::detect().unwrap_or(Driver::Epoll);
     let made = Runtime::new(best).or_else(|_| Runtime::new(Driver::Epoll))?;
     made.block_on(async move {
-        let listener = socket::adopt(listener)?;
+        let listener = socket::adopt(BoundListener::Tcp(listener))?;
         let acceptor = TlsAcceptor::from(config);
-        while let Ok((tcp, _)) = listener.accept().await {
+        let never = Canceller::new();
+        while let Ok((tcp, _)) = listener.accept(never.handle()).await {
             let acceptor = acceptor.clone();
             runtime::spawn(async move {
                 if let Err(reason) = connection(acceptor, tcp).await {

@@ -25,7 +25,7 @@ pub(crate) mod vital;
 mod waker;
 
 pub(crate) use monoio::io::Canceller;
-pub(crate) use monoio::net::{TcpListener, TcpStream};
+pub(crate) use monoio::net::TcpStream;
 pub(crate) use monoio::time::sleep;
 
 pub(crate) use buffer::Buffer;

@@ -3,19 +3,20 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use monoio::net::{TcpListener, TcpStream};
+use monoio::io::CancelHandle;
+use monoio::net::{TcpListener, TcpStream, UnixListener};
 use monoio::time::sleep;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::runtime;
-use crate::base::address::Address;
+use crate::base::address::{Address, Peer};
 
 /// Length of each listening socket's accept queue; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -47,8 +48,53 @@ pub(crate) fn probe_free(address: SocketAddr, ipv6_only: bool) -> io::Result<()>
     socket.bind(&address.into())
 }
 
+/// A listening socket that is bound, before a worker's runtime has it.
+#[derive(Debug)]
+pub(crate) enum BoundListener {
+    /// Over TCP.
+    Tcp(std::net::TcpListener),
+    /// On a Unix socket. Each worker has a descriptor of the same one.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// A listening socket on a worker's runtime.
+pub(crate) enum Listener {
+    /// Over TCP.
+    Tcp(TcpListener),
+    /// On a Unix socket.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// The next connection. `cancel` is of the canceller that may end the wait.
+    pub(crate) async fn accept(&self, cancel: CancelHandle) -> io::Result<(TcpStream, Peer)> {
+        let unix = match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.cancelable_accept(cancel).await?;
+                return Ok((stream, Peer::Ip(canonical(peer))));
+            }
+            Self::Unix(listener) => listener,
+        };
+        let (stream, _) = unix.cancelable_accept(cancel).await?;
+        // SAFETY: the stream gives its descriptor up, so that this is its only owner.
+        let stream = unsafe { OwnedFd::from_raw_fd(stream.into_raw_fd()) };
+        Ok((TcpStream::from_std(stream.into())?, Peer::Unix))
+    }
+}
+
+/// A listening Unix socket: `mode` are its file's permissions from the first moment on, but for those that the umask
+/// takes away.
+pub(crate) fn listen_unix(path: &Path, mode: u32) -> io::Result<std::os::unix::net::UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // What bind(2) makes has the mode of the socket itself (unix(7) does not say so, net/unix/af_unix.c does).
+    rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(mode))?;
+    socket.bind(&unix_address(path)?)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
 /// A peer as it is known: an IPv4 client of an IPv6 socket has an IPv4-mapped address (RFC 4291 §2.5.5.2).
-pub(crate) fn canonical(peer: SocketAddr) -> SocketAddr {
+fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
@@ -59,21 +105,32 @@ pub(crate) fn prefer_cpu(listener: &std::net::TcpListener, cpu: usize) -> io::Re
 }
 
 /// A listening socket on this worker's runtime.
-pub(crate) fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+pub(crate) fn adopt(listener: BoundListener) -> io::Result<Listener> {
     // monoio's epoll driver needs it; io_uring's accept does not mind.
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
+    match listener {
+        BoundListener::Tcp(listener) => {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener).map(Listener::Tcp)
+        }
+        BoundListener::Unix(listener) => {
+            listener.set_nonblocking(true)?;
+            UnixListener::from_std(listener).map(Listener::Unix)
+        }
+    }
 }
 
 /// How long a connection to a Unix socket whose accept queue is full waits before it tries again: the kernel tells
 /// nobody when there is room.
 const QUEUE_PAUSE: Duration = Duration::from_millis(2);
 
-/// A connection to `address`; over TCP with TCP_NODELAY.
-pub(crate) async fn connect(address: &Address) -> io::Result<TcpStream> {
+/// A connection to `address`; over TCP with TCP_NODELAY, and from `source` if that is given.
+pub(crate) async fn connect(address: &Address, source: Option<IpAddr>) -> io::Result<TcpStream> {
     match address {
         Address::Ip(address) => {
-            let stream = TcpStream::connect_addr(*address).await?;
+            let stream = match source {
+                None => TcpStream::connect_addr(*address).await?,
+                Some(source) => connect_from(*address, source).await?,
+            };
             stream.set_nodelay(true)?;
             Ok(stream)
         }
@@ -90,11 +147,54 @@ pub(crate) async fn connect(address: &Address) -> io::Result<TcpStream> {
     }
 }
 
+/// A TCP connection from a source address.
+async fn connect_from(address: SocketAddr, source: IpAddr) -> io::Result<TcpStream> {
+    let socket = bound_to(source, address)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
+        _ => {}
+    }
+    let stream = adopt_stream(socket)?;
+    stream.writable(false).await?;
+    // SAFETY: the stream owns the descriptor and lives for this call.
+    let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+    rustix::net::sockopt::socket_error(fd)??;
+    Ok(stream)
+}
+
+/// A socket that will connect to `address` from `source`. The port is chosen when it connects (IP_BIND_ADDRESS_NO_PORT):
+/// so connections to different addresses may share one.
+fn bound_to(source: IpAddr, address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let yes: libc::c_int = 1;
+    let len = size_of_val(&yes) as libc::socklen_t;
+    let (fd, value) = (socket.as_raw_fd(), (&raw const yes).cast());
+    // SAFETY: the option's value is one `int`, which lives for the call; the socket owns the descriptor.
+    let set = unsafe { libc::setsockopt(fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, value, len) };
+    if set != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    Ok(socket)
+}
+
 /// The same for a thread that may block, for `patience` at most.
-pub(crate) fn connect_within(address: &Address, patience: Duration) -> io::Result<std::net::TcpStream> {
+pub(crate) fn connect_within(
+    address: &Address,
+    source: Option<IpAddr>,
+    patience: Duration,
+) -> io::Result<std::net::TcpStream> {
     let path = match address {
         Address::Ip(address) => {
-            let stream = std::net::TcpStream::connect_timeout(address, patience)?;
+            let stream = match source {
+                None => std::net::TcpStream::connect_timeout(address, patience)?,
+                Some(source) => {
+                    let socket = bound_to(source, *address)?;
+                    socket.connect_timeout(&(*address).into(), patience)?;
+                    socket.into()
+                }
+            };
             stream.set_nodelay(true)?;
             return Ok(stream);
         }

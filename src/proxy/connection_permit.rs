@@ -1,6 +1,6 @@
 //! What one client connection counts for among those of its listener and of its client, over all workers.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::base::tally::{Entry, Key, Tally};
@@ -33,10 +33,10 @@ impl ConnectionPermit {
     pub(crate) fn enter_client(
         &mut self,
         (listener, bound): (&str, u64),
-        peer: SocketAddr,
+        address: IpAddr,
     ) -> Result<(), ClientFull> {
         let tally = &self.tally;
-        let key = tally.key(&(listener, client(peer.ip())));
+        let key = tally.key(&(listener, client(address)));
         match tally.enter(key, bound) {
             Entry::Counted => self.held[0] = Some(key),
             Entry::Uncounted => {}

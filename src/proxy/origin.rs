@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::base::address::UNIX;
 use crate::config::plan::ClientAddress;
 use crate::http::RequestHead;
 
@@ -36,8 +37,11 @@ impl AddressText {
 /// trusted, the leftmost is the client.
 pub(crate) fn client_of(rule: &ClientAddress, head: &RequestHead<'_, '_>, peer: &str) -> Option<AddressText> {
     let is_trusted = |address: IpAddr| rule.trusted.iter().any(|network| network.contains(address));
-    let peer: IpAddr = peer.parse().ok()?;
-    if !is_trusted(peer) {
+    let trusted = match peer {
+        UNIX => rule.trusts_unix,
+        _ => is_trusted(peer.parse().ok()?),
+    };
+    if !trusted {
         return None;
     }
     let name = rule.field.name();
@@ -73,6 +77,7 @@ mod tests {
         let rule = ClientAddress {
             field: ClientField::ForwardedFor,
             trusted: ["10.0.0.0/8", "::1", "2001:db8::/32"].map(|text| text.parse().unwrap()).to_vec(),
+            trusts_unix: true,
         };
         let text = format!("GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
         let mut slots = header_slots();
@@ -87,6 +92,7 @@ mod tests {
     fn the_client_is_the_rightmost_hop_that_is_not_trusted() {
         for (peer, values, client) in [
             ("10.0.0.1", &["192.0.2.1"][..], Some("192.0.2.1")),
+            ("unix:", &["192.0.2.1, 10.0.0.2"], Some("192.0.2.1")),
             // What a client says of itself stands to the left.
             ("10.0.0.1", &["1.1.1.1, 192.0.2.1"], Some("192.0.2.1")),
             ("10.0.0.1", &["1.1.1.1, 192.0.2.1 ,10.9.9.9,\t10.0.0.2"], Some("192.0.2.1")),

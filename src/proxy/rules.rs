@@ -141,8 +141,7 @@ impl Rules {
 
     fn ask(&self, asked: &RequestView<'_, '_, '_>) -> Result<Option<keys::Known>, Reply> {
         if let Some(rule) = &self.permitted {
-            let permitted = asked.address.parse().is_ok_and(|address| rule.permits(address));
-            permitted
+            rule.permits_client(asked.address)
                 .then_some(())
                 .ok_or_else(|| Reply::refusal(403, "the client's address is not permitted"))?;
         }

@@ -1,11 +1,11 @@
 //! The snapshot that workers run from: immutable, built by `server`, published through one pointer.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
 
+use crate::base::address::Address;
 use crate::base::limits::Limits;
 use crate::config::plan::{AddressRule, ClientAddress};
 pub(crate) use crate::proxy::destination::{Destination, Split};
@@ -37,7 +37,7 @@ pub struct Listener {
     /// Its name.
     pub name: String,
     /// Where it is bound, with the ports that were chosen for port 0. Filled in once its sockets are bound.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<Address>,
     /// Its sockets, in the order of its addresses.
     pub sockets: Vec<SocketId>,
     /// Present if its clients speak TLS.

@@ -16,6 +16,7 @@ pub(crate) mod rotation;
 mod routing;
 pub(crate) mod sockets;
 pub(crate) mod supervisor;
+pub(crate) mod unix_socket;
 pub(crate) mod uses;
 pub(crate) mod worker;
 pub(crate) mod write;

@@ -14,6 +14,7 @@ use super::deployment::point_at;
 use super::machine;
 use super::sockets::{self, Sockets};
 use super::supervisor::StartError;
+use crate::base::address::Address;
 use crate::config::plan::{AccessLog, Admin, AdminAddress, At, DriverSetting};
 use crate::config::{Diagnostics, Plan};
 use crate::io::runtime;
@@ -31,7 +32,7 @@ pub(crate) fn preflight(plan: &Plan, problems: &mut Diagnostics) {
         match &error {
             StartError::Listen { listener, address, error } if error.kind() == io::ErrorKind::AddrInUse => {
                 let at = &plan.listeners[*listener].addresses[*address];
-                if is_of_ringate(&at.value) {
+                if at.value.ip().is_some_and(is_of_ringate) {
                     let title = format!("{}: a ringate that runs listens there", at.value);
                     let help = "it can take up this config by a reload; a second instance could not start";
                     problems.warning(at.span.clone(), title, Some(help.to_owned()));
@@ -70,7 +71,7 @@ fn try_admin(at: &At<AdminAddress>, problems: &mut Diagnostics) {
                     io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
                     _ => format!("the address can't be listened on: {error}"),
                 };
-                let help = sockets::advice(address, &error);
+                let help = sockets::advice(&Address::Ip(*address), &error);
                 problems.error(span(), format!("admin: {address}: {why}"), Some(help));
             }
         },

@@ -15,6 +15,7 @@
 //! and the same `ClientConfig` as traffic does, so that both come to the same verdict.
 
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -56,6 +57,8 @@ pub(crate) struct Target {
     pub address: Option<Address>,
     /// The PROXY header that a connection begins with, if it does. It says that it is ours, not a client's.
     pub proxy_protocol: Option<proxy_protocol::Version>,
+    /// The source address; `None`: the kernel's choice.
+    pub bind_address: Option<IpAddr>,
     /// How TLS is spoken, if it is.
     pub tls: Option<Tls>,
     /// What is asked for, if HTTP is spoken.
@@ -119,6 +122,7 @@ impl Target {
                 endpoint: endpoint.name.clone(),
                 address: endpoint.address.clone(),
                 proxy_protocol: upstream.proxy_protocol,
+                bind_address: upstream.bind_address,
                 tls,
                 http: http.then(|| Http {
                     host: endpoint_authority(&endpoint.name).to_owned(),
@@ -245,7 +249,7 @@ fn connect(target: &Target, until: Instant) -> Result<std::net::TcpStream, Strin
     if patience.is_zero() {
         return Err(format!("unreachable: no time was left to connect to {address}"));
     }
-    let tcp = match socket::connect_within(address, patience) {
+    let tcp = match socket::connect_within(address, target.bind_address, patience) {
         Ok(tcp) => tcp,
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             return Err(format!("unreachable: {address} did not answer within {patience:?}"));

@@ -2,13 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::machine;
 use super::supervisor::StartError;
+use super::unix_socket::{self, SocketFile};
 use super::worker::Socket;
+use crate::base::address::Address;
 use crate::config::plan::{Listener, Plan, Protocol};
-use crate::io::socket;
+use crate::io::socket::{self, BoundListener};
 use crate::proxy::snapshot::{RuntimeConfig, SocketId};
 
 /// The longest that an address in use is waited for.
@@ -29,14 +32,18 @@ struct Bound {
     id: SocketId,
     key: Key,
     /// Where it is bound; differs from the config's address where that has port 0.
-    address: SocketAddr,
+    address: Address,
+    /// The permissions of a Unix socket, set once what was prepared is adopted.
+    mode: u32,
+    /// The file of a Unix socket, removed once nothing has it any more.
+    file: Option<Arc<SocketFile>>,
 }
 
 /// What makes an address the same one in the next config. Another protocol makes it a new one: connections under
 /// way speak the old protocol to their end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Key {
-    address: SocketAddr,
+    address: Address,
     protocol: Protocol,
     ipv6_only: bool,
     /// The listener's name where the port is 0: two such addresses are two ports.
@@ -50,7 +57,7 @@ pub struct Prepared {
     listeners: Vec<Vec<Bound>>,
     last: SocketId,
     /// What is new, for each worker.
-    pub fresh: Vec<Vec<Socket>>,
+    pub(crate) fresh: Vec<Vec<Socket>>,
 }
 
 impl Sockets {
@@ -60,14 +67,14 @@ impl Sockets {
         let mut own = self.bound.clone();
         for (index, listener) in plan.listeners.iter().enumerate() {
             for (at, address) in listener.addresses.iter().enumerate() {
-                let key = Key::of(listener, address.value);
+                let key = Key::of(listener, &address.value);
                 if self.bound.iter().any(|bound| bound.key == key) {
                     continue;
                 }
                 if let Err(error) = wait_free(&own, &key) {
                     failed.push(StartError::Listen { listener: index, address: at, error });
                 }
-                own.push(Bound { id: 0, address: key.address, key });
+                own.push(Bound { id: 0, address: key.address.clone(), key, mode: 0, file: None });
             }
         }
         failed
@@ -88,9 +95,9 @@ impl Sockets {
         for (index, listener) in plan.listeners.iter().enumerate() {
             let mut own = Vec::new();
             for (at, address) in listener.addresses.iter().enumerate() {
-                let key = Key::of(listener, address.value);
+                let key = Key::of(listener, &address.value);
                 if let Some(kept) = free.iter().position(|bound| bound.key == key) {
-                    own.push(free.swap_remove(kept));
+                    own.push(Bound { mode: listener.socket_mode, ..free.swap_remove(kept) });
                     continue;
                 }
                 let failed = |error| StartError::Listen { listener: index, address: at, error };
@@ -103,7 +110,7 @@ impl Sockets {
                     .collect();
                 wait_free(&taken, &key).map_err(failed)?;
                 let failed = |error| StartError::Listen { listener: index, address: at, error };
-                own.push(bind(key, cpus, steer, &mut prepared).map_err(failed)?);
+                own.push(bind(key, listener.socket_mode, cpus, steer, &mut prepared).map_err(failed)?);
             }
             prepared.listeners.push(own);
         }
@@ -113,36 +120,54 @@ impl Sockets {
     /// What was prepared is what is bound now. Returns what is new, for each worker.
     pub(crate) fn adopt(&mut self, prepared: Prepared) -> Vec<Vec<Socket>> {
         self.bound = prepared.listeners.into_iter().flatten().collect();
+        for bound in &self.bound {
+            bound.file.iter().for_each(|file| file.set_mode(bound.mode));
+        }
         self.last = prepared.last;
         prepared.fresh
     }
 }
 
 impl Key {
-    fn of(listener: &Listener, address: SocketAddr) -> Self {
+    fn of(listener: &Listener, address: &Address) -> Self {
+        let port = address.ip().map(|address| address.port());
         Self {
-            address,
+            address: address.clone(),
             protocol: listener.protocol,
             ipv6_only: listener.ipv6_only,
-            ephemeral: (address.port() == 0).then(|| listener.name.value.clone()),
+            ephemeral: (port == Some(0)).then(|| listener.name.value.clone()),
         }
     }
 
     /// Whether a socket here keeps one of another process from the address of `other`, and the other way round.
     fn overlaps(&self, other: &Self) -> bool {
-        let covers = |wide: &Self, narrow: &Self| {
-            let both = wide.address.is_ipv6() && !wide.ipv6_only;
-            wide.address.ip().is_unspecified() && (both || wide.address.is_ipv6() == narrow.address.is_ipv6())
+        let (Address::Ip(own), Address::Ip(others)) = (&self.address, &other.address) else {
+            return self.address == other.address;
         };
-        self.address.ip() == other.address.ip() || covers(self, other) || covers(other, self)
+        let covers = |wide: &SocketAddr, wide_only: bool, narrow: &SocketAddr| {
+            let both = wide.is_ipv6() && !wide_only;
+            wide.ip().is_unspecified() && (both || wide.is_ipv6() == narrow.is_ipv6())
+        };
+        own.ip() == others.ip() || covers(own, self.ipv6_only, others) || covers(others, other.ipv6_only, own)
     }
 }
 
 /// Binds an address on every worker.
-fn bind(key: Key, cpus: &[usize], steer: bool, prepared: &mut Prepared) -> io::Result<Bound> {
-    let mut address = key.address;
+fn bind(key: Key, mode: u32, cpus: &[usize], steer: bool, prepared: &mut Prepared) -> io::Result<Bound> {
     prepared.last += 1;
     let id = prepared.last;
+    let mut address = match &key.address {
+        Address::Ip(address) => *address,
+        Address::Unix(path) => {
+            // One accept queue, of which each worker takes what it can: a Unix socket has no SO_REUSEPORT.
+            let (listener, file) = unix_socket::bind(path, mode)?;
+            for fresh in &mut prepared.fresh {
+                fresh.push((id, BoundListener::Unix(listener.try_clone()?)));
+            }
+            let address = key.address.clone();
+            return Ok(Bound { id, key, address, mode, file: file.map(Arc::new) });
+        }
+    };
     for (worker, &cpu) in cpus.iter().enumerate() {
         let socket = socket::listen(address, key.ipv6_only)?;
         // Port 0: the first worker's choice is that of all.
@@ -150,19 +175,25 @@ fn bind(key: Key, cpus: &[usize], steer: bool, prepared: &mut Prepared) -> io::R
         if steer && !address.ip().is_loopback() {
             let _ = socket::prefer_cpu(&socket, cpu);
         }
-        prepared.fresh[worker].push((id, socket));
+        prepared.fresh[worker].push((id, BoundListener::Tcp(socket)));
     }
-    Ok(Bound { id, key, address })
+    Ok(Bound { id, key, address: Address::Ip(address), mode, file: None })
 }
 
 /// Waits until no other process listens on an address, for [`PATIENCE`] at most: the ring of a process that was killed, or
 /// of a worker that has just let go of the address, holds it a moment longer. Sockets in `own` look like another
 /// process's.
 fn wait_free(own: &[Bound], key: &Key) -> io::Result<()> {
-    let address = key.address;
-    if address.port() == 0
-        || own.iter().any(|bound| bound.address.port() == address.port() && bound.key.overlaps(key))
-    {
+    let address = match &key.address {
+        Address::Ip(address) => *address,
+        Address::Unix(_) if own.iter().any(|bound| bound.address == key.address) => {
+            let advice = "its protocol cannot change while it is bound: choose another path, or restart";
+            return Err(io::Error::other(advice));
+        }
+        Address::Unix(path) => return unix_socket::try_bind(path),
+    };
+    let is_same_port = |bound: &Bound| bound.address.ip().is_some_and(|bound| bound.port() == address.port());
+    if address.port() == 0 || own.iter().any(|bound| is_same_port(bound) && bound.key.overlaps(key)) {
         return Ok(());
     }
     await_free(address, key.ipv6_only)
@@ -193,7 +224,15 @@ pub(crate) fn try_admin(
 }
 
 /// What to do about an address that can't be listened on.
-pub(crate) fn advice(address: &SocketAddr, error: &io::Error) -> String {
+pub(crate) fn advice(address: &Address, error: &io::Error) -> String {
+    let address = match address {
+        Address::Ip(address) => address,
+        Address::Unix(_) => {
+            return "the folder must be there and writable; a socket on which a process answers, or a file that is no \
+                    socket, is not replaced"
+                .to_owned();
+        }
+    };
     match error.kind() {
         io::ErrorKind::PermissionDenied => format!(
             "port {} needs the capability CAP_NET_BIND_SERVICE: `AmbientCapabilities=CAP_NET_BIND_SERVICE` in the \
@@ -215,7 +254,7 @@ impl Prepared {
     /// Tells a snapshot which sockets its listeners have.
     pub fn describe(&self, running: &mut RuntimeConfig) {
         for (listener, bound) in running.listeners.iter_mut().zip(&self.listeners) {
-            listener.addresses = bound.iter().map(|bound| bound.address).collect();
+            listener.addresses = bound.iter().map(|bound| bound.address.clone()).collect();
             listener.sockets = bound.iter().map(|bound| bound.id).collect();
         }
     }

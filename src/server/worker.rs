@@ -1,7 +1,6 @@
 //! A worker: one thread, one CPU, one ring.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -12,13 +11,15 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::task::Poll;
 use std::time::Duration;
 
+use crate::base::address::Peer;
 use crate::base::counters::Counters;
 use crate::base::published::Published;
 use crate::base::sample::sampled;
 use crate::base::tally::Tally;
 use crate::io::notify::Notified;
 use crate::io::runtime;
-use crate::io::{Canceller, Fired, Pipe, TcpListener, TcpStream, descriptors, sleep, socket};
+use crate::io::socket::{self, BoundListener, Listener};
+use crate::io::{Canceller, Fired, Pipe, TcpStream, descriptors, sleep};
 use crate::io::{fault, vital};
 use crate::proxy::access;
 use crate::proxy::connection_permit::ConnectionPermit;
@@ -50,7 +51,7 @@ pub(crate) enum WorkerCommand {
 }
 
 /// A listening socket of one worker.
-pub(crate) type Socket = (SocketId, std::net::TcpListener);
+pub(crate) type Socket = (SocketId, BoundListener);
 
 /// What a worker starts with.
 #[derive(Debug)]
@@ -176,7 +177,7 @@ fn listen(frontend: &Rc<Frontend>, accepting: &Rc<Cell<usize>>, (id, socket): So
 }
 
 /// Accepts until the worker drains, or a reload takes the socket away.
-async fn accept(frontend: Rc<Frontend>, listening: Rc<ListenerSocket>, socket: TcpListener) {
+async fn accept(frontend: Rc<Frontend>, listening: Rc<ListenerSocket>, socket: Listener) {
     let worker = Rc::clone(&frontend.worker);
     let deadline = listening.deadline(&worker.wheel);
     deadline.interruptible(true);
@@ -194,14 +195,14 @@ async fn accept(frontend: Rc<Frontend>, listening: Rc<ListenerSocket>, socket: T
         held_up = false;
         let handle = canceller.handle();
         let mut held = Some(canceller);
-        let accepting = pin!(socket.cancelable_accept(handle));
+        let accepting = pin!(socket.accept(handle));
         let accepted = deadline.watch(accepting, || held = held.take().map(Canceller::cancel)).await;
         canceller = held.unwrap_or_default();
         match accepted {
             Ok((stream, peer)) => {
                 fault::point("accept");
                 let stream = placed(&worker, &listening, stream).await;
-                seat(&worker, &listening, stream, socket::canonical(peer)).await;
+                seat(&worker, &listening, stream, peer).await;
             }
             Err(_) if deadline.fired() == Some(Fired::Expired) => return,
             // Only connections were meant, of clients that are to be verified anew.
@@ -250,7 +251,7 @@ async fn placed(worker: &Rc<Worker>, listening: &Rc<ListenerSocket>, stream: Tcp
 }
 
 /// Serves a connection, once its listener has room for it, unless its client has too many.
-async fn seat(worker: &Rc<Worker>, listening: &Rc<ListenerSocket>, stream: TcpStream, peer: SocketAddr) {
+async fn seat(worker: &Rc<Worker>, listening: &Rc<ListenerSocket>, stream: TcpStream, peer: Peer) {
     let mut waited = false;
     loop {
         let (view, listener) = listening.enter(worker);
@@ -280,7 +281,7 @@ fn spawn(
     worker: &Rc<Worker>,
     listening: &Rc<ListenerSocket>,
     stream: TcpStream,
-    peer: SocketAddr,
+    peer: Peer,
     seats: Option<Box<ConnectionPermit>>,
 ) {
     let worker = Rc::clone(worker);

@@ -1,5 +1,6 @@
 //! `allow`, `deny` and `client_address`: whose requests these are, and who may send any.
 
+use crate::base::address::UNIX;
 use crate::base::network::{AddressRule, Network, NetworkError};
 use crate::config::file::Value;
 use crate::config::plan::{ClientAddress, ClientField};
@@ -43,7 +44,9 @@ pub(super) fn client_address(value: &Value<'_>) -> Option<ClientAddress> {
     let trusted = section.require("trusted", "[\"10.0.0.0/8\"]");
     let trusted = trusted.and_then(|value| value.list("[\"10.0.0.0/8\"]"));
     section.finish();
-    Some(ClientAddress { field: header?.value, trusted: networks(&trusted?) })
+    let is_unix = |value: &Value<'_>| value.as_text().is_some_and(|text| text.value == UNIX);
+    let (unix, trusted): (Vec<_>, Vec<_>) = trusted?.into_iter().partition(is_unix);
+    Some(ClientAddress { field: header?.value, trusted: networks(&trusted), trusts_unix: !unix.is_empty() })
 }
 
 /// One of the fields that never reach a backend as a client sent them.

@@ -45,7 +45,12 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
     let example = "\"127.0.0.1:8080\"";
     let addresses = section.require("address", example).and_then(|value| value.one_or_more(example));
     let addresses = addresses.unwrap_or_default();
-    let bound = addresses.iter().filter_map(|value| value.parse(example, names::listen_address)).collect();
+    let bound = addresses
+        .iter()
+        .filter_map(|value| value.parse(example, |text| names::listen_address(text, dir)))
+        .collect();
+    let mode = section.get("socket_mode");
+    let socket_mode = mode.as_ref().and_then(|value| value.parse("\"660\"", names::socket_mode));
     let ipv6_only = section.get("ipv6_only").and_then(|value| value.boolean()).unwrap_or(true);
     let words = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
     let protocol = section.get("protocol").and_then(|value| value.choice(&words)).unwrap_or(Protocol::Http);
@@ -73,6 +78,7 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
     Listener {
         name,
         addresses: bound,
+        socket_mode: socket_mode.map_or(0o660, |mode| mode.value),
         ipv6_only,
         protocol,
         environment,
@@ -106,8 +112,10 @@ fn unique(errors: &Errors, listeners: &[Listener]) {
             let title = format!("`listener.name`: there are two listeners called `{name}`");
             errors.borrow_mut().error(listener.name.span.clone(), title, Some("rename one".into()));
         }
-        for address in listener.addresses.iter().filter(|address| address.port() != 0) {
-            if let Some(other) = addresses.insert(address.value, name) {
+        for address in
+            listener.addresses.iter().filter(|at| at.ip().is_none_or(|address| address.port() != 0))
+        {
+            if let Some(other) = addresses.insert(&address.value, name) {
                 let title = format!("`listener.address`: {} is already bound by `{other}`", address.value);
                 errors.borrow_mut().error(address.span.clone(), title, None);
             }

@@ -1,10 +1,11 @@
 //! `[upstream.NAME]`
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::base::address::UNIX;
+use crate::base::address::{Address, UNIX};
 use crate::config::file::{Errors, Section, Value};
 use crate::config::names;
 use crate::config::plan::{At, Endpoint, Plan, Queue, Retries, Upstream};
@@ -74,6 +75,7 @@ fn upstream(
     mut section: Section<'_>,
     dir: &Path,
 ) -> Upstream {
+    let errors = section.errors();
     let example = "[\"127.0.0.1:9000\"]";
     let endpoints = section.require("endpoints", example).and_then(|value| value.list(example));
     let endpoints = endpoints_of(endpoints.unwrap_or_default(), dir);
@@ -93,6 +95,7 @@ fn upstream(
         queue: Queue::default(),
         retries: Retries::default(),
         proxy_protocol: None,
+        bind_address: None,
         tls: None,
     };
     if let Some(section) = section.section("timeouts") {
@@ -110,8 +113,26 @@ fn upstream(
     upstream.tls = section.section("tls").map(|section| backend_tls::tls(section, dir));
     let words = [("off", None), ("v1", Some(Version::V1)), ("v2", Some(Version::V2))];
     upstream.proxy_protocol = section.get("proxy_protocol").and_then(|value| value.choice(&words)).flatten();
+    upstream.bind_address =
+        section.get("bind_address").and_then(|value| value.parse("\"10.0.0.9\"", names::source_address));
     section.finish();
+    if let Some(source) = &upstream.bind_address {
+        source_fits(errors, source, &upstream.endpoints);
+    }
     upstream
+}
+
+/// Endpoints that are addresses of the other family can't be connected to from the source address.
+fn source_fits(errors: &Errors, source: &At<IpAddr>, endpoints: &[At<Endpoint>]) {
+    for endpoint in endpoints {
+        let Some(Address::Ip(address)) = Address::parse(&endpoint.address) else { continue };
+        if address.is_ipv4() != source.is_ipv4() {
+            let title =
+                format!("{} cannot be reached from `bind_address` {}", quoted(&endpoint.address), **source);
+            let help = "one is an IPv4 address, the other an IPv6 address: choose another source address, or leave it out";
+            errors.borrow_mut().error(endpoint.span.clone(), title, Some(help.to_owned()));
+        }
+    }
 }
 
 fn endpoints_of(list: Vec<Value<'_>>, dir: &Path) -> Vec<At<Endpoint>> {

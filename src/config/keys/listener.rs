@@ -2,7 +2,7 @@
 
 use super::process::LIMITS;
 use super::rules::{ALLOW_DENY, COMPRESSION};
-use super::texts::{CERTIFICATE, FIELD_VALUE, FILE, FREE, LISTEN, NAME, NETWORK};
+use super::texts::{CERTIFICATE, FIELD_VALUE, FILE, FREE, LISTEN, NAME, SOCKET_MODE, TRUSTED};
 use super::{Key, Kind, Preset, key, list};
 
 const PAGES: Kind = Kind::Map {
@@ -63,8 +63,15 @@ const LISTENER: &[Key] = &[
         "address",
         Kind::OneOf(&[LISTEN, list(&LISTEN)]),
         Preset::Required("\"127.0.0.1:8443\""),
-        "Where to listen: `\"IP:PORT\"`, or a list of them; port 0: a free one. An address in use is tried for two seconds",
+        "Where to listen: `\"IP:PORT\"`, `\"unix:PATH\"` (`\"unix:@NAME\"`: abstract), or a list of them; port 0: a free one. An address in use is tried for two seconds",
     ),
+    key(
+        "socket_mode",
+        SOCKET_MODE,
+        Preset::Value("\"660\""),
+        "The permissions of its Unix sockets: a process that may write to one may connect",
+    )
+    .see("[Unix sockets](operations.md#unix-sockets)"),
     key(
         "ipv6_only",
         Kind::Boolean,
@@ -130,9 +137,9 @@ const CLIENT_ADDRESS: &[Key] = &[
     ),
     key(
         "trusted",
-        list(&NETWORK),
+        list(&TRUSTED),
         Preset::Required("[\"10.0.0.0/8\"]"),
-        "The networks of the proxies whose field is believed",
+        "The networks of the proxies whose field is believed; `\"unix:\"`: proxies that connect over a Unix socket",
     ),
 ];
 

@@ -2,7 +2,7 @@
 
 use crate::base::limits::{MAX_COUNT, MAX_HEAD_BYTES, MAX_HEADERS, MAX_WORKERS, MIN_BUFFER_MEMORY};
 
-use super::texts::{ACCESS, ADMIN_LISTEN, ANY, CPUS, FIELD, FILE, FORMAT, FREE, HOST};
+use super::texts::{ACCESS, ANY, CPUS, FIELD, FILE, FORMAT, FREE, HOST, LISTEN};
 use super::{Key, Kind, Preset, key, list};
 
 pub(super) const KEYS: &[Key] = &[
@@ -60,7 +60,7 @@ const RUNTIME: &[Key] = &[
 const ADMIN: &[Key] = &[
     key(
         "listen",
-        Kind::OneOf(&[ADMIN_LISTEN, list(&ADMIN_LISTEN)]),
+        Kind::OneOf(&[LISTEN, list(&LISTEN)]),
         Preset::Value("\"unix:run/admin.sock\""),
         "Where the admin server listens: `\"unix:PATH\"`, or `\"IP:PORT\"` with `token_file`, or a list of them. Commands use a Unix socket if there is one",
     ),

@@ -26,11 +26,13 @@ pub(super) const URL_PATH: Kind = text("path", "^/");
 pub(super) const PATH_PATTERN: Kind = text("`\"/prefix\"` or `\"=/exact\"`", "^=?/");
 pub(super) const METHOD: Kind = text("method", "^[!#$%&'+.^_`|~0-9A-Z-]+$");
 pub(super) const NETWORK: Kind = text("network", "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$");
-pub(super) const LISTEN: Kind = text("`\"IP:PORT\"`", "^([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]{1,5}$");
-pub(super) const ADMIN_LISTEN: Kind =
+pub(super) const TRUSTED: Kind = text("network, or `\"unix:\"`", "^([0-9A-Fa-f:.]+(/[0-9]{1,3})?|unix:)$");
+pub(super) const SOCKET_MODE: Kind = text("octal mode", "^0?[0-7]{3}$");
+pub(super) const LISTEN: Kind =
     text("`\"unix:PATH\"` or `\"IP:PORT\"`", "^(unix:.+|([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]{1,5})$");
 pub(super) const ENDPOINT: Kind =
     text("`\"HOST:PORT\"`, `\"unix:PATH\"`", "^(([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}|unix:.+)$");
+pub(super) const SOURCE: Kind = text("IP address", "^[0-9A-Fa-f:.]+$");
 pub(super) const CPUS: Kind =
     text("CPU list, `\"0-3,8\"`", "^ *[0-9]+( *- *[0-9]+)? *( *, *[0-9]+( *- *[0-9]+)? *)*$");
 pub(super) const REQUEST_RATE: Kind = text("`\"100/s\"`, `\"20/m\"`, `\"5/h\"`", "^0*[1-9][0-9]*/[smh]$");

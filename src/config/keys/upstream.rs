@@ -2,7 +2,7 @@
 
 use crate::base::limits::MAX_ATTEMPTS;
 
-use super::texts::{CERTIFICATE, CERTIFICATE_OR_SYSTEM, ENDPOINT, FILE, HOST, NAMES, PIN, STATUS};
+use super::texts::{CERTIFICATE, CERTIFICATE_OR_SYSTEM, ENDPOINT, FILE, HOST, NAMES, PIN, SOURCE, STATUS};
 use super::{Key, Kind, Preset, key, list};
 
 pub(super) const KEYS: &[Key] = &[key(
@@ -37,6 +37,13 @@ const UPSTREAM: &[Key] = &[
         "The PROXY header that each connection begins with, which then serves one client alone",
     )
     .see("[the PROXY protocol](proxy-protocol.md)"),
+    key(
+        "bind_address",
+        SOURCE,
+        Preset::Off { example: "\"127.0.0.1\"", means: "the kernel's choice" },
+        "The source address of connections to TCP endpoints, which must be of the same family; addresses of a name that are not are left out",
+    )
+    .see("[source addresses](upstreams.md#source-addresses)"),
     key("timeouts", Kind::Table(&[TIMEOUTS]), Preset::Section, "How long a backend may take"),
     key(
         "pool",

@@ -1,6 +1,5 @@
 //! From an accepted connection to the protocol that is spoken on it.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use super::accepted::Accepted;
 use super::listener::ListenerSocket;
 use super::proxy_header::{self, Origin};
 use super::{http1, passthrough, tcp};
+use crate::base::address::Peer;
 use crate::base::sample::sampled;
 use crate::io::{Fired, Stream, TcpStream, tls};
 use crate::proxy::client;
@@ -25,7 +25,7 @@ pub(crate) fn serve(
     worker: Rc<Worker>,
     listening: Rc<ListenerSocket>,
     tcp: TcpStream,
-    peer: SocketAddr,
+    peer: Peer,
 ) -> impl Future<Output = ()> {
     let greeting = Box::pin(greet(worker, listening, tcp, peer));
     async move {
@@ -57,7 +57,7 @@ async fn greet(
     worker: Rc<Worker>,
     listening: Rc<ListenerSocket>,
     tcp: TcpStream,
-    peer: SocketAddr,
+    peer: Peer,
 ) -> Option<Box<Accepted>> {
     let deadline = listening.deadline(&worker.wheel);
     let (view, listener) = listening.enter(&worker);
@@ -70,7 +70,7 @@ async fn greet(
         }
     };
     let tcp_only = !matches!(listener.traffic, Traffic::Http { .. });
-    if tcp_only && !listener.permitted.permits(origin.peer.ip()) {
+    if tcp_only && !listener.permitted.permits_client(&origin.peer.name()) {
         // Requests of http listeners are answered with 403.
         tracing::debug!(listener = listener.name, client = %origin.peer, "the client's address is not permitted");
         return None;
@@ -132,7 +132,7 @@ async fn greet(
 }
 
 /// Counts a failed handshake and logs why.
-fn refused(worker: &Worker, listener: &str, client: SocketAddr, reason: &str) {
+fn refused(worker: &Worker, listener: &str, client: Peer, reason: &str) {
     worker.counters.client_handshake_failures.add(1);
     sampled!(
         info,

@@ -1,7 +1,6 @@
 //! Seats: how many connections a listener has, and how many a client has of them, over all workers.
 
-use std::net::SocketAddr;
-
+use crate::base::address::Peer;
 use crate::base::tally::Entry;
 use crate::io::buffer::{self, Use};
 use crate::io::{TcpStream, socket};
@@ -41,7 +40,7 @@ pub(crate) enum Bound {
 }
 
 /// Asks for the seats of a connection from `peer`. A bound that a reload brings counts from then on.
-pub(crate) fn admit(worker: &Worker, listener: &Listener, peer: SocketAddr) -> Admission {
+pub(crate) fn admit(worker: &Worker, listener: &Listener, peer: Peer) -> Admission {
     if buffer::in_use() >= Use::Short {
         return Admission::Refused(Bound::Memory);
     }
@@ -52,8 +51,11 @@ pub(crate) fn admit(worker: &Worker, listener: &Listener, peer: SocketAddr) -> A
         return Admission::Seated(None);
     }
     let mut seats = ConnectionPermit::new(&worker.tally);
-    // The client's first: one that is refused must not wait.
-    if per_client > 0 && seats.enter_client((&listener.name, per_client), peer).is_err() {
+    // The client's first: one that is refused must not wait. Clients of a Unix socket are not told apart.
+    if per_client > 0
+        && let Some(address) = peer.ip()
+        && seats.enter_client((&listener.name, per_client), address).is_err()
+    {
         return Admission::Refused(Bound::Client);
     }
     if limits.connections > 0 {
@@ -74,14 +76,14 @@ pub(crate) fn admit(worker: &Worker, listener: &Listener, peer: SocketAddr) -> A
 pub(crate) fn admit_client(
     worker: &Worker,
     listener: &Listener,
-    peer: SocketAddr,
+    peer: Peer,
 ) -> Result<Option<Box<ConnectionPermit>>, Bound> {
-    if listener.limits.connections_per_client == 0 {
+    let Some(address) = peer.ip().filter(|_| listener.limits.connections_per_client > 0) else {
         return Ok(None);
-    }
+    };
     let mut seats = ConnectionPermit::new(&worker.tally);
     let bound = listener.limits.connections_per_client;
-    seats.enter_client((&listener.name, bound), peer).map_err(|_| Bound::Client)?;
+    seats.enter_client((&listener.name, bound), address).map_err(|_| Bound::Client)?;
     Ok(Some(seats))
 }
 

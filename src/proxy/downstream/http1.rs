@@ -62,8 +62,7 @@ impl Connection {
     #[allow(clippy::boxed_local)]
     fn new(client: Box<Accepted>) -> (Box<Self>, Option<Box<Buffer>>) {
         let Accepted { worker, listening, stream, early, deadline, origin, tls } = *client;
-        let address = origin.peer.ip().to_canonical().to_string().into();
-        let facts = ClientFacts::new(address, tls);
+        let facts = ClientFacts::new(origin.peer.name(), tls);
         if origin.said.matters() {
             facts.own(&worker.clients, origin.said, stream.reader.fd());
         }

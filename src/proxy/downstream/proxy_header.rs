@@ -1,9 +1,9 @@
 //! The PROXY header before a client connection's own first byte, where the listener takes one.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 
+use crate::base::address::Peer;
 use crate::base::sample::sampled;
 use crate::io::proxy_header::{self, ProxyHeaderError};
 use crate::io::{Deadline, Fired, TcpStream};
@@ -17,7 +17,7 @@ use crate::proxy_protocol::Accept;
 #[derive(Debug)]
 pub(crate) struct Origin {
     /// The client.
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     /// What a header said of it.
     pub(crate) said: ProxiedOrigin,
 }
@@ -28,14 +28,14 @@ pub(crate) async fn read(
     listener: &Listener,
     accept: Accept,
     tcp: &TcpStream,
-    peer: SocketAddr,
+    peer: Peer,
     deadline: &Deadline,
 ) -> Option<Origin> {
     let reason = match deadline.race(pin!(proxy_header::read(tcp, accept))).await {
         Ok(Ok(header)) => {
             worker.counters.proxy_headers.add(1);
             let addresses = header.addresses;
-            let peer = addresses.map_or(peer, |addresses| addresses.source);
+            let peer = addresses.map_or(peer, |addresses| Peer::Ip(addresses.source));
             return match connection_limits::admit_client(worker, listener, peer) {
                 Ok(seat) => Some(Origin { peer, said: ProxiedOrigin { addresses, seat } }),
                 Err(bound) => {

@@ -47,7 +47,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, entry: Entry<'_>, pool: &Rc<Pool>
 
 /// What a log may say of a client.
 pub(crate) fn facts(client: &mut Accepted) -> ClientFacts {
-    ClientFacts::new(client.origin.peer.ip().to_canonical().to_string().into(), client.tls.take())
+    ClientFacts::new(client.origin.peer.name(), client.tls.take())
 }
 
 async fn carry(

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -246,8 +245,7 @@ fn admit(
     }
     if !listener.permitted.is_empty() {
         let address = said.as_ref().map_or(&*client.address, AddressText::as_str);
-        let permits = |address: IpAddr| listener.permitted.permits(address);
-        address.parse().is_ok_and(permits).then_some(()).ok_or(Failure::NotPermitted)?;
+        listener.permitted.permits_client(address).then_some(()).ok_or(Failure::NotPermitted)?;
     }
     Ok(said)
 }

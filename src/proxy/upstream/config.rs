@@ -1,5 +1,6 @@
 //! An upstream as workers see it: part of the snapshot.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -40,20 +41,22 @@ pub struct Upstream {
     pub retried: Arc<Retried>,
     /// The PROXY header that its connections begin with, if they do. Then each has a client of its own.
     pub proxy_protocol: Option<proxy_protocol::Version>,
+    /// The source address of its connections over TCP; `None`: the kernel's choice.
+    pub bind_address: Option<IpAddr>,
     /// Present if its endpoints speak TLS.
     pub tls: Option<Arc<UpstreamTls>>,
 }
 
 impl Upstream {
-    /// Whether connections to an endpoint of `other` are what this one would make: the PROXY header is the same, and so
-    /// are TLS, trust and client identity.
+    /// Whether connections to an endpoint of `other` are what this one would make: the PROXY header and the source address
+    /// are the same, and so are TLS, trust and client identity.
     pub(crate) fn connects_like(&self, other: &Self) -> bool {
         let same_tls = match (&self.tls, &other.tls) {
             (None, None) => true,
             (Some(own), Some(other)) => Arc::ptr_eq(own, other),
             _ => false,
         };
-        same_tls && self.proxy_protocol == other.proxy_protocol
+        same_tls && (self.proxy_protocol, self.bind_address) == (other.proxy_protocol, other.bind_address)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsRawFd as _;
 use std::pin::pin;
 use std::sync::Arc;
@@ -116,7 +117,9 @@ impl Dialer {
         deadline.set(upstream.connect_timeout);
         let connecting = pin!(async {
             let connect = async || {
-                let mut tcp = connect_tcp(worker, address, &short).await.map_err(ConnectError::Io)?;
+                let mut tcp = connect_tcp(worker, address, upstream.bind_address, &short)
+                    .await
+                    .map_err(ConnectError::Io)?;
                 if let Some(header) = header {
                     proxy_header::send(&mut tcp, header).await.map_err(ConnectError::Io)?;
                 }
@@ -240,11 +243,16 @@ impl Dialer {
     }
 }
 
-/// A connection to `address`, once there is a descriptor for it. `short` is set while there is none.
-async fn connect_tcp(worker: &Worker, address: &Address, short: &Cell<bool>) -> io::Result<TcpStream> {
+/// A connection to `address` from `source`, once there is a descriptor for it. `short` is set while there is none.
+async fn connect_tcp(
+    worker: &Worker,
+    address: &Address,
+    source: Option<IpAddr>,
+    short: &Cell<bool>,
+) -> io::Result<TcpStream> {
     loop {
         if descriptors::has_one_for_backends() {
-            match socket::connect(address).await {
+            match socket::connect(address, source).await {
                 // The last ones are left to the admin server.
                 Ok(tcp) if !descriptors::is_for_backends(tcp.as_raw_fd()) => {}
                 Err(error) if descriptors::is_want(&error) => {}

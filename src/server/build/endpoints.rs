@@ -67,6 +67,7 @@ impl Builder<'_> {
         let mut endpoints = Vec::new();
         for at in &upstream.endpoints {
             let addresses = self.addresses(&upstream.name, at);
+            let addresses = self.of_family(upstream, at, addresses);
             // Name servers give their answers in any order.
             let mut sorted = addresses.clone();
             sorted.sort_unstable();
@@ -92,6 +93,25 @@ impl Builder<'_> {
             return None;
         }
         Some(endpoints)
+    }
+
+    /// Those of a name's addresses that `bind_address` can reach.
+    fn of_family(
+        &mut self,
+        upstream: &plan::Upstream,
+        at: &plan::At<plan::Endpoint>,
+        mut addresses: Vec<Address>,
+    ) -> Vec<Address> {
+        let Some(source) = upstream.bind_address.as_ref().map(|at| at.value) else { return addresses };
+        let found = addresses.len();
+        addresses.retain(|address| address.ip().is_none_or(|address| address.is_ipv4() == source.is_ipv4()));
+        if found > 0 && addresses.is_empty() && !self.refreshes {
+            let title = format!("`{}` has no address that `bind_address` {source} can reach", at.address);
+            let help =
+                "all of its addresses are of the other family: the endpoint has none until that changes";
+            self.problems.warning(at.span.clone(), title, Some(help.to_owned()));
+        }
+        addresses
     }
 
     /// What an endpoint's name resolves to: none if it does not, and never did.

@@ -52,6 +52,7 @@ impl<'a> Builder<'a> {
             retries: upstream.retries.clone(),
             retried: kept.map(|kept| Arc::clone(&kept.retried)).unwrap_or_default(),
             proxy_protocol: upstream.proxy_protocol,
+            bind_address: upstream.bind_address.as_ref().map(|at| at.value),
             tls,
         };
         Some(MadeUpstream { upstream: Arc::new(upstream), addresses, trust })

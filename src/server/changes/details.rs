@@ -1,7 +1,6 @@
 //! What has changed in a listener or upstream, key by key.
 
 use std::fmt::{Debug, Display};
-use std::net::SocketAddr;
 
 use crate::config::plan::{At, Endpoint, Listener, Upstream, UpstreamTls};
 
@@ -65,6 +64,9 @@ pub(super) fn upstream(old: &Upstream, new: &Upstream) -> Vec<String> {
     found.value("queue.timeout", &old.queue.timeout, &new.queue.timeout);
     found.key("retries", &old.retries, &new.retries);
     found.key("proxy_protocol", &old.proxy_protocol, &new.proxy_protocol);
+    let source =
+        |of: &Upstream| of.bind_address.as_ref().map_or("none".to_owned(), |at| at.value.to_string());
+    found.value("bind_address", &source(old), &source(new));
     match (&old.tls, &new.tls) {
         (None, None) => {}
         (None, Some(_)) => found.0.push("tls: added".to_owned()),
@@ -114,8 +116,9 @@ fn tls(found: &mut Details, old: &UpstreamTls, new: &UpstreamTls) {
 pub(super) fn listener(old: &Listener, new: &Listener) -> Vec<String> {
     let mut found = Details::default();
     let addresses =
-        |listener: &Listener| listener.addresses.iter().map(|at| at.value).collect::<Vec<SocketAddr>>();
+        |listener: &Listener| listener.addresses.iter().map(|at| at.value.clone()).collect::<Vec<_>>();
     found.list("address", &addresses(old), &addresses(new));
+    found.key("socket_mode", &old.socket_mode, &new.socket_mode);
     found.key("protocol", &old.protocol, &new.protocol);
     let environment =
         |of: &Listener| of.environment.as_ref().map_or("none".to_owned(), |at| at.value.clone());
