@@ -132,7 +132,11 @@ fn shadowed(plan: &Plan, found: &mut Diagnostics) {
     let refuses = |route: &plan::Route| {
         let answer =
             matches!(&route.to, Destination::Respond(respond) if (400..=499).contains(&respond.status));
-        answer || !route.rules.permitted.is_empty() || route.client_certificate.is_some()
+        let rules = &route.rules;
+        answer
+            || !rules.permitted.is_empty()
+            || rules.api_keys.is_some()
+            || route.client_certificate.is_some()
     };
     let part = |path: &PathPattern| path.path().trim_end_matches('/').to_owned();
     let below = |path: &str, prefix: &str| {

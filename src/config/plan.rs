@@ -266,6 +266,12 @@ pub struct Listener {
     pub accept_request_id: bool,
     /// `compression`, for routes that do not say otherwise.
     pub compression: Option<CompressionSetting>,
+    /// `rate_limit`: before any route is chosen, and beside the routes' own.
+    pub rate_limit: Option<RateLimit>,
+    /// `headers.request`: before those of the route.
+    pub request_headers: HeaderEdits,
+    /// `headers.response`: before those of the route, of every response, refusals as well.
+    pub response_headers: HeaderEdits,
     /// `allow`, `deny`: which clients may come, whatever the routes say.
     pub permitted: AddressRule,
     /// `client_address`: where the client's address is taken from, if not from its connection.

@@ -1,10 +1,11 @@
 //! What a route asks for beyond an upstream: conditions that a request is refused by, and changes to what passes.
+//! A listener has a limit and header edits, which hold before any route is chosen.
 //!
 //! A route without any has no [`Rules`], and its requests pay for one branch. One with some is asked twice:
 //!
 //! ```text
-//! request head ─► admit ─┬─► Err(Reply): answered here, no backend hears of it
-//!                        └─► Ok(Pending): what is left to do when the response's head is there
+//! request head ─► admit ─┬─► a Reply: answered here, no backend hears of it
+//!                        └─► ResponseRules: what is left to do with the response's head, a Reply's as well
 //! ```
 //!
 //! Everything in [`Rules`] is decided when the snapshot is built; a request only looks things up.
@@ -28,11 +29,11 @@ use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::reply::Reply;
 pub(crate) use cors::Cors;
-pub(crate) use headers::Headers;
+pub(crate) use headers::{Headers, Source};
 pub(crate) use keys::KeyRule;
 pub(crate) use limit::Limit;
 
-/// The rules of one route. Members are `None` or empty where the config does not ask for them.
+/// The rules of one route, or of a listener. Members are `None` or empty where the config does not ask for them.
 #[derive(Debug, Default)]
 pub struct Rules {
     /// Which clients may come; others are answered with 403.
@@ -55,7 +56,7 @@ pub struct Rules {
 
 /// A request as rules see it: understood and routed, nothing of it sent yet.
 #[derive(Clone, Copy, Debug)]
-pub struct RequestView<'a, 'h, 'b> {
+pub(crate) struct RequestView<'a, 'h, 'b> {
     /// Its head.
     pub head: &'a RequestHead<'h, 'b>,
     /// Its path as it was routed by: normalised, without query.
@@ -72,7 +73,9 @@ pub struct RequestView<'a, 'h, 'b> {
 
 /// What a request's rules have still to do with it and with its response.
 #[derive(Debug)]
-pub struct ResponseRules {
+pub(crate) struct ResponseRules {
+    /// Those of the listener, where these are a route's: their edits apply first.
+    listener: Option<Box<Self>>,
     /// The rules that were asked.
     pub rules: Arc<Rules>,
     key: Option<keys::Known>,
@@ -94,7 +97,7 @@ enum TraceEdit {
 
 impl Rules {
     /// Whether these rules ask for nothing, so that the route needs none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         let Self { permitted, limit, cors, keys, trace, certificate, headers, compression } = self;
         let none = permitted.is_none()
             && limit.is_none()
@@ -104,23 +107,52 @@ impl Rules {
         none && *trace == Trace::Pass && headers.is_none() && compression.is_none()
     }
 
-    /// Asks each rule. `None`: nothing is left to do with the request and its response.
-    ///
-    /// # Errors
-    /// The request is not served; this is its answer.
-    pub fn admit(
+    /// The header edits alone, of a request or of one that was not understood. `None`: there are none.
+    pub(crate) fn edits(self: &Arc<Self>, source: &Source<'_, '_, '_, '_>) -> Option<Box<ResponseRules>> {
+        let lines = Some(self.headers.as_ref()?.lines(source));
+        let (rules, trace) = (Arc::clone(self), TraceEdit::Keep);
+        Some(Box::new(ResponseRules {
+            listener: None,
+            rules,
+            key: None,
+            grant: None,
+            trace,
+            lines,
+            offer: None,
+        }))
+    }
+
+    /// Asks each rule of a route. `listener`: what its listener's rules have to do. The first of the result is `None` if
+    /// nothing is left to do with the request and its response. The second is an error if the request is not served:
+    /// its answer.
+    pub(crate) fn admit(
         self: &Arc<Self>,
         asked: &RequestView<'_, '_, '_>,
-    ) -> Result<Option<Box<ResponseRules>>, Reply> {
+        listener: Option<Box<ResponseRules>>,
+    ) -> (Option<Box<ResponseRules>>, Result<(), Reply>) {
         let grant = self.cors.as_ref().map(|cors| cors.grant(asked));
-        let key = match self.ask(asked) {
-            Ok(key) => key,
+        match self.ask(asked) {
+            Ok(key) => (self.admitted(asked, listener, key, grant), Ok(())),
             Err(mut reply) => {
                 // A page may learn why it is refused.
                 reply.fields.extend_from_slice(grant.as_deref().unwrap_or_default());
-                return Err(reply);
+                let rules = match self.edits(&Source::Request(asked)) {
+                    Some(edits) => Some(Box::new(ResponseRules { listener, ..*edits })),
+                    None => listener,
+                };
+                (rules, Err(reply))
             }
-        };
+        }
+    }
+
+    /// What is left to do with a request that is served.
+    fn admitted(
+        self: &Arc<Self>,
+        asked: &RequestView<'_, '_, '_>,
+        listener: Option<Box<ResponseRules>>,
+        key: Option<keys::Known>,
+        grant: Option<cors::Grant>,
+    ) -> Option<Box<ResponseRules>> {
         let trace = match self.trace {
             Trace::Pass => TraceEdit::Keep,
             Trace::Off => TraceEdit::Remove,
@@ -130,13 +162,14 @@ impl Rules {
             },
             Trace::Make => trace::make(asked.id).map_or(TraceEdit::Keep, TraceEdit::Replace),
         };
-        let lines = self.headers.as_ref().map(|headers| headers.lines(asked));
+        let lines = self.headers.as_ref().map(|headers| headers.lines(&Source::Request(asked)));
         let offer = self.compression.as_ref().map(|rule| compress::offer(rule, asked.head));
         let trace_stays = matches!(trace, TraceEdit::Keep);
         if key.is_none() && grant.is_none() && lines.is_none() && offer.is_none() && trace_stays {
-            return Ok(None);
+            return listener;
         }
-        Ok(Some(Box::new(ResponseRules { rules: Arc::clone(self), key, grant, trace, lines, offer })))
+        let rules = Arc::clone(self);
+        Some(Box::new(ResponseRules { listener, rules, key, grant, trace, lines, offer }))
     }
 
     fn ask(&self, asked: &RequestView<'_, '_, '_>) -> Result<Option<keys::Known>, Reply> {
@@ -159,14 +192,17 @@ impl Rules {
     }
 
     /// The Host that the backend is to see, if not the request's.
-    pub fn host(&self) -> Option<&str> {
+    pub(crate) fn host(&self) -> Option<&str> {
         self.headers.as_ref()?.host.as_deref()
     }
 }
 
 impl ResponseRules {
     /// Changes the encoded head that goes to the backend, from its request line to the empty line.
-    pub fn edit_request(&self, head: &mut Vec<u8>) {
+    pub(crate) fn edit_request(&self, head: &mut Vec<u8>) {
+        if let Some(listener) = &self.listener {
+            listener.edit_request(head);
+        }
         if let (Some(rule), Some(known)) = (&self.rules.keys, &self.key) {
             rule.edit_request(known, head);
         }
@@ -182,21 +218,26 @@ impl ResponseRules {
     }
 
     /// Whether a trailer of this name does not go to the backend: one that the head's rules set, remove or guard.
-    pub fn drops_request_trailer(&self, name: &[u8]) -> bool {
-        self.rules.keys.as_ref().is_some_and(|rule| rule.owns(name))
+    pub(crate) fn drops_request_trailer(&self, name: &[u8]) -> bool {
+        self.listener.as_ref().is_some_and(|listener| listener.drops_request_trailer(name))
+            || self.rules.keys.as_ref().is_some_and(|rule| rule.owns(name))
             || !matches!(self.trace, TraceEdit::Keep) && trace::is_context(name)
             || self.rules.headers.as_ref().is_some_and(|headers| headers.drops_from_request(name))
     }
 
     /// The same of a trailer to the client, where the body goes as it is or is `encoded` on its way.
-    pub fn drops_response_trailer(&self, name: &[u8], encoded: bool) -> bool {
-        self.grant.is_some() && cors::is_cors(name)
+    pub(crate) fn drops_response_trailer(&self, name: &[u8], encoded: bool) -> bool {
+        self.listener.as_ref().is_some_and(|listener| listener.drops_response_trailer(name, encoded))
+            || self.grant.is_some() && cors::is_cors(name)
             || encoded && compress::describes_body(name)
             || self.rules.headers.as_ref().is_some_and(|headers| headers.drops_from_response(name))
     }
 
     /// Changes the encoded head of the final response, from its status line to the empty line.
-    pub fn edit_response(&self, head: &mut Vec<u8>) {
+    pub(crate) fn edit_response(&self, head: &mut Vec<u8>) {
+        if let Some(listener) = &self.listener {
+            listener.edit_response(head);
+        }
         if let Some(grant) = &self.grant {
             http1::remove_fields(head, cors::is_cors);
             http1::append_fields(head, grant);
@@ -208,13 +249,18 @@ impl ResponseRules {
 
     /// Decides whether the response's body is encoded, and then changes its encoded head. `room`: whether there
     /// is room for one more encoder.
-    pub fn encode(&self, head: &ResponseHead<'_, '_>, room: bool, encoded: &mut Vec<u8>) -> Option<Coding> {
+    pub(crate) fn encode(
+        &self,
+        head: &ResponseHead<'_, '_>,
+        room: bool,
+        encoded: &mut Vec<u8>,
+    ) -> Option<Coding> {
         let (rule, offer) = (self.rules.compression.as_ref()?, self.offer?);
         compress::edit(rule, offer, head, room, encoded)
     }
 
     /// Says in the access log what was found and made.
-    pub fn note(&self, access: &mut Record) {
+    pub(crate) fn note(&self, access: &mut Record) {
         if let Some(known) = &self.key {
             access.note(&Variable::ClientKey, known.name.as_bytes());
         }

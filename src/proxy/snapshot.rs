@@ -54,6 +54,8 @@ pub struct Listener {
     pub pages: Option<Arc<Pages>>,
     /// Which clients may come.
     pub permitted: AddressRule,
+    /// What else it asks of requests before any route is chosen: a limit and header edits alone, if anything.
+    pub rules: Option<Arc<Rules>>,
     /// Where a client's address is taken from, if not from its connection.
     pub client_address: Option<ClientAddress>,
     /// Whether its clients may give their requests ids.

@@ -19,6 +19,7 @@ use crate::certs::store::{Files, Loaded, load_file, load_keys, load_pair};
 use crate::certs::{Bundle, Store, StoreError};
 use crate::config::Diagnostics;
 use crate::config::plan::{self, CertificateRef, Plan};
+use crate::proxy::rules::Limit;
 use crate::proxy::snapshot::{Listener, RuntimeConfig, Traffic};
 use crate::proxy::upstream::config::Upstream;
 use crate::route::{BuildError, Table};
@@ -312,8 +313,10 @@ impl<'a> Builder<'a> {
                 read.map_err(|(span, error)| self.wrong(&span, error, None)).ok()?
             }
         };
+        let limit = self.limit(listener, None);
         let listener = Listener {
             pages,
+            rules: routing::listener_rules(listener, limit),
             accept_request_id: listener.accept_request_id,
             permitted: listener.permitted.clone(),
             client_address: listener.client_address.clone(),
@@ -401,6 +404,15 @@ impl<'a> Builder<'a> {
         Some(keys)
     }
 
+    /// The rate limit of a route, or of the listener itself. It is kept for the next reload.
+    fn limit(&mut self, listener: &plan::Listener, route: Option<&plan::Route>) -> Option<Arc<Limit>> {
+        let before = self.previous.map_or(&[][..], |previous| &previous.made.limits);
+        let kept = routing::limit(listener, route, before)?;
+        let limit = kept.limit();
+        self.limits.push(kept);
+        Some(limit)
+    }
+
     fn http(&mut self, index: usize) -> Option<Traffic> {
         let mut routes = Vec::new();
         let mut specs = Vec::new();
@@ -413,11 +425,7 @@ impl<'a> Builder<'a> {
                 .upstreams_mut()
                 .for_each(|upstream| *upstream = self.plan.in_environment(*upstream, environment));
             let listener = &self.plan.listeners[index];
-            let before = self.previous.map_or(&[][..], |previous| &previous.made.limits);
-            let limit = routing::limit(route, listener, before).map(|(kept, limit)| {
-                self.limits.push(kept);
-                limit
-            });
+            let limit = self.limit(listener, Some(route));
             let keys = match &route.rules.api_keys {
                 None => None,
                 Some(keys) => Some(self.keys(&keys.file)?),

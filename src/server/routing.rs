@@ -101,43 +101,57 @@ fn compression(route: &plan::Route, listener: &plan::Listener) -> Option<plan::C
 #[derive(Clone, Debug)]
 pub(super) struct KeptLimit {
     listener: String,
-    host: Option<HostPattern>,
-    path: PathPattern,
-    methods: Option<Vec<String>>,
-    conditions: Vec<Condition>,
+    /// `None`: the listener's own.
+    route: Option<Place>,
     asked: plan::RateLimit,
     limit: Arc<Limit>,
 }
 
-/// A route's rate limit: the one of before if neither it nor its place has changed, so that a reload gives
-/// nobody a new burst.
+/// Which requests a route is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    host: Option<HostPattern>,
+    path: PathPattern,
+    methods: Option<Vec<String>>,
+    conditions: Vec<Condition>,
+}
+
+/// The rate limit of a route, or of the listener itself: the one of before if neither it nor its place has changed, so
+/// that a reload gives no client a new burst.
 pub(super) fn limit(
-    route: &plan::Route,
     listener: &plan::Listener,
+    route: Option<&plan::Route>,
     before: &[KeptLimit],
-) -> Option<(KeptLimit, Arc<Limit>)> {
-    let asked = route.rules.rate_limit.clone()?;
-    let host = route.host.as_ref().map(|host| host.value.clone());
-    let same = |kept: &&KeptLimit| {
-        kept.listener == listener.name.value
-            && kept.host == host
-            && kept.path == route.path.value
-            && kept.methods == route.methods
-            && kept.conditions == route.conditions
-            && kept.asked == asked
+) -> Option<KeptLimit> {
+    let (asked, cause) = match route {
+        Some(route) => (route.rules.rate_limit.clone()?, "the rate limit of the route"),
+        None => (listener.rate_limit.clone()?, "the rate limit of the listener"),
     };
-    let limit = before.iter().find(same).map(|kept| Arc::clone(&kept.limit));
-    let limit = limit.unwrap_or_else(|| Arc::new(Limit::new(&asked)));
-    let kept = KeptLimit {
-        listener: listener.name.value.clone(),
-        host,
+    let place = route.map(|route| Place {
+        host: route.host.as_ref().map(|host| host.value.clone()),
         path: route.path.value.clone(),
         methods: route.methods.clone(),
         conditions: route.conditions.clone(),
-        asked,
-        limit: Arc::clone(&limit),
-    };
-    Some((kept, limit))
+    });
+    let listener = &listener.name.value;
+    let same = |kept: &&KeptLimit| kept.listener == *listener && kept.route == place && kept.asked == asked;
+    let limit = before.iter().find(same).map(|kept| Arc::clone(&kept.limit));
+    let limit = limit.unwrap_or_else(|| Arc::new(Limit::new(&asked, cause)));
+    Some(KeptLimit { listener: listener.clone(), route: place, asked, limit })
+}
+
+impl KeptLimit {
+    /// The limit itself.
+    pub(super) fn limit(&self) -> Arc<Limit> {
+        Arc::clone(&self.limit)
+    }
+}
+
+/// What a listener asks of its requests before any route is chosen, if anything.
+pub(super) fn listener_rules(listener: &plan::Listener, limit: Option<Arc<Limit>>) -> Option<Arc<Rules>> {
+    let headers = Headers::new(&listener.request_headers, &listener.response_headers);
+    let rules = Rules { limit, headers, ..Rules::default() };
+    (!rules.is_empty()).then(|| Arc::new(rules))
 }
 
 fn fixed(respond: &plan::Respond) -> Reply {

@@ -1,4 +1,5 @@
-//! What a route changes of requests and responses: `headers`, `strip_prefix`, `rewrite_prefix`, `rewrite`.
+//! What a route changes of requests and responses: `headers`, `strip_prefix`, `rewrite_prefix`, `rewrite`. A listener
+//! has the first, too.
 
 use crate::config::access;
 use crate::config::file::{Section, Value};

@@ -1,4 +1,4 @@
-//! Rules of a route: rate limit, CORS, API keys, trace context.
+//! Rules of a route: rate limit, CORS, API keys, trace context. A listener has the first, too.
 
 use std::path::Path;
 use std::time::Duration;
@@ -65,7 +65,7 @@ impl<'a> RuleValues<'a> {
         let words = [("off", Trace::Off), ("pass", Trace::Pass), ("make", Trace::Make)];
         RouteRules {
             permitted: addresses::rule(self.allow.as_ref(), self.deny.as_ref()),
-            rate_limit: self.rate_limit.as_ref().and_then(rate_limit),
+            rate_limit: self.rate_limit.as_ref().and_then(|value| rate_limit(value, "route")),
             cors: self.cors.as_ref().and_then(cors),
             api_keys: self.api_keys.as_ref().and_then(|value| api_keys(value, folders)),
             trace: self.trace.as_ref().and_then(|value| value.choice(&words)).unwrap_or_default(),
@@ -74,7 +74,8 @@ impl<'a> RuleValues<'a> {
     }
 }
 
-fn rate_limit(value: &Value<'_>) -> Option<RateLimit> {
+/// `"100/s"`, or a table. `place` is the word for all requests together.
+pub(super) fn rate_limit(value: &Value<'_>, place: &'static str) -> Option<RateLimit> {
     if value.as_text().is_some() {
         let (count, period) = value.parse("\"100/s\"", rate)?.value;
         return Some(RateLimit { count, period, burst: a_second(count, period), by: LimitBy::Client });
@@ -83,7 +84,7 @@ fn rate_limit(value: &Value<'_>) -> Option<RateLimit> {
     let rate = section.require("rate", "\"100/s\"").and_then(|value| value.parse("\"100/s\"", rate));
     let written = section.get("burst");
     let burst = written.as_ref().and_then(|value| value.number(1..=LARGEST_BURST));
-    let by = section.get("by").map_or(Some(LimitBy::Client), |value| limit_by(&value));
+    let by = section.get("by").map_or(Some(LimitBy::Client), |value| limit_by(&value, place));
     section.finish();
     let (count, period) = rate?.value;
     let burst = burst.and_then(|burst| u32::try_from(burst).ok()).unwrap_or_else(|| a_second(count, period));
@@ -95,11 +96,11 @@ fn rate_limit(value: &Value<'_>) -> Option<RateLimit> {
     Some(RateLimit { count, period, burst, by: by? })
 }
 
-fn limit_by(value: &Value<'_>) -> Option<LimitBy> {
+fn limit_by(value: &Value<'_>, place: &'static str) -> Option<LimitBy> {
     if !value.is_table() {
-        return value.choice(&[("client", 0), ("route", 1)]).map(|word| match word {
+        return value.choice(&[("client", 0), (place, 1)]).map(|word| match word {
             0 => LimitBy::Client,
-            _ => LimitBy::Route,
+            _ => LimitBy::All,
         });
     }
     let mut section = value.section()?;

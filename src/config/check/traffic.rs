@@ -9,7 +9,7 @@ use crate::config::names;
 use crate::config::plan::{At, Listener, ListenerTls, Protocol};
 use crate::proxy_protocol::Accept;
 
-use super::{addresses, certificate, clients, limits, pages, versions};
+use super::{addresses, certificate, clients, edits, limits, pages, rules, versions};
 
 pub(super) fn listeners(root: &mut Section<'_>, dir: &Path, of_process: &Limits) -> Vec<Listener> {
     let pages = root.section("error_pages").map(|section| pages::error_pages(section, dir));
@@ -60,17 +60,19 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
     let limits = limits::listener(section.section("limits"), protocol, of_process);
     let [allow, deny] = ["allow", "deny"].map(|key| section.get(key));
     let permitted = addresses::rule(allow.as_ref(), deny.as_ref());
-    let own = ["error_pages", "compression", "request_id", "client_address"].map(|key| section.get(key));
+    let own = ["error_pages", "compression", "request_id", "client_address", "rate_limit", "headers"]
+        .map(|key| section.get(key));
     if protocol == Protocol::Tcp {
         for value in own.iter().flatten() {
             value.error("it needs `protocol = \"http\"`", Some("leave it out".into()));
         }
     }
-    let [error_pages, compression, request_id, client_address] = own;
+    let [error_pages, compression, request_id, client_address, rate_limit, headers] = own;
     let words = [("make", false), ("accept", true)];
     let accept_request_id = request_id.and_then(|value| value.choice(&words)).unwrap_or(false);
     let error_pages = error_pages.and_then(|value| Some(pages::error_pages(value.section()?, dir)));
     let compression = compression.and_then(|value| super::compression::compression(&value));
+    let (request_headers, response_headers) = headers.as_ref().map(edits::headers).unwrap_or_default();
     let words =
         [("off", None), ("v1", Some(Accept::V1)), ("v2", Some(Accept::V2)), ("any", Some(Accept::Any))];
     let proxy_protocol = section.get("proxy_protocol").and_then(|value| value.choice(&words)).flatten();
@@ -88,6 +90,9 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
         error_pages,
         accept_request_id,
         compression,
+        rate_limit: rate_limit.and_then(|value| rules::rate_limit(&value, "listener")),
+        request_headers,
+        response_headers,
         permitted,
         client_address: client_address.and_then(|value| addresses::client_address(&value)),
     }

@@ -1,7 +1,8 @@
 //! `[error_pages]` and `[[listener]]`.
 
 use super::process::LIMITS;
-use super::rules::{ALLOW_DENY, COMPRESSION};
+use super::route::HEADERS;
+use super::rules::{ALLOW_DENY, COMPRESSION, LISTENER_RATE_LIMIT};
 use super::texts::{CERTIFICATE, FIELD_VALUE, FILE, FREE, LISTEN, NAME, SOCKET_MODE, TRUSTED};
 use super::{Key, Kind, Preset, key, list};
 
@@ -117,6 +118,20 @@ const RULES: &[Key] = &[
         COMPRESSION,
         Preset::Off { example: "true", means: "`false`" },
         "Whether responses are encoded as their clients prefer it; a route may have its own setting",
+    )
+    .http(),
+    key(
+        "rate_limit",
+        LISTENER_RATE_LIMIT,
+        Preset::Off { example: "{ rate = \"1000/s\", burst = 1000, by = \"client\" }", means: "none" },
+        "How many requests are served, or `\"100/s\"` alone; more: 429. It holds before any route is chosen, and beside the routes' own limits",
+    )
+    .http(),
+    key(
+        "headers",
+        HEADERS,
+        Preset::Dotted,
+        "Header fields that are changed whatever the route, before the route's own changes",
     )
     .http(),
     key(

@@ -99,17 +99,14 @@ const EXPECTED: Kind = Kind::OneOf(&[
     ]]),
 ]);
 
+/// `headers` of a route or a listener.
+pub(super) const HEADERS: Kind = Kind::Table(&[&[
+    key("request", Kind::Table(&[REQUEST_EDITS]), Preset::Dotted, "What backends get").http(),
+    key("response", Kind::Table(&[RESPONSE_EDITS]), Preset::Dotted, "What clients get").http(),
+]]);
+
 const CHANGES: &[Key] = &[
-    key(
-        "headers",
-        Kind::Table(&[&[
-            key("request", Kind::Table(&[REQUEST_EDITS]), Preset::Dotted, "What backends get").http(),
-            key("response", Kind::Table(&[RESPONSE_EDITS]), Preset::Dotted, "What clients get").http(),
-        ]]),
-        Preset::Dotted,
-        "Header fields that are changed on the way",
-    )
-    .http(),
+    key("headers", HEADERS, Preset::Dotted, "Header fields that are changed on the way").http(),
     key(
         "timeouts",
         Kind::Table(&[&[
@@ -186,7 +183,7 @@ const RESPONSE_EDITS: &[Key] = &[
             names: FIELD_NAMES,
         },
         Preset::Off { example: "{ Cache-Control = \"no-store\" }", means: "none" },
-        "The same for responses, and for a route's redirects and fixed responses; not where Ringate refuses a request or a backend fails",
+        "The same for responses, those of Ringate itself as well: redirects, fixed responses, refusals and failures of a backend",
     )
     .http(),
     key("add", ADDED, Preset::Off { example: "{ Vary = \"Origin\" }", means: "none" }, "Fields beside those of their name").http(),

@@ -65,6 +65,9 @@ pub(super) const KEYS: &[Key] = &[
     .http(),
 ];
 
+/// `rate_limit` of a listener.
+pub(super) const LISTENER_RATE_LIMIT: Kind = Kind::OneOf(&[REQUEST_RATE, Kind::Table(&[LISTENER_LIMIT])]);
+
 pub(super) const COMPRESSION: Kind = Kind::OneOf(&[Kind::Boolean, Kind::Table(&[COMPRESS])]);
 
 const COMPRESS: &[Key] = &[
@@ -94,32 +97,37 @@ const COMPRESS: &[Key] = &[
     .http(),
 ];
 
-const RATE_LIMIT: &[Key] = &[
-    key("rate", REQUEST_RATE, Preset::Required("\"100/s\""), "How many requests in a second, minute or hour").http(),
-    key(
-        "burst",
-        Kind::Integer(1, 10_000_000),
-        Preset::Off { example: "100", means: "the requests of one second" },
-        "How many requests may come at once",
-    )
-    .http(),
-    key(
-        "by",
-        Kind::OneOf(&[
-            Kind::Choice(&["client", "route"]),
-            Kind::Table(&[&[key(
-                "header",
-                FIELD,
-                Preset::Required("\"X-Tenant\""),
-                "The field whose values are counted apart; requests without it are counted by client",
-            )
-            .http()]]),
-        ]),
-        Preset::Value("\"client\""),
-        "What is counted apart: client addresses (IPv6 networks of 64 bits), nothing, or a field's values, `{ header = \"X-Tenant\" }`",
-    )
-    .http(),
-];
+const RATE_LIMIT: &[Key] = &limit_keys(Kind::OneOf(&[Kind::Choice(&["client", "route"]), BY_HEADER]));
+const LISTENER_LIMIT: &[Key] = &limit_keys(Kind::OneOf(&[Kind::Choice(&["client", "listener"]), BY_HEADER]));
+
+/// `by` in the form of a table.
+const BY_HEADER: Kind = Kind::Table(&[&[key(
+    "header",
+    FIELD,
+    Preset::Required("\"X-Tenant\""),
+    "The field whose values are counted apart; requests without it are counted by client",
+)
+.http()]]);
+
+const fn limit_keys(by: Kind) -> [Key; 3] {
+    [
+        key("rate", REQUEST_RATE, Preset::Required("\"100/s\""), "How many requests in a second, minute or hour").http(),
+        key(
+            "burst",
+            Kind::Integer(1, 10_000_000),
+            Preset::Off { example: "100", means: "the requests of one second" },
+            "How many requests may come at once",
+        )
+        .http(),
+        key(
+            "by",
+            by,
+            Preset::Value("\"client\""),
+            "What is counted apart: client addresses (IPv6 networks of 64 bits), nothing, or a field's values, `{ header = \"X-Tenant\" }`",
+        )
+        .http(),
+    ]
+}
 
 const CORS: &[Key] = &[
     key(

@@ -23,7 +23,7 @@ pub struct RouteRules {
     pub compression: Option<CompressionSetting>,
 }
 
-/// `route.rate_limit`
+/// `rate_limit` of a route or a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     /// How many requests in `period`.
@@ -41,8 +41,8 @@ pub struct RateLimit {
 pub enum LimitBy {
     /// Each client address; an IPv6 network of 64 bits is one client.
     Client,
-    /// All requests of the route together.
-    Route,
+    /// All requests of the route, or of the listener, together.
+    All,
     /// Each value of this field, named in lower case; without it, each client.
     Header(String),
 }

@@ -76,6 +76,17 @@ fn rules_are_read() {
 }
 
 #[test]
+fn rules_of_a_listener_are_read() {
+    let lines =
+        "rate_limit = { rate = '9/s', by = 'listener' }\nheaders.response.remove = ['Server']\n[[route]]";
+    let text = format!("{LISTENER}{ROUTE}{UPSTREAM}").replacen("[[route]]", lines, 1);
+    let listener = plan(&text).listeners.remove(0);
+    assert_eq!(listener.rate_limit.unwrap().by, LimitBy::All);
+    assert_eq!(listener.response_headers.remove, ["Server"]);
+    assert_eq!(listener.request_headers, Default::default());
+}
+
+#[test]
 #[rustfmt::skip] // a table: one line a case
 fn error_pages_are_checked() {
     refused(
@@ -119,6 +130,9 @@ fn addresses_and_patterns_are_checked() {
             ("name = 'b'\naddress = '[::]:81'\nclient_address = { header = 'Forwarded', trusted = ['::1'] }", "4:29", "write \"X-Forwarded-For\" or \"X-Real-IP\""),
             ("name = 'b'\naddress = '[::]:81'\nclient_address = { header = 'X-Real-IP', trusted = [] }", "4:52", "the list is empty"),
             ("name = 'b'\naddress = '[::]:81'\nclient_address = { header = 'X-Real-IP' }", "4:18", "`trusted` is missing"),
+            ("name = 'b'\naddress = '[::]:81'\nrate_limit = { rate = '1/s', by = 'route' }", "4:35", "is not \"client\" or \"listener\""),
+            ("name = 'b'\naddress = '[::]:81'\nheaders.response.set = { Connection = 'close' }", "4:39", "can't be changed"),
+            ("name = 'b'\naddress = '[::]:81'\nheaders.responses.remove = ['A']", "4:9", "did you mean `response`?"),
         ],
     );
     let text = with("[[route]]", "upstream = 'app'\nmatch.headers = { accept = { value = '*/*' } }");
@@ -139,6 +153,7 @@ fn a_refusal_that_routes_of_hosts_stand_before_is_a_warning() {
         "path = '/x'\nhost = 'h'\nupstream = 'app'",
         "upstream = 'app'",
         "host = 'h'\nrespond = { status = 404 }",
+        "host = 'h'\nupstream = 'app'\napi_keys = 'partners'",
     ] {
         assert!(!found(&format!("[[route]]\n{more}")).contains(word), "{more}");
     }

@@ -17,6 +17,7 @@ use crate::proxy::exchange::route::{self, Decision, Refused};
 use crate::proxy::exchange::state::Exchange;
 use crate::proxy::failure::Failure;
 use crate::proxy::idle::{self, Woken};
+use crate::proxy::rules::ResponseRules;
 use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
 
@@ -145,8 +146,9 @@ impl Connection {
                 Ok(None) => return Next::Close,
                 Err(refused) => {
                     let listener = &view.config.listeners[listener];
-                    let Refused { failure, context, logged } = *refused;
-                    let reply = refusal(&failure, context.unwrap_or_default(), listener.pages.as_deref());
+                    let Refused { failure, context, logged, rules } = *refused;
+                    let pages = listener.pages.as_deref();
+                    let reply = refusal(&failure, context.unwrap_or_default(), pages, rules.as_deref());
                     self.worker.log_refusal(&listener.name, &self.facts, &failure, logged, reply.len());
                     return self.refuse(&failure, reply).await;
                 }
@@ -160,7 +162,8 @@ impl Connection {
             let reply = match &outcome {
                 Err(failure) if !exchange.is_answered() => {
                     let manner = ErrorContext { head_only: exchange.is_head(), wish: exchange.wish() };
-                    refusal(failure, manner, view.config.listeners[listener].pages.as_deref())
+                    let pages = view.config.listeners[listener].pages.as_deref();
+                    refusal(failure, manner, pages, exchange.response_rules())
                 }
                 _ => Vec::new(),
             };
@@ -225,8 +228,8 @@ impl Connection {
             }
             let context = self.context(view, listener, buffer.data());
             let refused = |failure| {
-                let context = Some(context);
-                Box::new(Refused { failure, context, logged: None })
+                let unknown = Refused::unknown(failure, &view.config.listeners[listener], &self.facts);
+                Box::new(Refused { context: Some(context), ..*unknown })
             };
             if !waiting {
                 // Once for the whole head: a byte now and then does not move it.
@@ -291,7 +294,12 @@ impl Connection {
 }
 
 /// What a client is told of a failure, head and body; nothing where its connection is just closed.
-fn refusal(failure: &Failure, manner: ErrorContext, pages: Option<&Pages>) -> Vec<u8> {
+fn refusal(
+    failure: &Failure,
+    manner: ErrorContext,
+    pages: Option<&Pages>,
+    rules: Option<&ResponseRules>,
+) -> Vec<u8> {
     let mut reply = Vec::new();
     let Some(status) = failure.status() else { return reply };
     let told = error_pages::tell(status, pages, manner.wish);
@@ -304,6 +312,9 @@ fn refusal(failure: &Failure, manner: ErrorContext, pages: Option<&Pages>) -> Ve
     }
     let content = http1::Content { media_type: &told.media_type, bytes: told.body.as_bytes() };
     http1::encode_answer(status, fields.as_bytes(), Some(content), true, &mut reply);
+    if let Some(rules) = rules {
+        rules.edit_response(&mut reply);
+    }
     if !manner.head_only {
         reply.extend_from_slice(told.body.as_bytes());
     }

@@ -25,7 +25,7 @@ use crate::proxy::worker::Worker;
 pub(crate) struct LocalReply {
     /// What is said.
     pub reply: Reply,
-    /// What the route's rules do with it.
+    /// What the rules do with it: the listener's, and the route's if one was found.
     pub pending: Option<Box<ResponseRules>>,
     envelope: Envelope,
     head_only: bool,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::limits::{Limits, MAX_REQUEST_ID_BYTES};
@@ -18,7 +19,7 @@ use crate::proxy::failure::Failure;
 use crate::proxy::origin::{self, AddressText};
 use crate::proxy::reply::Reply;
 use crate::proxy::request_id::RequestId;
-use crate::proxy::rules::{RequestView, ResponseRules, cors};
+use crate::proxy::rules::{RequestView, ResponseRules, Rules, Source, cors};
 use crate::proxy::snapshot::{Destination, Listener, Route, Traffic};
 use crate::proxy::upstream::pool::Pool;
 use crate::proxy::view::View;
@@ -111,12 +112,16 @@ pub(crate) struct Refused {
     pub(crate) context: Option<ErrorContext>,
     /// Its line in the access log, if one was begun.
     pub(crate) logged: Option<Box<Record>>,
+    /// What rules do with the reply: the listener's, and the route's if one was found.
+    pub(crate) rules: Option<Box<ResponseRules>>,
 }
 
 impl Refused {
     /// A request of which nothing is known but the failure.
-    pub(crate) fn unknown(failure: Failure) -> Box<Self> {
-        Box::new(Self { failure, context: None, logged: None })
+    pub(crate) fn unknown(failure: Failure, listener: &Listener, client: &ClientFacts) -> Box<Self> {
+        let source = Source::Unknown { listener: &listener.name, client };
+        let rules = listener.rules.as_ref().and_then(|rules| rules.edits(&source));
+        Box::new(Self { failure, context: None, logged: None, rules })
     }
 }
 
@@ -126,6 +131,8 @@ struct Found {
     id: RequestId,
     wish: Option<ErrorFormat>,
     logged: Option<Box<Record>>,
+    /// What rules have still to do: the listener's, and the route's once they were asked.
+    rules: Option<Box<ResponseRules>>,
 }
 
 impl Found {
@@ -153,7 +160,7 @@ pub(crate) fn understand(
     let head = match http1::parse_request(bytes, &mut slots, &HeadLimits::from(&of.limits)) {
         Ok(Parsed::Complete(head)) => head,
         Ok(Parsed::Partial) => return Ok(None),
-        Err(error) => return Err(Refused::unknown(Failure::Request(error))),
+        Err(error) => return Err(Refused::unknown(Failure::Request(error), of, client)),
     };
     let id = worker.ids.next();
     let given = of.accept_request_id.then(|| given_id(&head)).flatten();
@@ -161,12 +168,12 @@ pub(crate) fn understand(
     let fields = || head.fields.iter().map(|header| (header.name.as_bytes(), header.value));
     let wish = of.pages.as_ref().map(|_| ErrorFormat::of(fields(), text));
     let logged = worker.access.as_ref().map(|sink| sink.begin(&of.name, client, Some(&head), Some(text)));
-    let mut found = Found { envelope: head.envelope(), id, wish, logged };
+    let mut found = Found { envelope: head.envelope(), id, wish, logged, rules: None };
     match decide(view, of, client, worker, &head, text, &mut found) {
         Ok(decision) => Ok(Some(decision)),
         Err(failure) => {
             let context = Some(ErrorContext { head_only: head.method == Method::Head, wish });
-            Err(Box::new(Refused { failure, context, logged: found.logged }))
+            Err(Box::new(Refused { failure, context, logged: found.logged, rules: found.rules }))
         }
     }
 }
@@ -181,21 +188,24 @@ fn decide(
     id: &str,
     found: &mut Found,
 ) -> Result<Decision, Failure> {
-    let said = admit(listener, head, client, found)?;
+    let said = client_of(listener, head, client, found);
     let address = said.as_ref().map_or(&*client.address, AddressText::as_str);
+    // A listener's rules do not ask for the path, which is normalised for the route.
+    let asked = RequestView { head, path: head.target.path, client, address, id, listener: &listener.name };
+    if let Err(reply) = admit(listener, &asked, found)? {
+        return Ok(Decision::refuse(reply, listener, head, found));
+    }
     check(head, &listener.limits)?;
     let (normalised, (route, matched)) = routed(&listener.traffic, head)?;
-    let asked = RequestView { head, path: &normalised, client, address, id, listener: &listener.name };
-    let pending = match matched.rules.as_ref().map(|rules| rules.admit(&asked)) {
-        None => None,
-        Some(Ok(pending)) => pending,
-        Some(Err(reply)) => {
-            let answer = LocalReply::new(reply, None, (head, found.envelope), found.logged.take());
-            let answer = answer.told_by(listener.pages.as_ref(), found.wish);
-            return Ok(Decision::Answer(Box::new(answer)));
+    let asked = RequestView { path: &normalised, ..asked };
+    if let Some(rules) = &matched.rules {
+        let (pending, admitted) = rules.admit(&asked, found.rules.take());
+        found.rules = pending;
+        if let Err(reply) = admitted {
+            return Ok(Decision::refuse(reply, listener, head, found));
         }
-    };
-    if let (Some(record), Some(pending)) = (&mut found.logged, &pending) {
+    }
+    if let (Some(record), Some(pending)) = (&mut found.logged, &found.rules) {
         pending.note(record);
     }
     // Rules and redirects see one form of the path; the backend of such a route sees its empty parts.
@@ -203,51 +213,68 @@ fn decide(
     let asked = RequestView { path: apart.as_deref().unwrap_or(asked.path), ..asked };
     Ok(Decision::Forward(match &matched.to {
         Destination::Upstream(upstream) => {
-            forward(matched, &view.pools[*upstream], &asked, pending, found, worker.heads.take())
+            forward((listener, matched), &view.pools[*upstream], &asked, found, worker.heads.take())
         }
         Destination::Split(split) => {
             let (answers, point) = (|upstream: usize| !view.pools[upstream].is_shunned(), found.id.point);
             let picked = split.pick(point);
             let picked = if answers(picked) { Some(picked) } else { split.pick_where(point, answers) };
             let picked = picked.unwrap_or_else(|| split.pick(point));
-            let order = forward(matched, &view.pools[picked], &asked, pending, found, worker.heads.take());
+            let order = forward((listener, matched), &view.pools[picked], &asked, found, worker.heads.take());
             // What names no host is given its endpoint's, and stays with that.
-            let own = matched.rules.as_ref().and_then(|rules| rules.host());
-            let host = own.or(head.host);
+            let host = host_of(listener, matched).or(head.host);
             let named = || split.upstreams().any(|upstream| view.pools[upstream].is_named_by_request());
             let name = order.host.or_else(|| host.filter(|_| named()).map(str::to_owned));
             Forward { split: host.and_then(|_| u32::try_from(route).ok()), host: name, ..order }
         }
         Destination::Reply(reply) => {
-            return Ok(Decision::answer((**reply).clone(), pending, head, found));
+            return Ok(Decision::answer((**reply).clone(), head, found));
         }
         Destination::Redirect(redirect) => {
             let reply = redirect.reply(head, &normalised, client);
-            return Ok(Decision::answer(reply, pending, head, found));
+            return Ok(Decision::answer(reply, head, found));
         }
     }))
 }
 
 /// The client's address, where a trusted proxy names another one than its own.
-///
-/// # Errors
-/// The listener does not permit it.
-fn admit(
+fn client_of(
     listener: &Listener,
     head: &RequestHead<'_, '_>,
     client: &ClientFacts,
     found: &mut Found,
-) -> Result<Option<AddressText>, Failure> {
+) -> Option<AddressText> {
     let rule = listener.client_address.as_ref();
     let said = rule.and_then(|rule| origin::client_of(rule, head, &client.address));
     if let Some(address) = &said {
         found.note(&Variable::ClientAddress, address.as_str().as_bytes());
     }
-    if !listener.permitted.is_empty() {
-        let address = said.as_ref().map_or(&*client.address, AddressText::as_str);
-        listener.permitted.permits_client(address).then_some(()).ok_or(Failure::NotPermitted)?;
+    said
+}
+
+/// Asks the listener's rules, before any route is chosen. `Ok(Err)`: the answer of a rule that refuses the request.
+///
+/// # Errors
+/// The listener does not permit the client's address.
+fn admit(
+    listener: &Listener,
+    asked: &RequestView<'_, '_, '_>,
+    found: &mut Found,
+) -> Result<Result<(), Reply>, Failure> {
+    if let Some(rules) = &listener.rules {
+        found.rules = rules.edits(&Source::Request(asked));
     }
-    Ok(said)
+    if !listener.permitted.is_empty() {
+        listener.permitted.permits_client(asked.address).then_some(()).ok_or(Failure::NotPermitted)?;
+    }
+    let limit = listener.rules.as_ref().and_then(|rules| rules.limit.as_ref());
+    Ok(limit.map_or(Ok(()), |limit| limit.take(asked)))
+}
+
+/// The Host that backends see instead of the request's: the route's, or else the listener's.
+fn host_of<'c>(listener: &'c Listener, matched: &'c Route) -> Option<&'c str> {
+    let host = |rules: &'c Option<Arc<Rules>>| rules.as_ref().and_then(|rules| rules.host());
+    host(&matched.rules).or_else(|| host(&listener.rules))
 }
 
 /// The path of a request in its normal form, and its route with its index.
@@ -341,22 +368,28 @@ fn find_for_preflight<'t>(
 }
 
 impl Decision {
-    fn answer(
-        reply: Reply,
-        pending: Option<Box<ResponseRules>>,
-        head: &RequestHead<'_, '_>,
-        found: &mut Found,
-    ) -> Self {
-        Self::Answer(Box::new(LocalReply::new(reply, pending, (head, found.envelope), found.logged.take())))
+    /// The response that a route is for.
+    fn answer(reply: Reply, head: &RequestHead<'_, '_>, found: &mut Found) -> Self {
+        Self::Answer(Box::new(LocalReply::new(
+            reply,
+            found.rules.take(),
+            (head, found.envelope),
+            found.logged.take(),
+        )))
+    }
+
+    /// The refusal of a rule, by the listener's pages.
+    fn refuse(reply: Reply, listener: &Listener, head: &RequestHead<'_, '_>, found: &mut Found) -> Self {
+        let answer = LocalReply::new(reply, found.rules.take(), (head, found.envelope), found.logged.take());
+        Self::Answer(Box::new(answer.told_by(listener.pages.as_ref(), found.wish)))
     }
 }
 
 /// Encodes the head that goes to the backend in `out`, and says what else there is to be known of the request.
 fn forward(
-    matched: &Route,
+    (listener, matched): (&Listener, &Route),
     pool: &Rc<Pool>,
     asked: &RequestView<'_, '_, '_>,
-    pending: Option<Box<ResponseRules>>,
     found: &mut Found,
     mut out: Vec<u8>,
 ) -> Forward {
@@ -371,9 +404,10 @@ fn forward(
         client_certificate: client.certificate().map(|certificate| &*certificate.forwarded),
     };
     // A request that names no host (HTTP/1.0) is given the endpoint's.
-    let own = matched.rules.as_ref().and_then(|rules| rules.host());
+    let own = host_of(listener, matched);
     let host = own.or_else(|| head.host.is_none().then(|| pool.authority()));
     http1::encode_request(head, rewrite, &forwarded, host, &mut out);
+    let pending = found.rules.take();
     if let Some(pending) = &pending {
         pending.edit_request(&mut out);
     }

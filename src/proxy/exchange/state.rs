@@ -17,6 +17,7 @@ use crate::proxy::access;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::error_pages::ErrorFormat;
 use crate::proxy::failure::Failure;
+use crate::proxy::rules::ResponseRules;
 use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
 
@@ -148,6 +149,11 @@ impl<'a> Exchange<'a> {
     /// How the client wants to be told of a failure.
     pub(crate) fn wish(&self) -> Option<ErrorFormat> {
         self.order.wish
+    }
+
+    /// What rules do with a response of Ringate's own.
+    pub(crate) fn response_rules(&self) -> Option<&ResponseRules> {
+        self.order.pending.as_deref()
     }
 
     /// Whether the request was HEAD.

@@ -1,4 +1,4 @@
-//! Fields that a route sets, adds or removes, of requests and of responses.
+//! Fields that a listener or a route sets, adds or removes, of requests and of responses.
 //!
 //! They are changed in the head that Ringate has encoded: what frames a message can't be named here, and is not touched.
 
@@ -6,15 +6,30 @@ use crate::config::access::{Piece, Variable};
 use crate::config::plan::{HeaderEdits, Template};
 use crate::http::is_same_name;
 use crate::http1::{append_fields, remove_fields};
+use crate::proxy::client::ClientFacts;
 use crate::proxy::rules::RequestView;
 
-/// The changes of one route.
+/// The changes of one route, or of a listener.
 #[derive(Debug)]
 pub struct Headers {
     request: Edits,
     response: Edits,
     /// The Host that backends see instead of the request's.
     pub host: Option<Box<str>>,
+}
+
+/// Where the values of variables are from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source<'s, 'a, 'h, 'b> {
+    /// A request.
+    Request(&'s RequestView<'a, 'h, 'b>),
+    /// A request that was not understood: its variables have no value.
+    Unknown {
+        /// The listener's name.
+        listener: &'s str,
+        /// The client.
+        client: &'s ClientFacts,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -42,8 +57,8 @@ impl Headers {
         })
     }
 
-    pub(crate) fn lines(&self, asked: &RequestView<'_, '_, '_>) -> Lines {
-        Lines { request: self.request.lines(asked), response: self.response.lines(asked) }
+    pub(crate) fn lines(&self, source: &Source<'_, '_, '_, '_>) -> Lines {
+        Lines { request: self.request.lines(source), response: self.response.lines(source) }
     }
 
     pub(crate) fn edit_request(&self, lines: &Lines, head: &mut Vec<u8>) {
@@ -85,7 +100,7 @@ impl Edits {
     }
 
     /// A field whose value turns out empty does not come.
-    fn lines(&self, asked: &RequestView<'_, '_, '_>) -> Vec<u8> {
+    fn lines(&self, source: &Source<'_, '_, '_, '_>) -> Vec<u8> {
         let mut lines = Vec::new();
         for (name, value) in &self.lines {
             let before = lines.len();
@@ -95,7 +110,7 @@ impl Edits {
             for piece in value {
                 match piece {
                     Piece::Literal(text) => lines.extend_from_slice(text.as_bytes()),
-                    Piece::Value(variable) => push(&mut lines, variable, asked),
+                    Piece::Value(variable) => push(&mut lines, variable, source),
                 }
             }
             if lines.len() == start {
@@ -108,31 +123,47 @@ impl Edits {
     }
 }
 
-/// Appends a variable's value. Every source was checked where it was read; still, no control byte passes here.
-fn push(out: &mut Vec<u8>, variable: &Variable, asked: &RequestView<'_, '_, '_>) {
-    let RequestView { head, client, .. } = asked;
-    let mut put = |value: &[u8]| {
-        out.extend(value.iter().filter(|&&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f)));
+/// Appends a variable's value; nothing where it has none.
+fn push(out: &mut Vec<u8>, variable: &Variable, source: &Source<'_, '_, '_, '_>) {
+    let (listener, client, asked) = match *source {
+        Source::Request(asked) => (asked.listener, asked.client, Some(asked)),
+        Source::Unknown { listener, client } => (listener, client, None),
     };
+    match (variable, asked) {
+        (Variable::Listener, _) => put(out, listener.as_bytes()),
+        (Variable::ClientAddress, None) => put(out, client.address.as_bytes()),
+        (Variable::ClientAddress, Some(asked)) => put(out, asked.address.as_bytes()),
+        (Variable::ClientScheme, _) => put(out, client.proto().as_bytes()),
+        (variable, Some(asked)) if push_of_head(out, variable, asked) => {}
+        // Of the handshake; the config's check lets no others through.
+        (variable, _) => put(out, client.tls_value(variable).unwrap_or_default().as_bytes()),
+    }
+}
+
+/// Appends the value of a variable of the request. False: it is none of the request.
+fn push_of_head(out: &mut Vec<u8>, variable: &Variable, asked: &RequestView<'_, '_, '_>) -> bool {
+    let head = asked.head;
     match variable {
-        Variable::Listener => put(asked.listener.as_bytes()),
-        Variable::ClientAddress => put(asked.address.as_bytes()),
-        Variable::ClientScheme => put(client.proto().as_bytes()),
-        Variable::Method => put(head.method.as_str().as_bytes()),
-        Variable::Path => put(head.target.path.as_bytes()),
-        Variable::Query => put(head.target.query.unwrap_or_default().as_bytes()),
+        Variable::Method => put(out, head.method.as_str().as_bytes()),
+        Variable::Path => put(out, head.target.path.as_bytes()),
+        Variable::Query => put(out, head.target.query.unwrap_or_default().as_bytes()),
         Variable::Target => {
-            put(head.target.path.as_bytes());
+            put(out, head.target.path.as_bytes());
             if let Some(query) = head.target.query {
-                put(b"?");
-                put(query.as_bytes());
+                put(out, b"?");
+                put(out, query.as_bytes());
             }
         }
-        Variable::Host => put(head.host.unwrap_or_default().as_bytes()),
-        Variable::Version => put(head.version.as_str().as_bytes()),
-        Variable::RequestId => put(asked.id.as_bytes()),
-        Variable::RequestHeader(name) => put(head.fields.get(name).unwrap_or_default()),
-        // Of the handshake; the config's check lets no others through.
-        other => put(client.tls_value(other).unwrap_or_default().as_bytes()),
+        Variable::Host => put(out, head.host.unwrap_or_default().as_bytes()),
+        Variable::Version => put(out, head.version.as_str().as_bytes()),
+        Variable::RequestId => put(out, asked.id.as_bytes()),
+        Variable::RequestHeader(name) => put(out, head.fields.get(name).unwrap_or_default()),
+        _ => return false,
     }
+    true
+}
+
+/// Appends bytes of a field's value. Every source was checked where it was read; still, no control byte passes here.
+fn put(out: &mut Vec<u8>, value: &[u8]) {
+    out.extend(value.iter().filter(|&&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f)));
 }

@@ -25,7 +25,7 @@ use crate::proxy::reply::Reply;
 /// Buckets that a key may be in.
 const WAYS: usize = 8;
 
-/// A route's rate limit.
+/// The rate limit of a route or a listener.
 #[derive(Debug)]
 pub struct Limit {
     /// Nanoseconds that a token takes to come back.
@@ -34,11 +34,13 @@ pub struct Limit {
     bucket: u64,
     start: Instant,
     keys: Keys,
+    /// The cause of its refusals, for the logs.
+    cause: &'static str,
 }
 
 #[derive(Debug)]
 enum Keys {
-    Route(AtomicU64),
+    All(AtomicU64),
     Client(Table),
     Header(String, Table),
 }
@@ -48,15 +50,16 @@ enum Keys {
 struct Wait(u64);
 
 impl Limit {
-    /// The limit as the config has it.
-    pub fn new(limit: &RateLimit) -> Self {
+    /// The limit as the config has it. `cause` is the cause of its refusals.
+    pub fn new(limit: &RateLimit, cause: &'static str) -> Self {
         let token = (limit.period.as_nanos() as u64 / u64::from(limit.count)).max(1);
         let keys = match &limit.by {
-            LimitBy::Route => Keys::Route(AtomicU64::new(0)),
+            LimitBy::All => Keys::All(AtomicU64::new(0)),
             LimitBy::Client => Keys::Client(Table::new(RATE_LIMIT_KEYS)),
             LimitBy::Header(name) => Keys::Header(name.clone(), Table::new(RATE_LIMIT_KEYS)),
         };
-        Self { token, bucket: token.saturating_mul(u64::from(limit.burst)), start: Instant::now(), keys }
+        let bucket = token.saturating_mul(u64::from(limit.burst));
+        Self { token, bucket, start: Instant::now(), keys, cause }
     }
 
     /// Takes a token for this request.
@@ -65,7 +68,7 @@ impl Limit {
     /// There is none; the answer says when to come again.
     pub(crate) fn take(&self, asked: &RequestView<'_, '_, '_>) -> Result<(), Reply> {
         let bucket = match &self.keys {
-            Keys::Route(bucket) => bucket,
+            Keys::All(bucket) => bucket,
             Keys::Client(table) => table.bucket(client(asked.address)),
             Keys::Header(name, table) => match asked.head.fields.get(name) {
                 Some(value) => table.bucket((1u8, value)),
@@ -76,7 +79,7 @@ impl Limit {
         // A bucket that was never used is full from the beginning of time, so time begins late.
         let now = self.bucket + self.start.elapsed().as_nanos() as u64;
         self.take_from(bucket, now).map_err(|Wait(wait)| {
-            let mut reply = Reply::refusal(429, "the rate limit of the route");
+            let mut reply = Reply::refusal(429, self.cause);
             let seconds = wait.div_ceil(1_000_000_000).max(1);
             reply.fields.extend_from_slice(format!("Retry-After: {seconds}\r\n").as_bytes());
             reply
@@ -158,7 +161,8 @@ mod tests {
     use super::*;
 
     fn limit(count: u32, burst: u32) -> Limit {
-        Limit::new(&RateLimit { count, period: Duration::from_secs(1), burst, by: LimitBy::Client })
+        let limit = RateLimit { count, period: Duration::from_secs(1), burst, by: LimitBy::Client };
+        Limit::new(&limit, "the rate limit")
     }
 
     const SECOND: u64 = 1_000_000_000;

@@ -129,5 +129,10 @@ pub(super) fn listener(old: &Listener, new: &Listener) -> Vec<String> {
     found.key("error_pages", &old.error_pages, &new.error_pages);
     found.key("request_id", &old.accept_request_id, &new.accept_request_id);
     found.key("compression", &old.compression, &new.compression);
+    found.key("allow/deny", &old.permitted, &new.permitted);
+    found.key("client_address", &old.client_address, &new.client_address);
+    found.key("rate_limit", &old.rate_limit, &new.rate_limit);
+    found.key("headers.request", &old.request_headers, &new.request_headers);
+    found.key("headers.response", &old.response_headers, &new.response_headers);
     found.or(if old == new { "the content of files that it names" } else { "other keys" })
 }
