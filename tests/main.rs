@@ -23,6 +23,7 @@ mod descriptors;
 mod documents;
 mod drain;
 mod drivers;
+mod ejection;
 mod endpoint_sets;
 mod failover;
 mod faults;

@@ -76,12 +76,14 @@ pub(super) struct Address {
     endpoint: String,
     /// None: the name does not resolve.
     address: Option<String>,
-    /// `unknown` until a worker has tried it, then `up` or `down`, as it was found last.
+    /// `unknown` until a worker has tried it, then `up` or `down`, as it was found last; `ejected` for a time.
     state: &'static str,
     /// Since when.
     since: Option<Timestamp>,
-    /// What went wrong, if it is down.
+    /// What went wrong, if it is down or ejected.
     reason: Option<String>,
+    /// How often it was ejected.
+    ejections: u64,
 }
 
 impl Address {
@@ -90,12 +92,18 @@ impl Address {
             let change = endpoint.state.health.change();
             let change = change.as_ref().as_ref().filter(|_| endpoint.address.is_some());
             let unresolved = endpoint.address.is_none().then(|| "the name does not resolve".to_owned());
+            let outlier = &endpoint.state.outlier;
+            let ejection = outlier.last();
+            let ejection = ejection.as_ref().as_ref().filter(|_| outlier.is_ejected());
+            let ejected = ejection.map(|it| (it.at.into(), format!("for {:?}: {}", it.time, it.reason)));
+            let (at, why) = ejected.unzip();
             Self {
                 endpoint: endpoint.name.clone(),
                 address: endpoint.address.as_ref().map(ToString::to_string),
                 state: state(endpoint),
-                since: change.map(|change| change.at.into()),
-                reason: unresolved.or_else(|| change.and_then(|change| change.fault.clone())),
+                since: at.or_else(|| change.map(|change| change.at.into())),
+                reason: unresolved.or(why).or_else(|| change.and_then(|change| change.fault.clone())),
+                ejections: outlier.ejections(),
             }
         });
         each.collect()
@@ -226,6 +234,7 @@ fn chain(chain: &[CertificateDer<'_>]) -> Vec<Certificate> {
 fn state(endpoint: &config::Endpoint) -> &'static str {
     match endpoint.state.health.state() {
         _ if endpoint.address.is_none() => "down",
+        _ if endpoint.state.outlier.is_ejected() => "ejected",
         Health::Unknown => "unknown",
         Health::Up => "up",
         Health::Down => "down",
@@ -250,9 +259,21 @@ fn health(running: &RuntimeConfig, text: &mut String) {
     let name = "ringate_upstream_endpoints";
     let _ = writeln!(text, "# HELP {name} Endpoints of the upstream, by state\n# TYPE {name} gauge");
     for upstream in &running.upstreams {
-        for wanted in ["up", "down", "unknown"] {
+        for wanted in ["up", "down", "ejected", "unknown"] {
             let count = upstream.endpoints.iter().filter(|endpoint| state(endpoint) == wanted).count();
             let _ = writeln!(text, "{name}{{upstream=\"{}\",state=\"{wanted}\"}} {count}", upstream.name);
+        }
+    }
+}
+
+/// How often each endpoint was ejected.
+fn ejections(running: &RuntimeConfig, text: &mut String) {
+    let name = "ringate_endpoint_ejections_total";
+    let _ = writeln!(text, "# HELP {name} Ejections of the endpoint (`outliers`)\n# TYPE {name} counter");
+    for upstream in &running.upstreams {
+        for endpoint in &upstream.endpoints {
+            let (count, labels) = (endpoint.state.outlier.ejections(), labels(endpoint));
+            let _ = writeln!(text, "{name}{{upstream=\"{}\",{labels}}} {count}", upstream.name);
         }
     }
 }
@@ -260,6 +281,7 @@ fn health(running: &RuntimeConfig, text: &mut String) {
 /// Adds the metrics that have an upstream and an endpoint.
 pub(super) fn metrics(running: &RuntimeConfig, text: &mut String) {
     health(running, text);
+    ejections(running, text);
     retries(running, text);
     let with_tls =
         || running.upstreams.iter().filter_map(|upstream| Some((upstream, upstream.tls.as_ref()?)));

@@ -138,6 +138,16 @@ pub(crate) const MAX_REPEATED_BYTES: u64 = 16 * 1024;
 pub(crate) const RETRY_WINDOW: usize = 10;
 /// Retries that a worker may send to an upstream within that time however few requests there are.
 pub(crate) const RETRY_FLOOR: u64 = 10;
+/// How long an endpoint is tried last after its first failed connection. Each failed trial doubles that.
+pub(crate) const HOLD_OFF: Duration = Duration::from_secs(1);
+/// The longest time for which an endpoint is tried last after a failed connection.
+pub(crate) const MAX_HOLD_OFF: Duration = Duration::from_secs(8);
+/// A request without a response for so long ejects its endpoint, if only others answer meanwhile.
+pub(crate) const STALLED: Duration = Duration::from_secs(5);
+/// Seconds over which a worker counts the responses of an endpoint for `outliers.error_rate`.
+pub(crate) const ERROR_RATE_WINDOW: Duration = Duration::from_secs(10);
+/// Fewer responses of an endpoint within that time are no reason for an ejection.
+pub(crate) const ERROR_RATE_RESPONSES: u32 = 100;
 /// Most workers of one process.
 pub(crate) const MAX_WORKERS: usize = 1024;
 /// The smallest bound on a process's buffers, in bytes.

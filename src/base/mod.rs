@@ -1,6 +1,7 @@
 //! Floor 0: what every other floor may use and what itself knows nobody.
 
 pub(crate) mod address;
+pub(crate) mod clock;
 pub(crate) mod counters;
 pub(crate) mod limits;
 pub(crate) mod network;

@@ -98,6 +98,7 @@ fn health_line(endpoint: &Value) -> String {
     let (since, reason) = (text(&endpoint["since"]), text(&endpoint["reason"]));
     match endpoint["state"].as_str() {
         Some("up") => format!("  {name}: up since {since}\n"),
+        Some("ejected") => format!("  ✗ {name}: ejected since {since} {reason}\n"),
         Some("down") if since.is_empty() => format!("  ✗ {name}: down: {reason}\n"),
         Some("down") => format!("  ✗ {name}: down since {since}: {reason}\n"),
         _ => format!("  {name}: not used yet\n"),

@@ -13,10 +13,12 @@ pub(crate) use crate::base::network::{AddressRule, Network};
 use crate::proxy_protocol::{Accept, Version};
 use crate::tls::{RsaBits, Versions};
 
+mod outliers;
 mod pages;
 mod route;
 mod rules;
 
+pub(crate) use outliers::Outliers;
 pub(crate) use pages::{ErrorPage, ErrorPages, PageSource, PageStatus};
 pub(crate) use route::{
     CertificateRule, Destination, HeaderEdits, Respond, Route, SanPattern, Share, Template,
@@ -389,6 +391,8 @@ pub struct Upstream {
     pub max_per_endpoint: usize,
     /// `queue`: who waits where each endpoint has that many.
     pub queue: Queue,
+    /// `health.passive` and `outliers`: which outcomes eject an endpoint.
+    pub outliers: Outliers,
     /// `retries`: when a request is tried at another endpoint.
     pub retries: Retries,
     /// `proxy_protocol`: the PROXY header that its connections begin with; `None`: none.

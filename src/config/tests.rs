@@ -290,7 +290,9 @@ fn upstreams_are_checked() {
             ("endpoints = ['a:1']\nretries = { on = [503] }", "3:19", "did you mean \"503\"?"),
             ("endpoints = ['a:1']\nretries = { attempt_timeout = '1s' }", "3:31", "`on` has no \"timeout\""),
             ("endpoints = ['a:1']\nretries = { on = ['timeout'], attempt_timeout = '31s' }", "3:49", "longer than `timeouts.response`"),
-            ("endpoints = ['a:1']\nhealth = { path = '/' }", "3:1", "`upstream.app.health` is not supported yet"),
+            ("endpoints = ['a:1']\noutliers = { max_ejected = '101%' }", "3:28", "it is no share from"),
+            ("endpoints = ['a:1']\noutliers = { error_rate = 'half' }", "3:27", "it is no share from"),
+            ("endpoints = ['a:1']\nhealth.passive = false\noutliers = {}", "4:12", "has no effect with `health.passive = false`"),
             ("endpoints = ['a:1']\nproxy_protocol = 'any'", "3:18", "`upstream.app.proxy_protocol`: \"any\" is not \"off\", \"v1\" or \"v2\""),
         ],
     );
@@ -437,7 +439,7 @@ path = 'x'
 
 [upstream.app]
 endpoints = ['a', 'b', 'c:1']
-health = {}
+health_check = {}
 ";
     let errors = read(text).expect_err("wrong");
     let places: Vec<_> = errors.iter().map(|error| format!("{}:{}", error.line, error.column)).collect();
@@ -458,7 +460,7 @@ error: unknown key `endpoins` in `[upstream.app]`
 2 | endpoins = ['a:1']
   | ^^^^^^^^
   |
-  = help: did you mean `endpoints`? the keys here are `balance`, `bind_address`, `endpoints`, `environment`, `pool`, `proxy_protocol`, `queue`, `retries`, `timeouts`, `tls`";
+  = help: did you mean `endpoints`? the keys here are `balance`, `bind_address`, `endpoints`, `environment`, `health`, `outliers`, `pool`, `proxy_protocol`, `queue`, `retries`, `timeouts`, `tls`";
     assert_eq!(errors.to_string(), expected);
 }
 
@@ -958,7 +960,7 @@ fn keys_of_others_and_of_later_versions_are_answered_with_what_there_is() {
             "backup = true\nendpoints =",
             "`upstream.app.backup` is not supported yet leave it out",
         ),
-        ("endpoints =", "health = {}\nendpoints =", "`upstream.app.health` is not supported yet"),
+        ("endpoints =", "health_check = {}\nendpoints =", "did you mean `health`"),
         ("name =", "http2 = true\nname =", "`listener.http2` is not supported yet"),
         (
             "upstream = \"app\"",

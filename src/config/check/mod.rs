@@ -24,6 +24,7 @@ mod destination;
 mod edits;
 mod limits;
 mod log;
+mod outliers;
 mod pages;
 mod retries;
 mod route;

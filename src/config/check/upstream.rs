@@ -8,12 +8,12 @@ use std::time::Duration;
 use crate::base::address::{Address, UNIX};
 use crate::config::file::{Errors, Section, Value};
 use crate::config::names;
-use crate::config::plan::{At, Endpoint, Plan, Queue, Retries, Upstream};
+use crate::config::plan::{At, Endpoint, Outliers, Plan, Queue, Retries, Upstream};
 use crate::config::suggest::{nearest, quoted};
 use crate::config::units::Wrong;
 use crate::proxy_protocol::Version;
 
-use super::{backend_tls, retries};
+use super::{backend_tls, outliers, retries};
 
 const MAX_WEIGHT: usize = 1000;
 /// More idle connections to one endpoint than it has ports make no sense.
@@ -93,6 +93,7 @@ fn upstream(
         max_age: Duration::from_secs(3600),
         max_per_endpoint: 0,
         queue: Queue::default(),
+        outliers: Outliers::default(),
         retries: Retries::default(),
         proxy_protocol: None,
         bind_address: None,
@@ -106,6 +107,12 @@ fn upstream(
     }
     if let Some(value) = section.get("queue") {
         queue(&value, &mut upstream);
+    }
+    if let Some(section) = section.section("health") {
+        outliers::health(section, &mut upstream.outliers);
+    }
+    if let Some(section) = section.section("outliers") {
+        outliers::outliers(section, &mut upstream.outliers);
     }
     if let Some(section) = section.section("retries") {
         retries::retries(section, &mut upstream);

@@ -50,6 +50,8 @@ pub(super) const ACCESS: Kind = text(
 );
 pub(super) const STORED: Kind = text("name in the store or file", "^.");
 
+pub(super) const PERCENT: Kind = text("`\"0%\"` to `\"100%\"`", "^(100|[0-9]{1,2})%$");
+
 /// A certificate with its key: the forms of `listener.tls.certificates`.
 pub(super) const CERTIFICATE: Kind = Kind::OneOf(&[STORED, Kind::Table(&[CERTIFICATE_FILES])]);
 

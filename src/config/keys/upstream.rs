@@ -2,7 +2,9 @@
 
 use crate::base::limits::MAX_ATTEMPTS;
 
-use super::texts::{CERTIFICATE, CERTIFICATE_OR_SYSTEM, ENDPOINT, FILE, HOST, NAMES, PIN, SOURCE, STATUS};
+use super::texts::{
+    CERTIFICATE, CERTIFICATE_OR_SYSTEM, ENDPOINT, FILE, HOST, NAMES, PERCENT, PIN, SOURCE, STATUS,
+};
 use super::{Key, Kind, Preset, key, list};
 
 pub(super) const KEYS: &[Key] = &[key(
@@ -57,6 +59,15 @@ const UPSTREAM: &[Key] = &[
         Preset::Absent,
         "Exchanges that wait where every endpoint has `pool.max_per_endpoint`; it needs that key",
     ),
+    key("health", Kind::Table(&[HEALTH]), Preset::Section, "How it is found out whether endpoints are usable")
+        .see("[health](upstreams.md#health)"),
+    key(
+        "outliers",
+        Kind::Table(&[OUTLIERS]),
+        Preset::Section,
+        "Which outcomes of requests eject an endpoint for a time: what `health.passive` means",
+    )
+    .see("[ejection](upstreams.md#ejection)"),
     key(
         "retries",
         Kind::Table(&[RETRIES]),
@@ -146,6 +157,59 @@ const QUEUE: &[Key] = &[
         Kind::Duration { zero: false },
         Preset::Value("\"1s\""),
         "How long one waits; longer: 503",
+    ),
+];
+
+const HEALTH: &[Key] = &[key(
+    "passive",
+    Kind::Boolean,
+    Preset::Value("true"),
+    "`false`: no outcome of a request ejects an endpoint; one that cannot be connected to is tried last all the same",
+)];
+
+const OUTLIERS: &[Key] = &[
+    key(
+        "consecutive_failures",
+        Kind::Integer(0, 1000),
+        Preset::Value("5"),
+        "Failures in a row, over all workers, that eject an endpoint: a new connection closed without a response, no response in time, an invalid response; 0: none do",
+    ),
+    key(
+        "consecutive_5xx",
+        Kind::Integer(0, 1000),
+        Preset::Value("0"),
+        "Responses with a status from 500 to 599 in a row that eject it; 0: none do",
+    ),
+    key(
+        "error_rate",
+        PERCENT,
+        Preset::Value("\"30%\""),
+        "Share of 502, 503 and 504 among at least 100 responses to a worker within 10 s that ejects it, if the others' share is less than half of its own; `\"0%\"`: none does",
+    ),
+    key(
+        "slow_after",
+        Kind::Duration { zero: true },
+        Preset::Value("\"2s\""),
+        "A request without a response for so long counts as a failure, if other endpoints respond meanwhile and this one does not; 0: it does not",
+    ),
+    key(
+        "base_ejection",
+        Kind::Duration { zero: false },
+        Preset::Value("\"30s\""),
+        "How long an endpoint is ejected for the first time; each time that follows soon is twice as long",
+    ),
+    key("max_ejection", Kind::Duration { zero: false }, Preset::Value("\"5m\""), "The longest time"),
+    key(
+        "max_ejected",
+        PERCENT,
+        Preset::Value("\"50%\""),
+        "Share of the endpoints that may be ejected at once; one of several always may, unless it is `\"0%\"`; the only one never is",
+    ),
+    key(
+        "panic_threshold",
+        PERCENT,
+        Preset::Value("\"0%\""),
+        "If a smaller share of the endpoints is usable, all are used; `\"0%\"`: if none is",
     ),
 ];
 

@@ -20,6 +20,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(crate) struct DisconnectWatch {
     /// The client's socket.
     pub(crate) client: RawFd,
+    /// The tick since which the response is waited for, or the request was written.
+    since: Cell<u64>,
     /// The tick at which the wait for a response's head is over; 0 in shorter waits, which have their deadline.
     due: Cell<u64>,
 }
@@ -27,17 +29,27 @@ pub(crate) struct DisconnectWatch {
 impl DisconnectWatch {
     /// For a client whose connection outlives it.
     pub(crate) fn new(client: RawFd) -> Self {
-        Self { client, due: Cell::new(0) }
+        Self { client, since: Cell::new(0), due: Cell::new(0) }
     }
 
     /// Sets the deadline of a wait.
     pub(crate) fn set(&self, worker: &Worker, deadline: &Deadline, phase: Phase, patience: Duration) {
         let long = phase == Phase::BackendHead && patience > LOOK;
         deadline.set(if long { LOOK } else { patience });
-        self.due.set(if long { worker.wheel.now() + ticks(patience) } else { 0 });
+        let now = worker.wheel.now();
+        if matches!(phase, Phase::BackendWrite | Phase::BackendHead) {
+            self.since.set(now);
+        }
+        self.due.set(if long { now + ticks(patience) } else { 0 });
     }
 
-    /// Runs an attempt to its end, or to the end of its patience: then `None`.
+    /// The tick since which the response is waited for, or the request was written.
+    pub(crate) fn since(&self) -> u64 {
+        self.since.get()
+    }
+
+    /// Runs an attempt to its end, or to the end of its patience, or until `gives_up`, which is asked once a second while
+    /// the response's head is waited for: then `None`.
     ///
     /// # Errors
     /// The client has left.
@@ -47,6 +59,7 @@ impl DisconnectWatch {
         deadline: &Deadline,
         phase: &Cell<Phase>,
         mut attempt: Pin<&mut impl Future<Output = T>>,
+        gives_up: impl Fn() -> bool,
     ) -> Result<Option<T>, Failure> {
         loop {
             if let Ok(done) = deadline.race(attempt.as_mut()).await {
@@ -59,6 +72,9 @@ impl DisconnectWatch {
             if peer::has_left(self.client) {
                 worker.counters.clients_left.add(1);
                 return Err(Failure::ClientGone);
+            }
+            if gives_up() {
+                return Ok(None);
             }
             deadline.set(LOOK.min(TICK.saturating_mul(u32::try_from(left).unwrap_or(u32::MAX))));
         }

@@ -19,6 +19,7 @@ use crate::proxy::failure::{ConnectError, Failure};
 use crate::proxy::snapshot::{Destination, Traffic};
 use crate::proxy::upstream::admission::{self, AdmissionRequest, Permit};
 use crate::proxy::upstream::connection::UpstreamConnection;
+use crate::proxy::upstream::outlier_detection::Fault;
 use crate::proxy::upstream::pool::ConnectRequest;
 
 /// Where a request goes that is sent once more.
@@ -48,6 +49,7 @@ impl Exchange<'_> {
             let admitted = admission::admit(self.worker, pool, deadline, ask, held, first.range());
             let permit = admitted.await?;
             let endpoint = permit.as_ref().map_or_else(|| pool.pick(), Permit::endpoint);
+            pool.begin_trial(endpoint);
             let reused = pool.check_out(self.worker, endpoint, self.call(first));
             let reached = match reused {
                 Ok(backend) => Ok(backend),
@@ -223,6 +225,7 @@ impl Exchange<'_> {
         let idempotent = self.order.idempotent;
         let silent = !self.is_heard();
         let closed = silent && matches!(failure, Failure::BackendGone(_));
+        let given_up = self.given_up.take();
         // Its pooled connection was closed by the backend just then.
         if closed && backend.reused && idempotent {
             self.worker.counters.stale_retries.add(1);
@@ -232,20 +235,20 @@ impl Exchange<'_> {
         if silent && self.order.pool.rescue(self.worker, backend, failure, idempotent) {
             return Some(Once::Anew(backend.endpoint));
         }
-        if closed {
+        if closed || given_up {
             self.tried.endpoints.push(backend.endpoint);
         }
         let wanted = match failure {
             // Judged when it came.
             Failure::Unwanted(_) => true,
             Failure::BackendGone(_) => silent && self.may_retry(Cause::Reset),
-            Failure::BackendTimeout => silent && self.may_retry(Cause::Timeout),
+            Failure::BackendTimeout if !given_up => silent && self.may_retry(Cause::Timeout),
             _ => false,
         };
         let pool = Rc::clone(&self.order.pool);
         let once = if wanted {
             Some(Once::More(pool.next(backend.endpoint, has_room_of(permit))))
-        } else if closed {
+        } else if closed || given_up {
             self.fail_over(permit)
         } else {
             None
@@ -258,7 +261,7 @@ impl Exchange<'_> {
         once
     }
 
-    /// Where a request goes whose endpoint closed a new connection without an answer. An idempotent one goes to each
+    /// Where a request goes whose endpoint closed a new connection without an answer, or is ejected. An idempotent one goes to each
     /// other endpoint once, and then to the other upstreams of its split, as long as there is time.
     fn fail_over(&mut self, permit: Option<&Permit>) -> Option<Once> {
         let (pool, now) = (&self.order.pool, self.worker.wheel.now());
@@ -302,6 +305,44 @@ impl Exchange<'_> {
 
     pub(crate) fn retries_are_on(&self) -> bool {
         self.order.pool.upstream.retries.attempts > 1
+    }
+
+    /// The head of a final response tells how its endpoint does.
+    pub(crate) fn judge(&self, status: u16) {
+        let Some(endpoint) = self.observed.endpoint.get() else { return };
+        // What comes while the request is still on its way is no slow response.
+        let since = if self.sent.get() { self.vigil.since() } else { self.worker.wheel.now() };
+        self.order.pool.responded(endpoint, status, since, self.slow.take());
+    }
+
+    /// A failed attempt tells how its endpoint does.
+    pub(crate) fn note_failure(&self, backend: &UpstreamConnection, failure: &Failure) {
+        let slow = self.slow.take();
+        let silent = !self.is_heard();
+        let fault = match failure {
+            Failure::BackendGone(_) if silent && !backend.reused => Fault::Reset,
+            // A slow response has been counted.
+            Failure::BackendTimeout if silent && !self.given_up.get() && !slow => Fault::Timeout,
+            Failure::Response(_) => Fault::Invalid,
+            _ => return,
+        };
+        self.order.pool.failed(backend.endpoint, fault, self.vigil.since());
+    }
+
+    /// Whether a request whose response is waited for goes elsewhere: it may be repeated, and its endpoint is ejected.
+    /// If it waits for too long, that counts, too.
+    pub(crate) fn gives_up(&self, endpoint: usize, whole: bool) -> bool {
+        let pool = &self.order.pool;
+        if self.is_heard() || !self.sent.get() {
+            return false;
+        }
+        if !self.slow.get() && pool.slow(endpoint, self.vigil.since()) {
+            self.slow.set(true);
+        }
+        let may = whole && self.order.idempotent && pool.upstream.retries.failover;
+        let gives_up = may && self.slow.get() && pool.is_better_elsewhere(endpoint, &self.tried.endpoints);
+        self.given_up.set(gives_up);
+        gives_up
     }
 
     /// Whose fault an expired deadline is.

@@ -51,10 +51,12 @@ impl<'a> Exchange<'a> {
         let (mut permit, mut backend) = self.open(deadline, &first, &mut held).await?;
         let mut buffer = held.unwrap_or_else(Buffer::small);
         loop {
-            self.observed.endpoint.set(Some(backend.endpoint));
+            let endpoint = backend.endpoint;
+            self.observed.endpoint.set(Some(endpoint));
             let (result, returned) = {
                 let attempt = pin!(self.attempt(client, &mut backend, deadline, &first, &mut body, buffer));
-                let kept = self.vigil.keep(self.worker, deadline, &self.phase, attempt).await?;
+                let gives_up = || self.gives_up(endpoint, first.done);
+                let kept = self.vigil.keep(self.worker, deadline, &self.phase, attempt, gives_up).await?;
                 kept.unwrap_or_else(|| (Err(self.too_slow()), self.spare.take()))
             };
             let failure = match result {
@@ -69,6 +71,7 @@ impl<'a> Exchange<'a> {
                 }
                 Err(failure) => failure,
             };
+            self.note_failure(&backend, &failure);
             // Without the request at hand nothing is tried again, nor counted as if it were.
             let kept = returned.filter(|_| first.done);
             let once = kept.as_ref().and_then(|_| self.again(&backend, &failure, permit.as_ref()));
@@ -104,13 +107,13 @@ impl<'a> Exchange<'a> {
             self.sent.set(broken.is_none());
             self.ahead.set(buffer.len() > first.consumed);
             self.wait(deadline, Phase::BackendHead, self.remaining(patience, first.done));
-            let rest = if self.retries_are_on() { self.spare.replace(Some(buffer)) } else { Some(buffer) };
+            self.spare.set(Some(buffer));
             let result = respond(&mut backend.stream.reader, &mut client.writer).await;
             let result = match (result, broken) {
                 (Err(Failure::BackendGone(None)), Some(error)) => Err(Failure::BackendGone(Some(error))),
                 (result, _) => result,
             };
-            return (result, rest.or_else(|| self.spare.take()));
+            return (result, self.spare.take());
         }
         buffer.consume(first.consumed);
         let allowance = self.body_bound() - first.data as u64;
@@ -252,6 +255,9 @@ impl<'a> Exchange<'a> {
             Ok(Parsed::Partial) => return Ok(None),
             Err(error) => return Err(Failure::Response(error)),
         };
+        if !head.is_interim() {
+            self.judge(head.status);
+        }
         if !head.is_interim() && self.may_retry(Cause::Status(head.status)) {
             return Err(Failure::Unwanted(head.status));
         }

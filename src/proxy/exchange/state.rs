@@ -66,6 +66,10 @@ pub(crate) struct Exchange<'a> {
     pub(crate) ahead: Cell<bool>,
     /// The request while its response is waited for, where a slow backend loses it to another one.
     pub(crate) spare: Cell<Option<Buffer>>,
+    /// Whether the attempt counts as one whose endpoint is slow.
+    pub(crate) slow: Cell<bool>,
+    /// Whether the attempt was given up, as its endpoint is ejected and others are not.
+    pub(crate) given_up: Cell<bool>,
     /// How far the response is.
     pub(crate) response: Cell<ResponseStage>,
     /// Whether the request went out whole.
@@ -108,6 +112,8 @@ impl<'a> Exchange<'a> {
             tried: Failover::default(),
             ahead: Cell::new(false),
             spare: Cell::new(None),
+            slow: Cell::new(false),
+            given_up: Cell::new(false),
             response: Cell::new(ResponseStage::Silent),
             sent: Cell::new(false),
             phase: Cell::new(Phase::BackendWrite),

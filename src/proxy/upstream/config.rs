@@ -11,8 +11,9 @@ use rustls::pki_types::ServerName;
 use super::concurrency::ConcurrencyLimiter;
 use super::endpoint::EndpointState;
 use crate::base::address::{Address, endpoint_authority, endpoint_host};
+use crate::base::clock;
 use crate::base::published::Published;
-use crate::config::plan::Retries;
+use crate::config::plan::{Outliers, Retries};
 use crate::proxy_protocol;
 use crate::tls::Identity;
 
@@ -35,6 +36,8 @@ pub struct Upstream {
     pub max_age: Duration,
     /// Present if the exchanges at an endpoint are bounded.
     pub gate: Option<ConcurrencyLimiter>,
+    /// Which outcomes eject an endpoint.
+    pub outliers: Outliers,
     /// When a request is tried again.
     pub retries: Retries,
     /// How often that was so.
@@ -111,6 +114,11 @@ impl Endpoint {
             None => name.clone(),
         };
         Self { name, address, label, weight, state: Arc::default() }
+    }
+
+    /// Whether requests may go to it at will. An endpoint that is not usable is tried after all that are.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.address.is_some() && self.state.outlier.is_usable(clock::millis)
     }
 
     /// Whether both are the same address of the same name.

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use rustls::AlertDescription;
 use rustls::pki_types::{CertificateDer, ServerName};
 
+use super::outlier::OutlierState;
 use crate::base::published::Published;
 use crate::tls::handshake::ClientAuth;
 use crate::tls::{Facts, Reason, Tally};
@@ -25,6 +26,8 @@ pub(crate) struct EndpointState {
     pub(crate) tls: EndpointTls,
     /// Whether it could be used last.
     pub(crate) health: EndpointHealth,
+    /// Whether it is tried last, and why.
+    pub(crate) outlier: OutlierState,
 }
 
 impl Default for EndpointState {
@@ -36,6 +39,7 @@ impl Default for EndpointState {
             in_flight: AtomicU64::new(0),
             tls: EndpointTls::default(),
             health: EndpointHealth::default(),
+            outlier: OutlierState::default(),
         }
     }
 }

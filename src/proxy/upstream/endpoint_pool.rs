@@ -1,5 +1,5 @@
-//! What one worker keeps of one endpoint: idle connections, TLS sessions, how it takes the client identity, and whether
-//! it just failed to connect. All of it outlives a reload that leaves the endpoint as it is.
+//! What one worker keeps of one endpoint: idle connections, TLS sessions, how it takes the client identity, and its
+//! recent responses. All of it outlives a reload that leaves the endpoint as it is.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -10,6 +10,7 @@ use crate::proxy::upstream::connect::Dialer;
 use crate::proxy::upstream::connection::UpstreamConnection;
 use crate::proxy::upstream::dedicated::DedicatedIdle;
 use crate::proxy::upstream::identity::EndpointIdentity;
+use crate::proxy::upstream::recent_responses::RecentResponses;
 
 /// One worker's part of an endpoint.
 #[derive(Debug, Default)]
@@ -23,20 +24,16 @@ pub(crate) struct EndpointPool {
     pub(crate) dialer: Dialer,
     /// Which generation of the client identity it gets.
     pub(crate) standing: EndpointIdentity,
-    /// Until which tick of the worker's wheel it is tried last. 0: it was reached, or answered, last.
-    pub(crate) shunned: Cell<u64>,
+    /// Its responses, as far as they tell whether it is an outlier.
+    pub(crate) recent: RecentResponses,
     /// `pool.idle_per_worker` of the latest snapshot. 0 once no snapshot has the endpoint: then no connection is kept.
     idle_per_worker: Cell<usize>,
 }
 
 impl EndpointPool {
-    /// One without connections. Without an address it is tried last.
-    pub(crate) fn of(endpoint: &Endpoint, upstream: &Upstream) -> Rc<Self> {
-        Rc::new(Self {
-            shunned: Cell::new(if endpoint.address.is_none() { u64::MAX } else { 0 }),
-            idle_per_worker: Cell::new(upstream.idle_per_worker),
-            ..Self::default()
-        })
+    /// One without connections.
+    pub(crate) fn of(upstream: &Upstream) -> Rc<Self> {
+        Rc::new(Self { idle_per_worker: Cell::new(upstream.idle_per_worker), ..Self::default() })
     }
 
     /// The endpoint was `last`, and is `endpoint` of a newer snapshot's `upstream`: its connections serve that, too.

@@ -11,7 +11,8 @@ use super::admission::Permit;
 use super::connect::{DialOptions, NewConnection};
 use super::connection::UpstreamConnection;
 use super::identity::{Choice, RETRY_TICKS, Refusal, serial, usable_previous};
-use super::pool::{ConnectRequest, HOLD_OFF_TICKS, Pool};
+use super::pool::{ConnectRequest, Pool};
+use crate::base::clock;
 use crate::base::sample::sampled;
 use crate::io::deadline::TICK;
 use crate::io::tls::TlsError;
@@ -52,10 +53,10 @@ impl Pool {
             let server_name = self.server_name(endpoint, host)?;
             let wanted = DialOptions { name: server_name.as_ref(), whole, header: header.as_deref() };
             self.begin_trial(endpoint);
-            let failed_until = &self.endpoints[endpoint].shunned;
+            let outlier = &self.upstream.endpoints[endpoint].state.outlier;
             match self.present(worker, deadline, endpoint, wanted).await {
                 Ok(dialed) => {
-                    failed_until.set(0);
+                    outlier.connected();
                     self.upstream.endpoints[endpoint].state.health.up();
                     let client = client.map(|client| {
                         let holder = Rc::downgrade(&self.endpoints[endpoint]);
@@ -79,19 +80,14 @@ impl Pool {
                     );
                     if matches!(error, ConnectError::NoDescriptor) {
                         // That says nothing of the endpoint, and is no better with another one.
-                        if failed_until.get() != 0 {
-                            failed_until.set(worker.wheel.now());
-                        }
+                        outlier.end_trial(clock::millis());
                         return Err(error);
                     }
-                    if matches!(error, ConnectError::Unresolved) {
-                        failed_until.set(u64::MAX);
-                    } else if !self.is_about_the_host(host, &error) {
-                        failed_until.set(worker.wheel.now() + HOLD_OFF_TICKS);
+                    if self.is_about_the_host(host, &error) {
+                        outlier.end_trial(clock::millis());
+                    } else if !matches!(error, ConnectError::Unresolved) {
+                        outlier.connection_failed(clock::millis());
                         self.upstream.endpoints[endpoint].state.health.down(&error);
-                    } else if failed_until.get() != 0 {
-                        // Its trial has found out nothing.
-                        failed_until.set(worker.wheel.now());
                     }
                     refused = Some(error);
                 }

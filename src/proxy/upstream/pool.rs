@@ -26,9 +26,6 @@ use crate::route::RoundRobin;
 use crate::tls::error::{alert_text, concerns_our_certificate};
 use crate::tls::{Identity, Reason};
 
-/// Ticks for which an endpoint that refused a connection is tried last.
-pub(crate) const HOLD_OFF_TICKS: u64 = 20;
-
 /// Ticks after which an idle connection ends where descriptors are short.
 const SHED_TICKS: u64 = 10;
 
@@ -323,7 +320,7 @@ impl Pool {
         }
         let endpoint = &self.endpoints[backend.endpoint];
         let most = endpoint.most();
-        endpoint.shunned.set(0);
+        self.upstream.endpoints[backend.endpoint].state.outlier.connected();
         self.upstream.endpoints[backend.endpoint].state.health.up();
         backend.since = worker.wheel.now();
         if let Some(client) = backend.client {
@@ -396,7 +393,7 @@ fn followed(upstream: &Upstream, last: Option<&Pool>) -> Vec<Rc<EndpointPool>> {
             pool.follow(last, endpoint, upstream);
             Rc::clone(pool)
         }
-        None => EndpointPool::of(endpoint, upstream),
+        None => EndpointPool::of(upstream),
     };
     upstream.endpoints.iter().map(follow).collect()
 }

@@ -1,9 +1,8 @@
 //! Which endpoint of an upstream a request goes to: all choices are made by [`select`].
 //!
-//! The balancer gives the order. Endpoints that just failed to connect (they are shunned) and those at which the request
+//! The balancer gives the order. Endpoints that are not usable now (they are shunned) and those at which the request
 //! has failed before (it has tried them) move back in it, or leave it, as the [`Query`] says.
 
-use crate::io::deadline::ticks;
 use crate::proxy::upstream::pool::Pool;
 use crate::route::RoundRobin;
 
@@ -11,7 +10,7 @@ use crate::route::RoundRobin;
 #[derive(Clone, Copy)]
 pub(crate) struct EndpointSet<'a, S> {
     pub(crate) balance: &'a RoundRobin,
-    /// Whether the endpoint just failed to connect.
+    /// Whether the endpoint is not usable now: it failed to connect, or was ejected.
     pub(crate) is_shunned: S,
 }
 
@@ -84,7 +83,7 @@ where
 }
 
 impl<S: Fn(usize) -> bool> EndpointSet<'_, S> {
-    /// Whether every endpoint just failed to connect.
+    /// Whether no endpoint is usable.
     pub(crate) fn all_are_shunned(&self) -> bool {
         (self.is_shunned)(0) && self.balance.others(0).all(&self.is_shunned)
     }
@@ -92,8 +91,8 @@ impl<S: Fn(usize) -> bool> EndpointSet<'_, S> {
 
 impl Pool {
     fn set(&self) -> EndpointSet<'_, impl Fn(usize) -> bool + Copy + '_> {
-        let now = self.wheel.now();
-        let is_shunned = move |endpoint: usize| self.endpoints[endpoint].shunned.get() > now;
+        let panics = self.panics();
+        let is_shunned = move |endpoint: usize| !panics && !self.is_usable(endpoint);
         EndpointSet { balance: &self.balance, is_shunned }
     }
 
@@ -148,18 +147,13 @@ impl Pool {
         let endpoints = &self.upstream.endpoints;
         let start = Start::With(first);
         let query = Query { start, tried: failed, tried_are: Tried::Last, shunned_are: Shunned::Last };
-        let is_tried =
-            |other: &usize| self.upstream.retries.connect || endpoints[*other].name == endpoints[first].name;
-        select(self.set(), query).filter(is_tried).collect()
-    }
-
-    /// An endpoint is gone to: if its last connection failed, one finds out whether it is back, and others keep off
-    /// meanwhile.
-    pub(crate) fn begin_trial(&self, endpoint: usize) {
-        let failed_until = &self.endpoints[endpoint].shunned;
-        if failed_until.get() != 0 {
-            failed_until.set(self.wheel.now() + ticks(self.upstream.connect_timeout));
-        }
+        // A trial is no wish of its client: it may always go elsewhere.
+        let everywhere = self.upstream.retries.connect || endpoints[first].state.outlier.is_held();
+        let is_tried = |other: &usize| everywhere || endpoints[*other].name == endpoints[first].name;
+        let ordered = select(self.set(), query).filter(is_tried);
+        // What was chosen is the first, also if its trial has begun with that.
+        let chosen = Some(first).filter(|first| !failed.contains(first));
+        chosen.into_iter().chain(ordered.filter(|other| Some(*other) != chosen)).collect()
     }
 }
 

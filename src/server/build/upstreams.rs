@@ -49,6 +49,7 @@ impl<'a> Builder<'a> {
             gate: gate(upstream, &endpoints, kept.and_then(|kept| kept.gate.as_ref())),
             endpoints,
             max_age: upstream.max_age,
+            outliers: upstream.outliers.clone(),
             retries: upstream.retries.clone(),
             retried: kept.map(|kept| Arc::clone(&kept.retried)).unwrap_or_default(),
             proxy_protocol: upstream.proxy_protocol,

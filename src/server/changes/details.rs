@@ -2,7 +2,7 @@
 
 use std::fmt::{Debug, Display};
 
-use crate::config::plan::{At, Endpoint, Listener, Upstream, UpstreamTls};
+use crate::config::plan::{At, Endpoint, Listener, Outliers, Upstream, UpstreamTls};
 
 /// Entries of a list that are named; of more, how many there are.
 const NAMED: usize = 5;
@@ -62,6 +62,9 @@ pub(super) fn upstream(old: &Upstream, new: &Upstream) -> Vec<String> {
     found.value("pool.max_per_endpoint", &old.max_per_endpoint, &new.max_per_endpoint);
     found.value("queue.length", &old.queue.length, &new.queue.length);
     found.value("queue.timeout", &old.queue.timeout, &new.queue.timeout);
+    found.value("health.passive", &old.outliers.passive, &new.outliers.passive);
+    let outliers = |of: &Upstream| Outliers { passive: true, ..of.outliers.clone() };
+    found.key("outliers", &outliers(old), &outliers(new));
     found.key("retries", &old.retries, &new.retries);
     found.key("proxy_protocol", &old.proxy_protocol, &new.proxy_protocol);
     let source =
