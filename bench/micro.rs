@@ -19,10 +19,10 @@ use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, LessSafeKey, NON
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use ringate::internals::base::limits::Limits;
 use ringate::internals::base::published::Published;
-use ringate::internals::http::{RequestContext, RequestHead, ResponseHead, Version};
-use ringate::internals::http1::{
-    self, ChunkedDecoder, ForwardedFor, HeadLimits, Parsed, PathRewrite, ResponseContext,
+use ringate::internals::http::{
+    ForwardedFor, HeadEdit, OutgoingRequest, PathRewrite, RequestContext, RequestHead, ResponseHead, Version,
 };
+use ringate::internals::http1::{self, ChunkedDecoder, HeadLimits, Parsed, ResponseContext};
 use ringate::internals::io::runtime;
 use ringate::internals::proxy::{ConnectRequest, Frontend, Worker};
 use ringate::internals::route::{HostPattern, PathPattern, RouteQuery, RouteSpec, Table};
@@ -148,10 +148,17 @@ fn head(criterion: &mut Criterion) {
     };
     let mut out = Vec::with_capacity(4096);
     group.bench_function("encode request", |bencher| {
+        let (edit, mut text) = (HeadEdit::default(), Vec::with_capacity(4096));
         with_request(|head| {
             bencher.iter(|| {
                 out.clear();
-                http1::encode_request(black_box(head), PathRewrite::Keep, &forwarded, None, &mut out);
+                text.clear();
+                let text_of = std::mem::take(&mut text);
+                let head = black_box(head);
+                let mut request =
+                    OutgoingRequest::new(head, PathRewrite::Keep, None, &forwarded, &edit, text_of);
+                http1::encode_request(&request, &mut out);
+                text = request.take_memory();
                 out.len()
             });
         });
@@ -161,7 +168,7 @@ fn head(criterion: &mut Criterion) {
         with_response(|head| {
             bencher.iter(|| {
                 out.clear();
-                http1::encode_response(black_box(head), &to, &mut out)
+                http1::encode_response(black_box(head), &HeadEdit::default(), &to, &mut out)
             });
         });
     });

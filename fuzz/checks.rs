@@ -10,10 +10,11 @@ use ringate::internals::base::limits::{Limits, MAX_TLS_RECORD_BYTES};
 use ringate::internals::base::published::Published;
 use ringate::internals::certs::generate::quickstart_pki;
 use ringate::internals::certs::{Bundle, CaMaterial, Facts, GenerateRequest, Passphrase};
-use ringate::internals::http::{RequestContext, Upgrade, Version, connection_lists, is_same_name};
-use ringate::internals::http1::{
-    self, Body, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite, ResponseContext, header_slots,
+use ringate::internals::http::{
+    self, ForwardedFor, HeadEdit, OutgoingRequest, PathRewrite, RequestContext, Upgrade, Version,
+    connection_lists, is_same_name,
 };
+use ringate::internals::http1::{self, Body, Framing, HeadLimits, Parsed, ResponseContext, header_slots};
 use ringate::internals::proxy_protocol::{self, Accept, Addresses, MAX_HEADER, Subject};
 use ringate::internals::route::{keep_slashes, normalise_path};
 use ringate::internals::tls::{
@@ -98,7 +99,9 @@ pub fn request(input: &[u8]) {
     assert!(head.framing != Framing::UntilClose);
     let Ok(path) = normalise_path(head.target.path) else { return };
     let mut out = Vec::new();
-    http1::encode_request(&head, PathRewrite::Replace(&path), &forwarded, Some("a"), &mut out);
+    let (path, edit) = (PathRewrite::Replace(&path), HeadEdit::default());
+    let request = OutgoingRequest::new(&head, path, Some("a"), &forwarded, &edit, Vec::new());
+    http1::encode_request(&request, &mut out);
     assert_eq!(framing(&out), head.framing, "{}", out.escape_ascii());
     let first = lines(&out)[0];
     assert_eq!(first.iter().filter(|&&byte| byte == b' ').count(), 2, "{}", first.escape_ascii());
@@ -154,7 +157,7 @@ pub fn response(input: &[u8]) {
     };
     let mut out = Vec::new();
     let to = ResponseContext { version, close: kind & 8 != 0 };
-    let said = http1::encode_response(&head, &to, &mut out);
+    let said = http1::encode_response(&head, &HeadEdit::default(), &to, &mut out);
     let seen = framing(&out);
     let never = head.status < 200 || matches!(head.status, 204 | 304) || context.head;
     match said {
@@ -258,7 +261,7 @@ pub fn trailers(input: &[u8]) {
     let Some(whole) = whole else { return };
     let dropped = |name: &[u8]| is_same_name(name, RULE) || connection_lists(NAMED, name);
     let mut kept = Vec::new();
-    http1::pass_trailers(&whole, dropped, &mut kept);
+    http::copy_lines(&whole, dropped, &mut kept);
     let alike = |name: &[u8]| {
         let seen = |&byte: &u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
         String::from_utf8(name.iter().map(seen).collect()).expect("a plain name")

@@ -68,15 +68,15 @@ pub mod internals {
     }
     pub mod http {
         pub use crate::http::{
-            BodyLength, Fields, Method, RequestContext, RequestHead, ResponseHead, Upgrade, Version,
-            connection_lists, is_same_name,
+            BodyLength, Fields, ForwardedFor, HeadEdit, Method, OutgoingRequest, PathRewrite, RequestContext,
+            RequestHead, ResponseHead, Upgrade, Version, connection_lists, copy_lines, is_same_name,
         };
     }
     pub mod http1 {
         pub use crate::http1::{
-            Body, BodyError, ChunkedDecoder, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite,
-            Received, ResponseContext, ResponseError, chunk_header, encode_last_chunk, encode_request,
-            encode_response, header_slots, parse_request, parse_response, pass_trailers,
+            Body, BodyError, ChunkedDecoder, Framing, HeadLimits, Parsed, Received, ResponseContext,
+            ResponseError, chunk_header, encode_last_chunk, encode_request, encode_response, header_slots,
+            parse_request, parse_response,
         };
     }
     pub mod io {

@@ -4,23 +4,34 @@
 //! version frames a message or ends a connection.
 //!
 //! ```text
-//! bytes ─► codec ─► RequestHead, ResponseHead ─► rules, routing, logs ─► codec ─► bytes
+//! request:  bytes ─► codec ─► RequestHead ─► rules, routing, logs ─► HeadEdit ─► OutgoingRequest ─► codec ─► bytes
+//! response: bytes ─► codec ─► ResponseHead ─► rules, logs ─► HeadEdit ─► codec ─► bytes
 //! ```
 
 mod authority;
 mod coding;
+mod edit;
 mod field;
 mod field_name;
+mod lines;
 mod message;
+mod outgoing;
 mod status;
 
 pub(crate) use authority::{host_name, parse_authority};
 pub(crate) use coding::{Coding, Encoder, negotiate};
+#[allow(unreachable_pub)] // for internals
+pub use edit::HeadEdit;
 pub(crate) use field::{Field, KnownField, is_tchar, is_token, is_value_byte, list, says_client, trim};
 #[allow(unreachable_pub)] // for internals
 pub use field::{Fields, connection_lists};
 #[allow(unreachable_pub)] // for internals
 pub use field_name::is_same_name;
 #[allow(unreachable_pub)] // for internals
+pub use lines::copy_lines;
+pub(crate) use lines::{LineCopy, put_line, read_lines, remove_lines};
+#[allow(unreachable_pub)] // for internals
 pub use message::{BodyLength, Method, RequestContext, RequestHead, ResponseHead, Target, Upgrade, Version};
+#[allow(unreachable_pub)] // for internals
+pub use outgoing::{ForwardedFor, OutgoingRequest, PathRewrite};
 pub(crate) use status::{PLAIN_TEXT, reason_phrase};

@@ -321,16 +321,6 @@ pub fn encode_last_chunk(trailers: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends those of some trailers, as [`ChunkedDecoder::trailers`] gives them, whose names are not `dropped`.
-pub fn pass_trailers(trailers: &[u8], dropped: impl Fn(&[u8]) -> bool, out: &mut Vec<u8>) {
-    for line in trailers.split_inclusive(|&byte| byte == b'\n') {
-        let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
-        if !dropped(name) {
-            out.extend_from_slice(line);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

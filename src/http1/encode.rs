@@ -6,99 +6,31 @@ use std::ops::Range;
 
 use super::Framing;
 use crate::http::{
-    BodyLength, Field, KnownField, PLAIN_TEXT, RequestHead, ResponseHead, Version, is_same_name,
-    reason_phrase, says_client,
+    BodyLength, HeadEdit, KnownField, LineCopy, OutgoingRequest, PLAIN_TEXT, ResponseHead, Version,
+    copy_lines, reason_phrase,
 };
 
 /// Room for what is written beside what was received.
 const ROOM: usize = 512;
 
-/// What Ringate tells a backend of the client. All of it was checked where it was made: it is written as it is.
-#[derive(Clone, Copy, Debug)]
-pub struct ForwardedFor<'a> {
-    /// The client's IP address in text: `X-Forwarded-For`.
-    pub client: &'a str,
-    /// `http` or `https`: `X-Forwarded-Proto`.
-    pub proto: &'static str,
-    /// The authority that the client asked for: `X-Forwarded-Host`.
-    pub host: Option<&'a str>,
-    /// `X-Request-Id`
-    pub request_id: &'a str,
-    /// `X-Forwarded-Client-Cert`: the client's verified certificate.
-    pub client_certificate: Option<&'a str>,
-}
-
-/// Which path goes to the backend. The query always goes as received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PathRewrite<'a> {
-    /// As received.
-    Keep,
-    /// This one: normalised, or without its prefix. A `/` is put before it unless it begins with one.
-    Replace(&'a str),
-}
-
-/// Appends the head that goes to a backend: HTTP/1.1, with a target in origin form.
-///
-/// Host is `host`, or else the request's. Where neither is (HTTP/1.0 without Host) it is sent empty, as RFC 9112
-/// §3.2 says; callers better give the endpoint's name then. Hop-by-hop fields, those that Connection lists and
-/// those that are Ringate's to set are left out; framing, Expect and Upgrade are written from what was understood.
-pub fn encode_request(
-    head: &RequestHead<'_, '_>,
-    path: PathRewrite<'_>,
-    forwarded: &ForwardedFor<'_>,
-    host: Option<&str>,
-    out: &mut Vec<u8>,
-) {
-    out.reserve(head.fields.block().len() + ROOM);
-    put(out, &[head.method.as_str(), " "]);
-    match path {
-        PathRewrite::Keep => put(out, &[head.target.path]),
-        PathRewrite::Replace(path) if path.starts_with('/') || path == "*" => put(out, &[path]),
-        PathRewrite::Replace(path) => put(out, &["/", path]),
+/// Appends the head that goes to a backend: HTTP/1.1, with a target in origin form. Framing, Expect and Upgrade are written
+/// from what was understood. An authority that is not known is sent empty, as RFC 9112 §3.2 says.
+pub fn encode_request(request: &OutgoingRequest, out: &mut Vec<u8>) {
+    out.reserve(request.size() + ROOM);
+    let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
+    put(&[request.method(), b" ", request.target(), b" HTTP/1.1\r\nHost: ", request.authority(), b"\r\n"]);
+    put(&[request.fields()]);
+    put_framing(out, request_framing(request.body));
+    if let Some(count) = request.max_forwards {
+        put_number("Max-Forwards: ", u64::from(count), out);
     }
-    if let Some(query) = head.target.query {
-        put(out, &["?", query]);
+    if request.expect_continue {
+        out.extend_from_slice(b"Expect: 100-continue\r\n");
     }
-    put(out, &[" HTTP/1.1\r\nHost: ", host.or(head.host).unwrap_or(""), "\r\n"]);
-
-    let mut lines = Lines { head: head.fields.block(), run: 0..0 };
-    for header in head.fields.iter() {
-        let kept = match KnownField::of(header.name) {
-            KnownField::Other => {
-                let counted = head.max_forwards.is_some();
-                !(says_client(header.name)
-                    || counted && is_same_name(header.name.as_bytes(), b"max-forwards"))
-            }
-            KnownField::Trailer => head.body == BodyLength::Unknown,
-            // Of an OPTIONS it is written below.
-            KnownField::MaxForwards => head.max_forwards.is_none(),
-            _ => false,
-        };
-        if kept && !head.fields.end_here(header.name) {
-            lines.put(header, out);
-        }
-    }
-    lines.end(out);
-    put(out, &["X-Forwarded-For: ", forwarded.client, "\r\nX-Forwarded-Proto: ", forwarded.proto]);
-    if let Some(host) = forwarded.host {
-        put(out, &["\r\nX-Forwarded-Host: ", host]);
-    }
-    if let Some(certificate) = forwarded.client_certificate {
-        put(out, &["\r\nX-Forwarded-Client-Cert: ", certificate]);
-    }
-    put(out, &["\r\nX-Request-Id: ", forwarded.request_id, "\r\n"]);
-    put_framing(out, request_framing(head.body));
-    if let Some(count) = head.max_forwards {
-        put(out, &["Max-Forwards: "]);
-        put_decimal(out, u64::from(count.saturating_sub(1)));
-        put(out, &["\r\n"]);
-    }
-    if head.expect_continue {
-        put(out, &["Expect: 100-continue\r\n"]);
-    }
-    if let Some(protocol) = head.upgrade {
+    if let Some(protocol) = request.upgrade() {
         put_upgrade(out, protocol);
     }
+    out.extend_from_slice(request.added());
     out.extend_from_slice(b"\r\n");
 }
 
@@ -129,20 +61,25 @@ fn response_framing(body: BodyLength, version: Version) -> Framing {
     }
 }
 
-/// Appends the head that goes to the client, and returns how its body must be framed.
+/// Appends the head that goes to the client, changed by `edit` in the same pass, and returns how its body must be framed.
 ///
 /// Hop-by-hop fields and those that Connection lists are left out; framing and Connection are written anew,
 /// the rest goes as it came. In answer to HEAD and in 304, Content-Length goes as the backend sent it.
-pub fn encode_response(head: &ResponseHead<'_, '_>, to: &ResponseContext, out: &mut Vec<u8>) -> Framing {
-    out.reserve(head.fields.block().len() + ROOM);
+pub fn encode_response(
+    head: &ResponseHead<'_, '_>,
+    edit: &HeadEdit<'_>,
+    to: &ResponseContext,
+    out: &mut Vec<u8>,
+) -> Framing {
+    out.reserve(head.fields.block().len() + edit.added.len() + ROOM);
     let framing = response_framing(head.body, to.version);
-    let mut lines = Lines { head: head.fields.block(), run: 0..0 };
-    match status_line(head) {
-        Some(line) => lines.run = line,
-        None => put_status(out, head.status, head.reason),
+    let line = status_line(head);
+    if line.is_none() {
+        put_status(out, head.status, head.reason);
     }
-    for header in head.fields.iter() {
-        let kept = match KnownField::of(header.name) {
+    let mut lines = LineCopy::new(head.fields.block(), line.unwrap_or_default());
+    for field in head.fields.iter() {
+        let kept = match KnownField::of(field.name) {
             KnownField::Other
             | KnownField::Host
             | KnownField::Expect
@@ -151,8 +88,8 @@ pub fn encode_response(head: &ResponseHead<'_, '_>, to: &ResponseContext, out: &
             KnownField::Trailer => framing == Framing::Chunked,
             _ => false,
         };
-        if kept && !head.fields.end_here(header.name) {
-            lines.put(header, out);
+        if kept && !head.fields.end_here(field.name) && !edit.removes(field.name.as_bytes()) {
+            lines.put(field, out);
         }
     }
     lines.end(out);
@@ -163,10 +100,11 @@ pub fn encode_response(head: &ResponseHead<'_, '_>, to: &ResponseContext, out: &
         _ => put_framing(out, framing),
     }
     if let Some(protocol) = head.upgrade {
-        put_upgrade(out, protocol);
+        put_upgrade(out, protocol.as_bytes());
     } else if !head.is_interim() {
         put_persistence(out, to.close || framing == Framing::UntilClose, to.version);
     }
+    out.extend_from_slice(edit.added);
     out.extend_from_slice(b"\r\n");
     framing
 }
@@ -188,7 +126,7 @@ pub(crate) fn encode_reply(
         put(&mut fields, &[name, ": ", value, "\r\n"]);
     }
     let content = Content { media_type: PLAIN_TEXT, bytes: body.as_bytes() };
-    encode_answer(status, &fields, Some(content), close, out);
+    encode_answer(status, &fields, Some(content), close, &HeadEdit::default(), out);
     if !head_only {
         out.extend_from_slice(body.as_bytes());
     }
@@ -205,22 +143,27 @@ pub(crate) struct Content<'a> {
 
 /// Appends the head of a response of Ringate's own.
 ///
-/// `fields`: further field lines, each ended by CRLF, checked where they were made. Without `content` nothing is
-/// said of a body: for statuses that have none. With `close` false the client must be of HTTP/1.1.
+/// `fields`: further field lines, each ended by CRLF, checked where they were made; like the others they are changed by
+/// `edit`. Without `content` nothing is said of a body: for statuses that have none. With `close` false the client must be
+/// of HTTP/1.1.
 pub(crate) fn encode_answer(
     status: u16,
     fields: &[u8],
     content: Option<Content<'_>>,
     close: bool,
+    edit: &HeadEdit<'_>,
     out: &mut Vec<u8>,
 ) {
     put_status(out, status, reason_phrase(status));
-    out.extend_from_slice(fields);
+    copy_lines(fields, |name| edit.removes(name), out);
     if let Some(content) = content {
-        put(out, &["Content-Type: ", content.media_type, "\r\n"]);
+        if !edit.removes(b"content-type") {
+            put(out, &["Content-Type: ", content.media_type, "\r\n"]);
+        }
         put_framing(out, Framing::Length(content.bytes.len() as u64));
     }
     put_persistence(out, close, Version::Http11);
+    out.extend_from_slice(edit.added);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -228,44 +171,6 @@ pub(crate) fn encode_answer(
 fn put(out: &mut Vec<u8>, parts: &[&str]) {
     for part in parts {
         out.extend_from_slice(part.as_bytes());
-    }
-}
-
-/// What goes on of a received head: lines that came as they would be written, and stand together, leave in one copy.
-struct Lines<'b> {
-    head: &'b [u8],
-    /// Lines to be copied.
-    run: Range<usize>,
-}
-
-impl Lines<'_> {
-    /// The next field, which points into the head.
-    #[inline]
-    fn put(&mut self, header: &Field<'_>, out: &mut Vec<u8>) {
-        let at = |bytes: &[u8]| bytes.as_ptr().addr().wrapping_sub(self.head.as_ptr().addr());
-        let start = at(header.name.as_bytes());
-        let value = start + header.name.len() + 2;
-        let end = value + header.value.len() + 2;
-        // One space before the value, and none after it.
-        let as_written = at(header.value) == value
-            && self.head.get(value - 1) == Some(&b' ')
-            && self.head.get(end - 2..end) == Some(b"\r\n");
-        if as_written && start == self.run.end {
-            self.run.end = end;
-            return;
-        }
-        self.end(out);
-        if as_written {
-            self.run = start..end;
-        } else {
-            put_field(out, header);
-        }
-    }
-
-    /// Copies what is still to be copied.
-    #[inline]
-    fn end(&mut self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.head[std::mem::take(&mut self.run)]);
     }
 }
 
@@ -281,14 +186,6 @@ fn status_line(head: &ResponseHead<'_, '_>) -> Option<Range<usize>> {
     as_written.then_some(0..end)
 }
 
-#[inline]
-fn put_field(out: &mut Vec<u8>, header: &Field<'_>) {
-    out.extend_from_slice(header.name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(header.value);
-    out.extend_from_slice(b"\r\n");
-}
-
 /// The status line. Its last space stays where there is no reason (RFC 9112 §4).
 fn put_status(out: &mut Vec<u8>, status: u16, reason: &str) {
     put(out, &["HTTP/1.1 "]);
@@ -299,17 +196,21 @@ fn put_status(out: &mut Vec<u8>, status: u16, reason: &str) {
 fn put_framing(out: &mut Vec<u8>, framing: Framing) {
     match framing {
         Framing::None | Framing::UntilClose => {}
-        Framing::Length(length) => {
-            put(out, &["Content-Length: "]);
-            put_decimal(out, length);
-            put(out, &["\r\n"]);
-        }
+        Framing::Length(length) => put_number("Content-Length: ", length, out),
         Framing::Chunked => put(out, &["Transfer-Encoding: chunked\r\n"]),
     }
 }
 
-fn put_upgrade(out: &mut Vec<u8>, protocol: &str) {
-    put(out, &["Connection: Upgrade\r\nUpgrade: ", protocol, "\r\n"]);
+fn put_number(name: &str, number: u64, out: &mut Vec<u8>) {
+    put(out, &[name]);
+    put_decimal(out, number);
+    put(out, &["\r\n"]);
+}
+
+fn put_upgrade(out: &mut Vec<u8>, protocol: &[u8]) {
+    put(out, &["Connection: Upgrade\r\nUpgrade: "]);
+    out.extend_from_slice(protocol);
+    put(out, &["\r\n"]);
 }
 
 /// Says what the version would not imply (RFC 9112 §9.3).

@@ -4,8 +4,9 @@
 //!
 //! ```text
 //! parse_request(buf)   Partial: read more and call again with all of it
-//!   └─ Complete(head)  decide, then encode_request(head, …, out); the head borrows buf, so this
-//!                      is done before anything is awaited; then drop head.len bytes of buf
+//!   └─ Complete(head)  decide; the head borrows buf, so what goes on of it is taken into an OutgoingRequest
+//!                      before anything is awaited; then drop head.len bytes of buf
+//! encode_request(…)    once there is a connection
 //! Body::new(framing)   take() what follows until done
 //! parse_response(buf)  the same for the backend's answer, 1xx first
 //! encode_response(…)   says which framing the client gets
@@ -16,7 +17,6 @@
 
 mod body;
 mod chunked;
-mod edit;
 mod encode;
 mod error;
 mod field;
@@ -31,11 +31,10 @@ use std::mem::MaybeUninit;
 pub use body::{Body, BodyError};
 pub(crate) use chunked::{ChunkError, LAST_CHUNK};
 #[allow(unreachable_pub)] // for internals
-pub use chunked::{ChunkedDecoder, chunk_header, encode_last_chunk, pass_trailers};
-pub(crate) use edit::{append_fields, remove_fields};
+pub use chunked::{ChunkedDecoder, chunk_header, encode_last_chunk};
 pub(crate) use encode::{Content, encode_answer, encode_reply, put_decimal};
 #[allow(unreachable_pub)] // for internals
-pub use encode::{ForwardedFor, PathRewrite, ResponseContext, encode_request, encode_response};
+pub use encode::{ResponseContext, encode_request, encode_response};
 pub(crate) use error::RequestError;
 #[allow(unreachable_pub)] // for internals
 pub use error::ResponseError;

@@ -18,13 +18,16 @@ mod keys;
 mod limit;
 mod trace;
 
+use std::borrow::Cow;
+use std::mem::take;
 use std::sync::Arc;
 
 use crate::config::access::Variable;
 pub(crate) use crate::config::plan::{AddressRule, Trace};
 use crate::config::plan::{CertificateRule, Compression};
-use crate::http::{BodyLength, Coding, RequestHead, ResponseHead};
-use crate::http1;
+use crate::http::{
+    BodyLength, Coding, HeadEdit, RequestHead, ResponseHead, copy_lines, put_line, remove_lines,
+};
 use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::reply::Reply;
@@ -79,10 +82,13 @@ pub(crate) struct ResponseRules {
     /// The rules that were asked.
     pub rules: Arc<Rules>,
     key: Option<keys::Known>,
-    grant: Option<cors::Grant>,
+    /// Whether CORS has a say in the response.
+    cors: bool,
     trace: TraceEdit,
-    lines: Option<headers::Lines>,
     offer: Option<compress::Offer>,
+    /// What these rules and the listener's add to the request and to its response: whole field lines.
+    request_lines: Vec<u8>,
+    response_lines: Vec<u8>,
 }
 
 /// What is done with the trace context that came, or did not.
@@ -93,6 +99,13 @@ enum TraceEdit {
     Guard,
     Remove,
     Replace([u8; 55]),
+}
+
+impl TraceEdit {
+    /// Whether what came does not go on.
+    fn removes(&self) -> bool {
+        matches!(self, Self::Remove | Self::Replace(_))
+    }
 }
 
 impl Rules {
@@ -107,19 +120,21 @@ impl Rules {
         none && *trace == Trace::Pass && headers.is_none() && compression.is_none()
     }
 
-    /// The header edits alone, of a request or of one that was not understood. `None`: there are none.
-    pub(crate) fn edits(self: &Arc<Self>, source: &Source<'_, '_, '_, '_>) -> Option<Box<ResponseRules>> {
-        let lines = Some(self.headers.as_ref()?.lines(source));
-        let (rules, trace) = (Arc::clone(self), TraceEdit::Keep);
-        Some(Box::new(ResponseRules {
-            listener: None,
-            rules,
-            key: None,
-            grant: None,
-            trace,
-            lines,
-            offer: None,
-        }))
+    /// The header edits alone, of a request or of one that was not understood, behind those of `listener`. `None`: there
+    /// are none.
+    pub(crate) fn edits(
+        self: &Arc<Self>,
+        source: &Source<'_, '_, '_, '_>,
+        listener: Option<Box<ResponseRules>>,
+    ) -> Option<Box<ResponseRules>> {
+        match &self.headers {
+            Some(headers) => {
+                let mut rules = ResponseRules::of(self, listener);
+                rules.add(None, Some(headers.lines(source)));
+                Some(rules)
+            }
+            None => listener,
+        }
     }
 
     /// Asks each rule of a route. `listener`: what its listener's rules have to do. The first of the result is `None` if
@@ -136,10 +151,7 @@ impl Rules {
             Err(mut reply) => {
                 // A page may learn why it is refused.
                 reply.fields.extend_from_slice(grant.as_deref().unwrap_or_default());
-                let rules = match self.edits(&Source::Request(asked)) {
-                    Some(edits) => Some(Box::new(ResponseRules { listener, ..*edits })),
-                    None => listener,
-                };
+                let rules = self.edits(&Source::Request(asked), listener);
                 (rules, Err(reply))
             }
         }
@@ -168,8 +180,10 @@ impl Rules {
         if key.is_none() && grant.is_none() && lines.is_none() && offer.is_none() && trace_stays {
             return listener;
         }
-        let rules = Arc::clone(self);
-        Some(Box::new(ResponseRules { listener, rules, key, grant, trace, lines, offer }))
+        let mut rules =
+            ResponseRules { key, cors: grant.is_some(), trace, offer, ..*ResponseRules::of(self, listener) };
+        rules.add(grant, lines);
+        Some(Box::new(rules))
     }
 
     fn ask(&self, asked: &RequestView<'_, '_, '_>) -> Result<Option<keys::Known>, Reply> {
@@ -198,23 +212,63 @@ impl Rules {
 }
 
 impl ResponseRules {
-    /// Changes the encoded head that goes to the backend, from its request line to the empty line.
-    pub(crate) fn edit_request(&self, head: &mut Vec<u8>) {
-        if let Some(listener) = &self.listener {
-            listener.edit_request(head);
+    /// Rules that have nothing to do yet but what the listener's have.
+    fn of(rules: &Arc<Rules>, listener: Option<Box<Self>>) -> Box<Self> {
+        let mut listener = listener;
+        let lines = |it: &mut Box<Self>| (take(&mut it.request_lines), take(&mut it.response_lines));
+        let (request_lines, response_lines) = listener.as_mut().map(lines).unwrap_or_default();
+        Box::new(Self {
+            listener,
+            rules: Arc::clone(rules),
+            key: None,
+            cors: false,
+            trace: TraceEdit::Keep,
+            offer: None,
+            request_lines,
+            response_lines,
+        })
+    }
+
+    /// Makes the field lines of this request, each rule's behind those of the rules before it. What a rule sets or
+    /// removes is also taken out of these.
+    fn add(&mut self, grant: Option<cors::Grant>, lines: Option<headers::Lines>) {
+        let Self { rules, key, trace, request_lines: request, response_lines: response, .. } = self;
+        if let (Some(rule), Some(known)) = (&rules.keys, key) {
+            remove_lines(request, |name| rule.removes(known, name));
+            put_line(&rule.name_header, known.name.as_bytes(), request);
         }
-        if let (Some(rule), Some(known)) = (&self.rules.keys, &self.key) {
-            rule.edit_request(known, head);
+        if trace.removes() {
+            remove_lines(request, trace::is_context);
         }
-        if matches!(self.trace, TraceEdit::Remove | TraceEdit::Replace(_)) {
-            http1::remove_fields(head, trace::is_context);
+        if let TraceEdit::Replace(value) = trace {
+            put_line("traceparent", &value[..], request);
         }
-        if let TraceEdit::Replace(value) = &self.trace {
-            http1::append_fields(head, &[b"traceparent: ", &value[..], b"\r\n"].concat());
+        if let Some(grant) = grant {
+            remove_lines(response, cors::is_cors);
+            response.extend_from_slice(&grant);
         }
-        if let (Some(headers), Some(lines)) = (&self.rules.headers, &self.lines) {
-            headers.edit_request(lines, head);
+        if let (Some(headers), Some(lines)) = (&rules.headers, lines) {
+            remove_lines(request, |name| headers.drops_from_request(name));
+            request.extend_from_slice(&lines.request);
+            remove_lines(response, |name| headers.drops_from_response(name));
+            response.extend_from_slice(&lines.response);
         }
+    }
+
+    /// Whether a field of this name of the request does not go to the backend.
+    fn removes_from_request(&self, name: &[u8]) -> bool {
+        let key = || Some(self.rules.keys.as_ref()?.removes(self.key.as_ref()?, name));
+        self.listener.as_ref().is_some_and(|listener| listener.removes_from_request(name))
+            || key().unwrap_or(false)
+            || self.trace.removes() && trace::is_context(name)
+            || self.rules.headers.as_ref().is_some_and(|headers| headers.drops_from_request(name))
+    }
+
+    /// Whether a field of this name of the response does not go to the client.
+    fn removes_from_response(&self, name: &[u8]) -> bool {
+        self.listener.as_ref().is_some_and(|listener| listener.removes_from_response(name))
+            || self.cors && cors::is_cors(name)
+            || self.rules.headers.as_ref().is_some_and(|headers| headers.drops_from_response(name))
     }
 
     /// Whether a trailer of this name does not go to the backend: one that the head's rules set, remove or guard.
@@ -228,35 +282,9 @@ impl ResponseRules {
     /// The same of a trailer to the client, where the body goes as it is or is `encoded` on its way.
     pub(crate) fn drops_response_trailer(&self, name: &[u8], encoded: bool) -> bool {
         self.listener.as_ref().is_some_and(|listener| listener.drops_response_trailer(name, encoded))
-            || self.grant.is_some() && cors::is_cors(name)
+            || self.cors && cors::is_cors(name)
             || encoded && compress::describes_body(name)
             || self.rules.headers.as_ref().is_some_and(|headers| headers.drops_from_response(name))
-    }
-
-    /// Changes the encoded head of the final response, from its status line to the empty line.
-    pub(crate) fn edit_response(&self, head: &mut Vec<u8>) {
-        if let Some(listener) = &self.listener {
-            listener.edit_response(head);
-        }
-        if let Some(grant) = &self.grant {
-            http1::remove_fields(head, cors::is_cors);
-            http1::append_fields(head, grant);
-        }
-        if let (Some(headers), Some(lines)) = (&self.rules.headers, &self.lines) {
-            headers.edit_response(lines, head);
-        }
-    }
-
-    /// Decides whether the response's body is encoded, and then changes its encoded head. `room`: whether there
-    /// is room for one more encoder.
-    pub(crate) fn encode(
-        &self,
-        head: &ResponseHead<'_, '_>,
-        room: bool,
-        encoded: &mut Vec<u8>,
-    ) -> Option<Coding> {
-        let (rule, offer) = (self.rules.compression.as_ref()?, self.offer?);
-        compress::edit(rule, offer, head, room, encoded)
     }
 
     /// Says in the access log what was found and made.
@@ -271,3 +299,47 @@ impl ResponseRules {
         }
     }
 }
+
+/// Hands `write` what a request's rules change of it on its way to the backend.
+pub(crate) fn edit_request<R>(rules: Option<&ResponseRules>, write: impl FnOnce(&HeadEdit<'_>) -> R) -> R {
+    let Some(rules) = rules else { return write(&HeadEdit::default()) };
+    let removed = |name: &[u8]| rules.removes_from_request(name);
+    write(&HeadEdit { removed: Some(&removed), added: &rules.request_lines })
+}
+
+/// Hands `write` what a request's rules change of a response of Ringate's own.
+pub(crate) fn edit_reply<R>(rules: Option<&ResponseRules>, write: impl FnOnce(&HeadEdit<'_>) -> R) -> R {
+    let Some(rules) = rules else { return write(&HeadEdit::default()) };
+    let removed = |name: &[u8]| rules.removes_from_response(name);
+    write(&HeadEdit { removed: Some(&removed), added: &rules.response_lines })
+}
+
+/// Hands `write` the head of a final response and what a request's rules change of it, and returns how the body is
+/// encoded, if it is. `room`: whether there is room for one more encoder.
+pub(crate) fn edit_response<R>(
+    rules: Option<&ResponseRules>,
+    head: &ResponseHead<'_, '_>,
+    room: bool,
+    write: impl FnOnce(&ResponseHead<'_, '_>, &HeadEdit<'_>) -> R,
+) -> (R, Option<Coding>) {
+    edit_reply(rules, |edit| {
+        let compression = || {
+            let rules = rules?;
+            compress::change(rules.rules.compression.as_ref()?, rules.offer?, head, room, edit)
+        };
+        let Some(change) = compression() else { return (write(head, edit), None) };
+        let mut added = Cow::Borrowed(edit.added);
+        if change.removes_any() {
+            let lines = added.to_mut();
+            lines.clear();
+            copy_lines(edit.added, |name| change.removes(name), lines);
+        }
+        added.to_mut().extend_from_slice(&change.added);
+        let removed = |name: &[u8]| edit.removes(name) || change.removes(name);
+        let edit = HeadEdit { removed: Some(&removed), added: &added };
+        (write(&change.of(head), &edit), change.coding)
+    })
+}
+
+#[cfg(test)]
+mod tests;

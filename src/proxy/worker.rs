@@ -14,28 +14,36 @@ use crate::base::tally::Tally;
 use crate::io::Wheel;
 
 /// Bytes that a buffer for a head begins with.
-const HEAD_BYTES: usize = 4096;
+const HEAD_BYTES: usize = 2048;
 /// Bytes of a buffer that is kept at most.
 const MOST_HEAD_BYTES: usize = 64 * 1024;
-/// Buffers that are kept at most.
-const FREE_HEADS: usize = 32;
+/// Bytes of all buffers that are kept.
+const FREE_BYTES: usize = 2 * 1024 * 1024;
 
-/// Memory for encoded heads, used again from message to message.
+/// Memory for heads on their way, used again from message to message. Each exchange holds one for its request, to its
+/// end.
 #[derive(Debug, Default)]
-pub(crate) struct HeadBuffers(RefCell<Vec<Vec<u8>>>);
+pub(crate) struct HeadBuffers {
+    free: RefCell<Vec<Vec<u8>>>,
+    /// Bytes of these.
+    bytes: Cell<usize>,
+}
 
 impl HeadBuffers {
     /// An empty buffer.
     pub(crate) fn take(&self) -> Vec<u8> {
-        self.0.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(HEAD_BYTES))
+        let Some(head) = self.free.borrow_mut().pop() else { return Vec::with_capacity(HEAD_BYTES) };
+        self.bytes.set(self.bytes.get() - head.capacity());
+        head
     }
 
-    /// Keeps a buffer for the next message. One that has grown is not kept, nor are more than a few.
+    /// Keeps a buffer for the next message. One that has grown far is not kept, nor are more than there is room for.
     pub(crate) fn give(&self, mut head: Vec<u8>) {
-        let mut free = self.0.borrow_mut();
-        if free.len() < FREE_HEADS && head.capacity() <= MOST_HEAD_BYTES {
+        let bytes = self.bytes.get() + head.capacity();
+        if bytes <= FREE_BYTES && (1..=MOST_HEAD_BYTES).contains(&head.capacity()) {
             head.clear();
-            free.push(head);
+            self.bytes.set(bytes);
+            self.free.borrow_mut().push(head);
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The corpus without I/O: the parsers and encoders, driven as an exchange drives them.
 
 use ringate::internals::base::limits::Limits;
-use ringate::internals::http::{Method, RequestContext, Version};
-use ringate::internals::http1::{
-    self, Body, ForwardedFor, Framing, HeadLimits, Parsed, PathRewrite, ResponseContext, header_slots,
+use ringate::internals::http::{
+    ForwardedFor, HeadEdit, Method, OutgoingRequest, PathRewrite, RequestContext, Version,
 };
+use ringate::internals::http1::{self, Body, Framing, HeadLimits, Parsed, ResponseContext, header_slots};
 use ringate::internals::route::normalise_path;
 
 use super::{Outcome, ResponseCase, Then, Verdict, assert_none, requests, responses, shown};
@@ -63,7 +63,9 @@ fn next(bytes: &mut [u8]) -> (Verdict, usize) {
         client_certificate: None,
     };
     let host = head.host.is_none().then_some(BACKEND);
-    http1::encode_request(&head, PathRewrite::Replace(&path), &forwarded, host, &mut out);
+    let (path, edit) = (PathRewrite::Replace(&path), HeadEdit::default());
+    let request = OutgoingRequest::new(&head, path, host, &forwarded, &edit, Vec::new());
+    http1::encode_request(&request, &mut out);
     let host = head.host.map(|host| format!("X-Forwarded-Host: {host}\r\n")).unwrap_or_default();
     let ours = format!("X-Forwarded-For: \x01\r\nX-Forwarded-Proto: \x01\r\n{host}X-Request-Id: \x01\r\n");
     let at = out.windows(ours.len()).position(|part| part == ours.as_bytes()).expect("what Ringate sets");
@@ -183,7 +185,7 @@ fn answer(case: &ResponseCase) -> (Vec<u8>, Outcome) {
         };
         let to = ResponseContext { version: request.version, close: !request.keep_alive };
         let mut out = Vec::new();
-        let framing = http1::encode_response(&head, &to, &mut out);
+        let framing = http1::encode_response(&head, &HeadEdit::default(), &to, &mut out);
         at += head.len;
         if head.is_interim() {
             interim += 1;

@@ -207,13 +207,79 @@ fn a_vector_that_has_grown_is_not_grown_again() {
     let received = b"GET /a HTTP/1.1\r\nHost: a\r\nAccept: b\r\n\r\n";
     let mut slots = header_slots();
     let Ok(Parsed::Complete(head)) = parse_request(received, &mut slots, &LIMITS) else { panic!() };
-    let mut out = Vec::with_capacity(1024);
-    let place = out.as_ptr();
+    let (mut text, mut out) = (Vec::with_capacity(1024), Vec::with_capacity(1024));
+    let places = (text.as_ptr(), out.as_ptr());
     for _ in 0..10 {
         out.clear();
-        encode_request(&head, PathRewrite::Keep, &FORWARDED, None, &mut out);
+        let edit = HeadEdit::default();
+        let mut request = OutgoingRequest::new(&head, PathRewrite::Keep, None, &FORWARDED, &edit, text);
+        crate::http1::encode_request(&request, &mut out);
+        text = request.take_memory();
+        text.clear();
     }
-    assert_eq!((out.as_ptr(), out.capacity()), (place, 1024));
+    assert_eq!(
+        (text.as_ptr(), out.as_ptr(), text.capacity(), out.capacity()),
+        (places.0, places.1, 1024, 1024)
+    );
+}
+
+/// Every field alone and beside others, taken out or kept: what goes on is what is written without it, and what is added
+/// stands behind all else.
+#[test]
+fn an_edit_is_applied_while_a_head_is_written() {
+    let fields = ["A: 1", "B:2", "a:  3", "C: 4", "X-Forwarded-Proto: x", "D: 5"];
+    for mask in 0..64_u32 {
+        let chosen = fields.iter().enumerate().filter(|(at, _)| mask & 1 << at != 0).map(|(_, field)| *field);
+        let chosen: Vec<&str> = chosen.collect();
+        for removed in ["A", "B", "C", "D", "X-Forwarded-Proto", "x_request_id", "Z"] {
+            let stays = |field: &&&str| !field.split(':').next().unwrap().eq_ignore_ascii_case(removed);
+            let lines =
+                |fields: &[&str]| fields.iter().map(|field| format!("{field}\r\n")).collect::<String>();
+            let (all, kept) =
+                (lines(&chosen), lines(&chosen.iter().filter(stays).copied().collect::<Vec<_>>()));
+            let is_removed = |name: &[u8]| crate::http::is_same_name(name, removed.as_bytes());
+            let edit = HeadEdit { removed: Some(&is_removed), added: b"New: 1\r\n" };
+
+            let start = "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n";
+            let received = format!("{start}{all}\r\n");
+            let mut slots = header_slots();
+            let Ok(Parsed::Complete(head)) = parse_request(received.as_bytes(), &mut slots, &LIMITS) else {
+                panic!()
+            };
+            let request = OutgoingRequest::new(&head, PathRewrite::Keep, None, &FORWARDED, &edit, Vec::new());
+            let mut out = Vec::new();
+            crate::http1::encode_request(&request, &mut out);
+            let mut slots = header_slots();
+            let without = format!("{start}{kept}\r\n");
+            let Ok(Parsed::Complete(head)) = parse_request(without.as_bytes(), &mut slots, &LIMITS) else {
+                panic!()
+            };
+            let mut expected = Vec::new();
+            encode_request(&head, PathRewrite::Keep, &FORWARDED, None, &mut expected);
+            let mut expected = String::from_utf8(expected).unwrap();
+            for (name, line) in [
+                ("X-Forwarded-Proto", "X-Forwarded-Proto: https\r\n"),
+                ("x_request_id", "X-Request-Id: r1\r\n"),
+            ] {
+                expected = if name == removed { expected.replace(line, "") } else { expected };
+            }
+            let expected = format!("{}New: 1\r\n\r\n", expected.strip_suffix("\r\n").unwrap());
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{chosen:?} {removed}");
+
+            let written = |fields: &str, edit: &HeadEdit<'_>| {
+                let received = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 5\r\n\r\n");
+                let mut slots = header_slots();
+                let parsed = parse_response(received.as_bytes(), &mut slots, &LIMITS, &PLAIN);
+                let Ok(Parsed::Complete(head)) = parsed else { panic!() };
+                let mut out = Vec::new();
+                crate::http1::encode_response(&head, edit, &CLOSING, &mut out);
+                String::from_utf8(out).unwrap()
+            };
+            let expected = written(&kept, &HeadEdit::default());
+            let expected = format!("{}New: 1\r\n\r\n", expected.strip_suffix("\r\n").unwrap());
+            assert_eq!(written(&all, &edit), expected, "{chosen:?} {removed}");
+        }
+    }
 }
 
 #[test]

@@ -7,9 +7,33 @@ mod responses;
 mod streams;
 
 use super::*;
-use crate::http::{RequestContext, Upgrade, Version, reason_phrase};
+use crate::http::{
+    ForwardedFor, HeadEdit, OutgoingRequest, PathRewrite, RequestContext, RequestHead, ResponseHead, Upgrade,
+    Version, reason_phrase,
+};
 
 pub(super) const LIMITS: HeadLimits = HeadLimits { head_bytes: 1024, headers: 20, target_bytes: 100 };
+
+/// What goes to a backend of a request, where no rule changes it.
+pub(super) fn encode_request(
+    head: &RequestHead<'_, '_>,
+    path: PathRewrite<'_>,
+    forwarded: &ForwardedFor<'_>,
+    host: Option<&str>,
+    out: &mut Vec<u8>,
+) {
+    let request = OutgoingRequest::new(head, path, host, forwarded, &HeadEdit::default(), Vec::new());
+    super::encode_request(&request, out);
+}
+
+/// What goes to a client of a response, where no rule changes it.
+pub(super) fn encode_response(
+    head: &ResponseHead<'_, '_>,
+    to: &ResponseContext,
+    out: &mut Vec<u8>,
+) -> Framing {
+    super::encode_response(head, &HeadEdit::default(), to, out)
+}
 
 /// What was understood of a request, on one line; what is usual (HTTP/1.1, no body, persistent) is left out.
 pub(super) fn request(buf: &[u8]) -> Result<String, RequestError> {

@@ -17,7 +17,7 @@ use crate::proxy::exchange::route::{self, Decision, Refused};
 use crate::proxy::exchange::state::Exchange;
 use crate::proxy::failure::Failure;
 use crate::proxy::idle::{self, Woken};
-use crate::proxy::rules::ResponseRules;
+use crate::proxy::rules::{self, ResponseRules};
 use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
 
@@ -311,10 +311,9 @@ fn refusal(
         fields.push_str(&format!("Retry-After: {seconds}\r\n"));
     }
     let content = http1::Content { media_type: &told.media_type, bytes: told.body.as_bytes() };
-    http1::encode_answer(status, fields.as_bytes(), Some(content), true, &mut reply);
-    if let Some(rules) = rules {
-        rules.edit_response(&mut reply);
-    }
+    rules::edit_reply(rules, |edit| {
+        http1::encode_answer(status, fields.as_bytes(), Some(content), true, edit, &mut reply);
+    });
     if !manner.head_only {
         reply.extend_from_slice(told.body.as_bytes());
     }

@@ -42,6 +42,17 @@ impl Frame {
     }
 }
 
+/// Part of a body in its buffer, taken out of the framing that it came in. It may be framed more than once.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    /// Where its bytes are, positions in the block.
+    range: Range<usize>,
+    /// Bytes of the buffer's plaintext that it used up, what was given up before it included.
+    pub consumed: usize,
+    /// Whether it is the last one.
+    pub done: bool,
+}
+
 /// Part of a body, framed in its buffer and ready to be written.
 #[derive(Debug)]
 pub(crate) struct Piece {
@@ -59,28 +70,34 @@ pub(crate) struct Piece {
     pub done: bool,
 }
 
-/// Takes what the buffer holds of a body, behind `skip` bytes that are given up, and frames it;
-/// `lead` (an encoded head, or nothing) goes in front. `trailers` decides on what may follow the body.
+/// Takes what the buffer holds of a body, behind `skip` bytes that are given up.
 ///
 /// # Errors
 /// The body broke the rules of its framing.
-pub(crate) fn frame(
-    buffer: &mut Buffer,
-    skip: usize,
-    lead: &[u8],
-    body: &mut Body,
-    out: Frame,
-    trailers: Trailers<'_>,
-) -> Result<Piece, BodyError> {
+pub(crate) fn take(buffer: &mut Buffer, skip: usize, body: &mut Body) -> Result<Part, BodyError> {
     let origin = buffer.position() + skip;
     let taken = body.take(&mut buffer.data_mut()[skip..])?;
-    let consumed = skip + taken.consumed;
-    let mut range = origin + taken.data.start..origin + taken.data.end;
+    let range = origin + taken.data.start..origin + taken.data.end;
+    Ok(Part { range, consumed: skip + taken.consumed, done: taken.done })
+}
+
+/// Frames part of a body where it lies, and puts `lead` (an encoded head, or nothing) in front. `trailers` decides on what
+/// may follow the body. The same part may be framed again: its own bytes stay.
+pub(crate) fn frame(
+    buffer: &mut Buffer,
+    part: &Part,
+    lead: &[u8],
+    body: &Body,
+    out: Frame,
+    trailers: Trailers<'_>,
+) -> Piece {
+    let Part { mut range, consumed, done } = part.clone();
+    let data = range.len();
     let mut after = Vec::new();
     if out == Frame::Chunked {
         let mut tail: &[u8] = b"";
         let mut last = Vec::new();
-        if taken.done {
+        if done {
             // Allocates once a chunked body, and only there.
             if !range.is_empty() {
                 last.extend_from_slice(b"\r\n");
@@ -112,7 +129,7 @@ pub(crate) fn frame(
     } else {
         before = lead.to_vec();
     }
-    Ok(Piece { range, before, after, consumed, data: taken.data.len(), done: taken.done })
+    Piece { range, before, after, consumed, data, done }
 }
 
 /// Takes what has arrived of a short body of which a part came with its head. Most backends send the rest in a record or
@@ -129,6 +146,18 @@ pub(crate) fn take_rest(reader: &mut Reader, buffer: &mut Buffer, head_len: usiz
 fn room_behind(buffer: &Buffer, at: usize, consumed: usize) -> usize {
     let used = buffer.position() + consumed;
     if consumed < buffer.len() { used - at } else { used - at + buffer.gap_after(used) }
+}
+
+impl Part {
+    /// Where its bytes are, positions in the block.
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.range.clone()
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn data(&self) -> u64 {
+        self.range.len() as u64
+    }
 }
 
 impl Piece {
@@ -166,11 +195,6 @@ impl Piece {
             return (Ok(()), buffer);
         }
         pin!(writer.write_all(buffer, self.range.clone(), keep)).await
-    }
-
-    /// What it is written from, positions in the block.
-    pub(crate) fn range(&self) -> Range<usize> {
-        self.range.clone()
     }
 
     /// How many bytes it puts on the wire (before TLS).
@@ -256,8 +280,10 @@ impl Relay<'_> {
             buffer = filled;
             let piece = match result.map_err(RelayError::From)? {
                 More::Read(0) => return self.end(buffer).await,
-                More::Read(_) => frame(&mut buffer, 0, &[], self.body, self.out, self.trailers)
-                    .map_err(RelayError::Body)?,
+                More::Read(_) => {
+                    let part = take(&mut buffer, 0, self.body).map_err(RelayError::Body)?;
+                    frame(&mut buffer, &part, &[], self.body, self.out, self.trailers)
+                }
                 More::Unseen(pipe) => {
                     // A client that takes its time holds a pipe, and no buffer beside it.
                     drop(buffer);

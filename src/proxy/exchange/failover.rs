@@ -12,7 +12,7 @@ use crate::http1::Framing;
 use crate::io::stream::Keep;
 use crate::io::{Buffer, Deadline, Reader};
 use crate::proxy::client_binding::ProxiedOrigin;
-use crate::proxy::exchange::body::{Phase, Piece};
+use crate::proxy::exchange::body::{Part, Phase};
 use crate::proxy::exchange::retry_policy::{Cause, Verdict};
 use crate::proxy::exchange::state::Exchange;
 use crate::proxy::failure::{ConnectError, Failure};
@@ -38,7 +38,7 @@ impl Exchange<'_> {
     pub(crate) async fn open(
         &mut self,
         deadline: &Deadline,
-        first: &Piece,
+        first: &Part,
         held: &mut Option<Buffer>,
     ) -> Result<(Option<Permit>, Box<UpstreamConnection>), Failure> {
         // Since which tick of the worker's wheel it looks for a connection.
@@ -112,7 +112,7 @@ impl Exchange<'_> {
         &mut self,
         deadline: &Deadline,
         once: Once,
-        first: &Piece,
+        first: &Part,
         permit: &mut Option<Permit>,
         kept: Buffer,
     ) -> Result<(Box<UpstreamConnection>, Buffer), Failure> {
@@ -140,7 +140,7 @@ impl Exchange<'_> {
         &self,
         deadline: &Deadline,
         once: Once,
-        first: &Piece,
+        first: &Part,
         permit: Option<&Permit>,
     ) -> Result<Box<UpstreamConnection>, Failure> {
         let endpoint = match once {
@@ -157,7 +157,7 @@ impl Exchange<'_> {
     }
 
     /// What a connection is asked for with, to the upstream of this moment.
-    fn call(&self, first: &Piece) -> ConnectRequest<'_> {
+    fn call(&self, first: &Part) -> ConnectRequest<'_> {
         let told = self.order.pool.upstream.proxy_protocol;
         let client =
             told.map(|_| self.client.own(&self.worker.clients, ProxiedOrigin::default(), self.vigil.client));
@@ -174,7 +174,7 @@ impl Exchange<'_> {
         &self,
         deadline: &Deadline,
         endpoint: usize,
-        first: &Piece,
+        first: &Part,
         permit: Option<&Permit>,
     ) -> Result<Box<UpstreamConnection>, Failure> {
         let pool = &self.order.pool;

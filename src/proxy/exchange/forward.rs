@@ -14,12 +14,13 @@ use crate::http::{ResponseHead, Version};
 use crate::http1::{self, Body, Framing, HeadLimits, Parsed, ResponseContext};
 use crate::io::stream::Keep;
 use crate::io::{Buffer, Deadline, Reader, Stream, StreamError, Writer, peer};
-use crate::proxy::exchange::body::{self, Frame, Phase, Piece, Relay, RelayError};
+use crate::proxy::exchange::body::{self, Frame, Part, Phase, Piece, Relay, RelayError};
 use crate::proxy::exchange::coding;
 use crate::proxy::exchange::min_rate::{self, Pace};
 use crate::proxy::exchange::retry_policy::Cause;
 use crate::proxy::exchange::trailers::Trailers;
 use crate::proxy::failure::Failure;
+use crate::proxy::rules;
 use crate::proxy::upstream::connection::UpstreamConnection;
 
 use super::decided::Decided;
@@ -37,13 +38,9 @@ impl<'a> Exchange<'a> {
             buffer = Box::pin(self.gather(&mut client.reader, deadline, buffer)).await?;
         }
         let mut body = Body::new(self.order.envelope.framing);
-        let frame = Frame::of(self.order.envelope.framing);
-        let encoded = std::mem::take(&mut self.order.head);
-        let trailers = self.order.trailers();
-        let framed = body::frame(&mut buffer, self.order.envelope.len, &encoded, &mut body, frame, trailers);
-        self.worker.heads.give(encoded);
-        let first = framed.map_err(Failure::RequestBody)?;
-        if self.body_bound() < first.data as u64 {
+        let first = body::take(&mut buffer, self.order.envelope.len, &mut body);
+        let first = first.map_err(Failure::RequestBody)?;
+        if self.body_bound() < first.data() {
             return Err(Failure::BodyTooLarge);
         }
         // Leave is held to the exchange's end, retries and a tunnel included.
@@ -84,6 +81,16 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// The request's head as the connection wants it, in front of the first part of its body.
+    fn lead(&self, buffer: &mut Buffer, first: &Part, body: &Body) -> Piece {
+        let mut encoded = self.worker.heads.take();
+        http1::encode_request(&self.order.head, &mut encoded);
+        let frame = Frame::of(self.order.envelope.framing);
+        let piece = body::frame(buffer, first, &encoded, body, frame, self.order.trailers());
+        self.worker.heads.give(encoded);
+        piece
+    }
+
     /// Sends the request to `backend` and brings its response to the client, both at once where the
     /// request's body is longer than what `buffer` has of it.
     pub(crate) async fn attempt(
@@ -91,14 +98,16 @@ impl<'a> Exchange<'a> {
         client: &mut Stream,
         backend: &mut UpstreamConnection,
         deadline: &Deadline,
-        first: &Piece,
+        first: &Part,
         body: &mut Body,
-        buffer: Buffer,
+        mut buffer: Buffer,
     ) -> (Result<Outcome, Failure>, Option<Buffer>) {
         let patience = self.begin(first.done);
         self.wait(deadline, Phase::BackendWrite, patience);
         let keep = self.keep(backend, first.done);
-        let (written, mut buffer) = first.write(&mut backend.stream.writer, buffer, keep).await;
+        let piece = self.lead(&mut buffer, first, body);
+        let (written, mut buffer) = piece.write(&mut backend.stream.writer, buffer, keep).await;
+        drop(piece);
         // A backend that refuses the request before it has read it all may have said why.
         let broken = written.err();
         let early = backend.early.take();
@@ -116,7 +125,7 @@ impl<'a> Exchange<'a> {
             return (result, self.spare.take());
         }
         buffer.consume(first.consumed);
-        let allowance = self.body_bound() - first.data as u64;
+        let allowance = self.body_bound() - first.data();
         let (reader, writer) = (&mut client.reader, &mut backend.stream.writer);
         // Boxed: a long upload is rare and its state large, while each exchange carries this future's size.
         let upload = self.upload(reader, writer, deadline, body, allowance, buffer);
@@ -265,12 +274,11 @@ impl<'a> Exchange<'a> {
         let keep = self.order.envelope.keep_alive && self.sent.get() && !(self.is_last)(&ahead);
         let mut encoded = self.worker.heads.take();
         let to = ResponseContext { version: self.order.version, close: !keep };
-        let framing = http1::encode_response(&head, &to, &mut encoded);
-        let mut coding = None;
-        if let Some(pending) = self.order.pending.as_ref().filter(|_| !head.is_interim()) {
-            pending.edit_response(&mut encoded);
-            coding = pending.encode(&head, coding::has_room(self.worker), &mut encoded);
-        }
+        let rules = self.order.pending.as_deref().filter(|_| !head.is_interim());
+        let room = coding::has_room(self.worker);
+        let (framing, coding) = rules::edit_response(rules, &head, room, |head, edit| {
+            http1::encode_response(head, edit, &to, &mut encoded)
+        });
         self.note(&head);
         let decided = Decided::of(&head, encoded, framing, keep);
         Ok(Some(match coding {
@@ -305,9 +313,9 @@ impl<'a> Exchange<'a> {
         let mut body = Body::new(decided.framing);
         let encoded = std::mem::take(&mut decided.head);
         let trailers = Trailers::of_response(decided.named.as_deref(), self.order.pending.as_deref(), false);
-        let framed = body::frame(&mut buffer, decided.head_len, &encoded, &mut body, decided.out, trailers);
+        let part = body::take(&mut buffer, decided.head_len, &mut body).map_err(Failure::ResponseBody)?;
+        let first = body::frame(&mut buffer, &part, &encoded, &body, decided.out, trailers);
         self.worker.heads.give(encoded);
-        let first = framed.map_err(Failure::ResponseBody)?;
         // Until here a faulty response could still be answered with a 502.
         self.answer(!decided.unframed);
         self.download.set(Phase::ClientWrite);

@@ -17,7 +17,7 @@ use crate::proxy::error_pages::{self, ErrorFormat, Pages};
 use crate::proxy::exchange::next::{IsLast, Next};
 use crate::proxy::reply::Reply;
 use crate::proxy::reply::ReplyBody;
-use crate::proxy::rules::ResponseRules;
+use crate::proxy::rules::{self, ResponseRules};
 use crate::proxy::worker::Worker;
 
 /// A reply with what must be known of its request.
@@ -119,10 +119,9 @@ impl LocalReply {
             ReplyBody::Own { media_type, bytes } => Some(Content { media_type, bytes }),
         };
         let mut wire = Vec::new();
-        http1::encode_answer(status, &fields, content, close, &mut wire);
-        if let Some(pending) = &self.pending {
-            pending.edit_response(&mut wire);
-        }
+        rules::edit_reply(self.pending.as_deref(), |edit| {
+            http1::encode_answer(status, &fields, content, close, edit, &mut wire);
+        });
         if let Some(content) = content.filter(|_| !self.head_only) {
             wire.extend_from_slice(content.bytes);
         }

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use crate::base::limits::{Limits, MAX_REQUEST_ID_BYTES};
 use crate::config::access::Variable;
-use crate::http::{BodyLength, Method, RequestContext, RequestHead, Version};
-use crate::http1::{self, Envelope, ForwardedFor, HeadLimits, Parsed, PathRewrite};
+use crate::http::{
+    BodyLength, ForwardedFor, Method, OutgoingRequest, PathRewrite, RequestContext, RequestHead, Version,
+};
+use crate::http1::{self, Envelope, HeadLimits, Parsed};
 use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
@@ -19,7 +21,7 @@ use crate::proxy::failure::Failure;
 use crate::proxy::origin::{self, AddressText};
 use crate::proxy::reply::Reply;
 use crate::proxy::request_id::RequestId;
-use crate::proxy::rules::{RequestView, ResponseRules, Rules, Source, cors};
+use crate::proxy::rules::{self, RequestView, ResponseRules, Rules, Source, cors};
 use crate::proxy::snapshot::{Destination, Listener, Route, Traffic};
 use crate::proxy::upstream::pool::Pool;
 use crate::proxy::view::View;
@@ -40,11 +42,11 @@ pub(crate) enum Decision {
     Answer(Box<LocalReply>),
 }
 
-/// A request that was understood, routed and encoded for its backend.
+/// A request that was understood and routed.
 #[derive(Debug)]
 pub(crate) struct Forward {
-    /// Its head as the backend gets it, until the first piece of the request is framed.
-    pub head: Vec<u8>,
+    /// Its head as it goes on. It is encoded for the connection of each attempt.
+    pub head: OutgoingRequest,
     /// Where it goes.
     pub pool: Rc<Pool>,
     /// The route by its index, if that has other upstreams for when this one can't be reached.
@@ -120,7 +122,7 @@ impl Refused {
     /// A request of which nothing is known but the failure.
     pub(crate) fn unknown(failure: Failure, listener: &Listener, client: &ClientFacts) -> Box<Self> {
         let source = Source::Unknown { listener: &listener.name, client };
-        let rules = listener.rules.as_ref().and_then(|rules| rules.edits(&source));
+        let rules = listener.rules.as_ref().and_then(|rules| rules.edits(&source, None));
         Box::new(Self { failure, context: None, logged: None, rules })
     }
 }
@@ -262,7 +264,7 @@ fn admit(
     found: &mut Found,
 ) -> Result<Result<(), Reply>, Failure> {
     if let Some(rules) = &listener.rules {
-        found.rules = rules.edits(&Source::Request(asked));
+        found.rules = rules.edits(&Source::Request(asked), None);
     }
     if !listener.permitted.is_empty() {
         listener.permitted.permits_client(asked.address).then_some(()).ok_or(Failure::NotPermitted)?;
@@ -385,13 +387,13 @@ impl Decision {
     }
 }
 
-/// Encodes the head that goes to the backend in `out`, and says what else there is to be known of the request.
+/// What goes to the backend, and what else there is to be known of the request.
 fn forward(
     (listener, matched): (&Listener, &Route),
     pool: &Rc<Pool>,
     asked: &RequestView<'_, '_, '_>,
     found: &mut Found,
-    mut out: Vec<u8>,
+    memory: Vec<u8>,
 ) -> Forward {
     let RequestView { head, client, .. } = asked;
     let path = matched.rewrite.apply(asked.path);
@@ -406,14 +408,12 @@ fn forward(
     // A request that names no host (HTTP/1.0) is given the endpoint's.
     let own = host_of(listener, matched);
     let host = own.or_else(|| head.host.is_none().then(|| pool.authority()));
-    http1::encode_request(head, rewrite, &forwarded, host, &mut out);
-    let pending = found.rules.take();
-    if let Some(pending) = &pending {
-        pending.edit_request(&mut out);
-    }
+    let outgoing = rules::edit_request(found.rules.as_deref(), |edit| {
+        OutgoingRequest::new(head, rewrite, host, &forwarded, edit, memory)
+    });
     let upstream = &pool.upstream;
     Forward {
-        head: out,
+        head: outgoing,
         pool: Rc::clone(pool),
         split: None,
         point: found.id.point,
@@ -428,7 +428,7 @@ fn forward(
         idle_timeout: matched.idle_timeout.unwrap_or(upstream.idle_timeout),
         logged: found.logged.take().into(),
         named: head.named_trailers(),
-        pending,
+        pending: found.rules.take(),
         wish: found.wish,
     }
 }

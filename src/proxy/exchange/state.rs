@@ -177,9 +177,10 @@ impl<'a> Exchange<'a> {
         self.vigil.set(self.worker, deadline, phase, patience);
     }
 
-    /// The exchange's line in the access log, and a line in the log if it failed.
+    /// Ends the exchange: its line in the access log, and a line in the log if it failed.
     /// `told`: bytes of what the client is told of a failure, before anything of a response has gone out.
-    pub(crate) fn log(&self, failure: Option<&Failure>, told: usize) {
+    pub(crate) fn log(&mut self, failure: Option<&Failure>, told: usize) {
+        self.worker.heads.give(self.order.head.take_memory());
         let (client, upstream) = (self.client, &self.order.pool.upstream);
         let endpoint = self.observed.endpoint.get().and_then(|index| upstream.endpoints.get(index));
         let endpoint = endpoint.map(|endpoint| endpoint.label.as_str());

@@ -43,7 +43,7 @@ impl<'a> Trailers<'a> {
             return http1::encode_last_chunk(trailers, out);
         }
         let mut kept = Vec::with_capacity(trailers.len());
-        http1::pass_trailers(trailers, |name| self.drops(name), &mut kept);
+        http::copy_lines(trailers, |name| self.drops(name), &mut kept);
         http1::encode_last_chunk(&kept, out);
     }
 

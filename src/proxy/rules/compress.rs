@@ -1,8 +1,10 @@
 //! Compression: which responses are encoded, and what their heads say then.
 
 use crate::config::plan::Compression;
-use crate::http::{BodyLength, Coding, RequestHead, ResponseHead, Version, is_same_name, negotiate};
-use crate::http1;
+use crate::http::{
+    BodyLength, Coding, HeadEdit, RequestHead, ResponseHead, Version, is_same_name, negotiate, put_line,
+    read_lines,
+};
 
 impl Compression {
     /// Whether it encodes responses of this `Content-Type`.
@@ -20,7 +22,7 @@ impl Compression {
 /// What a request allows, known before its response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Offer {
-    coding: Option<Coding>,
+    pub(super) coding: Option<Coding>,
 }
 
 /// What is offered to this request.
@@ -33,41 +35,89 @@ pub(crate) fn offer(rule: &Compression, head: &RequestHead<'_, '_>) -> Offer {
     Offer { coding }
 }
 
-/// Decides on a response's head and rewrites the encoded one. `None`: the body goes as it is.
-pub(crate) fn edit(
+/// What is changed of a response's head.
+#[derive(Debug, Default)]
+pub(crate) struct Change {
+    /// How its body is encoded; `None`: it goes as it is.
+    pub(crate) coding: Option<Coding>,
+    /// Field lines that go behind all others.
+    pub(crate) added: Vec<u8>,
+    /// Its ETag is among these, in a weak form.
+    weakened: bool,
+    /// What describes the bytes as the backend sent them does not go on.
+    other_bytes: bool,
+}
+
+impl Change {
+    /// Whether any field of the response does not go on.
+    pub(crate) fn removes_any(&self) -> bool {
+        self.weakened || self.other_bytes
+    }
+
+    /// Whether a field of this name does not go on.
+    pub(crate) fn removes(&self, name: &[u8]) -> bool {
+        self.weakened && name.eq_ignore_ascii_case(b"etag")
+            || self.other_bytes && describes_bytes(name)
+            // One that is there is `identity`.
+            || self.coding.is_some() && is_same_name(name, b"content-encoding")
+    }
+
+    /// The head with the length that its body has then.
+    pub(crate) fn of<'h, 'b>(&self, head: &ResponseHead<'h, 'b>) -> ResponseHead<'h, 'b> {
+        let content_length = head.content_length.filter(|_| !self.other_bytes);
+        match head.body {
+            BodyLength::Known(_) if self.coding.is_some() => {
+                ResponseHead { body: BodyLength::Unknown, content_length, ..*head }
+            }
+            _ => ResponseHead { content_length, ..*head },
+        }
+    }
+
+    /// A strong ETag becomes a weak one: the encoded bytes are not those it was given for (RFC 9110 §8.8.1).
+    fn weaken(&mut self, tag: Option<&[u8]>) {
+        if let Some(tag) = tag.filter(|tag| tag.starts_with(b"\"")) {
+            self.weakened = true;
+            put_line("ETag", &[b"W/", tag].concat(), &mut self.added);
+        }
+    }
+}
+
+/// Decides on a response, of which `edit` is what other rules change. `None`: compression has no part in it.
+pub(crate) fn change(
     rule: &Compression,
     offer: Offer,
     head: &ResponseHead<'_, '_>,
     room: bool,
-    encoded: &mut Vec<u8>,
-) -> Option<Coding> {
-    let fits = is_fit(rule, head) && has_one_tag_at_most(encoded);
+    edit: &HeadEdit<'_>,
+) -> Option<Change> {
+    let tag = one_tag_at_most(head, edit);
+    let fits = tag.is_some() && is_fit(rule, head);
+    let mut change = Change::default();
     if head.status == 304 {
         // What the client has stored may be encoded: then its tag was weakened, and must stay so, and its length is
         // another one (RFC 9110 §8.6).
         if offer.coding.is_some() && fits {
-            weaken(encoded);
-            http1::remove_fields(encoded, describes_bytes);
+            change.weaken(tag.flatten());
+            change.other_bytes = true;
         }
-        http1::append_fields(encoded, VARY);
-        return None;
+        change.added.extend_from_slice(VARY);
+        return Some(change);
     }
     if !fits {
         return None;
     }
-    http1::append_fields(encoded, VARY);
-    let coding = offer.coding.filter(|_| room)?;
-    weaken(encoded);
-    http1::remove_fields(encoded, |name| describes_bytes(name) || is_one_of(name, &FRAMING));
-    let fields = format!("Content-Encoding: {}\r\nTransfer-Encoding: chunked\r\n", coding.name());
-    http1::append_fields(encoded, fields.as_bytes());
-    Some(coding)
+    change.added.extend_from_slice(VARY);
+    if let Some(coding) = offer.coding.filter(|_| room) {
+        change.weaken(tag.flatten());
+        change.other_bytes = true;
+        change.coding = Some(coding);
+        put_line("Content-Encoding", coding.name().as_bytes(), &mut change.added);
+    }
+    Some(change)
 }
 
 const VARY: &[u8] = b"Vary: Accept-Encoding\r\n";
 
-/// Written anew where a body is encoded; a Content-Encoding that is there is `identity`.
-const FRAMING: [&[u8]; 2] = [b"content-encoding", b"transfer-encoding"];
 /// Digests of the content or the representation (RFC 9530, RFC 3230, RFC 1864).
 const DIGESTS: [&[u8]; 4] = [b"content-digest", b"repr-digest", b"digest", b"content-md5"];
 
@@ -87,7 +137,7 @@ pub(crate) fn describes_body(name: &[u8]) -> bool {
 
 /// Whether the rule is meant for this response, whatever its client takes. Of a 304 it is asked whether it may be meant
 /// for the response that the client has stored.
-fn is_fit(rule: &Compression, head: &ResponseHead<'_, '_>) -> bool {
+pub(super) fn is_fit(rule: &Compression, head: &ResponseHead<'_, '_>) -> bool {
     let revalidated = head.status == 304;
     let body = match (head.body, head.content_length) {
         (BodyLength::None, None) if revalidated => true,
@@ -120,19 +170,15 @@ fn is_not_to_be_transformed(head: &ResponseHead<'_, '_>) -> bool {
     directives.any(|directive| directive.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
 }
 
-/// The values of all ETag fields of an encoded head.
-fn tags(encoded: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let lines = encoded.split(|&byte| byte == b'\n').map(|line| line.trim_ascii());
-    lines.skip(1).filter_map(|line| {
-        let (name, value) = line.split_at_checked(5)?;
-        name.eq_ignore_ascii_case(b"etag:").then(|| value.trim_ascii())
-    })
-}
-
-/// Whether there is no ETag, or one that can be weakened: a malformed one, or several, are nothing to rewrite.
-fn has_one_tag_at_most(encoded: &[u8]) -> bool {
-    let mut tags = tags(encoded);
-    tags.next().is_none_or(|tag| is_entity_tag(tag) && tags.next().is_none())
+/// The ETag that goes on, if there is one. `None`: it can't be weakened. A malformed one, or several, are nothing to
+/// rewrite.
+fn one_tag_at_most<'a>(head: &'a ResponseHead<'_, '_>, edit: &'a HeadEdit<'_>) -> Option<Option<&'a [u8]>> {
+    let passes = !edit.removes(b"etag") && !head.fields.end_here("etag");
+    let received = head.fields.all("etag").filter(|_| passes);
+    let added = read_lines(edit.added).filter(|(name, _)| name.eq_ignore_ascii_case(b"etag"));
+    let mut tags = received.chain(added.map(|(_, value)| value));
+    let tag = tags.next();
+    (tag.is_none_or(is_entity_tag) && tags.next().is_none()).then_some(tag)
 }
 
 /// RFC 9110 §8.8.3
@@ -140,13 +186,4 @@ fn is_entity_tag(tag: &[u8]) -> bool {
     let opaque = tag.strip_prefix(b"W/").unwrap_or(tag);
     let inner = opaque.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
     inner.is_some_and(|inner| inner.iter().all(|byte| matches!(byte, 0x21 | 0x23..=0x7e | 0x80..)))
-}
-
-/// A strong ETag becomes a weak one: the encoded bytes are not those it was given for (RFC 9110 §8.8.1).
-fn weaken(encoded: &mut Vec<u8>) {
-    let tag = tags(encoded).find(|tag| tag.starts_with(b"\"")).map(<[u8]>::to_vec);
-    if let Some(tag) = tag {
-        http1::remove_fields(encoded, |name| name.eq_ignore_ascii_case(b"etag"));
-        http1::append_fields(encoded, &[b"ETag: W/", &tag[..], b"\r\n"].concat());
-    }
 }

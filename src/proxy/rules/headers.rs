@@ -1,11 +1,10 @@
 //! Fields that a listener or a route sets, adds or removes, of requests and of responses.
 //!
-//! They are changed in the head that Ringate has encoded: what frames a message can't be named here, and is not touched.
+//! What frames a message can't be named here, and is not touched.
 
 use crate::config::access::{Piece, Variable};
 use crate::config::plan::{HeaderEdits, Template};
 use crate::http::is_same_name;
-use crate::http1::{append_fields, remove_fields};
 use crate::proxy::client::ClientFacts;
 use crate::proxy::rules::RequestView;
 
@@ -43,8 +42,8 @@ struct Edits {
 /// The fields that come, with their values of one request.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    request: Vec<u8>,
-    response: Vec<u8>,
+    pub(crate) request: Vec<u8>,
+    pub(crate) response: Vec<u8>,
 }
 
 impl Headers {
@@ -61,20 +60,12 @@ impl Headers {
         Lines { request: self.request.lines(source), response: self.response.lines(source) }
     }
 
-    pub(crate) fn edit_request(&self, lines: &Lines, head: &mut Vec<u8>) {
-        self.request.edit(&lines.request, head);
-    }
-
     pub(crate) fn drops_from_request(&self, name: &[u8]) -> bool {
         self.request.takes_out(name)
     }
 
     pub(crate) fn drops_from_response(&self, name: &[u8]) -> bool {
         self.response.takes_out(name)
-    }
-
-    pub(crate) fn edit_response(&self, lines: &Lines, head: &mut Vec<u8>) {
-        self.response.edit(&lines.response, head);
     }
 }
 
@@ -84,15 +75,6 @@ impl Edits {
         let gone = edits.remove.iter().chain(set).map(|name| name.as_str().into()).collect();
         let lines = edits.set.iter().chain(&edits.add);
         Self { gone, lines: lines.map(|(name, value)| (name.as_str().into(), value.clone())).collect() }
-    }
-
-    fn edit(&self, lines: &[u8], head: &mut Vec<u8>) {
-        if !self.gone.is_empty() {
-            remove_fields(head, |name| self.takes_out(name));
-        }
-        if !lines.is_empty() {
-            append_fields(head, lines);
-        }
     }
 
     fn takes_out(&self, name: &[u8]) -> bool {

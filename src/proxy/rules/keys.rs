@@ -60,15 +60,11 @@ impl KeyRule {
         is_same_name(name, self.name_header.as_bytes()) || is_same_name(name, self.header.as_bytes())
     }
 
-    /// Takes the key out of a request, and puts its name in. What a client said of the name is taken out, and where
-    /// the key goes on, so are the look-alikes of its field, which nobody has checked.
-    pub(crate) fn edit_request(&self, known: &Known, head: &mut Vec<u8>) {
-        crate::http1::remove_fields(head, |name| {
-            let stays = self.forward && name.eq_ignore_ascii_case(self.header.as_bytes());
-            self.owns(name) && !stays || !self.forward && known.bearer && is_same_name(name, b"authorization")
-        });
-        let line = [&self.name_header, ": ", &known.name, "\r\n"].concat();
-        crate::http1::append_fields(head, line.as_bytes());
+    /// Whether a field does not go on: the key, where it is not forwarded, and what a client said of its name. Where the
+    /// key goes on, the look-alikes of its field do not, which nobody has checked.
+    pub(crate) fn removes(&self, known: &Known, name: &[u8]) -> bool {
+        let stays = self.forward && name.eq_ignore_ascii_case(self.header.as_bytes());
+        self.owns(name) && !stays || !self.forward && known.bearer && is_same_name(name, b"authorization")
     }
 }
 
