@@ -355,7 +355,7 @@ impl Exchange<'_> {
 
     /// Whether a request that was written is kept to be sent again.
     pub(crate) fn keep(&self, backend: &UpstreamConnection, whole: bool) -> Keep {
-        let again = self.order.idempotent || backend.is_contested();
+        let again = self.order.idempotent || backend.verdict.has_fallback();
         if whole && again { Keep::Content } else { Keep::Nothing }
     }
 

@@ -16,6 +16,7 @@ use crate::io::deadline::TICK;
 use crate::io::{Buffer, Deadline, Stream, TcpStream, descriptors, proxy_header, sleep, socket, tls};
 use crate::proxy::failure::{ConnectError, Stage};
 use crate::proxy::identity_connections::TrackedConnection;
+use crate::proxy::upstream::certificate_verdict::CertificateVerdict;
 use crate::proxy::upstream::config::{Upstream, UpstreamTls};
 use crate::proxy::upstream::endpoint::{EndpointTls, Failed};
 use crate::proxy::upstream::identity::Choice;
@@ -53,14 +54,8 @@ pub(crate) struct NewConnection {
     pub(crate) early: Option<Buffer>,
     /// The serial of the identity that the handshake could present; 0 without one.
     pub(crate) identity: u64,
-    /// The server knows our identity: it was presented, or the session that was resumed had it.
-    pub(crate) presented: bool,
-    /// It was presented, and the server has yet to judge it (TLS 1.3).
-    pub(crate) unproven: bool,
-    /// The server asked for a certificate, and has yet to judge ours, or its lack (TLS 1.3).
-    pub(crate) unjudged: bool,
-    /// Should the server refuse it, the previous generation may stand in.
-    pub(crate) contested: bool,
+    /// What the server makes of our certificate.
+    pub(crate) verdict: CertificateVerdict,
     /// Its entry among the connections made with a client identity.
     pub(crate) hold: Option<TrackedConnection>,
 }
@@ -71,27 +66,26 @@ impl NewConnection {
             stream: Stream::plain(tcp),
             early: None,
             identity: 0,
-            presented: false,
-            unproven: false,
-            unjudged: false,
-            contested: false,
+            verdict: CertificateVerdict::NotAsked,
             hold: None,
         }
     }
 
     fn shaken(stream: Stream, facts: &Facts, early: Option<Buffer>, choice: &Choice) -> Self {
         let presented = matches!(facts.client_auth, ClientAuth::Presented(_));
-        let tls13 = facts.version == ProtocolVersion::TLSv1_3;
-        Self {
-            stream,
-            early,
-            identity: choice.serial(),
-            presented: presented || (facts.resumed && choice.identity.is_some()),
-            unproven: presented && tls13,
-            unjudged: tls13 && !matches!(facts.client_auth, ClientAuth::NotAsked),
-            contested: false,
-            hold: None,
-        }
+        let verdict = match facts.client_auth {
+            ClientAuth::NotAsked if facts.resumed && choice.identity.is_some() => {
+                CertificateVerdict::FromSession
+            }
+            ClientAuth::NotAsked => CertificateVerdict::NotAsked,
+            // Judged once the handshake is over.
+            _ if facts.version == ProtocolVersion::TLSv1_3 => {
+                CertificateVerdict::Pending { presented, fallback: false }
+            }
+            _ if presented => CertificateVerdict::Accepted,
+            _ => CertificateVerdict::NotAsked,
+        };
+        Self { stream, early, identity: choice.serial(), verdict, hold: None }
     }
 }
 

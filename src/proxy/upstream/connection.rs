@@ -2,6 +2,7 @@
 
 use rustls::pki_types::ServerName;
 
+use super::certificate_verdict::CertificateVerdict;
 use super::connect::NewConnection;
 use crate::io::{Buffer, Stream};
 use crate::proxy::client_binding::ClientId;
@@ -27,12 +28,8 @@ pub struct UpstreamConnection {
     pub(crate) server_name: Option<ServerName<'static>>,
     /// The serial of the identity that it was made with; 0 without one.
     pub(crate) identity: u64,
-    /// The backend has yet to judge our certificate (TLS 1.3).
-    pub(crate) unproven: bool,
-    /// It asked for a certificate, and has yet to judge ours, or its lack (TLS 1.3).
-    pub(crate) unjudged: bool,
-    /// Should it refuse that, the previous generation may stand in.
-    pub(crate) contested: bool,
+    /// What the backend makes of our certificate.
+    pub(crate) verdict: CertificateVerdict,
     pub(crate) born: u64,
     pub(crate) since: u64,
 }
@@ -45,7 +42,7 @@ impl UpstreamConnection {
         client: Option<ClientId>,
         dialed: NewConnection,
     ) -> Box<Self> {
-        let NewConnection { stream, early, identity, unproven, unjudged, contested, hold, .. } = dialed;
+        let NewConnection { stream, early, identity, verdict, hold } = dialed;
         let now = worker.wheel.now();
         Box::new(Self {
             hold,
@@ -56,9 +53,7 @@ impl UpstreamConnection {
             client,
             server_name,
             identity,
-            unproven,
-            unjudged,
-            contested,
+            verdict,
             born: now,
             since: now,
         })
@@ -72,11 +67,5 @@ impl UpstreamConnection {
     /// The serial of the client identity that it was made with; 0 without one.
     pub(crate) fn identity(&self) -> u64 {
         self.identity
-    }
-
-    /// Whether its backend may still refuse our certificate, and the previous generation would stand in: then a
-    /// request on it is kept until the response begins.
-    pub(crate) fn is_contested(&self) -> bool {
-        self.contested && !self.reused
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustls::AlertDescription;
 
 use super::admission::Permit;
+use super::certificate_verdict::CertificateVerdict;
 use super::connect::{DialOptions, NewConnection};
 use super::connection::UpstreamConnection;
 use super::identity::{Choice, RETRY_TICKS, Refusal, serial, usable_previous};
@@ -165,13 +166,20 @@ impl Pool {
             return Ok(dialed);
         };
         let (upstream, address) = (&self.upstream.name, &self.upstream.endpoints[endpoint].label);
-        dialed.contested = dialed.unproven && !choice.rescue && usable_previous(identity).is_some();
-        if dialed.contested && !wanted.whole && !standing.has_accepted(choice.serial()) {
-            let consents = || dialer.holds_session(name, choice.rescue);
-            verdict(worker, &mut dialed, consents).await?;
-            dialed.unproven = false;
+        if let CertificateVerdict::Pending { presented: true, fallback } = &mut dialed.verdict {
+            *fallback = !choice.rescue && usable_previous(identity).is_some();
         }
-        if dialed.presented {
+        let fallback = dialed.verdict.has_fallback();
+        let mut accepted = dialed.verdict.is_presented() && !dialed.verdict.is_pending();
+        if fallback && !wanted.whole && !standing.has_accepted(choice.serial()) {
+            let consents = || dialer.holds_session(name, choice.rescue);
+            if await_consent(worker, &mut dialed, consents).await? {
+                dialed.verdict.settle();
+            }
+            // Silence is consent, but proves nothing: the connection may still end over the certificate.
+            accepted = true;
+        }
+        if dialed.verdict.is_presented() {
             let place = standing.place(identity, upstream, address);
             dialed.hold =
                 Some(worker.tracked.hold(dialed.stream.reader.fd(), identity, &place, choice.rescue));
@@ -180,7 +188,7 @@ impl Pool {
                 worker.counters.identity_rescues.add(1);
             }
         }
-        if !dialed.unproven && dialed.presented {
+        if accepted {
             self.accepted(endpoint, choice.serial());
         }
         Ok(dialed)
@@ -197,7 +205,7 @@ impl Pool {
         failure: &Failure,
         idempotent: bool,
     ) -> bool {
-        if !backend.is_contested() {
+        if !backend.verdict.has_fallback() {
             return false;
         }
         let Failure::BackendGone(error) = failure else { return false };
@@ -265,12 +273,13 @@ fn may_be_refusal(error: &ConnectError) -> bool {
     )
 }
 
-/// Waits for the server's judgement on our certificate, before anything is sent that can't be sent again.
-async fn verdict(
+/// Waits for the server's judgement on our certificate, before anything is sent that can't be sent again. False: there was
+/// no sign of it.
+async fn await_consent(
     worker: &Worker,
     dialed: &mut NewConnection,
     consents: impl Fn() -> bool,
-) -> Result<(), ConnectError> {
+) -> Result<bool, ConnectError> {
     let mut buffer = dialed.early.take().unwrap_or_else(Buffer::small);
     let deadline = worker.wheel.deadline();
     let mut off = ReadCancel::default();
@@ -296,6 +305,7 @@ async fn verdict(
             Err(_) => return Err(ConnectError::Refused("its records are broken")),
         }
     }
+    let consented = consents() || !buffer.is_empty();
     dialed.early = (!buffer.is_idle() || !buffer.is_empty()).then_some(buffer);
-    Ok(())
+    Ok(consented)
 }

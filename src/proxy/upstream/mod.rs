@@ -1,6 +1,7 @@
 //! The backend's side: endpoints, their connections, and which of them a request takes.
 
 pub(crate) mod admission;
+pub(crate) mod certificate_verdict;
 pub(crate) mod concurrency;
 pub(crate) mod config;
 pub(crate) mod connect;

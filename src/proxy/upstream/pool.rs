@@ -126,8 +126,8 @@ impl Pool {
             {
                 Some(Reason::Renegotiation)
             }
-            (Some(alert), _) => Some(Reason::of_alert(alert).after(backend.unjudged && !heard)),
-            (None, Failure::BackendGone(_)) if backend.unjudged && !backend.reused && !heard => {
+            (Some(alert), _) => Some(Reason::of_alert(alert).after(backend.verdict.is_pending() && !heard)),
+            (None, Failure::BackendGone(_)) if backend.verdict.is_pending() && !heard => {
                 Some(Reason::ClosedAfterCertificate)
             }
             _ => None,
@@ -311,9 +311,8 @@ impl Pool {
 
     /// Takes back a connection whose response was read whole.
     pub fn check_in(&self, worker: &Worker, mut backend: Box<UpstreamConnection>) {
-        if backend.unproven {
+        if backend.verdict.settle() {
             self.accepted(backend.endpoint, backend.identity);
-            backend.unproven = false;
         }
         if !self.keeps(backend.endpoint, backend.identity) {
             return;
