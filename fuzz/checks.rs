@@ -3,6 +3,8 @@
 //! What is forwarded is read here a second time, by a plain reader that knows nothing of the parsers under test: it
 //! must find one message where they found one, with the body that they found.
 
+mod crl;
+
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
@@ -21,6 +23,8 @@ use ringate::internals::tls::{
     ClientCertificate, Handshake, HandshakeError, Hello, HelloReader, Identity, ServerPolicy, ServerResolver,
     State, Versions, read_hello, server_config, ticketer,
 };
+
+pub use crl::crl;
 
 fn limits() -> HeadLimits {
     HeadLimits::from(&Limits::default())

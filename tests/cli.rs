@@ -352,3 +352,66 @@ fn the_verbose_version_names_commit_and_features() {
     }
     assert_eq!(stdout(&ringate(dir.path(), &["--version"])).lines().count(), 1);
 }
+
+#[test]
+fn an_instance_that_never_answers_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = Setup::to(free_address()).section("[admin]").text();
+    fs::write(dir.path().join("ringate.toml"), text).unwrap();
+    fs::create_dir(dir.path().join("run")).unwrap();
+    let _silent = std::os::unix::net::UnixListener::bind(dir.path().join("run/admin.sock")).unwrap();
+    std::thread::scope(|scope| {
+        for command in ["plan", "status", "reload"] {
+            let dir = dir.path();
+            scope.spawn(move || {
+                let begun = std::time::Instant::now();
+                let output = ringate(dir, &[command, "-c", "ringate.toml"]);
+                assert_eq!(output.status.code(), Some(1), "{command}");
+                let told = stderr(&output);
+                assert!(told.contains("no answer within 5 seconds"), "{command}: {told}");
+                assert!(
+                    begun.elapsed() < std::time::Duration::from_secs(15),
+                    "{command}: {:?}",
+                    begun.elapsed()
+                );
+            });
+        }
+    });
+}
+
+/// Names that a terminal would obey are shown escaped, wherever a certificate is.
+#[test]
+fn names_of_certificates_are_shown_in_plain_characters() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = "a\n2026-01-01 ERROR\u{1b}[2J\u{202e}b";
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    let uri = rcgen::string::Ia5String::try_from("x:\u{1b}]0;y\u{7}".to_owned()).unwrap();
+    params.subject_alt_names = vec![rcgen::SanType::URI(uri)];
+    let key = rcgen::KeyPair::generate().unwrap();
+    let pem = params.self_signed(&key).unwrap().pem();
+    fs::write(dir.path().join("odd.pem"), format!("{pem}{}", key.serialize_pem())).unwrap();
+    fs::write(dir.path().join("alone.pem"), &pem).unwrap();
+    let listener = |file: &str| {
+        format!(
+            "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\ntls.certificates = [\"./{file}\"]\n[[route]]\nrespond = {{}}\n"
+        )
+    };
+    fs::write(dir.path().join("good.toml"), listener("odd.pem")).unwrap();
+    fs::write(dir.path().join("bad.toml"), listener("alone.pem")).unwrap();
+    let mut seen = 0;
+    for args in [
+        "cert import odd --cert odd.pem -c good.toml",
+        "cert list -c good.toml",
+        "cert show odd -c good.toml",
+        "cert show odd --json -c good.toml",
+        "check -c bad.toml",
+    ] {
+        let output = ringate(dir.path(), &args.split(' ').collect::<Vec<_>>());
+        let told = stdout(&output) + &stderr(&output);
+        assert!(!told.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{args}: {told:?}");
+        assert!(!told.contains("\n2026-01-01 ERROR"), "{args}: {told:?}");
+        seen += usize::from(told.contains("\\u{1b}"));
+    }
+    assert!(seen >= 3, "{seen}");
+}

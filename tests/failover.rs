@@ -73,6 +73,7 @@ fn no_request_is_lost_when_endpoints_are_killed() {
     let listener = pki.listener_tls();
     for (tls, pool, endpoints, killed) in [
         ("", "", 2, 1),
+        ("", "", 3, 1),
         ("", "pool.max_per_endpoint = 4", 3, 2),
         ("retries = { on = [\"connect\", \"reset\"] }", "", 3, 2),
         (&*pki.upstream_tls(), "", 2, 1),

@@ -7,13 +7,14 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::corpus;
+use crate::support::run;
 
 #[path = "../fuzz/checks.rs"]
 mod checks;
 
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 12] = [
+const TARGETS: [(&str, Check); 13] = [
     ("request", checks::request),
     ("response", checks::response),
     ("chunked", checks::chunked),
@@ -25,6 +26,7 @@ const TARGETS: [(&str, Check); 12] = [
     ("config", checks::config),
     ("container", checks::container),
     ("certificate", checks::certificate),
+    ("crl", checks::crl),
     ("patch", checks::patch),
 ];
 
@@ -63,6 +65,22 @@ fn the_seeds_of_each_fuzz_target_hold() {
     }
 }
 
+/// Sets of up to ten lists, of pseudo-random bytes.
+#[test]
+fn sets_of_revocation_lists_are_judged_as_their_fields_say() {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut byte = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    for lists in (1..=10).cycle().take(600) {
+        let input: Vec<u8> = (0..=2 * lists).map(|_| byte()).collect();
+        checks::crl(&input);
+    }
+}
+
 /// `scripts/fuzz keep` writes them, an input a line.
 #[test]
 fn what_fuzzing_kept_holds() {
@@ -88,5 +106,36 @@ fn the_fuzz_targets_hold_for_the_corpus() {
         for kind in 0..16 {
             with_damage(&[&[kind, 128], &case.sent[..]].concat(), checks::response);
         }
+    }
+}
+
+/// A `cargo` of the test's own stands for cargo-fuzz.
+#[test]
+fn the_script_tells_a_finding_a_failed_build_and_a_clean_run_apart() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str| dir.path().join(name);
+    let scripts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts");
+    for folder in ["scripts", "fuzz", "bin"] {
+        std::fs::create_dir(place(folder)).unwrap();
+    }
+    std::fs::copy(scripts.join("fuzz"), place("scripts/fuzz")).unwrap();
+    for (said, status, right) in [
+        ("stat::number_of_executed_units: 7", 0, Some("path: 7 executions in 1 s, nothing found")),
+        ("error: could not compile `ringate-fuzz`", 101, None),
+        ("SUMMARY: libFuzzer: deadly signal", 77, None),
+        ("", 0, None),
+    ] {
+        let cargo = format!("#!/bin/sh\n[ \"$2\" = --version ] && exit 0\necho '{said}'\nexit {status}\n");
+        std::fs::write(place("bin/cargo"), cargo).unwrap();
+        std::fs::set_permissions(place("bin/cargo"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", place("bin").display(), std::env::var("PATH").unwrap());
+        let mut script = std::process::Command::new("bash");
+        let output = run(script.arg(place("scripts/fuzz")).args(["1", "path"]).env("PATH", path));
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.success(), right.is_some(), "{said}: {told}");
+        assert_eq!(told.contains("nothing found"), right.is_some(), "{said}: {told}");
+        assert!(told.contains(right.unwrap_or_default()), "{said}: {told}");
     }
 }

@@ -144,6 +144,46 @@ fn a_self_signed_certificate_may_be_trusted_by_itself() {
 }
 
 #[test]
+fn a_truststore_of_pkcs12_says_who_is_let_in() {
+    let scene = Scene::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (store, secret) = (folder.path().join("trust.p12"), folder.path().join("secret"));
+    std::fs::write(&secret, "s3cret\n").unwrap();
+    let other = Authority::named("Other CA");
+    let both = [scene.authority.file(), other.file()].map(|file| std::fs::read(file).unwrap()).concat();
+    let bundle = folder.path().join("both.pem");
+    std::fs::write(&bundle, both).unwrap();
+    let mut openssl = Command::new("openssl");
+    openssl.args(["pkcs12", "-export", "-nokeys", "-in"]).arg(&bundle).arg("-out").arg(&store);
+    assert!(run(openssl.arg("-passout").arg(format!("file:{}", secret.display()))).status.success());
+    let trust = |secret: &std::path::Path| {
+        scene.tls(&format!(
+            "client_auth = \"required\"\nclient_trust = [{{ cert = {store:?}, passphrase_file = {secret:?} }}]"
+        ))
+    };
+    let ringate = scene.start(&trust(&secret));
+    let second = other.issue("second", &Leaf::default());
+    let stranger = Authority::named("Third CA").issue("stranger", &Leaf::default());
+    for (client, admitted) in [(&scene.client, true), (&second, true), (&stranger, false)] {
+        let answer = scene.curl(&ringate, Some(client), &[]);
+        assert_eq!(
+            answer.is_ok_and(|answer| answer.ends_with(" 200")),
+            admitted,
+            "{}",
+            client.cert.display()
+        );
+    }
+    // A passphrase that does not open it is an error of the config.
+    let config = folder.path().join("ringate.toml");
+    let wrong = folder.path().join("wrong");
+    std::fs::write(&wrong, "other\n").unwrap();
+    std::fs::write(&config, Setup::to(scene.backend.address()).listener(&trust(&wrong)).text()).unwrap();
+    let checked = run(Ringate::command().args(["check", "-c"]).arg(&config));
+    assert_eq!(checked.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&checked.stderr).contains("does not open"), "{checked:?}");
+}
+
+#[test]
 fn what_a_client_says_of_its_certificate_itself_is_dropped() {
     let scene = Scene::new();
     let claims = ["-H", "X-Forwarded-Client-Cert: Subject=\"CN=root\"", "-H", "X_Forwarded_Client_Cert: x"];

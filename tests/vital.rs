@@ -68,6 +68,25 @@ fn a_panic_ends_the_process_although_standard_error_stalls() {
 }
 
 #[test]
+fn the_last_line_is_written_whatever_the_level() {
+    let (dir, backend, address) = (tempfile::tempdir().unwrap(), Backend::replying(OK), free_address());
+    let (config, file, log) =
+        (dir.path().join("ringate.toml"), dir.path().join("now"), dir.path().join("log"));
+    fs::write(&config, Setup::to(backend.address()).text().replace("127.0.0.1:0", &address.to_string()))
+        .unwrap();
+    let mut command = Ringate::command();
+    command.env("RINGATE_TEST_FAULT", format!("sweep panic {}", file.display())).env("RUST_LOG", "off");
+    let stderr = fs::File::create(&log).unwrap();
+    let mut child = Bare::start(command.args(["run", "-c"]).arg(&config).stderr(stderr));
+    eventually("the listener", || Client::try_connect(address).ok());
+    fs::write(&file, "").unwrap();
+    assert_eq!(child.wait().code(), Some(1));
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log.starts_with("ERROR a worker's sweep panicked: a fault was asked for"), "{log}");
+    assert_eq!(log.lines().count(), 1, "{log}");
+}
+
+#[test]
 fn a_connection_that_panics_ends_alone() {
     let backend = Backend::replying(OK);
     let (ringate, file) = faulty(&backend, "connection panic");

@@ -1,4 +1,5 @@
-//! Input that is repeated in messages. It may be a private key or a passphrase that was pasted into the wrong place.
+//! Text of others that is repeated in messages. It may be a private key that was pasted into the wrong place, or have
+//! characters that a terminal obeys.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -25,6 +26,61 @@ pub(crate) fn shown(input: &str) -> String {
         true => format!("{input:?}"),
         false => format!("a text of {characters} characters (not repeated: it may be a secret)"),
     }
+}
+
+/// Text that a peer or a certificate's issuer chose, on one line and without what a terminal would obey or be fooled by:
+/// control characters, line separators, zero-width characters, changes of direction.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let is_plain = |character: char| {
+        !character.is_control()
+            && !matches!(character,
+                '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    if text.chars().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match is_plain(character) {
+            true => out.push(character),
+            false => out.extend(character.escape_unicode()),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Lines for a terminal, of which only colors (SGR) and line feeds are obeyed.
+pub(crate) fn without_controls(lines: &str) -> Cow<'_, str> {
+    let obeyed = |character: char| character.is_control() && character != '\n' && character != '\t';
+    if !lines.contains(obeyed) {
+        return Cow::Borrowed(lines);
+    }
+    let (mut out, mut rest) = (String::with_capacity(lines.len()), lines);
+    while let Some(at) = rest.find(obeyed) {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let color = color(rest);
+        match color {
+            0 => {
+                let character = rest.chars().next().unwrap_or_default();
+                out.extend(character.escape_unicode());
+                rest = &rest[character.len_utf8()..];
+            }
+            length => {
+                out.push_str(&rest[..length]);
+                rest = &rest[length..];
+            }
+        }
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// The length of a sequence that selects a color or its end (ECMA-48 §8.3.117) at the front of `text`; 0: there is none.
+fn color(text: &str) -> usize {
+    let Some(parameters) = text.strip_prefix("\u{1b}[") else { return 0 };
+    let digits = parameters.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b';').count();
+    if parameters[digits..].starts_with('m') { 2 + digits + 1 } else { 0 }
 }
 
 /// A message without the private keys and API keys that it repeats.
@@ -144,6 +200,28 @@ mod tests {
         for secret in ["-----BEGIN PRIVATE KEY-----", "a\nb", &"MIIEvQIBADANBgkqhkiG9w0BAQEFAASC".repeat(2)] {
             let said = shown(secret);
             assert!(said.starts_with("a text of ") && !said.contains(secret), "{said}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_repeated() {
+        for (text, shown) in [
+            ("CN=Bücher, O=日本", "CN=Bücher, O=日本"),
+            ("a\n2026-01-01 ERROR b", "a\\u{a}2026-01-01 ERROR b"),
+            ("\u{1b}]0;title\u{7}\u{9b}2J", "\\u{1b}]0;title\\u{7}\\u{9b}2J"),
+            ("\u{202e}gpj.exe\u{200b}\u{feff}\u{2028}", "\\u{202e}gpj.exe\\u{200b}\\u{feff}\\u{2028}"),
+            ("\0\r\t\u{7f}", "\\u{0}\\u{d}\\u{9}\\u{7f}"),
+        ] {
+            assert_eq!(printable(text), shown);
+            assert_eq!(printable(shown), shown);
+        }
+        for (lines, shown) in [
+            ("a\n\tb\n", "a\n\tb\n"),
+            ("\u{1b}[1;31merror\u{1b}[0m: x\n", "\u{1b}[1;31merror\u{1b}[0m: x\n"),
+            ("\u{1b}[2Ja\u{1b}[", "\\u{1b}[2Ja\\u{1b}["),
+            ("\u{1b}]8;;http://a\u{7}\rb\u{9b}1m", "\\u{1b}]8;;http://a\\u{7}\\u{d}b\\u{9b}1m"),
+        ] {
+            assert_eq!(without_controls(lines), shown);
         }
     }
 

@@ -239,7 +239,7 @@ fn public_key(key: &PrivateKey, certificate: &X509Certificate<'_>) -> Result<Vec
 fn cannot_sign(certificate: &X509Certificate<'_>, private: &PrivateKey) -> BundleError {
     let key = certificate.public_key();
     if spki::has_explicit_parameters(key) {
-        return BundleError::ExplicitParameters { subject: certificate.subject().to_string() };
+        return BundleError::ExplicitParameters { subject: inspect::name_text(certificate.subject()) };
     }
     if private.has_explicit_parameters() {
         return BundleError::KeyUnsupported { reason: EXPLICIT_KEY.to_owned() };
@@ -275,13 +275,13 @@ fn mismatch(found: &[X509Certificate<'_>], key: Option<&PrivateKey>, public: &[u
             || key_is_explicit && spki::has_explicit_parameters(held)
     };
     if let Some(certificate) = found.iter().find(written_out) {
-        return BundleError::ExplicitParameters { subject: certificate.subject().to_string() };
+        return BundleError::ExplicitParameters { subject: inspect::name_text(certificate.subject()) };
     }
     if key_is_explicit {
         return BundleError::KeyUnsupported { reason: EXPLICIT_KEY.to_owned() };
     }
     BundleError::KeyMismatch {
-        subject: found[0].subject().to_string(),
+        subject: inspect::name_text(found[0].subject()),
         certificate: encode::pin(found[0].public_key().raw),
         key: encode::pin(public),
     }

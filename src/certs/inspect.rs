@@ -11,15 +11,17 @@ use x509_parser::oid_registry::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
-use x509_parser::x509::SubjectPublicKeyInfo;
+use x509_parser::x509::{SubjectPublicKeyInfo, X509Name};
 
 use super::bundle::BundleError;
 use super::encode;
 use super::renewal::window;
 use super::time::Timestamp;
 use crate::base::spki;
+use crate::base::text::printable;
 
-/// The facts of one certificate, for people and scripts: status, console, API, `certificate.toml`.
+/// The facts of one certificate, for people and scripts: status, console, API, `certificate.toml`. Names are printable:
+/// the issuer of a certificate chose their bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// The subject's distinguished name, `C=DE, O=Example, CN=gateway`.
@@ -63,14 +65,14 @@ impl Facts {
 
     pub(crate) fn of(certificate: &X509Certificate<'_>) -> Self {
         Self {
-            subject: certificate.subject().to_string(),
-            issuer: certificate.issuer().to_string(),
+            subject: name_text(certificate.subject()),
+            issuer: name_text(certificate.issuer()),
             common_name: certificate
                 .subject()
                 .iter_common_name()
                 .find_map(|name| name.as_str().ok())
-                .map(str::to_owned),
-            sans: sans(certificate),
+                .map(|name| printable(name).into_owned()),
+            sans: sans(certificate).iter().map(|san| printable(san).into_owned()).collect(),
             usages: usages(certificate),
             not_before: Timestamp::from_unix(certificate.validity().not_before.timestamp()),
             not_after: Timestamp::from_unix(certificate.validity().not_after.timestamp()),
@@ -106,7 +108,13 @@ pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, String> {
     }
 }
 
-fn sans(certificate: &X509Certificate<'_>) -> Vec<String> {
+/// A distinguished name in one printable line.
+pub(super) fn name_text(name: &X509Name<'_>) -> String {
+    printable(&name.to_string()).into_owned()
+}
+
+/// Subject alternative names as they are.
+pub(super) fn sans(certificate: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
     extension.value.general_names.iter().filter_map(san).collect()
 }

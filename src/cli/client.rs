@@ -22,6 +22,9 @@ use crate::server::load;
 
 /// The longest that an answer is waited for: a reload asks name servers.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long an instance has to answer that it is alive, which takes it no work.
+const ALIVE: Duration = Duration::from_secs(5);
+const HEALTH: &str = "/healthz";
 
 /// Where an instance would answer.
 pub(super) struct Instance {
@@ -93,7 +96,7 @@ impl Instance {
         let Ok(Some(admin)) = admin else { return Ok(None) };
         // Where none runs yet, there may be no token yet either.
         let unknown = Self { address: reached(&admin), token: None };
-        match unknown.bytes(Method::GET, "/healthz", None::<&()>) {
+        match unknown.bytes(Method::GET, HEALTH, None::<&()>) {
             Ok(_) => Self::of(path).map(Some).map_err(|error| format!("error: {error}")),
             Err(CallError::NotRunning(_)) => Ok(None),
             Err(error) => Err(format!(
@@ -149,12 +152,7 @@ impl Instance {
         }
         let request = request.body(Full::new(body)).map_err(|error| broken(&error))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let exchange = async {
-            tokio::time::timeout(PATIENCE, self.exchange(request))
-                .await
-                .unwrap_or_else(|_| Err(broken(&"no answer within a minute")))
-        };
-        let (ok, bytes) = runtime.map_err(|error| broken(&error))?.block_on(exchange)?;
+        let (ok, bytes) = runtime.map_err(|error| broken(&error))?.block_on(self.answer(request, path))?;
         if ok {
             return Ok(bytes);
         }
@@ -162,6 +160,21 @@ impl Instance {
             Ok(problem) => CallError::Refused(Box::new(problem)),
             Err(_) => broken(&String::from_utf8_lossy(&bytes)),
         })
+    }
+
+    /// The answer to a request for `path`. What listens there and is silent is no instance that works, and is not waited for
+    /// as long as one that is busy.
+    async fn answer(&self, request: Request<Full<Bytes>>, path: &str) -> Result<(bool, Bytes), CallError> {
+        let silent = |time: Duration| {
+            move |_| Err(CallError::Broken(format!("{self}: no answer within {} seconds", time.as_secs())))
+        };
+        if path != HEALTH {
+            let alive = Request::get(HEALTH).header(header::HOST, "localhost").body(Full::default());
+            let alive = alive.map_err(|error| CallError::Broken(format!("{self}: {error}")))?;
+            tokio::time::timeout(ALIVE, self.exchange(alive)).await.unwrap_or_else(silent(ALIVE))?;
+        }
+        let patience = if path == HEALTH { ALIVE } else { PATIENCE };
+        tokio::time::timeout(patience, self.exchange(request)).await.unwrap_or_else(silent(patience))
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(bool, Bytes), CallError> {

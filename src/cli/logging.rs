@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::output;
 use crate::base::sample::{self, Kind};
-use crate::base::text::without_keys;
+use crate::base::text::{without_controls, without_keys};
 use crate::config::plan::{Log, LogFormat};
 use crate::io::{log, vital};
 
@@ -59,7 +59,7 @@ fn log_panic(info: &PanicHookInfo<'_>) {
 /// The last words of a command: through the log where it is set up, as only its thread may wait for standard error.
 pub(super) fn last(message: &str) {
     if log::is_started() {
-        log::send(format!("{}\n", without_keys(message)).as_bytes());
+        log::send(format!("{}\n", without_controls(&without_keys(message))).as_bytes());
     } else {
         output::note(message);
     }

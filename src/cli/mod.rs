@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::base::text;
 use crate::config::Diagnostics;
 use crate::io::standard;
 use crate::server::{self, LoadError, Loaded};
@@ -244,19 +245,9 @@ fn explain(error: &LoadError) -> String {
     }
 }
 
-/// Text of somebody else's making, as in certificates, on one line and without what a terminal would obey or be fooled by.
+/// Text that others chose, as in certificates.
 fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        let hides =
-            matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if character.is_control() || hides {
-            out.extend(character.escape_unicode());
-        } else {
-            out.push(character);
-        }
-    }
-    out
+    text::printable(text).into_owned()
 }
 
 fn render(problems: &Diagnostics) -> String {

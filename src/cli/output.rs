@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 
 use serde::Serialize;
 
-use crate::base::text::without_keys;
+use crate::base::text::{without_controls, without_keys};
 use crate::io::standard::Standard;
 
 /// Prints text to standard output. A reader that has left, such as `head`, has what it wanted.
@@ -13,7 +13,7 @@ use crate::io::standard::Standard;
 /// # Errors
 /// It could not be written, in words.
 pub(super) fn print(text: &str) -> Result<(), String> {
-    match Standard::Output.write_whole(text.as_bytes()).1 {
+    match Standard::Output.write_whole(without_controls(text).as_bytes()).1 {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(|error| unwritten(&error)),
     }
@@ -44,6 +44,7 @@ fn unwritten(error: &io::Error) -> String {
 pub(super) fn note(text: &str) {
     // It may repeat an argument, and that may be a key in the wrong place.
     let text = without_keys(text);
+    let text = without_controls(&text);
     let _ = Standard::Error.write_whole(format!("{text}\n").as_bytes());
 }
 

@@ -928,6 +928,13 @@ fn one_mistake_is_one_error() {
     for (from, to, line, said) in [
         ("upstream = \"app\"", "respnd = { status = 200 }", 5, "did you mean `respond`?"),
         ("upstream = \"app\"", "redirct = { scheme = \"https\" }", 5, "did you mean `redirect`?"),
+        ("upstream = \"app\"", "redirect = { schem = \"https\" }", 5, "did you mean `scheme`?"),
+        (
+            "name = \"web\"\naddress = \"127.0.0.1:1\"\n[[route]]",
+            "name = 1\naddress = \"127.0.0.1:1\"\n[[route]]\nlistener = \"web\"",
+            2,
+            "expected a string",
+        ),
         ("upstream = \"app\"", "proxy_pass = \"app\"", 5, "did you mean `upstream`?"),
         ("upstream = \"app\"", "root = \"/var/www\"", 5, "`route.root` is not supported yet"),
         ("[upstream.app]", "[upstrem.app]", 6, "did you mean `upstream`?"),

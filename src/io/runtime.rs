@@ -160,7 +160,8 @@ pub fn block_on<F: Future>(backend: Driver, work: F) -> io::Result<F::Output> {
     Ok(Runtime::new(backend)?.block_on(work))
 }
 
-/// Runs a task of its own on this worker, detached. A panic ends the task alone.
+/// Runs a task of its own on this worker, detached. A panic in it unwinds out of `block_on`, and so ends the worker: where
+/// input could cause one, the task catches it.
 pub fn spawn(work: impl Future<Output = ()> + 'static) {
     drop(monoio::spawn(work));
 }

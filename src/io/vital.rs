@@ -10,7 +10,13 @@ use super::log;
 
 /// Logs why, and ends the process with exit code 1. Standard error is waited for no longer than [`log::LAST_LINES`].
 pub(crate) fn end(why: &str) -> ! {
-    tracing::error!("{why}; the process ends, so that its supervisor can start it anew");
+    let line = format!("{why}; the process ends, so that its supervisor can start it anew");
+    if tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!("{line}");
+    } else {
+        // `RUST_LOG=off` is no reason to end without a word.
+        log::send(format!("ERROR {line}\n").as_bytes());
+    }
     log::flush(log::LAST_LINES);
     std::process::exit(1)
 }

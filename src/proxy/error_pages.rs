@@ -106,20 +106,26 @@ impl ErrorFormat {
     /// The wish of a request with these fields.
     pub(crate) fn of<'a>(headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>, id: &str) -> Self {
         let accept = headers.into_iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"accept"));
-        let mut bytes = [0; MAX_REQUEST_ID_BYTES];
-        let id_len = id.len().min(bytes.len());
-        bytes[..id_len].copy_from_slice(&id.as_bytes()[..id_len]);
-        Self { json: prefers_json(accept.map(|(_, value)| value)), id: bytes, id_len }
+        let json = prefers_json(accept.map(|(_, value)| value));
+        Self { json, id: [0; MAX_REQUEST_ID_BYTES], id_len: 0 }.with_id(id)
     }
 
-    /// The wish in the bytes of a head, which may be none that can be understood.
-    pub(crate) fn in_bytes(head: &[u8], id: &str) -> Self {
+    /// The wish in the bytes of a head, which may be none that can be understood. It has no id yet.
+    pub(crate) fn in_bytes(head: &[u8]) -> Self {
         let lines = head.split(|&byte| byte == b'\n').skip(1).take_while(|line| line.len() > 1);
         let fields = lines.filter_map(|line| {
             let colon = line.iter().position(|&byte| byte == b':')?;
             Some((&line[..colon], &line[colon + 1..]))
         });
-        Self::of(fields, id)
+        Self::of(fields, "")
+    }
+
+    /// The same with the id of its request.
+    pub(crate) fn with_id(self, id: &str) -> Self {
+        let mut bytes = [0; MAX_REQUEST_ID_BYTES];
+        let id_len = id.len().min(bytes.len());
+        bytes[..id_len].copy_from_slice(&id.as_bytes()[..id_len]);
+        Self { id: bytes, id_len, ..self }
     }
 }
 
@@ -199,8 +205,8 @@ mod tests {
             assert_eq!(prefers_json([accept.as_bytes()].into_iter()), json, "{accept}");
         }
         let head = b"GET / HTTP/1.1\r\nHost: h\x01\r\nAccept: application/json\r\n\r\nAccept: text/html";
-        assert!(ErrorFormat::in_bytes(head, ID).json);
-        assert!(!ErrorFormat::in_bytes(b"\xff", ID).json);
+        assert!(ErrorFormat::in_bytes(head).json);
+        assert!(!ErrorFormat::in_bytes(b"\xff").json);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use x509_parser::prelude::{FromDer, X509Certificate, X509Name, X509Version};
 
 use super::algorithms::rsa_bits;
 use super::client_certificate::distinguished_name;
+use crate::base::text::printable;
 
 pub(super) fn is_authority(certificate: &X509Certificate<'_>) -> bool {
     // Old roots are of version 1, which cannot say that it is an authority.
@@ -62,24 +63,9 @@ pub(super) fn extension_name(oid: &str) -> String {
     format!("{oid} ({name})")
 }
 
-/// A name from a certificate in one line: peers choose the bytes, so control characters are escaped.
+/// A name from a certificate in one line: peers choose the bytes.
 pub(super) fn plain_name(name: &X509Name<'_>) -> String {
-    plain_text(&distinguished_name(name))
-}
-
-/// The same of any text that a peer chose.
-pub(super) fn plain_text(text: &str) -> String {
-    let mut out = String::new();
-    for char in text.chars() {
-        if char.is_control()
-            || matches!(char, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
-            out.extend(char.escape_default());
-        } else {
-            out.push(char);
-        }
-    }
-    out
+    printable(&distinguished_name(name)).into_owned()
 }
 
 /// Seconds since 1970; before: 0, which is certainly past.

@@ -6,7 +6,7 @@ use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ExtendedKeyPurpose, OtherError, PeerIncompatible};
 
 use super::backend_verifier::Unacceptable;
-use super::certificate_facts::plain_text;
+use crate::base::text::printable;
 
 /// Which side broke the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -378,7 +378,8 @@ fn certificate_text(error: &CertificateError, f: &mut fmt::Formatter<'_>) -> fmt
             match presented.as_slice() {
                 [] => f.write_str("it has no alternative names"),
                 names => {
-                    let names: Vec<String> = names.iter().map(|name| plain_text(bare_name(name))).collect();
+                    let names: Vec<String> =
+                        names.iter().map(|name| printable(bare_name(name)).into_owned()).collect();
                     write!(f, "it is for {}", names.join(", "))
                 }
             }

@@ -189,7 +189,7 @@ impl Reason {
                 "let the backend trust the CA of our certificate, or name another one in `tls.certificate`"
             }
             Self::CertificateRefused(A::CertificateRequired | A::NoCertificate) => {
-                "name one that it trusts in `tls.certificate`"
+                "name one that it trusts in `tls.certificate`, with a kind of key that it takes"
             }
             Self::CertificateRefused(A::HandshakeFailure) => {
                 "it asked for a client certificate: name one that it trusts in `tls.certificate`, with a kind of key that it takes"

@@ -14,6 +14,7 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Version;
 
 use super::MIN_RSA_BITS;
+use super::inspect;
 use crate::base::spki::{self, KeyMatch};
 
 /// Most signatures that are checked to order the certificates of one file. A chain needs a handful.
@@ -155,7 +156,7 @@ struct Links<'a, 'b> {
 
 impl Links<'_, '_> {
     fn subject(&self, index: usize) -> String {
-        self.certificates[index].subject().to_string()
+        inspect::name_text(self.certificates[index].subject())
     }
 
     /// The first of each group of equal certificates.
@@ -247,7 +248,7 @@ impl Links<'_, '_> {
                 ChainNote::NotTheIssuer { position, subject, issued: self.subject(end) }
             }
             _ => {
-                let issuer = |at: usize| self.certificates[at].issuer().to_string();
+                let issuer = |at: usize| inspect::name_text(self.certificates[at].issuer());
                 let missing = end.map(|end| (self.subject(end), issuer(end)));
                 ChainNote::Unrelated { position, subject, missing }
             }

@@ -9,8 +9,8 @@ use rustls::pki_types::DnsName;
 use serde::{Deserialize, Serialize};
 use x509_parser::asn1_rs::Oid;
 use x509_parser::oid_registry::{
-    OID_X509_COUNTRY_NAME, OID_X509_LOCALITY_NAME, OID_X509_ORGANIZATION_NAME, OID_X509_ORGANIZATIONAL_UNIT,
-    OID_X509_SERIALNUMBER, OID_X509_STATE_OR_PROVINCE_NAME,
+    OID_X509_COMMON_NAME, OID_X509_COUNTRY_NAME, OID_X509_LOCALITY_NAME, OID_X509_ORGANIZATION_NAME,
+    OID_X509_ORGANIZATIONAL_UNIT, OID_X509_SERIALNUMBER, OID_X509_STATE_OR_PROVINCE_NAME,
 };
 
 use super::{GenerateError, MAX_DAYS, subject_name};
@@ -272,14 +272,14 @@ impl GenerateRequest {
         };
         let one = |oid: &Oid<'_>| values(oid).into_iter().next();
         let request = Self {
-            common_name: facts.common_name.clone().unwrap_or_default(),
+            common_name: one(&OID_X509_COMMON_NAME).unwrap_or_default(),
             organization: values(&OID_X509_ORGANIZATION_NAME),
             organizational_unit: one(&OID_X509_ORGANIZATIONAL_UNIT),
             country: one(&OID_X509_COUNTRY_NAME),
             state: one(&OID_X509_STATE_OR_PROVINCE_NAME),
             locality: one(&OID_X509_LOCALITY_NAME),
             serial_number: one(&OID_X509_SERIALNUMBER),
-            sans: facts.sans.iter().map(|san| san.parse()).collect::<Result<_, _>>()?,
+            sans: inspect::sans(&leaf).iter().map(|san| san.parse()).collect::<Result<_, _>>()?,
             days,
             key_type,
             usage: Usage { server: usage("server") || usage("any"), client: usage("client") || usage("any") },

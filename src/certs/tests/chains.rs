@@ -202,3 +202,17 @@ fn the_key_of_none_of_the_certificates_is_refused_in_every_order() {
         assert!(matches!(refused, Err(BundleError::KeyMismatch { .. })), "{refused:?}");
     }
 }
+
+#[test]
+fn names_are_printable_and_a_successor_does_not_take_them_over() {
+    let name = "a\n\u{1b}[2J\u{202e}b";
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let bundle = crate::certs::Bundle::from_pem(params.self_signed(&key).unwrap().pem().as_bytes()).unwrap();
+    let facts = bundle.facts();
+    for text in [&facts.subject, &facts.issuer, facts.common_name.as_ref().unwrap()] {
+        assert!(text.ends_with("a\\u{a}\\u{1b}[2J\\u{202e}b"), "{text}");
+    }
+    assert!(crate::certs::GenerateRequest::like(&bundle).is_err());
+}

@@ -116,7 +116,7 @@ fn redirect(value: &Value<'_>, matched: &str) -> Redirect {
         redirect.path = Rewrite::prefix(matched, &prefix);
     }
     let elsewhere = ["scheme", "host", "port", "path", "rewrite_prefix"];
-    if !section.all().iter().any(|(key, _)| elsewhere.contains(&key.value)) {
+    if !section.has(&elsewhere) && !section.misspells(&elsewhere) {
         let help = "add `scheme`, `host`, `port`, `path` or `rewrite_prefix`";
         section.error("the redirect leads to where it comes from", Some(help.into()));
     }

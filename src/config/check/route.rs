@@ -58,7 +58,7 @@ fn covered(errors: &Errors, listeners: &[Listener], routes: &[Route]) {
     for (index, listener) in listeners.iter().enumerate() {
         let name = listener.name.value.as_str();
         let alone = listeners.iter().filter(|other| other.name.value == name).count() == 1;
-        if alone && !used.contains(&index) {
+        if alone && !name.is_empty() && !used.contains(&index) {
             let help = format!("add [[route]] with `listener = \"{name}\"` and an `upstream`");
             let title = format!("no route uses the listener `{name}`");
             errors.borrow_mut().error(listener.name.span.clone(), title, Some(help));
@@ -186,6 +186,8 @@ fn named<'l>(value: &Value<'_>, listeners: &'l [Listener]) -> Vec<(usize, &'l Li
     for entry in &entries {
         let Some(name) = entry.text("\"public\"") else { continue };
         match listeners.iter().enumerate().find(|(_, listener)| listener.name.value == name.value) {
+            // A listener whose own name is wrong may be meant.
+            None if listeners.iter().any(|listener| listener.name.is_empty()) => {}
             None => {
                 let near = nearest(name.value, listeners.iter().map(|listener| listener.name.as_str()));
                 unknown(entry, "listener", name.value, near, "name one of the [[listener]] sections");

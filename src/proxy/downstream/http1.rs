@@ -222,14 +222,17 @@ impl Connection {
                 }
                 Err(mut refused) => {
                     self.worker.counters.requests_refused.add(1);
-                    refused.context.get_or_insert_with(|| self.context(view, listener, buffer.data()));
+                    refused.context.get_or_insert_with(|| {
+                        named(self.context(view, listener, buffer.data()), &self.worker)
+                    });
                     return Err(refused);
                 }
             }
+            // The read takes the buffer, and keeps it where it does not end in time.
             let context = self.context(view, listener, buffer.data());
             let refused = |failure| {
                 let unknown = Refused::unknown(failure, &view.config.listeners[listener], &self.facts);
-                Box::new(Refused { context: Some(context), ..*unknown })
+                Box::new(Refused { context: Some(named(context, &self.worker)), ..*unknown })
             };
             if !waiting {
                 // Once for the whole head: a byte now and then does not move it.
@@ -257,9 +260,7 @@ impl Connection {
     /// How a client is to be told of a failure, from the bytes of its head, which may be none.
     fn context(&self, view: &View, listener: usize, head: &[u8]) -> ErrorContext {
         let pages = view.config.listeners[listener].pages.as_ref();
-        let ids = &self.worker.ids;
-        // What was not understood was given no id.
-        let wish = pages.map(|_| ErrorFormat::in_bytes(head, ids.next().as_str()));
+        let wish = pages.map(|_| ErrorFormat::in_bytes(head));
         ErrorContext { head_only: http1::is_head_request(head), wish }
     }
 
@@ -291,6 +292,11 @@ impl Connection {
         self.deadline.set(idle::LINGER);
         let _ = self.deadline.race(pin!(self.stream.shutdown())).await;
     }
+}
+
+/// The same with an id, where a page may show one: a request that was not understood was given none.
+fn named(context: ErrorContext, worker: &Worker) -> ErrorContext {
+    ErrorContext { wish: context.wish.map(|wish| wish.with_id(worker.ids.next().as_str())), ..context }
 }
 
 /// What a client is told of a failure, head and body; nothing where its connection is just closed.

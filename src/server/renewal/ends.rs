@@ -83,7 +83,7 @@ pub(crate) fn endings(deployment: &Deployment) -> Vec<Ending> {
             let begins = Some(facts.not_before).filter(|begins| *begins > Timestamp::from(now));
             if begins.is_some() || near(facts.not_before.unix(), facts.not_after.unix()) {
                 found.push(Ending {
-                    certificate: format!("{} in the trust of {place}", facts.subject.escape_debug()),
+                    certificate: format!("{} in the trust of {place}", facts.subject),
                     not_after: facts.not_after,
                     begins,
                     days_left: facts.not_after.days_from(now),
