@@ -64,6 +64,7 @@ mod tls_refusals;
 mod tls_sessions;
 mod tls_tcp;
 mod tls_trust;
+mod udp;
 mod unix_sockets;
 mod vital;
 mod websocket;

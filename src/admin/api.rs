@@ -9,10 +9,10 @@ use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 
 use super::certificates::{self, InUse};
-use super::{Control, backends, headers};
+use super::{Control, backends, headers, listeners};
 use crate::certs::Timestamp;
 use crate::config::Plan;
-use crate::config::plan::{Destination, Protocol};
+use crate::config::plan::Destination;
 use crate::io::log;
 use crate::proxy::snapshot::RuntimeConfig;
 use crate::proxy_protocol::{Accept, Version};
@@ -72,6 +72,8 @@ pub(super) struct Listener {
     /// `"off"`, or which PROXY headers its connections must begin with.
     proxy_protocol: &'static str,
     environment: Option<String>,
+    /// What a udp listener has relayed.
+    udp: Option<listeners::Datagrams>,
 }
 
 #[derive(Serialize)]
@@ -107,13 +109,11 @@ fn listeners_of(running: &RuntimeConfig, plan: &Plan) -> Vec<Listener> {
     let listeners = running.listeners.iter().zip(&plan.listeners).map(|(listener, planned)| Listener {
         name: listener.name.clone(),
         addresses: listener.addresses.iter().map(ToString::to_string).collect(),
-        protocol: match planned.protocol {
-            Protocol::Http => "http",
-            Protocol::Tcp => "tcp",
-        },
+        protocol: planned.protocol.word(),
         tls: listener.tls.is_some(),
         proxy_protocol: planned.proxy_protocol.map_or("off", Accept::word),
         environment: planned.environment.as_ref().map(|at| at.value.clone()),
+        udp: listeners::Datagrams::of(listener),
     });
     listeners.collect()
 }

@@ -10,7 +10,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::reload::blocking;
-use super::{Control, backends, certificates};
+use super::{Control, backends, certificates, listeners};
 use crate::base::counters::MEANINGS;
 use crate::io::log;
 use crate::server::Deployment;
@@ -92,6 +92,7 @@ fn render(deployment: &Deployment) -> String {
     let help = "What is wrong with trust files and revocation lists now, as status says.";
     text.one("gauge", "trust_faults", help, deployment.trust_faults().len() as f64);
     certificates::metrics(deployment, &mut text);
+    listeners::metrics(&server.snapshot.load(), &mut text);
     backends::metrics(&server.snapshot.load(), &mut text.0);
     text.0
 }

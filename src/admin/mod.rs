@@ -22,6 +22,7 @@ mod body;
 mod certificates;
 mod guard;
 mod headers;
+mod listeners;
 mod metrics;
 mod problem;
 mod queue;

@@ -97,5 +97,6 @@ fn targets(deployment: &Deployment, name: &str, environment: Option<&str>) -> Re
         return Err(unknown("there is no such environment", detail));
     }
     let index = plan.in_environment(index, environment);
-    Ok(Target::of_upstream(&current.running.upstreams[index], plan.speaks_http(index), None))
+    let targets = Target::of_upstream(&current.running.upstreams[index], plan.speaks_http(index), None);
+    Ok(if plan.speaks_udp(index) { targets.into_iter().map(Target::over_udp).collect() } else { targets })
 }

@@ -26,6 +26,25 @@ impl Count {
     }
 }
 
+/// What a udp listener has relayed, over all workers. A worker adds once for each batch.
+#[derive(Debug, Default)]
+pub struct DatagramCounts {
+    /// Sessions begun.
+    pub sessions: AtomicU64,
+    /// Sessions that are open now.
+    pub open: AtomicU64,
+    /// Datagrams to backends.
+    pub datagrams_up: AtomicU64,
+    /// Datagrams from backends.
+    pub datagrams_down: AtomicU64,
+    /// Bytes of payload to backends.
+    pub bytes_up: AtomicU64,
+    /// Bytes of payload from backends.
+    pub bytes_down: AtomicU64,
+    /// Datagrams that were dropped, for whatever reason.
+    pub dropped: AtomicU64,
+}
+
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// The counts of one worker.
@@ -122,6 +141,26 @@ counters! {
     relay_bytes_up,
     /// Bytes of TCP payload relayed towards clients (L4).
     relay_bytes_down,
+    /// Sessions of udp listeners begun.
+    udp_sessions,
+    /// Sessions of udp listeners that are open now.
+    udp_sessions_open,
+    /// Datagrams sent to backends by udp listeners.
+    udp_datagrams_up,
+    /// Datagrams received from backends by udp listeners.
+    udp_datagrams_down,
+    /// Bytes of the payload of datagrams sent to backends.
+    udp_bytes_up,
+    /// Bytes of the payload of datagrams received from backends.
+    udp_bytes_down,
+    /// Datagrams of clients that the kernel dropped, as the listener's receive queue was full.
+    udp_queue_drops,
+    /// Datagrams that the kernel did not take for sending: its queue was full, or they were too large for the way.
+    udp_send_drops,
+    /// Datagrams of clients that no session was begun for: not permitted, a bound, no endpoint or no descriptor, a drain.
+    udp_refused,
+    /// Times that a backend of a udp listener could not be reached (ICMP, or no way to it); its session ends.
+    udp_unreachable,
     /// Bytes of bodies and relays that the kernel moved without a copy (`runtime.splice`).
     spliced_bytes,
     /// Deadlines that expired.
@@ -164,6 +203,8 @@ counters! {
     limit_connections,
     /// Connections refused for `limits.connections_per_client`.
     limit_connections_per_client,
+    /// Sessions that ended, or were not begun, for `limits.udp_sessions`.
+    limit_udp_sessions,
     /// Times that a worker stopped accepting for `limits.connections_per_worker`.
     limit_connections_per_worker,
     /// Connections, of clients and to backends, that waited for a file descriptor.

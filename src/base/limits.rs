@@ -31,6 +31,8 @@ pub struct Limits {
     /// Most connections of one client address (IPv6: of one /64) to a listener, 0 for no bound. More: 503 on a plain
     /// http listener, elsewhere a close.
     pub connections_per_client: u64,
+    /// Most sessions of a udp listener over all workers. With so many, the longest silent one ends for a new one.
+    pub udp_sessions: u64,
     /// Most client connections of one worker, 0 for no bound. More wait in the listen queue. Of the process alone.
     pub connections_per_worker: usize,
     /// Memory for the buffers of all workers in bytes, 0 for no bound; `None`: half of what the process may use.
@@ -53,6 +55,7 @@ impl Default for Limits {
             requests_per_connection: 0,
             connections: 0,
             connections_per_client: 0,
+            udp_sessions: 16 * 1024,
             connections_per_worker: 0,
             buffer_memory: None,
         }
@@ -166,3 +169,9 @@ pub(crate) const MAX_SCRYPT_BYTES: u64 = 256 << 20;
 pub(crate) const MAX_SCRYPT_PARALLEL: u16 = 8;
 /// Longest description of a certificate, in bytes.
 pub(crate) const MAX_DESCRIPTION_BYTES: usize = 4096;
+/// Received pieces of datagrams that one worker holds at once, of 64 KiB each: they are sent on before more is received.
+pub(crate) const UDP_BATCH: usize = 32;
+/// Batches that a udp listener receives in a row before other tasks of its worker have their turn.
+pub(crate) const UDP_BATCHES: usize = 4;
+/// How long a session whose client has sent after a reply must be silent before it ends for a new one.
+pub(crate) const UDP_SILENCE: Duration = Duration::from_secs(1);

@@ -87,7 +87,8 @@ fn of_upstream(name: &str, options: &Options) -> Result<Vec<Target>, String> {
         }
         Some(named) => Some(chosen(named, options.passphrase_file.as_deref(), &plan, &options.config)?),
     };
-    Ok(Target::of_upstream(upstream, plan.speaks_http(index), identity.as_ref()))
+    let targets = Target::of_upstream(upstream, plan.speaks_http(index), identity.as_ref());
+    Ok(if plan.speaks_udp(index) { targets.into_iter().map(Target::over_udp).collect() } else { targets })
 }
 
 /// The identity that `--certificate` names.
@@ -244,6 +245,9 @@ fn text(report: &Report) -> String {
     };
     if let Some(address) = report.address.as_ref().filter(|address| **address != report.endpoint) {
         line("address", address);
+    }
+    if let Some(found) = &report.udp {
+        line("udp", found);
     }
     if let Some(tls) = &report.tls {
         let group = tls.key_exchange.as_deref().unwrap_or("no key exchange");

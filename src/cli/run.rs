@@ -11,7 +11,6 @@ use tokio::sync::Notify;
 use super::{explain, load, logging};
 use crate::admin;
 use crate::base::sample;
-use crate::config::plan::Protocol;
 use crate::io::{descriptors, fault, vital};
 use crate::server::heartbeat::{BEAT, Watch};
 use crate::server::supervisor::DRAIN_POLL;
@@ -42,10 +41,7 @@ pub(super) fn banner(deployment: &Deployment) {
     );
     for (listener, planned) in server.snapshot.load().listeners.iter().zip(&deployment.plan().listeners) {
         let tls = if listener.tls.is_some() { " over TLS" } else { "" };
-        let protocol = match planned.protocol {
-            Protocol::Http => "http",
-            Protocol::Tcp => "tcp",
-        };
+        let protocol = planned.protocol.word();
         let addresses: Vec<String> = listener.addresses.iter().map(ToString::to_string).collect();
         tracing::info!("listener {}: {protocol}{tls} on {}", listener.name, addresses.join(", "));
     }

@@ -101,6 +101,10 @@ pub enum Variable {
     RelayUp,
     /// Bytes that it carried to the client.
     RelayDown,
+    /// Datagrams that a udp session carried to the backend.
+    DatagramsUp,
+    /// Datagrams that it carried to the client.
+    DatagramsDown,
     /// Who ended it.
     RelayEnd,
     /// Why the request was not served as asked.
@@ -108,7 +112,7 @@ pub enum Variable {
 }
 
 /// The variables that are named by themselves.
-const VARIABLES: [(&str, Variable); 31] = [
+const VARIABLES: [(&str, Variable); 33] = [
     ("time", Variable::Time),
     ("listener", Variable::Listener),
     ("client.address", Variable::ClientAddress),
@@ -138,6 +142,8 @@ const VARIABLES: [(&str, Variable); 31] = [
     ("tries", Variable::Tries),
     ("relay.up", Variable::RelayUp),
     ("relay.down", Variable::RelayDown),
+    ("relay.datagrams_up", Variable::DatagramsUp),
+    ("relay.datagrams_down", Variable::DatagramsDown),
     ("relay.end", Variable::RelayEnd),
     ("failure", Variable::Failure),
 ];
@@ -188,7 +194,36 @@ const TCP_JSON: [(&str, Variable); 14] = [
 const TCP_TEXT: &str = "{time} {client.address} {listener} {tls.sni} {relay.up} {relay.down} {duration}ms {upstream} {endpoint} \
      {relay.end} \"{failure}\"";
 
+/// The same of a udp listener's sessions.
+const UDP_JSON: [(&str, Variable); 12] = [
+    ("time", Variable::Time),
+    ("listener", Variable::Listener),
+    ("client", Variable::ClientAddress),
+    ("upstream", Variable::Upstream),
+    ("endpoint", Variable::Endpoint),
+    ("bytes_up", Variable::RelayUp),
+    ("bytes_down", Variable::RelayDown),
+    ("datagrams_up", Variable::DatagramsUp),
+    ("datagrams_down", Variable::DatagramsDown),
+    ("duration_us", Variable::DurationMicros),
+    ("end", Variable::RelayEnd),
+    ("failure", Variable::Failure),
+];
+const UDP_TEXT: &str = "{time} {client.address} {listener} {relay.up} {relay.down} {relay.datagrams_up} {relay.datagrams_down} \
+     {duration}ms {upstream} {endpoint} {relay.end} \"{failure}\"";
+
 impl Format {
+    /// A line for people, of a udp listener.
+    pub fn udp_text() -> Self {
+        let pieces = pieces(UDP_TEXT).unwrap_or_default();
+        Self { style: Style::Text, pieces, hidden_query: Vec::new() }
+    }
+
+    /// A JSON object of a udp listener.
+    pub fn udp_json() -> Self {
+        Self::object(UDP_JSON.iter().map(|(key, variable)| (*key, variable.clone())))
+    }
+
     /// A line for people, of a tcp listener.
     pub fn tcp_text() -> Self {
         let pieces = pieces(TCP_TEXT).unwrap_or_default();
@@ -311,6 +346,8 @@ pub(crate) fn template(text: &str) -> Result<Vec<Piece>, Wrong> {
                 | Tries
                 | RelayUp
                 | RelayDown
+                | DatagramsUp
+                | DatagramsDown
                 | RelayEnd
                 | Failure
                 | ClientKey

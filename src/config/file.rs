@@ -154,9 +154,9 @@ impl<'a> Section<'a> {
         self.errors.borrow_mut().error(self.span.clone(), title, help);
     }
 
-    /// Keys of this section that are for http listeners only.
-    pub(super) fn http_keys(&self) -> impl Iterator<Item = &'static str> + use<> {
-        self.kind.keys().filter(|key| key.scope == Scope::Http).map(|key| key.name)
+    /// Keys of this section that are for listeners of one protocol only.
+    pub(super) fn keys_of(&self, scope: Scope) -> impl Iterator<Item = &'static str> + use<> {
+        self.kind.keys().filter(move |key| key.scope == scope).map(|key| key.name)
     }
 
     /// Ends the section: keys that are not in the table are errors.

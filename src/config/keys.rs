@@ -108,6 +108,7 @@ pub(super) enum Scope {
     Any,
     Http,
     Tcp,
+    Udp,
 }
 
 /// The file itself.
@@ -141,6 +142,12 @@ impl Key {
     /// The same for tcp listeners only.
     const fn tcp(mut self) -> Self {
         self.scope = Scope::Tcp;
+        self
+    }
+
+    /// The same for udp listeners only.
+    const fn udp(mut self) -> Self {
+        self.scope = Scope::Udp;
         self
     }
 }

@@ -117,12 +117,23 @@ impl Plan {
         overlay.unwrap_or(upstream)
     }
 
-    /// Whether traffic for an upstream is HTTP, as far as is known: no tcp listener's route names it.
+    /// Whether traffic for an upstream is HTTP, as far as is known: no tcp or udp listener's route names it.
     pub fn speaks_http(&self, upstream: usize) -> bool {
+        !self.serves(upstream, |protocol| protocol != Protocol::Http)
+    }
+
+    /// Whether all traffic for an upstream is datagrams: routes name it, all of them of udp listeners.
+    pub fn speaks_udp(&self, upstream: usize) -> bool {
+        self.serves(upstream, |protocol| protocol == Protocol::Udp)
+            && !self.serves(upstream, |protocol| protocol != Protocol::Udp)
+    }
+
+    /// Whether the route of a listener with such a protocol names an upstream, or one that it is an overlay of.
+    fn serves(&self, upstream: usize, is: impl Fn(Protocol) -> bool) -> bool {
         let name = self.upstreams[upstream].base_name();
-        let tcp = |listener: &usize| self.listeners[*listener].protocol == Protocol::Tcp;
-        let mut routes = self.routes.iter().filter(|route| route.listeners.iter().any(tcp));
-        !routes.any(|route| route.upstreams().any(|index| self.upstreams[index].base_name() == name))
+        let of = |listener: &usize| is(self.listeners[*listener].protocol);
+        let mut routes = self.routes.iter().filter(|route| route.listeners.iter().any(of));
+        routes.any(|route| route.upstreams().any(|index| self.upstreams[index].base_name() == name))
     }
 
     /// The names of all environments, of listeners and of upstreams, each once and in order.
@@ -209,13 +220,16 @@ pub struct Log {
     pub access_format: super::access::Format,
     /// `tcp_format`: the same for connections of tcp listeners.
     pub tcp_format: super::access::Format,
+    /// `udp_format`: the same for sessions of udp listeners.
+    pub udp_format: super::access::Format,
 }
 
 impl Default for Log {
     fn default() -> Self {
         let (access_format, tcp_format) = (super::access::Format::text(), super::access::Format::tcp_text());
-        let (level, format) = (tracing::Level::INFO, LogFormat::Text);
-        Self { level, format, access: None, access_format, tcp_format }
+        let (level, format, udp_format) =
+            (tracing::Level::INFO, LogFormat::Text, super::access::Format::udp_text());
+        Self { level, format, access: None, access_format, tcp_format, udp_format }
     }
 }
 
@@ -254,6 +268,8 @@ pub struct Listener {
     pub ipv6_only: bool,
     /// What is spoken on it.
     pub protocol: Protocol,
+    /// `udp`: when its sessions end; of a udp listener.
+    pub udp: UdpSessions,
     /// `environment`: which overlay of upstreams its traffic uses.
     pub environment: Option<At<String>>,
     /// `[listener.tls]`; its presence makes clients speak TLS.
@@ -317,6 +333,29 @@ pub enum Protocol {
     Http,
     /// Bytes.
     Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+impl Protocol {
+    /// As the config has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// `listener.udp`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UdpSessions {
+    /// `requests`: datagrams of the client after which its next one begins another session. Default 0: no bound.
+    pub requests: u64,
+    /// `responses`: datagrams that the backend sends for each of the client's. A session that has had all of them ends.
+    /// Default 0: they are not counted.
+    pub responses: u64,
 }
 
 /// `[listener.tls]`

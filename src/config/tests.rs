@@ -169,7 +169,7 @@ fn listeners_are_checked() {
             ("name = 'a'\naddress = []", "3:11", "the list is empty"),
             ("name = 'a'\naddress = ['[::]:80', 7]", "3:23", "found an integer"),
             ("name = 'a'\naddress = ['[::]:80', '[::]:80']", "3:23", "[::]:80 is already bound by `a`"),
-            ("name = 'a'\naddress = '[::]:80'\nprotocol = 'udp'", "4:12", "\"http\" or \"tcp\""),
+            ("name = 'a'\naddress = '[::]:80'\nprotocol = 'sctp'", "4:12", "\"http\", \"tcp\" or \"udp\""),
             ("name = 'a'\naddress = '[::]:80'\nadress = 1", "4:1", "did you mean `address`?"),
             ("name = 'a'\naddress = '[::]:80'\nproxy_protocol = 'v3'", "4:18", "`listener.proxy_protocol`: \"v3\" is not \"off\", \"v1\", \"v2\" or \"any\""),
             ("name = 'a'\naddress = '[::]:80'\nproxy_protocol = true", "4:18", "expected \"off\", \"v1\", \"v2\" or \"any\", found a boolean"),
@@ -528,6 +528,7 @@ idle_timeout = '3s'
 requests_per_connection = 5
 connections = 6
 connections_per_client = 7
+udp_sessions = 8
 connections_per_worker = 9
 buffer_memory = '64MiB'
 [[listener]]
@@ -600,6 +601,7 @@ endpoints = ['a:1']
         requests_per_connection: 5,
         connections: 6,
         connections_per_client: 7,
+        udp_sessions: 8,
         connections_per_worker: 9,
         buffer_memory: Some(64 << 20),
     };

@@ -5,6 +5,7 @@
 
 pub(crate) mod buffer;
 mod cancel;
+pub(crate) mod datagrams;
 pub(crate) mod deadline;
 pub(crate) mod demo;
 pub(crate) mod descriptors;
@@ -21,6 +22,7 @@ pub(crate) mod socket;
 pub(crate) mod standard;
 pub(crate) mod stream;
 pub(crate) mod tls;
+pub(crate) mod udp;
 pub(crate) mod vital;
 mod waker;
 

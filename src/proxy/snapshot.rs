@@ -6,8 +6,9 @@ use std::time::Duration;
 use rustls::ServerConfig;
 
 use crate::base::address::Address;
+use crate::base::counters::DatagramCounts;
 use crate::base::limits::Limits;
-use crate::config::plan::{AddressRule, ClientAddress};
+use crate::config::plan::{AddressRule, ClientAddress, UdpSessions};
 pub(crate) use crate::proxy::destination::{Destination, Split};
 use crate::proxy::error_pages::Pages;
 use crate::proxy::rules::Rules;
@@ -79,11 +80,24 @@ pub enum Traffic {
         /// Index into [`RuntimeConfig::upstreams`].
         upstream: usize,
     },
+    /// Datagrams, all to one upstream.
+    Udp(Udp),
     /// Bytes of TLS that is not opened: where they go is said by the server name in the ClientHello.
     TcpByName {
         /// Server name, as the host of `/`, to index into [`RuntimeConfig::upstreams`].
         table: Table,
     },
+}
+
+/// Where datagrams go, and when their sessions end.
+#[derive(Debug)]
+pub struct Udp {
+    /// Index into [`RuntimeConfig::upstreams`].
+    pub upstream: usize,
+    /// When sessions end, besides `timeouts.idle`.
+    pub sessions: UdpSessions,
+    /// What it has relayed. Kept over reloads.
+    pub counts: Arc<DatagramCounts>,
 }
 
 /// What a matched request is done with.

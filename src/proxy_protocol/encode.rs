@@ -17,6 +17,17 @@ pub enum Subject {
     Unknown,
 }
 
+/// A header of version 2 that a datagram begins with. Addresses of unlike families are UNSPEC, as in [`encode`].
+pub(crate) fn encode_datagram(addresses: Addresses) -> Vec<u8> {
+    let mut header = Vec::with_capacity(64);
+    let known = alike(addresses).map(|(source, destination)| ProxiedAddress::datagram(source, destination));
+    if !known.is_some_and(|known| write(Version::V2, &ProxyHeader::with_address(known), &mut header)) {
+        header.clear();
+        header.extend_from_slice(&[&v2::SIGNATURE[..], &[v2::PROXY, 0, 0, 0]].concat());
+    }
+    header
+}
+
 /// A header. Addresses of unlike families can't be said: then the header says UNKNOWN, or UNSPEC. IPv4 addresses in the
 /// clothes of IPv6 (`::ffff:192.0.2.1`) are said as what they are where both are IPv4.
 pub fn encode(version: Version, subject: Subject) -> Vec<u8> {

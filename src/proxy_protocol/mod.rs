@@ -22,6 +22,7 @@ mod tests;
 use std::fmt;
 use std::net::SocketAddr;
 
+pub(crate) use encode::encode_datagram;
 #[allow(unreachable_pub)] // for internals
 pub use encode::{Subject, encode};
 

@@ -20,7 +20,7 @@ use crate::certs::{Bundle, Store, StoreError};
 use crate::config::Diagnostics;
 use crate::config::plan::{self, CertificateRef, Plan};
 use crate::proxy::rules::Limit;
-use crate::proxy::snapshot::{Listener, RuntimeConfig, Traffic};
+use crate::proxy::snapshot::{Listener, RuntimeConfig, Traffic, Udp};
 use crate::proxy::upstream::config::Upstream;
 use crate::route::{BuildError, Table};
 use crate::server::pages::pages;
@@ -303,6 +303,7 @@ impl<'a> Builder<'a> {
         let traffic = match listener.protocol {
             plan::Protocol::Http => self.http(index)?,
             plan::Protocol::Tcp => self.tcp(index, listener)?,
+            plan::Protocol::Udp => self.udp(index, listener)?,
         };
         let clients = listener.tls.as_ref().and_then(|tls| tls.clients.as_ref());
         let forward_certificate = clients.is_some_and(|clients| clients.forward_certificate);
@@ -331,6 +332,18 @@ impl<'a> Builder<'a> {
             traffic,
         };
         Some((listener, policy))
+    }
+
+    fn udp(&self, index: usize, listener: &plan::Listener) -> Option<Traffic> {
+        let route = self.plan.routes.iter().find(|route| route.listeners.contains(&index))?;
+        let upstream = self.plan.in_environment(route.upstreams().next()?, environment_of(listener));
+        let mut before = self.previous.iter().flat_map(|previous| &previous.running.listeners);
+        let counts = before.find_map(|before| match &before.traffic {
+            Traffic::Udp(udp) if before.name == listener.name.value => Some(Arc::clone(&udp.counts)),
+            _ => None,
+        });
+        let counts = counts.unwrap_or_default();
+        Some(Traffic::Udp(Udp { upstream, sessions: listener.udp, counts }))
     }
 
     fn tcp(&mut self, index: usize, listener: &plan::Listener) -> Option<Traffic> {
@@ -384,7 +397,7 @@ impl<'a> Builder<'a> {
             client_verifier,
             alpn: match listener.protocol {
                 plan::Protocol::Http => vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()],
-                plan::Protocol::Tcp => Vec::new(),
+                plan::Protocol::Tcp | plan::Protocol::Udp => Vec::new(),
             },
             ticketer,
         };

@@ -138,15 +138,17 @@ fn holds(process: &Path, sockets: &[(u32, String)]) -> bool {
         .is_some_and(|user| sockets.iter().any(|(of, _)| *of == user))
 }
 
-/// User and inode of the sockets that listen on a port (proc(5), net/tcp).
+/// User and inode of the sockets that listen on a port, or are bound to it for datagrams (proc(5), net/tcp).
 fn listening(port: u16) -> Vec<(u32, String)> {
-    let text = ["/proc/net/tcp", "/proc/net/tcp6"].map(|file| fs::read_to_string(file).unwrap_or_default());
+    let files = ["/proc/net/tcp", "/proc/net/tcp6", "/proc/net/udp", "/proc/net/udp6"];
+    let text = files.map(|file| fs::read_to_string(file).unwrap_or_default());
     let lines = text.iter().flat_map(|text| text.lines());
     let found = lines.filter_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let [_, local, _, state, _, _, _, user, _, inode, ..] = &fields[..] else { return None };
         let (_, at) = local.rsplit_once(':')?;
-        let listens = *state == "0A" && u16::from_str_radix(at, 16) == Ok(port);
+        // LISTEN of TCP, and what /proc/net/udp has for a socket that is not connected.
+        let listens = matches!(*state, "0A" | "07") && u16::from_str_radix(at, 16) == Ok(port);
         listens.then(|| Some((user.parse().ok()?, (*inode).to_owned()))).flatten()
     });
     found.collect()

@@ -32,6 +32,7 @@ use crate::tls::{Identity, Sessions, bind};
 
 mod answer;
 mod report;
+mod udp;
 mod wire;
 
 pub(crate) use report::label;
@@ -63,6 +64,8 @@ pub(crate) struct Target {
     pub tls: Option<Tls>,
     /// What is asked for, if HTTP is spoken.
     pub http: Option<Http>,
+    /// Datagrams are sent there, not connections made.
+    pub udp: bool,
     /// TCP connect, and TLS handshake, each.
     pub connect_timeout: Duration,
     /// All of it.
@@ -128,11 +131,18 @@ impl Target {
                     host: endpoint_authority(&endpoint.name).to_owned(),
                     path: "/".to_owned(),
                 }),
+                udp: false,
                 connect_timeout: upstream.connect_timeout,
                 timeout: PATIENCE,
             }
         });
         each.collect()
+    }
+
+    /// The same, as a udp listener reaches it.
+    pub(crate) fn over_udp(mut self) -> Self {
+        (self.udp, self.http) = (true, None);
+        self
     }
 }
 
@@ -186,6 +196,9 @@ pub(crate) fn probe(target: &Target) -> Report {
 /// # Errors
 /// Why traffic would not flow, in words.
 fn look(target: &Target, until: Instant, report: &mut Report) -> Result<(), String> {
+    if target.udp {
+        return udp::look(target, report);
+    }
     let mut tcp = connect(target, until)?;
     report.reached = true;
     let Some(tls) = &target.tls else {

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use super::machine;
 use super::supervisor::StartError;
 use super::unix_socket::{self, SocketFile};
-use super::worker::Socket;
+use super::worker::{ClientSocket, Socket};
 use crate::base::address::Address;
 use crate::config::plan::{Listener, Plan, Protocol};
 use crate::io::socket::{self, BoundListener};
+use crate::io::udp;
 use crate::proxy::snapshot::{RuntimeConfig, SocketId};
 
 /// The longest that an address in use is waited for.
@@ -139,8 +140,15 @@ impl Key {
         }
     }
 
+    fn is_udp(&self) -> bool {
+        self.protocol == Protocol::Udp
+    }
+
     /// Whether a socket here keeps one of another process from the address of `other`, and the other way round.
     fn overlaps(&self, other: &Self) -> bool {
+        if self.is_udp() != other.is_udp() {
+            return false;
+        }
         let (Address::Ip(own), Address::Ip(others)) = (&self.address, &other.address) else {
             return self.address == other.address;
         };
@@ -162,20 +170,27 @@ fn bind(key: Key, mode: u32, cpus: &[usize], steer: bool, prepared: &mut Prepare
             // One accept queue, of which each worker takes what it can: a Unix socket has no SO_REUSEPORT.
             let (listener, file) = unix_socket::bind(path, mode)?;
             for fresh in &mut prepared.fresh {
-                fresh.push((id, BoundListener::Unix(listener.try_clone()?)));
+                fresh.push((id, ClientSocket::Listener(BoundListener::Unix(listener.try_clone()?))));
             }
             let address = key.address.clone();
             return Ok(Bound { id, key, address, mode, file: file.map(Arc::new) });
         }
     };
     for (worker, &cpu) in cpus.iter().enumerate() {
+        if key.is_udp() {
+            // The kernel chooses a socket by the hash of both addresses: a client stays with its worker.
+            let socket = udp::listen(address, key.ipv6_only)?;
+            address = socket.local_addr()?;
+            prepared.fresh[worker].push((id, ClientSocket::Udp(socket)));
+            continue;
+        }
         let socket = socket::listen(address, key.ipv6_only)?;
         // Port 0: the first worker's choice is that of all.
         address = socket.local_addr()?;
         if steer && !address.ip().is_loopback() {
             let _ = socket::prefer_cpu(&socket, cpu);
         }
-        prepared.fresh[worker].push((id, BoundListener::Tcp(socket)));
+        prepared.fresh[worker].push((id, ClientSocket::Listener(BoundListener::Tcp(socket))));
     }
     Ok(Bound { id, key, address: Address::Ip(address), mode, file: None })
 }
@@ -196,14 +211,23 @@ fn wait_free(own: &[Bound], key: &Key) -> io::Result<()> {
     if address.port() == 0 || own.iter().any(|bound| is_same_port(bound) && bound.key.overlaps(key)) {
         return Ok(());
     }
-    await_free(address, key.ipv6_only)
+    let probe = if key.is_udp() { udp::probe_free } else { socket::probe_free };
+    await_free_by(probe, address, key.ipv6_only)
 }
 
 /// The same where this process has no socket of that port.
 pub(crate) fn await_free(address: SocketAddr, ipv6_only: bool) -> io::Result<()> {
+    await_free_by(socket::probe_free, address, ipv6_only)
+}
+
+fn await_free_by(
+    probe: fn(SocketAddr, bool) -> io::Result<()>,
+    address: SocketAddr,
+    ipv6_only: bool,
+) -> io::Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {
-        match socket::probe_free(address, ipv6_only) {
+        match probe(address, ipv6_only) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
                 std::thread::sleep(AGAIN);
             }
@@ -244,9 +268,8 @@ pub(crate) fn advice(address: &Address, error: &io::Error) -> String {
         io::ErrorKind::AddrNotAvailable => {
             "this host does not have the address: `ip address` shows those that it has".to_owned()
         }
-        _ => {
-            "choose another address, or stop the process that holds this one (`ss -ltnp` shows it)".to_owned()
-        }
+        _ => "choose another address, or stop the process that holds this one (`ss -ltnup` shows it)"
+            .to_owned(),
     }
 }
 

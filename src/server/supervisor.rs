@@ -290,7 +290,8 @@ fn access_log(plan: &Plan) -> Result<Option<access::Log>, StartError> {
             (access::Target::Syslog(access::Receiver::Unix(path.value.clone())), name)
         }
     };
-    let log = access::Log::new(plan.log.access_format.clone(), plan.log.tcp_format.clone(), target);
+    let formats = [&plan.log.access_format, &plan.log.tcp_format, &plan.log.udp_format];
+    let log = access::Log::new(formats.map(Clone::clone), target);
     log.map(Some).map_err(|error| StartError::Other(format!("access log: {name}: {error}")))
 }
 

@@ -27,6 +27,7 @@ use crate::proxy::downstream::accept;
 use crate::proxy::downstream::connection_limits::{self, Admission};
 use crate::proxy::downstream::frontend::Frontend;
 use crate::proxy::downstream::listener::ListenerSocket;
+use crate::proxy::downstream::udp;
 use crate::proxy::snapshot::{RuntimeConfig, SocketId};
 use crate::proxy::worker::Worker;
 use crate::server::heartbeat::{BEAT, BEATS_PER_SECOND, Heartbeat};
@@ -50,8 +51,17 @@ pub(crate) enum WorkerCommand {
     Drain,
 }
 
-/// A listening socket of one worker.
-pub(crate) type Socket = (SocketId, BoundListener);
+/// A socket of one worker for clients.
+pub(crate) type Socket = (SocketId, ClientSocket);
+
+/// Where clients come in.
+#[derive(Debug)]
+pub(crate) enum ClientSocket {
+    /// It accepts connections.
+    Listener(BoundListener),
+    /// It receives datagrams.
+    Udp(std::net::UdpSocket),
+}
 
 /// What a worker starts with.
 #[derive(Debug)]
@@ -166,14 +176,27 @@ fn listen(frontend: &Rc<Frontend>, accepting: &Rc<Cell<usize>>, (id, socket): So
     let Some(listening) = frontend.open(id) else {
         return Ok(());
     };
-    let listen = vital::task("accepting", accept(Rc::clone(frontend), listening, socket::adopt(socket)?));
+    match socket {
+        ClientSocket::Listener(socket) => {
+            let accept = accept(Rc::clone(frontend), listening, socket::adopt(socket)?);
+            serve(accepting, vital::task("accepting", accept));
+        }
+        ClientSocket::Udp(socket) => {
+            let relay = udp::Relay::new(Rc::clone(&frontend.worker), listening, socket)?;
+            serve(accepting, vital::task("a udp listener", relay.serve()));
+        }
+    }
+    Ok(())
+}
+
+/// Runs what serves a socket to its end.
+fn serve(accepting: &Rc<Cell<usize>>, work: impl Future<Output = ()> + 'static) {
     let accepting = Rc::clone(accepting);
     accepting.set(accepting.get() + 1);
     runtime::spawn(async move {
-        listen.await;
+        work.await;
         accepting.set(accepting.get() - 1);
     });
-    Ok(())
 }
 
 /// Accepts until the worker drains, or a reload takes the socket away.

@@ -2,9 +2,12 @@
 
 use crate::base::limits::{Limits, MAX_COUNT, MAX_HEAD_BYTES, MAX_HEADERS, MIN_BUFFER_MEMORY};
 use crate::config::file::Section;
+use crate::config::keys::Scope;
 use crate::config::plan::{At, Protocol};
 use crate::config::units;
 
+/// Keys that bound connections, which a udp listener does not have.
+const OF_CONNECTIONS: [&str; 2] = ["head_timeout", "connections"];
 /// The smallest value that `head_bytes` may take.
 const MIN_HEAD_BYTES: u64 = 1024;
 
@@ -39,12 +42,16 @@ pub(super) fn process(section: Option<Section<'_>>) -> Limits {
 pub(super) fn listener(section: Option<Section<'_>>, protocol: Protocol, of_process: &Limits) -> Limits {
     let mut limits = of_process.clone();
     let Some(mut section) = section else { return limits };
-    if protocol == Protocol::Tcp {
-        for key in section.http_keys() {
-            if let Some(value) = section.get(key) {
-                let title = format!("`{}` bounds HTTP, and this listener is tcp", value.name);
-                section.errors().borrow_mut().error(value.key_span, title, Some("leave it out".into()));
-            }
+    let connections_only = if protocol == Protocol::Udp { &OF_CONNECTIONS[..] } else { &[] };
+    let foreign = |scope, of| move |key| (key, scope, of);
+    let http = section.keys_of(Scope::Http).map(foreign(Protocol::Http, "HTTP"));
+    let udp = section.keys_of(Scope::Udp).map(foreign(Protocol::Udp, "sessions of udp listeners"));
+    let connections_only = connections_only.iter().map(|key| (*key, Protocol::Tcp, "connections"));
+    let foreign: Vec<_> = http.chain(udp).chain(connections_only).collect();
+    for (key, _, of) in foreign.into_iter().filter(|(_, needed, _)| *needed != protocol) {
+        if let Some(value) = section.get(key) {
+            let title = format!("`{}` bounds {of}, and this listener is {}", value.name, protocol.word());
+            section.errors().borrow_mut().error(value.key_span, title, Some("leave it out".into()));
         }
     }
     messages(&mut section, &mut limits);
@@ -105,5 +112,8 @@ fn connections(section: &mut Section<'_>, limits: &mut Limits) {
         if let Some(count) = section.get(key).and_then(|value| value.number(0..=MAX_COUNT as usize)) {
             *limit = count as u64;
         }
+    }
+    if let Some(count) = section.get("udp_sessions").and_then(|value| value.number(1..=MAX_COUNT as usize)) {
+        limits.udp_sessions = count as u64;
     }
 }

@@ -35,9 +35,18 @@ pub(super) fn log(section: Option<Section<'_>>, dir: &Path) -> Log {
         LogFormat::Json => Format::json(),
     });
     log.tcp_format =
-        section.get("tcp_format").and_then(|value| tcp_format(&value)).unwrap_or_else(|| match log.format {
-            LogFormat::Text => Format::tcp_text(),
-            LogFormat::Json => Format::tcp_json(),
+        section.get("tcp_format").and_then(|value| relay_format(&value, TCP)).unwrap_or_else(|| {
+            match log.format {
+                LogFormat::Text => Format::tcp_text(),
+                LogFormat::Json => Format::tcp_json(),
+            }
+        });
+    log.udp_format =
+        section.get("udp_format").and_then(|value| relay_format(&value, UDP)).unwrap_or_else(|| {
+            match log.format {
+                LogFormat::Text => Format::udp_text(),
+                LogFormat::Json => Format::udp_json(),
+            }
         });
     if let Some(mut section) = section.section("redact") {
         let mut names = |key| -> Option<Vec<String>> {
@@ -78,17 +87,21 @@ fn format(value: &Value<'_>) -> Option<Format> {
     Some(Format::object(fields.collect::<Option<Vec<_>>>()?))
 }
 
-/// `log.tcp_format`: the same, of what is known of a connection.
-fn tcp_format(value: &Value<'_>) -> Option<Format> {
+/// What the words `text` and `json` mean.
+type Usual = (fn() -> Format, fn() -> Format);
+const TCP: Usual = (Format::tcp_text, Format::tcp_json);
+const UDP: Usual = (Format::udp_text, Format::udp_json);
+
+/// `log.tcp_format` and `log.udp_format`: the same, of what is known of a connection or session.
+fn relay_format(value: &Value<'_>, (text, json): Usual) -> Option<Format> {
     match value.as_text().map(|text| text.value) {
-        Some("text") => return Some(Format::tcp_text()),
-        Some("json") => return Some(Format::tcp_json()),
+        Some("text") => return Some(text()),
+        Some("json") => return Some(json()),
         _ => {}
     }
     let format = format(value)?;
     if let Some(name) = format.about_requests() {
-        let help =
-            "a tcp listener has time, listener, client, tls, relay, duration, upstream, endpoint and failure";
+        let help = "a relay has time, listener, client, tls, relay, duration, upstream, endpoint and failure";
         value.error(&format!("`{name}` is of HTTP alone"), Some(help.into()));
         return None;
     }

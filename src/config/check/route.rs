@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use crate::base::address::UNIX;
 use crate::config::file::{Errors, Section, Value};
 use crate::config::names;
 use crate::config::plan::{At, Listener, Protocol, Route, Upstream};
 use crate::config::suggest::{nearest, quoted};
 use crate::config::units::Wrong;
+use crate::proxy_protocol::Version;
 use crate::route::{HostPattern, PathPattern};
 
 use super::clients::RuleKeys;
@@ -32,6 +34,7 @@ pub(super) fn routes(
     if !root.misspells_missing("route") {
         covered(root.errors(), listeners, &routes);
     }
+    datagrams(root.errors(), listeners, &routes, upstreams.unwrap_or_default());
     routes
 }
 
@@ -43,10 +46,14 @@ fn covered(errors: &Errors, listeners: &[Listener], routes: &[Route]) {
             let listener = &listeners[*index];
             let name = route.sni.as_ref().map(|sni| &sni.value);
             used.insert(*index);
-            if listener.protocol == Protocol::Tcp && !names.insert((*index, name)) {
+            if listener.protocol != Protocol::Http && !names.insert((*index, name)) {
+                let protocol = listener.protocol.word();
                 let title =
-                    format!("`route`: the tcp listener `{}` already has such a route", *listener.name);
-                let help = "its connections are told apart by `sni` alone; take one of the routes out";
+                    format!("`route`: the {protocol} listener `{}` already has such a route", *listener.name);
+                let help = match listener.protocol {
+                    Protocol::Udp => "a udp listener has one route; take one of the routes out",
+                    _ => "its connections are told apart by `sni` alone; take one of the routes out",
+                };
                 errors.borrow_mut().error(route.span.clone(), title, Some(help.into()));
             }
         }
@@ -62,6 +69,41 @@ fn covered(errors: &Errors, listeners: &[Listener], routes: &[Route]) {
             let help = format!("add [[route]] with `listener = \"{name}\"` and an `upstream`");
             let title = format!("no route uses the listener `{name}`");
             errors.borrow_mut().error(listener.name.span.clone(), title, Some(help));
+        }
+    }
+}
+
+/// What the upstream of a udp listener can't have.
+fn datagrams(errors: &Errors, listeners: &[Listener], routes: &[Route], upstreams: &[Upstream]) {
+    let is_udp = |index: &usize| listeners[*index].protocol == Protocol::Udp;
+    for route in routes.iter().filter(|route| route.listeners.iter().any(is_udp)) {
+        for upstream in route.upstreams().filter_map(|index| upstreams.get(index)) {
+            let name = upstream.name.as_str();
+            let (title, help) = if upstream.tls.is_some() {
+                (
+                    format!("`{name}` has TLS, and datagrams are relayed as they are"),
+                    "use an upstream without `tls`",
+                )
+            } else if upstream.proxy_protocol == Some(Version::V1) {
+                (format!("`{name}` has PROXY headers of version 1, which is for TCP alone"), "write \"v2\"")
+            } else if upstream.endpoints.iter().any(|at| at.address.starts_with(UNIX)) {
+                (
+                    format!("`{name}` has an endpoint on a Unix socket, and its listener is udp"),
+                    "use another upstream",
+                )
+            } else if upstream.max_per_endpoint > 0 {
+                (
+                    format!("`pool.max_per_endpoint` of `{name}` is not supported yet for udp listeners"),
+                    "bound the sessions by `limits.udp_sessions`",
+                )
+            } else {
+                continue;
+            };
+            errors.borrow_mut().error(
+                route.span.clone(),
+                format!("`route.upstream`: {title}"),
+                Some(help.into()),
+            );
         }
     }
 }
@@ -128,9 +170,10 @@ fn fits<'v, 'a: 'v>(
     http: impl Iterator<Item = &'v Value<'a>>,
     sni: Option<&Value<'_>>,
 ) {
-    if let Some((_, tcp)) = listeners.iter().find(|(_, listener)| listener.protocol == Protocol::Tcp) {
+    if let Some((_, other)) = listeners.iter().find(|(_, listener)| listener.protocol != Protocol::Http) {
+        let (name, protocol) = (other.name.as_str(), other.protocol.word());
         for value in http {
-            let title = format!("`{}` needs an http listener, and `{}` is tcp", value.name, *tcp.name);
+            let title = format!("`{}` needs an http listener, and `{name}` is {protocol}", value.name);
             value.key_error(title, "leave it out");
         }
     }
@@ -140,6 +183,9 @@ fn fits<'v, 'a: 'v>(
         if listener.protocol == Protocol::Http {
             let title = format!("`{}` needs a tcp listener, and `{name}` is http", sni.name);
             sni.key_error(title, "use `host`: the name in the request");
+        } else if listener.protocol == Protocol::Udp {
+            let title = format!("`{}` needs a tcp listener, and `{name}` is udp", sni.name);
+            sni.key_error(title, "leave it out: server names of QUIC are not supported yet");
         } else if listener.tls.is_some() {
             let title =
                 format!("`{}` is for TLS that is not opened here, and `{name}` has a `tls` table", sni.name);
@@ -200,7 +246,7 @@ fn named<'l>(value: &Value<'_>, listeners: &'l [Listener]) -> Vec<(usize, &'l Li
             {
                 let title =
                     format!("`{}` does not speak the same protocol as `{}`", name.value, *found[0].1.name);
-                entry.error(&title, Some("write one route for http and one for tcp".into()));
+                entry.error(&title, Some("write one route for each protocol".into()));
             }
             Some(one) => found.push(one),
         }
@@ -219,6 +265,7 @@ fn implied<'l>(
         _ if listeners.len() == 1 => true,
         Protocol::Http => !sni || http,
         Protocol::Tcp => !http,
+        Protocol::Udp => !http && !sni,
     };
     let candidates: Vec<_> = listeners.iter().enumerate().filter(|(_, listener)| fits(listener)).collect();
     if candidates.len() > 1 {

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::base::limits::Limits;
 use crate::config::file::{Errors, Section};
 use crate::config::names;
-use crate::config::plan::{At, Listener, ListenerTls, Protocol};
+use crate::config::plan::{Address, At, Listener, ListenerTls, Protocol, UdpSessions};
 use crate::proxy_protocol::Accept;
 
 use super::{addresses, certificate, clients, edits, limits, pages, rules, versions};
@@ -45,24 +45,33 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
     let example = "\"127.0.0.1:8080\"";
     let addresses = section.require("address", example).and_then(|value| value.one_or_more(example));
     let addresses = addresses.unwrap_or_default();
-    let bound = addresses
+    let bound: Vec<_> = addresses
         .iter()
         .filter_map(|value| value.parse(example, |text| names::listen_address(text, dir)))
         .collect();
     let mode = section.get("socket_mode");
     let socket_mode = mode.as_ref().and_then(|value| value.parse("\"660\"", names::socket_mode));
     let ipv6_only = section.get("ipv6_only").and_then(|value| value.boolean()).unwrap_or(true);
-    let words = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
+    let words = [("http", Protocol::Http), ("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
     let protocol = section.get("protocol").and_then(|value| value.choice(&words)).unwrap_or(Protocol::Http);
     let environment = section.get("environment").and_then(|value| value.parse("\"production\"", names::name));
     let environment = environment.map(|at| At { value: at.value.to_owned(), span: at.span });
+    if protocol == Protocol::Udp {
+        refuse_on_udp(&mut section);
+    }
+    let udp = udp(&mut section, protocol);
+    for address in bound.iter().filter(|at: &&At<Address>| protocol == Protocol::Udp && at.ip().is_none()) {
+        let title =
+            format!("`listener.address`: {} is a Unix socket, and this listener is udp", address.value);
+        section.errors().borrow_mut().error(address.span.clone(), title, Some("write \"IP:PORT\"".into()));
+    }
     let tls = section.section("tls").map(|section| listener_tls(section, dir));
     let limits = limits::listener(section.section("limits"), protocol, of_process);
     let [allow, deny] = ["allow", "deny"].map(|key| section.get(key));
     let permitted = addresses::rule(allow.as_ref(), deny.as_ref());
     let own = ["error_pages", "compression", "request_id", "client_address", "rate_limit", "headers"]
         .map(|key| section.get(key));
-    if protocol == Protocol::Tcp {
+    if protocol != Protocol::Http {
         for value in own.iter().flatten() {
             value.error("it needs `protocol = \"http\"`", Some("leave it out".into()));
         }
@@ -83,6 +92,7 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
         socket_mode: socket_mode.map_or(0o660, |mode| mode.value),
         ipv6_only,
         protocol,
+        udp,
         environment,
         tls,
         proxy_protocol,
@@ -96,6 +106,39 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
         permitted,
         client_address: client_address.and_then(|value| addresses::client_address(&value)),
     }
+}
+
+/// What a udp listener does not have.
+fn refuse_on_udp(section: &mut Section<'_>) {
+    if let Some(value) = section.get("tls") {
+        let title = "`listener.tls` is TLS over TCP, and this listener is udp".to_owned();
+        value.key_error(
+            title,
+            "leave it out: QUIC and DTLS are relayed as they are; opening them is not supported yet",
+        );
+    }
+    if let Some(value) =
+        section.get("proxy_protocol").filter(|value| value.as_text().is_none_or(|at| at.value != "off"))
+    {
+        value.error("PROXY headers of datagrams are not supported yet", Some("leave it out".into()));
+    }
+}
+
+/// `udp`
+fn udp(section: &mut Section<'_>, protocol: Protocol) -> UdpSessions {
+    let mut sessions = UdpSessions::default();
+    let Some(value) = section.get("udp") else { return sessions };
+    if protocol != Protocol::Udp {
+        value.error("it needs `protocol = \"udp\"`", Some("leave it out".into()));
+    }
+    let Some(mut section) = value.section() else { return sessions };
+    for (key, count) in [("requests", &mut sessions.requests), ("responses", &mut sessions.responses)] {
+        if let Some(number) = section.get(key).and_then(|value| value.number(0..=u32::MAX as usize)) {
+            *count = number as u64;
+        }
+    }
+    section.finish();
+    sessions
 }
 
 fn listener_tls(mut section: Section<'_>, dir: &Path) -> ListenerTls {
@@ -120,7 +163,8 @@ fn unique(errors: &Errors, listeners: &[Listener]) {
         for address in
             listener.addresses.iter().filter(|at| at.ip().is_none_or(|address| address.port() != 0))
         {
-            if let Some(other) = addresses.insert(&address.value, name) {
+            let udp = listener.protocol == Protocol::Udp;
+            if let Some(other) = addresses.insert((&address.value, udp), name) {
                 let title = format!("`listener.address`: {} is already bound by `{other}`", address.value);
                 errors.borrow_mut().error(address.span.clone(), title, None);
             }

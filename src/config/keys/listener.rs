@@ -79,7 +79,8 @@ const LISTENER: &[Key] = &[
         Preset::Value("true"),
         "Whether `[::]` takes no IPv4 connections, whatever `net.ipv6.bindv6only` is; with `false`, IPv4 clients have their IPv4 addresses everywhere",
     ),
-    key("protocol", Kind::Choice(&["http", "tcp"]), Preset::Value("\"http\""), "HTTP, or relayed bytes"),
+    key("protocol", Kind::Choice(&["http", "tcp", "udp"]), Preset::Value("\"http\""), "HTTP, relayed bytes, or relayed datagrams")
+        .see("[UDP](udp.md)"),
     key(
         "environment",
         NAME,
@@ -165,12 +166,32 @@ const SECTIONS: &[Key] = &[
         Preset::Off { example: "{ connections = 1000 }", means: "`[limits]`" },
         "The keys of `[limits]` but `connections_per_worker` and `buffer_memory`, for this listener",
     ),
+    key("udp", Kind::Table(&[UDP]), Preset::Dotted, "When the sessions of a udp listener end")
+        .see("[sessions](udp.md#sessions)")
+        .udp(),
     key(
         "tls",
         Kind::Table(&[LISTENER_TLS]),
         Preset::Optional,
         "TLS with clients; without this table the listener is plain",
     ),
+];
+
+const UDP: &[Key] = &[
+    key(
+        "requests",
+        Kind::Integer(0, u32::MAX as u64),
+        Preset::Off { example: "1", means: "no bound, as with 0" },
+        "Datagrams of a client after which its next one begins another session",
+    )
+    .udp(),
+    key(
+        "responses",
+        Kind::Integer(0, u32::MAX as u64),
+        Preset::Off { example: "1", means: "they are not counted, as with 0" },
+        "Datagrams that the backend sends for each of the client's, 1 for DNS: a session that has had all of them ends",
+    )
+    .udp(),
 ];
 
 const LISTENER_TLS: &[Key] = &[

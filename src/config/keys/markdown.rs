@@ -72,6 +72,7 @@ pub(super) fn scope(key: &Key) -> &'static str {
         Scope::Any => "",
         Scope::Http => " (http only)",
         Scope::Tcp => " (tcp only)",
+        Scope::Udp => " (udp only)",
     }
 }
 

@@ -142,6 +142,12 @@ const LOG: &[Key] = &[
         "The same for lines of tcp listeners",
     ),
     key(
+        "udp_format",
+        Kind::OneOf(&[FORMAT, FIELDS]),
+        Preset::Shown { example: "\"text\"", means: "as `format`" },
+        "The same for lines of udp listeners",
+    ),
+    key(
         "redact",
         Kind::Table(&[REDACT]),
         Preset::Off {
@@ -254,14 +260,22 @@ pub(super) const LIMITS: &[Key] = &[
         "connections",
         Kind::Integer(0, MAX_COUNT),
         Preset::Value("0"),
-        "Most client connections of each listener over all workers, 0: no bound; more wait",
+        "Most client connections of each http or tcp listener over all workers, 0: no bound; more wait",
     ),
     key(
         "connections_per_client",
         Kind::Integer(0, MAX_COUNT),
         Preset::Value("0"),
-        "Most of them from one address (IPv6: one /64), 0: no bound; more: 503 on a plain http listener, else a close",
+        "Most of them, or of a udp listener's sessions, from one address (IPv6: one /64), 0: no bound; more: 503 on a plain http listener, else a close; of udp, the datagram is dropped",
     ),
+    key(
+        "udp_sessions",
+        Kind::Integer(1, MAX_COUNT),
+        Preset::Value("16384"),
+        "Most sessions of each udp listener over all workers; for one more, the longest silent one ends",
+    )
+    .see("[sessions](udp.md#sessions)")
+    .udp(),
 ];
 
 /// Bounds of the whole process.

@@ -46,6 +46,8 @@ pub struct Sink {
     format: Rc<Format>,
     /// Of lines of tcp listeners.
     tcp_format: Rc<Format>,
+    /// Of lines of udp listeners.
+    udp_format: Rc<Format>,
     ring: RefCell<Producer<u8>>,
     /// Lines are put together here.
     line: RefCell<Vec<u8>>,
@@ -284,6 +286,14 @@ impl Record {
                 Variable::Endpoint => render::value(style, outcome.endpoint, out),
                 Variable::RelayUp => render::number(outcome.relay.map(|relay| relay.up), style, out),
                 Variable::RelayDown => render::number(outcome.relay.map(|relay| relay.down), style, out),
+                Variable::DatagramsUp => {
+                    let datagrams = outcome.relay.and_then(|relay| relay.datagrams);
+                    render::number(datagrams.map(|(up, _)| up), style, out);
+                }
+                Variable::DatagramsDown => {
+                    let datagrams = outcome.relay.and_then(|relay| relay.datagrams);
+                    render::number(datagrams.map(|(_, down)| down), style, out);
+                }
                 Variable::RelayEnd => {
                     render::value(style, outcome.relay.map(|relay| relay.end.name()), out);
                 }

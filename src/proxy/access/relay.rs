@@ -1,4 +1,4 @@
-//! The line of a relay: a connection of a tcp listener, made and written at its end.
+//! The line of a relay: a connection of a tcp listener or a session of a udp listener, made and written at its end.
 
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ pub struct Relayed {
     pub up: u64,
     /// Bytes from the backend to the client.
     pub down: u64,
+    /// The same in datagrams, to the backend and to the client, of a udp session.
+    pub datagrams: Option<(u64, u64)>,
     /// How it ended.
     pub end: End,
 }
@@ -30,6 +32,10 @@ pub enum End {
     BackendLost,
     /// Neither sent anything for `timeouts.idle`.
     Idle,
+    /// Each datagram has had its responses (`udp.responses`).
+    Answered,
+    /// The session made room for another one (`limits.udp_sessions`).
+    Displaced,
 }
 
 impl End {
@@ -41,6 +47,8 @@ impl End {
             Self::ClientLost => "client_lost",
             Self::BackendLost => "backend_lost",
             Self::Idle => "idle",
+            Self::Answered => "answered",
+            Self::Displaced => "displaced",
         }
     }
 }
@@ -72,6 +80,14 @@ impl Sink {
         if let Some(name) = sni {
             record.note(&Variable::TlsSni, name.as_bytes());
         }
+        self.write(&record, outcome);
+    }
+
+    /// Writes the line of a udp session.
+    pub fn session(&self, listener: &str, client: &ClientFacts, outcome: &Outcome<'_>) {
+        let mut record = Box::new(Record::new(&self.udp_format));
+        record.begin(listener, client, None, None);
+        record.note(&Variable::ClientScheme, b"udp");
         self.write(&record, outcome);
     }
 }

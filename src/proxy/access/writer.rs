@@ -55,6 +55,7 @@ impl Target {
 pub(crate) struct Log {
     format: Format,
     tcp_format: Format,
+    udp_format: Format,
     target: Target,
     out: Box<dyn Write + Send>,
     shared: Arc<Shared>,
@@ -65,6 +66,7 @@ pub(crate) struct Log {
 pub struct Seed {
     format: Format,
     tcp_format: Format,
+    udp_format: Format,
     ring: rtrb::Producer<u8>,
     shared: Arc<Shared>,
     counters: Arc<Counters>,
@@ -82,6 +84,7 @@ impl Seed {
         Sink {
             format: Rc::new(self.format),
             tcp_format: Rc::new(self.tcp_format),
+            udp_format: Rc::new(self.udp_format),
             ring: self.ring.into(),
             line: Vec::with_capacity(1024).into(),
             free: Vec::new().into(),
@@ -100,22 +103,23 @@ pub(crate) struct Writer {
 }
 
 impl Log {
-    /// A log of lines in this format, and in the other one for tcp listeners.
+    /// A log of lines in these formats: of http, tcp and udp listeners.
     ///
     /// # Errors
     /// The target can't be opened.
-    pub(crate) fn new(format: Format, tcp_format: Format, target: Target) -> io::Result<Self> {
+    pub(crate) fn new([format, tcp_format, udp_format]: [Format; 3], target: Target) -> io::Result<Self> {
         let shared = Arc::default();
         let out = target.open(&shared)?;
-        Ok(Self { format, tcp_format, target, out, shared, rings: Vec::new() })
+        Ok(Self { format, tcp_format, udp_format, target, out, shared, rings: Vec::new() })
     }
 
     /// A worker's end.
     pub(crate) fn seed(&mut self, counters: Arc<Counters>) -> Seed {
         let (ring, end) = RingBuffer::new(ACCESS_RING_BYTES);
         self.rings.push(end);
-        let (format, tcp_format) = (self.format.clone(), self.tcp_format.clone());
-        Seed { format, tcp_format, ring, shared: Arc::clone(&self.shared), counters }
+        let (format, tcp_format, udp_format) =
+            (self.format.clone(), self.tcp_format.clone(), self.udp_format.clone());
+        Seed { format, tcp_format, udp_format, ring, shared: Arc::clone(&self.shared), counters }
     }
 
     /// Starts the thread.

@@ -43,6 +43,8 @@ pub(crate) fn serve(
                 let entry = tcp::Entry { listener: &view.config.listeners[listener].name, sni: None };
                 Box::pin(tcp::serve(&worker, entry, &view.pools[upstream], client)).await;
             }
+            // Its socket accepts no connections.
+            Traffic::Udp(_) => {}
             Traffic::TcpByName { .. } => {
                 let worker = Rc::clone(&client.worker);
                 Box::pin(passthrough::serve(&worker, &view, listener, client)).await;

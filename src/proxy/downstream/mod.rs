@@ -9,3 +9,4 @@ pub(crate) mod listener;
 pub(crate) mod passthrough;
 pub(crate) mod proxy_header;
 pub(crate) mod tcp;
+pub(crate) mod udp;

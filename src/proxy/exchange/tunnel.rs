@@ -53,7 +53,7 @@ pub(crate) async fn tunnel(
         taken = now;
         deadline.set(idle);
     };
-    Relayed { up: bytes_up.get(), down: bytes_down.get(), end }
+    Relayed { up: bytes_up.get(), down: bytes_down.get(), datagrams: None, end }
 }
 
 /// How much a peer has taken so far, if there is more for it that it has not.

@@ -6,6 +6,7 @@ pub(crate) mod concurrency;
 pub(crate) mod config;
 pub(crate) mod connect;
 pub(crate) mod connection;
+pub(crate) mod datagram;
 pub(crate) mod dedicated;
 pub(crate) mod endpoint;
 pub(crate) mod endpoint_pool;

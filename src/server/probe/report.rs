@@ -42,6 +42,9 @@ pub(crate) struct Report {
     pub chain: Vec<ChainLink>,
     /// The answer to our request, where HTTP is spoken.
     pub http: Option<HttpAnswer>,
+    /// What came of a datagram, where the upstream is of udp listeners.
+    #[serde(default)]
+    pub udp: Option<String>,
     /// How long it all took.
     pub milliseconds: u64,
 }
@@ -136,6 +139,7 @@ impl Report {
             identity: identity.map(named),
             chain: Vec::new(),
             http: None,
+            udp: None,
             milliseconds: 0,
         }
     }
