@@ -1,9 +1,11 @@
-//! What wrk cannot do: requests at a fixed rate, a TLS connection a request, idle connections.
+//! What wrk cannot do: requests at a fixed rate, a TLS connection a request, idle connections, datagrams.
 //!
 //! ```text
 //! loadgen rate      --address A --rate R --seconds S   open loop: latency from the intended send time
 //! loadgen handshake --address A --seconds S [--resume] closed loop: a new TLS connection a request
 //! loadgen idle      --address A --count N [--tls]      open, one request each, hold until a line on stdin
+//! loadgen udp       --address A --seconds S --size B   datagrams that a server sends back, a window of them per client
+//! loadgen echo      --address A                        that server
 //! ```
 //!
 //! Each prints one line of JSON per result and exits non-zero on any error or answer other than 200.
@@ -26,6 +28,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, SignatureScheme, StreamOwned,
 };
+
+mod datagrams;
 
 /// No connection may stay silent for longer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -74,6 +78,24 @@ enum Mode {
         #[arg(long)]
         tls: bool,
     },
+    /// Datagrams to a server that sends them back, a number of them under way for each client.
+    Udp {
+        #[command(flatten)]
+        target: Target,
+        #[arg(long, default_value_t = 5.0)]
+        seconds: f64,
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
+        #[arg(long, default_value_t = 64)]
+        size: usize,
+        #[arg(long, default_value_t = 8)]
+        window: usize,
+    },
+    /// Sends each datagram back.
+    Echo {
+        #[command(flatten)]
+        target: Target,
+    },
 }
 
 #[derive(Args)]
@@ -108,6 +130,11 @@ fn main() -> io::Result<()> {
             handshakes(&target, Duration::from_secs_f64(seconds), connections, resume)
         }
         Mode::Idle { target, count, tls } => idle(&target, count, tls),
+        Mode::Udp { target: Target { address, .. }, seconds, connections: clients, size, window } => {
+            let time = Duration::from_secs_f64(seconds);
+            datagrams::load(&datagrams::Load { address, time, clients, size, window })
+        }
+        Mode::Echo { target } => datagrams::echo(target.address),
     }
 }
 

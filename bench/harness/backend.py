@@ -93,6 +93,7 @@ class Backend:
             if scenario.back not in self.ports:
                 self.ports[scenario.back] = ports.take()
         self.discard = ports.take()
+        self.datagrams = ports.take() if any(scenario.protocol == "udp" for scenario in scenarios) else None
         self.child = None
 
     def start(self):
@@ -102,6 +103,15 @@ class Backend:
         self.child = Child("backend", argv, LOAD_CPU, self.folder)
         for port in self.ports.values():
             self.child.wait_until_open(port)
+
+    def start_echo(self, loadgen):
+        """The server of the udp scenarios, if there are any."""
+        if self.datagrams:
+            argv = [loadgen, "echo", "--address", f"127.0.0.1:{self.datagrams}"]
+            Child("echo", argv, LOAD_CPU, self.folder).wait_until_it_echoes(self.datagrams)
+
+    def port(self, scenario):
+        return self.datagrams if scenario.protocol == "udp" else self.ports[scenario.back]
 
     def config(self):
         # Small bodies go out with their head in one write; sendfile would send two segments.

@@ -69,7 +69,12 @@ class Setting:
 
 def nginx(setting):
     scenario, folder = setting.scenario, setting.folder
-    if scenario.protocol == "tcp":
+    if scenario.protocol == "udp":
+        text = nginx_head(folder, stream_module()) + (
+            f"stream {{\n  server {{ listen 127.0.0.1:{setting.port} udp reuseport;"
+            f" proxy_pass 127.0.0.1:{setting.backend}; proxy_timeout 60s; }}\n}}\n"
+        )
+    elif scenario.protocol == "tcp":
         text = nginx_head(folder, stream_module()) + (
             f"stream {{\n  server {{ listen 127.0.0.1:{setting.port} reuseport backlog=4096;"
             f" proxy_pass 127.0.0.1:{setting.backend}; tcp_nodelay on; proxy_buffer_size {setting.buffers.stream}; }}\n}}\n"
@@ -321,6 +326,8 @@ CONFIGURE = {"ringate": ringate, "nginx": nginx, "haproxy": haproxy, "envoy": en
 
 
 def takes_part(name, scenario):
+    if scenario.protocol == "udp":
+        return name in ("ringate", "nginx")
     return name != "relay" or scenario.relay_buffer > 0
 
 

@@ -81,6 +81,7 @@ def bench(chosen, scenarios):
     certificates = Certificates(out / "run/certs")
     backend = Backend(work_folder(out, "backend"), certificates, ports, scenarios)
     backend.start()
+    backend.start_echo(candidates.BINARIES["loadgen"])
     runner = Bench(out, ports, certificates, backend, chosen)
     results = []
     started = time.time()

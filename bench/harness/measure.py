@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import json
 import os
+import socket
 import ssl
 import subprocess
 import time
@@ -56,11 +57,11 @@ class Bench:
         port = self.ports.take()
         folder = work_folder(self.out, f"{scenario.name}-{name}")
         setting = candidates.Setting(
-            scenario, folder, port, self.backend.ports[scenario.back], self.certificates, self.buffers
+            scenario, folder, port, self.backend.port(scenario), self.certificates, self.buffers
         )
         proxy = Child(name, candidates.CONFIGURE[name](setting), PROXY_CPU, folder)
         try:
-            proxy.wait_until_open(port)
+            (proxy.wait_until_it_echoes if scenario.protocol == "udp" else proxy.wait_until_open)(port)
         except Failure:
             proxy.stop()
             raise
@@ -110,6 +111,8 @@ class Bench:
         if scenario.load == "wrk":
             return self.wrk(scenario, port, seconds)
         common = ["--address", f"127.0.0.1:{port}", "--seconds", seconds, "--connections", scenario.connections]
+        if scenario.load == "udp":
+            return self.loadgen(["udp", *common, "--size", scenario.size], seconds)
         if scenario.load == "rate":
             counted = self.loadgen(["rate", *common, "--rate", self.rate, "--warmup", 0], seconds)
             if counted["rate"] < 0.99 * self.rate:
@@ -223,6 +226,8 @@ class Preflight:
 
     def check(self):
         scenario = self.scenario
+        if scenario.protocol == "udp":
+            return self.check_datagrams()
         if scenario.upload:
             sent = body(UPLOAD_BYTES)
             status, headers, _ = self.request("POST", scenario.target, sent)
@@ -239,6 +244,14 @@ class Preflight:
         if scenario.protocol == "http" and self.name != "relay":
             self.check_headers()
         self.check_handshakes(warm=False)
+
+    def check_datagrams(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(5)
+            client.connect(("127.0.0.1", self.port))
+            for size in (1, self.scenario.size, 9000):
+                client.send(body(size))
+                self.expect(client.recv(65536) == body(size), f"a datagram of {size} bytes came back changed")
 
     def decoded(self, coding, got):
         self.expect(coding is not None, "the body came as it is")

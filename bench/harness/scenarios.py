@@ -37,7 +37,8 @@ class Scenario:
     path: str = "/1k"
     connections: int = 64
     protocol: str = "http"
-    load: str = "wrk"  # or handshake, idle, rate: the modes of bench/loadgen.rs
+    load: str = "wrk"  # or handshake, idle, rate, udp: the modes of bench/loadgen.rs
+    size: int = 0  # bytes of a datagram
     front_tls: bool = False
     resume: bool = False  # clients resume their TLS sessions
     back: BackendTls | None = None
@@ -86,6 +87,8 @@ def table():
         Scenario("tlsfront-handshake-resumed", front_tls=True, load="handshake", connections=32, resume=True),
         Scenario("tcp-1k", protocol="tcp", relay_buffer=small),
         Scenario("tcp-1m", protocol="tcp", path="/1m", connections=16, relay_buffer=large),
+        Scenario("udp-64", protocol="udp", load="udp", size=64),
+        Scenario("udp-1200", protocol="udp", load="udp", size=1200, connections=16),
         Scenario("conn-close", close=True),
         Scenario("idle-plain", load="idle", connections=5000),
         Scenario("idle-tls", load="idle", connections=5000, front_tls=True),

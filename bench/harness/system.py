@@ -172,6 +172,23 @@ class Child:
                 time.sleep(0.02)
         raise Failure(f"{self.name} did not open port {port} within {seconds} s: {self.output()}")
 
+    def wait_until_it_echoes(self, port, seconds=20):
+        """The same for a server, or a relay to one, that sends datagrams back."""
+        deadline = time.monotonic() + seconds
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(0.1)
+            client.connect(("127.0.0.1", port))
+            while time.monotonic() < deadline:
+                if self.process.poll() is not None:
+                    raise Failure(f"{self.name} ended with {self.process.returncode}: {self.output()}")
+                try:
+                    client.send(b"open?")
+                    if client.recv(100) == b"open?":
+                        return
+                except OSError:
+                    time.sleep(0.02)
+        raise Failure(f"{self.name} echoed nothing on port {port} within {seconds} s: {self.output()}")
+
     def stop(self):
         """Ends the process and what it started, by pid; the hard way after three seconds."""
         pids = family(self.pid) if self.process.poll() is None else []
