@@ -312,7 +312,8 @@ fn pool(criterion: &mut Criterion) {
         pool.check_in(worker, made.expect("the listener is there"));
         criterion.bench_function("pool/check out and in", |bencher| {
             bencher.iter(|| {
-                let idle = pool.check_out(worker, pool.pick(), ConnectRequest::default());
+                let endpoint = pool.pick(Default::default()).unwrap_or(0);
+                let idle = pool.check_out(worker, endpoint, ConnectRequest::default());
                 let backend = idle.expect("it is idle and alive");
                 pool.check_in(worker, backend);
             });

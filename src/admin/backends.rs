@@ -14,6 +14,7 @@ use crate::proxy::snapshot::RuntimeConfig;
 use crate::proxy::upstream::config::Upstream;
 use crate::proxy::upstream::config::{self};
 use crate::proxy::upstream::endpoint::{Failed, Handshaked, Health};
+use crate::proxy::upstream::load::EndpointUse;
 use crate::tls::alert_name;
 use crate::tls::handshake::ClientAuth;
 
@@ -84,6 +85,12 @@ pub(super) struct Address {
     reason: Option<String>,
     /// How often it was ejected.
     ejections: u64,
+    /// Whether it is used only where no other one can be.
+    backup: bool,
+    /// Exchanges at it now, over all workers.
+    in_flight: u64,
+    /// Requests and tcp connections that went there, repeated ones each time.
+    requests: u64,
 }
 
 impl Address {
@@ -104,6 +111,9 @@ impl Address {
                 since: at.or_else(|| change.map(|change| change.at.into())),
                 reason: unresolved.or(why).or_else(|| change.and_then(|change| change.fault.clone())),
                 ejections: outlier.ejections(),
+                backup: endpoint.backup,
+                in_flight: endpoint.state.used.in_flight(),
+                requests: endpoint.state.used.requests(),
             }
         });
         each.collect()
@@ -278,10 +288,28 @@ fn ejections(running: &RuntimeConfig, text: &mut String) {
     }
 }
 
+/// How many exchanges each endpoint has, and has had.
+fn uses(running: &RuntimeConfig, text: &mut String) {
+    let mut family = |name: &str, kind: &str, help: &str, count: fn(&EndpointUse) -> u64| {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for upstream in &running.upstreams {
+            for endpoint in &upstream.endpoints {
+                let (count, labels) = (count(&endpoint.state.used), labels(endpoint));
+                let _ = writeln!(text, "{name}{{upstream=\"{}\",{labels}}} {count}", upstream.name);
+            }
+        }
+    };
+    let help = "Exchanges and tcp connections at the endpoint now, over all workers";
+    family("ringate_endpoint_in_flight", "gauge", help, EndpointUse::in_flight);
+    let help = "Requests and tcp connections that went to the endpoint, repeated ones each time";
+    family("ringate_endpoint_requests_total", "counter", help, EndpointUse::requests);
+}
+
 /// Adds the metrics that have an upstream and an endpoint.
 pub(super) fn metrics(running: &RuntimeConfig, text: &mut String) {
     health(running, text);
     ejections(running, text);
+    uses(running, text);
     retries(running, text);
     let with_tls =
         || running.upstreams.iter().filter_map(|upstream| Some((upstream, upstream.tls.as_ref()?)));

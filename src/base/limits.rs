@@ -151,6 +151,8 @@ pub(crate) const STALLED: Duration = Duration::from_secs(5);
 pub(crate) const ERROR_RATE_WINDOW: Duration = Duration::from_secs(10);
 /// Fewer responses of an endpoint within that time are no reason for an ejection.
 pub(crate) const ERROR_RATE_RESPONSES: u32 = 100;
+/// Exchanges at an endpoint up to which a hash sends it all of its keys, however few there are elsewhere.
+pub(crate) const HASH_LOAD_FLOOR: u64 = 8;
 /// Most workers of one process.
 pub(crate) const MAX_WORKERS: usize = 1024;
 /// The smallest bound on a process's buffers, in bytes.

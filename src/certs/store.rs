@@ -36,6 +36,7 @@ mod files;
 mod keyfile;
 mod lock;
 mod record;
+mod secret;
 pub(super) mod write;
 
 pub(crate) use crl::load_crls;

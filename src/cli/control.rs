@@ -96,11 +96,17 @@ fn health_line(endpoint: &Value) -> String {
     let text = |value: &Value| printable(value.as_str().unwrap_or_default());
     let name = crate::server::probe::label(&text(&endpoint["endpoint"]), endpoint["address"].as_str());
     let (since, reason) = (text(&endpoint["since"]), text(&endpoint["reason"]));
+    let name = if endpoint["backup"] == true { format!("{name} (backup)") } else { name };
+    let count = |key: &str| endpoint[key].as_u64().unwrap_or(0);
+    let used = match (count("requests"), count("in_flight")) {
+        (0, 0) => String::new(),
+        (requests, in_flight) => format!(", {requests} requests, {in_flight} in flight"),
+    };
     match endpoint["state"].as_str() {
-        Some("up") => format!("  {name}: up since {since}\n"),
+        Some("up") => format!("  {name}: up since {since}{used}\n"),
         Some("ejected") => format!("  ✗ {name}: ejected since {since} {reason}\n"),
         Some("down") if since.is_empty() => format!("  ✗ {name}: down: {reason}\n"),
-        Some("down") => format!("  ✗ {name}: down since {since}: {reason}\n"),
+        Some("down") => format!("  ✗ {name}: down since {since}{used}: {reason}\n"),
         _ => format!("  {name}: not used yet\n"),
     }
 }

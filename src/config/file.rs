@@ -393,6 +393,24 @@ impl<'a> Value<'a> {
         value
     }
 
+    /// A number from 1 to 100 with at most two decimals, or 0: its value in percent.
+    pub(super) fn factor(&self) -> Option<u32> {
+        self.assert_form(|kind| matches!(kind, Kind::Factor));
+        let text = match self.inner.get_ref() {
+            DeValue::Integer(number) => number.as_str(),
+            DeValue::Float(number) => number.as_str(),
+            _ => {
+                self.wrong_type("a number such as 1.25", None);
+                return None;
+            }
+        };
+        let percent = units::percent(text);
+        if percent.is_none() {
+            self.error(&format!("{text} is neither 0 nor a number from 1 to 100"), None);
+        }
+        percent
+    }
+
     /// `true` or `false`.
     pub(super) fn boolean(&self) -> Option<bool> {
         self.assert_form(|kind| matches!(kind, Kind::Boolean));

@@ -46,6 +46,8 @@ pub(super) enum Kind {
     Size(u64, u64),
     /// Bytes a second: `"240B/s"`, or 0.
     Rate,
+    /// A number from 1 to 100, which may have decimals, or 0.
+    Factor,
     Text(Text),
     /// One of these words.
     Choice(&'static [&'static str]),

@@ -297,13 +297,18 @@ pub(super) fn path_pattern(text: &str) -> Result<PathPattern, Wrong> {
     Ok(if exact { PathPattern::Exact(path.to_owned()) } else { PathPattern::Prefix(path.to_owned()) })
 }
 
+/// Whether it is a token (RFC 9110 §5.6.2): the name of a field, a cookie or a method.
+pub(super) fn token(text: &str) -> bool {
+    let is_of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_of_token)
+}
+
 /// A method: a token (RFC 9110 §9.1), in capitals as all registered ones are.
 pub(super) fn method(text: &str) -> Result<String, Wrong> {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if text == "*" {
         return Err(Wrong::new("\"*\" is not a method").help("leave `methods` out to match any method"));
     }
-    if text.is_empty() || !text.bytes().all(token) {
+    if !token(text) {
         return Err(Wrong::new(format!("{} is not a method", quoted(text))));
     }
     let capitals = text.to_ascii_uppercase();

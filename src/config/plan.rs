@@ -13,11 +13,13 @@ pub(crate) use crate::base::network::{AddressRule, Network};
 use crate::proxy_protocol::{Accept, Version};
 use crate::tls::{RsaBits, Versions};
 
+mod balance;
 mod outliers;
 mod pages;
 mod route;
 mod rules;
 
+pub(crate) use balance::{Balance, Hash, HashBy, Sticky, StickyBy};
 pub(crate) use outliers::Outliers;
 pub(crate) use pages::{ErrorPage, ErrorPages, PageSource, PageStatus};
 pub(crate) use route::{
@@ -416,6 +418,12 @@ pub struct Upstream {
     pub environment: Option<At<String>>,
     /// At least one.
     pub endpoints: Vec<At<Endpoint>>,
+    /// `balance` and `hash`: how an endpoint is chosen. Default: round robin.
+    pub balance: Balance,
+    /// `sticky`: whether a client's requests go to one endpoint. Default: `None`.
+    pub sticky: Option<At<Sticky>>,
+    /// `slow_start`: how long the weight of an endpoint that is new or back rises. Default 0.
+    pub slow_start: Duration,
     /// `timeouts.connect`, TCP and TLS together. Default 2 s.
     pub connect_timeout: Duration,
     /// `timeouts.response`: from the request's end to the response's head. Default 30 s.
@@ -519,6 +527,8 @@ pub struct Endpoint {
     pub address: String,
     /// `weight`, 1 to 1000. Default 1.
     pub weight: u32,
+    /// `backup`: whether it is used only where no other one can be. Default false.
+    pub backup: bool,
 }
 
 /// `[upstream.NAME.tls]`

@@ -272,7 +272,21 @@ fn upstreams_are_checked() {
             ("endpoints = [{ weight = 2 }]", "2:14", "`address` is missing"),
             ("endpoints = [{ address = 'a:1', weight = 0 }]", "2:42", "0 is not between 1 and 1000"),
             ("endpoints = [{ address = 'a:1', weigth = 2 }]", "2:33", "did you mean `weight`?"),
-            ("endpoints = ['a:1']\nbalance = 'hash'", "3:11", "\"hash\" is not supported yet"),
+            ("endpoints = ['a:1']\nbalance = 'hash'", "3:11", "what is to be hashed is missing"),
+            ("endpoints = ['a:1']\nbalance = 'leastconn'", "3:11", "did you mean \"least-requests\"?"),
+            ("endpoints = ['a:1']\nbalance = 'random'\nhash.by = 'path'", "4:1", "no effect without `balance = \"hash\"`"),
+            ("endpoints = ['a:1']\nhash.by = 'path'", "3:1", "no effect without `balance = \"hash\"`"),
+            ("endpoints = ['a:1']\nbalance = 'hash'\nhash = { by = 'header:' }", "4:15", "no name behind the colon"),
+            ("endpoints = ['a:1']\nbalance = 'hash'\nhash = { by = 'host' }", "4:15", "\"host\" can't be hashed"),
+            ("endpoints = ['a:1']\nbalance = 'hash'\nhash = { by = 'path', load = 0.5 }", "4:30", "0.5 is neither 0 nor a number from 1 to 100"),
+            ("endpoints = ['a:1']\nbalance = 'hash'\nhash = { by = 'path', load = '2' }", "4:30", "expected a number such as 1.25"),
+            ("endpoints = [{ address = 'a:1', backup = 1 }]", "2:42", "expected true or false"),
+            ("endpoints = ['a:1']\nsticky = {}", "3:10", "what a session is kept by is missing"),
+            ("endpoints = ['a:1']\nsticky = { cookie = 'a', header = 'B' }", "3:10", "contradict each other"),
+            ("endpoints = ['a:1']\nsticky = { cookie = 'a b' }", "3:21", "not the name of a cookie"),
+            ("endpoints = ['a:1']\nsticky = { header = 'Content-Length' }", "3:21", "can't be changed"),
+            ("endpoints = ['a:1']\nsticky = { cookie = 'a', max_age = '0s' }", "3:36", "longer than zero"),
+            ("endpoints = ['a:1']\nslow_start = 30", "3:14", "did you mean \"30s\"?"),
             ("endpoints = ['a:1']\nbalance = 'rond-robin'", "3:11", "did you mean \"round-robin\"?"),
             ("endpoints = ['a:1']\ntimeouts = '5s'", "3:12", "expected a table"),
             ("endpoints = ['a:1']\ntimeouts = { conect = '5s' }", "3:14", "did you mean `connect`?"),
@@ -460,7 +474,7 @@ error: unknown key `endpoins` in `[upstream.app]`
 2 | endpoins = ['a:1']
   | ^^^^^^^^
   |
-  = help: did you mean `endpoints`? the keys here are `balance`, `bind_address`, `endpoints`, `environment`, `health`, `outliers`, `pool`, `proxy_protocol`, `queue`, `retries`, `timeouts`, `tls`";
+  = help: did you mean `endpoints`? the keys here are `balance`, `bind_address`, `endpoints`, `environment`, `hash`, `health`, `outliers`, `pool`, `proxy_protocol`, `queue`, `retries`, `slow_start`, `sticky`, `timeouts`, `tls`";
     assert_eq!(errors.to_string(), expected);
 }
 
@@ -488,7 +502,10 @@ fn what_is_left_out_has_its_default() {
     assert_eq!((&route.host, &route.methods), (&None, &None));
     assert_eq!(*route.path, PathPattern::Prefix("/".into()));
     let upstream = &plan.upstreams[0];
-    assert_eq!(upstream.endpoints[0].value, Endpoint { address: "127.0.0.1:9000".into(), weight: 1 });
+    assert_eq!(
+        upstream.endpoints[0].value,
+        Endpoint { address: "127.0.0.1:9000".into(), weight: 1, backup: false }
+    );
     assert_eq!(upstream.connect_timeout, Duration::from_secs(2));
     assert_eq!(upstream.response_timeout, Duration::from_secs(30));
     assert_eq!(upstream.idle_timeout, Duration::from_secs(60));
@@ -967,7 +984,7 @@ fn keys_of_others_and_of_later_versions_are_answered_with_what_there_is() {
         (
             "endpoints =",
             "backup = true\nendpoints =",
-            "`upstream.app.backup` is not supported yet leave it out",
+            "unknown key `backup` in `[upstream.app]` see endpoints = [{ address = \"HOST:PORT\", backup = true }]",
         ),
         ("endpoints =", "health_check = {}\nendpoints =", "did you mean `health`"),
         ("name =", "http2 = true\nname =", "`listener.http2` is not supported yet"),
@@ -978,8 +995,8 @@ fn keys_of_others_and_of_later_versions_are_answered_with_what_there_is() {
         ),
         ("upstream = \"app\"", "upstream = \"app\"\nlocation = \"/a\"", "did you mean `route.path`?"),
         ("[[route]]", "client_max_body_size = 1\n[[route]]", "did you mean `limits.body_bytes`?"),
-        ("endpoints =", "balance = \"least-conn\"\nendpoints =", "there is \"round-robin\""),
-        ("endpoints =", "balance = \"hash\"\nendpoints =", "\"hash\" is not supported yet there is"),
+        ("endpoints =", "balance = \"least-conn\"\nendpoints =", "did you mean \"least-requests\"?"),
+        ("endpoints =", "balance = \"fastest\"\nendpoints =", "there are \"round-robin\""),
         ("endpoints =", "balance = \"round_robin\"\nendpoints =", "did you mean \"round-robin\"?"),
     ] {
         let errors = mistakes(from, to);
@@ -1056,5 +1073,42 @@ fn the_admin_server_may_have_several_addresses() {
     ] {
         let errors = admin(lines).unwrap_err();
         assert!(errors.len() == 1 && errors.to_string().contains(said), "{lines}: {errors}");
+    }
+}
+
+#[test]
+fn each_way_to_balance_is_read() {
+    let hash = |by, load| Balance::Hash(Hash { by, load });
+    for (lines, balance) in [
+        ("", Balance::RoundRobin),
+        ("balance = 'round-robin'", Balance::RoundRobin),
+        ("balance = 'least-requests'", Balance::LeastRequests),
+        ("balance = 'least-connections'", Balance::LeastRequests),
+        ("balance = 'two-choices'", Balance::TwoChoices),
+        ("balance = 'random'", Balance::Random),
+        ("balance = 'hash'\nhash.by = 'client-address'", hash(HashBy::ClientAddress, 125)),
+        ("balance = 'hash'\nhash = { by = 'path', load = 2 }", hash(HashBy::Path, 200)),
+        (
+            "balance = 'hash'\nhash = { by = 'header:X-User', load = 0 }",
+            hash(HashBy::Header("X-User".into()), 0),
+        ),
+        (
+            "balance = 'hash'\nhash = { by = 'cookie:id', load = 1.05 }",
+            hash(HashBy::Cookie("id".into()), 105),
+        ),
+        (
+            "balance = 'hash'\nhash = { by = 'query:user', load = 1.5 }",
+            hash(HashBy::Query("user".into()), 150),
+        ),
+    ] {
+        let text = format!(
+            "[[listener]]\nname = 'a'\naddress = '127.0.0.1:0'\n[[route]]\nupstream = 'u'\n[upstream.u]\n\
+             endpoints = ['a:1', {{ address = 'b:1', backup = true }}]\nslow_start = '30s'\n{lines}\n"
+        );
+        let plan = parse("test.toml", &text, Path::new("/")).unwrap();
+        let upstream = &plan.upstreams[0];
+        assert_eq!(upstream.balance, balance, "{lines}");
+        assert_eq!(upstream.slow_start, Duration::from_secs(30));
+        assert_eq!(upstream.endpoints.iter().map(|it| it.backup).collect::<Vec<_>>(), [false, true]);
     }
 }

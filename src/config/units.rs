@@ -190,6 +190,17 @@ fn exact(amount: u64, units: &[(&str, u64)]) -> String {
     unit.map_or_else(String::new, |(name, worth)| format!("{}{name}", amount / worth))
 }
 
+/// A number from 1 to 100 with at most two decimals, or 0, in percent.
+pub(super) fn percent(text: &str) -> Option<u32> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || whole.len() > 3 || part.len() > 2 || !is_number(whole) || !is_number(part) {
+        return None;
+    }
+    let percent: u32 = format!("{whole}{part:0<2}").parse().ok()?;
+    (percent == 0 || (100..=10_000).contains(&percent)).then_some(percent)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

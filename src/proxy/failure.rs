@@ -65,6 +65,8 @@ pub enum Failure {
 pub enum ConnectError {
     /// The endpoint's name does not resolve.
     Unresolved,
+    /// No endpoint of the upstream takes requests.
+    NoEndpoint,
     /// The socket's reason.
     Io(std::io::Error),
     /// This process had no descriptor for it within `timeouts.connect`.
@@ -89,6 +91,7 @@ impl ConnectError {
             Self::Timeout(Stage::Tls) => Some(Reason::Timeout),
             Self::NotAsked => Some(Reason::NotAsked),
             Self::Unresolved
+            | Self::NoEndpoint
             | Self::Io(_)
             | Self::NoDescriptor
             | Self::Timeout(Stage::Tcp)
@@ -125,6 +128,7 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unresolved => f.write_str("the endpoint's name does not resolve"),
+            Self::NoEndpoint => f.write_str("no endpoint of the upstream takes requests"),
             Self::Io(error) => write!(f, "connect: {error}"),
             Self::NoDescriptor => f.write_str(
                 "no file descriptor was free within `timeouts.connect`: raise LimitNOFILE (`ulimit -n`)",
@@ -159,7 +163,7 @@ impl Failure {
             Self::HeadTimeout | Self::ClientTimeout | Self::ClientTooSlow => Some(408),
             Self::ClientGone => None,
             Self::QueueFull | Self::QueueTimeout | Self::MemoryShort => Some(503),
-            Self::Connect(ConnectError::NoDescriptor) => Some(503),
+            Self::Connect(ConnectError::NoDescriptor | ConnectError::NoEndpoint) => Some(503),
             Self::Connect(ConnectError::Timeout(_)) | Self::BackendTimeout => Some(504),
             Self::Connect(_)
             | Self::Response(_)

@@ -32,6 +32,7 @@ mod trust;
 mod clients;
 pub mod endpoints;
 mod identities;
+mod sticky;
 mod upstreams;
 
 /// What a plan became.
@@ -65,6 +66,8 @@ pub struct Made {
     lists: FxHashMap<String, Arc<RevocationLists>>,
     /// The trusted certificates in force, by how the config names them.
     trusted: FxHashMap<CertificateRef, Vec<CertificateDer<'static>>>,
+    /// What sticky sessions are signed with, if that is to be kept in the store.
+    session_secret: Option<sticky::SessionSecret>,
 }
 
 /// What runs already: whatever a new plan leaves as it is, is taken from here as the very same object, so
@@ -159,6 +162,8 @@ struct Builder<'a> {
     keys: FxHashMap<PathBuf, Keys>,
     lists: FxHashMap<String, Arc<RevocationLists>>,
     trusted: FxHashMap<CertificateRef, Vec<CertificateDer<'static>>>,
+    /// See [`Made`].
+    session_secret: Option<sticky::SessionSecret>,
     /// See [`Assembly::faults`].
     faults: Vec<String>,
     resolver: Resolve<'a>,
@@ -186,6 +191,7 @@ impl<'a> Builder<'a> {
             keys: FxHashMap::default(),
             lists: FxHashMap::default(),
             trusted: FxHashMap::default(),
+            session_secret: None,
             faults: Vec::new(),
             resolver: &endpoints::system,
             resolved: FxHashMap::default(),
@@ -210,6 +216,7 @@ impl<'a> Builder<'a> {
         let upstreams = upstreams.into_iter().collect::<Option<Vec<_>>>();
         let listeners = listeners.into_iter().collect::<Option<Vec<_>>>();
         let (mut lists, trusted, faults) = (self.lists, self.trusted, self.faults);
+        let session_secret = self.session_secret;
         if let Some(previous) = self.previous.filter(|_| self.refreshes) {
             // What could not be made anew stays as it runs.
             previous.made.lists.iter().for_each(|(place, of)| {
@@ -223,7 +230,8 @@ impl<'a> Builder<'a> {
             listeners,
             upstreams: upstreams.iter().map(|made| Arc::clone(&made.upstream)).collect(),
         };
-        let made = Made { identities, upstreams, listeners: policies, keys, limits, lists, trusted };
+        let made =
+            Made { identities, upstreams, listeners: policies, keys, limits, lists, trusted, session_secret };
         Some(Assembly { running, made, renewed, alone, faults })
     }
 

@@ -131,6 +131,7 @@ impl Deployment {
     pub(crate) fn start(file: &Path, loaded: Loaded) -> Result<Self, LoadError> {
         let Loaded { plan, assembly, mut problems } = loaded;
         write::clean(file);
+        assembly.keep_session_secret(&plan.store);
         match Server::start(&plan, assembly.running) {
             Ok(server) => Ok(Self {
                 current: Mutex::new(Arc::new(Current {
@@ -496,6 +497,7 @@ impl Deployment {
     fn commit(&self, current: &Current, loaded: Loaded, prepared: Prepared) -> Reloaded {
         let Loaded { plan, mut assembly, problems } = loaded;
         let changes = Changes::between(current.previous(), &plan, &assembly);
+        assembly.keep_session_secret(&plan.store);
         for (cell, identity) in assembly.renewed.drain(..) {
             self.ledger.forget_trial(&identity);
             self.ledger.publish(&cell, identity, plan.rotation.grace, SystemTime::now());

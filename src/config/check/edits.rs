@@ -72,7 +72,7 @@ fn written<'a>(section: &mut Section<'a>, key: &'static str) -> Vec<(At<&'a str>
 }
 
 /// A field's name as written, if it is one that may be changed.
-fn field(value: &Value<'_>, name: &str) -> Option<String> {
+pub(super) fn field(value: &Value<'_>, name: &str) -> Option<String> {
     let lower = match access::header(name) {
         Ok(lower) => lower,
         Err(Wrong { title, help }) => {

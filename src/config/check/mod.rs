@@ -17,6 +17,7 @@ use super::units::{self, Wrong};
 
 mod addresses;
 mod backend_tls;
+mod balance;
 mod clients;
 mod compression;
 mod conditions;
@@ -29,6 +30,7 @@ mod pages;
 mod retries;
 mod route;
 mod rules;
+mod sticky;
 mod traffic;
 mod upstream;
 

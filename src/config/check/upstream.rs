@@ -9,11 +9,11 @@ use crate::base::address::{Address, UNIX};
 use crate::config::file::{Errors, Section, Value};
 use crate::config::names;
 use crate::config::plan::{At, Endpoint, Outliers, Plan, Queue, Retries, Upstream};
-use crate::config::suggest::{nearest, quoted};
+use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
 use crate::proxy_protocol::Version;
 
-use super::{backend_tls, outliers, retries};
+use super::{backend_tls, balance, outliers, retries, sticky};
 
 const MAX_WEIGHT: usize = 1000;
 /// More idle connections to one endpoint than it has ports make no sense.
@@ -79,13 +79,14 @@ fn upstream(
     let example = "[\"127.0.0.1:9000\"]";
     let endpoints = section.require("endpoints", example).and_then(|value| value.list(example));
     let endpoints = endpoints_of(endpoints.unwrap_or_default(), dir);
-    if let Some(value) = section.get("balance") {
-        balance(&value);
-    }
+    let balance = balance::balance(&mut section);
     let mut upstream = Upstream {
         name,
         environment,
         endpoints,
+        balance,
+        sticky: None,
+        slow_start: Duration::ZERO,
         connect_timeout: Duration::from_secs(2),
         response_timeout: Duration::from_secs(30),
         idle_timeout: Duration::from_secs(60),
@@ -99,6 +100,10 @@ fn upstream(
         bind_address: None,
         tls: None,
     };
+    upstream.sticky = section.get("sticky").and_then(|value| sticky::sticky(&value, dir));
+    if let Some(duration) = section.get("slow_start").and_then(|value| value.duration(true)) {
+        upstream.slow_start = duration;
+    }
     if let Some(section) = section.section("timeouts") {
         timeouts(section, &mut upstream);
     }
@@ -162,13 +167,18 @@ fn endpoint(value: &Value<'_>, dir: &Path) -> Option<Endpoint> {
     let example = "\"10.0.0.1:8443\"";
     if !value.is_table() {
         let form = "\"10.0.0.1:8443\" or a table { address = \"10.0.0.1:8443\", weight = 2 }";
-        return value.parse(form, address).map(|address| Endpoint { address: address.value, weight: 1 });
+        return value.parse(form, address).map(|address| Endpoint {
+            address: address.value,
+            weight: 1,
+            backup: false,
+        });
     }
     let mut section = value.section()?;
     let address = section.require("address", example).and_then(|value| value.parse(example, address));
     let weight = section.get("weight").map_or(Some(1), |value| value.number(1..=MAX_WEIGHT));
+    let backup = section.get("backup").map_or(Some(false), |value| value.boolean());
     section.finish();
-    Some(Endpoint { address: address?.value, weight: u32::try_from(weight?).ok()? })
+    Some(Endpoint { address: address?.value, weight: u32::try_from(weight?).ok()?, backup: backup? })
 }
 
 /// A tcp connection has no host, and a Unix socket has none either: TLS needs a name to verify.
@@ -184,21 +194,6 @@ pub(super) fn names_of_tcp(plan: &Plan, errors: &Errors) {
             errors.borrow_mut().error(endpoint.span.clone(), title, Some(help.to_owned()));
         }
     }
-}
-
-fn balance(value: &Value<'_>) {
-    let Some(text) = value.text("\"round-robin\"").filter(|text| text.value != "round-robin") else { return };
-    if nearest(text.value, ["round-robin"]).is_some() {
-        value.choice(&[("round-robin", ())]);
-        return;
-    }
-    let help = "there is \"round-robin\" (in turn, by weight), the default; \"least-requests\", \"two-choices\" and \
-                \"hash\" are not supported yet";
-    let title = match ["least-requests", "two-choices", "hash"].contains(&text.value) {
-        true => format!("{} is not supported yet", quoted(text.value)),
-        false => format!("{} is not a way to balance that Ringate has", quoted(text.value)),
-    };
-    value.error(&title, Some(help.to_owned()));
 }
 
 fn timeouts(mut section: Section<'_>, upstream: &mut Upstream) {

@@ -42,6 +42,10 @@ pub(super) fn of(kind: &'static Kind) -> Value {
             { "type": "string", "pattern": RATE },
             { "type": "integer", "enum": [0] },
         ] }),
+        Kind::Factor => json!({ "oneOf": [
+            { "type": "number", "minimum": 1, "maximum": 100 },
+            { "type": "number", "enum": [0] },
+        ] }),
         Kind::Text(text) => json!({ "type": "string", "pattern": text.pattern }),
         Kind::Choice(words) => json!({ "type": "string", "enum": words }),
         Kind::List { of: entry, empty } => {

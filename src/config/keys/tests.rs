@@ -15,14 +15,15 @@ fn violations(schema: &Value, value: &Value, place: &str, found: &mut Vec<String
             "type" => match rule.as_str().expect("a type") {
                 "boolean" => value.is_boolean(),
                 "integer" => value.is_i64() || value.is_u64(),
+                "number" => value.is_number(),
                 "string" => value.is_string(),
                 "array" => value.is_array(),
                 "object" => value.is_object(),
                 other => panic!("type {other}"),
             },
             "enum" => rule.as_array().expect("values").contains(value),
-            "minimum" => value.as_u64().is_some_and(|value| value >= rule.as_u64().expect("a bound")),
-            "maximum" => value.as_u64().is_some_and(|value| value <= rule.as_u64().expect("a bound")),
+            "minimum" => value.as_f64().is_some_and(|value| value >= rule.as_f64().expect("a bound")),
+            "maximum" => value.as_f64().is_some_and(|value| value <= rule.as_f64().expect("a bound")),
             "pattern" => value.as_str().is_none_or(|text| matches(rule.as_str().expect("a pattern"), text)),
             "minItems" => {
                 value.as_array().is_none_or(|list| list.len() as u64 >= rule.as_u64().expect("a length"))

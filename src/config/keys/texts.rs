@@ -33,6 +33,11 @@ pub(super) const LISTEN: Kind =
 pub(super) const ENDPOINT: Kind =
     text("`\"HOST:PORT\"`, `\"unix:PATH\"`", "^(([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}|unix:.+)$");
 pub(super) const SOURCE: Kind = text("IP address", "^[0-9A-Fa-f:.]+$");
+pub(super) const COOKIE: Kind = text("cookie name", FIELD_NAMES);
+pub(super) const HASHED: Kind = text(
+    "`\"header:NAME\"`, `\"cookie:NAME\"`, `\"query:NAME\"`, `\"client-address\"` or `\"path\"`",
+    "^(client-address|path|(header|cookie):[!#$%&'*+.^_`|~0-9A-Za-z-]+|query:[^&=# ]+)$",
+);
 pub(super) const CPUS: Kind =
     text("CPU list, `\"0-3,8\"`", "^ *[0-9]+( *- *[0-9]+)? *( *, *[0-9]+( *- *[0-9]+)? *)*$");
 pub(super) const REQUEST_RATE: Kind = text("`\"100/s\"`, `\"20/m\"`, `\"5/h\"`", "^0*[1-9][0-9]*/[smh]$");

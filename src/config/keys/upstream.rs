@@ -3,7 +3,8 @@
 use crate::base::limits::MAX_ATTEMPTS;
 
 use super::texts::{
-    CERTIFICATE, CERTIFICATE_OR_SYSTEM, ENDPOINT, FILE, HOST, NAMES, PERCENT, PIN, SOURCE, STATUS,
+    CERTIFICATE, CERTIFICATE_OR_SYSTEM, COOKIE, ENDPOINT, FIELD, FILE, HASHED, HOST, NAMES, PERCENT, PIN,
+    SOURCE, STATUS,
 };
 use super::{Key, Kind, Preset, key, list};
 
@@ -28,10 +29,44 @@ const UPSTREAM: &[Key] = &[
         "endpoints",
         list(&Kind::OneOf(&[ENDPOINT, Kind::Table(&[ADDRESS])])),
         Preset::Required("[\"127.0.0.1:9443\"]"),
-        "Backends: `\"HOST:PORT\"`, `\"unix:PATH\"` (`\"unix:@NAME\"`: abstract), or `{ address = \"HOST:PORT\", weight = 1 }`; each address of a name is an endpoint with the weight of the name",
+        "Backends: `\"HOST:PORT\"`, `\"unix:PATH\"` (`\"unix:@NAME\"`: abstract), or `{ address = \"HOST:PORT\", weight = 1, backup = false }`; each address of a name is an endpoint with the weight of the name",
     )
     .see("[names with several addresses](upstreams.md#names-with-several-addresses)"),
-    key("balance", Kind::Choice(&["round-robin"]), Preset::Value("\"round-robin\""), "In turn, by weight"),
+    key(
+        "balance",
+        Kind::Choice(&[
+            "round-robin",
+            "least-requests",
+            "least-connections",
+            "two-choices",
+            "random",
+            "hash",
+        ]),
+        Preset::Value("\"round-robin\""),
+        "How an endpoint is chosen, always by weight: in turn; the one with the fewest exchanges (`\"least-connections\"` is the same); \
+         the one with fewer exchanges of two drawn at random; at random; by `hash`",
+    )
+    .see("[balancing](upstreams.md#balancing)"),
+    key(
+        "hash",
+        Kind::Table(&[HASH]),
+        Preset::Absent,
+        "What decides with `balance = \"hash\"`. A request without it is served in turn",
+    ),
+    key(
+        "sticky",
+        Kind::Table(&[STICKY]),
+        Preset::Absent,
+        "A client's requests go to the endpoint of its first one, as long as that can be used",
+    )
+    .see("[sticky sessions](upstreams.md#sticky-sessions)"),
+    key(
+        "slow_start",
+        Kind::Duration { zero: true },
+        Preset::Value("\"0s\""),
+        "How long the weight of an endpoint rises that a reload adds, or that is back from being down",
+    )
+    .see("[slow start](upstreams.md#slow-start)"),
     key(
         "proxy_protocol",
         Kind::Choice(&["off", "v1", "v2"]),
@@ -105,6 +140,52 @@ const OVERLAYS: &[Key] = &[key(
 const ADDRESS: &[Key] = &[
     key("address", ENDPOINT, Preset::Required("\"127.0.0.1:9443\""), "Host and port, or a Unix socket"),
     key("weight", Kind::Integer(1, 1000), Preset::Value("1"), "Its share of the traffic"),
+    key("backup", Kind::Boolean, Preset::Value("false"), "`true`: it is used only where no other one can be"),
+];
+
+const STICKY: &[Key] = &[
+    key(
+        "cookie",
+        COOKIE,
+        Preset::Off { example: "\"ringate\"", means: "required, or `header`" },
+        "The cookie that Ringate sets, with the endpoint in it, signed",
+    ),
+    key(
+        "header",
+        FIELD,
+        Preset::Off { example: "\"X-Session\"", means: "required, or `cookie`" },
+        "The field of each response with the same, which an API client sends back with its requests",
+    ),
+    key(
+        "max_age",
+        Kind::Duration { zero: false },
+        Preset::Off { example: "\"1h\"", means: "for ever, and the cookie until the browser ends" },
+        "How long a session lasts without a request; after half of that it is renewed",
+    ),
+    key(
+        "secret_file",
+        FILE,
+        Preset::Off {
+            example: "\"session.secret\"",
+            means: "a secret that Ringate makes and keeps in the store",
+        },
+        "The file with the secret that sessions are signed with, for several Ringates that share it: 16 bytes or more",
+    ),
+];
+
+const HASH: &[Key] = &[
+    key(
+        "by",
+        HASHED,
+        Preset::Required("\"header:X-User\""),
+        "What of a request is hashed: the first field, cookie or query parameter of the name; the client's address; the normalised path. tcp connections and udp sessions have only the address",
+    ),
+    key(
+        "load",
+        Kind::Factor,
+        Preset::Value("1.25"),
+        "How many exchanges an endpoint may have before its keys go to others, in parts of its share of all exchanges; 0: no bound",
+    ),
 ];
 
 const TIMEOUTS: &[Key] = &[

@@ -11,7 +11,7 @@ use crate::proxy::client::ClientFacts;
 use crate::proxy::client_binding::ClientBinding;
 use crate::proxy::downstream::accepted::Accepted;
 use crate::proxy::exchange::tunnel;
-use crate::proxy::failure::Failure;
+use crate::proxy::failure::{ConnectError, Failure};
 use crate::proxy::upstream::admission::{self, AdmissionRequest, Permit};
 use crate::proxy::upstream::pool::{ConnectRequest, Pool};
 use crate::proxy::worker::Worker;
@@ -59,9 +59,10 @@ async fn carry(
     let fd = client.stream.reader.fd();
     let mut said = || std::mem::take(&mut client.origin.said);
     let own = pool.upstream.proxy_protocol.map(|_| ClientBinding::new(&worker.clients, said(), fd));
-    let call = ConnectRequest { client: own.as_ref(), ..ConnectRequest::default() };
+    let key = pool.upstream.connection_key(client.origin.peer.ip());
+    let call = ConnectRequest { client: own.as_ref(), key, ..ConnectRequest::default() };
     let since = worker.wheel.now();
-    let ask = AdmissionRequest { client: fd, since, avoided: &[] };
+    let ask = AdmissionRequest { client: fd, since, avoided: &[], key };
     // Leave is held for as long as the relay lasts.
     let (_permit, mut backend) = loop {
         let permit = match admission::admit(worker, pool, &client.deadline, ask, &mut None, 0..0).await {
@@ -73,7 +74,8 @@ async fn carry(
                 return Err(failure);
             }
         };
-        let first = permit.as_ref().map_or_else(|| pool.pick(), Permit::endpoint);
+        let first = permit.as_ref().map(Permit::endpoint).or_else(|| pool.pick(key));
+        let first = first.ok_or(Failure::Connect(ConnectError::NoEndpoint))?;
         match Box::pin(pool.connect(worker, &client.deadline, call, first, permit.as_ref())).await {
             Ok(backend) => break (permit, backend),
             Err(_) if permit.is_some_and(|permit| permit.may_wait(worker, since)) => {}

@@ -25,6 +25,7 @@ use crate::proxy::client::ClientFacts;
 use crate::proxy::connection_permit::ConnectionPermit;
 use crate::proxy::downstream::listener::ListenerSocket;
 use crate::proxy::snapshot::{Listener, Traffic, Udp};
+use crate::proxy::upstream::load::InFlight;
 use crate::proxy::upstream::pool::Pool;
 use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
@@ -62,6 +63,7 @@ struct Session {
     /// The largest datagrams that the kernel takes together, to the backend and to the client.
     most: (usize, usize),
     _permit: Box<ConnectionPermit>,
+    _in_flight: InFlight,
 }
 
 /// What holds for one turn: the snapshot, and the listener in it.
@@ -343,7 +345,9 @@ impl Relay {
             return None;
         }
         let permit = self.permit(turn, key.client)?;
-        let opened = turn.pool.open_datagrams(&self.worker).and_then(|(endpoint, socket)| {
+        let place = turn.pool.upstream.connection_key(Some(key.client.ip()));
+        let opened = turn.pool.open_datagrams(&self.worker, place);
+        let opened = opened.and_then(|(endpoint, socket, in_flight)| {
             let header = turn.pool.upstream.proxy_protocol.map(|_| self.proxy_header(key));
             let session = Session {
                 socket,
@@ -355,6 +359,7 @@ impl Relay {
                 header: header.unwrap_or_default().into_boxed_slice(),
                 most: (usize::MAX, usize::MAX),
                 _permit: permit,
+                _in_flight: in_flight,
             };
             let index = self.sessions.insert(key, turn.now, session);
             let Some((_, session)) = self.sessions.get(index) else { return Ok(index) };

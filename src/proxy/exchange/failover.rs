@@ -45,15 +45,25 @@ impl Exchange<'_> {
         let since = self.worker.wheel.now();
         loop {
             let pool = &self.order.pool;
-            let ask = AdmissionRequest { client: self.vigil.client, since, avoided: &self.tried.endpoints };
+            let key = self.order.key;
+            let ask =
+                AdmissionRequest { client: self.vigil.client, since, avoided: &self.tried.endpoints, key };
             let admitted = admission::admit(self.worker, pool, deadline, ask, held, first.range());
             let permit = admitted.await?;
-            let endpoint = permit.as_ref().map_or_else(|| pool.pick(), Permit::endpoint);
-            pool.begin_trial(endpoint);
-            let reused = pool.check_out(self.worker, endpoint, self.call(first));
+            let endpoint = permit.as_ref().map(Permit::endpoint).or_else(|| pool.pick(key));
+            let reused = match endpoint {
+                Some(endpoint) => {
+                    pool.begin_trial(endpoint);
+                    pool.check_out(self.worker, endpoint, self.call(first)).map_err(Some)
+                }
+                None => Err(None),
+            };
             let reached = match reused {
                 Ok(backend) => Ok(backend),
-                Err(endpoint) => Box::pin(self.connect(deadline, endpoint, first, permit.as_ref())).await,
+                Err(Some(endpoint)) => {
+                    Box::pin(self.connect(deadline, endpoint, first, permit.as_ref())).await
+                }
+                Err(None) => Err(Failure::Connect(ConnectError::NoEndpoint)),
             };
             match reached {
                 Ok(backend) => {
@@ -145,7 +155,10 @@ impl Exchange<'_> {
     ) -> Result<Box<UpstreamConnection>, Failure> {
         let endpoint = match once {
             Once::Anew(endpoint) => endpoint,
-            Once::Afresh => self.order.pool.pick(),
+            Once::Afresh => {
+                let picked = self.order.pool.pick(self.order.key);
+                picked.ok_or(Failure::Connect(ConnectError::NoEndpoint))?
+            }
             Once::More(endpoint) => {
                 match self.order.pool.check_out(self.worker, endpoint, self.call(first)) {
                     Ok(backend) => return Ok(backend),
@@ -166,6 +179,7 @@ impl Exchange<'_> {
             whole: first.done,
             client,
             failed: &self.tried.endpoints,
+            key: self.order.key,
         }
     }
 
@@ -247,7 +261,7 @@ impl Exchange<'_> {
         };
         let pool = Rc::clone(&self.order.pool);
         let once = if wanted {
-            Some(Once::More(pool.next(backend.endpoint, has_room_of(permit))))
+            Some(Once::More(pool.next(backend.endpoint, self.order.key, has_room_of(permit))))
         } else if closed || given_up {
             self.fail_over(permit)
         } else {
@@ -270,7 +284,7 @@ impl Exchange<'_> {
             return None;
         }
         let failed = &self.tried.endpoints;
-        let once = match pool.next_untried(failed, has_room_of(permit)) {
+        let once = match pool.next_untried(failed, self.order.key, has_room_of(permit)) {
             Some(endpoint) => Once::Anew(endpoint),
             // Those that are left have no room: it waits for that in the queue.
             None if permit.is_some() && failed.len() < pool.upstream.endpoints.len() => Once::Afresh,

@@ -10,7 +10,7 @@ use super::state::Exchange;
 use super::state::Outcome;
 use super::tunnel;
 use crate::base::limits::MAX_INTERIM_RESPONSES;
-use crate::http::{ResponseHead, Version};
+use crate::http::{HeadEdit, ResponseHead, Version};
 use crate::http1::{self, Body, Framing, HeadLimits, Parsed, ResponseContext};
 use crate::io::stream::Keep;
 use crate::io::{Buffer, Deadline, Reader, Stream, StreamError, Writer, peer};
@@ -277,7 +277,7 @@ impl<'a> Exchange<'a> {
         let rules = self.order.pending.as_deref().filter(|_| !head.is_interim());
         let room = coding::has_room(self.worker);
         let (framing, coding) = rules::edit_response(rules, &head, room, |head, edit| {
-            http1::encode_response(head, edit, &to, &mut encoded)
+            self.with_session(head, edit, |edit| http1::encode_response(head, edit, &to, &mut encoded))
         });
         self.note(&head);
         let decided = Decided::of(&head, encoded, framing, keep);
@@ -285,6 +285,27 @@ impl<'a> Exchange<'a> {
             Some(coding) if head.framing != Framing::None => decided.encoded(coding),
             _ => decided,
         }))
+    }
+
+    /// Hands `write` what is changed of a final response's head, with the line that tells the client which endpoint has its
+    /// session, if the upstream has sessions.
+    fn with_session<R>(
+        &self,
+        head: &ResponseHead<'_, '_>,
+        edit: &HeadEdit<'_>,
+        write: impl FnOnce(&HeadEdit<'_>) -> R,
+    ) -> R {
+        let sticky = self.order.pool.upstream.sticky.as_ref().filter(|_| !head.is_interim());
+        let (Some(sticky), Some(endpoint)) = (sticky, self.observed.endpoint.get()) else {
+            return write(edit);
+        };
+        let mut added = self.worker.heads.take();
+        added.extend_from_slice(edit.added);
+        sticky.put_line(self.order.key.session, endpoint, self.client.tls().is_some(), &mut added);
+        let removed = |name: &[u8]| edit.removes(name) || sticky.owns(name);
+        let result = write(&HeadEdit { removed: Some(&removed), added: &added });
+        self.worker.heads.give(added);
+        result
     }
 
     /// What the access log says of a response's head.

@@ -11,6 +11,7 @@ pub(crate) mod local_reply;
 pub(crate) mod min_rate;
 pub(crate) mod next;
 pub(crate) mod observed;
+pub(crate) mod request_key;
 pub(crate) mod retry_policy;
 pub(crate) mod route;
 pub(crate) mod state;

@@ -16,6 +16,7 @@ use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
 use crate::proxy::exchange::local_reply::LocalReply;
+use crate::proxy::exchange::request_key;
 use crate::proxy::exchange::trailers::Trailers;
 use crate::proxy::failure::Failure;
 use crate::proxy::origin::{self, AddressText};
@@ -24,6 +25,7 @@ use crate::proxy::request_id::RequestId;
 use crate::proxy::rules::{self, RequestView, ResponseRules, Rules, Source, cors};
 use crate::proxy::snapshot::{Destination, Listener, Route, Traffic};
 use crate::proxy::upstream::pool::Pool;
+use crate::proxy::upstream::request_key::RequestKey;
 use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
 use crate::route::{self, Match, PathError, Table, keep_empty_parts, keep_slashes, normalise_path};
@@ -49,6 +51,8 @@ pub(crate) struct Forward {
     pub head: OutgoingRequest,
     /// Where it goes.
     pub pool: Rc<Pool>,
+    /// Which of its endpoints it prefers.
+    pub key: RequestKey,
     /// The route by its index, if that has other upstreams for when this one can't be reached.
     pub split: Option<u32>,
     /// Where in its route's shares it falls: a fraction of 2⁶⁴.
@@ -85,6 +89,7 @@ pub(crate) struct Forward {
 impl Forward {
     /// Sends it to another upstream of its route: nothing of it has left.
     pub(crate) fn go_to(&mut self, pool: &Rc<Pool>, route: &Route) {
+        self.key = self.key.moved(self.pool.upstream.hash_by == pool.upstream.hash_by);
         self.pool = Rc::clone(pool);
         self.response_timeout = route.response_timeout.unwrap_or(pool.upstream.response_timeout);
         self.idle_timeout = route.idle_timeout.unwrap_or(pool.upstream.idle_timeout);
@@ -415,6 +420,7 @@ fn forward(
     Forward {
         head: outgoing,
         pool: Rc::clone(pool),
+        key: request_key::of(upstream, asked),
         split: None,
         point: found.id.point,
         envelope: found.envelope,

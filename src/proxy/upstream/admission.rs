@@ -23,6 +23,7 @@ use std::time::Duration;
 use super::concurrency::{ConcurrencyLimiter, Waiter, WorkerQueue};
 use super::config::Upstream;
 use super::pool::Pool;
+use super::request_key::RequestKey;
 use crate::io::buffer::{self, Parked, Use};
 use crate::io::deadline::{TICK, ticks};
 use crate::io::{Buffer, Deadline, peer};
@@ -52,6 +53,8 @@ pub(crate) struct AdmissionRequest<'a> {
     pub(crate) since: u64,
     /// Endpoints that are of no use: the request has failed there.
     pub(crate) avoided: &'a [usize],
+    /// What the endpoint depends on.
+    pub(crate) key: RequestKey,
 }
 
 /// Leave for one exchange at an endpoint, given back when it is dropped.
@@ -79,7 +82,7 @@ pub(crate) fn serve(pool: &Rc<Pool>) {
         let Some(waiter) = line.waiters.borrow().front().cloned() else {
             return;
         };
-        let Some(endpoint) = pool.candidates(&waiter.avoided).find(|&endpoint| gate.take(endpoint)) else {
+        let Some(endpoint) = first_with_room(pool, gate, waiter.key, &waiter.avoided) else {
             return;
         };
         pool.begin_trial(endpoint);
@@ -91,6 +94,16 @@ pub(crate) fn serve(pool: &Rc<Pool>) {
             waker.wake();
         }
     }
+}
+
+/// Takes room for one exchange at the best endpoint that has some.
+fn first_with_room(
+    pool: &Pool,
+    gate: &ConcurrencyLimiter,
+    key: RequestKey,
+    avoided: &[usize],
+) -> Option<usize> {
+    pool.candidates(key, avoided).find(|&endpoint| gate.take(endpoint))
 }
 
 /// Leave to go to an endpoint of `pool`, at once or after a wait in its queue; `None` where nothing is bounded.
@@ -111,12 +124,12 @@ pub(crate) async fn admit(
         return Ok(None);
     };
     if gate.hall.waiting.load(SeqCst) == 0
-        && let Some(endpoint) = pool.candidates(ask.avoided).find(|&endpoint| gate.take(endpoint))
+        && let Some(endpoint) = first_with_room(pool, gate, ask.key, ask.avoided)
     {
         pool.begin_trial(endpoint);
         return Ok(Some(Permit::to(pool, endpoint)));
     }
-    let place = Place::take(pool, gate, ask.avoided.to_vec())?;
+    let place = Place::take(pool, gate, &ask)?;
     worker.counters.queued.add(1);
     worker.counters.queue_open.add(1);
     let parked = held.take().map(|buffer| buffer.park(used));
@@ -127,14 +140,16 @@ pub(crate) async fn admit(
 }
 
 impl Place {
-    fn take(pool: &Rc<Pool>, gate: &ConcurrencyLimiter, avoided: Vec<usize>) -> Result<Self, Failure> {
+    fn take(pool: &Rc<Pool>, gate: &ConcurrencyLimiter, ask: &AdmissionRequest<'_>) -> Result<Self, Failure> {
         let Some(line) = &pool.line else {
             return Err(Failure::QueueFull);
         };
         let more = |waiting| (waiting < gate.length).then_some(waiting + 1);
         gate.hall.waiting.fetch_update(SeqCst, SeqCst, more).map_err(|_| Failure::QueueFull)?;
         let ticket = gate.hall.tickets.fetch_add(1, SeqCst);
-        let waiter = Rc::new(Waiter { ticket, avoided, granted: Cell::new(None), waker: RefCell::new(None) });
+        let (avoided, key) = (ask.avoided.to_vec(), ask.key);
+        let (granted, waker) = (Cell::new(None), RefCell::new(None));
+        let waiter = Rc::new(Waiter { ticket, key, avoided, granted, waker });
         line.waiters.borrow_mut().push_back(Rc::clone(&waiter));
         line.show();
         // Room may have been made between the look and the ticket.

@@ -23,6 +23,7 @@ use arc_swap::ArcSwap;
 use crate::io::notify::{self, Notified, Notifier};
 use crate::io::runtime;
 use crate::proxy::upstream::endpoint::EndpointState;
+use crate::proxy::upstream::request_key::RequestKey;
 
 /// No ticket.
 pub(crate) const NOBODY: u64 = u64::MAX;
@@ -74,6 +75,8 @@ pub(crate) struct WorkerQueue {
 #[derive(Debug)]
 pub(crate) struct Waiter {
     pub(crate) ticket: u64,
+    /// What its place depends on.
+    pub(crate) key: RequestKey,
     /// Endpoints that are of no use to it. Room at others is waited for, and what waits behind it waits too.
     pub(crate) avoided: Vec<usize>,
     /// The endpoint that it may go to.

@@ -10,11 +10,14 @@ use rustls::pki_types::ServerName;
 
 use super::concurrency::ConcurrencyLimiter;
 use super::endpoint::EndpointState;
+use super::request_key::RequestKey;
+use super::sticky::Sticky;
 use crate::base::address::{Address, endpoint_authority, endpoint_host};
 use crate::base::clock;
 use crate::base::published::Published;
-use crate::config::plan::{Outliers, Retries};
+use crate::config::plan::{HashBy, Outliers, Retries};
 use crate::proxy_protocol;
+use crate::route::{Algorithm, stable_hash};
 use crate::tls::Identity;
 
 /// An upstream as workers see it.
@@ -24,6 +27,14 @@ pub struct Upstream {
     pub name: String,
     /// Where it is.
     pub endpoints: Vec<Endpoint>,
+    /// How an endpoint is chosen.
+    pub(crate) balance: Algorithm,
+    /// What of a request the choice depends on, if it does.
+    pub hash_by: Option<HashBy>,
+    /// Whether a client's requests go to one endpoint.
+    pub(crate) sticky: Option<Sticky>,
+    /// How long the weight of an endpoint that is new or back rises; zero: it has all of it at once.
+    pub slow_start: Duration,
     /// TCP and TLS together.
     pub connect_timeout: Duration,
     /// From the request's end to the response's head.
@@ -51,6 +62,14 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// What the choice of an endpoint takes from a connection that is relayed. `client`: its address, if it has one.
+    pub(crate) fn connection_key(&self, client: Option<IpAddr>) -> RequestKey {
+        let client = client.filter(|_| self.hash_by == Some(HashBy::ClientAddress));
+        // As in a request's head, where it is a text.
+        let hash = client.map(|client| stable_hash(client.to_canonical().to_string().as_bytes()));
+        RequestKey { hash, session: None }
+    }
+
     /// Whether connections to an endpoint of `other` are what this one would make: the PROXY header and the source address
     /// are the same, and so are TLS, trust and client identity.
     pub(crate) fn connects_like(&self, other: &Self) -> bool {
@@ -102,6 +121,10 @@ pub struct Endpoint {
     pub label: String,
     /// Its share. Each address has that of the name.
     pub weight: u32,
+    /// Whether it is used only where no other one can be.
+    pub backup: bool,
+    /// The stable hash of its label: what its place for keys depends on.
+    pub(crate) hash: u64,
     /// What all workers share of it.
     pub(crate) state: Arc<EndpointState>,
 }
@@ -113,7 +136,8 @@ impl Endpoint {
             Some(address) => format!("{}/{address}", endpoint_host(&name)),
             None => name.clone(),
         };
-        Self { name, address, label, weight, state: Arc::default() }
+        let hash = stable_hash(label.as_bytes());
+        Self { name, address, label, weight, backup: false, hash, state: Arc::default() }
     }
 
     /// Whether requests may go to it at will. An endpoint that is not usable is tried after all that are.

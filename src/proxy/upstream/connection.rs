@@ -4,6 +4,7 @@ use rustls::pki_types::ServerName;
 
 use super::certificate_verdict::CertificateVerdict;
 use super::connect::NewConnection;
+use super::load::InFlight;
 use crate::io::{Buffer, Stream};
 use crate::proxy::client_binding::ClientId;
 use crate::proxy::identity_connections::TrackedConnection;
@@ -32,6 +33,8 @@ pub struct UpstreamConnection {
     pub(crate) verdict: CertificateVerdict,
     pub(crate) born: u64,
     pub(crate) since: u64,
+    /// The exchange that it carries; `None` while it is idle.
+    pub(crate) in_flight: Option<InFlight>,
 }
 
 impl UpstreamConnection {
@@ -56,6 +59,7 @@ impl UpstreamConnection {
             verdict,
             born: now,
             since: now,
+            in_flight: None,
         })
     }
 

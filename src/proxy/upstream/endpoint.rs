@@ -5,13 +5,16 @@
 //! TLS at handshakes, never per request; the control plane reads it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustls::AlertDescription;
 use rustls::pki_types::{CertificateDer, ServerName};
 
+use super::load::EndpointUse;
 use super::outlier::OutlierState;
+use super::warm_up::WarmUp;
 use crate::base::published::Published;
 use crate::tls::handshake::ClientAuth;
 use crate::tls::{Facts, Reason, Tally};
@@ -28,6 +31,18 @@ pub(crate) struct EndpointState {
     pub(crate) health: EndpointHealth,
     /// Whether it is tried last, and why.
     pub(crate) outlier: OutlierState,
+    /// Its exchanges and requests, counted always.
+    pub(crate) used: Arc<EndpointUse>,
+    warm_up: WarmUp,
+}
+
+/// Counts changes of what all endpoints' weights depend on, so that workers need not look at each for each request.
+static CHANGES: AtomicU64 = AtomicU64::new(1);
+
+/// Another number than before once the weight of an endpoint may have changed. Never 0.
+#[inline]
+pub(crate) fn changes() -> u64 {
+    CHANGES.load(Relaxed)
 }
 
 impl Default for EndpointState {
@@ -40,6 +55,8 @@ impl Default for EndpointState {
             tls: EndpointTls::default(),
             health: EndpointHealth::default(),
             outlier: OutlierState::default(),
+            used: Arc::default(),
+            warm_up: WarmUp::default(),
         }
     }
 }
@@ -48,6 +65,24 @@ impl EndpointState {
     /// Tells endpoints apart. Never given twice in a process.
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// A connection was made, or a response was read whole: it is up. If it was down, its weight rises slowly now.
+    pub(crate) fn answered(&self) {
+        if self.health.up() {
+            self.begin_warm_up();
+        }
+    }
+
+    /// It is new, or back: its weight rises over `slow_start` from now on.
+    pub(crate) fn begin_warm_up(&self) {
+        self.warm_up.begin();
+        CHANGES.fetch_add(1, Relaxed);
+    }
+
+    /// Its share of `weight` by now, in parts of [`WHOLE`](super::warm_up::WHOLE), and whether it rises.
+    pub(crate) fn weight(&self, weight: u32, slow_start: Duration) -> (u32, bool) {
+        self.warm_up.share(weight, slow_start)
     }
 
     /// Counts one more exchange, unless there are `max` of them.
@@ -119,15 +154,17 @@ impl EndpointHealth {
     }
 
     /// When that became so.
-    pub(crate) fn change(&self) -> std::sync::Arc<Option<HealthChange>> {
+    pub(crate) fn change(&self) -> Arc<Option<HealthChange>> {
         self.change.load()
     }
 
-    /// It could be used. Called for each response: it writes only what is new.
-    pub(crate) fn up(&self) {
-        if self.state.load(Relaxed) != UP {
+    /// It could be used. Called for each response: it writes only what is new. True: it could not before.
+    fn up(&self) -> bool {
+        let last = self.state.load(Relaxed);
+        if last != UP {
             self.set(UP, None);
         }
+        last == DOWN
     }
 
     /// It could not.
@@ -188,12 +225,12 @@ impl Default for EndpointTls {
 
 impl EndpointTls {
     /// The last handshake that was finished.
-    pub(crate) fn last(&self) -> std::sync::Arc<Option<Handshaked>> {
+    pub(crate) fn last(&self) -> Arc<Option<Handshaked>> {
         self.last.load()
     }
 
     /// The last one that failed.
-    pub(crate) fn failure(&self) -> std::sync::Arc<Option<Failed>> {
+    pub(crate) fn failure(&self) -> Arc<Option<Failed>> {
         self.failure.load()
     }
 

@@ -10,10 +10,11 @@ use crate::proxy::upstream::connect::Dialer;
 use crate::proxy::upstream::connection::UpstreamConnection;
 use crate::proxy::upstream::dedicated::DedicatedIdle;
 use crate::proxy::upstream::identity::EndpointIdentity;
+use crate::proxy::upstream::load::WorkerUse;
 use crate::proxy::upstream::recent_responses::RecentResponses;
 
 /// One worker's part of an endpoint.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct EndpointPool {
     /// Idle connections, the last used at the end. Boxed: they come and go with each request, and are large.
     #[allow(clippy::vec_box)]
@@ -26,14 +27,27 @@ pub(crate) struct EndpointPool {
     pub(crate) standing: EndpointIdentity,
     /// Its responses, as far as they tell whether it is an outlier.
     pub(crate) recent: RecentResponses,
+    /// Its exchanges and requests.
+    pub(crate) used: Rc<WorkerUse>,
+    /// Its weight as this worker saw it last, in parts of [`WHOLE`](super::warm_up::WHOLE).
+    pub(crate) weight: Cell<u32>,
     /// `pool.idle_per_worker` of the latest snapshot. 0 once no snapshot has the endpoint: then no connection is kept.
     idle_per_worker: Cell<usize>,
 }
 
 impl EndpointPool {
     /// One without connections.
-    pub(crate) fn of(upstream: &Upstream) -> Rc<Self> {
-        Rc::new(Self { idle_per_worker: Cell::new(upstream.idle_per_worker), ..Self::default() })
+    pub(crate) fn of(endpoint: &Endpoint, upstream: &Upstream) -> Rc<Self> {
+        Rc::new(Self {
+            idle: RefCell::default(),
+            kept: DedicatedIdle::default(),
+            dialer: Dialer::default(),
+            standing: EndpointIdentity::default(),
+            recent: RecentResponses::default(),
+            used: Rc::new(endpoint.state.used.join()),
+            weight: Cell::new(0),
+            idle_per_worker: Cell::new(upstream.idle_per_worker),
+        })
     }
 
     /// The endpoint was `last`, and is `endpoint` of a newer snapshot's `upstream`: its connections serve that, too.

@@ -12,6 +12,7 @@ use super::certificate_verdict::CertificateVerdict;
 use super::connect::{DialOptions, NewConnection};
 use super::connection::UpstreamConnection;
 use super::identity::{Choice, RETRY_TICKS, Refusal, serial, usable_previous};
+use super::load::InFlight;
 use super::pool::{ConnectRequest, Pool};
 use crate::base::clock;
 use crate::base::sample::sampled;
@@ -41,30 +42,34 @@ impl Pool {
         first: usize,
         permit: Option<&Permit>,
     ) -> Result<Box<UpstreamConnection>, ConnectError> {
-        let ConnectRequest { host, whole, client, failed } = call;
+        let ConnectRequest { host, whole, client, failed, key } = call;
         let subject = client.map_or(Subject::Local, ClientBinding::subject);
         let header = self.upstream.proxy_protocol.map(|version| proxy_protocol::encode(version, subject));
         let client = client.filter(|_| header.is_some());
         let mut refused = None;
         permit.inspect(|permit| permit.begin());
-        for endpoint in self.in_order(first, failed) {
+        for endpoint in self.in_order(first, key, failed) {
             if permit.is_some_and(|permit| !permit.move_to(endpoint)) {
                 continue;
             }
             let server_name = self.server_name(endpoint, host)?;
             let wanted = DialOptions { name: server_name.as_ref(), whole, header: header.as_deref() };
             self.begin_trial(endpoint);
+            let in_flight = InFlight::begin(&self.endpoints[endpoint].used);
             let outlier = &self.upstream.endpoints[endpoint].state.outlier;
             match self.present(worker, deadline, endpoint, wanted).await {
                 Ok(dialed) => {
                     outlier.connected();
-                    self.upstream.endpoints[endpoint].state.health.up();
+                    self.upstream.endpoints[endpoint].state.answered();
                     let client = client.map(|client| {
                         let holder = Rc::downgrade(&self.endpoints[endpoint]);
                         client.is_known_to(&(holder as Weak<dyn HoldsDedicated>));
                         client.id()
                     });
-                    return Ok(UpstreamConnection::fresh(worker, endpoint, server_name, client, dialed));
+                    let mut backend =
+                        UpstreamConnection::fresh(worker, endpoint, server_name, client, dialed);
+                    backend.in_flight = Some(in_flight.connected());
+                    return Ok(backend);
                 }
                 Err(error) => {
                     worker.counters.backend_connect_failures.add(1);

@@ -44,8 +44,12 @@ impl Pool {
     pub(crate) fn panics(&self) -> bool {
         let least = self.upstream.outliers.panic_threshold as usize;
         let endpoints = &self.upstream.endpoints;
-        let usable = || endpoints.iter().filter(|endpoint| endpoint.is_usable()).count();
-        least > 0 && usable() * 100 < least * endpoints.len()
+        // Backup endpoints are there for this: as long as one is usable, those that are not need not be used.
+        let usable = |backup: bool| {
+            endpoints.iter().filter(|endpoint| endpoint.backup == backup && endpoint.is_usable()).count()
+        };
+        let primary = || endpoints.iter().filter(|endpoint| !endpoint.backup).count();
+        least > 0 && usable(false) * 100 < least * primary() && usable(true) == 0
     }
 
     /// A request goes to the endpoint: if its time is over for which it was tried last, one finds out whether it is back,
@@ -99,6 +103,7 @@ impl Pool {
             let rate = recent.rate().unwrap_or_default();
             self.eject(endpoint, &format!("{rate}% of its responses are errors, and fewer of the others"));
         } else if state.answered(clock::millis) {
+            self.upstream.endpoints[endpoint].state.begin_warm_up();
             let (upstream, endpoint) = (&self.upstream.name, &self.upstream.endpoints[endpoint].label);
             tracing::info!(upstream, endpoint, "a trial request was answered: the endpoint is used again");
         }

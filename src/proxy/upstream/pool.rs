@@ -1,6 +1,6 @@
 //! A worker's backend connections: one pool an upstream, one list an endpoint.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -20,9 +20,12 @@ use crate::proxy::upstream::connection::UpstreamConnection;
 use crate::proxy::upstream::endpoint::Failed;
 use crate::proxy::upstream::endpoint_pool::EndpointPool;
 use crate::proxy::upstream::identity::EndpointIdentity;
+use crate::proxy::upstream::load::{InFlight, Refresh};
+use crate::proxy::upstream::request_key::RequestKey;
 use crate::proxy::upstream::retry_budget::Budget;
+use crate::proxy::upstream::warm_up::SeenWeights;
 use crate::proxy::worker::Worker;
-use crate::route::RoundRobin;
+use crate::route::Balancer;
 use crate::tls::error::{alert_text, concerns_our_certificate};
 use crate::tls::{Identity, Reason};
 
@@ -38,9 +41,13 @@ pub struct Pool {
     pub(crate) identity: Option<RefCell<Reader<Identity>>>,
     /// Its exchanges that wait for the gate, if there is one.
     pub(crate) line: Option<WorkerQueue>,
-    pub(crate) balance: RoundRobin,
-    /// How much of what goes here may go twice.
-    pub(crate) budget: Budget,
+    pub(crate) balancer: Balancer,
+    /// How much of what goes here may go twice. It outlives a reload that leaves the upstream.
+    pub(crate) budget: Rc<Budget>,
+    /// Of when the endpoints' weights are.
+    pub(crate) seen: Cell<SeenWeights>,
+    /// Of when their loads are.
+    pub(crate) refresh: Refresh,
     /// In the order of the upstream's. Pools of other snapshots may have them, too.
     pub(crate) endpoints: Vec<Rc<EndpointPool>>,
     pub(crate) wheel: Wheel,
@@ -57,6 +64,8 @@ pub struct ConnectRequest<'a> {
     pub client: Option<&'a ClientBinding>,
     /// Endpoints at which the request failed before. They are tried last.
     pub failed: &'a [usize],
+    /// What the order of endpoints depends on.
+    pub(crate) key: RequestKey,
 }
 
 impl Pool {
@@ -72,13 +81,21 @@ impl Pool {
         let weights: Vec<u32> = upstream.endpoints.iter().map(|endpoint| endpoint.weight).collect();
         let identity = upstream.tls.as_ref().and_then(|tls| tls.identity.as_ref());
         let identity = identity.map(|identity| RefCell::new(identity.reader()));
-        let balance = RoundRobin::new(&weights, start);
+        let balancer = Balancer::new(upstream.balance, &weights, start);
+        if let Some(last) = last {
+            balancer.follow(&last.balancer, was_in(last, &upstream));
+        }
         let endpoints = followed(&upstream, last);
-        Rc::new_cyclic(|pool| {
-            let line = queue(pool);
-            let budget = Budget::default();
-            let wheel = wheel.clone();
-            Self { line, identity, balance, budget, endpoints, wheel, upstream }
+        Rc::new_cyclic(|pool| Self {
+            line: queue(pool),
+            identity,
+            balancer,
+            budget: last.map(|last| Rc::clone(&last.budget)).unwrap_or_default(),
+            seen: Cell::default(),
+            refresh: Refresh::default(),
+            endpoints,
+            wheel: wheel.clone(),
+            upstream,
         })
     }
 
@@ -99,8 +116,9 @@ impl Pool {
             None => self.take_idle(worker, endpoint, server_name.as_ref()),
             Some(_) => self.take_kept(worker, endpoint, server_name.as_ref(), call.client),
         };
-        let backend = idle.ok_or(endpoint)?;
+        let mut backend = idle.ok_or(endpoint)?;
         worker.counters.backend_reuses.add(1);
+        backend.in_flight = Some(InFlight::begin(&self.endpoints[endpoint].used).connected());
         Ok(backend)
     }
 
@@ -311,6 +329,7 @@ impl Pool {
 
     /// Takes back a connection whose response was read whole.
     pub fn check_in(&self, worker: &Worker, mut backend: Box<UpstreamConnection>) {
+        backend.in_flight = None;
         if backend.verdict.settle() {
             self.accepted(backend.endpoint, backend.identity);
         }
@@ -320,7 +339,7 @@ impl Pool {
         let endpoint = &self.endpoints[backend.endpoint];
         let most = endpoint.most();
         self.upstream.endpoints[backend.endpoint].state.outlier.connected();
-        self.upstream.endpoints[backend.endpoint].state.health.up();
+        self.upstream.endpoints[backend.endpoint].state.answered();
         backend.since = worker.wheel.now();
         if let Some(client) = backend.client {
             endpoint.kept.put(client, backend, most);
@@ -378,6 +397,15 @@ impl Pool {
     }
 }
 
+/// Which index an endpoint of `upstream` had in `last`.
+fn was_in<'a>(last: &'a Pool, upstream: &'a Upstream) -> impl Fn(usize) -> Option<usize> + 'a {
+    let id = |endpoint: &Endpoint| endpoint.state.id();
+    move |endpoint| {
+        let its = id(&upstream.endpoints[endpoint]);
+        last.upstream.endpoints.iter().position(|known| id(known) == its)
+    }
+}
+
 /// What a worker keeps of each endpoint of `upstream`: what it kept in `last`, if connections made there are what would be
 /// made now.
 fn followed(upstream: &Upstream, last: Option<&Pool>) -> Vec<Rc<EndpointPool>> {
@@ -392,7 +420,7 @@ fn followed(upstream: &Upstream, last: Option<&Pool>) -> Vec<Rc<EndpointPool>> {
             pool.follow(last, endpoint, upstream);
             Rc::clone(pool)
         }
-        None => EndpointPool::of(upstream),
+        None => EndpointPool::of(endpoint, upstream),
     };
     upstream.endpoints.iter().map(follow).collect()
 }

@@ -77,8 +77,12 @@ impl Builder<'_> {
             let none = found.len() == 0;
             for address in found.chain(none.then_some(None)) {
                 let mut endpoint = Endpoint::new(at.address.clone(), address, at.weight, several);
-                if let Some(known) = self.runs(&upstream.name, &endpoint, &endpoints) {
-                    endpoint.state = Arc::clone(&known.state);
+                endpoint.backup = at.backup;
+                match self.runs(&upstream.name, &endpoint, &endpoints) {
+                    Some(known) => endpoint.state = Arc::clone(&known.state),
+                    // At the start all are new, and none of them spares another one.
+                    None if self.previous.is_some() => endpoint.state.begin_warm_up(),
+                    None => {}
                 }
                 endpoints.push(endpoint);
             }

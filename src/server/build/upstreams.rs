@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 
+use super::sticky::SessionSecret;
 use super::{Builder, MadeUpstream};
 use crate::config::plan;
 use crate::proxy::upstream::concurrency::ConcurrencyLimiter;
 use crate::proxy::upstream::config::{Endpoint, Upstream, UpstreamTls};
+use crate::proxy::upstream::sticky::Sticky;
+use crate::route::{Algorithm, LoadBound};
 use crate::tls::{self, ClientPolicy};
 
 impl<'a> Builder<'a> {
@@ -15,6 +18,8 @@ impl<'a> Builder<'a> {
     /// their state, and so does its TLS if nothing of that has changed.
     pub(super) fn upstream(&mut self, upstream: &plan::Upstream) -> Option<MadeUpstream> {
         let before = self.before(&upstream.name);
+        let secret = upstream.sticky.as_ref().map(|sticky| self.session_secret(sticky));
+        let secret = secret.map_or(Some(None), |secret| secret.map(Some));
         let endpoints = self.endpoints(upstream);
         let addresses = self.noted();
         let tls = match &upstream.tls {
@@ -27,12 +32,16 @@ impl<'a> Builder<'a> {
         let trust = self.noted();
         if let Some((old, kept)) = before
             && old == upstream
-            && (kept.addresses == addresses && kept.trust == trust && endpoints.is_some() && tls.is_some()
-                || self.refreshes && (endpoints.is_none() || tls.is_none()))
+            && (kept.addresses == addresses
+                && kept.trust == trust
+                && endpoints.is_some()
+                && tls.is_some()
+                && secret.is_some()
+                || self.refreshes && (endpoints.is_none() || tls.is_none() || secret.is_none()))
         {
             return Some(kept.clone());
         }
-        let (endpoints, mut tls) = (endpoints?, tls?);
+        let (endpoints, mut tls, secret) = (endpoints?, tls?, secret?);
         if let Some((old, kept)) = before
             && old.tls == upstream.tls
             && kept.trust == trust
@@ -42,6 +51,13 @@ impl<'a> Builder<'a> {
         let kept = before.map(|(_, kept)| &*kept.upstream);
         let upstream = Upstream {
             name: upstream.name.value.clone(),
+            balance: algorithm(&upstream.balance),
+            hash_by: match &upstream.balance {
+                plan::Balance::Hash(hash) => Some(hash.by.clone()),
+                _ => None,
+            },
+            sticky: sticky(upstream, &endpoints, secret.as_ref()),
+            slow_start: upstream.slow_start,
             connect_timeout: upstream.connect_timeout,
             response_timeout: upstream.response_timeout,
             idle_timeout: upstream.idle_timeout,
@@ -112,4 +128,25 @@ fn gate(
         Some(last) => gate.in_place_of(last),
         None => gate,
     })
+}
+
+/// An upstream's sticky sessions, if it has them.
+fn sticky(
+    upstream: &plan::Upstream,
+    endpoints: &[Endpoint],
+    secret: Option<&SessionSecret>,
+) -> Option<Sticky> {
+    let (sticky, secret) = (upstream.sticky.as_ref()?, secret?);
+    let labels: Vec<&str> = endpoints.iter().map(|endpoint| &*endpoint.label).collect();
+    Some(Sticky::new(sticky.by.clone(), sticky.max_age, secret.bytes(), &upstream.name, &labels))
+}
+
+fn algorithm(of: &plan::Balance) -> Algorithm {
+    match of {
+        plan::Balance::RoundRobin => Algorithm::RoundRobin,
+        plan::Balance::LeastRequests => Algorithm::LeastRequests,
+        plan::Balance::TwoChoices => Algorithm::TwoChoices,
+        plan::Balance::Random => Algorithm::Random,
+        plan::Balance::Hash(hash) => Algorithm::Hash(LoadBound(hash.load)),
+    }
 }

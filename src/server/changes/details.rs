@@ -54,6 +54,9 @@ impl Details {
 pub(super) fn upstream(old: &Upstream, new: &Upstream) -> Vec<String> {
     let mut found = Details::default();
     endpoints(&mut found, &old.endpoints, &new.endpoints);
+    found.key("balance", &old.balance, &new.balance);
+    found.key("sticky", &old.sticky, &new.sticky);
+    found.value("slow_start", &old.slow_start, &new.slow_start);
     found.value("timeouts.connect", &old.connect_timeout, &new.connect_timeout);
     found.value("timeouts.response", &old.response_timeout, &new.response_timeout);
     found.value("timeouts.idle", &old.idle_timeout, &new.idle_timeout);
@@ -91,6 +94,13 @@ fn endpoints(found: &mut Details, old: &[At<Endpoint>], new: &[At<Endpoint>]) {
         let was = old.iter().find(|was| was.address == is.address);
         if let Some(was) = was.filter(|was| was.weight != is.weight) {
             found.0.push(format!("endpoints: weight of {} {} → {}", is.address, was.weight, is.weight));
+        }
+    }
+    for is in new {
+        let was = old.iter().find(|was| was.address == is.address);
+        if was.is_some_and(|was| was.backup != is.backup) {
+            let what = if is.backup { "a backup" } else { "no backup" };
+            found.0.push(format!("endpoints: {} is {what} now", is.address));
         }
     }
     let moved = addresses(old) != addresses(new) && found.0.is_empty();
