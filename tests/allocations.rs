@@ -7,10 +7,11 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use ringate::internals::config::{self, Diagnostics};
 use ringate::internals::server::{Server, build};
@@ -120,19 +121,23 @@ fn round(clients: &mut [TcpStream], size: usize, piece: &mut [u8]) {
     }
 }
 
-/// Allocations of the worker during `ROUNDS` requests on each of `CONNECTIONS` connections.
-fn allocations(size: usize) -> u64 {
+/// A server of one worker, and where its listener is.
+fn server(protocol: &str, backend: SocketAddr) -> (Server, SocketAddr) {
     let text = format!(
-        "[runtime]\nworkers = 1\n[[listener]]\nname = \"front\"\naddress = \"127.0.0.1:0\"\n\
-         [[route]]\nupstream = \"app\"\n[upstream.app]\nendpoints = [\"{}\"]\n",
-        backend(size)
+        "[runtime]\nworkers = 1\n[[listener]]\nname = \"front\"\naddress = \"127.0.0.1:0\"\nprotocol = \"{protocol}\"\n\
+         [[route]]\nupstream = \"app\"\n[upstream.app]\nendpoints = [\"{backend}\"]\n"
     );
     let plan = config::parse("test.toml", &text, Path::new(".")).unwrap();
     let assembly = build(&plan, None, &mut Diagnostics::new("test.toml", &text)).unwrap();
     let server = Server::start(&plan, assembly.running).unwrap();
-    let address = server.snapshot.load().listeners[0].addresses[0].clone();
-    let mut clients: Vec<_> =
-        (0..CONNECTIONS).map(|_| TcpStream::connect(address.ip().unwrap()).unwrap()).collect();
+    let address = *server.snapshot.load().listeners[0].addresses[0].ip().unwrap();
+    (server, address)
+}
+
+/// Allocations of the worker during `ROUNDS` requests on each of `CONNECTIONS` connections.
+fn allocations(size: usize) -> u64 {
+    let (server, address) = server("http", backend(size));
+    let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| TcpStream::connect(address).unwrap()).collect();
     let mut piece = vec![0; 64 * 1024];
     for _ in 0..ROUNDS {
         round(&mut clients, size, &mut piece);
@@ -147,8 +152,57 @@ fn allocations(size: usize) -> u64 {
     during
 }
 
+/// The bytes of the next datagram. The worker's ring is in this process, and may interrupt the call.
+fn receive(client: &UdpSocket) -> usize {
+    loop {
+        match client.recv(&mut [0; 2048]) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            received => return received.unwrap(),
+        }
+    }
+}
+
+/// The same for datagrams of each of `CONNECTIONS` clients, there and back.
+fn allocations_of_datagrams() -> u64 {
+    let backend = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (server, address) = server("udp", backend.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let mut piece = [0; 2048];
+        while let Ok((count, from)) = backend.recv_from(&mut piece) {
+            let _ = backend.send_to(&piece[..count], from);
+        }
+    });
+    let clients: Vec<_> = (0..CONNECTIONS).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    for client in &clients {
+        client.connect(address).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    }
+    let round = || {
+        for client in &clients {
+            for size in [1200, 1200, 64] {
+                client.send(&[7; 1200][..size]).unwrap();
+            }
+        }
+        for client in &clients {
+            for size in [1200, 1200, 64] {
+                assert_eq!(receive(client), size);
+            }
+        }
+    };
+    (0..ROUNDS).for_each(|_| round());
+    let before = COUNT.load(Ordering::Relaxed);
+    assert!(before > 0, "the worker's allocations are counted at all");
+    (0..ROUNDS).for_each(|_| round());
+    let during = COUNT.load(Ordering::Relaxed) - before;
+    server.begin_drain();
+    during
+}
+
+/// One test, as the count is of all workers together.
 #[test]
-fn a_request_allocates_nothing() {
+fn requests_and_datagrams_allocate_nothing() {
+    let during = allocations_of_datagrams();
+    assert!(during <= 16, "{during} allocations for {} datagrams", 3 * CONNECTIONS * ROUNDS);
     for size in [1024, 16 * 1024] {
         let requests = (CONNECTIONS * ROUNDS) as u64;
         let during = allocations(size);
