@@ -1,7 +1,6 @@
 //! TCP listeners: bytes both ways as they are, over plain or TLS on either side, each half closed on its own.
 
 use std::io::{self, BufReader, Read, Write};
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use crate::support::*;
@@ -263,9 +262,9 @@ fn an_answer_arrives_whole_though_its_server_has_gone_and_its_client_says_a_last
     let tell = std::sync::Mutex::new(tell);
     let relay = Relay::new((false, false), "", move |stream| {
         stream.read_exact(&mut [0; 3])?;
-        let server = stream.get_ref().tcp().as_raw_fd();
+        let server = stream.get_ref().tcp().try_clone()?;
         let is_taken =
-            |sent: u64| ringate::internals::io::peer::flow(server).is_some_and(|flow| flow.taken >= sent);
+            |sent: u64| ringate::internals::io::peer::flow(&server).is_some_and(|flow| flow.taken >= sent);
         let mut sent = 0;
         // Until the relay takes no more, as its client reads nothing.
         loop {

@@ -182,8 +182,7 @@ fn only_io_knows_monoio() {
             continue;
         }
         for (number, line) in source.code() {
-            if ["monoio", "monoio_rustls", "io_uring"].iter().any(|name| line.contains(&format!("{name}::")))
-            {
+            if ["monoio", "io_uring"].iter().any(|name| line.contains(&format!("{name}::"))) {
                 faults.push(format!("{}:{number}: {}", source.path, line.trim()));
             }
         }

@@ -2,22 +2,21 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use rustls::ServerConfig;
-use rustls::server::WebPkiClientVerifier;
 
 use super::{load, logging, output, run};
 use crate::certs::generate::quickstart_pki;
-use crate::certs::store::{StoreError, load_trust};
+use crate::certs::store::StoreError;
 use crate::certs::{Meta, Origin, Store};
 use crate::config::plan::Log;
-use crate::io::{demo, log, vital};
+use crate::io::log;
+
+mod backend;
 
 /// HTTPS is this far above the HTTP port.
 const TLS_OFFSET: u16 = 363;
@@ -48,7 +47,7 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
     is_own(dir, &file)?;
     certificates(dir)?;
     let token = token(&dir.join("admin.token"))?;
-    let backend = backend(dir)?;
+    let backend = backend::start(dir)?;
     let text = config(options.port, backend);
     fs::write(&file, &text).map_err(|error| at(&file, error))?;
 
@@ -174,36 +173,6 @@ fn token(path: &Path) -> Result<String, String> {
         .and_then(|mut file| file.write_all(token.as_bytes()))
         .map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(token)
-}
-
-/// Starts the embedded backend on a free port: HTTPS that demands a certificate of our CA.
-fn backend(dir: &Path) -> Result<SocketAddr, String> {
-    let store = Store::open(dir.join("certs")).map_err(|error| error.to_string())?;
-    let server = store.get("server").map_err(|error| error.to_string())?.bundle;
-    let key = server.key().ok_or("the quickstart's server certificate has no key")?.clone_key();
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in load_trust(&dir.join("ca.pem")).map_err(|error| error.to_string())? {
-        roots.add(certificate).map_err(|error| error.to_string())?;
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-        .build()
-        .map_err(|error| error.to_string())?;
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(server.chain().to_vec(), key)
-        .map_err(|error| error.to_string())?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.to_string())?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
-    let serve = move || match vital::guard("the embedded backend", || demo::serve(listener, Arc::new(config)))
-    {
-        Ok(()) => vital::end("the embedded backend ended"),
-        Err(error) => vital::end(&format!("the embedded backend: {error}")),
-    };
-    std::thread::Builder::new().name("backend".to_owned()).spawn(serve).map_err(|error| error.to_string())?;
-    Ok(address)
 }
 
 /// The config of the quickstart, as a user would write it.

@@ -8,7 +8,7 @@
 
 use std::cell::Cell;
 use std::ffi::OsStr;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 use std::{fs, io};
 
@@ -17,6 +17,8 @@ use rustix::io_uring::{
     IoringAsyncCancelFlags, IoringEnterFlags, IoringOp, IoringRegisterOp, io_uring_enter, io_uring_register,
     io_uring_sync_cancel_reg,
 };
+
+use super::peer::Peer;
 
 /// IORING_ASYNC_CANCEL_OP, which rustix does not name yet.
 const BY_OPERATION: IoringAsyncCancelFlags = IoringAsyncCancelFlags::from_bits_retain(1 << 5);
@@ -103,13 +105,14 @@ impl ReadCancel {
         Some(self.0.get_or_insert_default().handle())
     }
 
-    /// Calls off the read from `fd` that is under way.
-    pub(crate) fn call_off(&mut self, fd: RawFd) {
+    /// Calls off the read that is under way from the stream of this peer.
+    pub(crate) fn call_off(&mut self, peer: &Peer) {
         if let Some(canceller) = self.0.take() {
             self.0 = Some(canceller.cancel());
             return;
         }
         let Some(ring) = RING.get() else { return };
+        let fd = peer.0.as_fd().as_raw_fd();
         if call_off_read(ring, fd).is_err() && submit(ring).is_ok() {
             // It had not reached the kernel yet. Or it has ended by itself.
             let _ = call_off_read(ring, fd);
@@ -150,7 +153,7 @@ mod tests {
         off: &mut ReadCancel,
         patience: Duration,
     ) -> (Result<usize, StreamError>, Buffer) {
-        let (handle, fd) = (off.handle(), stream.reader.fd());
+        let (handle, other) = (off.handle(), stream.reader.peer());
         let mut reading = pin!(stream.reader.fill_cancelable(Buffer::small(), handle));
         let mut waiting = pin!(sleep(patience));
         let mut too_long = pin!(sleep(Duration::from_secs(10)));
@@ -162,7 +165,7 @@ mod tests {
             assert!(too_long.as_mut().poll(cx).is_pending(), "the read goes on, though it was called off");
             if !called && (patience.is_zero() || waiting.as_mut().poll(cx).is_ready()) {
                 called = true;
-                off.call_off(fd);
+                off.call_off(&other);
                 return reading.as_mut().poll(cx);
             }
             Poll::Pending

@@ -3,10 +3,9 @@
 //!
 //! The kernel gives the lowest number that is free. So a kind of connection that keeps to the numbers below a line leaves
 //! all numbers above it to the others, and nothing has to be counted.
-#![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
@@ -14,6 +13,8 @@ use std::time::Instant;
 
 use monoio::net::TcpStream;
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
+
+use super::socket;
 
 /// Descriptors that backends leave to the admin server, the log and files, where the limit allows.
 const OF_ADMIN: u64 = 16;
@@ -62,28 +63,26 @@ pub(crate) fn is_want(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::MFILE | Errno::NFILE))
 }
 
-/// Whether a client may have this descriptor.
-pub(crate) fn is_for_clients(fd: RawFd) -> bool {
-    fd < CLIENTS.load(Relaxed)
+/// Whether a client may have the descriptor of this socket.
+pub(crate) fn is_for_clients(socket: &impl AsRawFd) -> bool {
+    socket.as_raw_fd() < CLIENTS.load(Relaxed)
 }
 
-/// Whether a connection to a backend may have this descriptor.
-pub(crate) fn is_for_backends(fd: RawFd) -> bool {
-    fd < BACKENDS.load(Relaxed)
+/// Whether a connection to a backend may have the descriptor of this socket.
+pub(crate) fn is_for_backends(socket: &impl AsRawFd) -> bool {
+    socket.as_raw_fd() < BACKENDS.load(Relaxed)
 }
 
 /// Whether there is a descriptor for a connection to a backend, as far as that is known before. It is asked for only while
 /// they are short.
 pub(crate) fn has_one_for_backends() -> bool {
-    !are_short() || lowest_free().is_some_and(is_for_backends)
+    !are_short() || lowest_free().is_some_and(|fd| is_for_backends(&fd))
 }
 
 /// A client's connection on a descriptor that clients may have; none if they have them all.
 pub(crate) fn lower(stream: &TcpStream) -> Option<TcpStream> {
-    // SAFETY: the descriptor is the stream's, which lives for this call.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
-    let lower = fcntl_dupfd_cloexec(borrowed, 0).ok()?;
-    if !is_for_clients(lower.as_raw_fd()) {
+    let lower = fcntl_dupfd_cloexec(socket::fd_of(stream), 0).ok()?;
+    if !is_for_clients(&lower) {
         return None;
     }
     TcpStream::from_std(std::net::TcpStream::from(lower)).ok()

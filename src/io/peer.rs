@@ -3,12 +3,51 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::rc::Rc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, getpeername, getsockname, recv};
 
 use super::socket;
+use super::stream::Socket;
+
+/// The other end of a stream, to ask the kernel about it while the stream is in use. It keeps the socket open, so its
+/// descriptor cannot become another connection's.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer(pub(super) Rc<Socket>);
+
+impl Peer {
+    /// See [`flow`].
+    pub(crate) fn flow(&self) -> Option<Flow> {
+        flow(&self.0)
+    }
+
+    /// Whether bytes of the peer wait to be read.
+    pub(crate) fn has_arrived(&self) -> bool {
+        socket::arrived(self.0.as_fd()).is_ok_and(|waiting| waiting > 0)
+    }
+
+    /// Whether nothing of what the peer sent waits to be read.
+    pub(crate) fn is_drained(&self) -> bool {
+        socket::arrived(self.0.as_fd()).is_ok_and(|waiting| waiting == 0)
+    }
+
+    /// Whether the peer has ended its side or broken the connection, also behind bytes that wait to be read.
+    pub(crate) fn has_left(&self) -> bool {
+        has_left(self.0.as_fd())
+    }
+
+    /// The peer's address and our own; `None` if the connection has broken.
+    pub(crate) fn addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
+        addresses(self.0.as_fd())
+    }
+
+    /// Ends the connection in both directions: the next read finds its end, the next write fails.
+    pub(crate) fn end(&self) {
+        socket::end(self.0.as_fd());
+    }
+}
 
 /// How far a connection's bytes have come, since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,7 +67,8 @@ const BYTES_RECEIVED: usize = 128;
 const NOTSENT_BYTES: usize = 144;
 
 /// The flow of a TCP connection; `None` if the kernel does not say (before Linux 4.6).
-pub fn flow(fd: RawFd) -> Option<Flow> {
+pub fn flow(socket: &impl AsFd) -> Option<Flow> {
+    let fd = socket.as_fd().as_raw_fd();
     let mut info = [0u8; INFO_LEN];
     let mut len = INFO_LEN as libc::socklen_t;
     // SAFETY: `info` has `len` bytes, which the kernel fills at most; a number that is no socket's is an error.
@@ -43,20 +83,7 @@ pub fn flow(fd: RawFd) -> Option<Flow> {
     Some(Flow { received: long(BYTES_RECEIVED).ok()?, taken: long(BYTES_ACKED).ok()?, held_up: unsent })
 }
 
-/// Whether bytes of the peer wait to be read.
-pub(crate) fn has_arrived(fd: RawFd) -> bool {
-    socket::arrived(fd).is_ok_and(|waiting| waiting > 0)
-}
-
-/// Whether nothing of what the peer sent waits to be read.
-pub(crate) fn is_drained(fd: RawFd) -> bool {
-    socket::arrived(fd).is_ok_and(|waiting| waiting == 0)
-}
-
-/// Whether the peer has ended its side or broken the connection, also behind bytes that wait to be read.
-pub(crate) fn has_left(fd: RawFd) -> bool {
-    // SAFETY: as above.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+fn has_left(fd: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
@@ -64,9 +91,7 @@ pub(crate) fn has_left(fd: RawFd) -> bool {
 }
 
 /// Shows what has arrived and leaves it there, without waiting. `None`: nothing has; 0 bytes: the peer's end.
-pub(crate) fn peek(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> {
-    // SAFETY: as above.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+pub(super) fn peek(fd: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<Option<usize>> {
     match recv(fd, into, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
         Ok((_, n)) => Ok(Some(n)),
         Err(rustix::io::Errno::AGAIN) => Ok(None),
@@ -74,10 +99,7 @@ pub(crate) fn peek(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> {
     }
 }
 
-/// The peer's address and our own; `None` if the connection has broken.
-pub(crate) fn addresses(fd: RawFd) -> Option<(SocketAddr, SocketAddr)> {
-    // SAFETY: as above.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+fn addresses(fd: BorrowedFd<'_>) -> Option<(SocketAddr, SocketAddr)> {
     let (peer, own) = (getpeername(fd).ok()??, getsockname(fd).ok()?);
     Some((peer.try_into().ok()?, own.try_into().ok()?))
 }
@@ -86,7 +108,6 @@ pub(crate) fn addresses(fd: RawFd) -> Option<(SocketAddr, SocketAddr)> {
 mod tests {
     use std::io::{Read, Write};
     use std::net::{Shutdown, TcpListener, TcpStream};
-    use std::os::fd::AsRawFd;
 
     use super::*;
 
@@ -103,27 +124,27 @@ mod tests {
         server.read_exact(&mut [0; 600]).unwrap();
         server.write_all(b"hello").unwrap();
         client.read_exact(&mut [0; 5]).unwrap();
-        let flow = flow(server.as_raw_fd()).unwrap();
+        let flow = flow(&server).unwrap();
         assert_eq!((flow.received, flow.taken, flow.held_up), (1000, 5, false));
-        assert!(!is_drained(server.as_raw_fd()));
+        assert_eq!(socket::arrived(server.as_fd()).unwrap(), 400);
         server.read_exact(&mut [0; 400]).unwrap();
-        assert!(is_drained(server.as_raw_fd()));
+        assert_eq!(socket::arrived(server.as_fd()).unwrap(), 0);
     }
 
     #[test]
     fn what_has_arrived_is_shown_and_stays() {
         let (mut client, mut server) = pair();
         let mut shown = [0; 8];
-        assert_eq!(peek(server.as_raw_fd(), &mut shown).unwrap(), None);
+        assert_eq!(peek(server.as_fd(), &mut shown).unwrap(), None);
         client.write_all(b"hello").unwrap();
-        while peek(server.as_raw_fd(), &mut shown).unwrap() != Some(5) {}
+        while peek(server.as_fd(), &mut shown).unwrap() != Some(5) {}
         server.read_exact(&mut shown[..5]).unwrap();
         assert_eq!(&shown[..5], b"hello");
-        assert_eq!(peek(server.as_raw_fd(), &mut shown).unwrap(), None);
+        assert_eq!(peek(server.as_fd(), &mut shown).unwrap(), None);
         let ends = (client.local_addr().unwrap(), server.local_addr().unwrap());
-        assert_eq!(addresses(server.as_raw_fd()), Some(ends));
+        assert_eq!(addresses(server.as_fd()), Some(ends));
         drop(client);
-        while peek(server.as_raw_fd(), &mut shown).unwrap() != Some(0) {}
+        while peek(server.as_fd(), &mut shown).unwrap() != Some(0) {}
     }
 
     #[test]
@@ -131,15 +152,15 @@ mod tests {
         let (_client, mut server) = pair();
         server.set_nonblocking(true).unwrap();
         while server.write(&[0; 65_536]).is_ok() {}
-        assert!(flow(server.as_raw_fd()).unwrap().held_up);
+        assert!(flow(&server).unwrap().held_up);
     }
 
     #[test]
     fn an_end_is_seen_behind_unread_bytes() {
         let (mut client, server) = pair();
         client.write_all(b"unread").unwrap();
-        assert!(!has_left(server.as_raw_fd()));
+        assert!(!has_left(server.as_fd()));
         client.shutdown(Shutdown::Write).unwrap();
-        assert!(has_left(server.as_raw_fd()));
+        assert!(has_left(server.as_fd()));
     }
 }

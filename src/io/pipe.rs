@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
@@ -76,10 +76,8 @@ impl Pipe {
     ///
     /// # Errors
     /// Those of the socket.
-    pub fn fill(from: RawFd, most: u64) -> io::Result<Option<Self>> {
+    pub(super) fn fill(from: BorrowedFd<'_>, most: u64) -> io::Result<Option<Self>> {
         let Some(mut pipe) = Self::take() else { return Ok(None) };
-        // SAFETY: the caller holds the stream that owns `from`, so it is open for this call.
-        let from = unsafe { BorrowedFd::borrow_raw(from) };
         let most = usize::try_from(most).unwrap_or(usize::MAX).min(MOST);
         match splice(from, None, &pipe.ends.write, None, most, SpliceFlags::NONBLOCK) {
             Ok(0) | Err(Errno::AGAIN | Errno::INTR) => Ok(None),
@@ -101,9 +99,7 @@ impl Pipe {
     ///
     /// # Errors
     /// Those of the socket.
-    pub fn drain(&mut self, to: RawFd) -> io::Result<Option<usize>> {
-        // SAFETY: the caller holds the stream that owns `to`, so it is open for this call.
-        let to = unsafe { BorrowedFd::borrow_raw(to) };
+    pub(super) fn drain(&mut self, to: BorrowedFd<'_>) -> io::Result<Option<usize>> {
         let sent = at_once(to, || splice(&self.ends.read, None, to, None, self.held, SpliceFlags::NONBLOCK));
         match sent {
             Ok(n) => {
@@ -203,7 +199,7 @@ fn at_once<T>(to: BorrowedFd<'_>, call: impl FnOnce() -> rustix::io::Result<T>) 
 mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
-    use std::os::fd::AsRawFd;
+    use std::os::fd::AsFd;
 
     use super::*;
 
@@ -215,7 +211,7 @@ mod tests {
 
     fn fill(from: &TcpStream, most: u64) -> Option<Pipe> {
         from.peek(&mut [0]).expect("bytes, or an end");
-        Pipe::fill(from.as_raw_fd(), most).expect("a sound socket")
+        Pipe::fill(from.as_fd(), most).expect("a sound socket")
     }
 
     #[test]
@@ -223,10 +219,10 @@ mod tests {
         let ((from, mut sender), (to, mut taker)) = (connected(), connected());
         sender.write_all(b"abcdef").expect("room");
         let mut pipe = fill(&from, 4).expect("bytes");
-        assert_eq!((pipe.len(), pipe.drain(to.as_raw_fd()).expect("a sound socket")), (4, Some(4)));
+        assert_eq!((pipe.len(), pipe.drain(to.as_fd()).expect("a sound socket")), (4, Some(4)));
         assert_eq!(pipe.len(), 0);
         let mut pipe = fill(&from, 4).expect("bytes");
-        assert_eq!(pipe.drain(to.as_raw_fd()).expect("a sound socket"), Some(2));
+        assert_eq!(pipe.drain(to.as_fd()).expect("a sound socket"), Some(2));
         let mut got = [0; 6];
         taker.read_exact(&mut got).expect("all of it");
         assert_eq!(&got, b"abcdef");
@@ -249,7 +245,7 @@ mod tests {
         while left.is_none() {
             let mut pipe = fill(&from, u64::MAX).expect("bytes");
             while pipe.len() > 0 && left.is_none() {
-                match pipe.drain(to.as_raw_fd()).expect("a sound socket") {
+                match pipe.drain(to.as_fd()).expect("a sound socket") {
                     Some(n) => passed += n,
                     None => left = Some(pipe.len()),
                 }
@@ -272,7 +268,7 @@ mod tests {
         sender.write_all(b"abc").expect("room");
         let mut pipe = fill(&from, 3).expect("bytes");
         assert_eq!(counts(), (0, 1));
-        pipe.drain(to.as_raw_fd()).expect("a sound socket");
+        pipe.drain(to.as_fd()).expect("a sound socket");
         drop(pipe);
         assert_eq!((counts(), Pipe::sweep()), ((1, 0), 3));
         sender.write_all(b"abc").expect("room");
@@ -280,7 +276,7 @@ mod tests {
         assert_eq!(counts(), (0, 0));
         sender.write_all(b"abc").expect("room");
         let mut pipe = fill(&from, 3).expect("bytes");
-        pipe.drain(to.as_raw_fd()).expect("a sound socket");
+        pipe.drain(to.as_fd()).expect("a sound socket");
         drop(pipe);
         for (left, what) in [(1, "needed a moment ago"), (0, "not needed since")] {
             Pipe::sweep();

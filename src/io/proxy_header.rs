@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::BorrowedFd;
 
 use monoio::io::AsyncWriteRentExt;
 use monoio::net::TcpStream;
@@ -54,7 +54,7 @@ impl From<io::Error> for ProxyHeaderError {
 pub(crate) async fn read(tcp: &TcpStream, accept: Accept) -> Result<Header, ProxyHeaderError> {
     let mut held = Vec::new();
     loop {
-        match advance(tcp.as_raw_fd(), &mut held, accept) {
+        match advance(socket::fd_of(tcp), &mut held, accept) {
             Ok(Some(header)) => return Ok(header),
             Ok(None) => {}
             // A look whether the port is open often ends with a reset.
@@ -66,7 +66,11 @@ pub(crate) async fn read(tcp: &TcpStream, accept: Accept) -> Result<Header, Prox
 }
 
 /// Takes what has come of the header. `held` is what was taken before.
-fn advance(fd: RawFd, held: &mut Vec<u8>, accept: Accept) -> Result<Option<Header>, ProxyHeaderError> {
+fn advance(
+    fd: BorrowedFd<'_>,
+    held: &mut Vec<u8>,
+    accept: Accept,
+) -> Result<Option<Header>, ProxyHeaderError> {
     let mut piece = [0; PIECE];
     loop {
         let before = held.len();
@@ -90,7 +94,7 @@ fn advance(fd: RawFd, held: &mut Vec<u8>, accept: Accept) -> Result<Option<Heade
 }
 
 /// Takes bytes off the socket that have been looked at.
-fn take(fd: RawFd, mut seen: &mut [u8]) -> Result<(), ProxyHeaderError> {
+fn take(fd: BorrowedFd<'_>, mut seen: &mut [u8]) -> Result<(), ProxyHeaderError> {
     while !seen.is_empty() {
         match socket::recv_now(fd, seen)? {
             Some(count @ 1..) => seen = &mut seen[count..],

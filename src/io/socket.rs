@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -157,9 +157,7 @@ async fn connect_from(address: SocketAddr, source: IpAddr) -> io::Result<TcpStre
     }
     let stream = adopt_stream(socket)?;
     stream.writable(false).await?;
-    // SAFETY: the stream owns the descriptor and lives for this call.
-    let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
-    rustix::net::sockopt::socket_error(fd)??;
+    rustix::net::sockopt::socket_error(fd_of(&stream))??;
     Ok(stream)
 }
 
@@ -238,9 +236,20 @@ fn adopt_stream(socket: Socket) -> io::Result<TcpStream> {
     TcpStream::from_std(socket.into())
 }
 
+/// The descriptor of a stream that is not split.
+pub(super) fn fd_of(tcp: &TcpStream) -> BorrowedFd<'_> {
+    // SAFETY: the stream owns the descriptor and is borrowed for as long as the result lives.
+    unsafe { BorrowedFd::borrow_raw(tcp.as_raw_fd()) }
+}
+
+/// Sends what a peer shall read before its connection is closed, if that is possible without waiting.
+pub(crate) fn send_last(tcp: &TcpStream, bytes: &[u8]) {
+    send_now(fd_of(tcp), bytes);
+}
+
 /// What a look at an idle connection says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pulse {
+pub(super) enum Pulse {
     /// Open, with nothing to read.
     Quiet,
     /// Something has arrived.
@@ -250,9 +259,7 @@ pub(crate) enum Pulse {
 }
 
 /// Looks at a connection without taking anything from it and without waiting.
-pub(crate) fn pulse(fd: RawFd) -> Pulse {
-    // SAFETY: the caller holds the stream that owns `fd`, so it is open for this call.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+pub(super) fn pulse(fd: BorrowedFd<'_>) -> Pulse {
     let mut byte = [0u8; 1];
     match recv(fd, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
         Ok((_, 0)) => Pulse::Dead,
@@ -263,9 +270,7 @@ pub(crate) fn pulse(fd: RawFd) -> Pulse {
 }
 
 /// Reads what has arrived, without waiting. `None`: nothing has.
-pub(crate) fn recv_now(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> {
-    // SAFETY: as in `pulse`.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+pub(super) fn recv_now(fd: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<Option<usize>> {
     match recv(fd, into, RecvFlags::DONTWAIT) {
         Ok((_, n)) => Ok(Some(n)),
         Err(rustix::io::Errno::AGAIN) => Ok(None),
@@ -274,36 +279,31 @@ pub(crate) fn recv_now(fd: RawFd, into: &mut [u8]) -> io::Result<Option<usize>> 
 }
 
 /// Bytes that have arrived and lie unread.
-pub(crate) fn arrived(fd: RawFd) -> io::Result<u64> {
-    // SAFETY: as in `pulse`.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+pub(super) fn arrived(fd: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(rustix::io::ioctl_fionread(fd)?)
 }
 
 /// Lets the socket count as readable only from so many bytes on, or at the peer's end.
-pub(crate) fn set_low_water(fd: RawFd, bytes: usize) -> io::Result<()> {
+pub(super) fn set_low_water(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
     let bytes = libc::c_int::try_from(bytes).map_err(io::Error::other)?;
     let len = size_of_val(&bytes) as libc::socklen_t;
     // SAFETY: the option's value is one `int`, which lives for the call; a bad descriptor is an error.
-    let result =
-        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, (&raw const bytes).cast(), len) };
+    let result = unsafe {
+        libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVLOWAT, (&raw const bytes).cast(), len)
+    };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Sends last words, if that goes without waiting.
-pub(crate) fn send_now(fd: RawFd, bytes: &[u8]) {
-    // SAFETY: as in `pulse`.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+pub(super) fn send_now(fd: BorrowedFd<'_>, bytes: &[u8]) {
     if !bytes.is_empty() {
         let _ = send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
 }
 
 /// Ends our side and drops what has arrived, without waiting and up to a bound.
-pub(crate) fn drain_now(fd: RawFd) {
-    // SAFETY: as in `pulse`.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    let _ = rustix::net::shutdown(borrowed, rustix::net::Shutdown::Write);
+pub(super) fn drain_now(fd: BorrowedFd<'_>) {
+    finish(fd);
     let mut piece = [0; 4096];
     for _ in 0..64 {
         if !matches!(recv_now(fd, &mut piece), Ok(Some(1..))) {
@@ -312,17 +312,18 @@ pub(crate) fn drain_now(fd: RawFd) {
     }
 }
 
-/// Ends a connection with a reset, now: monoio's halves send a FIN when they are dropped, lingering or not.
+/// Ends our side.
+pub(super) fn finish(fd: BorrowedFd<'_>) {
+    let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Write);
+}
+
+/// Ends a connection with a reset, now: a stream sends a FIN when it is dropped, lingering or not.
 /// What the peer has not got yet is lost with it.
-pub(crate) fn reset(fd: RawFd) {
-    // SAFETY: as in `pulse`.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+pub(super) fn reset(fd: BorrowedFd<'_>) {
     let _ = rustix::net::connect_unspec(fd);
 }
 
 /// Ends a connection in both directions: whoever reads from it finds its end, whoever writes to it an error.
-pub(crate) fn end(fd: RawFd) {
-    // SAFETY: as in `pulse`.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+pub(super) fn end(fd: BorrowedFd<'_>) {
     let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);
 }

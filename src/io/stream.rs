@@ -3,23 +3,22 @@
 //! The two halves are independent, so that an upload and its response, or the two
 //! directions of a relay, run at the same time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
-use monoio::io::{
-    AsyncReadRent, AsyncWriteRent, CancelHandle, CancelableAsyncReadRent, OwnedReadHalf, OwnedWriteHalf,
-    Splitable,
-};
+use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelHandle, CancelableAsyncReadRent};
 use monoio::net::TcpStream;
 use rustls::AlertDescription;
 
 use super::buffer::Buffer;
 use super::cancel;
+use super::peer::Peer;
 use super::pipe::{self, Pipe};
 use super::socket::{self, Pulse};
 use crate::tls::{Opened, Opener, RecordError, Sealer};
@@ -78,9 +77,8 @@ pub struct Stream {
 /// The reading half.
 #[derive(Debug)]
 pub struct Reader {
-    tcp: OwnedReadHalf<TcpStream>,
+    socket: Rc<Socket>,
     tls: Option<Box<Opener>>,
-    fd: RawFd,
     closed: Closed,
     /// SO_RCVLOWAT as it is set.
     low_water: usize,
@@ -99,28 +97,55 @@ pub enum Closed {
     Truncated,
 }
 
-thread_local! {
-    /// Sockets whose peer reset the connection, as a write was told. The kernel says so once: a read after it is told of an
+/// The socket of a stream: owned by its two halves and by each [`Peer`] of it.
+pub(super) struct Socket {
+    tcp: UnsafeCell<TcpStream>,
+    /// A write found that the peer had reset the connection. The kernel reports that once: a read after it finds an
     /// orderly end.
-    static RESET: RefCell<Vec<RawFd>> = const { RefCell::new(Vec::new()) };
+    reset: Cell<bool>,
 }
 
-/// Keeps in mind what a failed write says of the peer.
-fn note_reset(fd: RawFd, error: &io::Error) {
-    // EPIPE: the peer had ended its side in order before, or ours is ended.
-    if error.kind() != io::ErrorKind::BrokenPipe {
-        RESET.with_borrow_mut(|reset| {
-            if !reset.contains(&fd) {
-                reset.push(fd)
-            }
-        });
+#[allow(unsafe_code)]
+impl Socket {
+    fn tcp(&self) -> &TcpStream {
+        // SAFETY: a `Socket` is used on one thread only. monoio's reads and writes clone the descriptor before they wait, and
+        // touch the stream no more: no exclusive reference is used while this one is.
+        unsafe { &*self.tcp.get() }
+    }
+
+    /// For one read or one write, which are independent of each other.
+    #[allow(clippy::mut_from_ref)]
+    fn tcp_mut(&self) -> &mut TcpStream {
+        // SAFETY: as in `tcp`. A read and a write may both be under way, each on the descriptor that it has cloned, as in the
+        // halves that monoio makes of a stream (`Splitable::into_split`).
+        unsafe { &mut *self.tcp.get() }
+    }
+
+    /// Notes what a failed write says of the peer.
+    fn note_failure(&self, error: &io::Error) {
+        // EPIPE: the peer had ended its side in order before, or ours is ended.
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            self.reset.set(true);
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        socket::fd_of(self.tcp())
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tcp().fmt(f)
     }
 }
 
 /// The writing half.
 #[derive(Debug)]
 pub struct Writer {
-    tcp: OwnedWriteHalf<TcpStream>,
+    socket: Rc<Socket>,
     tls: Option<Box<Sealer>>,
 }
 
@@ -137,12 +162,17 @@ impl Stream {
 
     fn new(tcp: TcpStream, tls: Option<(Box<Opener>, Box<Sealer>)>) -> Self {
         cancel::count_stream(1);
-        let fd = tcp.as_raw_fd();
         let (opener, sealer) = tls.unzip();
-        let (read, write) = tcp.into_split();
+        let socket = Rc::new(Socket { tcp: UnsafeCell::new(tcp), reset: Cell::new(false) });
         Self {
-            reader: Reader { tcp: read, tls: opener, fd, closed: Closed::Open, low_water: 1, ungathered: 0 },
-            writer: Writer { tcp: write, tls: sealer },
+            reader: Reader {
+                socket: Rc::clone(&socket),
+                tls: opener,
+                closed: Closed::Open,
+                low_water: 1,
+                ungathered: 0,
+            },
+            writer: Writer { socket, tls: sealer },
         }
     }
 
@@ -155,7 +185,7 @@ impl Stream {
     /// peer may send unasked (tickets, key updates); application data or an end mean that it can't.
     pub fn is_fresh(&mut self) -> bool {
         loop {
-            match socket::pulse(self.reader.fd) {
+            match socket::pulse(self.reader.socket.as_fd()) {
                 Pulse::Quiet => return true,
                 Pulse::Dead => return false,
                 Pulse::Readable if !self.is_tls() => return false,
@@ -170,7 +200,7 @@ impl Stream {
     /// Ends a plain stream with a reset: a FIN would say that all has been sent. TLS has close_notify for that.
     pub fn reset(&self) {
         if !self.is_tls() {
-            socket::reset(self.reader.fd);
+            socket::reset(self.reader.socket.as_fd());
         }
     }
 
@@ -184,24 +214,23 @@ impl Drop for Stream {
     /// Tells a peer whose record could not be opened (RFC 8446 §6.2), as far as that goes without waiting.
     fn drop(&mut self) {
         cancel::count_stream(-1);
-        // A worker that ends has none any more.
-        let _ = RESET.try_with(|reset| reset.borrow_mut().retain(|fd| *fd != self.reader.fd));
         let due = self.reader.tls.as_ref().and_then(|opener| opener.alert_due());
         if let (Some(alert), Some(sealer)) = (due, &mut self.writer.tls) {
             let mut record = [0; Sealer::CONTROL_ROOM];
             let len = sealer.alert(alert, &mut record);
-            socket::send_now(self.reader.fd, &record[..len]);
+            socket::send_now(self.reader.socket.as_fd(), &record[..len]);
             // What lies unread would make the close a reset, which may overtake the alert.
-            socket::drain_now(self.reader.fd);
+            socket::drain_now(self.reader.socket.as_fd());
         }
+        // The connection ends now, also if a `Peer` keeps the socket open.
+        socket::finish(self.reader.socket.as_fd());
     }
 }
 
 impl Reader {
     /// How the peer ended, if it did.
     pub fn closed(&self) -> Closed {
-        let reset = || RESET.with_borrow(|reset| reset.contains(&self.fd));
-        if self.closed == Closed::Clean && self.tls.is_none() && reset() {
+        if self.closed == Closed::Clean && self.tls.is_none() && self.socket.reset.get() {
             return Closed::Truncated;
         }
         self.closed
@@ -217,9 +246,9 @@ impl Reader {
         self.tls.as_ref().is_some_and(|opener| opener.asked_renegotiation())
     }
 
-    /// The socket's number, for the pulse.
-    pub fn fd(&self) -> RawFd {
-        self.fd
+    /// The other end, to ask the kernel about it while the stream is in use.
+    pub(crate) fn peer(&self) -> Peer {
+        Peer(Rc::clone(&self.socket))
     }
 
     /// Adds at least one byte of plaintext to `buffer`; 0 means the peer's end, see [`Reader::closed`].
@@ -260,7 +289,7 @@ impl Reader {
             let most = if unseen > 0 { pipe::MOST } else { Buffer::LARGE_ROOM - raw };
             self.wake_at(due.min(most));
             let held = (!buffer.is_idle()).then_some(buffer);
-            let ready = monoio::time::timeout(GATHER_PATIENCE, wait_readable(&self.tcp)).await;
+            let ready = monoio::time::timeout(GATHER_PATIENCE, self.socket.tcp().readable(false)).await;
             buffer = held.unwrap_or_else(Buffer::small);
             match ready {
                 Ok(Err(error)) => return (Err(error.into()), buffer),
@@ -269,7 +298,7 @@ impl Reader {
         }
         if !many && due.is_none_or(|due| due > Buffer::SMALL_ROOM) {
             let enough = due.map_or(GATHER_MIN, |due| due.min(GATHER_MIN));
-            many = socket::arrived(self.fd).is_ok_and(|bytes| bytes >= enough as u64);
+            many = socket::arrived(self.socket.as_fd()).is_ok_and(|bytes| bytes >= enough as u64);
         }
         if worth_waiting.is_some() {
             let fewer = if self.ungathered == 0 { UNGATHERED } else { self.ungathered - 1 };
@@ -289,7 +318,7 @@ impl Reader {
             }
         }
         if many {
-            let (fd, ciphertext) = (self.fd, self.tls.is_some());
+            let (fd, ciphertext) = (self.socket.as_fd(), self.tls.is_some());
             buffer = buffer.roomy();
             match buffer.receive(ciphertext, |spare| socket::recv_now(fd, spare)) {
                 Ok(Some(n)) if n > 0 && !ciphertext => return (Ok(More::Read(n)), buffer),
@@ -314,12 +343,13 @@ impl Reader {
     /// Takes what has arrived on a plain stream, at most `most` bytes, if that is a lot. `None`: it must be read.
     pub fn take_unseen(&mut self, most: u64) -> io::Result<Option<Pipe>> {
         debug_assert!(self.tls.is_none());
-        if socket::arrived(self.fd)? >= UNSEEN_MIN { Pipe::fill(self.fd, most) } else { Ok(None) }
+        let fd = self.socket.as_fd();
+        if socket::arrived(fd)? >= UNSEEN_MIN { Pipe::fill(fd, most) } else { Ok(None) }
     }
 
     /// Adds what has arrived already, without waiting. An end is met again by the next read, an error as an end.
     pub fn take_arrived(&mut self, buffer: &mut Buffer) {
-        let fd = self.fd;
+        let fd = self.socket.as_fd();
         if let Ok(Some(1..)) = buffer.receive(self.tls.is_some(), |spare| socket::recv_now(fd, spare)) {
             let _ = self.open_records(buffer);
         }
@@ -327,7 +357,7 @@ impl Reader {
 
     /// From how many bytes on the socket counts as readable (SO_RCVLOWAT).
     fn wake_at(&mut self, bytes: usize) {
-        if self.low_water != bytes && socket::set_low_water(self.fd, bytes).is_ok() {
+        if self.low_water != bytes && socket::set_low_water(self.socket.as_fd(), bytes).is_ok() {
             self.low_water = bytes;
         }
     }
@@ -358,8 +388,8 @@ impl Reader {
             let ciphertext = self.tls.is_some();
             let spare = buffer.for_reading(ciphertext);
             let (result, spare) = match cancel.clone() {
-                None => self.tcp.read(spare).await,
-                Some(cancel) => self.tcp.cancelable_read(spare, cancel).await,
+                None => self.socket.tcp_mut().read(spare).await,
+                Some(cancel) => self.socket.tcp_mut().cancelable_read(spare, cancel).await,
             };
             buffer = spare.into_buffer();
             match result {
@@ -399,7 +429,7 @@ impl Reader {
     fn take_control_records(&mut self) -> bool {
         let mut buffer = Buffer::small();
         let room = HEADROOM_END..HEADROOM_END + buffer.spare();
-        let Ok(Some(n)) = socket::recv_now(self.fd, &mut buffer.block_mut()[room.clone()]) else {
+        let Ok(Some(n)) = socket::recv_now(self.socket.as_fd(), &mut buffer.block_mut()[room.clone()]) else {
             return false;
         };
         let Some(opener) = &mut self.tls else {
@@ -418,7 +448,7 @@ impl Reader {
     /// Waits until there is something to read, holding no buffer meanwhile.
     pub async fn readable(&mut self) -> io::Result<()> {
         self.wake_at(1);
-        wait_readable(&self.tcp).await
+        self.socket.tcp().readable(false).await
     }
 }
 
@@ -442,27 +472,10 @@ const UNGATHERED: u8 = 64;
 /// How long bytes that have arrived may wait for more.
 const GATHER_PATIENCE: Duration = Duration::from_millis(5);
 
-/// Readiness, which monoio gives on the whole stream only.
-#[allow(unsafe_code)]
-async fn wait_readable(half: &OwnedReadHalf<TcpStream>) -> io::Result<()> {
-    // SAFETY: the stream lives in the `Rc` that this half shares with its other half, on one
-    // thread. `readable` takes it by shared reference, and no half keeps an exclusive one
-    // across an await: monoio's reads and writes clone the descriptor before they return.
-    let stream: &TcpStream = unsafe { &*half.0.get() };
-    stream.readable(false).await
-}
-
-/// The whole stream, for its descriptor and for room to write, as in [`wait_readable`].
-#[allow(unsafe_code)]
-fn whole(half: &OwnedWriteHalf<TcpStream>) -> &TcpStream {
-    // SAFETY: as there.
-    unsafe { &*half.0.get() }
-}
-
 impl Writer {
-    /// The socket's number, to ask the kernel about its peer.
-    pub fn fd(&self) -> RawFd {
-        whole(&self.tcp).as_raw_fd()
+    /// The other end, to ask the kernel about it while the stream is in use.
+    pub(crate) fn peer(&self) -> Peer {
+        Peer(Rc::clone(&self.socket))
     }
 
     /// Writes `range` (positions in the buffer's block) whole.
@@ -473,7 +486,7 @@ impl Writer {
         keep: Keep,
     ) -> (Result<(), StreamError>, Buffer) {
         let Some(sealer) = &mut self.tls else {
-            return pin!(send_all(&mut self.tcp, buffer, range)).await;
+            return pin!(send_all(&self.socket, buffer, range)).await;
         };
         let fits = keep == Keep::Nothing
             && !sealer.has_pending()
@@ -488,18 +501,18 @@ impl Writer {
             Ok(record) => record,
             Err(error) => return (Err(error.into()), buffer),
         };
-        pin!(send_all(&mut self.tcp, buffer, record)).await
+        pin!(send_all(&self.socket, buffer, record)).await
     }
 
     /// Writes a part of what is in a pipe, on a plain stream: as much as the peer takes, once it takes something.
     pub async fn write_unseen(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
         debug_assert!(self.tls.is_none());
-        let fd = self.fd();
         loop {
-            match pipe.drain(fd).inspect_err(|error| note_reset(fd, error))? {
+            let sent = pipe.drain(self.socket.as_fd());
+            match sent.inspect_err(|error| self.socket.note_failure(error))? {
                 Some(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Some(n) => return Ok(n),
-                None => whole(&self.tcp).writable(false).await?,
+                None => self.socket.tcp().writable(false).await?,
             }
         }
     }
@@ -540,7 +553,7 @@ impl Writer {
                 plaintext = &plaintext[taken..];
                 written += sealed;
             }
-            let (result, sent) = send_all(&mut self.tcp, out, 0..written).await;
+            let (result, sent) = send_all(&self.socket, out, 0..written).await;
             result?;
             if plaintext.is_empty() {
                 return Ok(());
@@ -554,29 +567,25 @@ impl Writer {
         if let Some(sealer) = &mut self.tls {
             let mut out = Buffer::small();
             let n = sealer.close_notify(out.block_mut());
-            let _ = send_all(&mut self.tcp, out, 0..n).await;
+            let _ = send_all(&self.socket, out, 0..n).await;
         }
-        self.tcp.shutdown().await?;
+        self.socket.tcp_mut().shutdown().await?;
         Ok(())
     }
 }
 
 /// Sends `range` of the buffer's block whole.
-async fn send_all(
-    tcp: &mut OwnedWriteHalf<TcpStream>,
-    buffer: Buffer,
-    range: Range<usize>,
-) -> (Result<(), StreamError>, Buffer) {
+async fn send_all(socket: &Socket, buffer: Buffer, range: Range<usize>) -> (Result<(), StreamError>, Buffer) {
     let mut outgoing = buffer.for_writing(range);
     while !outgoing.range.is_empty() {
-        let (result, sent) = tcp.write(outgoing).await;
+        let (result, sent) = socket.tcp_mut().write(outgoing).await;
         outgoing = sent;
         match result {
             Ok(0) => return (Err(io::Error::from(io::ErrorKind::WriteZero).into()), outgoing.into_buffer()),
             Ok(n) => outgoing.range.start += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
-                note_reset(whole(tcp).as_raw_fd(), &error);
+                socket.note_failure(&error);
                 return (Err(error.into()), outgoing.into_buffer());
             }
         }

@@ -2,13 +2,13 @@
 
 use std::cell::OnceCell;
 use std::fmt;
-use std::os::fd::RawFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::CertificateDer;
 
 use crate::certs;
 use crate::config::access::Variable;
+use crate::io::Peer;
 use crate::proxy::client_binding::{ClientBinding, ClientIds, Lazily, ProxiedOrigin};
 use crate::tls::client_certificate::PresentedError;
 use crate::tls::{ClientCertificate, Facts};
@@ -76,9 +76,9 @@ impl ClientFacts {
     }
 
     /// What its connection `fd` has of its own. What a header said of it is given the first time, if there was one.
-    pub(crate) fn own(&self, ids: &ClientIds, said: ProxiedOrigin, fd: RawFd) -> &ClientBinding {
+    pub(crate) fn own(&self, ids: &ClientIds, said: ProxiedOrigin, peer: &Peer) -> &ClientBinding {
         let more = self.more.get_or_init(Box::default);
-        more.own.get_or_init(|| Box::new(ClientBinding::new(ids, said, fd)))
+        more.own.get_or_init(|| Box::new(ClientBinding::new(ids, said, peer)))
     }
 
     /// It has left: what is kept for it goes.

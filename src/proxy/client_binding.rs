@@ -3,11 +3,10 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::num::NonZeroU64;
-use std::os::fd::RawFd;
 use std::rc::Weak;
 
 use super::connection_permit::ConnectionPermit;
-use crate::io::peer;
+use crate::io::Peer;
 use crate::proxy_protocol::{Addresses, Subject};
 
 /// Tells the client connections of a worker apart. Never given twice.
@@ -66,9 +65,9 @@ impl ProxiedOrigin {
 
 impl ClientBinding {
     /// Of the connection `fd`, or of what it was said to be.
-    pub(crate) fn new(ids: &ClientIds, said: ProxiedOrigin, fd: RawFd) -> Self {
+    pub(crate) fn new(ids: &ClientIds, said: ProxiedOrigin, peer: &Peer) -> Self {
         let asked = || {
-            let (source, destination) = peer::addresses(fd)?;
+            let (source, destination) = peer.addresses()?;
             Some(Addresses { source, destination })
         };
         let addresses = said.addresses.or_else(asked);

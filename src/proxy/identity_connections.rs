@@ -2,13 +2,12 @@
 //! uses are, and can be ended from outside when that generation's time is over.
 
 use std::cell::RefCell;
-use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::base::uses::Place;
-use crate::io::socket;
+use crate::io::Peer;
 use crate::tls::Identity;
 
 /// All of a worker's.
@@ -23,13 +22,14 @@ struct Slots {
 
 #[derive(Debug)]
 struct Held {
-    fd: RawFd,
+    peer: Peer,
     identity: Arc<Identity>,
     /// The generation stands in for one that was refused: grace does not end it.
     rescue: bool,
 }
 
-/// One connection's entry. It goes with the connection, before its socket does.
+/// One connection's entry, removed when this is dropped. The entry keeps the socket open, so that it can only end its own
+/// connection.
 #[derive(Debug)]
 pub(crate) struct TrackedConnection {
     holds: TrackedConnections,
@@ -43,12 +43,12 @@ impl TrackedConnections {
     /// Enters a connection.
     pub(crate) fn hold(
         &self,
-        fd: RawFd,
+        peer: Peer,
         identity: &Arc<Identity>,
         place: &Arc<Place>,
         rescue: bool,
     ) -> TrackedConnection {
-        let held = Some(Held { fd, identity: Arc::clone(identity), rescue });
+        let held = Some(Held { peer, identity: Arc::clone(identity), rescue });
         let mut slots = self.0.borrow_mut();
         let index = match slots.free.pop() {
             Some(index) => {
@@ -70,7 +70,7 @@ impl TrackedConnections {
         let mut ended = 0;
         for held in self.0.borrow_mut().held.iter_mut().flatten() {
             if held.identity.uses().is_over(now, held.rescue) {
-                socket::end(held.fd);
+                held.peer.end();
                 ended += 1;
             }
         }

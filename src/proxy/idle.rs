@@ -42,11 +42,11 @@ pub(crate) async fn hot(
     off: &mut ReadCancel,
     buffer: Buffer,
 ) -> Woken {
-    let (handle, fd) = (off.handle(), reader.fd());
+    let (handle, peer) = (off.handle(), reader.peer());
     deadline.set(HOT);
     let (result, buffer) = {
         let filling = pin!(reader.fill_cancelable(buffer, handle));
-        deadline.watch(filling, || off.call_off(fd)).await
+        deadline.watch(filling, || off.call_off(&peer)).await
     };
     match result {
         Ok(0) => Woken::End,

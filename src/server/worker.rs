@@ -1,7 +1,6 @@
 //! A worker: one thread, one CPU, one ring.
 
 use std::cell::Cell;
-use std::os::fd::AsRawFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
@@ -251,7 +250,7 @@ async fn accept(frontend: Rc<Frontend>, listening: Rc<ListenerSocket>, socket: L
 /// A connection with a descriptor that clients may have. While they have all of those, no more are accepted, and idle
 /// connections end.
 async fn placed(worker: &Rc<Worker>, listening: &Rc<ListenerSocket>, stream: TcpStream) -> TcpStream {
-    if descriptors::is_for_clients(stream.as_raw_fd()) {
+    if descriptors::is_for_clients(&stream) {
         return stream;
     }
     worker.counters.descriptor_waits.add(1);

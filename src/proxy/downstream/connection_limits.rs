@@ -7,7 +7,6 @@ use crate::io::{TcpStream, socket};
 use crate::proxy::connection_permit::ConnectionPermit;
 use crate::proxy::snapshot::{Listener, Traffic};
 use crate::proxy::worker::Worker;
-use std::os::fd::AsRawFd;
 
 /// What is said to a client whose connection is refused. It is sent before its request is read: a client that
 /// speaks TLS or something else would not understand it.
@@ -95,7 +94,7 @@ pub(crate) fn refuse(worker: &Worker, listener: &Listener, tcp: &TcpStream, boun
     }
     if listener.tls.is_none() && matches!(listener.traffic, Traffic::Http { .. }) {
         worker.count_status(503);
-        socket::send_now(tcp.as_raw_fd(), TOO_MANY);
+        socket::send_last(tcp, TOO_MANY);
     }
 }
 

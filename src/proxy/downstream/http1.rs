@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::base::limits::Limits;
 use crate::http1;
 use crate::io::buffer::{self, Use};
-use crate::io::{Buffer, Deadline, Fired, ReadCancel, Stream, StreamError, peer};
+use crate::io::{Buffer, Deadline, Fired, ReadCancel, Stream, StreamError};
 use crate::proxy::client::ClientFacts;
 use crate::proxy::downstream::accepted::Accepted;
 use crate::proxy::downstream::listener::ListenerSocket;
@@ -65,7 +65,7 @@ impl Connection {
         let Accepted { worker, listening, stream, early, deadline, origin, tls } = *client;
         let facts = ClientFacts::new(origin.peer.name(), tls);
         if origin.said.matters() {
-            facts.own(&worker.clients, origin.said, stream.reader.fd());
+            facts.own(&worker.clients, origin.said, &stream.reader.peer());
         }
         (Box::new(Self { worker, listening, stream, deadline, facts, served: 0 }), early.map(Box::new))
     }
@@ -75,7 +75,7 @@ impl Connection {
         loop {
             // A request that has arrived is answered, whatever ended the wait for it.
             let over = self.listening.is_last_of(&self.worker, &self.facts);
-            if over && !peer::has_arrived(self.stream.reader.fd()) {
+            if over && !self.stream.reader.peer().has_arrived() {
                 return false;
             }
             self.deadline.set(self.patience().saturating_sub(idle::HOT));
@@ -87,7 +87,7 @@ impl Connection {
                 // It may have been for others.
                 Err(Fired::Interrupted) => {}
                 // Its client may have sent a request at the same moment.
-                Err(Fired::Displaced) if peer::has_arrived(self.stream.reader.fd()) => {}
+                Err(Fired::Displaced) if self.stream.reader.peer().has_arrived() => {}
                 Err(Fired::Displaced) => {
                     self.worker.counters.connections_displaced.add(1);
                     return false;
@@ -154,7 +154,7 @@ impl Connection {
                 }
             };
             order.envelope.keep_alive &= !self.is_last(limits);
-            let client = (self.stream.reader.fd(), &self.facts);
+            let client = (self.stream.reader.peer(), &self.facts);
             let seen = (&*view, listener);
             let is_last = |ahead: &dyn Fn() -> bool| self.listening.is_last(&self.worker, &self.facts, ahead);
             let mut exchange = Exchange::new(&self.worker, &is_last, seen, client, order);
@@ -285,7 +285,7 @@ impl Connection {
     /// Ends our side. A client that does not read can't hold it up.
     async fn close(&mut self) {
         self.facts.leave();
-        if !peer::is_drained(self.stream.reader.fd()) && buffer::in_use() < Use::Full {
+        if !self.stream.reader.peer().is_drained() && buffer::in_use() < Use::Full {
             // To close on bytes that were not read resets the connection: what is still on its way out would be lost.
             return Box::pin(idle::linger(&mut self.stream, &self.deadline)).await;
         }

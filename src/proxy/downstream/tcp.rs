@@ -56,21 +56,21 @@ async fn carry(
     client: &mut Accepted,
     at: &Cell<Option<usize>>,
 ) -> Result<Relayed, Failure> {
-    let fd = client.stream.reader.fd();
+    let peer = client.stream.reader.peer();
     let mut said = || std::mem::take(&mut client.origin.said);
-    let own = pool.upstream.proxy_protocol.map(|_| ClientBinding::new(&worker.clients, said(), fd));
+    let own = pool.upstream.proxy_protocol.map(|_| ClientBinding::new(&worker.clients, said(), &peer));
     let key = pool.upstream.connection_key(client.origin.peer.ip());
     let call = ConnectRequest { client: own.as_ref(), key, ..ConnectRequest::default() };
     let since = worker.wheel.now();
-    let ask = AdmissionRequest { client: fd, since, avoided: &[], key };
+    let ask = AdmissionRequest { client: &peer, since, avoided: &[], key };
     // Leave is held for as long as the relay lasts.
     let (_permit, mut backend) = loop {
         let permit = match admission::admit(worker, pool, &client.deadline, ask, &mut None, 0..0).await {
             Ok(permit) => permit,
             Err(failure) => {
                 worker.count_bound(&failure);
-                let (of, peer) = (&pool.upstream.name, client.origin.peer);
-                sampled!(warn, Exchange of of, { upstream = of, client = %peer, }, "{failure}");
+                let (of, address) = (&pool.upstream.name, client.origin.peer);
+                sampled!(warn, Exchange of of, { upstream = of, client = %address, }, "{failure}");
                 return Err(failure);
             }
         };

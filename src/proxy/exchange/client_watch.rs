@@ -2,12 +2,11 @@
 //! still there. The steps are those of the deadline that the wait has anyway: what is answered sooner pays nothing.
 
 use std::cell::Cell;
-use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::time::Duration;
 
 use crate::io::deadline::{TICK, ticks};
-use crate::io::{Deadline, peer};
+use crate::io::{Deadline, Peer};
 use crate::proxy::exchange::body::Phase;
 use crate::proxy::failure::Failure;
 use crate::proxy::worker::Worker;
@@ -27,7 +26,7 @@ pub(crate) struct DisconnectWatch {
 }
 
 impl DisconnectWatch {
-    /// For a client whose connection outlives it.
+    /// For this client.
     pub(crate) fn new(client: RawFd) -> Self {
         Self { client, since: Cell::new(0), due: Cell::new(0) }
     }
@@ -69,7 +68,7 @@ impl DisconnectWatch {
             if left == 0 || phase.get() != Phase::BackendHead {
                 return Ok(None);
             }
-            if peer::has_left(self.client) {
+            if self.client.has_left() {
                 worker.counters.clients_left.add(1);
                 return Err(Failure::ClientGone);
             }

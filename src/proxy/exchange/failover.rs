@@ -47,7 +47,7 @@ impl Exchange<'_> {
             let pool = &self.order.pool;
             let key = self.order.key;
             let ask =
-                AdmissionRequest { client: self.vigil.client, since, avoided: &self.tried.endpoints, key };
+                AdmissionRequest { client: &self.vigil.client, since, avoided: &self.tried.endpoints, key };
             let admitted = admission::admit(self.worker, pool, deadline, ask, held, first.range());
             let permit = admitted.await?;
             let endpoint = permit.as_ref().map(Permit::endpoint).or_else(|| pool.pick(key));
@@ -173,7 +173,7 @@ impl Exchange<'_> {
     fn call(&self, first: &Part) -> ConnectRequest<'_> {
         let told = self.order.pool.upstream.proxy_protocol;
         let client =
-            told.map(|_| self.client.own(&self.worker.clients, ProxiedOrigin::default(), self.vigil.client));
+            told.map(|_| self.client.own(&self.worker.clients, ProxiedOrigin::default(), &self.vigil.client));
         ConnectRequest {
             host: self.order.host.as_deref(),
             whole: first.done,

@@ -1,7 +1,6 @@
 //! One exchange on its way: the request to a backend, and the backend's response to the client.
 
 use std::cell::Cell;
-use std::os::fd::RawFd;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use crate::base::limits::MAX_INTERIM_RESPONSES;
 use crate::http::{HeadEdit, ResponseHead, Version};
 use crate::http1::{self, Body, Framing, HeadLimits, Parsed, ResponseContext};
 use crate::io::stream::Keep;
-use crate::io::{Buffer, Deadline, Reader, Stream, StreamError, Writer, peer};
+use crate::io::{Buffer, Deadline, Peer, Reader, Stream, StreamError, Writer};
 use crate::proxy::exchange::body::{self, Frame, Part, Phase, Piece, Relay, RelayError};
 use crate::proxy::exchange::coding;
 use crate::proxy::exchange::min_rate::{self, Pace};
@@ -138,18 +137,18 @@ impl<'a> Exchange<'a> {
         &'p self,
         deadline: &'p Deadline,
         client: min_rate::Client,
-        to: RawFd,
+        to: Peer,
         writing: (Phase, Duration),
     ) -> Pace<'p> {
-        let (wheel, fd) = (&self.worker.wheel, self.vigil.client);
+        let (wheel, peer) = (&self.worker.wheel, &self.vigil.client);
         let phase = if client == min_rate::Client::Sends { &self.upload } else { &self.download };
-        Pace { wheel, limits: self.limits, fd, client, to, writing, deadline, phase }
+        Pace { wheel, limits: self.limits, peer, client, to, writing, deadline, phase }
     }
 
     /// The same of a response's body.
     pub(crate) fn download_pace<'p>(&'p self, deadline: &'p Deadline) -> Pace<'p> {
         let [_, writing] = self.download_waits();
-        self.pace(deadline, min_rate::Client::Takes, self.vigil.client, writing)
+        self.pace(deadline, min_rate::Client::Takes, self.vigil.client.clone(), writing)
     }
 
     /// The rest of the request's body.
@@ -167,7 +166,7 @@ impl<'a> Exchange<'a> {
         let waits_for_100 = self.order.expects && allowance == self.body_bound();
         let opening = waits_for_100.then_some((Phase::BackendHead, self.order.response_timeout));
         let sent = Cell::new(0);
-        let (to, writing) = (writer.fd(), (Phase::BackendWrite, self.order.response_timeout));
+        let (to, writing) = (writer.peer(), (Phase::BackendWrite, self.order.response_timeout));
         let relay = Relay {
             reader,
             writer,
@@ -270,7 +269,7 @@ impl<'a> Exchange<'a> {
         if !head.is_interim() && self.may_retry(Cause::Status(head.status)) {
             return Err(Failure::Unwanted(head.status));
         }
-        let ahead = || self.ahead.get() || peer::has_arrived(self.vigil.client);
+        let ahead = || self.ahead.get() || self.vigil.client.has_arrived();
         let keep = self.order.envelope.keep_alive && self.sent.get() && !(self.is_last)(&ahead);
         let mut encoded = self.worker.heads.take();
         let to = ResponseContext { version: self.order.version, close: !keep };

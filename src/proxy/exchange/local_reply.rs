@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::http::{Method, RequestHead, Version};
 use crate::http1::{self, Body, Content, Envelope};
-use crate::io::{Buffer, Deadline, Stream, peer};
+use crate::io::{Buffer, Deadline, Stream};
 use crate::proxy::access::{self, Record};
 use crate::proxy::client::ClientFacts;
 use crate::proxy::error_pages::{self, ErrorFormat, Pages};
@@ -76,7 +76,7 @@ impl LocalReply {
             .and_then(|taken| taken.done.then_some(self.envelope.len + taken.consumed));
         let keep = self.keep_alive
             && whole.is_some_and(|whole| {
-                let ahead = || buffer.len() > whole || peer::has_arrived(stream.reader.fd());
+                let ahead = || buffer.len() > whole || stream.reader.peer().has_arrived();
                 !is_last(&ahead)
             });
         let wire = self.encode(!keep);

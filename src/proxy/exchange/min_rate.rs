@@ -6,14 +6,13 @@
 //! counts against the client; a backend that is silent does not.
 
 use std::cell::Cell;
-use std::os::fd::RawFd;
 use std::pin::pin;
 use std::time::Duration;
 
 use crate::base::limits::Limits;
 use crate::io::deadline::TICK;
-use crate::io::peer::{self, Flow};
-use crate::io::{Deadline, Wheel};
+use crate::io::peer::Flow;
+use crate::io::{Deadline, Peer, Wheel};
 use crate::proxy::exchange::body::Phase;
 
 /// How often a body that is under way is looked at, and at least four times within what a write may take.
@@ -37,11 +36,11 @@ pub(crate) struct TooSlow;
 pub(crate) struct Pace<'a> {
     pub wheel: &'a Wheel,
     pub limits: &'a Limits,
-    /// The client's connection, which is open for as long as the body moves.
-    pub fd: RawFd,
+    /// The client's end of its connection.
+    pub peer: &'a Peer,
     pub client: Client,
     /// Where the body goes to: the client's connection, or the backend's.
-    pub to: RawFd,
+    pub to: Peer,
     /// Phase and patience of its writes.
     pub writing: (Phase, Duration),
     /// The exchange's deadline, and what this body waits for.
@@ -65,7 +64,7 @@ impl Pace<'_> {
                 return Ok(done);
             }
             if self.phase.get() == writing
-                && let Some(to) = peer::flow(self.to)
+                && let Some(to) = self.to.flow()
             {
                 // A long piece that goes out bit by bit is no silence: its time begins anew.
                 if to.taken > taken {
@@ -73,7 +72,7 @@ impl Pace<'_> {
                 }
                 taken = to.taken;
             }
-            let Some(flow) = peer::flow(self.fd) else {
+            let Some(flow) = self.peer.flow() else {
                 continue;
             };
             let now = self.wheel.now();
@@ -83,7 +82,7 @@ impl Pace<'_> {
                     // While its 100 or what it sent is with the backend, the client owes nothing.
                     Client::Sends => {
                         let owes = self.phase.get() == Phase::ClientBody;
-                        (flow.received - before.received, owes && peer::is_drained(self.fd))
+                        (flow.received - before.received, owes && self.peer.is_drained())
                     }
                     Client::Takes => (flow.taken - before.taken, flow.held_up),
                 };

@@ -1,7 +1,6 @@
 //! What is known of one exchange while it lasts.
 
 use std::cell::Cell;
-use std::os::fd::RawFd;
 use std::time::Duration;
 
 use super::body::Phase;
@@ -12,7 +11,7 @@ use super::retry_policy::Attempts;
 use super::route::Forward;
 use crate::base::limits::Limits;
 use crate::base::sample::sampled;
-use crate::io::{Buffer, Deadline};
+use crate::io::{Buffer, Deadline, Peer};
 use crate::proxy::access;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::error_pages::ErrorFormat;
@@ -98,7 +97,7 @@ impl<'a> Exchange<'a> {
         worker: &'a Worker,
         is_last: IsLast<'a>,
         view: (&'a View, usize),
-        (client_fd, client): (RawFd, &'a ClientFacts),
+        (peer, client): (Peer, &'a ClientFacts),
         order: Forward,
     ) -> Self {
         Self {
@@ -119,7 +118,7 @@ impl<'a> Exchange<'a> {
             phase: Cell::new(Phase::BackendWrite),
             upload: Cell::new(Phase::BackendWrite),
             download: Cell::new(Phase::BackendBody),
-            vigil: DisconnectWatch::new(client_fd),
+            vigil: DisconnectWatch::new(peer),
             observed: Observed::begin(),
         }
     }

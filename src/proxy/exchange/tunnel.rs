@@ -2,14 +2,13 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::os::fd::RawFd;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
 use crate::base::counters::Count;
 use crate::io::stream::{Closed, Keep, StreamError};
-use crate::io::{Buffer, Deadline, Pipe, ReadCancel, Reader, Stream, WakeGated, Writer, peer};
+use crate::io::{Buffer, Deadline, Peer, Pipe, ReadCancel, Reader, Stream, WakeGated, Writer};
 use crate::proxy::access::{End, Relayed};
 use crate::proxy::idle::{self, Woken};
 use crate::proxy::worker::Worker;
@@ -35,7 +34,7 @@ pub(crate) async fn tunnel(
     deadline.interruptible(false);
     let count_up = Counts { relay: &bytes_up, worker: &counters.relay_bytes_up };
     let count_down = Counts { relay: &bytes_down, worker: &counters.relay_bytes_down };
-    let peers = [client.reader.fd(), backend.reader.fd()];
+    let peers = [client.reader.peer(), backend.reader.peer()];
     let up = pin!(shared.one_way(&mut client.reader, &mut backend.writer, from_client, count_up));
     let down = pin!(shared.one_way(&mut backend.reader, &mut client.writer, from_backend, count_down));
     let mut relaying = pin!(until_both_end(up, down));
@@ -44,7 +43,7 @@ pub(crate) async fn tunnel(
         if let Ok(end) = deadline.race(relaying.as_mut()).await {
             break end;
         }
-        let now = peers.map(still_to_take);
+        let now = peers.each_ref().map(still_to_take);
         // A long piece that goes out bit by bit is no silence: it is asked for when time is up, not on the way of bytes.
         if now.iter().zip(taken).all(|(now, then)| now.is_none() || *now == then) {
             counters.timeouts.add(1);
@@ -57,8 +56,8 @@ pub(crate) async fn tunnel(
 }
 
 /// How much a peer has taken so far, if there is more for it that it has not.
-fn still_to_take(fd: RawFd) -> Option<u64> {
-    peer::flow(fd).filter(|flow| flow.held_up).map(|flow| flow.taken)
+fn still_to_take(peer: &Peer) -> Option<u64> {
+    peer.flow().filter(|flow| flow.held_up).map(|flow| flow.taken)
 }
 
 /// How one direction ended.

@@ -13,7 +13,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::os::fd::RawFd;
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering::SeqCst;
@@ -26,7 +25,7 @@ use super::pool::Pool;
 use super::request_key::RequestKey;
 use crate::io::buffer::{self, Parked, Use};
 use crate::io::deadline::{TICK, ticks};
-use crate::io::{Buffer, Deadline, peer};
+use crate::io::{Buffer, Deadline, Peer};
 use crate::proxy::failure::Failure;
 use crate::proxy::worker::Worker;
 
@@ -48,7 +47,7 @@ pub(crate) fn join(upstream: &Upstream, pool: &Weak<Pool>) -> Option<WorkerQueue
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AdmissionRequest<'a> {
     /// The client's socket.
-    pub(crate) client: RawFd,
+    pub(crate) client: &'a Peer,
     /// The tick of the worker's wheel from which on the wait counts.
     pub(crate) since: u64,
     /// Endpoints that are of no use: the request has failed there.
@@ -178,7 +177,7 @@ impl Place {
             if let Ok(endpoint) = deadline.race(pin!(granted)).await {
                 return Ok(Permit::to(&self.pool, endpoint));
             }
-            if peer::has_left(client) {
+            if client.has_left() {
                 worker.counters.clients_left.add(1);
                 return Err(Failure::ClientGone);
             }

@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsRawFd as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -248,7 +247,7 @@ async fn connect_tcp(
         if descriptors::has_one_for_backends() {
             match socket::connect(address, source).await {
                 // The last ones are left to the admin server.
-                Ok(tcp) if !descriptors::is_for_backends(tcp.as_raw_fd()) => {}
+                Ok(tcp) if !descriptors::is_for_backends(&tcp) => {}
                 Err(error) if descriptors::is_want(&error) => {}
                 result => {
                     short.set(false);

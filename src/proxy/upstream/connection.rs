@@ -13,7 +13,7 @@ use crate::proxy::worker::Worker;
 /// A connection to an endpoint.
 #[derive(Debug)]
 pub struct UpstreamConnection {
-    /// Its entry among the connections made with a client identity. It goes before the socket does.
+    /// Its entry among the connections made with a client identity.
     pub(crate) hold: Option<TrackedConnection>,
     /// The connection.
     pub stream: Stream,

@@ -187,7 +187,7 @@ impl Pool {
         if dialed.verdict.is_presented() {
             let place = standing.place(identity, upstream, address);
             dialed.hold =
-                Some(worker.tracked.hold(dialed.stream.reader.fd(), identity, &place, choice.rescue));
+                Some(worker.tracked.hold(dialed.stream.reader.peer(), identity, &place, choice.rescue));
             if choice.rescue {
                 place.rescue();
                 worker.counters.identity_rescues.add(1);
@@ -292,11 +292,11 @@ async fn await_consent(
         if consents() || !buffer.is_empty() {
             break;
         }
-        let (handle, fd) = (off.handle(), dialed.stream.reader.fd());
+        let (handle, peer) = (off.handle(), dialed.stream.reader.peer());
         deadline.set(TICK);
         let (result, filled) = {
             let filling = pin!(dialed.stream.reader.fill_cancelable(buffer, handle));
-            deadline.watch(filling, || off.call_off(fd)).await
+            deadline.watch(filling, || off.call_off(&peer)).await
         };
         buffer = filled;
         match result {
