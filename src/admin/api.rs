@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::certificates::{self, InUse};
 use super::{Control, backends, headers, listeners};
+use crate::base::counters::under_old_names;
 use crate::certs::Timestamp;
 use crate::config::Plan;
 use crate::config::plan::Destination;
@@ -163,7 +164,9 @@ fn status_of(deployment: &Deployment) -> Status {
             requests: counters.requests.get(),
             stuck: stuck.iter().any(|stuck| stuck.worker == index),
         });
-    let totals = server.totals().into_iter().chain([("log_lines_dropped", log::dropped())]);
+    let totals = server.totals();
+    let old = under_old_names(&totals);
+    let totals = totals.into_iter().chain([("log_lines_dropped", log::dropped())]).chain(old);
     Status {
         version: env!("CARGO_PKG_VERSION"),
         driver: server.backend.name(),

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::reload::blocking;
 use super::{Control, backends, certificates, listeners};
-use crate::base::counters::MEANINGS;
+use crate::base::counters::{MEANINGS, RENAMED, under_old_names};
 use crate::io::log;
 use crate::server::Deployment;
 
@@ -59,10 +59,15 @@ pub(super) fn label(name: &str, value: &str) -> String {
 fn render(deployment: &Deployment) -> String {
     let server = &deployment.server;
     let mut text = Text(String::new());
-    for (name, value) in server.totals() {
+    let totals = server.totals();
+    for &(name, value) in &totals {
         let meaning = MEANINGS.iter().find(|(known, _)| *known == name).map_or("", |(_, meaning)| meaning);
         let (kind, suffix) = if name.ends_with("_open") { ("gauge", "") } else { ("counter", "_total") };
         text.one(kind, &format!("{name}{suffix}"), meaning, value as f64);
+    }
+    for ((new, _), (old, value)) in RENAMED.iter().zip(under_old_names(&totals)) {
+        let help = format!("Deprecated, removed in the next version: use ringate_{new}_total.");
+        text.one("counter", &format!("{old}_total"), &help, value as f64);
     }
     let version = label("version", env!("CARGO_PKG_VERSION"));
     let driver = label("driver", server.backend.name());

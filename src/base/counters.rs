@@ -2,6 +2,21 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Counters that were renamed, with the old name: both are in metrics and status until the next version.
+pub(crate) const RENAMED: [(&str, &str); 3] = [
+    ("client_certificate_fallbacks", "identity_rescues"),
+    ("client_certificate_grace_expired", "identity_overdue"),
+    ("downstream_disconnects", "clients_left"),
+];
+
+/// The counts of renamed counters under their old names.
+pub(crate) fn under_old_names(totals: &[(&'static str, u64)]) -> Vec<(&'static str, u64)> {
+    let old = |(new, old): &(&str, &'static str)| {
+        totals.iter().find(|(name, _)| name == new).map(|(_, value)| (*old, *value))
+    };
+    RENAMED.iter().filter_map(old).collect()
+}
+
 /// One count. A worker adds with a plain load and store, since nobody else writes.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
@@ -133,10 +148,11 @@ counters! {
     backend_handshake_failures,
     /// Refusals of the active generation of a client certificate by a backend.
     identity_refusals,
-    /// Connections that presented the previous generation in its place.
-    identity_rescues,
-    /// Backend connections ended because the grace of their generation was over.
-    identity_overdue,
+    /// Connections to a backend that presented the previous generation of a client certificate, since the backend refused
+    /// the active one.
+    client_certificate_fallbacks,
+    /// Backend connections ended since the grace (`store.grace`) of their client certificate's generation had expired.
+    client_certificate_grace_expired,
     /// Bytes of TCP payload relayed towards backends (L4).
     relay_bytes_up,
     /// Bytes of TCP payload relayed towards clients (L4).
@@ -173,8 +189,8 @@ counters! {
     queued,
     /// Exchanges that wait for an endpoint now.
     queue_open,
-    /// Clients that went away while their exchange waited.
-    clients_left,
+    /// Exchanges ended since the client disconnected while they waited for an endpoint or for the response.
+    downstream_disconnects,
     /// Exchanges refused for `queue.length`.
     limit_queue_length,
     /// Exchanges refused for `queue.timeout`.

@@ -101,7 +101,7 @@ fn a_client_that_leaves_while_the_backend_thinks_frees_it() {
             backend.await_ended(ended + 1);
             assert!(begun.elapsed() < Duration::from_secs(5), "long before timeouts.response");
         }
-        ringate.await_metric("clients_left_total", 2);
+        ringate.await_metric("downstream_disconnects_total", 2);
         ringate.await_metric("connections_open", 0);
     }
 }
@@ -122,7 +122,7 @@ fn a_client_that_waits_long_is_answered_and_a_backend_that_takes_too_long_is_504
     // What is pipelined behind it is no sign of having left.
     client.send("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n").send(GET);
     assert_eq!((client.response().status, client.response().status), (200, 200));
-    assert_eq!(ringate.metric("clients_left_total"), 0);
+    assert_eq!(ringate.metric("downstream_disconnects_total"), 0);
     ringate.signal(Signal::TERM);
     ringate.wait();
     let ringate = Setup::to(backend.address()).upstream("timeouts.response = \"1500ms\"").start();

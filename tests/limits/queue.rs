@@ -122,7 +122,22 @@ fn a_client_that_leaves_gives_up_its_place() {
         }
         ringate.await_metric("queue_open", 0);
     }
+    assert_eq!(ringate.metric("downstream_disconnects_total"), 2);
+    // The name of before stays for a version.
     assert_eq!(ringate.metric("clients_left_total"), 2);
+    let text = ringate.admin("/metrics");
+    for (new, old) in [
+        ("downstream_disconnects", "clients_left"),
+        ("client_certificate_fallbacks", "identity_rescues"),
+        ("client_certificate_grace_expired", "identity_overdue"),
+    ] {
+        let help = format!(
+            "# HELP ringate_{old}_total Deprecated, removed in the next version: use ringate_{new}_total.\n\
+             # TYPE ringate_{old}_total counter\n"
+        );
+        assert!(text.contains(&help), "{old}: {text}");
+        assert_eq!(ringate.metric(&format!("{new}_total")), ringate.metric(&format!("{old}_total")));
+    }
     let mut stays = ringate.client();
     stays.send(get(3));
     ringate.await_metric("queue_open", 1);

@@ -38,7 +38,9 @@ fn the_trial_says_so_and_with_force_every_request_lives_on_the_old_one() {
         assert_eq!(report["safe_to_revoke"]["safe"], false, "{report:#}");
         let reasons = report["safe_to_revoke"]["reasons"].to_string();
         assert!(reasons.contains("refuses generation 2"), "{reasons}");
-        assert!(metric(&ringate, "identity_refusals") > 0 && metric(&ringate, "identity_rescues") > 0);
+        assert!(
+            metric(&ringate, "identity_refusals") > 0 && metric(&ringate, "client_certificate_fallbacks") > 0
+        );
         ringate.await_log("refused generation 2 of the client certificate gateway");
 
         // The backend begins to trust it: it is offered again, and then taken for good.

@@ -217,7 +217,7 @@ fn connections_that_never_end_have_their_grace() {
         if ends {
             held.ends();
             await_safe(&ringate);
-            assert_eq!(metric(&ringate, "identity_overdue"), 1);
+            assert_eq!(metric(&ringate, "client_certificate_grace_expired"), 1);
         } else {
             assert_eq!(held.send(&ask).response().text(), "old", "it goes on");
         }

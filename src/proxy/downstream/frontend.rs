@@ -67,7 +67,7 @@ impl Frontend {
             .borrow_mut()
             .retain(|listener| listener.sweep(worker) || Rc::strong_count(listener) > 1);
         let overdue = worker.tracked.end_overdue(SystemTime::now());
-        worker.counters.identity_overdue.add(overdue);
+        worker.counters.client_certificate_grace_expired.add(overdue);
         if let Some(access) = &worker.access {
             access.sweep();
         }

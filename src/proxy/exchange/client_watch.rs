@@ -69,7 +69,7 @@ impl DisconnectWatch {
                 return Ok(None);
             }
             if self.client.has_left() {
-                worker.counters.clients_left.add(1);
+                worker.counters.downstream_disconnects.add(1);
                 return Err(Failure::ClientGone);
             }
             if gives_up() {

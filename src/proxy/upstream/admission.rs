@@ -178,7 +178,7 @@ impl Place {
                 return Ok(Permit::to(&self.pool, endpoint));
             }
             if client.has_left() {
-                worker.counters.clients_left.add(1);
+                worker.counters.downstream_disconnects.add(1);
                 return Err(Failure::ClientGone);
             }
             if worker.wheel.now() >= end {

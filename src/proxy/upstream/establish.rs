@@ -190,7 +190,7 @@ impl Pool {
                 Some(worker.tracked.hold(dialed.stream.reader.peer(), identity, &place, choice.rescue));
             if choice.rescue {
                 place.rescue();
-                worker.counters.identity_rescues.add(1);
+                worker.counters.client_certificate_fallbacks.add(1);
             }
         }
         if accepted {
