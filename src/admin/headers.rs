@@ -8,8 +8,7 @@ use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use data_encoding::BASE64;
 
 use super::problem::Problem;
 use super::{Control, guard};
@@ -91,7 +90,7 @@ pub(super) fn page_policy() -> HeaderValue {
     let made = POLICY.get_or_init(|| {
         let hash = |open: &str, close: &str| {
             let inner = PAGE.split_once(open).and_then(|(_, rest)| rest.split_once(close));
-            BASE64_STANDARD.encode(digest(&SHA256, inner.unwrap_or_default().0.as_bytes()))
+            BASE64.encode(digest(&SHA256, inner.unwrap_or_default().0.as_bytes()).as_ref())
         };
         let (script, style) = (hash("<script>", "</script>"), hash("<style>", "</style>"));
         let policy = format!(

@@ -1,6 +1,6 @@
 //! Networks of IP addresses (RFC 4632), and who may come from them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use super::address::UNIX;
@@ -10,6 +10,11 @@ use super::address::UNIX;
 pub struct Network {
     address: IpAddr,
     bits: u8,
+}
+
+/// The network of 64 bits that an IPv6 client is counted by: the least that a network assigns to a client (RFC 6177).
+pub(crate) fn ipv6_prefix(address: Ipv6Addr) -> u64 {
+    (address.to_bits() >> 64) as u64
 }
 
 /// Why a text is no [`Network`].

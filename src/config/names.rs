@@ -3,9 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
+use data_encoding::BASE64;
 use rustls::SupportedCipherSuite;
 
 use super::suggest::{nearest, quoted};
@@ -412,7 +410,8 @@ pub(super) fn pin(text: &str) -> Result<[u8; 32], Wrong> {
     let Some(digest) = text.strip_prefix("sha256/") else {
         return Err(wrong("it does not begin with \"sha256/\"").help(form));
     };
-    let bytes = STANDARD.decode(digest).map_err(|_| wrong("what follows is not base64").help(form))?;
+    let bytes =
+        BASE64.decode(digest.as_bytes()).map_err(|_| wrong("what follows is not base64").help(form))?;
     bytes.try_into().map_err(|_| wrong("it has not 32 bytes").help(form))
 }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::base::network::ipv6_prefix;
 use crate::base::tally::{Entry, Key, Tally};
 
 /// The seats that one connection holds, given back when it is dropped.
@@ -49,10 +50,7 @@ impl ConnectionPermit {
 /// What counts as one client: an IPv4 address, or the network that an IPv6 host chooses its addresses from.
 fn client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            [a, b, c, d, 0, 0, 0, 0].into()
-        }
+        IpAddr::V6(address) => Ipv6Addr::from_bits(u128::from(ipv6_prefix(address)) << 64).into(),
         v4 => v4,
     }
 }

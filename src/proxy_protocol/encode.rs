@@ -1,63 +1,63 @@
 //! Headers of our own.
 
-use std::net::SocketAddr;
-
-use proxy_header::{ProxiedAddress, ProxyHeader};
+use std::net::{IpAddr, SocketAddr};
 
 use super::{Addresses, Version, v2};
 
-/// Of whom a header speaks.
+/// Which connection a header describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// Of us: the connection is made to look at the peer. LOCAL; version 1 has no word for that but UNKNOWN.
+    /// Our own: a health check. LOCAL; version 1 has only UNKNOWN for it.
     Local,
-    /// Of a client.
+    /// A client's.
     Client(Addresses),
-    /// Of a client whose addresses are not known: UNKNOWN, UNSPEC.
+    /// A client's whose addresses are not known: UNKNOWN, UNSPEC.
     Unknown,
 }
 
-/// A header of version 2 that a datagram begins with. Addresses of unlike families are UNSPEC, as in [`encode`].
+/// A header of version 2 that a datagram begins with. Addresses of two families are UNSPEC, as in [`encode`].
 pub(crate) fn encode_datagram(addresses: Addresses) -> Vec<u8> {
-    let mut header = Vec::with_capacity(64);
-    let known = alike(addresses).map(|(source, destination)| ProxiedAddress::datagram(source, destination));
-    if !known.is_some_and(|known| write(Version::V2, &ProxyHeader::with_address(known), &mut header)) {
-        header.clear();
-        header.extend_from_slice(&[&v2::SIGNATURE[..], &[v2::PROXY, 0, 0, 0]].concat());
-    }
-    header
+    binary(v2::PROXY, v2::DATAGRAM, alike(addresses))
 }
 
-/// A header. Addresses of unlike families can't be said: then the header says UNKNOWN, or UNSPEC. IPv4 addresses in the
-/// clothes of IPv6 (`::ffff:192.0.2.1`) are said as what they are where both are IPv4.
+/// A header. Addresses of two families cannot be written: then the header says UNKNOWN, or UNSPEC. IPv4-mapped addresses
+/// (`::ffff:192.0.2.1`) are written as IPv4 if both are IPv4.
 pub fn encode(version: Version, subject: Subject) -> Vec<u8> {
-    let mut header = Vec::with_capacity(64);
-    let written = match subject {
-        Subject::Local => write(version, &ProxyHeader::with_local(), &mut header),
-        Subject::Client(addresses) => match alike(addresses) {
-            Some((source, destination)) => {
-                let addresses = ProxiedAddress::stream(source, destination);
-                write(version, &ProxyHeader::with_address(addresses), &mut header)
-            }
-            None => false,
-        },
-        Subject::Unknown => false,
+    let addresses = match subject {
+        Subject::Client(addresses) => alike(addresses),
+        Subject::Local | Subject::Unknown => None,
     };
-    if !written {
-        header.clear();
-        match version {
-            Version::V1 => header.extend_from_slice(b"PROXY UNKNOWN\r\n"),
-            Version::V2 => header.extend_from_slice(&[&v2::SIGNATURE[..], &[v2::PROXY, 0, 0, 0]].concat()),
+    match version {
+        Version::V1 => line(addresses).into_bytes(),
+        Version::V2 => {
+            let command = if subject == Subject::Local { v2::LOCAL } else { v2::PROXY };
+            binary(command, v2::STREAM, addresses)
         }
     }
-    header
 }
 
-fn write(version: Version, header: &ProxyHeader<'_>, into: &mut Vec<u8>) -> bool {
-    match version {
-        Version::V1 => header.encode_v1(into).is_ok(),
-        Version::V2 => header.encode_v2(into).is_ok(),
+fn line(addresses: Option<(SocketAddr, SocketAddr)>) -> String {
+    let Some((source, destination)) = addresses else { return "PROXY UNKNOWN\r\n".to_owned() };
+    let family = if source.is_ipv4() { "TCP4" } else { "TCP6" };
+    let (from, to) = (source.port(), destination.port());
+    format!("PROXY {family} {} {} {from} {to}\r\n", source.ip(), destination.ip())
+}
+
+fn binary(command: u8, transport: u8, addresses: Option<(SocketAddr, SocketAddr)>) -> Vec<u8> {
+    let mut block = Vec::with_capacity(36);
+    let mut family = 0;
+    if let Some((source, destination)) = addresses {
+        family = if source.is_ipv4() { v2::IPV4 } else { v2::IPV6 } | transport;
+        for address in [source, destination] {
+            match address.ip() {
+                IpAddr::V4(ip) => block.extend_from_slice(&ip.octets()),
+                IpAddr::V6(ip) => block.extend_from_slice(&ip.octets()),
+            }
+        }
+        block.extend_from_slice(&source.port().to_be_bytes());
+        block.extend_from_slice(&destination.port().to_be_bytes());
     }
+    [&v2::SIGNATURE[..], &[command, family, 0, block.len() as u8], &block].concat()
 }
 
 /// Both addresses in one family, if they are of one.

@@ -9,8 +9,7 @@
 //! [`parse`] is asked again with all that has come for as long as it says [`Parsed::Partial`]. Until then every byte
 //! belongs to the header, so that they may be taken off the socket; what stands behind a whole header is not looked at.
 //!
-//! The `proxy-header` crate reads and writes the addresses. It is lenient about what lies between them (a line of any
-//! length, signs and zeroes before a port, any byte behind `PROXY`), so the frame is checked here first.
+//! A header is read strictly: a line of the right length, ports without signs and leading zeroes, TLVs that fill the rest.
 
 mod encode;
 mod v1;
@@ -158,12 +157,4 @@ pub fn parse(bytes: &[u8], accept: Accept) -> Result<Parsed, HeaderError> {
 fn begins(bytes: &[u8], fixed: &[u8]) -> bool {
     let len = bytes.len().min(fixed.len());
     bytes[..len] == fixed[..len]
-}
-
-/// The addresses of a header whose frame is sound.
-fn addresses(header: &[u8], wrong: HeaderError) -> Result<Option<Addresses>, HeaderError> {
-    let config = proxy_header::ParseConfig { include_tlvs: false, allow_v1: true, allow_v2: true };
-    let (header, _) = proxy_header::ProxyHeader::parse(header, config).map_err(|_| wrong)?;
-    let proxied = header.proxied_address();
-    Ok(proxied.map(|proxied| Addresses { source: proxied.source, destination: proxied.destination }))
 }

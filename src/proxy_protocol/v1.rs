@@ -1,6 +1,8 @@
 //! Version 1: a line of text.
 
-use super::{Header, HeaderError, Parsed, addresses, begins};
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Addresses, Header, HeaderError, Parsed, begins};
 
 /// The longest line with its end, in bytes (proxy-protocol.txt §2.1).
 pub(super) const MAX_LINE: usize = 107;
@@ -22,32 +24,34 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, HeaderError> {
     }
     let len = end + 2;
     let rest = &bytes[PREFIX.len()..end];
-    // What follows UNKNOWN is for nobody.
+    // What follows UNKNOWN is ignored (proxy-protocol.txt §2.1).
     if rest == b"UNKNOWN" || rest.starts_with(b"UNKNOWN ") {
         return Ok(Parsed::Complete(Header { len, addresses: None }));
     }
-    if !is_strict(rest) {
-        return Err(HeaderError::Line);
-    }
-    let addresses = addresses(&bytes[..len], HeaderError::Line)?;
-    Ok(Parsed::Complete(Header { len, addresses }))
+    let addresses = addresses(rest).ok_or(HeaderError::Line)?;
+    Ok(Parsed::Complete(Header { len, addresses: Some(addresses) }))
 }
 
-/// Whether a line has its five words with one space between them, of the bytes that such words are of, and ports
-/// without a sign or a zero that is not needed.
-fn is_strict(rest: &[u8]) -> bool {
-    let words: Vec<&[u8]> = rest.split(|byte| *byte == b' ').collect();
-    let [family, source, destination, from, to] = words[..] else { return false };
-    let of_address = |byte: &u8| match family {
-        b"TCP4" => byte.is_ascii_digit() || *byte == b'.',
-        b"TCP6" => byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'),
-        _ => false,
+/// The addresses of a line: five words with one space between them, ports without a sign or a leading zero.
+fn addresses(rest: &[u8]) -> Option<Addresses> {
+    let mut words = std::str::from_utf8(rest).ok()?.split(' ');
+    let family = words.next()?;
+    let [source, destination, from, to] = [(); 4].map(|()| words.next());
+    if words.next().is_some() {
+        return None;
+    }
+    let address = |word: &str| match family {
+        "TCP4" => word.parse().ok().map(IpAddr::V4),
+        "TCP6" => word.parse().ok().map(IpAddr::V6),
+        _ => None,
     };
-    let is_address = |word: &[u8]| !word.is_empty() && word.iter().all(of_address);
-    let is_port = |word: &[u8]| {
-        word.iter().all(u8::is_ascii_digit)
-            && (1..=5).contains(&word.len())
-            && (word == b"0" || word[0] != b'0')
-    };
-    is_address(source) && is_address(destination) && is_port(from) && is_port(to)
+    Some(Addresses {
+        source: SocketAddr::new(address(source?)?, port(from?)?),
+        destination: SocketAddr::new(address(destination?)?, port(to?)?),
+    })
+}
+
+fn port(word: &str) -> Option<u16> {
+    let strict = word.bytes().all(|byte| byte.is_ascii_digit()) && (word == "0" || !word.starts_with('0'));
+    word.parse().ok().filter(|_| strict)
 }

@@ -1,6 +1,8 @@
 //! Version 2: binary.
 
-use super::{Header, HeaderError, Parsed, addresses, begins};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::{Addresses, Header, HeaderError, Parsed, begins};
 use crate::base::limits::MAX_PROXY_V2_BYTES;
 
 /// Bytes before the addresses.
@@ -10,6 +12,13 @@ pub(super) const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 pub(super) const LOCAL: u8 = 0x20;
 /// The same with PROXY.
 pub(super) const PROXY: u8 = 0x21;
+/// Address families, in the upper half of the family byte; the transport protocol is in the lower one.
+pub(super) const IPV4: u8 = 0x10;
+pub(super) const IPV6: u8 = 0x20;
+pub(super) const STREAM: u8 = 1;
+pub(super) const DATAGRAM: u8 = 2;
+const TCP4: u8 = IPV4 | STREAM;
+const TCP6: u8 = IPV6 | STREAM;
 /// PP2_TYPE_CRC32C
 pub(super) const CRC32C: u8 = 0x03;
 
@@ -46,7 +55,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, HeaderError> {
         None if local => {}
         None => return Err(HeaderError::Length),
     }
-    let addresses = if local { None } else { addresses(header, HeaderError::Length)? };
+    let addresses = if local { None } else { addresses(fixed[13], &header[FIXED..]) };
     Ok(Parsed::Complete(Header { len, addresses }))
 }
 
@@ -59,6 +68,28 @@ fn address_bytes(family: u8) -> Option<usize> {
         3 => Some(216),
         _ => None,
     }
+}
+
+/// The addresses behind the first 16 bytes, which are there in full. `None`: the family has neither IPv4 nor IPv6.
+fn addresses(family: u8, block: &[u8]) -> Option<Addresses> {
+    let (ips, ports) = match family {
+        TCP4 => {
+            let (&source, rest) = block.split_first_chunk::<4>()?;
+            let (&destination, rest) = rest.split_first_chunk::<4>()?;
+            ([IpAddr::V4(Ipv4Addr::from(source)), IpAddr::V4(Ipv4Addr::from(destination))], rest)
+        }
+        TCP6 => {
+            let (&source, rest) = block.split_first_chunk::<16>()?;
+            let (&destination, rest) = rest.split_first_chunk::<16>()?;
+            ([IpAddr::V6(Ipv6Addr::from(source)), IpAddr::V6(Ipv6Addr::from(destination))], rest)
+        }
+        _ => return None,
+    };
+    let &[a, b, c, d] = ports.first_chunk()?;
+    Some(Addresses {
+        source: SocketAddr::new(ips[0], u16::from_be_bytes([a, b])),
+        destination: SocketAddr::new(ips[1], u16::from_be_bytes([c, d])),
+    })
 }
 
 /// Walks the TLVs from `at` to the header's end, and compares the checksum if there is one.

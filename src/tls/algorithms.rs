@@ -18,6 +18,37 @@ use rustls::pki_types::{
     AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm as Algorithm, alg_id,
 };
 
+/// The methods of a certificate verifier that check handshake signatures, with its field `algorithms`. `$explain` (the
+/// verifier, the error, the certificate) may replace an error by a more precise one.
+macro_rules! verify_handshake_signatures {
+    ($explain:expr) => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            rustls::crypto::verify_tls12_signature(message, cert, dss, &self.algorithms)
+                .map_err(|error| $explain(self, error, cert))
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            rustls::crypto::verify_tls13_signature(message, cert, dss, &self.algorithms)
+                .map_err(|error| $explain(self, error, cert))
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.algorithms.supported_schemes()
+        }
+    };
+}
+pub(super) use verify_handshake_signatures;
+
 /// The size from which the provider verifies RSA signatures itself, in bits.
 const MODERN: u32 = 2048;
 

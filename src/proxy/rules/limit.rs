@@ -13,12 +13,13 @@
 //! their own, so nobody can aim at a set.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::RequestView;
 use crate::base::limits::RATE_LIMIT_KEYS;
+use crate::base::network::ipv6_prefix;
 use crate::config::plan::{LimitBy, RateLimit};
 use crate::proxy::reply::Reply;
 
@@ -105,14 +106,10 @@ impl Limit {
 fn client(address: &str) -> u64 {
     match address.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => u64::from(u32::from(address)),
-        Ok(IpAddr::V6(address)) => network(address),
+        // No IPv4 address is this large: the networks in use begin with 001.
+        Ok(IpAddr::V6(address)) => ipv6_prefix(address) | 1 << 63,
         Err(_) => u64::MAX,
     }
-}
-
-fn network(address: Ipv6Addr) -> u64 {
-    // No IPv4 address is this large: the networks in use begin with 001.
-    (u128::from(address) >> 64) as u64 | 1 << 63
 }
 
 #[derive(Debug)]
