@@ -270,7 +270,7 @@ impl OpenLoop {
     }
 
     fn run(mut self) -> io::Result<()> {
-        // The kernel rounds timers up by 50 µs unless told otherwise.
+        // The kernel rounds timers up by 50 µs by default.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
         self.start = Instant::now();
         let end = self.intended(self.total) + PATIENCE;

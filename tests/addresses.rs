@@ -130,7 +130,7 @@ fn whatever_the_order_of_silent_refusing_resetting_and_good_addresses_each_reque
     let _silent = silent(local(21, port));
     let _resetting = resetting(local(23, port));
     let _good = good(local(24, port));
-    // Nobody listens on 127.0.0.22: it refuses.
+    // Nothing listens on 127.0.0.22: it refuses.
     let orders = orders(&["127.0.0.21", "127.0.0.22", "127.0.0.23", "127.0.0.24"]);
     let hosts: String =
         orders.iter().enumerate().map(|(at, order)| format!("p{at}.test {}\n", order.join(" "))).collect();

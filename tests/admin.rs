@@ -53,7 +53,7 @@ fn a_change_is_applied_at_once_and_written_with_all_else_kept() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
     let mut client = ringate.client();
     assert_eq!(client.send(GET).response().text(), "old");
-    // Saved by somebody else and not loaded yet.
+    // Saved by another process and not loaded yet.
     let saved = config(&ringate).replace("[admin]", "[limits]\nheaders = 77 # theirs\n[admin]");
     fs::write(&file, &saved).unwrap();
     let patch = json!({ "endpoints": [new.address().to_string()], "timeouts": { "idle": "40s" } });

@@ -221,7 +221,7 @@ fn a_client_that_does_not_read_is_not_read_ahead_for() {
         let request = format!("GET /{size}/length HTTP/1.1\r\nHost: h\r\n\r\n");
         path.client.get_mut().write_all(request.as_bytes()).unwrap();
         path.client.get_mut().flush().unwrap();
-        // Once something has come, what the sockets hold fills up within moments: nothing tells when.
+        // Once bytes have arrived, what the sockets hold fills up within moments: no event shows when.
         path.client.fill_buf().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(500));
         let growth = path.memory("VmHWM").saturating_sub(before);

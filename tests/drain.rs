@@ -1,7 +1,6 @@
-//! SIGTERM ends Ringate without ending anybody's exchange.
+//! SIGTERM ends Ringate without ending an exchange.
 
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -11,18 +10,15 @@ use crate::support::*;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
-/// A backend that answers when it is told to.
+/// A backend that answers each request after a word of the channel.
 fn held_back() -> (Backend, Sender<()>) {
-    let (go, told): (Sender<()>, Receiver<()>) = channel();
-    let told = Mutex::new(told);
-    let backend = Backend::start(move |connection| {
+    Backend::stepped(|connection, wait| {
         while connection.request()?.is_some() {
-            let _ = told.lock().unwrap().recv();
+            wait();
             connection.send(OK)?;
         }
         Ok(())
-    });
-    (backend, go)
+    })
 }
 
 #[test]
@@ -57,12 +53,10 @@ fn an_exchange_under_way_is_finished_with_connection_close() {
 
 #[test]
 fn a_body_under_way_is_finished() {
-    let (go, told) = channel::<()>();
-    let told = Mutex::new(told);
-    let backend = Backend::start(move |connection| {
+    let (backend, go) = Backend::stepped(|connection, wait| {
         connection.request()?;
-        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")?;
-        let _ = told.lock().unwrap().recv();
+        connection.send(HALF)?;
+        wait();
         connection.send("half")
     });
     let mut ringate = Setup::to(backend.address()).start();
@@ -108,12 +102,10 @@ fn a_connection_that_has_just_come_may_send_its_first_request() {
 
 #[test]
 fn requests_that_came_ahead_are_served() {
-    let (go, told) = channel::<()>();
-    let told = Mutex::new(told);
-    let backend = Backend::start(move |connection| {
+    let (backend, go) = Backend::stepped(|connection, wait| {
         connection.request()?;
-        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")?;
-        let _ = told.lock().unwrap().recv();
+        connection.send(HALF)?;
+        wait();
         connection.send("half")?;
         connection.request()?;
         connection.send(OK)

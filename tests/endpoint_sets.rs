@@ -2,14 +2,13 @@
 //! connections, TLS sessions, what is known of failures, and the exchanges that are counted.
 
 use std::io::{Read, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustls::HandshakeKind;
 
-use crate::http::{OK, ok};
+use crate::http::OK;
 use crate::reload::{edit, reload};
 use crate::support::*;
 
@@ -69,28 +68,10 @@ fn endpoints_that_stay_keep_their_connections() {
     assert_eq!(connections(), [1, 2, 1, 1]);
 }
 
-/// A backend that ends the body of `/long` when it is told to.
-fn with_long_exchanges() -> (Backend, Sender<()>) {
-    let (go, told) = channel();
-    let told = Mutex::new(told);
-    let backend = Backend::start(move |connection| {
-        while let Some(request) = connection.request()? {
-            if request.head.starts_with("GET /long ") {
-                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")?;
-                let _ = told.lock().unwrap().recv();
-                connection.send("half")?;
-            } else {
-                connection.send(OK)?;
-            }
-        }
-        Ok(())
-    });
-    (backend, go)
-}
-
 #[test]
 fn connections_in_use_at_a_reload_are_used_on_if_their_endpoint_stays() {
-    let ((stays, go_stays), (goes, go_goes)) = (with_long_exchanges(), with_long_exchanges());
+    let ((stays, go_stays), (goes, go_goes)) =
+        (Backend::with_long_exchanges(), Backend::with_long_exchanges());
     let other = Backend::replying(OK);
     let ringate = Setup::to_all([stays.address(), goes.address()]).start();
     let mut clients = [ringate.client(), ringate.client()];
@@ -122,7 +103,7 @@ fn connections_in_use_at_a_reload_are_used_on_if_their_endpoint_stays() {
 
 #[test]
 fn fewer_idle_connections_are_kept_from_a_reload_on() {
-    let (backend, go) = with_long_exchanges();
+    let (backend, go) = Backend::with_long_exchanges();
     let ringate = Setup::to(backend.address()).upstream("pool.idle_per_worker = 3").start();
     let mut clients: Vec<Client> = (0..3).map(|_| ringate.client()).collect();
     for client in &mut clients {
@@ -247,27 +228,13 @@ fn a_connection_of_one_client_outlives_the_reload_and_not_the_client() {
     backend.await_ended(2);
 }
 
-/// A backend that answers with its request's line, one for each word it is given.
-fn held_back() -> (Backend, Sender<()>) {
-    let (go, told) = channel();
-    let told = Mutex::new(told);
-    let backend = Backend::start(move |connection| {
-        while let Some(request) = connection.request()? {
-            let _ = told.lock().unwrap().recv();
-            connection.send(ok(request.line()))?;
-        }
-        Ok(())
-    });
-    (backend, go)
-}
-
 fn get(number: usize) -> String {
     format!("GET /{number} HTTP/1.1\r\nHost: h\r\n\r\n")
 }
 
 #[test]
 fn the_bound_of_an_endpoint_holds_while_others_are_added_and_what_waits_is_served_in_order() {
-    let ((one, go_one), (two, go_two)) = (held_back(), held_back());
+    let ((one, go_one), (two, go_two)) = (Backend::held_back(), Backend::held_back());
     for workers in [1, 3] {
         let (before_one, before_two) = (one.requests(), two.requests());
         let queue = "pool.max_per_endpoint = 1\nqueue.timeout = \"20s\"";
@@ -301,7 +268,7 @@ fn the_bound_of_an_endpoint_holds_while_others_are_added_and_what_waits_is_serve
 
 #[test]
 fn exchanges_count_on_where_the_bound_itself_changes() {
-    let (backend, go) = held_back();
+    let (backend, go) = Backend::held_back();
     let queue = "pool.max_per_endpoint = 1\nqueue.timeout = \"20s\"";
     let ringate = Setup::to(backend.address()).section(ADMIN).upstream(queue).workers(2).start();
     let mut clients: Vec<Client> = (0..4).map(|_| ringate.client()).collect();

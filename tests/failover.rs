@@ -195,7 +195,7 @@ fn a_stale_connection_to_a_dying_endpoint_leads_to_another_one() {
 
 #[test]
 fn a_full_endpoint_is_waited_for_and_a_split_has_other_upstreams() {
-    // One exchange at a time, which takes a while: whoever fails at the bad one has to wait for the good one.
+    // One exchange at a time, which takes a while: an exchange that fails at the bad one has to wait for the good one.
     let slow = Backend::serving(|request| {
         std::thread::sleep(Duration::from_millis(30));
         ok(request.line())

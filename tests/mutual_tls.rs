@@ -1,11 +1,11 @@
-//! Clients that prove who they are: who is let in, what backends are told of them, and what a route may ask.
+//! Clients with certificates: which are admitted, what backends get to know of them, and the rules of routes for them.
 
 use std::process::Command;
 
 use crate::http::ok;
 use crate::support::*;
 
-/// A CA for servers and clients, and a backend that answers with what it was told of the client.
+/// A CA for servers and clients, and a backend that answers with the certificate fields it got.
 struct Scene {
     authority: Authority,
     server: Files,
@@ -69,7 +69,7 @@ impl Scene {
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     }
 
-    /// What backends are told of the client.
+    /// The certificate fields that backends get.
     fn forwarded(&self) -> String {
         let output = run(Command::new("openssl")
             .args(["x509", "-noout", "-fingerprint", "-sha256", "-in"])

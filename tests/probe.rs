@@ -1,4 +1,4 @@
-//! `ringate probe` says of a backend whether traffic would flow, and what became of our certificate.
+//! `ringate probe` reports whether traffic to a backend would flow, and the verdict on our certificate.
 
 use std::net::SocketAddr;
 use std::path::Path;

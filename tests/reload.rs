@@ -1,4 +1,4 @@
-//! A reload changes what it was asked to change, and loses nothing and nobody on the way.
+//! A reload changes exactly what differs, and loses no connection and no request.
 
 use std::fs;
 use std::process::Command;
@@ -46,12 +46,10 @@ fn traffic_goes_where_the_new_config_says_on_old_connections_too() {
 
 #[test]
 fn an_exchange_under_way_ends_on_what_it_began_with() {
-    let (go, told) = std::sync::mpsc::channel::<()>();
-    let told = std::sync::Mutex::new(told);
-    let old = Backend::start(move |connection| {
+    let (old, go) = Backend::stepped(|connection, wait| {
         connection.request()?;
-        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")?;
-        let _ = told.lock().unwrap().recv();
+        connection.send(HALF)?;
+        wait();
         connection.send("half")
     });
     let new = named("new");
@@ -66,20 +64,7 @@ fn an_exchange_under_way_ends_on_what_it_began_with() {
 
 #[test]
 fn idle_connections_of_before_end_though_an_exchange_goes_on() {
-    let (go, told) = std::sync::mpsc::channel::<()>();
-    let told = std::sync::Mutex::new(told);
-    let old = Backend::start(move |connection| {
-        while let Some(request) = connection.request()? {
-            if request.head.starts_with("GET /long ") {
-                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")?;
-                let _ = told.lock().unwrap().recv();
-                connection.send("half")?;
-            } else {
-                connection.send(OK)?;
-            }
-        }
-        Ok(())
-    });
+    let (old, go) = Backend::with_long_exchanges();
     let new = named("new");
     let ringate = Setup::to(old.address()).start();
     let (mut long, mut short) = (ringate.client(), ringate.client());
@@ -91,7 +76,7 @@ fn idle_connections_of_before_end_though_an_exchange_goes_on() {
     old.await_ended(1);
     go.send(()).unwrap();
     long.until("half");
-    // What it used is of no use to anybody either.
+    // The connection that it used is closed, too.
     old.await_ended(2);
 }
 
@@ -114,7 +99,7 @@ fn a_config_that_does_not_hold_changes_nothing() {
         assert_eq!(client.send(GET).response().status, 200);
     }
     assert!(!ringate.log().contains("reloaded"));
-    // An address of somebody else.
+    // An address of another process.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let holder = std::net::TcpListener::bind(taken).unwrap();
     fs::write(ringate.dir().join("ringate.toml"), good.replace("127.0.0.1:0", &taken.to_string())).unwrap();

@@ -249,7 +249,7 @@ fn retries_stay_within_their_budget() {
     assert_eq!(status[0]["retries_refused"], refused);
 }
 
-/// A backend that answers one request and dies of the next one: nobody listens any more.
+/// A backend that answers one request and dies of the next one: then nothing listens any more.
 fn dying() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

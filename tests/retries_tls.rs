@@ -202,7 +202,7 @@ fn bounds_hold_and_no_place_is_lost_while_requests_are_tried_again() {
     assert!(ringate.metric("retries_total") > 0 && ringate.metric("queued_total") > 0);
     assert!(served.load(Ordering::SeqCst) > 0);
     ringate.await_metric("queue_open", 0);
-    // Every endpoint has its place again: nobody waits, and all are asked.
+    // Every endpoint has its place again: no exchange waits, and all endpoints are used.
     let (queued, before) = (ringate.metric("queued_total"), good.1.load(Ordering::SeqCst));
     let busy_before = busy.1.load(Ordering::SeqCst);
     for _ in 0..8 {

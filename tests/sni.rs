@@ -31,7 +31,7 @@ impl Scene {
         Self { authority, _backends: backends, ringate: Ringate::start(&config) }
     }
 
-    /// Who answers to this name; `None`: nobody.
+    /// The server behind this name; `None`: there is none.
     fn ask(&self, name: &str, args: &[&str]) -> Option<String> {
         let port = self.ringate.address().port();
         let to = format!("{name}:{port}:127.0.0.1");

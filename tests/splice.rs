@@ -161,7 +161,7 @@ fn more_deaf_clients_than_pipes_are_served_all_the_same() {
         client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
         client.bytes(1);
     }
-    // Their sockets, and the pipes of some, fill up within moments: nothing tells when.
+    // Their sockets, and the pipes of some, fill up within moments: no event shows when.
     std::thread::sleep(Duration::from_millis(500));
     clients.push(ringate.client());
     clients[CLIENTS].send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");

@@ -209,7 +209,7 @@ fn a_reset_on_one_side_ends_the_other_at_once() {
         let end = client.read_to_end(&mut Vec::new());
         assert!(begun.elapsed() < Duration::from_secs(2), "{sides:?}");
         if sides.0 {
-            end.expect_err("without close_notify: nobody may take it for whole");
+            end.expect_err("without close_notify it must not count as whole");
         }
 
         // By the client.
@@ -254,7 +254,7 @@ fn a_server_that_hangs_up_on_a_client_that_talks_is_heard() {
     }
 }
 
-/// What is left in a dead server's own send queue is lost with it: the kernel answers the client's last word with a reset.
+/// The send queue of a server that has died is lost: the kernel answers the client's last bytes with a reset.
 /// So the server is not gone before the relay has taken all of it, most of which its client has yet to read.
 #[test]
 fn an_answer_arrives_whole_though_its_server_has_gone_and_its_client_says_a_last_word() {

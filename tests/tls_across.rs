@@ -1,5 +1,5 @@
-//! A session stands for who the backend was and who we were. The backends here share the key of their tickets, so that
-//! they would take each other's, and anybody's: it is Ringate that must not offer one where anything is different.
+//! A session carries the verified backend and our identity. The backends here share the key of their tickets, so that they
+//! would accept each other's: Ringate must not offer a ticket if anything is different.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -183,7 +183,7 @@ fn no_session_crosses_to_another_endpoint_identity_policy_name_or_environment() 
         ]);
         let asking = |listener, host| Asking { ringate: &ringate, listener, host };
         let web = asking("web", "localhost");
-        // Whoever may be anybody comes first: its sessions are there for the others to misuse.
+        // The unverified upstream comes first: its sessions are there for the others to misuse.
         web.begins_anew("insecure", " localhost");
         web.is_refused("stranger");
         web.is_refused("other-pin");

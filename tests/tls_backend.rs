@@ -1,4 +1,4 @@
-//! Backends over TLS: real servers on the other side say what they got, and what they refuse is told clearly.
+//! Backends over TLS: real servers on the other side report what they got, and refusals are reported clearly.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -42,7 +42,7 @@ fn nginx_of_either_version_takes_us_with_and_without_a_certificate() {
         let open = Nginx::tls(&pki, &only);
         let seen = Setup::to(open.address()).upstream(&tls(&ca, "")).start().get("/");
         assert!(seen.text().starts_with(version) && seen.text().ends_with(" localhost NONE "), "{seen:?}");
-        // A server that does not ask is not told who we are.
+        // A server that does not request a certificate gets none.
         let seen = Setup::to(open.address()).upstream(&mutual(&pki, "")).start().get("/");
         assert!(seen.text().ends_with(" localhost NONE "), "{seen:?}");
 

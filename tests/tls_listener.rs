@@ -1,4 +1,4 @@
-//! Clients over TLS: curl and OpenSSL are served as they ask, the others are turned away and harm nobody.
+//! Clients over TLS: curl and OpenSSL are served by their choice of version and suite, and refused clients harm no other.
 
 use std::io::{Read, Write};
 use std::path::Path;

@@ -71,7 +71,7 @@ static MADE: LazyLock<Made> = LazyLock::new(Made::new);
 struct Made {
     ca: Crafted,
     keys: Vec<Files>,
-    /// A certificate of the CA, and one of nobody's.
+    /// A certificate of the CA, and one of no CA.
     client: Files,
     stranger: Files,
     strangers: Crafted,
@@ -408,7 +408,7 @@ fn everything_that_must_not<P>(backends: &Backends<P>, refusal: Refusal) {
         );
         let words = match refusal {
             Refusal::Alert => ["unknown_ca", "let the backend trust the CA of our certificate"],
-            _ => ["may have refused our certificate", "its own log may say why"],
+            _ => ["may have refused our certificate", "its own log may have the reason"],
         };
         add("stranger", mutual, ca, &format!("certificate = {}", MADE.stranger.toml()), &words);
     }

@@ -1,4 +1,4 @@
-//! Bad backends: each is refused with 502 or 504, a line of the log that says who closed, with which alert and what to do,
+//! Bad backends: each is refused with 502 or 504, a log line that has the side that closed, the alert and what to do,
 //! a count by its reason, and nothing left behind.
 
 use std::io::{self, Read, Write};
@@ -223,7 +223,7 @@ fn backends_that_refuse_our_certificate_are_named_with_their_alert() {
             &none,
             "certificate_refused",
             "handshake_failure",
-            "it asked for a client certificate: name one that it trusts in `tls.certificate`",
+            "it requested a client certificate: name one that it trusts in `tls.certificate`",
         ),
         (
             "-tls1_2",

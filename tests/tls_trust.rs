@@ -204,7 +204,7 @@ fn the_status_says_in_a_line_how_an_endpoint_stands() {
         format!("  ✓ {}: TLS 1.3, TLS13_AES_128_GCM_SHA256, X25519, full, presented ", nginx.address());
     let said = told(&ringate);
     assert!(said.contains(&good) && said.contains(" days left)"), "{said}");
-    // Somebody else in its place.
+    // Another server in its place.
     nginx.stop();
     let authority = Crafted::new();
     let stranger = authority.issue("stranger", |_| {});
@@ -222,7 +222,7 @@ fn the_status_says_in_a_line_how_an_endpoint_stands() {
 
 #[test]
 fn the_key_must_be_the_certificates_even_where_verification_is_off() {
-    // One who presents somebody else's certificate can't sign for it: nginx and OpenSSL refuse to, so rustls is made to.
+    // A peer with another one's certificate can't sign for it: nginx and OpenSSL refuse to, so rustls is made to.
     let ca = Crafted::new();
     let (one, other) = (ca.issue("one", |_| {}), ca.issue("other", |_| {}));
     let server = Server::start(Some(mismatched(&one, &other)), |stream| {

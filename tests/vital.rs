@@ -43,7 +43,7 @@ fn a_panic_in_what_the_process_needs_ends_it_after_a_line() {
         });
         assert_eq!(ringate.wait().code(), Some(1), "{place}: {}", ringate.log());
         let log = ringate.log();
-        assert!(log.contains(&format!("{named} panicked: a fault was asked for")), "{place}: {log}");
+        assert!(log.contains(&format!("{named} panicked: a test injected a fault")), "{place}: {log}");
         assert!(log.contains("the process ends"), "{place}: {log}");
     }
 }

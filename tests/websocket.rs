@@ -170,7 +170,7 @@ fn a_silent_tunnel_ends_and_one_that_pings_does_not() {
         say(&mut lively, PING, b"");
         hears(&mut lively, PONG, b"");
     }
-    // Cut, not closed: nobody said so in order.
+    // Cut, not closed: there was no close frame.
     assert!(matches!(silent.read(&mut [0; 1]), Ok(0) | Err(_)));
     assert!(begun.elapsed() < Duration::from_secs(4));
     say(&mut lively, TEXT, b"still here");

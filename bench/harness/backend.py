@@ -6,7 +6,7 @@ from pathlib import Path
 from .scenarios import BODIES, UPLOAD_BYTES
 from .system import LOAD_CPU, Child, run
 
-# One key type for everybody: the cheapest that is in wide use.
+# One key type for all candidates: the cheapest that is in wide use.
 KEY = ["ecparam", "-name", "prime256v1", "-genkey", "-noout"]
 
 

@@ -28,7 +28,7 @@ class Facts:
 
 
 def line(result):
-    """A measurement in a line, for whoever watches."""
+    """A measurement in a line, as progress."""
     if result.failure:
         return f"FAILED: {result.failure}"
     if result.idle_bytes is not None:

@@ -244,7 +244,7 @@ def cpu_waited(pid):
     """Seconds in which a process and its descendants were ready to run and did not, all threads.
 
     A proxy alone on its CPU waits for kernel threads. Without preemption one may hold a CPU for milliseconds:
-    the p99.9 of everyone's latency on such a machine, and the p99 of whoever meets more of it.
+    the p99.9 of every candidate's latency on such a machine, and the p99 of those that it hits more often.
     """
     threads = (task for member in family(pid) for task in Path(f"/proc/{member}/task").glob("*/schedstat"))
     return sum(int(thread.read_text().split()[1]) for thread in threads) / 1e9

@@ -201,7 +201,7 @@ impl Failure {
             server_name: failed.server_name.clone(),
             reason: failed.reason.label(),
             text: failed.text.clone(),
-            mend: failed.reason.mend(),
+            mend: failed.reason.remedy(),
             alert_received: failed.reason.alert().map(alert_name),
             alert_sent: failed.alert_sent.map(alert_name),
             ours: Ours::of(&failed.client_auth, &failed.authorities),

@@ -1,4 +1,4 @@
-//! A request's JSON, or a problem that says what is wrong with it.
+//! A request's JSON, or a problem that describes what is wrong with it.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};

@@ -34,7 +34,7 @@ impl Rate {
     }
 }
 
-/// Bounds the rate of requests and the time that one takes. Who has no token takes nothing from those who have it.
+/// Bounds the rate of requests and their duration. A request without the token uses nothing of the bounds for those with it.
 pub(super) async fn bound(State(control): State<Control>, request: Request, next: Next) -> Response {
     let authorized = is_authorized(&control, &request);
     let place = request.extensions().get::<Arc<Place>>();
@@ -42,7 +42,7 @@ pub(super) async fn bound(State(control): State<Control>, request: Request, next
     if authorized && let Some(place) = place {
         place.prove();
     }
-    // What asks whether Ringate lives must not be refused because others ask too much.
+    // A health check must not be refused because of the load of others.
     let is_health = matches!(request.uri().path(), "/healthz" | "/readyz");
     let rate = if authorized { &control.rate } else { &control.strangers };
     if !is_health && !rate.take() {
@@ -53,7 +53,7 @@ pub(super) async fn bound(State(control): State<Control>, request: Request, next
     match tokio::time::timeout(ADMIN_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
-            let detail = "it goes on, but is not waited for any longer; look at /v1/status";
+            let detail = "the work continues without its client; /v1/status shows its effect";
             Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "this takes too long", detail)
                 .into_response()
         }
@@ -71,7 +71,7 @@ pub(super) async fn authorize(State(control): State<Control>, request: Request, 
             .into_response();
     let fields = response.headers_mut();
     fields.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    // The connection is for somebody else.
+    // The connection is for another host.
     fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

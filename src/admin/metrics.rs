@@ -94,7 +94,7 @@ fn render(deployment: &Deployment) -> String {
     let failed = deployment.refreshes_failed.load(Ordering::Relaxed);
     let help = "Reads of trust files and revocation lists that met one which is not in force as it is.";
     text.one("counter", "revocation_list_refreshes_failed_total", help, failed as f64);
-    let help = "What is wrong with trust files and revocation lists now, as status says.";
+    let help = "Faults of trust files and revocation lists now; `ringate status` lists them.";
     text.one("gauge", "trust_faults", help, deployment.trust_faults().len() as f64);
     certificates::metrics(deployment, &mut text);
     listeners::metrics(&server.snapshot.load(), &mut text);

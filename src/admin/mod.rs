@@ -5,7 +5,7 @@
 //!
 //! | module | does |
 //! | --- | --- |
-//! | `socket`, `serve`, `guard` | where it listens, who may speak to it, how much of it there may be |
+//! | `socket`, `serve`, `guard` | its addresses, which clients are admitted, the bounds of its load |
 //! | `headers` | what protects it from a browser's other pages |
 //! | `api` | what runs |
 //! | `reload`, `upstreams` | a new config, a changed one |
@@ -59,7 +59,7 @@ pub(crate) struct Control {
     pub deployment: Arc<Deployment>,
     /// Its workers.
     pub server: Arc<Server>,
-    /// Notified when a drain is asked for.
+    /// Notified when a drain is requested.
     pub drain: Arc<Notify>,
     token: Option<Arc<str>>,
     /// Of clients that may give orders.
@@ -71,7 +71,7 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// `drain` is notified when a drain is asked for.
+    /// `drain` is notified when a drain is requested.
     pub(crate) fn new(deployment: Arc<Deployment>, drain: Arc<Notify>) -> Self {
         let server = Arc::clone(&deployment.server);
         Self {
@@ -125,7 +125,7 @@ fn router(control: Control) -> Router {
             Problem::new(StatusCode::NOT_FOUND, "not-found", "there is no such call", detail)
         })
         .method_not_allowed_fallback(|| async {
-            let detail = "the Allow field says which methods this path has";
+            let detail = "the Allow field lists the methods of this path";
             Problem::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method",

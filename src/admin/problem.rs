@@ -1,4 +1,4 @@
-//! What the admin API says when it does not do what it was asked (RFC 9457).
+//! The problem documents of the admin API (RFC 9457).
 
 use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -39,7 +39,7 @@ pub(crate) struct Place {
     pub column: usize,
     /// What is wrong; names the key.
     pub message: String,
-    /// How to mend it.
+    /// The remedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
 }

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::problem::Problem;
 use crate::base::limits::ADMIN_WAITING;
 
-/// Seats for work of one kind. Who waits for one holds no thread.
+/// Permits for work of one kind. A waiting request holds no thread.
 #[derive(Clone, Debug)]
 pub(super) struct Queue {
     seats: Arc<Semaphore>,
@@ -16,7 +16,7 @@ pub(super) struct Queue {
     places: Arc<Semaphore>,
 }
 
-/// Held until the work is done, which goes on when its client has gone.
+/// Held until the work is done, which continues after its client has disconnected.
 #[derive(Debug)]
 pub(super) struct Seat {
     _seat: OwnedSemaphorePermit,
@@ -35,8 +35,9 @@ impl Queue {
     /// Too many wait already.
     pub(super) async fn sit(&self) -> Result<Seat, Problem> {
         let busy = |_| {
-            let detail = format!("{ADMIN_WAITING} requests of this kind wait already: ask again later");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too much is asked at once", detail)
+            let detail =
+                format!("{ADMIN_WAITING} requests of this kind wait already: repeat the request later");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many requests at once", detail)
         };
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(busy)?;
         let seat = Arc::clone(&self.seats).acquire_owned().await;
@@ -69,7 +70,7 @@ mod tests {
         assert_eq!(problem.status, 503);
         drop(seat);
         assert!(matches!(poll(waiting[0].as_mut()), Poll::Ready(Ok(_))));
-        // Who gives up leaves a place.
+        // A request that gives up leaves its place.
         waiting.pop();
         assert!(poll(pin!(queue.sit())).is_pending());
     }

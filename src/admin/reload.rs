@@ -20,15 +20,15 @@ pub(crate) struct Outcome {
     /// What changes, what stays.
     #[serde(flatten)]
     pub changes: Changes,
-    /// What the config's writer may not have meant.
+    /// What the config's writer may not have intended.
     pub warnings: Vec<Place>,
 }
 
-/// A config to be looked at.
+/// A config to be checked.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Candidate {
-    /// The config's text, as if it stood in the running config's file; left out: what stands there now.
+    /// The config's text, as if it were in the running config's file; left out: the content of that file.
     pub config: Option<String>,
 }
 
@@ -39,7 +39,7 @@ impl From<Reloaded> for Outcome {
     }
 }
 
-/// Reloads, and says so in the log. Blocks.
+/// Reloads, and logs it. Blocks.
 ///
 /// # Errors
 /// See [`Refused`]; that is in the log, too.
@@ -55,7 +55,7 @@ pub(crate) fn reload(deployment: &Deployment, asked_by: &str) -> Result<Reloaded
 /// Listeners and upstreams whose changes are logged key by key.
 const DETAILS: usize = 10;
 
-/// Says in the log what was changed.
+/// Logs what was changed.
 pub(super) fn log(deployment: &Deployment, reloaded: &Reloaded, asked_by: &str) {
     let file = deployment.file().display();
     for warning in reloaded.problems.iter() {
@@ -81,7 +81,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|_| Err(Problem::internal("the task panicked: see the log")))
 }
 
-/// The same for what takes long, in its turn: threads are left for a reload or a rollback, however often it is asked for.
+/// The same for work that takes long, one at a time: threads are left for a reload or a rollback, however often it is requested.
 pub(super) async fn queued<T: Send + 'static>(
     control: &Control,
     queue: &Queue,

@@ -62,7 +62,8 @@ async fn with_turn<T: Send + 'static>(
 
 pub(super) async fn trial(State(control): State<Control>, name: Named) -> Result<Json<Trial>, Problem> {
     let Path(name) = name?;
-    let trial = move |deployment: &Deployment| Ok(deployment.room(&name, |room| room.trial())?);
+    let trial =
+        move |deployment: &Deployment| Ok(deployment.certificate(&name, |certificate| certificate.trial())?);
     queued(&control, &control.trials, trial).await.map(Json)
 }
 
@@ -101,9 +102,9 @@ pub(super) async fn rotation(
 ) -> Result<Json<Option<Rotation>>, Problem> {
     let Path(name) = name?;
     let report = move |deployment: &Deployment| {
-        let report = deployment.room(&name, |room| {
-            room.store.describe(room.name, room.now)?;
-            Ok(room.report())
+        let report = deployment.certificate(&name, |certificate| {
+            certificate.store.describe(certificate.name, certificate.now)?;
+            Ok(certificate.report())
         });
         Ok(report?)
     };

@@ -64,7 +64,7 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send, app: Rou
     loop {
         let begun = seat.0.requests.load(Relaxed);
         tokio::select! {
-            // What goes wrong here is the client's business.
+            // A failure here concerns only the client.
             _ = serving.as_mut() => return,
             () = seat.0.ended.notified() => return,
             () = tokio::time::sleep(ADMIN_STRANGER_IDLE) => {

@@ -1,4 +1,4 @@
-//! Where the admin server listens, and who may speak to it.
+//! The addresses of the admin server, and which clients are admitted.
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -56,7 +56,7 @@ impl AdminSockets {
 /// Binds the admin addresses. Call it on the control thread's runtime.
 ///
 /// # Errors
-/// An address can't be bound, or the token file can't be read, is open to others or too short; in words, with a mend.
+/// An address can't be bound, or the token file can't be read, is readable by others or too short; in words, with a remedy.
 pub(crate) async fn bind(admin: &Admin) -> Result<AdminSockets, String> {
     let mut sockets = Vec::new();
     for address in admin.addresses() {
@@ -123,7 +123,7 @@ fn read_token(path: &Path) -> Result<String, String> {
     let failed = |error: io::Error| {
         format!("{shown}: {error}; make one with `(umask 077; openssl rand -hex 32 > {shown})`")
     };
-    // Not to hang on a pipe: it is looked at before it is read.
+    // Not to hang on a pipe: the file's kind is checked before it is read.
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let mut file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
@@ -132,7 +132,7 @@ fn read_token(path: &Path) -> Result<String, String> {
     }
     if metadata.mode() & 0o077 != 0 {
         return Err(format!(
-            "{shown}: others may read this token; mend it with `chmod 600 {shown}`, or make a new one"
+            "{shown}: other users can read this token; run `chmod 600 {shown}`, or make a new one"
         ));
     }
     let mut text = String::new();

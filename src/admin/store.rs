@@ -130,7 +130,7 @@ fn which(query: &str) -> Result<(Part, bool), Problem> {
             "der=true" => der = true,
             "der=false" => der = false,
             _ => {
-                let detail = "say `part=` active, staged, previous or request, and `der=` true or false";
+                let detail = "`part=` is active, staged, previous or request, and `der=` true or false";
                 return Err(Problem::new(
                     StatusCode::BAD_REQUEST,
                     "query",

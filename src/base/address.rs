@@ -57,7 +57,7 @@ impl fmt::Display for Address {
 pub(crate) enum Peer {
     /// Over TCP.
     Ip(SocketAddr),
-    /// Over a Unix socket. Which process it is does not matter: the socket's mode says who may connect.
+    /// Over a Unix socket. The process is not identified: the socket's mode decides which may connect.
     Unix,
 }
 

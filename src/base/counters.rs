@@ -1,4 +1,4 @@
-//! Per-worker counters: written by their worker alone, summed by whoever reads.
+//! Per-worker counters: written by their worker only, summed by the reader.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,7 +17,7 @@ pub(crate) fn under_old_names(totals: &[(&'static str, u64)]) -> Vec<(&'static s
     RENAMED.iter().filter_map(old).collect()
 }
 
-/// One count. A worker adds with a plain load and store, since nobody else writes.
+/// One count. A worker adds with a plain load and store, since no other thread writes.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
@@ -98,7 +98,7 @@ counters! {
     responses_4xx,
     /// Responses of the 5xx class, Ringate's own included.
     responses_5xx,
-    /// Requests answered by Ringate itself, as their route says: fixed responses, redirects, refusals.
+    /// Requests answered by Ringate itself, as their route requires: fixed responses, redirects, refusals.
     requests_answered,
     /// Requests refused because they broke the rules of HTTP or a limit.
     requests_refused,
@@ -126,7 +126,7 @@ counters! {
     stale_retries,
     /// Requests sent to another endpoint because theirs closed a new connection without an answer.
     failovers,
-    /// Requests sent again, as `retries` says.
+    /// Requests sent again because of `retries`.
     retries,
     /// Requests not sent again because the upstream's budget for retries was used up.
     retries_refused,

@@ -24,7 +24,7 @@ pub struct Limits {
     pub body_grace: Duration,
     /// How long a client connection may idle between requests. Longer: a close.
     pub idle_timeout: Duration,
-    /// Most requests on one client connection, 0 for no bound. The last one's response says `Connection: close`.
+    /// Most requests on one client connection; 0 for no bound. The last response has `Connection: close`.
     pub requests_per_connection: u64,
     /// Most client connections of a listener over all workers, 0 for no bound. More wait.
     pub connections: u64,
@@ -77,7 +77,7 @@ pub(crate) const MAX_HANDSHAKE_BYTES: usize = 64 * 1024;
 /// How long sessions with a backend are used again before it must prove its identity anew; a TLS 1.3 ticket lives for
 /// 7 days at most (RFC 8446 §4.6.1), a TLS 1.2 session for 24 hours (RFC 5246 §F.1.4).
 pub(crate) const MAX_SESSION_AGE: Duration = Duration::from_secs(24 * 3600);
-/// Server names for which one endpoint's sessions are kept. There is one, unless names come from requests.
+/// Server names for which one endpoint's sessions are kept. It has one, unless the name is that of the request.
 pub(crate) const MAX_SESSION_NAMES: usize = 64;
 /// TLS 1.3 tickets of an endpoint, as a multiple of `tickets_per_endpoint`, where so many handshakes are made at once.
 pub(crate) const MAX_TICKETS_GROWTH: usize = 16;
@@ -97,8 +97,8 @@ pub(crate) const MAX_CLIENT_HELLO_BYTES: usize = 16 * 1024;
 pub(crate) const MAX_CLIENT_CERTIFICATE_BYTES: usize = 8 * 1024;
 /// Bodies that one worker encodes at once; beyond that they go as they are. An encoder holds up to a MiB.
 pub(crate) const ENCODERS_PER_WORKER: u64 = 128;
-/// Most bytes of a PROXY header of version 2 behind its first 16: addresses and what else is said of a connection. A
-/// line of version 1 has 107 at most (proxy-protocol.txt §2.1).
+/// Most bytes of a PROXY header of version 2 behind its first 16: addresses and TLVs. A line of version 1 has 107 at most
+/// (proxy-protocol.txt §2.1).
 pub(crate) const MAX_PROXY_V2_BYTES: usize = 4096;
 /// Longest request id that is taken from a client, in bytes.
 pub(crate) const MAX_REQUEST_ID_BYTES: usize = 64;

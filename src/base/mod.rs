@@ -1,4 +1,4 @@
-//! Floor 0: what every other floor may use and what itself knows nobody.
+//! Floor 0: used by every other floor, and uses none.
 
 pub(crate) mod address;
 pub(crate) mod clock;

@@ -1,4 +1,4 @@
-//! Networks of IP addresses (RFC 4632), and who may come from them.
+//! Networks of IP addresses (RFC 4632), and rules of allowed and denied addresses.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
@@ -20,9 +20,9 @@ pub(crate) fn ipv6_prefix(address: Ipv6Addr) -> u64 {
 /// Why a text is no [`Network`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkError {
-    /// What stands before the slash is no IP address.
+    /// The part before the slash is no IP address.
     Address,
-    /// What stands behind the slash is no number of bits for such an address.
+    /// The part behind the slash is no number of bits for such an address.
     Bits,
     /// The address has bits beyond the network's; this is the network.
     Host(Network),
@@ -89,7 +89,7 @@ impl FromStr for Network {
     }
 }
 
-/// Which addresses may come: none that is denied, and where any are allowed, only those.
+/// Which addresses are permitted: none that is denied and, if any are allowed, only those.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressRule {
     /// `allow`; empty: all.
@@ -99,12 +99,12 @@ pub struct AddressRule {
 }
 
 impl AddressRule {
-    /// Whether the rule says anything.
+    /// Whether the rule allows or denies anything.
     pub fn is_empty(&self) -> bool {
         self.allow.is_empty() && self.deny.is_empty()
     }
 
-    /// Whether this address may come.
+    /// Whether this address is permitted.
     pub fn permits(&self, address: IpAddr) -> bool {
         let among = |networks: &[Network]| networks.iter().any(|network| network.contains(address));
         !among(&self.deny) && (self.allow.is_empty() || among(&self.allow))

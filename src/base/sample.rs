@@ -71,7 +71,7 @@ impl fmt::Display for LeftOut {
 }
 
 /// Whether a line of this kind is written now. `name` is of the config, such as a listener's: no peer may choose it.
-/// Names are told apart by their hash; two that share one share their lines.
+/// Names are distinguished by their hash; two with the same hash share their lines.
 pub(crate) fn next(kind: Kind, name: &str) -> Option<LeftOut> {
     let mut hasher = FxHasher::default();
     (kind, name).hash(&mut hasher);

@@ -27,7 +27,7 @@ struct Line([AtomicU64; SLOTS]);
 #[derive(Debug, Default)]
 pub struct Tally {
     lines: OnceLock<Box<[Line]>>,
-    /// Nobody outside can choose keys that meet in one line.
+    /// With random keys, so that a client cannot choose keys that share a line.
     hasher: RandomState,
 }
 

@@ -110,7 +110,7 @@ pub(crate) fn masked(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Where a text has secrets, in order, and what to say in their place.
+/// Where a text has secrets, in order, and what replaces each.
 fn secrets(text: &str) -> Vec<(Range<usize>, &'static str)> {
     let (mut found, mut from) = (Vec::new(), 0);
     while let Some(key) = pem_key(text, from) {

@@ -35,7 +35,7 @@ pub struct Place {
     rescues: AtomicU64,
 }
 
-/// What a [`Place`] says at one moment.
+/// The counts of a [`Place`] at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
     /// The upstream.
@@ -71,7 +71,7 @@ impl Uses {
         place
     }
 
-    /// What each place says now.
+    /// The counts of each place now.
     pub fn read(&self) -> Vec<Usage> {
         let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         places.iter().map(|place| place.read()).collect()
@@ -92,7 +92,7 @@ impl Uses {
         time(self.until.load(Ordering::Relaxed))
     }
 
-    /// It is presented to a client: once a handshake, as the last to say so knows best.
+    /// Notes that it was presented to a client, once for each handshake. The latest call wins.
     pub fn present(&self) {
         self.presented.store(millis(SystemTime::now()), Ordering::Relaxed);
     }
@@ -128,7 +128,7 @@ impl Place {
     pub fn open(&self) {
         self.opened.fetch_add(1, Ordering::Relaxed);
         self.last_used.fetch_max(millis(SystemTime::now()), Ordering::Relaxed);
-        // Last, with what went before: who reads 0 here afterwards has the rest, too.
+        // Last and with release: a reader that sees 0 here afterwards also sees the two above.
         self.connections.fetch_add(1, Ordering::Release);
     }
 

@@ -1,7 +1,7 @@
 //! API keys: made of 256 random bits, kept as their SHA-256 alone.
 //!
 //! A key has so much entropy that its digest can't be turned back, so a slow password hash would add nothing
-//! but load. Whoever reads the file learns names, not keys.
+//! but load. The file has names and digests, no keys.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,9 +17,9 @@ use crate::base::text::{API_KEY, shown, without_keys};
 
 /// What each key begins with, so that scanners for leaked secrets know one.
 const PREFIX: &str = API_KEY;
-/// The longest key that is looked at.
+/// The longest key that is accepted.
 const MAX_KEY_BYTES: usize = 256;
-/// The longest name of a key: it goes into a header field.
+/// The longest name of a key: it is sent in a header field.
 const MAX_NAME_BYTES: usize = 64;
 
 /// A file of keys: a TOML table a key.
@@ -128,7 +128,7 @@ impl KeyFile {
         self.0.iter().map(|(name, record)| (name.as_str(), record.created))
     }
 
-    /// The keys, ready to be looked up.
+    /// The keys, ready for searching.
     pub(crate) fn keys(&self) -> Keys {
         let digests = self
             .0
@@ -147,8 +147,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The name of a key that was presented. Takes a time that tells nothing of the keys: what is searched for
-    /// is a digest that nobody can choose, and the last comparison is of constant time.
+    /// The name of a key that was presented. Its duration reveals nothing of the keys: the search is by a digest that a client
+    /// cannot choose, and the last comparison takes constant time.
     pub fn find(&self, key: &[u8]) -> Option<&Arc<str>> {
         if key.len() > MAX_KEY_BYTES {
             return None;

@@ -80,14 +80,14 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
-/// A chain, leaf first, and perhaps the leaf's key. Whoever holds one knows that
+/// A chain, leaf first, and perhaps the leaf's key. Its existence proves that
 ///
 /// - there is at least one certificate, and each parses,
 /// - with a key, each certificate but the first issued and signed one before it (without a key it may be a trust bundle,
 ///   which has no order),
 /// - the key, if there is one, is the leaf's, and usable for TLS here.
 ///
-/// Validity in time is not part of this: ask [`Bundle::check_validity`].
+/// Validity in time is not part of this: see [`Bundle::check_validity`].
 #[derive(Clone, Debug)]
 pub struct Bundle {
     chain: Vec<CertificateDer<'static>>,
@@ -160,7 +160,7 @@ impl Bundle {
         self.key.as_ref()
     }
 
-    /// What the leaf says of itself.
+    /// The content of the leaf.
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
@@ -226,7 +226,7 @@ fn drop_repeated(keys: &mut Vec<PrivateKey>) {
     keys.dedup_by(|a, b| a.secret_der() == b.secret_der());
 }
 
-/// The SubjectPublicKeyInfo that belongs to `key`, which is said to be that of `certificate`.
+/// The SubjectPublicKeyInfo that belongs to `key`, the supposed key of `certificate`.
 fn public_key(key: &PrivateKey, certificate: &X509Certificate<'_>) -> Result<Vec<u8>, BundleError> {
     let unsupported = |reason: String| BundleError::KeyUnsupported { reason };
     let signer = sign::any_supported_type(key).map_err(|_| cannot_sign(certificate, key))?;

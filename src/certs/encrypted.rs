@@ -20,7 +20,7 @@ use crate::base::limits::{MAX_KDF_ITERATIONS, MAX_SCRYPT_BYTES, MAX_SCRYPT_PARAL
 /// Why something locked stays locked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Locked {
-    /// The passphrase does not fit, or the ciphertext is damaged: these look alike.
+    /// The passphrase does not fit, or the ciphertext is damaged: these cannot be distinguished.
     WrongPassphrase,
     /// An algorithm that is not understood.
     Unsupported { algorithm: String },
@@ -223,7 +223,7 @@ pub(super) fn open_key(der: &[u8], passphrase: Option<&Passphrase>) -> Result<Ze
     let parts = outer.sequence().ok_or(Locked::Damaged)?;
     let [algorithm, ciphertext] = &parts[..] else { return Err(Locked::Damaged) };
     let opened = decrypt(algorithm, &ciphertext.octets().ok_or(Locked::Damaged)?, passphrase)?;
-    // One wrong passphrase in 256 gives a padding that looks right.
+    // One wrong passphrase in 256 gives a padding that seems right.
     let is_key =
         Any::from_ber(&opened).is_ok_and(|(rest, any)| rest.is_empty() && any.header.is_constructed());
     if is_key { Ok(opened) } else { Err(Locked::WrongPassphrase) }

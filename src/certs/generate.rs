@@ -99,7 +99,7 @@ impl fmt::Debug for CaMaterial {
     }
 }
 
-/// Whether a certificate can be made as it is asked for. Making the key first takes a while for RSA.
+/// Whether such a certificate can be made. Making the key first takes a while for RSA.
 ///
 /// # Errors
 /// As of [`self_signed`].
@@ -157,7 +157,7 @@ pub(crate) fn csr(request: &GenerateRequest) -> Result<Csr, GenerateError> {
 pub struct QuickstartPki {
     /// A CA for both.
     pub ca: Generated,
-    /// A server identity for localhost, 127.0.0.1, ::1 and the names asked for.
+    /// A server identity for localhost, 127.0.0.1, ::1 and the names given.
     pub server: Generated,
     /// A client identity.
     pub client: Generated,
@@ -208,11 +208,11 @@ fn subject_params(request: &GenerateRequest) -> Result<CertificateParams, Genera
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         return Ok(params);
     }
-    // Said explicitly, since rcgen adds the subject key identifier only then.
+    // Explicit, since rcgen adds the subject key identifier only then.
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages.push(KeyUsagePurpose::DigitalSignature);
     if request.key_type.is_rsa() {
-        // For TLS 1.2's RSA key exchange, which old peers still ask for.
+        // For TLS 1.2's RSA key exchange, which old peers still use.
         params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
     }
     if request.usage.server {
@@ -243,7 +243,7 @@ fn certificate_params(
     Ok(params)
 }
 
-/// rcgen wants the `time` crate's type; x509-parser makes it, and says when a clock is out of X.509's range.
+/// rcgen requires the `time` crate's type; x509-parser makes it, with an error if a clock is out of X.509's range.
 fn datetime(time: Timestamp) -> Result<ASN1Time, GenerateError> {
     ASN1Time::from_timestamp(time.unix()).map_err(|_| GenerateError::Clock { now: time })
 }
@@ -322,7 +322,7 @@ fn issuer_name(certificate: &X509Certificate<'_>) -> Option<DistinguishedName> {
             _ => return None,
         };
         let kind = DnType::from_oid(&oid);
-        // A second value of a kind goes under the kind's other name; see MAX_ORGANIZATIONS.
+        // A second value of a kind is written under the kind's other name; see MAX_ORGANIZATIONS.
         let kind = if name.get(&kind).is_some() { DnType::CustomDnType(oid) } else { kind };
         if name.get(&kind).is_some() {
             return None;

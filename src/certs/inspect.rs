@@ -1,4 +1,4 @@
-//! What a certificate says of itself.
+//! The content of a certificate.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -99,7 +99,7 @@ impl Facts {
     }
 }
 
-/// Parses exactly one certificate; what follows it is an error, since nobody would have checked it.
+/// Parses exactly one certificate. What follows it is an error, since it would be unchecked.
 pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, String> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),

@@ -44,7 +44,7 @@ pub(super) fn open(
         }
     };
     let opened = opened.ok_or(Locked::WrongPassphrase)?;
-    // One wrong passphrase in 256 gives a padding that looks right.
+    // One wrong passphrase in 256 gives a padding that seems right.
     let is_key =
         Any::from_ber(&opened).is_ok_and(|(rest, any)| rest.is_empty() && any.header.is_constructed());
     if is_key { Ok(opened) } else { Err(Locked::WrongPassphrase) }

@@ -1,13 +1,13 @@
-//! Certificates: what they say, whether they hold together, how they are made, where they are kept.
+//! Certificates: their content, whether chain and key belong together, how they are made, where they are kept.
 //!
 //! | module | does |
 //! | --- | --- |
 //! | [`apikeys`] | keys of API clients, kept as digests |
 //! | [`bundle`] | bytes (PEM, DER, PKCS#12, PKCS#7; perhaps locked) → [`Bundle`]: a chain, perhaps its key, checked against each other |
-//! | [`inspect`] | what a certificate says of itself |
+//! | [`inspect`] | the content of a certificate |
 //! | [`generate`] | new keys, self-signed and CA-signed certificates, requests for a CA |
-//! | [`command`] | what one can ask of the store, for the command line and the admin API alike |
-//! | [`renewal`] | when a successor is due, and who makes it |
+//! | [`command`] | the requests to the store, for the command line and the admin API alike |
+//! | [`renewal`] | when a successor is due, and which side makes it |
 //! | [`store`] | the folder on disk, generations and their states; the only part here that touches it |
 //!
 //! All but `store` (and `command`, which works on it) is pure: no clock (`now` is an argument), no disk, no socket.

@@ -97,7 +97,7 @@ fn pem_text(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     Some(text)
 }
 
-/// Of what stands in the file, only a label is told: where line breaks were lost, the decoder takes a key for one.
+/// Of the file's content only a label is repeated: where line breaks were lost, the decoder takes a key for a label.
 fn damaged(error: pem::Error) -> BundleError {
     let reason = match error {
         pem::Error::MissingSectionEnd { end_marker } => match std::str::from_utf8(&end_marker) {
@@ -232,7 +232,7 @@ fn labels(text: &[u8]) -> impl Iterator<Item = &str> {
     named.filter(|label| is_label(label))
 }
 
-/// Whether it can be a section's name: those in use are a few words in capitals, and no key in base64 looks like that.
+/// Whether it can be a section's name: those in use are a few words in capitals, and no key in base64 has that form.
 fn is_label(text: &str) -> bool {
     text.len() <= 40 && text.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b' '))
 }
@@ -358,7 +358,7 @@ fn shape(bytes: &[u8]) -> Shape {
         [Sequence(algorithm), OctetString(_)] if starts_with_oid(algorithm) => Shape::EncryptedKey,
         // SubjectPublicKeyInfo (RFC 5280 §4.1)
         [Sequence(algorithm), BitString(..)] if starts_with_oid(algorithm) => Shape::PublicKey,
-        // Certificate (RFC 5280 §4.1) and CertificationRequest (RFC 2986 §4.2); version 0 tells the latter
+        // Certificate (RFC 5280 §4.1) and CertificationRequest (RFC 2986 §4.2); only the latter has version 0
         [Sequence(signed), Sequence(_), BitString(..)] => match contents(signed).as_slice() {
             [Integer(version), Sequence(_), Sequence(_), ..] if *version == [0] => Shape::Request,
             _ => Shape::Certificate,

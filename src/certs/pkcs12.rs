@@ -33,7 +33,7 @@ pub(super) enum Want {
     Certificates,
 }
 
-/// Reads a PFX. Certificates come in no particular order.
+/// Reads a PFX. Its certificates are in no particular order.
 pub(super) fn read(
     bytes: &[u8],
     passphrase: Option<&Passphrase>,
@@ -76,7 +76,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Tells a wrong passphrase from a right one (`MacData`, RFC 7292 §4).
+    /// Distinguishes a wrong passphrase from a right one (`MacData`, RFC 7292 §4).
     fn check_mac(&self, mac: &Element<'_>, safe: &[u8]) -> Result<(), Locked> {
         let parts = mac.sequence().ok_or(Locked::Damaged)?;
         let [info, salt, rest @ ..] = &parts[..] else { return Err(Locked::Damaged) };
@@ -84,7 +84,7 @@ impl Reader<'_> {
         let [algorithm, wanted] = &info[..] else { return Err(Locked::Damaged) };
         let algorithm = algorithm.sequence().ok_or(Locked::Damaged)?;
         let Some((hash, mac)) = algorithm.first().and_then(Element::oid).and_then(|oid| hash(&oid)) else {
-            // A kind that is not known here (PBMAC1, RFC 9579): the decryption tells it as well.
+            // An unknown kind (PBMAC1, RFC 9579): the decryption fails as well with a wrong passphrase.
             return Ok(());
         };
         let salt = salt.octets().ok_or(Locked::Damaged)?;

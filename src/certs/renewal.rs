@@ -1,4 +1,4 @@
-//! When a certificate needs a successor, and who has to make it. Pure: facts and the time in, a decision out.
+//! When a certificate needs a successor, and which side makes it. Pure: facts and the time in, a decision out.
 
 use std::time::{Duration, SystemTime};
 
@@ -66,7 +66,7 @@ pub(crate) fn renewal(certificate: &Description, now: SystemTime, before: Durati
     }
 }
 
-/// Whether a certificate says what another one says, until a later day.
+/// Whether a certificate has the same content as another one, until a later day.
 fn is_successor(next: &Facts, facts: &Facts) -> bool {
     fn says(of: &Facts) -> (&str, &[String], &[String], &str, bool) {
         (&of.subject, &of.sans, &of.usages, &of.key_type, of.is_ca)
@@ -74,8 +74,8 @@ fn is_successor(next: &Facts, facts: &Facts) -> bool {
     says(next) == says(facts) && next.not_after > facts.not_after
 }
 
-/// How many seconds before its end a certificate is near it: as the config says, but a third of its validity at most, or
-/// one for a day would have a successor every minute. `not_before` and `not_after` in seconds since 1970.
+/// How many seconds before its end a certificate is near it: `store.renew_before`, but a third of its validity at most, or a
+/// certificate for a day would have a successor every minute. `not_before` and `not_after` in seconds since 1970.
 pub(crate) fn window(before: Duration, not_before: i64, not_after: i64) -> i64 {
     let validity = not_after.saturating_sub(not_before);
     i64::try_from(before.as_secs()).unwrap_or(i64::MAX).min(validity / 3)

@@ -1,7 +1,7 @@
-//! The store: a folder that a human can read, and the only part of `certs` that touches the disk.
+//! The store: a folder of readable files, and the only part of `certs` that touches the disk.
 //!
 //! ```text
-//! STORE/.lock                        held (flock) by whoever writes, and says who that is
+//! STORE/.lock                        held (flock) by the writer, with its process id
 //! STORE/NAME/certificate.toml        the truth: which generations exist, and which state each is in
 //! STORE/NAME/000001/chain.pem        the chain, leaf first
 //! STORE/NAME/000001/key.pem          its key, 0600; absent in a certificate without one
@@ -11,7 +11,7 @@
 //!
 //! Writing a generation: its folder is filled under a temporary name, synced and renamed; then
 //! `certificate.toml` is replaced in the same way. That last rename is the commit. Before it, the new
-//! folder is not mentioned and so does not exist; whoever opens the store next removes it. Readers need no
+//! folder is not mentioned and so does not exist; the next process that opens the store removes it. Readers need no
 //! lock: what `certificate.toml` mentions is complete and never changes.
 //!
 //! Each call is synchronous, and writers wait for each other (10 s at most, [`Store::with_patience`]): keep them off a thread
@@ -143,7 +143,7 @@ impl Store {
     /// What a crashed writer left behind is removed, if no other writer is at work.
     ///
     /// # Errors
-    /// `path` is not a folder, or one that everybody may write to.
+    /// `path` is not a folder, or one that everyone can write to.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let root = path.into();
         match fs::metadata(&root) {
@@ -152,7 +152,7 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(Self { root, patience: LOCK_PATIENCE });
             }
-            Err(error) => return Err(StoreError::io(&root, "look at", error)),
+            Err(error) => return Err(StoreError::io(&root, "inspect", error)),
         }
         if let Some(exposed) = folder_exposure(&root).filter(Exposed::is_open_to_all) {
             return Err(StoreError::Exposed(exposed));
@@ -172,7 +172,7 @@ impl Store {
         &self.root
     }
 
-    /// Folders of the store that others than their owner may access: warnings for whoever starts. Exposed keys
+    /// Folders of the store that users other than their owner can access: warnings at the start. Exposed keys
     /// are errors when they are read.
     pub fn exposed(&self) -> Vec<Exposed> {
         let mut found: Vec<Exposed> = folder_exposure(&self.root).into_iter().collect();

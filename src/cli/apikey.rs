@@ -14,7 +14,7 @@ use crate::config;
 pub(super) struct Options {
     #[command(subcommand)]
     command: Command,
-    /// The config file, which says where the store is
+    /// The config file, which names the store
     #[arg(short, long, value_name = "FILE", default_value_os_t = super::default_config(), hide_default_value = true, global = true)]
     config: PathBuf,
 }
@@ -27,7 +27,7 @@ enum Command {
     Generate {
         /// The file of keys, as `route.api_keys` names it
         file: String,
-        /// Who the key is for: backends and the access log are told this name
+        /// The owner of the key: backends and the access log get this name
         name: String,
     },
     /// The names of the keys in a file

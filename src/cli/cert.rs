@@ -57,15 +57,15 @@ enum Command {
     /// List the store's certificates
     #[command(after_help = "Example: ringate cert list --json")]
     List(Common),
-    /// Show all that is known of a certificate, and who uses it
+    /// Show all that is known of a certificate, and what uses it
     #[command(after_help = "Example: ringate cert show gateway")]
     Show(Named),
     /// Give the public chain: PEM, or DER of the first certificate. Never the key
     #[command(after_help = "Example: ringate cert export gateway --out gateway.pem")]
     Export(ExportOptions),
-    /// Say what a certificate is for
+    /// Set a certificate's description
     #[command(
-        after_help = "Example: ringate cert describe gateway \"client identity for orders, asked for by Ann\""
+        after_help = "Example: ringate cert describe gateway \"client identity for orders, requested by Ann\""
     )]
     Describe(DescribeOptions),
     /// Delete a certificate with its keys. Refused while the config uses it
@@ -73,7 +73,7 @@ enum Command {
     Delete(Named),
     /// Add the next generation of a certificate, not used yet
     #[command(after_help = "Example: ringate cert stage gateway --generate\n\n\
-        With --generate alone the successor says the same as the active generation, with a new key, for as long.")]
+        With --generate alone the successor has the content of the active generation, with a new key, for as long.")]
     Stage(StageOptions),
     /// Try the staged generation at every endpoint that it would be presented to
     #[command(after_help = "Example: ringate cert trial gateway")]
@@ -85,9 +85,9 @@ enum Command {
     /// Put the previous generation to use again
     #[command(after_help = "Example: ringate cert rollback gateway")]
     Rollback(Named),
-    /// End the previous generation: its key goes from the disk, its connections end
+    /// End the previous generation: delete its key, end its connections
     #[command(after_help = "Example: ringate cert retire gateway\n\n\
-        A running instance refuses while it is still needed, or with --force does it all the same.")]
+        A running instance refuses while it is still needed, or with --force retires it anyway.")]
     Retire(RetireOptions),
 }
 
@@ -121,7 +121,7 @@ struct GenerateOptions {
     force: bool,
 }
 
-/// What a new certificate shall say.
+/// The content of a new certificate.
 #[derive(Debug, Args)]
 struct SubjectOptions {
     /// The subject's common name (CN); `generate` takes the certificate's name where it is left out
@@ -227,7 +227,7 @@ struct FilesOptions {
     /// The key, if it has a file of its own: PEM or DER
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// The file with the passphrase of a locked key or container; left out, a terminal is asked
+    /// The file with the passphrase of a locked key or container; left out, it is read from the terminal
     #[arg(long, value_name = "FILE", requires = "cert")]
     passphrase_file: Option<PathBuf>,
 }
@@ -329,7 +329,7 @@ pub(super) fn run(options: Options) -> Result<(), String> {
         Command::Stage(options) => {
             let Named { name, common } = options.named;
             let source = if options.generate {
-                // Without a name, the successor says what the active generation says.
+                // Without a name, the successor has the content of the active generation.
                 let subject = options.subject;
                 if subject.common_name.is_none()
                     && let Some(given) = subject.given()
@@ -337,7 +337,7 @@ pub(super) fn run(options: Options) -> Result<(), String> {
                     wrong_usage(
                         "stage",
                         &format!(
-                            "--{given} needs --common-name CN: without it the successor says what the active generation says"
+                            "--{given} needs --common-name CN: without it the successor has the content of the active generation"
                         ),
                     );
                 }
@@ -345,10 +345,7 @@ pub(super) fn run(options: Options) -> Result<(), String> {
                 StageSource::Generate { generate }
             } else {
                 if let Some(given) = options.subject.given() {
-                    wrong_usage(
-                        "stage",
-                        &format!("--{given} is for --generate: a file says for itself whom it is for"),
-                    );
+                    wrong_usage("stage", &format!("--{given} is for --generate: a file has its own names"));
                 }
                 let (certificate, key, passphrase) = options.files.read()?;
                 StageSource::Import { certificate, key, passphrase }
@@ -379,7 +376,7 @@ fn generate(options: GenerateOptions) -> Result<(), String> {
     request_made(&made, common.json)
 }
 
-/// Exit code 0: whoever is asked for a certificate takes it, or there is nobody to ask; 1: somebody does not.
+/// Exit code 0: every endpoint accepts the certificate, or there is none to try; 1: an endpoint does not accept it.
 fn trial(name: &str, common: &Common) -> Result<(), String> {
     let Some(instance) = Instance::running(&common.file.config)? else {
         return Err(format!(
@@ -400,7 +397,7 @@ fn trial(name: &str, common: &Common) -> Result<(), String> {
     }
 }
 
-/// The request itself goes to standard output, so that it can be sent on as it is.
+/// The request itself is written to standard output, so that it can be sent on as it is.
 fn request_made(made: &Made, json: bool) -> Result<(), String> {
     let text = if json {
         output::json(made)?
@@ -446,7 +443,7 @@ fn answer<R: Ask>(common: &Common, request: R, print: fn(&R::Answer) -> String) 
     output::print_done(&asked(common, request, print)?)
 }
 
-/// Does it, and gives the answer in the form that is asked for.
+/// Runs the request, and prints the answer in the chosen form.
 fn asked<R: Ask>(common: &Common, request: R, print: fn(&R::Answer) -> String) -> Result<String, String> {
     let answer = ask(&common.file, request)?;
     if common.json { output::json(&answer) } else { Ok(print(&answer)) }
@@ -458,7 +455,7 @@ fn ask<R: Ask>(file: &ConfigFile, request: R) -> Result<R::Answer, String> {
         if instance.is_private() || !request.has_key() {
             return request.ask(&instance).map_err(|error| format!("error: {error}"));
         }
-        // Over TCP a key goes in the clear to whoever holds the port. What has one is for the store alone, which the
+        // Over TCP a key would be sent in the clear to the process that holds the port. A key is for the store alone, which the
         // instance reads anew when the generation is tried or put to use.
         if !instance.is_local() {
             return Err(format!(
@@ -526,7 +523,7 @@ impl FilesOptions {
     }
 }
 
-/// Asks the terminal, which does not show what is typed.
+/// Prompts on the terminal, which does not show what is typed.
 fn prompt(file: &Path) -> Result<Passphrase, String> {
     let asked = rpassword::prompt_password(format!("Passphrase of {}: ", file.display()));
     asked.map(Passphrase::from).map_err(|error| format!("error: the terminal: {error}"))

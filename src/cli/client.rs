@@ -20,7 +20,7 @@ use crate::config;
 use crate::config::plan::{Admin, AdminAddress, At};
 use crate::server::load;
 
-/// The longest that an answer is waited for: a reload asks name servers.
+/// The longest wait for an answer: a reload resolves names.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long an instance has to answer that it is alive, which takes it no work.
 const ALIVE: Duration = Duration::from_secs(5);
@@ -32,11 +32,11 @@ pub(super) struct Instance {
     token: Option<String>,
 }
 
-/// Why there is no answer of the kind that was asked for.
+/// Why there is no answer of the expected kind.
 pub(super) enum CallError {
-    /// Nobody listens there.
+    /// No process listens there.
     NotRunning(String),
-    /// The instance refuses, and says why.
+    /// The instance refuses, with its reason.
     Refused(Box<Problem>),
     /// Something else, in words.
     Broken(String),
@@ -62,14 +62,14 @@ impl Instance {
     /// else is wrong with it is no reason not to find an instance.
     ///
     /// # Errors
-    /// The file can't be read, or does not say where its instance answers; in words.
+    /// The file can't be read, or has no admin address; in words.
     pub(super) fn of(path: &Path) -> Result<Self, String> {
         let text = load::read(path).map_err(|error| explain(&error))?;
         let admin = config::admin(&path.display().to_string(), &text, load::folder(path));
         let admin = admin.map_err(|problems| super::render(&problems))?;
         let Some(admin) = admin else {
             return Err(format!(
-                "{}: without an [admin] section its instance can't be asked; add one, or use signals: SIGHUP \
+                "{}: without an [admin] section its instance has no address for commands; add one, or use signals: SIGHUP \
                  reloads, SIGTERM drains",
                 path.display()
             ));
@@ -86,10 +86,10 @@ impl Instance {
         Ok(Self { address, token })
     }
 
-    /// The same, if the config says where its instance answers, and one does.
+    /// The same, if the config has an admin address, and an instance answers there.
     ///
     /// # Errors
-    /// It can't be known whether one runs: nobody may say that none does; in words.
+    /// It is unknown whether one runs, so it must not be reported that none does; in words.
     pub(super) fn running(path: &Path) -> Result<Option<Self>, String> {
         let Ok(text) = load::read(path) else { return Ok(None) };
         let admin = config::admin(&path.display().to_string(), &text, load::folder(path));
@@ -106,12 +106,12 @@ impl Instance {
         }
     }
 
-    /// Whether nobody else can be in its place, nor listen.
+    /// Whether no other user can listen in its place, nor read along.
     pub(super) fn is_private(&self) -> bool {
         matches!(self.address, AdminAddress::Unix(_))
     }
 
-    /// Whether what is said to it stays on this machine.
+    /// Whether what is sent to it stays on this machine.
     pub(super) fn is_local(&self) -> bool {
         match &self.address {
             AdminAddress::Unix(_) => true,
@@ -180,7 +180,7 @@ impl Instance {
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(bool, Bytes), CallError> {
         let absent = |error: std::io::Error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-                CallError::NotRunning(format!("no instance runs: nobody answers on {self}"))
+                CallError::NotRunning(format!("no instance runs: nothing answers on {self}"))
             }
             ErrorKind::PermissionDenied => CallError::Broken(format!(
                 "{self}: {error}; speak to it as the user that ringate runs as, or as root"

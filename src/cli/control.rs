@@ -1,4 +1,4 @@
-//! `ringate status`, `plan`, `reload`, `drain`: a running instance, asked through its admin address.
+//! `ringate status`, `plan`, `reload`, `drain`: requests to a running instance at its admin address.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -124,8 +124,8 @@ fn endpoint_lines(endpoint: &Value) -> String {
         let facts: Vec<String> = facts.into_iter().filter(|fact| !fact.is_empty()).collect();
         let ours = match &*text(&shaken["client_certificate"]) {
             "presented" => format!("presented {}", text(&shaken["presented"])),
-            "asked_in_vain" => "asked for a client certificate in vain".to_owned(),
-            _ => "no client certificate asked for".to_owned(),
+            "asked_in_vain" => "requested a client certificate, and got none".to_owned(),
+            _ => "requested no client certificate".to_owned(),
         };
         let leaf = &shaken["chain"][0];
         let _ = writeln!(lines, "  ✓ {name}: {}, {kind}, {ours}", facts.join(", "));
@@ -137,10 +137,10 @@ fn endpoint_lines(endpoint: &Value) -> String {
     }
     // Both are RFC 3339 in UTC, of one length.
     if failure.is_object() && text(&failure["at"]) >= text(&shaken["at"]) {
-        let (why, mend) = (text(&failure["text"]), text(&failure["mend"]));
+        let (why, remedy) = (text(&failure["text"]), text(&failure["mend"]));
         let _ = writeln!(
             lines,
-            "  ✗ {name}: {} at {}: {why}; {mend}",
+            "  ✗ {name}: {} at {}: {why}; {remedy}",
             text(&failure["reason"]),
             text(&failure["at"])
         );
@@ -174,7 +174,7 @@ fn certificate_line(certificate: &Value) -> String {
 
 pub(super) fn plan(options: &Options) -> Result<(), String> {
     let path = &options.file.config;
-    // Said of the file as the user named it, and also where nothing runs.
+    // Reported for the file as the user named it, and also where nothing runs.
     load(path)?;
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let candidate = crate::admin::Candidate { config: Some(text) };

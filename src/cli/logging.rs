@@ -56,7 +56,7 @@ fn log_panic(info: &PanicHookInfo<'_>) {
     }
 }
 
-/// The last words of a command: through the log where it is set up, as only its thread may wait for standard error.
+/// The final error of a command: through the log where it is set up, as only its thread may wait for standard error.
 pub(super) fn last(message: &str) {
     if log::is_started() {
         log::send(format!("{}\n", without_controls(&without_keys(message))).as_bytes());

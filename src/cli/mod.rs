@@ -45,7 +45,7 @@ enum Command {
         SIGTERM and SIGINT drain: idle connections close at once, requests under way are finished, for \
         `runtime.drain` at most. A second signal stops at once. SIGHUP reads the config file again: see `ringate reload`.")]
     Run(ConfigFile),
-    /// Check a config file and everything it names, and say what is wrong where
+    /// Check a config file and everything it names, and show what is wrong where
     #[command(
         after_help = "Example: ringate check -c config/ringate.toml\n\nExit code 0: it would start; 1: it would not. An address at which a ringate listens is a warning: that instance may be the one that is to reload this file."
     )]
@@ -53,7 +53,7 @@ enum Command {
     /// The certificate store: generate, import, list, show, export, describe, delete; stage, activate, roll back
     #[command(after_help = "Example: ringate cert generate gateway --common-name gateway.example")]
     Cert(Box<cert::Options>),
-    /// Say what a reload would change, keep and drop
+    /// Show what a reload would change, keep and drop
     #[command(after_help = "Example: ringate plan -c config/ringate.toml\n\n\
         The running instance compares the file with what it runs; nothing is applied. Where none runs, the file is \
         checked. Exit code 0: it could be applied; 1: it could not.")]
@@ -75,7 +75,7 @@ enum Command {
         Exit code 0: traffic would flow; 1: it would not."
     )]
     Probe(probe::Options),
-    /// Make, list and delete the API keys that routes with `api_keys` ask for
+    /// Make, list and delete the API keys of routes with `api_keys`
     #[command(name = "apikey", after_help = "Example: ringate apikey generate partners mobile-app")]
     ApiKey(apikey::Options),
     /// Print the JSON Schema of the config, with which editors complete and check it
@@ -136,7 +136,7 @@ const FEATURES: [&str; 7] = [
     "mimalloc",
 ];
 
-/// Whether the verbose version is asked for, and nothing else.
+/// Whether the verbose version is requested, and nothing else.
 fn asks_for_version(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> bool {
     let (mut version, mut verbose) = (false, false);
     let known = arguments.all(|argument| match argument.to_str() {
@@ -157,7 +157,7 @@ fn asks_for_version(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> 
     known && version && verbose
 }
 
-/// Runs the command line. Exit code 0: done, 1: what was asked for failed, 2: wrong usage.
+/// Runs the command line. Exit code 0: done, 1: failed, 2: wrong usage.
 pub fn main() -> ExitCode {
     standard::ignore_file_size_signal();
     // Most commands read keys: `check` and `probe`, too.
@@ -245,7 +245,7 @@ fn explain(error: &LoadError) -> String {
     }
 }
 
-/// Text that others chose, as in certificates.
+/// Text from elsewhere, as in certificates.
 fn printable(text: &str) -> String {
     text::printable(text).into_owned()
 }

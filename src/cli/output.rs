@@ -57,7 +57,7 @@ pub(super) fn json(value: &impl Serialize) -> Result<String, String> {
     Ok(text + "\n")
 }
 
-/// Whether what goes to standard error is colored: on a terminal, unless the environment says otherwise
+/// Whether standard error is colored: on a terminal, unless the environment forbids it
 /// (<https://no-color.org>, <https://bixense.com/clicolors>).
 pub(super) fn is_colored() -> bool {
     is_colored_on(&io::stderr())

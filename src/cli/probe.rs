@@ -73,7 +73,7 @@ fn of_upstream(name: &str, options: &Options) -> Result<Vec<Target>, String> {
     let Some(index) = upstreams.iter().position(|upstream| upstream.name == name) else {
         return unknown("upstream", name, upstreams.iter().map(|upstream| &*upstream.name).collect());
     };
-    // Where an upstream has no overlay for it, an environment's traffic goes to the upstream as it is.
+    // Without an overlay of the upstream, an environment's traffic is sent to the upstream as it is.
     let environment = options.environment.as_deref();
     if let Some(environment) = environment.filter(|name| !plan.environments().contains(name)) {
         return unknown("environment", environment, plan.environments());
@@ -188,7 +188,7 @@ struct Url {
     scheme: String,
     tls: bool,
     http: bool,
-    /// As it goes into the Host header: without a default port.
+    /// As in the Host header: without a default port.
     authority: String,
     /// With the brackets of an IPv6 address.
     host: String,
@@ -254,7 +254,7 @@ fn text(report: &Report) -> String {
         let alpn = tls.alpn.as_ref().map_or(String::new(), |name| format!(", ALPN {name}"));
         line("negotiated", &format!("{}, {}, {group}{alpn}", tls.version, tls.cipher));
         if !tls.verified {
-            line("verified", "no: insecure_skip_verify is set, so this may be anybody");
+            line("verified", "no: insecure_skip_verify is set, so this may be any server");
         }
         let resumption = match tls.resumption {
             Resumption::Resumed => "yes, by a second handshake",
@@ -279,10 +279,10 @@ fn text(report: &Report) -> String {
     let identity = report.identity.as_deref().unwrap_or("none");
     match &report.client_certificate {
         Verdict::Unknown => {}
-        Verdict::NotAsked => line("client certificate", "never asked for"),
-        Verdict::NothingPresented => line("client certificate", "asked for, and not required"),
+        Verdict::NotAsked => line("client certificate", "never requested"),
+        Verdict::NothingPresented => line("client certificate", "requested, and not required"),
         Verdict::Accepted => {
-            line("client certificate", &format!("{identity}: asked for, presented, accepted"))
+            line("client certificate", &format!("{identity}: requested, presented, accepted"))
         }
         Verdict::Refused { alert, .. } => {
             let alert = alert.as_deref().unwrap_or("without an alert");

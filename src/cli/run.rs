@@ -55,7 +55,7 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// From here on signals are heard: make it before anything is said to have started.
+    /// From here on signals are caught: make it before a start is reported.
     pub(super) fn new() -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -81,7 +81,7 @@ impl Control {
         Ok(deployment)
     }
 
-    /// Runs until the drain's end. `until` asks for a drain too.
+    /// Runs until the drain's end. `until` requests a drain too.
     pub(super) fn run(self, deployment: Deployment, until: impl Future) -> Result<(), String> {
         let Self { runtime, signals, admin } = self;
         let result = runtime.block_on(serve(Arc::new(deployment), signals, admin, until));
@@ -163,7 +163,7 @@ async fn drain(server: &Server, patience: Duration, mut signals: Signals) -> Res
     Ok(())
 }
 
-/// What a signal asks for.
+/// The action that a signal requests.
 enum Asked {
     End,
     Reload,
@@ -180,7 +180,7 @@ async fn reopen_on(signal: Option<Signal>, server: Arc<Server>) {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// Until it is handed to who listens for it.
+    /// Kept until the listening task takes it.
     reopen: Option<Signal>,
     hangup: Signal,
 }

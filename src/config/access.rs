@@ -1,4 +1,4 @@
-//! `log.access_format`: what a line of the access log says, and what it does not.
+//! `log.access_format`: the content of a line of the access log, and what it leaves out.
 
 use super::suggest::{nearest, quoted};
 use super::units::Wrong;
@@ -32,7 +32,7 @@ pub enum Piece {
     Value(Variable),
 }
 
-/// What can be said of an exchange.
+/// A value of an exchange that a log line or a header field may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Variable {
     /// When the line was written: RFC 3339, UTC, with milliseconds.
@@ -53,7 +53,7 @@ pub enum Variable {
     TlsVersion,
     /// The cipher suite.
     TlsCipher,
-    /// The name that the client asked for in its handshake.
+    /// The server name in the client's handshake (SNI).
     TlsSni,
     /// The method.
     Method,
@@ -105,7 +105,7 @@ pub enum Variable {
     DatagramsUp,
     /// Datagrams that it carried to the client.
     DatagramsDown,
-    /// Who ended it.
+    /// Which side ended it.
     RelayEnd,
     /// Why the request was not served as asked.
     Failure,
@@ -152,7 +152,7 @@ const HEADERS: [&str; 2] = ["request.header.", "response.header."];
 /// The longest line form, in bytes.
 const LONGEST: usize = 4096;
 
-/// What the fields of a JSON line are unless told otherwise.
+/// The default fields of a JSON line.
 const JSON: [(&str, Variable); 15] = [
     ("time", Variable::Time),
     ("listener", Variable::Listener),
@@ -170,7 +170,7 @@ const JSON: [(&str, Variable); 15] = [
     ("endpoint", Variable::Endpoint),
     ("failure", Variable::Failure),
 ];
-/// What a text line is unless told otherwise.
+/// The default text line.
 const TEXT: &str = "{time} {client.address} {request.host} \"{request.method} {request.target}\" {response.status} \
      {response.bytes} {duration}ms {upstream} {endpoint} {request.id} \"{failure}\"";
 
@@ -235,7 +235,7 @@ impl Format {
         Self::object(TCP_JSON.iter().map(|(key, variable)| (*key, variable.clone())))
     }
 
-    /// What this says of a request, and so of no tcp connection: a variable's name, if there is one.
+    /// The name of the first variable that only a request has, and so no tcp connection; `None` if there is none.
     pub fn about_requests(&self) -> Option<String> {
         self.pieces.iter().find_map(|piece| match piece {
             Piece::Literal(_) => None,
@@ -379,7 +379,8 @@ fn pieces(text: &str) -> Result<Vec<Piece>, Wrong> {
             rest = after;
             continue;
         }
-        let help = "a variable stands in braces, such as {request.method}; for a brace itself write it twice";
+        let help =
+            "a variable is written in braces, such as {request.method}; for a brace itself write it twice";
         let (name, after) = match rest.split_once('}') {
             Some(parts) if brace == "{" => parts,
             _ => return Err(Wrong::new(format!("a `{brace}` has no partner")).help(help)),

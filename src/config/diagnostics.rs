@@ -1,4 +1,4 @@
-//! What is wrong with a config, where, and how to mend it.
+//! What is wrong with a config, where, and how to correct it.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use annotate_snippets::{
 
 /// Errors and warnings about one config file, in the order of the file.
 ///
-/// The parser fills one, and whoever finds an error later in a value of the plan (a
+/// The parser fills one, and any later step that finds an error in a value of the plan adds to it (a
 /// certificate that is missing, an endpoint that does not resolve) adds to one with the
 /// value's [`At::span`](super::plan::At::span).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Diagnostics {
     more: [usize; 2],
 }
 
-/// Entries that are kept. Each is shown with its line, and who gets so many mends the first ones first.
+/// Entries that are kept. Each is shown with its line, and so many are corrected from the first on.
 const MOST: usize = 200;
 
 /// How bad it is.
@@ -30,7 +30,7 @@ const MOST: usize = 200;
 pub enum Level {
     /// The config can't be used.
     Error,
-    /// The config can be used, but may not do what was meant.
+    /// The config can be used, but may not have the intended effect.
     Warning,
 }
 
@@ -53,7 +53,7 @@ pub struct Diagnostic<'a> {
     pub column: usize,
     /// What is wrong; names the key.
     pub message: &'a str,
-    /// How to mend it.
+    /// How to correct it.
     pub help: Option<&'a str>,
 }
 
@@ -95,7 +95,7 @@ impl Diagnostics {
         self.found.insert(at, found);
     }
 
-    /// Lets a warning go for an error, which nobody could mend unseen. False: there is no room.
+    /// Drops a warning in favour of an error, since an error must be seen to be corrected. False: there is no room.
     fn make_room(&mut self, found: &Found) -> bool {
         let warning = self.found.iter().rposition(|other| other.level == Level::Warning);
         let Some(at) = warning.filter(|_| found.level == Level::Error) else { return false };
@@ -149,7 +149,7 @@ impl Diagnostics {
         })
     }
 
-    /// For people: each entry with its file, line and column, the line itself and the mend.
+    /// As text: each entry with its file, line and column, the line itself and the correction.
     /// `color` adds ANSI colors. Ends without a newline; empty if there is no entry.
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };

@@ -23,7 +23,7 @@ pub enum EditError {
     Syntax(String),
     /// There is no such upstream.
     NoUpstream {
-        /// The name that was asked for.
+        /// The name in the request.
         name: String,
         /// One that is there and nearly the same.
         near: Option<String>,
@@ -35,7 +35,7 @@ pub enum EditError {
         /// Why not.
         reason: &'static str,
     },
-    /// The changed text would not say exactly what was asked for.
+    /// The changed text would not have exactly the requested meaning.
     Inexact,
 }
 
@@ -64,7 +64,7 @@ type Patch = Map<String, serde_json::Value>;
 /// which is made if there is none. Read back, the result holds exactly the merged value, and everything else as before.
 ///
 /// # Errors
-/// See [`EditError`]. Whether the result holds as a config is for [`parse`](super::parse) to say.
+/// See [`EditError`]. Whether the result is valid as a config is decided by [`parse`](super::parse).
 pub fn upstream(
     text: &str,
     name: &str,
@@ -99,7 +99,7 @@ pub fn upstream(
     if exact(text, &edited, &path, patch) { Ok(edited) } else { Err(EditError::Inexact) }
 }
 
-/// Whether `edited`, read back, is what `text` says with `patch` merged in at `path`.
+/// Whether `edited`, read back, is `text` with `patch` merged in at `path`.
 fn exact(text: &str, edited: &str, path: &[&str], patch: &Patch) -> bool {
     let (Ok(mut expected), Ok(found)) = (text.parse::<toml::Table>(), edited.parse::<toml::Table>()) else {
         return false;
@@ -221,7 +221,7 @@ fn replace(old: &mut Value, mut value: Value) {
 /// Adds a key that is not there.
 fn insert(table: &mut dyn TableLike, inline: bool, key: &str, mut item: Item) {
     if inline {
-        // The space before the closing brace goes behind the new value.
+        // The space before the closing brace is moved behind the new value.
         let last = table.iter_mut().last().and_then(|(_, item)| item.as_value_mut());
         let space = |suffix: &str| !suffix.is_empty() && suffix.trim_matches([' ', '\t']).is_empty();
         if let Some(last) = last

@@ -1,9 +1,8 @@
 //! The file as written: sections and values that know their key and their place.
 //!
-//! Every reader answers `None` for a value that is wrong, after it has recorded why; the
-//! check then goes on with a default, so that one run reports everything. Which keys a section
-//! may have, and of which type, is in the table of keys (`keys`): a debug build stops where the check asks for a key or a
-//! type that is not in the table, or leaves a key out that is.
+//! Every reader returns `None` for a wrong value, after it has recorded why; the check then continues with a default, so
+//! that one run reports everything. The valid keys of each section with their types are in the table of keys (`keys`): a
+//! debug build stops if the check reads a key or a type that is not in the table, or does not read one that is.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -33,9 +32,9 @@ pub(super) struct Section<'a> {
     table: &'a DeTable<'a>,
     /// Its keys.
     kind: &'static Kind,
-    /// What this section is laid over: a key that it does not have is looked for there.
+    /// The section that this one is laid over: a key that this one lacks is searched for there.
     under: Option<Under<'a>>,
-    /// The keys that it was asked for: in the end all of them.
+    /// The keys that were requested: in the end all of them.
     asked: Vec<&'static str>,
     errors: &'a Errors,
 }
@@ -164,7 +163,7 @@ impl<'a> Section<'a> {
         let mut valid: Vec<&str> = self.kind.keys().map(|key| key.name).collect();
         debug_assert!(
             valid.iter().all(|key| self.asked.contains(key)),
-            "the check does not ask `{}` for all of {valid:?}",
+            "the check does not read, in `{}`, all of {valid:?}",
             self.path
         );
         valid.sort_unstable();
@@ -209,7 +208,7 @@ impl<'a> Section<'a> {
 pub(super) struct Value<'a> {
     /// The key with its section: `upstream.orders.endpoints`.
     pub name: String,
-    /// Where the key stands.
+    /// The place of the key.
     pub key_span: Range<usize>,
     inner: &'a Spanned<DeValue<'a>>,
     /// What it should be; `None` for a key that is not in the table.
@@ -218,7 +217,7 @@ pub(super) struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// Where the value stands.
+    /// The place of the value.
     pub(super) fn span(&self) -> Range<usize> {
         self.inner.span()
     }
@@ -511,7 +510,7 @@ fn code(name: &str) -> String {
 
 /// Records what the TOML parser refused. Of several errors in one line only the first is
 /// kept, as the others follow from it, and none behind a bracket that is not closed; for the usual one, a text without
-/// quotes, the mend is shown.
+/// quotes, the correction is shown.
 pub(super) fn syntax_errors(errors: &mut Diagnostics, text: &str, syntax: &[toml::de::Error]) {
     let mut lines = BTreeMap::new();
     let starts = || syntax.iter().map(|error| error.span().unwrap_or(0..0).start);
@@ -551,5 +550,5 @@ fn syntax_help(line: &str, message: &str) -> Option<String> {
     let value = value.split('#').next().unwrap_or_default().trim();
     let plain = !value.is_empty() && !value.contains(['"', '\'', '[', ']', '{', '}', ',', '=']);
     (plain && UNQUOTED.iter().any(|prefix| message.starts_with(prefix)))
-        .then(|| format!("text stands in quotes: {} = {}", key.trim(), quoted(value)))
+        .then(|| format!("strings must be quoted: {} = {}", key.trim(), quoted(value)))
 }

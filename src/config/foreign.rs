@@ -1,6 +1,6 @@
 //! Keys of other proxies, and of features that are not there yet: what is written here instead.
 
-/// What stands for such a key.
+/// Ringate's key for such a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// The feature is not there yet.
@@ -113,7 +113,7 @@ const WORDS: &[(&str, Meaning)] = &[
     ("workers", Key("runtime.workers")),
 ];
 
-/// What stands for `key`, which is none of the keys of its section. Hyphens and capitals do not count.
+/// Ringate's key for `key`, which is none of the keys of its section. Hyphens and capitals do not count.
 pub(super) fn meaning(key: &str) -> Option<Meaning> {
     let plain = key.to_ascii_lowercase().replace('-', "_");
     WORDS.iter().find(|(word, _)| *word == plain).map(|(_, meaning)| *meaning)

@@ -88,9 +88,9 @@ pub(super) enum Preset {
     Value(&'static str),
     /// An error; with an example.
     Required(&'static str),
-    /// Something that no value says; the reference has the example as a comment.
+    /// A default that no value expresses; the reference has the example as a comment.
     Off { example: &'static str, means: &'static str },
-    /// Something that no value says; the reference has the example.
+    /// A default that no value expresses; the reference has the example.
     Shown { example: &'static str, means: &'static str },
     /// The defaults of its keys; the reference has it under its own header.
     Section,
@@ -116,7 +116,7 @@ pub(super) enum Scope {
 /// The file itself.
 pub(super) static ROOT: Kind =
     Kind::Table(&[process::KEYS, listener::ERROR_PAGES, listener::KEYS, route::KEYS, upstream::KEYS]);
-/// What stands for the table of a key that is not in the table.
+/// Ringate's key for a key that is not in the table.
 pub(super) static UNKNOWN: Kind = Kind::Table(&[]);
 
 const fn key(name: &'static str, kind: Kind, preset: Preset, meaning: &'static str) -> Key {

@@ -1,7 +1,7 @@
 //! The config: file (as written) → plan (checked).
 //!
 //! This floor is pure: text in, [`Plan`] or [`Diagnostics`] out. What needs the
-//! disk (certificates) or the machine (addresses, CPUs) is looked at by `server`
+//! disk (certificates) or the machine (addresses, CPUs) is checked by `server`
 //! when it builds a snapshot; the plan keeps each value's place in the file, so
 //! that those errors point at the line as well.
 //!
@@ -42,7 +42,7 @@ pub(crate) use plan::Plan;
 /// # Errors
 ///
 /// All that is wrong with the text. A text that is no TOML has only its syntax errors
-/// reported; otherwise unknown keys, wrong types and wrong values come together.
+/// reported; otherwise unknown keys, wrong types and wrong values are reported together.
 pub fn parse(name: &str, text: &str, dir: &Path) -> Result<Plan, Diagnostics> {
     read(name, text, |root| check::plan(root, dir))
 }
@@ -90,7 +90,7 @@ fn read<T>(name: &str, text: &str, check: impl FnOnce(file::Section<'_>) -> T) -
     errors.into_inner().into_result().map(|()| checked)
 }
 
-/// What a valid config says that its writer may not have meant: upstreams that no route uses, environments that
+/// Parts of a valid config that its writer may not have meant: upstreams that no route uses, environments that
 /// no listener is in, listeners whose environment has nearly the name of another one, refusals that routes of a host
 /// stand before.
 pub fn warnings(name: &str, text: &str, plan: &Plan) -> Diagnostics {

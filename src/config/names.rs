@@ -90,7 +90,7 @@ pub(super) fn listen_address(text: &str, dir: &Path) -> Result<Address, Wrong> {
             wrong.help(format!("did you mean \"127.0.0.1:{port}\"?"))
         }
         Some((host, port)) if digits(port) && host.parse::<Ipv6Addr>().is_ok() => {
-            wrong.help(format!("an IPv6 address stands in brackets: \"[{host}]:{port}\""))
+            wrong.help(format!("an IPv6 address must be in brackets: \"[{host}]:{port}\""))
         }
         _ if digits(text) => wrong.help(format!("did you mean \"0.0.0.0:{text}\"?")),
         _ if bare.parse::<Ipv4Addr>().is_ok() => wrong.help(format!("the port is missing: \"{bare}:8080\"")),
@@ -149,7 +149,7 @@ pub(super) fn host_and_port(text: &str) -> Result<String, Wrong> {
         let meant = text.rsplit_once(':').filter(|(host, _)| host.parse::<Ipv6Addr>().is_ok());
         let (host, port) = meant.unwrap_or((text, "80"));
         let help = format!("did you mean \"[{host}]:{port}\"?");
-        return Err(wrong("an IPv6 address stands in brackets, before a port").help(help));
+        return Err(wrong("an IPv6 address must be in brackets, before a port").help(help));
     }
     let Some((host, port)) = text.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) else {
         return Err(match text.parse::<u16>() {
@@ -166,12 +166,12 @@ pub(super) fn host_and_port(text: &str) -> Result<String, Wrong> {
     if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         return match address.parse::<Ipv6Addr>() {
             Ok(_) => Ok(text.to_owned()),
-            Err(_) => Err(wrong("what stands in brackets is not an IPv6 address")),
+            Err(_) => Err(wrong("the part in brackets is not an IPv6 address")),
         };
     }
     if host.parse::<Ipv6Addr>().is_ok() {
         return Err(
-            wrong("an IPv6 address stands in brackets").help(format!("did you mean \"[{host}]:{port}\"?"))
+            wrong("an IPv6 address must be in brackets").help(format!("did you mean \"[{host}]:{port}\"?"))
         );
     }
     if host.is_empty() {
@@ -225,11 +225,11 @@ pub(super) fn host_pattern(text: &str) -> Result<HostPattern, Wrong> {
     if let Some(address) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
         return match address.parse::<Ipv6Addr>() {
             Ok(address) => Ok(HostPattern::Exact(format!("[{address}]"))),
-            Err(_) => Err(wrong("what stands in brackets is not an IPv6 address")),
+            Err(_) => Err(wrong("the part in brackets is not an IPv6 address")),
         };
     }
     if text.parse::<Ipv6Addr>().is_ok() {
-        return Err(wrong("an IPv6 address stands in brackets").help(format!("did you mean \"[{text}]\"?")));
+        return Err(wrong("an IPv6 address must be in brackets").help(format!("did you mean \"[{text}]\"?")));
     }
     if let Some((host, port)) = text.rsplit_once(':')
         && !port.is_empty()
@@ -242,7 +242,9 @@ pub(super) fn host_pattern(text: &str) -> Result<HostPattern, Wrong> {
     }
     let (name, wildcard) = text.strip_prefix("*.").map_or((text, false), |name| (name, true));
     if name.contains('*') {
-        return Err(wrong("a wildcard stands only at the beginning").help("write it like \"*.example.com\""));
+        return Err(
+            wrong("a wildcard is allowed only at the beginning").help("write it like \"*.example.com\"")
+        );
     }
     host_name(name).map_err(|reason| wrong(&reason))?;
     if wildcard && name.parse::<Ipv4Addr>().is_ok() {
@@ -258,8 +260,8 @@ pub(super) fn path_pattern(text: &str) -> Result<PathPattern, Wrong> {
     let (path, exact) = text.strip_prefix('=').map_or((text, false), |path| (path, true));
     if !path.starts_with('/') {
         let mark = if exact { "=" } else { "" };
-        let mend = path.trim_start().trim_end_matches('*');
-        let help = format!("did you mean \"{mark}/{mend}\"?");
+        let corrected = path.trim_start().trim_end_matches('*');
+        let help = format!("did you mean \"{mark}/{corrected}\"?");
         return Err(wrong("it does not begin with \"/\" or \"=/\"").help(help));
     }
     if let Some(base) = path.trim_end_matches('*').strip_suffix('/').filter(|_| path.ends_with('*')) {
@@ -271,7 +273,7 @@ pub(super) fn path_pattern(text: &str) -> Result<PathPattern, Wrong> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "/-._~!$&'()*+,;=:@%".contains(c);
     match path.chars().find(|c| !allowed(*c)) {
         Some('?') => {
-            return Err(wrong("a route does not look at the query").help("leave out what follows `?`"));
+            return Err(wrong("a route's path does not match the query").help("leave out what follows `?`"));
         }
         Some('#') => return Err(wrong("a fragment is never sent").help("leave out what follows `#`")),
         Some(bad) => {

@@ -30,7 +30,7 @@ pub(crate) use rules::{
     Trace,
 };
 
-/// A value and where it stands in the config file, as a range of bytes. Two are equal if their values are.
+/// A value and its place in the config file, as a range of bytes. Two are equal if their values are.
 #[derive(Clone, Debug)]
 pub struct At<T> {
     /// The value.
@@ -54,7 +54,7 @@ impl<T> std::ops::Deref for At<T> {
     }
 }
 
-/// All that a config file asks for. References between sections are resolved to indices.
+/// The checked content of a config file. References between sections are resolved to indices.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// `[runtime]`
@@ -67,7 +67,7 @@ pub struct Plan {
     pub rotation: Rotation,
     /// `[log]`
     pub log: Log,
-    /// `[limits]`: what holds for the process, and for listeners unless they say otherwise.
+    /// `[limits]`: for the process, and for listeners without limits of their own.
     pub limits: Limits,
     /// `[[listener]]`, in the order of the file; names are unique.
     pub listeners: Vec<Listener>,
@@ -218,7 +218,7 @@ pub struct Log {
     pub format: LogFormat,
     /// `access`: `"off"` (default, `None`), `"stdout"`, or a file.
     pub access: Option<AccessLog>,
-    /// `access_format`, with `redact` in it: what a line says. Default: as `format`.
+    /// `access_format`, with `redact` in it: the content of a line. Default: as `format`.
     pub access_format: super::access::Format,
     /// `tcp_format`: the same for connections of tcp listeners.
     pub tcp_format: super::access::Format,
@@ -284,7 +284,7 @@ pub struct Listener {
     pub error_pages: Option<ErrorPages>,
     /// `request_id = "accept"`: an id that a client gives its request is kept.
     pub accept_request_id: bool,
-    /// `compression`, for routes that do not say otherwise.
+    /// `compression`, for routes without one of their own.
     pub compression: Option<CompressionSetting>,
     /// `rate_limit`: before any route is chosen, and beside the routes' own.
     pub rate_limit: Option<RateLimit>,
@@ -367,20 +367,20 @@ pub struct ListenerTls {
     pub certificates: Vec<At<CertificateRef>>,
     /// Enabled versions.
     pub versions: Versions,
-    /// `client_auth` and what belongs to it; `None`: clients are not asked for a certificate.
+    /// `client_auth` and its keys; `None`: no certificate is requested from clients.
     pub clients: Option<ClientAuth>,
 }
 
-/// How a listener asks its clients for certificates.
+/// How a listener requests certificates from its clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientAuth {
-    /// `client_auth = "required"`: there is no connection without one. Otherwise it is asked for.
+    /// `client_auth = "required"`: there is no connection without one. Otherwise it is optional.
     pub required: bool,
     /// `client_trust`: what it is checked against; never empty.
     pub trust: Vec<At<CertificateRef>>,
     /// `client_crl`: files of revocation lists.
     pub crl: Vec<At<PathBuf>>,
-    /// `forward_certificate`: all of it goes to backends, not only its names.
+    /// `forward_certificate`: the whole certificate is sent to backends, not only its names.
     pub forward_certificate: bool,
 }
 
@@ -436,7 +436,7 @@ pub struct Upstream {
     pub max_age: Duration,
     /// `pool.max_per_endpoint`: exchanges at each endpoint over all workers. Default 0: no bound.
     pub max_per_endpoint: usize,
-    /// `queue`: who waits where each endpoint has that many.
+    /// `queue`: the exchanges that wait while each endpoint has that many.
     pub queue: Queue,
     /// `health.passive` and `outliers`: which outcomes eject an endpoint.
     pub outliers: Outliers,
@@ -475,8 +475,8 @@ pub struct Retries {
     /// `on` has `"reset"`: the backend closed before any byte of a response. Without `retries` that is covered by
     /// `failover` alone.
     pub reset: bool,
-    /// After such a close a request that may be repeated goes to each other endpoint once, whatever `attempts` and
-    /// `budget` say. So it is without `retries`, and with it where `on` has `"reset"` and `attempts` is left out.
+    /// After such a close a request that may be repeated is sent to each other endpoint once, regardless of `attempts` and
+    /// `budget`. This is so without `retries`, and with it where `on` has `"reset"` and `attempts` is left out.
     pub failover: bool,
     /// `on` has `"timeout"`: no head of a response came in time.
     pub timeout: bool,
@@ -544,17 +544,17 @@ pub struct UpstreamTls {
     pub crl: Vec<At<PathBuf>>,
     /// The least size of RSA keys. Default 2048 bits.
     pub min_rsa_bits: RsaBits,
-    /// `insecure_skip_verify = true`, where it stands; `None`: backends are verified.
+    /// `insecure_skip_verify = true` with its place; `None`: backends are verified.
     pub insecure_skip_verify: Option<At<()>>,
-    /// The client identity presented when the backend asks for one.
+    /// The client identity, presented when the backend requests one.
     pub certificate: Option<At<CertificateRef>>,
-    /// Whether a backend that never asks for it is refused. Only with `certificate`.
+    /// Whether a backend that never requests it is refused. Only with `certificate`.
     pub require_client_auth: bool,
     /// Enabled versions.
     pub versions: Versions,
     /// Cipher suites in order of preference; `None`: all, AES first.
     pub cipher_suites: Option<Vec<At<SupportedCipherSuite>>>,
-    /// `resumption.tickets_per_endpoint`: room for more comes with demand; 0 turns resumption off. Default 8.
+    /// `resumption.tickets_per_endpoint`: more are kept when needed; 0 turns resumption off. Default 8.
     pub tickets_per_endpoint: usize,
 }
 

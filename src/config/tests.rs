@@ -40,7 +40,7 @@ fn with(header: &str, body: &str) -> String {
     format!("{header}\n{body}\n{rest}")
 }
 
-/// Each body under `header` has exactly one error, at `line:column`, with this in its message or mend.
+/// Each body under `header` has exactly one error, at `line:column`, with this in its message or help.
 #[track_caller]
 fn refused(header: &str, cases: &[(&str, &str, &str)]) {
     for (body, place, fragment) in cases {
@@ -219,7 +219,7 @@ fn routes_are_checked() {
             ("upstream = 'app'\npath = '/a%2'", "3:8", "two hexadecimal digits"),
             ("upstream = 'app'\npath = '/a/../b'", "3:8", "`..` segment"),
             ("upstream = 'app'\nhost = '*'", "3:8", "leave `host` out"),
-            ("upstream = 'app'\nhost = 'a.*.com'", "3:8", "a wildcard stands only at the beginning"),
+            ("upstream = 'app'\nhost = 'a.*.com'", "3:8", "a wildcard is allowed only at the beginning"),
             ("upstream = 'app'\nhost = 'example.com:8080'", "3:8", "did you mean \"example.com\"?"),
             ("upstream = 'app'\nhost = 'https://example.com/'", "3:8", "did you mean \"example.com\"?"),
             ("upstream = 'app'\nhost = 'example..com'", "3:8", "an empty part"),
@@ -419,8 +419,8 @@ fn the_file_as_a_whole_is_checked() {
             "9:20",
             "`db` does not speak the same protocol as `web`",
         ),
-        ("a = 127.0.0.1:80".to_owned(), "1:10", "text stands in quotes: a = \"127.0.0.1:80\""),
-        ("a = auto".to_owned(), "1:5", "text stands in quotes: a = \"auto\""),
+        ("a = 127.0.0.1:80".to_owned(), "1:10", "strings must be quoted: a = \"127.0.0.1:80\""),
+        ("a = auto".to_owned(), "1:5", "strings must be quoted: a = \"auto\""),
         (format!("{LISTENER}name = 'x'\n"), "4:1", "duplicate key"),
         ("[runtime\nx = 1".to_owned(), "1:9", "unclosed table"),
         ("a = \"x".to_owned(), "1:7", "invalid TOML"),

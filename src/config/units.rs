@@ -9,17 +9,17 @@ use super::suggest::quoted;
 pub struct Wrong {
     /// What is wrong with it.
     pub title: String,
-    /// How to mend it.
+    /// How to correct it.
     pub help: Option<String>,
 }
 
 impl Wrong {
-    /// A reason without a mend.
+    /// A reason without a correction.
     pub fn new(title: impl Into<String>) -> Self {
         Self { title: title.into(), help: None }
     }
 
-    /// The same with a mend.
+    /// The same with a correction.
     #[must_use]
     pub fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }

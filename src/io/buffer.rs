@@ -164,12 +164,12 @@ impl Pool {
 /// Gives slabs that this worker's buffers have not needed since the last call back to the system. Called once
 /// a second: then a steady load maps and unmaps nothing, and two seconds after a burst nothing is left of it.
 ///
-/// Where buffers went back, the states of the connections that had them did too: then the allocator is asked
+/// When many buffers were returned, the states of their connections were freed too: then the allocator is called
 /// to give back its free pages as well, which it does not do by itself on a thread that has become idle.
 pub(crate) fn trim() {
     let given = POOL.with_borrow_mut(|pool| pool.small.trim() + pool.large.trim());
     if given >= MANY {
-        // SAFETY: may be called at any time by any thread; it frees only what nobody holds.
+        // SAFETY: may be called at any time by any thread; it frees only unused memory.
         unsafe { libmimalloc_sys::mi_collect(true) };
     }
 }
@@ -453,7 +453,7 @@ impl Buffer {
     }
 }
 
-/// What a buffer held, in no more memory than that takes, while its block is somebody else's.
+/// What a buffer held, in no more memory than that takes, while its block is lent to another buffer.
 #[derive(Debug)]
 pub struct Parked {
     bytes: Box<[u8]>,
@@ -617,7 +617,7 @@ mod tests {
             buffer.block_mut()[HEADROOM - 4..HEADROOM].copy_from_slice(b"lead");
             let parked = buffer.park(HEADROOM - 4..HEADROOM + 3);
             assert!(parked.bytes.len() < 30);
-            // The block has been somebody else's meanwhile.
+            // Another buffer has had the block meanwhile.
             Buffer::small().block_mut().fill(0);
             let mut buffer = parked.unpark();
             assert_eq!(&buffer.block_mut()[HEADROOM - 4..HEADROOM], b"lead");

@@ -1,9 +1,9 @@
-//! Calling off reads, without losing what they read.
+//! Cancelling reads without losing what they read.
 //!
-//! monoio does it for reads that were announced: each takes part in a hash set, at a price that every request would pay
-//! for the few whose client falls silent. The kernel needs no announcement: it finds the read of a socket by itself
-//! (IORING_REGISTER_SYNC_CANCEL, by descriptor and operation, Linux 6.6). Where it can't, on epoll, and where it would
-//! have to look among many, it is monoio's way.
+//! monoio cancels only reads that were registered in a hash set, which every request would pay for, although few clients
+//! fall silent. The kernel needs no registration: it finds the read of a socket by descriptor and operation
+//! (IORING_REGISTER_SYNC_CANCEL, Linux 6.6). monoio's way is used on epoll, on older kernels, and for a worker with so
+//! many streams that the kernel's search would take long.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -18,7 +18,7 @@ use rustix::io_uring::{
     io_uring_sync_cancel_reg,
 };
 
-use super::peer::Peer;
+use super::peer::PeerHandle;
 
 /// IORING_ASYNC_CANCEL_OP, which rustix does not name yet.
 const BY_OPERATION: IoringAsyncCancelFlags = IoringAsyncCancelFlags::from_bits_retain(1 << 5);
@@ -30,15 +30,15 @@ thread_local! {
     static STREAMS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// So many streams a worker may have for its reads to be called off by their socket: the kernel looks for one among all that
-/// wait. A few microseconds then, and milliseconds should all fall silent at once; among more, what is announced is
-/// found sooner.
+/// Most streams of a worker with which reads are cancelled by their socket. The kernel searches all pending reads: that takes
+/// a few microseconds for one, and milliseconds if all fall silent at once. With more streams monoio's registered reads are
+/// faster.
 const FEW: usize = 512;
 
 /// Finds the ring that this thread has just made: monoio keeps its number to itself.
 pub(super) fn find_ring() {
-    // Asked for the reads of a descriptor that has none, a kernel that can says that it finds none. Other threads' rings
-    // refuse (SINGLE_ISSUER); if there is still more than one, it is monoio's way.
+    // A kernel that can cancel by descriptor answers ENOENT for a descriptor without reads. Other threads' rings refuse
+    // (SINGLE_ISSUER); if more than one ring is left, monoio's way is used.
     let own = |ring: &RawFd| call_off_read(*ring, *ring) == Err(rustix::io::Errno::NOENT);
     let mut found = rings().into_iter().filter(own);
     RING.set(found.next().filter(|_| found.next().is_none()));
@@ -70,7 +70,7 @@ fn is_free() -> bool {
     RING.get().is_some() && STREAMS.get() <= FEW
 }
 
-/// Calls off the read from `fd` that `ring` knows of (nobody has two); it ends with ECANCELED.
+/// Cancels the read from `fd` in `ring` (a socket has one at most); it ends with ECANCELED.
 fn call_off_read(ring: RawFd, fd: RawFd) -> rustix::io::Result<()> {
     let mut wanted = io_uring_sync_cancel_reg::default();
     wanted.fd = fd;
@@ -85,7 +85,7 @@ fn call_off_read(ring: RawFd, fd: RawFd) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Hands the kernel what waits in the ring's queue: what a task has just asked for.
+/// Submits what waits in the ring's queue: what a task has just requested.
 fn submit(ring: RawFd) -> rustix::io::Result<u32> {
     // SAFETY: as above; what waits there belongs to operations whose buffers live until they end.
     unsafe { io_uring_enter(BorrowedFd::borrow_raw(ring), u32::MAX, 0, IoringEnterFlags::empty()) }
@@ -106,7 +106,7 @@ impl ReadCancel {
     }
 
     /// Calls off the read that is under way from the stream of this peer.
-    pub(crate) fn call_off(&mut self, peer: &Peer) {
+    pub(crate) fn call_off(&mut self, peer: &PeerHandle) {
         if let Some(canceller) = self.0.take() {
             self.0 = Some(canceller.cancel());
             return;

@@ -2,7 +2,7 @@
 //!
 //! A connection sets its deadline several times an exchange and nearly never reaches it.
 //! So setting one only writes the slot's due tick; the slot stays in whatever bucket it
-//! was queued in, and when that bucket comes up it is queued again for what is left.
+//! was queued in, and when that bucket's tick is reached it is queued again for the rest.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::future::{Future, poll_fn};
@@ -17,8 +17,8 @@ use super::waker::Kept;
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 const TICKS_PER_SECOND: u64 = 1000 / TICK.as_millis() as u64;
 const BUCKETS: u64 = 256;
-/// Ticks beyond which a worker did not just work, but was kept from it (stopped, its machine moved). That time does not
-/// count: whoever came first afterwards has set deadlines by what the wheel knew before, which would all have fired.
+/// Ticks beyond which a worker was not busy but stopped (a signal, its machine moved). That time does not count: deadlines
+/// set afterwards, before the wheel has turned, are based on its old tick and would all fire.
 const STALL: u64 = TICKS_PER_SECOND;
 /// Holders that one call of [`Wheel::displace`] wakes, if there are so many.
 const LEAST_DISPLACED: usize = 8;
@@ -36,7 +36,7 @@ pub(crate) fn ticks(duration: Duration) -> u64 {
 pub enum Fired {
     /// The time is over.
     Expired,
-    /// The worker or the holder's group drains, and the holder had said that it waits for nothing but its peer.
+    /// The worker or the holder's group drains, and the holder had allowed interruption, since it only waits for its peer.
     Interrupted,
     /// The same, where the holder's descriptor is needed for another connection.
     Displaced,
@@ -75,7 +75,7 @@ struct Slot {
     queued_at: u64,
     fired: Option<Fired>,
     interruptible: bool,
-    /// Who is told together: see [`Wheel::interrupt_group`].
+    /// Slots that are interrupted together: see [`Wheel::interrupt_group`].
     group: u32,
     waker: Option<Kept>,
     live: bool,
@@ -156,7 +156,7 @@ impl Wheel {
                 slot.queued_at = NEVER;
                 if slot.due <= now {
                     slot.due = NEVER;
-                    // What an interrupt was comes first.
+                    // An interrupt that happened before takes precedence.
                     let why = slot.fired.unwrap_or(Fired::Expired);
                     slot.fire(why);
                 } else if slot.due != NEVER {
@@ -166,7 +166,7 @@ impl Wheel {
         }
     }
 
-    /// Wakes every holder that said it may be interrupted.
+    /// Wakes every holder that allows interruption.
     pub fn interrupt(&self) {
         for slot in self.0.inner.borrow_mut().slots.iter_mut() {
             if slot.live && slot.interruptible {
@@ -293,7 +293,7 @@ impl Deadline {
         slot.fired = None;
     }
 
-    /// Says whether a drain may interrupt the holder from here on.
+    /// Sets whether a drain may interrupt the holder from here on.
     pub fn interruptible(&self, yes: bool) {
         self.wheel.0.inner.borrow_mut().slots[self.index as usize].interruptible = yes;
     }
@@ -316,7 +316,7 @@ impl Deadline {
         Poll::Pending
     }
 
-    /// Runs `work` until it is done or the deadline fires, whichever comes first.
+    /// Runs `work` until it is done or the deadline fires, whichever is first.
     /// A future that loses is to be dropped: only for connections that die with it.
     ///
     /// It is taken by reference, as are all large futures here: each move would copy it whole.
@@ -328,9 +328,8 @@ impl Deadline {
         .await
     }
 
-    /// Runs `work` to its end, and calls `on_fired`, which is to bring that about, when the deadline fires before; again
-    /// with each tick for which `work` goes on all the same: what was to be called off may just have ended, and more
-    /// have begun.
+    /// Runs `work` to its end. When the deadline fires before, calls `on_fired`, which should end it; and again with each tick
+    /// while `work` goes on: the operation to cancel may just have ended, and another one have begun.
     pub async fn watch<F: Future + ?Sized>(
         &self,
         mut work: Pin<&mut F>,
@@ -474,7 +473,7 @@ mod tests {
         turn();
         assert_eq!(called.get(), 1);
         let waits = || wheel.0.inner.borrow().slots[0].waker.is_some();
-        assert!(waits(), "somebody is to be woken");
+        assert!(waits(), "a holder is to be woken");
         wheel.advance(5);
         assert!(!waits(), "the wheel wakes him");
         turn();

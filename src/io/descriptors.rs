@@ -1,5 +1,5 @@
-//! File descriptors, of which clients may not take the last: a part is kept for connections to backends, and a part of
-//! that for the admin server, the log and files.
+//! File descriptors. Clients cannot take the last ones: a part is reserved for connections to backends, and a part of that
+//! for the admin server, the log and files.
 //!
 //! The kernel gives the lowest number that is free. So a kind of connection that keeps to the numbers below a line leaves
 //! all numbers above it to the others, and nothing has to be counted.
@@ -73,8 +73,8 @@ pub(crate) fn is_for_backends(socket: &impl AsRawFd) -> bool {
     socket.as_raw_fd() < BACKENDS.load(Relaxed)
 }
 
-/// Whether there is a descriptor for a connection to a backend, as far as that is known before. It is asked for only while
-/// they are short.
+/// Whether a connection to a backend would get a descriptor, as far as that is known. Costs a system call, only while
+/// descriptors are short.
 pub(crate) fn has_one_for_backends() -> bool {
     !are_short() || lowest_free().is_some_and(|fd| is_for_backends(&fd))
 }

@@ -3,7 +3,7 @@
 //! `RINGATE_TEST_FAULT="PLACE KIND FILE"`: once FILE exists, the first thread at PLACE removes it and panics (`panic`)
 //! or blocks for some milliseconds (`block=3000`).
 
-/// A place where a fault may be asked for.
+/// A place where a test may inject a fault.
 #[cfg(debug_assertions)]
 pub(crate) fn point(place: &str) {
     use std::sync::OnceLock;
@@ -20,11 +20,11 @@ pub(crate) fn point(place: &str) {
     }
     match kind.strip_prefix("block=").and_then(|text| text.parse().ok()) {
         Some(milliseconds) => std::thread::sleep(Duration::from_millis(milliseconds)),
-        None => panic!("a fault was asked for at {place}"),
+        None => panic!("a test injected a fault at {place}"),
     }
 }
 
-/// A place where a fault may be asked for: not in this build.
+/// A place where a test may inject a fault: not in this build.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub(crate) fn point(_place: &str) {}

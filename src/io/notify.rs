@@ -1,4 +1,4 @@
-//! The wire between the control thread and a worker: one byte is a bell, the message is in a queue.
+//! The wire between the control thread and a worker: a byte notifies, the message is in a queue.
 
 use std::io;
 use std::os::unix::net::UnixStream as StdStream;
@@ -6,20 +6,21 @@ use std::os::unix::net::UnixStream as StdStream;
 use monoio::io::AsyncReadRent;
 use monoio::net::UnixStream;
 
-/// The worker's end of a bell.
+/// The worker's end: it receives notifications.
 #[derive(Debug)]
 pub(crate) struct Notified(UnixStream);
 
-/// The ringing end of a bell.
+/// The end that notifies.
 #[derive(Debug)]
 pub(crate) struct Notifier(StdStream);
 
-/// A pair: who holds the rope wakes who waits for the bell. `StdStream` crosses to the worker's thread.
+/// A connected notifier and receiver: `notify` wakes the task that awaits `notified`. The `StdStream` is for the worker's
+/// thread.
 pub(crate) fn pair() -> io::Result<(Notifier, StdStream)> {
-    let (rope, bell) = StdStream::pair()?;
-    rope.set_nonblocking(true)?;
-    bell.set_nonblocking(true)?;
-    Ok((Notifier(rope), bell))
+    let (notifier, receiver) = StdStream::pair()?;
+    notifier.set_nonblocking(true)?;
+    receiver.set_nonblocking(true)?;
+    Ok((Notifier(notifier), receiver))
 }
 
 impl Notified {
@@ -28,16 +29,16 @@ impl Notified {
         Ok(Self(UnixStream::from_std(stream)?))
     }
 
-    /// Waits for a ring. False: the other end is gone.
-    pub(crate) async fn rung(&mut self) -> bool {
+    /// Waits for a notification. False: the notifier is gone.
+    pub(crate) async fn notified(&mut self) -> bool {
         let (result, _) = self.0.read(vec![0u8; 16]).await;
         matches!(result, Ok(n) if n > 0)
     }
 }
 
 impl Notifier {
-    /// Rings. A bell that has been rung often and not heard yet needs no more of it.
-    pub(crate) fn pull(&self) {
+    /// Notifies. If the socket is full, the receiver has notifications waiting and needs no more.
+    pub(crate) fn notify(&self) {
         use std::io::Write as _;
         let _ = (&self.0).write(&[1]);
     }

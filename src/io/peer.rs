@@ -15,9 +15,9 @@ use super::stream::Socket;
 /// The other end of a stream, to ask the kernel about it while the stream is in use. It keeps the socket open, so its
 /// descriptor cannot become another connection's.
 #[derive(Clone, Debug)]
-pub(crate) struct Peer(pub(super) Rc<Socket>);
+pub(crate) struct PeerHandle(pub(super) Rc<Socket>);
 
-impl Peer {
+impl PeerHandle {
     /// See [`flow`].
     pub(crate) fn flow(&self) -> Option<Flow> {
         flow(&self.0)
@@ -49,7 +49,7 @@ impl Peer {
     }
 }
 
-/// How far a connection's bytes have come, since it was made.
+/// How many bytes a connection has carried since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
     /// Bytes that the peer has sent.
@@ -66,7 +66,7 @@ const BYTES_ACKED: usize = 120;
 const BYTES_RECEIVED: usize = 128;
 const NOTSENT_BYTES: usize = 144;
 
-/// The flow of a TCP connection; `None` if the kernel does not say (before Linux 4.6).
+/// The flow of a TCP connection; `None` if the kernel does not report it (before Linux 4.6).
 pub fn flow(socket: &impl AsFd) -> Option<Flow> {
     let fd = socket.as_fd().as_raw_fd();
     let mut info = [0u8; INFO_LEN];

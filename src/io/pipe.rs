@@ -17,10 +17,10 @@ use super::{buffer, descriptors};
 
 /// Most bytes that a pipe takes in at once. So many may a peer leave unread here.
 pub(super) const MOST: usize = 512 * 1024;
-/// What pipes are asked to have room for: so many bytes in whole pages. A page holds no more than the network put into one
-/// of its own. Without privileges a user may have 16,384 pages of it (`fs.pipe-user-pages-soft`).
+/// The room requested for pipes: so many bytes in whole pages. A page holds no more than the network put into one of its
+/// own. Without privileges a user may have 16,384 pages of it (`fs.pipe-user-pages-soft`).
 const ROOM: usize = MOST;
-/// Who gets less may not move enough at once for it to be worth while.
+/// With less room, a pipe moves too little at once to be faster than a copy.
 const LEAST_ROOM: usize = 256 * 1024;
 /// Most pipes of a worker, each of which has two descriptors. Beyond, bodies are copied.
 const PIPES: usize = 64;
@@ -37,11 +37,11 @@ struct Stock {
     out: usize,
     /// How many were in use at once since the last sweep.
     needed: usize,
-    /// Bytes that left through them since they were last asked for.
+    /// Bytes that left through them since the last [`Pipe::sweep`].
     moved: u64,
     /// None could be made since the last sweep: the system is out of descriptors, or of what a user may have in pipes.
     failed: bool,
-    /// Not wanted, or the system can't move bytes through them: it is not asked again.
+    /// Not wanted, or the system can't move bytes through them: they are not tried again.
     refused: bool,
 }
 
@@ -113,7 +113,7 @@ impl Pipe {
     }
 
     /// Bytes that are in it.
-    #[allow(clippy::len_without_is_empty)] // nobody asks
+    #[allow(clippy::len_without_is_empty)] // unused
     pub fn len(&self) -> usize {
         self.held
     }

@@ -1,8 +1,7 @@
 //! PROXY headers on a socket.
 //!
-//! Not a byte behind the header is taken off the socket: it is looked at first, and only what belongs to the header is
-//! read. So whoever comes next, TLS or a request's head, finds its own first byte, and a connection that has not sent
-//! its header yet holds no buffer of the pool.
+//! The header is peeked at first, and then only its own bytes are read. So the TLS handshake or the request's head that
+//! follows begins at its own first byte, and a connection that has not sent its header yet holds no buffer of the pool.
 
 use std::fmt;
 use std::io;
@@ -14,7 +13,7 @@ use monoio::net::TcpStream;
 use super::{peer, socket};
 use crate::proxy_protocol::{Accept, Header, HeaderError, MAX_HEADER, Parsed, parse};
 
-/// Bytes looked at in one go: nearly every header.
+/// Bytes peeked at in one call: more than nearly every header has.
 const PIECE: usize = 512;
 
 /// Why there is no header.
@@ -57,7 +56,7 @@ pub(crate) async fn read(tcp: &TcpStream, accept: Accept) -> Result<Header, Prox
         match advance(socket::fd_of(tcp), &mut held, accept) {
             Ok(Some(header)) => return Ok(header),
             Ok(None) => {}
-            // A look whether the port is open often ends with a reset.
+            // A port scan or a health check often ends with a reset.
             Err(ProxyHeaderError::Io(_)) if held.is_empty() => return Err(ProxyHeaderError::Left),
             Err(error) => return Err(error),
         }
@@ -65,7 +64,7 @@ pub(crate) async fn read(tcp: &TcpStream, accept: Accept) -> Result<Header, Prox
     }
 }
 
-/// Takes what has come of the header. `held` is what was taken before.
+/// Reads what has arrived of the header. `held` has what was read before.
 fn advance(
     fd: BorrowedFd<'_>,
     held: &mut Vec<u8>,
@@ -93,7 +92,7 @@ fn advance(
     }
 }
 
-/// Takes bytes off the socket that have been looked at.
+/// Reads bytes that were peeked at.
 fn take(fd: BorrowedFd<'_>, mut seen: &mut [u8]) -> Result<(), ProxyHeaderError> {
     while !seen.is_empty() {
         match socket::recv_now(fd, seen)? {

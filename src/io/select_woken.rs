@@ -98,7 +98,7 @@ mod tests {
         assert!(task.made.load(Relaxed), "the task is woken");
         assert_eq!(turn(&waker), [1, 2]);
         assert_eq!(turn(&waker), [1, 2]);
-        // Another waker of the task, which those that wait have to be told.
+        // Another waker of the task replaces the one that the waiting futures have.
         assert_eq!(turn(Waker::noop()), [2, 3]);
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Slabs {
     /// The free ones, where a slab is a block, the last that went back at the end.
     singles: Vec<u32>,
     free: usize,
-    /// The fewest that were free since the last [`Slabs::trim`]: so many nobody needed.
+    /// The fewest that were free since the last [`Slabs::trim`]: these were not needed.
     unneeded: usize,
 }
 
@@ -260,8 +260,8 @@ impl std::ops::Deref for Block {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        // SAFETY: the slab mapped and initialised these bytes, lives at least as long as `self`, and lent them to
-        // nobody else.
+        // SAFETY: the slab mapped and initialised these bytes, lives at least as long as `self`, and lent them to no other
+        // block.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len as usize) }
     }
 }

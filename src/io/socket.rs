@@ -1,4 +1,4 @@
-//! Sockets: listening, connecting, and the look at a pooled connection before it is used.
+//! Sockets: listening, connecting, and the check of a pooled connection before its reuse.
 #![allow(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -37,8 +37,8 @@ pub(crate) fn listen(address: SocketAddr, ipv6_only: bool) -> io::Result<std::ne
     Ok(socket.into())
 }
 
-/// Whether somebody else already listens on `address`: SO_REUSEPORT would let a second process
-/// of the same user share it silently, which nobody who starts a proxy twice wants.
+/// Whether another socket already listens on `address`. With SO_REUSEPORT a second process of the same user would share
+/// the port silently, and each would get a part of the connections.
 pub(crate) fn probe_free(address: SocketAddr, ipv6_only: bool) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -98,7 +98,7 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
-/// Asks the kernel to hand connections that arrive on `cpu` to this listening socket.
+/// Makes the kernel hand connections that arrive on `cpu` to this listening socket.
 pub(crate) fn prefer_cpu(listener: &std::net::TcpListener, cpu: usize) -> io::Result<()> {
     let cpu = u32::try_from(cpu).map_err(io::Error::other)?;
     Ok(rustix::net::sockopt::set_socket_incoming_cpu(listener, cpu)?)
@@ -119,8 +119,8 @@ pub(crate) fn adopt(listener: BoundListener) -> io::Result<Listener> {
     }
 }
 
-/// How long a connection to a Unix socket whose accept queue is full waits before it tries again: the kernel tells
-/// nobody when there is room.
+/// How long a connection to a Unix socket whose accept queue is full waits before it tries again: the kernel does not
+/// report when there is room.
 const QUEUE_PAUSE: Duration = Duration::from_millis(2);
 
 /// A connection to `address`; over TCP with TCP_NODELAY, and from `source` if that is given.
@@ -247,7 +247,7 @@ pub(crate) fn send_last(tcp: &TcpStream, bytes: &[u8]) {
     send_now(fd_of(tcp), bytes);
 }
 
-/// What a look at an idle connection says.
+/// The state of an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pulse {
     /// Open, with nothing to read.
@@ -258,7 +258,7 @@ pub(super) enum Pulse {
     Dead,
 }
 
-/// Looks at a connection without taking anything from it and without waiting.
+/// The state of a connection. Takes nothing from it and does not wait.
 pub(super) fn pulse(fd: BorrowedFd<'_>) -> Pulse {
     let mut byte = [0u8; 1];
     match recv(fd, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
@@ -294,7 +294,7 @@ pub(super) fn set_low_water(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> 
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Sends last words, if that goes without waiting.
+/// Sends bytes before a connection is closed, if that is possible without waiting.
 pub(super) fn send_now(fd: BorrowedFd<'_>, bytes: &[u8]) {
     if !bytes.is_empty() {
         let _ = send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
@@ -323,7 +323,7 @@ pub(super) fn reset(fd: BorrowedFd<'_>) {
     let _ = rustix::net::connect_unspec(fd);
 }
 
-/// Ends a connection in both directions: whoever reads from it finds its end, whoever writes to it an error.
+/// Ends a connection in both directions: a read finds its end, a write fails.
 pub(super) fn end(fd: BorrowedFd<'_>) {
     let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);
 }

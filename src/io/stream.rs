@@ -18,7 +18,7 @@ use rustls::AlertDescription;
 
 use super::buffer::Buffer;
 use super::cancel;
-use super::peer::Peer;
+use super::peer::PeerHandle;
 use super::pipe::{self, Pipe};
 use super::socket::{self, Pulse};
 use crate::tls::{Opened, Opener, RecordError, Sealer};
@@ -28,7 +28,7 @@ use crate::tls::{Opened, Opener, RecordError, Sealer};
 pub enum StreamError {
     /// The socket did.
     Io(io::Error),
-    /// The record layer did: the peer broke its rules, or said with an alert that we had.
+    /// The record layer did: the peer broke its rules, or reported with an alert that we had.
     Tls(RecordError),
     /// A head or a record did not fit the largest buffer.
     TooLarge,
@@ -97,7 +97,7 @@ pub enum Closed {
     Truncated,
 }
 
-/// The socket of a stream: owned by its two halves and by each [`Peer`] of it.
+/// The socket of a stream: owned by its two halves and by each [`PeerHandle`] of it.
 pub(super) struct Socket {
     tcp: UnsafeCell<TcpStream>,
     /// A write found that the peer had reset the connection. The kernel reports that once: a read after it finds an
@@ -121,7 +121,7 @@ impl Socket {
         unsafe { &mut *self.tcp.get() }
     }
 
-    /// Notes what a failed write says of the peer.
+    /// Notes whether a failed write shows that the peer has reset the connection.
     fn note_failure(&self, error: &io::Error) {
         // EPIPE: the peer had ended its side in order before, or ours is ended.
         if error.kind() != io::ErrorKind::BrokenPipe {
@@ -181,7 +181,7 @@ impl Stream {
         self.reader.tls.is_some()
     }
 
-    /// Looks at an idle pooled connection: whether it can carry another request. Takes in what a TLS
+    /// Checks whether an idle pooled connection can carry another request. Takes in what a TLS
     /// peer may send unasked (tickets, key updates); application data or an end mean that it can't.
     pub fn is_fresh(&mut self) -> bool {
         loop {
@@ -197,21 +197,21 @@ impl Stream {
         }
     }
 
-    /// Ends a plain stream with a reset: a FIN would say that all has been sent. TLS has close_notify for that.
+    /// Ends a plain stream with a reset, since a FIN would mean that everything was sent. TLS has close_notify for that.
     pub fn reset(&self) {
         if !self.is_tls() {
             socket::reset(self.reader.socket.as_fd());
         }
     }
 
-    /// Says goodbye (close_notify on TLS) and closes the writing side.
+    /// Ends the writing side: close_notify on TLS, then FIN.
     pub async fn shutdown(&mut self) {
         let _ = self.writer.shutdown().await;
     }
 }
 
 impl Drop for Stream {
-    /// Tells a peer whose record could not be opened (RFC 8446 §6.2), as far as that goes without waiting.
+    /// Sends an alert to a peer whose record could not be opened (RFC 8446 §6.2), if that is possible without waiting.
     fn drop(&mut self) {
         cancel::count_stream(-1);
         let due = self.reader.tls.as_ref().and_then(|opener| opener.alert_due());
@@ -222,7 +222,7 @@ impl Drop for Stream {
             // What lies unread would make the close a reset, which may overtake the alert.
             socket::drain_now(self.reader.socket.as_fd());
         }
-        // The connection ends now, also if a `Peer` keeps the socket open.
+        // The connection ends now, also if a `PeerHandle` keeps the socket open.
         socket::finish(self.reader.socket.as_fd());
     }
 }
@@ -241,14 +241,14 @@ impl Reader {
         self.tls.as_ref().and_then(|opener| opener.peer_alert())
     }
 
-    /// Whether a TLS 1.2 peer has asked for a new handshake, which is declined.
+    /// Whether a TLS 1.2 peer has begun a new handshake, which is declined.
     pub fn asked_renegotiation(&self) -> bool {
         self.tls.as_ref().is_some_and(|opener| opener.asked_renegotiation())
     }
 
     /// The other end, to ask the kernel about it while the stream is in use.
-    pub(crate) fn peer(&self) -> Peer {
-        Peer(Rc::clone(&self.socket))
+    pub(crate) fn peer(&self) -> PeerHandle {
+        PeerHandle(Rc::clone(&self.socket))
     }
 
     /// Adds at least one byte of plaintext to `buffer`; 0 means the peer's end, see [`Reader::closed`].
@@ -266,14 +266,14 @@ impl Reader {
         self.fill_with(buffer, cancel)
     }
 
-    /// As [`Reader::fill`], within a long body, of which `due` more bytes of plaintext are certain to come; `None`: nobody
-    /// knows. What comes fast is read into a large buffer, and as much at once as that takes: a few large reads instead
-    /// of many small ones. Nobody who waits holds a large one, as all of its memory is taken.
+    /// As [`Reader::fill`], within a long body, of which `due` more bytes of plaintext are certain to arrive; `None`: that is
+    /// unknown. A fast body is read into a large buffer, as much at once as it takes: a few large reads instead of many small
+    /// ones. A reader that waits holds no large buffer, as all of its memory is resident.
     ///
-    /// Nothing is held back for longer than [`GATHER_PATIENCE`]. Who has not sent [`GATHER_MIN`] by then is read from as
-    /// his bytes come, until so many lie there, or for [`UNGATHERED`] reads.
+    /// Nothing is held back for longer than [`GATHER_PATIENCE`]. A sender that has not sent [`GATHER_MIN`] by then is read from
+    /// as its bytes arrive, until that many have arrived, or for [`UNGATHERED`] reads.
     ///
-    /// Up to `unseen` bytes of a plain stream may also come in a [`Pipe`], if no others are in `buffer`.
+    /// Up to `unseen` bytes of a plain stream may also be returned in a [`Pipe`], if no others are in `buffer`.
     pub async fn read_on(
         &mut self,
         mut buffer: Buffer,
@@ -335,7 +335,7 @@ impl Reader {
         (result.map(More::Read), buffer)
     }
 
-    /// Whether bytes may go to `writer` as they come: neither stream is TLS.
+    /// Whether bytes may be passed to `writer` unchanged: neither stream is TLS.
     pub fn is_as_plain_as(&self, writer: &Writer) -> bool {
         self.tls.is_none() && writer.tls.is_none()
     }
@@ -371,7 +371,7 @@ impl Reader {
         loop {
             let want = match self.open_records(&mut buffer) {
                 Ok(want) => want,
-                // What came whole before it still counts; the next call says the same again.
+                // What arrived whole before it still counts; the next call returns the same error.
                 Err(_) if buffer.len() > before => 0,
                 Err(error) => return (Err(error), buffer),
             };
@@ -457,7 +457,7 @@ impl Reader {
 pub enum More {
     /// So many bytes of plaintext, into the buffer; 0 is the peer's end.
     Read(usize),
-    /// Bytes that nobody here sees.
+    /// Bytes that stay in the kernel.
     Unseen(Pipe),
 }
 
@@ -474,8 +474,8 @@ const GATHER_PATIENCE: Duration = Duration::from_millis(5);
 
 impl Writer {
     /// The other end, to ask the kernel about it while the stream is in use.
-    pub(crate) fn peer(&self) -> Peer {
-        Peer(Rc::clone(&self.socket))
+    pub(crate) fn peer(&self) -> PeerHandle {
+        PeerHandle(Rc::clone(&self.socket))
     }
 
     /// Writes `range` (positions in the buffer's block) whole.

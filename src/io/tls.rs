@@ -74,7 +74,7 @@ pub(crate) async fn shake(tcp: &mut TcpStream, handshake: &mut Handshake) -> Res
         let progress = handshake.advance(incoming.raw_mut(), &mut out);
         if !out.is_empty() {
             let (result, sent) = tcp.write_all(std::mem::take(&mut out)).await;
-            // An alert is on its way because of an error that says more than a failed send.
+            // An alert is on its way because of an error that is more precise than a failed send.
             if progress.is_ok() {
                 result?;
             }

@@ -1,4 +1,4 @@
-//! What is known of a client, once a connection, in the forms that backends, rules and logs ask for.
+//! The facts about a client, once for each connection, in the forms that backends, rules and logs need.
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -8,7 +8,7 @@ use rustls::pki_types::CertificateDer;
 
 use crate::certs;
 use crate::config::access::Variable;
-use crate::io::Peer;
+use crate::io::PeerHandle;
 use crate::proxy::client_binding::{ClientBinding, ClientIds, Lazily, ProxiedOrigin};
 use crate::tls::client_certificate::PresentedError;
 use crate::tls::{ClientCertificate, Facts};
@@ -26,7 +26,7 @@ pub struct ClientFacts {
 struct More {
     /// Present if it speaks TLS.
     tls: Option<ClientTls>,
-    /// Present once a backend was told of it, or if Ringate was.
+    /// Present once a backend got a PROXY header for it, or if it came with one.
     own: Lazily,
 }
 
@@ -37,7 +37,7 @@ pub struct ClientTls {
     pub tls13: bool,
     /// The cipher suite by its IANA name.
     pub cipher: Box<str>,
-    /// The name that it asked for.
+    /// The server name in its handshake (SNI).
     pub sni: Option<Box<str>>,
     /// Its certificate, verified.
     pub certificate: Option<ClientCertificate>,
@@ -75,13 +75,13 @@ impl ClientFacts {
         self.more.get()?.tls.as_ref()
     }
 
-    /// What its connection `fd` has of its own. What a header said of it is given the first time, if there was one.
-    pub(crate) fn own(&self, ids: &ClientIds, said: ProxiedOrigin, peer: &Peer) -> &ClientBinding {
+    /// The binding of its connection, made at the first call from `said`, the addresses of its PROXY header.
+    pub(crate) fn own(&self, ids: &ClientIds, said: ProxiedOrigin, peer: &PeerHandle) -> &ClientBinding {
         let more = self.more.get_or_init(Box::default);
         more.own.get_or_init(|| Box::new(ClientBinding::new(ids, said, peer)))
     }
 
-    /// It has left: what is kept for it goes.
+    /// It has disconnected: the connections kept for it are closed.
     pub(crate) fn leave(&mut self) {
         if let Some(own) = self.more.get_mut().and_then(|more| more.own.get_mut()) {
             own.leave();
@@ -98,7 +98,7 @@ impl ClientFacts {
         self.tls()?.certificate.as_ref()
     }
 
-    /// One of the variables that speak of its handshake; `None` for others, and where there is nothing to be said.
+    /// The value of a variable of its handshake; `None` for other variables, and without a value.
     pub fn tls_value(&self, variable: &Variable) -> Option<&str> {
         let tls = self.tls()?;
         match variable {
@@ -113,7 +113,7 @@ impl ClientFacts {
 }
 
 impl ClientTls {
-    /// What a finished handshake under a `policy` says. `whole` forwards all of the client's certificate.
+    /// The facts of a finished handshake under a `policy`. `whole` forwards the client's whole certificate.
     ///
     /// # Errors
     /// The client is not to be served.

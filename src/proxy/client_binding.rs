@@ -6,10 +6,10 @@ use std::num::NonZeroU64;
 use std::rc::Weak;
 
 use super::connection_permit::ConnectionPermit;
-use crate::io::Peer;
+use crate::io::PeerHandle;
 use crate::proxy_protocol::{Addresses, Subject};
 
-/// Tells the client connections of a worker apart. Never given twice.
+/// Identifies a client connection of a worker. No two have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ClientId(NonZeroU64);
 
@@ -35,37 +35,37 @@ pub(crate) trait HoldsDedicated: std::fmt::Debug {
     fn release(&self, client: ClientId);
 }
 
-/// A client connection, as backends are told of it. When it is dropped, so is all that is kept for it.
+/// A client connection as backends see it. When it is dropped, the connections that are kept for it are closed.
 #[derive(Debug)]
 pub struct ClientBinding {
     id: ClientId,
-    /// `None` if the connection broke before it could be asked.
+    /// `None` if the connection broke before they were read.
     addresses: Option<Addresses>,
-    /// Where something may be kept for it.
+    /// The pools that may keep connections for it.
     pools: RefCell<Vec<Weak<dyn HoldsDedicated>>>,
     /// See [`ProxiedOrigin`].
     _seat: Option<Box<ConnectionPermit>>,
 }
 
-/// What a PROXY header said of a connection, if it had one.
+/// The addresses of a connection's PROXY header, if it had one.
 #[derive(Debug, Default)]
 pub(crate) struct ProxiedOrigin {
     /// Both of its ends, if the header had them.
     pub(crate) addresses: Option<Addresses>,
-    /// Its seat among the connections of its client, who was not known before. Held to the connection's end.
+    /// Its permit among the connections of its client, which was unknown before. Held to the connection's end.
     pub(crate) seat: Option<Box<ConnectionPermit>>,
 }
 
 impl ProxiedOrigin {
-    /// Whether it must be remembered.
+    /// Whether it must be kept.
     pub(crate) fn matters(&self) -> bool {
         self.addresses.is_some() || self.seat.is_some()
     }
 }
 
 impl ClientBinding {
-    /// Of the connection `fd`, or of what it was said to be.
-    pub(crate) fn new(ids: &ClientIds, said: ProxiedOrigin, peer: &Peer) -> Self {
+    /// For the connection of `peer`, or the addresses of its PROXY header.
+    pub(crate) fn new(ids: &ClientIds, said: ProxiedOrigin, peer: &PeerHandle) -> Self {
         let asked = || {
             let (source, destination) = peer.addresses()?;
             Some(Addresses { source, destination })
@@ -85,7 +85,7 @@ impl ClientBinding {
         self.id
     }
 
-    /// What a header says of it.
+    /// The subject of a PROXY header for it.
     pub(crate) fn subject(&self) -> Subject {
         self.addresses.map_or(Subject::Unknown, Subject::Client)
     }

@@ -1,6 +1,6 @@
 //! What one client connection counts for among those of its listener and of its client, over all workers.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::base::network::ipv6_prefix;

@@ -1,11 +1,11 @@
-//! Where a matched request goes, and with which path.
+//! The destination of a matched request, and its new path.
 
 use crate::http::{RequestHead, host_name};
 use crate::proxy::client::ClientFacts;
 use crate::proxy::reply::{Reply, ReplyBody};
 use crate::route::Redirect;
 
-/// Where a matched request goes.
+/// The destination of a matched request.
 #[derive(Debug)]
 pub enum Destination {
     /// Index into [`RuntimeConfig::upstreams`](crate::proxy::snapshot::RuntimeConfig::upstreams).

@@ -1,4 +1,4 @@
-//! Error pages: what a client is told where the bad news is Ringate's own.
+//! Error pages: the responses that Ringate makes itself when a request fails.
 //!
 //! Plain words, unless the config has a page for the status. A client that prefers JSON gets a problem
 //! document (RFC 9457). What a backend answers is never touched.
@@ -37,7 +37,7 @@ enum Part {
 const VARIABLES: [(&str, Part); 3] =
     [("{status}", Part::Status), ("{reason}", Part::Reason), ("{request.id}", Part::RequestId)];
 
-/// How a client wants to be told, kept for as long as its exchange lasts.
+/// The client's preferred form of an error response, kept for as long as its exchange lasts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ErrorFormat {
     json: bool,
@@ -45,16 +45,16 @@ pub(crate) struct ErrorFormat {
     id_len: usize,
 }
 
-/// How a client is told of a failure.
+/// How a client gets the response to a failure.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ErrorContext {
     /// Its request was HEAD.
     pub(crate) head_only: bool,
     /// What it likes best, where there are pages.
-    pub(crate) wish: Option<ErrorFormat>,
+    pub(crate) format: Option<ErrorFormat>,
 }
 
-/// What it is told.
+/// An error response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ErrorBody {
     /// `Content-Type`
@@ -103,14 +103,14 @@ impl Page {
 }
 
 impl ErrorFormat {
-    /// The wish of a request with these fields.
+    /// The preference of a request with these fields.
     pub(crate) fn of<'a>(headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>, id: &str) -> Self {
         let accept = headers.into_iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"accept"));
         let json = prefers_json(accept.map(|(_, value)| value));
         Self { json, id: [0; MAX_REQUEST_ID_BYTES], id_len: 0 }.with_id(id)
     }
 
-    /// The wish in the bytes of a head, which may be none that can be understood. It has no id yet.
+    /// The preference in the bytes of a head, which may be malformed. It has no id yet.
     pub(crate) fn in_bytes(head: &[u8]) -> Self {
         let lines = head.split(|&byte| byte == b'\n').skip(1).take_while(|line| line.len() > 1);
         let fields = lines.filter_map(|line| {
@@ -129,15 +129,15 @@ impl ErrorFormat {
     }
 }
 
-/// What a client is told of a status; without pages or a wish, in plain words.
-pub(crate) fn tell(status: u16, pages: Option<&Pages>, wish: Option<ErrorFormat>) -> ErrorBody {
+/// The response to a client for a status; without pages or a preference, as plain text.
+pub(crate) fn render(status: u16, pages: Option<&Pages>, format: Option<ErrorFormat>) -> ErrorBody {
     let reason = http::reason_phrase(status);
-    let (Some(pages), Some(wish)) = (pages, wish) else {
+    let (Some(pages), Some(format)) = (pages, format) else {
         return ErrorBody { media_type: PLAIN_TEXT.into(), body: format!("{status} {reason}\n"), fields: "" };
     };
     let fields = if pages.json { "Vary: Accept\r\n" } else { "" };
-    let id = std::str::from_utf8(&wish.id[..wish.id_len]).unwrap_or_default();
-    if pages.json && wish.json {
+    let id = std::str::from_utf8(&format.id[..format.id_len]).unwrap_or_default();
+    if pages.json && format.json {
         // Both are ours, and plain ASCII.
         let body = format!(
             "{{\"type\":\"about:blank\",\"title\":\"{reason}\",\"status\":{status},\"request_id\":\"{id}\"}}\n"
@@ -219,15 +219,15 @@ mod tests {
             )],
             classes: vec![(5, Page::new("{status}", "text/plain"))],
         };
-        let wish = |json| Some(ErrorFormat { json, ..ErrorFormat::of([], ID) });
-        let told = tell(404, Some(&pages), wish(false));
-        assert_eq!(told.body, "<style>a { b: {c} }</style>404 Not Found 0123456789abcdef0123456789abcdef{x}");
-        assert_eq!((&*told.media_type, told.fields), ("text/html", "Vary: Accept\r\n"));
-        assert_eq!(tell(503, Some(&pages), wish(false)).body, "503");
-        assert_eq!(tell(400, Some(&pages), wish(false)).body, "400 Bad Request\n");
-        let told = tell(404, Some(&pages), wish(true));
-        let json: serde_json::Value = serde_json::from_str(&told.body).unwrap();
+        let format = |json| Some(ErrorFormat { json, ..ErrorFormat::of([], ID) });
+        let body = render(404, Some(&pages), format(false));
+        assert_eq!(body.body, "<style>a { b: {c} }</style>404 Not Found 0123456789abcdef0123456789abcdef{x}");
+        assert_eq!((&*body.media_type, body.fields), ("text/html", "Vary: Accept\r\n"));
+        assert_eq!(render(503, Some(&pages), format(false)).body, "503");
+        assert_eq!(render(400, Some(&pages), format(false)).body, "400 Bad Request\n");
+        let body = render(404, Some(&pages), format(true));
+        let json: serde_json::Value = serde_json::from_str(&body.body).unwrap();
         assert_eq!((&json["status"], &json["title"]), (&404.into(), &"Not Found".into()));
-        assert_eq!(tell(404, None, wish(true)).body, "404 Not Found\n");
+        assert_eq!(render(404, None, format(true)).body, "404 Not Found\n");
     }
 }

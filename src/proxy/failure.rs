@@ -1,4 +1,4 @@
-//! Failures of an exchange: who is at fault, what the client is told, what is counted.
+//! Failures of an exchange: the side at fault, the response to the client, the counter.
 
 use std::fmt::{self, Write as _};
 
@@ -24,7 +24,7 @@ pub enum Failure {
     MethodNotAllowed(String),
     /// A preflight for a route that has no policy for that, where only another one's would be there to answer.
     NoCors,
-    /// An OPTIONS that may not be passed on (Max-Forwards: 0): it ends here, with a 200.
+    /// An OPTIONS that must not be forwarded (Max-Forwards: 0): it ends here, with a 200.
     LastHop,
     /// The body is longer than `limits.body_bytes`.
     BodyTooLarge,
@@ -36,7 +36,7 @@ pub enum Failure {
     ClientTimeout,
     /// The client sent or took a body at less than `limits.body_rate`.
     ClientTooSlow,
-    /// The client is gone or its stream broke.
+    /// The client has disconnected, or its stream broke.
     ClientGone,
     /// No connection to any endpoint could be made.
     Connect(ConnectError),
@@ -71,13 +71,13 @@ pub enum ConnectError {
     Io(std::io::Error),
     /// This process had no descriptor for it within `timeouts.connect`.
     NoDescriptor,
-    /// The TLS handshake's, and what it comes down to with all that was seen of the handshake.
+    /// The TLS handshake's, and the reason by all that was seen of the handshake.
     Tls(TlsError, Reason),
-    /// The backend refused our certificate after the handshake, before anything was sent; what it said, or did.
+    /// The backend refused our certificate after the handshake, before anything was sent; how it did.
     Refused(&'static str),
     /// `timeouts.connect` is over.
     Timeout(Stage),
-    /// The backend did not ask for our certificate, and `tls.require_client_auth` says that it must.
+    /// The backend did not request our certificate, and `tls.require_client_auth` is set.
     NotAsked,
     /// The request's host can't be a TLS server name, and the upstream sets none.
     ServerName,
@@ -100,7 +100,7 @@ impl ConnectError {
         }
     }
 
-    /// What stands behind the error in the log: who ended it, if that was us, and what to do.
+    /// What follows the error in the log: which side ended the handshake, if that was ours, and what to do.
     pub fn advice(&self) -> String {
         let mut advice = String::new();
         if let Self::Tls(error, _) = self
@@ -109,7 +109,7 @@ impl ConnectError {
             let _ = write!(advice, "; we closed with the alert {}", alert_name(alert));
         }
         if let Some(reason) = self.reason() {
-            let _ = write!(advice, "; {}", reason.mend());
+            let _ = write!(advice, "; {}", reason.remedy());
         }
         advice
     }
@@ -150,7 +150,7 @@ impl fmt::Display for ConnectError {
 }
 
 impl Failure {
-    /// What the client is told, if it still can be; `None`: the connection is just closed.
+    /// The response to the client, if it can still get one; `None`: the connection is just closed.
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Request(error) => Some(error.status()),
@@ -191,7 +191,7 @@ impl Failure {
         })
     }
 
-    /// Seconds after which the client may ask again, where that would help.
+    /// Seconds after which the client may repeat the request, where that would help.
     pub fn retry_after(&self) -> Option<&'static str> {
         matches!(
             self,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::base::uses::Place;
-use crate::io::Peer;
+use crate::io::PeerHandle;
 use crate::tls::Identity;
 
 /// All of a worker's.
@@ -22,9 +22,9 @@ struct Slots {
 
 #[derive(Debug)]
 struct Held {
-    peer: Peer,
+    peer: PeerHandle,
     identity: Arc<Identity>,
-    /// The generation stands in for one that was refused: grace does not end it.
+    /// The generation is the fallback of one that was refused: grace does not end it.
     rescue: bool,
 }
 
@@ -43,7 +43,7 @@ impl TrackedConnections {
     /// Enters a connection.
     pub(crate) fn hold(
         &self,
-        peer: Peer,
+        peer: PeerHandle,
         identity: &Arc<Identity>,
         place: &Arc<Place>,
         rescue: bool,
@@ -64,7 +64,7 @@ impl TrackedConnections {
         TrackedConnection { holds: self.clone(), index, place: Arc::clone(place), idle: Duration::ZERO }
     }
 
-    /// Ends the connections whose generation's time is over: whoever uses one finds it closed.
+    /// Ends the connections whose generation's time is over: their next read finds the end.
     /// Returns how many there were.
     pub(crate) fn end_overdue(&self, now: SystemTime) -> u64 {
         let mut ended = 0;

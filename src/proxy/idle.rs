@@ -17,7 +17,7 @@ pub(crate) const HOT: Duration = Duration::from_millis(500);
 /// before that word is read. However much that is: many clients send the whole of their body first.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
-/// The same while its peer goes on sending.
+/// The same while its peer keeps sending.
 const LINGER_LONGEST: Duration = Duration::from_secs(30);
 
 /// What a wait ended with.

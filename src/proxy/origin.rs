@@ -1,4 +1,4 @@
-//! Whose a request is, where proxies that are trusted say it in a field.
+//! The client of a request, where trusted proxies name it in a field.
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -32,9 +32,9 @@ impl AddressText {
 /// The client that a request with this head on a connection from `peer` is from: the rightmost hop that is not
 /// trusted. `None`: the peer itself.
 ///
-/// Each proxy appends whom it heard, so an entry is worth what the hop to its right is: it is read only if all of those
-/// are trusted. One that is no address ends the look: the hop that wrote it stands for its client. Of hops that are all
-/// trusted, the leftmost is the client.
+/// Each proxy appends the address that it received the request from, so an entry is as trustworthy as the hop to its right:
+/// it is read only if all of those are trusted. An entry that is no address ends the search: the hop that wrote it counts as
+/// the client. Of hops that are all trusted, the leftmost is the client.
 pub(crate) fn client_of(rule: &ClientAddress, head: &RequestHead<'_, '_>, peer: &str) -> Option<AddressText> {
     let is_trusted = |address: IpAddr| rule.trusted.iter().any(|network| network.contains(address));
     let trusted = match peer {
@@ -93,7 +93,7 @@ mod tests {
         for (peer, values, client) in [
             ("10.0.0.1", &["192.0.2.1"][..], Some("192.0.2.1")),
             ("unix:", &["192.0.2.1, 10.0.0.2"], Some("192.0.2.1")),
-            // What a client says of itself stands to the left.
+            // The leftmost entries may be the client's own.
             ("10.0.0.1", &["1.1.1.1, 192.0.2.1"], Some("192.0.2.1")),
             ("10.0.0.1", &["1.1.1.1, 192.0.2.1 ,10.9.9.9,\t10.0.0.2"], Some("192.0.2.1")),
             ("10.0.0.1", &["1.1.1.1", "192.0.2.1, 10.0.0.2"], Some("192.0.2.1")),
@@ -110,7 +110,7 @@ mod tests {
             ("10.0.0.1", &["::ffff:192.0.2.1"], Some("192.0.2.1")),
             ("10.0.0.1", &["192.0.2.1, ::ffff:10.0.0.2"], Some("192.0.2.1")),
             ("10.0.0.1", &["192.0.2.1,, 10.0.0.2,"], Some("192.0.2.1")),
-            // What is no address says nothing, and nothing beyond it is believed.
+            // An entry that is no address is ignored, and all entries to its left with it.
             ("10.0.0.1", &["192.0.2.1, unknown"], None),
             ("10.0.0.1", &["192.0.2.1, unknown, 10.0.0.2"], Some("10.0.0.2")),
             ("10.0.0.1", &["192.0.2.1, 10.0.0.2:x"], None),

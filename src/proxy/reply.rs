@@ -1,14 +1,14 @@
-//! A response that Ringate makes itself, as rules and routes ask for it.
+//! A response that Ringate makes itself, for rules and routes.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// What a client is told instead of a backend's response.
+/// A response to the client instead of a backend's.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// 200 to 599.
     pub status: u16,
-    /// Further field lines, each ended by CRLF. Whoever makes them has checked their bytes.
+    /// Further field lines, each ended by CRLF. Their bytes are checked before.
     pub fields: Vec<u8>,
     /// The body.
     pub body: ReplyBody,
@@ -33,7 +33,7 @@ pub enum ReplyBody {
 }
 
 impl Reply {
-    /// A refusal in plain words. `cause` is for the logs, the client is told the status alone.
+    /// A refusal with a standard body. `cause` is for the logs, the client gets only the status.
     pub fn refusal(status: u16, cause: impl Into<Cow<'static, str>>) -> Self {
         Self { status, fields: Vec::new(), body: ReplyBody::Standard, cause: Some(cause.into()) }
     }

@@ -44,7 +44,7 @@ impl RequestIds {
     pub(crate) fn next(&self) -> RequestId {
         let count = self.count.get().wrapping_add(1);
         self.count.set(count);
-        // Spread over all digits, so that ids of one worker don't look alike; a bijection, so none repeats.
+        // Spread over all digits, so that ids of one worker differ in each; a bijection, so none repeats.
         let point = count.wrapping_mul(GOLDEN);
         let mut digits = [0; 32];
         digits[..16].copy_from_slice(&self.digits);

@@ -49,11 +49,11 @@ pub struct Listener {
     pub proxy_protocol: Option<Accept>,
     /// What bounds its clients.
     pub limits: Limits,
-    /// Whether a client's certificate goes whole to backends, not only its names.
+    /// Whether a client's whole certificate is sent to backends, not only its names.
     pub forward_certificate: bool,
-    /// What its clients are told where Ringate has bad news; `None`: plain words.
+    /// Its error pages; `None`: plain text.
     pub pages: Option<Arc<Pages>>,
-    /// Which clients may come.
+    /// Which clients are permitted.
     pub permitted: AddressRule,
     /// What else it asks of requests before any route is chosen: a limit and header edits alone, if anything.
     pub rules: Option<Arc<Rules>>,
@@ -61,11 +61,11 @@ pub struct Listener {
     pub client_address: Option<ClientAddress>,
     /// Whether its clients may give their requests ids.
     pub accept_request_id: bool,
-    /// Where its traffic goes.
+    /// The protocol and destination of its traffic.
     pub traffic: Traffic,
 }
 
-/// What is spoken on a listener, and where it goes.
+/// The protocol of a listener, and the destination of its traffic.
 #[derive(Debug)]
 pub enum Traffic {
     /// HTTP: the route table gives indices into `routes`.
@@ -82,7 +82,7 @@ pub enum Traffic {
     },
     /// Datagrams, all to one upstream.
     Udp(Udp),
-    /// Bytes of TLS that is not opened: where they go is said by the server name in the ClientHello.
+    /// Bytes of TLS that is not opened: the server name in the ClientHello decides on the upstream.
     TcpByName {
         /// Server name, as the host of `/`, to index into [`RuntimeConfig::upstreams`].
         table: Table,
@@ -103,18 +103,18 @@ pub struct Udp {
 /// What a matched request is done with.
 #[derive(Debug)]
 pub struct Route {
-    /// Where it goes.
+    /// Its destination.
     pub to: Destination,
-    /// What becomes of the path.
+    /// How the path changes.
     pub rewrite: Rewrite,
     /// Whether `%2F` in a path passes.
     pub encoded_slashes: bool,
-    /// Whether slashes in a row go on as one.
+    /// Whether slashes in a row are merged into one.
     pub merge_slashes: bool,
     /// From the request's end to the response's head, if the upstream's time is not the route's.
     pub response_timeout: Option<Duration>,
     /// Silence within a response, in the same way.
     pub idle_timeout: Option<Duration>,
-    /// What else the route asks for, if anything.
+    /// The rules of the route, if it has any.
     pub rules: Option<Arc<Rules>>,
 }

@@ -62,7 +62,7 @@ impl Views {
         Rc::clone(&view)
     }
 
-    /// The view that was current last, without a look at what is published.
+    /// The view that was current last, without a load of the published snapshot.
     pub(crate) fn last(&self) -> Rc<View> {
         Rc::clone(&self.view.borrow())
     }

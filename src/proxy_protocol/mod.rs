@@ -1,13 +1,13 @@
-//! Floor 1: the PROXY protocol (HAProxy's proxy-protocol.txt, versions 1 and 2) without I/O: what a load balancer says
-//! of a connection, before the connection's own first byte.
+//! Floor 1: the PROXY protocol (HAProxy's proxy-protocol.txt, versions 1 and 2) without I/O: how a load balancer sends the
+//! addresses of a connection, before the connection's own first byte.
 //!
 //! ```text
 //!   v1   PROXY TCP4 192.0.2.1 198.51.100.1 56324 443 CR LF                         107 bytes at most
 //!   v2   12 bytes of signature, version and command, family, length, then so many bytes: addresses, TLVs
 //! ```
 //!
-//! [`parse`] is asked again with all that has come for as long as it says [`Parsed::Partial`]. Until then every byte
-//! belongs to the header, so that they may be taken off the socket; what stands behind a whole header is not looked at.
+//! [`parse`] is called again with all bytes so far for as long as it returns [`Parsed::Partial`]. Until then every byte
+//! belongs to the header and may be taken off the socket; what follows a whole header is not read.
 //!
 //! A header is read strictly: a line of the right length, ports without signs and leading zeroes, TLVs that fill the rest.
 
@@ -75,23 +75,23 @@ impl Accept {
 /// Both ends of a connection, as the peer that relays it sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    /// Who made it: the client.
+    /// The client's.
     pub source: SocketAddr,
-    /// Where to.
+    /// The address that the client connected to.
     pub destination: SocketAddr,
 }
 
-/// A header that came whole.
+/// A whole header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Its bytes.
     pub len: usize,
-    /// `None` where the connection's own addresses hold: LOCAL (the peer connects for itself, to look whether we live),
-    /// UNKNOWN, and what is neither IPv4 nor IPv6.
+    /// `None` where the connection's own addresses count: LOCAL (the peer checks our health), UNKNOWN, and families other than
+    /// IPv4 and IPv6.
     pub addresses: Option<Addresses>,
 }
 
-/// What has come so far.
+/// The bytes so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
     /// The beginning of a header.
@@ -100,7 +100,7 @@ pub enum Parsed {
     Complete(Header),
 }
 
-/// Why what has come is no header. More bytes would not change that.
+/// Why the bytes so far are no header. More bytes would not change that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderError {
     /// It does not begin like one of a version that is taken.
@@ -111,7 +111,7 @@ pub enum HeaderError {
     Line,
     /// The version is not 2, or the command neither LOCAL nor PROXY.
     Command,
-    /// The family is reserved, or is of datagrams, which do not come over TCP.
+    /// The family is reserved, or is of datagrams, which TCP does not carry.
     Family,
     /// The addresses do not fit the length.
     Length,
@@ -130,7 +130,7 @@ impl fmt::Display for HeaderError {
             Self::TooLong => "the PROXY header is too long",
             Self::Line => "the line of the PROXY header is broken",
             Self::Command => "the PROXY header has an unknown version or command",
-            Self::Family => "the PROXY header has a family that does not come over TCP",
+            Self::Family => "the PROXY header has a family that TCP does not carry",
             Self::Length => "the PROXY header is shorter than its addresses",
             Self::Tlv => "the PROXY header has a TLV that is cut off",
             Self::Checksum => "the PROXY header's checksum is wrong",
@@ -140,7 +140,7 @@ impl fmt::Display for HeaderError {
 
 impl std::error::Error for HeaderError {}
 
-/// Reads the header at the front of `bytes`, which are all that has come.
+/// Reads the header at the front of `bytes`, which are all bytes so far.
 ///
 /// # Errors
 /// Whatever follows, this is no header.

@@ -1,4 +1,4 @@
-//! Headers byte by byte: what is one, what is none, and that it does not matter in which pieces they come.
+//! Headers byte by byte: which are valid, which are not, and that it makes no difference in which pieces they arrive.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ fn addresses_of(source: &str, destination: &str) -> Addresses {
     Addresses { source: source.parse().unwrap(), destination: destination.parse().unwrap() }
 }
 
-/// Parses all of it; and each beginning of it, which must come to the same or wait for more.
+/// Parses all of it; and each beginning of it, which must give the same or wait for more.
 fn read(bytes: &[u8], accept: Accept) -> Result<Parsed, HeaderError> {
     let whole = parse(bytes, accept);
     for cut in 0..bytes.len() {
@@ -23,7 +23,7 @@ fn read(bytes: &[u8], accept: Accept) -> Result<Parsed, HeaderError> {
     whole
 }
 
-/// The addresses of a header that is whole, whatever stands behind it.
+/// The addresses of a whole header, whatever follows it.
 fn said(header: &[u8]) -> Option<Addresses> {
     let behind = [header, b"GET / HTTP/1.1\r\n\r\n"].concat();
     match read(&behind, Accept::Any) {

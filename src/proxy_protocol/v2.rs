@@ -33,7 +33,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, HeaderError> {
     let local = command == Some(LOCAL);
     match (command, bytes.get(13)) {
         (Some(LOCAL | PROXY) | None, None) => return Ok(Parsed::Partial),
-        // Whatever family LOCAL names is not looked at, nor what follows, a checksum excepted.
+        // LOCAL: the family and what follows are ignored, except for a checksum.
         (Some(LOCAL), _) => {}
         // UNSPEC, IPv4, IPv6 and UNIX over streams; other values are of datagrams, or reserved.
         (Some(PROXY), Some(0x00 | 0x11 | 0x21 | 0x31)) => {}

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::http::Field;
 
-/// What is asked about a request.
+/// The parts of a request that conditions are about.
 #[derive(Clone, Copy, Debug)]
 pub struct RouteQuery<'r> {
     /// `name[:port]`, if it names one. Compared without its port, case and final dot.
@@ -18,7 +18,7 @@ pub struct RouteQuery<'r> {
     /// All header fields.
     pub headers: &'r [Field<'r>],
     /// Of a preflight (Fetch standard, §3.2): the fields that the request itself will have, as it names them.
-    /// It is asked about as that request.
+    /// Conditions are then checked for that request.
     pub announced: Option<&'r [u8]>,
 }
 
@@ -108,7 +108,7 @@ impl Condition {
         }
     }
 
-    /// `found` says of each occurrence whether it has the value.
+    /// `found` has, for each occurrence, whether it has the value.
     fn judge(&self, mut found: impl Iterator<Item = bool>) -> bool {
         let first = found.next();
         match self.expected {

@@ -1,7 +1,7 @@
 //! Which upstream a request goes to: host, path, method and conditions, and balancing. No I/O.
 //!
 //! A request's path is first made unambiguous by [`normalise_path`]. The normalised path is both what
-//! [`Table::find`] is asked about and what must be forwarded, so that the backend sees the path that
+//! [`Table::find`] searches by and what must be forwarded, so that the backend sees the path that
 //! the route was chosen by.
 
 mod balance;

@@ -47,7 +47,7 @@ impl std::error::Error for PathError {}
 /// `path` has no query and begins with `/`, or is `*`. Dot segments are resolved, slashes in a row
 /// become one, encoded unreserved characters are decoded, and the hexadecimal digits of what stays
 /// encoded are upper case. Borrowed if nothing had to change: most paths have no `%`, `//` or dot
-/// segment and cost one look at each byte.
+/// segment and cost one comparison for each byte.
 ///
 /// # Errors
 /// The path has no one form that every backend agrees on.
@@ -59,7 +59,7 @@ pub fn normalise_path(path: &str) -> Result<Cow<'_, str>, PathError> {
     Ok(if normal == path { Cow::Borrowed(path) } else { Cow::Owned(normal) })
 }
 
-/// The two forms of a path with encoded slashes, for who lets them pass.
+/// The two forms of a path with encoded slashes, for routes that let them pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slashed {
     /// As it is forwarded: normal but for its `%2F`.
@@ -88,9 +88,9 @@ pub fn keep_slashes(path: &str) -> Result<Slashed, PathError> {
     Ok(Slashed { kept: marked.replace(MARK, "%2F"), decoded })
 }
 
-/// The normal form of `path` but for its slashes in a row, which stay: for who takes `/a//b` for another path than
-/// `/a/b`. `merged` is what it was routed by. `None`: there are none, or they are not all that differs from that, as
-/// where a dot segment follows them.
+/// The normal form of `path` but for its slashes in a row, which stay: for backends that take `/a//b` for another path than
+/// `/a/b`. `merged` is the form that it was routed by. `None`: it has no slashes in a row, or differs from `merged` in more
+/// than those, as with a dot segment behind them.
 #[cold]
 pub(crate) fn keep_empty_parts(path: &str, merged: &str) -> Option<String> {
     const MARK: &str = "\u{1}"; // no path has control characters
@@ -128,14 +128,14 @@ pub(crate) fn strip_prefix<'p>(path: &'p str, prefix: &str) -> &'p str {
     }
 }
 
-/// Whether a look is enough to see that nothing is to be done.
+/// Whether a path without changes is normal, by a quick check.
 fn is_plain(path: &[u8]) -> bool {
     let mut after_slash = false;
     for (at, &byte) in path.iter().enumerate() {
         match byte {
             b'%' | b'\\' => return false,
             b'/' if after_slash => return false,
-            // A name may begin with a dot: only what could be a dot segment is looked at closely.
+            // A name may begin with a dot: only what could be a dot segment is checked closely.
             b'.' if after_slash && matches!(path.get(at + 1), None | Some(b'.' | b'/' | b';')) => {
                 return false;
             }

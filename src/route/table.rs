@@ -1,4 +1,4 @@
-//! The route table: built once from a config, asked once per request.
+//! The route table: built once from a config, searched once for each request.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use super::condition::{Candidates, Condition, RouteQuery};
 use super::pattern::{HostPattern, PathPattern};
 
-/// Longest host name that is looked up; no longer one can be in a table.
+/// Longest host name that is searched for; a table has no longer one.
 const MAX_HOST_BYTES: usize = 255;
 
 /// A route as the table is built from it.
@@ -109,7 +109,7 @@ impl Table {
 
     /// The route for a request.
     ///
-    /// Allocates only to say which methods are allowed.
+    /// Allocates only to list the allowed methods.
     pub fn find(&self, asked: &RouteQuery<'_>) -> Match {
         let mut lower = [0; MAX_HOST_BYTES];
         let hosts_matter = !self.exact.is_empty() || !self.wildcard.is_empty();
@@ -172,7 +172,7 @@ struct Paths {
     exact: FxHashMap<Box<str>, Methods>,
     /// Without the slash at their end, so that `/` is the empty one.
     prefixes: FxHashMap<Box<str>, Methods>,
-    /// Bytes of the longest prefix: no longer one is looked for.
+    /// Bytes of the longest prefix: no longer one is searched for.
     longest: usize,
 }
 
@@ -233,7 +233,7 @@ impl Paths {
     }
 }
 
-/// What stands before the last slash; nothing if there is none.
+/// The part before the last slash; empty if there is none.
 #[inline]
 fn up_to_last_slash(path: &str) -> &str {
     match path.as_bytes().iter().rposition(|&byte| byte == b'/') {

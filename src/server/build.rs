@@ -1,6 +1,6 @@
 //! Plan → snapshot: certificates are read, names resolved, TLS configs and route tables built.
 //!
-//! Whatever is wrong is said of its place in the config file; nothing is published unless all is right.
+//! Every error is reported at its place in the config file; nothing is published unless all is right.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -44,8 +44,8 @@ pub struct Assembly {
     pub made: Made,
     /// Certificates whose content is not what their cells hold: stored when the snapshot is published.
     pub renewed: Vec<(Published<Identity>, Arc<Identity>)>,
-    /// Identities for which nothing stands in any more, as the store has retired what did.
-    pub alone: Vec<Arc<Identity>>,
+    /// Identities whose previous generation is retired in the store, so that no fallback is left.
+    pub without_fallback: Vec<Arc<Identity>>,
     /// What is wrong with revocation lists, and what to do, in words.
     pub faults: Vec<String>,
 }
@@ -113,9 +113,9 @@ fn assemble_with(
     Builder { starts: previous.is_none(), resolver, ..Builder::new(plan, previous, problems) }.build()
 }
 
-/// The plan that runs, with what its files of trust and revocation lists say by now. What belongs to a file that is no
-/// good stays as it runs; so do identities, which are tried before they change, and addresses: `resolver` gives those of
-/// names that have none.
+/// The running plan with the current content of its files of trust and revocation lists. An invalid file leaves what runs
+/// unchanged; so do identities, which are tried before they change, and addresses: `resolver` resolves only names that have
+/// none.
 pub fn refresh(
     previous: Previous<'_>,
     resolver: Resolve<'_>,
@@ -154,10 +154,10 @@ struct Builder<'a> {
     starts: bool,
     /// See [`identity_again`].
     current: Option<&'a Identity>,
-    /// One cell a certificate, however often it is named. `None`: it could not be read, which has been said.
+    /// One cell for each certificate, however often it is named. `None`: it could not be read, which has been reported.
     identities: FxHashMap<CertificateRef, Option<Published<Identity>>>,
     renewed: Vec<(Published<Identity>, Arc<Identity>)>,
-    alone: Vec<Arc<Identity>>,
+    without_fallback: Vec<Arc<Identity>>,
     limits: Vec<KeptLimit>,
     keys: FxHashMap<PathBuf, Keys>,
     lists: FxHashMap<String, Arc<RevocationLists>>,
@@ -186,7 +186,7 @@ impl<'a> Builder<'a> {
             current: None,
             identities: FxHashMap::default(),
             renewed: Vec::new(),
-            alone: Vec::new(),
+            without_fallback: Vec::new(),
             limits: Vec::new(),
             keys: FxHashMap::default(),
             lists: FxHashMap::default(),
@@ -212,7 +212,8 @@ impl<'a> Builder<'a> {
             .map(|(index, listener)| self.listener(index, listener))
             .collect();
         let identities = self.identities.into_iter().filter_map(|(name, cell)| Some((name, cell?))).collect();
-        let (renewed, alone, limits, keys) = (self.renewed, self.alone, self.limits, self.keys);
+        let (renewed, without_fallback, limits, keys) =
+            (self.renewed, self.without_fallback, self.limits, self.keys);
         let upstreams = upstreams.into_iter().collect::<Option<Vec<_>>>();
         let listeners = listeners.into_iter().collect::<Option<Vec<_>>>();
         let (mut lists, trusted, faults) = (self.lists, self.trusted, self.faults);
@@ -232,7 +233,7 @@ impl<'a> Builder<'a> {
         };
         let made =
             Made { identities, upstreams, listeners: policies, keys, limits, lists, trusted, session_secret };
-        Some(Assembly { running, made, renewed, alone, faults })
+        Some(Assembly { running, made, renewed, without_fallback, faults })
     }
 
     /// Notes what the part being built is made from besides its section of the plan: it is built anew if that
@@ -254,7 +255,7 @@ impl<'a> Builder<'a> {
         self.problems.error(span.clone(), title, help.map(str::to_owned));
     }
 
-    /// The result's value; its error is said of `span`.
+    /// The result's value; its error is reported at `span`.
     fn good<T, E: std::fmt::Display>(&mut self, span: &Range<usize>, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.wrong(span, error.to_string(), None)).ok()
     }
@@ -290,7 +291,7 @@ impl<'a> Builder<'a> {
         Some((loaded.bundle, generation))
     }
 
-    /// The store. Folders of it that others may look into are warned of once.
+    /// The store. Folders of it that others can read are warned of once.
     fn store(&mut self, span: &Range<usize>) -> Result<Store, StoreError> {
         if let Some(store) = &self.store {
             return Ok(store.clone());
@@ -369,8 +370,8 @@ impl<'a> Builder<'a> {
         Some(Traffic::TcpByName { table: self.good(&listener.name.span, table)? })
     }
 
-    /// A listener's TLS config, the one that runs if nothing of it has changed: with it goes the key of its
-    /// tickets. A changed policy gets a new key, as a ticket must not carry a client past what is asked of it now.
+    /// A listener's TLS config, the one that runs if nothing of it has changed: with it the key of its tickets stays. A changed
+    /// policy gets a new key, since a ticket must not bypass the new policy.
     fn listener_policy(&mut self, listener: &plan::Listener, tls: &plan::ListenerTls) -> Option<Policy> {
         let config = self.listener_tls(listener, tls);
         if config.is_none() {
@@ -462,7 +463,7 @@ impl<'a> Builder<'a> {
                 let (BuildError::Conflict { second: id, .. } | BuildError::NeverMatches { id }) = error;
                 let help = match error {
                     BuildError::Conflict { .. } => {
-                        "another route of this listener matches the same requests: tell them apart by host, path, methods or match, or remove one"
+                        "another route of this listener matches the same requests: distinguish them by host, path, methods or match, or remove one"
                     }
                     BuildError::NeverMatches { .. } => {
                         "write the path without encodings, dot segments or double slashes"
@@ -471,7 +472,7 @@ impl<'a> Builder<'a> {
                 let span = spans[id].clone();
                 self.wrong(
                     &span,
-                    "this route can't be told apart, or matches nothing".to_owned(),
+                    "this route conflicts with another one, or matches nothing".to_owned(),
                     Some(help),
                 );
                 None

@@ -105,7 +105,7 @@ impl Names {
         self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
     }
 
-    /// Sorts `new` into added, changed and kept by what `same` says of those that were there before.
+    /// Sorts `new` into added, changed and kept; `same` compares those that existed before.
     fn between(old: &[String], new: &[String], same: impl Fn(&str) -> bool) -> Self {
         let mut names = Self::default();
         for name in new {
@@ -167,8 +167,8 @@ fn certificates(old: &Made, assembly: &Assembly) -> Names {
     Names::between(&names(old), &names(&assembly.made), |name| !renewed(name))
 }
 
-/// Routes have no names: one is told by what it matches, and changed if it does something else with that, or lets in
-/// others by its API keys.
+/// Routes have no names: one is identified by what it matches, and changed if it does something else with that, or accepts
+/// other API keys.
 fn routes(old: (&Plan, &Made), new: (&Plan, &Made)) -> Names {
     let named = |(plan, made): (&Plan, &Made)| -> Vec<(String, Comparable)> {
         plan.routes.iter().map(|route| (matches(plan, route), Comparable::of(plan, made, route))).collect()

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! parse ─► plan ─► assemble ─► bind what is new ─► publish one snapshot ─► every worker has taken it up
-//!   └────────┴─────────┴──────────────┴─► wrong: what runs stays, and the answer says what is wrong where
+//!   └────────┴─────────┴──────────────┴─► error: what runs is unchanged, and the answer has each error with its place
 //! ```
 //!
 //! All of this blocks (disk, name servers): call it where that is allowed.
@@ -36,9 +36,9 @@ use crate::config::{Diagnostics, Level, Plan};
 use crate::proxy::snapshot::RuntimeConfig;
 use crate::tls::Identity;
 
-/// How long a reload waits for its workers: each looks at its next turn, which only a stalled one misses.
+/// How long a reload waits for its workers: each checks at its next turn, unless it is stalled.
 const TAKE_UP: Duration = Duration::from_secs(2);
-/// How often a change is made anew because somebody else has just saved the file.
+/// How often a change is repeated because another process has just saved the file.
 const MAX_EDITS: usize = 5;
 /// Bytes that are kept of why a reload was refused.
 const MAX_REASON: usize = 4096;
@@ -65,13 +65,13 @@ pub(crate) struct Deployment {
     /// Held while a key is made.
     making: Mutex<()>,
     /// What is remembered of rotations.
-    ledger: RotationState,
+    rotations: RotationState,
 }
 
 /// What runs now. The three belong together.
 #[derive(Debug)]
 pub(crate) struct Current {
-    /// What the config asks for; keys that need a restart are as they were at the start.
+    /// The config's content; keys that need a restart are as they were at the start.
     pub plan: Arc<Plan>,
     /// What workers run from.
     pub running: Arc<RuntimeConfig>,
@@ -110,7 +110,7 @@ impl fmt::Display for Refused {
             Self::Draining => f.write_str("ringate is draining: it takes no new config"),
             Self::Edit(error) => error.fmt(f),
             Self::Write(WriteError::Changed) => {
-                f.write_str("the config file is being changed by somebody else: ask again")
+                f.write_str("the config file is being changed by another process: repeat the request")
             }
             Self::Write(WriteError::Io { path, error }) => write!(f, "{}: {error}", path.display()),
         }
@@ -147,7 +147,7 @@ impl Deployment {
                 changing: Mutex::new(()),
                 making: Mutex::new(()),
                 file: file.to_owned(),
-                ledger: RotationState::default(),
+                rotations: RotationState::default(),
             }),
             Err(error) => {
                 point_at(&error, &plan, &mut problems);
@@ -167,7 +167,7 @@ impl Deployment {
         Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What the config asks for that runs now.
+    /// The plan that runs.
     pub(crate) fn plan(&self) -> Arc<Plan> {
         Arc::clone(&self.current().plan)
     }
@@ -177,16 +177,16 @@ impl Deployment {
         self.current().made.clone()
     }
 
-    /// Looks at one certificate of the store and what runs of it.
+    /// Reads one certificate of the store and its state in what runs.
     ///
     /// # Errors
     /// Those of `work`, or the store can't be opened.
-    pub(crate) fn room<T>(
+    pub(crate) fn certificate<T>(
         &self,
         name: &str,
         work: impl FnOnce(&CertificateContext<'_>) -> Result<T, RotationError>,
     ) -> Result<T, RotationError> {
-        self.with_room(name, |room| work(&room))
+        self.with_certificate(name, |certificate| work(&certificate))
     }
 
     /// Moves a generation of one certificate of the store; then the workers look at their connections. A reload that is
@@ -199,9 +199,10 @@ impl Deployment {
         name: &str,
         work: impl FnOnce(&LockedCertificate<'_>) -> Result<T, RotationError>,
     ) -> Result<T, RotationError> {
-        let alone = self.ledger.alone();
-        let result = self.with_room(name, |room| work(&LockedCertificate::new(room, &alone)));
-        drop(alone);
+        let guard = self.rotations.lock();
+        let result =
+            self.with_certificate(name, |certificate| work(&LockedCertificate::new(certificate, &guard)));
+        drop(guard);
         self.server.sweep();
         // What peers are checked against is no identity, which a cell holds: it is part of what is published.
         if result.is_ok() && uses::of(&self.plan(), name).iter().any(|place| place.role == Role::Trust) {
@@ -210,7 +211,7 @@ impl Deployment {
         result
     }
 
-    fn with_room<T>(
+    fn with_certificate<T>(
         &self,
         name: &str,
         work: impl FnOnce(CertificateContext<'_>) -> Result<T, RotationError>,
@@ -223,13 +224,13 @@ impl Deployment {
             running: &current.running,
             plan: &current.plan,
             cell: current.made.identity(&CertificateRef::Store(name.to_owned())),
-            ledger: &self.ledger,
+            rotations: &self.rotations,
             grace: current.plan.rotation.grace,
             now: SystemTime::now(),
         })
     }
 
-    /// Does what is asked of the certificate store.
+    /// Runs a request to the certificate store.
     ///
     /// # Errors
     /// Those of the request, or the store can't be opened.
@@ -246,17 +247,17 @@ impl Deployment {
     /// # Errors
     /// Those of the request, or the store can't be opened.
     pub(crate) fn make<R: Request>(&self, request: R) -> Result<R::Answer, CommandError> {
-        let _alone = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         self.command(request)
     }
 
-    /// Deletes a certificate that neither what runs uses nor what the config file says by now.
+    /// Deletes a certificate that neither what runs nor the config file uses.
     ///
     /// # Errors
     /// It is used, there is none, or the store fails.
     pub(crate) fn delete(&self, request: Delete) -> Result<Deleted, CommandError> {
         // What is published meanwhile might use it.
-        let _alone = self.alone();
+        let _guard = self.changing();
         let plan = self.plan();
         let next = load::read(&self.file).and_then(|text| load::parse(&self.file, &text)).ok();
         let uses = |name: &str| {
@@ -268,13 +269,13 @@ impl Deployment {
         };
         let context = Context { now: SystemTime::now(), uses: &uses };
         let deleted = request.run(&Store::open(&plan.store)?, &context)?;
-        self.ledger.forget(&deleted.deleted);
+        self.rotations.forget(&deleted.deleted);
         Ok(deleted)
     }
 
     /// Where the generations of a certificate in use are used.
     pub(crate) fn rotation(&self, cell: &Published<Identity>) -> Rotation {
-        self.ledger.report(cell, &self.server.snapshot.load(), SystemTime::now())
+        self.rotations.report(cell, &self.server.snapshot.load(), SystemTime::now())
     }
 
     /// Publishes content that a certificate's files have now, in the place of `current`. False: something else has been
@@ -286,19 +287,19 @@ impl Deployment {
         next: Arc<Identity>,
     ) -> bool {
         {
-            let _alone = self.ledger.alone();
+            let _guard = self.rotations.lock();
             if !Arc::ptr_eq(&cell.load(), current) {
                 return false;
             }
             let grace = self.plan().rotation.grace;
             next.set_previous(Some(Arc::clone(current)));
-            self.ledger.publish(cell, next, grace, SystemTime::now());
+            self.rotations.publish(cell, next, grace, SystemTime::now());
         }
         self.server.sweep();
         true
     }
 
-    /// Reads the file again and runs what it says. Returns when every worker does.
+    /// Reads the file again and runs it. Returns when every worker does.
     ///
     /// # Errors
     /// See [`Refused`]; then nothing has changed.
@@ -320,7 +321,7 @@ impl Deployment {
 
     fn reload_now(&self) -> Result<Reloaded, Refused> {
         self.counted(|| {
-            let _alone = self.alone();
+            let _guard = self.changing();
             let current = self.current();
             let read = || Ok(load::load(&self.file, Some(current.previous()))?);
             let (loaded, _still) = self.settled(read)?;
@@ -329,11 +330,10 @@ impl Deployment {
         })
     }
 
-    /// Reads what peers are checked against again, certificates and revocation lists, and publishes what has changed: one
-    /// atomic store, after which each handshake is checked against it, on any worker. What was begun before ends as it
-    /// began; connections to backends that were checked by older files are not used again. Of a file that is no good, and
-    /// of a revocation list that is no better than the one in force, the log says so once, status says so while it lasts,
-    /// and what is in force stays. False: there was one.
+    /// Reads again what peers are verified against, certificates and revocation lists, and publishes what has changed: one
+    /// atomic store, after which each handshake on any worker uses it. What was begun before ends as it began; connections to
+    /// backends that were verified by older files are not used again. An invalid file, or a revocation list that is not better
+    /// than the one in force, is logged once and in the status while it lasts, and what is in force stays. False: there was one.
     pub(crate) fn refresh(&self) -> bool {
         let nothing = |_: &str| Err(io::Error::other("names are not resolved now"));
         let good = self.refresh_with(&nothing, "changed trust or revocation lists");
@@ -363,8 +363,8 @@ impl Deployment {
     /// See [`refresh`](Self::refresh). `resolve` gives the addresses of names that have none; `what` is the log's word
     /// for what may have changed.
     fn refresh_with(&self, resolve: Resolve<'_>, what: &str) -> bool {
-        let _alone = self.alone();
-        let _still = self.ledger.alone();
+        let _guard = self.changing();
+        let _rotation = self.rotations.lock();
         let current = self.current();
         let mut problems = Diagnostics::new("", "");
         let assembly = build::refresh(current.previous(), resolve, &mut problems);
@@ -388,7 +388,7 @@ impl Deployment {
         good
     }
 
-    /// Says each fault of trust files and revocation lists once, for as long as it lasts. Whether there is none.
+    /// Logs each fault of trust files and revocation lists once, for as long as it lasts. Returns whether there is none.
     fn note_faults(&self, faults: Vec<String>) -> bool {
         let mut known = self.trust_faults.lock().unwrap_or_else(PoisonError::into_inner);
         for fault in faults.iter().filter(|fault| !known.contains(fault)) {
@@ -406,9 +406,8 @@ impl Deployment {
         self.trust_faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Changes the config file by `change`, which gets its text and gives the new one, and runs what it says then. What
-    /// others have changed in the file since it was loaded is kept, and runs, too. The file is written only if all of it
-    /// holds.
+    /// Changes the config file by `change`, which gets its text and returns the new one, and runs it. Changes of others in the
+    /// file since it was loaded are kept, and run, too. The file is written only if all of it is valid.
     ///
     /// # Errors
     /// See [`Refused`]; then nothing has changed, neither the file nor what runs.
@@ -417,7 +416,7 @@ impl Deployment {
         change: impl Fn(&str) -> Result<String, EditError>,
     ) -> Result<Reloaded, Refused> {
         self.counted(|| {
-            let _alone = self.alone();
+            let _guard = self.changing();
             let current = self.current();
             let read = || {
                 let text = load::read(&self.file)?;
@@ -438,19 +437,19 @@ impl Deployment {
         })
     }
 
-    /// Reads what is to be published, and takes the turn in which that may be done: no generation has been moved since
-    /// before it was read. Name servers are asked meanwhile: an emergency rollback does not wait for them.
+    /// Reads what is to be published, and takes the right to publish it: no generation has been moved since before it was
+    /// read. Names are resolved before: an emergency rollback does not wait for name servers.
     fn settled<T>(&self, read: impl Fn() -> Result<T, Refused>) -> Result<(T, RotationGuard<'_>), Refused> {
         for _ in 0..MAX_READS {
-            let earlier = self.ledger.alone().number();
+            let earlier = self.rotations.lock().number();
             let found = read();
-            let alone = self.ledger.alone();
-            if alone.follows(earlier) {
-                return Ok((found?, alone));
+            let guard = self.rotations.lock();
+            if guard.follows(earlier) {
+                return Ok((found?, guard));
             }
         }
-        let alone = self.ledger.alone();
-        Ok((read()?, alone))
+        let guard = self.rotations.lock();
+        Ok((read()?, guard))
     }
 
     fn counted(&self, run: impl FnOnce() -> Result<Reloaded, Refused>) -> Result<Reloaded, Refused> {
@@ -459,7 +458,7 @@ impl Deployment {
         })
     }
 
-    /// What a reload would do, if `text` stood in the file; `None`: what stands in it.
+    /// The effect of a reload with `text` in the file; `None`: with its current text.
     ///
     /// # Errors
     /// See [`Refused`].
@@ -499,14 +498,14 @@ impl Deployment {
         let changes = Changes::between(current.previous(), &plan, &assembly);
         assembly.keep_session_secret(&plan.store);
         for (cell, identity) in assembly.renewed.drain(..) {
-            self.ledger.forget_trial(&identity);
-            self.ledger.publish(&cell, identity, plan.rotation.grace, SystemTime::now());
+            self.rotations.forget_trial(&identity);
+            self.rotations.publish(&cell, identity, plan.rotation.grace, SystemTime::now());
         }
-        for identity in assembly.alone.drain(..) {
+        for identity in assembly.without_fallback.drain(..) {
             rotation::stand_alone(&identity, SystemTime::now());
         }
         *self.last_refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        // The answer says them.
+        // The answer lists them.
         let faults = std::mem::take(&mut assembly.faults);
         *self.trust_faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
         let plan = Arc::new(changes::as_it_runs(plan, &current.plan));
@@ -526,7 +525,7 @@ impl Deployment {
         version
     }
 
-    fn alone(&self) -> MutexGuard<'_, ()> {
+    fn changing(&self) -> MutexGuard<'_, ()> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -537,7 +536,7 @@ impl Current {
     }
 }
 
-/// Says of the config file why it can't be started.
+/// Reports at its place in the config file why it can't be started.
 pub(super) fn point_at(error: &StartError, plan: &Plan, problems: &mut Diagnostics) {
     match error {
         StartError::Listen { listener, address, error: reason } => {

@@ -10,11 +10,11 @@ use crate::config::{self, Diagnostics, Plan};
 /// A config that can be run.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    /// What it asks for.
+    /// Its content.
     pub plan: Plan,
     /// What that became.
     pub assembly: Assembly,
-    /// Holds warnings. Errors found from here on are said of the same file.
+    /// Holds warnings. Errors found from here on are added to the same file's.
     pub problems: Diagnostics,
 }
 
@@ -28,7 +28,7 @@ pub(crate) enum LoadError {
         /// The system's reason.
         error: io::Error,
     },
-    /// What it says does not hold; with places.
+    /// Its content is invalid; with places.
     Wrong(Diagnostics),
 }
 
@@ -75,7 +75,7 @@ pub(crate) fn load_text(
     }
 }
 
-/// What `text` asks for, without a look at what it names.
+/// The plan in `text`, without a check of what it names.
 ///
 /// # Errors
 /// All that is wrong with it.

@@ -12,7 +12,7 @@ use crate::config::plan::Runtime;
 /// The CPUs that workers are pinned to, one a worker.
 ///
 /// # Errors
-/// A CPU of the config that this process may not use, in words.
+/// A CPU of the config that this process must not use, in words.
 pub(crate) fn place_workers(runtime: &Runtime) -> Result<Vec<usize>, String> {
     let mask =
         sched_getaffinity(None).map_err(|error| format!("the CPU affinity mask can't be read: {error}"))?;
@@ -37,8 +37,8 @@ pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// Private keys are in this process's memory: no core dump is written of it, and nobody but root may look into it. To be
-/// called before any key is read.
+/// Private keys are in this process's memory: no core dump is written of it, and only root can read it. To be called before
+/// any key is read.
 ///
 /// Both, since a limit of zero does not stop a core that goes to a program (`kernel.core_pattern` with a pipe), and the
 /// kernel writes none of a process that is not dumpable, for whichever of its pages. `MADV_DONTDUMP` would mark the

@@ -80,8 +80,8 @@ impl Mount {
         found.unwrap_or_else(|| Self { group: "/".into(), point: usual.into() })
     }
 
-    /// The path below the mount's point of a group. A container sees its own group as the mount's point, whatever path its
-    /// processes are said to be in.
+    /// The path below the mount's point of a group. A container sees its own group as the mount's point, whatever path
+    /// /proc/self/cgroup has.
     fn inside(&self, group: &Path) -> PathBuf {
         let inside = group.strip_prefix(&self.group).unwrap_or(Path::new(""));
         let climbs = inside.components().any(|part| part == std::path::Component::ParentDir);

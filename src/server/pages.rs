@@ -35,7 +35,7 @@ pub(super) fn pages(pages: Option<&ErrorPages>) -> Result<Option<Arc<Pages>>, (R
 
 fn read(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
-    // Not to hang on a pipe: it is looked at before it is read.
+    // Not to hang on a pipe: the file's kind is checked before it is read.
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {

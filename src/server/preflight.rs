@@ -114,7 +114,7 @@ fn can_append(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether a process named ringate listens on this port. Its descriptors are looked at or, where they can't be read (a
+/// Whether a process named ringate listens on this port. Its descriptors are searched or, where they can't be read (a
 /// process that holds keys hides them), its user is compared with the socket's.
 fn is_of_ringate(address: &SocketAddr) -> bool {
     let sockets = listening(address.port());

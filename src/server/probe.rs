@@ -1,18 +1,17 @@
-//! One look at a backend: connect, handshake with a chosen identity, read, and say what was found.
+//! One probe of a backend: connect, handshake with a chosen identity, read, and report the findings.
 //!
 //! ```text
 //! resolve ─► connect ─► TLS handshake ─► request (HTTP) ─► read ─► a second handshake: does it resume?
 //! ```
 //!
-//! The reading is what makes the answer sure. A TLS 1.3 server judges a client certificate only after our
-//! Finished, so a finished handshake proves nothing: what follows does. An HTTP backend is sent a GET, since its
-//! answer ends the wait (GET and not HEAD or OPTIONS: there are backends that answer nothing else); from any
-//! other, a ticket, data, an alert or a close does. [`QUIET`] of silence is consent with TLS 1.2 alone, whose servers
-//! judge before they finish. Some servers (nginx) take every certificate in TLS and refuse it in HTTP: the body of
-//! a 400 says so.
+//! The reading is what makes the result certain. A TLS 1.3 server verifies a client certificate only after our Finished, so
+//! a finished handshake proves nothing: what follows does. An HTTP backend is sent a GET, since its response ends the wait
+//! (GET and not HEAD or OPTIONS: there are backends that answer nothing else); with any other, a ticket, data, an alert or a
+//! close does. [`QUIET`] of silence is consent with TLS 1.2 alone, whose servers verify before they finish. Some servers
+//! (nginx) accept every certificate in TLS and refuse it in HTTP: the body of a 400 has the reason.
 //!
 //! It runs on the control plane's threads with blocking sockets, over the same handshake and record layer
-//! and the same `ClientConfig` as traffic does, so that both come to the same verdict.
+//! and the same `ClientConfig` as traffic does, so that both get the same verdict.
 
 use std::io::{self, Write as _};
 use std::net::IpAddr;
@@ -40,7 +39,7 @@ pub(crate) use report::{Report, Resumption, TlsReport, Verdict};
 
 /// How long a word is waited for after the handshake, where no request can be sent.
 pub(crate) const QUIET: Duration = Duration::from_millis(700);
-/// The longest that one probe takes, both handshakes and the answer together, unless the caller says otherwise.
+/// The longest that one probe takes by default, both handshakes and the response together.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Most endpoints that are probed at a time.
 const AT_ONCE: usize = 16;
@@ -56,13 +55,13 @@ pub(crate) struct Target {
     pub endpoint: String,
     /// Its address; `None`: the name does not resolve.
     pub address: Option<Address>,
-    /// The PROXY header that a connection begins with, if it does. It says that it is ours, not a client's.
+    /// The PROXY header that a connection begins with, if it does. It marks the connection as ours, not a client's.
     pub proxy_protocol: Option<proxy_protocol::Version>,
     /// The source address; `None`: the kernel's choice.
     pub bind_address: Option<IpAddr>,
     /// How TLS is spoken, if it is.
     pub tls: Option<Tls>,
-    /// What is asked for, if HTTP is spoken.
+    /// The request's host and path, if HTTP is spoken.
     pub http: Option<Http>,
     /// Datagrams are sent there, not connections made.
     pub udp: bool,
@@ -79,13 +78,13 @@ pub(crate) struct Tls {
     pub config: Arc<ClientConfig>,
     /// Sent and verified; an error if the target has no usable name.
     pub server_name: Result<ServerName<'static>, String>,
-    /// Presented if the backend asks.
+    /// Presented if the backend requests one.
     pub identity: Option<Arc<Identity>>,
     /// Whether sessions are resumed.
     pub resumes: bool,
     /// Whether the backend is verified at all.
     pub verifies: bool,
-    /// Whether a backend that never asks for our certificate is refused.
+    /// Whether a backend that does not request our certificate is refused.
     pub require_client_auth: bool,
 }
 
@@ -209,14 +208,14 @@ fn look(target: &Target, until: Instant, report: &mut Report) -> Result<(), Stri
     let sessions = Arc::new(Sessions::new(name.clone(), TICKETS));
     let config = bind(&tls.config, tls.identity.clone(), sessions);
 
-    let until_shaken = until.min(Instant::now() + target.connect_timeout);
-    let shaken = wire::handshake(&mut tcp, &config, name.clone(), until_shaken);
-    let presented = match &shaken {
+    let until_handshaked = until.min(Instant::now() + target.connect_timeout);
+    let handshaked = wire::handshake(&mut tcp, &config, name.clone(), until_handshaked);
+    let presented = match &handshaked {
         Ok((established, _)) => established.facts.peer_certificates.as_deref().unwrap_or_default(),
         Err(failed) => &failed.chain,
     };
     report.chain = report::chain(presented, SystemTime::now());
-    let (established, rest) = shaken.map_err(|failed| report.judge_handshake(failed, tls))?;
+    let (established, rest) = handshaked.map_err(|failed| report.judge_handshake(failed, tls))?;
     report.tls = Some(TlsReport::of(&established.facts, tls.verifies));
     report.presented(&established.facts.client_auth);
     if tls.require_client_auth && report.client_certificate == Verdict::NotAsked {
@@ -234,7 +233,7 @@ fn look(target: &Target, until: Instant, report: &mut Report) -> Result<(), Stri
     Ok(())
 }
 
-/// A second handshake. That it fails says nothing against the first: it only leaves resumption unknown.
+/// A second handshake. Its failure proves nothing against the first: it only leaves resumption unknown.
 fn resume(
     target: &Target,
     config: &Arc<ClientConfig>,
@@ -243,8 +242,8 @@ fn resume(
     report: &mut Report,
 ) {
     let Ok(mut tcp) = connect(target, until) else { return };
-    let until_shaken = until.min(Instant::now() + target.connect_timeout);
-    let Ok((established, rest)) = wire::handshake(&mut tcp, config, name.clone(), until_shaken) else {
+    let until_handshaked = until.min(Instant::now() + target.connect_timeout);
+    let Ok((established, rest)) = wire::handshake(&mut tcp, config, name.clone(), until_handshaked) else {
         return;
     };
     if let Some(tls) = &mut report.tls {

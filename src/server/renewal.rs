@@ -1,14 +1,14 @@
 //! Time and files: certificates near their end get successors, and changed files are taken up.
 //!
 //! ```text
-//! every second   files that the config names: changed, whole, valid ─► tried ─► activated if nobody refuses it
+//! every second   files that the config names: changed, whole, valid ─► tried ─► activated if no backend refuses it
 //!                (those that peers are checked against: in force at once)
 //! every minute   certificates in use near their end: warned of; generated ones stage a successor,
-//!                which with `renew = "automatic"` is tried, and activated if nobody refuses it
+//!                which with `renew = "automatic"` is tried, and activated if no backend refuses it
 //! ```
 //!
-//! A file that is being written is looked at again: only content that stays as it is for a second, that
-//! can be parsed and whose key fits is taken. Whatever is wrong with it, what runs goes on.
+//! A file that is being written is read again: only content that stays the same for a second, that can be parsed and whose
+//! key fits is used. Until then the current certificate stays in use.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
@@ -35,13 +35,13 @@ pub(crate) mod ends;
 mod trusted;
 mod unresolved;
 
-/// How often files are looked at.
+/// How often files are checked.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the time is.
 const CHECK: Duration = Duration::from_secs(60);
 /// How long after a trial that did not pass the next one is made.
 const AGAIN: Duration = Duration::from_secs(600);
-/// How long after files were no good they are read again as they are: at first, and at most.
+/// How long after invalid files were read they are read again unchanged: at first, and at most.
 const REREAD: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// How often an end that is near is warned of.
 const WARN: Duration = Duration::from_secs(86_400);
@@ -59,7 +59,7 @@ pub(crate) fn run(deployment: &Weak<Deployment>) {
     }
 }
 
-/// What is remembered from look to look.
+/// The state between two checks.
 #[derive(Debug, Default)]
 struct Watch {
     clock: Steady,
@@ -70,27 +70,26 @@ struct Watch {
     tried: HashMap<(String, u32), Instant>,
 }
 
-/// What tells a file's content and permissions from others: its size, when its content and when anything of it changed, and
-/// its number.
+/// What identifies a file's content and permissions: its size, the times of its last changes, and its number.
 type FileStamp = (u64, (i64, i64), (i64, i64), u64);
 /// Those of all files of a certificate.
 type Stamp = Vec<FileStamp>;
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// As of the last look.
+    /// Of the last check.
     last: Stamp,
     /// What has been dealt with.
     done: Option<Stamp>,
     /// Not before this moment.
     again: Option<Instant>,
-    /// They were no good: how long until they were read again the last time, and what was said of them.
+    /// They were invalid: the last wait before they were read again, and the error.
     failed: Option<(Duration, String)>,
 }
 
 impl Seen {
-    /// The files are no good, perhaps only for now: a clock, permissions and descriptors change without them. They are read
-    /// again, ever more rarely, and the same is said once.
+    /// The files are invalid, perhaps only for now: a clock, permissions and descriptors change without them. They are read
+    /// again, ever more rarely, and the same error is logged once.
     fn unusable(&mut self, failed: Option<(Duration, String)>, said: String, name: &str) {
         let (first, most) = REREAD;
         let (wait, before) = failed.unzip();
@@ -238,7 +237,7 @@ impl Watch {
             return Ok(());
         }
         self.tried.insert(key, Instant::now());
-        let trial = deployment.room(name, |room| room.trial())?;
+        let trial = deployment.certificate(name, |certificate| certificate.trial())?;
         let against = trial.against();
         if !against.is_empty() {
             let against = against.join("; ");
@@ -256,7 +255,7 @@ impl Watch {
     }
 }
 
-/// Stages the successor. `None`: it can't be made, which has been said.
+/// Stages the successor. `None`: it can't be made, which has been logged.
 fn stage(deployment: &Deployment, name: &str) -> Option<u32> {
     let source = StageSource::Generate { generate: None };
     match deployment.make(Stage { name: name.to_owned(), source }) {
@@ -281,11 +280,11 @@ fn stage(deployment: &Deployment, name: &str) -> Option<u32> {
 enum Taken {
     /// Activated, or unchanged.
     Done,
-    /// No good as it is; why.
+    /// Invalid, with the reason.
     Unusable(String),
-    /// Not yet: somebody refuses it, or can't be asked.
+    /// Not yet: a backend refuses it, or can't be reached.
     Later,
-    /// Something else was faster: it is to be looked at anew.
+    /// Another change was faster: read it again.
     Again,
 }
 
@@ -302,10 +301,11 @@ fn take_up(deployment: &Deployment, named: &CertificateRef, cell: &Published<Ide
         return Taken::Done;
     }
     let next = Arc::new(read.renumbered(current.generation() + 1));
-    let Ok(trial) = deployment.room(current.name(), |room| Ok(room.present(&next))) else {
+    let Ok(trial) = deployment.certificate(current.name(), |certificate| Ok(certificate.present(&next)))
+    else {
         return Taken::Later;
     };
-    // Of a server's certificate nobody is asked.
+    // A server's certificate needs no trial.
     let against = trial.against();
     if !against.is_empty() {
         let against = against.join("; ");

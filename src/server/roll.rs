@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What a worker is to do.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Make a runtime, and say whether it works.
+    /// Make a runtime, and report whether it works.
     Make(Driver),
     /// Serve on it.
     Go,

@@ -35,17 +35,17 @@ pub(crate) use report::{Rotation, Use};
 /// What is remembered of rotations while the process runs.
 #[derive(Debug, Default)]
 pub(crate) struct RotationState {
-    /// Held by whoever moves a generation: the store's order is then the cells' order. How often it was taken.
+    /// Held by the thread that moves a generation: the store's order is then the cells' order. How often it was taken.
     moving: Mutex<u64>,
     certificates: Mutex<BTreeMap<String, Entry>>,
 }
 
-/// The turn to move generations, of any certificate: nobody else has it meanwhile.
+/// The right to move generations, of any certificate: no other thread has it meanwhile.
 #[derive(Debug)]
 pub(crate) struct RotationGuard<'a>(MutexGuard<'a, u64>);
 
 impl RotationGuard<'_> {
-    /// Whether nobody else had the turn between `earlier`, which is [`number`](Self::number) of another one, and this.
+    /// Whether no other thread had the right between `earlier`, which is [`number`](Self::number) of another one, and this.
     pub(crate) fn follows(&self, earlier: u64) -> bool {
         *self.0 == earlier + 1
     }
@@ -79,7 +79,7 @@ pub(crate) struct Trial {
     pub generation: u64,
     /// When.
     pub at: Timestamp,
-    /// Whether every endpoint takes it, or wants none. Not where there is none: nobody was asked.
+    /// Whether every endpoint accepts it, or requests none. False without endpoints, as then there was no trial.
     pub passed: bool,
     /// Each endpoint of each upstream that the certificate is bound to.
     pub endpoints: Vec<Tried>,
@@ -101,13 +101,13 @@ pub(crate) struct Tried {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
-    /// It asked for it and took it.
+    /// It requested it and accepted it.
     Accepted,
     /// It refused it.
     Refused,
     /// It could not be reached.
     Unreachable,
-    /// It never asked for one.
+    /// It did not request one.
     NeverAsked,
     /// The handshake failed for another reason.
     Failed,
@@ -122,7 +122,7 @@ pub(crate) struct Activated {
     pub generation: u64,
     /// The one that was.
     pub previous: Option<u64>,
-    /// What a rollback can no longer bring back: its key is gone.
+    /// The generation that a rollback can no longer bring back: its key is deleted.
     #[serde(default)]
     pub retired: Option<u64>,
     /// Of a rollback: whether the one that was is staged again; else it is the previous one.
@@ -151,7 +151,7 @@ pub(crate) enum RotationError {
     NotTried(String, u32),
     /// Its trial did not pass; the endpoints that spoke against it.
     NotPassed(String, u32, Vec<String>),
-    /// Its trial passed, but did not ask these endpoints.
+    /// Its trial passed, but did not include these endpoints.
     NotAsked(String, u32, Vec<String>),
     /// The previous generation is still needed; why.
     StillNeeded(String, Vec<String>),
@@ -187,7 +187,7 @@ impl fmt::Display for RotationError {
             Self::NotAsked(name, number, unasked) => {
                 write!(
                     f,
-                    "the trial of generation {number} of certificate {name:?} did not ask {}; make it again with \
+                    "the trial of generation {number} of certificate {name:?} did not include {}; make it again with \
                      `ringate cert trial {name}`, or give --force",
                     unasked.join(", ")
                 )
@@ -226,7 +226,7 @@ pub(crate) struct CertificateContext<'a> {
     /// The pointer that workers read it from; none: nothing that runs uses it.
     pub cell: Option<&'a Published<Identity>>,
     /// What is remembered of rotations.
-    pub ledger: &'a RotationState,
+    pub rotations: &'a RotationState,
     /// How long connections of the old generation may go on.
     pub grace: Duration,
     /// The time.
@@ -235,7 +235,7 @@ pub(crate) struct CertificateContext<'a> {
 
 impl CertificateContext<'_> {
     /// Presents the staged generation to every endpoint that the active one is presented to. Where there is none,
-    /// nothing is recorded: that says nothing of endpoints to come.
+    /// nothing is recorded: that proves nothing about later endpoints.
     ///
     /// # Errors
     /// Nothing is staged, or it can't be read. What endpoints think of it is no error.
@@ -246,11 +246,11 @@ impl CertificateContext<'_> {
         let trial = self.present(&identity);
         if !trial.endpoints.is_empty() {
             self.store.record_trial(self.name, number, trial.passed, self.now)?;
-            self.ledger.entry(self.name, |entry| entry.trial = Some(trial.clone()));
+            self.rotations.entry(self.name, |entry| entry.trial = Some(trial.clone()));
         }
         match (trial.endpoints.len(), trial.against().len()) {
             (0, _) => {
-                tracing::info!(certificate = self.name, "trial of generation {number}: no backend to ask")
+                tracing::info!(certificate = self.name, "trial of generation {number}: no backend to try")
             }
             (asked, 0) => {
                 tracing::info!(
@@ -292,14 +292,14 @@ impl CertificateContext<'_> {
 
     /// Where the generations are used, and whether the old one is safe to revoke. `None`: nothing that runs uses it.
     pub(crate) fn report(&self) -> Option<Rotation> {
-        Some(self.ledger.report(self.cell?, self.running, self.now))
+        Some(self.rotations.report(self.cell?, self.running, self.now))
     }
 
     /// The identity of a generation that is to be active: the one that was it before, if this process remembers it, so
     /// that its connections still count as its own.
     fn active_again(&self, number: u32, bundle: &Bundle) -> Result<Arc<Identity>, RotationError> {
         let previous = self.cell.and_then(|cell| cell.load().previous());
-        let known = self.ledger.entry(self.name, |entry| {
+        let known = self.rotations.entry(self.name, |entry| {
             let mut known = previous.iter().chain(&entry.superseded);
             known.find(|it| it.generation() == u64::from(number) && it.chain() == bundle.chain()).cloned()
         });
@@ -313,17 +313,18 @@ impl CertificateContext<'_> {
     }
 }
 
-/// A [`CertificateContext`] whose turn it is: no other generation is moved, and no config published, while it is there.
+/// A [`CertificateContext`] with the right to move generations: no other generation is moved, and no config published, for
+/// as long as it exists.
 #[derive(Debug)]
 pub(crate) struct LockedCertificate<'a> {
-    room: CertificateContext<'a>,
-    _alone: &'a RotationGuard<'a>,
+    context: CertificateContext<'a>,
+    _guard: &'a RotationGuard<'a>,
 }
 
 impl<'a> LockedCertificate<'a> {
-    /// `alone` is the ledger's, and was taken before anything of `room` was looked up.
-    pub(crate) fn new(room: CertificateContext<'a>, alone: &'a RotationGuard<'a>) -> Self {
-        Self { room, _alone: alone }
+    /// `guard` was taken before anything of `context` was read.
+    pub(crate) fn new(context: CertificateContext<'a>, guard: &'a RotationGuard<'a>) -> Self {
+        Self { context, _guard: guard }
     }
 }
 
@@ -331,7 +332,7 @@ impl<'a> Deref for LockedCertificate<'a> {
     type Target = CertificateContext<'a>;
 
     fn deref(&self) -> &CertificateContext<'a> {
-        &self.room
+        &self.context
     }
 }
 
@@ -362,7 +363,7 @@ impl LockedCertificate<'_> {
         let live = match (self.cell, identity) {
             (Some(cell), Some(identity)) => {
                 identity.set_previous(Some(cell.load()));
-                self.ledger.publish(cell, identity, self.grace, self.now);
+                self.rotations.publish(cell, identity, self.grace, self.now);
                 true
             }
             _ => false,
@@ -379,8 +380,8 @@ impl LockedCertificate<'_> {
         })
     }
 
-    /// Whether a passed trial of every endpoint speaks for the staged generation; or there is nobody to try it on. Of a
-    /// trial before a restart it is not known whom it asked: it counts as it is.
+    /// Whether the staged generation passed a trial at every endpoint, or has no endpoint to be tried at. Which endpoints a trial
+    /// before a restart included is unknown: it counts as it is.
     fn may_activate(&self, number: u32, identity: Option<&Arc<Identity>>) -> Result<(), RotationError> {
         let targets = identity.map(|identity| self.targets(identity)).unwrap_or_default();
         if targets.is_empty() {
@@ -391,7 +392,7 @@ impl LockedCertificate<'_> {
         let Some(trial) = trial.filter(|trial| trial.generation == number) else {
             return Err(RotationError::NotTried(name(), number));
         };
-        let asked = self.ledger.entry(self.name, |entry| {
+        let asked = self.rotations.entry(self.name, |entry| {
             let same = |it: &&Trial| it.generation == u64::from(number) && it.at == trial.at;
             entry.trial.as_ref().filter(same).cloned()
         });
@@ -417,12 +418,12 @@ impl LockedCertificate<'_> {
         let done = self.store.rollback(self.name, self.now)?;
         let live = self.cell.is_some();
         if let (Some(cell), Some(identity)) = (self.cell, identity) {
-            // What was rolled back from is no good: nothing falls back on it.
+            // What was rolled back from is no fallback.
             identity.set_previous(None);
-            self.ledger.publish(cell, identity, self.grace, self.now);
+            self.rotations.publish(cell, identity, self.grace, self.now);
         }
         if done.staged_again {
-            self.ledger.entry(self.name, |entry| entry.staged_again = done.replaced.map(u64::from));
+            self.rotations.entry(self.name, |entry| entry.staged_again = done.replaced.map(u64::from));
         }
         Ok(Activated {
             certificate: self.name.to_owned(),
@@ -436,8 +437,8 @@ impl LockedCertificate<'_> {
         })
     }
 
-    /// Ends the previous generation: nothing falls back on it, its connections end now, its key goes from the
-    /// disk. Returns its number.
+    /// Ends the previous generation: it is no fallback any more, its connections end now, its key is deleted. Returns its
+    /// number.
     ///
     /// # Errors
     /// There is none, or without `force` it is not safe.
@@ -486,7 +487,7 @@ impl RotationState {
         in_use.iter().flatten().for_each(|used| used.uses().end_rescues_at(None));
         let name = identity.name().to_owned();
         cell.store(Arc::clone(&identity));
-        // Only now: until here somebody may have had to fall back on it.
+        // Only now: until here a connection may have needed the fallback.
         old.set_previous(None);
         old.uses().end_at(Some(now + grace));
         if let Some(passed) = stood_in
@@ -533,8 +534,8 @@ impl RotationState {
         });
     }
 
-    /// Waits for its turn to move a generation.
-    pub(crate) fn alone(&self) -> RotationGuard<'_> {
+    /// Waits for the right to move a generation.
+    pub(crate) fn lock(&self) -> RotationGuard<'_> {
         let mut turns = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
         *turns += 1;
         RotationGuard(turns)
@@ -550,7 +551,7 @@ impl RotationState {
 }
 
 impl Trial {
-    /// Those of `targets` that it did not ask, in words.
+    /// Those of `targets` that it did not include, in words.
     fn unasked(&self, targets: &[Target]) -> Vec<String> {
         let asked = |target: &&Target| {
             let mut reports = self.endpoints.iter().map(|tried| &tried.report);

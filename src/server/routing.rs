@@ -1,4 +1,4 @@
-//! What routes ask for, made ready for the data path.
+//! Routes, made ready for the data path.
 
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ fn destination(to: &plan::Destination) -> Destination {
     }
 }
 
-/// What a route asks for beyond that, if anything.
+/// The rules of a route, if it has any.
 fn rules(
     route: &plan::Route,
     listener: &plan::Listener,

@@ -196,7 +196,7 @@ fn bind(key: Key, mode: u32, cpus: &[usize], steer: bool, prepared: &mut Prepare
 }
 
 /// Waits until no other process listens on an address, for [`PATIENCE`] at most: the ring of a process that was killed, or
-/// of a worker that has just let go of the address, holds it a moment longer. Sockets in `own` look like another
+/// of a worker that has just closed the address, holds it a moment longer. Sockets in `own` cannot be distinguished from another
 /// process's.
 fn wait_free(own: &[Bound], key: &Key) -> io::Result<()> {
     let address = match &key.address {
@@ -274,7 +274,7 @@ pub(crate) fn advice(address: &Address, error: &io::Error) -> String {
 }
 
 impl Prepared {
-    /// Tells a snapshot which sockets its listeners have.
+    /// Gives a snapshot the sockets of its listeners.
     pub fn describe(&self, running: &mut RuntimeConfig) {
         for (listener, bound) in running.listeners.iter_mut().zip(&self.listeners) {
             listener.addresses = bound.iter().map(|bound| bound.address.clone()).collect();

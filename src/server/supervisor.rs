@@ -75,7 +75,7 @@ struct Handle {
     orders: Sender<WorkerCommand>,
     applied: Arc<AtomicU64>,
     heartbeat: Arc<Heartbeat>,
-    rope: notify::Notifier,
+    notifier: notify::Notifier,
 }
 
 impl Server {
@@ -100,7 +100,8 @@ impl Server {
         for (index, &cpu) in cpus.iter().enumerate() {
             let own = Arc::new(Counters::default());
             let (orders, inbox) = channel();
-            let (rope, bell) = notify::pair().map_err(|error| StartError::Other(error.to_string()))?;
+            let (notifier, receiver) =
+                notify::pair().map_err(|error| StartError::Other(error.to_string()))?;
             let applied = Arc::new(AtomicU64::new(0));
             let heartbeat = Arc::new(Heartbeat::new());
             let worker = WorkerThread {
@@ -115,11 +116,11 @@ impl Server {
                 tally: Arc::clone(&tally),
                 ids: random()?,
                 orders: inbox,
-                bell,
+                receiver,
             };
             spawn(index, worker, roll.seat(), &running)?;
             counters.push(own);
-            workers.push(Handle { orders, applied, heartbeat, rope });
+            workers.push(Handle { orders, applied, heartbeat, notifier });
         }
         let backend = roll.call(plan.runtime.driver).map_err(StartError::Other)?;
         let access = log.map(access::Log::start).transpose();
@@ -152,7 +153,7 @@ impl Server {
         totals
     }
 
-    /// Binds the addresses of a plan that are not bound yet. Nobody accepts on them before the plan is published.
+    /// Binds the addresses of a plan that are not bound yet. No worker accepts on them before the plan is published.
     ///
     /// # Errors
     /// [`StartError::Listen`]: an address can't be listened on; then nothing has changed.
@@ -166,8 +167,8 @@ impl Server {
         sockets.try_addresses(plan)
     }
 
-    /// Publishes a snapshot: one atomic store, after which every exchange that begins is served from it, and
-    /// word to the workers that do not look by themselves. Returns its version. Not to be called twice at once.
+    /// Publishes a snapshot with one atomic store, after which every new exchange is served from it, and notifies the workers.
+    /// Returns its version. Not to be called twice at once.
     pub fn publish(&self, prepared: Prepared, mut running: RuntimeConfig) -> u64 {
         running.version = self.snapshot.load().version + 1;
         let version = running.version;
@@ -176,7 +177,7 @@ impl Server {
         self.snapshot.store(Arc::new(running));
         for (worker, sockets) in self.workers.iter().zip(fresh) {
             let _ = worker.orders.send(WorkerCommand::Apply(sockets));
-            worker.rope.pull();
+            worker.notifier.notify();
         }
         version
     }
@@ -196,20 +197,20 @@ impl Server {
         self.counters.iter().map(|counters| counters.connections_open.get()).sum()
     }
 
-    /// Tells every worker to drain.
+    /// Makes every worker drain.
     pub fn begin_drain(&self) {
         self.ready.store(false, Ordering::Relaxed);
         for worker in &self.workers {
             let _ = worker.orders.send(WorkerCommand::Drain);
-            worker.rope.pull();
+            worker.notifier.notify();
         }
     }
 
-    /// Has every worker look at its backend connections now: those that are over are closed.
+    /// Makes every worker check its backend connections now: those that are over are closed.
     pub fn sweep(&self) {
         for worker in &self.workers {
             let _ = worker.orders.send(WorkerCommand::Sweep);
-            worker.rope.pull();
+            worker.notifier.notify();
         }
     }
 
@@ -305,5 +306,5 @@ fn random() -> Result<u64, StartError> {
 
 /// How long the end waits for the access log.
 const LAST_LINES: Duration = Duration::from_secs(1);
-/// How often a drain is looked at.
+/// How often the state of a drain is checked.
 pub(crate) const DRAIN_POLL: Duration = Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! Who uses a certificate of the store, by the plan.
+//! What uses a certificate of the store, by the plan.
 
 use crate::certs::command::{Role, Use};
 use crate::config::plan::{At, CertificateRef, Plan, TrustRef};

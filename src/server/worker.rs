@@ -36,15 +36,15 @@ use crate::server::roll::Seat;
 /// How long a draining worker still takes what is in its accept queues.
 const LAST_CALL: Duration = Duration::from_millis(50);
 
-/// How long a listener with as many connections as it may have waits before it looks again.
+/// How long a listener with as many connections as it may have waits before it checks again.
 const HELD_UP: Duration = Duration::from_millis(5);
 
-/// What a worker is told.
+/// A command to a worker.
 #[derive(Debug)]
 pub(crate) enum WorkerCommand {
     /// A new snapshot was published: take it up, and accept on these sockets of it too.
     Apply(Vec<Socket>),
-    /// Look at the backend connections: a rotation has ended some.
+    /// Check the backend connections: a rotation has ended some.
     Sweep,
     /// Stop accepting, finish what is under way, end.
     Drain,
@@ -71,7 +71,7 @@ pub(crate) struct WorkerThread {
     pub splice: bool,
     /// Its listening sockets.
     pub sockets: Vec<Socket>,
-    /// The version of the snapshot that it serves, written here for whoever waits for it.
+    /// The version of the snapshot that it serves, for threads that wait for it.
     pub applied: Arc<AtomicU64>,
     /// Where it writes down its turns.
     pub heartbeat: Arc<Heartbeat>,
@@ -85,10 +85,10 @@ pub(crate) struct WorkerThread {
     pub tally: Arc<Tally>,
     /// What its request ids begin with.
     pub ids: u64,
-    /// Orders, and the bell that rings when there are any.
+    /// Commands, and the notification that there are any.
     pub orders: Receiver<WorkerCommand>,
     /// See `orders`.
-    pub bell: std::os::unix::net::UnixStream,
+    pub receiver: std::os::unix::net::UnixStream,
 }
 
 impl WorkerThread {
@@ -117,9 +117,9 @@ impl WorkerThread {
         }
         self.applied.store(frontend.apply(), Ordering::Release);
         runtime::spawn(vital::task("a worker's sweep", turn(Rc::clone(&frontend), self.heartbeat)));
-        let mut bell = Notified::adopt(self.bell)?;
+        let mut notified = Notified::adopt(self.receiver)?;
         'serving: loop {
-            let rung = bell.rung().await;
+            let is_notified = notified.notified().await;
             while let Ok(order) = self.orders.try_recv() {
                 let sockets = match order {
                     WorkerCommand::Apply(sockets) => sockets,
@@ -136,17 +136,21 @@ impl WorkerThread {
                 }
                 self.applied.store(frontend.apply(), Ordering::Release);
             }
-            if !rung {
-                // Without a control thread nothing asks for a drain any more.
+            if !is_notified {
+                // Without a control thread no drain can be requested any more.
                 match self.orders.try_recv() {
                     Err(TryRecvError::Disconnected) => break,
-                    _ => return Err(std::io::Error::other("orders can't be received any more")),
+                    _ => {
+                        return Err(std::io::Error::other(
+                            "the control thread's notifications ended before its commands did",
+                        ));
+                    }
                 }
             }
         }
         frontend.drain();
         while accepting.get() > 0 || worker.counters.connections_open.get() > 0 {
-            // A connection may turn idle between two looks: tell it again.
+            // A connection may turn idle between two checks: interrupt it again.
             sleep(Duration::from_millis(10)).await;
             worker.wheel.interrupt();
         }
@@ -155,7 +159,7 @@ impl WorkerThread {
     }
 }
 
-/// Beats, and looks at the backend connections every second.
+/// Beats, and checks the backend connections every second.
 async fn turn(frontend: Rc<Frontend>, heartbeat: Arc<Heartbeat>) {
     loop {
         for _ in 0..BEATS_PER_SECOND {
@@ -298,7 +302,7 @@ async fn seat(worker: &Rc<Worker>, listening: &Rc<ListenerSocket>, stream: TcpSt
 }
 
 /// One task a connection, kept small, as there is one for each idle connection too. A panic ends its own
-/// connection and is counted; the worker goes on.
+/// connection and is counted; the worker continues.
 fn spawn(
     worker: &Rc<Worker>,
     listening: &Rc<ListenerSocket>,

@@ -19,7 +19,7 @@ pub(crate) enum WriteError {
     },
 }
 
-/// Puts `new` in the place of `old`, with the same mode and owner. A symbolic link goes on pointing where it did.
+/// Puts `new` in the place of `old`, with the same mode and owner. A symbolic link keeps its target.
 ///
 /// # Errors
 /// See [`WriteError`].
@@ -34,7 +34,7 @@ pub(crate) fn replace(path: &Path, old: &str, new: &str) -> Result<(), WriteErro
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
     let written = fill(&temporary, &metadata, new).map_err(failed(&temporary)).and_then(|()| {
-        // As late as can be: whoever saved the file meanwhile is not overwritten.
+        // As late as possible, so that a change by another process meanwhile is not overwritten.
         match fs::read_to_string(&target) {
             Ok(text) if text == old => fs::rename(&temporary, &target).map_err(failed(&target)),
             Ok(_) => Err(WriteError::Changed),

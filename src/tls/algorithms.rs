@@ -2,7 +2,7 @@
 //!
 //! The provider's own algorithms take RSA keys of 2048 bits and more. A higher bound is put before them; below it
 //! they know no PSS, so keys of 1024 to 2047 bits, where an operator lets them in, are verified by the `rsa` crate.
-//! Verifying has no secrets: how long it takes tells nobody anything.
+//! Verifying involves no secrets, so its duration reveals nothing.
 
 use std::sync::LazyLock;
 
@@ -55,7 +55,7 @@ const MODERN: u32 = 2048;
 /// The least size of an RSA key (`min_rsa_bits`), in bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum RsaBits {
-    /// For old backends only: 1024 bits can be broken by those who can afford it.
+    /// For old backends only: 1024 bits can be broken with enough money.
     Legacy1024,
     /// The default, as everywhere.
     #[default]

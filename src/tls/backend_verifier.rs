@@ -384,7 +384,7 @@ enum Judge {
         trust: Box<Trust>,
         pins: HashSet<Sha256>,
     },
-    /// Whoever holds the key of the certificate that it presents will do.
+    /// Any peer that has the key of the certificate that it presents is accepted.
     Nobody,
 }
 
@@ -415,8 +415,8 @@ impl BackendVerifier {
         Ok(Arc::new(Self { judge, rsa, algorithms }))
     }
 
-    /// Takes any certificate (`insecure_skip_verify`). That the backend holds its key is still checked, so that
-    /// nobody can read along who did not answer himself.
+    /// Accepts any certificate (`insecure_skip_verify`). That the backend holds its key is still checked, so that only the
+    /// peer of the handshake can decrypt the connection.
     pub fn unchecked(rsa: RsaBits) -> Arc<Self> {
         Arc::new(Self { judge: Judge::Nobody, rsa, algorithms: rsa.algorithms() })
     }

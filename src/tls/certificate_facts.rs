@@ -10,7 +10,7 @@ use super::client_certificate::distinguished_name;
 use crate::base::text::printable;
 
 pub(super) fn is_authority(certificate: &X509Certificate<'_>) -> bool {
-    // Old roots are of version 1, which cannot say that it is an authority.
+    // Old roots are of version 1, which has no extension to mark an authority.
     let old_root = certificate.version() == X509Version::V1 && certificate.subject() == certificate.issuer();
     certificate.is_ca() || old_root
 }

@@ -114,7 +114,7 @@ impl Trust {
         Ok(())
     }
 
-    /// What webpki does not look at: the anchor's own time and extensions, and the revocation lists.
+    /// What webpki does not check: the anchor's own time and extensions, and the revocation lists.
     fn check_path(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), Error> {
         let anchor = path.anchor();
         let known = self.anchors.vouching(&anchor.subject, &anchor.subject_public_key_info, now)?;

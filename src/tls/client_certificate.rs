@@ -1,7 +1,7 @@
-//! What a client's verified certificate says, in the forms that backends, logs and rules ask for.
+//! The content of a client's verified certificate, in the forms that backends, logs and rules need.
 //!
-//! Names in certificates are bytes that somebody chose. Whatever leaves this module is printable ASCII, and escaped
-//! so that no name reads as two.
+//! Names in certificates are bytes that the certificate's owner chose. All output of this module is printable ASCII, escaped
+//! so that no name can pass for two.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;

@@ -14,10 +14,10 @@ use super::backend_verifier::{TrustAnchors, TrustError};
 use super::chain::{Role, Trust};
 use super::revocation::RevocationLists;
 
-/// Whether a client may come without a certificate. One that it presents must hold in any case.
+/// Whether a client needs a certificate. One that it presents must be valid in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Demand {
-    /// It is asked, and may have none.
+    /// It is requested, and may be missing.
     Optional,
     /// Without one there is no connection.
     Required,

@@ -17,8 +17,8 @@ use super::sessions::Sessions;
 use super::tickets::Tickets;
 use super::watched::WATCHED_SUITES;
 
-/// Every suite, best first: AES-128 before AES-256, which costs a third more for no gain that anyone can
-/// use, before ChaCha20, which is for machines without AES instructions.
+/// Every suite, best first: AES-128 before AES-256, which costs a third more without a practical gain, before ChaCha20, which
+/// is for machines without AES instructions.
 pub const CIPHER_SUITES: [SupportedCipherSuite; 9] = [
     cipher_suite::TLS13_AES_128_GCM_SHA256,
     cipher_suite::TLS13_AES_256_GCM_SHA384,

@@ -1,4 +1,4 @@
-//! What can go wrong in TLS, who is at fault, and how to say it to an operator.
+//! What can go wrong in TLS, which side is at fault, and the message for the operator.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::base::text::printable;
 /// Which side broke the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The peer, or whoever sits between.
+    /// The peer, or a middlebox.
     Peer,
     /// We, by config or by a bug.
     Ours,
@@ -78,7 +78,7 @@ impl Preview {
         &self.bytes[..usize::from(self.len)]
     }
 
-    /// Whether this looks like the start of an HTTP/1 request or response.
+    /// Whether this seems to be the start of an HTTP/1 request or response.
     pub fn looks_like_http(&self) -> bool {
         let bytes = self.as_bytes();
         let word = bytes.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
@@ -93,7 +93,7 @@ impl Preview {
 }
 
 impl HandshakeError {
-    /// Who is at fault.
+    /// The side at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::OutOfOrder | Self::Other(_) | Self::BadRevocationList(_) => Fault::Ours,
@@ -236,7 +236,7 @@ pub enum RecordError {
 }
 
 impl RecordError {
-    /// Who is at fault.
+    /// The side at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::KeysExhausted | Self::ControlPending | Self::Closed | Self::NoRoom | Self::Internal => {
@@ -248,7 +248,7 @@ impl RecordError {
     }
 }
 
-/// The alert that tells the peer of `error` (RFC 8446 §6.2); none where the peer must not or need not be told.
+/// The alert for the peer (RFC 8446 §6.2); `None` if the peer must not get one, or needs none.
 pub(crate) fn alert_for(error: &RecordError) -> Option<AlertDescription> {
     Some(match error {
         RecordError::BadMac => AlertDescription::BadRecordMac,
@@ -289,7 +289,7 @@ impl fmt::Display for RecordError {
 
 impl std::error::Error for RecordError {}
 
-/// Whether an alert speaks of the certificate that we presented, or did not.
+/// Whether an alert is about the certificate that we presented, or did not present.
 ///
 /// In TLS 1.3 a server's judgement arrives after our Finished: as [`RecordError::PeerAlert`], before
 /// any byte of a response, and proves that the server has read no data of ours.
@@ -357,9 +357,7 @@ fn certificate_text(error: &CertificateError, f: &mut fmt::Formatter<'_>) -> fmt
         C::BadEncoding => f.write_str("the peer's certificate cannot be parsed"),
         C::UnknownIssuer => f.write_str("the peer's certificate is not issued by anything that is trusted"),
         C::Revoked => f.write_str("the peer's certificate is revoked"),
-        C::UnknownRevocationStatus => {
-            f.write_str("no revocation list says whether the peer's certificate is revoked")
-        }
+        C::UnknownRevocationStatus => f.write_str("no revocation list covers the peer's certificate"),
         C::NotValidForName => f.write_str("the peer's certificate is for another name"),
         C::NotValidForNameContext { expected: ServerName::IpAddress(_), presented }
             if presented
@@ -434,7 +432,7 @@ fn path_text(error: &OtherError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an authority in the peer's chain may not have authorities below it (path length)")
             }
             Some(webpki::Error::CaUsedAsEndEntity) => f.write_str(
-                "the peer presents an authority's certificate as its own, which is accepted only if it stands in `trust` (of clients: `client_trust`)",
+                "the peer presents an authority's certificate as its own, which is accepted only if it is in `trust` (of clients: `client_trust`)",
             ),
             Some(webpki::Error::EndEntityUsedAsCa) => {
                 f.write_str("the peer's certificate is issued by one that is not an authority's")
@@ -499,7 +497,7 @@ impl<T: fmt::Debug> fmt::Display for Words<T> {
     }
 }
 
-/// What to do about a client that was refused, for whoever runs the listener.
+/// What the operator of a listener can do about a client that was refused.
 pub(crate) fn client_help(error: &HandshakeError) -> &'static str {
     use CertificateError as C;
     match error {

@@ -33,7 +33,7 @@ const MAX_TLS13: usize = MAX_PLAINTEXT + 256;
 /// The same in TLS 1.2 (RFC 5246 §6.2.3).
 const MAX_TLS12: usize = MAX_PLAINTEXT + 2_048;
 
-/// How far a handshake has come when a record arrives.
+/// The state of the handshake when a record arrives.
 #[derive(Clone, Copy)]
 pub(super) struct Phase {
     /// The version, once it is negotiated.

@@ -28,7 +28,7 @@ const HEADER: usize = 5;
 pub struct Progress {
     /// Bytes to drop from the front of `incoming`.
     pub consumed: usize,
-    /// What comes next.
+    /// The next step.
     pub state: State,
 }
 
@@ -41,15 +41,15 @@ pub enum State {
     Done,
 }
 
-/// Whether a server asked for our certificate, and what it got.
+/// Whether a server requested our certificate, and what it got.
 #[derive(Clone, Debug, Default)]
 pub enum ClientAuth {
-    /// It never asked; as ever where a session was resumed.
+    /// It did not; so it is with resumed sessions.
     #[default]
     NotAsked,
-    /// It asked, and we had nothing, or nothing that suits the signature schemes it takes.
+    /// It did, and we had no certificate, or none that suits its signature schemes.
     AskedInVain,
-    /// It asked and got this identity. In TLS 1.3 its judgement is still to come (see [`RecordError::PeerAlert`]).
+    /// It did and got this identity. In TLS 1.3 its verdict is still open (see [`RecordError::PeerAlert`]).
     Presented(Arc<Identity>),
 }
 
@@ -66,13 +66,13 @@ pub struct Facts {
     pub resumed: bool,
     /// The application protocol.
     pub alpn: Option<Vec<u8>>,
-    /// On a server: the name that the client asked for, if [`ServerResolver`](super::ServerResolver) is in use.
+    /// On a server: the name that the client sent (SNI), if [`ServerResolver`](super::ServerResolver) is in use.
     pub sni: Option<String>,
     /// The peer's chain, leaf first; in a resumed session, that of the original one.
     pub peer_certificates: Option<Vec<CertificateDer<'static>>>,
     /// On a client: what became of our certificate.
     pub client_auth: ClientAuth,
-    /// On a client: the names (in DER) of the authorities that the server named when it asked for our certificate.
+    /// On a client: the names (in DER) of the authorities in the server's CertificateRequest.
     pub authorities: Vec<Vec<u8>>,
     /// On a server: the identity that was presented, if [`ServerResolver`](super::ServerResolver) is in use.
     pub server_identity: Option<Arc<Identity>>,
@@ -107,7 +107,7 @@ pub struct Established {
     pub sealer: Sealer,
     /// What was negotiated.
     pub facts: Facts,
-    /// Data that rustls decrypted itself: comes before what the opener gives. Empty in all known cases.
+    /// Data that rustls decrypted itself, before that of the opener. Empty in all known cases.
     pub early_plaintext: Vec<u8>,
 }
 
@@ -201,7 +201,7 @@ impl Handshake {
     /// what must be sent. The caller drops `consumed` bytes and keeps the rest for the next call; it never
     /// needs to hold more than [`MAX_TLS_RECORD_BYTES`].
     ///
-    /// On an error, `out` holds the alert that tells the peer.
+    /// On an error, `out` holds the alert for the peer.
     pub fn advance(&mut self, incoming: &mut [u8], out: &mut Vec<u8>) -> Result<Progress, HandshakeError> {
         if self.stage == Stage::Failed {
             return Err(HandshakeError::OutOfOrder);
@@ -264,8 +264,8 @@ impl Handshake {
         if self.held.is_empty() {
             let discard = self.process(record, out)?;
             if discard == 0 && self.notes.undecryptable {
-                // Rejected early data, which rustls has skipped (RFC 8446 §4.2.10) and counted. It does not say that it has
-                // finished with the record; given once more, it would count against its bound once more.
+                // Rejected early data, which rustls has skipped (RFC 8446 §4.2.10) and counted. It does not report the record as
+                // consumed; given once more, it would count against its bound once more.
                 return Ok(());
             }
             self.held.extend_from_slice(&record[discard..]);
@@ -308,7 +308,7 @@ impl Handshake {
         Ok(discard)
     }
 
-    /// On a client: how far the handshake has come with our certificate.
+    /// On a client: the state of our certificate in the handshake.
     pub fn client_auth(&self) -> &ClientAuth {
         &self.observed.client_auth
     }
@@ -434,7 +434,7 @@ fn flush_alert<Data, Connection>(
     }
 }
 
-/// Appends one record, growing `out` as far as rustls asks.
+/// Appends one record, growing `out` as far as rustls requires.
 fn append(
     out: &mut Vec<u8>,
     mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
@@ -449,7 +449,7 @@ fn append(
     encode(&mut out[start..]).map(drop).map_err(|_| HandshakeError::OutOfOrder)
 }
 
-/// The length of the whole record at the front; of everything, where rustls shall say what is wrong with it.
+/// The length of the whole record at the front; of all bytes if rustls has to report what is wrong with it.
 fn next_record(incoming: &[u8]) -> Option<usize> {
     let &[content_type, major, _, l1, l2] = incoming.first_chunk::<HEADER>()?;
     let len = HEADER + usize::from(u16::from_be_bytes([l1, l2]));

@@ -1,4 +1,4 @@
-//! The server name in a ClientHello (RFC 8446 §4.1.2, RFC 6066 §3), for who relays it without a word of his own.
+//! The server name in a ClientHello (RFC 8446 §4.1.2, RFC 6066 §3), for a relay that does not open the TLS.
 //!
 //! Strict: what two readers could take differently is malformed, as the backend reads it again.
 
@@ -9,7 +9,7 @@ use crate::base::limits::MAX_CLIENT_HELLO_BYTES;
 pub enum Hello {
     /// The beginning of a ClientHello.
     Partial,
-    /// A whole ClientHello, with the name that it asks for, in lower case.
+    /// A whole ClientHello, with its server name in lower case.
     Whole(Option<String>),
     /// Something else, or a ClientHello that is longer than [`MAX_CLIENT_HELLO_BYTES`].
     Other,
@@ -27,7 +27,7 @@ pub fn read_hello(bytes: &[u8]) -> Hello {
     HelloReader::default().read(bytes)
 }
 
-/// Reads a hello that arrives bit by bit. Each record is read once, in however many pieces it all comes.
+/// Reads a hello that arrives in pieces. Each record is read once, in however many pieces it arrives.
 #[derive(Debug, Default)]
 pub struct HelloReader {
     /// The handshake message, out of the records read so far.
@@ -48,7 +48,7 @@ impl HelloReader {
         }
     }
 
-    /// The body of the handshake message, out of as many records as it takes. `None`: there is more to come.
+    /// The body of the handshake message, out of as many records as it takes. `None`: more must arrive.
     fn body(&mut self, bytes: &[u8]) -> Result<Option<&[u8]>, Malformed> {
         loop {
             let message = self.message.as_slice();

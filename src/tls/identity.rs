@@ -1,4 +1,4 @@
-//! Identities, and who chooses the one that is presented.
+//! Identities, and the choice of the one that is presented.
 //!
 //! A listener's resolver holds snapshots, not identities: what a rotation stores is what the next handshake
 //! presents, on every worker. A backend's holds one generation, chosen before the handshake begins: its sessions
@@ -70,7 +70,7 @@ impl fmt::Display for IdentityError {
 impl std::error::Error for IdentityError {}
 
 impl Identity {
-    /// Checks that `key` belongs to the first certificate of `chain`. `name` and `generation` say which certificate of the store this is.
+    /// Checks that `key` belongs to the first certificate of `chain`. `name` and `generation` identify it in the store.
     pub fn new(
         name: impl Into<String>,
         generation: u64,
@@ -86,7 +86,7 @@ impl Identity {
         let key = default_provider().key_provider.load_private_key(key);
         let key = key.map_err(|error| IdentityError::BadKey(error.to_string()))?;
         // Not `CertifiedKey::from_der`: it refuses leaves of version 1 or with critical extensions that it does not know.
-        // Whether a peer takes such a certificate is for the peer to say.
+        // Whether a peer accepts such a certificate is the peer's decision.
         if let Some(public) = key.public_key()
             && spki::compare(parsed.public_key(), public.as_ref()) != KeyMatch::Same
         {
@@ -119,13 +119,13 @@ impl Identity {
         &self.name
     }
 
-    /// What tells it from every other identity of this process, also from one of the same name and number: a
-    /// certificate may be deleted and made anew, or come from another store. Never 0.
+    /// A number that no other identity of this process has, also none of the same name and generation: a certificate may be
+    /// deleted and made anew, or be of another store. Never 0.
     pub fn serial(&self) -> u64 {
         self.serial
     }
 
-    /// Which version of the certificate's content this is: for people, who see the number that the store gave it.
+    /// The generation: the number that the store gave to this version of the certificate's content.
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -192,7 +192,7 @@ enum Match {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum NamePattern {
     Exact(String),
-    /// `*.` stands before this and for one whole label (RFC 9525 §6.3).
+    /// The name is `*.` and this: it matches one whole label before it (RFC 9525 §6.3).
     Wildcard(String),
 }
 
@@ -239,7 +239,7 @@ fn next_serial() -> u64 {
     NEXT_SERIAL.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Chooses a server identity by the name that the client asks for.
+/// Chooses a server identity by the name that the client sends (SNI).
 #[derive(Debug)]
 pub struct ServerResolver {
     bundles: Vec<Published<Identity>>,

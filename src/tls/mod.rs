@@ -26,7 +26,7 @@
 //! | `hello` | the server name in a ClientHello that is only relayed |
 //! | `record` | [`Opener`] and [`Sealer`] |
 //! | `cipher` | one direction's key: nonces, additional data, layout of a record |
-//! | `identity` | certificates with keys, and who chooses which one is presented |
+//! | `identity` | certificates with keys, and the choice of the one that is presented |
 //! | `trust` | what a backend's certificate is checked against |
 //! | `algorithms` | which signatures count, and how large RSA keys must be |
 //! | `revocation`, `succession` | revocation lists, and which of them are in force after a change |
@@ -36,8 +36,8 @@
 //! | `presented` | what a client's certificate says, in the forms that it is asked for |
 //! | `config` | policies in, rustls' configs out |
 //! | `explain` | which certificate of a chain is why it is refused |
-//! | `error` | who is at fault, in words |
-//! | `reason` | the same for counters, with a mend |
+//! | `error` | which side is at fault, in words |
+//! | `reason` | the same for counters, with what to do |
 
 mod algorithms;
 pub(crate) mod backend_verifier;

@@ -1,4 +1,4 @@
-//! A failed handshake in a word for counters, with a mend for operators, and who ended it how.
+//! A failed handshake as a word for counters, with what the operator can do, and which side ended it how.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub enum Reason {
     WrongName,
     /// It is revoked.
     Revoked,
-    /// No revocation list says whether it is, or the list is out of date.
+    /// No revocation list covers it, or the list is out of date.
     RevocationUnknown,
     /// It is not meant for servers.
     WrongUsage,
@@ -36,7 +36,7 @@ pub enum Reason {
     Pin,
     /// Something else is wrong with it.
     BadCertificate,
-    /// `require_client_auth`: the backend did not ask for our certificate.
+    /// `require_client_auth`: the backend did not request our certificate.
     NotAsked,
     /// The backend does not speak TLS.
     PlainText,
@@ -52,7 +52,7 @@ pub enum Reason {
     Reset,
     /// The backend closed before any answer, right after it had got our certificate, or heard that there is none.
     ClosedAfterCertificate,
-    /// The backend asked for a new handshake within the connection, which is declined, and ended it (TLS 1.2).
+    /// The backend began a new handshake within the connection, which is declined, and ended it (TLS 1.2).
     Renegotiation,
     /// It took too long.
     Timeout,
@@ -98,8 +98,8 @@ impl Reason {
         if concerns_our_certificate(alert) { Self::CertificateRefused(alert) } else { Self::Alert(alert) }
     }
 
-    /// The same, knowing whether the backend had asked for our certificate and not agreed to the answer yet. It chooses
-    /// version and suite before it asks: what it ends the handshake for behind that is the certificate, or its lack.
+    /// The same, knowing whether the backend had requested our certificate and not accepted the answer yet. It chooses version
+    /// and suite before it requests one: an alert after that is about the certificate, or its lack.
     pub fn after(self, asked: bool) -> Self {
         match self {
             Self::Alert(alert @ AlertDescription::HandshakeFailure) if asked => {
@@ -151,7 +151,7 @@ impl Reason {
     }
 
     /// What to do about it.
-    pub fn mend(self) -> &'static str {
+    pub fn remedy(self) -> &'static str {
         use AlertDescription as A;
         match self {
             Self::Expired => "renew the backend's certificate",
@@ -171,17 +171,17 @@ impl Reason {
             Self::WeakSignature => "have it issued anew, with SHA-256",
             Self::Pin => "if the key was changed on purpose, add its pin to `tls.pins`",
             Self::NotAsked => {
-                "have the backend ask for client certificates, or drop `tls.require_client_auth`"
+                "configure the backend to request client certificates, or drop `tls.require_client_auth`"
             }
             Self::PlainText => "use the backend's TLS port, or drop the upstream's `tls` table",
             Self::Version => "see `tls.versions`, and what the backend allows",
             Self::Cipher => "see `tls.cipher_suites`, and what the backend allows",
-            Self::Closed | Self::Reset => "the backend's own log may say why",
+            Self::Closed | Self::Reset => "the backend's own log may have the reason",
             Self::ClosedAfterCertificate => {
-                "it may have refused our certificate, or its lack (Node does so without an alert): its own log may say why"
+                "it may have refused our certificate, or its lack (Node does so without an alert): its own log may have the reason"
             }
             Self::Renegotiation => {
-                "it may want a client certificate for this path: let it ask at the start of each connection (Apache: \
+                "it may require a client certificate for this path: configure it to request one at the start of each connection (Apache: \
                  SSLVerifyClient for the whole host; IIS: negotiateclientcertificate), and name one in `tls.certificate`"
             }
             Self::Timeout => "see whether the backend is overloaded, or raise `timeouts.connect`",
@@ -192,16 +192,16 @@ impl Reason {
                 "name one that it trusts in `tls.certificate`, with a kind of key that it takes"
             }
             Self::CertificateRefused(A::HandshakeFailure) => {
-                "it asked for a client certificate: name one that it trusts in `tls.certificate`, with a kind of key that it takes"
+                "it requested a client certificate: name one that it trusts in `tls.certificate`, with a kind of key that it takes"
             }
             Self::CertificateRefused(A::CertificateExpired) => "renew our certificate, or compare the clocks",
             Self::CertificateRefused(_) => {
-                "name a certificate that the backend accepts in `tls.certificate`; its own log says why it refused this one"
+                "name a certificate that the backend accepts in `tls.certificate`; its own log has the reason why it refused this one"
             }
             Self::Alert(A::ProtocolVersion) => "see `tls.versions`, and what the backend allows",
             Self::Alert(A::UnrecognisedName) => "set `tls.server_name` to a name that the backend serves",
             Self::Alert(A::HandshakeFailure | A::InsufficientSecurity) => {
-                "see `tls.versions` and `tls.cipher_suites`, and what the backend allows (it did not ask for a client certificate)"
+                "see `tls.versions` and `tls.cipher_suites`, and what the backend allows (it did not request a client certificate)"
             }
             Self::BadSignature | Self::BadCertificate | Self::Protocol | Self::Other | Self::Alert(_) => {
                 "`openssl s_client -connect` shows what the backend presents"
@@ -426,6 +426,6 @@ mod tests {
         let labels: std::collections::HashSet<_> =
             Reason::PLAIN.iter().map(|reason| reason.label()).collect();
         assert_eq!(labels.len(), Reason::PLAIN.len());
-        assert!(Reason::PLAIN.iter().all(|reason| !reason.mend().is_empty()));
+        assert!(Reason::PLAIN.iter().all(|reason| !reason.remedy().is_empty()));
     }
 }

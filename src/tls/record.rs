@@ -7,7 +7,7 @@
 //! The order of calls:
 //!
 //! - reading: `open` the front of what was received, again and again, dropping `consumed` each time.
-//!   After each `Control`, ask the sealer `has_pending`, and if the connection is otherwise silent, send `pending`.
+//!   After each `Control`, check the sealer's `has_pending`, and if the connection is otherwise silent, send `pending`.
 //! - writing: while `has_pending`, write `pending` first; then seal. `seal_into` does both.
 
 use std::cell::{Cell, RefCell};
@@ -52,7 +52,7 @@ pub(super) enum Kernel {
 struct Shared {
     side: Side,
     kernel: RefCell<Kernel>,
-    /// The peer asked for a KeyUpdate in return (RFC 8446 §4.6.3).
+    /// The peer requested a KeyUpdate in return (RFC 8446 §4.6.3).
     key_update_due: Cell<bool>,
     /// A HelloRequest is to be declined (RFC 5246 §7.2.2).
     no_renegotiation_due: Cell<bool>,
@@ -97,7 +97,7 @@ pub enum Opened {
     },
     /// Application data.
     Data {
-        /// Where in the buffer the plaintext stands; never empty.
+        /// The position of the plaintext in the buffer; never empty.
         plaintext: Range<usize>,
         /// Bytes of the record.
         consumed: usize,
@@ -124,11 +124,11 @@ enum ReadState {
 pub struct Opener {
     direction: Direction,
     shared: Rc<Shared>,
-    /// The start of a handshake message that goes on in the next record; nearly always empty.
+    /// The start of a handshake message that continues in the next record; nearly always empty.
     message: Vec<u8>,
     barren: u8,
     state: ReadState,
-    /// The peer has asked for a new handshake.
+    /// The peer has begun a new handshake.
     renegotiation: bool,
 }
 
@@ -168,7 +168,7 @@ impl Opener {
         }
     }
 
-    /// Whether the peer has asked for a new handshake within the connection, which is declined (RFC 5246 §7.4.1.1).
+    /// Whether the peer has begun a new handshake within the connection, which is declined (RFC 5246 §7.4.1.1).
     pub fn asked_renegotiation(&self) -> bool {
         self.renegotiation
     }
@@ -397,7 +397,7 @@ impl Sealer {
         self.prefix_len() + self.suffix_len()
     }
 
-    /// Seals `block[plaintext]` where it stands: the header goes before it, the tag after it.
+    /// Seals `block[plaintext]` in place: the header is written before it, the tag after it.
     ///
     /// `plaintext` is at most [`MAX_FRAGMENT`](Self::MAX_FRAGMENT) long and has
     /// [`prefix_len`](Self::prefix_len) bytes before and [`suffix_len`](Self::suffix_len) bytes after it in `block`.
@@ -447,14 +447,14 @@ impl Sealer {
         Ok((taken, written))
     }
 
-    /// Data may not be sealed now: write [`pending`](Self::pending) first.
+    /// Data cannot be sealed now: write [`pending`](Self::pending) first.
     #[inline]
     pub fn has_pending(&self) -> bool {
         self.shared.key_update_due.get() || self.shared.no_renegotiation_due.get() || self.rekey_due()
     }
 
-    /// Writes the control records that are due, and changes the key where they say so. Answers the
-    /// bytes written, 0 if `out` is shorter than [`CONTROL_ROOM`](Self::CONTROL_ROOM).
+    /// Writes the control records that are due, and changes the key after a KeyUpdate. Returns the bytes written, 0 if `out` is
+    /// shorter than [`CONTROL_ROOM`](Self::CONTROL_ROOM).
     pub fn pending(&mut self, out: &mut [u8]) -> Result<usize, RecordError> {
         if out.len() < Self::CONTROL_ROOM || self.closed {
             return Ok(0);
@@ -478,8 +478,8 @@ impl Sealer {
         Ok(written)
     }
 
-    /// Writes `close_notify`, the end of our data. Answers the bytes written: 0 if the close was already
-    /// said, or if `out` is shorter than [`CONTROL_ROOM`](Self::CONTROL_ROOM).
+    /// Writes `close_notify`, the end of our data. Returns the bytes written: 0 if it was written before, or if `out` is shorter
+    /// than [`CONTROL_ROOM`](Self::CONTROL_ROOM).
     pub fn close_notify(&mut self, out: &mut [u8]) -> usize {
         self.alert(AlertDescription::CloseNotify, out)
     }
@@ -568,7 +568,7 @@ mod tests {
     fn an_idle_connection_is_small() {
         // Inline sizes: under 1 KiB together. On the heap besides: two AEAD contexts of about 600 bytes
         // each, in TLS 1.3 rustls' secrets (about 700 bytes), and for a client the server's chain, which
-        // rustls keeps for the tickets to come.
+        // rustls keeps for later tickets.
         assert!(size_of::<Opener>() <= 128, "{}", size_of::<Opener>());
         assert!(size_of::<Sealer>() <= 96, "{}", size_of::<Sealer>());
         assert!(size_of::<Shared>() <= 640, "{}", size_of::<Shared>());

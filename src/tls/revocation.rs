@@ -135,7 +135,7 @@ impl Group {
 enum Key {
     /// SubjectPublicKeyInfo of the trusted authority that signed the list.
     Trusted(Vec<u8>),
-    /// What authorityKeyIdentifier says, as for authorities that peers send.
+    /// The content of authorityKeyIdentifier, as for authorities that peers send.
     Named(Option<Vec<u8>>),
 }
 

@@ -1,7 +1,7 @@
 //! One worker's TLS sessions with one endpoint.
 //!
-//! A session stands for everything that was proven when it began: who the backend was, by which trust, and who
-//! we were. So it is used again only where all of that would be the same. [`SessionPool`] has a store of its
+//! A session carries what was verified when it began: the backend's certificate, the trust, and our own identity. So it is
+//! resumed only where all of that would be the same. [`SessionPool`] has a store of its
 //! own for each server name, policy (trust, versions, ALPN) and identity generation, and is itself an endpoint's.
 
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ use super::config::bind;
 use super::identity::Identity;
 use crate::base::limits::{MAX_SESSION_AGE, MAX_SESSION_NAMES, MAX_TICKETS_GROWTH};
 
-/// Names that are remembered after they gave way: one that comes back was used more than once.
+/// Names that are remembered after their removal: one that is used again is used more than once.
 const GONE_NAMES: usize = 2 * MAX_SESSION_NAMES;
 
 /// What is remembered of a name. Two names of one mark are taken for one, which harms neither.
@@ -35,7 +35,7 @@ fn mark(name: &ServerName<'_>) -> u64 {
 /// failed, [`sweep`](Self::sweep) now and then.
 #[derive(Debug, Default)]
 pub(crate) struct SessionPool {
-    /// The one used last stands last.
+    /// Ordered by use: the last is the one used most recently.
     entries: Vec<Entry>,
     /// Marks of the names that gave way last, the newest at the end.
     gone: VecDeque<u64>,
@@ -142,8 +142,8 @@ impl SessionPool {
         });
     }
 
-    /// Ends the sessions that are too old, and those of any identity but `current`: a ticket that an old
-    /// connection still gets goes nowhere from now on.
+    /// Ends the sessions that are too old, and those of any identity but `current`: a ticket that an old connection still
+    /// receives is dropped from now on.
     pub(crate) fn sweep(&mut self, current: Option<&Arc<Identity>>, now: Duration) {
         self.entries.retain(|entry| {
             let kept = entry.presents(current) && !entry.is_over(now);
@@ -166,12 +166,12 @@ impl Drop for SessionPool {
 
 /// What was learned from one endpoint under one name for the next handshake: tickets, a session, its key exchange group.
 ///
-/// When its time ends, [`retire`](Self::retire) empties it for good: a ticket that an old connection still
-/// receives then goes nowhere.
+/// When its time ends, [`retire`](Self::retire) empties it for good: a ticket that an old connection still receives is
+/// dropped then.
 ///
-/// A ticket serves one handshake and brings the next one. So where many handshakes are made at once, as many tickets are
-/// on their way, and all but `most` of them would be thrown away when they come back together. Each handshake that finds
-/// none therefore makes room for one more, up to [`MAX_TICKETS_GROWTH`] times as many.
+/// A ticket serves one handshake, which brings the next one. So where many handshakes are made at once, as many tickets are
+/// on their way, and all but `most` of them would be dropped on arrival. Each handshake that finds none therefore makes room
+/// for one more, up to [`MAX_TICKETS_GROWTH`] times as many.
 pub struct Sessions {
     name: ServerName<'static>,
     most: usize,
@@ -196,7 +196,7 @@ impl Sessions {
         Self { name, most: tickets, inner: Mutex::default() }
     }
 
-    /// Forgets everything, and whatever comes from now on.
+    /// Forgets all sessions, and stores none from now on.
     pub fn retire(&self) {
         *self.lock() = Inner { retired: true, ..Inner::default() };
     }

@@ -47,7 +47,7 @@ impl Notes {
         self.active
     }
 
-    /// A fatal alert's record, protected where the handshake has come to that.
+    /// A fatal alert's record, protected if the handshake has keys by then.
     pub(super) fn alert(&mut self, description: AlertDescription) -> Vec<u8> {
         let alert = [FATAL, u8::from(description)];
         let sealing = self.sealing.as_mut().filter(|_| self.active);
@@ -270,7 +270,7 @@ struct Messages {
     header: [u8; 4],
     /// Bytes of the header that are there.
     known: usize,
-    /// Bytes of the message's body that are still to come.
+    /// Bytes of the message's body that have not arrived yet.
     left: usize,
     /// Length of a Finished: that of the suite's hash (§4.4.4).
     finished: usize,

@@ -121,7 +121,7 @@ fn each_request_of_the_corpus_has_its_verdict() {
     assert_none(&faults);
 }
 
-/// However many bytes have come, what is said of them is nothing yet, or what is said of all.
+/// However many bytes have arrived, the verdict on them is none yet, or the verdict on all.
 #[test]
 fn each_request_of_the_corpus_has_its_verdict_however_it_comes_in() {
     for case in requests() {
@@ -238,7 +238,7 @@ fn each_response_of_the_corpus_has_its_outcome() {
     assert_none(&faults);
 }
 
-/// However many bytes of its head have come, what is said of a response is nothing yet, or what is said of all.
+/// However many bytes of its head have arrived, the verdict on a response is none yet, or the verdict on all.
 #[test]
 fn each_response_of_the_corpus_has_its_outcome_however_it_comes_in() {
     for case in responses() {

@@ -41,7 +41,7 @@ fn a_final_answer_instead_of_100_reaches_the_client_at_once() {
         let mut client = ringate.client();
         let response = client.send(ASKING).response();
         assert!(response.head.starts_with(&format!("HTTP/1.1 {status}\r\n")));
-        // Nobody can know whether the body still comes: the connections are not used again.
+        // It is unknown whether the body will follow: the connections are not used again.
         assert_eq!((response.header("Connection"), response.text()), (Some("close"), "no"));
         client.closes();
         backend.await_ended(1);

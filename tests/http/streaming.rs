@@ -66,7 +66,7 @@ fn each_part_of_an_upload_reaches_the_backend_before_the_next_is_sent() {
     assert_eq!(client.response().text(), "ok");
 }
 
-/// A long body of known length is read in large pieces, but only from who sends fast: what has come is never held
+/// A long body of known length is read in large pieces, but only from a fast sender: what has arrived is never held
 /// back for more, neither at its beginning nor after a fast part, nor in the next exchange on the same connections.
 #[test]
 fn a_body_of_known_length_is_passed_on_as_it_comes() {

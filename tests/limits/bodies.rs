@@ -67,7 +67,7 @@ fn slow_and_steady_is_served_whatever_the_pieces() {
     let ringate = limited(&backend, "body_timeout = \"2s\"\nbody_rate = \"10KiB/s\"\nbody_grace = \"3s\"");
     let mut client = ringate.client();
     // The kernel's buffers hold a lot: a socket that takes little makes it wait. It still takes up to 200 KB ahead, which
-    // its client must get through well within `body_timeout`: until then nobody sees it read.
+    // its client must get through well within `body_timeout`: until then the backend does not read it.
     socket2::SockRef::from(client.tcp()).set_recv_buffer_size(65_536).unwrap();
     client.send(super::GET).until("\r\n\r\n");
     // What came before the buffer was made small is out of the way first.

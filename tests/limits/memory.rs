@@ -1,4 +1,4 @@
-//! Memory for buffers is bounded: what is under way goes on, what would be too much is told so.
+//! Memory for buffers is bounded: what is under way continues, and what would be too much is refused.
 
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,7 @@ fn readers_that_do_not_read_take_no_more_than_their_share() {
         }
         let grown = resident(ringate.pid()).saturating_sub(before);
         assert!(grown < 16 << 10, "{grown} KiB more");
-        // One that had a connection already is told, and may come again. What the refused one held may be just what it
+        // A client with a connection gets a response, and may repeat its request. The memory of the refused one may be just what it
         // takes: then one more reader takes that.
         let refused = loop {
             let response = good.send(GET).response();

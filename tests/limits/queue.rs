@@ -1,9 +1,8 @@
 //! Exchanges in flight at an endpoint, and the queue before it.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -12,20 +11,6 @@ use crate::http::{OK, ok};
 use crate::support::*;
 
 use super::{ADMIN, GET};
-
-/// A backend that answers with its request's line, one for each word it is given.
-fn held_back() -> (Backend, Sender<()>) {
-    let (go, told): (Sender<()>, Receiver<()>) = channel();
-    let told = Mutex::new(told);
-    let backend = Backend::start(move |connection| {
-        while let Some(request) = connection.request()? {
-            let _ = told.lock().unwrap().recv();
-            connection.send(ok(request.line()))?;
-        }
-        Ok(())
-    });
-    (backend, go)
-}
 
 fn queueing(backend: &Backend, upstream: &str) -> Setup {
     Setup::to(backend.address()).section(ADMIN).upstream(upstream)
@@ -38,7 +23,7 @@ fn get(number: usize) -> String {
 #[test]
 fn what_waits_is_served_in_the_order_it_came_over_all_workers() {
     for driver in ["io_uring", "epoll"] {
-        let (backend, go) = held_back();
+        let (backend, go) = Backend::held_back();
         let ringate = queueing(&backend, "pool.max_per_endpoint = 1\nqueue.timeout = \"10s\"")
             .workers(3)
             .driver(driver)
@@ -70,7 +55,7 @@ fn what_waits_is_served_in_the_order_it_came_over_all_workers() {
 
 #[test]
 fn a_full_queue_and_a_long_wait_are_503() {
-    let (backend, go) = held_back();
+    let (backend, go) = Backend::held_back();
     let queue = "pool.max_per_endpoint = 1\nqueue = { length = 1, timeout = \"500ms\" }";
     let ringate = queueing(&backend, queue).start();
     let mut first = ringate.client();
@@ -95,7 +80,7 @@ fn a_full_queue_and_a_long_wait_are_503() {
 
 #[test]
 fn without_a_queue_nobody_waits() {
-    let (backend, _go) = held_back();
+    let (backend, _go) = Backend::held_back();
     let ringate = queueing(&backend, "pool.max_per_endpoint = 1\nqueue.length = 0").start();
     let mut first = ringate.client();
     first.send(GET);
@@ -105,7 +90,7 @@ fn without_a_queue_nobody_waits() {
 
 #[test]
 fn a_client_that_leaves_gives_up_its_place() {
-    let (backend, go) = held_back();
+    let (backend, go) = Backend::held_back();
     let queue = "pool.max_per_endpoint = 1\nqueue = { length = 1, timeout = \"15s\" }";
     let ringate = queueing(&backend, queue).start();
     let mut first = ringate.client();
@@ -149,11 +134,9 @@ fn a_client_that_leaves_gives_up_its_place() {
 
 #[test]
 fn what_waits_is_served_by_a_drain_with_its_body_as_it_came() {
-    let (go, told): (Sender<()>, Receiver<()>) = channel();
-    let told = Mutex::new(told);
-    let backend = Backend::start(move |connection| {
+    let (backend, go) = Backend::stepped(|connection, wait| {
         while let Some(request) = connection.request()? {
-            let _ = told.lock().unwrap().recv();
+            wait();
             connection.send(ok(&request.body))?;
         }
         Ok(())
@@ -193,7 +176,7 @@ fn what_waits_is_served_by_a_drain_with_its_body_as_it_came() {
 
 #[test]
 fn an_endpoint_with_room_is_taken_before_anyone_waits() {
-    let (busy, _go) = held_back();
+    let (busy, _go) = Backend::held_back();
     let free = Backend::replying(OK);
     let ringate = Setup::to_all([busy.address(), free.address()])
         .section(ADMIN)
@@ -256,7 +239,7 @@ fn who_finds_one_endpoint_down_and_the_other_full_waits_for_room() {
 
 #[test]
 fn who_waits_for_room_beside_an_endpoint_that_is_down_waits_its_whole_time() {
-    let (backend, go) = held_back();
+    let (backend, go) = Backend::held_back();
     let ringate = Setup::to_all([free_address(), backend.address()])
         .section(ADMIN)
         .upstream("pool.max_per_endpoint = 1\nqueue.timeout = \"15s\"")
@@ -358,7 +341,7 @@ fn next_in_line(ringate: &Ringate, backend: &Backend, number: usize) -> Client {
 
 #[test]
 fn what_waits_when_a_reload_comes_is_served() {
-    let (backend, go) = held_back();
+    let (backend, go) = Backend::held_back();
     let setup = queueing(&backend, "pool.max_per_endpoint = 1\nqueue.timeout = \"15s\"").workers(2);
     let ringate = setup.start();
     let mut clients: Vec<Client> = Vec::new();
@@ -389,7 +372,7 @@ fn what_waits_when_a_reload_comes_is_served() {
 
 #[test]
 fn what_is_at_an_endpoint_counts_across_a_reload() {
-    let (backend, go) = held_back();
+    let (backend, go) = Backend::held_back();
     let setup = queueing(&backend, "pool.max_per_endpoint = 1\nqueue.timeout = \"15s\"").workers(2);
     let ringate = setup.start();
     let mut clients: Vec<Client> = Vec::new();

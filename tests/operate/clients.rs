@@ -82,7 +82,7 @@ fn a_listener_refuses_addresses_before_it_looks_for_a_route() {
     }
     assert_eq!(backend.requests(), 2);
 
-    // On tcp there is nobody to say 403 to.
+    // A tcp connection has no 403.
     let echo = Backend::start(|connection| {
         connection.request()?;
         connection.send("hello")

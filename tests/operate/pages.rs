@@ -7,7 +7,7 @@ use crate::support::*;
 const PAGES: &str =
     "[error_pages]\n404 = \"pages/404.html\"\n4xx = { text = \"{status} {reason} {request.id}\" }\n";
 
-/// Ringate before a backend that nobody listens at.
+/// Ringate before a backend that does not listen.
 fn start(sections: &str, listener: &str) -> Ringate {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("pages")).unwrap();

@@ -353,7 +353,7 @@ fn a_preflight_is_answered_by_the_route_of_the_request_it_speaks_of() {
         ("/", "beta.example", "PUT", "content-type, X-Beta", 204),
         ("/", "put.example", "PUT", "x-beta", 403),
         ("/", "beta.example", "PUT", "", 403),
-        // No policy, and nobody who takes OPTIONS.
+        // No policy, and no backend that takes OPTIONS.
         ("/", "get.example", "DELETE", "", 405),
         // The backend has its own.
         ("/own", "put.example", "PUT", "", 200),

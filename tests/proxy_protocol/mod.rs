@@ -1,5 +1,5 @@
-//! The PROXY protocol: what a load balancer says of a connection counts as if its client had come itself, and backends
-//! are told of clients in the same way.
+//! The PROXY protocol: the addresses of a load balancer's header count as if the client had connected itself, and backends
+//! get the addresses of clients in the same way.
 
 mod accept;
 mod peers;
@@ -13,7 +13,7 @@ const LINE: &str = "PROXY TCP4 192.0.2.7 198.51.100.9 4711 443\r\n";
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
-/// The same in version 2, with a TLV of one byte that nobody knows.
+/// The same in version 2, with a TLV of one byte and an unknown kind.
 fn binary() -> Vec<u8> {
     let addresses = [192, 0, 2, 7, 198, 51, 100, 9, 0x12, 0x67, 0x01, 0xbb];
     [&SIGNATURE[..], &[0x21, 0x11, 0, 16], &addresses, &[0xe0, 0, 1, 0]].concat()

@@ -18,7 +18,7 @@ fn lines() -> Backend {
     })
 }
 
-/// What a header of version 1 says of a client of an instance.
+/// The header of version 1 for a client of an instance.
 fn line_of(client: &Client, ringate: &Ringate) -> String {
     let (from, to) = (client.local_address(), ringate.address());
     format!("PROXY TCP4 {} {} {} {}\r\n", from.ip(), to.ip(), from.port(), to.port())
@@ -153,7 +153,7 @@ fn a_relay_is_announced_before_its_first_byte() {
 #[test]
 fn the_next_endpoint_and_the_next_try_get_a_header_of_their_own() {
     let backend = Backend::start(|connection| {
-        // One answer a connection, and an end that nobody was told of.
+        // One answer for each connection, and an end without notice.
         let line = connection.line()?;
         connection.request()?;
         connection.send(ok(&line))

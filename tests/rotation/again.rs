@@ -97,7 +97,7 @@ fn a_trial_speaks_for_those_that_it_asked() {
     let (judge, late) = (kit.judge(TLS13), kit.judge(TLS13));
     let ringate = kit.setup(&[judge.address()]).start();
     kit.stage("new");
-    // It is presented to nobody.
+    // It is presented to no backend.
     associate(&ringate, &Value::Null);
     let trial = order(&ringate, "trial", "");
     assert_eq!((&trial["passed"], trial["endpoints"].as_array().unwrap().len()), (&false.into(), 0));
@@ -152,7 +152,7 @@ fn a_rollback_does_not_wait_for_a_reload_that_takes_long_to_read() {
     assert!(run(Command::new("mkfifo").arg(&file)).status.success());
     std::thread::scope(|scope| {
         let reload = scope.spawn(|| call(&ringate, "POST", "/v1/reload", ""));
-        // There is nobody to write to until it is read.
+        // The pipe has no reader to write to until it is read.
         let open = || OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&file).ok();
         let mut reading = eventually("the reload", open);
         let next = file.with_extension("next");

@@ -99,7 +99,7 @@ fn a_list_that_has_ended_or_is_older_replaces_none_in_its_time() {
         }
     }
 
-    // An older one would forget who was revoked.
+    // An older one would lack the latest revocations.
     lists.put(1, &second.crl_of(&[], -4, 4));
     ringate.await_log("is an older one");
     assert_eq!(admitted(), (true, false));

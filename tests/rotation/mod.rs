@@ -1,5 +1,5 @@
 //! A client certificate is rotated under load: no request is lost, none is sent on the old identity once the new one is
-//! active, and an identity that a backend does not trust harms nobody.
+//! active, and an identity that a backend does not trust harms no request.
 
 mod again;
 pub mod kit;

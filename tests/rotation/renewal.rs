@@ -117,7 +117,7 @@ fn automatic_renewal_activates_what_nobody_refuses_and_nothing_else() {
     };
     let kit = Kit::new();
     near_its_end(&kit);
-    // This one asks nobody.
+    // This one is tried at no backend.
     let nginx = Nginx::tls(&kit.pki, OK);
     let ringate = automatic(&kit, nginx.address());
     ringate.await_log("renewed: generation 2 is active");
@@ -129,7 +129,7 @@ fn automatic_renewal_activates_what_nobody_refuses_and_nothing_else() {
     let ringate = automatic(&kit, judge.address());
     ringate.await_log("generation 2 is not activated yet");
     assert_eq!(report(&ringate)["active"], 1);
-    // A server's is presented to no backend: there is nobody to try it on.
+    // A server's is presented to no backend: there is none to try it at.
     let kit = Kit::new();
     near_its_end(&kit);
     let backend = Backend::replying(crate::http::OK);
@@ -253,7 +253,7 @@ fn a_listeners_certificate_changes_between_two_handshakes_and_no_client_notices(
     for _ in 0..rounds(10) {
         kit.ours.stage_into(&kit.store(), "web", &server("next"));
         let (status, answer) = call(&ringate, "POST", "/v1/certificates/web/activate", "");
-        assert_eq!(status, 200, "nobody is asked about a server's certificate: {answer:#}");
+        assert_eq!(status, 200, "a server's certificate needs no trial: {answer:#}");
         assert_eq!(answer["live"], true);
         come.await_more(20);
     }

@@ -1,4 +1,4 @@
-//! The whole story of a cloud gateway that makes its own client certificates, told by its commands: generate, export, trust
+//! The whole story of a cloud gateway that makes its own client certificates, by its commands: generate, export, trust
 //! it at the backend, try, activate, remove the old one at the backend, delete the old one. Production and development
 //! are environments of one upstream, and hold different certificates.
 

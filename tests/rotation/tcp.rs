@@ -27,7 +27,7 @@ fn demanding(kit: &Kit, version: &'static SupportedProtocolVersion, tickets: usi
     Arc::new(config)
 }
 
-/// Hangs up on who speaks a protocol that it does not know.
+/// Hangs up on clients of any protocol but its own.
 fn strict(kit: &Kit, version: &'static SupportedProtocolVersion) -> Server {
     Server::start(Some(demanding(kit, version, 1)), |stream| {
         stream.get_mut().flush()?;

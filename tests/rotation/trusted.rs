@@ -38,7 +38,7 @@ fn not_a_request_is_lost_and_none_goes_out_on_the_old_identity() {
         assert!(report["safe_to_revoke"]["last_used"].is_string(), "{report:#}");
         let old_use = report["uses"].as_array().unwrap().iter().find(|of| of["generation"] == 1).unwrap();
         assert_eq!((&old_use["connections"], &old_use["rescues"]), (&0.into(), &0.into()), "{report:#}");
-        // The backend stops trusting the old one, as the report says it may: nobody notices.
+        // The backend stops trusting the old one, as the report permits: no request fails.
         judge.trust(&[&kit.ours.file()]);
         assert_eq!(ringate.get("/").text(), "new");
         assert_eq!(metric(&ringate, "identity_refusals"), 0);

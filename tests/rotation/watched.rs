@@ -46,7 +46,7 @@ fn a_client_that_a_new_list_revokes_is_refused_at_its_next_handshake() {
     put(&authority.revoke(&[&lost]), &list);
     ringate.await_log(&format!("{IN_FORCE}listener web"));
     assert!(!ask(&lost) && ask(&kept));
-    // One that is no good changes nothing, and is said.
+    // An invalid one changes nothing, and is logged.
     fs::write(&list, "-----BEGIN X509 CRL-----\nAAAA").unwrap();
     ringate.await_log("trust or revocation lists: ");
     assert!(!ask(&lost) && ask(&kept));

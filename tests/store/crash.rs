@@ -148,7 +148,7 @@ fn a_command_that_is_killed_happens_whole_or_not_at_all() {
     let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
     let (mut old, mut new, mut torn) = (0, 0, 0);
     let mut before = look(&shop, "a");
-    // How long a command takes when nobody kills it: measured on the run, as machines differ.
+    // How long a command takes when it is not killed: measured on the run, as machines differ.
     let started = Instant::now();
     shop.did("describe bystander x");
     let mut span = started.elapsed() + Duration::from_millis(5);

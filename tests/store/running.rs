@@ -126,7 +126,7 @@ fn nothing_is_done_where_an_instance_may_run_and_does_not_answer() {
     shop.configure("", "[admin]");
     let socket = shop.path("run/admin.sock");
     fs::create_dir(shop.path("run")).unwrap();
-    // Somebody who hangs up.
+    // A server that hangs up.
     let listener = UnixListener::bind(&socket).unwrap();
     let hangs_up = std::thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
@@ -136,7 +136,7 @@ fn nothing_is_done_where_an_instance_may_run_and_does_not_answer() {
     let said = shop.refused("generate gateway --common-name gateway", 1);
     assert!(said.contains("admin.sock") && said.contains("nothing was done"), "{said}");
     assert!(!shop.path("certs").exists());
-    // Somebody else's: only root can be another user here.
+    // Another user's: only root can make it here.
     if rustix::process::geteuid().is_root() {
         fs::set_permissions(shop.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::set_permissions(&socket, fs::Permissions::from_mode(0o600)).unwrap();
@@ -236,7 +236,7 @@ fn no_key_goes_over_tcp() {
     shop.openssl("req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=brought");
     shop.write("token", "0123456789abcdef0123");
     fs::set_permissions(shop.path("token"), fs::Permissions::from_mode(0o600)).unwrap();
-    // Somebody who took the port, and keeps what he hears.
+    // Another server has taken the port, and keeps what it receives.
     let heard = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
     let hears = std::sync::Arc::clone(&heard);
     let thief = Backend::serving(move |request| {

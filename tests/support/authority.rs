@@ -130,7 +130,7 @@ impl Authority {
         self.write(name, &ca_signed(&leaf.request(), &issuer, leaf.made()).unwrap())
     }
 
-    /// Makes a certificate that nobody else signed, in the same folder.
+    /// Makes a self-signed certificate, in the same folder.
     pub fn self_signed(&self, name: &str, leaf: &Leaf<'_>) -> Files {
         self.write(name, &self_signed(&leaf.request(), leaf.made()).unwrap())
     }

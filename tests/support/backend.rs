@@ -1,13 +1,18 @@
-//! A backend that does what a test tells it, byte by byte, in threads of the test's process.
+//! A backend that runs a test's script, byte by byte, in threads of the test's process.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use super::PATIENCE;
 use super::wire::{Ahead, Request, text};
+use crate::http::{OK, ok};
+
+/// A response's head with the first half of its body, `halfhalf`.
+pub const HALF: &str = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf";
 
 /// A scripted backend. It stops listening, and its connections end, when it is dropped.
 pub struct Backend {
@@ -105,6 +110,45 @@ impl Backend {
         Self::start(move |connection| {
             while let Some(request) = connection.request()? {
                 connection.send(answer(&request))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// As [`start`](Self::start), for a script that waits, by its second argument, for words of the returned channel.
+    pub fn stepped(
+        script: impl Fn(&mut Connection, &dyn Fn()) -> io::Result<()> + Send + Sync + 'static,
+    ) -> (Self, Sender<()>) {
+        let (go, words) = channel();
+        let words = Mutex::new(words);
+        let wait = move || {
+            let _ = words.lock().unwrap().recv();
+        };
+        (Self::start(move |connection| script(connection, &wait)), go)
+    }
+
+    /// Answers each request with its line, one for each word of the returned channel.
+    pub fn held_back() -> (Self, Sender<()>) {
+        Self::stepped(|connection, wait| {
+            while let Some(request) = connection.request()? {
+                wait();
+                connection.send(ok(request.line()))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Answers `ok`; the body of `/long` ends with a word of the returned channel, after its first half.
+    pub fn with_long_exchanges() -> (Self, Sender<()>) {
+        Self::stepped(|connection, wait| {
+            while let Some(request) = connection.request()? {
+                if request.head.starts_with("GET /long ") {
+                    connection.send(HALF)?;
+                    wait();
+                    connection.send("half")?;
+                } else {
+                    connection.send(OK)?;
+                }
             }
             Ok(())
         })

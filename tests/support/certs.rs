@@ -1,4 +1,4 @@
-//! A CA with a server and a client identity, on disk for those who read files.
+//! A CA with a server and a client identity, on disk for programs that read files.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A client that sends exactly what it is told and shows exactly what it gets.
+//! A client that sends exactly the given bytes and shows exactly what it gets.
 
 use std::fmt;
 use std::io::{self, Read, Write};

@@ -1,4 +1,4 @@
-//! A backend that demands client certificates, whose trust changes while it runs, and that keeps book of who asked.
+//! A backend that requires client certificates, whose trust changes while it runs, and that counts requests by client.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Write};

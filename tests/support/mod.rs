@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub use authority::{Authority, Files, Leaf};
-pub use backend::{Backend, Connection};
+pub use backend::{Backend, Connection, HALF};
 pub use body::{Hash, Pattern};
 pub use certs::Pki;
 pub use client::Client;
@@ -37,7 +37,7 @@ pub use wire::{Ahead, Request, Response};
 /// The longest that anything is waited for. A test that needs all of it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Waits until `condition` gives a value: for what no event tells of, such as another program's port being open.
+/// Waits until `condition` gives a value: for what no event announces, such as another program's port being open.
 pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -49,7 +49,7 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
     }
 }
 
-/// An address on loopback that nobody listens on, for programs that can't be given port 0.
+/// A loopback address on which nothing listens, for programs that can't be given port 0.
 ///
 /// It lies below the ports that the kernel gives to outgoing connections, so it stays free until it is used.
 pub fn free_address() -> SocketAddr {

@@ -147,7 +147,7 @@ impl HaProxy {
         })
     }
 
-    /// With sections that are told so many addresses to listen on.
+    /// With sections that get so many addresses to listen on.
     pub fn run(addresses: usize, sections: impl FnOnce(&[SocketAddr]) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let addresses: Vec<SocketAddr> = (0..addresses).map(|_| free_address()).collect();

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::{Client, Process, eventually};
 
 /// A config in the making: one HTTP listener named `web`, one route, one upstream named `app`, one worker,
-/// unless told otherwise.
+/// by default.
 pub struct Setup {
     workers: usize,
     driver: &'static str,

@@ -22,7 +22,7 @@ pub enum Sink {
     Full,
     /// A descriptor that is open for reading alone: EBADF.
     ReadOnly,
-    /// A pipe that is full, and that nobody reads.
+    /// A full pipe without a reader.
     Stalled,
     /// The same, non-blocking: EAGAIN.
     StalledNonBlocking,

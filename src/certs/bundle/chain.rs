@@ -134,20 +134,20 @@ pub(super) fn choose(
         });
     }
     if unordered {
-        // A container is a set: its order and its further certificates say nothing about a mistake.
+        // A container is a set: its order and its further certificates are no sign of a mistake.
         notes.clear();
     }
     Some(Chosen { order, notes })
 }
 
-/// A CA's certificate; or a root of X.509 version 1, which cannot say so.
+/// A CA's certificate; or a root of X.509 version 1, which has no field for it.
 fn is_authority(certificate: &X509Certificate<'_>) -> bool {
     let old_root = certificate.version() == X509Version::V1
         && certificate.subject().as_raw() == certificate.issuer().as_raw();
     certificate.is_ca() || old_root
 }
 
-/// Who issued whom.
+/// Which certificate issued which.
 struct Links<'a, 'b> {
     certificates: &'b [X509Certificate<'a>],
     /// How many signatures were checked.
@@ -257,7 +257,7 @@ impl Links<'_, '_> {
 }
 
 /// Whether `issuer`'s key made `issued`'s signature. Signatures that we cannot check (SHA-1, small RSA keys)
-/// pass: whether they are good enough is for the peer to say.
+/// pass: whether they are good enough is the peer's decision.
 fn signed_by(issued: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {
     let key = issuer.public_key();
     if matches!(key.parsed(), Ok(PublicKey::RSA(rsa)) if rsa.key_size() < MIN_RSA_BITS) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::super::time::Timestamp;
 
-/// Why bytes are not a usable chain and key. Each message says what to do about it.
+/// Why bytes are not a usable chain and key. Each message has what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BundleError {
     /// No bytes, or only white space.
@@ -13,14 +13,14 @@ pub enum BundleError {
     NotPemNorDer,
     /// A PEM section is damaged.
     Pem {
-        /// What the decoder says.
+        /// The decoder's error.
         reason: String,
     },
     /// A certificate does not parse.
     NotACertificate {
         /// Which one, counted from 1.
         position: usize,
-        /// What the parser says.
+        /// The parser's error.
         reason: String,
     },
     /// There is no certificate.
@@ -85,7 +85,7 @@ pub enum BundleError {
         subject: String,
         /// The first second it will be valid.
         from: Timestamp,
-        /// What this machine's clock says.
+        /// The time of this machine's clock.
         now: Timestamp,
     },
 }
@@ -117,7 +117,7 @@ impl fmt::Display for BundleError {
             }
             Self::Locked(error) => error.fmt(f),
             Self::Pkcs12Damaged => f.write_str(
-                "it looks like a PKCS#12 container, but cannot be read; export it again, or convert it with \
+                "it seems to be a PKCS#12 container, but cannot be read; export it again, or convert it with \
                  `openssl pkcs12 -in FILE -nodes -out bundle.pem` and use bundle.pem",
             ),
             Self::Pkcs7 { der } => write!(
@@ -156,7 +156,7 @@ impl fmt::Display for BundleError {
 
 impl std::error::Error for BundleError {}
 
-/// Why what is locked stays locked. Each message says what to do about it.
+/// Why an encrypted file cannot be opened. Each message has what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LockError {
     /// The key is locked by a passphrase.
@@ -173,9 +173,9 @@ pub enum LockError {
         /// What it is locked with.
         algorithm: String,
     },
-    /// Opening it would take more time or memory than any honest file asks for.
+    /// Decrypting it would take more time or memory than any ordinary file requires.
     TooCostly {
-        /// What it asks for.
+        /// What it requires.
         what: String,
     },
     /// A PKCS#12 container (`.p12`, `.pfx`) that needs a passphrase.
@@ -209,7 +209,7 @@ impl fmt::Display for LockError {
             ),
             Self::TooCostly { what } => write!(
                 f,
-                "opening it would take {what}, which no honest file asks for; lock it anew, with \
+                "decrypting it would take {what}, more than any ordinary file requires; encrypt it anew, with \
                  `openssl pkcs8 -topk8` or `openssl pkcs12 -export`"
             ),
             Self::Pkcs12Locked => f.write_str(

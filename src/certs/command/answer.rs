@@ -8,7 +8,7 @@ use super::{Blob, Part, Use};
 use crate::certs::store::{Activation, Description, Rollback, StoreError};
 use crate::certs::time::Timestamp;
 
-/// Where a new generation stands.
+/// The place of a new generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Standing {
@@ -27,7 +27,7 @@ pub(crate) struct Made {
     pub id: String,
     /// The new generation's number.
     pub generation: u32,
-    /// Where it stands.
+    /// Its place.
     pub state: Standing,
     /// Its subject.
     pub subject: String,
@@ -87,7 +87,7 @@ pub(crate) struct Summary {
     /// Whether its end is near (30 days, or the last third of a shorter validity), or past.
     #[serde(default)]
     pub ends_soon: bool,
-    /// Who uses it.
+    /// What uses it.
     #[serde(default)]
     pub used_by: Vec<Use>,
     /// Why it cannot be used.
@@ -141,13 +141,13 @@ impl Summary {
     }
 }
 
-/// All that is known of a certificate, and who uses it.
+/// All that is known of a certificate, and what uses it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Shown {
     /// What the store knows.
     #[serde(flatten)]
     pub certificate: Description,
-    /// Who uses it.
+    /// What uses it.
     pub used_by: Vec<Use>,
     /// The active generation's chain; the staged one's while nothing is active.
     pub pem: Option<String>,

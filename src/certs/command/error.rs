@@ -12,7 +12,7 @@ use crate::certs::store::{StateError, StoreError};
 pub(crate) enum CommandError {
     /// The store did not.
     Store(StoreError),
-    /// What was asked for cannot be generated.
+    /// The request cannot be fulfilled: such a certificate cannot be generated.
     Generate(GenerateError),
     /// What was brought is not usable.
     Bundle(BundleError),
@@ -20,7 +20,7 @@ pub(crate) enum CommandError {
     InUse {
         /// The certificate's name.
         name: String,
-        /// By whom.
+        /// What uses it.
         used_by: Vec<Use>,
     },
     /// The staged generation was not tried, or a backend refused it.
@@ -38,7 +38,7 @@ pub(crate) enum CommandError {
     NoSuccessor {
         /// The certificate's name.
         name: String,
-        /// Who signed it.
+        /// The certificates that it signed.
         issuer: String,
     },
     /// A request for a CA elsewhere, and a CA of the store.
@@ -47,7 +47,7 @@ pub(crate) enum CommandError {
     NoSuchPart {
         /// The certificate's name.
         name: String,
-        /// What was asked for.
+        /// The requested name.
         part: Part,
     },
     /// A description longer than any that people read.
@@ -59,7 +59,7 @@ pub(crate) enum CommandError {
 pub(crate) enum ErrorKind {
     /// There is nothing of that name or number.
     NotFound,
-    /// It stands against the state that things are in.
+    /// It conflicts with the current state.
     Conflict,
     /// What was given cannot be used.
     Invalid,
@@ -144,7 +144,7 @@ impl fmt::Display for CommandError {
                     Part::Previous => "previous generation",
                     Part::Request => "request",
                 };
-                write!(f, "certificate {name:?} has no {what}; `ringate cert show {name}` says what it has")
+                write!(f, "certificate {name:?} has no {what}; `ringate cert show {name}` lists what it has")
             }
             Self::LongDescription => {
                 let limit = crate::base::limits::MAX_DESCRIPTION_BYTES;

@@ -21,7 +21,7 @@ pub(crate) struct Generate {
     pub name: String,
     /// What it is for.
     pub description: Option<String>,
-    /// What it shall say.
+    /// Its content.
     #[serde(flatten)]
     pub subject: GenerateRequest,
     /// A request for a CA to sign, instead of a certificate.
@@ -123,7 +123,7 @@ impl Request for Generate {
     }
 }
 
-/// A certificate that somebody brings: a new one, in use at once, or the one that a request waits for.
+/// A certificate with its key from outside: a new one, in use at once, or the one that a request waits for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Import {
@@ -163,15 +163,15 @@ impl Request for Import {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Written")]
 pub(crate) struct Stage {
-    /// Its name, which stands beside the body.
+    /// Its name, beside the body.
     #[serde(skip)]
     pub name: String,
-    /// Where the generation comes from.
+    /// The origin of the generation.
     #[serde(flatten)]
     pub source: StageSource,
 }
 
-/// Where a staged generation comes from.
+/// The origin of a staged generation.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum StageSource {
@@ -186,7 +186,7 @@ pub(crate) enum StageSource {
     },
     /// Generated.
     Generate {
-        /// What it shall say. None: the same as the active one, with a new key, for as long.
+        /// Its content. `None`: that of the active one, with a new key, for as long.
         generate: Option<GenerateRequest>,
     },
 }
@@ -252,7 +252,7 @@ impl Request for Stage {
     }
 }
 
-/// What the successor of an active generation says, and the CA of the store that signs it, if one signed the active one.
+/// The content of the successor of an active generation, and the CA of the store that signs it, if one signed the active one.
 fn successor(store: &Store, name: &str) -> Result<(GenerateRequest, Option<CaMaterial>), CommandError> {
     let active = store.get(name)?.bundle;
     if active.facts().self_signed {

@@ -1,5 +1,5 @@
-//! What one can ask of the store: each request is a type that knows its answer. The command line and the admin
-//! API run the very same function, [`Request::run`].
+//! The requests to the store: each is a type that knows the type of its answer. The command line and the admin API run the
+//! same function, [`Request::run`].
 //!
 //! Requests are read from JSON (the API's bodies) and made by the command line; answers are written as JSON and read
 //! back. No answer holds a private key, and no request is ever shown: see [`Blob`] and [`Passphrase`].
@@ -39,7 +39,7 @@ pub(crate) trait Request {
 pub(crate) struct Context<'a> {
     /// The time.
     pub now: SystemTime,
-    /// Who uses a certificate, by the config.
+    /// What uses a certificate, by the config.
     pub uses: &'a dyn Fn(&str) -> Vec<Use>,
 }
 
@@ -178,11 +178,11 @@ impl Request for Export {
     }
 }
 
-/// Says what a certificate is for.
+/// Sets the description of a certificate.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Describe {
-    /// Its name, which stands beside the body.
+    /// Its name, beside the body.
     #[serde(skip)]
     pub name: String,
     /// What it is for; empty for nothing in particular.
@@ -219,7 +219,7 @@ impl Request for Delete {
     }
 }
 
-/// A chain with its key, from bytes that somebody brought.
+/// A chain with its key, from bytes of a caller.
 fn bundle(
     certificate: &Blob,
     key: Option<&Blob>,

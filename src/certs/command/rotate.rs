@@ -9,7 +9,7 @@ use crate::certs::store::{StateError, Store, StoreError};
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Activate {
-    /// The certificate's name, which stands beside the body.
+    /// The certificate's name, beside the body.
     #[serde(skip)]
     pub name: String,
     /// The generation that is meant. None: whichever is staged.
@@ -56,7 +56,7 @@ impl Request for Activate {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rollback {
-    /// The certificate's name, which stands beside the body.
+    /// The certificate's name, beside the body.
     #[serde(skip)]
     pub name: String,
 }
@@ -70,11 +70,11 @@ impl Request for Rollback {
     }
 }
 
-/// Ends the previous generation: its key goes from the disk, and nothing brings it back.
+/// Ends the previous generation: its key is deleted for good.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Retire {
-    /// The certificate's name, which stands beside the body.
+    /// The certificate's name, beside the body.
     #[serde(skip)]
     pub name: String,
     /// Although it is still needed. Only a running instance knows whether it is.

@@ -1,4 +1,4 @@
-//! What cannot be generated, and what to ask for instead.
+//! What cannot be generated, and what to request instead.
 
 use std::fmt;
 
@@ -54,7 +54,7 @@ pub enum GenerateError {
         /// The subject.
         subject: String,
     },
-    /// The issuer may not sign certificates.
+    /// The issuer is no CA, or must not sign certificates (keyUsage).
     IssuerIsNoCa {
         /// Its subject.
         subject: String,

@@ -1,4 +1,4 @@
-//! What a new certificate shall say.
+//! The content of a new certificate.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -194,7 +194,7 @@ impl Default for Usage {
     }
 }
 
-/// What a new certificate shall say.
+/// The content of a new certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GenerateRequest {
@@ -214,7 +214,7 @@ pub struct GenerateRequest {
     /// serialNumber: a device's, not the certificate's.
     pub serial_number: Option<String>,
     /// Alternative names. A server certificate without any takes its common name, if that is a host
-    /// name or an address: clients look at nothing else.
+    /// name or an address: clients check nothing else.
     pub sans: Vec<San>,
     /// Validity in days from now on, 1 to [`MAX_DAYS`].
     pub days: u32,
@@ -251,10 +251,10 @@ impl GenerateRequest {
         Self { common_name: common_name.into(), ..Self::default() }
     }
 
-    /// What `bundle`'s leaf says of itself, for a successor with a new key and the same length of validity.
+    /// The content of `bundle`'s leaf, for a successor with a new key and the same length of validity.
     ///
     /// # Errors
-    /// It says something that cannot be written here: the successor has to be brought.
+    /// It has something that cannot be written here: the successor must be made elsewhere.
     pub fn like(bundle: &Bundle) -> Result<Self, GenerateError> {
         let facts = bundle.facts();
         let leaf = inspect::parse(&bundle.chain()[0])

@@ -1,4 +1,4 @@
-//! A certificate with its generations, as people and scripts look at it. No keys in here.
+//! A certificate with its generations, for output. No keys in here.
 
 use std::time::SystemTime;
 
@@ -28,7 +28,7 @@ pub struct Description {
     /// A request that waits for its certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestInfo>,
-    /// What the last trial of the staged generation said.
+    /// The result of the last trial of the staged generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<TrialRecord>,
     /// The newest first. Those that are retired have no more facts than these entries.

@@ -42,7 +42,7 @@ pub(super) fn make_folder(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What root makes in somebody's store belongs to that somebody, or `sudo ringate cert` would leave files that
+/// What root makes in another user's store belongs to that user, or `sudo ringate cert` would leave files that
 /// the proxy cannot read.
 pub(super) fn give_to_owner(made: impl AsFd, folder: &Path) {
     if !rustix::process::geteuid().is_root() {
@@ -51,7 +51,7 @@ pub(super) fn give_to_owner(made: impl AsFd, folder: &Path) {
     if let Ok(owner) = fs::metadata(folder)
         && owner.uid() != 0
     {
-        // Where this is refused, the proxy will say which file it cannot read.
+        // If this is refused, the proxy reports which file it cannot read.
         let _ = fchown(made, Some(Uid::from_raw(owner.uid())), Some(Gid::from_raw(owner.gid())));
     }
 }
@@ -92,7 +92,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<String>, StoreError> {
     Ok(names)
 }
 
-/// What tells a folder from any other that takes its place.
+/// What identifies a folder, should another one take its place.
 pub(super) fn identity(folder: &Path) -> Result<impl PartialEq + use<>, StoreError> {
     let metadata = fs::metadata(folder).map_err(|error| StoreError::io(folder, "read", error))?;
     Ok((metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec()))
@@ -104,8 +104,8 @@ pub(super) struct Content {
     pub mode: u32,
 }
 
-/// Reads a file of at most `limit` bytes. It must be a plain one: whoever reads a pipe waits for its writer, perhaps for
-/// ever, and here with locks held.
+/// Reads a file of at most `limit` bytes. It must be a plain file: reading a pipe waits for its writer, perhaps for ever, and
+/// here with locks held.
 pub(super) fn read_file(path: &Path, limit: u64) -> Result<Content, StoreError> {
     let failed = |error| StoreError::io(path, "read", error);
     // Opening a pipe would wait, too.
@@ -142,7 +142,7 @@ fn read_open(path: &Path, file: File, limit: u64) -> Result<Content, StoreError>
     Ok(Content { bytes, mode: metadata.mode() & 0o7777 })
 }
 
-/// The permission bits of a group and of everybody else.
+/// The permission bits of the group and of others.
 const OTHERS: u32 = 0o077;
 
 /// Whether others than the owner of a key may access it.
@@ -155,7 +155,7 @@ pub(super) fn passphrase_exposure(path: &Path, mode: u32) -> Option<Exposed> {
     (mode & OTHERS != 0).then(|| Exposed::Passphrase { path: path.to_owned(), mode })
 }
 
-/// Whether others than its owner may look into a folder of the store, or change it.
+/// Whether users other than its owner can read a folder of the store, or change it.
 pub(super) fn folder_exposure(path: &Path) -> Option<Exposed> {
     let mode = fs::metadata(path).ok()?.mode() & 0o7777;
     (mode & OTHERS != 0).then(|| Exposed::Folder { path: path.to_owned(), mode })

@@ -26,7 +26,7 @@ pub enum Exposed {
         /// Its permission bits.
         mode: u32,
     },
-    /// A folder of the store: refused if everybody may write to it, a warning else.
+    /// A folder of the store: refused if everyone can write to it, otherwise a warning.
     Folder {
         /// The folder.
         path: PathBuf,
@@ -36,7 +36,7 @@ pub enum Exposed {
 }
 
 impl Exposed {
-    /// Whether anybody on this machine could put keys and certificates of his own in their place.
+    /// Whether every user of this machine could replace its keys and certificates.
     pub(super) fn is_open_to_all(&self) -> bool {
         const OTHERS_WRITE: u32 = 0o002;
         matches!(self, Self::Folder { mode, .. } if mode & OTHERS_WRITE != 0)
@@ -146,13 +146,13 @@ pub enum StoreError {
         /// As given.
         path: PathBuf,
     },
-    /// A key in the store that others may access, or a store that everybody may write to.
+    /// A key in the store that other users can access, or a store that everyone can write to.
     Exposed(Exposed),
     /// Another writer kept the lock for too long.
     Locked {
         /// The lock's file.
         path: PathBuf,
-        /// Who holds it.
+        /// The process that holds it.
         holder: String,
         /// How long we waited.
         waited: Duration,
@@ -184,7 +184,7 @@ pub enum StoreError {
         path: PathBuf,
         /// What was tried: a verb.
         doing: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -277,8 +277,8 @@ impl fmt::Display for StoreError {
                 write!(f, "{}: no revocation list: {reason}; give one in PEM or DER", path.display())
             }
             Self::Io { path, doing, source } => {
-                let mend = mend(source.kind());
-                write!(f, "{}: cannot {doing} it: {source}{mend}", path.display())
+                let remedy = remedy(source.kind());
+                write!(f, "{}: cannot {doing} it: {source}{remedy}", path.display())
             }
         }
     }
@@ -293,7 +293,7 @@ fn meaning(name: &str) -> &'static str {
 }
 
 /// What to do about a refusal of the system's.
-fn mend(kind: io::ErrorKind) -> &'static str {
+fn remedy(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::NotFound => "; check the path",
         io::ErrorKind::PermissionDenied => "; check its owner and permissions",
@@ -323,7 +323,7 @@ impl std::error::Error for StoreError {
     }
 }
 
-/// Why a certificate's generations stand against what was asked for.
+/// Why a certificate's generations conflict with the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateError {
     /// The certificate has no active generation yet.
@@ -385,7 +385,7 @@ pub enum StateError {
     NoSuchGeneration {
         /// The certificate's name.
         name: String,
-        /// The generation asked for.
+        /// The requested generation.
         number: u32,
         /// Those that there are.
         numbers: Vec<u32>,
@@ -424,7 +424,7 @@ impl fmt::Display for StateError {
             ),
             Self::OtherStaged { name, wanted, staged } => write!(
                 f,
-                "generation {wanted} of certificate {name:?} is not staged any more, generation {staged} is; look at \
+                "generation {wanted} of certificate {name:?} is not staged any more, generation {staged} is; see \
                  it with `ringate cert show {name}`, and begin again"
             ),
             Self::NothingPrevious { name } => {

@@ -46,7 +46,7 @@ pub(crate) fn change_keys<T>(
     let _lock = lock::take(folder, LOCK_PATIENCE)?;
     let mut file = if path.exists() { load_keys(path)? } else { KeyFile::default() };
     let result = change(&mut file).map_err(|error| wrong(path, &error))?;
-    // Left behind by a crash: whoever holds the lock may take it away.
+    // Left behind by a crash: the holder of the lock removes it.
     let _ = std::fs::remove_file(folder.join(format!("{}{name}", super::TEMPORARY)));
     write_whole(folder, name, file.text().as_bytes(), 0o600)?;
     Ok(result)

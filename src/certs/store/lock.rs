@@ -13,7 +13,7 @@ use super::StoreError;
 use super::disk;
 
 const LOCK_FILE: &str = ".lock";
-/// How often to look: flock cannot wait with a bound.
+/// How often to try: flock has no wait with a bound.
 const POLL: Duration = Duration::from_millis(5);
 /// Longest text about a holder that is believed.
 const MAX_HOLDER_BYTES: usize = 200;
@@ -37,7 +37,7 @@ pub(super) fn take(root: &Path, patience: Duration) -> Result<Lock, StoreError> 
     }
 }
 
-/// Takes the lock if nobody has it.
+/// Takes the lock if it is free.
 pub(super) fn try_take(root: &Path) -> Result<Option<Lock>, StoreError> {
     let path = root.join(LOCK_FILE);
     let mut options = OpenOptions::new();
@@ -46,7 +46,7 @@ pub(super) fn try_take(root: &Path) -> Result<Option<Lock>, StoreError> {
     let flags = OFlags::NOFOLLOW.bits().cast_signed();
     let file = options.custom_flags(flags).open(&path);
     let mut file = file.map_err(|error| StoreError::io(&path, "open", error))?;
-    let metadata = file.metadata().map_err(|error| StoreError::io(&path, "look at", error))?;
+    let metadata = file.metadata().map_err(|error| StoreError::io(&path, "inspect", error))?;
     if !metadata.is_file() || metadata.nlink() != 1 {
         return Err(StoreError::InTheWay { path });
     }
@@ -59,7 +59,7 @@ pub(super) fn try_take(root: &Path) -> Result<Option<Lock>, StoreError> {
         }
     }
     disk::give_to_owner(&file, root);
-    // For whoever waits in vain. It is a hint, so a full disk does not matter here.
+    // For processes that wait in vain. It is a hint, so a full disk does not matter here.
     let _ = file.set_len(0).and_then(|()| file.write_all(myself().as_bytes()));
     Ok(Some(Lock(file)))
 }
@@ -69,7 +69,7 @@ fn myself() -> String {
     format!("process {} ({})\n", std::process::id(), name.trim())
 }
 
-/// Who holds the lock, as far as is known.
+/// The process that holds the lock, as far as is known.
 fn holder(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let first = text.lines().next().unwrap_or_default().trim();

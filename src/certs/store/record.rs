@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A certificate has at most one generation in each of the first three states, and those have files. A
-//! retired one is an entry for people: its key is gone from the disk.
+//! retired one is kept as an entry only: its key has been deleted.
 
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +86,7 @@ pub(super) struct RequestRecord {
     pub subject: String,
 }
 
-/// What the last trial of the staged generation said.
+/// The result of the last trial of the staged generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrialRecord {
@@ -101,7 +101,7 @@ pub struct TrialRecord {
 /// The numbers of generations are used up.
 pub(super) struct NoMoreNumbers;
 
-/// Nothing stands in the state that a transition needs.
+/// There is no generation in the state that a transition needs.
 pub(super) struct Nothing;
 
 impl Record {
@@ -120,7 +120,7 @@ impl Record {
         }
     }
 
-    /// The record in `text`, which stands in the folder `name`; or what is wrong with it.
+    /// The record in `text`, in the folder `name`; or what is wrong with it.
     pub(super) fn parse(text: &str, name: &str) -> Result<Self, String> {
         let record: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         if record.name != name {
@@ -210,7 +210,7 @@ impl Record {
         replaced
     }
 
-    /// Adds a generation as active, at once. What is staged goes on waiting.
+    /// Adds a generation as active, at once. What is staged stays staged.
     pub(super) fn put(&mut self, number: u32, bundle: &Bundle, meta: &Meta) {
         self.list(number, bundle, meta);
         self.start(number, Timestamp::from(meta.now));

@@ -94,7 +94,7 @@ impl Store {
         })
     }
 
-    /// Ends a staged or previous generation, or gives a request up: its key goes from the disk.
+    /// Ends a staged or previous generation, or gives a request up: its key is deleted.
     pub fn retire(&self, name: &str, number: u32) -> Result<(), StoreError> {
         self.update(name, |record| {
             let name = record.name.clone();
@@ -109,7 +109,7 @@ impl Store {
         })
     }
 
-    /// Remembers what a trial of the staged generation `number` said. Nothing happens if it is not staged any more.
+    /// Stores the result of a trial of the staged generation `number`. Nothing happens if it is not staged any more.
     pub fn record_trial(
         &self,
         name: &str,
@@ -125,7 +125,7 @@ impl Store {
         })
     }
 
-    /// Says what `name` is for.
+    /// Sets the description of `name`.
     pub fn set_description(&self, name: &str, description: &str) -> Result<(), StoreError> {
         self.update(name, |record| {
             description.clone_into(&mut record.description);
@@ -134,7 +134,7 @@ impl Store {
     }
 
     /// Keeps a request with its key until [`Store::complete`] brings the certificate. `name` is created if there is
-    /// none. A request that waits already is only replaced if `replace` says so.
+    /// none. A request that waits already is only replaced with `replace`.
     pub fn request(
         &self,
         name: &str,
@@ -276,7 +276,7 @@ impl Store {
                 Ok(filled)
             }
             Err(error) => {
-                // A key that nobody waits for; whoever opens the store next would remove it, too.
+                // A key without a request; the next process that opens the store would remove it, too.
                 let _ = remove(&temporary);
                 Err(error)
             }
@@ -310,8 +310,7 @@ impl Store {
             }
             Ok(changed)
         });
-        // Done or not, it is so by now: what is left is not worth an error, and whoever opens the store next
-        // removes it.
+        // The change is done or not by now: files left over are no error, and the next process that opens the store removes them.
         let _ = self.record(&before.name).and_then(|record| sweep(&folder, &record));
         changed
     }
@@ -334,7 +333,7 @@ impl Store {
         Ok(lock)
     }
 
-    /// Removes what a crashed writer left behind. Where this is impossible (another writer, somebody else's store,
+    /// Removes what a crashed writer left behind. Where this is impossible (another writer, another user's store,
     /// a file system that is read-only), it waits for the next writer.
     pub(super) fn clean(&self) {
         if !self.leftovers().is_empty()
@@ -410,7 +409,7 @@ fn sweep(folder: &Path, record: &Record) -> Result<(), StoreError> {
     unmentioned(folder, record).iter().try_for_each(|path| remove_at_once(path))
 }
 
-/// Removes a file or a folder. A folder goes out of readers' sight first: none sees half of it.
+/// Removes a file or a folder. A folder is renamed first, so that no reader sees half of it.
 fn remove_at_once(path: &Path) -> Result<(), StoreError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if name.starts_with(TEMPORARY) {

@@ -1,4 +1,4 @@
-//! When a successor is due, and who makes it.
+//! When a successor is due, and which side makes it.
 
 use std::time::Duration;
 

@@ -123,7 +123,7 @@ fn activate_takes_the_generation_that_was_meant_or_none() {
     let nothing = store.activate("gateway", None, now()).unwrap_err();
     assert!(matches!(nothing, StoreError::State(StateError::NothingStaged { .. })), "{nothing:?}");
     stage(&store, "two");
-    // Somebody stages another one after the trial of the second.
+    // Another one is staged after the trial of the second.
     assert_eq!(stage(&store, "three"), Staged { generation: 3, replaced: Some(2) });
     let other = store.activate("gateway", Some(2), now()).unwrap_err();
     assert!(
@@ -196,7 +196,7 @@ fn a_request_waits_with_its_key_for_the_certificate() {
     // A second request would throw the key of the first away.
     let waits = store.request("gateway", &made, "CN=a.example", &meta(), false).unwrap_err();
     assert!(matches!(waits, StoreError::State(StateError::RequestWaits { .. })), "{waits:?}");
-    // Somebody else's certificate does not fit the key.
+    // A certificate for another key does not fit.
     let other = identity("other").chain_pem;
     let imported = Meta { origin: Origin::Imported, ..meta() };
     let wrong = store.complete("gateway", other.as_bytes(), None, &imported).unwrap_err();

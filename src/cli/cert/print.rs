@@ -137,7 +137,7 @@ fn generation_text(generation: &GenerationInfo) -> String {
         GenerationState::Active => "active",
         GenerationState::Staged => "staged",
         GenerationState::Previous => "previous: a rollback brings it back",
-        GenerationState::Retired => "retired: its key is gone",
+        GenerationState::Retired => "retired: its key is deleted",
     };
     let mut out = format!("\n  generation {} ({state})\n", generation.number);
     let mut line = |name: &str, value: &str| {
@@ -178,7 +178,7 @@ pub(super) fn activated(activated: &Activated) -> String {
     let mut out = format!("{name}: generation {} is active\n", activation.active);
     if *forced {
         out.push_str(
-            "No trial spoke for it: where it is refused, the previous one stands in while it is valid.\n",
+            "It did not pass a trial: backends that refuse it get the previous one while that is valid.\n",
         );
     }
     out.push_str(since(*live));
@@ -189,7 +189,7 @@ pub(super) fn activated(activated: &Activated) -> String {
         );
     }
     if let Some(retired) = activation.retired {
-        let _ = writeln!(out, "Generation {retired} is retired: its key is gone.");
+        let _ = writeln!(out, "Generation {retired} is retired: its key is deleted.");
     }
     out
 }
@@ -210,25 +210,25 @@ fn since(live: bool) -> &'static str {
 }
 
 pub(super) fn retired(retired: &Retired) -> String {
-    format!("{}: generation {} is retired: its key is gone\n", retired.name, retired.retired)
+    format!("{}: generation {} is retired: its key is deleted\n", retired.name, retired.retired)
 }
 
 pub(super) fn trial(trial: &Trial) -> String {
     let result = match trial.passed {
         true => "passed",
-        false if trial.endpoints.is_empty() => "nobody uses it",
+        false if trial.endpoints.is_empty() => "nothing uses it",
         false => "not passed",
     };
     let mut out = format!("{}: trial of generation {}: {result}\n", trial.certificate, trial.generation);
     if trial.endpoints.is_empty() {
-        out.push_str("It is presented to no backend: there was nobody to ask, and its use needs no trial.\n");
+        out.push_str("It is presented to no backend: there is none to try, and its use needs no trial.\n");
     }
     for tried in &trial.endpoints {
         let word = match tried.outcome {
             Outcome::Accepted => "accepted",
             Outcome::Refused => "REFUSED",
             Outcome::Unreachable => "UNREACHABLE",
-            Outcome::NeverAsked => "never asked for it",
+            Outcome::NeverAsked => "never requested it",
             Outcome::Failed => "FAILED",
         };
         let alert = tried.alert.as_ref().map_or_else(String::new, |alert| format!(" (alert {alert})"));

@@ -135,7 +135,7 @@ impl Ask for Retire {
     }
 }
 
-/// Presents the staged generation to whom it would be presented.
+/// Presents the staged generation to each backend that it would be presented to.
 pub(super) fn trial(name: &str, instance: &Instance) -> Result<rotation::Trial, String> {
     let path = path(name, "/trial").map_err(|error| format!("error: {error}"))?;
     post(instance, &path, &Value::Object(serde_json::Map::new())).map_err(|error| format!("error: {error}"))

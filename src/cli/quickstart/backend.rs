@@ -1,6 +1,6 @@
 //! The quickstart's backend: HTTPS that requires a client certificate and replies with the request as it arrived.
 //!
-//! It stands for a backend of the user's own. So it shares only the parser with the data path: its sockets block, and
+//! It is an example of a user's backend. So it shares only the parser with the data path: its sockets block, and
 //! each connection has a thread.
 
 use std::io::{self, Read, Write};

@@ -1,4 +1,4 @@
-//! `allow`, `deny` and `client_address`: whose requests these are, and who may send any.
+//! `allow`, `deny` and `client_address`: the client of a request, and which clients are permitted.
 
 use crate::base::address::UNIX;
 use crate::base::network::{AddressRule, Network, NetworkError};

@@ -50,7 +50,7 @@ pub(super) fn tls(mut section: Section<'_>, dir: &Path) -> UpstreamTls {
         tls.require_client_auth = value.boolean().unwrap_or(false);
         if tls.require_client_auth && tls.certificate.is_none() {
             value.error(
-                "there is no certificate that the backend could ask for",
+                "there is no certificate that the backend could request",
                 Some("name one with `certificate`, or leave this out".into()),
             );
         }
@@ -68,7 +68,7 @@ pub(super) fn tls(mut section: Section<'_>, dir: &Path) -> UpstreamTls {
     tls
 }
 
-/// `insecure_skip_verify = true` beside a key that asks for verification is a contradiction, and no preference of either.
+/// `insecure_skip_verify = true` beside a key that turns verification on is a contradiction, and an error.
 fn skip_verify(value: &Value<'_>, asking: [(&str, &Option<Value<'_>>); 3], tls: &mut UpstreamTls) {
     if value.boolean() != Some(true) {
         return;
@@ -77,10 +77,8 @@ fn skip_verify(value: &Value<'_>, asking: [(&str, &Option<Value<'_>>); 3], tls: 
     for (key, asked) in asking {
         if let Some(asked) = asked.as_ref().filter(|asked| !asked.is_empty_list()) {
             asked.error(
-                &format!("`insecure_skip_verify` turns off what `{key}` asks for"),
-                Some(
-                    "leave out one of the two; in `trust`, a backend's own certificate may stand, too".into(),
-                ),
+                &format!("`insecure_skip_verify` turns off what `{key}` requires"),
+                Some("leave out one of the two; `trust` may also name a backend's own certificate".into()),
             );
         }
     }

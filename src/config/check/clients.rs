@@ -1,4 +1,4 @@
-//! Clients' certificates: what a listener asks for.
+//! Clients' certificates: what a listener requires.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub(super) fn auth(section: &mut Section<'_>, dir: &Path) -> Option<ClientAuth> 
             let useless = others.into_iter().flatten().filter(|value| !value.is_empty_list());
             for value in useless {
                 let title =
-                    format!("`{}` does nothing while clients are not asked for a certificate", value.name);
+                    format!("`{}` has no effect while no certificate is requested from clients", value.name);
                 let help = "add `client_auth = \"required\"`, or \"optional\"";
                 section.errors().borrow_mut().error(value.key_span, title, Some(help.into()));
             }
@@ -43,8 +43,9 @@ pub(super) fn auth(section: &mut Section<'_>, dir: &Path) -> Option<ClientAuth> 
 
 fn trusted(value: &Value<'_>, dir: &Path) -> Option<At<CertificateRef>> {
     if value.as_text().is_some_and(|text| text.value == "system") {
-        let help = "name the CAs that issue certificates to your clients alone: those of the system issue to everybody";
-        value.error("the system's roots do not say who your clients are", Some(help.into()));
+        let help =
+            "name the CAs that issue certificates to your clients alone: those of the system issue to anyone";
+        value.error("the system's roots cannot identify your clients", Some(help.into()));
         return None;
     }
     certificate(value, dir)
@@ -68,7 +69,7 @@ impl<'a> RuleKeys<'a> {
         self.required.iter().chain(&self.rule)
     }
 
-    /// What they ask for of a route on these listeners.
+    /// The rule of a route on these listeners.
     pub(super) fn read(&self, listeners: &[(usize, &Listener)]) -> Option<CertificateRule> {
         let required = self.required.as_ref().and_then(Value::boolean);
         if let (Some(rule), Some(false)) = (&self.rule, required) {
@@ -80,14 +81,15 @@ impl<'a> RuleKeys<'a> {
             None => return None,
         };
         let deaf = |listener: &Listener| listener.tls.as_ref().is_none_or(|tls| tls.clients.is_none());
-        // One that does not ask beside one that does is the port for everybody else: 403 there is what is meant.
+        // Beside a listener that requests certificates, one that does not is for all other clients: 403 is intended there.
         if let Some((_, listener)) = listeners.first()
             && listeners.iter().all(|(_, listener)| deaf(listener))
             && let Some(key) = self.values().next()
         {
             let name = listener.name.as_str();
-            let title =
-                format!("`{name}` does not ask its clients for certificates, so no request would be served");
+            let title = format!(
+                "`{name}` does not request certificates from its clients, so no request would be served"
+            );
             let help = format!("set `client_auth` and `client_trust` in [listener.tls] of `{name}`");
             key.error(&title, Some(help));
         }
@@ -100,7 +102,7 @@ fn certificate_rule(value: &Value<'_>) -> Option<CertificateRule> {
     let (subject, san) = (section.get("subject"), section.get("san"));
     if subject.is_none() && san.is_none() {
         let help = "add `subject` or `san`, or write `require_client_certificate = true`";
-        section.error("`client_certificate` says nothing of the certificate", Some(help.into()));
+        section.error("`client_certificate` has no condition", Some(help.into()));
     }
     let example = "\"CN=orders,O=Example\"";
     let subject = subject.and_then(|value| value.one_or_more(example)).unwrap_or_default();

@@ -6,7 +6,7 @@ use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
 use crate::http::Coding;
 
-/// What is worth encoding unless told otherwise.
+/// The default media types.
 const TYPES: [&str; 12] = [
     "text/*",
     "application/json",

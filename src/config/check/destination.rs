@@ -16,7 +16,7 @@ const WITHOUT_BODY: [u16; 3] = [204, 205, 304];
 /// Keys for answers from files, which are not supported yet.
 const FILES: [&str; 6] = ["alias", "fastcgi_pass", "files", "root", "static", "try_files"];
 
-/// The keys that say it.
+/// The keys of destinations.
 pub(super) struct Keys<'a> {
     upstreams: Option<Value<'a>>,
     redirect: Option<Value<'a>>,

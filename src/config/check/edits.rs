@@ -83,7 +83,7 @@ pub(super) fn field(value: &Value<'_>, name: &str) -> Option<String> {
     if OWN.iter().any(|own| is_same_name(own.as_bytes(), lower.as_bytes())) {
         let help = match &*lower {
             "host" => "only `headers.request.set` may have it",
-            _ => "it says how this one message travels, and is written anew from what was understood",
+            _ => "it frames this message or is for this hop only, and Ringate writes it anew",
         };
         value.error(&format!("{} can't be changed", quoted(name)), Some(help.into()));
         return None;

@@ -45,7 +45,7 @@ fn page(value: &Value<'_>, dir: &Path) -> Option<(PageSource, String)> {
     if !value.is_table() {
         let text = value.text(EXAMPLE)?;
         if text.value.contains(['<', '\n', '{']) {
-            let help = "a text stands in a table: { text = \"…\", content_type = \"text/html\" }";
+            let help = "a text is written in a table: { text = \"…\", content_type = \"text/html\" }";
             value.error("this is no file's path", Some(help.to_owned()));
             return None;
         }

@@ -52,7 +52,7 @@ fn covered(errors: &Errors, listeners: &[Listener], routes: &[Route]) {
                     format!("`route`: the {protocol} listener `{}` already has such a route", *listener.name);
                 let help = match listener.protocol {
                     Protocol::Udp => "a udp listener has one route; take one of the routes out",
-                    _ => "its connections are told apart by `sni` alone; take one of the routes out",
+                    _ => "its connections are distinguished by `sni` only; take one of the routes out",
                 };
                 errors.borrow_mut().error(route.span.clone(), title, Some(help.into()));
             }
@@ -194,13 +194,16 @@ fn fits<'v, 'a: 'v>(
     }
 }
 
-/// A name that a TLS client asks for, or all names below one. Addresses are never asked for (RFC 6066 §3).
+/// A server name of a TLS client, or all names below one. SNI never has addresses (RFC 6066 §3).
 fn server_name(text: &str) -> Result<HostPattern, Wrong> {
     let pattern = names::host_pattern(text)?;
     let (HostPattern::Exact(name) | HostPattern::Wildcard(name)) = &pattern;
     if name.starts_with('[') || name.parse::<std::net::Ipv4Addr>().is_ok() {
-        return Err(Wrong::new(format!("{} is an address, which no TLS client asks for", quoted(text)))
-            .help("leave `sni` out"));
+        return Err(Wrong::new(format!(
+            "{} is an address, which no TLS client sends as a server name",
+            quoted(text)
+        ))
+        .help("leave `sni` out"));
     }
     Ok(pattern)
 }
@@ -254,7 +257,7 @@ fn named<'l>(value: &Value<'_>, listeners: &'l [Listener]) -> Vec<(usize, &'l Li
     if found.len() == entries.len() { found } else { Vec::new() }
 }
 
-/// The listener of a route that names none: the only one, or the only one of the protocol that the route speaks of.
+/// The listener of a route without `listener`: the only one, or the only one of the protocol that the route needs.
 fn implied<'l>(
     section: &Section<'_>,
     http: bool,

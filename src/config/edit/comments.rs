@@ -7,7 +7,7 @@ use toml_edit::{DocumentMut, Item, Table, TableLike};
 pub(super) struct Comments {
     /// The number of the header that the change is under, in the order of the file.
     position: isize,
-    /// The header that a comment stands before, at least, and the comment.
+    /// The header that a comment precedes, at least, and the comment.
     waiting: Vec<(isize, String)>,
 }
 
@@ -63,7 +63,7 @@ impl Comments {
     }
 }
 
-/// What stands between the line before a key, or its header, and the key.
+/// The text between the line before a key, or its header, and the key.
 fn above(table: &dyn TableLike, key: &str) -> Option<String> {
     let item = table.get(key)?;
     let decor = match item {

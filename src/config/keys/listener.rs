@@ -96,7 +96,7 @@ const LISTENER: &[Key] = &[
     .see("[the PROXY protocol](proxy-protocol.md)"),
 ];
 
-/// What stands after `allow` and `deny`.
+/// The values of `allow` and `deny`.
 const RULES: &[Key] = &[
     key(
         "client_address",

@@ -15,7 +15,7 @@ const HEAD: &str = "\
 const COLUMN: usize = 29;
 /// The longest line with a comment.
 const WIDTH: usize = 140;
-/// The upstream that stands for all.
+/// The upstream that represents all.
 const UPSTREAM: &str = "orders";
 
 /// The whole file.
@@ -91,7 +91,7 @@ fn entry(out: &mut String, before: &str, key: &'static Key, off: bool) {
     }
 }
 
-/// What is said of a key: whether it is required, what it may be, what it means, what holds without it.
+/// The comment of a key: whether it is required, its values, its meaning, its default.
 fn lead(key: &Key) -> String {
     let mut parts = Vec::new();
     if matches!(key.preset, Preset::Required(_)) {
@@ -118,7 +118,7 @@ fn lead(key: &Key) -> String {
     parts.join(". ").replace("`\"", "\"").replace("\"`", "\"")
 }
 
-/// A line with its comment, which goes on in further lines where it is too long.
+/// A line with its comment, continued in further lines where it is too long.
 fn line(out: &mut String, off: bool, text: &str, comment: &str) {
     let start = out.len();
     out.push_str(if off { "# " } else { "" });

@@ -131,65 +131,54 @@ const CHANGES: &[Key] = &[
     .http(),
 ];
 
-const REQUEST_EDITS: &[Key] = &[
-    key(
-        "set",
-        Kind::Map {
-            keys: &[],
-            any: &key(
-                "NAME",
-                TEMPLATE,
-                Preset::Off { example: "\"ringate\"", means: "none" },
-                "Replaces every field of this name; `Host` takes no variables",
-            )
-            .http(),
-            names: FIELD_NAMES,
-        },
-        Preset::Off {
-            example: "{ X-Gateway = \"ringate\", X-Client = \"{client.address}\" }",
-            means: "none",
-        },
-        "Fields that replace those of their name; `Host` takes no variables",
-    )
-    .http(),
-    key(
-        "add",
-        ADDED,
-        Preset::Off { example: "{ X-Seen = [\"a\", \"b\"] }", means: "none" },
-        "Fields beside those of their name",
-    )
-    .http(),
-    key(
-        "remove",
-        list(&FIELD),
-        Preset::Off { example: "[\"Cookie\"]", means: "none" },
-        "Fields that do not reach the backend",
-    )
-    .http(),
-];
+const fn none(example: &'static str) -> Preset {
+    Preset::Off { example, means: "none" }
+}
 
-const RESPONSE_EDITS: &[Key] = &[
-    key(
-        "set",
-        Kind::Map {
-            keys: &[],
-            any: &key(
-                "NAME",
-                TEMPLATE,
-                Preset::Off { example: "\"no-store\"", means: "none" },
-                "Replaces every field of this name",
-            )
-            .http(),
-            names: FIELD_NAMES,
-        },
-        Preset::Off { example: "{ Cache-Control = \"no-store\" }", means: "none" },
+/// `set`, `add` and `remove`. Each has an example, and a meaning where it differs between requests and responses.
+const fn edits(
+    field: &'static Key,
+    set: (&'static str, &'static str),
+    add: &'static str,
+    remove: (&'static str, &'static str),
+) -> [Key; 3] {
+    [
+        key("set", Kind::Map { keys: &[], any: field, names: FIELD_NAMES }, none(set.0), set.1).http(),
+        key("add", ADDED, none(add), "Fields beside those of their name").http(),
+        key("remove", list(&FIELD), none(remove.0), remove.1).http(),
+    ]
+}
+
+const REQUEST_FIELD: Key = key(
+    "NAME",
+    TEMPLATE,
+    none("\"ringate\""),
+    "Replaces every field of this name; `Host` takes no variables",
+)
+.http();
+
+const REQUEST_EDITS: &[Key] = &edits(
+    &REQUEST_FIELD,
+    (
+        "{ X-Gateway = \"ringate\", X-Client = \"{client.address}\" }",
+        "Fields that replace those of their name; `Host` takes no variables",
+    ),
+    "{ X-Seen = [\"a\", \"b\"] }",
+    ("[\"Cookie\"]", "Fields that do not reach the backend"),
+);
+
+const RESPONSE_FIELD: Key =
+    key("NAME", TEMPLATE, none("\"no-store\""), "Replaces every field of this name").http();
+
+const RESPONSE_EDITS: &[Key] = &edits(
+    &RESPONSE_FIELD,
+    (
+        "{ Cache-Control = \"no-store\" }",
         "The same for responses, those of Ringate itself as well: redirects, fixed responses, refusals and failures of a backend",
-    )
-    .http(),
-    key("add", ADDED, Preset::Off { example: "{ Vary = \"Origin\" }", means: "none" }, "Fields beside those of their name").http(),
-    key("remove", list(&FIELD), Preset::Off { example: "[\"Server\"]", means: "none" }, "Fields that do not reach the client")
-        .http(),
-];
+    ),
+    "{ Vary = \"Origin\" }",
+    ("[\"Server\"]", "Fields that do not reach the client"),
+);
 
 const ADDED: Kind = Kind::Map {
     keys: &[],

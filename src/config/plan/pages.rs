@@ -1,4 +1,4 @@
-//! What clients are told where Ringate itself has bad news.
+//! `error_pages`: the bodies of Ringate's own error responses.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use super::At;
 /// `[error_pages]`, or a listener's own over it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorPages {
-    /// `json`: clients that prefer JSON are told in `application/problem+json`. Default true.
+    /// `json`: clients that prefer JSON get `application/problem+json`. Default true.
     pub json: Option<bool>,
     /// Each status once.
     pub pages: Vec<ErrorPage>,
@@ -18,7 +18,7 @@ pub struct ErrorPages {
 pub struct ErrorPage {
     /// Which.
     pub status: PageStatus,
-    /// What it says.
+    /// Its text.
     pub source: PageSource,
     /// Its media type.
     pub media_type: String,

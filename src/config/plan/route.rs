@@ -33,15 +33,15 @@ pub struct Route {
     pub response_timeout: Option<Duration>,
     /// `timeouts.idle`, instead of the upstream's.
     pub idle_timeout: Option<Duration>,
-    /// `require_client_certificate`, `client_certificate`: who is answered with 403 instead.
+    /// `require_client_certificate`, `client_certificate`: requests without such a certificate get 403.
     pub client_certificate: Option<CertificateRule>,
     /// How the path of its requests changes.
     pub rewrite: Rewrite,
-    /// `encoded_slashes = "pass"`: `%2F` in a path goes on as it is.
+    /// `encoded_slashes = "pass"`: `%2F` in a path is forwarded unchanged.
     pub encoded_slashes: bool,
     /// `merge_slashes`: slashes in a row go on as one.
     pub merge_slashes: bool,
-    /// What it asks of its requests.
+    /// Its rules for requests.
     pub rules: RouteRules,
     /// The whole `[[route]]` in the file.
     pub span: Range<usize>,
@@ -70,7 +70,7 @@ impl Route {
 /// What is done with a request that a route matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// `upstream`, or `upstreams` by weight: it goes to one of these. Never empty.
+    /// `upstream`, or `upstreams` by weight: a request is sent to one of these. Never empty.
     Upstreams(Vec<Share>),
     /// `respond`: it is answered here.
     Respond(Respond),
@@ -94,7 +94,7 @@ impl Destination {
 pub struct HeaderEdits {
     /// `set`: takes the place of all fields of that name.
     pub set: Vec<(String, Template)>,
-    /// `add`: comes beside them.
+    /// `add`: fields beside those of the same name.
     pub add: Vec<(String, Template)>,
     /// `remove`
     pub remove: Vec<String>,
@@ -114,10 +114,10 @@ pub struct Share {
     pub weight: u32,
 }
 
-/// `route.client_certificate`: the client has a verified certificate, and it says this. Without patterns any will do.
+/// `route.client_certificate`: the client has a verified certificate that matches this. Without patterns any matches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CertificateRule {
-    /// `subject`: one of these is its subject by RFC 4514. `*` stands for any part of one attribute's value.
+    /// `subject`: one of these is its subject by RFC 4514. `*` matches any part of one attribute's value.
     pub subject: Vec<String>,
     /// `san`: one of these is among its alternative names.
     pub san: Vec<SanPattern>,
@@ -128,7 +128,7 @@ pub struct CertificateRule {
 pub enum SanPattern {
     /// A DNS name, or all names below one.
     Dns(HostPattern),
-    /// A URI; `*` stands for any part of it without a slash.
+    /// A URI; `*` matches any part of it without a slash.
     Uri(String),
     /// An e-mail address.
     Email(String),

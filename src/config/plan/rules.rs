@@ -1,4 +1,4 @@
-//! What a route asks of its requests beyond where they go.
+//! The rules of a route: limits, permissions, CORS, API keys, compression.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{AddressRule, At};
 use crate::http::Coding;
 
-/// The rules of a `[[route]]`; `None` for what it does not ask for.
+/// The rules of a `[[route]]`; `None` for those that it does not have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteRules {
     /// `allow`, `deny`
@@ -52,7 +52,7 @@ pub enum LimitBy {
 pub struct Cors {
     /// Never empty.
     pub origins: Vec<OriginPattern>,
-    /// What a preflight is told; default GET, HEAD and POST.
+    /// The methods in the response to a preflight; default GET, HEAD and POST.
     pub methods: AnyOr<String>,
     /// Request fields beyond those that need no permission. Default: none.
     pub headers: AnyOr<String>,
@@ -67,7 +67,7 @@ pub struct Cors {
 /// `["*"]`, or a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnyOr<T> {
-    /// Whatever is asked for.
+    /// Any.
     Any,
     /// These.
     These(Vec<T>),
@@ -94,11 +94,11 @@ pub enum OriginPattern {
 pub struct ApiKeys {
     /// The file of keys.
     pub file: At<PathBuf>,
-    /// The field that a key comes in, in lower case. `Authorization: Bearer` is taken besides.
+    /// The field with the key, in lower case. `Authorization: Bearer` is read besides.
     pub header: String,
-    /// The field that tells the backend a key's name.
+    /// The field that gives the backend the key's name.
     pub name_header: String,
-    /// Whether the key itself goes on to the backend.
+    /// Whether the key itself is forwarded to the backend.
     pub forward: bool,
 }
 

@@ -40,7 +40,7 @@ fn clients_certificates_are_checked() {
         ("forward_certificate = true", "6:1", "does nothing while clients are not asked"),
         ("client_auth = 'optional'\nclient_trust = 'p'", "7:16", "did you mean [\"p\"]?"),
         ("client_auth = 'optional'\nclient_trust = []", "7:16", "the list is empty"),
-        ("client_auth = 'optional'\nclient_trust = ['system']", "7:17", "do not say who your clients are"),
+        ("client_auth = 'optional'\nclient_trust = ['system']", "7:17", "cannot identify your clients"),
         ("client_auth = 'optional'\nclient_trust = ['p']\nclient_crl = ['']", "8:15", "the path is empty"),
     ];
     let cases = cases.map(|(body, place, said)| (format!("{listener}{body}"), place, said));
@@ -168,7 +168,7 @@ fn server_names_are_for_tcp_listeners_that_do_not_open_tls() {
     let route = |sni: &str| format!("[[route]]\nupstream = 'app'\nlistener = 'db'\n{sni}\n");
     for (text, said) in [
         (format!("{tcp}[listener.tls]\ncertificates = ['w']\n{}", route("sni = 'a'")), "has a `tls` table"),
-        (format!("{tcp}{}", route("sni = '10.0.0.1'")), "which no TLS client asks for"),
+        (format!("{tcp}{}", route("sni = '10.0.0.1'")), "which no TLS client sends as a server name"),
         (format!("{tcp}{}{}", route("sni = 'a'"), route("sni = 'A'")), "already has such a route"),
         (format!("{tcp}{}{}", route(""), route("")), "already has such a route"),
         (format!("{tcp}{}", route("sni = 'a'\nupstreams = []")), "needs an http listener"),
@@ -179,7 +179,7 @@ fn server_names_are_for_tcp_listeners_that_do_not_open_tls() {
     let text = format!("{LISTENER}{ROUTE}path = '/'\n{tcp}{}{}{UPSTREAM}", route("sni = '*.A'"), route(""));
     let plan = plan(&text);
     assert_eq!(plan.routes[1].sni.as_ref().map(|sni| &sni.value), Some(&HostPattern::Wildcard("a".into())));
-    // A route that names a server name speaks of the tcp listener.
+    // A route with a server name is for the tcp listener.
     let alone =
         format!("{LISTENER}{ROUTE}path = '/'\n{tcp}[[route]]\nupstream = 'app'\nsni = 'a'\n{UPSTREAM}");
     assert_eq!(read(&alone).unwrap_or_else(|errors| panic!("{errors}")).routes[1].listeners, [1]);

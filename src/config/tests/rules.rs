@@ -22,7 +22,7 @@ fn rules_that_make_no_sense_are_refused() {
         ("cors = { origins = ['https://a.example/'] }", "2:21", "did you mean \"https://a.example\"?"),
         ("cors = { origins = ['https://a.example:443'] }", "2:21", "browsers leave the usual port out"),
         ("cors = { origins = ['https://a.example:x'] }", "2:21", "the port is none"),
-        ("cors = { origins = ['https://a*'] }", "2:21", "a wildcard stands only at the beginning"),
+        ("cors = { origins = ['https://a*'] }", "2:21", "a wildcard is allowed only at the beginning"),
         ("cors = { origins = ['null'] }", "2:21", "every sandboxed page"),
         ("cors = { methods = ['GET'] }", "2:8", "`origins` is missing"),
         ("cors = { origins = ['https://a'], expose = ['*'], credentials = true }", "2:8", "means nothing to browsers"),

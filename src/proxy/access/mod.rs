@@ -1,7 +1,7 @@
 //! The access log: a line an exchange, made by the worker that served it, written by a thread that may be slow.
 //!
 //! ```text
-//! begin(head) ─► Record: what the format says of the request, escaped, in one reused buffer
+//! begin(head) ─► Record: the format's values of the request, escaped, in one reused buffer
 //!                   │ Record::respond(head): fields of the response, where the format has any
 //! end(record) ─► a whole line, in one push into this worker's ring ─► writer thread ─► file
 //! ```
@@ -38,7 +38,7 @@ pub(crate) use writer::{Log, Seed, Target, Writer};
 const FREE: usize = 1024;
 /// A record that has grown beyond this is not kept.
 const KEPT_BYTES: usize = 8 * 1024;
-/// What stands for a value that is not shown.
+/// The replacement of a value that is not shown.
 const HIDDEN: &[u8] = b"[redacted]";
 
 /// A worker's end of the log.
@@ -64,7 +64,7 @@ impl std::fmt::Debug for Sink {
     }
 }
 
-/// What a line will say of a request, escaped. A range for each value of the format, empty for what is missing.
+/// The values of a request for its line, escaped. A range for each value of the format, empty for what is missing.
 #[derive(Debug)]
 pub struct Record {
     format: Rc<Format>,
@@ -177,7 +177,7 @@ impl Record {
         }
     }
 
-    /// Takes a value that the head does not say, where the format asks for it.
+    /// Takes a value that is not in the head, where the format has it.
     pub(crate) fn note(&mut self, wanted: &Variable, value: &[u8]) {
         let format = Rc::clone(&self.format);
         for (at, _) in values(&format).enumerate().filter(|(_, variable)| *variable == wanted) {

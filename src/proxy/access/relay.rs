@@ -19,7 +19,7 @@ pub struct Relayed {
     pub end: End,
 }
 
-/// Who ended a relay.
+/// Which side ended a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// Both sides, the client first.
@@ -54,7 +54,7 @@ impl End {
 }
 
 impl Outcome<'_> {
-    /// Of a connection that was never relayed, but for what is said besides.
+    /// Of a connection that was never relayed, with no values but its duration.
     pub fn unrelayed(duration: Duration) -> Self {
         Outcome {
             status: 0,

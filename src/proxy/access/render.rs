@@ -108,7 +108,7 @@ fn is_hidden(key: &[u8], hidden: &[String]) -> bool {
     })
 }
 
-/// A value of ours, or what stands for none.
+/// A value of ours, or the replacement for none.
 pub(crate) fn value(style: Style, value: Option<&str>, out: &mut Vec<u8>) {
     match (value, style) {
         (None, _) => missing(style, out),

@@ -18,7 +18,7 @@ use super::shared::Shared;
 const PRIORITY: u8 = 16 * 8 + 6;
 /// How long the first line of a batch that a full receiver refuses is offered again.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// How often a receiver that is gone is connected to again.
+/// How often a lost receiver is connected to again.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Where the messages go.
@@ -225,7 +225,7 @@ mod tests {
         assert!(began.elapsed() < Duration::from_secs(2));
         let lost = shared.take_lost();
         assert!((1..2000).contains(&lost), "{lost}");
-        // One that is gone and comes back is found again.
+        // A receiver that was lost and returns is found again.
         drop(receiver);
         std::fs::remove_file(&path).unwrap();
         syslog.write_all(b"y\n").unwrap();

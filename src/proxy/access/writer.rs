@@ -23,7 +23,7 @@ use crate::io::{fault, vital};
 
 /// How long a line may wait in its ring.
 const REST: Duration = Duration::from_millis(100);
-/// How often the end is looked for.
+/// How often the end is checked for.
 const POLL: Duration = Duration::from_millis(5);
 
 /// Where lines go.
@@ -44,7 +44,7 @@ impl Target {
             Self::Syslog(receiver) => return Ok(Box::new(Syslog::open(receiver, shared)?)),
             Self::File(path) => path,
         };
-        // Opened for reading as well, a FIFO that nobody reads does not hold us up.
+        // Opened for reading as well, so that opening a FIFO without a reader does not block.
         let fifo = std::fs::metadata(path).is_ok_and(|facts| facts.file_type().is_fifo());
         let file: File = OpenOptions::new().create(!fifo).append(true).read(fifo).mode(0o640).open(path)?;
         Ok(Box::new(file))

@@ -86,7 +86,7 @@ async fn greet(
     }
     let peer = origin.peer;
     let mut tcp = tcp;
-    let shaken = {
+    let handshaked = {
         let shake = async {
             let mut handshake = Handshake::server(Arc::clone(config))?;
             let rest = tls::shake(&mut tcp, &mut handshake).await?;
@@ -94,7 +94,7 @@ async fn greet(
         };
         deadline.race(pin!(shake)).await
     };
-    let (handshake, rest) = match shaken {
+    let (handshake, rest) = match handshaked {
         Ok(Ok(done)) => done,
         Ok(Err(error)) => {
             let help = match &error {

@@ -8,7 +8,7 @@ use crate::proxy::connection_permit::ConnectionPermit;
 use crate::proxy::snapshot::{Listener, Traffic};
 use crate::proxy::worker::Worker;
 
-/// What is said to a client whose connection is refused. It is sent before its request is read: a client that
+/// The response to a client whose connection is refused. It is sent before its request is read: a client that
 /// speaks TLS or something else would not understand it.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     Retry-After: 1\r\n\
@@ -23,9 +23,9 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 pub(crate) enum Admission {
     /// It may. Nothing is held where nothing is bounded.
     Seated(Option<Box<ConnectionPermit>>),
-    /// Its listener has as many as it may: ask again in a moment.
+    /// Its listener has as many as it may: try again in a moment.
     Wait,
-    /// It may not.
+    /// Its connection is refused.
     Refused(Bound),
 }
 
@@ -38,13 +38,13 @@ pub(crate) enum Bound {
     Memory,
 }
 
-/// Asks for the seats of a connection from `peer`. A bound that a reload brings counts from then on.
+/// Takes the permits of a connection from `peer`. A bound that a reload brings counts from then on.
 pub(crate) fn admit(worker: &Worker, listener: &Listener, peer: Peer) -> Admission {
     if buffer::in_use() >= Use::Short {
         return Admission::Refused(Bound::Memory);
     }
     let limits = &listener.limits;
-    // Who a load balancer speaks for is said by its header.
+    // With a PROXY header, the client is known only when that has been read.
     let per_client = if listener.proxy_protocol.is_none() { limits.connections_per_client } else { 0 };
     if limits.connections == 0 && per_client == 0 {
         return Admission::Seated(None);
@@ -68,7 +68,7 @@ pub(crate) fn admit(worker: &Worker, listener: &Listener, peer: Peer) -> Admissi
     Admission::Seated(Some(seats))
 }
 
-/// Asks for the seat among the connections of the client `peer`, known by now from a PROXY header.
+/// Takes the permit among the connections of the client `peer`, known by now from a PROXY header.
 ///
 /// # Errors
 /// The client has as many as it may.

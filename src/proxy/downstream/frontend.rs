@@ -58,7 +58,7 @@ impl Frontend {
         let view = self.views.last();
         let worker = &*self.worker;
         for pool in &view.pools {
-            // Room that no wake-up told of: an endpoint that is tried again.
+            // Room that no notification announced: an endpoint that is tried again.
             admission::serve(pool);
             pool.sweep(worker);
         }

@@ -1,10 +1,11 @@
-//! A listening socket of one worker, as the connections that came through it see it.
+//! A listening socket of one worker, as the connections that it accepted see it.
 //!
 //! A snapshot lists its listeners in the order of the config file, so a listener's index holds for that
 //! snapshot alone. What stays is the socket: its listening knows which listener it belongs to now. When a
 //! reload takes the socket away, its connections end on the last snapshot that had it: idle ones at
-//! once, others after the exchange that is under way or on its way, whose response says so (RFC 9112 §9.6). So do those of clients whose certificates
-//! were verified by another policy (trust, revocation lists, `client_auth`) than the one that has come into force.
+//! once, others after the exchange that is under way or on its way, whose response has `Connection: close` (RFC 9112 §9.6).
+//! So do those of clients whose certificates were verified by another policy (trust, revocation lists, `client_auth`) than
+//! the one that is now in force.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -92,7 +93,7 @@ impl ListenerSocket {
         self.is_ending(worker) || other_policy()
     }
 
-    /// Whether a response that begins now is the last of its client's connection. `ahead` says whether more of its
+    /// Whether a response that begins now is the last of its client's connection. `ahead` returns whether more of its
     /// requests have arrived, before the client could know: those are answered too.
     pub(crate) fn is_last(
         &self,
@@ -147,7 +148,7 @@ impl ListenerSocket {
         }
     }
 
-    /// Looks after a closed listening's last view. True while the listening is open.
+    /// Keeps the last view of a closed listening alive as long as needed. True while the listening is open.
     pub(crate) fn sweep(&self, worker: &Worker) -> bool {
         if let Some(last) = &*self.last.borrow() {
             last.pools.iter().for_each(|pool| {

@@ -1,4 +1,4 @@
-//! TLS that is relayed unopened, to the upstream of the server name that its client asks for.
+//! TLS that is relayed unopened, to the upstream of the server name in the ClientHello.
 
 use std::pin::pin;
 use std::rc::Rc;

@@ -18,7 +18,7 @@ use crate::proxy_protocol::Accept;
 pub(crate) struct Origin {
     /// The client.
     pub(crate) peer: Peer,
-    /// What a header said of it.
+    /// The addresses of its header.
     pub(crate) said: ProxiedOrigin,
 }
 
@@ -44,7 +44,7 @@ pub(crate) async fn read(
                 }
             };
         }
-        // A look whether the port is open, which a load balancer may make every second.
+        // A health check by connecting, which a load balancer may make every second.
         Ok(Err(ProxyHeaderError::Left)) | Err(Fired::Interrupted | Fired::Displaced) => return None,
         Ok(Err(error)) => error.to_string(),
         Err(Fired::Expired) => {

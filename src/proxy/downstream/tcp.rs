@@ -27,7 +27,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) sni: Option<&'a str>,
 }
 
-/// Relays one client connection to an upstream, and says so in the access log.
+/// Relays one client connection to an upstream, and logs it in the access log.
 pub(crate) async fn serve(worker: &Rc<Worker>, entry: Entry<'_>, pool: &Rc<Pool>, mut client: Box<Accepted>) {
     let Some(access) = &worker.access else {
         let _ = carry(worker, pool, &mut client, &Cell::new(None)).await;
@@ -45,7 +45,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, entry: Entry<'_>, pool: &Rc<Pool>
     access.relay(entry.listener, &facts(&mut client), entry.sni, &outcome);
 }
 
-/// What a log may say of a client.
+/// The facts about a client for logs.
 pub(crate) fn facts(client: &mut Accepted) -> ClientFacts {
     ClientFacts::new(client.origin.peer.name(), client.tls.take())
 }
@@ -79,7 +79,7 @@ async fn carry(
         match Box::pin(pool.connect(worker, &client.deadline, call, first, permit.as_ref())).await {
             Ok(backend) => break (permit, backend),
             Err(_) if permit.is_some_and(|permit| permit.may_wait(worker, since)) => {}
-            // Said in the log by the pool; a TCP client can only be told by closing.
+            // Logged by the pool; a TCP client can only be refused by closing.
             Err(error) => return Err(Failure::Connect(error)),
         }
     };

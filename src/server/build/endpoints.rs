@@ -21,7 +21,7 @@ pub type Resolve<'a> = &'a (dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Sync);
 /// Names that are resolved at a time.
 const AT_ONCE: usize = 16;
 
-/// Asks the system, which may ask name servers.
+/// Resolves by the system, which may query name servers.
 ///
 /// # Errors
 /// The name does not resolve, to any address or for now.
@@ -140,14 +140,14 @@ impl Builder<'_> {
                 return addresses.into_iter().map(Address::Ip).collect();
             }
             Some(Err(error)) => error.clone(),
-            None => "it was not asked for".to_owned(),
+            None => "it was not looked up".to_owned(),
         };
         if self.refreshes {
             return Vec::new();
         }
         let title = format!("`{name}` does not resolve: {error}");
         let help = if known.is_empty() {
-            "the endpoint has no address until the name resolves (it is asked for every 10 seconds): requests \
+            "the endpoint has no address until the name resolves (it is looked up every 10 seconds): requests \
              that find no other endpoint are answered with 502"
                 .to_owned()
         } else {
@@ -200,7 +200,7 @@ fn has_route(address: &SocketAddr) -> bool {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
     };
-    // Out of descriptors, say: that is no word on the route.
+    // Out of descriptors, for example: that proves nothing about the route.
     let unknown = |error: io::Error| {
         let family = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
         !matches!(error.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable)
@@ -232,7 +232,7 @@ mod tests {
         let resolve = |name: &str| {
             assert_eq!(name, "app.test:80");
             let found = addresses(found);
-            if found.is_empty() { Err(io::Error::other("nobody knows it")) } else { Ok(found) }
+            if found.is_empty() { Err(io::Error::other("the name does not exist")) } else { Ok(found) }
         };
         let previous = before.map(|(plan, assembly)| Previous {
             plan,
@@ -275,7 +275,7 @@ mod tests {
         let (none, problems) = built(&[], None);
         assert_eq!(labels(&none), ["app.test:80", "127.0.0.1:81"]);
         assert_eq!(none.1.running.upstreams[0].endpoints[0].address, None);
-        assert!(problems.to_string().contains("`app.test:80` does not resolve: nobody knows it"));
+        assert!(problems.to_string().contains("`app.test:80` does not resolve: the name does not exist"));
         assert!(problems.clone().into_result().is_ok(), "{problems}");
         let (one, _) = built(&["127.0.0.9:80"], Some(&none));
         assert_eq!(labels(&one), ["app.test:80", "127.0.0.1:81"]);
@@ -290,7 +290,7 @@ mod tests {
         let load = |text: &str, previous: Option<Previous<'_>>| {
             let plan = config::parse("test.toml", text, Path::new(".")).unwrap();
             let mut problems = Diagnostics::new("test.toml", text);
-            let resolve = |_: &str| Err(io::Error::other("nobody knows it"));
+            let resolve = |_: &str| Err(io::Error::other("the name does not exist"));
             let assembly = assemble_with(&plan, previous, &resolve, &mut problems);
             (plan, assembly, problems)
         };

@@ -18,8 +18,8 @@ impl Builder<'_> {
         made
     }
 
-    /// The cell of a certificate: the one that runs already, if one does. Content that is not what the cell holds
-    /// goes into it when the snapshot is published.
+    /// The cell of a certificate: the one that runs already, if there is one. New content is stored in it when the snapshot is
+    /// published.
     pub(super) fn make_identity(&mut self, at: &plan::At<CertificateRef>) -> Option<Published<Identity>> {
         if self.refreshes {
             return self.previous.and_then(|previous| previous.made.identity(&at.value)).cloned();
@@ -48,12 +48,12 @@ impl Builder<'_> {
         {
             let stands_in = held.previous().is_some();
             if stored.is_some() && stands_in && matches!(self.stand_in(at, last, Some(held)), Ok(None)) {
-                self.alone.push(Arc::clone(held));
+                self.without_fallback.push(Arc::clone(held));
             }
             return Some(cell.clone());
         }
         // The store's number, even if it is the last one's again, of a certificate that was made anew or is in another
-        // store: connections and sessions are told apart by more than that.
+        // store: connections and sessions are distinguished by more than that.
         let generation = stored.unwrap_or(last + 1);
         let identity =
             Identity::new(describe(&at.value), generation, bundle.chain().to_vec(), key.clone_key());
@@ -93,9 +93,8 @@ impl Builder<'_> {
         }
     }
 
-    /// The generation before the `active` one, as the store has it: what stands in for that. One that it was rolled back
-    /// from is a later one, and no good. `held` is what the process has of the certificate so far. That none can be used
-    /// is no error.
+    /// The generation before the `active` one in the store: its fallback. A later one, which was rolled back from, is none.
+    /// `held` is the process's identity of the certificate so far. If no generation can be used, that is no error.
     fn stand_in(
         &mut self,
         at: &plan::At<CertificateRef>,

@@ -24,7 +24,7 @@ impl Builder<'_> {
             if !self.refreshes {
                 self.problems.warning(
                     at.span.clone(),
-                    "backends are not verified: whoever answers in their place gets the traffic",
+                    "backends are not verified: any server that answers in their place gets the traffic",
                     Some("name the backend's own certificate or its CA in `trust` instead".to_owned()),
                 );
             }
@@ -64,7 +64,7 @@ impl Builder<'_> {
         whole.then_some(anchors)
     }
 
-    /// The certificates of one entry of a trust list. A refresh goes on with those in force if they can't be read.
+    /// The certificates of one entry of a trust list. A refresh keeps those in force if they can't be read.
     pub(super) fn trusted(
         &mut self,
         named: &CertificateRef,

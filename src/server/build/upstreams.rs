@@ -1,4 +1,4 @@
-//! Upstreams: what of one that runs goes on where its section has changed.
+//! Upstreams, with the state that continues over a change of their section.
 
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ impl<'a> Builder<'a> {
             response_timeout: upstream.response_timeout,
             idle_timeout: upstream.idle_timeout,
             idle_per_worker: upstream.idle_per_worker,
-            gate: gate(upstream, &endpoints, kept.and_then(|kept| kept.gate.as_ref())),
+            limiter: limiter(upstream, &endpoints, kept.and_then(|kept| kept.limiter.as_ref())),
             endpoints,
             max_age: upstream.max_age,
             outliers: upstream.outliers.clone(),
@@ -116,17 +116,17 @@ impl<'a> Builder<'a> {
 }
 
 /// The bound on an upstream's exchanges, where it has one. What waits in the queue of `last` is counted on.
-fn gate(
+fn limiter(
     upstream: &plan::Upstream,
     endpoints: &[Endpoint],
     last: Option<&ConcurrencyLimiter>,
 ) -> Option<ConcurrencyLimiter> {
     let (max, queue) = (upstream.max_per_endpoint, &upstream.queue);
     let states = endpoints.iter().map(|endpoint| Arc::clone(&endpoint.state));
-    let gate = (max > 0).then(|| ConcurrencyLimiter::new(max, states, queue.length, queue.timeout))?;
+    let limiter = (max > 0).then(|| ConcurrencyLimiter::new(max, states, queue.length, queue.timeout))?;
     Some(match last {
-        Some(last) => gate.in_place_of(last),
-        None => gate,
+        Some(last) => limiter.in_place_of(last),
+        None => limiter,
     })
 }
 

@@ -1,4 +1,4 @@
-//! What comes after the handshake: the server's judgement on our certificate, and its answer.
+//! After the handshake: the server's verdict on our certificate, and its response.
 
 use std::net::TcpStream;
 use std::time::Instant;
@@ -45,8 +45,8 @@ pub(super) fn over_tls(
     if connection.heard() { outcome } else { unheard(report, outcome) }
 }
 
-/// A server of TLS 1.3 has our certificate to judge when the handshake is over for us (RFC 8446 §4.4.2): as long as it says
-/// nothing at all, nobody knows how it judges. One of TLS 1.2 had to judge first.
+/// A TLS 1.3 server has yet to verify our certificate when the handshake is over for us (RFC 8446 §4.4.2): its verdict is
+/// unknown for as long as it sends nothing. A TLS 1.2 server verified it before.
 fn unheard(report: &mut Report, outcome: Result<(), String>) -> Result<(), String> {
     let judged = report.tls.as_ref().is_none_or(|tls| tls.version != "TLS 1.3");
     if judged || !matches!(report.client_certificate, Verdict::Accepted | Verdict::NothingPresented) {
@@ -57,8 +57,8 @@ fn unheard(report: &mut Report, outcome: Result<(), String>) -> Result<(), Strin
         Some(identity) => format!("the certificate {identity}"),
         None => "a connection without a client certificate".to_owned(),
     };
-    let said = outcome.err().unwrap_or_else(|| "the backend said nothing after the handshake".to_owned());
-    Err(format!("{said}; with TLS 1.3 that leaves open whether it takes {what}"))
+    let said = outcome.err().unwrap_or_else(|| "the backend sent nothing after the handshake".to_owned());
+    Err(format!("{said}; with TLS 1.3 it is then unknown whether it accepts {what}"))
 }
 
 /// Waits for a sign of life, or a while in vain.
@@ -96,7 +96,7 @@ fn ask(http: &Http, connection: &mut Connection, report: &mut Report) -> Result<
             Ok(Event::Data | Event::Control) => {}
             Ok(Event::End) => return Err(ended(report, sent.as_ref().err().unwrap_or(&WireError::Closed))),
             Err(WireError::Timeout) => {
-                // It took the certificate, or it would have said so by now; but it does not answer.
+                // It accepted the certificate, or an alert would have arrived by now; but it does not respond.
                 return Err(format!("no answer to GET {path} in time"));
             }
             Err(error) => return Err(ended(report, &error)),

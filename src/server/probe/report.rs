@@ -23,7 +23,7 @@ pub(crate) struct Report {
     pub upstream: String,
     /// The endpoint as the config names it.
     pub endpoint: String,
-    /// Its address, which was asked; none: the name does not resolve.
+    /// Its address; `None`: the name does not resolve.
     pub address: Option<String>,
     /// Whether it accepted a connection.
     #[serde(skip)]
@@ -60,7 +60,7 @@ pub(crate) struct TlsReport {
     pub key_exchange: Option<String>,
     /// The application protocol, if one was agreed upon.
     pub alpn: Option<String>,
-    /// False: `insecure_skip_verify`, so whose chain it is nobody knows.
+    /// False: `insecure_skip_verify`, so the chain is unverified.
     pub verified: bool,
     /// Whether a second handshake resumed the session.
     pub resumption: Resumption,
@@ -84,15 +84,15 @@ pub(crate) enum Resumption {
 pub(crate) enum Verdict {
     /// The connection did not get that far, or TLS is not spoken.
     Unknown,
-    /// The backend never asked for one.
+    /// The backend did not request one.
     NotAsked,
-    /// It asked, and went on without one: we had none, or none that suits the signature schemes it takes.
+    /// It requested one, and continued without: we had none, or none that suits its signature schemes.
     NothingPresented,
-    /// It asked, got ours, and went on.
+    /// It requested one, got ours, and continued.
     Accepted,
-    /// It asked and refused ours, or the lack of one.
+    /// It requested one and refused ours, or the lack of one.
     Refused {
-        /// The alert that it sent (RFC 8446 §6.2); none: it said so otherwise, or closed without a word.
+        /// The alert that it sent (RFC 8446 §6.2); `None`: it refused in another way, or closed without an alert.
         alert: Option<String>,
         /// The same in words.
         reason: String,
@@ -102,7 +102,7 @@ pub(crate) enum Verdict {
 /// One certificate of the backend's chain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ChainLink {
-    /// What it says of itself.
+    /// Its facts.
     #[serde(flatten)]
     pub facts: Facts,
     /// Whole days until its end; negative when that has passed.
@@ -153,7 +153,7 @@ impl Report {
         };
     }
 
-    /// Whether the backend asked for a certificate.
+    /// Whether the backend requested a certificate.
     pub(super) fn was_asked(&self) -> bool {
         !matches!(self.client_certificate, Verdict::Unknown | Verdict::NotAsked)
     }
@@ -165,7 +165,7 @@ impl Report {
         reason
     }
 
-    /// A failed handshake in words; what it says of our certificate is noted.
+    /// A failed handshake in words; a verdict on our certificate is noted.
     pub(super) fn judge_handshake(&mut self, failed: Failed, tls: &Tls) -> String {
         let Failed { error, auth, .. } = failed;
         self.presented(&auth);
@@ -178,7 +178,7 @@ impl Report {
             None => "a handshake without a certificate".to_owned(),
         };
         match error {
-            // The handshake had come to our certificate: whatever the backend objects to now, it is that.
+            // The server had our certificate, so a refusal from here on is about that.
             wire_error @ super::wire::WireError::Tls(HandshakeError::PeerAlert(alert)) => {
                 let reason = format!("{with} was refused: {wire_error}");
                 self.refused(Some(alert), reason)
@@ -228,7 +228,7 @@ fn alert_name(alert: AlertDescription) -> String {
     text.split(' ').next().unwrap_or(text).to_owned()
 }
 
-/// A chain's facts. Certificates that cannot be parsed are left out: the handshake's error speaks of them.
+/// A chain's facts. Certificates that cannot be parsed are left out: the handshake's error is about them.
 pub(super) fn chain(certificates: &[CertificateDer<'static>], now: SystemTime) -> Vec<ChainLink> {
     let parsed = certificates.iter().filter_map(|certificate| Facts::from_der(certificate).ok());
     parsed.map(|facts| ChainLink { days_left: facts.days_left(now), facts }).collect()

@@ -67,7 +67,7 @@ impl From<io::Error> for WireError {
     }
 }
 
-/// A handshake that failed, how far it had come with our certificate, and what the backend had presented.
+/// A handshake that failed, the state of our certificate in it, and the certificates of the backend.
 #[derive(Debug)]
 pub(super) struct Failed {
     pub(super) error: WireError,
@@ -75,7 +75,7 @@ pub(super) struct Failed {
     pub(super) chain: Vec<CertificateDer<'static>>,
 }
 
-/// Makes the handshake. What arrived behind it comes with it.
+/// Makes the handshake. Returns what arrived behind it, too.
 pub(super) fn handshake(
     tcp: &mut TcpStream,
     config: &Arc<ClientConfig>,
@@ -107,7 +107,7 @@ fn shake(
         let progress = progress.map_err(WireError::Tls)?;
         incoming.drain(..progress.consumed);
         if progress.state == State::Done {
-            // A peer that has closed meanwhile may have said why: that is read next.
+            // A peer that has closed meanwhile may have sent the reason: that is read next.
             return Ok(());
         }
         if progress.consumed > 0 && !incoming.is_empty() {
@@ -151,7 +151,7 @@ pub(super) struct Connection {
     incoming: Vec<u8>,
     /// What has been received in the clear.
     pub(super) plaintext: Vec<u8>,
-    /// Whether the peer has said anything since the handshake.
+    /// Whether the peer has sent anything since the handshake.
     heard: bool,
     until: Instant,
 }
@@ -178,7 +178,7 @@ impl Connection {
         Self { tcp, tls: None, incoming: Vec::new(), plaintext: Vec::new(), heard: false, until }
     }
 
-    /// Whether the peer has said anything since the handshake: data, a ticket.
+    /// Whether the peer has sent anything since the handshake: data, a ticket.
     pub(super) fn heard(&self) -> bool {
         self.heard
     }
@@ -197,7 +197,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits for what comes next, until `until` at most.
+    /// Waits for the next record, until `until` at most.
     pub(super) fn next(&mut self, until: Instant) -> Result<Event, WireError> {
         loop {
             if let Some(event) = self.open()? {
@@ -231,7 +231,7 @@ impl Connection {
         Ok(Some(event))
     }
 
-    /// Ends the connection in order, as far as that goes.
+    /// Ends the connection in order, as far as possible.
     pub(super) fn close(mut self) {
         if let Some((_, sealer)) = &mut self.tls {
             let mut out = [0; Sealer::CONTROL_ROOM];

@@ -1,6 +1,6 @@
 //! Whether the machine's clock can be trusted with a decision that lasts.
 //!
-//! A clock that is far ahead for a moment makes certificates look expired, and what is generated then is valid only from
+//! A clock that is far ahead for a moment makes certificates seem expired, and what is generated then is valid only from
 //! that moment on: peers refuse it when the clock is right again.
 
 use std::time::{Duration, Instant, SystemTime};

@@ -95,7 +95,7 @@ pub(crate) fn endings(deployment: &Deployment) -> Vec<Ending> {
     found
 }
 
-/// The entries of trust lists, but for the system's, each with where it stands and what depends on it in words.
+/// The entries of trust lists, except the system's, each with its place and what depends on it in words.
 fn trusted(plan: &Plan) -> Vec<(&CertificateRef, String, String)> {
     let mut found = Vec::new();
     for (index, upstream) in plan.upstreams.iter().enumerate() {

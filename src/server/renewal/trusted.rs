@@ -10,17 +10,17 @@ use crate::config::Plan;
 use crate::config::plan::TrustRef;
 use crate::server::deployment::Deployment;
 
-/// What is remembered of them from look to look.
+/// Their state between two checks.
 #[derive(Debug, Default)]
 pub(super) struct Trusted {
     files: HashMap<PathBuf, Seen>,
-    /// A file was no good: when all are read again, changed or not.
+    /// A file was invalid: when all are read again, changed or not.
     again: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// As of the last look.
+    /// Of the last check.
     last: Stamp,
     /// What was read.
     done: Stamp,

@@ -1,4 +1,4 @@
-//! Names of endpoints that did not resolve are asked for again, on a thread of their own: a name server that is silent
+//! Names of endpoints that did not resolve are looked up again, on a thread of their own: a name server that is silent
 //! must not hold up the renewal of certificates.
 
 use std::collections::HashMap;

@@ -12,12 +12,12 @@ use crate::proxy::snapshot::RuntimeConfig;
 use crate::proxy::upstream::config::Upstream;
 use crate::tls::Identity;
 
-/// A certificate's rotation as it stands.
+/// The state of a certificate's rotation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Rotation {
     /// The generation that new connections present.
     pub active: u64,
-    /// The generation that stands in where the active one is refused.
+    /// The fallback where the active one is refused.
     pub previous: Option<u64>,
     /// Every endpoint that it is presented to, by the active generation and each older one that was used there.
     pub uses: Vec<Use>,
@@ -79,7 +79,7 @@ pub(super) fn rotation(
 ) -> Rotation {
     let previous = current.previous();
     let old: Vec<&Arc<Identity>> = match &previous {
-        // After a restart the previous generation comes from the store.
+        // After a restart the previous generation is read from the store.
         Some(previous) if superseded.iter().all(|it| it.serial() != previous.serial()) => {
             superseded.iter().chain([previous]).collect()
         }
@@ -171,7 +171,7 @@ fn safe(
 }
 
 impl Use {
-    /// Whether both are said of one generation at one endpoint, as far as people can tell.
+    /// Whether both have the same generation, upstream and endpoint.
     fn is_where(&self, other: &Self) -> bool {
         (self.generation, &self.upstream, &self.endpoint)
             == (other.generation, &other.upstream, &other.endpoint)

@@ -129,7 +129,7 @@ fn name(name: &str) -> ServerName<'static> {
     ServerName::try_from(name.to_owned()).unwrap()
 }
 
-/// Somebody who takes bytes and answers with bytes.
+/// A peer that takes bytes and answers with bytes.
 trait Party {
     fn take(&mut self, bytes: &[u8]) -> Vec<u8>;
 }
