@@ -59,7 +59,7 @@ pub(crate) fn probe_free(address: SocketAddr, ipv6_only: bool) -> io::Result<()>
 /// There is no descriptor or port, or no way to the address ([`is_unreachable`]).
 pub(crate) fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<UdpSocket> {
     let made = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP));
-    let socket = made.and_then(|socket| match descriptors::is_for_clients(socket.as_raw_fd()) {
+    let socket = made.and_then(|socket| match descriptors::is_for_clients(&socket) {
         true => Ok(socket),
         false => Err(io::Error::from_raw_os_error(libc::EMFILE)),
     });
