@@ -126,7 +126,7 @@ fn is<const N: usize>(token: &[u8], known: &[u8; N]) -> bool {
     token.iter().zip(known).fold(0, |differ, (byte, known)| differ | (byte | 0x20) ^ known) == 0
 }
 
-/// Whether a request field of this name says whose the request is. Such fields are Ringate's to set, so that a
+/// Whether a request field of this name identifies the client. Such fields are Ringate's to set, so that a
 /// client's is dropped, also where it is only like one: `X_Forwarded_For`.
 #[inline]
 pub(crate) fn says_client(name: &str) -> bool {

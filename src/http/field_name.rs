@@ -3,7 +3,7 @@
 /// Whether two field names are one to a CGI, WSGI or PHP backend, which gets `HTTP_X_A` for `X-A`, `x_a` and `X.A`
 /// alike: case and whatever is neither letter nor digit are lost (RFC 3875 §4.1.18).
 ///
-/// All that sets, removes or believes a field compares by this, so that no look-alike takes the field's place.
+/// Everything that sets, removes or trusts a field compares names by this, so that no similar name takes the field's place.
 #[inline]
 pub fn is_same_name(one: &[u8], other: &[u8]) -> bool {
     let seen = |byte: &u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };

@@ -28,7 +28,7 @@ pub enum BodyLength {
     None,
     /// So many bytes.
     Known(u64),
-    /// Its end says it. Trailers may follow.
+    /// Only its end shows its length. Trailers may follow.
     Unknown,
 }
 
@@ -90,7 +90,7 @@ impl<'b> Method<'b> {
         }
     }
 
-    /// Whether it asks for no change (RFC 9110 §9.2.1). False for methods that are not known.
+    /// Whether it requests no change (RFC 9110 §9.2.1). False for methods that are not known.
     pub fn is_safe(&self) -> bool {
         matches!(self, Self::Get | Self::Head | Self::Options | Self::Trace)
     }
@@ -188,18 +188,18 @@ impl ResponseHead<'_, '_> {
 /// What must be known of a request to understand its response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestContext {
-    /// The method was HEAD: the response has no body, whatever its fields say.
+    /// The method was HEAD: the response has no body, whatever its fields are.
     pub head: bool,
-    /// What upgrade was asked for: to that a 101 may come.
+    /// The requested upgrade, to which a 101 may answer.
     pub upgrade: Option<Upgrade>,
 }
 
-/// The protocol that a request asked to change to, as far as it matters.
+/// The protocol that a request wants to change to, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upgrade {
     /// `websocket` (RFC 6455).
     WebSocket,
-    /// Any other. They are not told apart.
+    /// Any other. They are not distinguished.
     Other,
 }
 

@@ -1,6 +1,6 @@
-//! Status codes, and what Ringate says with them (RFC 9110 §15).
+//! Status codes, and Ringate's standard bodies for them (RFC 9110 §15).
 
-/// The media type of what Ringate says in words.
+/// The media type of standard bodies.
 pub(crate) const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
 /// The reason phrase of a status that Ringate itself replies with; empty for others (RFC 9112 §4 allows that).

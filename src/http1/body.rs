@@ -107,7 +107,7 @@ impl Body {
     /// Takes note that the connection has ended.
     ///
     /// # Errors
-    /// The body had not: what was passed on of it must not look complete.
+    /// The body had not: what was passed on of it must not seem complete.
     pub fn eof(&mut self) -> Result<(), BodyError> {
         match self {
             Self::UntilClose => *self = Self::Done,

@@ -62,7 +62,7 @@ pub struct Decoded {
     pub done: bool,
 }
 
-/// Where the decoder stands. The size of the coming chunk travels along its line:
+/// The state of the decoder. The size of the next chunk travels along its line:
 ///
 /// ```text
 /// Size ──► Padding ──► Extension ◄──► Quoted ◄──► Escaped

@@ -43,7 +43,7 @@ pub struct ResponseContext {
     pub close: bool,
 }
 
-/// How a request's body goes on to a backend.
+/// How a request's body is framed to a backend.
 fn request_framing(body: BodyLength) -> Framing {
     match body {
         BodyLength::None => Framing::None,
@@ -213,7 +213,7 @@ fn put_upgrade(out: &mut Vec<u8>, protocol: &[u8]) {
     put(out, &["\r\n"]);
 }
 
-/// Says what the version would not imply (RFC 9112 §9.3).
+/// Writes what the version does not imply (RFC 9112 §9.3).
 fn put_persistence(out: &mut Vec<u8>, close: bool, version: Version) {
     match (close, version) {
         (true, _) => put(out, &["Connection: close\r\n"]),

@@ -23,7 +23,7 @@ pub enum SyntaxError {
     BadName,
     /// `Connection` lists something that is not a token.
     BadConnection,
-    /// `Connection` lists more options than anyone needs.
+    /// `Connection` lists more options than is useful.
     TooManyOptions,
 }
 
@@ -186,11 +186,11 @@ pub enum ResponseError {
     HeadTooLong,
     /// The head has more fields than its limit.
     TooManyFields,
-    /// More interim (1xx) responses than anyone needs.
+    /// More interim (1xx) responses than is useful.
     TooManyInterim,
-    /// 101 to a protocol, or at all, that was not asked for.
+    /// 101 to a protocol, or at all, that was not requested.
     UpgradeNotAsked,
-    /// 101 that does not say, in one Upgrade and Connection, to which one protocol.
+    /// 101 without exactly one protocol in Upgrade and Connection.
     BadUpgrade,
 }
 

@@ -7,7 +7,7 @@ use crate::http::{Field, KnownField, Version, is_tchar, is_token, is_value_byte,
 /// Most options in all `Connection` fields of a head. Each costs a comparison per field.
 const MAX_CONNECTION_OPTIONS: u8 = 16;
 
-/// What the `Connection` fields of a head say (RFC 9110 §7.6.1).
+/// The content of the `Connection` fields of a head (RFC 9110 §7.6.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Connection {
     pub(super) close: bool,
@@ -90,7 +90,7 @@ impl<'b> MessageFields<'b> {
         Ok(())
     }
 
-    /// The framing that the fields ask for; `None` if they ask for none.
+    /// The framing by the fields; `None` if they have none.
     pub(super) fn framing(&self, version: Version) -> Result<Option<Framing>, FramingError> {
         match (self.chunked, self.length) {
             (false, None) if self.unknown && version == Version::Http11 => Err(FramingError::CodingUnknown),
@@ -103,7 +103,7 @@ impl<'b> MessageFields<'b> {
         }
     }
 
-    /// The one protocol that both Upgrade and Connection speak of.
+    /// The one protocol that is both in Upgrade and in Connection.
     ///
     /// HTTP and TLS themselves are none: a backend that changed to them would be talking with the
     /// client past every rule of this proxy.

@@ -81,7 +81,7 @@ pub const fn header_slots<'b>() -> [MaybeUninit<Field<'b>>; MAX_HEADERS] {
 pub enum Parsed<T> {
     /// A whole head.
     Complete(T),
-    /// The head goes on; call again with these bytes and more. Never said of a buffer that
+    /// The head continues; call again with these bytes and more. Never returned for a buffer that
     /// has reached `head_bytes`.
     Partial,
 }

@@ -7,7 +7,7 @@ use crate::http::{
     Field, Fields, KnownField, Method, RequestHead, Target, Version, is_tchar, parse_authority,
 };
 
-/// Most blank lines that may stand before a request (RFC 9112 §2.2 asks for at least one).
+/// Most blank lines before a request (RFC 9112 §2.2 requires at least one).
 const MAX_BLANK_LINES: usize = 4;
 
 /// A target and its authority, if the form it has names one (RFC 9112 §3.2).
@@ -43,7 +43,7 @@ fn parse_absolute<'b>(
     }
     let authority = parse_authority(authority.as_bytes()).ok_or(RequestError::BadHost)?;
     let target = match path {
-        // RFC 9112 §3.2.4: no path at all is how a client says `*` to a proxy.
+        // RFC 9112 §3.2.4: a client sends no path at all for `*` through a proxy.
         "" if method == Method::Options => Target { path: "*", query: None },
         _ => Target::split(path),
     };

@@ -1,10 +1,10 @@
-//! What a route asks for beyond an upstream: conditions that a request is refused by, and changes to what passes.
+//! The rules of a route: conditions that a request is refused by, and changes to what passes.
 //! A listener has a limit and header edits, which hold before any route is chosen.
 //!
-//! A route without any has no [`Rules`], and its requests pay for one branch. One with some is asked twice:
+//! A route without any has no [`Rules`], and its requests pay for one branch. One with some is applied in two steps:
 //!
 //! ```text
-//! request head ─► admit ─┬─► a Reply: answered here, no backend hears of it
+//! request head ─► admit ─┬─► a Reply: answered here, without a backend
 //!                        └─► ResponseRules: what is left to do with the response's head, a Reply's as well
 //! ```
 //!
@@ -36,20 +36,20 @@ pub(crate) use headers::{Headers, Source};
 pub(crate) use keys::KeyRule;
 pub(crate) use limit::Limit;
 
-/// The rules of one route, or of a listener. Members are `None` or empty where the config does not ask for them.
+/// The rules of one route, or of a listener. Members are `None` or empty where the config has none.
 #[derive(Debug, Default)]
 pub struct Rules {
-    /// Which clients may come; others are answered with 403.
+    /// Which clients are permitted; others get 403.
     pub permitted: Option<AddressRule>,
-    /// How many requests pass; others are told 429.
+    /// How many requests pass; others get 429.
     pub limit: Option<Arc<Limit>>,
     /// What pages of other origins may do. Preflights are answered here.
     pub cors: Option<Cors>,
-    /// Who may come; others are told 401.
+    /// Which clients are admitted; others get 401.
     pub keys: Option<KeyRule>,
     /// What becomes of the trace context.
     pub trace: Trace,
-    /// The certificate that a client must have; others are told 403.
+    /// The certificate that a client must have; others get 403.
     pub certificate: Option<CertificateRule>,
     /// Fields that are set, added or removed.
     pub headers: Option<Box<Headers>>,
@@ -66,7 +66,7 @@ pub(crate) struct RequestView<'a, 'h, 'b> {
     pub path: &'a str,
     /// The connection that it came by.
     pub client: &'a ClientFacts,
-    /// The client's address: the connection's, or what a trusted proxy says.
+    /// The client's address: the connection's, or the one that a trusted proxy names.
     pub address: &'a str,
     /// Its request id.
     pub id: &'a str,
@@ -95,7 +95,7 @@ pub(crate) struct ResponseRules {
 #[derive(Debug)]
 enum TraceEdit {
     Keep,
-    /// What came is valid, and stays the only one: no trailer says another.
+    /// The received one is valid, and stays the only one: no trailer has another.
     Guard,
     Remove,
     Replace([u8; 55]),
@@ -109,7 +109,7 @@ impl TraceEdit {
 }
 
 impl Rules {
-    /// Whether these rules ask for nothing, so that the route needs none.
+    /// Whether these rules are empty, so that the route needs none.
     pub(crate) fn is_empty(&self) -> bool {
         let Self { permitted, limit, cors, keys, trace, certificate, headers, compression } = self;
         let none = permitted.is_none()
@@ -137,7 +137,7 @@ impl Rules {
         }
     }
 
-    /// Asks each rule of a route. `listener`: what its listener's rules have to do. The first of the result is `None` if
+    /// Applies each rule of a route. `listener`: what its listener's rules have to do. The first of the result is `None` if
     /// nothing is left to do with the request and its response. The second is an error if the request is not served:
     /// its answer.
     pub(crate) fn admit(
@@ -287,7 +287,7 @@ impl ResponseRules {
             || self.rules.headers.as_ref().is_some_and(|headers| headers.drops_from_response(name))
     }
 
-    /// Says in the access log what was found and made.
+    /// Notes in the access log what was found and made.
     pub(crate) fn note(&self, access: &mut Record) {
         if let Some(known) = &self.key {
             access.note(&Variable::ClientKey, known.name.as_bytes());

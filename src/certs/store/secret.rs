@@ -46,7 +46,7 @@ impl Store {
         if self.root.join(SECRET_FILE).exists() {
             return Ok(());
         }
-        // Left behind by a crash: whoever holds the lock may take it away.
+        // Left behind by a crash: the holder of the lock removes it.
         let _ = fs::remove_file(self.root.join(format!("{TEMPORARY}{SECRET_FILE}")));
         write_whole(&self.root, SECRET_FILE, &[secret, b"\n"].concat(), 0o600)
     }

@@ -70,7 +70,7 @@ impl Connection {
         (Box::new(Self { worker, listening, stream, deadline, facts, served: 0 }), early.map(Box::new))
     }
 
-    /// Waits for a silent client, holding no buffer. False: it does not come back.
+    /// Waits for a silent client, holding no buffer. False: it sends no further request.
     async fn idle(&mut self) -> bool {
         loop {
             // A request that has arrived is answered, whatever ended the wait for it.
@@ -161,9 +161,10 @@ impl Connection {
             let outcome = pin!(exchange.run(&mut self.stream, &self.deadline, buffer)).await;
             let reply = match &outcome {
                 Err(failure) if !exchange.is_answered() => {
-                    let manner = ErrorContext { head_only: exchange.is_head(), wish: exchange.wish() };
+                    let context =
+                        ErrorContext { head_only: exchange.is_head(), format: exchange.error_format() };
                     let pages = view.config.listeners[listener].pages.as_deref();
-                    refusal(failure, manner, pages, exchange.response_rules())
+                    refusal(failure, context, pages, exchange.response_rules())
                 }
                 _ => Vec::new(),
             };
@@ -192,7 +193,7 @@ impl Connection {
     }
 
     async fn hot(&mut self, off: &mut ReadCancel, buffer: Buffer) -> Result<Buffer, Next> {
-        // Not to be interrupted: a client that has just come, or was told of no end with its last response, may have a
+        // Not to be interrupted: a client that has just connected, or whose last response had no `Connection: close`, may have a
         // request on its way.
         let woken = pin!(idle::hot(&mut self.stream.reader, &self.deadline, off, buffer)).await;
         match woken {
@@ -257,14 +258,14 @@ impl Connection {
         }
     }
 
-    /// How a client is to be told of a failure, from the bytes of its head, which may be none.
+    /// The form of an error response, by the bytes of the client's head, which may be malformed.
     fn context(&self, view: &View, listener: usize, head: &[u8]) -> ErrorContext {
         let pages = view.config.listeners[listener].pages.as_ref();
-        let wish = pages.map(|_| ErrorFormat::in_bytes(head));
-        ErrorContext { head_only: http1::is_head_request(head), wish }
+        let format = pages.map(|_| ErrorFormat::in_bytes(head));
+        ErrorContext { head_only: http1::is_head_request(head), format }
     }
 
-    /// Tells the client why its request is not served, and ends the connection.
+    /// Sends the client the reason why its request is not served, and ends the connection.
     async fn refuse(&mut self, failure: &Failure, reply: Vec<u8>) -> Next {
         if failure.is_timeout() {
             self.worker.counters.timeouts.add(1);
@@ -296,32 +297,35 @@ impl Connection {
 
 /// The same with an id, where a page may show one: a request that was not understood was given none.
 fn named(context: ErrorContext, worker: &Worker) -> ErrorContext {
-    ErrorContext { wish: context.wish.map(|wish| wish.with_id(worker.ids.next().as_str())), ..context }
+    ErrorContext {
+        format: context.format.map(|format| format.with_id(worker.ids.next().as_str())),
+        ..context
+    }
 }
 
-/// What a client is told of a failure, head and body; nothing where its connection is just closed.
+/// The response to a failure, head and body; empty where the connection is just closed.
 fn refusal(
     failure: &Failure,
-    manner: ErrorContext,
+    context: ErrorContext,
     pages: Option<&Pages>,
     rules: Option<&ResponseRules>,
 ) -> Vec<u8> {
     let mut reply = Vec::new();
     let Some(status) = failure.status() else { return reply };
-    let told = error_pages::tell(status, pages, manner.wish);
-    let mut fields = told.fields.to_owned();
+    let body = error_pages::render(status, pages, context.format);
+    let mut fields = body.fields.to_owned();
     if let Failure::MethodNotAllowed(allow) = failure {
         fields.push_str(&format!("Allow: {allow}\r\n"));
     }
     if let Some(seconds) = failure.retry_after() {
         fields.push_str(&format!("Retry-After: {seconds}\r\n"));
     }
-    let content = http1::Content { media_type: &told.media_type, bytes: told.body.as_bytes() };
+    let content = http1::Content { media_type: &body.media_type, bytes: body.body.as_bytes() };
     rules::edit_reply(rules, |edit| {
         http1::encode_answer(status, fields.as_bytes(), Some(content), true, edit, &mut reply);
     });
-    if !manner.head_only {
-        reply.extend_from_slice(told.body.as_bytes());
+    if !context.head_only {
+        reply.extend_from_slice(body.body.as_bytes());
     }
     reply
 }

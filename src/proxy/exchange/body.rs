@@ -11,7 +11,7 @@ use crate::io::{Buffer, Deadline, Pipe, Reader, StreamError, Writer};
 use crate::proxy::exchange::trailers::Trailers;
 use crate::proxy::failure::Failure;
 
-/// What an exchange waits for, so that an expired deadline knows who was too slow.
+/// What an exchange waits for, so that an expired deadline shows which side was too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Bytes of the request's body.
@@ -36,7 +36,7 @@ pub(crate) enum Frame {
 }
 
 impl Frame {
-    /// How a body of this framing goes out.
+    /// How a body of this framing is sent on.
     pub(crate) fn of(framing: Framing) -> Self {
         if framing == Framing::Chunked { Self::Chunked } else { Self::Bare }
     }
@@ -198,7 +198,7 @@ impl Piece {
     }
 
     /// How many bytes it puts on the wire (before TLS).
-    #[allow(clippy::len_without_is_empty)] // nobody asks
+    #[allow(clippy::len_without_is_empty)] // unused
     pub(crate) fn len(&self) -> usize {
         self.before.len() + self.range.len() + self.after.len()
     }
@@ -209,9 +209,9 @@ impl Piece {
 pub(crate) enum RelayError {
     /// It broke the rules of its framing, or ended early.
     Body(BodyError),
-    /// Where it comes from broke.
+    /// The side that sends it broke.
     From(StreamError),
-    /// Where it goes to broke.
+    /// The side that receives it broke.
     To(StreamError),
     /// It is longer than it may be.
     TooLong,
@@ -234,9 +234,9 @@ impl RelayError {
 /// What is left of a body, moving from `reader` to `writer`.
 #[derive(Debug)]
 pub(crate) struct Relay<'a> {
-    /// Where it comes from.
+    /// The side that sends it.
     pub reader: &'a mut Reader,
-    /// Where it goes to.
+    /// The side that receives it.
     pub writer: &'a mut Writer,
     /// What is known of its length.
     pub body: &'a mut Body,
@@ -244,7 +244,7 @@ pub(crate) struct Relay<'a> {
     pub out: Frame,
     /// Which of its trailers go on.
     pub trailers: Trailers<'a>,
-    /// The exchange's deadline and what it stands for.
+    /// The exchange's deadline and what it bounds.
     pub deadline: &'a Deadline,
     /// What an expired deadline means.
     pub phase: &'a Cell<Phase>,
@@ -309,7 +309,7 @@ impl Relay<'_> {
         }
     }
 
-    /// How many bytes need not be seen here: those of a body that goes on as it is, on plain streams.
+    /// How many bytes need not be read here: those of a body that is sent on unchanged, on plain streams.
     fn may_pass_unseen(&self, due: Option<u64>) -> u64 {
         let as_it_is = self.out == Frame::Bare && matches!(self.body, Body::Length { .. } | Body::UntilClose);
         if as_it_is && self.reader.is_as_plain_as(self.writer) && Pipe::is_to_be_had() {
@@ -319,7 +319,7 @@ impl Relay<'_> {
         }
     }
 
-    /// Moves bytes of the body that nobody here sees.
+    /// Moves bytes of the body by the kernel.
     async fn pass(&mut self, mut pipe: Pipe) -> Result<(), RelayError> {
         let len = pipe.len() as u64;
         self.allowance -= len;
@@ -346,7 +346,7 @@ impl Relay<'_> {
     /// The peer closed: the end of the body, or half of one.
     async fn end(self, buffer: Buffer) -> Result<Buffer, RelayError> {
         if self.reader.closed() == Closed::Truncated && matches!(self.body, Body::UntilClose) {
-            // Without close_notify nobody knows whether this was all (RFC 9112 §9.8).
+            // Without close_notify it is unknown whether this was all (RFC 9112 §9.8).
             return Err(RelayError::Body(BodyError::Truncated));
         }
         self.body.eof().map_err(RelayError::Body)?;

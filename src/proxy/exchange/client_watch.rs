@@ -1,24 +1,24 @@
-//! Waiting for a response: nothing is read from the client meanwhile, so it is looked now and then whether it is
-//! still there. The steps are those of the deadline that the wait has anyway: what is answered sooner pays nothing.
+//! Waiting for a response: nothing is read from the client meanwhile, so it is checked from time to time whether it is still
+//! connected. The steps are those of the deadline that the wait has anyway: a quick response costs nothing.
 
 use std::cell::Cell;
 use std::pin::Pin;
 use std::time::Duration;
 
 use crate::io::deadline::{TICK, ticks};
-use crate::io::{Deadline, Peer};
+use crate::io::{Deadline, PeerHandle};
 use crate::proxy::exchange::body::Phase;
 use crate::proxy::failure::Failure;
 use crate::proxy::worker::Worker;
 
-/// How often it is looked.
+/// How often it is checked.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The wait of one exchange.
 #[derive(Debug)]
 pub(crate) struct DisconnectWatch {
     /// The client's socket.
-    pub(crate) client: RawFd,
+    pub(crate) client: PeerHandle,
     /// The tick since which the response is waited for, or the request was written.
     since: Cell<u64>,
     /// The tick at which the wait for a response's head is over; 0 in shorter waits, which have their deadline.
@@ -27,7 +27,7 @@ pub(crate) struct DisconnectWatch {
 
 impl DisconnectWatch {
     /// For this client.
-    pub(crate) fn new(client: RawFd) -> Self {
+    pub(crate) fn new(client: PeerHandle) -> Self {
         Self { client, since: Cell::new(0), due: Cell::new(0) }
     }
 

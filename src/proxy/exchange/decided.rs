@@ -1,4 +1,4 @@
-//! What a response's head comes to: how its body goes on, and which connections live on.
+//! The decisions on a response's head: how its body is sent on, and which connections are kept.
 
 use crate::http::{Coding, ResponseHead};
 use crate::http1::{Framing, Received};

@@ -22,7 +22,7 @@ use crate::proxy::upstream::connection::UpstreamConnection;
 use crate::proxy::upstream::outlier_detection::Fault;
 use crate::proxy::upstream::pool::ConnectRequest;
 
-/// Where a request goes that is sent once more.
+/// The destination of a request that is sent once more.
 pub(crate) enum Once {
     /// To this endpoint, on a new connection.
     Anew(usize),
@@ -41,13 +41,17 @@ impl Exchange<'_> {
         first: &Part,
         held: &mut Option<Buffer>,
     ) -> Result<(Option<Permit>, Box<UpstreamConnection>), Failure> {
-        // Since which tick of the worker's wheel it looks for a connection.
+        // The tick of the worker's wheel since which it looks for a connection.
         let since = self.worker.wheel.now();
         loop {
             let pool = &self.order.pool;
             let key = self.order.key;
-            let ask =
-                AdmissionRequest { client: &self.vigil.client, since, avoided: &self.tried.endpoints, key };
+            let ask = AdmissionRequest {
+                client: &self.disconnects.client,
+                since,
+                avoided: &self.tried.endpoints,
+                key,
+            };
             let admitted = admission::admit(self.worker, pool, deadline, ask, held, first.range());
             let permit = admitted.await?;
             let endpoint = permit.as_ref().map(Permit::endpoint).or_else(|| pool.pick(key));
@@ -134,7 +138,7 @@ impl Exchange<'_> {
                 Err(failure) => failure,
             };
             let now = self.worker.wheel.now();
-            let in_time = self.trail.left(now).is_none_or(|left| !left.is_zero());
+            let in_time = self.attempts.left(now).is_none_or(|left| !left.is_zero());
             if !in_time || !self.is_open_to(&failure, permit.as_ref(), now) {
                 return Err(failure);
             }
@@ -169,11 +173,12 @@ impl Exchange<'_> {
         self.connect(deadline, endpoint, first, permit).await
     }
 
-    /// What a connection is asked for with, to the upstream of this moment.
+    /// The request for a connection to the current upstream.
     fn call(&self, first: &Part) -> ConnectRequest<'_> {
-        let told = self.order.pool.upstream.proxy_protocol;
-        let client =
-            told.map(|_| self.client.own(&self.worker.clients, ProxiedOrigin::default(), &self.vigil.client));
+        let proxied = self.order.pool.upstream.proxy_protocol;
+        let client = proxied.map(|_| {
+            self.client.own(&self.worker.clients, ProxiedOrigin::default(), &self.disconnects.client)
+        });
         ConnectRequest {
             host: self.order.host.as_deref(),
             whole: first.done,
@@ -196,7 +201,7 @@ impl Exchange<'_> {
         self.observed.endpoint.set(Some(endpoint));
         let connecting = pool.connect(self.worker, deadline, self.call(first), endpoint, permit);
         let mut connecting = pin!(connecting);
-        let Some(left) = self.trail.left(self.worker.wheel.now()) else {
+        let Some(left) = self.attempts.left(self.worker.wheel.now()) else {
             return connecting.await.map_err(Failure::Connect);
         };
         let overall = self.worker.wheel.deadline();
@@ -275,12 +280,12 @@ impl Exchange<'_> {
         once
     }
 
-    /// Where a request goes whose endpoint closed a new connection without an answer, or is ejected. An idempotent one goes to each
+    /// The destination of a request whose endpoint closed a new connection without an answer. An idempotent one is sent to each
     /// other endpoint once, and then to the other upstreams of its split, as long as there is time.
     fn fail_over(&mut self, permit: Option<&Permit>) -> Option<Once> {
         let (pool, now) = (&self.order.pool, self.worker.wheel.now());
         let may = self.order.idempotent && !self.is_answered() && pool.upstream.retries.failover;
-        if !may || !self.trail.may_fail_over(now, self.order.response_timeout) {
+        if !may || !self.attempts.may_fail_over(now, self.order.response_timeout) {
             return None;
         }
         let failed = &self.tried.endpoints;
@@ -301,7 +306,7 @@ impl Exchange<'_> {
         }
         let upstream = &self.order.pool.upstream;
         let now = self.worker.wheel.now();
-        match self.trail.judge(&upstream.retries, cause, &self.order.pool.budget, now) {
+        match self.attempts.judge(&upstream.retries, cause, &self.order.pool.budget, now) {
             Verdict::Final => false,
             Verdict::Again => {
                 self.worker.counters.retries.add(1);
@@ -325,7 +330,7 @@ impl Exchange<'_> {
     pub(crate) fn judge(&self, status: u16) {
         let Some(endpoint) = self.observed.endpoint.get() else { return };
         // What comes while the request is still on its way is no slow response.
-        let since = if self.sent.get() { self.vigil.since() } else { self.worker.wheel.now() };
+        let since = if self.sent.get() { self.disconnects.since() } else { self.worker.wheel.now() };
         self.order.pool.responded(endpoint, status, since, self.slow.take());
     }
 
@@ -340,7 +345,7 @@ impl Exchange<'_> {
             Failure::Response(_) => Fault::Invalid,
             _ => return,
         };
-        self.order.pool.failed(backend.endpoint, fault, self.vigil.since());
+        self.order.pool.failed(backend.endpoint, fault, self.disconnects.since());
     }
 
     /// Whether a request whose response is waited for goes elsewhere: it may be repeated, and its endpoint is ejected.
@@ -350,7 +355,7 @@ impl Exchange<'_> {
         if self.is_heard() || !self.sent.get() {
             return false;
         }
-        if !self.slow.get() && pool.slow(endpoint, self.vigil.since()) {
+        if !self.slow.get() && pool.slow(endpoint, self.disconnects.since()) {
             self.slow.set(true);
         }
         let may = whole && self.order.idempotent && pool.upstream.retries.failover;
@@ -377,11 +382,11 @@ impl Exchange<'_> {
     pub(crate) fn begin(&self, whole: bool) -> Duration {
         let policy = &self.order.pool.upstream.retries;
         let repeatable = whole && self.order.idempotent;
-        self.trail.begin(policy, self.worker.wheel.now(), self.order.response_timeout, repeatable)
+        self.attempts.begin(policy, self.worker.wheel.now(), self.order.response_timeout, repeatable)
     }
     /// What is left of that once the request is written: all attempts together have the time of one.
     pub(crate) fn remaining(&self, patience: Duration, whole: bool) -> Duration {
-        let left = self.trail.left(self.worker.wheel.now()).filter(|_| whole && self.retries_are_on());
+        let left = self.attempts.left(self.worker.wheel.now()).filter(|_| whole && self.retries_are_on());
         left.map_or(patience, |left| left.min(patience))
     }
 }

@@ -12,7 +12,7 @@ use crate::base::limits::MAX_INTERIM_RESPONSES;
 use crate::http::{HeadEdit, ResponseHead, Version};
 use crate::http1::{self, Body, Framing, HeadLimits, Parsed, ResponseContext};
 use crate::io::stream::Keep;
-use crate::io::{Buffer, Deadline, Peer, Reader, Stream, StreamError, Writer};
+use crate::io::{Buffer, Deadline, PeerHandle, Reader, Stream, StreamError, Writer};
 use crate::proxy::exchange::body::{self, Frame, Part, Phase, Piece, Relay, RelayError};
 use crate::proxy::exchange::coding;
 use crate::proxy::exchange::min_rate::{self, Pace};
@@ -52,7 +52,8 @@ impl<'a> Exchange<'a> {
             let (result, returned) = {
                 let attempt = pin!(self.attempt(client, &mut backend, deadline, &first, &mut body, buffer));
                 let gives_up = || self.gives_up(endpoint, first.done);
-                let kept = self.vigil.keep(self.worker, deadline, &self.phase, attempt, gives_up).await?;
+                let kept =
+                    self.disconnects.keep(self.worker, deadline, &self.phase, attempt, gives_up).await?;
                 kept.unwrap_or_else(|| (Err(self.too_slow()), self.spare.take()))
             };
             let failure = match result {
@@ -107,7 +108,7 @@ impl<'a> Exchange<'a> {
         let piece = self.lead(&mut buffer, first, body);
         let (written, mut buffer) = piece.write(&mut backend.stream.writer, buffer, keep).await;
         drop(piece);
-        // A backend that refuses the request before it has read it all may have said why.
+        // A backend that refuses the request before it has read it all may have sent the reason.
         let broken = written.err();
         let early = backend.early.take();
         let respond = |reader, writer| self.respond(reader, writer, deadline, early);
@@ -137,10 +138,10 @@ impl<'a> Exchange<'a> {
         &'p self,
         deadline: &'p Deadline,
         client: min_rate::Client,
-        to: Peer,
+        to: PeerHandle,
         writing: (Phase, Duration),
     ) -> Pace<'p> {
-        let (wheel, peer) = (&self.worker.wheel, &self.vigil.client);
+        let (wheel, peer) = (&self.worker.wheel, &self.disconnects.client);
         let phase = if client == min_rate::Client::Sends { &self.upload } else { &self.download };
         Pace { wheel, limits: self.limits, peer, client, to, writing, deadline, phase }
     }
@@ -148,7 +149,7 @@ impl<'a> Exchange<'a> {
     /// The same of a response's body.
     pub(crate) fn download_pace<'p>(&'p self, deadline: &'p Deadline) -> Pace<'p> {
         let [_, writing] = self.download_waits();
-        self.pace(deadline, min_rate::Client::Takes, self.vigil.client.clone(), writing)
+        self.pace(deadline, min_rate::Client::Takes, self.disconnects.client.clone(), writing)
     }
 
     /// The rest of the request's body.
@@ -269,7 +270,7 @@ impl<'a> Exchange<'a> {
         if !head.is_interim() && self.may_retry(Cause::Status(head.status)) {
             return Err(Failure::Unwanted(head.status));
         }
-        let ahead = || self.ahead.get() || self.vigil.client.has_arrived();
+        let ahead = || self.ahead.get() || self.disconnects.client.has_arrived();
         let keep = self.order.envelope.keep_alive && self.sent.get() && !(self.is_last)(&ahead);
         let mut encoded = self.worker.heads.take();
         let to = ResponseContext { version: self.order.version, close: !keep };
@@ -307,7 +308,7 @@ impl<'a> Exchange<'a> {
         result
     }
 
-    /// What the access log says of a response's head.
+    /// The fields of a response's head for the access log.
     pub(crate) fn note(&self, head: &ResponseHead<'_, '_>) {
         if !head.is_interim() {
             self.observed.responded();

@@ -1,7 +1,7 @@
 //! Answers of Ringate's own to requests that were understood: fixed responses, and what rules refuse.
 //!
 //! The client's connection lives on where all of the request is there already; otherwise its end follows, as
-//! the rest of the body is worth reading to nobody.
+//! the rest of the body is not worth reading.
 
 use std::borrow::Cow;
 use std::pin::pin;
@@ -23,7 +23,7 @@ use crate::proxy::worker::Worker;
 /// A reply with what must be known of its request.
 #[derive(Debug)]
 pub(crate) struct LocalReply {
-    /// What is said.
+    /// Its content.
     pub reply: Reply,
     /// What the rules do with it: the listener's, and the route's if one was found.
     pub pending: Option<Box<ResponseRules>>,
@@ -55,12 +55,12 @@ impl LocalReply {
     }
 
     /// The same with the pages of its listener, for what is said in standard words.
-    pub(crate) fn told_by(mut self, pages: Option<&Arc<Pages>>, wish: Option<ErrorFormat>) -> Self {
-        self.pages = pages.cloned().zip(wish);
+    pub(crate) fn with_pages(mut self, pages: Option<&Arc<Pages>>, format: Option<ErrorFormat>) -> Self {
+        self.pages = pages.cloned().zip(format);
         self
     }
 
-    /// Sends it, and says what the client's connection does next. `buffer` holds the request, and comes back
+    /// Sends it, and returns what the client's connection does next. `buffer` holds the request, and is returned
     /// without it.
     pub(crate) async fn send(
         mut self,
@@ -106,15 +106,15 @@ impl LocalReply {
     /// Head and body as they go out.
     fn encode(&self, close: bool) -> Vec<u8> {
         let status = self.reply.status;
-        let told;
+        let rendered;
         let mut fields = Cow::Borrowed(&self.reply.fields[..]);
         let content = match &self.reply.body {
             ReplyBody::None => None,
             ReplyBody::Standard => {
-                let (pages, wish) = self.pages.as_ref().map(|(pages, wish)| (&**pages, *wish)).unzip();
-                told = error_pages::tell(status, pages, wish);
-                fields.to_mut().extend_from_slice(told.fields.as_bytes());
-                Some(Content { media_type: &told.media_type, bytes: told.body.as_bytes() })
+                let (pages, format) = self.pages.as_ref().map(|(pages, format)| (&**pages, *format)).unzip();
+                rendered = error_pages::render(status, pages, format);
+                fields.to_mut().extend_from_slice(rendered.fields.as_bytes());
+                Some(Content { media_type: &rendered.media_type, bytes: rendered.body.as_bytes() })
             }
             ReplyBody::Own { media_type, bytes } => Some(Content { media_type, bytes }),
         };

@@ -12,10 +12,10 @@ use std::time::Duration;
 use crate::base::limits::Limits;
 use crate::io::deadline::TICK;
 use crate::io::peer::Flow;
-use crate::io::{Deadline, Peer, Wheel};
+use crate::io::{Deadline, PeerHandle, Wheel};
 use crate::proxy::exchange::body::Phase;
 
-/// How often a body that is under way is looked at, and at least four times within what a write may take.
+/// How often a body that is under way is checked, and at least four times within what a write may take.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What the client does with the body.
@@ -37,10 +37,10 @@ pub(crate) struct Pace<'a> {
     pub wheel: &'a Wheel,
     pub limits: &'a Limits,
     /// The client's end of its connection.
-    pub peer: &'a Peer,
+    pub peer: &'a PeerHandle,
     pub client: Client,
     /// Where the body goes to: the client's connection, or the backend's.
-    pub to: Peer,
+    pub to: PeerHandle,
     /// Phase and patience of its writes.
     pub writing: (Phase, Duration),
     /// The exchange's deadline, and what this body waits for.
@@ -66,7 +66,7 @@ impl Pace<'_> {
             if self.phase.get() == writing
                 && let Some(to) = self.to.flow()
             {
-                // A long piece that goes out bit by bit is no silence: its time begins anew.
+                // A slow reader that still takes bytes does not time out: its time begins anew.
                 if to.taken > taken {
                     self.deadline.set(patience);
                 }

@@ -9,7 +9,7 @@ pub(crate) enum Next {
     Close,
     /// It ends, in order, although the client may still be sending.
     Linger,
-    /// It ends at once: its response is cut, and must look so.
+    /// It ends at once: its response is cut, and must be recognisable as cut.
     Abort,
 }
 

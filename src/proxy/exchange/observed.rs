@@ -1,4 +1,4 @@
-//! What is observed of an exchange, for the access log, metrics and traces: taken always, whoever reads it.
+//! What is observed of an exchange, for the access log, metrics and traces: always recorded, whatever is configured.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};

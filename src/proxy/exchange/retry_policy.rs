@@ -1,9 +1,9 @@
 //! Whether a request that failed at one backend is tried again: pure, from what is known of the attempts so far.
 //!
 //! ```text
-//! attempt ──► reset, too slow, unwanted status ──► asked for? idempotent? at hand? attempts, time, budget left?
+//! attempt ──► reset, too slow, unwanted status ──► permitted? idempotent? at hand? attempts, time, budget left?
 //!    ▲                                                 │ yes                    │ no
-//!    └──────────────── next endpoint ◄─────────────────┘                        └──► the client is told
+//!    └──────────────── next endpoint ◄─────────────────┘                        └──► error response
 //! ```
 //!
 //! Not of these: an endpoint that can't be connected to (nothing has left, the next one is tried), a pooled
@@ -33,7 +33,7 @@ pub(crate) enum Cause {
 pub(crate) enum Verdict {
     /// The request is sent again.
     Again,
-    /// The client is told.
+    /// The client gets the error response.
     Final,
     /// It would be sent again, had the upstream not had as many retries as it may.
     OverBudget,
@@ -138,20 +138,20 @@ mod tests {
 
     #[test]
     fn attempts_end_and_share_the_time_that_one_would_have() {
-        let (policy, trail, budget) = (policy(), Attempts::default(), Budget::default());
-        assert_eq!(trail.left(7), None);
-        assert_eq!(trail.begin(&policy, 100, WHOLE, true), Duration::from_secs(1));
-        assert_eq!(trail.judge(&policy, Cause::Timeout, &budget, 120), Verdict::Again);
-        assert_eq!(trail.left(120), Some(Duration::from_secs(2)));
-        assert_eq!(trail.begin(&policy, 130, WHOLE, true), Duration::from_secs(1));
-        assert_eq!(trail.judge(&policy, Cause::Status(503), &budget, 131), Verdict::Again);
+        let (policy, attempts, budget) = (policy(), Attempts::default(), Budget::default());
+        assert_eq!(attempts.left(7), None);
+        assert_eq!(attempts.begin(&policy, 100, WHOLE, true), Duration::from_secs(1));
+        assert_eq!(attempts.judge(&policy, Cause::Timeout, &budget, 120), Verdict::Again);
+        assert_eq!(attempts.left(120), Some(Duration::from_secs(2)));
+        assert_eq!(attempts.begin(&policy, 130, WHOLE, true), Duration::from_secs(1));
+        assert_eq!(attempts.judge(&policy, Cause::Status(503), &budget, 131), Verdict::Again);
         assert_eq!(
-            trail.begin(&policy, 131, WHOLE, true),
+            attempts.begin(&policy, 131, WHOLE, true),
             Duration::from_millis(29 * 50),
             "all that is left"
         );
-        assert_eq!(trail.judge(&policy, Cause::Reset, &budget, 131), Verdict::Final);
-        assert_eq!(trail.sent(), 3);
+        assert_eq!(attempts.judge(&policy, Cause::Reset, &budget, 131), Verdict::Final);
+        assert_eq!(attempts.sent(), 3);
     }
 
     #[test]
@@ -165,23 +165,31 @@ mod tests {
             (&off, true, Cause::Reset, 1),
             (&Retries { reset: false, ..policy.clone() }, true, Cause::Reset, 1),
         ] {
-            let trail = Attempts::default();
-            trail.begin(policy, 0, WHOLE, repeatable);
-            assert_eq!(trail.judge(policy, cause, &budget, now), Verdict::Final, "{cause:?} {now}");
+            let attempts = Attempts::default();
+            attempts.begin(policy, 0, WHOLE, repeatable);
+            assert_eq!(attempts.judge(policy, cause, &budget, now), Verdict::Final, "{cause:?} {now}");
         }
-        let trail = Attempts::default();
-        assert_eq!(trail.begin(&off, 5, WHOLE, true), WHOLE);
+        let attempts = Attempts::default();
+        assert_eq!(attempts.begin(&off, 5, WHOLE, true), WHOLE);
         assert_eq!(
-            trail.begin(&off, 50, WHOLE, true),
+            attempts.begin(&off, 50, WHOLE, true),
             WHOLE,
             "a stale connection's retry has all of its time"
         );
-        let trail = Attempts::default();
-        trail.begin(&off, 5, WHOLE, true);
-        assert!(trail.may_fail_over(100, WHOLE));
-        assert_eq!(trail.begin(&off, 120, WHOLE, true), WHOLE - TICK * 20, "repeats share the time of one");
-        assert!(trail.may_fail_over(159, WHOLE) && !trail.may_fail_over(160, WHOLE));
-        let trail = Attempts::default();
-        assert_eq!(trail.begin(&policy, 5, WHOLE, false), WHOLE, "no share where there is no second attempt");
+        let attempts = Attempts::default();
+        attempts.begin(&off, 5, WHOLE, true);
+        assert!(attempts.may_fail_over(100, WHOLE));
+        assert_eq!(
+            attempts.begin(&off, 120, WHOLE, true),
+            WHOLE - TICK * 20,
+            "repeats share the time of one"
+        );
+        assert!(attempts.may_fail_over(159, WHOLE) && !attempts.may_fail_over(160, WHOLE));
+        let attempts = Attempts::default();
+        assert_eq!(
+            attempts.begin(&policy, 5, WHOLE, false),
+            WHOLE,
+            "no share where there is no second attempt"
+        );
     }
 }

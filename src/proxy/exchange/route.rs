@@ -38,7 +38,7 @@ const MAX_AUTHORITY: usize = 270;
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // an order is moved once, and a box would be an allocation a request
 pub(crate) enum Decision {
-    /// It goes to a backend.
+    /// It is forwarded to a backend.
     Forward(Forward),
     /// It is answered here.
     Answer(Box<LocalReply>),
@@ -49,7 +49,7 @@ pub(crate) enum Decision {
 pub(crate) struct Forward {
     /// Its head as it goes on. It is encoded for the connection of each attempt.
     pub head: OutgoingRequest,
-    /// Where it goes.
+    /// Its destination.
     pub pool: Rc<Pool>,
     /// Which of its endpoints it prefers.
     pub key: RequestKey,
@@ -67,8 +67,8 @@ pub(crate) struct Forward {
     pub expects: bool,
     /// Whether it may be sent twice (RFC 9110 §9.2.2).
     pub idempotent: bool,
-    /// Whether what it says of who asks may hold for all that follows on its backend's connection (NTLM, Negotiate):
-    /// that serves nobody else then.
+    /// The request carries connection-bound credentials (NTLM, Negotiate): its upstream connection must not be reused for other
+    /// clients.
     pub authenticates: bool,
     /// The authority, where the backend's TLS server name is taken from it.
     pub host: Option<String>,
@@ -83,7 +83,7 @@ pub(crate) struct Forward {
     /// What its route's rules have still to do with its trailers and with the response.
     pub pending: Option<Box<ResponseRules>>,
     /// How the client wants to be told of a failure, where there are pages for that.
-    pub wish: Option<ErrorFormat>,
+    pub error_format: Option<ErrorFormat>,
 }
 
 impl Forward {
@@ -110,12 +110,12 @@ fn given_id<'b>(head: &RequestHead<'_, 'b>) -> Option<&'b str> {
     std::str::from_utf8(id).ok().filter(|_| good)
 }
 
-/// Why a request goes nowhere, and what is known of it all the same.
+/// Why a request is not served, and what is known of it all the same.
 #[derive(Debug)]
 pub(crate) struct Refused {
     /// Why.
     pub(crate) failure: Failure,
-    /// How the client is told; `None` if its head could not be understood.
+    /// The form of the error response; `None` if its head could not be understood.
     pub(crate) context: Option<ErrorContext>,
     /// Its line in the access log, if one was begun.
     pub(crate) logged: Option<Box<Record>>,
@@ -136,7 +136,7 @@ impl Refused {
 struct Found {
     envelope: Envelope,
     id: RequestId,
-    wish: Option<ErrorFormat>,
+    error_format: Option<ErrorFormat>,
     logged: Option<Box<Record>>,
     /// What rules have still to do: the listener's, and the route's once they were asked.
     rules: Option<Box<ResponseRules>>,
@@ -154,7 +154,7 @@ impl Found {
 /// the head is not whole yet.
 ///
 /// # Errors
-/// What the client is told instead of a response, with all that was found out until then.
+/// The response instead of a backend's, with all that was found out until then.
 pub(crate) fn understand(
     view: &View,
     listener: usize,
@@ -173,19 +173,19 @@ pub(crate) fn understand(
     let given = of.accept_request_id.then(|| given_id(&head)).flatten();
     let text = given.unwrap_or_else(|| id.as_str());
     let fields = || head.fields.iter().map(|header| (header.name.as_bytes(), header.value));
-    let wish = of.pages.as_ref().map(|_| ErrorFormat::of(fields(), text));
+    let error_format = of.pages.as_ref().map(|_| ErrorFormat::of(fields(), text));
     let logged = worker.access.as_ref().map(|sink| sink.begin(&of.name, client, Some(&head), Some(text)));
-    let mut found = Found { envelope: head.envelope(), id, wish, logged, rules: None };
+    let mut found = Found { envelope: head.envelope(), id, error_format, logged, rules: None };
     match decide(view, of, client, worker, &head, text, &mut found) {
         Ok(decision) => Ok(Some(decision)),
         Err(failure) => {
-            let context = Some(ErrorContext { head_only: head.method == Method::Head, wish });
+            let context = Some(ErrorContext { head_only: head.method == Method::Head, format: error_format });
             Err(Box::new(Refused { failure, context, logged: found.logged, rules: found.rules }))
         }
     }
 }
 
-/// Where a request goes.
+/// The destination of a request.
 fn decide(
     view: &View,
     listener: &Listener,
@@ -197,7 +197,7 @@ fn decide(
 ) -> Result<Decision, Failure> {
     let said = client_of(listener, head, client, found);
     let address = said.as_ref().map_or(&*client.address, AddressText::as_str);
-    // A listener's rules do not ask for the path, which is normalised for the route.
+    // A listener's rules do not depend on the path, which is normalised for the route.
     let asked = RequestView { head, path: head.target.path, client, address, id, listener: &listener.name };
     if let Err(reply) = admit(listener, &asked, found)? {
         return Ok(Decision::refuse(reply, listener, head, found));
@@ -259,7 +259,7 @@ fn client_of(
     said
 }
 
-/// Asks the listener's rules, before any route is chosen. `Ok(Err)`: the answer of a rule that refuses the request.
+/// Applies the listener's rules, before any route is chosen. `Ok(Err)`: the answer of a rule that refuses the request.
 ///
 /// # Errors
 /// The listener does not permit the client's address.
@@ -321,8 +321,8 @@ fn find<'t>(
     }
 }
 
-/// The route of a path that was refused, if it has encoded slashes and a route that lets them pass: the very one that
-/// the path comes to with these slashes decoded, so that nothing reaches a route's backend around another route.
+/// The route of a path that was refused, if it has encoded slashes and a route that lets them pass: the route that the path
+/// matches with these slashes decoded, so that a path cannot reach a backend by another route.
 #[cold]
 fn find_slashed<'t, 'b>(
     traffic: &'t Traffic,
@@ -342,7 +342,7 @@ fn find_slashed<'t, 'b>(
     Ok((slashed.kept.into(), (index, route)))
 }
 
-/// The path with its empty parts, if it comes to the same route in that form and is the same but for them.
+/// The path with its empty parts, if it matches the same route in that form and differs only by them.
 #[cold]
 fn apart(traffic: &Traffic, head: &RequestHead<'_, '_>, merged: &str, route: usize) -> Option<String> {
     let path = keep_empty_parts(head.target.path, merged)?;
@@ -350,8 +350,8 @@ fn apart(traffic: &Traffic, head: &RequestHead<'_, '_>, merged: &str, route: usi
     (index == route).then_some(path)
 }
 
-/// The route of a preflight: that of the request of which it speaks, if it has a policy. If it has none, its backend
-/// may have one, or whichever takes OPTIONS; but the policy of another route says nothing about it.
+/// The route of a preflight: that of the announced request, if it has a policy. If it has none, its backend may have one, or
+/// any route that takes OPTIONS; but the policy of another route does not apply.
 fn find_for_preflight<'t>(
     table: &Table,
     routes: &'t [Route],
@@ -388,7 +388,7 @@ impl Decision {
     /// The refusal of a rule, by the listener's pages.
     fn refuse(reply: Reply, listener: &Listener, head: &RequestHead<'_, '_>, found: &mut Found) -> Self {
         let answer = LocalReply::new(reply, found.rules.take(), (head, found.envelope), found.logged.take());
-        Self::Answer(Box::new(answer.told_by(listener.pages.as_ref(), found.wish)))
+        Self::Answer(Box::new(answer.with_pages(listener.pages.as_ref(), found.error_format)))
     }
 }
 
@@ -435,7 +435,7 @@ fn forward(
         logged: found.logged.take().into(),
         named: head.named_trailers(),
         pending: found.rules.take(),
-        wish: found.wish,
+        error_format: found.error_format,
     }
 }
 

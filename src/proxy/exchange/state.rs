@@ -11,7 +11,7 @@ use super::retry_policy::Attempts;
 use super::route::Forward;
 use crate::base::limits::Limits;
 use crate::base::sample::sampled;
-use crate::io::{Buffer, Deadline, Peer};
+use crate::io::{Buffer, Deadline, PeerHandle};
 use crate::proxy::access;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::error_pages::ErrorFormat;
@@ -38,13 +38,13 @@ pub(crate) struct Failover {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ResponseStage {
-    /// Nothing has come from the backend: the request may be sent again.
+    /// Nothing has arrived from the backend: the request may be sent again.
     Silent,
-    /// Something has come, and nothing of a final response has gone to the client: a failure is still answered.
+    /// Something has arrived, and nothing of a final response was sent to the client: a failure still gets a response.
     Heard,
-    /// The final response goes to the client.
+    /// The final response is being sent to the client.
     Begun {
-        /// Whether the message itself tells where its body ends; if not, the connection's end does.
+        /// Whether the message itself marks its body's end; if not, the connection's end does.
         framed: bool,
     },
 }
@@ -59,7 +59,7 @@ pub(crate) struct Exchange<'a> {
     /// What it was routed by, and its listener in there.
     pub(crate) view: (&'a View, usize),
     pub(crate) order: Forward,
-    pub(crate) trail: Attempts,
+    pub(crate) attempts: Attempts,
     pub(crate) tried: Failover,
     /// Whether the client had sent more by the time its request left.
     pub(crate) ahead: Cell<bool>,
@@ -73,12 +73,12 @@ pub(crate) struct Exchange<'a> {
     pub(crate) response: Cell<ResponseStage>,
     /// Whether the request went out whole.
     pub(crate) sent: Cell<bool>,
-    /// What the deadline stands for.
+    /// What the deadline bounds.
     pub(crate) phase: Cell<Phase>,
     /// What each body waits for, whatever the other one does beside it.
     pub(crate) upload: Cell<Phase>,
     pub(crate) download: Cell<Phase>,
-    pub(crate) vigil: DisconnectWatch,
+    pub(crate) disconnects: DisconnectWatch,
     pub(crate) observed: Observed,
 }
 
@@ -97,7 +97,7 @@ impl<'a> Exchange<'a> {
         worker: &'a Worker,
         is_last: IsLast<'a>,
         view: (&'a View, usize),
-        (peer, client): (Peer, &'a ClientFacts),
+        (peer, client): (PeerHandle, &'a ClientFacts),
         order: Forward,
     ) -> Self {
         Self {
@@ -107,7 +107,7 @@ impl<'a> Exchange<'a> {
             limits: &view.0.config.listeners[view.1].limits,
             view,
             order,
-            trail: Attempts::default(),
+            attempts: Attempts::default(),
             tried: Failover::default(),
             ahead: Cell::new(false),
             spare: Cell::new(None),
@@ -118,12 +118,12 @@ impl<'a> Exchange<'a> {
             phase: Cell::new(Phase::BackendWrite),
             upload: Cell::new(Phase::BackendWrite),
             download: Cell::new(Phase::BackendBody),
-            vigil: DisconnectWatch::new(peer),
+            disconnects: DisconnectWatch::new(peer),
             observed: Observed::begin(),
         }
     }
 
-    /// Whether any byte of a final response went to the client: then it can't be told of a failure any more.
+    /// Whether any byte of a final response was sent to the client: then a failure can get no response any more.
     pub(crate) fn is_answered(&self) -> bool {
         matches!(self.response.get(), ResponseStage::Begun { .. })
     }
@@ -133,7 +133,7 @@ impl<'a> Exchange<'a> {
         self.response.get() == (ResponseStage::Begun { framed: false })
     }
 
-    /// Whether any byte of a response has come from the backend.
+    /// Whether any byte of a response has arrived from the backend.
     pub(crate) fn is_heard(&self) -> bool {
         self.response.get() != ResponseStage::Silent
     }
@@ -145,15 +145,15 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The final response goes to the client from here on. `framed`: the client learns from the message itself where
+    /// The final response is sent to the client from here on. `framed`: the message itself marks where
     /// its body ends.
     pub(crate) fn answer(&self, framed: bool) {
         self.response.set(ResponseStage::Begun { framed });
     }
 
     /// How the client wants to be told of a failure.
-    pub(crate) fn wish(&self) -> Option<ErrorFormat> {
-        self.order.wish
+    pub(crate) fn error_format(&self) -> Option<ErrorFormat> {
+        self.order.error_format
     }
 
     /// What rules do with a response of Ringate's own.
@@ -173,11 +173,11 @@ impl<'a> Exchange<'a> {
 
     pub(crate) fn wait(&self, deadline: &Deadline, phase: Phase, patience: Duration) {
         self.phase.set(phase);
-        self.vigil.set(self.worker, deadline, phase, patience);
+        self.disconnects.set(self.worker, deadline, phase, patience);
     }
 
     /// Ends the exchange: its line in the access log, and a line in the log if it failed.
-    /// `told`: bytes of what the client is told of a failure, before anything of a response has gone out.
+    /// `told`: bytes of the error response, before anything of a response was sent.
     pub(crate) fn log(&mut self, failure: Option<&Failure>, told: usize) {
         self.worker.heads.give(self.order.head.take_memory());
         let (client, upstream) = (self.client, &self.order.pool.upstream);
@@ -187,7 +187,7 @@ impl<'a> Exchange<'a> {
             self.worker.count_bound(failure);
             let endpoint = endpoint.unwrap_or("-");
             if failure.is_clients() || failure.is_logged() || failure.retry_after().is_some() {
-                // What is refused to protect others may come by the thousand: its counts tell.
+                // Refusals that protect others may be many: they are counted, not logged.
                 tracing::debug!(client = %client.address, upstream = upstream.name, endpoint, "{failure}");
             } else {
                 let of = &upstream.name;
@@ -207,7 +207,7 @@ impl<'a> Exchange<'a> {
             first_byte: if told > 0 { Some(observed.duration()) } else { observed.first_byte() },
             upstream: Some(&upstream.name),
             endpoint,
-            tries: self.trail.sent(),
+            tries: self.attempts.sent(),
             relay: observed.relayed.get(),
             failure: failure.map(|failure| failure as &dyn std::fmt::Display),
         };

@@ -27,7 +27,7 @@ impl<'a> Trailers<'a> {
         Self { way: Way::ToBackend, named, rules }
     }
 
-    /// Those of a response, of which `encoded` says whether its body is encoded on its way.
+    /// Those of a response; `encoded`: its body is encoded on its way.
     pub(crate) fn of_response(
         named: Option<&'a [u8]>,
         rules: Option<&'a ResponseRules>,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::base::counters::Count;
 use crate::io::stream::{Closed, Keep, StreamError};
-use crate::io::{Buffer, Deadline, Peer, Pipe, ReadCancel, Reader, Stream, WakeGated, Writer};
+use crate::io::{Buffer, Deadline, PeerHandle, Pipe, ReadCancel, Reader, Stream, WakeGated, Writer};
 use crate::proxy::access::{End, Relayed};
 use crate::proxy::idle::{self, Woken};
 use crate::proxy::worker::Worker;
@@ -44,7 +44,7 @@ pub(crate) async fn tunnel(
             break end;
         }
         let now = peers.each_ref().map(still_to_take);
-        // A long piece that goes out bit by bit is no silence: it is asked for when time is up, not on the way of bytes.
+        // A slow peer that still takes bytes is not silent. Its progress is read only when time is up, not with each write.
         if now.iter().zip(taken).all(|(now, then)| now.is_none() || *now == then) {
             counters.timeouts.add(1);
             break End::Idle;
@@ -56,7 +56,7 @@ pub(crate) async fn tunnel(
 }
 
 /// How much a peer has taken so far, if there is more for it that it has not.
-fn still_to_take(peer: &Peer) -> Option<u64> {
+fn still_to_take(peer: &PeerHandle) -> Option<u64> {
     peer.flow().filter(|flow| flow.held_up).map(|flow| flow.taken)
 }
 
@@ -127,7 +127,7 @@ struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    /// Moves what comes to a plain peer, for as long as that is a lot at once.
+    /// Moves the bytes for a plain peer through pipes, for as long as many arrive at once.
     async fn pass_unseen(
         &self,
         reader: &mut Reader,
@@ -178,7 +178,7 @@ impl Shared<'_> {
                         continue;
                     }
                     Woken::End => {
-                        // The other direction goes first: a reset may be for it to tell of.
+                        // The other direction is finished first: it may have to report a reset.
                         yield_now().await;
                         // A cut stream must not end as if it were whole.
                         if reader.closed() != Closed::Clean {
@@ -200,7 +200,7 @@ impl Shared<'_> {
                 Ok(()) => {}
                 // No more can be encrypted for a peer that is there and waits.
                 Err(StreamError::Tls(_)) => return Way::WriterLost,
-                // Whoever takes no more may have said why: the other direction ends by itself, when that is through.
+                // A peer that takes no more may have sent the reason: the other direction ends by itself, when that has been relayed.
                 Err(_) => return Way::Deaf,
             }
             count.add(n);
@@ -210,7 +210,7 @@ impl Shared<'_> {
                 continue;
             }
             if reader.is_as_plain_as(writer) && Pipe::is_to_be_had() {
-                // Nobody who waits holds a large one.
+                // A direction that waits holds no large buffer.
                 drop(buffer);
                 if let Err(way) = self.pass_unseen(reader, writer, &count).await {
                     return way;

@@ -1,4 +1,4 @@
-//! Whether a client's certificate is the one that a route asks for.
+//! Whether a client's certificate matches the rule of a route.
 
 use crate::config::plan::{CertificateRule, SanPattern};
 use crate::route::HostPattern;

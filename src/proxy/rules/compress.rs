@@ -1,4 +1,4 @@
-//! Compression: which responses are encoded, and what their heads say then.
+//! Compression: which responses are encoded, and how their heads change.
 
 use crate::config::plan::Compression;
 use crate::http::{
@@ -135,8 +135,8 @@ pub(crate) fn describes_body(name: &[u8]) -> bool {
     is_one_of(name, &DIGESTS) || is_same_name(name, b"etag")
 }
 
-/// Whether the rule is meant for this response, whatever its client takes. Of a 304 it is asked whether it may be meant
-/// for the response that the client has stored.
+/// Whether the rule covers this response, whatever its client accepts. For a 304: whether it may cover the response that the
+/// client has stored.
 pub(super) fn is_fit(rule: &Compression, head: &ResponseHead<'_, '_>) -> bool {
     let revalidated = head.status == 304;
     let body = match (head.body, head.content_length) {

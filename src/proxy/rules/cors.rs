@@ -1,6 +1,6 @@
 //! Cross-origin requests (the Fetch standard, §3.2): preflights are answered here, responses get their fields.
 //!
-//! What a backend says of CORS itself is taken out, so that a response never says two things.
+//! The backend's own CORS fields are removed, so that a response has one policy.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::config::plan::{self, AnyOr, OriginPattern};
 use crate::http::{Method, RequestHead, is_same_name, is_token};
 use crate::proxy::reply::{Reply, ReplyBody};
 
-/// What a response is told: whole field lines.
+/// The fields for a response: whole field lines.
 pub(crate) type Grant = Arc<[u8]>;
 
 /// A route's CORS policy, its field lines written once.
@@ -76,7 +76,7 @@ impl Cors {
         }
     }
 
-    /// What a response to this request is told.
+    /// The fields for a response to this request.
     pub(crate) fn grant(&self, asked: &RequestView<'_, '_, '_>) -> Grant {
         match asked.head.fields.get("origin").and_then(|origin| self.allowed(origin)) {
             Some(grant) => grant,
@@ -110,7 +110,7 @@ impl Cors {
             fields.extend_from_slice(value);
             fields.extend_from_slice(b"\r\n");
         };
-        // What is not allowed is not mentioned, and that is what the browser tells its page.
+        // What is not allowed is not listed, so that the browser refuses it.
         if self.methods == AnyOr::Any {
             echo("Access-Control-Allow-Methods: ", method);
         }
@@ -135,7 +135,7 @@ impl Cors {
     }
 }
 
-/// The method and the fields of the request that a preflight speaks of; `None` if this is none.
+/// The method and the fields of the request that a preflight announces; `None` if this is none.
 pub(crate) fn preflight_of<'b>(head: &RequestHead<'_, 'b>) -> Option<(&'b str, &'b [u8])> {
     head.fields.get("origin")?;
     let method = head.fields.get("access-control-request-method")?;

@@ -33,13 +33,13 @@ pub(crate) enum Source<'s, 'a, 'h, 'b> {
 
 #[derive(Debug, Default)]
 struct Edits {
-    /// Fields of these names go, whoever sent them.
+    /// Fields of these names are removed, from whichever side.
     gone: Box<[Box<str>]>,
-    /// These come.
+    /// These are added.
     lines: Box<[(Box<str>, Template)]>,
 }
 
-/// The fields that come, with their values of one request.
+/// The added fields, with their values of one request.
 #[derive(Debug)]
 pub(crate) struct Lines {
     pub(crate) request: Vec<u8>,
@@ -81,7 +81,7 @@ impl Edits {
         self.gone.iter().any(|gone| is_same_name(gone.as_bytes(), name))
     }
 
-    /// A field whose value turns out empty does not come.
+    /// A field whose value is empty is not added.
     fn lines(&self, source: &Source<'_, '_, '_, '_>) -> Vec<u8> {
         let mut lines = Vec::new();
         for (name, value) in &self.lines {

@@ -1,4 +1,4 @@
-//! API keys: who has none is told 401, and the backend hears the key's name instead of the key.
+//! API keys: requests without a valid one get 401, and the backend gets the key's name instead of the key.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use crate::proxy::reply::Reply;
 pub struct KeyRule {
     /// The keys that are good.
     pub keys: Keys,
-    /// The field that a key comes in, in lower case.
+    /// The field with the key, in lower case.
     pub header: String,
-    /// The field that tells the backend a key's name.
+    /// The field that gives the backend a key's name.
     pub name_header: String,
-    /// Whether the key itself goes on to the backend.
+    /// Whether the key itself is forwarded to the backend.
     pub forward: bool,
 }
 
@@ -38,7 +38,7 @@ impl KeyRule {
         let mut own = fields.all(&self.header).map(|value| (value, false));
         let bearer = fields.all("authorization");
         let mut bearer = bearer.filter_map(|value| Some((bearer_token(value)?, true)));
-        // Where there is a field for it, a bearer token is none of ours: it goes on.
+        // If the key has a field of its own, a bearer token is the application's: it is forwarded.
         let (found, another) = match own.next() {
             Some(key) => (Some(key), own.next()),
             None => (bearer.next(), bearer.next()),
@@ -60,8 +60,8 @@ impl KeyRule {
         is_same_name(name, self.name_header.as_bytes()) || is_same_name(name, self.header.as_bytes())
     }
 
-    /// Whether a field does not go on: the key, where it is not forwarded, and what a client said of its name. Where the
-    /// key goes on, the look-alikes of its field do not, which nobody has checked.
+    /// Whether a field is not forwarded: the key, unless the rule forwards it, and the client's own field for its name.
+    /// Where the key is forwarded, fields whose names a CGI backend would take for the key's are not: they are unchecked.
     pub(crate) fn removes(&self, known: &Known, name: &[u8]) -> bool {
         let stays = self.forward && name.eq_ignore_ascii_case(self.header.as_bytes());
         self.owns(name) && !stays || !self.forward && known.bearer && is_same_name(name, b"authorization")

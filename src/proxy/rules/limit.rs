@@ -7,10 +7,10 @@
 //! where they all meet on it, and only requests that pass write it.
 //!
 //! Buckets of clients and header values live in a table of fixed size, in sets of eight. A key that finds no
-//! bucket takes over the one of its set that is nearest to full, *with what is missing in it*. So a bucket
-//! that is full, whose key nobody would miss, goes first; a key that is being refused goes last; and however many
-//! keys somebody makes up, what passes through a bucket never exceeds the rate. Keys are hashed with a key of
-//! their own, so nobody can aim at a set.
+//! bucket takes over the one of its set that is nearest to full, *with what is missing in it*. So a bucket that is full, and
+//! not needed, is the first to be replaced; a key that is being refused is the last; and however many keys clients invent,
+//! what passes through a bucket never exceeds the rate. Keys are hashed with a random key, so that a client cannot choose
+//! keys of one set.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -29,7 +29,7 @@ const WAYS: usize = 8;
 /// The rate limit of a route or a listener.
 #[derive(Debug)]
 pub struct Limit {
-    /// Nanoseconds that a token takes to come back.
+    /// Nanoseconds until a token is available again.
     token: u64,
     /// Nanoseconds that a whole bucket takes.
     bucket: u64,
@@ -66,14 +66,14 @@ impl Limit {
     /// Takes a token for this request.
     ///
     /// # Errors
-    /// There is none; the answer says when to come again.
+    /// There is none; the error has the time to wait.
     pub(crate) fn take(&self, asked: &RequestView<'_, '_, '_>) -> Result<(), Reply> {
         let bucket = match &self.keys {
             Keys::All(bucket) => bucket,
             Keys::Client(table) => table.bucket(client(asked.address)),
             Keys::Header(name, table) => match asked.head.fields.get(name) {
                 Some(value) => table.bucket((1u8, value)),
-                // Who leaves it out is known by his address.
+                // A request without it is identified by its address.
                 None => table.bucket((2u8, client(asked.address))),
             },
         };

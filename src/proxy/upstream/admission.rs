@@ -1,7 +1,7 @@
-//! The gate before an upstream: at most so many exchanges at each endpoint, over all workers, and a queue before it.
+//! The concurrency limit of an upstream: at most so many exchanges at each endpoint, over all workers, and a queue before it.
 //!
 //! ```text
-//!            room, and nobody waits
+//!            room, and no exchange waits
 //! admit ────────────────────────────────────────► Permit ──► drop: room ──► serve the oldest
 //!    │                                              ▲
 //!    └─ no room ──► Place in the queue ── granted ──┘
@@ -9,7 +9,7 @@
 //!                     └──► Failure
 //! ```
 //!
-//! How it is counted and who is served next is in [`concurrency`](super::concurrency).
+//! How it is counted and which exchange is served next is in [`concurrency`](super::concurrency).
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -25,11 +25,11 @@ use super::pool::Pool;
 use super::request_key::RequestKey;
 use crate::io::buffer::{self, Parked, Use};
 use crate::io::deadline::{TICK, ticks};
-use crate::io::{Buffer, Deadline, Peer};
+use crate::io::{Buffer, Deadline, PeerHandle};
 use crate::proxy::failure::Failure;
 use crate::proxy::worker::Worker;
 
-/// How often it is looked whether a client that waits is still there.
+/// How often it is checked whether a waiting client is still connected.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// This worker's part of the queue before an upstream, if its concurrency is bounded. It serves the pool's waiters
@@ -40,14 +40,14 @@ pub(crate) fn join(upstream: &Upstream, pool: &Weak<Pool>) -> Option<WorkerQueue
         let pool = pool.upgrade();
         pool.inspect(serve).is_some()
     };
-    upstream.gate.as_ref().map(|gate| gate.join(serve))
+    upstream.limiter.as_ref().map(|limiter| limiter.join(serve))
 }
 
-/// What leave is asked for with.
+/// A request for a permit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AdmissionRequest<'a> {
     /// The client's socket.
-    pub(crate) client: &'a Peer,
+    pub(crate) client: &'a PeerHandle,
     /// The tick of the worker's wheel from which on the wait counts.
     pub(crate) since: u64,
     /// Endpoints that are of no use: the request has failed there.
@@ -71,23 +71,23 @@ struct Place {
     waiter: Rc<Waiter>,
 }
 
-/// Gives room to whoever has waited longest, for as long as there is any.
+/// Gives free places to the exchange that has waited longest, for as long as there are any.
 pub(crate) fn serve(pool: &Rc<Pool>) {
-    let (Some(gate), Some(line)) = (&pool.upstream.gate, &pool.line) else {
+    let (Some(limiter), Some(waiting)) = (&pool.upstream.limiter, &pool.waiting) else {
         return;
     };
-    let hall = &gate.hall;
-    while hall.waiting.load(SeqCst) > 0 && hall.is_next(&line.member) {
-        let Some(waiter) = line.waiters.borrow().front().cloned() else {
+    let queue = &limiter.queue;
+    while queue.waiting.load(SeqCst) > 0 && queue.is_next(&waiting.member) {
+        let Some(waiter) = waiting.waiters.borrow().front().cloned() else {
             return;
         };
-        let Some(endpoint) = first_with_room(pool, gate, waiter.key, &waiter.avoided) else {
+        let Some(endpoint) = first_with_room(pool, limiter, waiter.key, &waiter.avoided) else {
             return;
         };
         pool.begin_trial(endpoint);
-        line.waiters.borrow_mut().pop_front();
-        line.show();
-        hall.waiting.fetch_sub(1, SeqCst);
+        waiting.waiters.borrow_mut().pop_front();
+        waiting.show();
+        queue.waiting.fetch_sub(1, SeqCst);
         waiter.granted.set(Some(endpoint));
         if let Some(waker) = waiter.waker.take() {
             waker.wake();
@@ -98,15 +98,15 @@ pub(crate) fn serve(pool: &Rc<Pool>) {
 /// Takes room for one exchange at the best endpoint that has some.
 fn first_with_room(
     pool: &Pool,
-    gate: &ConcurrencyLimiter,
+    limiter: &ConcurrencyLimiter,
     key: RequestKey,
     avoided: &[usize],
 ) -> Option<usize> {
-    pool.candidates(key, avoided).find(|&endpoint| gate.take(endpoint))
+    pool.candidates(key, avoided).find(|&endpoint| limiter.take(endpoint))
 }
 
-/// Leave to go to an endpoint of `pool`, at once or after a wait in its queue; `None` where nothing is bounded.
-/// None is given to anybody while memory is short.
+/// A permit for an endpoint of `pool`, at once or after a wait in its queue; `None` where nothing is bounded. While memory is
+/// short, no permit is given.
 /// The buffer, with what is used of it in `used` of its block, is given back to the pool meanwhile.
 pub(crate) async fn admit(
     worker: &Worker,
@@ -119,38 +119,42 @@ pub(crate) async fn admit(
     if buffer::in_use() >= Use::Short {
         return Err(Failure::MemoryShort);
     }
-    let Some(gate) = &pool.upstream.gate else {
+    let Some(limiter) = &pool.upstream.limiter else {
         return Ok(None);
     };
-    if gate.hall.waiting.load(SeqCst) == 0
-        && let Some(endpoint) = first_with_room(pool, gate, ask.key, ask.avoided)
+    if limiter.queue.waiting.load(SeqCst) == 0
+        && let Some(endpoint) = first_with_room(pool, limiter, ask.key, ask.avoided)
     {
         pool.begin_trial(endpoint);
         return Ok(Some(Permit::to(pool, endpoint)));
     }
-    let place = Place::take(pool, gate, &ask)?;
+    let place = Place::take(pool, limiter, &ask)?;
     worker.counters.queued.add(1);
     worker.counters.queue_open.add(1);
     let parked = held.take().map(|buffer| buffer.park(used));
-    let result = Box::pin(place.wait(worker, gate, deadline, ask)).await;
+    let result = Box::pin(place.wait(worker, limiter, deadline, ask)).await;
     worker.counters.queue_open.sub(1);
     *held = parked.map(Parked::unpark);
     result.map(Some)
 }
 
 impl Place {
-    fn take(pool: &Rc<Pool>, gate: &ConcurrencyLimiter, ask: &AdmissionRequest<'_>) -> Result<Self, Failure> {
-        let Some(line) = &pool.line else {
+    fn take(
+        pool: &Rc<Pool>,
+        limiter: &ConcurrencyLimiter,
+        ask: &AdmissionRequest<'_>,
+    ) -> Result<Self, Failure> {
+        let Some(waiting) = &pool.waiting else {
             return Err(Failure::QueueFull);
         };
-        let more = |waiting| (waiting < gate.length).then_some(waiting + 1);
-        gate.hall.waiting.fetch_update(SeqCst, SeqCst, more).map_err(|_| Failure::QueueFull)?;
-        let ticket = gate.hall.tickets.fetch_add(1, SeqCst);
+        let more = |waiting| (waiting < limiter.length).then_some(waiting + 1);
+        limiter.queue.waiting.fetch_update(SeqCst, SeqCst, more).map_err(|_| Failure::QueueFull)?;
+        let ticket = limiter.queue.tickets.fetch_add(1, SeqCst);
         let (avoided, key) = (ask.avoided.to_vec(), ask.key);
         let (granted, waker) = (Cell::new(None), RefCell::new(None));
         let waiter = Rc::new(Waiter { ticket, key, avoided, granted, waker });
-        line.waiters.borrow_mut().push_back(Rc::clone(&waiter));
-        line.show();
+        waiting.waiters.borrow_mut().push_back(Rc::clone(&waiter));
+        waiting.show();
         // Room may have been made between the look and the ticket.
         serve(pool);
         Ok(Self { pool: Rc::clone(pool), waiter })
@@ -159,11 +163,11 @@ impl Place {
     async fn wait(
         self,
         worker: &Worker,
-        gate: &ConcurrencyLimiter,
+        limiter: &ConcurrencyLimiter,
         deadline: &Deadline,
         AdmissionRequest { client, since, .. }: AdmissionRequest<'_>,
     ) -> Result<Permit, Failure> {
-        let end = since + ticks(gate.timeout);
+        let end = since + ticks(limiter.timeout);
         loop {
             let left = TICK.saturating_mul(end.saturating_sub(worker.wheel.now()) as u32);
             deadline.set(left.min(LOOK));
@@ -190,7 +194,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let (Some(gate), Some(line)) = (&self.pool.upstream.gate, &self.pool.line) else {
+        let (Some(limiter), Some(waiting)) = (&self.pool.upstream.limiter, &self.pool.waiting) else {
             return;
         };
         if let Some(endpoint) = self.waiter.granted.take() {
@@ -198,14 +202,14 @@ impl Drop for Place {
             drop(Permit::to(&self.pool, endpoint));
             return;
         }
-        let mut waiters = line.waiters.borrow_mut();
+        let mut waiters = waiting.waiters.borrow_mut();
         let before = waiters.len();
         waiters.retain(|waiter| !Rc::ptr_eq(waiter, &self.waiter));
         let gave_up = waiters.len() < before;
         drop(waiters);
         if gave_up {
-            line.show();
-            gate.hall.waiting.fetch_sub(1, SeqCst);
+            waiting.show();
+            limiter.queue.waiting.fetch_sub(1, SeqCst);
             // A bell may have rung for it: what it leaves is the next one's.
             serve(&self.pool);
         }
@@ -217,15 +221,15 @@ impl Permit {
         Self { pool: Rc::clone(pool), endpoint: Cell::new(endpoint), missed: Cell::new(false) }
     }
 
-    /// Its holder looks for a connection: what was missed before is forgotten.
+    /// Its holder begins to look for a connection: what was missed before is forgotten.
     pub fn begin(&self) {
         self.missed.set(false);
     }
 
-    /// Whether an endpoint was passed over since then as it had no room, and who waits `since` that tick may wait for it.
+    /// Whether an endpoint was skipped since then as it was full, and an exchange that waits since the tick `since` may wait for it.
     pub fn may_wait(&self, worker: &Worker, since: u64) -> bool {
-        let in_time = |gate: &ConcurrencyLimiter| worker.wheel.now() < since + ticks(gate.timeout);
-        self.missed.get() && self.pool.upstream.gate.as_ref().is_some_and(in_time)
+        let in_time = |limiter: &ConcurrencyLimiter| worker.wheel.now() < since + ticks(limiter.timeout);
+        self.missed.get() && self.pool.upstream.limiter.as_ref().is_some_and(in_time)
     }
 
     /// Where its holder may go.
@@ -235,15 +239,15 @@ impl Permit {
 
     /// Exchanges it for one for another endpoint, if there is room.
     pub fn move_to(&self, endpoint: usize) -> bool {
-        let Some(gate) = &self.pool.upstream.gate else {
+        let Some(limiter) = &self.pool.upstream.limiter else {
             return true;
         };
         if endpoint == self.endpoint.get() {
             return true;
         }
-        let moved = gate.take(endpoint);
+        let moved = limiter.take(endpoint);
         if moved {
-            gate.give_back(self.endpoint.replace(endpoint));
+            limiter.give_back(self.endpoint.replace(endpoint));
             serve(&self.pool);
         } else {
             self.missed.set(true);
@@ -254,8 +258,8 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(gate) = &self.pool.upstream.gate {
-            gate.give_back(self.endpoint.get());
+        if let Some(limiter) = &self.pool.upstream.limiter {
+            limiter.give_back(self.endpoint.get());
             serve(&self.pool);
         }
     }

@@ -3,9 +3,9 @@
 //! An exchange passes it by [`admission`](super::admission), where the drawing is.
 //!
 //! Counts are atomics of the endpoints, which all workers share; the queue is in parts, a worker's own waiters in each.
-//! Tickets number the waiters of all workers, each worker shows its oldest one's, and room goes to the oldest ticket of
-//! those whose endpoints have some: whoever makes room serves it, or rings the bell of its worker. No wake-up is lost: a
-//! waiter shows its ticket before it looks for room once more, and whoever makes room does so before it looks for tickets.
+//! Tickets number the waiters of all workers, each worker shows its oldest one's, and a free place is given to the oldest
+//! ticket of those whose endpoints have one: the worker that frees it serves it, or notifies the ticket's worker. No wake-up
+//! is lost: a waiter shows its ticket before it checks for a place once more, and a place is freed before tickets are read.
 //!
 //! Counts and queue outlive a reload. Exchanges that wait meanwhile stay in their part of the queue, with the endpoints and
 //! the bound that they began with, until they are served.
@@ -26,7 +26,7 @@ use crate::proxy::upstream::endpoint::EndpointState;
 use crate::proxy::upstream::request_key::RequestKey;
 
 /// No ticket.
-pub(crate) const NOBODY: u64 = u64::MAX;
+pub(crate) const NO_TICKET: u64 = u64::MAX;
 
 /// An upstream's gate.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct ConcurrencyLimiter {
     pub(crate) length: usize,
     pub(crate) timeout: Duration,
     bound: Bound,
-    pub(crate) hall: Arc<Hall>,
+    pub(crate) queue: Arc<SharedQueue>,
 }
 
 /// How many exchanges there may be at each of which endpoints.
@@ -47,7 +47,7 @@ struct Bound {
 
 /// What all workers share of a queue, and what outlives a reload.
 #[derive(Debug, Default)]
-pub(crate) struct Hall {
+pub(crate) struct SharedQueue {
     /// Exchanges in the queue.
     pub(crate) waiting: AtomicUsize,
     pub(crate) tickets: AtomicU64,
@@ -57,12 +57,12 @@ pub(crate) struct Hall {
 /// A worker's part of the queue, as the others see it.
 #[derive(Debug)]
 pub(crate) struct QueueEntry {
-    /// The ticket of the one that waits longest, or [`NOBODY`].
+    /// The ticket of the one that waits longest, or [`NO_TICKET`].
     oldest: AtomicU64,
     /// Where its waiters may go.
     bound: Bound,
     /// Wakes the worker. `None` if there was no descriptor left: then its waiters are served once a second.
-    rope: Option<Notifier>,
+    notifier: Option<Notifier>,
 }
 
 /// A worker's part of the queue, as itself sees it.
@@ -85,7 +85,7 @@ pub(crate) struct Waiter {
 }
 
 impl ConcurrencyLimiter {
-    /// A gate that lets `max` exchanges to each of `endpoints`, and `length` wait for `timeout`.
+    /// A limit of `max` exchanges to each of `endpoints`, with `length` that wait for `timeout`.
     pub(crate) fn new(
         max: usize,
         endpoints: impl Iterator<Item = Arc<EndpointState>>,
@@ -93,13 +93,13 @@ impl ConcurrencyLimiter {
         timeout: Duration,
     ) -> Self {
         let bound = Bound { max: max as u64, endpoints: endpoints.collect() };
-        Self { length, timeout, bound, hall: Arc::default() }
+        Self { length, timeout, bound, queue: Arc::default() }
     }
 
-    /// This gate in the place of `last`: they have one queue.
+    /// This limit in the place of `last`: they share the queue.
     #[must_use]
     pub(crate) fn in_place_of(self, last: &Self) -> Self {
-        Self { hall: Arc::clone(&last.hall), ..self }
+        Self { queue: Arc::clone(&last.queue), ..self }
     }
 
     /// Counts one more exchange at `endpoint`, if there is room.
@@ -114,12 +114,13 @@ impl ConcurrencyLimiter {
 
     /// A worker's part of the queue. `serve` runs whenever another worker has made room; false: nothing waits any more.
     pub(crate) fn join(&self, serve: impl Fn() -> bool + 'static) -> WorkerQueue {
-        let (rope, bell) = notify::pair().map(Option::Some).unwrap_or_default().unzip();
-        if let Some(mut bell) = bell.and_then(|bell| Notified::adopt(bell).ok()) {
-            runtime::spawn(async move { while bell.rung().await && serve() {} });
+        let (notifier, receiver) = notify::pair().map(Option::Some).unwrap_or_default().unzip();
+        if let Some(mut notified) = receiver.and_then(|receiver| Notified::adopt(receiver).ok()) {
+            runtime::spawn(async move { while notified.notified().await && serve() {} });
         }
-        let member = Arc::new(QueueEntry { oldest: AtomicU64::new(NOBODY), bound: self.bound.clone(), rope });
-        self.hall.members.rcu(|members| {
+        let member =
+            Arc::new(QueueEntry { oldest: AtomicU64::new(NO_TICKET), bound: self.bound.clone(), notifier });
+        self.queue.members.rcu(|members| {
             let mut members = Vec::clone(members);
             members.push(Arc::clone(&member));
             members
@@ -127,12 +128,12 @@ impl ConcurrencyLimiter {
         WorkerQueue { member, waiters: RefCell::default() }
     }
 
-    /// The line's worker has no pool for this gate any more.
-    pub(crate) fn part(&self, line: &WorkerQueue) {
+    /// The worker of `waiting` has no pool for this limit any more.
+    pub(crate) fn part(&self, waiting: &WorkerQueue) {
         let others = |members: &Arc<Vec<Arc<QueueEntry>>>| {
-            members.iter().filter(|member| !Arc::ptr_eq(member, &line.member)).cloned().collect::<Vec<_>>()
+            members.iter().filter(|member| !Arc::ptr_eq(member, &waiting.member)).cloned().collect::<Vec<_>>()
         };
-        self.hall.members.rcu(others);
+        self.queue.members.rcu(others);
     }
 }
 
@@ -142,18 +143,18 @@ impl Bound {
     }
 }
 
-impl Hall {
+impl SharedQueue {
     /// Whether the oldest waiter of those that there is room for is in `own`. Wakes its worker if it is elsewhere.
     pub(crate) fn is_next(&self, own: &Arc<QueueEntry>) -> bool {
         let members = self.members.load();
         let shown = members.iter().map(|member| (member.oldest.load(SeqCst), member));
-        let served = shown.filter(|(ticket, member)| *ticket != NOBODY && member.bound.has_room());
+        let served = shown.filter(|(ticket, member)| *ticket != NO_TICKET && member.bound.has_room());
         match served.min_by_key(|(ticket, _)| *ticket) {
             None => false,
             Some((_, member)) if Arc::ptr_eq(member, own) => true,
             Some((_, member)) => {
-                if let Some(rope) = &member.rope {
-                    rope.pull();
+                if let Some(notifier) = &member.notifier {
+                    notifier.notify();
                 }
                 false
             }
@@ -164,7 +165,7 @@ impl Hall {
 impl WorkerQueue {
     /// Shows the others how old this worker's oldest waiter is.
     pub(crate) fn show(&self) {
-        let oldest = self.waiters.borrow().front().map_or(NOBODY, |waiter| waiter.ticket);
+        let oldest = self.waiters.borrow().front().map_or(NO_TICKET, |waiter| waiter.ticket);
         self.member.oldest.store(oldest, SeqCst);
     }
 }

@@ -46,7 +46,7 @@ pub struct Upstream {
     /// A connection older than this is not used again.
     pub max_age: Duration,
     /// Present if the exchanges at an endpoint are bounded.
-    pub gate: Option<ConcurrencyLimiter>,
+    pub limiter: Option<ConcurrencyLimiter>,
     /// Which outcomes eject an endpoint.
     pub outliers: Outliers,
     /// When a request is tried again.
@@ -101,7 +101,7 @@ pub struct UpstreamTls {
     pub server_name: Option<ServerName<'static>>,
     /// The identity presented, for the generation that pooled connections carry.
     pub identity: Option<Published<Identity>>,
-    /// Whether a backend that never asks for our certificate is refused.
+    /// Whether a backend that does not request our certificate is refused.
     pub require_client_auth: bool,
     /// Whether backends are verified at all.
     pub verifies: bool,

@@ -30,7 +30,7 @@ const SHORT_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug, Default)]
 pub(crate) struct Dialer {
     sessions: RefCell<SessionPool>,
-    /// Those of the previous generation of the identity, where it stands in for the active one.
+    /// The sessions of the previous generation of the identity, as the fallback of the active one.
     rescued: RefCell<SessionPool>,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct DialOptions<'a> {
     pub(crate) name: Option<&'a ServerName<'static>>,
     /// The request is at hand and may be sent again.
     pub(crate) whole: bool,
-    /// A PROXY header, which goes before all else.
+    /// A PROXY header, the first bytes of the connection.
     pub(crate) header: Option<&'a [u8]>,
 }
 
@@ -70,7 +70,7 @@ impl NewConnection {
         }
     }
 
-    fn shaken(stream: Stream, facts: &Facts, early: Option<Buffer>, choice: &Choice) -> Self {
+    fn established(stream: Stream, facts: &Facts, early: Option<Buffer>, choice: &Choice) -> Self {
         let presented = matches!(facts.client_auth, ClientAuth::Presented(_));
         let verdict = match facts.client_auth {
             ClientAuth::NotAsked if facts.resumed && choice.identity.is_some() => {
@@ -125,17 +125,22 @@ impl Dialer {
             };
             stage.set(Stage::Tls);
             let offered = self.holds_session(name, choice.rescue);
-            let mut shaken = self.handshake(worker, tls, choice, tcp, name).await;
-            if shaken.is_err() {
+            let mut handshake = self.handshake(worker, tls, choice, tcp, name).await;
+            if handshake.is_err() {
                 self.forget(name);
-                // A backend that fails over a session instead of passing over it is asked without one.
+                // A backend that fails on a session instead of ignoring it gets a full handshake.
                 if offered {
                     let tcp = connect().await?;
                     worker.counters.backend_connections.add(1);
-                    shaken = self.handshake(worker, tls, choice, tcp, name).await;
+                    handshake = self.handshake(worker, tls, choice, tcp, name).await;
                 }
             }
-            self.record_failure(worker, (&upstream.endpoints[endpoint].state.tls, tls, name), shaken, choice)
+            self.record_failure(
+                worker,
+                (&upstream.endpoints[endpoint].state.tls, tls, name),
+                handshake,
+                choice,
+            )
         });
         let result = deadline.race(connecting).await.unwrap_or_else(|_| match short.get() {
             true => Err(ConnectError::NoDescriptor),
@@ -176,16 +181,16 @@ impl Dialer {
         result
     }
 
-    /// Takes down what came of a handshake, and refuses a backend that did not ask for our certificate where it must.
+    /// Records the result of a handshake, and refuses a backend that did not request our certificate with `require_client_auth`.
     fn record_failure(
         &self,
         worker: &Worker,
         (record, tls, name): (&EndpointTls, &UpstreamTls, &ServerName<'static>),
-        shaken: Result<Handshaked, Broken>,
+        handshake: Result<Handshaked, Broken>,
         choice: &Choice,
     ) -> Result<NewConnection, ConnectError> {
-        let (stream, facts, early) = match shaken {
-            Ok(shaken) => shaken,
+        let (stream, facts, early) = match handshake {
+            Ok(handshaked) => handshaked,
             Err(Broken { error, client_auth, chain, authorities }) => {
                 let reason = error.reason().after(!matches!(client_auth, ClientAuth::NotAsked));
                 let failed = Failed::now(name, reason, error.to_string());
@@ -194,7 +199,7 @@ impl Dialer {
                 return Err(ConnectError::Tls(error, reason));
             }
         };
-        // A resumed session stands for a handshake in which the backend did ask.
+        // A resumed session was made by a handshake in which the backend did request it.
         let asked = facts.resumed || matches!(facts.client_auth, ClientAuth::Presented(_));
         if tls.require_client_auth && !asked {
             self.forget(name);
@@ -206,8 +211,8 @@ impl Dialer {
         }
         worker.counters.backend_handshakes.add(1);
         worker.counters.backend_resumptions.add(u64::from(facts.resumed));
-        let dialed = NewConnection::shaken(stream, &facts, early, choice);
-        record.shaken(name, facts);
+        let dialed = NewConnection::established(stream, &facts, early, choice);
+        record.record_handshake(name, facts);
         Ok(dialed)
     }
 
@@ -217,7 +222,7 @@ impl Dialer {
         self.rescued.borrow_mut().forget(name);
     }
 
-    /// The sessions of the active generation, or of the one that stands in for it.
+    /// The sessions of the active generation, or of its fallback.
     fn pool(&self, rescue: bool) -> &RefCell<SessionPool> {
         if rescue { &self.rescued } else { &self.sessions }
     }

@@ -23,7 +23,7 @@ pub struct UpstreamConnection {
     pub endpoint: usize,
     /// Whether it has carried a request before.
     pub reused: bool,
-    /// Whose it is; `None`: anyone's.
+    /// The client connection that it is kept for; `None`: any.
     pub(crate) client: Option<ClientId>,
     /// The name that was verified; `None` on plain connections.
     pub(crate) server_name: Option<ServerName<'static>>,

@@ -26,7 +26,7 @@ impl DedicatedIdle {
     /// Keeps `backend`. Of more than `most`, the one that has waited longest ends.
     pub(crate) fn put(&self, client: ClientId, backend: Box<UpstreamConnection>, most: usize) {
         let mut kept = self.0.borrow_mut();
-        // A client sends one request at a time: it has another one here only if that goes by another name.
+        // A client sends one request at a time: it has another connection here only under another server name.
         let before = kept.insert(client, backend);
         let given_up = if kept.len() > most { remove_oldest(&mut kept) } else { None };
         drop(kept);

@@ -240,7 +240,7 @@ impl EndpointTls {
     }
 
     /// Takes down a finished handshake.
-    pub(crate) fn shaken(&self, name: &ServerName<'_>, mut facts: Facts) {
+    pub(crate) fn record_handshake(&self, name: &ServerName<'_>, mut facts: Facts) {
         if facts.resumed
             && let Some(before) = &*self.last.load()
         {

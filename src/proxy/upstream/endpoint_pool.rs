@@ -24,7 +24,7 @@ pub(crate) struct EndpointPool {
     /// Makes its connections, and keeps its TLS sessions.
     pub(crate) dialer: Dialer,
     /// Which generation of the client identity it gets.
-    pub(crate) standing: EndpointIdentity,
+    pub(crate) identity_state: EndpointIdentity,
     /// Its responses, as far as they tell whether it is an outlier.
     pub(crate) recent: RecentResponses,
     /// Its exchanges and requests.
@@ -42,7 +42,7 @@ impl EndpointPool {
             idle: RefCell::default(),
             kept: DedicatedIdle::default(),
             dialer: Dialer::default(),
-            standing: EndpointIdentity::default(),
+            identity_state: EndpointIdentity::default(),
             recent: RecentResponses::default(),
             used: Rc::new(endpoint.state.used.join()),
             weight: Cell::new(0),
@@ -55,7 +55,7 @@ impl EndpointPool {
         self.keep_at_most(upstream.idle_per_worker);
         if last.label != endpoint.label {
             // From now on the uses of the client identity are noted under the new label.
-            self.standing.places.take();
+            self.identity_state.places.take();
         }
     }
 

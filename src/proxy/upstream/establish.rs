@@ -85,7 +85,7 @@ impl Pool {
                         error.advice()
                     );
                     if matches!(error, ConnectError::NoDescriptor) {
-                        // That says nothing of the endpoint, and is no better with another one.
+                        // That proves nothing about the endpoint, and another one would not help.
                         outlier.end_trial(clock::millis());
                         return Err(error);
                     }
@@ -111,11 +111,11 @@ impl Pool {
         endpoint: usize,
         wanted: DialOptions<'_>,
     ) -> Result<NewConnection, ConnectError> {
-        let standing = self.standing(endpoint);
+        let state = self.identity_state(endpoint);
         let mut round = 1;
         loop {
             let current = self.current();
-            let choice = standing.choose(current.as_ref(), worker.wheel.now());
+            let choice = state.choose(current.as_ref(), worker.wheel.now());
             let dialed = self.present_or_other(worker, deadline, endpoint, wanted, &choice).await?;
             let active = serial(self.current().as_ref());
             // What was activated while this one was made is what the request gets.
@@ -151,7 +151,7 @@ impl Pool {
                 }
                 Ok(dialed)
             }
-            // It was not the certificate: the first error says what it is.
+            // It was not the certificate: the first error has the reason.
             Err(_) => Err(error),
         }
     }
@@ -164,7 +164,7 @@ impl Pool {
         wanted: DialOptions<'_>,
         choice: &Choice,
     ) -> Result<NewConnection, ConnectError> {
-        let standing = self.standing(endpoint);
+        let state = self.identity_state(endpoint);
         let dialer = self.dialer(endpoint);
         let mut dialed = dialer.dial(worker, deadline, &self.upstream, endpoint, wanted, choice).await?;
         let (Some(identity), Some(name)) = (&choice.identity, wanted.name) else {
@@ -176,7 +176,7 @@ impl Pool {
         }
         let fallback = dialed.verdict.has_fallback();
         let mut accepted = dialed.verdict.is_presented() && !dialed.verdict.is_pending();
-        if fallback && !wanted.whole && !standing.has_accepted(choice.serial()) {
+        if fallback && !wanted.whole && !state.has_accepted(choice.serial()) {
             let consents = || dialer.holds_session(name, choice.rescue);
             if await_consent(worker, &mut dialed, consents).await? {
                 dialed.verdict.settle();
@@ -185,7 +185,7 @@ impl Pool {
             accepted = true;
         }
         if dialed.verdict.is_presented() {
-            let place = standing.place(identity, upstream, address);
+            let place = state.place(identity, upstream, address);
             dialed.hold =
                 Some(worker.tracked.hold(dialed.stream.reader.peer(), identity, &place, choice.rescue));
             if choice.rescue {
@@ -202,7 +202,7 @@ impl Pool {
     /// Whether a request that failed on `backend` may go again on the previous generation, because the
     /// backend refused the active one. If so, that is what the next connection presents.
     ///
-    /// Not a byte of a response may have come, and the request must be at hand.
+    /// No byte of a response may have arrived, and the request must be complete in memory.
     pub(crate) fn rescue(
         &self,
         worker: &Worker,
@@ -217,7 +217,7 @@ impl Pool {
         let proven =
             matches!(error, Some(StreamError::Tls(RecordError::PeerAlert(alert))) if ends_handshake(*alert));
         // Some servers close without an alert: that may be a refusal, but it proves nothing.
-        let suspected = idempotent && !self.standing(backend.endpoint).has_accepted(backend.identity());
+        let suspected = idempotent && !self.identity_state(backend.endpoint).has_accepted(backend.identity());
         if !proven && !suspected {
             return false;
         }
@@ -237,13 +237,13 @@ impl Pool {
         why: &dyn std::fmt::Display,
     ) {
         let Some(identity) = identity else { return };
-        let standing = self.standing(endpoint);
+        let state = self.identity_state(endpoint);
         let again = worker.wheel.now() + RETRY_TICKS;
         let generation = identity.generation();
-        let known = standing.refusal_of(Some(identity)).is_some();
-        standing.refusal.set(Some(Refusal { identity: identity.serial(), generation, again }));
+        let known = state.refusal_of(Some(identity)).is_some();
+        state.refusal.set(Some(Refusal { identity: identity.serial(), generation, again }));
         let (upstream, address) = (&*self.upstream.name, &*self.upstream.endpoints[endpoint].label);
-        standing.place(identity, upstream, address).refuse();
+        state.place(identity, upstream, address).refuse();
         worker.counters.identity_refusals.add(1);
         if known {
             tracing::debug!(upstream, endpoint = address, "still refuses {identity:?}: {why}");

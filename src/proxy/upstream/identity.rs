@@ -1,16 +1,16 @@
 //! Which generation of the identity an endpoint gets, and what is done when it refuses the active one.
 //!
 //! ```text
-//!              refused: the request goes again on the previous generation
+//!              refused: the request is sent again on the previous generation
 //!   active ───────────────────────────────────────────────────────────────► previous first
 //!      ▲                                                                        │
 //!      └──── accepted, or another generation was activated ◄── tried again ◄────┘ every RETRY_TICKS, by one request
 //! ```
 //!
-//! A TLS 1.2 server refuses within the handshake, where nothing has been sent: another connection is made. A
-//! TLS 1.3 server judges after it, when the request may be on its way. Its alert about our certificate before any
-//! byte of a response proves that it read none of it, so any request that is still at hand goes again. One
-//! that is not (a long upload, a relay) waits for the first sign of consent before its first byte is sent.
+//! A TLS 1.2 server refuses within the handshake, where nothing has been sent: another connection is made. A TLS 1.3 server
+//! verifies after it, when the request may be on its way. Its alert about our certificate before any byte of a response
+//! proves that it read none of it, so any request that is complete in memory is sent again. A request that is not (a long
+//! upload, a relay) waits for the first sign of consent before its first byte is sent.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;

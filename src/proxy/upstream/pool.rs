@@ -39,8 +39,8 @@ pub struct Pool {
     pub upstream: Arc<Upstream>,
     /// The client identity of this moment, if there is one.
     pub(crate) identity: Option<RefCell<Reader<Identity>>>,
-    /// Its exchanges that wait for the gate, if there is one.
-    pub(crate) line: Option<WorkerQueue>,
+    /// Its exchanges that wait for a place, if their number is limited.
+    pub(crate) waiting: Option<WorkerQueue>,
     pub(crate) balancer: Balancer,
     /// How much of what goes here may go twice. It outlives a reload that leaves the upstream.
     pub(crate) budget: Rc<Budget>,
@@ -53,14 +53,14 @@ pub struct Pool {
     pub(crate) wheel: Wheel,
 }
 
-/// What a connection is asked for with.
+/// A request for a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConnectRequest<'a> {
     /// The request's host.
     pub host: Option<&'a str>,
     /// The request is at hand and can be sent again.
     pub whole: bool,
-    /// Whose the connection is to be, where the upstream is told of its clients.
+    /// The client that the connection is for, where the upstream gets PROXY headers.
     pub client: Option<&'a ClientBinding>,
     /// Endpoints at which the request failed before. They are tried last.
     pub failed: &'a [usize],
@@ -87,7 +87,7 @@ impl Pool {
         }
         let endpoints = followed(&upstream, last);
         Rc::new_cyclic(|pool| Self {
-            line: queue(pool),
+            waiting: queue(pool),
             identity,
             balancer,
             budget: last.map(|last| Rc::clone(&last.budget)).unwrap_or_default(),
@@ -101,8 +101,8 @@ impl Pool {
 
     /// An idle connection to `endpoint`, if it has one.
     ///
-    /// It is looked at for life each time, also if it was in use a moment ago: that costs a system call, but a
-    /// byte that came unasked would otherwise begin the answer to this request.
+    /// Its state is checked each time, also if it was in use a moment ago: that costs a system call, but a byte that arrived
+    /// unrequested would otherwise begin the answer to this request.
     pub fn check_out(
         &self,
         worker: &Worker,
@@ -123,14 +123,14 @@ impl Pool {
     }
 
     /// What a failure means on a TLS connection: the backend may have ended it with an alert. In TLS 1.3 that is
-    /// how it refuses our certificate; some only close. `heard`: some of a response had come.
+    /// how it refuses our certificate; some only close. `heard`: some of a response had arrived.
     pub fn attribute(&self, backend: &UpstreamConnection, heard: bool, failure: Failure) -> Failure {
         let Some(reason) = self.reason(backend, heard, &failure) else { return failure };
         self.record_failure(backend, reason);
         Failure::Refused(reason)
     }
 
-    /// Why the backend ended a TLS connection, as far as that tells.
+    /// Why the backend ended a TLS connection, as far as is known.
     pub(crate) fn reason(
         &self,
         backend: &UpstreamConnection,
@@ -176,12 +176,12 @@ impl Pool {
                 reason = tracing::field::display(reason),
             },
             "TLS: {text}; {}",
-            reason.mend()
+            reason.remedy()
         );
         endpoint.state.tls.failed(Failed::now(name, reason, text));
     }
 
-    /// Whether a failure may be due to the name that the client asked for: a made-up Host must not take an
+    /// Whether a failure may be due to the server name in the client's request: a made-up Host must not take an
     /// endpoint from the others.
     pub(crate) fn is_about_the_host(&self, host: Option<&str>, error: &ConnectError) -> bool {
         let named_by_client = host.is_some() && self.is_named_by_request();
@@ -223,8 +223,8 @@ impl Pool {
         self.identity.as_ref().map(|identity| Arc::clone(identity.borrow_mut().load()))
     }
 
-    pub(crate) fn standing(&self, endpoint: usize) -> &EndpointIdentity {
-        &self.endpoints[endpoint].standing
+    pub(crate) fn identity_state(&self, endpoint: usize) -> &EndpointIdentity {
+        &self.endpoints[endpoint].identity_state
     }
 
     pub(crate) fn dialer(&self, endpoint: usize) -> &Dialer {
@@ -237,7 +237,7 @@ impl Pool {
         let Some(identity) = &self.identity else {
             return true;
         };
-        self.standing(endpoint).suits(Some(identity.borrow_mut().load()), serial, worker.wheel.now())
+        self.identity_state(endpoint).suits(Some(identity.borrow_mut().load()), serial, worker.wheel.now())
     }
 
     /// Whether a connection with the identity of this serial may serve another request.
@@ -245,7 +245,7 @@ impl Pool {
         let Some(identity) = &self.identity else {
             return true;
         };
-        self.standing(endpoint).keeps(Some(identity.borrow_mut().load()), serial)
+        self.identity_state(endpoint).keeps(Some(identity.borrow_mut().load()), serial)
     }
 
     fn take_idle(
@@ -266,7 +266,7 @@ impl Pool {
         }
     }
 
-    /// What is kept for the client, and nobody else's.
+    /// The connection that is kept for this client only.
     fn take_kept(
         &self,
         worker: &Worker,
@@ -309,13 +309,13 @@ impl Pool {
 
     /// Notes that the endpoint took the identity of this serial.
     pub(crate) fn accepted(&self, endpoint: usize, identity: u64) {
-        let standing = self.standing(endpoint);
-        let fresh = standing.accepted.replace(identity) != identity;
-        if let Some((_, place)) = standing.places.borrow().iter().find(|(known, _)| *known == identity) {
+        let state = self.identity_state(endpoint);
+        let fresh = state.accepted.replace(identity) != identity;
+        if let Some((_, place)) = state.places.borrow().iter().find(|(known, _)| *known == identity) {
             place.accept();
         }
-        if let Some(refusal) = standing.refusal.get().filter(|refusal| refusal.identity == identity) {
-            standing.refusal.set(None);
+        if let Some(refusal) = state.refusal.get().filter(|refusal| refusal.identity == identity) {
+            state.refusal.set(None);
             tracing::info!(
                 upstream = self.upstream.name,
                 endpoint = self.upstream.endpoints[endpoint].label,
@@ -387,7 +387,7 @@ impl Pool {
                 if let Some(hold) = &mut backend.hold {
                     hold.rests(TICK * u32::try_from(now.saturating_sub(backend.since)).unwrap_or(u32::MAX));
                 }
-                endpoint.standing.keeps(current.as_ref(), backend.identity)
+                endpoint.identity_state.keeps(current.as_ref(), backend.identity)
                     && !self.is_over(worker, backend)
                     && backend.stream.is_fresh()
             };
@@ -445,8 +445,8 @@ fn least_useful(idle: &[Box<UpstreamConnection>], newcomer: &UpstreamConnection)
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        if let (Some(gate), Some(line)) = (&self.upstream.gate, &self.line) {
-            gate.part(line);
+        if let (Some(limiter), Some(waiting)) = (&self.upstream.limiter, &self.waiting) {
+            limiter.part(waiting);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which endpoint of an upstream a request goes to: all choices are made by [`select`].
+//! Which endpoint of an upstream gets a request: all choices are made by [`select`].
 //!
 //! Endpoints have ranks: first those that may be used, then those that are not usable now (they are shunned), then those at which the request has failed before (it has tried them); within each, backup endpoints follow the
 //! others. Of the first rank that has any, the balancer chooses by weight, load and the request's key.
@@ -330,14 +330,14 @@ impl Pool {
         select(self.set(), &self.balancer, key, tried)
     }
 
-    /// Where a request goes that failed at `last`: the next endpoint that did not just refuse and has room, or the
+    /// The destination of a request that failed at `last`: the next endpoint that did not just refuse and has room, or the
     /// same one again.
     pub(crate) fn next(&self, last: usize, key: RequestKey, has_room: impl Fn(usize) -> bool) -> usize {
         let tried = Tried { start: Start::After(last), shunned_are: ShunnedAre::Never, ..TURN };
         select(self.set(), &self.balancer, key, tried).find(|&endpoint| has_room(endpoint)).unwrap_or(last)
     }
 
-    /// Where a request goes that failed at the endpoints `failed`, the last of them just now: to the next one at which it
+    /// The destination of a request that failed at the endpoints `failed`, the last of them just now: the next one at which it
     /// did not, rather one that did not just refuse, and only one that has room.
     pub(crate) fn next_untried(
         &self,
@@ -356,7 +356,7 @@ impl Pool {
     pub(crate) fn in_order(&self, first: usize, key: RequestKey, failed: &[usize]) -> Vec<usize> {
         let endpoints = &self.upstream.endpoints;
         let tried = Tried { start: Start::With(first), tried: failed, ..TURN };
-        // A trial is no wish of its client: it may always go elsewhere.
+        // A trial is not what its client needs: it may always use another endpoint.
         let everywhere = self.upstream.retries.connect || endpoints[first].state.outlier.is_held();
         let is_tried = |other: &usize| everywhere || endpoints[*other].name == endpoints[first].name;
         let ordered = select(self.set(), &self.balancer, key, tried).filter(is_tried);

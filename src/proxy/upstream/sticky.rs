@@ -14,8 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use data_encoding::BASE64URL_NOPAD;
 
 use super::request_key::Session;
 use crate::config::plan::StickyBy;
@@ -70,12 +69,9 @@ impl Sticky {
     }
 
     fn session_at(&self, token: &[u8], now: u32) -> Option<Session> {
-        let mut bytes = [0; TOKEN + 2];
+        let mut bytes = [0; TOKEN];
         let text = Some(token).filter(|token| token.len() == TEXT)?;
-        let bytes = match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
-            Ok(TOKEN) => &bytes[..TOKEN],
-            _ => return None,
-        };
+        BASE64URL_NOPAD.decode_mut(text, &mut bytes).ok()?;
         let (signed, given) = bytes.split_at(TAG + ISSUED);
         let (tag, issued) = signed.split_at(TAG);
         let endpoint = self.tags.iter().position(|known| known == tag)?;
@@ -100,8 +96,7 @@ impl Sticky {
         let signature = self.signature(&bytes[..TAG + ISSUED]);
         bytes[TAG + ISSUED..].copy_from_slice(&signature);
         let mut text = [0; TEXT];
-        let written = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text);
-        debug_assert_eq!(written, Ok(TEXT));
+        BASE64URL_NOPAD.encode_mut(&bytes, &mut text);
         text
     }
 
