@@ -21,6 +21,7 @@ mod bodies;
 mod cli;
 mod corpus;
 mod descriptors;
+mod discovery;
 mod documents;
 mod drain;
 mod drivers;

@@ -9,6 +9,7 @@ use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 
 use super::certificates::{self, InUse};
+use super::discovery::Discovery;
 use super::{Control, backends, headers, listeners};
 use crate::base::counters::under_old_names;
 use crate::certs::Timestamp;
@@ -96,6 +97,8 @@ pub(super) struct Upstream {
     endpoints: Vec<String>,
     /// What these resolved to.
     addresses: Vec<backends::Address>,
+    /// Those of the endpoints that are kept up to date.
+    discovery: Vec<Discovery>,
     tls: bool,
     /// `"off"`, or the PROXY header that its connections begin with.
     proxy_protocol: &'static str,
@@ -119,7 +122,8 @@ fn listeners_of(running: &RuntimeConfig, plan: &Plan) -> Vec<Listener> {
     listeners.collect()
 }
 
-fn upstreams_of(running: &RuntimeConfig, plan: &Plan) -> Vec<Upstream> {
+fn upstreams_of(deployment: &Deployment, running: &RuntimeConfig, plan: &Plan) -> Vec<Upstream> {
+    let sources = deployment.sources();
     let upstreams = running.upstreams.iter().zip(&plan.upstreams).map(|(upstream, planned)| {
         let identity = upstream.tls.as_ref().and_then(|tls| tls.identity.as_ref());
         Upstream {
@@ -127,6 +131,7 @@ fn upstreams_of(running: &RuntimeConfig, plan: &Plan) -> Vec<Upstream> {
             environment: planned.environment.as_ref().map(|at| at.value.clone()),
             endpoints: planned.endpoints.iter().map(|at| at.address.clone()).collect(),
             addresses: backends::Address::all(upstream),
+            discovery: Discovery::all(planned, &sources),
             tls: upstream.tls.is_some(),
             proxy_protocol: planned.proxy_protocol.map_or("off", Version::word),
             client_certificate: identity.map(|identity| identity.load().name().to_owned()),
@@ -180,7 +185,7 @@ fn status_of(deployment: &Deployment) -> Status {
             last_refused: deployment.last_refused().map(|(at, reason)| LastRefused { at: at.into(), reason }),
         },
         listeners: listeners_of(running, plan),
-        upstreams: upstreams_of(running, plan),
+        upstreams: upstreams_of(deployment, running, plan),
         certificates: certificates::in_use(deployment),
         warnings: ends::endings(deployment)
             .iter()
@@ -206,7 +211,7 @@ pub(super) async fn routes(State(control): State<Control>) -> Json<Vec<Route>> {
 
 pub(super) async fn upstreams(State(control): State<Control>) -> Json<Vec<Upstream>> {
     let current = control.deployment.current();
-    Json(upstreams_of(&current.running, &current.plan))
+    Json(upstreams_of(&control.deployment, &current.running, &current.plan))
 }
 
 #[derive(Serialize)]

@@ -10,7 +10,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::reload::blocking;
-use super::{Control, backends, certificates, listeners};
+use super::{Control, backends, certificates, discovery, listeners};
 use crate::base::counters::{MEANINGS, RENAMED, under_old_names};
 use crate::io::log;
 use crate::server::Deployment;
@@ -98,6 +98,7 @@ fn render(deployment: &Deployment) -> String {
     text.one("gauge", "trust_faults", help, deployment.trust_faults().len() as f64);
     certificates::metrics(deployment, &mut text);
     listeners::metrics(&server.snapshot.load(), &mut text);
+    discovery::metrics(deployment, &mut text);
     backends::metrics(&server.snapshot.load(), &mut text.0);
     text.0
 }

@@ -20,6 +20,7 @@ mod api;
 mod backends;
 mod body;
 mod certificates;
+mod discovery;
 mod guard;
 mod headers;
 mod listeners;

@@ -90,7 +90,8 @@ impl fmt::Display for Peer {
 pub(crate) fn endpoint_host(name: &str) -> &str {
     match name.starts_with(UNIX) {
         true => "localhost",
-        false => match name.rsplit_once(':') {
+        // A source that has no endpoint yet.
+        false => match name.strip_prefix("dns:").unwrap_or(name).rsplit_once(':') {
             Some((host, _)) => host,
             None => name,
         },

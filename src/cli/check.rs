@@ -14,6 +14,8 @@ use crate::server::{self, LoadError, Loaded, preflight};
 pub(super) struct Options {
     #[command(flatten)]
     file: ConfigFile,
+    #[command(flatten)]
+    resolve: super::Resolve,
     /// Print what was found as JSON
     #[arg(long)]
     json: bool,
@@ -53,6 +55,7 @@ impl<'a> Entry<'a> {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), String> {
+    options.resolve.take()?;
     let file = options.file.config.display().to_string();
     let (plan, problems) = match examine(&options.file.config) {
         Ok(found) => found,

@@ -75,6 +75,9 @@ pub(super) fn status(options: &Options) -> Result<(), String> {
         let dead = if dead { ", ALL ENDPOINTS DOWN" } else { "" };
         let names = list(&upstream["endpoints"]);
         let _ = writeln!(out, "upstream {}: {names}{tls}{dead}", text(&upstream["name"]));
+        for source in upstream["discovery"].as_array().into_iter().flatten() {
+            out.push_str(&discovery_line(source));
+        }
         for address in addresses {
             out.push_str(&health_line(address));
         }
@@ -89,6 +92,21 @@ pub(super) fn status(options: &Options) -> Result<(), String> {
         let _ = writeln!(out, "warning: {}", text(warning));
     }
     output::print(&out)
+}
+
+/// What is known of a source of endpoints.
+fn discovery_line(source: &Value) -> String {
+    let text = |value: &Value| printable(value.as_str().unwrap_or_default());
+    let (name, endpoints) = (text(&source["source"]), &source["endpoints"]);
+    let holds = source["ttl_seconds"].as_u64().map_or(String::new(), |ttl| format!(", TTL {ttl} s"));
+    let refreshed = match source["refreshed"].as_str() {
+        Some(at) => format!("found at {}{holds}", printable(at)),
+        None => "never found".to_owned(),
+    };
+    match source["problem"]["reason"].as_str() {
+        Some(why) => format!("  ✗ {name}: {endpoints} endpoints, {refreshed}; {}\n", printable(why)),
+        None => format!("  {name}: {endpoints} endpoints, {refreshed}\n"),
+    }
 }
 
 /// Whether an endpoint could be used last.

@@ -21,6 +21,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 use crate::base::text;
 use crate::config::Diagnostics;
 use crate::io::standard;
+use crate::server::discovery::overrides;
 use crate::server::{self, LoadError, Loaded};
 
 /// A high-performance L4/L7 proxy on io_uring, with mutual TLS to its backends.
@@ -44,7 +45,7 @@ enum Command {
     #[command(after_help = "Example: ringate run -c config/ringate.toml\n\n\
         SIGTERM and SIGINT drain: idle connections close at once, requests under way are finished, for \
         `runtime.drain` at most. A second signal stops at once. SIGHUP reads the config file again: see `ringate reload`.")]
-    Run(ConfigFile),
+    Run(RunOptions),
     /// Check a config file and everything it names, and show what is wrong where
     #[command(
         after_help = "Example: ringate check -c config/ringate.toml\n\nExit code 0: it would start; 1: it would not. An address at which a ringate listens is a warning: that instance may be the one that is to reload this file."
@@ -91,6 +92,31 @@ struct ConfigFile {
     /// /etc/ringate/ringate.toml]
     #[arg(short, long, value_name = "FILE", default_value_os_t = default_config(), hide_default_value = true)]
     config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct RunOptions {
+    #[command(flatten)]
+    file: ConfigFile,
+    #[command(flatten)]
+    resolve: Resolve,
+}
+
+#[derive(Debug, Args)]
+struct Resolve {
+    /// Use these addresses for a name and port, in the place of any lookup, as curl does; may be given several times
+    #[arg(long = "resolve", value_name = "HOST:PORT:ADDRESS[,ADDRESS]")]
+    given: Vec<String>,
+}
+
+impl Resolve {
+    /// From now on the names have the addresses that were given.
+    ///
+    /// # Errors
+    /// One of them has another form.
+    fn take(&self) -> Result<(), String> {
+        overrides::set(&self.given)
+    }
 }
 
 /// Where a config file is searched for when none is named, in this order.
@@ -189,7 +215,10 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<(), String> {
     match command {
         Command::Quickstart(options) => quickstart::run(&options),
-        Command::Run(file) => run::run(&file.config),
+        Command::Run(options) => {
+            options.resolve.take()?;
+            run::run(&options.file.config)
+        }
         Command::Check(options) => check::run(&options),
         Command::Cert(options) => cert::run(*options),
         Command::Plan(options) => control::plan(&options),

@@ -14,6 +14,8 @@ use crate::server::{build, identity};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
+    #[command(flatten)]
+    resolve: super::Resolve,
     /// What to probe: https://HOST:PORT/PATH (port and path may be left out), http://…, or tls://HOST:PORT and tcp://HOST:PORT for other protocols
     #[arg(required_unless_present = "upstream", conflicts_with = "upstream")]
     url: Option<String>,
@@ -45,6 +47,7 @@ pub(super) struct Options {
 
 /// `Ok(false)`: it was done, and traffic would not flow.
 pub(super) fn run(options: &Options) -> Result<(), String> {
+    options.resolve.take()?;
     let targets = match (&options.upstream, &options.url) {
         (Some(name), _) => of_upstream(name, options)?,
         (None, Some(url)) => of_url(&Url::parse(url)?, options)?,

@@ -12,6 +12,7 @@ use super::{explain, load, logging};
 use crate::admin;
 use crate::base::sample;
 use crate::io::{descriptors, fault, vital};
+use crate::server::discovery::watch;
 use crate::server::heartbeat::{BEAT, Watch};
 use crate::server::supervisor::DRAIN_POLL;
 use crate::server::{Deployment, Loaded, Server, machine, renewal};
@@ -101,6 +102,10 @@ async fn serve(
     let renewal = std::thread::Builder::new().name("renewal".to_owned());
     let run = move || vital::guard("the renewal thread", || renewal::run(&watched));
     renewal.spawn(run).map_err(|error| format!("renewal thread: {error}"))?;
+    let watched = Arc::downgrade(&deployment);
+    let discovery = std::thread::Builder::new().name("discovery".to_owned());
+    let run = move || vital::guard("the discovery thread", || watch::run(&watched));
+    discovery.spawn(run).map_err(|error| format!("discovery thread: {error}"))?;
     let asked = Arc::new(Notify::new());
     if let Some(admin) = admin {
         let serving = admin.serve(admin::Control::new(Arc::clone(&deployment), Arc::clone(&asked)));

@@ -17,6 +17,7 @@ pub(crate) mod access;
 mod check;
 pub(crate) mod diagnostics;
 pub(crate) mod edit;
+mod endpoint_list;
 mod file;
 mod foreign;
 mod keys;
@@ -32,6 +33,7 @@ mod tests;
 #[allow(unreachable_pub)] // for internals
 pub use diagnostics::Diagnostics;
 pub(crate) use diagnostics::{Diagnostic, Level};
+pub(crate) use endpoint_list::endpoint_list;
 pub(crate) use plan::Plan;
 
 /// Reads and checks a config.

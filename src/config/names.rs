@@ -1,6 +1,6 @@
 //! How names, addresses, hosts, paths and cipher suites are written.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
@@ -121,21 +121,73 @@ pub(super) fn unix_path(path: &str, dir: &Path) -> Result<PathBuf, Wrong> {
     Ok(resolved)
 }
 
-/// An endpoint: `IP:PORT`, `[IPV6]:PORT`, `NAME:PORT` or `unix:PATH`. Paths are resolved against `dir`.
+/// An endpoint: `IP:PORT`, `[IPV6]:PORT`, `NAME:PORT`, `unix:PATH`, `dns:NAME:PORT`, `srv:NAME` or `file:PATH`. Paths are
+/// resolved against `dir`.
 pub(super) fn endpoint(text: &str, dir: &Path) -> Result<String, Wrong> {
     if let Some(path) = text.strip_prefix(UNIX) {
         return Ok(format!("{UNIX}{}", unix_path(path, dir)?.display()));
     }
+    if let Some(name) = text.strip_prefix("dns:") {
+        host_and_port(name)?;
+        let host = name.rsplit_once(':').map_or(name, |(host, _)| host);
+        return match host.starts_with('[') || host.parse::<IpAddr>().is_ok() {
+            true => Err(Wrong::new(format!("{} is an address, and not a name", quoted(name)))
+                .help(format!("did you mean \"{name}\"?"))),
+            false => Ok(text.to_ascii_lowercase()),
+        };
+    }
+    if let Some(name) = text.strip_prefix("srv:") {
+        return service(name).map(|()| text.to_ascii_lowercase());
+    }
+    if let Some(path) = text.strip_prefix("file:") {
+        let wrong = |reason: &str| Wrong::new(format!("{} is not a file: {reason}", quoted(path)));
+        if path.is_empty() {
+            return Err(wrong("the path is missing").help("write \"file:endpoints.toml\""));
+        }
+        let path = dir.join(path);
+        return path
+            .to_str()
+            .map(|path| format!("file:{path}"))
+            .ok_or_else(|| wrong("the folder is not valid UTF-8"));
+    }
     host_and_port(text)
+}
+
+/// An entry of a file that lists endpoints: an address, a Unix socket, or a name with a port.
+pub(super) fn listed_endpoint(text: &str, dir: &Path) -> Result<String, Wrong> {
+    if ["dns:", "srv:", "file:"].iter().any(|kind| text.starts_with(kind)) {
+        let title = format!("{} does not belong in a file of endpoints", quoted(text));
+        return Err(Wrong::new(title).help("write `HOST:PORT`: names in it are looked up again by their TTL"));
+    }
+    endpoint(text, dir)
+}
+
+/// The name of a service: `_SERVICE._PROTOCOL.NAME` (RFC 2782).
+fn service(name: &str) -> Result<(), Wrong> {
+    let wrong = |reason: &str| Wrong::new(format!("{} is not a service: {reason}", quoted(name)));
+    let labels: Vec<&str> = name.split('.').collect();
+    let is_service =
+        labels.len() > 2 && labels[..2].iter().all(|label| label.len() > 1 && label.starts_with('_'));
+    if !is_service {
+        let form = "write \"srv:_SERVICE._PROTOCOL.NAME\", such as \"srv:_https._tcp.orders.internal\"; the port is the record's";
+        return Err(wrong("it does not begin with a service and a protocol").help(form));
+    }
+    host_name(name).map_err(|reason| wrong(&reason))
+}
+
+/// A name server: an IP address, perhaps with a port.
+pub(super) fn name_server(text: &str) -> Result<SocketAddr, Wrong> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = text.parse().ok().or_else(|| Some(SocketAddr::new(bare.parse().ok()?, 53)));
+    address.filter(|address| address.port() != 0).ok_or_else(|| {
+        Wrong::new(format!("{} is not a name server", quoted(text)))
+            .help("write its IP address, such as \"127.0.0.1\" or \"127.0.0.1:5353\"")
+    })
 }
 
 /// `IP:PORT`, `[IPV6]:PORT` or `NAME:PORT`.
 pub(super) fn host_and_port(text: &str) -> Result<String, Wrong> {
     let wrong = |reason: &str| Wrong::new(format!("{} is not an endpoint: {reason}", quoted(text)));
-    if text.starts_with("dns:") {
-        return Err(Wrong::new("`dns:` endpoints are not supported yet")
-            .help("a name without `dns:` is resolved when the config is loaded"));
-    }
     if let Some((_, rest)) = text.split_once("://") {
         let rest = rest.split('/').next().unwrap_or_default();
         return Err(wrong("it is a URL").help(format!(

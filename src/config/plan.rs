@@ -65,6 +65,8 @@ pub struct Plan {
     pub store: PathBuf,
     /// The other keys of `[store]`.
     pub rotation: Rotation,
+    /// `[resolver]`
+    pub resolver: Resolver,
     /// `[log]`
     pub log: Log,
     /// `[limits]`: for the process, and for listeners without limits of their own.
@@ -75,6 +77,24 @@ pub struct Plan {
     pub routes: Vec<Route>,
     /// `[upstream.*]`, ordered by name; behind them `[upstream.*.environment.*]`, each whole as it is with its overlay.
     pub upstreams: Vec<Upstream>,
+}
+
+/// `[resolver]`: how `dns:` and `srv:` endpoints are looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolver {
+    /// `servers`; none: those of the system, after its hosts file.
+    pub servers: Vec<SocketAddr>,
+    /// `ttl.min`: the least time between lookups. Default 1 s.
+    pub min: Duration,
+    /// `ttl.max`: the longest time between lookups, and the time for which endpoints are kept that the name servers say
+    /// are none. Default 5 min.
+    pub max: Duration,
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self { servers: Vec::new(), min: Duration::from_secs(1), max: Duration::from_secs(300) }
+    }
 }
 
 /// `[store]`, beside its path: how certificates are rotated and renewed.
@@ -523,7 +543,8 @@ impl Upstream {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// As written: `10.0.0.1:8443`, `[::1]:80`, `name:port`, which is resolved when a snapshot is built, or `unix:PATH`
-    /// with the path resolved against the config file's folder.
+    /// with the path resolved against the config file's folder; `dns:NAME:PORT`, `srv:NAME` and `file:PATH`, which are looked
+    /// up again and again.
     pub address: String,
     /// `weight`, 1 to 1000. Default 1.
     pub weight: u32,

@@ -2,6 +2,7 @@
 //!
 //! Every error is reported at its place in the config file; nothing is published unless all is right.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use crate::proxy::rules::Limit;
 use crate::proxy::snapshot::{Listener, RuntimeConfig, Traffic, Udp};
 use crate::proxy::upstream::config::Upstream;
 use crate::route::{BuildError, Table};
+use crate::server::discovery::{Discovered, Source};
 use crate::server::pages::pages;
 use crate::server::routing::{self, KeptLimit};
 use crate::tls::{self, Identity, RevocationLists, ServerPolicy, ServerResolver};
@@ -30,6 +32,7 @@ use crate::tls::{self, Identity, RevocationLists, ServerPolicy, ServerResolver};
 mod trust;
 
 mod clients;
+mod discovered;
 pub mod endpoints;
 mod identities;
 mod sticky;
@@ -68,6 +71,8 @@ pub struct Made {
     trusted: FxHashMap<CertificateRef, Vec<CertificateDer<'static>>>,
     /// What sticky sessions are signed with, if that is to be kept in the store.
     session_secret: Option<sticky::SessionSecret>,
+    /// What is known of the sources that endpoints name.
+    pub(crate) discovered: BTreeMap<Source, Discovered>,
 }
 
 /// What runs already: whatever a new plan leaves as it is, is taken from here as the very same object, so
@@ -115,13 +120,16 @@ fn assemble_with(
 
 /// The running plan with the current content of its files of trust and revocation lists. An invalid file leaves what runs
 /// unchanged; so do identities, which are tried before they change, and addresses: `resolver` resolves only names that have
-/// none.
-pub fn refresh(
+/// none, and `found` has what lookups of sources have found.
+pub(crate) fn refresh(
     previous: Previous<'_>,
     resolver: Resolve<'_>,
+    found: &BTreeMap<Source, Discovered>,
     problems: &mut Diagnostics,
 ) -> Option<Assembly> {
-    Builder { refreshes: true, resolver, ..Builder::new(previous.plan, Some(previous), problems) }.build()
+    let discovered = found.clone();
+    Builder { refreshes: true, resolver, discovered, ..Builder::new(previous.plan, Some(previous), problems) }
+        .build()
 }
 
 /// One certificate as an identity. Errors are added to `problems`; the result is `None` if there are any.
@@ -169,6 +177,8 @@ struct Builder<'a> {
     resolver: Resolve<'a>,
     /// What names resolve to, or why they do not.
     resolved: FxHashMap<String, Result<Vec<SocketAddr>, String>>,
+    /// What is known of the sources that endpoints name.
+    discovered: BTreeMap<Source, Discovered>,
     /// What the part being built has read so far.
     read: Context,
     store: Option<Store>,
@@ -195,6 +205,7 @@ impl<'a> Builder<'a> {
             faults: Vec::new(),
             resolver: &endpoints::system,
             resolved: FxHashMap::default(),
+            discovered: BTreeMap::new(),
             store: None,
             read: Context::new(&SHA256),
             now: SystemTime::now(),
@@ -204,6 +215,7 @@ impl<'a> Builder<'a> {
     fn build(mut self) -> Option<Assembly> {
         let plan = self.plan;
         self.resolve();
+        self.discover();
         let upstreams: Vec<_> = plan.upstreams.iter().map(|upstream| self.upstream(upstream)).collect();
         let listeners: Vec<_> = plan
             .listeners
@@ -218,6 +230,7 @@ impl<'a> Builder<'a> {
         let listeners = listeners.into_iter().collect::<Option<Vec<_>>>();
         let (mut lists, trusted, faults) = (self.lists, self.trusted, self.faults);
         let session_secret = self.session_secret;
+        let discovered = self.discovered;
         if let Some(previous) = self.previous.filter(|_| self.refreshes) {
             // What could not be made anew stays as it runs.
             previous.made.lists.iter().for_each(|(place, of)| {
@@ -231,8 +244,17 @@ impl<'a> Builder<'a> {
             listeners,
             upstreams: upstreams.iter().map(|made| Arc::clone(&made.upstream)).collect(),
         };
-        let made =
-            Made { identities, upstreams, listeners: policies, keys, limits, lists, trusted, session_secret };
+        let made = Made {
+            identities,
+            upstreams,
+            listeners: policies,
+            keys,
+            limits,
+            lists,
+            trusted,
+            session_secret,
+            discovered,
+        };
         Some(Assembly { running, made, renewed, without_fallback, faults })
     }
 

@@ -214,6 +214,7 @@ impl Comparable {
 fn settings(old: &Plan, new: &Plan) -> Vec<String> {
     let changed = [
         ("runtime.drain", old.runtime.drain != new.runtime.drain),
+        ("resolver", old.resolver != new.resolver),
         ("limits", old.limits != new.limits),
         ("store.path", old.store != new.store),
         ("store", old.rotation != new.rotation),

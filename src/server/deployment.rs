@@ -7,7 +7,7 @@
 //!
 //! All of this blocks (disk, name servers): call it where that is allowed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::build::endpoints::Resolve;
 use super::build::{self, Assembly, Made, Previous};
 use super::changes::{self, Changes};
+use super::discovery::{self, Discovered, Source};
 use super::load::{self, LoadError, Loaded};
 use super::rotation::{
     self, CertificateContext, LockedCertificate, Rotation, RotationError, RotationGuard, RotationState,
@@ -58,6 +59,8 @@ pub(crate) struct Deployment {
     pub refreshes_failed: AtomicU64,
     /// What is wrong with trust files and revocation lists now, and what to do, in words.
     trust_faults: Mutex<Vec<String>>,
+    /// What the last lookups of sources came to, also where that changed no endpoint.
+    lookups: Mutex<BTreeMap<Source, Discovered>>,
     file: PathBuf,
     current: Mutex<Arc<Current>>,
     /// Held while a config is read, checked and published: one after the other. Taken before the ledger's.
@@ -144,6 +147,7 @@ impl Deployment {
                 last_refused: Mutex::new(None),
                 refreshes_failed: AtomicU64::new(0),
                 trust_faults: Mutex::new(assembly.faults),
+                lookups: Mutex::default(),
                 changing: Mutex::new(()),
                 making: Mutex::new(()),
                 file: file.to_owned(),
@@ -336,7 +340,7 @@ impl Deployment {
     /// than the one in force, is logged once and in the status while it lasts, and what is in force stays. False: there was one.
     pub(crate) fn refresh(&self) -> bool {
         let nothing = |_: &str| Err(io::Error::other("names are not resolved now"));
-        let good = self.refresh_with(&nothing, "changed trust or revocation lists");
+        let good = self.refresh_with(&nothing, &BTreeMap::new(), "changed trust or revocation lists");
         if !good {
             self.refreshes_failed.fetch_add(1, Ordering::Relaxed);
         }
@@ -357,17 +361,42 @@ impl Deployment {
     /// Gives endpoints that have no address those that their names have by now.
     pub(crate) fn resolved(&self, found: &HashMap<String, Vec<SocketAddr>>) {
         let known = |name: &str| found.get(name).cloned().ok_or_else(|| io::Error::other("not resolved"));
-        self.refresh_with(&known, "names that did not resolve before");
+        self.refresh_with(&known, &BTreeMap::new(), "names that did not resolve before");
     }
 
-    /// See [`refresh`](Self::refresh). `resolve` gives the addresses of names that have none; `what` is the log's word
-    /// for what may have changed.
-    fn refresh_with(&self, resolve: Resolve<'_>, what: &str) -> bool {
+    /// Takes up what lookups of sources have found: endpoints that are other ones than before are published.
+    pub(crate) fn discovered(&self, found: Vec<(Source, Discovered)>) {
+        self.lookups.lock().unwrap_or_else(PoisonError::into_inner).extend(found.iter().cloned());
+        let current = self.current();
+        let is_other = |(source, discovered): &(Source, Discovered)| {
+            let before = current.made.discovered.get(source);
+            before.is_some_and(|before| before.targets != discovered.targets)
+        };
+        let other: BTreeMap<Source, Discovered> = found.into_iter().filter(is_other).collect();
+        if !other.is_empty() {
+            let nothing = |_: &str| Err(io::Error::other("names are not resolved now"));
+            self.refresh_with(&nothing, &other, "discovered endpoints");
+        }
+    }
+
+    /// What is known of each source.
+    pub(crate) fn sources(&self) -> Vec<(Source, Discovered)> {
+        let current = self.current();
+        let lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = |(source, known): (&Source, &Discovered)| {
+            (source.clone(), lookups.get(source).unwrap_or(known).clone())
+        };
+        current.made.discovered.iter().map(latest).collect()
+    }
+
+    /// See [`refresh`](Self::refresh). `resolve` gives the addresses of names that have none, `found` what lookups
+    /// of sources have found; `what` is the log's word for what may have changed.
+    fn refresh_with(&self, resolve: Resolve<'_>, found: &BTreeMap<Source, Discovered>, what: &str) -> bool {
         let _guard = self.changing();
         let _rotation = self.rotations.lock();
         let current = self.current();
         let mut problems = Diagnostics::new("", "");
-        let assembly = build::refresh(current.previous(), resolve, &mut problems);
+        let assembly = build::refresh(current.previous(), resolve, found, &mut problems);
         let faults = assembly.as_ref().map_or(&[][..], |assembly| &assembly.faults).iter().cloned();
         let errors = problems.iter().filter(|problem| problem.level == Level::Error);
         let errors = errors.map(|problem| format!("{}: what is in force stays", problem.message));
@@ -384,6 +413,7 @@ impl Deployment {
         }
         let Ok(prepared) = self.server.prepare(&current.plan) else { return false };
         self.replace(assembly, prepared, Arc::clone(&current.plan));
+        discovery::log_changes(&current.made.discovered, found);
         tracing::info!("{what} are in force: {}", changed.join(", "));
         good
     }

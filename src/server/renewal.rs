@@ -71,7 +71,7 @@ struct Watch {
 }
 
 /// What identifies a file's content and permissions: its size, the times of its last changes, and its number.
-type FileStamp = (u64, (i64, i64), (i64, i64), u64);
+pub(crate) type FileStamp = (u64, (i64, i64), (i64, i64), u64);
 /// Those of all files of a certificate.
 type Stamp = Vec<FileStamp>;
 
@@ -331,7 +331,7 @@ fn stamp(named: &CertificateRef) -> Option<Stamp> {
         .filter(|stamp| !stamp.is_empty())
 }
 
-fn stamp_of(path: &Path) -> Option<FileStamp> {
+pub(crate) fn stamp_of(path: &Path) -> Option<FileStamp> {
     let found = std::fs::metadata(path).ok()?;
     let written = (found.mtime(), found.mtime_nsec());
     Some((found.len(), written, (found.ctime(), found.ctime_nsec()), found.ino()))

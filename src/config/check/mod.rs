@@ -27,6 +27,7 @@ mod limits;
 mod log;
 mod outliers;
 mod pages;
+mod resolver;
 mod retries;
 mod route;
 mod rules;
@@ -39,6 +40,7 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
     let runtime = runtime(root.section("runtime"));
     let admin = root.section("admin").map(|section| admin(section, dir));
     let (store, rotation) = store(root.section("store"), dir);
+    let resolver = resolver::resolver(root.section("resolver"));
     let log = log::log(root.section("log"), dir);
     let limits = limits::process(root.section("limits"));
     let listeners = traffic::listeners(&mut root, dir, &limits);
@@ -51,7 +53,7 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
     let mut upstreams = upstreams.unwrap_or_default();
     // Routes name upstreams alone: overlays stand behind them.
     upstreams.extend(overlays);
-    let plan = Plan { runtime, admin, store, rotation, log, limits, listeners, routes, upstreams };
+    let plan = Plan { runtime, admin, store, rotation, resolver, log, limits, listeners, routes, upstreams };
     upstream::names_of_tcp(&plan, errors);
     plan
 }

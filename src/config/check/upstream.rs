@@ -175,7 +175,17 @@ fn endpoint(value: &Value<'_>, dir: &Path) -> Option<Endpoint> {
     }
     let mut section = value.section()?;
     let address = section.require("address", example).and_then(|value| value.parse(example, address));
-    let weight = section.get("weight").map_or(Some(1), |value| value.number(1..=MAX_WEIGHT));
+    let weight = section.get("weight");
+    let own_weights =
+        address.as_ref().filter(|at| ["srv:", "file:"].iter().any(|kind| at.value.starts_with(kind)));
+    if let (Some(value), Some(at)) = (&weight, own_weights) {
+        let title = format!("{} has weights of its own", quoted(&at.value));
+        value.error(
+            &title,
+            Some("leave `weight` out: the SRV records, or the file, have one for each endpoint".into()),
+        );
+    }
+    let weight = weight.map_or(Some(1), |value| value.number(1..=MAX_WEIGHT));
     let backup = section.get("backup").map_or(Some(false), |value| value.boolean());
     section.finish();
     Some(Endpoint { address: address?.value, weight: u32::try_from(weight?).ok()?, backup: backup? })

@@ -2,7 +2,7 @@
 
 use crate::base::limits::{MAX_COUNT, MAX_HEAD_BYTES, MAX_HEADERS, MAX_WORKERS, MIN_BUFFER_MEMORY};
 
-use super::texts::{ACCESS, ANY, CPUS, FIELD, FILE, FORMAT, FREE, HOST, LISTEN};
+use super::texts::{ACCESS, ANY, CPUS, FIELD, FILE, FORMAT, FREE, HOST, LISTEN, NAME_SERVER};
 use super::{Key, Kind, Preset, key, list};
 
 pub(super) const KEYS: &[Key] = &[
@@ -14,6 +14,12 @@ pub(super) const KEYS: &[Key] = &[
         "The admin server; without this section there is none",
     ),
     key("store", Kind::Table(&[STORE]), Preset::Section, "The certificate store, and rotation"),
+    key(
+        "resolver",
+        Kind::Table(&[RESOLVER]),
+        Preset::Section,
+        "How `dns:` and `srv:` endpoints are looked up",
+    ),
     key("log", Kind::Table(&[LOG]), Preset::Section, "The log on standard error, and the access log"),
     key(
         "limits",
@@ -55,6 +61,27 @@ const RUNTIME: &[Key] = &[
         "Whether the kernel moves large pieces of bodies that are plain on both sides, without a copy (splice(2))",
     )
     .see("[long bodies](upstreams.md#long-bodies)"),
+];
+
+const RESOLVER: &[Key] = &[
+    key(
+        "servers",
+        Kind::List { of: &NAME_SERVER, empty: true },
+        Preset::Value("[]"),
+        "Name servers: `\"IP:PORT\"`, or `\"IP\"` for port 53. Without any, those of /etc/resolv.conf, after /etc/hosts",
+    )
+    .see("[discovery](upstreams.md#discovery)"),
+    key("ttl", Kind::Table(&[TTL]), Preset::Section, "Bounds of the time for which what was found holds"),
+];
+
+const TTL: &[Key] = &[
+    key("min", Kind::Duration { zero: false }, Preset::Value("\"1s\""), "Least time between two lookups"),
+    key(
+        "max",
+        Kind::Duration { zero: false },
+        Preset::Value("\"5m\""),
+        "Longest time between two lookups, and the time for which endpoints are kept when the name servers say that there are none",
+    ),
 ];
 
 const ADMIN: &[Key] = &[

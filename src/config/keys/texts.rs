@@ -30,8 +30,12 @@ pub(super) const TRUSTED: Kind = text("network, or `\"unix:\"`", "^([0-9A-Fa-f:.
 pub(super) const SOCKET_MODE: Kind = text("octal mode", "^0?[0-7]{3}$");
 pub(super) const LISTEN: Kind =
     text("`\"unix:PATH\"` or `\"IP:PORT\"`", "^(unix:.+|([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]{1,5})$");
-pub(super) const ENDPOINT: Kind =
-    text("`\"HOST:PORT\"`, `\"unix:PATH\"`", "^(([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}|unix:.+)$");
+pub(super) const ENDPOINT: Kind = text(
+    "`\"HOST:PORT\"`, `\"unix:PATH\"`, `\"dns:HOST:PORT\"`, `\"srv:NAME\"`, `\"file:PATH\"`",
+    "^((dns:)?([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}|unix:.+|srv:[A-Za-z0-9._-]+|file:.+)$",
+);
+pub(super) const NAME_SERVER: Kind =
+    text("name server", "^([0-9A-Fa-f:.]+|([0-9.]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?)$");
 pub(super) const SOURCE: Kind = text("IP address", "^[0-9A-Fa-f:.]+$");
 pub(super) const COOKIE: Kind = text("cookie name", FIELD_NAMES);
 pub(super) const HASHED: Kind = text(

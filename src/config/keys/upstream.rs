@@ -29,9 +29,9 @@ const UPSTREAM: &[Key] = &[
         "endpoints",
         list(&Kind::OneOf(&[ENDPOINT, Kind::Table(&[ADDRESS])])),
         Preset::Required("[\"127.0.0.1:9443\"]"),
-        "Backends: `\"HOST:PORT\"`, `\"unix:PATH\"` (`\"unix:@NAME\"`: abstract), or `{ address = \"HOST:PORT\", weight = 1, backup = false }`; each address of a name is an endpoint with the weight of the name",
+        "Backends: `\"HOST:PORT\"`, `\"unix:PATH\"` (`\"unix:@NAME\"`: abstract), or `{ address = \"HOST:PORT\", weight = 1, backup = false }`; each address of a name is an endpoint with the weight of the name. `\"dns:HOST:PORT\"`, `\"srv:NAME\"` and `\"file:PATH\"` are kept up to date",
     )
-    .see("[names with several addresses](upstreams.md#names-with-several-addresses)"),
+    .see("[names with several addresses](upstreams.md#names-with-several-addresses), [discovery](upstreams.md#discovery)"),
     key(
         "balance",
         Kind::Choice(&[

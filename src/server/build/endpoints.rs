@@ -14,6 +14,7 @@ use crate::base::address::Address;
 use crate::base::limits::MAX_ADDRESSES;
 use crate::config::plan;
 use crate::proxy::upstream::config::{Endpoint, Upstream};
+use crate::server::discovery::{Source, overrides};
 
 /// Gives the addresses of a `HOST:PORT`. It may block.
 pub type Resolve<'a> = &'a (dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Sync);
@@ -21,12 +22,19 @@ pub type Resolve<'a> = &'a (dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Sync);
 /// Names that are resolved at a time.
 const AT_ONCE: usize = 16;
 
-/// Resolves by the system, which may query name servers.
+/// Resolves by `--resolve`, or else by the system, which may query name servers.
 ///
 /// # Errors
 /// The name does not resolve, to any address or for now.
 pub fn system(name: &str) -> io::Result<Vec<SocketAddr>> {
-    let addresses: Vec<SocketAddr> = name.to_socket_addrs()?.collect();
+    let given = name.rsplit_once(':').and_then(|(host, port)| {
+        let port = port.parse().ok()?;
+        Some(overrides::addresses(host, port)?.into_iter().map(|address| (address, port).into()).collect())
+    });
+    let addresses: Vec<SocketAddr> = match given {
+        Some(given) => given,
+        None => name.to_socket_addrs()?.collect(),
+    };
     match addresses.is_empty() {
         true => Err(io::Error::other("it has no address")),
         false => Ok(addresses),
@@ -51,7 +59,7 @@ impl Builder<'_> {
     pub(super) fn resolve(&mut self) {
         let named = self.plan.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
         let mut names: Vec<&str> = named.map(|at| &*at.value.address).collect();
-        names.retain(|name| Address::parse(name).is_none());
+        names.retain(|name| Address::parse(name).is_none() && Source::of(name).is_none());
         names.sort_unstable();
         names.dedup();
         if self.refreshes {
@@ -66,6 +74,10 @@ impl Builder<'_> {
     pub(super) fn endpoints(&mut self, upstream: &plan::Upstream) -> Option<Vec<Endpoint>> {
         let mut endpoints = Vec::new();
         for at in &upstream.endpoints {
+            if let Some(source) = Source::of(&at.address) {
+                self.discovered_endpoints(upstream, at, &source, &mut endpoints);
+                continue;
+            }
             let addresses = self.addresses(&upstream.name, at);
             let addresses = self.of_family(upstream, at, addresses);
             // Name servers give their answers in any order.
@@ -78,18 +90,14 @@ impl Builder<'_> {
             for address in found.chain(none.then_some(None)) {
                 let mut endpoint = Endpoint::new(at.address.clone(), address, at.weight, several);
                 endpoint.backup = at.backup;
-                match self.runs(&upstream.name, &endpoint, &endpoints) {
-                    Some(known) => endpoint.state = Arc::clone(&known.state),
-                    // At the start all are new, and none of them spares another one.
-                    None if self.previous.is_some() => endpoint.state.begin_warm_up(),
-                    None => {}
-                }
-                endpoints.push(endpoint);
+                self.add(upstream, endpoint, &mut endpoints);
             }
         }
         let is_reached = |endpoint: &Endpoint| endpoint.address.is_some();
         let runs = self.previous.and_then(|previous| previous.made.upstream(&upstream.name));
-        if !endpoints.iter().any(is_reached) && runs.is_some_and(|runs| runs.endpoints.iter().any(is_reached))
+        if !self.refreshes
+            && !endpoints.iter().any(is_reached)
+            && runs.is_some_and(|runs| runs.endpoints.iter().any(is_reached))
         {
             let title = format!("`{}` would be left without an address", *upstream.name);
             let help = "what runs has one: correct the names, or restart to run without";
@@ -171,7 +179,7 @@ impl Builder<'_> {
     }
 
     /// The endpoint as it runs, if it does, and is none of `others`.
-    fn runs(&self, upstream: &str, endpoint: &Endpoint, others: &[Endpoint]) -> Option<&Endpoint> {
+    pub(super) fn runs(&self, upstream: &str, endpoint: &Endpoint, others: &[Endpoint]) -> Option<&Endpoint> {
         let upstream = self.previous?.made.upstream(upstream)?;
         let is_other = |known: &Endpoint| others.iter().any(|other| Arc::ptr_eq(&other.state, &known.state));
         upstream.endpoints.iter().find(|known| known.is_same(endpoint) && !is_other(known))
@@ -186,7 +194,7 @@ fn distinct(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
 
 /// Those that this host has a route to, or all if it has one to none: a host without IPv6 would try half of the
 /// addresses of most names in vain, again and again.
-fn reachable(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+pub(crate) fn reachable(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     if addresses.len() < 2 {
         return addresses;
     }
@@ -211,6 +219,7 @@ fn has_route(address: &SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::path::Path;
 
     use super::super::{Assembly, Previous, assemble_with, refresh};
@@ -310,7 +319,7 @@ mod tests {
         let (none, _) = built(&[], None);
         let refreshed = |before: &(Plan, Assembly), resolve: Resolve<'_>| {
             let previous = Previous { plan: &before.0, running: &before.1.running, made: &before.1.made };
-            refresh(previous, resolve, &mut Diagnostics::new("", "")).unwrap()
+            refresh(previous, resolve, &BTreeMap::new(), &mut Diagnostics::new("", "")).unwrap()
         };
         let found = refreshed(&none, &|_| Ok(addresses(&["127.0.0.9:80", "127.0.0.8:80"])));
         let after = (none.0, found);

@@ -29,7 +29,12 @@ impl<'a> Builder<'a> {
         if endpoints.is_none() || tls.is_none() {
             self.lists.remove(&format!("upstream {}", upstream.name.value));
         }
-        let trust = self.noted();
+        let mut trust = self.noted();
+        let mut tls = tls;
+        if let (true, None, Some((_, kept))) = (self.refreshes, &tls, before) {
+            // Its files are no good now: what is in force stays, whatever its endpoints are.
+            (tls, trust) = (Some(kept.upstream.tls.clone()), kept.trust);
+        }
         if let Some((old, kept)) = before
             && old == upstream
             && (kept.addresses == addresses
