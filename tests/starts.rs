@@ -47,7 +47,7 @@ fn check_refuses_what_run_would() {
     refused(dir.path(), "No such file");
     fs::write(dir.path().join("token"), "0123456789abcdef0123456789abcdef").unwrap();
     fs::set_permissions(dir.path().join("token"), fs::Permissions::from_mode(0o644)).unwrap();
-    refused(dir.path(), "others may read");
+    refused(dir.path(), "other users can read");
     write(&Setup::to(backend).section("[log]\naccess = \"none/access.log\"").text());
     refused(dir.path(), "access log");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

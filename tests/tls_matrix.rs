@@ -385,7 +385,7 @@ fn everything_that_must_not<P>(backends: &Backends<P>, refusal: Refusal) {
         };
         // This one takes AES-256 alone.
         let alone = backends.at(|door| door.only == Some(version) && !door.mutual);
-        let words = ["handshake_failure", "`tls.cipher_suites`", "did not ask for a client certificate"];
+        let words = ["handshake_failure", "`tls.cipher_suites`", "did not request a client certificate"];
         add("suite", alone, ca, &suites(|suite| suite.3 != Some(false)), &words);
         if version == Tls12 {
             add("suite-for-rsa", open, ca, &suites(|suite| suite.3 == Some(false)), &words);

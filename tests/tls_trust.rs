@@ -88,7 +88,7 @@ fn revocation_lists_are_kept_in_either_form() {
     refused(&good, &lines, &["was due to be replaced", "reason=revocation_unknown", "tls.crl"]);
     let stranger = Crafted::new();
     let foreign = stranger.crl("foreign.crl", &[], 30, false);
-    refused(&good, &tls(&ca.file(), &format!("crl = [{foreign:?}]")), &["no revocation list says"]);
+    refused(&good, &tls(&ca.file(), &format!("crl = [{foreign:?}]")), &["no revocation list covers"]);
 }
 
 #[test]

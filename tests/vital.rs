@@ -82,7 +82,7 @@ fn the_last_line_is_written_whatever_the_level() {
     fs::write(&file, "").unwrap();
     assert_eq!(child.wait().code(), Some(1));
     let log = fs::read_to_string(log).unwrap();
-    assert!(log.starts_with("ERROR a worker's sweep panicked: a fault was asked for"), "{log}");
+    assert!(log.starts_with("ERROR a worker's sweep panicked: a test injected a fault"), "{log}");
     assert_eq!(log.lines().count(), 1, "{log}");
 }
 

@@ -85,7 +85,7 @@ fn a_backend_that_says_nothing_has_accepted_where_it_had_to_judge_before() {
         if outcome == "failed" {
             assert_eq!(endpoint["client_certificate"]["verdict"], "unknown", "{trial:#}");
             let problem = endpoint["problem"].as_str().unwrap();
-            assert!(problem.contains("said nothing after the handshake"), "{problem}");
+            assert!(problem.contains("sent nothing after the handshake"), "{problem}");
         }
     }
 }

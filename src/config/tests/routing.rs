@@ -36,8 +36,8 @@ fn clients_certificates_are_checked() {
     let cases = [
         ("client_auth = 'on'", "6:15", "\"none\", \"optional\" or \"required\""),
         ("client_auth = 'requird'\nclient_trust = ['p']", "6:15", "did you mean \"required\"?"),
-        ("client_auth = 'none'\nclient_crl = 'p.crl'", "7:1", "does nothing while clients are not asked"),
-        ("forward_certificate = true", "6:1", "does nothing while clients are not asked"),
+        ("client_auth = 'none'\nclient_crl = 'p.crl'", "7:1", "has no effect while no certificate is requested"),
+        ("forward_certificate = true", "6:1", "has no effect while no certificate is requested"),
         ("client_auth = 'optional'\nclient_trust = 'p'", "7:16", "did you mean [\"p\"]?"),
         ("client_auth = 'optional'\nclient_trust = []", "7:16", "the list is empty"),
         ("client_auth = 'optional'\nclient_trust = ['system']", "7:17", "cannot identify your clients"),
@@ -56,7 +56,7 @@ fn clients_certificates_are_checked() {
     let asking = "[[listener]]\nname = 'a'\naddress = '[::]:80'\n[listener.tls]\ncertificates = ['w']\n\
                   client_auth = 'optional'\nclient_trust = ['p', './q.pem']\nclient_crl = 'c.crl'\n";
     for (body, said) in [
-        ("client_certificate = {}", "says nothing of the certificate"),
+        ("client_certificate = {}", "has no condition"),
         ("client_certificate = { subject = '/O=Example/CN=a' }", "did you mean \"CN=a,O=Example\"?"),
         ("client_certificate = { subject = 'CN=a, O=Example' }", "did you mean \"CN=a,O=Example\"?"),
         ("client_certificate = { subject = 'a' }", "did you mean \"CN=a\"?"),

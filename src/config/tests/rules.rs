@@ -94,7 +94,7 @@ fn error_pages_are_checked() {
         &[
             ("399 = 'a.html'", "2:7", "not a status that has a page"),
             ("4x = 'a.html'", "2:6", "not a status that has a page"),
-            ("404 = '<h1>'", "2:7", "a text stands in a table"),
+            ("404 = '<h1>'", "2:7", "a text is written in a table"),
             ("404 = {}", "2:7", "either a `file` or a `text`"),
             ("404 = { file = 'a', text = 'b' }", "2:7", "either a `file` or a `text`"),
             ("404 = { text = 'b', txt = 'c' }", "2:21","did you mean `text`?"),

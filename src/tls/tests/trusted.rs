@@ -122,10 +122,10 @@ fn the_newest_list_of_the_issuers_key_in_its_time_counts_in_any_order() {
         ),
         ("ended alone", vec![all(&ours, (-30, -1), 1, false)], "was due to be replaced"),
         ("not yet in its time", vec![all(&ours, (1, 30), 9, false), new.clone()], "is revoked"),
-        ("not yet in its time, alone", vec![all(&ours, (1, 30), 9, false)], "no revocation list says"),
+        ("not yet in its time, alone", vec![all(&ours, (1, 30), 9, false)], "no revocation list covers"),
         ("of another key of this name", vec![all(&other, (-1, 30), 9, true), old.clone()], "accepted"),
         ("another key, and revoked", vec![all(&other, (0, 30), 9, false), new.clone()], "is revoked"),
-        ("another key alone", vec![all(&other, (-1, 30), 9, false)], "no revocation list says"),
+        ("another key alone", vec![all(&other, (-1, 30), 9, false)], "no revocation list covers"),
         ("one number, two dates", vec![all(&ours, (-5, 25), 2, false), new.clone()], "is revoked"),
         ("one date and number", vec![all(&ours, (-1, 30), 2, false), new.clone()], "is revoked"),
     ];
@@ -153,9 +153,9 @@ fn a_list_for_authorities_says_nothing_of_other_certificates() {
     let says = |lists: &[_], leaf| verdict(&anchors, lists, leaf);
     assert!(says(&[users.clone(), authorities.clone()], &pointed).contains("is revoked"));
     assert!(says(&[authorities.clone(), users.clone()], &pointed).contains("is revoked"));
-    assert!(says(&[authorities], &pointed).contains("no revocation list says"));
+    assert!(says(&[authorities], &pointed).contains("no revocation list covers"));
     let elsewhere = leaf(&ours);
-    assert!(says(&[users], &elsewhere).contains("no revocation list says"), "it names no such point");
+    assert!(says(&[users], &elsewhere).contains("no revocation list covers"), "it names no such point");
 }
 
 #[test]
