@@ -308,7 +308,8 @@ fn pool(criterion: &mut Criterion) {
         let frontend = Frontend::new(Worker::new(Arc::default(), None, Arc::default(), 1), &snapshot, 1);
         let (worker, view) = (&*frontend.worker, frontend.view());
         let pool = &view.pools[0];
-        let made = pool.connect(worker, &worker.wheel.deadline(), ConnectRequest::default(), 0, None).await;
+        let made =
+            pool.open_stream(worker, &worker.wheel.deadline(), ConnectRequest::default(), 0, None).await;
         pool.check_in(worker, made.expect("the listener is there"));
         criterion.bench_function("pool/check out and in", |bencher| {
             bencher.iter(|| {

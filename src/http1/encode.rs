@@ -14,13 +14,15 @@ use crate::http::{
 const ROOM: usize = 512;
 
 /// Appends the head that goes to a backend: HTTP/1.1, with a target in origin form. Framing, Expect and Upgrade are written
-/// from what was understood. An authority that is not known is sent empty, as RFC 9112 §3.2 says.
-pub fn encode_request(request: &OutgoingRequest, out: &mut Vec<u8>) {
+/// from what was understood. An authority that is not known is sent empty, as RFC 9112 §3.2 says. Returns how the body must be
+/// framed.
+pub fn encode_request(request: &OutgoingRequest, out: &mut Vec<u8>) -> Framing {
     out.reserve(request.size() + ROOM);
     let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
     put(&[request.method(), b" ", request.target(), b" HTTP/1.1\r\nHost: ", request.authority(), b"\r\n"]);
     put(&[request.fields()]);
-    put_framing(out, request_framing(request.body));
+    let framing = request_framing(request.body);
+    put_framing(out, framing);
     if let Some(count) = request.max_forwards {
         put_number("Max-Forwards: ", u64::from(count), out);
     }
@@ -32,6 +34,7 @@ pub fn encode_request(request: &OutgoingRequest, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(request.added());
     out.extend_from_slice(b"\r\n");
+    framing
 }
 
 /// What must be known of the client to write a response to it.

@@ -12,6 +12,7 @@ use crate::proxy::client::ClientFacts;
 use crate::proxy::downstream::accepted::Accepted;
 use crate::proxy::downstream::listener::ListenerSocket;
 use crate::proxy::error_pages::{self, ErrorContext, ErrorFormat, Pages};
+use crate::proxy::exchange::client_stream::ClientStream;
 use crate::proxy::exchange::next::{IsLast, Next};
 use crate::proxy::exchange::route::{self, Decision, Refused};
 use crate::proxy::exchange::state::Exchange;
@@ -157,8 +158,10 @@ impl Connection {
             let client = (self.stream.reader.peer(), &self.facts);
             let seen = (&*view, listener);
             let is_last = |ahead: &dyn Fn() -> bool| self.listening.is_last(&self.worker, &self.facts, ahead);
+            let envelope = order.envelope;
             let mut exchange = Exchange::new(&self.worker, &is_last, seen, client, order);
-            let outcome = pin!(exchange.run(&mut self.stream, &self.deadline, buffer)).await;
+            let mut client = ClientStream::http1(&mut self.stream, envelope);
+            let outcome = pin!(exchange.run(&mut client, &self.deadline, buffer)).await;
             let reply = match &outcome {
                 Err(failure) if !exchange.is_answered() => {
                     let context =

@@ -5,26 +5,13 @@ use std::ops::Range;
 use std::pin::pin;
 use std::time::Duration;
 
+use crate::http::BodyLength;
 use crate::http1::{self, Body, BodyError, Framing};
 use crate::io::stream::{Closed, Keep, More};
 use crate::io::{Buffer, Deadline, Pipe, Reader, StreamError, Writer};
+use crate::proxy::exchange::stage::{BodyStage, Phase};
 use crate::proxy::exchange::trailers::Trailers;
 use crate::proxy::failure::Failure;
-
-/// What an exchange waits for, so that an expired deadline shows which side was too slow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Bytes of the request's body.
-    ClientBody,
-    /// The backend to take the request.
-    BackendWrite,
-    /// The head of the response.
-    BackendHead,
-    /// Bytes of the response's body.
-    BackendBody,
-    /// The client to take the response.
-    ClientWrite,
-}
 
 /// How a body is framed on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +26,11 @@ impl Frame {
     /// How a body of this framing is sent on.
     pub(crate) fn of(framing: Framing) -> Self {
         if framing == Framing::Chunked { Self::Chunked } else { Self::Bare }
+    }
+
+    /// How a request's body of this length goes out.
+    pub(crate) fn of_request(body: BodyLength) -> Self {
+        if body == BodyLength::Unknown { Self::Chunked } else { Self::Bare }
     }
 }
 
@@ -81,13 +73,13 @@ pub(crate) fn take(buffer: &mut Buffer, skip: usize, body: &mut Body) -> Result<
     Ok(Part { range, consumed: skip + taken.consumed, done: taken.done })
 }
 
-/// Frames part of a body where it lies, and puts `lead` (an encoded head, or nothing) in front. `trailers` decides on what
-/// may follow the body. The same part may be framed again: its own bytes stay.
+/// Frames part of a body where it lies, and puts `lead` (an encoded head, or nothing) in front. `lines` are
+/// the trailer fields of the body, of which `trailers` decides. The same part may be framed again: its own bytes stay.
 pub(crate) fn frame(
     buffer: &mut Buffer,
     part: &Part,
     lead: &[u8],
-    body: &Body,
+    lines: &[u8],
     out: Frame,
     trailers: Trailers<'_>,
 ) -> Piece {
@@ -102,7 +94,7 @@ pub(crate) fn frame(
             if !range.is_empty() {
                 last.extend_from_slice(b"\r\n");
             }
-            trailers.end(body, &mut last);
+            trailers.end(lines, &mut last);
             tail = &last;
         } else if !range.is_empty() {
             tail = b"\r\n";
@@ -248,8 +240,8 @@ pub(crate) struct Relay<'a> {
     pub deadline: &'a Deadline,
     /// What an expired deadline means.
     pub phase: &'a Cell<Phase>,
-    /// What this body waits for, whatever another one beside it does.
-    pub own: &'a Cell<Phase>,
+    /// The stage of this body.
+    pub stage: BodyStage<'a>,
     /// Bytes written of it, framing included.
     pub moved: &'a Cell<u64>,
     /// Phase and patience of reading and of writing.
@@ -282,7 +274,7 @@ impl Relay<'_> {
                 More::Read(0) => return self.end(buffer).await,
                 More::Read(_) => {
                     let part = take(&mut buffer, 0, self.body).map_err(RelayError::Body)?;
-                    frame(&mut buffer, &part, &[], self.body, self.out, self.trailers)
+                    frame(&mut buffer, &part, &[], self.body.trailers(), self.out, self.trailers)
                 }
                 More::Unseen(pipe) => {
                     // A client that takes its time holds a pipe, and no buffer beside it.
@@ -338,7 +330,7 @@ impl Relay<'_> {
     }
 
     pub(crate) fn wait(&self, (phase, patience): (Phase, Duration)) {
-        self.own.set(phase);
+        self.stage.enter(phase);
         self.phase.set(phase);
         self.deadline.set(patience);
     }

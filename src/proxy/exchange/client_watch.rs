@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::io::deadline::{TICK, ticks};
 use crate::io::{Deadline, PeerHandle};
-use crate::proxy::exchange::body::Phase;
+use crate::proxy::exchange::stage::Phase;
 use crate::proxy::failure::Failure;
 use crate::proxy::worker::Worker;
 

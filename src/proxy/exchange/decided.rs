@@ -1,7 +1,7 @@
 //! The decisions on a response's head: how its body is sent on, and which connections are kept.
 
 use crate::http::{Coding, ResponseHead};
-use crate::http1::{Framing, Received};
+use crate::http1::{Envelope, Framing};
 use crate::proxy::exchange::body::Frame;
 
 /// A response's head, decided upon.
@@ -24,19 +24,19 @@ pub(crate) struct Decided {
 
 impl Decided {
     pub(crate) fn of(
-        head: &Received<ResponseHead<'_, '_>>,
+        (head, envelope): (&ResponseHead<'_, '_>, Envelope),
         encoded: Vec<u8>,
         to_client: Framing,
         keep: bool,
     ) -> Self {
         Self {
             head: encoded,
-            head_len: head.len,
+            head_len: envelope.len,
             status: head.status,
             interim: head.is_interim(),
-            framing: head.framing,
+            framing: envelope.framing,
             out: Frame::of(to_client),
-            backend_keeps: head.keep_alive && head.framing != Framing::UntilClose,
+            backend_keeps: envelope.keep_alive && envelope.framing != Framing::UntilClose,
             unframed: to_client == Framing::UntilClose,
             client_keeps: keep && to_client != Framing::UntilClose,
             named: head.named_trailers(),

@@ -6,21 +6,22 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::state::ResponseStage;
+use super::client_stream::ClientStream;
+use super::stage::{Phase, ResponseStage, UploadStage};
 use crate::base::limits::MAX_REPEATED_BYTES;
-use crate::http1::Framing;
+use crate::http::BodyLength;
 use crate::io::stream::Keep;
-use crate::io::{Buffer, Deadline, Reader};
+use crate::io::{Buffer, Deadline};
 use crate::proxy::client_binding::ProxiedOrigin;
-use crate::proxy::exchange::body::{Part, Phase};
+use crate::proxy::exchange::body::Part;
 use crate::proxy::exchange::retry_policy::{Cause, Verdict};
 use crate::proxy::exchange::state::Exchange;
 use crate::proxy::failure::{ConnectError, Failure};
 use crate::proxy::snapshot::{Destination, Traffic};
 use crate::proxy::upstream::admission::{self, AdmissionRequest, Permit};
-use crate::proxy::upstream::connection::UpstreamConnection;
 use crate::proxy::upstream::outlier_detection::Fault;
 use crate::proxy::upstream::pool::ConnectRequest;
+use crate::proxy::upstream::stream::UpstreamStream;
 
 /// The destination of a request that is sent once more.
 pub(crate) enum Once {
@@ -40,7 +41,7 @@ impl Exchange<'_> {
         deadline: &Deadline,
         first: &Part,
         held: &mut Option<Buffer>,
-    ) -> Result<(Option<Permit>, Box<UpstreamConnection>), Failure> {
+    ) -> Result<(Option<Permit>, UpstreamStream), Failure> {
         // The tick of the worker's wheel since which it looks for a connection.
         let since = self.worker.wheel.now();
         loop {
@@ -95,7 +96,7 @@ impl Exchange<'_> {
 
     /// Whether the rest of a short body is waited for, so that the request may be sent twice. `len`: bytes at hand.
     pub(crate) fn gathers(&self, len: usize) -> bool {
-        let Framing::Length(length) = self.order.envelope.framing else { return false };
+        let BodyLength::Known(length) = self.order.head.body else { return false };
         let whole = length.saturating_add(self.order.envelope.len as u64);
         let short = (len as u64) < whole && whole <= MAX_REPEATED_BYTES;
         short && self.order.idempotent && !self.order.expects && self.retries_are_on()
@@ -104,13 +105,13 @@ impl Exchange<'_> {
     /// Reads on until the body is whole, for `limits.body_timeout` at most.
     pub(crate) async fn gather(
         &self,
-        reader: &mut Reader,
+        client: &mut ClientStream<'_>,
         deadline: &Deadline,
         mut buffer: Buffer,
     ) -> Result<Buffer, Failure> {
         deadline.set(self.limits.body_timeout);
         while self.gathers(buffer.len()) {
-            let filling = pin!(reader.fill(buffer));
+            let filling = pin!(client.fill(buffer));
             let filled = deadline.race(filling).await.map_err(|_| Failure::ClientTimeout)?;
             match filled {
                 (Ok(1..), filled) => buffer = filled,
@@ -129,8 +130,8 @@ impl Exchange<'_> {
         first: &Part,
         permit: &mut Option<Permit>,
         kept: Buffer,
-    ) -> Result<(Box<UpstreamConnection>, Buffer), Failure> {
-        self.sent.set(false);
+    ) -> Result<(UpstreamStream, Buffer), Failure> {
+        self.upload.set(UploadStage::First);
         self.response.set(ResponseStage::Silent);
         if !matches!(once, Once::Afresh) {
             let failure = match self.reopen(deadline, once, first, permit.as_ref()).await {
@@ -156,7 +157,7 @@ impl Exchange<'_> {
         once: Once,
         first: &Part,
         permit: Option<&Permit>,
-    ) -> Result<Box<UpstreamConnection>, Failure> {
+    ) -> Result<UpstreamStream, Failure> {
         let endpoint = match once {
             Once::Anew(endpoint) => endpoint,
             Once::Afresh => {
@@ -195,11 +196,11 @@ impl Exchange<'_> {
         endpoint: usize,
         first: &Part,
         permit: Option<&Permit>,
-    ) -> Result<Box<UpstreamConnection>, Failure> {
+    ) -> Result<UpstreamStream, Failure> {
         let pool = &self.order.pool;
         // The log names it also where no connection is made.
         self.observed.endpoint.set(Some(endpoint));
-        let connecting = pool.connect(self.worker, deadline, self.call(first), endpoint, permit);
+        let connecting = pool.open_stream(self.worker, deadline, self.call(first), endpoint, permit);
         let mut connecting = pin!(connecting);
         let Some(left) = self.attempts.left(self.worker.wheel.now()) else {
             return connecting.await.map_err(Failure::Connect);
@@ -237,7 +238,7 @@ impl Exchange<'_> {
     /// has heard nothing.
     pub(crate) fn again(
         &mut self,
-        backend: &UpstreamConnection,
+        backend: &UpstreamStream,
         failure: &Failure,
         permit: Option<&Permit>,
     ) -> Option<Once> {
@@ -246,16 +247,16 @@ impl Exchange<'_> {
         let closed = silent && matches!(failure, Failure::BackendGone(_));
         let given_up = self.given_up.take();
         // Its pooled connection was closed by the backend just then.
-        if closed && backend.reused && idempotent {
+        if closed && backend.is_reused() && idempotent {
             self.worker.counters.stale_retries.add(1);
-            return Some(Once::Anew(backend.endpoint));
+            return Some(Once::Anew(backend.endpoint()));
         }
         // The backend refused our certificate and has read nothing.
-        if silent && self.order.pool.rescue(self.worker, backend, failure, idempotent) {
-            return Some(Once::Anew(backend.endpoint));
+        if silent && self.order.pool.rescue(self.worker, backend.connection(), failure, idempotent) {
+            return Some(Once::Anew(backend.endpoint()));
         }
         if closed || given_up {
-            self.tried.endpoints.push(backend.endpoint);
+            self.tried.endpoints.push(backend.endpoint());
         }
         let wanted = match failure {
             // Judged when it came.
@@ -266,16 +267,16 @@ impl Exchange<'_> {
         };
         let pool = Rc::clone(&self.order.pool);
         let once = if wanted {
-            Some(Once::More(pool.next(backend.endpoint, self.order.key, has_room_of(permit))))
+            Some(Once::More(pool.next(backend.endpoint(), self.order.key, has_room_of(permit))))
         } else if closed || given_up {
             self.fail_over(permit)
         } else {
             None
         };
         if once.is_some()
-            && let Some(reason) = pool.reason(backend, self.is_heard(), failure)
+            && let Some(reason) = pool.reason(backend.connection(), self.is_heard(), failure)
         {
-            pool.record_failure(backend, reason);
+            pool.record_failure(backend.connection(), reason);
         }
         once
     }
@@ -330,29 +331,29 @@ impl Exchange<'_> {
     pub(crate) fn judge(&self, status: u16) {
         let Some(endpoint) = self.observed.endpoint.get() else { return };
         // What comes while the request is still on its way is no slow response.
-        let since = if self.sent.get() { self.disconnects.since() } else { self.worker.wheel.now() };
+        let since = if self.is_sent() { self.disconnects.since() } else { self.worker.wheel.now() };
         self.order.pool.responded(endpoint, status, since, self.slow.take());
     }
 
     /// A failed attempt tells how its endpoint does.
-    pub(crate) fn note_failure(&self, backend: &UpstreamConnection, failure: &Failure) {
+    pub(crate) fn note_failure(&self, backend: &UpstreamStream, failure: &Failure) {
         let slow = self.slow.take();
         let silent = !self.is_heard();
         let fault = match failure {
-            Failure::BackendGone(_) if silent && !backend.reused => Fault::Reset,
+            Failure::BackendGone(_) if silent && !backend.is_reused() => Fault::Reset,
             // A slow response has been counted.
             Failure::BackendTimeout if silent && !self.given_up.get() && !slow => Fault::Timeout,
             Failure::Response(_) => Fault::Invalid,
             _ => return,
         };
-        self.order.pool.failed(backend.endpoint, fault, self.disconnects.since());
+        self.order.pool.failed(backend.endpoint(), fault, self.disconnects.since());
     }
 
     /// Whether a request whose response is waited for goes elsewhere: it may be repeated, and its endpoint is ejected.
     /// If it waits for too long, that counts, too.
     pub(crate) fn gives_up(&self, endpoint: usize, whole: bool) -> bool {
         let pool = &self.order.pool;
-        if self.is_heard() || !self.sent.get() {
+        if self.is_heard() || !self.is_sent() {
             return false;
         }
         if !self.slow.get() && pool.slow(endpoint, self.disconnects.since()) {
@@ -373,8 +374,8 @@ impl Exchange<'_> {
     }
 
     /// Whether a request that was written is kept to be sent again.
-    pub(crate) fn keep(&self, backend: &UpstreamConnection, whole: bool) -> Keep {
-        let again = self.order.idempotent || backend.verdict.has_fallback();
+    pub(crate) fn keep(&self, backend: &UpstreamStream, whole: bool) -> Keep {
+        let again = self.order.idempotent || backend.verdict().has_fallback();
         if whole && again { Keep::Content } else { Keep::Nothing }
     }
 

@@ -4,41 +4,40 @@ use std::cell::Cell;
 use std::pin::pin;
 use std::time::Duration;
 
+use super::client_stream::{ClientStream, RequestReader, ResponseWriter};
+use super::decided::Decided;
 use super::next::Next;
+use super::stage::{Phase, UploadStage};
 use super::state::Exchange;
 use super::state::Outcome;
 use super::tunnel;
+use super::upstream_stream::{RequestWriter, ResponseReader};
 use crate::base::limits::MAX_INTERIM_RESPONSES;
 use crate::http::{HeadEdit, ResponseHead, Version};
-use crate::http1::{self, Body, Framing, HeadLimits, Parsed, ResponseContext};
-use crate::io::stream::Keep;
-use crate::io::{Buffer, Deadline, PeerHandle, Reader, Stream, StreamError, Writer};
-use crate::proxy::exchange::body::{self, Frame, Part, Phase, Piece, Relay, RelayError};
+use crate::http1::{Body, Envelope, Framing, ResponseError};
+use crate::io::{Buffer, Deadline, PeerHandle, Reader, StreamError, Writer};
+use crate::proxy::exchange::body::{self, Frame, Part, Relay, RelayError};
 use crate::proxy::exchange::coding;
 use crate::proxy::exchange::min_rate::{self, Pace};
 use crate::proxy::exchange::retry_policy::Cause;
 use crate::proxy::exchange::trailers::Trailers;
 use crate::proxy::failure::Failure;
 use crate::proxy::rules;
-use crate::proxy::upstream::connection::UpstreamConnection;
-
-use super::decided::Decided;
+use crate::proxy::upstream::stream::UpstreamStream;
 
 impl<'a> Exchange<'a> {
     /// From the head in `buffer` to the end of the response. Returns what the client's connection does
     /// next, and its buffer with what it had sent ahead.
     pub(crate) async fn run(
         &mut self,
-        client: &mut Stream,
+        client: &mut ClientStream<'_>,
         deadline: &Deadline,
         mut buffer: Buffer,
     ) -> Result<(Next, Buffer), Failure> {
         if self.gathers(buffer.len()) {
-            buffer = Box::pin(self.gather(&mut client.reader, deadline, buffer)).await?;
+            buffer = Box::pin(self.gather(client, deadline, buffer)).await?;
         }
-        let mut body = Body::new(self.order.envelope.framing);
-        let first = body::take(&mut buffer, self.order.envelope.len, &mut body);
-        let first = first.map_err(Failure::RequestBody)?;
+        let first = client.take_first(&mut buffer).map_err(Failure::RequestBody)?;
         if self.body_bound() < first.data() {
             return Err(Failure::BodyTooLarge);
         }
@@ -47,10 +46,10 @@ impl<'a> Exchange<'a> {
         let (mut permit, mut backend) = self.open(deadline, &first, &mut held).await?;
         let mut buffer = held.unwrap_or_else(Buffer::small);
         loop {
-            let endpoint = backend.endpoint;
+            let endpoint = backend.endpoint();
             self.observed.endpoint.set(Some(endpoint));
             let (result, returned) = {
-                let attempt = pin!(self.attempt(client, &mut backend, deadline, &first, &mut body, buffer));
+                let attempt = pin!(self.attempt(client, &mut backend, deadline, &first, buffer));
                 let gives_up = || self.gives_up(endpoint, first.done);
                 let kept =
                     self.disconnects.keep(self.worker, deadline, &self.phase, attempt, gives_up).await?;
@@ -73,7 +72,7 @@ impl<'a> Exchange<'a> {
             let kept = returned.filter(|_| first.done);
             let once = kept.as_ref().and_then(|_| self.again(&backend, &failure, permit.as_ref()));
             let (Some(kept), Some(once)) = (kept, once) else {
-                return Err(self.order.pool.attribute(&backend, self.is_heard(), failure));
+                return Err(self.order.pool.attribute(backend.connection(), self.is_heard(), failure));
             };
             // The backend that failed is let go before another one is asked.
             drop(backend);
@@ -81,43 +80,36 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The request's head as the connection wants it, in front of the first part of its body.
-    fn lead(&self, buffer: &mut Buffer, first: &Part, body: &Body) -> Piece {
-        let mut encoded = self.worker.heads.take();
-        http1::encode_request(&self.order.head, &mut encoded);
-        let frame = Frame::of(self.order.envelope.framing);
-        let piece = body::frame(buffer, first, &encoded, body, frame, self.order.trailers());
-        self.worker.heads.give(encoded);
-        piece
-    }
-
     /// Sends the request to `backend` and brings its response to the client, both at once where the
     /// request's body is longer than what `buffer` has of it.
     pub(crate) async fn attempt(
         &self,
-        client: &mut Stream,
-        backend: &mut UpstreamConnection,
+        client: &mut ClientStream<'_>,
+        backend: &mut UpstreamStream,
         deadline: &Deadline,
         first: &Part,
-        body: &mut Body,
-        mut buffer: Buffer,
+        buffer: Buffer,
     ) -> (Result<Outcome, Failure>, Option<Buffer>) {
         let patience = self.begin(first.done);
         self.wait(deadline, Phase::BackendWrite, patience);
         let keep = self.keep(backend, first.done);
-        let piece = self.lead(&mut buffer, first, body);
-        let (written, mut buffer) = piece.write(&mut backend.stream.writer, buffer, keep).await;
-        drop(piece);
+        let early = backend.take_early();
+        let (from_client, to_client) = client.split();
+        let (from_backend, mut to_backend) = backend.split();
+        let (heads, trailers) = (&self.worker.heads, (from_client.trailers(), self.order.trailers()));
+        let writing = to_backend.write_head(heads, &self.order.head, first, trailers, buffer, keep);
+        let (written, mut buffer) = pin!(writing).await;
         // A backend that refuses the request before it has read it all may have sent the reason.
         let broken = written.err();
-        let early = backend.early.take();
-        let respond = |reader, writer| self.respond(reader, writer, deadline, early);
         if first.done || broken.is_some() {
-            self.sent.set(broken.is_none());
-            self.ahead.set(buffer.len() > first.consumed);
+            let ahead = buffer.len() > first.consumed;
+            self.upload.set(match broken {
+                None => UploadStage::Sent { ahead },
+                Some(_) => UploadStage::Refused,
+            });
             self.wait(deadline, Phase::BackendHead, self.remaining(patience, first.done));
             self.spare.set(Some(buffer));
-            let result = respond(&mut backend.stream.reader, &mut client.writer).await;
+            let result = self.respond(from_backend, to_client, deadline, early).await;
             let result = match (result, broken) {
                 (Err(Failure::BackendGone(None)), Some(error)) => Err(Failure::BackendGone(Some(error))),
                 (result, _) => result,
@@ -126,10 +118,9 @@ impl<'a> Exchange<'a> {
         }
         buffer.consume(first.consumed);
         let allowance = self.body_bound() - first.data();
-        let (reader, writer) = (&mut client.reader, &mut backend.stream.writer);
         // Boxed: a long upload is rare and its state large, while each exchange carries this future's size.
-        let upload = self.upload(reader, writer, deadline, body, allowance, buffer);
-        let answer = respond(&mut backend.stream.reader, &mut client.writer);
+        let upload = self.upload(from_client, to_backend, deadline, allowance, buffer);
+        let answer = self.respond(from_backend, to_client, deadline, early);
         super::duplex::both(Box::pin(upload), Box::pin(answer)).await
     }
 
@@ -142,8 +133,9 @@ impl<'a> Exchange<'a> {
         writing: (Phase, Duration),
     ) -> Pace<'p> {
         let (wheel, peer) = (&self.worker.wheel, &self.disconnects.client);
-        let phase = if client == min_rate::Client::Sends { &self.upload } else { &self.download };
-        Pace { wheel, limits: self.limits, peer, client, to, writing, deadline, phase }
+        let sends = client == min_rate::Client::Sends;
+        let stage = if sends { self.upload_stage() } else { self.download_stage() };
+        Pace { wheel, limits: self.limits, peer, client, to, writing, deadline, stage }
     }
 
     /// The same of a response's body.
@@ -155,14 +147,14 @@ impl<'a> Exchange<'a> {
     /// The rest of the request's body.
     pub(crate) async fn upload(
         &self,
-        reader: &mut Reader,
-        writer: &mut Writer,
+        reader: RequestReader<'_>,
+        writer: RequestWriter<'_>,
         deadline: &Deadline,
-        body: &mut Body,
         allowance: u64,
         buffer: Buffer,
     ) -> Result<Buffer, RelayError> {
-        let out = Frame::of(self.order.envelope.framing);
+        let (RequestReader::H1 { reader, body }, RequestWriter::H1(writer)) = (reader, writer);
+        let out = Frame::of_request(self.order.head.body);
         // A client that waits for its 100 waits for the backend, as long as nothing of the body came.
         let waits_for_100 = self.order.expects && allowance == self.body_bound();
         let opening = waits_for_100.then_some((Phase::BackendHead, self.order.response_timeout));
@@ -176,7 +168,7 @@ impl<'a> Exchange<'a> {
             trailers: self.order.trailers(),
             deadline,
             phase: &self.phase,
-            own: &self.upload,
+            stage: self.upload_stage(),
             moved: &sent,
             waits: [(Phase::ClientBody, self.limits.body_timeout), writing],
             opening,
@@ -184,12 +176,12 @@ impl<'a> Exchange<'a> {
         };
         let pace = self.pace(deadline, min_rate::Client::Sends, to, writing);
         let buffer = pace.keep(relay.run(buffer)).await.map_err(|_| RelayError::TooSlow)??;
-        self.sent.set(true);
-        self.ahead.set(!buffer.is_empty());
+        self.upload.set(UploadStage::Sent { ahead: !buffer.is_empty() });
         if self.is_answered() {
             // The response that has begun is waited for as before.
             let [reading, writing] = self.download_waits();
-            let (phase, patience) = if self.download.get() == writing.0 { writing } else { reading };
+            let (phase, patience) =
+                if self.download_stage().phase() == writing.0 { writing } else { reading };
             self.wait(deadline, phase, patience);
         } else {
             self.wait(deadline, Phase::BackendHead, self.order.response_timeout);
@@ -200,15 +192,15 @@ impl<'a> Exchange<'a> {
     /// Reads the response's heads and its body, and writes them to the client.
     pub(crate) async fn respond(
         &self,
-        reader: &mut Reader,
-        writer: &mut Writer,
+        mut reader: ResponseReader<'_>,
+        mut writer: ResponseWriter<'_>,
         deadline: &Deadline,
         early: Option<Buffer>,
     ) -> Result<Outcome, Failure> {
         let mut buffer = early.unwrap_or_else(Buffer::small);
         let mut interim = 0;
         loop {
-            let decided = self.understand(&buffer)?;
+            let decided = self.understand(&reader, &writer, &buffer)?;
             let Some(mut decided) = decided else {
                 let (result, filled) = reader.fill(buffer).await;
                 buffer = filled;
@@ -216,7 +208,7 @@ impl<'a> Exchange<'a> {
                     Ok(0) => return Err(Failure::BackendGone(None)),
                     Ok(_) => self.hear(),
                     Err(StreamError::TooLarge) => {
-                        return Err(Failure::Response(http1::ResponseError::HeadTooLong));
+                        return Err(Failure::Response(ResponseError::HeadTooLong));
                     }
                     Err(error) => return Err(Failure::BackendGone(Some(error))),
                 }
@@ -227,23 +219,23 @@ impl<'a> Exchange<'a> {
             if decided.interim {
                 interim += 1;
                 if interim > MAX_INTERIM_RESPONSES {
-                    return Err(Failure::Response(http1::ResponseError::TooManyInterim));
+                    return Err(Failure::Response(ResponseError::TooManyInterim));
                 }
                 if self.order.version == Version::Http11 {
-                    writer.write_bytes(&decided.head).await.map_err(|_| Failure::ClientGone)?;
+                    writer.write_head(&decided.head).await.map_err(|_| Failure::ClientGone)?;
                 }
                 self.worker.heads.give(std::mem::take(&mut decided.head));
                 buffer.consume(decided.head_len);
-                if decided.status == 100 && self.phase.get() == Phase::BackendHead && !self.sent.get() {
+                if decided.status == 100 && self.upload.get() == UploadStage::Expecting {
                     // From its 100 on, a client owes its body.
-                    self.upload.set(Phase::ClientBody);
+                    self.upload.set(UploadStage::Reading);
                     self.wait(deadline, Phase::ClientBody, self.limits.body_timeout);
                 }
                 continue;
             }
             if decided.status == 101 {
                 self.answer(true);
-                writer.write_bytes(&decided.head).await.map_err(|_| Failure::ClientGone)?;
+                writer.write_head(&decided.head).await.map_err(|_| Failure::ClientGone)?;
                 self.observed.bytes.set(decided.head.len() as u64);
                 buffer.consume(decided.head_len);
                 return Ok(Outcome { backend: false, client: false, tunnel: Some(buffer) });
@@ -253,38 +245,50 @@ impl<'a> Exchange<'a> {
     }
 
     /// Understands the head at the buffer's front, and encodes it for the client.
-    pub(crate) fn understand(&self, buffer: &Buffer) -> Result<Option<Decided>, Failure> {
-        if buffer.is_empty() {
-            return Ok(None);
-        }
-        let mut slots = http1::header_slots();
-        let limits = HeadLimits::from(self.limits);
-        let head = match http1::parse_response(buffer.data(), &mut slots, &limits, &self.order.context) {
-            Ok(Parsed::Complete(head)) => head,
-            Ok(Parsed::Partial) => return Ok(None),
-            Err(error) => return Err(Failure::Response(error)),
-        };
+    fn understand(
+        &self,
+        reader: &ResponseReader<'_>,
+        writer: &ResponseWriter<'_>,
+        buffer: &Buffer,
+    ) -> Result<Option<Decided>, Failure> {
+        let understood =
+            |head: &ResponseHead<'_, '_>, envelope: Envelope| self.decide(writer, head, envelope);
+        let decided = reader.read_head(buffer, self.limits, &self.order.context, understood);
+        decided.map_err(Failure::Response)?.transpose()
+    }
+
+    fn decide(
+        &self,
+        writer: &ResponseWriter<'_>,
+        head: &ResponseHead<'_, '_>,
+        envelope: Envelope,
+    ) -> Result<Decided, Failure> {
         if !head.is_interim() {
             self.judge(head.status);
         }
         if !head.is_interim() && self.may_retry(Cause::Status(head.status)) {
             return Err(Failure::Unwanted(head.status));
         }
-        let ahead = || self.ahead.get() || self.disconnects.client.has_arrived();
-        let keep = self.order.envelope.keep_alive && self.sent.get() && !(self.is_last)(&ahead);
+        let keep = match self.upload.get() {
+            UploadStage::Sent { ahead } => {
+                let ahead = || ahead || self.disconnects.client.has_arrived();
+                self.order.envelope.keep_alive && !(self.is_last)(&ahead)
+            }
+            _ => false,
+        };
         let mut encoded = self.worker.heads.take();
-        let to = ResponseContext { version: self.order.version, close: !keep };
+        let to = (self.order.version, !keep);
         let rules = self.order.pending.as_deref().filter(|_| !head.is_interim());
         let room = coding::has_room(self.worker);
-        let (framing, coding) = rules::edit_response(rules, &head, room, |head, edit| {
-            self.with_session(head, edit, |edit| http1::encode_response(head, edit, &to, &mut encoded))
+        let (framing, coding) = rules::edit_response(rules, head, room, |head, edit| {
+            self.with_session(head, edit, |edit| writer.encode_head(head, edit, to, &mut encoded))
         });
-        self.note(&head);
-        let decided = Decided::of(&head, encoded, framing, keep);
-        Ok(Some(match coding {
-            Some(coding) if head.framing != Framing::None => decided.encoded(coding),
+        self.note(head);
+        let decided = Decided::of((head, envelope), encoded, framing, keep);
+        Ok(match coding {
+            Some(coding) if envelope.framing != Framing::None => decided.encoded(coding),
             _ => decided,
-        }))
+        })
     }
 
     /// Hands `write` what is changed of a final response's head, with the line that tells the client which endpoint has its
@@ -322,31 +326,32 @@ impl<'a> Exchange<'a> {
     pub(crate) async fn pass_on(
         &self,
         mut decided: Decided,
-        reader: &mut Reader,
-        writer: &mut Writer,
+        reader: ResponseReader<'_>,
+        mut writer: ResponseWriter<'_>,
         deadline: &Deadline,
         mut buffer: Buffer,
     ) -> Result<Outcome, Failure> {
         if decided.coding.is_some() {
             return Box::pin(self.pass_on_encoded(decided, reader, writer, deadline, buffer)).await;
         }
+        let ResponseReader::H1(reader) = reader;
         body::take_rest(reader, &mut buffer, decided.head_len, decided.framing);
         let mut body = Body::new(decided.framing);
         let encoded = std::mem::take(&mut decided.head);
         let trailers = Trailers::of_response(decided.named.as_deref(), self.order.pending.as_deref(), false);
         let part = body::take(&mut buffer, decided.head_len, &mut body).map_err(Failure::ResponseBody)?;
-        let first = body::frame(&mut buffer, &part, &encoded, &body, decided.out, trailers);
+        let first = body::frame(&mut buffer, &part, &encoded, body.trailers(), decided.out, trailers);
         self.worker.heads.give(encoded);
         // Until here a faulty response could still be answered with a 502.
         self.answer(!decided.unframed);
-        self.download.set(Phase::ClientWrite);
         self.wait(deadline, Phase::ClientWrite, self.limits.body_timeout);
-        let (result, returned) = first.write(writer, buffer, Keep::Nothing).await;
+        let (result, returned) = writer.write_piece(&first, buffer).await;
         buffer = returned;
         result.map_err(|_| Failure::ClientGone)?;
         buffer.consume(first.consumed);
         self.observed.bytes.set(first.len() as u64);
         if !first.done {
+            let ResponseWriter::H1(writer) = writer;
             let relay = self.relay(reader, writer, &mut body, (decided.out, trailers), deadline);
             let pace = self.download_pace(deadline);
             let relaying = Box::pin(pace.keep(relay.run(buffer)));
@@ -354,7 +359,7 @@ impl<'a> Exchange<'a> {
             buffer = relayed.map_err(RelayError::of_response)?;
         }
         // Bytes behind the response belong to nothing: such a connection is not used again.
-        let backend = decided.backend_keeps && self.sent.get() && buffer.is_idle();
+        let backend = decided.backend_keeps && self.is_sent() && buffer.is_idle();
         Ok(Outcome { backend, client: decided.client_keeps, tunnel: None })
     }
 
@@ -362,12 +367,13 @@ impl<'a> Exchange<'a> {
     pub(crate) async fn pass_on_encoded(
         &self,
         mut decided: Decided,
-        reader: &mut Reader,
-        writer: &mut Writer,
+        reader: ResponseReader<'_>,
+        writer: ResponseWriter<'_>,
         deadline: &Deadline,
         buffer: Buffer,
     ) -> Result<Outcome, Failure> {
         let Some(coding) = decided.coding else { return Err(Failure::BackendGone(None)) };
+        let (ResponseReader::H1(reader), ResponseWriter::H1(writer)) = (reader, writer);
         let lead = std::mem::take(&mut decided.head);
         let mut body = Body::new(decided.framing);
         let trailers = Trailers::of_response(decided.named.as_deref(), self.order.pending.as_deref(), true);
@@ -377,7 +383,7 @@ impl<'a> Exchange<'a> {
         let pace = self.download_pace(deadline);
         let relayed = Box::pin(pace.keep(run)).await.unwrap_or(Err(RelayError::TooSlow));
         let buffer = relayed.map_err(RelayError::of_response)?;
-        let backend = decided.backend_keeps && self.sent.get() && buffer.is_idle();
+        let backend = decided.backend_keeps && self.is_sent() && buffer.is_idle();
         Ok(Outcome { backend, client: decided.client_keeps, tunnel: None })
     }
 
@@ -403,7 +409,7 @@ impl<'a> Exchange<'a> {
             trailers,
             deadline,
             phase: &self.phase,
-            own: &self.download,
+            stage: self.download_stage(),
             moved: &self.observed.bytes,
             waits: self.download_waits(),
             opening: None,
@@ -415,14 +421,17 @@ impl<'a> Exchange<'a> {
     pub(crate) async fn finish(
         &self,
         answer: Outcome,
-        client: &mut Stream,
-        mut backend: Box<UpstreamConnection>,
+        client: &mut ClientStream<'_>,
+        mut backend: UpstreamStream,
         deadline: &Deadline,
         rest: Option<Buffer>,
     ) -> Result<(Next, Buffer), Failure> {
         if let Some(from_backend) = answer.tunnel {
             let from_client = rest.unwrap_or_else(Buffer::small);
             let idle = self.order.idle_timeout;
+            // Only HTTP/1 connections can change to another protocol.
+            let (ClientStream::H1 { stream: client, .. }, UpstreamStream::H1(backend)) =
+                (client, &mut backend);
             let backend = &mut backend.stream;
             let tunnel =
                 tunnel::tunnel(self.worker, deadline, idle, client, backend, from_client, from_backend);
@@ -435,7 +444,7 @@ impl<'a> Exchange<'a> {
         match rest {
             Some(rest) if answer.client => Ok((Next::Idle, rest)),
             // What the client may still send is read, but not for ever, and not served.
-            Some(rest) if self.sent.get() && rest.is_idle() => Ok((Next::Close, rest)),
+            Some(rest) if self.is_sent() && rest.is_idle() => Ok((Next::Close, rest)),
             _ => Ok((Next::Linger, Buffer::small())),
         }
     }

@@ -5,7 +5,6 @@
 //! themselves pays nothing. Only time in which bytes of a response are held up, or none of a request are there,
 //! counts against the client; a backend that is silent does not.
 
-use std::cell::Cell;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use crate::base::limits::Limits;
 use crate::io::deadline::TICK;
 use crate::io::peer::Flow;
 use crate::io::{Deadline, PeerHandle, Wheel};
-use crate::proxy::exchange::body::Phase;
+use crate::proxy::exchange::stage::{BodyStage, Phase};
 
 /// How often a body that is under way is checked, and at least four times within what a write may take.
 const LOOK: Duration = Duration::from_secs(1);
@@ -43,9 +42,9 @@ pub(crate) struct Pace<'a> {
     pub to: PeerHandle,
     /// Phase and patience of its writes.
     pub writing: (Phase, Duration),
-    /// The exchange's deadline, and what this body waits for.
+    /// The exchange's deadline, and the stage of this body.
     pub deadline: &'a Deadline,
-    pub phase: &'a Cell<Phase>,
+    pub stage: BodyStage<'a>,
 }
 
 impl Pace<'_> {
@@ -63,7 +62,7 @@ impl Pace<'_> {
             if let Ok(done) = glance.race(work.as_mut()).await {
                 return Ok(done);
             }
-            if self.phase.get() == writing
+            if self.stage.phase() == writing
                 && let Some(to) = self.to.flow()
             {
                 // A slow reader that still takes bytes does not time out: its time begins anew.
@@ -81,7 +80,7 @@ impl Pace<'_> {
                 let (moved, waiting) = match self.client {
                     // While its 100 or what it sent is with the backend, the client owes nothing.
                     Client::Sends => {
-                        let owes = self.phase.get() == Phase::ClientBody;
+                        let owes = self.stage.phase() == Phase::ClientBody;
                         (flow.received - before.received, owes && self.peer.is_drained())
                     }
                     Client::Takes => (flow.taken - before.taken, flow.held_up),

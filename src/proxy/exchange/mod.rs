@@ -1,6 +1,7 @@
 //! One request and its response.
 
 pub(crate) mod body;
+pub(crate) mod client_stream;
 pub(crate) mod client_watch;
 pub(crate) mod coding;
 pub(crate) mod decided;
@@ -14,6 +15,8 @@ pub(crate) mod observed;
 pub(crate) mod request_key;
 pub(crate) mod retry_policy;
 pub(crate) mod route;
+pub(crate) mod stage;
 pub(crate) mod state;
 pub(crate) mod trailers;
 pub(crate) mod tunnel;
+pub(crate) mod upstream_stream;

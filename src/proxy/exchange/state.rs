@@ -3,12 +3,12 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use super::body::Phase;
 use super::client_watch::DisconnectWatch;
 use super::next::IsLast;
 use super::observed::Observed;
 use super::retry_policy::Attempts;
 use super::route::Forward;
+use super::stage::{BodyStage, Phase, ResponseStage, UploadStage};
 use crate::base::limits::Limits;
 use crate::base::sample::sampled;
 use crate::io::{Buffer, Deadline, PeerHandle};
@@ -29,26 +29,6 @@ pub(crate) struct Failover {
     pub(crate) endpoints: Vec<usize>,
 }
 
-/// How far the response of an exchange is.
-///
-/// ```text
-/// Silent ──► Heard ──► Begun: a failure cuts the response
-///    ▲         │
-///    └─────────┘ the request is sent once more
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ResponseStage {
-    /// Nothing has arrived from the backend: the request may be sent again.
-    Silent,
-    /// Something has arrived, and nothing of a final response was sent to the client: a failure still gets a response.
-    Heard,
-    /// The final response is being sent to the client.
-    Begun {
-        /// Whether the message itself marks its body's end; if not, the connection's end does.
-        framed: bool,
-    },
-}
-
 /// One request and its response.
 pub(crate) struct Exchange<'a> {
     pub(crate) worker: &'a Worker,
@@ -61,23 +41,17 @@ pub(crate) struct Exchange<'a> {
     pub(crate) order: Forward,
     pub(crate) attempts: Attempts,
     pub(crate) tried: Failover,
-    /// Whether the client had sent more by the time its request left.
-    pub(crate) ahead: Cell<bool>,
     /// The request while its response is waited for, where a slow backend loses it to another one.
     pub(crate) spare: Cell<Option<Buffer>>,
     /// Whether the attempt counts as one whose endpoint is slow.
     pub(crate) slow: Cell<bool>,
     /// Whether the attempt was given up, as its endpoint is ejected and others are not.
     pub(crate) given_up: Cell<bool>,
-    /// How far the response is.
+    /// How far the request is, and how far the response.
+    pub(crate) upload: Cell<UploadStage>,
     pub(crate) response: Cell<ResponseStage>,
-    /// Whether the request went out whole.
-    pub(crate) sent: Cell<bool>,
     /// What the deadline bounds.
     pub(crate) phase: Cell<Phase>,
-    /// What each body waits for, whatever the other one does beside it.
-    pub(crate) upload: Cell<Phase>,
-    pub(crate) download: Cell<Phase>,
     pub(crate) disconnects: DisconnectWatch,
     pub(crate) observed: Observed,
 }
@@ -109,15 +83,12 @@ impl<'a> Exchange<'a> {
             order,
             attempts: Attempts::default(),
             tried: Failover::default(),
-            ahead: Cell::new(false),
             spare: Cell::new(None),
             slow: Cell::new(false),
             given_up: Cell::new(false),
+            upload: Cell::new(UploadStage::First),
             response: Cell::new(ResponseStage::Silent),
-            sent: Cell::new(false),
             phase: Cell::new(Phase::BackendWrite),
-            upload: Cell::new(Phase::BackendWrite),
-            download: Cell::new(Phase::BackendBody),
             disconnects: DisconnectWatch::new(peer),
             observed: Observed::begin(),
         }
@@ -130,7 +101,22 @@ impl<'a> Exchange<'a> {
 
     /// Whether its response's body ends with the connection, so that one that is cut must not end in order.
     pub(crate) fn is_unframed(&self) -> bool {
-        self.response.get() == (ResponseStage::Begun { framed: false })
+        matches!(self.response.get(), ResponseStage::Begun { framed: false, .. })
+    }
+
+    /// Whether the backend has taken all of the request.
+    pub(crate) fn is_sent(&self) -> bool {
+        matches!(self.upload.get(), UploadStage::Sent { .. })
+    }
+
+    /// The stage of the request's body.
+    pub(crate) fn upload_stage(&self) -> BodyStage<'_> {
+        BodyStage::Upload(&self.upload)
+    }
+
+    /// The stage of the response's body.
+    pub(crate) fn download_stage(&self) -> BodyStage<'_> {
+        BodyStage::Download(&self.response)
     }
 
     /// Whether any byte of a response has arrived from the backend.
@@ -148,7 +134,7 @@ impl<'a> Exchange<'a> {
     /// The final response is sent to the client from here on. `framed`: the message itself marks where
     /// its body ends.
     pub(crate) fn answer(&self, framed: bool) {
-        self.response.set(ResponseStage::Begun { framed });
+        self.response.set(ResponseStage::Begun { framed, writing: true });
     }
 
     /// How the client wants to be told of a failure.

@@ -1,7 +1,7 @@
 //! Which trailer fields of a body go on: what holds for a field of the head holds for a trailer of its name.
 
 use crate::http;
-use crate::http1::{self, Body};
+use crate::http1;
 use crate::proxy::rules::ResponseRules;
 
 /// What decides on the trailers of one body.
@@ -36,9 +36,8 @@ impl<'a> Trailers<'a> {
         Self { way: if encoded { Way::Encoded } else { Way::ToClient }, named, rules }
     }
 
-    /// Appends the end of a chunked body: the last chunk, and the trailers that go on.
-    pub(crate) fn end(&self, body: &Body, out: &mut Vec<u8>) {
-        let trailers = body.trailers();
+    /// Appends the end of a chunked body: the last chunk, and those of its `trailers`, as lines, that go on.
+    pub(crate) fn end(&self, trailers: &[u8], out: &mut Vec<u8>) {
         if trailers.is_empty() || self.named.is_none() && self.rules.is_none() {
             return http1::encode_last_chunk(trailers, out);
         }

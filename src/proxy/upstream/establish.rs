@@ -14,6 +14,7 @@ use super::connection::UpstreamConnection;
 use super::identity::{Choice, RETRY_TICKS, Refusal, serial, usable_previous};
 use super::load::InFlight;
 use super::pool::{ConnectRequest, Pool};
+use super::stream::UpstreamStream;
 use crate::base::clock;
 use crate::base::sample::sampled;
 use crate::io::deadline::TICK;
@@ -33,6 +34,21 @@ const VERDICT_TICKS: u32 = 10;
 const ROUNDS: usize = 3;
 
 impl Pool {
+    /// A stream of a new connection: see [`Pool::connect`].
+    ///
+    /// # Errors
+    /// No endpoint can be reached.
+    pub async fn open_stream(
+        &self,
+        worker: &Worker,
+        deadline: &Deadline,
+        call: ConnectRequest<'_>,
+        first: usize,
+        permit: Option<&Permit>,
+    ) -> Result<UpstreamStream, ConnectError> {
+        self.connect(worker, deadline, call, first, permit).await.map(UpstreamStream::H1)
+    }
+
     /// A new connection, to `first` or, where that can't be reached, to the next one for which leave is given.
     pub async fn connect(
         &self,

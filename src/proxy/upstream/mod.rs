@@ -21,4 +21,5 @@ pub(crate) mod request_key;
 pub(crate) mod retry_budget;
 pub(crate) mod select;
 pub(crate) mod sticky;
+pub(crate) mod stream;
 pub(crate) mod warm_up;

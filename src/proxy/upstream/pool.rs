@@ -23,6 +23,7 @@ use crate::proxy::upstream::identity::EndpointIdentity;
 use crate::proxy::upstream::load::{InFlight, Refresh};
 use crate::proxy::upstream::request_key::RequestKey;
 use crate::proxy::upstream::retry_budget::Budget;
+use crate::proxy::upstream::stream::UpstreamStream;
 use crate::proxy::upstream::warm_up::SeenWeights;
 use crate::proxy::worker::Worker;
 use crate::route::Balancer;
@@ -99,7 +100,7 @@ impl Pool {
         })
     }
 
-    /// An idle connection to `endpoint`, if it has one.
+    /// A stream of an idle connection to `endpoint`, if it has one.
     ///
     /// Its state is checked each time, also if it was in use a moment ago: that costs a system call, but a byte that arrived
     /// unrequested would otherwise begin the answer to this request.
@@ -108,7 +109,7 @@ impl Pool {
         worker: &Worker,
         endpoint: usize,
         call: ConnectRequest<'_>,
-    ) -> Result<Box<UpstreamConnection>, usize> {
+    ) -> Result<UpstreamStream, usize> {
         let Ok(server_name) = self.server_name(endpoint, call.host) else {
             return Err(endpoint);
         };
@@ -119,7 +120,7 @@ impl Pool {
         let mut backend = idle.ok_or(endpoint)?;
         worker.counters.backend_reuses.add(1);
         backend.in_flight = Some(InFlight::begin(&self.endpoints[endpoint].used).connected());
-        Ok(backend)
+        Ok(UpstreamStream::H1(backend))
     }
 
     /// What a failure means on a TLS connection: the backend may have ended it with an alert. In TLS 1.3 that is
@@ -327,8 +328,9 @@ impl Pool {
         }
     }
 
-    /// Takes back a connection whose response was read whole.
-    pub fn check_in(&self, worker: &Worker, mut backend: Box<UpstreamConnection>) {
+    /// Takes back a stream whose response was read whole: of HTTP/1, its connection.
+    pub fn check_in(&self, worker: &Worker, stream: UpstreamStream) {
+        let UpstreamStream::H1(mut backend) = stream;
         backend.in_flight = None;
         if backend.verdict.settle() {
             self.accepted(backend.endpoint, backend.identity);

@@ -1,0 +1,101 @@
+//! The backend's side of one exchange: what is written and read on a stream that the pool has lent.
+
+use super::body::{self, Frame, Part};
+use super::trailers::Trailers;
+use crate::base::limits::Limits;
+use crate::http::{OutgoingRequest, RequestContext, ResponseHead};
+use crate::http1::{self, Envelope, HeadLimits, Parsed, ResponseError};
+use crate::io::stream::Keep;
+use crate::io::{Buffer, Reader, Stream, StreamError, Writer};
+use crate::proxy::upstream::stream::UpstreamStream;
+use crate::proxy::worker::HeadBuffers;
+
+/// Where the request is written.
+#[derive(Debug)]
+pub(crate) enum RequestWriter<'s> {
+    /// See [`UpstreamStream::H1`].
+    H1(&'s mut Writer),
+}
+
+/// Where the response is read.
+#[derive(Debug)]
+pub(crate) enum ResponseReader<'s> {
+    /// See [`UpstreamStream::H1`].
+    H1(&'s mut Reader),
+}
+
+impl UpstreamStream {
+    /// Both of its directions, which an exchange may use at the same time.
+    pub(crate) fn split(&mut self) -> (ResponseReader<'_>, RequestWriter<'_>) {
+        match self {
+            Self::H1(connection) => {
+                let Stream { reader, writer, .. } = &mut connection.stream;
+                (ResponseReader::H1(reader), RequestWriter::H1(writer))
+            }
+        }
+    }
+
+    /// What arrived of the response before it was asked for: with the handshake.
+    pub(crate) fn take_early(&mut self) -> Option<Buffer> {
+        match self {
+            Self::H1(connection) => connection.early.take(),
+        }
+    }
+}
+
+impl RequestWriter<'_> {
+    /// Writes the request's head, encoded for this connection, and the first part of its body, in one send. `lines` are the
+    /// trailer fields behind it, if it is the last part, of which `trailers` decides. The buffer has its plaintext still.
+    pub(crate) async fn write_head(
+        &mut self,
+        heads: &HeadBuffers,
+        head: &OutgoingRequest,
+        first: &Part,
+        (lines, trailers): (&[u8], Trailers<'_>),
+        mut buffer: Buffer,
+        keep: Keep,
+    ) -> (Result<(), StreamError>, Buffer) {
+        match self {
+            Self::H1(writer) => {
+                let mut encoded = heads.take();
+                let framing = http1::encode_request(head, &mut encoded);
+                let piece = body::frame(&mut buffer, first, &encoded, lines, Frame::of(framing), trailers);
+                heads.give(encoded);
+                piece.write(writer, buffer, keep).await
+            }
+        }
+    }
+}
+
+impl ResponseReader<'_> {
+    /// Hands `understood` the head at the buffer's front. `None`: it is not whole yet.
+    ///
+    /// # Errors
+    /// The backend broke the rules of its version.
+    pub(crate) fn read_head<R>(
+        &self,
+        buffer: &Buffer,
+        limits: &Limits,
+        to: &RequestContext,
+        understood: impl FnOnce(&ResponseHead<'_, '_>, Envelope) -> R,
+    ) -> Result<Option<R>, ResponseError> {
+        match self {
+            Self::H1(_) if buffer.is_empty() => Ok(None),
+            Self::H1(_) => {
+                let mut slots = http1::header_slots();
+                let limits = HeadLimits::from(limits);
+                match http1::parse_response(buffer.data(), &mut slots, &limits, to)? {
+                    Parsed::Complete(head) => Ok(Some(understood(&head, head.envelope()))),
+                    Parsed::Partial => Ok(None),
+                }
+            }
+        }
+    }
+
+    /// Reads on behind what `buffer` has.
+    pub(crate) async fn fill(&mut self, buffer: Buffer) -> (Result<usize, StreamError>, Buffer) {
+        match self {
+            Self::H1(reader) => reader.fill(buffer).await,
+        }
+    }
+}
