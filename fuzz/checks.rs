@@ -4,6 +4,7 @@
 //! must find one message where they found one, with the body that they found.
 
 mod crl;
+mod http2;
 
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
@@ -25,6 +26,7 @@ use ringate::internals::tls::{
 };
 
 pub use crl::crl;
+pub use http2::{frames as http2_frames, hpack};
 
 fn limits() -> HeadLimits {
     HeadLimits::from(&Limits::default())

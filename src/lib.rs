@@ -5,7 +5,7 @@
 //! | floor | modules | knows |
 //! | --- | --- | --- |
 //! | 0 | `base` | limits, the snapshot cell, counters |
-//! | 1 | `http`, `http1`, `tls`, `certs`, `route`, `config`, `proxy_protocol` | bytes and types; no socket, clock or runtime |
+//! | 1 | `http`, `http1`, `http2`, `tls`, `certs`, `route`, `config`, `proxy_protocol` | bytes and types; no socket, clock or runtime |
 //! | 2 | `io` | monoio: buffers, sockets, streams, deadlines |
 //! | 3 | `proxy` | exchanges, relays, upstream pools |
 //! | 4 | `server`, `admin` | workers, snapshots, drain; the control thread |
@@ -22,6 +22,7 @@ pub mod cli;
 mod config;
 mod http;
 mod http1;
+mod http2;
 mod io;
 mod proxy;
 mod proxy_protocol;
@@ -77,6 +78,13 @@ pub mod internals {
             Body, BodyError, ChunkedDecoder, Framing, HeadLimits, Parsed, Received, ResponseContext,
             ResponseError, chunk_header, encode_last_chunk, encode_request, encode_response, header_slots,
             parse_request, parse_response,
+        };
+    }
+    pub mod http2 {
+        pub use crate::http2::{
+            Config, Connection, Decoder, Encoder, ErrorCode, Event, FRAME_HEADER_BYTES, Field, FieldLimits,
+            FieldList, Flood, FloodLimit, Floods, HeadKind, HpackError, Malformed, PeerSettings, Priority,
+            Received, RequestLine, ResetCause, Role, Scope, SendError, StreamId, Unserved, Violation,
         };
     }
     pub mod io {

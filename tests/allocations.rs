@@ -10,10 +10,12 @@ use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ringate::internals::config::{self, Diagnostics};
+use ringate::internals::http2::{Config, Connection, Event, Field, FieldList, RequestLine};
 use ringate::internals::server::{Server, build};
 
 struct Counting;
@@ -198,9 +200,97 @@ fn allocations_of_datagrams() -> u64 {
     during
 }
 
+/// One end of an HTTP/2 connection in memory, with what it needs of a worker.
+struct End {
+    connection: Connection,
+    fields: FieldList,
+    out: Vec<u8>,
+}
+
+impl End {
+    fn new(connection: Connection) -> Self {
+        let mut end = Self { connection, fields: FieldList::new(), out: Vec::new() };
+        end.connection.start(&mut end.out);
+        end
+    }
+
+    /// Takes in what the other end has written, and acts on each event.
+    fn take(&mut self, other: &mut Self, mut act: impl FnMut(&mut Connection, Event, &mut Vec<u8>)) {
+        let mut at = 0;
+        loop {
+            let input = &other.out[at..];
+            let received = self.connection.receive(input, 0, &mut self.fields, &mut self.out).unwrap();
+            at += received.consumed;
+            let Some(event) = received.event else { break };
+            act(&mut self.connection, event, &mut self.out);
+        }
+        assert_eq!(at, other.out.len());
+        other.out.clear();
+    }
+}
+
+/// Requests with content, of which each is answered with content and trailers, `count` times ten at once.
+fn exchanges(client: &mut End, server: &mut End, count: usize) {
+    let field = |name: &'static str, value: &'static str| Field {
+        name: name.as_bytes(),
+        value: value.as_bytes(),
+        never_indexed: false,
+    };
+    let line = RequestLine {
+        method: "POST",
+        scheme: Some("https"),
+        authority: "a.example",
+        path: Some("/service/method"),
+        protocol: None,
+    };
+    for _ in 0..count {
+        for _ in 0..10 {
+            let fields = [field("content-type", "application/grpc"), field("te", "trailers")];
+            let out = &mut client.out;
+            let stream = client.connection.send_request(&line, fields.into_iter(), false, out).unwrap();
+            assert_eq!(client.connection.send_data(stream, &[b'x'; 100], true, out), Ok(100));
+        }
+        server.take(client, |connection, event, out| {
+            if let Event::Data { stream, data, end_stream } = event {
+                connection.consume(stream, data.len(), out);
+                assert!(end_stream);
+                let fields = [field("content-type", "application/grpc"), field("server", "x")];
+                connection.send_response(stream, 200, fields.into_iter(), false, out).unwrap();
+                connection.want_to_send(stream, true);
+                assert!(connection.next_ready().is_some());
+                assert_eq!(connection.send_data(stream, &[b'y'; 1000], false, out), Ok(1000));
+                connection.send_trailers(stream, [field("grpc-status", "0")].into_iter(), out).unwrap();
+            }
+        });
+        client.take(server, |connection, event, out| {
+            if let Event::Data { stream, data, .. } = event {
+                connection.consume(stream, data.len(), out);
+            }
+        });
+        server.take(client, |_, _, _| {});
+        assert_eq!((client.connection.stream_count(), server.connection.stream_count()), (0, 0));
+    }
+}
+
+/// Allocations during 1000 exchanges of the HTTP/2 codec, on a thread that counts as a worker.
+fn allocations_of_http2() -> u64 {
+    let run = || {
+        let config = Arc::new(Config::default());
+        let mut client = End::new(Connection::client(config.clone()));
+        let mut server = End::new(Connection::server(config));
+        exchanges(&mut client, &mut server, 100);
+        let before = COUNT.load(Ordering::Relaxed);
+        assert!(before > 0, "allocations are counted at all");
+        exchanges(&mut client, &mut server, 100);
+        COUNT.load(Ordering::Relaxed) - before
+    };
+    std::thread::Builder::new().name("worker-http2".to_owned()).spawn(run).unwrap().join().unwrap()
+}
+
 /// One test, as the count is of all workers together.
 #[test]
 fn requests_and_datagrams_allocate_nothing() {
+    assert_eq!(allocations_of_http2(), 0, "allocations for 1000 exchanges of the HTTP/2 codec");
     let during = allocations_of_datagrams();
     assert!(during <= 16, "{during} allocations for {} datagrams", 3 * CONNECTIONS * ROUNDS);
     for size in [1024, 16 * 1024] {

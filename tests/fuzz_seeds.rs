@@ -13,7 +13,7 @@ mod checks;
 
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 13] = [
+const TARGETS: [(&str, Check); 15] = [
     ("request", checks::request),
     ("response", checks::response),
     ("chunked", checks::chunked),
@@ -27,6 +27,8 @@ const TARGETS: [(&str, Check); 13] = [
     ("certificate", checks::certificate),
     ("crl", checks::crl),
     ("patch", checks::patch),
+    ("http2_frames", checks::http2_frames),
+    ("hpack", checks::hpack),
 ];
 
 fn folder() -> PathBuf {

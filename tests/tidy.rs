@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 /// The floors of `src/lib.rs`. A module imports lower floors, and itself.
 const FLOORS: &[(u8, &[&str])] = &[
     (0, &["base"]),
-    (1, &["http", "http1", "tls", "certs", "route", "config", "proxy_protocol"]),
+    (1, &["http", "http1", "http2", "tls", "certs", "route", "config", "proxy_protocol"]),
     (2, &["io"]),
     (3, &["proxy"]),
     (4, &["server", "admin"]),
     (5, &["cli"]),
 ];
 
-/// Imports within a floor: the messages of `http` are read and written by `http1`, and others ask about their fields;
+/// Imports within a floor: the messages of `http` are read and written by `http1` and `http2`, and others ask about their fields;
 /// the admin server works on the server; the plan is made of the types of the other folders.
 const BESIDE: &[(&str, &str)] = &[
     ("http1", "http"),
+    ("http2", "http"),
     ("route", "http"),
     ("admin", "server"),
     ("config", "http"),

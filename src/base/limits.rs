@@ -83,6 +83,52 @@ pub(crate) const MAX_SESSION_NAMES: usize = 64;
 pub(crate) const MAX_TICKETS_GROWTH: usize = 16;
 /// Largest TLS ciphertext fragment with its header, in bytes (RFC 8446 §5.2, RFC 5246 §6.2.3).
 pub const MAX_TLS_RECORD_BYTES: usize = 5 + 16_384 + 2_048;
+
+// HTTP/2. A bound of a pair is for `HTTP2_FLOOD_WINDOW`: so many in any case, and so many more for each useful frame (DATA
+// with content, or a head). A peer that passes one is disconnected with ENHANCE_YOUR_CALM.
+
+/// Streams that a client may have open at a time: what browsers and gRPC clients use, and nginx's and Go's order.
+pub(crate) const HTTP2_STREAMS: u32 = 128;
+/// Streams that a backend is asked to take at a time before its SETTINGS are known (RFC 9113 §6.5.2 recommends no fewer).
+pub(crate) const HTTP2_FIRST_STREAMS: u32 = 100;
+/// Longest header list, as RFC 9113 §6.5.2 counts it, in bytes.
+pub(crate) const HTTP2_HEADER_LIST_BYTES: usize = 64 * 1024;
+/// Dynamic table of our encoder, in bytes: some 40 fields repeat on a connection, and each lookup passes over all of them.
+pub(crate) const HTTP2_ENCODER_TABLE_BYTES: u32 = 2048;
+/// What a stream may send before it is consumed, in bytes.
+pub(crate) const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
+/// What all streams of a connection may send before it is consumed, in bytes.
+pub(crate) const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The time within which the bounds below hold.
+pub(crate) const HTTP2_FLOOD_WINDOW: Duration = Duration::from_secs(10);
+/// Streams that a client opens and resets before its response is sent (rapid reset): a browser that leaves a page cancels as
+/// many as it has open. More for each response that was sent whole.
+pub(crate) const HTTP2_RESETS_RECEIVED: (u32, u32) = (200, 1);
+/// Streams that a peer's errors make us reset (MadeYouReset): correct peers make none but by a race.
+pub(crate) const HTTP2_RESETS_PROVOKED: (u32, u32) = (50, 0);
+/// Streams beyond the limit: a client that did not wait for SETTINGS may open some hundreds.
+pub(crate) const HTTP2_STREAMS_REFUSED: (u32, u32) = (500, 0);
+/// SETTINGS, each of which costs an answer and a pass over all streams: peers send one or two.
+pub(crate) const HTTP2_SETTINGS: (u32, u32) = (50, 0);
+/// PING, each of which costs an answer: gRPC sends one for each round trip with data.
+pub(crate) const HTTP2_PINGS: (u32, u32) = (500, 1);
+/// DATA without content and without END_STREAM: a few libraries flush so.
+pub(crate) const HTTP2_EMPTY_DATA: (u32, u32) = (200, 1);
+/// WINDOW_UPDATE: some clients send one for the stream and one for the connection with each small read.
+pub(crate) const HTTP2_WINDOW_UPDATES: (u32, u32) = (2000, 16);
+/// PRIORITY and PRIORITY_UPDATE: browsers send a few for each request.
+pub(crate) const HTTP2_PRIORITIES: (u32, u32) = (1000, 4);
+/// Frames on closed streams: those in flight when we reset one, up to a window of small frames for each.
+pub(crate) const HTTP2_CLOSED_STREAMS: (u32, u32) = (5000, 4);
+/// Frames of unknown types: browsers send a few that mean nothing, so that servers keep passing over them.
+pub(crate) const HTTP2_UNKNOWN_FRAMES: (u32, u32) = (500, 1);
+/// Heads beyond the header list's bound: each costs its decoding.
+pub(crate) const HTTP2_HEADS_TOO_LARGE: (u32, u32) = (50, 0);
+/// CONTINUATION frames of one header block: with frames of the smallest maximum, 8 carry twice the header list's bound.
+pub(crate) const HTTP2_CONTINUATIONS: u32 = 16;
+
+// Logs, the admin server, datagrams, keys and the rest.
+
 /// Lines of the access log that may wait for the disk, in bytes for each worker. Beyond that they are dropped.
 pub(crate) const ACCESS_RING_BYTES: usize = 1024 * 1024;
 /// Lines of the log that may wait for standard error. Beyond that they are dropped.

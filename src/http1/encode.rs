@@ -221,7 +221,7 @@ fn put_persistence(out: &mut Vec<u8>, close: bool, version: Version) {
     match (close, version) {
         (true, _) => put(out, &["Connection: close\r\n"]),
         (false, Version::Http10) => put(out, &["Connection: keep-alive\r\n"]),
-        (false, Version::Http11) => {}
+        (false, Version::Http11 | Version::Http2) => {}
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn offer(rule: &Compression, head: &RequestHead<'_, '_>) -> Offer {
     let coding = match head.version {
         // There are no chunks to send it in.
         Version::Http10 => None,
-        Version::Http11 => negotiate(head.fields.all("accept-encoding"), &rule.algorithms),
+        Version::Http11 | Version::Http2 => negotiate(head.fields.all("accept-encoding"), &rule.algorithms),
     };
     Offer { coding }
 }
