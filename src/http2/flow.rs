@@ -41,7 +41,7 @@ impl SendWindow {
 
 /// What the peer may send, and what it is to be allowed anew.
 ///
-/// Bytes are in one of four places: `available` to the peer, received but not `release`d by whoever uses them,
+/// Bytes are in one of four places: `available` to the peer, received but not `release`d yet by the caller,
 /// `released` but not announced yet, or announced, which is `available` again. Together they are the window's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ReceiveWindow {

@@ -23,7 +23,7 @@ use super::streams::{History, Past, Slot, Streams};
 /// What a client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The payload of the PING whose answer proves that the peer has received our first GOAWAY.
-const SHUTDOWN_PING: [u8; 8] = *b"goodbye!";
+const SHUTDOWN_PING: [u8; 8] = *b"shutdown";
 
 /// What the next bytes of the peer are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

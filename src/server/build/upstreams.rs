@@ -32,7 +32,7 @@ impl<'a> Builder<'a> {
         let mut trust = self.noted();
         let mut tls = tls;
         if let (true, None, Some((_, kept))) = (self.refreshes, &tls, before) {
-            // Its files are no good now: what is in force stays, whatever its endpoints are.
+            // Its files are invalid now: what is in force stays, whatever its endpoints are.
             (tls, trust) = (Some(kept.upstream.tls.clone()), kept.trust);
         }
         if let Some((old, kept)) = before
