@@ -16,7 +16,9 @@ use crate::certs::Timestamp;
 use crate::config::Plan;
 use crate::config::plan::Destination;
 use crate::io::log;
+use crate::proxy::failure::Bound;
 use crate::proxy::snapshot::RuntimeConfig;
+use crate::proxy::upstream::config;
 use crate::proxy_protocol::{Accept, Version};
 use crate::server::renewal::ends;
 use crate::server::{Deployment, changes};
@@ -107,6 +109,15 @@ pub(super) struct Upstream {
     /// Requests sent again, and those that were not for want of budget.
     retries: u64,
     retries_refused: u64,
+    /// What is under way of what `limits` bounds, and how often that was refused.
+    limits: Vec<Limit>,
+}
+
+#[derive(Serialize)]
+struct Limit {
+    limit: &'static str,
+    now: u64,
+    refused: u64,
 }
 
 fn listeners_of(running: &RuntimeConfig, plan: &Plan) -> Vec<Listener> {
@@ -138,9 +149,20 @@ fn upstreams_of(deployment: &Deployment, running: &RuntimeConfig, plan: &Plan) -
             backend_tls: backends::Tls::of(upstream),
             retries: upstream.retried.sent.load(Ordering::Relaxed),
             retries_refused: upstream.retried.refused.load(Ordering::Relaxed),
+            limits: limits_of(upstream),
         }
     });
     upstreams.collect()
+}
+
+/// Of the bounds that are set.
+fn limits_of(upstream: &config::Upstream) -> Vec<Limit> {
+    let set = Bound::ALL.into_iter().filter(|bound| upstream.circuit.most(*bound) > 0);
+    let limits = set.map(|bound| {
+        let (now, refused) = upstream.circuit.read(bound);
+        Limit { limit: bound.name(), now, refused }
+    });
+    limits.collect()
 }
 
 fn routes_of(plan: &Plan) -> Vec<Route> {

@@ -10,7 +10,9 @@ use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Name;
 
 use crate::certs::{Facts, Timestamp};
+use crate::proxy::failure::Bound;
 use crate::proxy::snapshot::RuntimeConfig;
+use crate::proxy::upstream::check::CheckState;
 use crate::proxy::upstream::config::Upstream;
 use crate::proxy::upstream::config::{self};
 use crate::proxy::upstream::endpoint::{Failed, Handshaked, Health};
@@ -91,6 +93,30 @@ pub(super) struct Address {
     in_flight: u64,
     /// Requests and tcp connections that went there, repeated ones each time.
     requests: u64,
+    /// The last health check, if there was one.
+    check: Option<Check>,
+}
+
+/// A health check.
+#[derive(Serialize)]
+struct Check {
+    at: Timestamp,
+    milliseconds: u64,
+    /// Why it failed, if it did.
+    fault: Option<String>,
+    /// Checks that passed, and that failed.
+    passed: u64,
+    failed: u64,
+}
+
+impl Check {
+    fn of(state: &CheckState) -> Option<Self> {
+        let last = state.last();
+        let last = last.as_ref().as_ref()?;
+        let (passed, failed) = state.counts();
+        let milliseconds = u64::try_from(last.took.as_millis()).unwrap_or(u64::MAX);
+        Some(Self { at: last.at.into(), milliseconds, fault: last.fault.clone(), passed, failed })
+    }
 }
 
 impl Address {
@@ -103,7 +129,7 @@ impl Address {
             let ejection = outlier.last();
             let ejection = ejection.as_ref().as_ref().filter(|_| outlier.is_ejected());
             let ejected = ejection.map(|it| (it.at.into(), format!("for {:?}: {}", it.time, it.reason)));
-            let (at, why) = ejected.unzip();
+            let (at, why) = checked_down(&endpoint.state.check).or(ejected).unzip();
             Self {
                 endpoint: endpoint.name.clone(),
                 address: endpoint.address.as_ref().map(ToString::to_string),
@@ -114,6 +140,7 @@ impl Address {
                 backup: endpoint.backup,
                 in_flight: endpoint.state.used.in_flight(),
                 requests: endpoint.state.used.requests(),
+                check: Check::of(&endpoint.state.check),
             }
         });
         each.collect()
@@ -244,7 +271,9 @@ fn chain(chain: &[CertificateDer<'_>]) -> Vec<Certificate> {
 fn state(endpoint: &config::Endpoint) -> &'static str {
     match endpoint.state.health.state() {
         _ if endpoint.address.is_none() => "down",
+        _ if endpoint.state.check.is_down() => "down",
         _ if endpoint.state.outlier.is_ejected() => "ejected",
+        Health::Unknown if endpoint.state.check.last().is_some() => "up",
         Health::Unknown => "unknown",
         Health::Up => "up",
         Health::Down => "down",
@@ -272,6 +301,44 @@ fn health(running: &RuntimeConfig, text: &mut String) {
         for wanted in ["up", "down", "ejected", "unknown"] {
             let count = upstream.endpoints.iter().filter(|endpoint| state(endpoint) == wanted).count();
             let _ = writeln!(text, "{name}{{upstream=\"{}\",state=\"{wanted}\"}} {count}", upstream.name);
+        }
+    }
+}
+
+/// Since when an endpoint is down as its checks say, and why.
+fn checked_down(state: &CheckState) -> Option<(Timestamp, String)> {
+    let last = state.last();
+    let last = last.as_ref().as_ref().filter(|_| state.is_down())?;
+    let fault = last.fault.as_deref().unwrap_or("the last check passed, `rise` is not reached");
+    Some((last.since.into(), format!("health check: {fault}")))
+}
+
+/// Health checks of each endpoint that has some.
+fn checks(running: &RuntimeConfig, text: &mut String) {
+    let name = "ringate_endpoint_checks_total";
+    let _ = writeln!(text, "# HELP {name} Health checks of the endpoint, by result\n# TYPE {name} counter");
+    for upstream in running.upstreams.iter().filter(|upstream| upstream.health.is_some()) {
+        for endpoint in &upstream.endpoints {
+            let (passed, failed) = endpoint.state.check.counts();
+            for (result, count) in [("passed", passed), ("failed", failed)] {
+                let (upstream, labels) = (&upstream.name, labels(endpoint));
+                let _ =
+                    writeln!(text, "{name}{{upstream=\"{upstream}\",{labels},result=\"{result}\"}} {count}");
+            }
+        }
+    }
+}
+
+/// What is counted for the circuit bounds of each upstream.
+fn circuits(running: &RuntimeConfig, text: &mut String) {
+    let name = "ringate_upstream_limit_refused_total";
+    let _ =
+        writeln!(text, "# HELP {name} Requests refused for `limits` of the upstream\n# TYPE {name} counter");
+    for upstream in &running.upstreams {
+        for bound in Bound::ALL {
+            let (_, refused) = upstream.circuit.read(bound);
+            let (upstream, bound) = (&upstream.name, bound.name());
+            let _ = writeln!(text, "{name}{{upstream=\"{upstream}\",limit=\"{bound}\"}} {refused}");
         }
     }
 }
@@ -310,6 +377,8 @@ pub(super) fn metrics(running: &RuntimeConfig, text: &mut String) {
     health(running, text);
     ejections(running, text);
     uses(running, text);
+    circuits(running, text);
+    checks(running, text);
     retries(running, text);
     let with_tls =
         || running.upstreams.iter().filter_map(|upstream| Some((upstream, upstream.tls.as_ref()?)));

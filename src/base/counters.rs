@@ -191,6 +191,14 @@ counters! {
     queue_open,
     /// Exchanges ended since the client disconnected while they waited for an endpoint or for the response.
     downstream_disconnects,
+    /// Exchanges refused as the health checks of every endpoint fail (`health.all_down`).
+    refused_endpoints_down,
+    /// Exchanges refused for an upstream's `limits.requests`.
+    limit_upstream_requests,
+    /// Exchanges refused for an upstream's `limits.pending`.
+    limit_upstream_pending,
+    /// Exchanges refused for an upstream's `limits.connections`.
+    limit_upstream_connections,
     /// Exchanges refused for `queue.length`.
     limit_queue_length,
     /// Exchanges refused for `queue.timeout`.

@@ -199,6 +199,13 @@ pub(crate) const ERROR_RATE_WINDOW: Duration = Duration::from_secs(10);
 pub(crate) const ERROR_RATE_RESPONSES: u32 = 100;
 /// Exchanges at an endpoint up to which a hash sends it all of its keys, however few there are elsewhere.
 pub(crate) const HASH_LOAD_FLOOR: u64 = 8;
+/// How long before its endpoint closes it an idle connection is not used any more, but at most half of its time.
+pub(crate) const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
+/// How long requests that may not be repeated have connections of their own after an endpoint has closed one under a
+/// request.
+pub(crate) const CAREFUL_REUSE: Duration = Duration::from_secs(60);
+/// Health checks that are made at a time.
+pub(crate) const CHECKS_AT_ONCE: usize = 64;
 /// Most workers of one process.
 pub(crate) const MAX_WORKERS: usize = 1024;
 /// The smallest bound on a process's buffers, in bytes.

@@ -109,10 +109,12 @@ pub enum Variable {
     RelayEnd,
     /// Why the request was not served as asked.
     Failure,
+    /// The same as an error type of RFC 9209.
+    FailureType,
 }
 
 /// The variables that are named by themselves.
-const VARIABLES: [(&str, Variable); 33] = [
+const VARIABLES: [(&str, Variable); 34] = [
     ("time", Variable::Time),
     ("listener", Variable::Listener),
     ("client.address", Variable::ClientAddress),
@@ -146,6 +148,7 @@ const VARIABLES: [(&str, Variable); 33] = [
     ("relay.datagrams_down", Variable::DatagramsDown),
     ("relay.end", Variable::RelayEnd),
     ("failure", Variable::Failure),
+    ("failure.type", Variable::FailureType),
 ];
 /// Those that a field's name follows.
 const HEADERS: [&str; 2] = ["request.header.", "response.header."];
@@ -350,6 +353,7 @@ pub(crate) fn template(text: &str) -> Result<Vec<Piece>, Wrong> {
                 | DatagramsDown
                 | RelayEnd
                 | Failure
+                | FailureType
                 | ClientKey
                 | TraceParent
         )

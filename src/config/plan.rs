@@ -14,12 +14,16 @@ use crate::proxy_protocol::{Accept, Version};
 use crate::tls::{RsaBits, Versions};
 
 mod balance;
+mod circuit;
+mod health;
 mod outliers;
 mod pages;
 mod route;
 mod rules;
 
 pub(crate) use balance::{Balance, Hash, HashBy, Sticky, StickyBy};
+pub(crate) use circuit::CircuitLimits;
+pub(crate) use health::{AllDown, CheckKind, HealthCheck, HttpCheck};
 pub(crate) use outliers::Outliers;
 pub(crate) use pages::{ErrorPage, ErrorPages, PageSource, PageStatus};
 pub(crate) use route::{
@@ -304,6 +308,8 @@ pub struct Listener {
     pub error_pages: Option<ErrorPages>,
     /// `request_id = "accept"`: an id that a client gives its request is kept.
     pub accept_request_id: bool,
+    /// `proxy_status`: responses to failures have a Proxy-Status field.
+    pub proxy_status: bool,
     /// `compression`, for routes without one of their own.
     pub compression: Option<CompressionSetting>,
     /// `rate_limit`: before any route is chosen, and beside the routes' own.
@@ -458,6 +464,10 @@ pub struct Upstream {
     pub max_per_endpoint: usize,
     /// `queue`: the exchanges that wait while each endpoint has that many.
     pub queue: Queue,
+    /// `limits`: circuit bounds.
+    pub limits: CircuitLimits,
+    /// `health`, but for `passive`: how its endpoints are checked, if they are.
+    pub health: Option<HealthCheck>,
     /// `health.passive` and `outliers`: which outcomes eject an endpoint.
     pub outliers: Outliers,
     /// `retries`: when a request is tried at another endpoint.

@@ -54,10 +54,42 @@ pub enum Failure {
     Unwanted(u16),
     /// Buffers take three quarters of `limits.buffer_memory`.
     MemoryShort,
+    /// The health checks of every endpoint fail, and `health.all_down` is `"refuse"`.
+    EndpointsDown,
     /// As many exchanges wait for the upstream as may.
     QueueFull,
     /// No endpoint had room for `queue.timeout`.
     QueueTimeout,
+}
+
+/// What an upstream's `limits` bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// Requests under way, or tcp connections.
+    Requests,
+    /// Requests for which a connection is being made.
+    Pending,
+    /// Connections, idle ones included.
+    Connections,
+}
+
+impl Bound {
+    pub(crate) const ALL: [Self; 3] = [Self::Requests, Self::Pending, Self::Connections];
+
+    /// Its key.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Pending => "pending",
+            Self::Connections => "connections",
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the upstream is at its bound limits.{}", self.name())
+    }
 }
 
 /// Why a backend connection could not be made.
@@ -81,6 +113,8 @@ pub enum ConnectError {
     NotAsked,
     /// The request's host can't be a TLS server name, and the upstream sets none.
     ServerName,
+    /// The upstream has as many of these as may be (`upstream.limits`).
+    Limit(Bound),
 }
 
 impl ConnectError {
@@ -96,6 +130,7 @@ impl ConnectError {
             | Self::NoDescriptor
             | Self::Timeout(Stage::Tcp)
             | Self::Refused(_)
+            | Self::Limit(_)
             | Self::ServerName => None,
         }
     }
@@ -112,6 +147,57 @@ impl ConnectError {
             let _ = write!(advice, "; {}", reason.remedy());
         }
         advice
+    }
+}
+
+impl ConnectError {
+    fn proxy_error(&self) -> &'static str {
+        use std::io::ErrorKind as K;
+        match self {
+            Self::Unresolved => "dns_error",
+            Self::Io(error) => match error.kind() {
+                K::NetworkUnreachable | K::HostUnreachable | K::AddrNotAvailable => {
+                    "destination_ip_unroutable"
+                }
+                K::ConnectionReset | K::ConnectionAborted | K::BrokenPipe => "connection_terminated",
+                K::TimedOut => "connection_timeout",
+                _ => "connection_refused",
+            },
+            Self::NoDescriptor => "proxy_internal_error",
+            Self::Tls(_, reason) => tls_error(*reason),
+            Self::Refused(_) => "tls_alert_received",
+            Self::Timeout(_) => "connection_timeout",
+            Self::NotAsked => "tls_protocol_error",
+            Self::ServerName => "proxy_configuration_error",
+            Self::NoEndpoint => "destination_unavailable",
+            Self::Limit(_) => "connection_limit_reached",
+        }
+    }
+}
+
+/// The error type of RFC 9209 §2.3 for what went wrong in TLS with a backend.
+fn tls_error(reason: Reason) -> &'static str {
+    use Reason as R;
+    match reason {
+        R::CertificateRefused(_) | R::Alert(_) => "tls_alert_received",
+        R::Expired
+        | R::NotYetValid
+        | R::UnknownIssuer
+        | R::WrongName
+        | R::Revoked
+        | R::RevocationUnknown
+        | R::WrongUsage
+        | R::Constraints
+        | R::WeakKey
+        | R::WeakSignature
+        | R::BadSignature
+        | R::Pin
+        | R::BadCertificate => "tls_certificate_error",
+        R::Timeout => "connection_timeout",
+        R::Closed | R::Reset | R::ClosedAfterCertificate => "connection_terminated",
+        R::NotAsked | R::PlainText | R::Version | R::Cipher | R::Protocol | R::Renegotiation | R::Other => {
+            "tls_protocol_error"
+        }
     }
 }
 
@@ -142,6 +228,7 @@ impl fmt::Display for ConnectError {
             Self::NotAsked => f.write_str(
                 "TLS: the backend did not ask for our certificate, and `tls.require_client_auth` is set",
             ),
+            Self::Limit(bound) => bound.fmt(f),
             Self::ServerName => {
                 f.write_str("the request has no host that can be verified: set `tls.server_name`")
             }
@@ -162,8 +249,10 @@ impl Failure {
             Self::BodyTooLarge => Some(413),
             Self::HeadTimeout | Self::ClientTimeout | Self::ClientTooSlow => Some(408),
             Self::ClientGone => None,
-            Self::QueueFull | Self::QueueTimeout | Self::MemoryShort => Some(503),
-            Self::Connect(ConnectError::NoDescriptor | ConnectError::NoEndpoint) => Some(503),
+            Self::QueueFull | Self::QueueTimeout | Self::MemoryShort | Self::EndpointsDown => Some(503),
+            Self::Connect(ConnectError::NoDescriptor | ConnectError::NoEndpoint | ConnectError::Limit(_)) => {
+                Some(503)
+            }
             Self::Connect(ConnectError::Timeout(_)) | Self::BackendTimeout => Some(504),
             Self::Connect(_)
             | Self::Response(_)
@@ -185,9 +274,46 @@ impl Failure {
             Self::ClientTimeout => &counters.limit_body_timeout,
             Self::ClientTooSlow => &counters.limit_body_rate,
             Self::MemoryShort => &counters.limit_buffer_memory,
+            Self::EndpointsDown => &counters.refused_endpoints_down,
+            Self::Connect(ConnectError::Limit(Bound::Requests)) => &counters.limit_upstream_requests,
+            Self::Connect(ConnectError::Limit(Bound::Pending)) => &counters.limit_upstream_pending,
+            Self::Connect(ConnectError::Limit(Bound::Connections)) => &counters.limit_upstream_connections,
             Self::QueueFull => &counters.limit_queue_length,
             Self::QueueTimeout => &counters.limit_queue_timeout,
             _ => return None,
+        })
+    }
+
+    /// The circuit bound that was met, if one was.
+    pub(crate) fn circuit(&self) -> Option<Bound> {
+        match self {
+            Self::Connect(ConnectError::Limit(bound)) => Some(*bound),
+            _ => None,
+        }
+    }
+
+    /// The error type of a Proxy-Status field (RFC 9209 §2.3); `None`: there is none for it.
+    pub(crate) fn proxy_error(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Request(_)
+            | Self::AmbiguousPath(_)
+            | Self::RequestBody(_)
+            | Self::BodyTooLarge
+            | Self::MethodNotAllowed(_)
+            | Self::HeadTimeout
+            | Self::ClientTimeout
+            | Self::ClientTooSlow => "http_request_error",
+            Self::NotPermitted | Self::NoCors => "http_request_denied",
+            Self::NoRoute => "destination_not_found",
+            Self::LastHop | Self::ClientGone | Self::Unwanted(_) => return None,
+            Self::Connect(error) => error.proxy_error(),
+            Self::Response(_) | Self::ResponseBody(_) => "http_protocol_error",
+            Self::BackendGone(_) => "connection_terminated",
+            Self::Refused(reason) => tls_error(*reason),
+            Self::BackendTimeout => "http_response_timeout",
+            Self::MemoryShort => "proxy_internal_error",
+            Self::EndpointsDown => "destination_unavailable",
+            Self::QueueFull | Self::QueueTimeout => "connection_limit_reached",
         })
     }
 
@@ -198,7 +324,8 @@ impl Failure {
             Self::QueueFull
                 | Self::QueueTimeout
                 | Self::MemoryShort
-                | Self::Connect(ConnectError::NoDescriptor)
+                | Self::EndpointsDown
+                | Self::Connect(ConnectError::NoDescriptor | ConnectError::Limit(_))
         )
         .then_some("1")
     }
@@ -248,6 +375,7 @@ impl fmt::Display for Failure {
             Self::BackendTimeout => f.write_str("the backend was too slow"),
             Self::Unwanted(status) => write!(f, "the backend answered {status}"),
             Self::MemoryShort => f.write_str("buffers take three quarters of limits.buffer_memory"),
+            Self::EndpointsDown => f.write_str("the health checks of every endpoint fail (health.all_down)"),
             Self::QueueFull => f.write_str("as many exchanges wait for the upstream as may (queue.length)"),
             Self::QueueTimeout => f.write_str("no endpoint had room within queue.timeout"),
         }

@@ -61,6 +61,8 @@ pub struct Listener {
     pub client_address: Option<ClientAddress>,
     /// Whether its clients may give their requests ids.
     pub accept_request_id: bool,
+    /// Whether responses to failures have a Proxy-Status field (RFC 9209).
+    pub proxy_status: bool,
     /// The protocol and destination of its traffic.
     pub traffic: Traffic,
 }

@@ -127,6 +127,7 @@ impl Worker {
                 tries: 0,
                 relay: None,
                 failure: Some(failure),
+                error: failure.proxy_error(),
             };
             sink.end(record, &outcome);
         }

@@ -350,6 +350,7 @@ impl<'a> Builder<'a> {
             pages,
             rules: routing::listener_rules(listener, limit),
             accept_request_id: listener.accept_request_id,
+            proxy_status: listener.proxy_status,
             permitted: listener.permitted.clone(),
             client_address: listener.client_address.clone(),
             name: listener.name.value.clone(),

@@ -25,15 +25,17 @@ use crate::base::address::{Address, endpoint_authority, endpoint_host};
 use crate::base::published::Published;
 use crate::io::socket;
 use crate::proxy::failure::ConnectError;
-use crate::proxy::upstream::config::Upstream;
+use crate::proxy::upstream::config::{Endpoint, Upstream};
 use crate::proxy_protocol::{self, Subject};
 use crate::tls::{Identity, Sessions, bind};
 
 mod answer;
+mod check;
 mod report;
 mod udp;
 mod wire;
 
+pub(crate) use check::check;
 pub(crate) use report::label;
 pub(crate) use report::{Report, Resumption, TlsReport, Verdict};
 
@@ -109,33 +111,39 @@ impl Target {
         http: bool,
         identity: Option<&Arc<Identity>>,
     ) -> Vec<Self> {
-        let each = upstream.endpoints.iter().map(|endpoint| {
-            let host = host_of(&endpoint.name);
-            let tls = upstream.tls.as_ref().map(|tls| Tls {
-                config: Arc::clone(&tls.config),
-                server_name: tls.server_name.clone().map_or_else(|| server_name(host), Ok),
-                identity: identity.cloned().or_else(|| tls.identity.as_ref().map(Published::load)),
-                resumes: tls.tickets > 0,
-                verifies: tls.verifies,
-                require_client_auth: tls.require_client_auth,
-            });
-            Self {
-                upstream: upstream.name.clone(),
-                endpoint: endpoint.name.clone(),
-                address: endpoint.address.clone(),
-                proxy_protocol: upstream.proxy_protocol,
-                bind_address: upstream.bind_address,
-                tls,
-                http: http.then(|| Http {
-                    host: endpoint_authority(&endpoint.name).to_owned(),
-                    path: "/".to_owned(),
-                }),
-                udp: false,
-                connect_timeout: upstream.connect_timeout,
-                timeout: PATIENCE,
-            }
-        });
+        let each = upstream.endpoints.iter().map(|endpoint| Self::of(upstream, endpoint, http, identity));
         each.collect()
+    }
+
+    /// One endpoint of an upstream.
+    pub(crate) fn of(
+        upstream: &Upstream,
+        endpoint: &Endpoint,
+        http: bool,
+        identity: Option<&Arc<Identity>>,
+    ) -> Self {
+        let host = host_of(&endpoint.name);
+        let tls = upstream.tls.as_ref().map(|tls| Tls {
+            config: Arc::clone(&tls.config),
+            server_name: tls.server_name.clone().map_or_else(|| server_name(host), Ok),
+            identity: identity.cloned().or_else(|| tls.identity.as_ref().map(Published::load)),
+            resumes: tls.tickets > 0,
+            verifies: tls.verifies,
+            require_client_auth: tls.require_client_auth,
+        });
+        Self {
+            upstream: upstream.name.clone(),
+            endpoint: endpoint.name.clone(),
+            address: endpoint.address.clone(),
+            proxy_protocol: upstream.proxy_protocol,
+            bind_address: upstream.bind_address,
+            tls,
+            http: http
+                .then(|| Http { host: endpoint_authority(&endpoint.name).to_owned(), path: "/".to_owned() }),
+            udp: false,
+            connect_timeout: upstream.connect_timeout,
+            timeout: PATIENCE,
+        }
     }
 
     /// The same, as a udp listener reaches it.

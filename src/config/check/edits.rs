@@ -65,7 +65,7 @@ fn edits(mut section: Section<'_>, request: bool) -> HeaderEdits {
 }
 
 /// The fields of a table in the order of the file, in which they are sent, too.
-fn written<'a>(section: &mut Section<'a>, key: &'static str) -> Vec<(At<&'a str>, Value<'a>)> {
+pub(super) fn written<'a>(section: &mut Section<'a>, key: &'static str) -> Vec<(At<&'a str>, Value<'a>)> {
     let mut fields = section.section(key).map(|section| section.all()).unwrap_or_default();
     fields.sort_by_key(|(name, _)| name.span.start);
     fields

@@ -23,6 +23,7 @@ mod compression;
 mod conditions;
 mod destination;
 mod edits;
+mod health;
 mod limits;
 mod log;
 mod outliers;

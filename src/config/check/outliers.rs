@@ -1,4 +1,4 @@
-//! `upstream.NAME.outliers` and `upstream.NAME.health`
+//! `upstream.NAME.outliers`
 
 use crate::config::file::{Section, Value};
 use crate::config::plan::Outliers;
@@ -6,13 +6,6 @@ use crate::config::units::Wrong;
 
 /// More of the same in a row are no reason to wait.
 const MAX_IN_A_ROW: usize = 1000;
-
-pub(super) fn health(mut section: Section<'_>, outliers: &mut Outliers) {
-    if let Some(passive) = section.get("passive").and_then(|value| value.boolean()) {
-        outliers.passive = passive;
-    }
-    section.finish();
-}
 
 pub(super) fn outliers(mut section: Section<'_>, outliers: &mut Outliers) {
     if !outliers.passive {

@@ -69,14 +69,22 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
     let limits = limits::listener(section.section("limits"), protocol, of_process);
     let [allow, deny] = ["allow", "deny"].map(|key| section.get(key));
     let permitted = addresses::rule(allow.as_ref(), deny.as_ref());
-    let own = ["error_pages", "compression", "request_id", "client_address", "rate_limit", "headers"]
-        .map(|key| section.get(key));
+    let own = [
+        "error_pages",
+        "compression",
+        "request_id",
+        "client_address",
+        "proxy_status",
+        "rate_limit",
+        "headers",
+    ]
+    .map(|key| section.get(key));
     if protocol != Protocol::Http {
         for value in own.iter().flatten() {
             value.error("it needs `protocol = \"http\"`", Some("leave it out".into()));
         }
     }
-    let [error_pages, compression, request_id, client_address, rate_limit, headers] = own;
+    let [error_pages, compression, request_id, client_address, proxy_status, rate_limit, headers] = own;
     let words = [("make", false), ("accept", true)];
     let accept_request_id = request_id.and_then(|value| value.choice(&words)).unwrap_or(false);
     let error_pages = error_pages.and_then(|value| Some(pages::error_pages(value.section()?, dir)));
@@ -99,6 +107,7 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
         limits,
         error_pages,
         accept_request_id,
+        proxy_status: proxy_status.and_then(|value| value.boolean()).unwrap_or(true),
         compression,
         rate_limit: rate_limit.and_then(|value| rules::rate_limit(&value, "listener")),
         request_headers,

@@ -8,12 +8,12 @@ use std::time::Duration;
 use crate::base::address::{Address, UNIX};
 use crate::config::file::{Errors, Section, Value};
 use crate::config::names;
-use crate::config::plan::{At, Endpoint, Outliers, Plan, Queue, Retries, Upstream};
+use crate::config::plan::{At, CircuitLimits, Endpoint, Outliers, Plan, Queue, Retries, Upstream};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
 use crate::proxy_protocol::Version;
 
-use super::{backend_tls, balance, outliers, retries, sticky};
+use super::{backend_tls, balance, health, outliers, retries, sticky};
 
 const MAX_WEIGHT: usize = 1000;
 /// More idle connections to one endpoint than it has ports make no sense.
@@ -94,6 +94,8 @@ fn upstream(
         max_age: Duration::from_secs(3600),
         max_per_endpoint: 0,
         queue: Queue::default(),
+        limits: CircuitLimits::default(),
+        health: None,
         outliers: Outliers::default(),
         retries: Retries::default(),
         proxy_protocol: None,
@@ -113,16 +115,19 @@ fn upstream(
     if let Some(value) = section.get("queue") {
         queue(&value, &mut upstream);
     }
+    if let Some(section) = section.section("retries") {
+        retries::retries(section, &mut upstream);
+    }
+    if let Some(section) = section.section("limits") {
+        circuit(section, &mut upstream.limits);
+    }
+    upstream.tls = section.section("tls").map(|section| backend_tls::tls(section, dir));
     if let Some(section) = section.section("health") {
-        outliers::health(section, &mut upstream.outliers);
+        health::health(section, &mut upstream);
     }
     if let Some(section) = section.section("outliers") {
         outliers::outliers(section, &mut upstream.outliers);
     }
-    if let Some(section) = section.section("retries") {
-        retries::retries(section, &mut upstream);
-    }
-    upstream.tls = section.section("tls").map(|section| backend_tls::tls(section, dir));
     let words = [("off", None), ("v1", Some(Version::V1)), ("v2", Some(Version::V2))];
     upstream.proxy_protocol = section.get("proxy_protocol").and_then(|value| value.choice(&words)).flatten();
     upstream.bind_address =
@@ -231,6 +236,20 @@ fn pool(mut section: Section<'_>, upstream: &mut Upstream) {
     if let Some(value) = section.get("max_per_endpoint") {
         // After an error there is a bound all the same: the queue has its use.
         upstream.max_per_endpoint = value.number(0..=MAX_PER_ENDPOINT).unwrap_or(1);
+    }
+    section.finish();
+}
+
+/// `limits`
+fn circuit(mut section: Section<'_>, limits: &mut CircuitLimits) {
+    for (key, most) in [
+        ("connections", &mut limits.connections),
+        ("pending", &mut limits.pending),
+        ("requests", &mut limits.requests),
+    ] {
+        if let Some(count) = section.get(key).and_then(|value| value.number(0..=MAX_QUEUE)) {
+            *most = count as u64;
+        }
     }
     section.finish();
 }

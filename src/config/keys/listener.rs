@@ -108,6 +108,14 @@ const RULES: &[Key] = &[
     )
     .http(),
     key(
+        "proxy_status",
+        Kind::Boolean,
+        Preset::Value("true"),
+        "Responses of Ringate's own to failures have a Proxy-Status field with the type of the failure (RFC 9209), and nothing else",
+    )
+    .http()
+    .see("[Proxy-Status](http.md#proxy-status)"),
+    key(
         "request_id",
         Kind::Choice(&["make", "accept"]),
         Preset::Value("\"make\""),

@@ -59,6 +59,7 @@ pub(super) const ACCESS: Kind = text(
 );
 pub(super) const STORED: Kind = text("name in the store or file", "^.");
 
+pub(super) const STATUSES: Kind = text("`\"200\"` or `\"200-399\"`", "^[2-5][0-9][0-9](-[2-5][0-9][0-9])?$");
 pub(super) const PERCENT: Kind = text("`\"0%\"` to `\"100%\"`", "^(100|[0-9]{1,2})%$");
 
 /// A certificate with its key: the forms of `listener.tls.certificates`.

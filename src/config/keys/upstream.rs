@@ -3,8 +3,8 @@
 use crate::base::limits::MAX_ATTEMPTS;
 
 use super::texts::{
-    CERTIFICATE, CERTIFICATE_OR_SYSTEM, COOKIE, ENDPOINT, FIELD, FILE, HASHED, HOST, NAMES, PERCENT, PIN,
-    SOURCE, STATUS,
+    CERTIFICATE, CERTIFICATE_OR_SYSTEM, COOKIE, ENDPOINT, FIELD, FIELD_NAMES, FIELD_VALUE, FILE, FREE,
+    HASHED, HOST, NAMES, PERCENT, PIN, SOURCE, STATUS, STATUSES, URL_PATH,
 };
 use super::{Key, Kind, Preset, key, list};
 
@@ -94,6 +94,13 @@ const UPSTREAM: &[Key] = &[
         Preset::Absent,
         "Exchanges that wait where every endpoint has `pool.max_per_endpoint`; it needs that key",
     ),
+    key(
+        "limits",
+        Kind::Table(&[CIRCUIT]),
+        Preset::Section,
+        "Circuit bounds of the upstream over all workers; beyond them: 503",
+    )
+    .see("[circuit bounds](upstreams.md#circuit-bounds)"),
     key("health", Kind::Table(&[HEALTH]), Preset::Section, "How it is found out whether endpoints are usable")
         .see("[health](upstreams.md#health)"),
     key(
@@ -241,12 +248,111 @@ const QUEUE: &[Key] = &[
     ),
 ];
 
-const HEALTH: &[Key] = &[key(
-    "passive",
-    Kind::Boolean,
-    Preset::Value("true"),
-    "`false`: no outcome of a request ejects an endpoint; one that cannot be connected to is tried last all the same",
-)];
+const CIRCUIT: &[Key] = &[
+    key(
+        "connections",
+        Kind::Integer(0, 1_000_000),
+        Preset::Value("0"),
+        "Most connections to its endpoints, idle ones included; 0: no bound",
+    ),
+    key(
+        "pending",
+        Kind::Integer(0, 1_000_000),
+        Preset::Value("0"),
+        "Most requests for which a connection is being made; 0: no bound",
+    ),
+    key(
+        "requests",
+        Kind::Integer(0, 1_000_000),
+        Preset::Value("0"),
+        "Most requests, or tcp connections, under way; 0: no bound",
+    ),
+];
+
+const HEALTH: &[Key] = &[
+    key(
+        "passive",
+        Kind::Boolean,
+        Preset::Value("true"),
+        "`false`: no outcome of a request ejects an endpoint; one that cannot be connected to is tried last all the same",
+    ),
+    key(
+        "type",
+        Kind::Choice(&["http", "tcp", "tls", "grpc"]),
+        Preset::Off { example: "\"http\"", means: "no active checks" },
+        "How each endpoint is checked, once for the process: `\"tcp\"`: a connection; `\"tls\"`: a handshake as for traffic; `\"http\"`: a request. `\"grpc\"` is not supported yet",
+    ),
+    key(
+        "interval",
+        Kind::Duration { zero: false },
+        CHECK_INTERVAL,
+        "From one check to the next, with up to a tenth more or less",
+    ),
+    key("timeout", Kind::Duration { zero: false }, CHECK_TIMEOUT, "For a whole check"),
+    key(
+        "fall",
+        Kind::Integer(1, 100),
+        CHECK_FALL,
+        "Failed checks in a row that take an endpoint down; the first check decides alone",
+    ),
+    key("rise", Kind::Integer(1, 100), CHECK_RISE, "Passed checks in a row that bring it up again"),
+    key(
+        "all_down",
+        Kind::Choice(&["use", "refuse"]),
+        Preset::Off { example: "\"use\"", means: "`\"use\"`" },
+        "While the checks of every endpoint fail: `\"use\"`: all are used; `\"refuse\"`: 503",
+    ),
+    key(
+        "path",
+        URL_PATH,
+        Preset::Off { example: "\"/healthz\"", means: "`/`" },
+        "The request-target of an http check",
+    ),
+    key(
+        "method",
+        Kind::Choice(&["GET", "HEAD", "OPTIONS"]),
+        Preset::Off { example: "\"GET\"", means: "`\"GET\"`" },
+        "Its method",
+    ),
+    key(
+        "host",
+        HOST,
+        Preset::Off { example: "\"app.internal\"", means: "the endpoint as the config names it" },
+        "Its Host",
+    ),
+    key(
+        "headers",
+        Kind::Map {
+            keys: &[],
+            any: &key(
+                "NAME",
+                FIELD_VALUE,
+                Preset::Off { example: "\"1\"", means: "none" },
+                "A further field of the request",
+            ),
+            names: FIELD_NAMES,
+        },
+        Preset::Off { example: "{ X-Health = \"1\" }", means: "none" },
+        "Further fields of the request",
+    ),
+    key(
+        "expect",
+        list(&STATUSES),
+        Preset::Off { example: "[\"200-399\"]", means: "200 to 399" },
+        "Statuses that pass",
+    ),
+    key(
+        "body",
+        FREE,
+        Preset::Off { example: "\"ok\"", means: "any" },
+        "A text that the first 32 KiB of the response must contain",
+    ),
+];
+
+const CHECK_INTERVAL: Preset = Preset::Off { example: "\"5s\"", means: "`\"5s\"`" };
+const CHECK_TIMEOUT: Preset = Preset::Off { example: "\"2s\"", means: "`\"2s\"`" };
+const CHECK_FALL: Preset = Preset::Off { example: "3", means: "3" };
+const CHECK_RISE: Preset = Preset::Off { example: "2", means: "2" };
 
 const OUTLIERS: &[Key] = &[
     key(

@@ -92,6 +92,8 @@ pub struct Outcome<'a> {
     pub relay: Option<Relayed>,
     /// Why it was not served as asked.
     pub failure: Option<&'a dyn Display>,
+    /// The same as an error type of RFC 9209 §2.3.
+    pub error: Option<&'a str>,
 }
 
 impl Sink {
@@ -302,6 +304,7 @@ impl Record {
                     let failure = outcome.failure.map(ToString::to_string);
                     render::value(style, failure.as_deref(), out);
                 }
+                Variable::FailureType => render::value(style, outcome.error, out),
                 _ if range.0 == range.1 => render::missing(style, out),
                 _ => out.extend_from_slice(&self.bytes[range.0 as usize..range.1 as usize]),
             }

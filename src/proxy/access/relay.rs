@@ -66,6 +66,7 @@ impl Outcome<'_> {
             tries: 0,
             relay: None,
             failure: None,
+            error: None,
         }
     }
 }

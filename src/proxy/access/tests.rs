@@ -28,6 +28,7 @@ const SERVED: Outcome<'_> = Outcome {
     tries: 1,
     relay: None,
     failure: None,
+    error: None,
 };
 
 const REQUEST: &str = "GET /a?token=x&q=%22 HTTP/1.1\r\nHost: h:1\r\nAuthorization: Bearer s\r\n\
@@ -59,15 +60,16 @@ fn what_could_not_be_understood_has_a_line_too() {
         upstream: None,
         endpoint: None,
         failure: Some(&failure),
+        error: Some("http_request_error"),
         ..SERVED
     };
     let text = line(
-        "{client.address} {request.target} {response.status} {first_byte} \"{failure}\"",
+        "{client.address} {request.target} {response.status} {first_byte} \"{failure}\" {failure.type}",
         &[],
         None,
         &outcome,
     );
-    assert_eq!(text, "192.0.2.7 - 400 - \"a \\x22bad\\x22 one\\x0a\"");
+    assert_eq!(text, "192.0.2.7 - 400 - \"a \\x22bad\\x22 one\\x0a\" http_request_error");
     let json: serde_json::Value = serde_json::from_str(&line("json", &[], None, &outcome)).unwrap();
     assert_eq!(json["failure"], failure);
     assert!(json["target"].is_null() && json["first_byte_us"].is_null());

@@ -11,7 +11,7 @@ use crate::io::{Buffer, Deadline, Fired, ReadCancel, Stream, StreamError};
 use crate::proxy::client::ClientFacts;
 use crate::proxy::downstream::accepted::Accepted;
 use crate::proxy::downstream::listener::ListenerSocket;
-use crate::proxy::error_pages::{self, ErrorContext, ErrorFormat, Pages};
+use crate::proxy::error_pages::{self, ErrorContext, ErrorFormat};
 use crate::proxy::exchange::client_stream::ClientStream;
 use crate::proxy::exchange::next::{IsLast, Next};
 use crate::proxy::exchange::route::{self, Decision, Refused};
@@ -19,6 +19,7 @@ use crate::proxy::exchange::state::Exchange;
 use crate::proxy::failure::Failure;
 use crate::proxy::idle::{self, Woken};
 use crate::proxy::rules::{self, ResponseRules};
+use crate::proxy::snapshot::Listener;
 use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
 
@@ -148,8 +149,7 @@ impl Connection {
                 Err(refused) => {
                     let listener = &view.config.listeners[listener];
                     let Refused { failure, context, logged, rules } = *refused;
-                    let pages = listener.pages.as_deref();
-                    let reply = refusal(&failure, context.unwrap_or_default(), pages, rules.as_deref());
+                    let reply = refusal(&failure, context.unwrap_or_default(), listener, rules.as_deref());
                     self.worker.log_refusal(&listener.name, &self.facts, &failure, logged, reply.len());
                     return self.refuse(&failure, reply).await;
                 }
@@ -166,8 +166,7 @@ impl Connection {
                 Err(failure) if !exchange.is_answered() => {
                     let context =
                         ErrorContext { head_only: exchange.is_head(), format: exchange.error_format() };
-                    let pages = view.config.listeners[listener].pages.as_deref();
-                    refusal(failure, context, pages, exchange.response_rules())
+                    refusal(failure, context, &view.config.listeners[listener], exchange.response_rules())
                 }
                 _ => Vec::new(),
             };
@@ -310,15 +309,18 @@ fn named(context: ErrorContext, worker: &Worker) -> ErrorContext {
 fn refusal(
     failure: &Failure,
     context: ErrorContext,
-    pages: Option<&Pages>,
+    listener: &Listener,
     rules: Option<&ResponseRules>,
 ) -> Vec<u8> {
     let mut reply = Vec::new();
     let Some(status) = failure.status() else { return reply };
-    let body = error_pages::render(status, pages, context.format);
+    let body = error_pages::render(status, listener.pages.as_deref(), context.format);
     let mut fields = body.fields.to_owned();
     if let Failure::MethodNotAllowed(allow) = failure {
         fields.push_str(&format!("Allow: {allow}\r\n"));
+    }
+    if let Some(error) = failure.proxy_error().filter(|_| listener.proxy_status) {
+        fields.push_str(&format!("Proxy-Status: ringate; error={error}\r\n"));
     }
     if let Some(seconds) = failure.retry_after() {
         fields.push_str(&format!("Retry-After: {seconds}\r\n"));

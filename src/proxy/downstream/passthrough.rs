@@ -50,7 +50,11 @@ pub(crate) async fn serve(worker: &Rc<Worker>, view: &View, listener: usize, mut
     }
     if let Some(access) = &worker.access {
         let failure: &dyn std::fmt::Display = &Failure::NoRoute;
-        let outcome = Outcome { failure: Some(failure), ..Outcome::unrelayed(Duration::ZERO) };
+        let outcome = Outcome {
+            failure: Some(failure),
+            error: Failure::NoRoute.proxy_error(),
+            ..Outcome::unrelayed(Duration::ZERO)
+        };
         access.relay(&listener.name, &tcp::facts(&mut client), name, &outcome);
     }
     worker.counters.requests_refused.add(1);

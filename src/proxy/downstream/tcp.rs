@@ -11,7 +11,7 @@ use crate::proxy::client::ClientFacts;
 use crate::proxy::client_binding::ClientBinding;
 use crate::proxy::downstream::accepted::Accepted;
 use crate::proxy::exchange::tunnel;
-use crate::proxy::failure::{ConnectError, Failure};
+use crate::proxy::failure::{Bound, ConnectError, Failure};
 use crate::proxy::upstream::admission::{self, AdmissionRequest, Permit};
 use crate::proxy::upstream::pool::{ConnectRequest, Pool};
 use crate::proxy::worker::Worker;
@@ -40,6 +40,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, entry: Entry<'_>, pool: &Rc<Pool>
         endpoint: endpoint.get().map(|endpoint| &*pool.upstream.endpoints[endpoint].label),
         relay: ended.as_ref().ok().copied(),
         failure: ended.as_ref().err().map(|failure| failure as &dyn std::fmt::Display),
+        error: ended.as_ref().err().and_then(Failure::proxy_error),
         ..Outcome::unrelayed(started.elapsed())
     };
     access.relay(entry.listener, &facts(&mut client), entry.sni, &outcome);
@@ -61,6 +62,14 @@ async fn carry(
     let own = pool.upstream.proxy_protocol.map(|_| ClientBinding::new(&worker.clients, said(), &peer));
     let key = pool.upstream.connection_key(client.origin.peer.ip());
     let call = ConnectRequest { client: own.as_ref(), key, ..ConnectRequest::default() };
+    let circuit = &pool.upstream.circuit;
+    let refused = |bound| {
+        circuit.refuse(bound);
+        let failure = Failure::Connect(ConnectError::Limit(bound));
+        worker.count_bound(&failure);
+        failure
+    };
+    let _counted = circuit.take(Bound::Requests).map_err(refused)?;
     let since = worker.wheel.now();
     let ask = AdmissionRequest { client: &peer, since, avoided: &[], key };
     // Leave is held for as long as the relay lasts.
@@ -80,6 +89,7 @@ async fn carry(
             Ok(backend) => break (permit, backend),
             Err(_) if permit.is_some_and(|permit| permit.may_wait(worker, since)) => {}
             // Logged by the pool; a TCP client can only be refused by closing.
+            Err(ConnectError::Limit(bound)) => return Err(refused(bound)),
             Err(error) => return Err(Failure::Connect(error)),
         }
     };

@@ -9,16 +9,17 @@ use std::time::Duration;
 use super::client_stream::ClientStream;
 use super::stage::{Phase, ResponseStage, UploadStage};
 use crate::base::limits::MAX_REPEATED_BYTES;
-use crate::http::BodyLength;
+use crate::http::{BodyLength, ResponseHead};
 use crate::io::stream::Keep;
 use crate::io::{Buffer, Deadline};
 use crate::proxy::client_binding::ProxiedOrigin;
 use crate::proxy::exchange::body::Part;
 use crate::proxy::exchange::retry_policy::{Cause, Verdict};
 use crate::proxy::exchange::state::Exchange;
-use crate::proxy::failure::{ConnectError, Failure};
+use crate::proxy::failure::{Bound, ConnectError, Failure};
 use crate::proxy::snapshot::{Destination, Traffic};
 use crate::proxy::upstream::admission::{self, AdmissionRequest, Permit};
+use crate::proxy::upstream::idle_limit;
 use crate::proxy::upstream::outlier_detection::Fault;
 use crate::proxy::upstream::pool::ConnectRequest;
 use crate::proxy::upstream::stream::UpstreamStream;
@@ -45,6 +46,10 @@ impl Exchange<'_> {
         // The tick of the worker's wheel since which it looks for a connection.
         let since = self.worker.wheel.now();
         loop {
+            // The upstream may be another one than before.
+            self.counted = None;
+            let counted = self.order.pool.upstream.circuit.take(Bound::Requests);
+            self.counted = counted.map_err(|bound| Failure::Connect(ConnectError::Limit(bound)))?;
             let pool = &self.order.pool;
             let key = self.order.key;
             let ask = AdmissionRequest {
@@ -59,7 +64,10 @@ impl Exchange<'_> {
             let reused = match endpoint {
                 Some(endpoint) => {
                     pool.begin_trial(endpoint);
-                    pool.check_out(self.worker, endpoint, self.call(first)).map_err(Some)
+                    match !self.order.idempotent && pool.is_careful(endpoint) {
+                        true => Err(Some(endpoint)),
+                        false => pool.check_out(self.worker, endpoint, self.call(first)).map_err(Some),
+                    }
                 }
                 None => Err(None),
             };
@@ -328,17 +336,23 @@ impl Exchange<'_> {
     }
 
     /// The head of a final response tells how its endpoint does.
-    pub(crate) fn judge(&self, status: u16) {
+    pub(crate) fn judge(&self, head: &ResponseHead<'_, '_>) {
         let Some(endpoint) = self.observed.endpoint.get() else { return };
+        if let Some(seconds) = head.fields.get("keep-alive").and_then(idle_limit::timeout_of) {
+            self.order.pool.endpoints[endpoint].idle_limit.declare(seconds);
+        }
         // What comes while the request is still on its way is no slow response.
         let since = if self.is_sent() { self.disconnects.since() } else { self.worker.wheel.now() };
-        self.order.pool.responded(endpoint, status, since, self.slow.take());
+        self.order.pool.responded(endpoint, head.status, since, self.slow.take());
     }
 
     /// A failed attempt tells how its endpoint does.
     pub(crate) fn note_failure(&self, backend: &UpstreamStream, failure: &Failure) {
         let slow = self.slow.take();
         let silent = !self.is_heard();
+        if silent && backend.is_reused() && matches!(failure, Failure::BackendGone(_)) {
+            self.order.pool.endpoints[backend.endpoint()].idle_limit.lost(self.worker.wheel.now());
+        }
         let fault = match failure {
             Failure::BackendGone(_) if silent && !backend.is_reused() => Fault::Reset,
             // A slow response has been counted.

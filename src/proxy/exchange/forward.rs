@@ -264,7 +264,7 @@ impl<'a> Exchange<'a> {
         envelope: Envelope,
     ) -> Result<Decided, Failure> {
         if !head.is_interim() {
-            self.judge(head.status);
+            self.judge(head);
         }
         if !head.is_interim() && self.may_retry(Cause::Status(head.status)) {
             return Err(Failure::Unwanted(head.status));

@@ -142,6 +142,7 @@ impl LocalReply {
             tries: 0,
             relay: None,
             failure: self.reply.cause.as_ref().map(|cause| cause as &dyn std::fmt::Display),
+            error: None,
         };
         sink.end(record, &outcome);
     }

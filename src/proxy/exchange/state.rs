@@ -17,6 +17,7 @@ use crate::proxy::client::ClientFacts;
 use crate::proxy::error_pages::ErrorFormat;
 use crate::proxy::failure::Failure;
 use crate::proxy::rules::ResponseRules;
+use crate::proxy::upstream::circuit::Counted;
 use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
 
@@ -47,6 +48,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) slow: Cell<bool>,
     /// Whether the attempt was given up, as its endpoint is ejected and others are not.
     pub(crate) given_up: Cell<bool>,
+    /// Its count among the upstream's requests, where these are bounded.
+    pub(crate) counted: Option<Counted>,
     /// How far the request is, and how far the response.
     pub(crate) upload: Cell<UploadStage>,
     pub(crate) response: Cell<ResponseStage>,
@@ -86,6 +89,7 @@ impl<'a> Exchange<'a> {
             spare: Cell::new(None),
             slow: Cell::new(false),
             given_up: Cell::new(false),
+            counted: None,
             upload: Cell::new(UploadStage::First),
             response: Cell::new(ResponseStage::Silent),
             phase: Cell::new(Phase::BackendWrite),
@@ -171,6 +175,9 @@ impl<'a> Exchange<'a> {
         let endpoint = endpoint.map(|endpoint| endpoint.label.as_str());
         if let Some(failure) = failure {
             self.worker.count_bound(failure);
+            if let Some(bound) = failure.circuit() {
+                upstream.circuit.refuse(bound);
+            }
             let endpoint = endpoint.unwrap_or("-");
             if failure.is_clients() || failure.is_logged() || failure.retry_after().is_some() {
                 // Refusals that protect others may be many: they are counted, not logged.
@@ -196,6 +203,7 @@ impl<'a> Exchange<'a> {
             tries: self.attempts.sent(),
             relay: observed.relayed.get(),
             failure: failure.map(|failure| failure as &dyn std::fmt::Display),
+            error: failure.and_then(Failure::proxy_error),
         };
         sink.end(record, &outcome);
     }

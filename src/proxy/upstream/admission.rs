@@ -119,6 +119,9 @@ pub(crate) async fn admit(
     if buffer::in_use() >= Use::Short {
         return Err(Failure::MemoryShort);
     }
+    if pool.refuses() {
+        return Err(Failure::EndpointsDown);
+    }
     let Some(limiter) = &pool.upstream.limiter else {
         return Ok(None);
     };

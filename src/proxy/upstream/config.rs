@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
+use super::circuit::Circuit;
 use super::concurrency::ConcurrencyLimiter;
 use super::endpoint::EndpointState;
 use super::request_key::RequestKey;
@@ -15,7 +16,7 @@ use super::sticky::Sticky;
 use crate::base::address::{Address, endpoint_authority, endpoint_host};
 use crate::base::clock;
 use crate::base::published::Published;
-use crate::config::plan::{HashBy, Outliers, Retries};
+use crate::config::plan::{HashBy, HealthCheck, Outliers, Retries};
 use crate::proxy_protocol;
 use crate::route::{Algorithm, stable_hash};
 use crate::tls::Identity;
@@ -47,6 +48,10 @@ pub struct Upstream {
     pub max_age: Duration,
     /// Present if the exchanges at an endpoint are bounded.
     pub limiter: Option<ConcurrencyLimiter>,
+    /// Its circuit bounds.
+    pub(crate) circuit: Circuit,
+    /// How its endpoints are checked, if they are.
+    pub health: Option<HealthCheck>,
     /// Which outcomes eject an endpoint.
     pub outliers: Outliers,
     /// When a request is tried again.
@@ -142,7 +147,7 @@ impl Endpoint {
 
     /// Whether requests may go to it at will. An endpoint that is not usable is tried after all that are.
     pub(crate) fn is_usable(&self) -> bool {
-        self.address.is_some() && self.state.outlier.is_usable(clock::millis)
+        self.address.is_some() && self.state.outlier.is_usable(clock::millis) && !self.state.check.is_down()
     }
 
     /// Whether both are the same address of the same name.

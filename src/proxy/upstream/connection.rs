@@ -3,6 +3,7 @@
 use rustls::pki_types::ServerName;
 
 use super::certificate_verdict::CertificateVerdict;
+use super::circuit::Counted;
 use super::connect::NewConnection;
 use super::load::InFlight;
 use crate::io::{Buffer, Stream};
@@ -31,6 +32,8 @@ pub struct UpstreamConnection {
     pub(crate) identity: u64,
     /// What the backend makes of our certificate.
     pub(crate) verdict: CertificateVerdict,
+    /// Its count among those of the upstream, where these are bounded.
+    pub(crate) _counted: Option<Counted>,
     pub(crate) born: u64,
     pub(crate) since: u64,
     /// The exchange that it carries; `None` while it is idle.
@@ -40,7 +43,7 @@ pub struct UpstreamConnection {
 impl UpstreamConnection {
     pub(crate) fn fresh(
         worker: &Worker,
-        endpoint: usize,
+        (endpoint, counted): (usize, Option<Counted>),
         server_name: Option<ServerName<'static>>,
         client: Option<ClientId>,
         dialed: NewConnection,
@@ -57,6 +60,7 @@ impl UpstreamConnection {
             server_name,
             identity,
             verdict,
+            _counted: counted,
             born: now,
             since: now,
             in_flight: None,

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use rustls::AlertDescription;
 use rustls::pki_types::{CertificateDer, ServerName};
 
+use super::check::CheckState;
 use super::load::EndpointUse;
 use super::outlier::OutlierState;
 use super::warm_up::WarmUp;
@@ -29,6 +30,8 @@ pub(crate) struct EndpointState {
     pub(crate) tls: EndpointTls,
     /// Whether it could be used last.
     pub(crate) health: EndpointHealth,
+    /// What active checks have found.
+    pub(crate) check: CheckState,
     /// Whether it is tried last, and why.
     pub(crate) outlier: OutlierState,
     /// Its exchanges and requests, counted always.
@@ -54,6 +57,7 @@ impl Default for EndpointState {
             in_flight: AtomicU64::new(0),
             tls: EndpointTls::default(),
             health: EndpointHealth::default(),
+            check: CheckState::default(),
             outlier: OutlierState::default(),
             used: Arc::default(),
             warm_up: WarmUp::default(),

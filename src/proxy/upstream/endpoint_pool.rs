@@ -10,6 +10,7 @@ use crate::proxy::upstream::connect::Dialer;
 use crate::proxy::upstream::connection::UpstreamConnection;
 use crate::proxy::upstream::dedicated::DedicatedIdle;
 use crate::proxy::upstream::identity::EndpointIdentity;
+use crate::proxy::upstream::idle_limit::IdleLimit;
 use crate::proxy::upstream::load::WorkerUse;
 use crate::proxy::upstream::recent_responses::RecentResponses;
 
@@ -25,6 +26,8 @@ pub(crate) struct EndpointPool {
     pub(crate) dialer: Dialer,
     /// Which generation of the client identity it gets.
     pub(crate) identity_state: EndpointIdentity,
+    /// How long it keeps idle connections.
+    pub(crate) idle_limit: IdleLimit,
     /// Its responses, as far as they tell whether it is an outlier.
     pub(crate) recent: RecentResponses,
     /// Its exchanges and requests.
@@ -43,6 +46,7 @@ impl EndpointPool {
             kept: DedicatedIdle::default(),
             dialer: Dialer::default(),
             identity_state: EndpointIdentity::default(),
+            idle_limit: IdleLimit::default(),
             recent: RecentResponses::default(),
             used: Rc::new(endpoint.state.used.join()),
             weight: Cell::new(0),

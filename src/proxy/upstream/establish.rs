@@ -9,6 +9,7 @@ use rustls::AlertDescription;
 
 use super::admission::Permit;
 use super::certificate_verdict::CertificateVerdict;
+use super::circuit::Counted;
 use super::connect::{DialOptions, NewConnection};
 use super::connection::UpstreamConnection;
 use super::identity::{Choice, RETRY_TICKS, Refusal, serial, usable_previous};
@@ -21,7 +22,7 @@ use crate::io::deadline::TICK;
 use crate::io::tls::TlsError;
 use crate::io::{Buffer, Deadline, ReadCancel, StreamError, is_canceled};
 use crate::proxy::client_binding::{ClientBinding, HoldsDedicated};
-use crate::proxy::failure::{ConnectError, Failure};
+use crate::proxy::failure::{Bound, ConnectError, Failure};
 use crate::proxy::worker::Worker;
 use crate::proxy_protocol::{self, Subject};
 use crate::tls::error::{alert_text, concerns_our_certificate};
@@ -64,12 +65,14 @@ impl Pool {
         let client = client.filter(|_| header.is_some());
         let mut refused = None;
         permit.inspect(|permit| permit.begin());
+        let _pending = self.upstream.circuit.take(Bound::Pending).map_err(ConnectError::Limit)?;
         for endpoint in self.in_order(first, key, failed) {
             if permit.is_some_and(|permit| !permit.move_to(endpoint)) {
                 continue;
             }
             let server_name = self.server_name(endpoint, host)?;
             let wanted = DialOptions { name: server_name.as_ref(), whole, header: header.as_deref() };
+            let counted = self.count_connection()?;
             self.begin_trial(endpoint);
             let in_flight = InFlight::begin(&self.endpoints[endpoint].used);
             let outlier = &self.upstream.endpoints[endpoint].state.outlier;
@@ -83,7 +86,7 @@ impl Pool {
                         client.id()
                     });
                     let mut backend =
-                        UpstreamConnection::fresh(worker, endpoint, server_name, client, dialed);
+                        UpstreamConnection::fresh(worker, (endpoint, counted), server_name, client, dialed);
                     backend.in_flight = Some(in_flight.connected());
                     return Ok(backend);
                 }
@@ -116,6 +119,19 @@ impl Pool {
             }
         }
         Err(refused.unwrap_or(ConnectError::ServerName))
+    }
+
+    /// Counts a connection that is about to be made. Where there are as many as may be, an idle one of this worker ends
+    /// for it.
+    fn count_connection(&self) -> Result<Option<Counted>, ConnectError> {
+        let circuit = &self.upstream.circuit;
+        circuit.take(Bound::Connections).or_else(|bound| {
+            let idle = self.endpoints.iter().filter(|endpoint| !endpoint.idle.borrow().is_empty());
+            let oldest = idle.min_by_key(|endpoint| endpoint.idle.borrow().first().map(|idle| idle.since()));
+            let given_up = oldest.map(|endpoint| endpoint.idle.borrow_mut().remove(0));
+            drop(given_up);
+            circuit.take(bound).map_err(ConnectError::Limit)
+        })
     }
 
     /// A connection to one endpoint, with the generation that it takes. Where the request can't be sent again, the

@@ -2,6 +2,8 @@
 
 pub(crate) mod admission;
 pub(crate) mod certificate_verdict;
+pub(crate) mod check;
+pub(crate) mod circuit;
 pub(crate) mod concurrency;
 pub(crate) mod config;
 pub(crate) mod connect;
@@ -12,6 +14,7 @@ pub(crate) mod endpoint;
 pub(crate) mod endpoint_pool;
 pub(crate) mod establish;
 pub(crate) mod identity;
+pub(crate) mod idle_limit;
 pub(crate) mod load;
 pub(crate) mod outlier;
 pub(crate) mod outlier_detection;

@@ -8,6 +8,7 @@ use super::outlier::Verdict;
 use super::pool::Pool;
 use crate::base::clock;
 use crate::base::limits::{ERROR_RATE_RESPONSES, STALLED};
+use crate::config::plan::AllDown;
 use crate::io::deadline::ticks;
 
 /// How an endpoint failed.
@@ -50,6 +51,17 @@ impl Pool {
         };
         let primary = || endpoints.iter().filter(|endpoint| !endpoint.backup).count();
         least > 0 && usable(false) * 100 < least * primary() && usable(true) == 0
+    }
+
+    /// Whether a request that may not be repeated goes to the endpoint on a new connection.
+    pub(crate) fn is_careful(&self, endpoint: usize) -> bool {
+        self.endpoints[endpoint].idle_limit.is_careful(self.wheel.now())
+    }
+
+    /// Whether requests are refused, as the checks of every endpoint fail.
+    pub(crate) fn refuses(&self) -> bool {
+        let refuses = self.upstream.health.as_ref().is_some_and(|health| health.all_down == AllDown::Refuse);
+        refuses && self.upstream.endpoints.iter().all(|endpoint| endpoint.state.check.is_down())
     }
 
     /// A request goes to the endpoint: if its time is over for which it was tried last, one finds out whether it is back,

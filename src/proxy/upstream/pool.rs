@@ -289,7 +289,8 @@ impl Pool {
         mut backend: Box<UpstreamConnection>,
     ) -> Option<Box<UpstreamConnection>> {
         let suits = self.suits(worker, endpoint, backend.identity);
-        if !suits || self.is_over(worker, &backend) || !backend.stream.is_fresh() {
+        if !suits || self.is_over(worker, endpoint, &backend) || !self.is_open(worker, endpoint, &mut backend)
+        {
             return None;
         }
         backend.reused = true;
@@ -302,10 +303,25 @@ impl Pool {
     }
 
     /// Whether a connection is too old, or was idle for too long.
-    fn is_over(&self, worker: &Worker, backend: &UpstreamConnection) -> bool {
+    fn is_over(&self, worker: &Worker, endpoint: usize, backend: &UpstreamConnection) -> bool {
         let now = worker.wheel.now();
-        now.saturating_sub(backend.since) > deadline::ticks(self.upstream.idle_timeout)
+        let age = now.saturating_sub(backend.since);
+        age > deadline::ticks(self.upstream.idle_timeout)
+            || self.endpoints[endpoint].idle_limit.limit().is_some_and(|limit| age > limit)
             || now.saturating_sub(backend.born) > deadline::ticks(self.upstream.max_age)
+    }
+
+    /// Whether an idle connection is still open. Its age tells how long the endpoint keeps such connections.
+    fn is_open(&self, worker: &Worker, endpoint: usize, backend: &mut UpstreamConnection) -> bool {
+        let age = worker.wheel.now().saturating_sub(backend.since);
+        let idle_limit = &self.endpoints[endpoint].idle_limit;
+        let is_open = backend.stream.is_fresh();
+        if is_open {
+            idle_limit.survived(age);
+        } else {
+            idle_limit.closed(age);
+        }
+        is_open
     }
 
     /// Notes that the endpoint took the identity of this serial.
@@ -383,15 +399,15 @@ impl Pool {
     pub fn sweep(self: &Rc<Self>, worker: &Worker) {
         let current = self.current();
         let now = worker.wheel.now();
-        for endpoint in &self.endpoints {
+        for (index, endpoint) in self.endpoints.iter().enumerate() {
             endpoint.dialer.sweep(worker, current.as_ref());
             let keeps = |backend: &mut UpstreamConnection| {
                 if let Some(hold) = &mut backend.hold {
                     hold.rests(TICK * u32::try_from(now.saturating_sub(backend.since)).unwrap_or(u32::MAX));
                 }
                 endpoint.identity_state.keeps(current.as_ref(), backend.identity)
-                    && !self.is_over(worker, backend)
-                    && backend.stream.is_fresh()
+                    && !self.is_over(worker, index, backend)
+                    && self.is_open(worker, index, backend)
             };
             endpoint.idle.borrow_mut().retain_mut(|backend| keeps(backend));
             endpoint.kept.retain(keeps);

@@ -7,6 +7,7 @@ use rustls::pki_types::ServerName;
 use super::sticky::SessionSecret;
 use super::{Builder, MadeUpstream};
 use crate::config::plan;
+use crate::proxy::upstream::circuit::Circuit;
 use crate::proxy::upstream::concurrency::ConcurrencyLimiter;
 use crate::proxy::upstream::config::{Endpoint, Upstream, UpstreamTls};
 use crate::proxy::upstream::sticky::Sticky;
@@ -70,6 +71,8 @@ impl<'a> Builder<'a> {
             limiter: limiter(upstream, &endpoints, kept.and_then(|kept| kept.limiter.as_ref())),
             endpoints,
             max_age: upstream.max_age,
+            circuit: Circuit::new(&upstream.limits, kept.map(|kept| &kept.circuit)),
+            health: upstream.health.clone(),
             outliers: upstream.outliers.clone(),
             retries: upstream.retries.clone(),
             retried: kept.map(|kept| Arc::clone(&kept.retried)).unwrap_or_default(),

@@ -65,6 +65,8 @@ pub(super) fn upstream(old: &Upstream, new: &Upstream) -> Vec<String> {
     found.value("pool.max_per_endpoint", &old.max_per_endpoint, &new.max_per_endpoint);
     found.value("queue.length", &old.queue.length, &new.queue.length);
     found.value("queue.timeout", &old.queue.timeout, &new.queue.timeout);
+    found.key("limits", &old.limits, &new.limits);
+    found.key("health", &old.health, &new.health);
     found.value("health.passive", &old.outliers.passive, &new.outliers.passive);
     let outliers = |of: &Upstream| Outliers { passive: true, ..of.outliers.clone() };
     found.key("outliers", &outliers(old), &outliers(new));
@@ -141,6 +143,7 @@ pub(super) fn listener(old: &Listener, new: &Listener) -> Vec<String> {
     found.key("proxy_protocol", &old.proxy_protocol, &new.proxy_protocol);
     found.key("limits", &old.limits, &new.limits);
     found.key("error_pages", &old.error_pages, &new.error_pages);
+    found.value("proxy_status", &old.proxy_status, &new.proxy_status);
     found.key("request_id", &old.accept_request_id, &new.accept_request_id);
     found.key("compression", &old.compression, &new.compression);
     found.key("allow/deny", &old.permitted, &new.permitted);
