@@ -192,7 +192,7 @@ fn listeners_are_checked() {
             ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], versions = ['1.1'] }", "4:43", "\"1.1\" is not a TLS version"),
             ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], versions = [1.3] }", "4:43", "did you mean \"1.3\"?"),
             ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], client_auth = 'required' }", "4:45", "add `client_trust`"),
-            ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], client_trust = ['p'] }", "4:31", "`listener.tls.client_trust` does nothing"),
+            ("name = 'a'\naddress = '[::]:80'\ntls = { certificates = ['w'], client_trust = ['p'] }", "4:31", "`listener.tls.client_trust` has no effect"),
         ],
     );
 }

@@ -50,7 +50,7 @@ fn clients_certificates_are_checked() {
         "[[route]]",
         &[
             ("upstream = 'app'\nrequire_client_certificate = 1", "3:30", "expected true or false"),
-            ("upstream = 'app'\nrequire_client_certificate = true", "3:30", "`web` does not ask its clients"),
+            ("upstream = 'app'\nrequire_client_certificate = true", "3:30", "`web` does not request certificates"),
         ],
     );
     let asking = "[[listener]]\nname = 'a'\naddress = '[::]:80'\n[listener.tls]\ncertificates = ['w']\n\
