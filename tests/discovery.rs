@@ -50,6 +50,14 @@ fn source(ringate: &Ringate) -> Value {
     upstreams[0]["discovery"][0].clone()
 }
 
+/// The addresses of the backup endpoints.
+fn backups(ringate: &Ringate) -> Vec<String> {
+    let upstreams: Value = serde_json::from_str(&ringate.admin("/v1/upstreams")).unwrap();
+    let addresses = upstreams[0]["addresses"].as_array().unwrap();
+    let backups = addresses.iter().filter(|address| address["backup"] == true);
+    backups.map(|address| address["address"].as_str().unwrap().to_owned()).collect()
+}
+
 #[test]
 fn a_name_is_followed_by_its_ttl_and_no_request_is_lost() {
     let names = NameServer::start();
@@ -154,9 +162,35 @@ fn a_service_has_hosts_ports_weights_and_priorities() {
     let seen: Vec<String> = (0..40).map(|_| client.send(GET).response().text().to_owned()).collect();
     let count = |last: &str| seen.iter().filter(|answer| *answer == last).count();
     assert_eq!((count("2"), count("3"), count("4")), (30, 10, 0));
-    // The lowest priority of which any host has an address.
-    names.services(service, &[(1, 1, one, "missing.test"), (9, 1, one, "c.test")], 1);
+    // Those of higher priorities are backups: without the others, they are used.
+    assert_eq!(backups(&ringate), [format!("127.0.0.4:{one}")]);
+    names.services(service, &[(5, 30, free_address().port(), "a.test"), (9, 1, one, "c.test")], 1);
     await_answers(&ringate, &["4"]);
+    // The lowest priority of which any host has an address is no backup.
+    names.services(service, &[(1, 1, one, "missing.test"), (9, 1, one, "c.test")], 1);
+    eventually("a promotion", || backups(&ringate).is_empty().then_some(()));
+    await_answers(&ringate, &["4"]);
+}
+
+#[test]
+fn an_error_for_one_address_family_alone_is_no_problem_of_the_source() {
+    let names = NameServer::start();
+    let port = free_address().port();
+    let _backends = [2, 3].map(|last| backend(last, port));
+    names.addresses("app.test", &[2], 1);
+    names.set("app.test", AAAA, Zone::Refuses);
+    let ringate = setup(names.address(), TTL, &format!("\"dns:app.test:{port}\"")).start();
+    for (zone, last, answer) in [(Zone::Refuses, 3, "3"), (Zone::Fails, 2, "2")] {
+        names.set("app.test", AAAA, zone);
+        names.addresses("app.test", &[last], 1);
+        await_answers(&ringate, &[answer]);
+        let known = source(&ringate);
+        assert!(known["problem"].is_null() && known["failures"] == 0, "{known}");
+    }
+    // Of neither family: nothing is known then.
+    names.set("app.test", A, Zone::Refuses);
+    eventually("REFUSED", || source(&ringate)["problem"]["reason"].as_str().map(drop));
+    assert_eq!(answers(&ringate), ["2"]);
 }
 
 #[test]

@@ -155,7 +155,7 @@ impl Plan {
     }
 
     /// Whether the route of a listener with such a protocol names an upstream, or one that it is an overlay of.
-    fn serves(&self, upstream: usize, is: impl Fn(Protocol) -> bool) -> bool {
+    pub(crate) fn serves(&self, upstream: usize, is: impl Fn(Protocol) -> bool) -> bool {
         let name = self.upstreams[upstream].base_name();
         let of = |listener: &usize| is(self.listeners[*listener].protocol);
         let mut routes = self.routes.iter().filter(|route| route.listeners.iter().any(of));

@@ -1091,7 +1091,7 @@ fn the_admin_server_may_have_several_addresses() {
 
 #[test]
 fn each_way_to_balance_is_read() {
-    let hash = |by, load| Balance::Hash(Hash { by, load });
+    let hash = |by, load| Balance::Hash(Hash { by: At { value: by, span: 0..0 }, load });
     for (lines, balance) in [
         ("", Balance::RoundRobin),
         ("balance = 'round-robin'", Balance::RoundRobin),
@@ -1124,4 +1124,29 @@ fn each_way_to_balance_is_read() {
         assert_eq!(upstream.slow_start, Duration::from_secs(30));
         assert_eq!(upstream.endpoints.iter().map(|it| it.backup).collect::<Vec<_>>(), [false, true]);
     }
+}
+
+#[test]
+fn what_is_read_of_requests_is_refused_where_only_tcp_and_udp_listeners_use_it() {
+    let text = |first: &str, second: &str, lines: &str| {
+        format!(
+            "[[listener]]\nname = 'a'\naddress = '127.0.0.1:0'\nprotocol = '{first}'\n\
+             [[listener]]\nname = 'b'\naddress = '127.0.0.1:0'\nprotocol = '{second}'\n\
+             [[route]]\nlistener = 'a'\nupstream = 'u'\n[[route]]\nlistener = 'b'\nupstream = 'u'\n\
+             [upstream.u]\nendpoints = ['a:1']\n{lines}\n[upstream.u.environment.test]\nendpoints = ['b:1']\n"
+        )
+    };
+    let plan = |first, second, lines| parse("test.toml", &text(first, second, lines), Path::new("/"));
+    for (lines, key) in [
+        ("sticky = { cookie = 'a' }", "`sticky` has no effect"),
+        ("balance = 'hash'\nhash.by = 'path'", "`hash.by` has no effect"),
+        ("balance = 'hash'\nhash.by = 'header:X-User'", "`hash.by` has no effect"),
+    ] {
+        for (first, second) in [("tcp", "tcp"), ("udp", "udp"), ("tcp", "udp")] {
+            let errors = plan(first, second, lines).unwrap_err();
+            assert!(errors.len() == 1 && errors.to_string().contains(key), "{lines}: {errors}");
+        }
+        plan("http", "tcp", lines).unwrap();
+    }
+    plan("tcp", "udp", "balance = 'hash'\nhash.by = 'client-address'").unwrap();
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub const A: u16 = 1;
+pub const AAAA: u16 = 28;
 pub const SRV: u16 = 33;
 
 /// What is answered to the questions for one name and type.
@@ -16,6 +17,8 @@ pub enum Zone {
     Records(Vec<Vec<u8>>, u32),
     /// SERVFAIL.
     Fails,
+    /// REFUSED.
+    Refuses,
     /// No answer at all.
     Silent,
 }
@@ -114,6 +117,7 @@ fn answer(query: &[u8], zones: &HashMap<(String, u16), Zone>) -> Option<Vec<u8>>
     let (code, records, ttl): (u8, &[Vec<u8>], u32) = match zone {
         Some(Zone::Silent) => return None,
         Some(Zone::Fails) => (2, &[], 0),
+        Some(Zone::Refuses) => (5, &[], 0),
         Some(Zone::Records(records, ttl)) => (0, records, *ttl),
         None if zones.keys().any(|(known, _)| *known == name) => (0, &[], 0),
         None => (3, &[], 0),

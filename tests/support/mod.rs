@@ -26,7 +26,7 @@ pub use body::{Hash, Pattern};
 pub use certs::Pki;
 pub use client::Client;
 pub use crafted::Crafted;
-pub use dns::{NameServer, Zone};
+pub use dns::{A, AAAA, NameServer, Zone};
 pub use hosts::Hosts;
 pub use judge::{Asked, Judge, STARTED, millis};
 pub use peers::{HaProxy, Nginx, Node, SServer, curl, have, wrk};

@@ -2,7 +2,7 @@
 
 use crate::config::file::{Section, Value};
 use crate::config::names;
-use crate::config::plan::{At, Balance, Hash, HashBy};
+use crate::config::plan::{Balance, Hash, HashBy};
 use crate::config::suggest::{nearest, quoted};
 use crate::config::units::Wrong;
 
@@ -98,8 +98,7 @@ fn hash(mut section: Section<'_>) -> Option<Hash> {
     let by = section.require("by", example).and_then(|value| value.parse(example, hash_by));
     let load = section.get("load").map_or(Some(LOAD), |value| value.factor());
     section.finish();
-    let At { value: by, .. } = by?;
-    Some(Hash { by, load: load? })
+    Some(Hash { by: by?, load: load? })
 }
 
 fn hash_by(text: &str) -> Result<HashBy, Wrong> {

@@ -56,6 +56,7 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
     upstreams.extend(overlays);
     let plan = Plan { runtime, admin, store, rotation, resolver, log, limits, listeners, routes, upstreams };
     upstream::names_of_tcp(&plan, errors);
+    upstream::http_alone(&plan, errors);
     plan
 }
 

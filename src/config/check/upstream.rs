@@ -2,13 +2,16 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::base::address::{Address, UNIX};
 use crate::config::file::{Errors, Section, Value};
 use crate::config::names;
-use crate::config::plan::{At, CircuitLimits, Endpoint, Outliers, Plan, Queue, Retries, Upstream};
+use crate::config::plan::{
+    At, Balance, CircuitLimits, Endpoint, HashBy, Outliers, Plan, Protocol, Queue, Retries, Upstream,
+};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
 use crate::proxy_protocol::Version;
@@ -207,6 +210,36 @@ pub(super) fn names_of_tcp(plan: &Plan, errors: &Errors) {
             let title = format!("{} has no name that TLS could verify", quoted(&endpoint.address));
             let help = "set `tls.server_name` of this upstream: tcp connections name no host, and a Unix socket has none";
             errors.borrow_mut().error(endpoint.span.clone(), title, Some(help.to_owned()));
+        }
+    }
+}
+
+/// Refuses what is read from HTTP requests on upstreams that tcp and udp listeners alone use.
+pub(super) fn http_alone(plan: &Plan, errors: &Errors) {
+    // An overlay has the values of its upstream, and their places.
+    let mut seen: Vec<Range<usize>> = Vec::new();
+    let mut refuse = |span: &Range<usize>, upstream: &Upstream, key: &str, help: &str| {
+        if !seen.contains(span) {
+            let name = quoted(upstream.base_name());
+            let title = format!("`{key}` has no effect: only tcp and udp listeners use {name}");
+            errors.borrow_mut().error(span.clone(), title, Some(help.to_owned()));
+            seen.push(span.clone());
+        }
+    };
+    for (index, upstream) in plan.upstreams.iter().enumerate() {
+        if plan.speaks_http(index) || plan.serves(index, |protocol| protocol == Protocol::Http) {
+            continue;
+        }
+        if let Some(sticky) = &upstream.sticky {
+            let help = "leave it out; `balance = \"hash\"` with `hash.by = \"client-address\"` keeps a client at one endpoint";
+            refuse(&sticky.span, upstream, "sticky", help);
+        }
+        match &upstream.balance {
+            Balance::Hash(hash) if hash.by.value != HashBy::ClientAddress => {
+                let help = "these listeners know the client's address alone: write `by = \"client-address\"`";
+                refuse(&hash.by.span, upstream, "hash.by", help);
+            }
+            _ => {}
         }
     }
 }

@@ -25,7 +25,7 @@ pub enum Balance {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hash {
     /// `by`
-    pub by: HashBy,
+    pub by: At<HashBy>,
     /// `load`, in percent: how much of the exchanges that would be its share an endpoint may have, before its keys go to
     /// others; 0: no bound. Default 125.
     pub load: u32,

@@ -59,10 +59,10 @@ impl Builder<'_> {
             self.problems.warning(at.span.clone(), format!("`{source}`: {why}"), Some(help));
         }
         let before = endpoints.len();
-        for Target { name, address, weight } in targets {
+        for Target { name, address, backup, weight } in targets {
             let differs = name != address.to_string();
             let mut endpoint = Endpoint::new(name, Some(address), weight.unwrap_or(at.weight), differs);
-            endpoint.backup = at.backup;
+            endpoint.backup = at.backup || backup;
             if !endpoints.iter().any(|known| known.is_same(&endpoint)) {
                 self.add(upstream, endpoint, endpoints);
             }

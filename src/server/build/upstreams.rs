@@ -59,7 +59,7 @@ impl<'a> Builder<'a> {
             name: upstream.name.value.clone(),
             balance: algorithm(&upstream.balance),
             hash_by: match &upstream.balance {
-                plan::Balance::Hash(hash) => Some(hash.by.clone()),
+                plan::Balance::Hash(hash) => Some(hash.by.value.clone()),
                 _ => None,
             },
             sticky: sticky(upstream, &endpoints, secret.as_ref()),

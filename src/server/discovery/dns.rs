@@ -30,8 +30,26 @@ pub(super) enum Answer<T> {
     Records(Vec<T>, Duration),
     /// A name server says that there are none, and for how long that holds, if it says that.
     Empty(Option<Duration>),
-    /// No name server has answered, or none could.
+    /// Each name server has answered with an error: the last one's code (RFC 1035 §4.1.1), and the same in words.
+    Error(u8, String),
+    /// A name server has not answered, or could not.
     Failed(String),
+}
+
+/// The code of an error within the name server (RFC 1035 §4.1.1).
+pub(super) const SERVFAIL: u8 = 2;
+
+/// Why there is no reply to a question.
+struct NoReply {
+    /// The last error's code, if each name server has answered with an error.
+    code: Option<u8>,
+    why: String,
+}
+
+impl From<String> for NoReply {
+    fn from(why: String) -> Self {
+        Self { code: None, why }
+    }
 }
 
 /// Asks name servers.
@@ -131,7 +149,8 @@ impl Resolver {
                         empty = Some(empty.unwrap_or(holds));
                     }
                     Ok(_) => {}
-                    Err(why) => return Answer::Failed(why),
+                    Err(NoReply { code: Some(code), why }) => return Answer::Error(code, why),
+                    Err(NoReply { code: None, why }) => return Answer::Failed(why),
                 }
             }
             Answer::Empty(empty.flatten())
@@ -149,25 +168,30 @@ impl Resolver {
     }
 
     /// What the first name server says that answers.
-    async fn ask(&self, name: &str, kind: Kind) -> Result<Reply, String> {
+    async fn ask(&self, name: &str, kind: Kind) -> Result<Reply, NoReply> {
         let mut failed = "there is no name server".to_owned();
+        let (mut last_code, mut all_answered) = (None, true);
         for server in std::iter::repeat_n(&self.servers, ROUNDS).flatten() {
-            let id = random_id().ok_or("the system gives no random numbers")?;
+            let id = random_id().ok_or_else(|| "the system gives no random numbers".to_owned())?;
             let message = query(id, name, kind).ok_or_else(|| format!("`{name}` is too long"))?;
             let is_reply = |bytes: &[u8]| parse(bytes, id, name, kind);
             let mut reply = timeout(QUERY, over_udp(*server, &message, is_reply)).await;
             if matches!(reply, Ok(Ok(Reply::Truncated))) {
                 reply = timeout(QUERY, over_tcp(*server, &message, is_reply)).await;
             }
+            all_answered &= matches!(reply, Ok(Ok(Reply::Error(_))));
             failed = match reply {
                 Err(_) => format!("{server} does not answer"),
                 Ok(Err(error)) => format!("{server}: {error}"),
-                Ok(Ok(Reply::Error(code))) => format!("{server} answers with {}", error_name(code)),
+                Ok(Ok(Reply::Error(code))) => {
+                    last_code = Some(code);
+                    format!("{server} answers with {}", error_name(code))
+                }
                 Ok(Ok(Reply::Truncated)) => format!("{server}: the response does not fit, over TCP either"),
                 Ok(Ok(reply)) => return Ok(reply),
             };
         }
-        Err(failed)
+        Err(NoReply { code: last_code.filter(|_| all_answered), why: failed })
     }
 }
 
@@ -175,7 +199,7 @@ impl Resolver {
 fn error_name(code: u8) -> String {
     match code {
         1 => "FORMERR".to_owned(),
-        2 => "SERVFAIL".to_owned(),
+        SERVFAIL => "SERVFAIL".to_owned(),
         4 => "NOTIMP".to_owned(),
         5 => "REFUSED".to_owned(),
         code => format!("error {code}"),

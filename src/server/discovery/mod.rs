@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinSet;
 
-use self::dns::{Answer, Resolver};
+use self::dns::{Answer, Resolver, SERVFAIL};
 use crate::base::address::Address;
 use crate::base::limits::MAX_ADDRESSES;
 use crate::config::plan;
@@ -89,6 +89,8 @@ pub(crate) struct Target {
     pub(crate) name: String,
     /// Its address.
     pub(crate) address: Address,
+    /// Whether it is a backup: its SRV record has a priority above the lowest one in use.
+    pub(crate) backup: bool,
     /// Its share; `None`: the one that the config gives the source.
     pub(crate) weight: Option<u32>,
 }
@@ -96,7 +98,8 @@ pub(crate) struct Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.address.fmt(f)?;
-        self.weight.map_or(Ok(()), |weight| write!(f, " (weight {weight})"))
+        let backup = if self.backup { ", backup" } else { "" };
+        self.weight.map_or(Ok(()), |weight| write!(f, " (weight {weight}{backup})"))
     }
 }
 
@@ -300,7 +303,7 @@ impl Gathered {
     }
 }
 
-/// The addresses of a host, of both families. Of a family whose lookup fails, those that are known stay.
+/// The addresses of a host, of both families. Of a family whose lookup fails, those that are known stay ([`is_empty`]).
 async fn host_targets(
     resolver: &Resolver,
     host: &str,
@@ -312,6 +315,7 @@ async fn host_targets(
     let target = |address: IpAddr| Target {
         name: name.clone(),
         address: Address::Ip(SocketAddr::new(address, port)),
+        backup: false,
         weight,
     };
     let mut gathered = Gathered::default();
@@ -320,9 +324,17 @@ async fn host_targets(
         (gathered.ttl, gathered.is_fresh) = (Some(Duration::MAX), true);
         return gathered;
     }
-    let answers = tokio::join!(resolver.addresses(host, false), resolver.addresses(host, true));
+    let kept = |v6: bool| -> Vec<IpAddr> {
+        let own = known.iter().filter(|target| target.name == name);
+        let addresses = own.filter_map(|target| Some(target.address.ip()?.ip()));
+        addresses.filter(|address| address.is_ipv6() == v6).collect()
+    };
+    let answers: [_; 2] =
+        tokio::join!(resolver.addresses(host, false), resolver.addresses(host, true)).into();
+    let [has_v4, has_v6] = [0, 1].map(|index: usize| matches!(answers[index], Answer::Records(..)));
+    let has_other = [has_v6, has_v4];
     let mut found = Vec::new();
-    for (v6, answer) in [(false, answers.0), (true, answers.1)] {
+    for (v6, answer) in [false, true].into_iter().zip(answers) {
         match answer {
             Answer::Records(addresses, ttl) => {
                 gathered.holds_for(ttl);
@@ -330,13 +342,9 @@ async fn host_targets(
                 found.extend(addresses);
             }
             Answer::Empty(ttl) => ttl.into_iter().for_each(|ttl| gathered.holds_for(ttl)),
-            Answer::Failed(why) => {
-                let is_kept = |target: &&Target| {
-                    target.name == name && target.address.ip().is_some_and(|address| address.is_ipv6() == v6)
-                };
-                found.extend(
-                    known.iter().filter(is_kept).filter_map(|target| Some(target.address.ip()?.ip())),
-                );
+            Answer::Error(code, _) if has_other[usize::from(v6)] && is_empty(code, &kept(v6)) => {}
+            Answer::Error(_, why) | Answer::Failed(why) => {
+                found.extend(kept(v6));
                 let family = if v6 { "AAAA" } else { "A" };
                 gathered.failed = Some(format!("{host} {family}: {why}"));
             }
@@ -351,27 +359,43 @@ async fn host_targets(
     gathered
 }
 
-/// The hosts of a service (RFC 2782): those of the lowest priority of which any has an address.
+/// Whether an error for one address family, while there are records of the other one, says that this family has no address.
+/// A name server without records of a family may answer so to each question for it. SERVFAIL can be about this moment alone:
+/// addresses that are known stay then.
+fn is_empty(code: u8, known: &[IpAddr]) -> bool {
+    code != SERVFAIL || known.is_empty()
+}
+
+/// The hosts of a service (RFC 2782): those of the lowest priority of which any has an address; those of all higher
+/// priorities are backups.
 async fn service_targets(resolver: &Resolver, name: &str, known: &[Target]) -> Found {
     let (mut services, ttl) = match resolver.services(name).await {
         Answer::Records(services, ttl) => (services, ttl),
         Answer::Empty(ttl) => return Found::Empty(format!("`{name}` has no SRV record"), ttl),
-        Answer::Failed(why) => return Found::Unknown(format!("{name} SRV: {why}")),
+        Answer::Error(_, why) | Answer::Failed(why) => return Found::Unknown(format!("{name} SRV: {why}")),
     };
     // The target `.` says that the service is not offered.
     services.retain(|service| !service.target.is_empty());
     services.sort_by_key(|service| service.priority);
     services.truncate(MAX_ADDRESSES);
-    let most = services.iter().map(|service| service.weight).max().unwrap_or_default();
+    let most = |priority: u16| {
+        let equals = services.iter().filter(|service| service.priority == priority);
+        equals.map(|service| service.weight).max().unwrap_or_default()
+    };
+    let hosts = services.iter().map(|service| {
+        let weight = Some(share(service.weight, most(service.priority)));
+        host_targets(resolver, &service.target, service.port, weight, known)
+    });
     let mut gathered = Gathered { ttl: Some(ttl), ..Gathered::default() };
-    let mut last = None;
-    for service in services {
-        if last.is_some_and(|priority| priority != service.priority) && gathered.is_fresh {
-            break;
+    // The lowest priority of which any host has an address.
+    let mut in_use = None;
+    for (service, host) in services.iter().zip(hosts) {
+        let mut host = host.await;
+        if !host.targets.is_empty() {
+            let is_backup = *in_use.get_or_insert(service.priority) != service.priority;
+            host.targets.iter_mut().for_each(|target| target.backup = is_backup);
         }
-        last = Some(service.priority);
-        let weight = Some(share(service.weight, most));
-        gathered.add(host_targets(resolver, &service.target, service.port, weight, known).await);
+        gathered.add(host);
     }
     gathered.found(&format!("no host of `{name}` has an address"))
 }
@@ -391,7 +415,7 @@ async fn file_targets(resolver: Option<&Resolver>, path: &Path, known: &[Target]
     let mut gathered = Gathered::default();
     for (name, weight) in listed {
         if let Some(address) = Address::parse(&name) {
-            gathered.targets.push(Target { name, address, weight: Some(weight) });
+            gathered.targets.push(Target { name, address, backup: false, weight: Some(weight) });
             gathered.is_fresh = true;
             continue;
         }
@@ -419,6 +443,7 @@ mod tests {
         let target = |text: &&str| Target {
             name: "app.test:80".to_owned(),
             address: Address::parse(text).unwrap(),
+            backup: false,
             weight: None,
         };
         text.iter().map(target).collect()
@@ -492,6 +517,16 @@ mod tests {
             (targets(&["127.0.0.1:80", "127.0.0.2:80"]), targets(&["127.0.0.2:80", "127.0.0.3:80"]));
         assert_eq!(change(&was, &is), "added 127.0.0.3:80; removed 127.0.0.1:80");
         assert_eq!(change(&was, &was), "");
+    }
+
+    #[test]
+    fn an_error_for_one_family_says_that_it_is_empty_unless_addresses_may_be_lost() {
+        let known = ["::1".parse::<IpAddr>().unwrap()];
+        for (code, known, empty) in
+            [(5, &[][..], true), (SERVFAIL, &[], true), (5, &known, true), (SERVFAIL, &known, false)]
+        {
+            assert_eq!(is_empty(code, known), empty, "{code} {known:?}");
+        }
     }
 
     #[test]
