@@ -50,6 +50,7 @@ mod retries;
 mod retries_tls;
 mod rings;
 mod rotation;
+mod shared_connections;
 mod smuggling;
 mod sni;
 mod soak_smoke;

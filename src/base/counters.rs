@@ -122,6 +122,10 @@ counters! {
     backend_connect_failures,
     /// Requests sent on a pooled backend connection.
     backend_reuses,
+    /// Idle backend connections taken over from another worker.
+    backend_connections_taken_over,
+    /// Idle backend connections made before a request needed them (`pool.min_idle`).
+    backend_connections_prewarmed,
     /// Requests sent again because a pooled connection had gone stale.
     stale_retries,
     /// Requests sent to another endpoint because theirs closed a new connection without an answer.

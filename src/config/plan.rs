@@ -458,6 +458,10 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// `pool.idle_per_worker`: idle connections kept per endpoint and worker. Default 256; 0 turns reuse off.
     pub idle_per_worker: usize,
+    /// `pool.min_idle`: idle connections made before requests need them, per endpoint over all workers. Default 0.
+    pub min_idle: usize,
+    /// `pool.shared`: whether a worker takes idle connections of others. Default true.
+    pub shared: bool,
     /// `pool.max_age`: a connection older than this is not used again. Default 1 h.
     pub max_age: Duration,
     /// `pool.max_per_endpoint`: exchanges at each endpoint over all workers. Default 0: no bound.

@@ -3,6 +3,8 @@
 //! The two halves are independent, so that an upload and its response, or the two
 //! directions of a relay, run at the same time.
 
+mod detached;
+
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::io;
@@ -22,6 +24,8 @@ use super::peer::PeerHandle;
 use super::pipe::{self, Pipe};
 use super::socket::{self, Pulse};
 use crate::tls::{Opened, Opener, RecordError, Sealer};
+
+pub(crate) use detached::DetachedStream;
 
 /// Why a stream failed.
 #[derive(Debug)]

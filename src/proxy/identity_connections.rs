@@ -34,9 +34,41 @@ struct Held {
 pub(crate) struct TrackedConnection {
     holds: TrackedConnections,
     index: usize,
-    place: Arc<Place>,
+    /// Where its use is counted; `None` once the connection is no longer this worker's.
+    place: Option<Arc<Place>>,
     /// How long the connection has been idle, where it is known to be.
     idle: Duration,
+}
+
+/// The entry of a connection that no worker has.
+#[derive(Debug)]
+pub(crate) struct DetachedTrack {
+    place: CountedPlace,
+    identity: Arc<Identity>,
+    rescue: bool,
+}
+
+/// A connection that is counted at its place until this is dropped.
+#[derive(Debug)]
+struct CountedPlace {
+    /// `None` once a worker counts it again.
+    place: Option<Arc<Place>>,
+    idle: Duration,
+}
+
+impl Drop for CountedPlace {
+    fn drop(&mut self) {
+        if let Some(place) = &self.place {
+            place.close(self.idle);
+        }
+    }
+}
+
+impl DetachedTrack {
+    /// Whether the time of its generation is over.
+    pub(crate) fn is_overdue(&self, now: SystemTime) -> bool {
+        self.identity.uses().is_over(now, self.rescue)
+    }
 }
 
 impl TrackedConnections {
@@ -48,7 +80,19 @@ impl TrackedConnections {
         place: &Arc<Place>,
         rescue: bool,
     ) -> TrackedConnection {
-        let held = Some(Held { peer, identity: Arc::clone(identity), rescue });
+        place.open();
+        self.enter(Held { peer, identity: Arc::clone(identity), rescue }, Arc::clone(place), Duration::ZERO)
+    }
+
+    /// Enters a connection that another worker had. It has been counted all the time.
+    pub(crate) fn attach(&self, peer: PeerHandle, track: DetachedTrack) -> Option<TrackedConnection> {
+        let DetachedTrack { mut place, identity, rescue } = track;
+        let idle = place.idle;
+        place.place.take().map(|place| self.enter(Held { peer, identity, rescue }, place, idle))
+    }
+
+    fn enter(&self, held: Held, place: Arc<Place>, idle: Duration) -> TrackedConnection {
+        let held = Some(held);
         let mut slots = self.0.borrow_mut();
         let index = match slots.free.pop() {
             Some(index) => {
@@ -60,8 +104,7 @@ impl TrackedConnections {
                 slots.held.len() - 1
             }
         };
-        place.open();
-        TrackedConnection { holds: self.clone(), index, place: Arc::clone(place), idle: Duration::ZERO }
+        TrackedConnection { holds: self.clone(), index, place: Some(place), idle }
     }
 
     /// Ends the connections whose generation's time is over: their next read finds the end.
@@ -82,7 +125,17 @@ impl TrackedConnection {
     /// The connection is idle for so long. Its generation was last used then.
     pub(crate) fn rests(&mut self, idle: Duration) {
         self.idle = idle;
-        self.place.used(idle);
+        if let Some(place) = &self.place {
+            place.used(idle);
+        }
+    }
+
+    /// Takes the entry out of this worker: the connection, which is idle, goes to another one and stays counted.
+    pub(crate) fn detach(mut self) -> Option<DetachedTrack> {
+        let place = self.place.take()?;
+        let held = self.holds.0.borrow_mut().held[self.index].take()?;
+        let place = CountedPlace { place: Some(place), idle: self.idle };
+        Some(DetachedTrack { place, identity: held.identity, rescue: held.rescue })
     }
 
     /// The connection is in use again.
@@ -96,6 +149,8 @@ impl Drop for TrackedConnection {
         let mut slots = self.holds.0.borrow_mut();
         slots.held[self.index] = None;
         slots.free.push(self.index);
-        self.place.close(self.idle);
+        if let Some(place) = &self.place {
+            place.close(self.idle);
+        }
     }
 }

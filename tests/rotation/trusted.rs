@@ -42,6 +42,8 @@ fn not_a_request_is_lost_and_none_goes_out_on_the_old_identity() {
         judge.trust(&[&kit.ours.file()]);
         assert_eq!(ringate.get("/").text(), "new");
         assert_eq!(metric(&ringate, "identity_refusals"), 0);
+        // Connections with their TLS went from worker to worker meanwhile.
+        assert!(metric(&ringate, "backend_connections_taken_over") > 0);
     }
 }
 

@@ -94,6 +94,8 @@ fn upstream(
         response_timeout: Duration::from_secs(30),
         idle_timeout: Duration::from_secs(60),
         idle_per_worker: 256,
+        min_idle: 0,
+        shared: true,
         max_age: Duration::from_secs(3600),
         max_per_endpoint: 0,
         queue: Queue::default(),
@@ -135,6 +137,13 @@ fn upstream(
     upstream.proxy_protocol = section.get("proxy_protocol").and_then(|value| value.choice(&words)).flatten();
     upstream.bind_address =
         section.get("bind_address").and_then(|value| value.parse("\"10.0.0.9\"", names::source_address));
+    if upstream.min_idle > 0 && (upstream.proxy_protocol.is_some() || has_names_of_requests(&upstream)) {
+        let help = "leave `pool.min_idle` out, or set `tls.server_name` and leave `proxy_protocol` out";
+        section.error(
+            "`pool.min_idle` has no effect: each connection is made for one client or one name",
+            Some(help.into()),
+        );
+    }
     section.finish();
     if let Some(source) = &upstream.bind_address {
         source_fits(errors, source, &upstream.endpoints);
@@ -199,11 +208,15 @@ fn endpoint(value: &Value<'_>, dir: &Path) -> Option<Endpoint> {
     Some(Endpoint { address: address?.value, weight: u32::try_from(weight?).ok()?, backup: backup? })
 }
 
+/// Whether the name that TLS verifies is that of the request.
+fn has_names_of_requests(upstream: &Upstream) -> bool {
+    upstream.tls.as_ref().is_some_and(|tls| tls.server_name.is_none())
+}
+
 /// A tcp connection has no host, and a Unix socket has none either: TLS needs a name to verify.
 pub(super) fn names_of_tcp(plan: &Plan, errors: &Errors) {
     for (index, upstream) in plan.upstreams.iter().enumerate() {
-        let nameless = upstream.tls.as_ref().is_some_and(|tls| tls.server_name.is_none());
-        if !nameless || plan.speaks_http(index) {
+        if !has_names_of_requests(upstream) || plan.speaks_http(index) {
             continue;
         }
         for endpoint in upstream.endpoints.iter().filter(|at| at.address.starts_with(UNIX)) {
@@ -262,6 +275,12 @@ fn pool(mut section: Section<'_>, upstream: &mut Upstream) {
         section.get("idle_per_worker").and_then(|value| value.number(0..=MAX_IDLE_PER_WORKER))
     {
         upstream.idle_per_worker = count;
+    }
+    if let Some(count) = section.get("min_idle").and_then(|value| value.number(0..=MAX_IDLE_PER_WORKER)) {
+        upstream.min_idle = count;
+    }
+    if let Some(shared) = section.get("shared").and_then(|value| value.boolean()) {
+        upstream.shared = shared;
     }
     if let Some(duration) = section.get("max_age").and_then(|value| value.duration(false)) {
         upstream.max_age = duration;

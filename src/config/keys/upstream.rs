@@ -220,6 +220,21 @@ const POOL: &[Key] = &[
          one name has half of them at most, and names that are used once leave those in use alone",
     ),
     key(
+        "min_idle",
+        Kind::Integer(0, 65_535),
+        Preset::Value("0"),
+        "Idle connections per endpoint, over all workers, that are made before a request needs them, with their TLS handshake; 0: none. \
+         Not for upstreams whose connections belong to one client or to the name that it asked for",
+    ),
+    key(
+        "shared",
+        Kind::Boolean,
+        Preset::Value("true"),
+        "A worker without an idle connection takes one that another worker does not need. Connections with a PROXY header, and those whose server name is the \
+         request's host, stay with their worker",
+    )
+    .see("[connections of all workers](upstreams.md#connections-of-all-workers)"),
+    key(
         "max_age",
         Kind::Duration { zero: false },
         Preset::Value("\"1h\""),

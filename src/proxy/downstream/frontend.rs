@@ -61,6 +61,7 @@ impl Frontend {
             // Room that no notification announced: an endpoint that is tried again.
             admission::serve(pool);
             pool.sweep(worker);
+            pool.prewarm(&self.worker);
         }
         // A closed socket is remembered until the last connection that came through it has ended.
         self.listeners

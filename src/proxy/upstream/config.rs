@@ -44,6 +44,10 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Idle connections kept per endpoint and worker.
     pub idle_per_worker: usize,
+    /// Idle connections kept at each endpoint, over all workers, before a request needs them; 0 for none.
+    pub min_idle: usize,
+    /// Whether a worker takes idle connections of others.
+    pub shared: bool,
     /// A connection older than this is not used again.
     pub max_age: Duration,
     /// Present if the exchanges at an endpoint are bounded.

@@ -15,6 +15,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use super::check::CheckState;
 use super::load::EndpointUse;
 use super::outlier::OutlierState;
+use super::shared_idle::SharedIdle;
 use super::warm_up::WarmUp;
 use crate::base::published::Published;
 use crate::tls::handshake::ClientAuth;
@@ -36,6 +37,8 @@ pub(crate) struct EndpointState {
     pub(crate) outlier: OutlierState,
     /// Its exchanges and requests, counted always.
     pub(crate) used: Arc<EndpointUse>,
+    /// Its idle connections that any worker may take.
+    pub(crate) shared_idle: SharedIdle,
     warm_up: WarmUp,
 }
 
@@ -60,6 +63,7 @@ impl Default for EndpointState {
             check: CheckState::default(),
             outlier: OutlierState::default(),
             used: Arc::default(),
+            shared_idle: SharedIdle::default(),
             warm_up: WarmUp::default(),
         }
     }

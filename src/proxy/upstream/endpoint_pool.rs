@@ -34,6 +34,8 @@ pub(crate) struct EndpointPool {
     pub(crate) used: Rc<WorkerUse>,
     /// Its weight as this worker saw it last, in parts of [`WHOLE`](super::warm_up::WHOLE).
     pub(crate) weight: Cell<u32>,
+    /// Idle connections that are being made for `pool.min_idle`.
+    pub(crate) prewarming: Cell<usize>,
     /// `pool.idle_per_worker` of the latest snapshot. 0 once no snapshot has the endpoint: then no connection is kept.
     idle_per_worker: Cell<usize>,
 }
@@ -50,6 +52,7 @@ impl EndpointPool {
             recent: RecentResponses::default(),
             used: Rc::new(endpoint.state.used.join()),
             weight: Cell::new(0),
+            prewarming: Cell::new(0),
             idle_per_worker: Cell::new(upstream.idle_per_worker),
         })
     }

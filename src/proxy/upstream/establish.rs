@@ -121,15 +121,19 @@ impl Pool {
         Err(refused.unwrap_or(ConnectError::ServerName))
     }
 
-    /// Counts a connection that is about to be made. Where there are as many as may be, an idle one of this worker ends
-    /// for it.
-    fn count_connection(&self) -> Result<Option<Counted>, ConnectError> {
+    /// Counts a connection that is about to be made. Where there are as many as may be, an idle one of this worker, or one
+    /// that any worker may take, ends for it.
+    pub(crate) fn count_connection(&self) -> Result<Option<Counted>, ConnectError> {
         let circuit = &self.upstream.circuit;
         circuit.take(Bound::Connections).or_else(|bound| {
             let idle = self.endpoints.iter().filter(|endpoint| !endpoint.idle.borrow().is_empty());
             let oldest = idle.min_by_key(|endpoint| endpoint.idle.borrow().first().map(|idle| idle.since()));
-            let given_up = oldest.map(|endpoint| endpoint.idle.borrow_mut().remove(0));
-            drop(given_up);
+            match oldest.map(|endpoint| endpoint.idle.borrow_mut().remove(0)) {
+                Some(given_up) => drop(given_up),
+                None => {
+                    drop(self.upstream.endpoints.iter().find_map(|it| it.state.shared_idle.take(|_| true)))
+                }
+            }
             circuit.take(bound).map_err(ConnectError::Limit)
         })
     }

@@ -72,6 +72,18 @@ impl WorkerUse {
         self.own.in_flight.get() + self.others.get()
     }
 
+    /// Exchanges of this worker.
+    #[inline]
+    pub(crate) fn own(&self) -> u64 {
+        self.own.in_flight.get()
+    }
+
+    /// Whether no other worker has a part.
+    #[inline]
+    pub(crate) fn is_alone(&self) -> bool {
+        self.workers() == 1
+    }
+
     /// Reads what the others have.
     pub(crate) fn look(&self) {
         let cells = self.shared.cells.load();
@@ -80,7 +92,7 @@ impl WorkerUse {
     }
 
     /// Workers that have a part.
-    fn workers(&self) -> usize {
+    pub(crate) fn workers(&self) -> usize {
         self.shared.cells.load().len()
     }
 }

@@ -114,7 +114,9 @@ impl Pool {
             return Err(endpoint);
         };
         let idle = match self.upstream.proxy_protocol {
-            None => self.take_idle(worker, endpoint, server_name.as_ref()),
+            None => self
+                .take_idle(worker, endpoint, server_name.as_ref())
+                .or_else(|| self.take_shared(worker, endpoint, server_name.as_ref())),
             Some(_) => self.take_kept(worker, endpoint, server_name.as_ref(), call.client),
         };
         let mut backend = idle.ok_or(endpoint)?;
@@ -282,7 +284,7 @@ impl Pool {
     }
 
     /// A connection to `endpoint` that was idle, if it can carry another request.
-    fn revalidate(
+    pub(crate) fn revalidate(
         &self,
         worker: &Worker,
         endpoint: usize,
@@ -372,9 +374,11 @@ impl Pool {
             let at = if self.is_named_by_request() { least_useful(&idle, &backend) } else { 0 };
             Some(idle.remove(at))
         };
+        let at = backend.endpoint;
         idle.push(backend);
         drop(idle);
         drop(given_up);
+        self.share_surplus(worker, at);
     }
 
     /// A newer snapshot is followed, in which `successor` is the pool of the same upstream, if it still has that. Endpoints
@@ -383,7 +387,12 @@ impl Pool {
     pub(crate) fn retire(&self, successor: Option<&Self>) {
         let taken: FxHashSet<*const EndpointPool> =
             successor.iter().flat_map(|it| &it.endpoints).map(Rc::as_ptr).collect();
-        self.endpoints.iter().filter(|it| !taken.contains(&Rc::as_ptr(it))).for_each(|it| it.close());
+        for (endpoint, pool) in self.upstream.endpoints.iter().zip(&self.endpoints) {
+            if !taken.contains(&Rc::as_ptr(pool)) {
+                pool.close();
+                endpoint.state.shared_idle.clear();
+            }
+        }
     }
 
     /// Drops connections that were not used for a moment.
@@ -411,6 +420,7 @@ impl Pool {
             };
             endpoint.idle.borrow_mut().retain_mut(|backend| keeps(backend));
             endpoint.kept.retain(keeps);
+            self.sweep_shared(index);
         }
     }
 }

@@ -70,6 +70,8 @@ impl<'a> Builder<'a> {
             idle_per_worker: upstream.idle_per_worker,
             limiter: limiter(upstream, &endpoints, kept.and_then(|kept| kept.limiter.as_ref())),
             endpoints,
+            min_idle: upstream.min_idle,
+            shared: upstream.shared,
             max_age: upstream.max_age,
             circuit: Circuit::new(&upstream.limits, kept.map(|kept| &kept.circuit)),
             health: upstream.health.clone(),

@@ -61,6 +61,8 @@ pub(super) fn upstream(old: &Upstream, new: &Upstream) -> Vec<String> {
     found.value("timeouts.response", &old.response_timeout, &new.response_timeout);
     found.value("timeouts.idle", &old.idle_timeout, &new.idle_timeout);
     found.value("pool.idle_per_worker", &old.idle_per_worker, &new.idle_per_worker);
+    found.value("pool.min_idle", &old.min_idle, &new.min_idle);
+    found.value("pool.shared", &old.shared, &new.shared);
     found.value("pool.max_age", &old.max_age, &new.max_age);
     found.value("pool.max_per_endpoint", &old.max_per_endpoint, &new.max_per_endpoint);
     found.value("queue.length", &old.queue.length, &new.queue.length);
