@@ -14,7 +14,7 @@ use ringate::internals::base::published::Published;
 use ringate::internals::certs::generate::quickstart_pki;
 use ringate::internals::certs::{Bundle, CaMaterial, Facts, GenerateRequest, Passphrase};
 use ringate::internals::http::{
-    self, ForwardedFor, HeadEdit, OutgoingRequest, PathRewrite, RequestContext, Upgrade, Version,
+    ForwardedFor, HeadEdit, OutgoingRequest, PathRewrite, RequestContext, Trailers, Upgrade, Version,
     connection_lists, is_same_name,
 };
 use ringate::internals::http1::{self, Body, Framing, HeadLimits, Parsed, ResponseContext, header_slots};
@@ -216,7 +216,7 @@ pub fn chunked(input: &[u8]) {
             data.extend_from_slice(&buf[taken.data]);
             at += taken.consumed;
             if taken.done {
-                return Ok(Some((data, body.trailers().to_vec(), at)));
+                return Ok(Some((data, body.trailers().lines().to_vec(), at)));
             }
         }
         Ok::<_, http1::BodyError>(None)
@@ -257,7 +257,7 @@ pub fn trailers(input: &[u8]) {
         let mut body = Body::new(Framing::Chunked);
         for part in section.chunks(piece.max(1)) {
             if body.take(&mut part.to_vec()).ok()?.done {
-                return Some(body.trailers().to_vec());
+                return Some(body.trailers().lines().to_vec());
             }
         }
         None
@@ -267,7 +267,7 @@ pub fn trailers(input: &[u8]) {
     let Some(whole) = whole else { return };
     let dropped = |name: &[u8]| is_same_name(name, RULE) || connection_lists(NAMED, name);
     let mut kept = Vec::new();
-    http::copy_lines(&whole, dropped, &mut kept);
+    Trailers::of(&whole).copy(dropped, &mut kept);
     let alike = |name: &[u8]| {
         let seen = |&byte: &u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
         String::from_utf8(name.iter().map(seen).collect()).expect("a plain name")
@@ -282,7 +282,7 @@ pub fn trailers(input: &[u8]) {
     }
     // What goes on is read as the same again.
     let mut again = Vec::new();
-    http1::encode_last_chunk(&kept, &mut again);
+    http1::encode_last_chunk(Trailers::of(&kept), &mut again);
     assert_eq!(decode(again.len(), &again).as_ref(), Some(&kept));
 }
 

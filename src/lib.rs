@@ -70,7 +70,7 @@ pub mod internals {
     pub mod http {
         pub use crate::http::{
             BodyLength, Fields, ForwardedFor, HeadEdit, Method, OutgoingRequest, PathRewrite, RequestContext,
-            RequestHead, ResponseHead, Upgrade, Version, connection_lists, copy_lines, is_same_name,
+            RequestHead, ResponseHead, Trailers, Upgrade, Version, connection_lists, is_same_name,
         };
     }
     pub mod http1 {

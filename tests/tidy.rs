@@ -58,6 +58,28 @@ const UNCLEAR_WORDS: &[&str] = &[
 /// Files that had some when this was written, and in how many lines. Entries shrink and go; none is added.
 const UNCLEAR_LINES: &[(&str, usize)] = &[];
 
+/// What encodes and parses HTTP/1.
+const CODEC_CALLS: &[&str] = &[
+    "parse_request",
+    "parse_response",
+    "header_slots",
+    "is_head_request",
+    "encode_request",
+    "encode_response",
+    "encode_answer",
+    "encode_reply",
+    "encode_last_chunk",
+    "chunk_header",
+    "LAST_CHUNK",
+];
+/// Files of the exchange and of the client's side that call the codec beside those of the streams, and in how many lines: they
+/// write chunks. Entries shrink and go; none is added.
+const CODEC_LINES: &[(&str, usize)] = &[
+    ("src/proxy/exchange/body.rs", 3),
+    ("src/proxy/exchange/coding.rs", 2),
+    ("src/proxy/exchange/trailer_filter.rs", 2),
+];
+
 /// A source file: its path from the crate's root, and its lines.
 struct Source {
     path: String,
@@ -290,4 +312,26 @@ fn comments_and_messages_name_their_subject() {
         &faults,
         "plain English (CONTRIBUTING.md, Language): the client, the operator, the backend, not `nobody`",
     );
+}
+
+#[test]
+fn stream_files_alone_call_the_codec() {
+    let streams = ["src/proxy/exchange/client_stream.rs", "src/proxy/exchange/upstream_stream.rs"];
+    let mut faults = Vec::new();
+    let folders = ["src/proxy/exchange", "src/proxy/downstream"];
+    for source in folders.into_iter().flat_map(sources).filter(|it| !streams.contains(&&*it.path)) {
+        let calls: Vec<String> = source
+            .code()
+            .take(source.length())
+            .filter(|(_, line)| CODEC_CALLS.iter().any(|call| has_word(line, call)))
+            .map(|(number, line)| format!("{}:{number}: {}", source.path, line.trim()))
+            .collect();
+        let listed = CODEC_LINES.iter().find(|(path, _)| *path == source.path).map_or(0, |(_, lines)| *lines);
+        if calls.len() > listed {
+            faults.extend(calls);
+        } else if calls.len() < listed {
+            faults.push(format!("{}: {} lines by now, {listed} listed", source.path, calls.len()));
+        }
+    }
+    assert_none(&faults, "an exchange reads and writes by its streams, which call the codec");
 }

@@ -14,7 +14,7 @@ pub(crate) fn read_lines(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 }
 
 /// Appends those of some field lines whose names are not `removed`.
-pub fn copy_lines(lines: &[u8], removed: impl Fn(&[u8]) -> bool, out: &mut Vec<u8>) {
+pub(crate) fn copy_lines(lines: &[u8], removed: impl Fn(&[u8]) -> bool, out: &mut Vec<u8>) {
     for line in lines.split_inclusive(|&byte| byte == b'\n') {
         let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
         if !removed(name) {

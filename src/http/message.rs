@@ -218,3 +218,12 @@ impl From<&RequestHead<'_, '_>> for RequestContext {
         Self { head: head.method == Method::Head, upgrade: head.upgrade.map(Upgrade::of) }
     }
 }
+
+/// The body of a response that Ringate makes itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Content<'a> {
+    /// `Content-Type`, checked where it was made.
+    pub media_type: &'a str,
+    /// What Content-Length counts.
+    pub bytes: &'a [u8],
+}

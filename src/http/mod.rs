@@ -17,6 +17,7 @@ mod lines;
 mod message;
 mod outgoing;
 mod status;
+mod trailers;
 
 pub(crate) use authority::{host_name, parse_authority};
 pub(crate) use coding::{Coding, Encoder, negotiate};
@@ -27,11 +28,12 @@ pub(crate) use field::{Field, KnownField, is_tchar, is_token, is_value_byte, lis
 pub use field::{Fields, connection_lists};
 #[allow(unreachable_pub)] // for internals
 pub use field_name::is_same_name;
-#[allow(unreachable_pub)] // for internals
-pub use lines::copy_lines;
-pub(crate) use lines::{LineCopy, put_line, read_lines, remove_lines};
+pub(crate) use lines::{LineCopy, copy_lines, put_line, read_lines, remove_lines};
+pub(crate) use message::Content;
 #[allow(unreachable_pub)] // for internals
 pub use message::{BodyLength, Method, RequestContext, RequestHead, ResponseHead, Target, Upgrade, Version};
 #[allow(unreachable_pub)] // for internals
 pub use outgoing::{ForwardedFor, OutgoingRequest, PathRewrite};
 pub(crate) use status::{PLAIN_TEXT, reason_phrase};
+#[allow(unreachable_pub)] // for internals
+pub use trailers::Trailers;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::{ChunkError, ChunkedDecoder, Framing};
+use crate::http::Trailers;
 
 /// What is left of a message's body.
 #[derive(Debug)]
@@ -117,11 +118,11 @@ impl Body {
         Ok(())
     }
 
-    /// The trailer fields to pass on, as lines, once the body has ended.
-    pub fn trailers(&self) -> &[u8] {
+    /// The trailer fields to pass on, once the body has ended.
+    pub fn trailers(&self) -> Trailers<'_> {
         match self {
             Self::Chunked(decoder) => decoder.trailers(),
-            _ => b"",
+            _ => Trailers::default(),
         }
     }
 }
@@ -170,7 +171,7 @@ mod tests {
         assert_eq!(body.eof(), Err(BodyError::Truncated));
         let ended = body.take(&mut b"0\r\na:b\r\n\r\nGET".to_vec());
         assert_eq!(ended, Ok(Taken { data: 0..0, consumed: 10, done: true }));
-        assert_eq!(body.trailers(), b"a: b\r\n");
+        assert_eq!(body.trailers().lines(), b"a: b\r\n");
         assert_eq!(body.eof(), Ok(()));
         let mut body = Body::new(Framing::Chunked);
         assert_eq!(body.take(&mut b"x".to_vec()), Err(BodyError::Chunked(ChunkError::Size)));

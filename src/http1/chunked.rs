@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::base::limits::{MAX_CHUNK_LINE_BYTES, MAX_TRAILER_BYTES};
-use crate::http::{KnownField, is_same_name, is_tchar, is_value_byte, says_client, trim};
+use crate::http::{KnownField, Trailers, is_same_name, is_tchar, is_value_byte, says_client, trim};
 
 /// Most digits of a chunk's size: sixteen fill 64 bits.
 const MAX_SIZE_DIGITS: u8 = 16;
@@ -155,10 +155,10 @@ impl ChunkedDecoder {
         self.state == State::Done
     }
 
-    /// The trailer fields to pass on, as lines, once the body has ended. Those about framing, routing,
+    /// The trailer fields to pass on, once the body has ended. Those about framing, routing,
     /// authentication, content coding, this hop or the client's origin are not among them (RFC 9110 §6.5.1).
-    pub fn trailers(&self) -> &[u8] {
-        &self.trailers[..self.trailer_line]
+    pub fn trailers(&self) -> Trailers<'_> {
+        Trailers::of(&self.trailers[..self.trailer_line])
     }
 
     /// One byte that is not data.
@@ -314,10 +314,10 @@ pub fn chunk_header(len: usize, line: &mut [u8; 20]) -> &[u8] {
     &line[at..]
 }
 
-/// Appends the end of a chunked body, with trailers as [`ChunkedDecoder::trailers`] gives them.
-pub fn encode_last_chunk(trailers: &[u8], out: &mut Vec<u8>) {
+/// Appends the end of a chunked body.
+pub fn encode_last_chunk(trailers: Trailers<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"0\r\n");
-    out.extend_from_slice(trailers);
+    out.extend_from_slice(trailers.lines());
     out.extend_from_slice(b"\r\n");
 }
 
@@ -332,7 +332,7 @@ mod tests {
         let decoded = decoder.decode(&mut buf)?;
         assert!(decoded.done, "{:?} has no end", body.escape_ascii().to_string());
         let left = body.len() - decoded.consumed;
-        Ok((buf[decoded.data].to_vec(), decoder.trailers().to_vec(), left))
+        Ok((buf[decoded.data].to_vec(), decoder.trailers().lines().to_vec(), left))
     }
 
     #[track_caller]
@@ -494,10 +494,10 @@ mod tests {
         assert_eq!(chunk_header(0x1a2b, &mut line), b"1a2b\r\n");
         assert_eq!(chunk_header(usize::MAX, &mut line), b"ffffffffffffffff\r\n");
         let mut end = Vec::new();
-        encode_last_chunk(b"a: b\r\n", &mut end);
+        encode_last_chunk(Trailers::of(b"a: b\r\n"), &mut end);
         assert_eq!(decode(&end), Ok((vec![], b"a: b\r\n".to_vec(), 0)));
         end.clear();
-        encode_last_chunk(b"", &mut end);
+        encode_last_chunk(Trailers::default(), &mut end);
         assert_eq!(end, LAST_CHUNK);
     }
 }

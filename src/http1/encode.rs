@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::Framing;
 use crate::http::{
-    BodyLength, HeadEdit, KnownField, LineCopy, OutgoingRequest, PLAIN_TEXT, ResponseHead, Version,
+    BodyLength, Content, HeadEdit, KnownField, LineCopy, OutgoingRequest, PLAIN_TEXT, ResponseHead, Version,
     copy_lines, reason_phrase,
 };
 
@@ -133,15 +133,6 @@ pub(crate) fn encode_reply(
     if !head_only {
         out.extend_from_slice(body.as_bytes());
     }
-}
-
-/// The body of a response that Ringate makes itself.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Content<'a> {
-    /// `Content-Type`, checked where it was made.
-    pub media_type: &'a str,
-    /// What Content-Length counts.
-    pub bytes: &'a [u8],
 }
 
 /// Appends the head of a response of Ringate's own.

@@ -32,9 +32,9 @@ pub use body::{Body, BodyError};
 pub(crate) use chunked::{ChunkError, LAST_CHUNK};
 #[allow(unreachable_pub)] // for internals
 pub use chunked::{ChunkedDecoder, chunk_header, encode_last_chunk};
-pub(crate) use encode::{Content, encode_answer, encode_reply, put_decimal};
 #[allow(unreachable_pub)] // for internals
 pub use encode::{ResponseContext, encode_request, encode_response};
+pub(crate) use encode::{encode_answer, encode_reply, put_decimal};
 pub(crate) use error::RequestError;
 #[allow(unreachable_pub)] // for internals
 pub use error::ResponseError;

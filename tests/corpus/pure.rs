@@ -2,7 +2,7 @@
 
 use ringate::internals::base::limits::Limits;
 use ringate::internals::http::{
-    ForwardedFor, HeadEdit, Method, OutgoingRequest, PathRewrite, RequestContext, Version,
+    ForwardedFor, HeadEdit, Method, OutgoingRequest, PathRewrite, RequestContext, Trailers, Version,
 };
 use ringate::internals::http1::{self, Body, Framing, HeadLimits, Parsed, ResponseContext, header_slots};
 use ringate::internals::route::normalise_path;
@@ -88,7 +88,7 @@ fn next(bytes: &mut [u8]) -> (Verdict, usize) {
 }
 
 /// A body as it goes on. `end`: its trailers, if it has come to its end.
-fn put_body(data: &[u8], chunked: bool, end: Option<&[u8]>, out: &mut Vec<u8>) {
+fn put_body(data: &[u8], chunked: bool, end: Option<Trailers<'_>>, out: &mut Vec<u8>) {
     if !chunked {
         return out.extend_from_slice(data);
     }

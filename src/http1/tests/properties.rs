@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::http::Trailers;
 
 /// Pieces that heads are made of, sound and broken, so that random rows of them reach deep.
 pub(super) const PIECES: [&[u8]; 44] = [
@@ -139,7 +140,7 @@ fn decode(body: &[u8], reads: &[usize]) -> Result<Option<Whole>, ChunkError> {
         data.extend_from_slice(&buf[decoded.data]);
         at += decoded.consumed;
         if decoded.done {
-            return Ok(Some((data, decoder.trailers().to_vec(), at)));
+            return Ok(Some((data, decoder.trailers().lines().to_vec(), at)));
         }
     }
     Ok(None)
@@ -271,7 +272,7 @@ proptest! {
             body.extend_from_slice(chunk);
             body.extend_from_slice(b"\r\n");
         }
-        encode_last_chunk(b"a: b\r\n", &mut body);
+        encode_last_chunk(Trailers::of(b"a: b\r\n"), &mut body);
         let end = body.len();
         body.extend_from_slice(b"next");
         prop_assert_eq!(decode(&body, &reads), Ok(Some((chunks.concat(), b"a: b\r\n".to_vec(), end))));

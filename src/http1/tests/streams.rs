@@ -5,6 +5,7 @@ use proptest::sample::select;
 
 use super::properties::PIECES;
 use super::*;
+use crate::http::Trailers;
 
 /// A message as it goes on: its head, its body's data and its trailers.
 type Message = (Vec<u8>, Vec<u8>, Vec<u8>);
@@ -42,7 +43,7 @@ fn relay(
                     buf.drain(..taken.consumed);
                     if taken.done {
                         let mut message = std::mem::take(message);
-                        message.2 = body.trailers().to_vec();
+                        message.2 = body.trailers().lines().to_vec();
                         messages.push(message);
                         current = None;
                     }
@@ -103,7 +104,7 @@ fn on_the_wire(messages: &[Message]) -> Vec<u8> {
         wire.extend_from_slice(data);
         if chunked {
             wire.extend_from_slice(if data.is_empty() { b"" } else { b"\r\n" });
-            encode_last_chunk(trailers, &mut wire);
+            encode_last_chunk(Trailers::of(trailers), &mut wire);
         }
     }
     wire

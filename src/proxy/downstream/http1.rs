@@ -5,14 +5,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::limits::Limits;
-use crate::http1;
+use crate::http::Content;
+use crate::http1::RequestError;
 use crate::io::buffer::{self, Use};
 use crate::io::{Buffer, Deadline, Fired, ReadCancel, Stream, StreamError};
 use crate::proxy::client::ClientFacts;
 use crate::proxy::downstream::accepted::Accepted;
 use crate::proxy::downstream::listener::ListenerSocket;
 use crate::proxy::error_pages::{self, ErrorContext, ErrorFormat};
-use crate::proxy::exchange::client_stream::ClientStream;
+use crate::proxy::exchange::client_stream::{ClientStream, ResponseWriter};
 use crate::proxy::exchange::next::{IsLast, Next};
 use crate::proxy::exchange::route::{self, Decision, Refused};
 use crate::proxy::exchange::state::Exchange;
@@ -138,8 +139,8 @@ impl Connection {
                     let is_last =
                         |ahead: &dyn Fn() -> bool| self.listening.is_last(&self.worker, &self.facts, ahead);
                     let at = (&*self.worker, &is_last as IsLast<'_>, &self.facts);
-                    let (stream, deadline) = (&mut self.stream, &self.deadline);
-                    match Box::pin(answer.send(at, stream, deadline, patience, buffer)).await {
+                    let mut client = ClientStream::http1(&mut self.stream, answer.envelope);
+                    match Box::pin(answer.send(at, &mut client, &self.deadline, patience, buffer)).await {
                         (Next::Idle, rest) => buffer = rest,
                         (next, _) => return next,
                     }
@@ -149,7 +150,9 @@ impl Connection {
                 Err(refused) => {
                     let listener = &view.config.listeners[listener];
                     let Refused { failure, context, logged, rules } = *refused;
-                    let reply = refusal(&failure, context.unwrap_or_default(), listener, rules.as_deref());
+                    let (context, rules) = (context.unwrap_or_default(), rules.as_deref());
+                    let writer = ResponseWriter::http1(&mut self.stream);
+                    let reply = refusal(&writer, &failure, context, listener, rules);
                     self.worker.log_refusal(&listener.name, &self.facts, &failure, logged, reply.len());
                     return self.refuse(&failure, reply).await;
                 }
@@ -166,7 +169,9 @@ impl Connection {
                 Err(failure) if !exchange.is_answered() => {
                     let context =
                         ErrorContext { head_only: exchange.is_head(), format: exchange.error_format() };
-                    refusal(failure, context, &view.config.listeners[listener], exchange.response_rules())
+                    let (_, writer) = client.split();
+                    let listener = &view.config.listeners[listener];
+                    refusal(&writer, failure, context, listener, exchange.response_rules())
                 }
                 _ => Vec::new(),
             };
@@ -177,7 +182,7 @@ impl Connection {
                 Err(_) if exchange.is_answered() => {
                     self.worker.counters.exchanges_aborted.add(1);
                     if exchange.is_unframed() {
-                        self.stream.reset();
+                        client.reset();
                     }
                     return Next::Abort;
                 }
@@ -216,14 +221,19 @@ impl Connection {
     ) -> Result<Option<Decision>, Box<Refused>> {
         let mut waiting = false;
         loop {
-            let understood = route::understand(view, listener, &self.facts, &self.worker, buffer.data());
+            let of = &view.config.listeners[listener];
+            let understood = ClientStream::read_head(buffer.data(), &of.limits, |head, envelope| {
+                route::understand(view, listener, &self.facts, &self.worker, (head, envelope))
+            });
+            let understood =
+                understood.map_err(|error| Refused::unknown(Failure::Request(error), of, &self.facts));
             match understood {
                 Ok(None) => {}
-                Ok(Some(decision)) => {
+                Ok(Some(Ok(decision))) => {
                     self.worker.counters.requests.add(1);
                     return Ok(Some(decision));
                 }
-                Err(mut refused) => {
+                Ok(Some(Err(mut refused))) | Err(mut refused) => {
                     self.worker.counters.requests_refused.add(1);
                     refused.context.get_or_insert_with(|| {
                         named(self.context(view, listener, buffer.data()), &self.worker)
@@ -234,12 +244,12 @@ impl Connection {
             // The read takes the buffer, and keeps it where it does not end in time.
             let context = self.context(view, listener, buffer.data());
             let refused = |failure| {
-                let unknown = Refused::unknown(failure, &view.config.listeners[listener], &self.facts);
+                let unknown = Refused::unknown(failure, of, &self.facts);
                 Box::new(Refused { context: Some(named(context, &self.worker)), ..*unknown })
             };
             if !waiting {
                 // Once for the whole head: a byte now and then does not move it.
-                self.deadline.set(view.config.listeners[listener].limits.head_timeout);
+                self.deadline.set(of.limits.head_timeout);
                 waiting = true;
             }
             let spent = std::mem::replace(buffer, Buffer::small());
@@ -253,7 +263,7 @@ impl Connection {
                 Ok(0) => return Ok(None),
                 Ok(_) => {}
                 Err(StreamError::TooLarge) => {
-                    return Err(refused(Failure::Request(http1::RequestError::HeadTooLong)));
+                    return Err(refused(Failure::Request(RequestError::HeadTooLong)));
                 }
                 Err(_) => return Err(refused(Failure::ClientGone)),
             }
@@ -264,7 +274,7 @@ impl Connection {
     fn context(&self, view: &View, listener: usize, head: &[u8]) -> ErrorContext {
         let pages = view.config.listeners[listener].pages.as_ref();
         let format = pages.map(|_| ErrorFormat::in_bytes(head));
-        ErrorContext { head_only: http1::is_head_request(head), format }
+        ErrorContext { head_only: ClientStream::is_head(head), format }
     }
 
     /// Sends the client the reason why its request is not served, and ends the connection.
@@ -277,7 +287,8 @@ impl Connection {
         };
         self.worker.count_status(status);
         self.deadline.set(idle::LINGER);
-        match self.deadline.race(pin!(self.stream.writer.write_bytes(&reply))).await {
+        let mut writer = ResponseWriter::http1(&mut self.stream);
+        match self.deadline.race(pin!(writer.write_local(&reply))).await {
             // To read on would take a buffer.
             Ok(Ok(())) if matches!(failure, Failure::MemoryShort) => Next::Close,
             Ok(Ok(())) => Next::Linger,
@@ -307,6 +318,7 @@ fn named(context: ErrorContext, worker: &Worker) -> ErrorContext {
 
 /// The response to a failure, head and body; empty where the connection is just closed.
 fn refusal(
+    writer: &ResponseWriter<'_>,
     failure: &Failure,
     context: ErrorContext,
     listener: &Listener,
@@ -325,9 +337,9 @@ fn refusal(
     if let Some(seconds) = failure.retry_after() {
         fields.push_str(&format!("Retry-After: {seconds}\r\n"));
     }
-    let content = http1::Content { media_type: &body.media_type, bytes: body.body.as_bytes() };
+    let content = Content { media_type: &body.media_type, bytes: body.body.as_bytes() };
     rules::edit_reply(rules, |edit| {
-        http1::encode_answer(status, fields.as_bytes(), Some(content), true, edit, &mut reply);
+        writer.encode_local(status, (fields.as_bytes(), Some(content)), true, edit, &mut reply);
     });
     if !context.head_only {
         reply.extend_from_slice(body.body.as_bytes());

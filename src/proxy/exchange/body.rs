@@ -5,12 +5,12 @@ use std::ops::Range;
 use std::pin::pin;
 use std::time::Duration;
 
-use crate::http::BodyLength;
+use crate::http::{BodyLength, Trailers};
 use crate::http1::{self, Body, BodyError, Framing};
 use crate::io::stream::{Closed, Keep, More};
 use crate::io::{Buffer, Deadline, Pipe, Reader, StreamError, Writer};
 use crate::proxy::exchange::stage::{BodyStage, Phase};
-use crate::proxy::exchange::trailers::Trailers;
+use crate::proxy::exchange::trailer_filter::TrailerFilter;
 use crate::proxy::failure::Failure;
 
 /// How a body is framed on its way out.
@@ -73,15 +73,14 @@ pub(crate) fn take(buffer: &mut Buffer, skip: usize, body: &mut Body) -> Result<
     Ok(Part { range, consumed: skip + taken.consumed, done: taken.done })
 }
 
-/// Frames part of a body where it lies, and puts `lead` (an encoded head, or nothing) in front. `lines` are
-/// the trailer fields of the body, of which `trailers` decides. The same part may be framed again: its own bytes stay.
+/// Frames part of a body where it lies, and puts `lead` (an encoded head, or nothing) in front. `trailers` are
+/// those of the body, of which `filter` decides. The same part may be framed again: its own bytes stay.
 pub(crate) fn frame(
     buffer: &mut Buffer,
     part: &Part,
     lead: &[u8],
-    lines: &[u8],
+    (trailers, filter): (Trailers<'_>, TrailerFilter<'_>),
     out: Frame,
-    trailers: Trailers<'_>,
 ) -> Piece {
     let Part { mut range, consumed, done } = part.clone();
     let data = range.len();
@@ -94,7 +93,7 @@ pub(crate) fn frame(
             if !range.is_empty() {
                 last.extend_from_slice(b"\r\n");
             }
-            trailers.end(lines, &mut last);
+            filter.end(trailers, &mut last);
             tail = &last;
         } else if !range.is_empty() {
             tail = b"\r\n";
@@ -235,7 +234,7 @@ pub(crate) struct Relay<'a> {
     /// How it is framed going out.
     pub out: Frame,
     /// Which of its trailers go on.
-    pub trailers: Trailers<'a>,
+    pub filter: TrailerFilter<'a>,
     /// The exchange's deadline and what it bounds.
     pub deadline: &'a Deadline,
     /// What an expired deadline means.
@@ -274,7 +273,7 @@ impl Relay<'_> {
                 More::Read(0) => return self.end(buffer).await,
                 More::Read(_) => {
                     let part = take(&mut buffer, 0, self.body).map_err(RelayError::Body)?;
-                    frame(&mut buffer, &part, &[], self.body.trailers(), self.out, self.trailers)
+                    frame(&mut buffer, &part, &[], (self.body.trailers(), self.filter), self.out)
                 }
                 More::Unseen(pipe) => {
                     // A client that takes its time holds a pipe, and no buffer beside it.

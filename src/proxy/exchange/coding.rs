@@ -68,7 +68,7 @@ pub(crate) async fn run(
         worker.counters.encoding_bytes_out.add(encoded.len() as u64);
         chunk(&encoded, &mut wire);
         if taken.done {
-            relay.trailers.end(relay.body.trailers(), &mut wire);
+            relay.filter.end(relay.body.trailers(), &mut wire);
         }
         buffer.consume(skip + taken.consumed);
         skip = 0;

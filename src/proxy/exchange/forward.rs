@@ -20,7 +20,7 @@ use crate::proxy::exchange::body::{self, Frame, Part, Relay, RelayError};
 use crate::proxy::exchange::coding;
 use crate::proxy::exchange::min_rate::{self, Pace};
 use crate::proxy::exchange::retry_policy::Cause;
-use crate::proxy::exchange::trailers::Trailers;
+use crate::proxy::exchange::trailer_filter::TrailerFilter;
 use crate::proxy::failure::Failure;
 use crate::proxy::rules;
 use crate::proxy::upstream::stream::UpstreamStream;
@@ -48,12 +48,18 @@ impl<'a> Exchange<'a> {
         loop {
             let endpoint = backend.endpoint();
             self.observed.endpoint.set(Some(endpoint));
-            let (result, returned) = {
+            let ended = {
                 let attempt = pin!(self.attempt(client, &mut backend, deadline, &first, buffer));
                 let gives_up = || self.gives_up(endpoint, first.done);
-                let kept =
-                    self.disconnects.keep(self.worker, deadline, &self.phase, attempt, gives_up).await?;
-                kept.unwrap_or_else(|| (Err(self.too_slow()), self.spare.take()))
+                let kept = self.disconnects.keep(self.worker, deadline, &self.phase, attempt, gives_up).await;
+                kept.map(|kept| kept.unwrap_or_else(|| (Err(self.too_slow()), self.spare.take())))
+            };
+            let (result, returned) = match ended {
+                Ok(ended) => ended,
+                Err(failure) => {
+                    backend.reset();
+                    return Err(failure);
+                }
             };
             let failure = match result {
                 Ok(answer) => {
@@ -72,10 +78,12 @@ impl<'a> Exchange<'a> {
             let kept = returned.filter(|_| first.done);
             let once = kept.as_ref().and_then(|_| self.again(&backend, &failure, permit.as_ref()));
             let (Some(kept), Some(once)) = (kept, once) else {
-                return Err(self.order.pool.attribute(backend.connection(), self.is_heard(), failure));
+                let failure = self.order.pool.attribute(backend.connection(), self.is_heard(), failure);
+                backend.reset();
+                return Err(failure);
             };
             // The backend that failed is let go before another one is asked.
-            drop(backend);
+            backend.reset();
             (backend, buffer) = Box::pin(self.open_again(deadline, once, &first, &mut permit, kept)).await?;
         }
     }
@@ -96,7 +104,7 @@ impl<'a> Exchange<'a> {
         let early = backend.take_early();
         let (from_client, to_client) = client.split();
         let (from_backend, mut to_backend) = backend.split();
-        let (heads, trailers) = (&self.worker.heads, (from_client.trailers(), self.order.trailers()));
+        let (heads, trailers) = (&self.worker.heads, (from_client.trailers(), self.order.trailer_filter()));
         let writing = to_backend.write_head(heads, &self.order.head, first, trailers, buffer, keep);
         let (written, mut buffer) = pin!(writing).await;
         // A backend that refuses the request before it has read it all may have sent the reason.
@@ -165,7 +173,7 @@ impl<'a> Exchange<'a> {
             writer,
             body,
             out,
-            trailers: self.order.trailers(),
+            filter: self.order.trailer_filter(),
             deadline,
             phase: &self.phase,
             stage: self.upload_stage(),
@@ -338,9 +346,10 @@ impl<'a> Exchange<'a> {
         body::take_rest(reader, &mut buffer, decided.head_len, decided.framing);
         let mut body = Body::new(decided.framing);
         let encoded = std::mem::take(&mut decided.head);
-        let trailers = Trailers::of_response(decided.named.as_deref(), self.order.pending.as_deref(), false);
+        let filter =
+            TrailerFilter::of_response(decided.named.as_deref(), self.order.pending.as_deref(), false);
         let part = body::take(&mut buffer, decided.head_len, &mut body).map_err(Failure::ResponseBody)?;
-        let first = body::frame(&mut buffer, &part, &encoded, body.trailers(), decided.out, trailers);
+        let first = body::frame(&mut buffer, &part, &encoded, (body.trailers(), filter), decided.out);
         self.worker.heads.give(encoded);
         // Until here a faulty response could still be answered with a 502.
         self.answer(!decided.unframed);
@@ -352,7 +361,7 @@ impl<'a> Exchange<'a> {
         self.observed.bytes.set(first.len() as u64);
         if !first.done {
             let ResponseWriter::H1(writer) = writer;
-            let relay = self.relay(reader, writer, &mut body, (decided.out, trailers), deadline);
+            let relay = self.relay(reader, writer, &mut body, (decided.out, filter), deadline);
             let pace = self.download_pace(deadline);
             let relaying = Box::pin(pace.keep(relay.run(buffer)));
             let relayed = relaying.await.unwrap_or(Err(RelayError::TooSlow));
@@ -376,8 +385,9 @@ impl<'a> Exchange<'a> {
         let (ResponseReader::H1(reader), ResponseWriter::H1(writer)) = (reader, writer);
         let lead = std::mem::take(&mut decided.head);
         let mut body = Body::new(decided.framing);
-        let trailers = Trailers::of_response(decided.named.as_deref(), self.order.pending.as_deref(), true);
-        let relay = self.relay(reader, writer, &mut body, (decided.out, trailers), deadline);
+        let filter =
+            TrailerFilter::of_response(decided.named.as_deref(), self.order.pending.as_deref(), true);
+        let relay = self.relay(reader, writer, &mut body, (decided.out, filter), deadline);
         let begins = || self.answer(true);
         let run = coding::run(self.worker, coding, lead, relay, buffer, decided.head_len, &begins);
         let pace = self.download_pace(deadline);
@@ -398,7 +408,7 @@ impl<'a> Exchange<'a> {
         reader: &'r mut Reader,
         writer: &'r mut Writer,
         body: &'r mut Body,
-        (out, trailers): (Frame, Trailers<'r>),
+        (out, filter): (Frame, TrailerFilter<'r>),
         deadline: &'r Deadline,
     ) -> Relay<'r> {
         Relay {
@@ -406,7 +416,7 @@ impl<'a> Exchange<'a> {
             writer,
             body,
             out,
-            trailers,
+            filter,
             deadline,
             phase: &self.phase,
             stage: self.download_stage(),
@@ -440,6 +450,8 @@ impl<'a> Exchange<'a> {
         }
         if answer.backend && !self.order.authenticates {
             self.order.pool.check_in(self.worker, backend);
+        } else {
+            backend.reset();
         }
         match rest {
             Some(rest) if answer.client => Ok((Next::Idle, rest)),

@@ -8,9 +8,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::http::{Method, RequestHead, Version};
-use crate::http1::{self, Body, Content, Envelope};
-use crate::io::{Buffer, Deadline, Stream};
+use super::client_stream::{ClientStream, ResponseWriter};
+use crate::http::{Content, Method, RequestHead, Version};
+use crate::http1::Envelope;
+use crate::io::{Buffer, Deadline};
 use crate::proxy::access::{self, Record};
 use crate::proxy::client::ClientFacts;
 use crate::proxy::error_pages::{self, ErrorFormat, Pages};
@@ -27,7 +28,8 @@ pub(crate) struct LocalReply {
     pub reply: Reply,
     /// What the rules do with it: the listener's, and the route's if one was found.
     pub pending: Option<Box<ResponseRules>>,
-    envelope: Envelope,
+    /// The head of its request in the client's buffer, and the framing of the body behind that.
+    pub(crate) envelope: Envelope,
     head_only: bool,
     /// Whether the connection may live on, as far as its client and its bounds go.
     pub(crate) keep_alive: bool,
@@ -64,22 +66,21 @@ impl LocalReply {
     /// without it.
     pub(crate) async fn send(
         mut self,
-        (worker, is_last, client): (&Worker, IsLast<'_>, &ClientFacts),
-        stream: &mut Stream,
+        (worker, is_last, facts): (&Worker, IsLast<'_>, &ClientFacts),
+        client: &mut ClientStream<'_>,
         deadline: &Deadline,
         patience: Duration,
         mut buffer: Buffer,
     ) -> (Next, Buffer) {
-        let whole = Body::new(self.envelope.framing)
-            .take(&mut buffer.data_mut()[self.envelope.len..])
-            .ok()
-            .and_then(|taken| taken.done.then_some(self.envelope.len + taken.consumed));
+        let taken = client.take_first(&mut buffer).ok();
+        let whole = taken.and_then(|part| part.done.then_some(part.consumed));
         let keep = self.keep_alive
             && whole.is_some_and(|whole| {
-                let ahead = || buffer.len() > whole || stream.reader.peer().has_arrived();
+                let ahead = || buffer.len() > whole || client.has_arrived();
                 !is_last(&ahead)
             });
-        let wire = self.encode(!keep);
+        let (_, mut writer) = client.split();
+        let wire = self.encode(&writer, !keep);
         worker.counters.requests_answered.add(1);
         worker.count_status(self.reply.status);
         if let Some(cause) = &self.reply.cause {
@@ -88,11 +89,11 @@ impl LocalReply {
                 429 => worker.counters.requests_limited.add(1),
                 _ => {}
             }
-            tracing::debug!(client = %client.address, status = self.reply.status, "{cause}");
+            tracing::debug!(client = %facts.address, status = self.reply.status, "{cause}");
         }
         self.log(worker, wire.len());
         deadline.set(patience);
-        let sent = deadline.race(pin!(stream.writer.write_bytes(&wire))).await;
+        let sent = deadline.race(pin!(writer.write_local(&wire))).await;
         match (sent, whole) {
             (Ok(Ok(())), Some(whole)) if keep => {
                 buffer.consume(whole);
@@ -104,7 +105,7 @@ impl LocalReply {
     }
 
     /// Head and body as they go out.
-    fn encode(&self, close: bool) -> Vec<u8> {
+    fn encode(&self, writer: &ResponseWriter<'_>, close: bool) -> Vec<u8> {
         let status = self.reply.status;
         let rendered;
         let mut fields = Cow::Borrowed(&self.reply.fields[..]);
@@ -120,7 +121,7 @@ impl LocalReply {
         };
         let mut wire = Vec::new();
         rules::edit_reply(self.pending.as_deref(), |edit| {
-            http1::encode_answer(status, &fields, content, close, edit, &mut wire);
+            writer.encode_local(status, (&fields, content), close, edit, &mut wire);
         });
         if let Some(content) = content.filter(|_| !self.head_only) {
             wire.extend_from_slice(content.bytes);

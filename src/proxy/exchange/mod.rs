@@ -17,6 +17,6 @@ pub(crate) mod retry_policy;
 pub(crate) mod route;
 pub(crate) mod stage;
 pub(crate) mod state;
-pub(crate) mod trailers;
+pub(crate) mod trailer_filter;
 pub(crate) mod tunnel;
 pub(crate) mod upstream_stream;

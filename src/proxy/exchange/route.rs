@@ -1,4 +1,4 @@
-//! What is decided of a request before anything is sent: pure, from bytes to an [`Forward`].
+//! What is decided of a request before anything is sent: pure, from a head to a [`Forward`].
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -11,13 +11,13 @@ use crate::config::access::Variable;
 use crate::http::{
     BodyLength, ForwardedFor, Method, OutgoingRequest, PathRewrite, RequestContext, RequestHead, Version,
 };
-use crate::http1::{self, Envelope, HeadLimits, Parsed};
+use crate::http1::{Envelope, RequestError};
 use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
 use crate::proxy::exchange::local_reply::LocalReply;
 use crate::proxy::exchange::request_key;
-use crate::proxy::exchange::trailers::Trailers;
+use crate::proxy::exchange::trailer_filter::TrailerFilter;
 use crate::proxy::failure::Failure;
 use crate::proxy::origin::{self, AddressText};
 use crate::proxy::reply::Reply;
@@ -96,8 +96,8 @@ impl Forward {
     }
 
     /// Which of its trailers go to the backend.
-    pub(crate) fn trailers(&self) -> Trailers<'_> {
-        Trailers::of_request(self.named.as_deref(), self.pending.as_deref())
+    pub(crate) fn trailer_filter(&self) -> TrailerFilter<'_> {
+        TrailerFilter::of_request(self.named.as_deref(), self.pending.as_deref())
     }
 }
 
@@ -150,8 +150,7 @@ impl Found {
     }
 }
 
-/// Understands the request at the front of `bytes`, routes it, and encodes its head if it is to be forwarded. `None`:
-/// the head is not whole yet.
+/// Routes a request whose head was read, and takes what is to be forwarded of the head.
 ///
 /// # Errors
 /// The response instead of a backend's, with all that was found out until then.
@@ -160,24 +159,18 @@ pub(crate) fn understand(
     listener: usize,
     client: &ClientFacts,
     worker: &Worker,
-    bytes: &[u8],
-) -> Result<Option<Decision>, Box<Refused>> {
+    (head, envelope): (&RequestHead<'_, '_>, Envelope),
+) -> Result<Decision, Box<Refused>> {
     let of = &view.config.listeners[listener];
-    let mut slots = http1::header_slots();
-    let head = match http1::parse_request(bytes, &mut slots, &HeadLimits::from(&of.limits)) {
-        Ok(Parsed::Complete(head)) => head,
-        Ok(Parsed::Partial) => return Ok(None),
-        Err(error) => return Err(Refused::unknown(Failure::Request(error), of, client)),
-    };
     let id = worker.ids.next();
-    let given = of.accept_request_id.then(|| given_id(&head)).flatten();
+    let given = of.accept_request_id.then(|| given_id(head)).flatten();
     let text = given.unwrap_or_else(|| id.as_str());
     let fields = || head.fields.iter().map(|header| (header.name.as_bytes(), header.value));
     let error_format = of.pages.as_ref().map(|_| ErrorFormat::of(fields(), text));
-    let logged = worker.access.as_ref().map(|sink| sink.begin(&of.name, client, Some(&head), Some(text)));
-    let mut found = Found { envelope: head.envelope(), id, error_format, logged, rules: None };
-    match decide(view, of, client, worker, &head, text, &mut found) {
-        Ok(decision) => Ok(Some(decision)),
+    let logged = worker.access.as_ref().map(|sink| sink.begin(&of.name, client, Some(head), Some(text)));
+    let mut found = Found { envelope, id, error_format, logged, rules: None };
+    match decide(view, of, client, worker, head, text, &mut found) {
+        Ok(decision) => Ok(decision),
         Err(failure) => {
             let context = Some(ErrorContext { head_only: head.method == Method::Head, format: error_format });
             Err(Box::new(Refused { failure, context, logged: found.logged, rules: found.rules }))
@@ -448,7 +441,7 @@ fn authenticates_connection(name: &str, value: &[u8]) -> bool {
 /// What Ringate bounds beyond the grammar.
 fn check(head: &RequestHead<'_, '_>, limits: &Limits) -> Result<(), Failure> {
     if head.host.is_some_and(|host| host.len() > MAX_AUTHORITY) {
-        return Err(Failure::Request(http1::RequestError::BadHost));
+        return Err(Failure::Request(RequestError::BadHost));
     }
     if head.max_forwards == Some(0) {
         return Err(Failure::LastHop);

@@ -1,9 +1,9 @@
 //! The backend's side of one exchange: what is written and read on a stream that the pool has lent.
 
 use super::body::{self, Frame, Part};
-use super::trailers::Trailers;
+use super::trailer_filter::TrailerFilter;
 use crate::base::limits::Limits;
-use crate::http::{OutgoingRequest, RequestContext, ResponseHead};
+use crate::http::{OutgoingRequest, RequestContext, ResponseHead, Trailers};
 use crate::http1::{self, Envelope, HeadLimits, Parsed, ResponseError};
 use crate::io::stream::Keep;
 use crate::io::{Buffer, Reader, Stream, StreamError, Writer};
@@ -35,6 +35,13 @@ impl UpstreamStream {
         }
     }
 
+    /// Ends the exchange before its end. Of HTTP/1 that ends the connection: the pool does not have it back.
+    pub(crate) fn reset(self) {
+        match self {
+            Self::H1(connection) => drop(connection),
+        }
+    }
+
     /// What arrived of the response before it was asked for: with the handshake.
     pub(crate) fn take_early(&mut self) -> Option<Buffer> {
         match self {
@@ -44,14 +51,14 @@ impl UpstreamStream {
 }
 
 impl RequestWriter<'_> {
-    /// Writes the request's head, encoded for this connection, and the first part of its body, in one send. `lines` are the
-    /// trailer fields behind it, if it is the last part, of which `trailers` decides. The buffer has its plaintext still.
+    /// Writes the request's head, encoded for this connection, and the first part of its body, in one send. `trailers` are
+    /// those behind it, if it is the last part, and the filter decides which of them go on. The buffer has its plaintext still.
     pub(crate) async fn write_head(
         &mut self,
         heads: &HeadBuffers,
         head: &OutgoingRequest,
         first: &Part,
-        (lines, trailers): (&[u8], Trailers<'_>),
+        trailers: (Trailers<'_>, TrailerFilter<'_>),
         mut buffer: Buffer,
         keep: Keep,
     ) -> (Result<(), StreamError>, Buffer) {
@@ -59,7 +66,7 @@ impl RequestWriter<'_> {
             Self::H1(writer) => {
                 let mut encoded = heads.take();
                 let framing = http1::encode_request(head, &mut encoded);
-                let piece = body::frame(&mut buffer, first, &encoded, lines, Frame::of(framing), trailers);
+                let piece = body::frame(&mut buffer, first, &encoded, trailers, Frame::of(framing));
                 heads.give(encoded);
                 piece.write(writer, buffer, keep).await
             }

@@ -1,12 +1,12 @@
 //! Which trailer fields of a body go on: what holds for a field of the head holds for a trailer of its name.
 
-use crate::http;
+use crate::http::{Trailers, connection_lists};
 use crate::http1;
 use crate::proxy::rules::ResponseRules;
 
 /// What decides on the trailers of one body.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Trailers<'a> {
+pub(crate) struct TrailerFilter<'a> {
     way: Way,
     /// What Connection lists in the message's head.
     named: Option<&'a [u8]>,
@@ -21,7 +21,7 @@ enum Way {
     Encoded,
 }
 
-impl<'a> Trailers<'a> {
+impl<'a> TrailerFilter<'a> {
     /// Those of a request.
     pub(crate) fn of_request(named: Option<&'a [u8]>, rules: Option<&'a ResponseRules>) -> Self {
         Self { way: Way::ToBackend, named, rules }
@@ -36,18 +36,18 @@ impl<'a> Trailers<'a> {
         Self { way: if encoded { Way::Encoded } else { Way::ToClient }, named, rules }
     }
 
-    /// Appends the end of a chunked body: the last chunk, and those of its `trailers`, as lines, that go on.
-    pub(crate) fn end(&self, trailers: &[u8], out: &mut Vec<u8>) {
+    /// Appends the end of a chunked body: the last chunk, and those of its `trailers` that go on.
+    pub(crate) fn end(&self, trailers: Trailers<'_>, out: &mut Vec<u8>) {
         if trailers.is_empty() || self.named.is_none() && self.rules.is_none() {
             return http1::encode_last_chunk(trailers, out);
         }
-        let mut kept = Vec::with_capacity(trailers.len());
-        http::copy_lines(trailers, |name| self.drops(name), &mut kept);
-        http1::encode_last_chunk(&kept, out);
+        let mut kept = Vec::with_capacity(trailers.lines().len());
+        trailers.copy(|name| self.drops(name), &mut kept);
+        http1::encode_last_chunk(Trailers::of(&kept), out);
     }
 
     fn drops(&self, name: &[u8]) -> bool {
-        self.named.is_some_and(|list| http::connection_lists(list, name))
+        self.named.is_some_and(|list| connection_lists(list, name))
             || self.rules.is_some_and(|rules| match self.way {
                 Way::ToBackend => rules.drops_request_trailer(name),
                 Way::ToClient => rules.drops_response_trailer(name, false),
