@@ -88,6 +88,22 @@ fn an_endpoint_whose_checks_fail_gets_no_traffic_until_they_pass() {
 }
 
 #[test]
+fn an_endpoint_that_its_checks_bring_up_again_warms_up() {
+    let (sick, well) = (flag(false), flag(false));
+    let (first, second) = (backend(1, &sick), backend(2, &well));
+    let health = format!("slow_start = \"1h\"\nhealth = {{ type = \"http\", path = \"/healthz\", {QUICK} }}");
+    let ringate = Setup::to_all([first.address(), second.address()]).section(ADMIN).upstream(&health).start();
+    await_state(&ringate, 0, "up");
+    assert_eq!(answers(&ringate, 20).iter().filter(|it| *it == "1").count(), 10);
+    sick.store(true, SeqCst);
+    await_state(&ringate, 0, "down");
+    sick.store(false, SeqCst);
+    await_state(&ringate, 0, "up");
+    let share = answers(&ringate, 100).iter().filter(|it| *it == "1").count();
+    assert!(share <= 4, "a hundredth of its share, not {share} of 100");
+}
+
+#[test]
 fn the_first_check_decides_and_with_all_down_all_or_none_are_used() {
     let sick = flag(true);
     let (first, second) = (backend(1, &sick), backend(2, &sick));

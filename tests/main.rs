@@ -27,6 +27,7 @@ mod documents;
 mod drain;
 mod drivers;
 mod ejection;
+mod endpoint_changes;
 mod endpoint_sets;
 mod failover;
 mod faults;

@@ -87,6 +87,10 @@ pub(super) struct Address {
     reason: Option<String>,
     /// How often it was ejected.
     ejections: u64,
+    /// Its share of the traffic.
+    weight: u32,
+    /// Whether it gets no new requests, but for those of sessions at it.
+    drain: bool,
     /// Whether it is used only where no other one can be.
     backup: bool,
     /// Exchanges at it now, over all workers.
@@ -137,6 +141,8 @@ impl Address {
                 since: at.or_else(|| change.map(|change| change.at.into())),
                 reason: unresolved.or(why).or_else(|| change.and_then(|change| change.fault.clone())),
                 ejections: outlier.ejections(),
+                weight: endpoint.weight,
+                drain: endpoint.drain,
                 backup: endpoint.backup,
                 in_flight: endpoint.state.used.in_flight(),
                 requests: endpoint.state.used.requests(),

@@ -8,7 +8,7 @@
 //! | `socket`, `serve`, `guard` | its addresses, which clients are admitted, the bounds of its load |
 //! | `headers` | what protects it from a browser's other pages |
 //! | `api` | what runs |
-//! | `reload`, `upstreams` | a new config, a changed one |
+//! | `reload`, `upstreams`, `endpoints` | a new config, a changed one |
 //! | `store`, `rotation`, `certificates` | the certificate store; a certificate's generations; those in use |
 //! | `metrics` | counts for Prometheus |
 //! | `body`, `problem` | JSON in, problems (RFC 9457) out |
@@ -21,6 +21,7 @@ mod backends;
 mod body;
 mod certificates;
 mod discovery;
+mod endpoints;
 mod guard;
 mod headers;
 mod listeners;
@@ -97,6 +98,8 @@ fn router(control: Control) -> Router {
         .route("/v1/routes", get(api::routes))
         .route("/v1/upstreams", get(api::upstreams))
         .route("/v1/upstreams/{name}", patch(upstreams::patch))
+        .route("/v1/upstreams/{name}/endpoints", get(endpoints::list).post(endpoints::add))
+        .route("/v1/upstreams/{name}/endpoints/{address}", patch(endpoints::change).delete(endpoints::remove))
         .route("/v1/upstreams/{name}/probe", post(upstreams::probe))
         .route("/v1/upstreams/{name}/environments/{environment}", patch(upstreams::patch_environment))
         .route("/v1/reload", post(reload::post_reload))

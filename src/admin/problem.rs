@@ -98,6 +98,15 @@ impl From<Refused> for Problem {
             Refused::Edit(EditError::NoUpstream { .. }) => {
                 Self::new(StatusCode::NOT_FOUND, "not-found", "there is no such upstream", detail)
             }
+            Refused::Edit(EditError::NoEndpoint { .. }) => {
+                Self::new(StatusCode::NOT_FOUND, "not-found", "there is no such endpoint", detail)
+            }
+            Refused::Edit(EditError::EndpointExists { .. }) => {
+                Self::new(StatusCode::CONFLICT, "exists", "the endpoint exists already", detail)
+            }
+            Refused::Edit(EditError::LastEndpoint { .. }) => {
+                Self::new(StatusCode::CONFLICT, "last", "the upstream has no other endpoint", detail)
+            }
             Refused::Edit(_) => {
                 let title = "the config file can't be changed so";
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "edit", title, detail)

@@ -110,11 +110,12 @@ fn discovery_line(source: &Value) -> String {
 }
 
 /// Whether an endpoint could be used last.
-fn health_line(endpoint: &Value) -> String {
+pub(super) fn health_line(endpoint: &Value) -> String {
     let text = |value: &Value| printable(value.as_str().unwrap_or_default());
     let name = crate::server::probe::label(&text(&endpoint["endpoint"]), endpoint["address"].as_str());
     let (since, reason) = (text(&endpoint["since"]), text(&endpoint["reason"]));
     let name = if endpoint["backup"] == true { format!("{name} (backup)") } else { name };
+    let name = if endpoint["drain"] == true { format!("{name} (drained)") } else { name };
     let count = |key: &str| endpoint[key].as_u64().unwrap_or(0);
     let used = match (count("requests"), count("in_flight")) {
         (0, 0) => String::new(),

@@ -5,6 +5,7 @@ mod cert;
 mod check;
 mod client;
 mod control;
+mod endpoint;
 mod logging;
 mod output;
 mod probe;
@@ -69,6 +70,9 @@ enum Command {
     /// Let a running instance finish what is under way, and end
     #[command(after_help = "Example: ringate drain -c config/ringate.toml")]
     Drain(control::Options),
+    /// List the endpoints of an upstream; add, remove, drain, enable or weight one: at once, and in the config file
+    #[command(after_help = "Example: ringate endpoint drain orders 10.0.0.1:8443 -c config/ringate.toml")]
+    Endpoint(endpoint::Options),
     /// Make a handshake with a backend now, and show what it presented and what it thought of our certificate
     #[command(
         after_help = "Examples: ringate probe https://api.example.com --certificate ./client.pem\n          \
@@ -225,6 +229,7 @@ fn dispatch(command: Command) -> Result<(), String> {
         Command::Status(options) => control::status(&options),
         Command::Reload(options) => control::reload(&options),
         Command::Drain(options) => control::drain(&options),
+        Command::Endpoint(options) => endpoint::run(&options),
         Command::Probe(options) => probe::run(&options),
         Command::ApiKey(options) => apikey::run(&options),
         Command::Schema(options) => schema::run(&options),

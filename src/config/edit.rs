@@ -12,9 +12,11 @@ use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 use super::suggest::nearest;
 
 mod comments;
+mod endpoints;
 mod lines;
 
 use comments::Comments;
+pub(crate) use endpoints::{EndpointChange, EndpointKeys, endpoint};
 
 /// Why a text can't be changed so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,30 @@ pub enum EditError {
         name: String,
         /// One that is there and nearly the same.
         near: Option<String>,
+    },
+    /// The overlay of the environment has no endpoints of its own.
+    NoOwnEndpoints {
+        /// The upstream's name.
+        upstream: String,
+        /// The environment.
+        environment: String,
+    },
+    /// The upstream has no such endpoint in the file.
+    NoEndpoint {
+        /// The address in the request.
+        address: String,
+        /// Those that it has.
+        known: Vec<String>,
+    },
+    /// The upstream has this endpoint already.
+    EndpointExists {
+        /// Its address.
+        address: String,
+    },
+    /// The upstream would be left without an endpoint.
+    LastEndpoint {
+        /// Its address.
+        address: String,
     },
     /// A value that TOML can't hold.
     Value {
@@ -47,6 +73,21 @@ impl fmt::Display for EditError {
             Self::NoUpstream { name, near: Some(near) } => {
                 write!(f, "there is no upstream called `{name}`; did you mean `{near}`?")
             }
+            Self::NoOwnEndpoints { upstream, environment } => write!(
+                f,
+                "`{environment}` has no endpoints of its own: change those of the upstream `{upstream}`, or write \
+                 `endpoints` into [upstream.{upstream}.environment.{environment}]"
+            ),
+            Self::NoEndpoint { address, known } => {
+                write!(f, "the upstream has no endpoint `{address}` in the config file; there is {}", known.join(", "))
+            }
+            Self::EndpointExists { address } => {
+                write!(f, "the upstream has the endpoint `{address}` already: change its weight, or enable it")
+            }
+            Self::LastEndpoint { address } => write!(
+                f,
+                "`{address}` is the last endpoint of the upstream, which needs one: add another one first, or drain this one"
+            ),
             Self::Value { key, reason } => write!(f, "`{key}`: {reason}"),
             Self::Inexact => f.write_str(
                 "this change can't be written into the config file as it is laid out: write the upstream under its \

@@ -94,7 +94,7 @@ fn read<T>(name: &str, text: &str, check: impl FnOnce(file::Section<'_>) -> T) -
 
 /// Parts of a valid config that its writer may not have meant: upstreams that no route uses, environments that
 /// no listener is in, listeners whose environment has nearly the name of another one, refusals that routes of a host
-/// stand before.
+/// stand before, upstreams of which every endpoint is drained.
 pub fn warnings(name: &str, text: &str, plan: &Plan) -> Diagnostics {
     let mut found = Diagnostics::new(name, text);
     let overlays = || plan.upstreams.iter().filter_map(|upstream| upstream.environment.as_ref());
@@ -108,6 +108,11 @@ pub fn warnings(name: &str, text: &str, plan: &Plan) -> Diagnostics {
         }
     }
     for (index, upstream) in plan.upstreams.iter().enumerate() {
+        if upstream.endpoints.iter().all(|endpoint| endpoint.drain) {
+            let title = format!("every endpoint of `{}` is drained", *upstream.name);
+            let help = "its requests are answered with 503, but for those of sticky sessions";
+            found.warning(upstream.name.span.clone(), title, Some(help.to_owned()));
+        }
         if let Some(environment) = &upstream.environment {
             let used = plan.listeners.iter().filter_map(|listener| listener.environment.as_ref());
             if !used.clone().any(|used| used == environment) {

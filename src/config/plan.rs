@@ -15,6 +15,7 @@ use crate::tls::{RsaBits, Versions};
 
 mod balance;
 mod circuit;
+mod endpoint;
 mod health;
 mod outliers;
 mod pages;
@@ -23,6 +24,7 @@ mod rules;
 
 pub(crate) use balance::{Balance, Hash, HashBy, Sticky, StickyBy};
 pub(crate) use circuit::CircuitLimits;
+pub(crate) use endpoint::Endpoint;
 pub(crate) use health::{AllDown, CheckKind, HealthCheck, HttpCheck};
 pub(crate) use outliers::Outliers;
 pub(crate) use pages::{ErrorPage, ErrorPages, PageSource, PageStatus};
@@ -551,19 +553,6 @@ impl Upstream {
             _ => &self.name.value,
         }
     }
-}
-
-/// One of `upstream.endpoints`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// As written: `10.0.0.1:8443`, `[::1]:80`, `name:port`, which is resolved when a snapshot is built, or `unix:PATH`
-    /// with the path resolved against the config file's folder; `dns:NAME:PORT`, `srv:NAME` and `file:PATH`, which are looked
-    /// up again and again.
-    pub address: String,
-    /// `weight`, 1 to 1000. Default 1.
-    pub weight: u32,
-    /// `backup`: whether it is used only where no other one can be. Default false.
-    pub backup: bool,
 }
 
 /// `[upstream.NAME.tls]`

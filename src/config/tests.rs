@@ -517,7 +517,7 @@ fn what_is_left_out_has_its_default() {
     let upstream = &plan.upstreams[0];
     assert_eq!(
         upstream.endpoints[0].value,
-        Endpoint { address: "127.0.0.1:9000".into(), weight: 1, backup: false }
+        Endpoint { address: "127.0.0.1:9000".into(), weight: 1, backup: false, drain: false }
     );
     assert_eq!(upstream.connect_timeout, Duration::from_secs(2));
     assert_eq!(upstream.response_timeout, Duration::from_secs(30));

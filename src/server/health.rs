@@ -148,6 +148,7 @@ impl Check {
                 tracing::warn!(upstream, endpoint, "the health check fails: the endpoint is down: {fault}");
             }
             Change::Rose => {
+                self.state.begin_warm_up();
                 tracing::info!(upstream, endpoint, "the health check passes: the endpoint is up again");
             }
             Change::First | Change::None => {}

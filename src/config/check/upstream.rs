@@ -188,6 +188,7 @@ fn endpoint(value: &Value<'_>, dir: &Path) -> Option<Endpoint> {
             address: address.value,
             weight: 1,
             backup: false,
+            drain: false,
         });
     }
     let mut section = value.section()?;
@@ -204,8 +205,10 @@ fn endpoint(value: &Value<'_>, dir: &Path) -> Option<Endpoint> {
     }
     let weight = weight.map_or(Some(1), |value| value.number(1..=MAX_WEIGHT));
     let backup = section.get("backup").map_or(Some(false), |value| value.boolean());
+    let drain = section.get("drain").map_or(Some(false), |value| value.boolean());
     section.finish();
-    Some(Endpoint { address: address?.value, weight: u32::try_from(weight?).ok()?, backup: backup? })
+    let weight = u32::try_from(weight?).ok()?;
+    Some(Endpoint { address: address?.value, weight, backup: backup?, drain: drain? })
 }
 
 /// Whether the name that TLS verifies is that of the request.

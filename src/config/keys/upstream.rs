@@ -29,7 +29,7 @@ const UPSTREAM: &[Key] = &[
         "endpoints",
         list(&Kind::OneOf(&[ENDPOINT, Kind::Table(&[ADDRESS])])),
         Preset::Required("[\"127.0.0.1:9443\"]"),
-        "Backends: `\"HOST:PORT\"`, `\"unix:PATH\"` (`\"unix:@NAME\"`: abstract), or `{ address = \"HOST:PORT\", weight = 1, backup = false }`; each address of a name is an endpoint with the weight of the name. `\"dns:HOST:PORT\"`, `\"srv:NAME\"` and `\"file:PATH\"` are kept up to date",
+        "Backends: `\"HOST:PORT\"`, `\"unix:PATH\"` (`\"unix:@NAME\"`: abstract), or `{ address = \"HOST:PORT\", weight = 1, backup = false, drain = false }`; each address of a name is an endpoint with the weight of the name. `\"dns:HOST:PORT\"`, `\"srv:NAME\"` and `\"file:PATH\"` are kept up to date",
     )
     .see("[names with several addresses](upstreams.md#names-with-several-addresses), [discovery](upstreams.md#discovery)"),
     key(
@@ -148,6 +148,13 @@ const ADDRESS: &[Key] = &[
     key("address", ENDPOINT, Preset::Required("\"127.0.0.1:9443\""), "Host and port, or a Unix socket"),
     key("weight", Kind::Integer(1, 1000), Preset::Value("1"), "Its share of the traffic"),
     key("backup", Kind::Boolean, Preset::Value("false"), "`true`: it is used only where no other one can be"),
+    key(
+        "drain",
+        Kind::Boolean,
+        Preset::Value("false"),
+        "`true`: it gets no new requests, but for those of sticky sessions at it; requests under way end",
+    )
+    .see("[drain and weight](upstreams.md#drain-weight-add-and-remove)"),
 ];
 
 const STICKY: &[Key] = &[

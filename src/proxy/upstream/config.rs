@@ -132,6 +132,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// Whether it is used only where no other one can be.
     pub backup: bool,
+    /// Whether it gets no new requests, but for those of sessions at it.
+    pub drain: bool,
     /// The stable hash of its label: what its place for keys depends on.
     pub(crate) hash: u64,
     /// What all workers share of it.
@@ -146,7 +148,7 @@ impl Endpoint {
             None => name.clone(),
         };
         let hash = stable_hash(label.as_bytes());
-        Self { name, address, label, weight, backup: false, hash, state: Arc::default() }
+        Self { name, address, label, weight, backup: false, drain: false, hash, state: Arc::default() }
     }
 
     /// Whether requests may go to it at will. An endpoint that is not usable is tried after all that are.

@@ -32,11 +32,10 @@ pub(crate) struct EndpointPool {
     pub(crate) recent: RecentResponses,
     /// Its exchanges and requests.
     pub(crate) used: Rc<WorkerUse>,
-    /// Its weight as this worker saw it last, in parts of [`WHOLE`](super::warm_up::WHOLE).
-    pub(crate) weight: Cell<u32>,
     /// Idle connections that are being made for `pool.min_idle`.
     pub(crate) prewarming: Cell<usize>,
-    /// `pool.idle_per_worker` of the latest snapshot. 0 once no snapshot has the endpoint: then no connection is kept.
+    /// `pool.idle_per_worker` of the latest snapshot. 0 while the endpoint is drained, and once no snapshot has it: then no
+    /// connection is kept.
     idle_per_worker: Cell<usize>,
 }
 
@@ -51,15 +50,22 @@ impl EndpointPool {
             idle_limit: IdleLimit::default(),
             recent: RecentResponses::default(),
             used: Rc::new(endpoint.state.used.join()),
-            weight: Cell::new(0),
             prewarming: Cell::new(0),
-            idle_per_worker: Cell::new(upstream.idle_per_worker),
+            idle_per_worker: Cell::new(most(endpoint, upstream)),
         })
     }
 
-    /// The endpoint was `last`, and is `endpoint` of a newer snapshot's `upstream`: its connections serve that, too.
+    /// The endpoint was `last`, and is `endpoint` of a newer snapshot's `upstream`: its connections serve that, too. One
+    /// that was drained, and is not any more, is back: its weight rises slowly.
     pub(crate) fn follow(&self, last: &Endpoint, endpoint: &Endpoint, upstream: &Upstream) {
-        self.keep_at_most(upstream.idle_per_worker);
+        self.keep_at_most(most(endpoint, upstream));
+        if endpoint.drain {
+            // The last worker to follow leaves none: after that no worker puts one there.
+            endpoint.state.shared_idle.clear();
+        }
+        if last.drain && !endpoint.drain {
+            endpoint.state.begin_warm_up();
+        }
         if last.label != endpoint.label {
             // From now on the uses of the client identity are noted under the new label.
             self.identity_state.places.take();
@@ -85,6 +91,11 @@ impl EndpointPool {
         drop(oldest);
         self.kept.keep_at_most(most);
     }
+}
+
+/// The idle connections that are kept at most.
+fn most(endpoint: &Endpoint, upstream: &Upstream) -> usize {
+    if endpoint.drain { 0 } else { upstream.idle_per_worker }
 }
 
 impl HoldsDedicated for EndpointPool {

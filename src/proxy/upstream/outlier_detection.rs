@@ -44,12 +44,12 @@ impl Pool {
     /// Whether so few endpoints are usable that all of them are used.
     pub(crate) fn panics(&self) -> bool {
         let least = self.upstream.outliers.panic_threshold as usize;
-        let endpoints = &self.upstream.endpoints;
+        let endpoints = || self.upstream.endpoints.iter().filter(|endpoint| !endpoint.drain);
         // Backup endpoints are there for this: as long as one is usable, those that are not need not be used.
         let usable = |backup: bool| {
-            endpoints.iter().filter(|endpoint| endpoint.backup == backup && endpoint.is_usable()).count()
+            endpoints().filter(|endpoint| endpoint.backup == backup && endpoint.is_usable()).count()
         };
-        let primary = || endpoints.iter().filter(|endpoint| !endpoint.backup).count();
+        let primary = || endpoints().filter(|endpoint| !endpoint.backup).count();
         least > 0 && usable(false) * 100 < least * primary() && usable(true) == 0
     }
 
@@ -61,7 +61,8 @@ impl Pool {
     /// Whether requests are refused, as the checks of every endpoint fail.
     pub(crate) fn refuses(&self) -> bool {
         let refuses = self.upstream.health.as_ref().is_some_and(|health| health.all_down == AllDown::Refuse);
-        refuses && self.upstream.endpoints.iter().all(|endpoint| endpoint.state.check.is_down())
+        let mut used = self.upstream.endpoints.iter().filter(|endpoint| !endpoint.drain);
+        refuses && used.all(|endpoint| endpoint.state.check.is_down())
     }
 
     /// A request goes to the endpoint: if its time is over for which it was tried last, one finds out whether it is back,

@@ -45,6 +45,9 @@ pub struct Pool {
     pub(crate) balancer: Balancer,
     /// How much of what goes here may go twice. It outlives a reload that leaves the upstream.
     pub(crate) budget: Rc<Budget>,
+    /// The weight of each endpoint as this worker saw it last, in parts of [`WHOLE`](super::warm_up::WHOLE). A pool of another
+    /// snapshot may have other ones.
+    pub(crate) weights: Box<[Cell<u32>]>,
     /// Of when the endpoints' weights are.
     pub(crate) seen: Cell<SeenWeights>,
     /// Of when their loads are.
@@ -92,6 +95,7 @@ impl Pool {
             identity,
             balancer,
             budget: last.map(|last| Rc::clone(&last.budget)).unwrap_or_default(),
+            weights: weights.iter().map(|_| Cell::new(0)).collect(),
             seen: Cell::default(),
             refresh: Refresh::default(),
             endpoints,

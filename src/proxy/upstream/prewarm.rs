@@ -14,14 +14,15 @@ const MOST_AT_A_TIME: usize = 4;
 
 impl Pool {
     /// Makes idle connections to endpoints that have fewer than `pool.min_idle`. Each worker sees to its part, so that an
-    /// endpoint may have up to one more for each worker. Endpoints that are ejected or held off are left alone.
+    /// endpoint may have up to one more for each worker. Endpoints that are ejected, held off or
+    /// drained are left alone.
     pub(crate) fn prewarm(self: &Rc<Self>, worker: &Rc<Worker>) {
         if self.upstream.min_idle == 0 || worker.draining.get() {
             return;
         }
         for endpoint in 0..self.endpoints.len() {
             let pool = &self.endpoints[endpoint];
-            if !self.is_usable(endpoint) {
+            if !self.is_usable(endpoint) || self.upstream.endpoints[endpoint].drain {
                 continue;
             }
             let workers = pool.used.workers().max(1);

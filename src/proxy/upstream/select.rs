@@ -21,7 +21,7 @@ pub(crate) struct Standing {
 /// The endpoints of an upstream, as one worker sees them at one moment.
 #[derive(Clone, Copy)]
 pub(crate) struct EndpointSet<E, S> {
-    /// Weights, loads and names. What has the weight 0 is not selected.
+    /// Weights, loads and names. What has the weight 0, as a drained endpoint, is selected only for a session at it.
     pub(crate) endpoints: E,
     /// Each endpoint's standing.
     pub(crate) standing: S,
@@ -144,11 +144,16 @@ impl<E: Endpoints, S: Fn(usize) -> Standing> Selection<'_, E, S> {
         let Standing { shunned, backup } = (self.set.standing)(endpoint);
         let tried = self.tried.tried.contains(&endpoint);
         let out = self.taken.has(endpoint)
-            || self.set.endpoints.weight(endpoint) == 0
+            || self.set.endpoints.weight(endpoint) == 0 && !self.is_of_session(endpoint)
             || tried && self.tried.tried_are == TriedAre::Never
             || shunned && self.tried.shunned_are == ShunnedAre::Never
             || backup && self.had_primary && self.tried.backups_are == BackupsAre::Spare;
         (!out).then_some(4 * u8::from(tried) + 2 * u8::from(shunned) + BACKUP * u8::from(backup))
+    }
+
+    /// Whether the request belongs to a session at the endpoint.
+    fn is_of_session(&self, endpoint: usize) -> bool {
+        matches!(self.tried.start, Start::Turn) && self.wanted == Some(endpoint)
     }
 
     fn best_of(&self, rank: u8) -> Option<usize> {
@@ -247,7 +252,7 @@ impl Endpoints for &Pool {
 
     #[inline]
     fn weight(&self, endpoint: usize) -> u32 {
-        self.endpoints[endpoint].weight.get()
+        self.weights[endpoint].get()
     }
 
     #[inline]
@@ -293,9 +298,10 @@ impl Pool {
     #[cold]
     fn look_at_all(&self, changes: u64, tick: u64) {
         let (mut rises, mut even, mut first) = (false, true, None);
-        for (kept, endpoint) in self.endpoints.iter().zip(&self.upstream.endpoints) {
-            let (weight, its) = endpoint.state.weight(endpoint.weight, self.upstream.slow_start);
-            kept.weight.set(weight);
+        for (kept, endpoint) in self.weights.iter().zip(&self.upstream.endpoints) {
+            let own = if endpoint.drain { 0 } else { endpoint.weight };
+            let (weight, its) = endpoint.state.weight(own, self.upstream.slow_start);
+            kept.set(weight);
             rises |= its;
             even &= weight == 0 || *first.get_or_insert(weight) == weight;
         }
@@ -511,7 +517,8 @@ mod tests {
         assert_eq!(order([&[], &[], &[]], TURN), [3, 0, 1, 2]);
         assert_eq!(order([&[3], &[], &[]], TURN), [0, 1, 2, 3]);
         assert_eq!(order([&[], &[3], &[]], TURN), [0, 1, 2, 3]);
-        assert_eq!(order([&[], &[], &[3]], TURN), [0, 1, 2]);
+        assert_eq!(order([&[], &[], &[3]], TURN), [3, 0, 1, 2], "it is drained, and keeps its sessions");
+        assert_eq!(order([&[3], &[], &[3]], TURN)[..3], [0, 1, 2], "it is drained and down");
         assert_eq!(order([&[], &[], &[]], Tried { tried: &[3], ..TURN }), [0, 1, 2, 3]);
         let balancer = turns(4, 0);
         let turn = |key| select(set(4, [&[]; 3]), &balancer, key, TURN).next();

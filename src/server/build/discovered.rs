@@ -62,7 +62,7 @@ impl Builder<'_> {
         for Target { name, address, backup, weight } in targets {
             let differs = name != address.to_string();
             let mut endpoint = Endpoint::new(name, Some(address), weight.unwrap_or(at.weight), differs);
-            endpoint.backup = at.backup || backup;
+            (endpoint.backup, endpoint.drain) = (at.backup || backup, at.drain);
             if !endpoints.iter().any(|known| known.is_same(&endpoint)) {
                 self.add(upstream, endpoint, endpoints);
             }

@@ -89,7 +89,7 @@ impl Builder<'_> {
             let none = found.len() == 0;
             for address in found.chain(none.then_some(None)) {
                 let mut endpoint = Endpoint::new(at.address.clone(), address, at.weight, several);
-                endpoint.backup = at.backup;
+                (endpoint.backup, endpoint.drain) = (at.backup, at.drain);
                 self.add(upstream, endpoint, &mut endpoints);
             }
         }

@@ -107,6 +107,13 @@ fn endpoints(found: &mut Details, old: &[At<Endpoint>], new: &[At<Endpoint>]) {
             found.0.push(format!("endpoints: {} is {what} now", is.address));
         }
     }
+    for is in new {
+        let was = old.iter().find(|was| was.address == is.address);
+        if was.is_some_and(|was| was.drain != is.drain) {
+            let what = if is.drain { "drained" } else { "used again" };
+            found.0.push(format!("endpoints: {} is {what} now", is.address));
+        }
+    }
     let moved = addresses(old) != addresses(new) && found.0.is_empty();
     if moved {
         found.0.push("endpoints: order".to_owned());
