@@ -111,7 +111,10 @@ fn a_trial_speaks_for_those_that_it_asked() {
         (format!("[\"{}\"]", judge.address()), format!("[\"{}\", \"{}\"]", judge.address(), late.address()));
     reload(&ringate, &config.replace(&one, &both));
     let (status, problem) = activate(&ringate);
-    assert!(status == 409 && problem.contains(&format!("did not ask app {};", late.address())), "{problem}");
+    assert!(
+        status == 409 && problem.contains(&format!("did not include app {};", late.address())),
+        "{problem}"
+    );
     rotate(&ringate);
     assert_eq!(ringate.get("/").text(), "new");
 }

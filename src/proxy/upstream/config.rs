@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-
+use super::backend_tls::UpstreamTls;
 use super::circuit::Circuit;
 use super::concurrency::ConcurrencyLimiter;
 use super::endpoint::EndpointState;
@@ -15,11 +13,9 @@ use super::request_key::RequestKey;
 use super::sticky::Sticky;
 use crate::base::address::{Address, endpoint_authority, endpoint_host};
 use crate::base::clock;
-use crate::base::published::Published;
 use crate::config::plan::{HashBy, HealthCheck, Outliers, Retries};
 use crate::proxy_protocol;
 use crate::route::{Algorithm, stable_hash};
-use crate::tls::Identity;
 
 /// An upstream as workers see it.
 #[derive(Debug)]
@@ -98,24 +94,6 @@ pub struct Retried {
     pub sent: AtomicU64,
     /// Those for which the budget had no room.
     pub refused: AtomicU64,
-}
-
-/// TLS with an upstream's endpoints. A reload that leaves all of it as it is keeps this very object: connections and
-/// sessions that were made with it serve on.
-#[derive(Debug)]
-pub struct UpstreamTls {
-    /// Trust, versions, suites, client identity; without a session store, which each worker adds.
-    pub config: Arc<ClientConfig>,
-    /// The name that is sent and verified; `None`: the request's host, or the endpoint's.
-    pub server_name: Option<ServerName<'static>>,
-    /// The identity presented, for the generation that pooled connections carry.
-    pub identity: Option<Published<Identity>>,
-    /// Whether a backend that does not request our certificate is refused.
-    pub require_client_auth: bool,
-    /// Whether backends are verified at all.
-    pub verifies: bool,
-    /// Session tickets kept per endpoint, 0 for none.
-    pub tickets: usize,
 }
 
 /// One endpoint: an address of a name of the config.

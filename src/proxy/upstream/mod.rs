@@ -1,6 +1,7 @@
 //! The backend's side: endpoints, their connections, and which of them a request takes.
 
 pub(crate) mod admission;
+pub(crate) mod backend_tls;
 pub(crate) mod certificate_verdict;
 pub(crate) mod check;
 pub(crate) mod circuit;

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use crossbeam_queue::SegQueue;
 use rustls::pki_types::ServerName;
 
+use super::backend_tls::UpstreamTls;
 use super::circuit::Counted;
-use super::config::UpstreamTls;
 use crate::io::stream::DetachedStream;
 use crate::proxy::identity_connections::DetachedTrack;
 
