@@ -106,6 +106,12 @@ pub(super) fn header(kind: Kind, flags: u8, stream: u32, length: usize) -> [u8; 
     [a, b, c, kind.code(), flags, d, e, f, g]
 }
 
+/// The stream on which a PRIORITY frame, or the priority of HEADERS, makes its stream depend (RFC 9113 §6.3).
+pub(super) fn dependency(priority: &[u8; 5]) -> u32 {
+    let &[a, b, c, d, _] = priority;
+    u32::from_be_bytes([a & 0x7f, b, c, d])
+}
+
 /// A payload without its padding (§6.1, §6.2).
 ///
 /// # Errors

@@ -7,14 +7,13 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixDatagram;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
 
 use monoio::net::TcpStream;
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use super::socket;
+use crate::base::clock;
 
 /// Descriptors that backends leave to the admin server, the log and files, where the limit allows.
 const OF_ADMIN: u64 = 16;
@@ -95,8 +94,7 @@ fn lowest_free() -> Option<RawFd> {
 
 /// Milliseconds of this process, from 1 on.
 fn now() -> u64 {
-    static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    ORIGIN.get_or_init(Instant::now).elapsed().as_millis() as u64 + 1
+    clock::millis() + 1
 }
 
 #[cfg(test)]

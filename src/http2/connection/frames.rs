@@ -40,8 +40,8 @@ impl Connection {
             return Err(Violation::StreamZero);
         }
         self.count(Flood::Priorities)?;
-        let &[a, b, c, d, _] = payload else { return Err(Violation::PriorityLength) };
-        match u32::from_be_bytes([a & 0x7f, b, c, d]) == header.stream {
+        let priority = payload.try_into().map_err(|_| Violation::PriorityLength)?;
+        match frame::dependency(priority) == header.stream {
             true => Err(Violation::SelfDependency),
             false => Ok(None),
         }

@@ -41,8 +41,7 @@ impl Connection {
         let mut depends_on_itself = false;
         if header.has(frame::PRIORITY) {
             let (priority, rest) = fragment.split_first_chunk::<5>().ok_or(Violation::FrameLength)?;
-            let &[a, b, c, d, _] = priority;
-            depends_on_itself = u32::from_be_bytes([a & 0x7f, b, c, d]) == header.stream;
+            depends_on_itself = frame::dependency(priority) == header.stream;
             fragment = rest;
         }
         let end_stream = header.has(frame::END_STREAM);

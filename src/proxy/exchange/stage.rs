@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-/// What an exchange waits for, so that an expired deadline knows who was too slow.
+/// What an exchange waits for, so that an expired deadline shows which side was too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Bytes of the request's body.

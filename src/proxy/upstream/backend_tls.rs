@@ -25,3 +25,14 @@ pub struct UpstreamTls {
     /// Session tickets kept per endpoint, 0 for none.
     pub tickets: usize,
 }
+
+impl UpstreamTls {
+    /// Whether connections that were made with either are the same: both are plain, or of this very object.
+    pub(crate) fn is_same(one: Option<&Arc<Self>>, other: Option<&Arc<Self>>) -> bool {
+        match (one, other) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}

@@ -78,12 +78,8 @@ impl Upstream {
     /// Whether connections to an endpoint of `other` are what this one would make: the PROXY header and the source address
     /// are the same, and so are TLS, trust and client identity.
     pub(crate) fn connects_like(&self, other: &Self) -> bool {
-        let same_tls = match (&self.tls, &other.tls) {
-            (None, None) => true,
-            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
-            _ => false,
-        };
-        same_tls && (self.proxy_protocol, self.bind_address) == (other.proxy_protocol, other.bind_address)
+        UpstreamTls::is_same(self.tls.as_ref(), other.tls.as_ref())
+            && (self.proxy_protocol, self.bind_address) == (other.proxy_protocol, other.bind_address)
     }
 }
 

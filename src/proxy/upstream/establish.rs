@@ -91,18 +91,7 @@ impl Pool {
                     return Ok(backend);
                 }
                 Err(error) => {
-                    worker.counters.backend_connect_failures.add(1);
-                    sampled!(
-                        warn,
-                        Connect of &self.upstream.name,
-                        {
-                            upstream = self.upstream.name,
-                            endpoint = self.upstream.endpoints[endpoint].label,
-                            reason = error.reason().map(tracing::field::display),
-                        },
-                        "{error}{}",
-                        error.advice()
-                    );
+                    self.report_failure(worker, endpoint, &error);
                     if matches!(error, ConnectError::NoDescriptor) {
                         // That proves nothing about the endpoint, and another one would not help.
                         outlier.end_trial(clock::millis());
@@ -119,6 +108,22 @@ impl Pool {
             }
         }
         Err(refused.unwrap_or(ConnectError::ServerName))
+    }
+
+    /// Counts and logs that no connection to `endpoint` could be made.
+    pub(crate) fn report_failure(&self, worker: &Worker, endpoint: usize, error: &ConnectError) {
+        worker.counters.backend_connect_failures.add(1);
+        sampled!(
+            warn,
+            Connect of &self.upstream.name,
+            {
+                upstream = self.upstream.name,
+                endpoint = self.upstream.endpoints[endpoint].label,
+                reason = error.reason().map(tracing::field::display),
+            },
+            "{error}{}",
+            error.advice()
+        );
     }
 
     /// Counts a connection that is about to be made. Where there are as many as may be, an idle one of this worker, or one

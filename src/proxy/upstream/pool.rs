@@ -19,7 +19,7 @@ use crate::proxy::upstream::connect::Dialer;
 use crate::proxy::upstream::connection::UpstreamConnection;
 use crate::proxy::upstream::endpoint::Failed;
 use crate::proxy::upstream::endpoint_pool::EndpointPool;
-use crate::proxy::upstream::identity::EndpointIdentity;
+use crate::proxy::upstream::identity::{EndpointIdentity, serial};
 use crate::proxy::upstream::load::{InFlight, Refresh};
 use crate::proxy::upstream::request_key::RequestKey;
 use crate::proxy::upstream::retry_budget::Budget;
@@ -411,6 +411,7 @@ impl Pool {
     /// Drops idle connections that are over or that their backend has closed.
     pub fn sweep(self: &Rc<Self>, worker: &Worker) {
         let current = self.current();
+        let active = serial(current.as_ref());
         let now = worker.wheel.now();
         for (index, endpoint) in self.endpoints.iter().enumerate() {
             endpoint.dialer.sweep(worker, current.as_ref());
@@ -424,7 +425,7 @@ impl Pool {
             };
             endpoint.idle.borrow_mut().retain_mut(|backend| keeps(backend));
             endpoint.kept.retain(keeps);
-            self.sweep_shared(index);
+            self.sweep_shared(index, active);
         }
     }
 }

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use super::connect::DialOptions;
 use super::connection::UpstreamConnection;
 use super::pool::Pool;
-use crate::base::sample::sampled;
 use crate::io::runtime;
 use crate::proxy::worker::Worker;
 
@@ -53,19 +52,7 @@ async fn prewarm_one(pool: Rc<Pool>, worker: Rc<Worker>, endpoint: usize) {
                 at.idle.borrow_mut().insert(0, connection);
             }
             Ok(_) => {}
-            Err(error) => {
-                worker.counters.backend_connect_failures.add(1);
-                sampled!(
-                    warn,
-                    Connect of &pool.upstream.name,
-                    {
-                        upstream = pool.upstream.name,
-                        endpoint = pool.upstream.endpoints[endpoint].label,
-                    },
-                    "{error}{}",
-                    error.advice()
-                );
-            }
+            Err(error) => pool.report_failure(&worker, endpoint, &error),
         }
     }
     at.prewarming.set(at.prewarming.get() - 1);

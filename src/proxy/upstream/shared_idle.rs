@@ -10,13 +10,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_queue::SegQueue;
 use rustls::pki_types::ServerName;
 
 use super::backend_tls::UpstreamTls;
 use super::circuit::Counted;
+use crate::base::clock;
 use crate::io::stream::DetachedStream;
 use crate::proxy::identity_connections::DetachedTrack;
 
@@ -42,35 +43,22 @@ pub(crate) struct SharedConnection {
     pub(crate) identity: u64,
     /// Its count among those of the upstream, where these are bounded.
     pub(crate) counted: Option<Counted>,
-    /// When it was made.
-    pub(crate) born: Instant,
-    /// Since when it is idle.
-    pub(crate) since: Instant,
+    /// When it was made, in milliseconds of [`clock`](crate::base::clock).
+    pub(crate) born: u64,
+    /// Since when it is idle, in the same way.
+    pub(crate) since: u64,
 }
 
 /// The idle connections of one endpoint that any worker may take, the longest idle first.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct SharedIdle {
     idle: SegQueue<Box<SharedConnection>>,
     /// The fewest that there were since the last trim: no worker needed these.
     fewest: AtomicUsize,
-    origin: Instant,
-    /// When it was swept last, in milliseconds from `origin`.
+    /// When it was swept last, in milliseconds of [`clock`](crate::base::clock).
     swept: AtomicU64,
     /// When it was trimmed last, in the same way.
     trimmed: AtomicU64,
-}
-
-impl Default for SharedIdle {
-    fn default() -> Self {
-        Self {
-            idle: SegQueue::new(),
-            fewest: AtomicUsize::new(0),
-            origin: Instant::now(),
-            swept: AtomicU64::new(0),
-            trimmed: AtomicU64::new(0),
-        }
-    }
 }
 
 impl SharedIdle {
@@ -108,7 +96,7 @@ impl SharedIdle {
         if self.idle.is_empty() {
             return;
         }
-        let now = millis(self.origin.elapsed()).max(1);
+        let now = clock::millis().max(1);
         let last = self.swept.load(Relaxed);
         let is_due = last == 0 || now.saturating_sub(last) >= millis(SWEEP_PAUSE);
         if !is_due || self.swept.compare_exchange(last, now, Relaxed, Relaxed).is_err() {
@@ -136,6 +124,7 @@ impl SharedIdle {
     }
 }
 
-fn millis(time: Duration) -> u64 {
+/// A duration as [`clock`](crate::base::clock) counts it.
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,21 +4,26 @@
 //! A worker keeps an eighth of what it has in use, so that requests that follow each other closely find a connection
 //! without a look at shared memory. All workers together hold little more than one connection for each exchange then.
 
-use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use rustls::pki_types::ServerName;
 
+use super::backend_tls::UpstreamTls;
 use super::certificate_verdict::CertificateVerdict;
 use super::connection::UpstreamConnection;
+use super::identity::serial;
 use super::pool::Pool;
-use super::shared_idle::SharedConnection;
+use super::shared_idle::{SharedConnection, millis};
+use crate::base::clock;
 use crate::io::deadline::TICK;
 use crate::proxy::identity_connections::TrackedConnection;
 use crate::proxy::worker::Worker;
 
 /// A worker keeps one idle connection for so many exchanges that it has under way at the endpoint.
 const EXCHANGES_PER_IDLE: u64 = 8;
+
+/// Milliseconds of a tick of a worker's wheel.
+const TICK_MILLIS: u64 = TICK.as_millis() as u64;
 
 impl Pool {
     /// Whether idle connections go to other workers. They do not where each belongs to one client, or was made for the name
@@ -38,9 +43,11 @@ impl Pool {
         if shared.is_empty() || !self.shares() {
             return None;
         }
-        let active = self.current().map_or(0, |identity| identity.serial());
+        let active = serial(self.current().as_ref());
         let fits = |other: &SharedConnection| {
-            self.has_same_tls(other) && other.identity == active && other.server_name.as_ref() == name
+            UpstreamTls::is_same(self.upstream.tls.as_ref(), other.tls.as_ref())
+                && other.identity == active
+                && other.server_name.as_ref() == name
         };
         // One that its backend has closed meanwhile is followed by another.
         while let Some(connection) = shared.take(fits) {
@@ -56,13 +63,13 @@ impl Pool {
     /// Gives the connection that has been idle for longest to the other workers, where this one has more than it needs.
     pub(crate) fn share_surplus(&self, worker: &Worker, endpoint: usize) {
         let pool = &self.endpoints[endpoint];
-        if !self.shares() || pool.used.is_alone() {
-            return;
-        }
         let most = (pool.used.own() / EXCHANGES_PER_IDLE).max(1);
         let mut idle = pool.idle.borrow_mut();
-        let active = self.current().map_or(0, |identity| identity.serial());
-        if (idle.len() as u64) <= most || idle[0].identity != active || idle[0].verdict.is_pending() {
+        // First what costs nothing: this is asked after each response.
+        if (idle.len() as u64) <= most || !self.shares() || pool.used.is_alone() {
+            return;
+        }
+        if idle[0].verdict.is_pending() || idle[0].identity != serial(self.current().as_ref()) {
             return;
         }
         let oldest = idle.remove(0);
@@ -74,12 +81,9 @@ impl Pool {
         let UpstreamConnection {
             hold, stream, server_name, identity, _counted: counted, born, since, ..
         } = connection;
-        let ago = |tick: u64| {
-            let ticks = u32::try_from(worker.wheel.now().saturating_sub(tick)).unwrap_or(u32::MAX);
-            let now = Instant::now();
-            now.checked_sub(TICK.saturating_mul(ticks)).unwrap_or(now)
-        };
-        let (born, since) = (ago(born), ago(since));
+        let (now, tick) = (clock::millis(), worker.wheel.now());
+        let millis_of = |at: u64| now.saturating_sub(tick.saturating_sub(at) * TICK_MILLIS);
+        let (born, since) = (millis_of(born), millis_of(since));
         let track = hold.and_then(TrackedConnection::detach);
         let Some(stream) = stream.detach() else { return };
         let tls = self.upstream.tls.clone();
@@ -89,25 +93,17 @@ impl Pool {
     }
 
     /// Closes shared connections that are over, that their backend has closed, or that no worker needs.
-    pub(crate) fn sweep_shared(&self, endpoint: usize) {
-        let active = self.current();
-        let serial = active.as_ref().map_or(0, |identity| identity.serial());
-        let (upstream, now) = (&self.upstream, SystemTime::now());
+    /// `active` is the serial of the client identity of this moment.
+    pub(crate) fn sweep_shared(&self, endpoint: usize, active: u64) {
+        let (upstream, now, millis_now) = (&self.upstream, SystemTime::now(), clock::millis());
         upstream.endpoints[endpoint].state.shared_idle.sweep(upstream.idle_timeout, |connection| {
-            let is_over = connection.since.elapsed() > upstream.idle_timeout
-                || connection.born.elapsed() > upstream.max_age;
+            let is_over = millis_now.saturating_sub(connection.since) > millis(upstream.idle_timeout)
+                || millis_now.saturating_sub(connection.born) > millis(upstream.max_age);
             let is_overdue = connection.track.as_ref().is_some_and(|track| track.is_overdue(now));
-            let is_current = self.has_same_tls(connection) && connection.identity == serial;
+            let has_same_tls = UpstreamTls::is_same(upstream.tls.as_ref(), connection.tls.as_ref());
+            let is_current = has_same_tls && connection.identity == active;
             is_current && !is_over && !is_overdue && connection.stream.is_alive()
         });
-    }
-
-    fn has_same_tls(&self, other: &SharedConnection) -> bool {
-        match (&self.upstream.tls, &other.tls) {
-            (None, None) => true,
-            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
-            _ => false,
-        }
     }
 }
 
@@ -116,10 +112,8 @@ fn adopt(worker: &Worker, endpoint: usize, shared: SharedConnection) -> Option<B
     let SharedConnection { stream, track, server_name, identity, counted, born, since, .. } = shared;
     let stream = stream.attach().ok()?;
     let hold = track.and_then(|track| worker.tracked.attach(stream.reader.peer(), track));
-    let tick = |when: Instant| {
-        let ticks = when.elapsed().as_millis() / TICK.as_millis();
-        worker.wheel.now().saturating_sub(u64::try_from(ticks).unwrap_or(u64::MAX))
-    };
+    let (now, tick) = (clock::millis(), worker.wheel.now());
+    let tick_of = |at: u64| tick.saturating_sub(now.saturating_sub(at) / TICK_MILLIS);
     Some(Box::new(UpstreamConnection {
         hold,
         stream,
@@ -131,8 +125,8 @@ fn adopt(worker: &Worker, endpoint: usize, shared: SharedConnection) -> Option<B
         identity,
         verdict: if identity == 0 { CertificateVerdict::NotAsked } else { CertificateVerdict::Accepted },
         _counted: counted,
-        born: tick(born),
-        since: tick(since),
+        born: tick_of(born),
+        since: tick_of(since),
         in_flight: None,
     }))
 }

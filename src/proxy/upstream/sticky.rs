@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The same secret and names give the same tokens after reloads and restarts, and in every Ringate that has the secret. A
-//! token says nothing of the endpoint's address to those who lack it.
+//! token says nothing of the endpoint's address without it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
