@@ -43,7 +43,7 @@ pub(crate) struct SharedConnection {
     pub(crate) identity: u64,
     /// Its count among those of the upstream, where these are bounded.
     pub(crate) counted: Option<Counted>,
-    /// When it was made, in milliseconds of [`clock`](crate::base::clock).
+    /// When it was made, in milliseconds of [`clock`].
     pub(crate) born: u64,
     /// Since when it is idle, in the same way.
     pub(crate) since: u64,
@@ -55,7 +55,7 @@ pub(crate) struct SharedIdle {
     idle: SegQueue<Box<SharedConnection>>,
     /// The fewest that there were since the last trim: no worker needed these.
     fewest: AtomicUsize,
-    /// When it was swept last, in milliseconds of [`clock`](crate::base::clock).
+    /// When it was swept last, in milliseconds of [`clock`].
     swept: AtomicU64,
     /// When it was trimmed last, in the same way.
     trimmed: AtomicU64,
@@ -124,7 +124,7 @@ impl SharedIdle {
     }
 }
 
-/// A duration as [`clock`](crate::base::clock) counts it.
+/// A duration as [`clock`] counts it.
 pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
