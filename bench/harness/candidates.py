@@ -21,6 +21,8 @@ FRONT_SUITE = SUITES["1.3", 128][0]
 # X25519 for the key exchange; in TLS 1.2 the list also says which curves a certificate may be on.
 GROUPS = ["X25519", "P-256"]
 NAMES = ("ringate", "nginx", "haproxy", "envoy", "relay")
+# Another build of Ringate, which `--before` names: it takes part with the config of this one.
+BEFORE = "before"
 
 
 @dataclass(frozen=True)
@@ -274,7 +276,7 @@ def envoy(setting):
 # Ringate -------------------------------------------------------------------------------------------
 
 
-def ringate(setting):
+def ringate(setting, binary="ringate"):
     scenario, certificates, back = setting.scenario, setting.certificates, setting.scenario.back
     text = f"""[runtime]
 workers = 1
@@ -293,7 +295,7 @@ protocol = "{scenario.protocol}"
     text += f'\n[upstream.app]\nendpoints = ["127.0.0.1:{setting.backend}"]\n'
     if back:
         text += ringate_back(back, certificates)
-    return [BINARIES["ringate"], "run", "-c", setting.write("ringate.toml", text)]
+    return [BINARIES[binary], "run", "-c", setting.write(f"{binary}.toml", text)]
 
 
 def ringate_back(back, certificates):
@@ -322,12 +324,19 @@ def relay(setting):
 # All of them ---------------------------------------------------------------------------------------
 
 BINARIES = {}
-CONFIGURE = {"ringate": ringate, "nginx": nginx, "haproxy": haproxy, "envoy": envoy, "relay": relay}
+CONFIGURE = {
+    "ringate": ringate,
+    BEFORE: lambda setting: ringate(setting, BEFORE),
+    "nginx": nginx,
+    "haproxy": haproxy,
+    "envoy": envoy,
+    "relay": relay,
+}
 
 
 def takes_part(name, scenario):
     if scenario.protocol == "udp":
-        return name in ("ringate", "nginx")
+        return name in ("ringate", BEFORE, "nginx")
     return name != "relay" or scenario.relay_buffer > 0
 
 

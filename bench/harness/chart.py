@@ -2,8 +2,8 @@
 
 from html import escape
 
-COLOURS = {"ringate": "#e8590c", "nginx": "#2f9e44", "haproxy": "#1c7ed6", "envoy": "#9c36b5", "relay": "#868e96"}
-NAMES = {"ringate": "Ringate", "nginx": "nginx", "haproxy": "HAProxy", "envoy": "Envoy", "relay": "bare relay"}
+COLOURS = {"ringate": "#e8590c", "nginx": "#2f9e44", "haproxy": "#1c7ed6", "envoy": "#9c36b5", "relay": "#868e96", "before": "#ffc078"}
+NAMES = {"ringate": "Ringate", "nginx": "nginx", "haproxy": "HAProxy", "envoy": "Envoy", "relay": "bare relay", "before": "before"}
 LABELS, SCALE, WIDTH = 310, 110, 980  # pixels: the names' column, one times the base, the whole
 LONGEST = (WIDTH - LABELS - 150) / SCALE  # a bar beyond that is cut, its figure has the rest
 BAR, GAP = 15, 14

@@ -1,6 +1,7 @@
 """The command line, and the order of the measurements."""
 
 import argparse
+import os
 import shutil
 import signal
 import sys
@@ -32,7 +33,8 @@ def options(arguments):
     add("--out", type=Path, default=ROOT / "bench/out", help="where the results go (bench/out)")
     add("--features", nargs="?", const="", metavar="NAMES",
         help="instead of candidates: the price of each feature of bench/features, or of those named, beside base")
-    add("--before", metavar="BINARY", help="with --features: another build of Ringate, measured with base.toml as well")
+    add("--before", metavar="BINARY",
+        help="another build of Ringate, measured with the same config: in turn with the candidates, or beside base.toml")
     add("--list", action="store_true", help="name the scenarios and end")
     chosen = parser.parse_args(arguments)
     chosen.rounds = chosen.rounds or (1 if chosen.quick else 5)
@@ -40,10 +42,10 @@ def options(arguments):
     chosen.build = chosen.build or ("plain" if chosen.quick else "guided")
     chosen.peers = [name for name in chosen.peers.split(",") if name]
     unknown = [name for name in chosen.peers if name not in candidates.NAMES]
-    if chosen.before and chosen.features is None:
-        parser.error("--before goes with --features")
     if unknown or not chosen.peers or chosen.rounds < 1 or chosen.seconds < 1:
         parser.error(f"candidates are {', '.join(candidates.NAMES)}; at least 1 round of 1 second")
+    if chosen.before and not os.access(chosen.before, os.X_OK):
+        parser.error(f"--before: {chosen.before} is not an executable file")
     return chosen
 
 
@@ -68,6 +70,9 @@ def bench(chosen, scenarios):
     _lock = system.alone()
     system.install(chosen.peers)
     peers, reason = candidates.prepare(chosen.peers, chosen.build)
+    if chosen.before:
+        candidates.BINARIES[candidates.BEFORE] = Path(chosen.before).resolve()
+        peers = [*peers, candidates.BEFORE]
     system.raise_file_limit()
     if not system.reuses_time_wait():
         say("warning: net.ipv4.tcp_tw_reuse is 0: scenarios with a connection a request may run out of ports")
