@@ -1,7 +1,7 @@
 //! Endpoints that accept connections and fail: they are ejected without any config, and brought back by a trial.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -184,4 +184,60 @@ fn a_trial_that_cannot_connect_costs_no_request() {
     std::thread::sleep(Duration::from_millis(1100));
     assert_eq!(statuses(&ringate, GET, 6), [200; 6]);
     assert_eq!(ringate.metric("backend_connect_failures_total"), 2, "there was a trial");
+}
+
+/// Resets each connection with a request as long as `fails` is set, and notes the method.
+fn resetting(fails: &Arc<AtomicBool>) -> (Backend, Arc<Mutex<Vec<String>>>) {
+    let (fails, methods) = (Arc::clone(fails), Arc::<Mutex<Vec<String>>>::default());
+    let seen = Arc::clone(&methods);
+    let backend = Backend::start(move |connection| {
+        while let Some(request) = connection.request()? {
+            let method = request.line().split(' ').next().unwrap_or_default().to_owned();
+            seen.lock().unwrap().push(method);
+            if fails.load(SeqCst) {
+                return connection.reset();
+            }
+            connection.send(ok(request.line()))?;
+        }
+        Ok(())
+    });
+    (backend, methods)
+}
+
+#[test]
+fn no_trial_costs_a_request_that_cannot_be_sent_again() {
+    let fails = Arc::new(AtomicBool::new(true));
+    let ((bad, methods), good) = (resetting(&fails), good());
+    let ringate = Setup::to_all([bad.address(), good.address()])
+        .section(ADMIN)
+        .upstream("outliers = { base_ejection = \"1s\", max_ejection = \"1s\" }")
+        .start();
+    assert_eq!(statuses(&ringate, GET, 20), [200; 20]);
+    assert_eq!(bad.requests(), 5);
+    eventually("three trials", || {
+        assert_eq!(statuses(&ringate, POST, 10), [200; 10]);
+        assert_eq!(statuses(&ringate, GET, 2), [200; 2]);
+        (bad.requests() >= 8).then_some(())
+    });
+    assert!(methods.lock().unwrap().iter().all(|method| method == "GET"), "{:?}", methods.lock());
+}
+
+#[test]
+fn an_endpoint_comes_back_though_no_request_can_be_sent_again() {
+    let fails = Arc::new(AtomicBool::new(true));
+    let ((bad, methods), good) = (resetting(&fails), good());
+    let ringate = Setup::to_all([bad.address(), good.address()])
+        .section(ADMIN)
+        .upstream("outliers.base_ejection = \"1s\"")
+        .start();
+    assert_eq!(statuses(&ringate, GET, 20), [200; 20]);
+    let ejected = Instant::now();
+    fails.store(false, SeqCst);
+    eventually("the trial", || {
+        assert_eq!(statuses(&ringate, POST, 4), [200; 4]);
+        methods.lock().unwrap().contains(&"POST".to_owned()).then_some(())
+    });
+    assert!(ejected.elapsed() >= Duration::from_millis(1900), "{:?}", ejected.elapsed());
+    ringate.await_log("the endpoint is used again");
+    assert_eq!(endpoint(&ringate, &bad)["state"], "up");
 }

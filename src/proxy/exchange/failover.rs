@@ -22,6 +22,7 @@ use crate::proxy::upstream::admission::{self, AdmissionRequest, Permit};
 use crate::proxy::upstream::idle_limit;
 use crate::proxy::upstream::outlier_detection::Fault;
 use crate::proxy::upstream::pool::ConnectRequest;
+use crate::proxy::upstream::request_key::Repeat;
 use crate::proxy::upstream::stream::UpstreamStream;
 
 /// The destination of a request that is sent once more.
@@ -45,6 +46,8 @@ impl Exchange<'_> {
     ) -> Result<(Option<Permit>, UpstreamStream), Failure> {
         // The tick of the worker's wheel since which it looks for a connection.
         let since = self.worker.wheel.now();
+        let is_held = first.done && self.order.idempotent;
+        self.order.key.repeat = if is_held { Repeat::Held } else { Repeat::Never };
         loop {
             // The upstream may be another one than before.
             self.counted = None;
@@ -231,7 +234,8 @@ impl Exchange<'_> {
         let is_this = |upstream: &usize| Rc::ptr_eq(&view.pools[*upstream], &self.order.pool);
         self.tried.upstreams.extend(split.upstreams().find(is_this));
         let untried = |upstream: usize| !self.tried.upstreams.contains(&upstream);
-        let answers = |upstream: usize| untried(upstream) && !view.pools[upstream].is_shunned();
+        let repeat = self.order.key.repeat;
+        let answers = |upstream: usize| untried(upstream) && !view.pools[upstream].is_shunned(repeat);
         let point = self.order.point;
         let next = split.pick_where(point, answers).or_else(|| split.pick_where(point, untried));
         let Some(next) = next else { return false };

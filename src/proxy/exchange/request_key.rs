@@ -17,7 +17,8 @@ pub(crate) fn of(upstream: &Upstream, asked: &RequestView<'_, '_, '_>) -> Reques
         }
         StickyBy::Header(name) => sticky.session(asked.head.fields.get(name)?),
     });
-    RequestKey { hash: hashed.filter(|value| !value.is_empty()).map(stable_hash), session }
+    let hash = hashed.filter(|value| !value.is_empty()).map(stable_hash);
+    RequestKey { hash, session, ..RequestKey::default() }
 }
 
 /// What of the request is hashed, if it has that.

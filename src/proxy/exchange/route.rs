@@ -25,7 +25,7 @@ use crate::proxy::request_id::RequestId;
 use crate::proxy::rules::{self, RequestView, ResponseRules, Rules, Source, cors};
 use crate::proxy::snapshot::{Destination, Listener, Route, Traffic};
 use crate::proxy::upstream::pool::Pool;
-use crate::proxy::upstream::request_key::RequestKey;
+use crate::proxy::upstream::request_key::{Repeat, RequestKey};
 use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
 use crate::route::{self, Match, PathError, Table, keep_empty_parts, keep_slashes, normalise_path};
@@ -216,7 +216,10 @@ fn decide(
             forward((listener, matched), &view.pools[*upstream], &asked, found, worker.heads.take())
         }
         Destination::Split(split) => {
-            let (answers, point) = (|upstream: usize| !view.pools[upstream].is_shunned(), found.id.point);
+            // Whether its body is at hand is not known yet.
+            let repeat = if head.method.is_idempotent() { Repeat::Held } else { Repeat::Never };
+            let (answers, point) =
+                (|upstream: usize| !view.pools[upstream].is_shunned(repeat), found.id.point);
             let picked = split.pick(point);
             let picked = if answers(picked) { Some(picked) } else { split.pick_where(point, answers) };
             let picked = picked.unwrap_or_else(|| split.pick(point));

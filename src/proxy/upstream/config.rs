@@ -9,7 +9,7 @@ use super::backend_tls::UpstreamTls;
 use super::circuit::Circuit;
 use super::concurrency::ConcurrencyLimiter;
 use super::endpoint::EndpointState;
-use super::request_key::RequestKey;
+use super::request_key::{Repeat, RequestKey};
 use super::sticky::Sticky;
 use crate::base::address::{Address, endpoint_authority, endpoint_host};
 use crate::base::clock;
@@ -72,7 +72,7 @@ impl Upstream {
         let client = client.filter(|_| self.hash_by == Some(HashBy::ClientAddress));
         // As in a request's head, where it is a text.
         let hash = client.map(|client| stable_hash(client.to_canonical().to_string().as_bytes()));
-        RequestKey { hash, session: None }
+        RequestKey { hash, ..RequestKey::default() }
     }
 
     /// Whether connections to an endpoint of `other` are what this one would make: the PROXY header and the source address
@@ -125,9 +125,11 @@ impl Endpoint {
         Self { name, address, label, weight, backup: false, drain: false, hash, state: Arc::default() }
     }
 
-    /// Whether requests may go to it at will. An endpoint that is not usable is tried after all that are.
-    pub(crate) fn is_usable(&self) -> bool {
-        self.address.is_some() && self.state.outlier.is_usable(clock::millis) && !self.state.check.is_down()
+    /// Whether such a request may go to it at will. An endpoint that is not usable is tried after all that are.
+    pub(crate) fn is_usable(&self, repeat: Repeat) -> bool {
+        self.address.is_some()
+            && self.state.outlier.is_usable(clock::millis, repeat)
+            && !self.state.check.is_down()
     }
 
     /// Whether both are the same address of the same name.

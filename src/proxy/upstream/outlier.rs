@@ -10,6 +10,9 @@
 //!      Usable ◄────────────────────────────────────────────┘ connected (held off), a response (ejected)
 //! ```
 //!
+//! The trial of an ejected endpoint is a request that can be sent again, so that none is lost to it. If none has come for as
+//! long as the ejection took, any request is.
+//!
 //! An endpoint that is usable is one load of a zero. Nothing is written as long as its outcomes are good.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -17,6 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::base::limits::{HOLD_OFF, MAX_HOLD_OFF};
 use crate::base::published::Published;
+use crate::proxy::upstream::request_key::Repeat;
 
 /// No connection could be made.
 const HELD_OFF: u64 = 1;
@@ -79,11 +83,19 @@ impl Default for OutlierState {
 }
 
 impl OutlierState {
-    /// Whether requests may go to it at will. `now`, in milliseconds, is only asked for where it matters.
+    /// Whether such a request may go to it at will. `now`, in milliseconds, is only asked for where it matters.
     #[inline]
-    pub(crate) fn is_usable(&self, now: impl FnOnce() -> u64) -> bool {
+    pub(crate) fn is_usable(&self, now: impl FnOnce() -> u64, repeat: Repeat) -> bool {
         let hold = self.hold.load(Relaxed);
-        hold == 0 || hold >> UNTIL <= now()
+        hold == 0 || self.trial_is_due(hold, now(), repeat)
+    }
+
+    /// Whether such a request finds out whether it is back. Where no connection could be made, any request does: nothing
+    /// of it has left before one is.
+    fn trial_is_due(&self, hold: u64, now: u64, repeat: Repeat) -> bool {
+        let others_first = hold & EJECTED != 0 && repeat == Repeat::Never;
+        let patience = if others_first { self.ejections.last.load(Relaxed) } else { 0 };
+        (hold >> UNTIL).saturating_add(patience) <= now
     }
 
     /// Whether it is tried last, or a request to it is a trial.
@@ -215,13 +227,14 @@ struct Backoff {
 
 impl Backoff {
     fn next(&self, now: u64, base: Duration, most: Duration) -> Duration {
-        let calm = self.until.load(Relaxed).saturating_add(self.last.load(Relaxed));
+        // A trial may take as long as a request has.
+        let trouble = self.last.load(Relaxed).max(10_000);
+        let calm = self.until.load(Relaxed).saturating_add(trouble);
         let rounds = if now > calm { 0 } else { self.rounds.load(Relaxed) };
         let time = base.saturating_mul(1 << rounds.min(16)).min(most.max(base));
         self.rounds.store(rounds.saturating_add(1), Relaxed);
         self.until.store(now + millis(time), Relaxed);
-        // A trial may take as long as a request has.
-        self.last.store(millis(time).max(10_000), Relaxed);
+        self.last.store(millis(time), Relaxed);
         time
     }
 }
@@ -238,6 +251,10 @@ mod tests {
     const MOST: Duration = Duration::from_secs(100);
     const SECOND: u64 = 1000;
 
+    fn usable(state: &OutlierState, now: u64) -> bool {
+        state.is_usable(|| now, Repeat::Held)
+    }
+
     fn eject(state: &OutlierState, now: u64) -> Option<Duration> {
         state.eject(now, BASE, MOST, "for a test".to_owned())
     }
@@ -250,22 +267,22 @@ mod tests {
             state.connection_failed(now);
             // Others that were under way add nothing.
             state.connection_failed(now);
-            assert!(!state.is_usable(|| now + seconds * SECOND - 1));
+            assert!(!usable(&state, now + seconds * SECOND - 1));
             now += seconds * SECOND;
-            assert!(state.is_usable(|| now));
+            assert!(usable(&state, now));
             assert!(state.begin_trial(now, BASE), "the first one");
-            assert!(!state.begin_trial(now, BASE) && !state.is_usable(|| now), "others keep off meanwhile");
+            assert!(!state.begin_trial(now, BASE) && !usable(&state, now), "others keep off meanwhile");
         }
         state.end_trial(now);
         assert!(state.begin_trial(now, BASE), "the last one has found out nothing");
         state.connected();
-        assert!(state.is_usable(|| now) && !state.begin_trial(now, BASE));
+        assert!(usable(&state, now) && !state.begin_trial(now, BASE));
         // Soon after that it is the next time, later the first one again.
         state.connection_failed(now + SECOND);
-        assert!(!state.is_usable(|| now + 9 * SECOND - 1));
+        assert!(!usable(&state, now + 9 * SECOND - 1));
         state.connected();
         state.connection_failed(now + 60 * SECOND);
-        assert!(state.is_usable(|| now + 61 * SECOND));
+        assert!(usable(&state, now + 61 * SECOND));
     }
 
     #[test]
@@ -278,19 +295,39 @@ mod tests {
         assert_eq!(eject(&state, 0), Some(BASE));
         assert_eq!(eject(&state, 1), None, "once");
         assert_eq!(state.failed(1, 5), Verdict::Counted, "it was under way");
-        assert!(!state.answered(|| 2) && !state.is_usable(|| 29 * SECOND), "that, too");
+        assert!(!state.answered(|| 2) && !usable(&state, 29 * SECOND), "that, too");
         let mut now = 30 * SECOND;
         for time in [60, 100, 100] {
             assert!(state.begin_trial(now, BASE));
             state.connected();
-            assert!(!state.is_usable(|| now), "a connection is no response");
+            assert!(!usable(&state, now), "a connection is no response");
             assert_eq!(state.failed(now, 5), Verdict::Due);
             assert_eq!(eject(&state, now), Some(Duration::from_secs(time)));
             now += time * SECOND;
         }
         assert!(state.begin_trial(now, BASE) && state.answered(|| now));
-        assert!(state.is_usable(|| now) && !state.is_ejected());
+        assert!(usable(&state, now) && !state.is_ejected());
         assert_eq!(state.ejections(), 4);
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_sent_again_is_a_trial_only_if_no_other_was() {
+        let state = OutlierState::default();
+        let usable = |now| state.is_usable(|| now, Repeat::Never);
+        // Nothing of it is lost where no connection is made.
+        state.connection_failed(0);
+        assert!(!usable(SECOND - 1) && usable(SECOND));
+        state.connected();
+        let mut now = 10 * SECOND;
+        for time in [30, 60] {
+            assert_eq!(eject(&state, now), Some(Duration::from_secs(time)));
+            now += time * SECOND;
+            assert!(state.is_usable(|| now, Repeat::Held) && !usable(now));
+            assert!(!usable(now + time * SECOND - 1) && usable(now + time * SECOND));
+            now += time * SECOND;
+            assert!(state.begin_trial(now, BASE) && !usable(now));
+        }
+        assert!(state.answered(|| now) && usable(now));
     }
 
     #[test]
@@ -299,11 +336,11 @@ mod tests {
         eject(&state, 0);
         assert!(state.begin_trial(30 * SECOND, BASE));
         state.connection_failed(30 * SECOND);
-        assert!(!state.is_usable(|| 30 * SECOND + 1) && state.is_ejected());
+        assert!(!usable(&state, 30 * SECOND + 1) && state.is_ejected());
         assert!(state.begin_trial(31 * SECOND, BASE));
         state.connected();
-        assert!(!state.is_usable(|| 31 * SECOND));
-        assert!(state.answered(|| 31 * SECOND) && state.is_usable(|| 31 * SECOND));
+        assert!(!usable(&state, 31 * SECOND));
+        assert!(state.answered(|| 31 * SECOND) && usable(&state, 31 * SECOND));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::outlier::Verdict;
 use super::pool::Pool;
+use super::request_key::Repeat;
 use crate::base::clock;
 use crate::base::limits::{ERROR_RATE_RESPONSES, STALLED};
 use crate::config::plan::AllDown;
@@ -36,9 +37,9 @@ impl Fault {
 }
 
 impl Pool {
-    /// Whether requests may go to the endpoint at will.
-    pub(crate) fn is_usable(&self, endpoint: usize) -> bool {
-        self.upstream.endpoints[endpoint].is_usable()
+    /// Whether such a request may go to the endpoint at will.
+    pub(crate) fn is_usable(&self, endpoint: usize, repeat: Repeat) -> bool {
+        self.upstream.endpoints[endpoint].is_usable(repeat)
     }
 
     /// Whether so few endpoints are usable that all of them are used.
@@ -47,7 +48,9 @@ impl Pool {
         let endpoints = || self.upstream.endpoints.iter().filter(|endpoint| !endpoint.drain);
         // Backup endpoints are there for this: as long as one is usable, those that are not need not be used.
         let usable = |backup: bool| {
-            endpoints().filter(|endpoint| endpoint.backup == backup && endpoint.is_usable()).count()
+            endpoints()
+                .filter(|endpoint| endpoint.backup == backup && endpoint.is_usable(Repeat::Held))
+                .count()
         };
         let primary = || endpoints().filter(|endpoint| !endpoint.backup).count();
         least > 0 && usable(false) * 100 < least * primary() && usable(true) == 0
@@ -172,8 +175,9 @@ impl Pool {
     /// Whether an exchange at the endpoint does better elsewhere: it is ejected, and another one is usable.
     pub(crate) fn is_better_elsewhere(&self, endpoint: usize, tried: &[usize]) -> bool {
         let endpoints = &self.upstream.endpoints;
-        let is_free =
-            |other: usize| other != endpoint && !tried.contains(&other) && endpoints[other].is_usable();
+        let is_free = |other: usize| {
+            other != endpoint && !tried.contains(&other) && endpoints[other].is_usable(Repeat::Held)
+        };
         endpoints[endpoint].state.outlier.is_ejected() && (0..endpoints.len()).any(is_free)
     }
 

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::connect::DialOptions;
 use super::connection::UpstreamConnection;
 use super::pool::Pool;
+use super::request_key::Repeat;
 use crate::io::runtime;
 use crate::proxy::worker::Worker;
 
@@ -21,7 +22,7 @@ impl Pool {
         }
         for endpoint in 0..self.endpoints.len() {
             let pool = &self.endpoints[endpoint];
-            if !self.is_usable(endpoint) || self.upstream.endpoints[endpoint].drain {
+            if !self.is_usable(endpoint, Repeat::Held) || self.upstream.endpoints[endpoint].drain {
                 continue;
             }
             let workers = pool.used.workers().max(1);

@@ -7,6 +7,18 @@ pub struct RequestKey {
     pub(crate) hash: Option<u64>,
     /// The endpoint of its session, if it has one.
     pub(crate) session: Option<Session>,
+    /// Whether it may be the trial of an endpoint that was ejected.
+    pub(crate) repeat: Repeat,
+}
+
+/// Whether a request can be sent again where the endpoint that it was sent to fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It is idempotent, and all of it is at hand.
+    Held,
+    /// It is lost with its endpoint.
+    #[default]
+    Never,
 }
 
 /// A session at an endpoint, as the client has proven it.
@@ -23,7 +35,7 @@ impl RequestKey {
     /// and its session is at the first.
     /// `same`: both hash the same part of a request.
     pub(crate) fn moved(&self, same: bool) -> Self {
-        Self { hash: self.hash.filter(|_| same), session: None }
+        Self { hash: self.hash.filter(|_| same), session: None, ..*self }
     }
 
     /// The endpoint of its session.

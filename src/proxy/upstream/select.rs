@@ -5,7 +5,7 @@
 
 use crate::proxy::upstream::endpoint;
 use crate::proxy::upstream::pool::Pool;
-use crate::proxy::upstream::request_key::RequestKey;
+use crate::proxy::upstream::request_key::{Repeat, RequestKey};
 use crate::proxy::upstream::warm_up::SeenWeights;
 use crate::route::{Balancer, Endpoints};
 
@@ -270,8 +270,8 @@ impl Endpoints for &Pool {
 }
 
 impl Pool {
-    /// The set of this moment, for one choice.
-    fn set(&self) -> EndpointSet<&Self, impl Fn(usize) -> Standing + Copy + '_> {
+    /// The set of this moment, for one choice that such a request is for.
+    fn set(&self, repeat: Repeat) -> EndpointSet<&Self, impl Fn(usize) -> Standing + Copy + '_> {
         let now = self.wheel.now();
         self.look(now);
         if self.balancer.weighs_loads() {
@@ -279,7 +279,7 @@ impl Pool {
         }
         let panics = self.panics();
         let standing = move |endpoint: usize| Standing {
-            shunned: !panics && !self.is_usable(endpoint),
+            shunned: !panics && !self.is_usable(endpoint, repeat),
             backup: self.upstream.endpoints[endpoint].backup,
         };
         EndpointSet { endpoints: self, standing }
@@ -311,12 +311,12 @@ impl Pool {
     /// The endpoint for a request with this key: that of its session or the balancer's choice, but rather one that did not
     /// just refuse. `None`: none is in use.
     pub fn pick(&self, key: RequestKey) -> Option<usize> {
-        select(self.set(), &self.balancer, key, TURN).next()
+        select(self.set(key.repeat), &self.balancer, key, TURN).next()
     }
 
-    /// Whether every endpoint has just refused.
-    pub(crate) fn is_shunned(&self) -> bool {
-        self.set().all_are_shunned()
+    /// Whether every endpoint has just refused, or awaits another request than such a one.
+    pub(crate) fn is_shunned(&self, repeat: Repeat) -> bool {
+        self.set(repeat).all_are_shunned()
     }
 
     /// Every endpoint that did not just refuse, the best for the key first; all of them if each did. Without those in
@@ -333,14 +333,16 @@ impl Pool {
             backups_are: BackupsAre::Spare,
             ..TURN
         };
-        select(self.set(), &self.balancer, key, tried)
+        select(self.set(key.repeat), &self.balancer, key, tried)
     }
 
     /// The destination of a request that failed at `last`: the next endpoint that did not just refuse and has room, or the
     /// same one again.
     pub(crate) fn next(&self, last: usize, key: RequestKey, has_room: impl Fn(usize) -> bool) -> usize {
         let tried = Tried { start: Start::After(last), shunned_are: ShunnedAre::Never, ..TURN };
-        select(self.set(), &self.balancer, key, tried).find(|&endpoint| has_room(endpoint)).unwrap_or(last)
+        select(self.set(key.repeat), &self.balancer, key, tried)
+            .find(|&endpoint| has_room(endpoint))
+            .unwrap_or(last)
     }
 
     /// The destination of a request that failed at the endpoints `failed`, the last of them just now: the next one at which it
@@ -353,7 +355,7 @@ impl Pool {
     ) -> Option<usize> {
         let start = Start::After(*failed.last()?);
         let tried = Tried { start, tried: failed, tried_are: TriedAre::Never, ..TURN };
-        select(self.set(), &self.balancer, key, tried).find(|&endpoint| has_room(endpoint))
+        select(self.set(key.repeat), &self.balancer, key, tried).find(|&endpoint| has_room(endpoint))
     }
 
     /// Where a connection is tried, one after the other: `first`, the other addresses of its name and, if the upstream's
@@ -365,7 +367,7 @@ impl Pool {
         // A trial is not what its client needs: it may always use another endpoint.
         let everywhere = self.upstream.retries.connect || endpoints[first].state.outlier.is_held();
         let is_tried = |other: &usize| everywhere || endpoints[*other].name == endpoints[first].name;
-        let ordered = select(self.set(), &self.balancer, key, tried).filter(is_tried);
+        let ordered = select(self.set(key.repeat), &self.balancer, key, tried).filter(is_tried);
         // What was chosen is the first, also if its trial has begun with that.
         let chosen = Some(first).filter(|first| !failed.contains(first));
         chosen.into_iter().chain(ordered.filter(|other| Some(*other) != chosen)).collect()
@@ -510,7 +512,7 @@ mod tests {
 
     #[test]
     fn the_endpoint_of_a_session_is_first_if_it_can_be_used() {
-        let key = RequestKey { session: Some(Session { endpoint: 3, ages: false }), hash: None };
+        let key = RequestKey { session: Some(Session { endpoint: 3, ages: false }), ..RequestKey::default() };
         let order = |[shunned, backups, unused]: [&[usize]; 3], tried| -> Vec<usize> {
             select(set(4, [shunned, backups, unused]), &turns(4, 0), key, tried).collect()
         };
@@ -524,7 +526,8 @@ mod tests {
         let turn = |key| select(set(4, [&[]; 3]), &balancer, key, TURN).next();
         assert_eq!([turn(key), turn(RequestKey::default()), turn(key)], [Some(3), Some(0), Some(3)]);
         assert_eq!(turn(RequestKey::default()), Some(1), "a session takes no turn");
-        let gone = RequestKey { session: Some(Session { endpoint: 9, ages: false }), hash: None };
+        let gone =
+            RequestKey { session: Some(Session { endpoint: 9, ages: false }), ..RequestKey::default() };
         assert_eq!(turn(gone), Some(2));
     }
 
@@ -532,7 +535,7 @@ mod tests {
     fn a_key_has_an_order_of_its_own() {
         let balancer = Balancer::new(Algorithm::Hash(LoadBound(0)), &[1; 8], 0);
         let order = |hash, unused: &[usize], start| -> Vec<usize> {
-            let key = RequestKey { hash: Some(hash), session: None };
+            let key = RequestKey { hash: Some(hash), ..RequestKey::default() };
             select(set(8, [&[], &[], unused]), &balancer, key, Tried { start, ..TURN }).collect()
         };
         let whole = order(7, &[], Start::Turn);
