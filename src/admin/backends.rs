@@ -84,7 +84,7 @@ pub(super) struct Address {
     /// Since when.
     since: Option<Timestamp>,
     /// What went wrong, if it is down or ejected.
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// How often it was ejected.
     ejections: u64,
     /// Its share of the traffic.
@@ -125,31 +125,32 @@ impl Check {
 
 impl Address {
     pub(super) fn all(upstream: &Upstream) -> Vec<Self> {
-        let each = upstream.endpoints.iter().map(|endpoint| {
-            let change = endpoint.state.health.change();
-            let change = change.as_ref().as_ref().filter(|_| endpoint.address.is_some());
-            let unresolved = endpoint.address.is_none().then(|| "the name does not resolve".to_owned());
-            let outlier = &endpoint.state.outlier;
-            let ejection = outlier.last();
-            let ejection = ejection.as_ref().as_ref().filter(|_| outlier.is_ejected());
-            let ejected = ejection.map(|it| (it.at.into(), format!("for {:?}: {}", it.time, it.reason)));
-            let (at, why) = checked_down(&endpoint.state.check).or(ejected).unzip();
-            Self {
-                endpoint: endpoint.name.clone(),
-                address: endpoint.address.as_ref().map(ToString::to_string),
-                state: state(endpoint),
-                since: at.or_else(|| change.map(|change| change.at.into())),
-                reason: unresolved.or(why).or_else(|| change.and_then(|change| change.fault.clone())),
-                ejections: outlier.ejections(),
-                weight: endpoint.weight,
-                drain: endpoint.drain,
-                backup: endpoint.backup,
-                in_flight: endpoint.state.used.in_flight(),
-                requests: endpoint.state.used.requests(),
-                check: Check::of(&endpoint.state.check),
-            }
-        });
-        each.collect()
+        upstream.endpoints.iter().map(Self::of).collect()
+    }
+
+    pub(super) fn of(endpoint: &config::Endpoint) -> Self {
+        let change = endpoint.state.health.change();
+        let change = change.as_ref().as_ref().filter(|_| endpoint.address.is_some());
+        let unresolved = endpoint.address.is_none().then(|| "the name does not resolve".to_owned());
+        let outlier = &endpoint.state.outlier;
+        let ejection = outlier.last();
+        let ejection = ejection.as_ref().as_ref().filter(|_| outlier.is_ejected());
+        let ejected = ejection.map(|it| (it.at.into(), format!("for {:?}: {}", it.time, it.reason)));
+        let (at, why) = checked_down(&endpoint.state.check).or(ejected).unzip();
+        Self {
+            endpoint: endpoint.name.clone(),
+            address: endpoint.address.as_ref().map(ToString::to_string),
+            state: state(endpoint),
+            since: at.or_else(|| change.map(|change| change.at.into())),
+            reason: unresolved.or(why).or_else(|| change.and_then(|change| change.fault.clone())),
+            ejections: outlier.ejections(),
+            weight: endpoint.weight,
+            drain: endpoint.drain,
+            backup: endpoint.backup,
+            in_flight: endpoint.state.used.in_flight(),
+            requests: endpoint.state.used.requests(),
+            check: Check::of(&endpoint.state.check),
+        }
     }
 }
 
@@ -274,7 +275,7 @@ fn chain(chain: &[CertificateDer<'_>]) -> Vec<Certificate> {
 }
 
 /// An endpoint's health in a word. One without an address can't be used.
-fn state(endpoint: &config::Endpoint) -> &'static str {
+pub(super) fn state(endpoint: &config::Endpoint) -> &'static str {
     match endpoint.state.health.state() {
         _ if endpoint.address.is_none() => "down",
         _ if endpoint.state.check.is_down() => "down",

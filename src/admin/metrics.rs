@@ -12,8 +12,9 @@ use axum::response::{IntoResponse, Response};
 use super::reload::blocking;
 use super::{Control, backends, certificates, discovery, listeners};
 use crate::base::counters::{MEANINGS, RENAMED, under_old_names};
+use crate::base::latency::LatencySum;
 use crate::io::log;
-use crate::server::Deployment;
+use crate::server::{Deployment, Server};
 
 pub(super) async fn metrics(State(control): State<Control>) -> Response {
     // The store's records are on the disk.
@@ -45,6 +46,23 @@ impl Text {
         }
     }
 
+    /// The histogram of response times.
+    fn latency(&mut self, server: &Server) {
+        let mut sum = LatencySum::default();
+        server.counters.iter().for_each(|counters| sum.add(&counters.latency));
+        let name = "ringate_response_seconds";
+        let help = "Time from a request's head to its response's head from a backend.";
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} histogram");
+        for (bound, count) in sum.octaves() {
+            let _ = writeln!(self.0, "{name}_bucket{{le=\"{bound}\"}} {count}");
+        }
+        let (count, seconds) = (sum.count(), sum.seconds());
+        let _ = writeln!(
+            self.0,
+            "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {seconds}\n{name}_count {count}"
+        );
+    }
+
     fn one(&mut self, kind: &str, name: &str, help: &str, value: f64) {
         self.family(kind, name, help, [(String::new(), value)]);
     }
@@ -69,6 +87,11 @@ fn render(deployment: &Deployment) -> String {
         let help = format!("Deprecated, removed in the next version: use ringate_{new}_total.");
         text.one("counter", &format!("{old}_total"), &help, value as f64);
     }
+    text.latency(server);
+    let (watching, dropped) = deployment.events.counts();
+    text.one("gauge", "event_streams_open", "Clients that read /v1/events.", watching as f64);
+    let help = "Clients of /v1/events that were dropped, as they did not read in time.";
+    text.one("counter", "event_streams_dropped_total", help, dropped as f64);
     let version = label("version", env!("CARGO_PKG_VERSION"));
     let driver = label("driver", server.backend.name());
     text.family("gauge", "build_info", "Which program this is.", [(format!("{version},{driver}"), 1.0)]);

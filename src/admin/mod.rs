@@ -10,6 +10,7 @@
 //! | `api` | what runs |
 //! | `reload`, `upstreams`, `endpoints` | a new config, a changed one |
 //! | `store`, `rotation`, `certificates` | the certificate store; a certificate's generations; those in use |
+//! | `events`, `figures` | a stream of what happens, and of figures once a second |
 //! | `metrics` | counts for Prometheus |
 //! | `body`, `problem` | JSON in, problems (RFC 9457) out |
 //! | `queue` | the wait for what takes long |
@@ -22,6 +23,8 @@ mod body;
 mod certificates;
 mod discovery;
 mod endpoints;
+mod events;
+mod figures;
 mod guard;
 mod headers;
 mod listeners;
@@ -102,6 +105,7 @@ fn router(control: Control) -> Router {
         .route("/v1/upstreams/{name}/endpoints/{address}", patch(endpoints::change).delete(endpoints::remove))
         .route("/v1/upstreams/{name}/probe", post(upstreams::probe))
         .route("/v1/upstreams/{name}/environments/{environment}", patch(upstreams::patch_environment))
+        .route("/v1/events", get(events::events))
         .route("/v1/reload", post(reload::post_reload))
         .route("/v1/plan", post(reload::post_plan))
         .route("/v1/drain", post(api::drain))

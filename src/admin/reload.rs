@@ -1,6 +1,7 @@
 //! `POST /v1/reload` and `POST /v1/plan`.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::State;
@@ -10,6 +11,8 @@ use super::Control;
 use super::body::Optional;
 use super::problem::{Place, Problem, places};
 use super::queue::Queue;
+use crate::base::text::without_keys;
+use crate::server::events::{ConfigEvent, Event};
 use crate::server::{Changes, Deployment, Refused, Reloaded};
 
 /// What a reload did, or would do.
@@ -47,9 +50,19 @@ pub(crate) fn reload(deployment: &Deployment, asked_by: &str) -> Result<Reloaded
     let result = deployment.reload();
     match &result {
         Ok(reloaded) => log(deployment, reloaded, asked_by),
-        Err(refused) => tracing::error!("reload ({asked_by}) refused, what ran before runs on:\n{refused}"),
+        Err(refused) => {
+            tracing::error!("reload ({asked_by}) refused, what ran before runs on:\n{refused}");
+            let version = deployment.current().running.version;
+            tell(deployment, "refused", asked_by, version, &refused.to_string());
+        }
     }
     result
+}
+
+fn tell(deployment: &Deployment, outcome: &'static str, by: &str, version: u64, detail: &str) {
+    let at = SystemTime::now().into();
+    let detail = without_keys(detail).into_owned();
+    deployment.events.send(&Event::Config(ConfigEvent { at, outcome, by: by.to_owned(), version, detail }));
 }
 
 /// Listeners and upstreams whose changes are logged key by key.
@@ -66,6 +79,7 @@ pub(super) fn log(deployment: &Deployment, reloaded: &Reloaded, asked_by: &str) 
     for (what, details) in changes.details.iter().take(DETAILS) {
         tracing::info!("changed: {what}: {}", details.join("; "));
     }
+    tell(deployment, "applied", asked_by, reloaded.version, &changes.summary());
     if !changes.needs_restart.is_empty() {
         tracing::warn!("changed, but not before a restart: {}", changes.needs_restart.join(", "));
     }

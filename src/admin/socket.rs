@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 
-use super::Control;
+use super::{Control, figures};
 use crate::config::plan::{Admin, AdminAddress};
 use crate::server::sockets::{AGAIN, PATIENCE};
 use crate::server::unix_socket::{self, SocketFile};
@@ -42,6 +42,7 @@ impl AdminSockets {
     /// Serves for as long as it is polled. Ends when one of them does, with its panic if that was one.
     pub(crate) async fn serve(self, control: Control) {
         let mut serving = JoinSet::new();
+        serving.spawn(figures::run(Arc::clone(&control.deployment)));
         for socket in self.0 {
             serving.spawn(socket.serve(control.clone()));
         }

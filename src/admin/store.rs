@@ -17,6 +17,7 @@ use crate::certs::command::{
     Request, Show, Shown, Stage,
 };
 use crate::server::Deployment;
+use crate::server::events::{CertificateChange, Event};
 
 impl From<CommandError> for Problem {
     fn from(error: CommandError) -> Self {
@@ -64,6 +65,7 @@ pub(super) async fn generate(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let made = make(&control, request).await?;
     tracing::info!(certificate = made.id, "generated: generation {}", made.generation);
+    tell(&control, &made.id, CertificateChange::Created { generation: made.generation });
     Ok((StatusCode::CREATED, named(&made)?))
 }
 
@@ -73,6 +75,7 @@ pub(super) async fn import(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let made = make(&control, request).await?;
     tracing::info!(certificate = made.id, "imported: generation {}", made.generation);
+    tell(&control, &made.id, CertificateChange::Created { generation: made.generation });
     Ok((StatusCode::CREATED, named(&made)?))
 }
 
@@ -89,6 +92,7 @@ pub(super) async fn describe(
     let Path(name) = name?;
     let shown = run(&control, Deployment::command, Describe { name, ..request }).await?;
     tracing::info!(certificate = shown.certificate.name, "described anew");
+    tell(&control, &shown.certificate.name, CertificateChange::Described);
     Ok(shown)
 }
 
@@ -96,6 +100,7 @@ pub(super) async fn delete(State(control): State<Control>, name: Named) -> Resul
     let Path(name) = name?;
     let deleted = run(&control, Deployment::delete, Delete { name }).await?;
     tracing::info!(certificate = deleted.deleted, "deleted, with its keys");
+    tell(&control, &deleted.deleted, CertificateChange::Deleted);
     Ok(deleted)
 }
 
@@ -107,7 +112,12 @@ pub(super) async fn stage(
     let Path(name) = name?;
     let made = make(&control, Stage { name, ..request }).await?;
     tracing::info!(certificate = made.id, "generation {} is staged", made.generation);
+    tell(&control, &made.id, CertificateChange::Staged { generation: made.generation });
     named(&made)
+}
+
+fn tell(control: &Control, name: &str, what: CertificateChange) {
+    control.deployment.events.send(&Event::certificate(name, what));
 }
 
 /// What was made, also under the names that the other calls have for it: `name` for `id`, `not_after` for `expires`.

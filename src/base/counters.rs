@@ -1,6 +1,9 @@
 //! Per-worker counters: written by their worker only, summed by the reader.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
+
+pub(crate) use super::count::Count;
+use super::latency::LatencyCounts;
 
 /// Counters that were renamed, with the old name: both are in metrics and status until the next version.
 pub(crate) const RENAMED: [(&str, &str); 3] = [
@@ -15,30 +18,6 @@ pub(crate) fn under_old_names(totals: &[(&'static str, u64)]) -> Vec<(&'static s
         totals.iter().find(|(name, _)| name == new).map(|(_, value)| (*old, *value))
     };
     RENAMED.iter().filter_map(old).collect()
-}
-
-/// One count. A worker adds with a plain load and store, since no other thread writes.
-#[derive(Debug, Default)]
-pub struct Count(AtomicU64);
-
-impl Count {
-    /// Adds `n`. Called by the owning worker only.
-    #[inline]
-    pub fn add(&self, n: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-    }
-
-    /// Takes `n` away. Called by the owning worker only.
-    #[inline]
-    pub fn sub(&self, n: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(n), Ordering::Relaxed);
-    }
-
-    /// The value of this moment, from any thread.
-    #[inline]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 /// What a udp listener has relayed, over all workers. A worker adds once for each batch.
@@ -65,7 +44,11 @@ macro_rules! counters {
         /// The counts of one worker.
         #[derive(Debug, Default)]
         #[repr(align(128))] // a cache line pair of its own, so that workers never share one
-        pub struct Counters { $($(#[doc = $doc])* pub $name: Count,)* }
+        pub struct Counters {
+            $($(#[doc = $doc])* pub $name: Count,)*
+            /// Times from a request's head to its response's.
+            pub latency: LatencyCounts,
+        }
 
         /// What each counter counts, in words.
         pub(crate) const MEANINGS: &[(&str, &str)] = &[$((stringify!($name), concat!($($doc),*)),)*];

@@ -179,6 +179,12 @@ pub(crate) const ADMIN_MAKING: usize = 1;
 pub(crate) const ADMIN_TRIALS: usize = 2;
 /// Requests to the admin server that wait for either; beyond that they are refused.
 pub(crate) const ADMIN_WAITING: usize = 16;
+/// Most clients that read `/v1/events` at a time.
+pub(crate) const ADMIN_SUBSCRIBERS: usize = 16;
+/// Events that wait for one of them; beyond that it is dropped.
+pub(crate) const ADMIN_EVENTS: usize = 256;
+/// Endpoints of which the figures in `/v1/events` have a row each; beyond that there are those of upstreams alone.
+pub(crate) const ADMIN_FIGURE_ENDPOINTS: usize = 256;
 /// Most times that one request is sent, retries included.
 pub(crate) const MAX_ATTEMPTS: usize = 10;
 /// Longest request that is read whole before it is sent so that it may be sent again, its head included, in bytes.

@@ -2,7 +2,9 @@
 
 pub(crate) mod address;
 pub(crate) mod clock;
+pub(crate) mod count;
 pub(crate) mod counters;
+pub(crate) mod latency;
 pub(crate) mod limits;
 pub(crate) mod network;
 pub(crate) mod published;

@@ -139,6 +139,7 @@ async fn serve(
     }
     let server = &deployment.server;
     tracing::info!("draining: {} connections open", server.connections_open());
+    deployment.events.close();
     drain(server, deployment.plan().runtime.drain, signals).await
 }
 

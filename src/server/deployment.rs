@@ -20,6 +20,7 @@ use super::build::endpoints::Resolve;
 use super::build::{self, Assembly, Made, Previous};
 use super::changes::{self, Changes};
 use super::discovery::{self, Discovered, Source};
+use super::events::{CertificateChange, Event, Events};
 use super::load::{self, LoadError, Loaded};
 use super::rotation::{
     self, CertificateContext, LockedCertificate, Rotation, RotationError, RotationGuard, RotationState,
@@ -51,6 +52,8 @@ const MAX_READS: usize = 3;
 pub(crate) struct Deployment {
     /// The workers.
     pub server: Arc<Server>,
+    /// What happens is sent there.
+    pub events: Arc<Events>,
     /// Configs that were refused since the start, by reload or change.
     pub refused: AtomicU64,
     /// When and why the last reload was refused; none once one was not.
@@ -143,6 +146,7 @@ impl Deployment {
                     made: assembly.made,
                 })),
                 server: Arc::new(server),
+                events: Arc::default(),
                 refused: AtomicU64::new(0),
                 last_refused: Mutex::new(None),
                 refreshes_failed: AtomicU64::new(0),
@@ -229,6 +233,7 @@ impl Deployment {
             plan: &current.plan,
             cell: current.made.identity(&CertificateRef::Store(name.to_owned())),
             rotations: &self.rotations,
+            events: &self.events,
             grace: current.plan.rotation.grace,
             now: SystemTime::now(),
         })
@@ -290,6 +295,7 @@ impl Deployment {
         current: &Arc<Identity>,
         next: Arc<Identity>,
     ) -> bool {
+        let (generation, previous) = (next.generation(), Some(current.generation()));
         {
             let _guard = self.rotations.lock();
             if !Arc::ptr_eq(&cell.load(), current) {
@@ -300,6 +306,8 @@ impl Deployment {
             self.rotations.publish(cell, next, grace, SystemTime::now());
         }
         self.server.sweep();
+        let activated = CertificateChange::Activated { generation, previous, forced: false };
+        self.events.send(&Event::certificate(current.name(), activated));
         true
     }
 

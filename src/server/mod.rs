@@ -4,6 +4,7 @@ pub mod build;
 pub(crate) mod changes;
 pub(crate) mod deployment;
 pub(crate) mod discovery;
+pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod heartbeat;
 pub(crate) mod load;

@@ -169,10 +169,21 @@ pub(crate) fn server_name(host: &str) -> Result<ServerName<'static>, String> {
 
 /// Probes all targets, several at a time; the reports are in their order.
 pub(crate) fn probe_all(targets: &[Target]) -> Vec<Report> {
+    probe_each(targets, |_| {})
+}
+
+/// The same. `found` gets each report as soon as it is there.
+pub(crate) fn probe_each(targets: &[Target], found: impl Fn(&Report) + Sync) -> Vec<Report> {
+    let found = &found;
+    let one = |target: &Target| {
+        let report = probe(target);
+        found(&report);
+        report
+    };
     let mut reports = Vec::with_capacity(targets.len());
     for some in targets.chunks(AT_ONCE) {
         std::thread::scope(|scope| {
-            let running: Vec<_> = some.iter().map(|target| scope.spawn(|| probe(target))).collect();
+            let running: Vec<_> = some.iter().map(|target| scope.spawn(move || one(target))).collect();
             for (target, probing) in some.iter().zip(running) {
                 reports.push(probing.join().unwrap_or_else(|_| {
                     let mut report = Report::new(target);

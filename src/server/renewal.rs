@@ -20,6 +20,7 @@ use self::clock::Steady;
 use self::trusted::Trusted;
 use self::unresolved::Unresolved;
 use super::deployment::Deployment;
+use super::events::{CertificateChange, Event};
 use super::{build, rotation::RotationError};
 use crate::base::published::Published;
 use crate::certs::command::{Made, Stage, StageSource};
@@ -176,6 +177,12 @@ impl Watch {
                 ..0 => tracing::error!(certificate = name, "{ending}"),
                 _ => tracing::warn!(certificate = name, "{ending}"),
             }
+            let near = CertificateChange::NearEnd {
+                not_after: ending.not_after,
+                days_left: ending.days_left,
+                affects: ending.affects.clone(),
+            };
+            deployment.events.send(&Event::certificate(name, near));
             self.warned.insert(name.to_owned(), Instant::now());
         }
     }
@@ -251,6 +258,8 @@ impl Watch {
         }
         let done = deployment.turn(name, |turn| turn.activate(Some(staged), false))?;
         tracing::info!(certificate = name, "renewed: generation {} is active", done.generation);
+        let renewed = CertificateChange::Renewed { generation: done.generation };
+        deployment.events.send(&Event::certificate(name, renewed));
         Ok(())
     }
 }
@@ -262,6 +271,7 @@ fn stage(deployment: &Deployment, name: &str) -> Option<u32> {
         Ok(Made { generation, expires, replaced, .. }) => {
             let until = expires.map_or_else(String::new, |expires| format!(", until {expires}"));
             tracing::info!(certificate = name, "generation {generation} is staged: its successor{until}");
+            deployment.events.send(&Event::certificate(name, CertificateChange::Staged { generation }));
             if let Some(replaced) = replaced {
                 tracing::warn!(
                     certificate = name,

@@ -12,24 +12,26 @@
 //! block (disk, handshakes): they are made beside the control thread.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::probe::{Report, Target, Verdict, probe_all};
+use super::events::{CertificateChange, Event, Events};
+use super::probe::{Report, Target, Verdict, probe_each};
 use crate::base::published::Published;
 use crate::certs::{Bundle, StateError, Store, StoreError, Timestamp};
 use crate::config::Plan;
 use crate::proxy::snapshot::RuntimeConfig;
-use crate::tls::{Identity, IdentityError};
+use crate::tls::Identity;
 
 mod affected;
+mod error;
 pub(crate) mod report;
 
 pub(crate) use affected::{affected, through};
+pub(crate) use error::RotationError;
 pub(crate) use report::{Rotation, Use};
 
 /// What is remembered of rotations while the process runs.
@@ -136,82 +138,6 @@ pub(crate) struct Activated {
     pub live: bool,
 }
 
-/// Why a rotation did not go on.
-#[derive(Debug)]
-pub(crate) enum RotationError {
-    /// The store refused, or failed.
-    Store(StoreError),
-    /// The generation has no key, or can't be used.
-    Unusable(String, IdentityError),
-    /// The generation can't be presented: it has no private key.
-    NoKey(String),
-    /// Nothing is staged.
-    NothingStaged(String),
-    /// The staged generation was not tried.
-    NotTried(String, u32),
-    /// Its trial did not pass; the endpoints that spoke against it.
-    NotPassed(String, u32, Vec<String>),
-    /// Its trial passed, but did not include these endpoints.
-    NotAsked(String, u32, Vec<String>),
-    /// The previous generation is still needed; why.
-    StillNeeded(String, Vec<String>),
-    /// There is no previous generation.
-    NoPrevious(String),
-}
-
-impl fmt::Display for RotationError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Store(error) => error.fmt(f),
-            Self::Unusable(name, error) => write!(f, "the certificate `{name}` can't be presented: {error}"),
-            Self::NoKey(name) => {
-                write!(f, "the certificate `{name}` has no private key, which is needed to present it")
-            }
-            Self::NothingStaged(name) => StateError::NothingStaged { name: name.clone() }.fmt(f),
-            Self::NotTried(name, number) => write!(
-                f,
-                "generation {number} of certificate {name:?} was not tried yet; try it with `ringate cert trial {name}`, \
-                 or give --force"
-            ),
-            Self::NotPassed(name, number, against) => {
-                write!(f, "generation {number} of certificate {name:?} did not pass its trial")?;
-                if !against.is_empty() {
-                    write!(f, ": {}", against.join("; "))?;
-                }
-                write!(
-                    f,
-                    ". Backends may have to trust it first (`ringate cert export {name} --part staged`); then try it \
-                     again, or give --force"
-                )
-            }
-            Self::NotAsked(name, number, unasked) => {
-                write!(
-                    f,
-                    "the trial of generation {number} of certificate {name:?} did not include {}; make it again with \
-                     `ringate cert trial {name}`, or give --force",
-                    unasked.join(", ")
-                )
-            }
-            Self::StillNeeded(name, reasons) => {
-                write!(
-                    f,
-                    "the previous generation of certificate {name:?} is still needed: {}; wait, or give --force",
-                    reasons.join("; ")
-                )
-            }
-            Self::NoPrevious(name) => StateError::NothingPrevious { name: name.clone() }.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for RotationError {}
-
-impl From<StoreError> for RotationError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
 /// One certificate of the store, with what runs of it.
 #[derive(Debug)]
 pub(crate) struct CertificateContext<'a> {
@@ -227,6 +153,8 @@ pub(crate) struct CertificateContext<'a> {
     pub cell: Option<&'a Published<Identity>>,
     /// What is remembered of rotations.
     pub rotations: &'a RotationState,
+    /// Where what happens is sent.
+    pub events: &'a Events,
     /// How long connections of the old generation may go on.
     pub grace: Duration,
     /// The time.
@@ -268,15 +196,26 @@ impl CertificateContext<'_> {
 
     /// Presents `identity` to every endpoint that this certificate is bound to.
     pub(crate) fn present(&self, identity: &Arc<Identity>) -> Trial {
-        let reports = probe_all(&self.targets(identity));
+        let (targets, generation) = (self.targets(identity), identity.generation());
+        self.tell(CertificateChange::TrialBegun { generation, endpoints: targets.len() });
+        let reports = probe_each(&targets, |report| {
+            let answer = Box::new(Tried::from(report.clone()));
+            self.tell(CertificateChange::Tried { generation, answer });
+        });
         let endpoints: Vec<Tried> = reports.into_iter().map(Tried::from).collect();
+        let passed = !endpoints.is_empty() && endpoints.iter().all(Tried::passed);
+        self.tell(CertificateChange::Trial { generation, passed, endpoints: endpoints.len() });
         Trial {
             certificate: self.name.to_owned(),
             generation: identity.generation(),
             at: Timestamp::from(self.now),
-            passed: !endpoints.is_empty() && endpoints.iter().all(Tried::passed),
+            passed,
             endpoints,
         }
+    }
+
+    fn tell(&self, what: CertificateChange) {
+        self.events.send(&Event::certificate(self.name, what));
     }
 
     /// The endpoints of every upstream, of any environment, whose client identity this is.
@@ -368,10 +307,12 @@ impl LockedCertificate<'_> {
             }
             _ => false,
         };
+        let (generation, previous) = (u64::from(done.active), done.previous.map(u64::from));
+        self.tell(CertificateChange::Activated { generation, previous, forced });
         Ok(Activated {
             certificate: self.name.to_owned(),
-            generation: u64::from(done.active),
-            previous: done.previous.map(u64::from),
+            generation,
+            previous,
             retired: done.retired.map(u64::from),
             staged_again: false,
             at: Timestamp::from(self.now),
@@ -425,10 +366,12 @@ impl LockedCertificate<'_> {
         if done.staged_again {
             self.rotations.entry(self.name, |entry| entry.staged_again = done.replaced.map(u64::from));
         }
+        let (generation, replaced) = (u64::from(done.active), done.replaced.map(u64::from));
+        self.tell(CertificateChange::RolledBack { generation, replaced });
         Ok(Activated {
             certificate: self.name.to_owned(),
-            generation: u64::from(done.active),
-            previous: done.replaced.map(u64::from),
+            generation,
+            previous: replaced,
             retired: None,
             staged_again: done.staged_again,
             at: Timestamp::from(self.now),
@@ -457,6 +400,7 @@ impl LockedCertificate<'_> {
             stand_alone(&cell.load(), self.now);
         }
         tracing::info!(certificate = self.name, "generation {number} is retired: its key is removed");
+        self.tell(CertificateChange::Retired { generation: u64::from(number) });
         Ok(u64::from(number))
     }
 }

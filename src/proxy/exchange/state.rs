@@ -187,6 +187,7 @@ impl<'a> Exchange<'a> {
                 sampled!(warn, Exchange of of, { client = %client.address, upstream = of, endpoint, }, "{failure}");
             }
         }
+        self.measure(failure);
         let (Some(sink), Some(record)) = (&self.worker.access, self.order.logged.take()) else { return };
         let observed = &self.observed;
         let status = match failure {
@@ -206,5 +207,18 @@ impl<'a> Exchange<'a> {
             error: failure.and_then(Failure::proxy_error),
         };
         sink.end(record, &outcome);
+    }
+    /// Counts how long the response's head took, and whether the endpoint is at fault.
+    fn measure(&self, failure: Option<&Failure>) {
+        let observed = &self.observed;
+        let first_byte = observed.first_byte();
+        if let Some(took) = first_byte {
+            self.worker.counters.latency.add(took);
+        }
+        if let Some(endpoint) = observed.endpoint.get() {
+            let is_error =
+                observed.status.get() >= 500 || failure.is_some_and(|failure| !failure.is_clients());
+            self.order.pool.ended(endpoint, first_byte, is_error);
+        }
     }
 }

@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -19,9 +20,22 @@ const READS: usize = 4;
 #[derive(Debug, Default)]
 pub(crate) struct EndpointUse {
     cells: ArcSwap<Vec<Arc<UseCell>>>,
-    /// Requests that were counted in cells which are gone. The lock is taken when a snapshot comes or goes and by the
+    /// What was counted in cells which are gone. The lock is taken when a snapshot comes or goes and by the
     /// control plane, so that no reader counts a cell twice or not at all.
-    past: Mutex<u64>,
+    past: Mutex<UseTotals>,
+}
+
+/// What an endpoint has done since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct UseTotals {
+    /// Requests, or tcp connections, that have had a connection to it, repeated ones each time.
+    pub(crate) requests: u64,
+    /// Responses whose head came in time.
+    pub(crate) responses: u64,
+    /// Responses of the 5xx class, and exchanges that failed at it.
+    pub(crate) errors: u64,
+    /// The sum of the times from a request's head to its response's, in microseconds.
+    pub(crate) micros: u64,
 }
 
 /// The counts of one worker.
@@ -30,6 +44,29 @@ pub(crate) struct EndpointUse {
 struct UseCell {
     in_flight: Count,
     requests: Count,
+    responses: Count,
+    errors: Count,
+    micros: Count,
+}
+
+impl UseCell {
+    fn totals(&self) -> UseTotals {
+        UseTotals {
+            requests: self.requests.get(),
+            responses: self.responses.get(),
+            errors: self.errors.get(),
+            micros: self.micros.get(),
+        }
+    }
+}
+
+impl std::ops::AddAssign for UseTotals {
+    fn add_assign(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.responses += other.responses;
+        self.errors += other.errors;
+        self.micros = self.micros.wrapping_add(other.micros);
+    }
 }
 
 /// A worker's part of an [`EndpointUse`].
@@ -49,8 +86,15 @@ impl EndpointUse {
 
     /// Requests, or tcp connections, that have had a connection to the endpoint, repeated ones each time.
     pub(crate) fn requests(&self) -> u64 {
+        self.totals().requests
+    }
+
+    /// All that was counted, over all workers.
+    pub(crate) fn totals(&self) -> UseTotals {
         let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        *past + self.cells.load().iter().map(|cell| cell.requests.get()).sum::<u64>()
+        let mut totals = *past;
+        self.cells.load().iter().for_each(|cell| totals += cell.totals());
+        totals
     }
 
     /// A worker's part.
@@ -76,6 +120,18 @@ impl WorkerUse {
     #[inline]
     pub(crate) fn own(&self) -> u64 {
         self.own.in_flight.get()
+    }
+
+    /// An exchange at it has ended: how long its response's head took, if one came, and whether the endpoint is at fault.
+    #[inline]
+    pub(crate) fn ended(&self, first_byte: Option<Duration>, is_error: bool) {
+        if let Some(took) = first_byte {
+            self.own.responses.add(1);
+            self.own.micros.add(u64::try_from(took.as_micros()).unwrap_or(0));
+        }
+        if is_error {
+            self.own.errors.add(1);
+        }
     }
 
     /// Whether no other worker has a part.
@@ -104,7 +160,7 @@ impl Drop for WorkerUse {
             cells.iter().filter(|cell| !Arc::ptr_eq(cell, &self.own)).cloned().collect::<Vec<_>>()
         };
         self.shared.cells.rcu(others);
-        *past += self.own.requests.get();
+        *past += self.own.totals();
     }
 }
 

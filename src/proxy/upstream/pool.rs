@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use rustls::pki_types::ServerName;
@@ -396,6 +397,14 @@ impl Pool {
                 pool.close();
                 endpoint.state.shared_idle.clear();
             }
+        }
+    }
+
+    /// An exchange at an endpoint has ended: see [`WorkerUse::ended`](super::load::WorkerUse::ended).
+    #[inline]
+    pub(crate) fn ended(&self, endpoint: usize, first_byte: Option<Duration>, is_error: bool) {
+        if let Some(endpoint) = self.endpoints.get(endpoint) {
+            endpoint.used.ended(first_byte, is_error);
         }
     }
 
