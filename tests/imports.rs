@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 /// folder are single files.
 const ROOMS: &[&[&str]] = &[
     &["failure", "connection_permit", "error_pages", "idle", "identity_connections", "reply"],
+    &["http2"],
     &["client_binding", "origin", "request_id"],
     &["client"],
     &["access", "destination"],

@@ -119,6 +119,40 @@ counters! {
     retries_refused,
     /// Requests for which an upstream of a split could not be reached, so that another one was asked.
     split_failovers,
+    /// Client connections that speak HTTP/2.
+    http2_connections,
+    /// Client connections that speak HTTP/2 and are open now.
+    http2_connections_open,
+    /// Streams that peers reset (RST_STREAM).
+    http2_resets_received,
+    /// Streams that were reset, or requests refused, since the peer broke the rules of HTTP/2.
+    http2_stream_errors,
+    /// Connections that ended since the peer broke the rules of HTTP/2, floods included.
+    http2_connection_errors,
+    /// Connections ended for streams that the peer opened and reset at once (rapid reset).
+    http2_floods_resets,
+    /// Connections ended for errors that made Ringate reset streams (MadeYouReset).
+    http2_floods_provoked_resets,
+    /// Connections ended for requests beyond the stream limit.
+    http2_floods_refused_streams,
+    /// Connections ended for SETTINGS frames.
+    http2_floods_settings,
+    /// Connections ended for PING frames.
+    http2_floods_pings,
+    /// Connections ended for empty DATA frames.
+    http2_floods_empty_data,
+    /// Connections ended for WINDOW_UPDATE frames.
+    http2_floods_window_updates,
+    /// Connections ended for PRIORITY and PRIORITY_UPDATE frames.
+    http2_floods_priorities,
+    /// Connections ended for frames on closed streams.
+    http2_floods_closed_streams,
+    /// Connections ended for frames of unknown types.
+    http2_floods_unknown_frames,
+    /// Connections ended for heads beyond `http.header_list_bytes`.
+    http2_floods_large_heads,
+    /// Connections ended for CONTINUATION frames, by number or by size.
+    http2_floods_continuations,
     /// TLS handshakes with clients, finished.
     client_handshakes,
     /// TLS handshakes with clients, failed.
@@ -192,7 +226,9 @@ counters! {
     limit_queue_timeout,
     /// Exchanges and connections refused for `limits.buffer_memory`.
     limit_buffer_memory,
-    /// Requests refused for `limits.head_bytes`.
+    /// Requests refused for `http.max_concurrent_streams`.
+    limit_http2_streams,
+    /// Requests refused for `limits.head_bytes`, or `http.header_list_bytes`.
     limit_head_bytes,
     /// Requests refused for `limits.headers`.
     limit_headers,

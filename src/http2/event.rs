@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::error::{ErrorCode, Violation};
+use super::error::{ErrorCode, SendError, Violation};
 
 /// A stream's id (RFC 9113 §5.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +56,34 @@ pub enum ResetCause {
     Violation(Violation),
     /// The peer's GOAWAY: it did not process the request, which may be sent again on another connection (§6.8).
     NotProcessed,
+}
+
+/// Why a stream can be used no further, for those that read and write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// It was reset.
+    Reset(ResetCause),
+    /// Its connection has failed by an error of the peer.
+    Failed(Violation),
+    /// Its connection was closed or lost.
+    Lost,
+    /// It cannot be sent what it was given.
+    Send(SendError),
+}
+
+impl fmt::Display for StreamEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reset(ResetCause::Peer(code)) => write!(f, "the peer reset the stream: {code:?}"),
+            Self::Reset(ResetCause::Violation(violation)) => violation.fmt(f),
+            Self::Reset(ResetCause::NotProcessed) => {
+                f.write_str("the peer ended the connection before it processed the request (GOAWAY)")
+            }
+            Self::Failed(violation) => write!(f, "the connection failed: {violation}"),
+            Self::Lost => f.write_str("the connection was closed"),
+            Self::Send(error) => error.fmt(f),
+        }
+    }
 }
 
 /// What happened.

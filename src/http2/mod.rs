@@ -35,7 +35,7 @@ pub use connection::Connection;
 #[allow(unreachable_pub)] // for internals
 pub use error::{ErrorCode, Flood, HpackError, Malformed, Scope, SendError, Violation};
 #[allow(unreachable_pub)] // for internals
-pub use event::{Event, HeadKind, Received, ResetCause, StreamId};
+pub use event::{Event, HeadKind, Received, ResetCause, StreamEnd, StreamId};
 #[allow(unreachable_pub)] // for internals
 pub use fields::{Field, FieldLimits, FieldList};
 #[allow(unreachable_pub)] // for internals

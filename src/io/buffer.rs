@@ -96,7 +96,7 @@ pub(crate) fn in_use() -> Use {
 }
 
 /// Counts what is held for a body elsewhere than in a buffer: `before` bytes until now, `now` from here on.
-pub(super) fn hold_beside(before: usize, now: usize) {
+pub(crate) fn hold_beside(before: usize, now: usize) {
     // A worker that ends has no pool any more.
     let _ = POOL.try_with(|pool| {
         let mut pool = pool.borrow_mut();
@@ -286,6 +286,12 @@ impl Buffer {
             self.raw_start = HEADROOM;
             self.raw_end = HEADROOM;
         }
+    }
+
+    /// A part of the block, by positions.
+    #[inline]
+    pub fn part(&self, range: Range<usize>) -> &[u8] {
+        &self.block[range]
     }
 
     /// The whole block, for those that work on a part of it given by absolute positions.

@@ -258,6 +258,11 @@ pub struct Deadline {
 }
 
 impl Deadline {
+    /// Another deadline of the same wheel.
+    pub(crate) fn beside(&self) -> Self {
+        self.wheel.deadline()
+    }
+
     /// Sets or moves the deadline; what fired before is forgotten.
     pub fn set(&self, after: Duration) {
         self.queue(after).fired = None;
@@ -303,7 +308,8 @@ impl Deadline {
         self.wheel.0.inner.borrow().slots[self.index as usize].fired
     }
 
-    fn poll_fired(&self, cx: &mut Context<'_>) -> Poll<Fired> {
+    /// What fired, for a future that polls several things at once.
+    pub(crate) fn poll_fired(&self, cx: &mut Context<'_>) -> Poll<Fired> {
         let mut inner = self.wheel.0.inner.borrow_mut();
         let slot = &mut inner.slots[self.index as usize];
         if let Some(fired) = slot.fired {

@@ -4,6 +4,8 @@
 //! directions of a relay, run at the same time.
 
 mod detached;
+mod error;
+mod gathered;
 
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
@@ -23,42 +25,10 @@ use super::cancel;
 use super::peer::PeerHandle;
 use super::pipe::{self, Pipe};
 use super::socket::{self, Pulse};
-use crate::tls::{Opened, Opener, RecordError, Sealer};
+use crate::tls::{Opened, Opener, Sealer};
 
 pub(crate) use detached::DetachedStream;
-
-/// Why a stream failed.
-#[derive(Debug)]
-pub enum StreamError {
-    /// The socket did.
-    Io(io::Error),
-    /// The record layer did: the peer broke its rules, or reported with an alert that we had.
-    Tls(RecordError),
-    /// A head or a record did not fit the largest buffer.
-    TooLarge,
-}
-
-impl fmt::Display for StreamError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => error.fmt(f),
-            Self::Tls(error) => error.fmt(f),
-            Self::TooLarge => f.write_str("more was sent in one piece than fits a buffer"),
-        }
-    }
-}
-
-impl From<io::Error> for StreamError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<RecordError> for StreamError {
-    fn from(error: RecordError) -> Self {
-        Self::Tls(error)
-    }
-}
+pub(crate) use error::StreamError;
 
 /// What becomes of a buffer's content when it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -404,6 +404,25 @@ impl Connection {
         matches!(self.reading, Reading::Failed(_)) || ended && self.streams.len() == 0
     }
 
+    /// Ends the connection with this code, for a reason that the caller has found: a timeout. `out` gets the GOAWAY.
+    pub fn give_up(&mut self, code: ErrorCode, out: &mut Vec<u8>) {
+        if !matches!(self.reading, Reading::Failed(_)) {
+            let last = self.last_of_peer();
+            frame::write_goaway(last, code, out);
+            self.shutdown = Shutdown::Final(last);
+        }
+    }
+
+    /// Whether either side has announced the end, or the connection has failed.
+    pub fn is_going_away(&self) -> bool {
+        self.shutdown != Shutdown::No || self.goaway.is_some() || matches!(self.reading, Reading::Failed(_))
+    }
+
+    /// Whether the peer's first SETTINGS were received.
+    pub fn has_settings(&self) -> bool {
+        self.has_settings
+    }
+
     /// Gives memory back that a connection without streams does not need.
     pub fn release_memory(&mut self) {
         self.streams.shrink();
