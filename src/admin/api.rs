@@ -3,17 +3,21 @@
 use std::sync::atomic::Ordering;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 
 use super::certificates::{self, InUse};
 use super::discovery::Discovery;
-use super::{Control, backends, headers, listeners};
+use super::problem::Problem;
+use super::subject::Subject;
+use super::{Control, backends, headers, listeners, reload};
 use crate::base::counters::under_old_names;
 use crate::certs::Timestamp;
 use crate::config::Plan;
+use crate::config::edit::Place;
 use crate::config::plan::Destination;
 use crate::io::log;
 use crate::proxy::failure::Bound;
@@ -21,7 +25,7 @@ use crate::proxy::snapshot::RuntimeConfig;
 use crate::proxy::upstream::config;
 use crate::proxy_protocol::{Accept, Version};
 use crate::server::renewal::ends;
-use crate::server::{Deployment, changes};
+use crate::server::{self, Deployment, changes};
 
 #[derive(Serialize)]
 pub(super) struct Status {
@@ -82,6 +86,8 @@ pub(super) struct Listener {
 
 #[derive(Serialize)]
 pub(super) struct Route {
+    /// Its name in `/v1/routes/{id}`, made of what it matches.
+    id: String,
     /// What it matches, in words.
     matches: String,
     listeners: Vec<String>,
@@ -166,7 +172,8 @@ fn limits_of(upstream: &config::Upstream) -> Vec<Limit> {
 }
 
 fn routes_of(plan: &Plan) -> Vec<Route> {
-    let routes = plan.routes.iter().map(|route| Route {
+    let routes = plan.routes.iter().zip(server::routes::ids(plan)).map(|(route, id)| Route {
+        id,
         matches: changes::matches(plan, route),
         listeners: route.listeners.iter().map(|index| plan.listeners[*index].name.value.clone()).collect(),
         upstreams: route.upstreams().map(|index| plan.upstreams[index].name.value.clone()).collect(),
@@ -234,6 +241,68 @@ pub(super) async fn routes(State(control): State<Control>) -> Json<Vec<Route>> {
 pub(super) async fn upstreams(State(control): State<Control>) -> Json<Vec<Upstream>> {
     let current = control.deployment.current();
     Json(upstreams_of(&control.deployment, &current.running, &current.plan))
+}
+
+/// One upstream, or an overlay: `NAME@ENVIRONMENT`.
+#[derive(Serialize)]
+pub(super) struct Shown<T> {
+    #[serde(flatten)]
+    runs: T,
+    /// Its keys in the config file, without secrets.
+    config: serde_json::Value,
+}
+
+/// What runs, with its keys in the config file.
+async fn with_config<T>(control: &Control, subject: Subject, runs: T) -> Result<Json<Shown<T>>, Problem> {
+    let state = reload::blocking(control, move |deployment| Ok(subject.state(deployment))).await?;
+    Ok(Json(Shown { runs, config: state.map(|state| state.shown).unwrap_or_default() }))
+}
+
+fn missing(what: &str, name: &str, known: impl Iterator<Item = String>) -> Problem {
+    let known: Vec<String> = known.collect();
+    let detail = format!("there is no {what} {name:?}; there is {}", known.join(", "));
+    Problem::new(StatusCode::NOT_FOUND, "not-found", &format!("there is no such {what}"), detail)
+}
+
+pub(super) async fn upstream(
+    State(control): State<Control>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<Shown<Upstream>>, Problem> {
+    let Path(name) = name?;
+    let current = control.deployment.current();
+    let all = upstreams_of(&control.deployment, &current.running, &current.plan);
+    let names: Vec<String> = all.iter().map(|upstream| upstream.name.clone()).collect();
+    let found = all.into_iter().find(|upstream| upstream.name == name);
+    let found = found.ok_or_else(|| missing("upstream", &name, names.into_iter()))?;
+    let base = name.split('@').next().unwrap_or_default().to_owned();
+    with_config(&control, Subject::Config(Place::Upstream(base)), found).await
+}
+
+pub(super) async fn listener(
+    State(control): State<Control>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<Shown<Listener>>, Problem> {
+    let Path(name) = name?;
+    let current = control.deployment.current();
+    let all = listeners_of(&current.running, &current.plan);
+    let names: Vec<String> = all.iter().map(|listener| listener.name.clone()).collect();
+    let is_it = |listener: &Listener| listener.name == name || listener.addresses.contains(&name);
+    let found = all.into_iter().find(is_it).ok_or_else(|| missing("listener", &name, names.into_iter()))?;
+    let subject = Subject::Config(Place::Listener(found.name.clone()));
+    with_config(&control, subject, found).await
+}
+
+pub(super) async fn route(
+    State(control): State<Control>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<Shown<Route>>, Problem> {
+    let Path(name) = name?;
+    let plan = control.deployment.plan();
+    let ids = server::routes::ids(&plan);
+    let at =
+        server::routes::position(&plan, &name).ok_or_else(|| missing("route", &name, ids.into_iter()))?;
+    let found = routes_of(&plan).swap_remove(at);
+    with_config(&control, Subject::Config(Place::Route(at)), found).await
 }
 
 #[derive(Serialize)]

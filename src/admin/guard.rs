@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Control;
+use super::caller::{Caller, Peer};
 use super::problem::Problem;
 use super::serve::Place;
 use crate::base::limits::{ADMIN_BURST, ADMIN_REQUESTS_PER_SECOND, ADMIN_TIMEOUT};
@@ -35,8 +36,14 @@ impl Rate {
 }
 
 /// Bounds the rate of requests and their duration. A request without the token uses nothing of the bounds for those with it.
-pub(super) async fn bound(State(control): State<Control>, request: Request, next: Next) -> Response {
-    let authorized = is_authorized(&control, &request);
+/// From here on the request has its [`Caller`], if that has proven itself.
+pub(super) async fn bound(State(control): State<Control>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer::Unix { uid: None, pid: None });
+    let caller = Caller::of(&control, &request, peer);
+    let authorized = caller.is_some();
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(caller);
+    }
     let place = request.extensions().get::<Arc<Place>>();
     let _under_way = place.map(Place::begin);
     if authorized && let Some(place) = place {
@@ -60,9 +67,9 @@ pub(super) async fn bound(State(control): State<Control>, request: Request, next
     }
 }
 
-/// Lets a request through if it has the token, where there is one.
-pub(super) async fn authorize(State(control): State<Control>, request: Request, next: Next) -> Response {
-    if is_authorized(&control, &request) {
+/// Lets a request through if its client has proven itself.
+pub(super) async fn authorize(request: Request, next: Next) -> Response {
+    if request.extensions().get::<Caller>().is_some() {
         return next.run(request).await;
     }
     let detail = "send `Authorization: Bearer TOKEN` with the token in the file of `admin.token_file`";
@@ -74,14 +81,4 @@ pub(super) async fn authorize(State(control): State<Control>, request: Request, 
     // The connection is for another host.
     fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
-}
-
-/// Whether a request has the token, or there is none.
-pub(super) fn is_authorized(control: &Control, request: &Request) -> bool {
-    let Some(token) = &control.token else { return true };
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.split_once(' '));
-    let given =
-        given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, token)| token);
-    aws_lc_rs::constant_time::verify_slices_are_equal(given.trim().as_bytes(), token.as_bytes()).is_ok()
 }

@@ -5,13 +5,14 @@ use std::sync::OnceLock;
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64;
 
+use super::Control;
+use super::caller::{Caller, Proof};
 use super::problem::Problem;
-use super::{Control, guard};
 
 /// The status page.
 pub(super) const PAGE: &str = include_str!("console.html");
@@ -35,8 +36,13 @@ pub(super) async fn protect(request: Request, next: Next) -> Response {
     response
 }
 
-/// Refuses requests for a host that is not this one.
+/// Refuses requests for a host that is not this one, and those that a page of another site makes.
 pub(super) async fn check_host(State(control): State<Control>, request: Request, next: Next) -> Response {
+    if is_foreign(&request) {
+        let detail = "a page of another site has made this request, which only this server's own page may";
+        return Problem::new(StatusCode::FORBIDDEN, "origin", "this comes from another site", detail)
+            .into_response();
+    }
     if is_for_us(&control, &request) {
         return next.run(request).await;
     }
@@ -45,17 +51,40 @@ pub(super) async fn check_host(State(control): State<Control>, request: Request,
     Problem::new(StatusCode::MISDIRECTED_REQUEST, "host", title, detail).into_response()
 }
 
-/// Whether a request for what needs no token names this server. A page whose name was made to resolve here (DNS
-/// rebinding) sends its own name, and has no token. Health is for load balancers, under any name.
+/// Whether a browser has made the request for a page of another site: by the page's origin (RFC 6454 §7), or by the browser's
+/// word for it (Fetch Metadata). Only the page itself may be opened from elsewhere.
+fn is_foreign(request: &Request) -> bool {
+    let fields = request.headers();
+    let text = |name: &str| fields.get(name).map(|value| value.to_str().unwrap_or_default());
+    let opens_page = request.method() == Method::GET
+        && request.uri().path() == "/"
+        && text("sec-fetch-mode").is_none_or(|mode| mode == "navigate");
+    let elsewhere = text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
+    let host = text("host").unwrap_or_default();
+    let other_origin = text("origin").is_some_and(|origin| {
+        let authority = origin.split_once("://").map(|(_, authority)| authority);
+        authority.is_none_or(|authority| !authority.eq_ignore_ascii_case(host))
+    });
+    other_origin || (elsewhere && !opens_page)
+}
+
+/// Whether a request that could be of a page names this server. A page whose name was made to resolve here (DNS rebinding)
+/// sends its own name, and has no token. Health is for load balancers, under any name.
 fn is_for_us(control: &Control, request: &Request) -> bool {
     let plan = control.deployment.plan();
+    let fields = request.headers();
+    let is_browser =
+        [header::ORIGIN.as_str(), "sec-fetch-site", "cookie"].iter().any(|name| fields.contains_key(*name));
     let is_open = match request.uri().path() {
-        "/" => true,
+        "/" | "/v1/session" => true,
         "/metrics" => plan.admin.as_ref().is_some_and(|admin| admin.open_metrics),
-        _ => false,
+        "/healthz" | "/readyz" => return true,
+        _ => is_browser,
     };
-    // A Unix socket has no token, and no browser reaches it.
-    if !is_open || control.token.is_none() || guard::is_authorized(control, request) {
+    let caller = request.extensions().get::<Caller>();
+    let has_token = caller.is_some_and(|caller| caller.proof == Proof::Token);
+    // A Unix socket has no token. A browser reaches it through a tunnel alone, and says that it is one.
+    if !is_open || has_token || (control.tokens.is_none() && !is_browser) {
         return true;
     }
     let known = plan.admin.as_ref().map(|admin| admin.hosts.as_slice()).unwrap_or_default();

@@ -92,6 +92,10 @@ fn render(deployment: &Deployment) -> String {
     text.one("gauge", "event_streams_open", "Clients that read /v1/events.", watching as f64);
     let help = "Clients of /v1/events that were dropped, as they did not read in time.";
     text.one("counter", "event_streams_dropped_total", help, dropped as f64);
+    if let Some(audit) = &deployment.audit {
+        let help = "Changes that could not be written into the audit log.";
+        text.one("counter", "audit_failures_total", help, audit.failed() as f64);
+    }
     let version = label("version", env!("CARGO_PKG_VERSION"));
     let driver = label("driver", server.backend.name());
     text.family("gauge", "build_info", "Which program this is.", [(format!("{version},{driver}"), 1.0)]);

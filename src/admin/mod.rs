@@ -6,7 +6,9 @@
 //! | module | does |
 //! | --- | --- |
 //! | `socket`, `serve`, `guard` | its addresses, which clients are admitted, the bounds of its load |
+//! | `caller`, `session` | which client it is, and what it may do; a browser's sign-in |
 //! | `headers` | what protects it from a browser's other pages |
+//! | `change`, `subject` | ETag and If-Match, the right to change, the audit log |
 //! | `api` | what runs |
 //! | `reload`, `upstreams`, `endpoints` | a new config, a changed one |
 //! | `store`, `rotation`, `certificates` | the certificate store; a certificate's generations; those in use |
@@ -20,7 +22,9 @@
 mod api;
 mod backends;
 mod body;
+mod caller;
 mod certificates;
+mod change;
 mod discovery;
 mod endpoints;
 mod events;
@@ -34,8 +38,10 @@ mod queue;
 mod reload;
 mod rotation;
 mod serve;
+mod session;
 mod socket;
 mod store;
+mod subject;
 mod upstreams;
 
 pub(crate) use problem::Problem;
@@ -66,7 +72,10 @@ pub(crate) struct Control {
     pub server: Arc<Server>,
     /// Notified when a drain is requested.
     pub drain: Arc<Notify>,
-    token: Option<Arc<str>>,
+    /// Of a TCP address; a Unix socket has none.
+    tokens: Option<Arc<caller::Tokens>>,
+    sessions: session::Sessions,
+    conditions: change::Conditions,
     /// Of clients that may give orders.
     rate: guard::Rate,
     /// Of all others.
@@ -83,7 +92,9 @@ impl Control {
             server,
             deployment,
             drain,
-            token: None,
+            tokens: None,
+            sessions: session::Sessions::default(),
+            conditions: change::Conditions::default(),
             rate: guard::Rate::new(),
             strangers: guard::Rate::new(),
             making: queue::Queue::new(ADMIN_MAKING),
@@ -98,9 +109,11 @@ fn router(control: Control) -> Router {
     let guarded = Router::new()
         .route("/v1/status", get(api::status))
         .route("/v1/listeners", get(api::listeners))
+        .route("/v1/listeners/{name}", get(api::listener))
         .route("/v1/routes", get(api::routes))
+        .route("/v1/routes/{id}", get(api::route))
         .route("/v1/upstreams", get(api::upstreams))
-        .route("/v1/upstreams/{name}", patch(upstreams::patch))
+        .route("/v1/upstreams/{name}", get(api::upstream).patch(upstreams::patch))
         .route("/v1/upstreams/{name}/endpoints", get(endpoints::list).post(endpoints::add))
         .route("/v1/upstreams/{name}/endpoints/{address}", patch(endpoints::change).delete(endpoints::remove))
         .route("/v1/upstreams/{name}/probe", post(upstreams::probe))
@@ -121,7 +134,10 @@ fn router(control: Control) -> Router {
         .route("/v1/certificates/{name}/rotation", get(rotation::rotation))
         .route("/v1/openapi.json", get(api::openapi))
         .merge(if open_metrics { Router::new() } else { metrics() })
-        .layer(from_fn_with_state(control.clone(), guard::authorize));
+        .layer(from_fn_with_state(control.clone(), change::follow))
+        .route("/v1/session", get(session::show))
+        .layer(from_fn(guard::authorize))
+        .route("/v1/session", post(session::sign_in).delete(session::sign_out));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))

@@ -12,6 +12,7 @@ use super::body::Optional;
 use super::problem::{Place, Problem, places};
 use super::queue::Queue;
 use crate::base::text::without_keys;
+use crate::server::audit::Entry;
 use crate::server::events::{ConfigEvent, Event};
 use crate::server::{Changes, Deployment, Refused, Reloaded};
 
@@ -48,6 +49,14 @@ impl From<Reloaded> for Outcome {
 /// See [`Refused`]; that is in the log, too.
 pub(crate) fn reload(deployment: &Deployment, asked_by: &str) -> Result<Reloaded, Refused> {
     let result = deployment.reload();
+    if let Some(audit) = deployment.audit.as_ref().filter(|_| asked_by == "SIGHUP") {
+        let mut entry = Entry::new(serde_json::json!({ "by": "signal" }), asked_by, "config");
+        match &result {
+            Ok(reloaded) => entry.after = serde_json::json!({ "version": reloaded.version }),
+            Err(refused) => (entry.outcome, entry.reason) = ("refused", Some(refused.to_string())),
+        }
+        drop(audit.note(entry));
+    }
     match &result {
         Ok(reloaded) => log(deployment, reloaded, asked_by),
         Err(refused) => {

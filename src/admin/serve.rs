@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
+use super::caller::Peer;
 use super::socket::{AdminSocket, Listener};
 use super::{Control, router};
 use crate::base::limits::{
@@ -32,16 +33,17 @@ use crate::io::fault;
 impl AdminSocket {
     /// Serves for as long as it is polled.
     pub(crate) async fn serve(self, control: Control) {
-        let app = router(Control { token: self.token.clone(), ..control });
+        let app = router(Control { tokens: self.tokens.clone(), ..control });
         let seats = Seats::default();
         loop {
             let app = app.clone();
             let accepted = match &self.listener {
                 Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
-                    tokio::spawn(connection(stream, app, seats.enter()));
+                    let peer = peer_of(&stream);
+                    tokio::spawn(connection(stream, peer, app, seats.enter()));
                 }),
-                Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                    tokio::spawn(connection(stream, app, seats.enter()));
+                Listener::Tcp(listener) => listener.accept().await.map(|(stream, address)| {
+                    tokio::spawn(connection(stream, Peer::Tcp(address), app, seats.enter()));
                 }),
             };
             fault::point("admin");
@@ -53,8 +55,14 @@ impl AdminSocket {
     }
 }
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send, app: Router, seat: Seat) {
-    let seated = Seated { app: TowerToHyperService::new(app), seat: Arc::clone(&seat.0) };
+/// The process at the other end of a Unix socket.
+fn peer_of(stream: &tokio::net::UnixStream) -> Peer {
+    let known = stream.peer_cred().ok();
+    Peer::Unix { uid: known.map(|known| known.uid()), pid: known.and_then(|known| known.pid()) }
+}
+
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send, peer: Peer, app: Router, seat: Seat) {
+    let seated = Seated { app: TowerToHyperService::new(app), seat: Arc::clone(&seat.0), peer };
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(ADMIN_HEAD_TIMEOUT)
@@ -159,6 +167,7 @@ impl Drop for UnderWay {
 struct Seated {
     app: TowerToHyperService<Router>,
     seat: Arc<Place>,
+    peer: Peer,
 }
 
 impl Service<Request<Incoming>> for Seated {
@@ -168,6 +177,7 @@ impl Service<Request<Incoming>> for Seated {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(Arc::clone(&self.seat));
+        request.extensions_mut().insert(self.peer);
         self.app.call(request)
     }
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 
+use super::caller::Tokens;
 use super::{Control, figures};
 use crate::config::plan::{Admin, AdminAddress};
 use crate::server::sockets::{AGAIN, PATIENCE};
@@ -23,7 +24,7 @@ const MAX_TOKEN_BYTES: u64 = 4096;
 #[derive(Debug)]
 pub(crate) struct AdminSocket {
     pub(super) listener: Listener,
-    pub(super) token: Option<Arc<str>>,
+    pub(super) tokens: Option<Arc<Tokens>>,
     /// Held for its end.
     _file: Option<SocketFile>,
 }
@@ -61,25 +62,25 @@ impl AdminSockets {
 pub(crate) async fn bind(admin: &Admin) -> Result<AdminSockets, String> {
     let mut sockets = Vec::new();
     for address in admin.addresses() {
-        sockets.push(bind_one(&address.value).await?);
+        sockets.push(bind_one(&address.value, admin.read_only_token_file.as_deref()).await?);
     }
     Ok(AdminSockets(sockets))
 }
 
-async fn bind_one(address: &AdminAddress) -> Result<AdminSocket, String> {
-    let (listener, token, file) = match address {
+async fn bind_one(address: &AdminAddress, read_only: Option<&Path>) -> Result<AdminSocket, String> {
+    let (listener, tokens, file) = match address {
         AdminAddress::Unix(path) => {
             let bound = bind_unix(path).map_err(|error| format!("{}: {error}", path.display()));
             let (listener, file) = bound?;
             (Listener::Unix(listener), None, file)
         }
         AdminAddress::Tcp { address, token_file } => {
-            let token = read_token(token_file)?;
+            let tokens = read_tokens(token_file, read_only)?;
             let listener = bind_tcp(*address).await.map_err(|error| format!("{address}: {error}"))?;
-            (Listener::Tcp(listener), Some(Arc::from(token)), None)
+            (Listener::Tcp(listener), Some(Arc::new(tokens)), None)
         }
     };
-    Ok(AdminSocket { listener, token, _file: file })
+    Ok(AdminSocket { listener, tokens, _file: file })
 }
 
 /// Binds a TCP address. One that is in use is tried for as long as listeners' addresses are: a process that has just ended
@@ -103,7 +104,7 @@ async fn bind_tcp(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
 pub(crate) fn check(admin: &Admin) -> Result<(), String> {
     for address in admin.addresses() {
         if let AdminAddress::Tcp { token_file, .. } = &address.value {
-            read_token(token_file)?;
+            read_tokens(token_file, admin.read_only_token_file.as_deref())?;
         }
     }
     Ok(())
@@ -117,6 +118,11 @@ fn bind_unix(path: &Path) -> io::Result<(tokio::net::UnixListener, Option<Socket
     let (listener, file) = unix_socket::bind(path, 0o600)?;
     listener.set_nonblocking(true)?;
     Ok((tokio::net::UnixListener::from_std(listener)?, file))
+}
+
+fn read_tokens(full: &Path, read_only: Option<&Path>) -> Result<Tokens, String> {
+    let (full, read_only) = (read_token(full)?, read_only.map(read_token).transpose()?);
+    Tokens::new(&full, read_only.as_deref())
 }
 
 fn read_token(path: &Path) -> Result<String, String> {

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -10,11 +10,13 @@ use serde_json::Value;
 
 use super::Control;
 use super::body::Body;
+use super::change::Made;
 use super::problem::Problem;
 use super::reload::{blocking, queued};
+use super::subject::Subject;
 use crate::certs::command::{
-    CommandError, Delete, Deleted, Describe, ErrorKind, Export, Generate, Import, List, Listed, Made, Part,
-    Request, Show, Shown, Stage,
+    CommandError, Delete, Deleted, Describe, ErrorKind, Export, Generate, Import, List, Listed,
+    Made as MadeCertificate, Part, Request, Show, Shown, Stage,
 };
 use crate::server::Deployment;
 use crate::server::events::{CertificateChange, Event};
@@ -62,21 +64,23 @@ pub(super) async fn list(State(control): State<Control>) -> Result<Json<Listed>,
 pub(super) async fn generate(
     State(control): State<Control>,
     Body(request): Body<Generate>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<impl IntoResponse, Problem> {
     let made = make(&control, request).await?;
     tracing::info!(certificate = made.id, "generated: generation {}", made.generation);
     tell(&control, &made.id, CertificateChange::Created { generation: made.generation });
-    Ok((StatusCode::CREATED, named(&made)?))
+    let subject = Subject::Certificate(made.id.clone());
+    Ok((StatusCode::CREATED, Extension(Made(subject)), named(&made)?))
 }
 
 pub(super) async fn import(
     State(control): State<Control>,
     Body(request): Body<Import>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<impl IntoResponse, Problem> {
     let made = make(&control, request).await?;
     tracing::info!(certificate = made.id, "imported: generation {}", made.generation);
     tell(&control, &made.id, CertificateChange::Created { generation: made.generation });
-    Ok((StatusCode::CREATED, named(&made)?))
+    let subject = Subject::Certificate(made.id.clone());
+    Ok((StatusCode::CREATED, Extension(Made(subject)), named(&made)?))
 }
 
 pub(super) async fn show(State(control): State<Control>, name: Named) -> Result<Json<Shown>, Problem> {
@@ -121,7 +125,7 @@ fn tell(control: &Control, name: &str, what: CertificateChange) {
 }
 
 /// What was made, also under the names that the other calls have for it: `name` for `id`, `not_after` for `expires`.
-fn named(made: &Made) -> Result<Json<Value>, Problem> {
+fn named(made: &MadeCertificate) -> Result<Json<Value>, Problem> {
     let mut value = serde_json::to_value(made).map_err(|error| Problem::internal(error.to_string()))?;
     value["name"] = value["id"].clone();
     value["not_after"] = value["expires"].clone();

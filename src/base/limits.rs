@@ -185,6 +185,14 @@ pub(crate) const ADMIN_SUBSCRIBERS: usize = 16;
 pub(crate) const ADMIN_EVENTS: usize = 256;
 /// Endpoints of which the figures in `/v1/events` have a row each; beyond that there are those of upstreams alone.
 pub(crate) const ADMIN_FIGURE_ENDPOINTS: usize = 256;
+/// Sessions of browsers that are open at a time; with more, the oldest ends.
+pub(crate) const ADMIN_SESSIONS: usize = 64;
+/// How long such a session lasts.
+pub(crate) const ADMIN_SESSION_TIME: Duration = Duration::from_secs(12 * 3600);
+/// Lines of the audit log that may wait for the disk.
+pub(crate) const AUDIT_LINES: usize = 1024;
+/// Longest state before or after a change that the audit log shows, in bytes.
+pub(crate) const AUDIT_STATE_BYTES: usize = 64 * 1024;
 /// Most times that one request is sent, retries included.
 pub(crate) const MAX_ATTEMPTS: usize = 10;
 /// Longest request that is read whole before it is sent so that it may be sent again, its head included, in bytes.

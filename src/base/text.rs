@@ -187,7 +187,8 @@ fn is_named_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('-', "_");
     let has = |part: &&str| key.contains(*part);
     ["password", "passphrase", "passwd", "secret"].iter().any(has) && !key.ends_with("_file")
-        || ["token", "private_key", "api_key", "key_pem"].contains(&&*key)
+        || ["token", "private_key", "api_key", "key_pem", "authorization", "proxy_authorization"]
+            .contains(&&*key)
 }
 
 #[cfg(test)]

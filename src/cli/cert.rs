@@ -15,6 +15,7 @@ use crate::certs::command::{
 use crate::certs::store::{StoreError, load_passphrase, read_secret};
 use crate::certs::{Bundle, BundleError, GenerateRequest, KeyType, LockError, Passphrase, San, Store, Usage};
 use crate::config::{self, Plan};
+use crate::server::audit::{self, Entry};
 use crate::server::uses;
 
 mod print;
@@ -470,7 +471,20 @@ fn ask<R: Ask>(file: &ConfigFile, request: R) -> Result<R::Answer, String> {
     }
     let uses = |name: &str| uses::of(&plan, name);
     let context = Context { now: SystemTime::now(), uses: &uses };
-    request.run(&store, &context).map_err(|error| format!("error: {error}"))
+    let change = request.change();
+    let result = request.run(&store, &context).map_err(|error| format!("error: {error}"));
+    if let (Some((call, name)), Some(path)) = (change, plan.admin.as_ref().and_then(|it| it.audit.as_deref()))
+    {
+        let who = serde_json::json!({ "by": "command-line", "uid": rustix::process::getuid().as_raw() });
+        let mut entry = Entry::new(who, format!("ringate cert {call}"), format!("certificate {name}"));
+        if let Err(error) = &result {
+            (entry.outcome, entry.reason) = ("refused", Some(error.clone()));
+        }
+        if let Err(error) = audit::append(path, entry) {
+            output::note(&format!("warning: the audit log {}: {error}", path.display()));
+        }
+    }
+    result
 }
 
 /// The config, whose certificates need not be there yet.

@@ -146,6 +146,7 @@ impl Instance {
             .method(method)
             .uri(path)
             .header(header::HOST, "localhost")
+            .header(header::USER_AGENT, concat!("ringate/", env!("CARGO_PKG_VERSION")))
             .header(header::CONTENT_TYPE, "application/json");
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));

@@ -14,9 +14,11 @@ use super::suggest::nearest;
 mod comments;
 mod endpoints;
 mod lines;
+mod section;
 
 use comments::Comments;
 pub(crate) use endpoints::{EndpointChange, EndpointKeys, endpoint};
+pub(crate) use section::{Place, section};
 
 /// Why a text can't be changed so.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -212,6 +212,10 @@ pub struct Admin {
     pub hosts: Vec<String>,
     /// `metrics = "open"`: `/metrics` needs no token.
     pub open_metrics: bool,
+    /// `read_only_token_file`: the file that holds the bearer token of clients that change nothing.
+    pub read_only_token_file: Option<PathBuf>,
+    /// `audit`: the file with a line for each change.
+    pub audit: Option<PathBuf>,
 }
 
 impl Admin {

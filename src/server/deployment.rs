@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::audit::Audit;
 use super::build::endpoints::Resolve;
 use super::build::{self, Assembly, Made, Previous};
 use super::changes::{self, Changes};
@@ -52,6 +53,8 @@ const MAX_READS: usize = 3;
 pub(crate) struct Deployment {
     /// The workers.
     pub server: Arc<Server>,
+    /// Where changes are written down, if anywhere.
+    pub audit: Option<Audit>,
     /// What happens is sent there.
     pub events: Arc<Events>,
     /// Configs that were refused since the start, by reload or change.
@@ -138,6 +141,15 @@ impl Deployment {
         let Loaded { plan, assembly, mut problems } = loaded;
         write::clean(file);
         assembly.keep_session_secret(&plan.store);
+        let audit =
+            plan.admin.as_ref().and_then(|admin| admin.audit.as_deref()).map(Audit::start).transpose();
+        let audit = match audit {
+            Ok(audit) => audit,
+            Err(reason) => {
+                problems.error(0..0, reason, None);
+                return Err(LoadError::Wrong(problems));
+            }
+        };
         match Server::start(&plan, assembly.running) {
             Ok(server) => Ok(Self {
                 current: Mutex::new(Arc::new(Current {
@@ -146,6 +158,7 @@ impl Deployment {
                     made: assembly.made,
                 })),
                 server: Arc::new(server),
+                audit,
                 events: Arc::default(),
                 refused: AtomicU64::new(0),
                 last_refused: Mutex::new(None),

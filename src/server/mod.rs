@@ -1,5 +1,6 @@
 //! Floor 4: from a plan to workers that serve it, and to their end.
 
+pub(crate) mod audit;
 pub mod build;
 pub(crate) mod changes;
 pub(crate) mod deployment;
@@ -16,6 +17,7 @@ pub(crate) mod probe;
 pub(crate) mod renewal;
 pub(crate) mod roll;
 pub(crate) mod rotation;
+pub(crate) mod routes;
 mod routing;
 pub(crate) mod sockets;
 pub(crate) mod supervisor;

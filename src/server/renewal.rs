@@ -19,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use self::clock::Steady;
 use self::trusted::Trusted;
 use self::unresolved::Unresolved;
+use super::audit::Entry;
 use super::deployment::Deployment;
 use super::events::{CertificateChange, Event};
 use super::{build, rotation::RotationError};
@@ -258,6 +259,7 @@ impl Watch {
         }
         let done = deployment.turn(name, |turn| turn.activate(Some(staged), false))?;
         tracing::info!(certificate = name, "renewed: generation {} is active", done.generation);
+        note(deployment, "renewal", name, done.generation);
         let renewed = CertificateChange::Renewed { generation: done.generation };
         deployment.events.send(&Event::certificate(name, renewed));
         Ok(())
@@ -284,6 +286,16 @@ fn stage(deployment: &Deployment, name: &str) -> Option<u32> {
             tracing::warn!(certificate = name, "no successor can be made: {error}");
             None
         }
+    }
+}
+
+/// Writes down what no client has asked for.
+fn note(deployment: &Deployment, call: &str, name: &str, active: u64) {
+    if let Some(audit) = &deployment.audit {
+        let mut entry =
+            Entry::new(serde_json::json!({ "by": "ringate" }), call, format!("certificate {name}"));
+        entry.after = serde_json::json!({ "active": active });
+        drop(audit.note(entry));
     }
 }
 
@@ -329,6 +341,7 @@ fn take_up(deployment: &Deployment, named: &CertificateRef, cell: &Published<Ide
         return Taken::Again;
     }
     tracing::info!(certificate = next.name(), "changed: generation {} is active", next.generation());
+    note(deployment, "changed file", next.name(), next.generation());
     Taken::Done
 }
 

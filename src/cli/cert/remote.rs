@@ -22,6 +22,11 @@ pub(super) trait Ask: Request {
     /// It was not; in words.
     fn ask(self, instance: &Instance) -> Result<Self::Answer, String>;
 
+    /// The command and the name, if it changes something: for the audit log.
+    fn change(&self) -> Option<(&'static str, String)> {
+        None
+    }
+
     /// Whether a private key is in it.
     fn has_key(&self) -> bool {
         false
@@ -67,12 +72,20 @@ impl Ask for Export {
 }
 
 impl Ask for Generate {
+    fn change(&self) -> Option<(&'static str, String)> {
+        Some(("generate", self.name.clone()))
+    }
+
     fn ask(self, instance: &Instance) -> Result<Made, String> {
         post(instance, "/v1/certificates", &self)
     }
 }
 
 impl Ask for Import {
+    fn change(&self) -> Option<(&'static str, String)> {
+        Some(("import", self.name.clone()))
+    }
+
     fn ask(self, instance: &Instance) -> Result<Made, String> {
         post(instance, "/v1/certificates/import", &self)
     }
@@ -83,18 +96,30 @@ impl Ask for Import {
 }
 
 impl Ask for Describe {
+    fn change(&self) -> Option<(&'static str, String)> {
+        Some(("describe", self.name.clone()))
+    }
+
     fn ask(self, instance: &Instance) -> Result<Shown, String> {
         Ok(instance.call(Method::PATCH, &path(&self.name, "")?, Some(&self))?)
     }
 }
 
 impl Ask for Delete {
+    fn change(&self) -> Option<(&'static str, String)> {
+        Some(("delete", self.name.clone()))
+    }
+
     fn ask(self, instance: &Instance) -> Result<Self::Answer, String> {
         Ok(instance.call(Method::DELETE, &path(&self.name, "")?, NOTHING)?)
     }
 }
 
 impl Ask for Stage {
+    fn change(&self) -> Option<(&'static str, String)> {
+        Some(("stage", self.name.clone()))
+    }
+
     fn ask(self, instance: &Instance) -> Result<Made, String> {
         post(instance, &path(&self.name, "/stage")?, &self)
     }
@@ -105,6 +130,10 @@ impl Ask for Stage {
 }
 
 impl Ask for Activate {
+    fn change(&self) -> Option<(&'static str, String)> {
+        Some(("activate", self.name.clone()))
+    }
+
     fn ask(self, instance: &Instance) -> Result<Activated, String> {
         let done: rotation::Activated = post(instance, &path(&self.name, "/activate")?, &self)?;
         let activation = Activation {
@@ -117,6 +146,10 @@ impl Ask for Activate {
 }
 
 impl Ask for Rollback {
+    fn change(&self) -> Option<(&'static str, String)> {
+        Some(("rollback", self.name.clone()))
+    }
+
     fn ask(self, instance: &Instance) -> Result<RolledBack, String> {
         let done: rotation::Activated = post(instance, &path(&self.name, "/rollback")?, &self)?;
         let rollback = crate::certs::Rollback {
@@ -129,6 +162,10 @@ impl Ask for Rollback {
 }
 
 impl Ask for Retire {
+    fn change(&self) -> Option<(&'static str, String)> {
+        Some(("retire", self.name.clone()))
+    }
+
     fn ask(self, instance: &Instance) -> Result<Retired, String> {
         let done: Ended = post(instance, &path(&self.name, "/retire")?, &self)?;
         Ok(Retired { name: self.name, retired: number(done.retired) })

@@ -127,11 +127,23 @@ fn admin(mut section: Section<'_>, dir: &Path) -> Admin {
         section.get("hosts").and_then(|value| value.list("[\"ringate.internal\"]")).unwrap_or_default();
     let hosts = hosts.iter().filter_map(|value| value.parse("\"ringate.internal\"", names::server_name));
     let words = [("token", false), ("open", true)];
+    let is_tcp = |at: &At<AdminAddress>| matches!(at.value, AdminAddress::Tcp { .. });
+    let others: Vec<At<AdminAddress>> = addresses.collect();
+    let read_only = section.get("read_only_token_file").and_then(|value| {
+        if !is_tcp(&listen) && !others.iter().any(is_tcp) {
+            let help = "listen on an address and port as well, such as \"127.0.0.1:9901\"; a Unix socket needs no token";
+            value.error("without a TCP address there is nothing to use this token at", Some(help.into()));
+        }
+        path(&value, dir, "\"run/read-only.token\"")
+    });
+    let audit = section.get("audit").and_then(|value| path(&value, dir, "\"audit.log\""));
     let admin = Admin {
         listen,
-        others: addresses.collect(),
+        others,
         hosts: hosts.map(|host| host.value).collect(),
         open_metrics: section.get("metrics").and_then(|value| value.choice(&words)).unwrap_or(false),
+        read_only_token_file: read_only.map(|at| at.value),
+        audit: audit.map(|at| at.value),
     };
     section.finish();
     admin

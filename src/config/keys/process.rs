@@ -98,6 +98,19 @@ const ADMIN: &[Key] = &[
         "The file with the bearer token, mode 0600; required over TCP",
     ),
     key(
+        "read_only_token_file",
+        FILE,
+        Preset::Off { example: "\"run/read-only.token\"", means: "none" },
+        "The file with another bearer token, mode 0600, with which a client reads everything and changes nothing",
+    ),
+    key(
+        "audit",
+        FILE,
+        Preset::Off { example: "\"audit.log\"", means: "none" },
+        "The audit log: a line of JSON for each change, with its client, and what was before and after",
+    )
+    .see("[the audit log](admin-api.md#the-audit-log)"),
+    key(
         "hosts",
         list(&HOST),
         Preset::Off { example: "[\"ringate.internal\"]", means: "none" },
