@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[&[&str]] = &[
     &["failure", "connection_permit", "error_pages", "idle", "identity_connections", "reply"],
     &["http2"],
+    &["stream_peer"],
     &["client_binding", "origin", "request_id"],
     &["client"],
     &["access", "destination"],

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::Field;
 
 /// The names and values of field lines.
-pub(crate) fn read_lines(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(crate) fn read_lines(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
     lines.split_inclusive(|&byte| byte == b'\n').filter_map(|line| {
         let colon = line.iter().position(|&byte| byte == b':')?;
         Some((&line[..colon], line[colon + 1..].trim_ascii()))

@@ -37,3 +37,4 @@ pub use outgoing::{ForwardedFor, OutgoingRequest, PathRewrite};
 pub(crate) use status::{PLAIN_TEXT, reason_phrase};
 #[allow(unreachable_pub)] // for internals
 pub use trailers::Trailers;
+pub(crate) use trailers::may_trail;

@@ -1,6 +1,6 @@
 //! The fields behind a body.
 
-use super::{copy_lines, read_lines};
+use super::{KnownField, copy_lines, is_same_name, read_lines, says_client};
 
 /// The fields of a trailer section (RFC 9110 §6.5) that may be passed on, in the form in which lines of fields are kept:
 /// `name: value` and CRLF. A codec makes it of the section that it has read.
@@ -34,6 +34,42 @@ impl<'b> Trailers<'b> {
     pub fn copy(self, removed: impl Fn(&[u8]) -> bool, out: &mut Vec<u8>) {
         copy_lines(self.lines, removed, out);
     }
+}
+
+/// Whether a field of this name may come after the body: not if a recipient needed it before (RFC 9110 §6.5.1).
+pub(crate) fn may_trail(name: &str) -> bool {
+    const BEFORE_THE_BODY: [&str; 27] = [
+        "age",
+        "authorization",
+        "cache-control",
+        "client-cert",
+        "client-cert-chain",
+        "content-encoding",
+        "content-range",
+        "content-type",
+        "cookie",
+        "date",
+        "expires",
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-range",
+        "if-unmodified-since",
+        "location",
+        "max-forwards",
+        "pragma",
+        "range",
+        "retry-after",
+        "set-cookie",
+        "set-cookie2",
+        "status",
+        "vary",
+        "warning",
+        "www-authenticate",
+    ];
+    KnownField::of(name) == KnownField::Other
+        && !says_client(name)
+        && !BEFORE_THE_BODY.iter().any(|known| is_same_name(name.as_bytes(), known.as_bytes()))
 }
 
 #[cfg(test)]

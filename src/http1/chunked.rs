@@ -4,13 +4,10 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::base::limits::{MAX_CHUNK_LINE_BYTES, MAX_TRAILER_BYTES};
-use crate::http::{KnownField, Trailers, is_same_name, is_tchar, is_value_byte, says_client, trim};
+use crate::http::{Trailers, is_tchar, is_value_byte, may_trail, trim};
 
 /// Most digits of a chunk's size: sixteen fill 64 bits.
 const MAX_SIZE_DIGITS: u8 = 16;
-
-/// The end of a chunked body without trailers.
-pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// Why a chunked body cannot be followed any further. The connection is lost with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,42 +258,6 @@ impl ChunkedDecoder {
     }
 }
 
-/// Whether a field of this name may come after the body: not if a recipient needed it before (RFC 9110 §6.5.1).
-fn may_trail(name: &str) -> bool {
-    const BEFORE_THE_BODY: [&str; 27] = [
-        "age",
-        "authorization",
-        "cache-control",
-        "client-cert",
-        "client-cert-chain",
-        "content-encoding",
-        "content-range",
-        "content-type",
-        "cookie",
-        "date",
-        "expires",
-        "if-match",
-        "if-modified-since",
-        "if-none-match",
-        "if-range",
-        "if-unmodified-since",
-        "location",
-        "max-forwards",
-        "pragma",
-        "range",
-        "retry-after",
-        "set-cookie",
-        "set-cookie2",
-        "status",
-        "vary",
-        "warning",
-        "www-authenticate",
-    ];
-    KnownField::of(name) == KnownField::Other
-        && !says_client(name)
-        && !BEFORE_THE_BODY.iter().any(|known| is_same_name(name.as_bytes(), known.as_bytes()))
-}
-
 /// The line before a chunk of `len` bytes, which are followed by CR LF. `len` is not 0: that would end the body.
 pub fn chunk_header(len: usize, line: &mut [u8; 20]) -> &[u8] {
     debug_assert!(len > 0, "an empty chunk ends the body");
@@ -498,6 +459,6 @@ mod tests {
         assert_eq!(decode(&end), Ok((vec![], b"a: b\r\n".to_vec(), 0)));
         end.clear();
         encode_last_chunk(Trailers::default(), &mut end);
-        assert_eq!(end, LAST_CHUNK);
+        assert_eq!(end, b"0\r\n\r\n");
     }
 }

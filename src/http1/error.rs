@@ -192,6 +192,8 @@ pub enum ResponseError {
     UpgradeNotAsked,
     /// 101 without exactly one protocol in Upgrade and Connection.
     BadUpgrade,
+    /// An HTTP/2 client cannot be sent its head.
+    Untranslatable,
 }
 
 impl ResponseError {
@@ -207,6 +209,7 @@ impl ResponseError {
             Self::TooManyInterim => "too many interim responses",
             Self::UpgradeNotAsked => "101 that was not asked for",
             Self::BadUpgrade => "101 without one protocol in Upgrade",
+            Self::Untranslatable => "a head that an HTTP/2 client cannot be sent",
         }
     }
 }

@@ -29,7 +29,7 @@ use std::mem::MaybeUninit;
 
 #[allow(unreachable_pub)] // for internals
 pub use body::{Body, BodyError};
-pub(crate) use chunked::{ChunkError, LAST_CHUNK};
+pub(crate) use chunked::ChunkError;
 #[allow(unreachable_pub)] // for internals
 pub use chunked::{ChunkedDecoder, chunk_header, encode_last_chunk};
 #[allow(unreachable_pub)] // for internals

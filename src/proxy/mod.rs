@@ -26,6 +26,7 @@ pub(crate) mod reply;
 pub(crate) mod request_id;
 pub(crate) mod rules;
 pub(crate) mod snapshot;
+pub(crate) mod stream_peer;
 pub(crate) mod upstream;
 pub(crate) mod view;
 pub(crate) mod worker;

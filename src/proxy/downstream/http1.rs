@@ -5,22 +5,20 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::limits::Limits;
-use crate::http::Content;
 use crate::http1::RequestError;
 use crate::io::buffer::{self, Use};
 use crate::io::{Buffer, Deadline, Fired, ReadCancel, Stream, StreamError};
 use crate::proxy::client::ClientFacts;
 use crate::proxy::downstream::accepted::Accepted;
 use crate::proxy::downstream::listener::ListenerSocket;
-use crate::proxy::error_pages::{self, ErrorContext, ErrorFormat};
-use crate::proxy::exchange::client_stream::{ClientStream, ResponseWriter};
+use crate::proxy::downstream::refusal::{named, refusal};
+use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
+use crate::proxy::exchange::client_stream::{ClientStream, EncodedReply, ResponseWriter};
 use crate::proxy::exchange::next::{IsLast, Next};
 use crate::proxy::exchange::route::{self, Decision, Refused};
 use crate::proxy::exchange::state::Exchange;
 use crate::proxy::failure::Failure;
 use crate::proxy::idle::{self, Woken};
-use crate::proxy::rules::{self, ResponseRules};
-use crate::proxy::snapshot::Listener;
 use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
 
@@ -153,17 +151,18 @@ impl Connection {
                     let (context, rules) = (context.unwrap_or_default(), rules.as_deref());
                     let writer = ResponseWriter::http1(&mut self.stream);
                     let reply = refusal(&writer, &failure, context, listener, rules);
-                    self.worker.log_refusal(&listener.name, &self.facts, &failure, logged, reply.len());
+                    let bytes = reply.as_ref().map_or(0, EncodedReply::len);
+                    self.worker.log_refusal(&listener.name, &self.facts, &failure, logged, bytes);
                     return self.refuse(&failure, reply).await;
                 }
             };
             order.envelope.keep_alive &= !self.is_last(limits);
-            let client = (self.stream.reader.peer(), &self.facts);
             let seen = (&*view, listener);
             let is_last = |ahead: &dyn Fn() -> bool| self.listening.is_last(&self.worker, &self.facts, ahead);
             let envelope = order.envelope;
-            let mut exchange = Exchange::new(&self.worker, &is_last, seen, client, order);
             let mut client = ClientStream::http1(&mut self.stream, envelope);
+            let of = (client.peer(), &self.facts);
+            let mut exchange = Exchange::new(&self.worker, &is_last, seen, of, order);
             let outcome = pin!(exchange.run(&mut client, &self.deadline, buffer)).await;
             let reply = match &outcome {
                 Err(failure) if !exchange.is_answered() => {
@@ -173,9 +172,9 @@ impl Connection {
                     let listener = &view.config.listeners[listener];
                     refusal(&writer, failure, context, listener, exchange.response_rules())
                 }
-                _ => Vec::new(),
+                _ => None,
             };
-            exchange.log(outcome.as_ref().err(), reply.len());
+            exchange.log(outcome.as_ref().err(), reply.as_ref().map_or(0, EncodedReply::len));
             match outcome {
                 Ok((Next::Idle, rest)) => buffer = rest,
                 Ok((next, _)) => return next,
@@ -278,11 +277,11 @@ impl Connection {
     }
 
     /// Sends the client the reason why its request is not served, and ends the connection.
-    async fn refuse(&mut self, failure: &Failure, reply: Vec<u8>) -> Next {
+    async fn refuse(&mut self, failure: &Failure, reply: Option<EncodedReply>) -> Next {
         if failure.is_timeout() {
             self.worker.counters.timeouts.add(1);
         }
-        let Some(status) = failure.status() else {
+        let (Some(status), Some(reply)) = (failure.status(), reply) else {
             return Next::Abort;
         };
         self.worker.count_status(status);
@@ -306,43 +305,4 @@ impl Connection {
         self.deadline.set(idle::LINGER);
         let _ = self.deadline.race(pin!(self.stream.shutdown())).await;
     }
-}
-
-/// The same with an id, where a page may show one: a request that was not understood was given none.
-fn named(context: ErrorContext, worker: &Worker) -> ErrorContext {
-    ErrorContext {
-        format: context.format.map(|format| format.with_id(worker.ids.next().as_str())),
-        ..context
-    }
-}
-
-/// The response to a failure, head and body; empty where the connection is just closed.
-fn refusal(
-    writer: &ResponseWriter<'_>,
-    failure: &Failure,
-    context: ErrorContext,
-    listener: &Listener,
-    rules: Option<&ResponseRules>,
-) -> Vec<u8> {
-    let mut reply = Vec::new();
-    let Some(status) = failure.status() else { return reply };
-    let body = error_pages::render(status, listener.pages.as_deref(), context.format);
-    let mut fields = body.fields.to_owned();
-    if let Failure::MethodNotAllowed(allow) = failure {
-        fields.push_str(&format!("Allow: {allow}\r\n"));
-    }
-    if let Some(error) = failure.proxy_error().filter(|_| listener.proxy_status) {
-        fields.push_str(&format!("Proxy-Status: ringate; error={error}\r\n"));
-    }
-    if let Some(seconds) = failure.retry_after() {
-        fields.push_str(&format!("Retry-After: {seconds}\r\n"));
-    }
-    let content = Content { media_type: &body.media_type, bytes: body.body.as_bytes() };
-    rules::edit_reply(rules, |edit| {
-        writer.encode_local(status, (fields.as_bytes(), Some(content)), true, edit, &mut reply);
-    });
-    if !context.head_only {
-        reply.extend_from_slice(body.body.as_bytes());
-    }
-    reply
 }

@@ -8,5 +8,6 @@ pub(crate) mod http1;
 pub(crate) mod listener;
 pub(crate) mod passthrough;
 pub(crate) mod proxy_header;
+mod refusal;
 pub(crate) mod tcp;
 pub(crate) mod udp;

@@ -11,7 +11,9 @@ use crate::proxy::client::ClientFacts;
 use crate::proxy::client_binding::ClientBinding;
 use crate::proxy::downstream::accepted::Accepted;
 use crate::proxy::exchange::tunnel;
+use crate::proxy::exchange::tunnel_end::TunnelEnd;
 use crate::proxy::failure::{Bound, ConnectError, Failure};
+use crate::proxy::stream_peer::StreamPeer;
 use crate::proxy::upstream::admission::{self, AdmissionRequest, Permit};
 use crate::proxy::upstream::pool::{ConnectRequest, Pool};
 use crate::proxy::worker::Worker;
@@ -71,6 +73,7 @@ async fn carry(
     };
     let _counted = circuit.take(Bound::Requests).map_err(refused)?;
     let since = worker.wheel.now();
+    let peer = StreamPeer::H1(peer);
     let ask = AdmissionRequest { client: &peer, since, avoided: &[], key };
     // Leave is held for as long as the relay lasts.
     let (_permit, mut backend) = loop {
@@ -97,15 +100,8 @@ async fn carry(
     let idle = pool.upstream.idle_timeout;
     let from_client = client.early.take().unwrap_or_else(Buffer::small);
     let from_backend = backend.early.take().unwrap_or_else(Buffer::small);
-    let relay = tunnel::tunnel(
-        worker,
-        &client.deadline,
-        idle,
-        &mut client.stream,
-        &mut backend.stream,
-        from_client,
-        from_backend,
-    );
+    let ends = (TunnelEnd::H1(&mut client.stream), TunnelEnd::H1(&mut backend.stream));
+    let relay = tunnel::tunnel(worker, &client.deadline, idle, ends, from_client, from_backend);
     let relayed = Box::pin(relay).await;
     let reader = &backend.stream.reader;
     if let Some(alert) = reader.peer_alert() {

@@ -1,17 +1,13 @@
-//! Bodies in flight: from one stream to another, with back-pressure, never collected.
+//! Parts of bodies, taken out of one framing and put into another where they lie.
 
-use std::cell::Cell;
 use std::ops::Range;
 use std::pin::pin;
-use std::time::Duration;
 
-use crate::http::{BodyLength, Trailers};
+use crate::http::Trailers;
 use crate::http1::{self, Body, BodyError, Framing};
-use crate::io::stream::{Closed, Keep, More};
-use crate::io::{Buffer, Deadline, Pipe, Reader, StreamError, Writer};
-use crate::proxy::exchange::stage::{BodyStage, Phase};
+use crate::io::stream::Keep;
+use crate::io::{Buffer, Reader, StreamError, Writer};
 use crate::proxy::exchange::trailer_filter::TrailerFilter;
-use crate::proxy::failure::Failure;
 
 /// How a body is framed on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,17 +16,14 @@ pub(crate) enum Frame {
     Bare,
     /// In chunks.
     Chunked,
+    /// In the frames of an HTTP/2 stream, whose trailers follow by themselves.
+    Stream,
 }
 
 impl Frame {
     /// How a body of this framing is sent on.
     pub(crate) fn of(framing: Framing) -> Self {
         if framing == Framing::Chunked { Self::Chunked } else { Self::Bare }
-    }
-
-    /// How a request's body of this length goes out.
-    pub(crate) fn of_request(body: BodyLength) -> Self {
-        if body == BodyLength::Unknown { Self::Chunked } else { Self::Bare }
     }
 }
 
@@ -85,6 +78,9 @@ pub(crate) fn frame(
     let Part { mut range, consumed, done } = part.clone();
     let data = range.len();
     let mut after = Vec::new();
+    if out == Frame::Stream && done {
+        filter.keep(trailers, &mut after);
+    }
     if out == Frame::Chunked {
         let mut tail: &[u8] = b"";
         let mut last = Vec::new();
@@ -140,6 +136,17 @@ fn room_behind(buffer: &Buffer, at: usize, consumed: usize) -> usize {
 }
 
 impl Part {
+    /// All that the buffer holds behind `skip` bytes.
+    pub(crate) fn all(buffer: &Buffer, skip: usize, done: bool) -> Self {
+        let end = buffer.position() + buffer.len();
+        Self { range: buffer.position() + skip..end, consumed: buffer.len(), done }
+    }
+
+    /// The end of a body of which nothing is left.
+    pub(crate) fn end(buffer: &Buffer) -> Self {
+        Self { range: buffer.position()..buffer.position(), consumed: 0, done: true }
+    }
+
     /// Where its bytes are, positions in the block.
     pub(crate) fn range(&self) -> Range<usize> {
         self.range.clone()
@@ -152,6 +159,16 @@ impl Part {
 }
 
 impl Piece {
+    /// Of one that was framed for a stream: where its content is, and the lines of the trailers behind it.
+    pub(crate) fn content(&self) -> (Range<usize>, &[u8]) {
+        (self.range.clone(), &self.after)
+    }
+
+    /// Whether it is the end of the body, and nothing else.
+    pub(crate) fn is_end(&self) -> bool {
+        self.done && self.len() == 0
+    }
+
     /// Writes it whole. The buffer comes back with its plaintext not yet consumed.
     pub(crate) async fn write(
         &self,
@@ -192,159 +209,5 @@ impl Piece {
     #[allow(clippy::len_without_is_empty)] // unused
     pub(crate) fn len(&self) -> usize {
         self.before.len() + self.range.len() + self.after.len()
-    }
-}
-
-/// Why a body did not get through.
-#[derive(Debug)]
-pub(crate) enum RelayError {
-    /// It broke the rules of its framing, or ended early.
-    Body(BodyError),
-    /// The side that sends it broke.
-    From(StreamError),
-    /// The side that receives it broke.
-    To(StreamError),
-    /// It is longer than it may be.
-    TooLong,
-    /// The client is slower than it may be.
-    TooSlow,
-}
-
-impl RelayError {
-    /// Whose fault it is that a response's body did not get through.
-    pub(crate) fn of_response(self) -> Failure {
-        match self {
-            Self::Body(error) => Failure::ResponseBody(error),
-            Self::From(error) => Failure::BackendGone(Some(error)),
-            Self::To(_) | Self::TooLong => Failure::ClientGone,
-            Self::TooSlow => Failure::ClientTooSlow,
-        }
-    }
-}
-
-/// What is left of a body, moving from `reader` to `writer`.
-#[derive(Debug)]
-pub(crate) struct Relay<'a> {
-    /// The side that sends it.
-    pub reader: &'a mut Reader,
-    /// The side that receives it.
-    pub writer: &'a mut Writer,
-    /// What is known of its length.
-    pub body: &'a mut Body,
-    /// How it is framed going out.
-    pub out: Frame,
-    /// Which of its trailers go on.
-    pub filter: TrailerFilter<'a>,
-    /// The exchange's deadline and what it bounds.
-    pub deadline: &'a Deadline,
-    /// What an expired deadline means.
-    pub phase: &'a Cell<Phase>,
-    /// The stage of this body.
-    pub stage: BodyStage<'a>,
-    /// Bytes written of it, framing included.
-    pub moved: &'a Cell<u64>,
-    /// Phase and patience of reading and of writing.
-    pub waits: [(Phase, Duration); 2],
-    /// Phase and patience of the first read, where they are others.
-    pub opening: Option<(Phase, Duration)>,
-    /// Bytes of the body that may still come; `u64::MAX` for no bound.
-    pub allowance: u64,
-}
-
-impl Relay<'_> {
-    /// Moves it to its end. Returns the buffer with what arrived behind the body.
-    ///
-    /// # Errors
-    /// See [`RelayError`]; both connections are unusable then.
-    pub(crate) async fn run(mut self, mut buffer: Buffer) -> Result<Buffer, RelayError> {
-        let [reading, writing] = self.waits;
-        loop {
-            let patience = self.opening.take().unwrap_or(reading);
-            self.wait(patience);
-            let held = buffer.len();
-            let due = match *self.body {
-                Body::Length { left } => Some(left),
-                _ => None,
-            };
-            let unseen = self.may_pass_unseen(due);
-            let (result, filled) = self.reader.read_on(buffer, due, unseen).await;
-            buffer = filled;
-            let piece = match result.map_err(RelayError::From)? {
-                More::Read(0) => return self.end(buffer).await,
-                More::Read(_) => {
-                    let part = take(&mut buffer, 0, self.body).map_err(RelayError::Body)?;
-                    frame(&mut buffer, &part, &[], (self.body.trailers(), self.filter), self.out)
-                }
-                More::Unseen(pipe) => {
-                    // A client that takes its time holds a pipe, and no buffer beside it.
-                    drop(buffer);
-                    self.pass(pipe).await?;
-                    buffer = Buffer::small();
-                    if self.body.is_done() {
-                        return Ok(buffer);
-                    }
-                    continue;
-                }
-            };
-            debug_assert!(piece.consumed > 0 || buffer.len() > held);
-            self.allowance = self.allowance.checked_sub(piece.data as u64).ok_or(RelayError::TooLong)?;
-            self.wait(writing);
-            let (result, written) = piece.write(self.writer, buffer, Keep::Nothing).await;
-            buffer = written;
-            result.map_err(RelayError::To)?;
-            self.count(piece.len());
-            buffer.consume(piece.consumed);
-            if piece.done {
-                return Ok(buffer);
-            }
-        }
-    }
-
-    /// How many bytes need not be read here: those of a body that is sent on unchanged, on plain streams.
-    fn may_pass_unseen(&self, due: Option<u64>) -> u64 {
-        let as_it_is = self.out == Frame::Bare && matches!(self.body, Body::Length { .. } | Body::UntilClose);
-        if as_it_is && self.reader.is_as_plain_as(self.writer) && Pipe::is_to_be_had() {
-            due.unwrap_or(u64::MAX).min(self.allowance)
-        } else {
-            0
-        }
-    }
-
-    /// Moves bytes of the body by the kernel.
-    async fn pass(&mut self, mut pipe: Pipe) -> Result<(), RelayError> {
-        let len = pipe.len() as u64;
-        self.allowance -= len;
-        self.body.pass(len);
-        let [_, writing] = self.waits;
-        while pipe.len() > 0 {
-            self.wait(writing);
-            let wrote = self.writer.write_unseen(&mut pipe).await;
-            self.count(wrote.map_err(|error| RelayError::To(error.into()))?);
-        }
-        Ok(())
-    }
-
-    pub(crate) fn count(&self, written: usize) {
-        self.moved.set(self.moved.get() + written as u64);
-    }
-
-    pub(crate) fn wait(&self, (phase, patience): (Phase, Duration)) {
-        self.stage.enter(phase);
-        self.phase.set(phase);
-        self.deadline.set(patience);
-    }
-
-    /// The peer closed: the end of the body, or half of one.
-    async fn end(self, buffer: Buffer) -> Result<Buffer, RelayError> {
-        if self.reader.closed() == Closed::Truncated && matches!(self.body, Body::UntilClose) {
-            // Without close_notify it is unknown whether this was all (RFC 9112 §9.8).
-            return Err(RelayError::Body(BodyError::Truncated));
-        }
-        self.body.eof().map_err(RelayError::Body)?;
-        if self.out == Frame::Chunked {
-            self.writer.write_bytes(http1::LAST_CHUNK).await.map_err(RelayError::To)?;
-            self.count(http1::LAST_CHUNK.len());
-        }
-        Ok(buffer)
     }
 }

@@ -1,13 +1,20 @@
 //! The client's side of one exchange: its request, and the way back to it.
 
-use super::body::{self, Part, Piece};
-use crate::base::limits::Limits;
-use crate::http::{Content, HeadEdit, RequestHead, ResponseHead, Trailers, Version};
+use super::body::{Frame, Part, Piece};
+use super::body_reader::{BodyReader, Content as ReceivedContent};
+use super::body_writer::BodyWriter;
+use super::head_lines::{self, fields_of};
+use super::tunnel_end::TunnelEnd;
+use crate::base::limits::{Limits, MAX_HEADERS};
+use crate::http::{Content, Field, HeadEdit, RequestHead, ResponseHead, Version};
 use crate::http1::{
     self, Body, BodyError, Envelope, Framing, HeadLimits, Parsed, RequestError, ResponseContext,
 };
+use crate::http2::{ErrorCode, FieldList, Unserved};
 use crate::io::stream::Keep;
-use crate::io::{Buffer, Reader, Stream, StreamError, Writer};
+use crate::io::{Buffer, PeerHandle, Stream, StreamError, Writer};
+use crate::proxy::http2;
+use crate::proxy::stream_peer::StreamPeer;
 
 /// A request whose head was read, and its response. An exchange has no other way to its client.
 #[derive(Debug)]
@@ -21,17 +28,14 @@ pub(crate) enum ClientStream<'c> {
         /// What is left of the body.
         body: Body,
     },
-}
-
-/// Where the request's body is read.
-#[derive(Debug)]
-pub(crate) enum RequestReader<'s> {
-    /// See [`ClientStream::H1`].
-    H1 {
+    /// HTTP/2: a stream of a connection.
+    H2 {
+        /// The stream.
+        stream: &'c http2::Stream,
+        /// What is known of the end of its content.
+        content: ReceivedContent,
         /// The connection.
-        reader: &'s mut Reader,
-        /// What is left of the body.
-        body: &'s mut Body,
+        connection: &'c PeerHandle,
     },
 }
 
@@ -40,6 +44,29 @@ pub(crate) enum RequestReader<'s> {
 pub(crate) enum ResponseWriter<'s> {
     /// See [`ClientStream::H1`].
     H1(&'s mut Writer),
+    /// See [`ClientStream::H2`].
+    H2 {
+        /// The stream.
+        stream: &'s http2::Stream,
+        /// The connection.
+        connection: &'s PeerHandle,
+    },
+}
+
+/// A whole response of Ringate's own, encoded for its client.
+#[derive(Debug)]
+pub(crate) struct EncodedReply {
+    status: u16,
+    bytes: Vec<u8>,
+    /// Of these, so many are the head.
+    head: usize,
+}
+
+impl EncodedReply {
+    /// Bytes of head and body.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
 }
 
 impl<'c> ClientStream<'c> {
@@ -59,6 +86,21 @@ impl<'c> ClientStream<'c> {
         }
     }
 
+    /// Hands `understood` the head of an HTTP/2 request.
+    ///
+    /// # Errors
+    /// It is not served, whatever the configuration.
+    pub(crate) fn read_fields<R>(
+        fields: &FieldList,
+        end_stream: bool,
+        understood: impl FnOnce(&RequestHead<'_, '_>, Envelope) -> R,
+    ) -> Result<R, Unserved> {
+        let mut slots = [const { Field { name: "", value: b"" } }; MAX_HEADERS];
+        let head = fields.request_head(end_stream, &mut slots)?;
+        let envelope = Envelope { len: 0, framing: Framing::None, keep_alive: true };
+        Ok(understood(&head, envelope))
+    }
+
     /// Whether the HTTP/1 request at the front of `bytes`, which may be malformed, is HEAD.
     pub(crate) fn is_head(bytes: &[u8]) -> bool {
         http1::is_head_request(bytes)
@@ -69,13 +111,32 @@ impl<'c> ClientStream<'c> {
         Self::H1 { stream, envelope, body: Body::new(envelope.framing) }
     }
 
-    /// Takes what `buffer` has of the body, behind the head.
+    /// A stream of an HTTP/2 connection whose request's head was read.
+    pub(crate) fn http2(stream: &'c http2::Stream, connection: &'c PeerHandle) -> Self {
+        Self::H2 { stream, content: ReceivedContent::default(), connection }
+    }
+
+    /// The client, to look at it while the stream is in use.
+    pub(crate) fn peer(&self) -> StreamPeer {
+        match self {
+            Self::H1 { stream, .. } => StreamPeer::H1(stream.reader.peer()),
+            Self::H2 { stream, connection, .. } => {
+                StreamPeer::H2 { connection: (*connection).clone(), stream: stream.watch() }
+            }
+        }
+    }
+
+    /// Takes what has arrived of the body: on HTTP/1 it is in `buffer`, behind the head.
     ///
     /// # Errors
     /// The body broke the rules of its framing.
     pub(crate) fn take_first(&mut self, buffer: &mut Buffer) -> Result<Part, BodyError> {
         match self {
-            Self::H1 { envelope, body, .. } => body::take(buffer, envelope.len, body),
+            Self::H1 { envelope, body, .. } => super::body::take(buffer, envelope.len, body),
+            Self::H2 { stream, content, .. } => {
+                stream.take_arrived(buffer);
+                BodyReader::H2 { stream, content }.take(buffer, 0)
+            }
         }
     }
 
@@ -83,6 +144,7 @@ impl<'c> ClientStream<'c> {
     pub(crate) async fn fill(&mut self, buffer: Buffer) -> (Result<usize, StreamError>, Buffer) {
         match self {
             Self::H1 { stream, .. } => stream.reader.fill(buffer).await,
+            Self::H2 { stream, .. } => stream.read(buffer).await,
         }
     }
 
@@ -90,6 +152,7 @@ impl<'c> ClientStream<'c> {
     pub(crate) fn has_arrived(&self) -> bool {
         match self {
             Self::H1 { stream, .. } => stream.reader.peer().has_arrived(),
+            Self::H2 { .. } => false,
         }
     }
 
@@ -97,24 +160,27 @@ impl<'c> ClientStream<'c> {
     pub(crate) fn reset(&mut self) {
         match self {
             Self::H1 { stream, .. } => stream.reset(),
+            Self::H2 { stream, .. } => stream.set_code(ErrorCode::INTERNAL_ERROR),
+        }
+    }
+
+    /// All of it, for another protocol.
+    pub(crate) fn tunnel_end(&mut self) -> TunnelEnd<'_> {
+        match self {
+            Self::H1 { stream, .. } => TunnelEnd::H1(stream),
+            Self::H2 { stream, connection, .. } => TunnelEnd::H2 { stream, connection },
         }
     }
 
     /// Both of its directions, which an exchange may use at the same time.
-    pub(crate) fn split(&mut self) -> (RequestReader<'_>, ResponseWriter<'_>) {
+    pub(crate) fn split(&mut self) -> (BodyReader<'_>, ResponseWriter<'_>) {
         match self {
             Self::H1 { stream: Stream { reader, writer, .. }, body, .. } => {
-                (RequestReader::H1 { reader, body }, ResponseWriter::H1(writer))
+                (BodyReader::H1 { reader, body }, ResponseWriter::H1(writer))
             }
-        }
-    }
-}
-
-impl RequestReader<'_> {
-    /// The trailer fields of the body, once it has ended.
-    pub(crate) fn trailers(&self) -> Trailers<'_> {
-        match self {
-            Self::H1 { body, .. } => body.trailers(),
+            Self::H2 { stream, content, connection } => {
+                (BodyReader::H2 { stream, content }, ResponseWriter::H2 { stream, connection })
+            }
         }
     }
 }
@@ -125,28 +191,45 @@ impl<'s> ResponseWriter<'s> {
         Self::H1(&mut stream.writer)
     }
 
-    /// Appends the head of a response of Ringate's own: `fields` are further field lines, checked where they were made.
+    /// Of a stream of an HTTP/2 connection.
+    pub(crate) fn http2(stream: &'s http2::Stream, connection: &'s PeerHandle) -> Self {
+        Self::H2 { stream, connection }
+    }
+
+    /// Encodes a response of Ringate's own: `fields` are further field lines, checked where they were made. `head_only`: its
+    /// content is not sent.
     pub(crate) fn encode_local(
         &self,
         status: u16,
         (fields, content): (&[u8], Option<Content<'_>>),
-        close: bool,
+        (close, head_only): (bool, bool),
         edit: &HeadEdit<'_>,
-        out: &mut Vec<u8>,
-    ) {
+    ) -> EncodedReply {
+        let mut bytes = Vec::new();
         match self {
-            Self::H1(_) => http1::encode_answer(status, fields, content, close, edit, out),
+            Self::H1(_) => http1::encode_answer(status, fields, content, close, edit, &mut bytes),
+            Self::H2 { .. } => head_lines::answer_lines(fields, content, edit, &mut bytes),
         }
+        let head = bytes.len();
+        if let Some(content) = content.filter(|_| !head_only) {
+            bytes.extend_from_slice(content.bytes);
+        }
+        EncodedReply { status, bytes, head }
     }
 
     /// Writes a whole response, head and body in one send.
-    pub(crate) async fn write_local(&mut self, encoded: &[u8]) -> Result<(), StreamError> {
+    pub(crate) async fn write_local(&mut self, reply: &EncodedReply) -> Result<(), StreamError> {
         match self {
-            Self::H1(writer) => writer.write_bytes(encoded).await,
+            Self::H1(writer) => writer.write_bytes(&reply.bytes).await,
+            Self::H2 { stream, .. } => {
+                let (head, body) = reply.bytes.split_at(reply.head);
+                stream.send_response(reply.status, fields_of(head), body.is_empty())?;
+                stream.write_bytes(body, !body.is_empty()).await
+            }
         }
     }
 
-    /// Appends a response's head, changed by `edit`, to a client of `version`. Returns how its body is framed. `close`: the
+    /// Encodes a response's head, changed by `edit`, to a client of `version`. Returns how its body is framed. `close`: the
     /// connection ends after the response.
     pub(crate) fn encode_head(
         &self,
@@ -157,13 +240,44 @@ impl<'s> ResponseWriter<'s> {
     ) -> Framing {
         match self {
             Self::H1(_) => http1::encode_response(head, edit, &ResponseContext { version, close }, out),
+            Self::H2 { .. } => head_lines::response_lines(head, edit, head.status == 101, out),
         }
     }
 
-    /// Writes an encoded head that no body follows.
-    pub(crate) async fn write_head(&mut self, encoded: &[u8]) -> Result<(), StreamError> {
+    /// How a body of this framing is sent to the client.
+    pub(crate) fn frame(&self, framing: Framing) -> Frame {
+        match self {
+            Self::H1(_) => Frame::of(framing),
+            Self::H2 { .. } => Frame::Stream,
+        }
+    }
+
+    /// Writes the encoded head of an interim response, or of one that changes the protocol (101).
+    pub(crate) async fn write_head(&mut self, status: u16, encoded: &[u8]) -> Result<(), StreamError> {
         match self {
             Self::H1(writer) => writer.write_bytes(encoded).await,
+            // The response to an extended CONNECT (RFC 8441 §5).
+            Self::H2 { stream, .. } if status == 101 => stream.send_response(200, fields_of(encoded), false),
+            Self::H2 { stream, .. } => stream.send_interim(status, fields_of(encoded)),
+        }
+    }
+
+    /// What goes in front of the first part of a body, in its buffer: on HTTP/1 the encoded head.
+    pub(crate) fn lead<'h>(&self, encoded: &'h [u8]) -> &'h [u8] {
+        match self {
+            Self::H1(_) => encoded,
+            Self::H2 { .. } => &[],
+        }
+    }
+
+    /// Writes the head of a final response that is not the body's [`lead`](Self::lead). `ends`: nothing follows it.
+    ///
+    /// # Errors
+    /// The stream has ended, or cannot carry this head.
+    pub(crate) fn begin(&self, status: u16, encoded: &[u8], ends: bool) -> Result<(), StreamError> {
+        match self {
+            Self::H1(_) => Ok(()),
+            Self::H2 { stream, .. } => stream.send_response(status, fields_of(encoded), ends),
         }
     }
 
@@ -175,6 +289,18 @@ impl<'s> ResponseWriter<'s> {
     ) -> (Result<(), StreamError>, Buffer) {
         match self {
             Self::H1(writer) => piece.write(writer, buffer, Keep::Nothing).await,
+            Self::H2 { .. } if piece.is_end() => (Ok(()), buffer),
+            Self::H2 { stream, connection } => {
+                BodyWriter::H2 { stream, connection }.write_piece(piece, buffer, Keep::Nothing).await
+            }
+        }
+    }
+
+    /// What is written behind the head.
+    pub(crate) fn body(self) -> BodyWriter<'s> {
+        match self {
+            Self::H1(writer) => BodyWriter::H1(writer),
+            Self::H2 { stream, connection } => BodyWriter::H2 { stream, connection },
         }
     }
 }

@@ -5,10 +5,11 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::io::Deadline;
 use crate::io::deadline::{TICK, ticks};
-use crate::io::{Deadline, PeerHandle};
 use crate::proxy::exchange::stage::Phase;
 use crate::proxy::failure::Failure;
+use crate::proxy::stream_peer::StreamPeer;
 use crate::proxy::worker::Worker;
 
 /// How often it is checked.
@@ -17,8 +18,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The wait of one exchange.
 #[derive(Debug)]
 pub(crate) struct DisconnectWatch {
-    /// The client's socket.
-    pub(crate) client: PeerHandle,
+    /// The client.
+    pub(crate) client: StreamPeer,
     /// The tick since which the response is waited for, or the request was written.
     since: Cell<u64>,
     /// The tick at which the wait for a response's head is over; 0 in shorter waits, which have their deadline.
@@ -27,7 +28,7 @@ pub(crate) struct DisconnectWatch {
 
 impl DisconnectWatch {
     /// For this client.
-    pub(crate) fn new(client: PeerHandle) -> Self {
+    pub(crate) fn new(client: StreamPeer) -> Self {
         Self { client, since: Cell::new(0), due: Cell::new(0) }
     }
 

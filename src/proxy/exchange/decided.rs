@@ -26,7 +26,7 @@ impl Decided {
     pub(crate) fn of(
         (head, envelope): (&ResponseHead<'_, '_>, Envelope),
         encoded: Vec<u8>,
-        to_client: Framing,
+        (to_client, out): (Framing, Frame),
         keep: bool,
     ) -> Self {
         Self {
@@ -35,7 +35,7 @@ impl Decided {
             status: head.status,
             interim: head.is_interim(),
             framing: envelope.framing,
-            out: Frame::of(to_client),
+            out,
             backend_keeps: envelope.keep_alive && envelope.framing != Framing::UntilClose,
             unframed: to_client == Framing::UntilClose,
             client_keeps: keep && to_client != Framing::UntilClose,
@@ -44,8 +44,8 @@ impl Decided {
         }
     }
 
-    /// The same with a body that is encoded on its way, in chunks whatever it came in.
-    pub(crate) fn encoded(self, coding: Coding) -> Self {
-        Self { coding: Some(coding), out: Frame::Chunked, ..self }
+    /// The same with a body that is encoded on its way, its length unknown whatever it was.
+    pub(crate) fn encoded(self, coding: Coding, out: Frame) -> Self {
+        Self { coding: Some(coding), out, ..self }
     }
 }

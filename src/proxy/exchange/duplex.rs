@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use crate::http1;
 use crate::io::Buffer;
-use crate::proxy::exchange::body::RelayError;
+use crate::proxy::exchange::relay::RelayError;
 use crate::proxy::exchange::state::Outcome;
 use crate::proxy::failure::Failure;
 

@@ -189,7 +189,11 @@ impl Exchange<'_> {
     fn call(&self, first: &Part) -> ConnectRequest<'_> {
         let proxied = self.order.pool.upstream.proxy_protocol;
         let client = proxied.map(|_| {
-            self.client.own(&self.worker.clients, ProxiedOrigin::default(), &self.disconnects.client)
+            self.client.own(
+                &self.worker.clients,
+                ProxiedOrigin::default(),
+                self.disconnects.client.connection(),
+            )
         });
         ConnectRequest {
             host: self.order.host.as_deref(),

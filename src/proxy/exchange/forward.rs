@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::pin::pin;
 use std::time::Duration;
 
-use super::client_stream::{ClientStream, RequestReader, ResponseWriter};
+use super::body_reader::{BodyReader, BodyState};
+use super::body_writer::BodyWriter;
+use super::client_stream::{ClientStream, ResponseWriter};
 use super::decided::Decided;
 use super::next::Next;
 use super::stage::{Phase, UploadStage};
@@ -13,16 +15,19 @@ use super::state::Outcome;
 use super::tunnel;
 use super::upstream_stream::{RequestWriter, ResponseReader};
 use crate::base::limits::MAX_INTERIM_RESPONSES;
-use crate::http::{HeadEdit, ResponseHead, Version};
-use crate::http1::{Body, Envelope, Framing, ResponseError};
-use crate::io::{Buffer, Deadline, PeerHandle, Reader, StreamError, Writer};
-use crate::proxy::exchange::body::{self, Frame, Part, Relay, RelayError};
+use crate::http::{BodyLength, HeadEdit, ResponseHead, Version};
+use crate::http1::{Envelope, Framing, ResponseError};
+use crate::http2::{SendError, StreamEnd};
+use crate::io::{Buffer, Deadline, StreamError};
+use crate::proxy::exchange::body::{self, Frame, Part};
 use crate::proxy::exchange::coding;
 use crate::proxy::exchange::min_rate::{self, Pace};
+use crate::proxy::exchange::relay::{Relay, RelayError};
 use crate::proxy::exchange::retry_policy::Cause;
 use crate::proxy::exchange::trailer_filter::TrailerFilter;
 use crate::proxy::failure::Failure;
 use crate::proxy::rules;
+use crate::proxy::stream_peer::StreamPeer;
 use crate::proxy::upstream::stream::UpstreamStream;
 
 impl<'a> Exchange<'a> {
@@ -137,7 +142,7 @@ impl<'a> Exchange<'a> {
         &'p self,
         deadline: &'p Deadline,
         client: min_rate::Client,
-        to: PeerHandle,
+        to: StreamPeer,
         writing: (Phase, Duration),
     ) -> Pace<'p> {
         let (wheel, peer) = (&self.worker.wheel, &self.disconnects.client);
@@ -155,14 +160,18 @@ impl<'a> Exchange<'a> {
     /// The rest of the request's body.
     pub(crate) async fn upload(
         &self,
-        reader: RequestReader<'_>,
+        reader: BodyReader<'_>,
         writer: RequestWriter<'_>,
         deadline: &Deadline,
         allowance: u64,
         buffer: Buffer,
     ) -> Result<Buffer, RelayError> {
-        let (RequestReader::H1 { reader, body }, RequestWriter::H1(writer)) = (reader, writer);
-        let out = Frame::of_request(self.order.head.body);
+        let writer = writer.body();
+        let out = writer.frame(match self.order.head.body {
+            BodyLength::Unknown => Framing::Chunked,
+            BodyLength::Known(length) => Framing::Length(length),
+            BodyLength::None => Framing::None,
+        });
         // A client that waits for its 100 waits for the backend, as long as nothing of the body came.
         let waits_for_100 = self.order.expects && allowance == self.body_bound();
         let opening = waits_for_100.then_some((Phase::BackendHead, self.order.response_timeout));
@@ -171,7 +180,6 @@ impl<'a> Exchange<'a> {
         let relay = Relay {
             reader,
             writer,
-            body,
             out,
             filter: self.order.trailer_filter(),
             deadline,
@@ -229,8 +237,11 @@ impl<'a> Exchange<'a> {
                 if interim > MAX_INTERIM_RESPONSES {
                     return Err(Failure::Response(ResponseError::TooManyInterim));
                 }
-                if self.order.version == Version::Http11 {
-                    writer.write_head(&decided.head).await.map_err(|_| Failure::ClientGone)?;
+                if self.order.version != Version::Http10 {
+                    writer
+                        .write_head(decided.status, &decided.head)
+                        .await
+                        .map_err(|_| Failure::ClientGone)?;
                 }
                 self.worker.heads.give(std::mem::take(&mut decided.head));
                 buffer.consume(decided.head_len);
@@ -243,7 +254,7 @@ impl<'a> Exchange<'a> {
             }
             if decided.status == 101 {
                 self.answer(true);
-                writer.write_head(&decided.head).await.map_err(|_| Failure::ClientGone)?;
+                writer.write_head(101, &decided.head).await.map_err(|_| Failure::ClientGone)?;
                 self.observed.bytes.set(decided.head.len() as u64);
                 buffer.consume(decided.head_len);
                 return Ok(Outcome { backend: false, client: false, tunnel: Some(buffer) });
@@ -292,9 +303,11 @@ impl<'a> Exchange<'a> {
             self.with_session(head, edit, |edit| writer.encode_head(head, edit, to, &mut encoded))
         });
         self.note(head);
-        let decided = Decided::of((head, envelope), encoded, framing, keep);
+        let decided = Decided::of((head, envelope), encoded, (framing, writer.frame(framing)), keep);
         Ok(match coding {
-            Some(coding) if envelope.framing != Framing::None => decided.encoded(coding),
+            Some(coding) if envelope.framing != Framing::None => {
+                decided.encoded(coding, writer.frame(Framing::Chunked))
+            }
             _ => decided,
         })
     }
@@ -342,16 +355,19 @@ impl<'a> Exchange<'a> {
         if decided.coding.is_some() {
             return Box::pin(self.pass_on_encoded(decided, reader, writer, deadline, buffer)).await;
         }
-        let ResponseReader::H1(reader) = reader;
-        body::take_rest(reader, &mut buffer, decided.head_len, decided.framing);
-        let mut body = Body::new(decided.framing);
+        let mut state = BodyState::new(decided.framing);
+        let mut reader = reader.body(&mut state);
+        reader.take_arrived(&mut buffer, decided.head_len, decided.framing);
         let encoded = std::mem::take(&mut decided.head);
         let filter =
             TrailerFilter::of_response(decided.named.as_deref(), self.order.pending.as_deref(), false);
-        let part = body::take(&mut buffer, decided.head_len, &mut body).map_err(Failure::ResponseBody)?;
-        let first = body::frame(&mut buffer, &part, &encoded, (body.trailers(), filter), decided.out);
+        let part = reader.take(&mut buffer, decided.head_len).map_err(Failure::ResponseBody)?;
+        let lead = writer.lead(&encoded);
+        let first = body::frame(&mut buffer, &part, lead, (reader.trailers(), filter), decided.out);
+        let begun = writer.begin(decided.status, &encoded, first.is_end());
         self.worker.heads.give(encoded);
         // Until here a faulty response could still be answered with a 502.
+        begun.map_err(uncarried)?;
         self.answer(!decided.unframed);
         self.wait(deadline, Phase::ClientWrite, self.limits.body_timeout);
         let (result, returned) = writer.write_piece(&first, buffer).await;
@@ -360,8 +376,7 @@ impl<'a> Exchange<'a> {
         buffer.consume(first.consumed);
         self.observed.bytes.set(first.len() as u64);
         if !first.done {
-            let ResponseWriter::H1(writer) = writer;
-            let relay = self.relay(reader, writer, &mut body, (decided.out, filter), deadline);
+            let relay = self.relay(reader, writer.body(), (decided.out, filter), deadline);
             let pace = self.download_pace(deadline);
             let relaying = Box::pin(pace.keep(relay.run(buffer)));
             let relayed = relaying.await.unwrap_or(Err(RelayError::TooSlow));
@@ -382,14 +397,14 @@ impl<'a> Exchange<'a> {
         buffer: Buffer,
     ) -> Result<Outcome, Failure> {
         let Some(coding) = decided.coding else { return Err(Failure::BackendGone(None)) };
-        let (ResponseReader::H1(reader), ResponseWriter::H1(writer)) = (reader, writer);
         let lead = std::mem::take(&mut decided.head);
-        let mut body = Body::new(decided.framing);
+        let mut state = BodyState::new(decided.framing);
         let filter =
             TrailerFilter::of_response(decided.named.as_deref(), self.order.pending.as_deref(), true);
-        let relay = self.relay(reader, writer, &mut body, (decided.out, filter), deadline);
+        let relay = self.relay(reader.body(&mut state), writer.body(), (decided.out, filter), deadline);
         let begins = || self.answer(true);
-        let run = coding::run(self.worker, coding, lead, relay, buffer, decided.head_len, &begins);
+        let lead = coding::Lead { status: decided.status, encoded: lead, received: decided.head_len };
+        let run = coding::run(self.worker, coding, lead, relay, buffer, &begins);
         let pace = self.download_pace(deadline);
         let relayed = Box::pin(pace.keep(run)).await.unwrap_or(Err(RelayError::TooSlow));
         let buffer = relayed.map_err(RelayError::of_response)?;
@@ -405,16 +420,14 @@ impl<'a> Exchange<'a> {
     /// What is left of a response's body, on its way to the client.
     pub(crate) fn relay<'r>(
         &'r self,
-        reader: &'r mut Reader,
-        writer: &'r mut Writer,
-        body: &'r mut Body,
+        reader: BodyReader<'r>,
+        writer: BodyWriter<'r>,
         (out, filter): (Frame, TrailerFilter<'r>),
         deadline: &'r Deadline,
     ) -> Relay<'r> {
         Relay {
             reader,
             writer,
-            body,
             out,
             filter,
             deadline,
@@ -439,12 +452,8 @@ impl<'a> Exchange<'a> {
         if let Some(from_backend) = answer.tunnel {
             let from_client = rest.unwrap_or_else(Buffer::small);
             let idle = self.order.idle_timeout;
-            // Only HTTP/1 connections can change to another protocol.
-            let (ClientStream::H1 { stream: client, .. }, UpstreamStream::H1(backend)) =
-                (client, &mut backend);
-            let backend = &mut backend.stream;
-            let tunnel =
-                tunnel::tunnel(self.worker, deadline, idle, client, backend, from_client, from_backend);
+            let ends = (client.tunnel_end(), backend.tunnel_end());
+            let tunnel = tunnel::tunnel(self.worker, deadline, idle, ends, from_client, from_backend);
             self.observed.relayed.set(Some(tunnel.await));
             return Ok((Next::Abort, Buffer::small()));
         }
@@ -459,5 +468,15 @@ impl<'a> Exchange<'a> {
             Some(rest) if self.is_sent() && rest.is_idle() => Ok((Next::Close, rest)),
             _ => Ok((Next::Linger, Buffer::small())),
         }
+    }
+}
+
+/// A response's head that could not be begun: its client has left, or cannot be sent such a head.
+fn uncarried(error: StreamError) -> Failure {
+    match error {
+        StreamError::Http2(StreamEnd::Send(SendError::Field | SendError::HeaderListTooLarge)) => {
+            Failure::Response(ResponseError::Untranslatable)
+        }
+        _ => Failure::ClientGone,
     }
 }

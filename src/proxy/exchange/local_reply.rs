@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::client_stream::{ClientStream, ResponseWriter};
+use super::client_stream::{ClientStream, EncodedReply, ResponseWriter};
 use crate::http::{Content, Method, RequestHead, Version};
 use crate::http1::Envelope;
 use crate::io::{Buffer, Deadline};
@@ -50,7 +50,7 @@ impl LocalReply {
             pending,
             envelope,
             head_only: head.method == Method::Head,
-            keep_alive: envelope.keep_alive && head.version == Version::Http11,
+            keep_alive: envelope.keep_alive && head.version != Version::Http10,
             logged,
             pages: None,
         }
@@ -105,7 +105,7 @@ impl LocalReply {
     }
 
     /// Head and body as they go out.
-    fn encode(&self, writer: &ResponseWriter<'_>, close: bool) -> Vec<u8> {
+    fn encode(&self, writer: &ResponseWriter<'_>, close: bool) -> EncodedReply {
         let status = self.reply.status;
         let rendered;
         let mut fields = Cow::Borrowed(&self.reply.fields[..]);
@@ -119,14 +119,9 @@ impl LocalReply {
             }
             ReplyBody::Own { media_type, bytes } => Some(Content { media_type, bytes }),
         };
-        let mut wire = Vec::new();
         rules::edit_reply(self.pending.as_deref(), |edit| {
-            writer.encode_local(status, (&fields, content), close, edit, &mut wire);
-        });
-        if let Some(content) = content.filter(|_| !self.head_only) {
-            wire.extend_from_slice(content.bytes);
-        }
-        wire
+            writer.encode_local(status, (&fields, content), (close, self.head_only), edit)
+        })
     }
 
     fn log(&mut self, worker: &Worker, bytes: usize) {

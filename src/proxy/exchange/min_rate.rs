@@ -11,8 +11,9 @@ use std::time::Duration;
 use crate::base::limits::Limits;
 use crate::io::deadline::TICK;
 use crate::io::peer::Flow;
-use crate::io::{Deadline, PeerHandle, Wheel};
+use crate::io::{Deadline, Wheel};
 use crate::proxy::exchange::stage::{BodyStage, Phase};
+use crate::proxy::stream_peer::StreamPeer;
 
 /// How often a body that is under way is checked, and at least four times within what a write may take.
 const LOOK: Duration = Duration::from_secs(1);
@@ -36,10 +37,10 @@ pub(crate) struct Pace<'a> {
     pub wheel: &'a Wheel,
     pub limits: &'a Limits,
     /// The client's end of its connection.
-    pub peer: &'a PeerHandle,
+    pub peer: &'a StreamPeer,
     pub client: Client,
     /// Where the body goes to: the client's connection, or the backend's.
-    pub to: PeerHandle,
+    pub to: StreamPeer,
     /// Phase and patience of its writes.
     pub writing: (Phase, Duration),
     /// The exchange's deadline, and the stage of this body.

@@ -11,12 +11,13 @@ use super::route::Forward;
 use super::stage::{BodyStage, Phase, ResponseStage, UploadStage};
 use crate::base::limits::Limits;
 use crate::base::sample::sampled;
-use crate::io::{Buffer, Deadline, PeerHandle};
+use crate::io::{Buffer, Deadline};
 use crate::proxy::access;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::error_pages::ErrorFormat;
 use crate::proxy::failure::Failure;
 use crate::proxy::rules::ResponseRules;
+use crate::proxy::stream_peer::StreamPeer;
 use crate::proxy::upstream::circuit::Counted;
 use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
@@ -74,7 +75,7 @@ impl<'a> Exchange<'a> {
         worker: &'a Worker,
         is_last: IsLast<'a>,
         view: (&'a View, usize),
-        (peer, client): (PeerHandle, &'a ClientFacts),
+        (peer, client): (StreamPeer, &'a ClientFacts),
         order: Forward,
     ) -> Self {
         Self {

@@ -46,6 +46,11 @@ impl<'a> TrailerFilter<'a> {
         http1::encode_last_chunk(Trailers::of(&kept), out);
     }
 
+    /// Appends those of the `trailers` that go on, as lines.
+    pub(crate) fn keep(&self, trailers: Trailers<'_>, out: &mut Vec<u8>) {
+        trailers.copy(|name| self.drops(name), out);
+    }
+
     fn drops(&self, name: &[u8]) -> bool {
         self.named.is_some_and(|list| connection_lists(list, name))
             || self.rules.is_some_and(|rules| match self.way {

@@ -6,11 +6,12 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
+use super::tunnel_end::{Read, TunnelEnd, TunnelReader, TunnelWriter};
 use crate::base::counters::Count;
-use crate::io::stream::{Closed, Keep, StreamError};
-use crate::io::{Buffer, Deadline, PeerHandle, Pipe, ReadCancel, Reader, Stream, WakeGated, Writer};
+use crate::io::stream::StreamError;
+use crate::io::{Buffer, Deadline, Pipe, ReadCancel, Reader, WakeGated, Writer};
 use crate::proxy::access::{End, Relayed};
-use crate::proxy::idle::{self, Woken};
+use crate::proxy::stream_peer::StreamPeer;
 use crate::proxy::worker::Worker;
 
 /// Reads that fill a small buffer in a row before a direction gets a large one.
@@ -22,8 +23,7 @@ pub(crate) async fn tunnel(
     worker: &Worker,
     deadline: &Deadline,
     idle: Duration,
-    client: &mut Stream,
-    backend: &mut Stream,
+    (mut client, mut backend): (TunnelEnd<'_>, TunnelEnd<'_>),
     from_client: Buffer,
     from_backend: Buffer,
 ) -> Relayed {
@@ -34,9 +34,11 @@ pub(crate) async fn tunnel(
     deadline.interruptible(false);
     let count_up = Counts { relay: &bytes_up, worker: &counters.relay_bytes_up };
     let count_down = Counts { relay: &bytes_down, worker: &counters.relay_bytes_down };
-    let peers = [client.reader.peer(), backend.reader.peer()];
-    let up = pin!(shared.one_way(&mut client.reader, &mut backend.writer, from_client, count_up));
-    let down = pin!(shared.one_way(&mut backend.reader, &mut client.writer, from_backend, count_down));
+    let (client_reader, client_writer, client_peer) = client.split();
+    let (backend_reader, backend_writer, backend_peer) = backend.split();
+    let peers = [client_peer, backend_peer];
+    let up = pin!(shared.one_way(client_reader, backend_writer, from_client, count_up));
+    let down = pin!(shared.one_way(backend_reader, client_writer, from_backend, count_down));
     let mut relaying = pin!(until_both_end(up, down));
     let mut taken = [None; 2];
     let end = loop {
@@ -56,7 +58,7 @@ pub(crate) async fn tunnel(
 }
 
 /// How much a peer has taken so far, if there is more for it that it has not.
-fn still_to_take(peer: &PeerHandle) -> Option<u64> {
+fn still_to_take(peer: &StreamPeer) -> Option<u64> {
     peer.flow().filter(|flow| flow.held_up).map(|flow| flow.taken)
 }
 
@@ -151,8 +153,8 @@ impl Shared<'_> {
     /// One direction, to its end, or until its writer's peer takes no more.
     async fn one_way(
         &self,
-        reader: &mut Reader,
-        writer: &mut Writer,
+        mut reader: TunnelReader<'_>,
+        mut writer: TunnelWriter<'_>,
         mut buffer: Buffer,
         count: Counts<'_>,
     ) -> Way {
@@ -161,41 +163,21 @@ impl Shared<'_> {
         let mut busy = 0;
         loop {
             if buffer.is_empty() {
-                // Pinned where it is made: an await moves a large future, and what is moved is copied.
-                let woken = pin!(idle::hot(reader, &lull, &mut off, buffer)).await;
-                match woken {
-                    // Half a TLS record is no word yet: it moves no deadline, nor anything else.
-                    Woken::Data(filled) if filled.is_empty() => {
-                        buffer = filled;
-                        continue;
-                    }
-                    Woken::Data(filled) => buffer = filled,
-                    Woken::Lull | Woken::Interrupted => {
-                        if reader.readable().await.is_err() {
-                            return Way::ReaderLost;
-                        }
-                        buffer = Buffer::small();
-                        continue;
-                    }
-                    Woken::End => {
-                        // The other direction is finished first: it may have to report a reset.
-                        yield_now().await;
-                        // A cut stream must not end as if it were whole.
-                        if reader.closed() != Closed::Clean {
-                            return Way::ReaderLost;
-                        }
+                buffer = match reader.read(&lull, &mut off, buffer).await {
+                    Read::Data(filled) => filled,
+                    Read::End => {
                         // What the writer's peer had sent before it was lost may still lie here: that direction
                         // ends by itself.
                         let ended = writer.shutdown().await.is_ok();
                         return if ended { Way::Whole } else { Way::Deaf };
                     }
-                    Woken::Failed => return Way::ReaderLost,
-                }
+                    Read::Lost => return Way::ReaderLost,
+                };
             }
             self.deadline.set(self.idle);
             let n = buffer.len();
             busy = if buffer.spare() == 0 { busy + 1 } else { 0 };
-            let (result, mut written) = pin!(writer.write_data(buffer, Keep::Nothing)).await;
+            let (result, mut written) = pin!(writer.write(buffer)).await;
             match result {
                 Ok(()) => {}
                 // No more can be encrypted for a peer that is there and waits.
@@ -209,7 +191,10 @@ impl Shared<'_> {
             if busy < BUSY || !buffer.is_idle() {
                 continue;
             }
-            if reader.is_as_plain_as(writer) && Pipe::is_to_be_had() {
+            if let (TunnelReader::H1(reader), TunnelWriter::H1(writer)) = (&mut reader, &mut writer)
+                && reader.is_as_plain_as(writer)
+                && Pipe::is_to_be_had()
+            {
                 // A direction that waits holds no large buffer.
                 drop(buffer);
                 if let Err(way) = self.pass_unseen(reader, writer, &count).await {
@@ -221,17 +206,4 @@ impl Shared<'_> {
             }
         }
     }
-}
-
-/// Lets the task's other futures run once.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -1,7 +1,10 @@
 //! The backend's side of one exchange: what is written and read on a stream that the pool has lent.
 
 use super::body::{self, Frame, Part};
+use super::body_reader::{BodyReader, BodyState};
+use super::body_writer::BodyWriter;
 use super::trailer_filter::TrailerFilter;
+use super::tunnel_end::TunnelEnd;
 use crate::base::limits::Limits;
 use crate::http::{OutgoingRequest, RequestContext, ResponseHead, Trailers};
 use crate::http1::{self, Envelope, HeadLimits, Parsed, ResponseError};
@@ -35,6 +38,13 @@ impl UpstreamStream {
         }
     }
 
+    /// All of it, for another protocol.
+    pub(crate) fn tunnel_end(&mut self) -> TunnelEnd<'_> {
+        match self {
+            Self::H1(connection) => TunnelEnd::H1(&mut connection.stream),
+        }
+    }
+
     /// Ends the exchange before its end. Of HTTP/1 that ends the connection: the pool does not have it back.
     pub(crate) fn reset(self) {
         match self {
@@ -50,7 +60,14 @@ impl UpstreamStream {
     }
 }
 
-impl RequestWriter<'_> {
+impl<'s> RequestWriter<'s> {
+    /// What is written behind the head.
+    pub(crate) fn body(self) -> BodyWriter<'s> {
+        match self {
+            Self::H1(writer) => BodyWriter::H1(writer),
+        }
+    }
+
     /// Writes the request's head, encoded for this connection, and the first part of its body, in one send. `trailers` are
     /// those behind it, if it is the last part, and the filter decides which of them go on. The buffer has its plaintext still.
     pub(crate) async fn write_head(
@@ -74,7 +91,14 @@ impl RequestWriter<'_> {
     }
 }
 
-impl ResponseReader<'_> {
+impl<'s> ResponseReader<'s> {
+    /// What is read behind the head.
+    pub(crate) fn body(self, state: &'s mut BodyState) -> BodyReader<'s> {
+        match self {
+            Self::H1(reader) => BodyReader::H1 { reader, body: &mut state.body },
+        }
+    }
+
     /// Hands `understood` the head at the buffer's front. `None`: it is not whole yet.
     ///
     /// # Errors

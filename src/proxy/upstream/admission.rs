@@ -25,8 +25,9 @@ use super::pool::Pool;
 use super::request_key::RequestKey;
 use crate::io::buffer::{self, Parked, Use};
 use crate::io::deadline::{TICK, ticks};
-use crate::io::{Buffer, Deadline, PeerHandle};
+use crate::io::{Buffer, Deadline};
 use crate::proxy::failure::Failure;
+use crate::proxy::stream_peer::StreamPeer;
 use crate::proxy::worker::Worker;
 
 /// How often it is checked whether a waiting client is still connected.
@@ -46,8 +47,8 @@ pub(crate) fn join(upstream: &Upstream, pool: &Weak<Pool>) -> Option<WorkerQueue
 /// A request for a permit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AdmissionRequest<'a> {
-    /// The client's socket.
-    pub(crate) client: &'a PeerHandle,
+    /// The client.
+    pub(crate) client: &'a StreamPeer,
     /// The tick of the worker's wheel from which on the wait counts.
     pub(crate) since: u64,
     /// Endpoints that are of no use: the request has failed there.

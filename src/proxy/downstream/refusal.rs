@@ -1,0 +1,44 @@
+//! Responses to requests that are not served.
+
+use crate::http::Content;
+use crate::proxy::error_pages::{self, ErrorContext};
+use crate::proxy::exchange::client_stream::{EncodedReply, ResponseWriter};
+use crate::proxy::failure::Failure;
+use crate::proxy::rules::{self, ResponseRules};
+use crate::proxy::snapshot::Listener;
+use crate::proxy::worker::Worker;
+
+/// The same with an id, where a page may show one: a request that was not understood was given none.
+pub(super) fn named(context: ErrorContext, worker: &Worker) -> ErrorContext {
+    ErrorContext {
+        format: context.format.map(|format| format.with_id(worker.ids.next().as_str())),
+        ..context
+    }
+}
+
+/// The response to a failure, head and body; `None` where the connection is just closed.
+pub(super) fn refusal(
+    writer: &ResponseWriter<'_>,
+    failure: &Failure,
+    context: ErrorContext,
+    listener: &Listener,
+    rules: Option<&ResponseRules>,
+) -> Option<EncodedReply> {
+    let status = failure.status()?;
+    let body = error_pages::render(status, listener.pages.as_deref(), context.format);
+    let mut fields = body.fields.to_owned();
+    if let Failure::MethodNotAllowed(allow) = failure {
+        fields.push_str(&format!("Allow: {allow}\r\n"));
+    }
+    if let Some(error) = failure.proxy_error().filter(|_| listener.proxy_status) {
+        fields.push_str(&format!("Proxy-Status: ringate; error={error}\r\n"));
+    }
+    if let Some(seconds) = failure.retry_after() {
+        fields.push_str(&format!("Retry-After: {seconds}\r\n"));
+    }
+    let content = Content { media_type: &body.media_type, bytes: body.body.as_bytes() };
+    Some(rules::edit_reply(rules, |edit| {
+        let content = (fields.as_bytes(), Some(content));
+        writer.encode_local(status, content, (true, context.head_only), edit)
+    }))
+}

@@ -1,0 +1,83 @@
+//! Heads on their way to an HTTP/2 stream: field lines, as fields are kept everywhere, that become a header block once it is
+//! their turn to be sent (RFC 7541 §2.2: blocks are decoded in the order in which they were encoded).
+
+use crate::http::{
+    BodyLength, Content, HeadEdit, KnownField, LineCopy, ResponseHead, copy_lines, put_line, read_lines,
+};
+use crate::http1::Framing;
+use crate::http2::Field;
+
+/// The fields of lines.
+pub(crate) fn fields_of(lines: &[u8]) -> impl Iterator<Item = Field<'_>> + Clone {
+    read_lines(lines).map(|(name, value)| Field {
+        name,
+        value,
+        // A table must not reveal them to others on the same connection (RFC 7541 §7.1.3).
+        never_indexed: name.eq_ignore_ascii_case(b"authorization"),
+    })
+}
+
+/// Appends the fields of a response's head that go to an HTTP/2 client, changed by `edit`, and returns how its body is framed
+/// where it is known: there is none, or so many bytes, or content to the stream's end. `upgraded`: the client asked for
+/// another protocol by extended CONNECT, and has it.
+pub(crate) fn response_lines(
+    head: &ResponseHead<'_, '_>,
+    edit: &HeadEdit<'_>,
+    upgraded: bool,
+    out: &mut Vec<u8>,
+) -> Framing {
+    let framing = match head.body {
+        BodyLength::None => Framing::None,
+        BodyLength::Known(length) => Framing::Length(length),
+        BodyLength::Unknown => Framing::Chunked,
+    };
+    let mut lines = LineCopy::new(head.fields.block(), 0..0);
+    for field in head.fields.iter() {
+        let kept = match KnownField::of(field.name) {
+            // The handshake of WebSocket ends with this hop (RFC 8441 §5).
+            KnownField::Other => !upgraded || !field.name.eq_ignore_ascii_case("sec-websocket-accept"),
+            KnownField::Expect | KnownField::MaxForwards | KnownField::LookAlike => true,
+            KnownField::Trailer => framing == Framing::Chunked,
+            _ => false,
+        };
+        if kept && !head.fields.end_here(field.name) && !edit.removes(field.name.as_bytes()) {
+            lines.put(field, out);
+        }
+    }
+    lines.end(out);
+    let length = match head.content_length {
+        Some(length) if framing == Framing::None && head.status >= 200 && head.status != 204 => Some(length),
+        _ => match framing {
+            Framing::Length(length) => Some(length),
+            _ => None,
+        },
+    };
+    if let Some(length) = length {
+        put_length(length, out);
+    }
+    out.extend_from_slice(edit.added);
+    framing
+}
+
+/// Appends the fields of a response of Ringate's own: see [`crate::http1`]'s.
+pub(crate) fn answer_lines(
+    fields: &[u8],
+    content: Option<Content<'_>>,
+    edit: &HeadEdit<'_>,
+    out: &mut Vec<u8>,
+) {
+    copy_lines(fields, |name| edit.removes(name), out);
+    if let Some(content) = content {
+        if !edit.removes(b"content-type") {
+            put_line("content-type", content.media_type.as_bytes(), out);
+        }
+        put_length(content.bytes.len() as u64, out);
+    }
+    out.extend_from_slice(edit.added);
+}
+
+fn put_length(length: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"content-length: ");
+    crate::http1::put_decimal(out, length);
+    out.extend_from_slice(b"\r\n");
+}

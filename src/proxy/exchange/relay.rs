@@ -1,0 +1,169 @@
+//! Bodies in flight: from one stream to another, with back-pressure, never collected.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use super::body::{Frame, Part, frame};
+use super::body_reader::BodyReader;
+use super::body_writer::BodyWriter;
+use super::head_lines::fields_of;
+use super::stage::{BodyStage, Phase};
+use super::trailer_filter::TrailerFilter;
+use crate::http1::BodyError;
+use crate::io::stream::{Keep, More};
+use crate::io::{Buffer, Deadline, Pipe, StreamError};
+use crate::proxy::failure::Failure;
+
+/// Why a body did not get through.
+#[derive(Debug)]
+pub(crate) enum RelayError {
+    /// It broke the rules of its framing, or ended early.
+    Body(BodyError),
+    /// The side that sends it broke.
+    From(StreamError),
+    /// The side that receives it broke.
+    To(StreamError),
+    /// It is longer than it may be.
+    TooLong,
+    /// The client is slower than it may be.
+    TooSlow,
+}
+
+impl RelayError {
+    /// Whose fault it is that a response's body did not get through.
+    pub(crate) fn of_response(self) -> Failure {
+        match self {
+            Self::Body(error) => Failure::ResponseBody(error),
+            Self::From(error) => Failure::BackendGone(Some(error)),
+            Self::To(_) | Self::TooLong => Failure::ClientGone,
+            Self::TooSlow => Failure::ClientTooSlow,
+        }
+    }
+}
+
+/// What is left of a body, moving from `reader` to `writer`.
+#[derive(Debug)]
+pub(crate) struct Relay<'a> {
+    /// The side that sends it.
+    pub reader: BodyReader<'a>,
+    /// The side that receives it.
+    pub writer: BodyWriter<'a>,
+    /// How it is framed going out.
+    pub out: Frame,
+    /// Which of its trailers go on.
+    pub filter: TrailerFilter<'a>,
+    /// The exchange's deadline and what it bounds.
+    pub deadline: &'a Deadline,
+    /// What an expired deadline means.
+    pub phase: &'a Cell<Phase>,
+    /// The stage of this body.
+    pub stage: BodyStage<'a>,
+    /// Bytes written of it, framing included.
+    pub moved: &'a Cell<u64>,
+    /// Phase and patience of reading and of writing.
+    pub waits: [(Phase, Duration); 2],
+    /// Phase and patience of the first read, where they are others.
+    pub opening: Option<(Phase, Duration)>,
+    /// Bytes of the body that may still come; `u64::MAX` for no bound.
+    pub allowance: u64,
+}
+
+impl Relay<'_> {
+    /// Moves it to its end. Returns the buffer with what arrived behind the body.
+    ///
+    /// # Errors
+    /// See [`RelayError`]; both connections are unusable then.
+    pub(crate) async fn run(mut self, mut buffer: Buffer) -> Result<Buffer, RelayError> {
+        let [reading, writing] = self.waits;
+        loop {
+            let patience = self.opening.take().unwrap_or(reading);
+            self.wait(patience);
+            let held = buffer.len();
+            let unseen = self.may_pass_unseen();
+            let (result, filled) = self.reader.read_on(buffer, unseen).await;
+            buffer = filled;
+            let piece = match result.map_err(RelayError::From)? {
+                More::Read(0) => return self.end(buffer).await,
+                More::Read(_) => {
+                    let part = self.reader.take(&mut buffer, 0).map_err(RelayError::Body)?;
+                    frame(&mut buffer, &part, &[], (self.reader.trailers(), self.filter), self.out)
+                }
+                More::Unseen(pipe) => {
+                    // A client that takes its time holds a pipe, and no buffer beside it.
+                    drop(buffer);
+                    self.pass(pipe).await?;
+                    buffer = Buffer::small();
+                    if self.reader.is_done() {
+                        return Ok(buffer);
+                    }
+                    continue;
+                }
+            };
+            debug_assert!(piece.consumed > 0 || buffer.len() > held);
+            self.allowance = self.allowance.checked_sub(piece.data as u64).ok_or(RelayError::TooLong)?;
+            self.wait(writing);
+            let (result, written) = self.writer.write_piece(&piece, buffer, Keep::Nothing).await;
+            buffer = written;
+            result.map_err(RelayError::To)?;
+            self.count(piece.len());
+            buffer.consume(piece.consumed);
+            if piece.done {
+                return Ok(buffer);
+            }
+        }
+    }
+
+    /// How many bytes need not be read here: those of a body that is sent on unchanged, on plain streams.
+    fn may_pass_unseen(&self) -> u64 {
+        match &self.writer {
+            BodyWriter::H1(writer) if self.out == Frame::Bare && Pipe::is_to_be_had() => {
+                self.reader.may_pass_unseen(writer).map_or(0, |due| due.min(self.allowance))
+            }
+            _ => 0,
+        }
+    }
+
+    /// Moves bytes of the body by the kernel.
+    async fn pass(&mut self, mut pipe: Pipe) -> Result<(), RelayError> {
+        let len = pipe.len() as u64;
+        self.allowance -= len;
+        self.reader.pass(len);
+        let [_, writing] = self.waits;
+        while pipe.len() > 0 {
+            self.wait(writing);
+            let wrote = self.writer.write_unseen(&mut pipe).await.map_err(RelayError::To)?;
+            self.count(wrote);
+        }
+        Ok(())
+    }
+
+    /// Begins the message where its head is not written with its body: then it leaves `encoded`.
+    pub(crate) fn begin(&self, status: u16, encoded: &mut Vec<u8>) -> Result<(), StreamError> {
+        if let BodyWriter::H2 { stream, .. } = &self.writer {
+            stream.send_response(status, fields_of(encoded), false)?;
+            encoded.clear();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn count(&self, written: usize) {
+        self.moved.set(self.moved.get() + written as u64);
+    }
+
+    pub(crate) fn wait(&self, (phase, patience): (Phase, Duration)) {
+        self.stage.enter(phase);
+        self.phase.set(phase);
+        self.deadline.set(patience);
+    }
+
+    /// The sender's end: the end of the body, or half of one.
+    async fn end(mut self, mut buffer: Buffer) -> Result<Buffer, RelayError> {
+        self.reader.eof().map_err(RelayError::Body)?;
+        let part = Part::end(&buffer);
+        let piece = frame(&mut buffer, &part, &[], (self.reader.trailers(), self.filter), self.out);
+        let (result, buffer) = self.writer.write_piece(&piece, buffer, Keep::Nothing).await;
+        result.map_err(RelayError::To)?;
+        self.count(piece.len());
+        Ok(buffer)
+    }
+}
