@@ -1,10 +1,14 @@
-//! What `ringate --version --verbose` says of the build: the commit, the target, the compiler.
+//! What `ringate --version --verbose` says of the build: the commit, the target, the compiler. And the console's page.
 
 use std::env;
 use std::path::Path;
 use std::process::Command;
 
+#[path = "build/console.rs"]
+mod console;
+
 fn main() {
+    console::assemble();
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=RINGATE_COMMIT");
     println!("cargo:rustc-env=RINGATE_COMMIT={}", commit());
@@ -42,11 +46,11 @@ fn commit() -> String {
         }
     }
     // With any rerun-if line, cargo no longer looks at the sources by itself, which make a build differ from its commit.
-    for source in ["src", "Cargo.toml", "Cargo.lock"] {
+    const SOURCES: [&str; 4] = ["src", "build", "Cargo.toml", "Cargo.lock"];
+    for source in SOURCES {
         println!("cargo:rerun-if-changed={root}/{source}");
     }
-    let changed =
-        git(&["status", "--porcelain", "--untracked-files=no", "--", "src", "Cargo.toml", "Cargo.lock"]);
+    let changed = git(&[&["status", "--porcelain", "--untracked-files=no", "--"], &SOURCES[..]].concat());
     if changed.is_some() { format!("{commit} with changes") } else { commit }
 }
 

@@ -22,6 +22,7 @@ mod balancing;
 mod bodies;
 mod circuit;
 mod cli;
+mod console;
 mod corpus;
 mod descriptors;
 mod discovery;

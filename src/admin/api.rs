@@ -320,7 +320,7 @@ pub(super) async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()
 }
 
-/// The page, which requests `/v1/status` with the token behind its `#`.
+/// The console.
 pub(super) async fn page() -> Response {
     ([(header::CONTENT_SECURITY_POLICY, headers::page_policy())], Html(headers::PAGE)).into_response()
 }

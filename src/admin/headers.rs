@@ -14,8 +14,8 @@ use super::Control;
 use super::caller::{Caller, Proof};
 use super::problem::Problem;
 
-/// The status page.
-pub(super) const PAGE: &str = include_str!("console.html");
+/// The console: `build/console.rs` makes it of the files in `src/admin/console`.
+pub(super) const PAGE: &str = include_str!(concat!(env!("OUT_DIR"), "/console.html"));
 
 /// Adds to each answer what a browser must not do with it: keep it, frame it, take it for another type, load or run
 /// what it does not itself hold.
@@ -113,7 +113,8 @@ fn is_port(text: &str) -> bool {
     text.is_empty() || text.strip_prefix(':').is_some_and(|number| number.parse::<u16>().is_ok())
 }
 
-/// The page's content security policy: its own script and style, by their digests, and calls to where it is from.
+/// The page's content security policy: its own script and style, by their digests, and calls to where it is from. No
+/// text may become markup or script (Trusted Types).
 pub(super) fn page_policy() -> HeaderValue {
     static POLICY: OnceLock<HeaderValue> = OnceLock::new();
     let made = POLICY.get_or_init(|| {
@@ -121,10 +122,11 @@ pub(super) fn page_policy() -> HeaderValue {
             let inner = PAGE.split_once(open).and_then(|(_, rest)| rest.split_once(close));
             BASE64.encode(digest(&SHA256, inner.unwrap_or_default().0.as_bytes()).as_ref())
         };
-        let (script, style) = (hash("<script>", "</script>"), hash("<style>", "</style>"));
+        let (script, style) = (hash("<script type=\"module\">", "</script>"), hash("<style>", "</style>"));
         let policy = format!(
             "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; connect-src 'self'; \
-             base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+             img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+             require-trusted-types-for 'script'; trusted-types 'none'"
         );
         HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
     });

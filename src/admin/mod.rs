@@ -1,4 +1,4 @@
-//! Floor 4: the admin server, on the control thread. JSON over HTTP, Prometheus text, and a status page.
+//! Floor 4: the admin server, on the control thread. JSON over HTTP, Prometheus text, and the console.
 //!
 //! A Unix socket is guarded by its file's permissions (0600); TCP by a bearer token, compared in
 //! constant time. `/healthz`, `/readyz` and the page itself are open: they give nothing away.

@@ -64,7 +64,7 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
          The config, {}:\n\n{}\n\
          Do it yourself:\n\n    curl http://127.0.0.1:{http}/\n    \
          curl --cacert {} https://localhost:{https}/\n\n\
-         The console:\n\n    http://127.0.0.1:{admin}/#token={token}\n\n{stop}",
+         The console, and the token to sign in with:\n\n    http://127.0.0.1:{admin}/\n    {token}\n\n{stop}",
         indent(&answer),
         file.display(),
         indent(&text),
