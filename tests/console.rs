@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::support::*;
 
 const TOKEN: &str = "console-0123456789abcdef0123456789";
+const READ_ONLY: &str = "reader-0123456789abcdef0123456789";
 /// Longer than [`PATIENCE`], as it is one browser with many steps.
 const LONGEST: Duration = Duration::from_secs(180);
 
@@ -28,7 +29,7 @@ fn config(pki: &Pki, backends: [std::net::SocketAddr; 2]) -> String {
     let tls = format!("tls = {{ server_name = \"localhost\", trust = [{:?}] }}", pki.file("ca.pem"));
     let [orders, billing] = backends;
     format!(
-        "[admin]\nlisten = \"{admin}\"\ntoken_file = \"token\"\n[runtime]\nworkers = 1\n[log]\nlevel = \"debug\"\n\
+        "[admin]\nlisten = \"{admin}\"\ntoken_file = \"token\"\nread_only_token_file = \"reader\"\naudit = \"audit.log\"\n[runtime]\nworkers = 1\n[log]\nlevel = \"debug\"\n\
          [[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\nprotocol = \"http\"\n\
          [[listener]]\nname = \"live\"\naddress = \"127.0.0.1:0\"\nprotocol = \"http\"\nenvironment = \"production\"\n\
          [[route]]\nlistener = [\"web\", \"live\"]\npath = \"/orders\"\nupstream = \"orders\"\n\
@@ -47,12 +48,14 @@ fn a_person_does_all_of_it_in_the_console() {
     let config = config(&pki, backends);
     let admin = config.split('"').nth(1).unwrap().to_owned();
     fs::write(dir.path().join("ringate.toml"), &config).unwrap();
-    let token = dir.path().join("token");
-    fs::write(&token, TOKEN).unwrap();
-    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    for (name, token) in [("token", TOKEN), ("reader", READ_ONLY)] {
+        let path = dir.path().join(name);
+        fs::write(&path, token).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
     let ringate = Ringate::start_in(dir, 2);
     let given = json!({
-        "admin": format!("http://{admin}"), "token": TOKEN, "dir": ringate.dir(),
+        "admin": format!("http://{admin}"), "token": TOKEN, "readOnlyToken": READ_ONLY, "dir": ringate.dir(),
         "pki": pki.file("ca.pem").parent(), "backends": backends.map(|it| it.to_string()),
         "web": ringate.address_of("web").to_string(), "live": ringate.address_of("live").to_string(),
         "pictures": std::env::var_os("CONSOLE_PICTURES").map(PathBuf::from),
@@ -74,5 +77,9 @@ fn a_person_does_all_of_it_in_the_console() {
     };
     node.wait();
     assert!(status.success(), "{status}\n{}", node.log());
-    assert!(!ringate.log().contains(TOKEN), "the token is in the log");
+    let audit = fs::read_to_string(ringate.dir().join("audit.log")).unwrap();
+    assert!(audit.contains("/v1/certificates/gateway/activate"), "{audit}");
+    for text in [ringate.log(), audit] {
+        assert!(!text.contains(TOKEN) && !text.contains(READ_ONLY), "a token is in a log");
+    }
 }

@@ -4,11 +4,12 @@ use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 
+use super::caller::Caller;
 use super::certificates::{self, InUse};
 use super::discovery::Discovery;
 use super::problem::Problem;
@@ -320,7 +321,8 @@ pub(super) async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()
 }
 
-/// The console.
-pub(super) async fn page() -> Response {
-    ([(header::CONTENT_SECURITY_POLICY, headers::page_policy())], Html(headers::PAGE)).into_response()
+/// The console. It says what its client may do: without a right, the first thing to do is to sign in.
+pub(super) async fn page(caller: Option<Extension<Caller>>) -> Response {
+    let role = caller.map(|Extension(caller)| caller.role);
+    ([(header::CONTENT_SECURITY_POLICY, headers::page_policy())], Html(headers::page(role))).into_response()
 }

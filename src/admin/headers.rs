@@ -1,5 +1,6 @@
 //! What protects the admin server from a browser's other pages: which host a request names, and what an answer forbids.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -11,11 +12,23 @@ use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64;
 
 use super::Control;
-use super::caller::{Caller, Proof};
+use super::caller::{Caller, Proof, Role};
 use super::problem::Problem;
 
 /// The console: `build/console.rs` makes it of the files in `src/admin/console`.
-pub(super) const PAGE: &str = include_str!(concat!(env!("OUT_DIR"), "/console.html"));
+const PAGE: &str = include_str!(concat!(env!("OUT_DIR"), "/console.html"));
+
+/// The mark of a client without a right, in the page's first element.
+const NONE: &str = "data-role=\"none\"";
+
+/// The page for a client with this right.
+pub(super) fn page(role: Option<Role>) -> Cow<'static, str> {
+    match role {
+        None => Cow::Borrowed(PAGE),
+        Some(Role::Full) => Cow::Owned(PAGE.replacen(NONE, "data-role=\"full\"", 1)),
+        Some(Role::ReadOnly) => Cow::Owned(PAGE.replacen(NONE, "data-role=\"read-only\"", 1)),
+    }
+}
 
 /// Adds to each answer what a browser must not do with it: keep it, frame it, take it for another type, load or run
 /// what it does not itself hold.
@@ -167,7 +180,8 @@ mod tests {
         for mark in ["<script", "<style"] {
             assert_eq!(PAGE.matches(mark).count(), 1);
         }
-        assert!(!PAGE.contains("style=") && !PAGE.contains("onclick"));
+        assert!(!PAGE.contains("style=\"") && !PAGE.contains("onclick"));
+        assert!(page(None).contains(NONE) && page(Some(Role::Full)).contains("data-role=\"full\""));
         assert!(page_policy().to_str().unwrap().contains("script-src 'sha256-"));
     }
 }

@@ -21,8 +21,6 @@ export function onLeave(work) { leave = work; }
 
 export function setToken(text) { token = text; }
 
-export const hasToken = () => token !== null;
-
 function headers(more) {
   return token === null ? more : { ...more, Authorization: `Bearer ${token}` };
 }
@@ -55,6 +53,7 @@ export async function send(method, path, body, { match, accept, signal, more = {
   }
   const problem = await problemOf(response);
   if (response.status === 401) leave();
+  if (response.status === 412 && match) await get(match).catch(() => {});
   if (response.status === 412) problem.message = 'It was changed meanwhile. What is there now has been read: look at it, and try again.';
   throw problem;
 }

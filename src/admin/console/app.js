@@ -1,9 +1,9 @@
 // The page: sign-in, the menu, and which view is shown.
 
-import { has, hasToken, learn, onLeave, setToken } from './api.js';
+import { call, get, has, learn, onLeave, setToken } from './api.js';
 import { h, keepTimes, notice, put, svg } from './dom.js';
 import { duration } from './format.js';
-import { field, input } from './form.js';
+import { check, field, input, values } from './form.js';
 import { begin, end, refresh, state, watch } from './state.js';
 import { certificates } from './views/certificates.js';
 import { attention, overview } from './views/overview.js';
@@ -27,28 +27,45 @@ const VIEWS = [
 const app = document.getElementById('app');
 let shown = null;
 
+/** Set while a session may be open: its cookie can't be read here. No secret. */
+const SESSION = 'ringate-session';
+
 function signIn(problem) {
   end();
   shown?.stop();
-  shown = null;
+  shown = page = null;
+  localStorage.removeItem(SESSION);
   document.title = 'Sign in – Ringate';
   const token = input('token', { type: 'password', required: true, autocomplete: 'current-password' });
   const trouble = h('div', problem && notice('bad', problem));
   // Password managers keep a password by a name.
   const user = h('input', { type: 'text', name: 'user', value: 'ringate', autocomplete: 'username', hidden: true });
   const form = h('form.signin', brand(), h('h1', 'Sign in'), user,
-    field('Token', token, 'What the file of admin.token_file holds. It is kept in this page only, until you close or reload it.'), trouble,
+    field('Token', token, 'What the file of admin.token_file holds, or that of admin.read_only_token_file.'),
+    check('stay', 'Stay signed in for 12 hours, by a cookie', true), trouble,
     h('button.primary', { type: 'submit' }, 'Sign in'));
   form.addEventListener('submit', async event => {
     event.preventDefault();
-    setToken(token.value.trim());
-    try { await enter(); } catch (error) {
+    const given = values(form);
+    try {
+      if (given.stay) {
+        await call('POST', '/v1/session', { token: given.token.trim() });
+        localStorage.setItem(SESSION, 'open');
+      } else setToken(given.token.trim());
+      await enter();
+    } catch (error) {
       setToken(null);
       put(trouble, notice('bad', error.status === 401 ? 'This is not the token.' : error.message));
     }
   });
   put(app, h('main', { id: 'main', tabindex: -1 }, form));
   token.focus();
+}
+
+async function signOut() {
+  if (localStorage.getItem(SESSION)) await call('DELETE', '/v1/session').catch(() => {});
+  setToken(null);
+  signIn();
 }
 
 function brand() {
@@ -103,14 +120,15 @@ function frame() {
     const { status } = state;
     if (!status) return;
     links.update();
-    put(about, h('div', `Ringate ${status.version}`), h('div', `up ${duration(status.uptime_seconds)}${status.draining ? ', draining' : ''}`));
+    put(about, h('div', `Ringate ${status.version}`), h('div', `up ${duration(status.uptime_seconds)}${status.draining ? ', draining' : ''}`),
+      state.forced && h('div', 'This token may change nothing.'));
     put(stale, state.problem && notice('bad', `What is shown is not up to date: ${state.problem.message}.`));
   };
   return { main, links, update };
 }
 
 function leaveButton() {
-  return hasToken() && h('button', { type: 'button', click: () => { setToken(null); signIn(); } }, 'Sign out');
+  return state.by !== 'unix-socket' && h('button', { type: 'button', click: signOut }, 'Sign out');
 }
 
 /** The parts of the address: the view's name, and what it is about. */
@@ -144,6 +162,10 @@ async function show() {
 }
 
 async function enter() {
+  const session = await get('/v1/session');
+  state.by = session.by;
+  state.forced = session.role !== 'full';
+  state.readOnly ||= state.forced;
   await refresh();
   if (!state.status) throw state.problem;
   await learn();
@@ -160,8 +182,14 @@ watch(() => {
 });
 addEventListener('hashchange', () => { if (page) show(); });
 setInterval(keepTimes, 10_000);
-onLeave(() => { if (page) { page = null; setToken(null); signIn('The session has ended: sign in again.'); } });
+onLeave(() => {
+  if (!page) return;
+  setToken(null);
+  signIn('The session has ended: sign in again.');
+});
 
 // An address with a token would be in the browser's history: it is taken out before anything else.
 if (/[#&?]token=/.test(location.href)) history.replaceState(null, '', location.pathname);
-enter().catch(problem => signIn(problem.status === 401 ? undefined : problem.message));
+// The server has written who asks for the page. A link from elsewhere sends no cookie: then the session is asked for.
+if (document.documentElement.dataset.role === 'none' && !localStorage.getItem(SESSION)) signIn();
+else enter().catch(problem => signIn(problem.status === 401 ? undefined : problem.message));

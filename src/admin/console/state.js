@@ -21,6 +21,8 @@ export const state = {
   problem: null,
   /** Nothing is changed from this page. */
   readOnly: false,
+  /** How the page has proven itself: `session`, `token` or `unix-socket`. */
+  by: null,
   /** The token allows no change. */
   forced: false,
 };

@@ -1,11 +1,11 @@
 // Promote: what one environment presents to an upstream's backends, beside the next environment, which may take it over.
 
-import { has, call, part } from '../api.js';
+import { call, get, has, part } from '../api.js';
 import { known, verdict } from '../chain.js';
 import { act, card, facts, h, mark, note, notice } from '../dom.js';
 import { field, select } from '../form.js';
 import { environments, refresh, state, upstreams } from '../state.js';
-import { change, stored } from './upstream_tls.js';
+import { change, pathOf, stored } from './upstream_tls.js';
 
 const DEFAULT = '';
 const title = environment => environment || 'default';
@@ -41,7 +41,8 @@ export async function promote(context) {
   if (!all.some(it => it.name === chosen.upstream)) chosen.upstream = context.args[0] && all.some(it => it.name === context.args[0]) ? context.args[0] : (all.find(it => [it.base, ...it.overlays].some(one => one.client_certificate)) ?? all[0]).name;
   if (!places.includes(chosen.from)) chosen.from = places.find(it => /^dev/.test(it)) ?? places[0];
   if (!places.includes(chosen.to)) chosen.to = places.find(it => /^prod/.test(it)) ?? places.find(it => it !== chosen.from) ?? places[0];
-  const certificates = await stored();
+  // What is changed is what is shown: its ETag is read with it.
+  const [certificates] = await Promise.all([stored(), get(pathOf(chosen.upstream))]);
   const pick = (name, options, label) => {
     const control = select(name, options, chosen[name], { change: event => {
       Object.assign(chosen, { certificate: null, [name]: event.target.value });

@@ -10,9 +10,9 @@ import { table } from '../table.js';
 export const pathOf = (name, environment) => `/v1/upstreams/${part(name)}${environment ? `/environments/${part(environment)}` : ''}`;
 
 /** Changes the TLS keys, as JSON that is merged (RFC 7396). */
-export async function change(name, environment, tls) {
-  const keys = tls === null ? { tls: null } : { tls };
-  const outcome = await call('PATCH', pathOf(name, environment), keys, { match: `/v1/upstreams/${part(name)}` });
+export async function change(name, environment, tls, force = false) {
+  const path = pathOf(name, environment);
+  const outcome = await call('PATCH', force ? `${path}?force=true` : path, { tls }, { match: pathOf(name) });
   await refresh();
   return outcome;
 }
@@ -88,34 +88,45 @@ async function mutual(name, row, now, required, reload) {
   });
 }
 
-/** Trust: the authorities of the system, certificates of the store, or one that is uploaded here. */
-async function trust(name, row, now, reload) {
-  const known = await stored();
+/** The choice of what is trusted: the authorities of the system, certificates of the store, or one that is uploaded here. */
+export function trustFields(known, now) {
   const chosen = new Set([now ?? 'system'].flat().filter(it => typeof it === 'string'));
   const boxes = [['system', 'The authorities that this system trusts'], ...known.filter(it => it.active !== null).map(it => [it.name, `${it.name}: ${it.subject ?? ''}`])]
     .map(([value, text]) => h('label.check', h('input', { type: 'checkbox', name: `trust:${value}`, checked: chosen.has(value) }), h('span.break', text)));
-  const others = [now ?? []].flat().filter(it => typeof it !== 'string' || (it !== 'system' && !known.some(one => one.name === it)));
-  const kept = others.length > 0 && check('kept', `Keep what else is in the config: ${names(others)}`, true);
   const file = h('input', { type: 'file', name: 'file', accept: '.pem,.crt,.cer,.der' });
+  return [boxes, h('details', h('summary', 'Add a CA, or the backend’s own certificate'), h('div.stack',
+    h('div.fields', field('Its name in the store', input('trust_name', { pattern: '[a-z0-9][a-z0-9._\\-]{0,63}', placeholder: 'orders-ca' })), field('File', file, 'PEM or DER')),
+    field('Or pasted PEM', h('textarea', { name: 'pem', spellcheck: 'false' }))))];
+}
+
+/** What these fields mean, as the config has it. What is uploaded is brought into the store. */
+export async function trustOf(given, others) {
+  const wanted = Object.keys(given).filter(key => key.startsWith('trust:') && given[key]).map(key => key.slice(6));
+  const pem = given.file ? await contents(given.file) : given.pem.trim();
+  if (pem) {
+    if (!given.trust_name) throw new Error('Give the certificate a name in the store.');
+    await call('POST', '/v1/certificates/import', { name: given.trust_name, certificate: pem });
+    wanted.push(given.trust_name);
+  }
+  const all = [...new Set([...wanted, ...others])];
+  if (!all.length) throw new Error('Choose what is trusted.');
+  return all;
+}
+
+async function trust(name, row, now, reload) {
+  const known = await stored();
+  const others = [now ?? []].flat().filter(it => typeof it !== 'string' || (it !== 'system' && !known.some(one => one.name === it)));
   await ask({
     title: `Trust of ${name}${row.environment ? ` in ${row.environment}` : ', the default'}`, label: 'Apply',
     text: 'What the backend’s certificate is checked against.',
     fields: [
-      h('fieldset', h('legend', 'Trusted'), boxes, kept),
-      h('fieldset', h('legend', 'Add a CA, or the backend’s own certificate'), h('div.fields', field('Name in the store', input('name', { pattern: '[a-z0-9][a-z0-9._\\-]{0,63}', placeholder: 'orders-ca' })), field('File', file, 'PEM or DER')), field('Or pasted PEM', h('textarea', { name: 'pem', spellcheck: 'false' }))),
+      h('fieldset', h('legend', 'Trusted'), trustFields(known, now), others.length > 0 && check('kept', `Keep what else is in the config: ${names(others)}`, true)),
       row.environment && check('inherit', 'No value of its own: trust what the default trusts'),
+      has('POST /v1/apis') && check('force', 'Do it although a backend is not verified'),
     ],
     submit: async given => {
-      const wanted = Object.keys(given).filter(key => key.startsWith('trust:') && given[key]).map(key => key.slice(6));
-      const pem = given.file ? await contents(given.file) : given.pem.trim();
-      if (pem) {
-        if (!given.name) throw new Error('Give the certificate a name in the store.');
-        await call('POST', '/v1/certificates/import', { name: given.name, certificate: pem });
-        wanted.push(given.name);
-      }
-      if (given.kept) wanted.push(...others);
-      if (!wanted.length && !given.inherit) throw new Error('Choose what is trusted.');
-      await change(name, row.environment, { trust: given.inherit ? null : [...new Set(wanted)] });
+      const trust = given.inherit ? null : await trustOf(given, given.kept ? others : []);
+      await change(name, row.environment, { trust }, given.force);
       note(`Trust of ${name} is changed`);
       await reload();
     },

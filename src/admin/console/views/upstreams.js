@@ -7,6 +7,7 @@ import { count, several } from '../format.js';
 import { ask, check, confirm, field, input } from '../form.js';
 import { refresh, state, upstreams as all } from '../state.js';
 import { table } from '../table.js';
+import { editKeys, registerApi, remove as removeSection } from './register.js';
 import { tlsOf } from './upstream_tls.js';
 
 const STATES = { up: 'good', down: 'bad', ejected: 'warn', unknown: 'none' };
@@ -38,7 +39,7 @@ function list(context) {
     ],
   }));
   context.onUpdate(shown.update);
-  return [h('header.page', h('div', h('h1', 'Upstreams'), h('p.sub', 'Where traffic goes, and whether the backends can be trusted'))), h('section.card.flush', shown)];
+  return [h('header.page', h('div', h('h1', 'Upstreams'), h('p.sub', 'Where traffic goes, and whether the backends can be trusted')), !state.readOnly && has('POST /v1/apis') && act('Register an API', registerApi, { kind: 'primary', key: 'register' })), h('section.card.flush', shown)];
 }
 
 const requests = row => [row.base, ...row.overlays].flatMap(it => it.addresses).reduce((sum, it) => sum + it.requests, 0);
@@ -157,13 +158,20 @@ async function one(context, name) {
   const { base, overlays } = find();
   const changeable = !state.readOnly;
   return [
-    h('header.page', h('div', h('a.crumb', { href: '#/upstreams' }, 'Upstreams'), h('h1.break', name), h('p.sub', `${several(base.endpoints.length, 'endpoint')}${overlays.length ? `, with values of its own in ${overlays.map(it => it.environment).join(', ')}` : ''}`))),
+    h('header.page', h('div', h('a.crumb', { href: '#/upstreams' }, 'Upstreams'), h('h1.break', name), h('p.sub', `${several(base.endpoints.length, 'endpoint')}${overlays.length ? `, with values of its own in ${overlays.map(it => it.environment).join(', ')}` : ''}`)), sectionButtons(name, context)),
     h('section.card', h('header', h('h2', 'Backend’s certificate'), has('POST /v1/upstreams/{name}/probe') && h('div.actions',
       probe(name, undefined, answers, context), overlays.map(it => h('span.row', h('span.soft.small', it.environment), probe(name, it.environment, answers, context))))), chains, answers),
     tls,
     h('section.card.flush', h('header', h('h2', 'Endpoints'), changeable && has('POST /v1/upstreams/{name}/endpoints') && act('Add an endpoint', () => add(find().base), { key: 'add-endpoint' })), table),
     limits(base),
   ];
+}
+
+function sectionButtons(name, context) {
+  const path = `/v1/upstreams/${part(name)}`;
+  if (state.readOnly || !has('GET /v1/upstreams/{name}')) return null;
+  return h('div.actions', act('Edit keys', () => editKeys(path, `Keys of ${name}`, () => context.again()), { key: 'edit' }),
+    has('DELETE /v1/apis/{name}') && act('Remove', () => removeSection(`/v1/apis/${part(name)}`, `${name} with the routes that lead to it`, () => { location.hash = '#/upstreams'; }), { kind: 'danger', key: 'remove' }));
 }
 
 function limits(base) {
