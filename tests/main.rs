@@ -38,6 +38,7 @@ mod fuzz_seeds;
 mod health;
 mod hostile;
 mod http;
+mod http2_backend;
 mod idle_backends;
 mod imports;
 mod last_requests;

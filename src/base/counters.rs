@@ -109,6 +109,16 @@ counters! {
     backend_connections_taken_over,
     /// Idle backend connections made before a request needed them (`pool.min_idle`).
     backend_connections_prewarmed,
+    /// Backend connections that speak HTTP/2.
+    backend_http2_connections,
+    /// Backend connections that speak HTTP/2 and are open now.
+    backend_http2_connections_open,
+    /// Requests sent as streams of backend connections that speak HTTP/2.
+    backend_http2_streams,
+    /// TLS handshakes with backends that do not take HTTP/2, where the upstream has `http = "2"`.
+    backend_http2_refusals,
+    /// Requests sent again because an HTTP/2 backend had certainly not processed them (GOAWAY, REFUSED_STREAM).
+    http2_unprocessed_retries,
     /// Requests sent again because a pooled connection had gone stale.
     stale_retries,
     /// Requests sent to another endpoint because theirs closed a new connection without an answer.
@@ -228,6 +238,8 @@ counters! {
     limit_buffer_memory,
     /// Requests refused for `http.max_concurrent_streams`.
     limit_http2_streams,
+    /// Requests refused since every HTTP/2 connection of a worker to the endpoint was at the backend's stream limit.
+    limit_http2_backend_connections,
     /// Requests refused for `limits.head_bytes`, or `http.header_list_bytes`.
     limit_head_bytes,
     /// Requests refused for `limits.headers`.

@@ -91,6 +91,16 @@ pub const MAX_TLS_RECORD_BYTES: usize = 5 + 16_384 + 2_048;
 pub(crate) const HTTP2_STREAMS: u32 = 128;
 /// Streams that a backend is asked to take at a time before its SETTINGS are known (RFC 9113 §6.5.2 recommends no fewer).
 pub(crate) const HTTP2_FIRST_STREAMS: u32 = 100;
+/// HTTP/2 connections that one worker has to one endpoint: as many streams as these may carry are enough for one worker.
+pub(crate) const HTTP2_BACKEND_CONNECTIONS: usize = 256;
+/// Silence of a backend with streams after which a PING asks whether it is alive.
+pub(crate) const HTTP2_PING_AFTER: Duration = Duration::from_secs(5);
+/// How long the answer to a PING may take.
+pub(crate) const HTTP2_PING_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a backend's first SETTINGS, and their acknowledgement of ours, may take.
+pub(crate) const HTTP2_SETTINGS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a request is sent again that a backend has certainly not processed (GOAWAY, REFUSED_STREAM).
+pub(crate) const HTTP2_UNPROCESSED_REPEATS: u32 = 5;
 /// Longest header list, as RFC 9113 §6.5.2 counts it, in bytes.
 pub(crate) const HTTP2_HEADER_LIST_BYTES: usize = 64 * 1024;
 /// Dynamic table of our encoder, in bytes: some 40 fields repeat on a connection, and each lookup passes over all of them.

@@ -10,6 +10,7 @@ use rustls::SupportedCipherSuite;
 pub(crate) use crate::base::address::Address;
 use crate::base::limits::Limits;
 pub(crate) use crate::base::network::{AddressRule, Network};
+use crate::http::BackendHttp;
 use crate::proxy_protocol::{Accept, Version};
 use crate::tls::{RsaBits, Versions};
 
@@ -456,6 +457,8 @@ pub struct Upstream {
     pub sticky: Option<At<Sticky>>,
     /// `slow_start`: how long the weight of an endpoint that is new or back rises. Default 0.
     pub slow_start: Duration,
+    /// `http`: the version spoken with the backends. Default 1.1.
+    pub http: At<BackendHttp>,
     /// `timeouts.connect`, TCP and TLS together. Default 2 s.
     pub connect_timeout: Duration,
     /// `timeouts.response`: from the request's end to the response's head. Default 30 s.

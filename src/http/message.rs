@@ -24,6 +24,34 @@ impl Version {
     }
 }
 
+/// Which versions of HTTP are spoken with backends: `upstream.http`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendHttp {
+    /// HTTP/1.1, without ALPN.
+    #[default]
+    Http11,
+    /// HTTP/2: ALPN offers `h2` alone; on plain connections by prior knowledge (RFC 9113 §3.3).
+    Http2,
+    /// Over TLS, what the backend chooses by ALPN, `h2` first; on plain connections HTTP/1.1.
+    Auto,
+}
+
+impl BackendHttp {
+    /// What ALPN offers, best first.
+    pub(crate) fn alpn(self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Http11 => Vec::new(),
+            Self::Http2 => vec![ALPN_HTTP2.to_vec()],
+            Self::Auto => vec![ALPN_HTTP2.to_vec(), ALPN_HTTP11.to_vec()],
+        }
+    }
+}
+
+/// The ALPN name of HTTP/2 over TLS (RFC 9113 §3.2).
+pub(crate) const ALPN_HTTP2: &[u8] = b"h2";
+/// The ALPN name of HTTP/1.1 (RFC 7301 §6).
+const ALPN_HTTP11: &[u8] = b"http/1.1";
+
 /// What is known of a body's length before it is read, however it is framed (RFC 9110 §8.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyLength {

@@ -29,7 +29,7 @@ pub use field::{Fields, connection_lists};
 #[allow(unreachable_pub)] // for internals
 pub use field_name::is_same_name;
 pub(crate) use lines::{LineCopy, copy_lines, put_line, read_lines, remove_lines};
-pub(crate) use message::Content;
+pub(crate) use message::{ALPN_HTTP2, BackendHttp, Content};
 #[allow(unreachable_pub)] // for internals
 pub use message::{BodyLength, Method, RequestContext, RequestHead, ResponseHead, Target, Upgrade, Version};
 #[allow(unreachable_pub)] // for internals

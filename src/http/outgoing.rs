@@ -1,6 +1,7 @@
 //! A request on its way to a backend: what was understood of the client's, with all changes made, apart from the buffer
 //! that it came in. It is encoded once the backend's connection is known, and with it the version that this one has.
 
+use super::field::list;
 use super::lines::{LineCopy, put_line};
 use super::{BodyLength, HeadEdit, KnownField, RequestHead, is_same_name, says_client};
 
@@ -57,6 +58,8 @@ pub struct OutgoingRequest {
     pub expect_continue: bool,
     /// The Max-Forwards that goes on, of an OPTIONS that has one (RFC 9110 §7.6.2).
     pub max_forwards: Option<u32>,
+    /// Whether the client says that it takes trailers (`TE: trailers`, RFC 9110 §10.1.4).
+    pub takes_trailers: bool,
 }
 
 impl OutgoingRequest {
@@ -84,7 +87,7 @@ impl OutgoingRequest {
         ends[2] = out.len() as u32;
         out.extend_from_slice(head.upgrade.unwrap_or_default().as_bytes());
         ends[3] = out.len() as u32;
-        put_fields(head, edit, out);
+        let takes_trailers = put_fields(head, edit, out);
         for (name, value) in forwarded.lines().filter(|(name, _)| !edit.removes(name.as_bytes())) {
             put_line(name, value.as_bytes(), out);
         }
@@ -96,6 +99,7 @@ impl OutgoingRequest {
             body: head.body,
             expect_continue: head.expect_continue,
             max_forwards: head.max_forwards.map(|count| count.saturating_sub(1)),
+            takes_trailers,
         }
     }
 
@@ -164,7 +168,9 @@ fn put_target(head: &RequestHead<'_, '_>, path: PathRewrite<'_>, out: &mut Vec<u
     }
 }
 
-fn put_fields(head: &RequestHead<'_, '_>, edit: &HeadEdit<'_>, out: &mut Vec<u8>) {
+/// Appends the fields that go on. True: TE names trailers.
+fn put_fields(head: &RequestHead<'_, '_>, edit: &HeadEdit<'_>, out: &mut Vec<u8>) -> bool {
+    let mut takes_trailers = false;
     let mut lines = LineCopy::new(head.fields.block(), 0..0);
     for field in head.fields.iter() {
         let kept = match KnownField::of(field.name) {
@@ -175,6 +181,10 @@ fn put_fields(head: &RequestHead<'_, '_>, edit: &HeadEdit<'_>, out: &mut Vec<u8>
             KnownField::Trailer => head.body == BodyLength::Unknown,
             // Of an OPTIONS it is written anew.
             KnownField::MaxForwards => head.max_forwards.is_none(),
+            KnownField::HopByHop => {
+                takes_trailers |= field.name.len() == 2 && names_trailers(field.value);
+                false
+            }
             _ => false,
         };
         if kept && !head.fields.end_here(field.name) && !edit.removes(field.name.as_bytes()) {
@@ -182,4 +192,10 @@ fn put_fields(head: &RequestHead<'_, '_>, edit: &HeadEdit<'_>, out: &mut Vec<u8>
         }
     }
     lines.end(out);
+    takes_trailers
+}
+
+/// Whether a value of TE has `trailers`.
+fn names_trailers(te: &[u8]) -> bool {
+    list(te).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }

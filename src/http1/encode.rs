@@ -21,7 +21,7 @@ pub fn encode_request(request: &OutgoingRequest, out: &mut Vec<u8>) -> Framing {
     let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
     put(&[request.method(), b" ", request.target(), b" HTTP/1.1\r\nHost: ", request.authority(), b"\r\n"]);
     put(&[request.fields()]);
-    let framing = request_framing(request.body);
+    let framing = Framing::of(request.body);
     put_framing(out, framing);
     if let Some(count) = request.max_forwards {
         put_number("Max-Forwards: ", u64::from(count), out);
@@ -46,21 +46,12 @@ pub struct ResponseContext {
     pub close: bool,
 }
 
-/// How a request's body is framed to a backend.
-fn request_framing(body: BodyLength) -> Framing {
-    match body {
-        BodyLength::None => Framing::None,
-        BodyLength::Known(length) => Framing::Length(length),
-        BodyLength::Unknown => Framing::Chunked,
-    }
-}
-
 /// How a response's body goes on to a client of `version`: one of unknown length goes in chunks, or unframed to HTTP/1.0,
 /// whose connection must then be closed.
 fn response_framing(body: BodyLength, version: Version) -> Framing {
     match (body, version) {
         (BodyLength::Unknown, Version::Http10) => Framing::UntilClose,
-        (body, _) => request_framing(body),
+        (body, _) => Framing::of(body),
     }
 }
 

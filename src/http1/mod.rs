@@ -139,6 +139,17 @@ pub enum Framing {
     UntilClose,
 }
 
+impl Framing {
+    /// How a body of this length is framed where its length has to be known, or else its end.
+    pub(crate) fn of(body: BodyLength) -> Self {
+        match body {
+            BodyLength::None => Self::None,
+            BodyLength::Known(length) => Self::Length(length),
+            BodyLength::Unknown => Self::Chunked,
+        }
+    }
+}
+
 impl From<Framing> for BodyLength {
     fn from(framing: Framing) -> Self {
         match framing {

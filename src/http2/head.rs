@@ -2,7 +2,14 @@
 
 use super::fields::FieldList;
 use super::message::RequestLine;
-use crate::http::{BodyLength, Field, Fields, Method, RequestHead, ResponseHead, Target, Version};
+use crate::base::limits::MAX_HEADERS;
+use crate::http::{
+    BodyLength, Field, Fields, Method, RequestHead, ResponseHead, Target, Version, reason_phrase,
+};
+
+/// Fields that most heads do not have more of.
+const FEW: usize = 32;
+const EMPTY: Field<'static> = Field { name: "", value: b"" };
 
 /// Why a well-formed request is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,14 +106,35 @@ impl FieldList {
         let status = self.status()?;
         let fields = self.fields_in(slots)?;
         let content_length = fields.get("content-length").and_then(number);
-        let empty = end_stream || head_request || status < 200 || matches!(status, 204 | 304);
+        let none = head_request || status < 200 || matches!(status, 204 | 304);
         let body = match content_length {
-            _ if empty => BodyLength::None,
+            _ if none => BodyLength::None,
+            // HTTP/1 has to say so.
+            _ if end_stream => BodyLength::Known(0),
             Some(length) => BodyLength::Known(length),
             None => BodyLength::Unknown,
         };
         let version = Version::Http2;
-        Some(ResponseHead { version, status, reason: "", body, content_length, upgrade: None, fields })
+        let reason = reason_phrase(status);
+        Some(ResponseHead { version, status, reason, body, content_length, upgrade: None, fields })
+    }
+
+    /// Hands `read` the response of a list that a head event filled: see [`response_head`](Self::response_head).
+    pub fn with_response<R>(
+        &self,
+        end_stream: bool,
+        head_request: bool,
+        read: impl FnOnce(&ResponseHead<'_, '_>) -> R,
+    ) -> Option<R> {
+        // To make many slots costs more than to count.
+        if self.iter().count() <= FEW {
+            let mut slots = [EMPTY; FEW];
+            let head = self.response_head(end_stream, head_request, &mut slots)?;
+            return Some(read(&head));
+        }
+        let mut slots = [EMPTY; MAX_HEADERS];
+        let head = self.response_head(end_stream, head_request, &mut slots)?;
+        Some(read(&head))
     }
 
     /// The fields without pseudo-fields; `None` if there are more than slots. Their names are tokens, so they are text.

@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 
 use crate::base::counters::{Count, Counters};
 use crate::http1::{BodyError, RequestError, ResponseError};
+use crate::http2::{ErrorCode, ResetCause, SendError, StreamEnd, Violation};
 use crate::io::StreamError;
 use crate::io::tls::TlsError;
 use crate::route::PathError;
@@ -46,6 +47,10 @@ pub enum Failure {
     ResponseBody(BodyError),
     /// The backend closed, or its stream broke, before the response was whole.
     BackendGone(Option<StreamError>),
+    /// The backend broke the rules of HTTP/2.
+    Http2(Violation),
+    /// The request cannot be sent by HTTP/2: the backend does not permit it, or its fields.
+    Unsendable(SendError),
     /// The backend ended the TLS connection with an alert, or closed it as soon as it had our certificate.
     Refused(Reason),
     /// The backend was too slow.
@@ -115,6 +120,11 @@ pub enum ConnectError {
     ServerName,
     /// The upstream has as many of these as may be (`upstream.limits`).
     Limit(Bound),
+    /// The backend does not take HTTP/2, and `http` is `"2"`.
+    NoHttp2,
+    /// Every HTTP/2 connection to the endpoint carries as many streams as the backend permits, and there are as many
+    /// connections as may be.
+    Streams,
 }
 
 impl ConnectError {
@@ -131,6 +141,8 @@ impl ConnectError {
             | Self::Timeout(Stage::Tcp)
             | Self::Refused(_)
             | Self::Limit(_)
+            | Self::NoHttp2
+            | Self::Streams
             | Self::ServerName => None,
         }
     }
@@ -170,7 +182,8 @@ impl ConnectError {
             Self::NotAsked => "tls_protocol_error",
             Self::ServerName => "proxy_configuration_error",
             Self::NoEndpoint => "destination_unavailable",
-            Self::Limit(_) => "connection_limit_reached",
+            Self::Limit(_) | Self::Streams => "connection_limit_reached",
+            Self::NoHttp2 => "tls_protocol_error",
         }
     }
 }
@@ -229,6 +242,12 @@ impl fmt::Display for ConnectError {
                 "TLS: the backend did not ask for our certificate, and `tls.require_client_auth` is set",
             ),
             Self::Limit(bound) => bound.fmt(f),
+            Self::NoHttp2 => f.write_str(
+                "TLS: the backend did not choose HTTP/2 by ALPN, and `http` is \"2\": enable HTTP/2 there, or write `http = \"auto\"`",
+            ),
+            Self::Streams => f.write_str(
+                "every HTTP/2 connection of this worker carries as many streams as the backend permits",
+            ),
             Self::ServerName => {
                 f.write_str("the request has no host that can be verified: set `tls.server_name`")
             }
@@ -237,6 +256,52 @@ impl fmt::Display for ConnectError {
 }
 
 impl Failure {
+    /// What it means that a backend's connection, or a stream of it, broke.
+    pub(crate) fn of_backend(error: StreamError) -> Self {
+        match error {
+            StreamError::Http2(
+                StreamEnd::Reset(ResetCause::Violation(violation)) | StreamEnd::Failed(violation),
+            ) => Self::Http2(violation),
+            StreamError::Http2(StreamEnd::Send(
+                error @ (SendError::Field | SendError::HeaderListTooLarge | SendError::ConnectProtocol),
+            )) => Self::Unsendable(error),
+            error => Self::BackendGone(Some(error)),
+        }
+    }
+
+    /// Whether the backend has certainly not processed the request, so that it may be sent again whatever its method
+    /// (RFC 9113 §8.7).
+    pub(crate) fn is_unprocessed(&self) -> bool {
+        let Self::BackendGone(Some(StreamError::Http2(end))) = self else { return false };
+        match end {
+            StreamEnd::Reset(ResetCause::NotProcessed) => true,
+            StreamEnd::Reset(ResetCause::Peer(code)) => {
+                matches!(*code, ErrorCode::REFUSED_STREAM | ErrorCode::HTTP_1_1_REQUIRED)
+            }
+            StreamEnd::Send(error) => matches!(
+                error,
+                SendError::GoingAway | SendError::StreamLimit | SendError::StreamIds | SendError::Closed
+            ),
+            StreamEnd::Reset(ResetCause::Violation(_)) | StreamEnd::Failed(_) | StreamEnd::Lost => false,
+        }
+    }
+
+    /// Whether nothing of the request was sent.
+    pub(crate) fn is_unsent(&self) -> bool {
+        matches!(self, Self::Unsendable(_) | Self::BackendGone(Some(StreamError::Http2(StreamEnd::Send(_)))))
+    }
+
+    /// Whether the connection ended, and not the request's stream alone.
+    pub(crate) fn is_about_connection(&self) -> bool {
+        !matches!(self, Self::BackendGone(Some(StreamError::Http2(StreamEnd::Reset(_)))))
+    }
+
+    /// Whether the backend wants the request by HTTP/1.1 (RFC 9113 §7, HTTP_1_1_REQUIRED).
+    pub(crate) fn asks_for_http1(&self) -> bool {
+        let required = StreamEnd::Reset(ResetCause::Peer(ErrorCode::HTTP_1_1_REQUIRED));
+        matches!(self, Self::BackendGone(Some(StreamError::Http2(end))) if *end == required)
+    }
+
     /// The response to the client, if it can still get one; `None`: the connection is just closed.
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -250,13 +315,20 @@ impl Failure {
             Self::HeadTimeout | Self::ClientTimeout | Self::ClientTooSlow => Some(408),
             Self::ClientGone => None,
             Self::QueueFull | Self::QueueTimeout | Self::MemoryShort | Self::EndpointsDown => Some(503),
-            Self::Connect(ConnectError::NoDescriptor | ConnectError::NoEndpoint | ConnectError::Limit(_)) => {
-                Some(503)
-            }
+            Self::Connect(
+                ConnectError::NoDescriptor
+                | ConnectError::NoEndpoint
+                | ConnectError::Streams
+                | ConnectError::Limit(_),
+            ) => Some(503),
             Self::Connect(ConnectError::Timeout(_)) | Self::BackendTimeout => Some(504),
+            // A protocol that the client wants, and the backend does not have.
+            Self::Unsendable(SendError::ConnectProtocol) => Some(501),
             Self::Connect(_)
             | Self::Response(_)
             | Self::ResponseBody(_)
+            | Self::Http2(_)
+            | Self::Unsendable(_)
             | Self::Unwanted(_)
             | Self::BackendGone(_)
             | Self::Refused(_) => Some(502),
@@ -307,7 +379,9 @@ impl Failure {
             Self::NoRoute => "destination_not_found",
             Self::LastHop | Self::ClientGone | Self::Unwanted(_) => return None,
             Self::Connect(error) => error.proxy_error(),
-            Self::Response(_) | Self::ResponseBody(_) => "http_protocol_error",
+            Self::Response(_) | Self::ResponseBody(_) | Self::Http2(_) | Self::Unsendable(_) => {
+                "http_protocol_error"
+            }
             Self::BackendGone(_) => "connection_terminated",
             Self::Refused(reason) => tls_error(*reason),
             Self::BackendTimeout => "http_response_timeout",
@@ -325,7 +399,7 @@ impl Failure {
                 | Self::QueueTimeout
                 | Self::MemoryShort
                 | Self::EndpointsDown
-                | Self::Connect(ConnectError::NoDescriptor | ConnectError::Limit(_))
+                | Self::Connect(ConnectError::NoDescriptor | ConnectError::Streams | ConnectError::Limit(_))
         )
         .then_some("1")
     }
@@ -368,6 +442,8 @@ impl fmt::Display for Failure {
             Self::ClientGone => f.write_str("the client is gone"),
             Self::Connect(error) => error.fmt(f),
             Self::Response(error) => write!(f, "response: {}", error.reason()),
+            Self::Http2(violation) => write!(f, "response: HTTP/2: {violation}"),
+            Self::Unsendable(error) => write!(f, "the request cannot be sent by HTTP/2: {error}"),
             Self::ResponseBody(error) => write!(f, "response body: {error}"),
             Self::BackendGone(None) => f.write_str("the backend closed before its response was whole"),
             Self::BackendGone(Some(error)) => write!(f, "backend: {error}"),

@@ -14,6 +14,7 @@ use crate::config::plan::{
 };
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
+use crate::http::BackendHttp;
 use crate::proxy_protocol::Version;
 
 use super::{backend_tls, balance, health, outliers, retries, sticky};
@@ -90,6 +91,7 @@ fn upstream(
         balance,
         sticky: None,
         slow_start: Duration::ZERO,
+        http: At { value: BackendHttp::Http11, span: 0..0 },
         connect_timeout: Duration::from_secs(2),
         response_timeout: Duration::from_secs(30),
         idle_timeout: Duration::from_secs(60),
@@ -111,6 +113,7 @@ fn upstream(
     if let Some(duration) = section.get("slow_start").and_then(|value| value.duration(true)) {
         upstream.slow_start = duration;
     }
+    http(&mut section, &mut upstream);
     if let Some(section) = section.section("timeouts") {
         timeouts(section, &mut upstream);
     }
@@ -250,6 +253,10 @@ pub(super) fn http_alone(plan: &Plan, errors: &Errors) {
             let help = "leave it out; `balance = \"hash\"` with `hash.by = \"client-address\"` keeps a client at one endpoint";
             refuse(&sticky.span, upstream, "sticky", help);
         }
+        if upstream.http.value != BackendHttp::Http11 {
+            let help = "leave it out: these listeners relay what their clients send";
+            refuse(&upstream.http.span, upstream, "http", help);
+        }
         match &upstream.balance {
             Balance::Hash(hash) if hash.by.value != HashBy::ClientAddress => {
                 let help = "these listeners know the client's address alone: write `by = \"client-address\"`";
@@ -257,6 +264,15 @@ pub(super) fn http_alone(plan: &Plan, errors: &Errors) {
             }
             _ => {}
         }
+    }
+}
+
+fn http(section: &mut Section<'_>, upstream: &mut Upstream) {
+    let words = [("1.1", BackendHttp::Http11), ("2", BackendHttp::Http2), ("auto", BackendHttp::Auto)];
+    if let Some(value) = section.get("http")
+        && let Some(http) = value.choice(&words)
+    {
+        upstream.http = At { value: http, span: value.span() };
     }
 }
 

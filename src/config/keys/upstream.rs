@@ -48,6 +48,13 @@ const UPSTREAM: &[Key] = &[
     )
     .see("[balancing](upstreams.md#balancing)"),
     key(
+        "http",
+        Kind::Choice(&["1.1", "2", "auto"]),
+        Preset::Value("\"1.1\""),
+        "The version of HTTP spoken with the backends: `\"2\"`: HTTP/2, over TLS by ALPN, else by prior knowledge; `\"auto\"`: over TLS, HTTP/2 or HTTP/1.1 as the backend chooses by ALPN, else HTTP/1.1",
+    )
+    .see("[HTTP/2 to backends](http.md#http2-to-backends)"),
+    key(
         "hash",
         Kind::Table(&[HASH]),
         Preset::Absent,

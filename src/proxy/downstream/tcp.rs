@@ -107,7 +107,7 @@ async fn carry(
     if let Some(alert) = reader.peer_alert() {
         let declined = reader.asked_renegotiation() && !concerns_our_certificate(alert);
         let reason = if declined { Reason::Renegotiation } else { Reason::of_alert(alert) };
-        pool.record_failure(&backend, reason);
+        pool.record_failure(&backend.facts(), reason);
     }
     Ok(relayed)
 }

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use super::client_stream::ClientStream;
 use super::stage::{Phase, ResponseStage, UploadStage};
-use crate::base::limits::MAX_REPEATED_BYTES;
-use crate::http::{BodyLength, ResponseHead};
+use crate::base::limits::{HTTP2_UNPROCESSED_REPEATS, MAX_REPEATED_BYTES};
+use crate::http::{BackendHttp, BodyLength, ResponseHead, Upgrade};
+use crate::http2::{ErrorCode, ResetCause, SendError, StreamEnd};
+use crate::io::StreamError;
 use crate::io::stream::Keep;
 use crate::io::{Buffer, Deadline};
 use crate::proxy::client_binding::ProxiedOrigin;
@@ -201,7 +203,22 @@ impl Exchange<'_> {
             client,
             failed: &self.tried.endpoints,
             key: self.order.key,
+            http: self.backend_http(),
         }
+    }
+
+    /// Which versions of HTTP the connection may have. Protocols but WebSocket and credentials that are bound to a connection
+    /// need HTTP/1.1, where the backend may have that.
+    fn backend_http(&self) -> BackendHttp {
+        let http = self.order.pool.upstream.http;
+        let other = self.order.context.upgrade == Some(Upgrade::Other);
+        let needs_http1 = other || self.order.authenticates || self.tried.http1;
+        if http == BackendHttp::Auto && needs_http1 { BackendHttp::Http11 } else { http }
+    }
+
+    /// Whether nothing of the request was sent, so that its first part is still at hand.
+    pub(crate) fn is_unsent(&self, failure: &Failure) -> bool {
+        failure.is_unsent() && self.upload.get() == UploadStage::First
     }
 
     /// A new connection, within what is left of the time for all attempts.
@@ -262,13 +279,21 @@ impl Exchange<'_> {
         let silent = !self.is_heard();
         let closed = silent && matches!(failure, Failure::BackendGone(_));
         let given_up = self.given_up.take();
+        let without = matches!(failure, Failure::Unsendable(SendError::ConnectProtocol));
+        if without && self.order.pool.upstream.http == BackendHttp::Auto {
+            self.tried.http1 = true;
+            return Some(Once::More(backend.endpoint()));
+        }
+        if failure.is_unprocessed() && silent {
+            return self.send_elsewhere(backend, failure, permit);
+        }
         // Its pooled connection was closed by the backend just then.
-        if closed && backend.is_reused() && idempotent {
+        if closed && backend.is_reused() && idempotent && failure.is_about_connection() {
             self.worker.counters.stale_retries.add(1);
             return Some(Once::Anew(backend.endpoint()));
         }
         // The backend refused our certificate and has read nothing.
-        if silent && self.order.pool.rescue(self.worker, backend.connection(), failure, idempotent) {
+        if silent && self.order.pool.rescue(self.worker, &backend.facts(), failure, idempotent) {
             return Some(Once::Anew(backend.endpoint()));
         }
         if closed || given_up {
@@ -290,11 +315,34 @@ impl Exchange<'_> {
             None
         };
         if once.is_some()
-            && let Some(reason) = pool.reason(backend.connection(), self.is_heard(), failure)
+            && let Some(reason) = pool.reason(&backend.facts(), self.is_heard(), failure)
         {
-            pool.record_failure(backend.connection(), reason);
+            pool.record_failure(&backend.facts(), reason);
         }
         once
+    }
+
+    /// The destination of a request that its backend has not processed, and says so: by GOAWAY another connection, by
+    /// REFUSED_STREAM another endpoint, if there is one.
+    fn send_elsewhere(
+        &mut self,
+        backend: &UpstreamStream,
+        failure: &Failure,
+        permit: Option<&Permit>,
+    ) -> Option<Once> {
+        if self.tried.unprocessed >= HTTP2_UNPROCESSED_REPEATS {
+            return None;
+        }
+        self.tried.unprocessed += 1;
+        self.tried.http1 |= failure.asks_for_http1();
+        self.worker.counters.http2_unprocessed_retries.add(1);
+        let (endpoint, key) = (backend.endpoint(), self.order.key);
+        let refused = StreamEnd::Reset(ResetCause::Peer(ErrorCode::REFUSED_STREAM));
+        let is_refused =
+            matches!(failure, Failure::BackendGone(Some(StreamError::Http2(end))) if *end == refused);
+        let next =
+            if is_refused { self.order.pool.next(endpoint, key, has_room_of(permit)) } else { endpoint };
+        Some(Once::More(next))
     }
 
     /// The destination of a request whose endpoint closed a new connection without an answer. An idempotent one is sent to each
@@ -362,10 +410,11 @@ impl Exchange<'_> {
             self.order.pool.endpoints[backend.endpoint()].idle_limit.lost(self.worker.wheel.now());
         }
         let fault = match failure {
+            _ if failure.is_unprocessed() => return,
             Failure::BackendGone(_) if silent && !backend.is_reused() => Fault::Reset,
             // A slow response has been counted.
             Failure::BackendTimeout if silent && !self.given_up.get() && !slow => Fault::Timeout,
-            Failure::Response(_) => Fault::Invalid,
+            Failure::Response(_) | Failure::Http2(_) => Fault::Invalid,
             _ => return,
         };
         self.order.pool.failed(backend.endpoint(), fault, self.disconnects.since());

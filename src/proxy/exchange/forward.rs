@@ -15,7 +15,7 @@ use super::state::Outcome;
 use super::tunnel;
 use super::upstream_stream::{RequestWriter, ResponseReader};
 use crate::base::limits::MAX_INTERIM_RESPONSES;
-use crate::http::{BodyLength, HeadEdit, ResponseHead, Version};
+use crate::http::{HeadEdit, ResponseHead, Version};
 use crate::http1::{Envelope, Framing, ResponseError};
 use crate::http2::{SendError, StreamEnd};
 use crate::io::{Buffer, Deadline, StreamError};
@@ -80,10 +80,10 @@ impl<'a> Exchange<'a> {
             };
             self.note_failure(&backend, &failure);
             // Without the request at hand nothing is tried again, nor counted as if it were.
-            let kept = returned.filter(|_| first.done);
+            let kept = returned.filter(|_| first.done || self.is_unsent(&failure));
             let once = kept.as_ref().and_then(|_| self.again(&backend, &failure, permit.as_ref()));
             let (Some(kept), Some(once)) = (kept, once) else {
-                let failure = self.order.pool.attribute(backend.connection(), self.is_heard(), failure);
+                let failure = self.order.pool.attribute(&backend.facts(), self.is_heard(), failure);
                 backend.reset();
                 return Err(failure);
             };
@@ -113,7 +113,10 @@ impl<'a> Exchange<'a> {
         let writing = to_backend.write_head(heads, &self.order.head, first, trailers, buffer, keep);
         let (written, mut buffer) = pin!(writing).await;
         // A backend that refuses the request before it has read it all may have sent the reason.
-        let broken = written.err();
+        let broken = match written.map_err(Failure::of_backend) {
+            Err(failure) if self.is_unsent(&failure) => return (Err(failure), Some(buffer)),
+            written => written.err(),
+        };
         if first.done || broken.is_some() {
             let ahead = buffer.len() > first.consumed;
             self.upload.set(match broken {
@@ -124,7 +127,7 @@ impl<'a> Exchange<'a> {
             self.spare.set(Some(buffer));
             let result = self.respond(from_backend, to_client, deadline, early).await;
             let result = match (result, broken) {
-                (Err(Failure::BackendGone(None)), Some(error)) => Err(Failure::BackendGone(Some(error))),
+                (Err(Failure::BackendGone(None)), Some(failure)) => Err(failure),
                 (result, _) => result,
             };
             return (result, self.spare.take());
@@ -166,12 +169,9 @@ impl<'a> Exchange<'a> {
         allowance: u64,
         buffer: Buffer,
     ) -> Result<Buffer, RelayError> {
-        let writer = writer.body();
-        let out = writer.frame(match self.order.head.body {
-            BodyLength::Unknown => Framing::Chunked,
-            BodyLength::Known(length) => Framing::Length(length),
-            BodyLength::None => Framing::None,
-        });
+        let lost = || RelayError::To(StreamEnd::Lost.into());
+        let writer = writer.body().ok_or_else(lost)?;
+        let out = writer.frame(Framing::of(self.order.head.body));
         // A client that waits for its 100 waits for the backend, as long as nothing of the body came.
         let waits_for_100 = self.order.expects && allowance == self.body_bound();
         let opening = waits_for_100.then_some((Phase::BackendHead, self.order.response_timeout));
@@ -216,17 +216,14 @@ impl<'a> Exchange<'a> {
         let mut buffer = early.unwrap_or_else(Buffer::small);
         let mut interim = 0;
         loop {
-            let decided = self.understand(&reader, &writer, &buffer)?;
+            let decided = self.understand(&mut reader, &writer, &buffer)?;
             let Some(mut decided) = decided else {
                 let (result, filled) = reader.fill(buffer).await;
                 buffer = filled;
                 match result {
                     Ok(0) => return Err(Failure::BackendGone(None)),
                     Ok(_) => self.hear(),
-                    Err(StreamError::TooLarge) => {
-                        return Err(Failure::Response(ResponseError::HeadTooLong));
-                    }
-                    Err(error) => return Err(Failure::BackendGone(Some(error))),
+                    Err(failure) => return Err(failure),
                 }
                 continue;
             };
@@ -266,7 +263,7 @@ impl<'a> Exchange<'a> {
     /// Understands the head at the buffer's front, and encodes it for the client.
     fn understand(
         &self,
-        reader: &ResponseReader<'_>,
+        reader: &mut ResponseReader<'_>,
         writer: &ResponseWriter<'_>,
         buffer: &Buffer,
     ) -> Result<Option<Decided>, Failure> {
@@ -356,7 +353,7 @@ impl<'a> Exchange<'a> {
             return Box::pin(self.pass_on_encoded(decided, reader, writer, deadline, buffer)).await;
         }
         let mut state = BodyState::new(decided.framing);
-        let mut reader = reader.body(&mut state);
+        let mut reader = reader.body(&mut state).ok_or(Failure::BackendGone(None))?;
         reader.take_arrived(&mut buffer, decided.head_len, decided.framing);
         let encoded = std::mem::take(&mut decided.head);
         let filter =
@@ -401,7 +398,8 @@ impl<'a> Exchange<'a> {
         let mut state = BodyState::new(decided.framing);
         let filter =
             TrailerFilter::of_response(decided.named.as_deref(), self.order.pending.as_deref(), true);
-        let relay = self.relay(reader.body(&mut state), writer.body(), (decided.out, filter), deadline);
+        let reader = reader.body(&mut state).ok_or(Failure::BackendGone(None))?;
+        let relay = self.relay(reader, writer.body(), (decided.out, filter), deadline);
         let begins = || self.answer(true);
         let lead = coding::Lead { status: decided.status, encoded: lead, received: decided.head_len };
         let run = coding::run(self.worker, coding, lead, relay, buffer, &begins);
@@ -452,7 +450,8 @@ impl<'a> Exchange<'a> {
         if let Some(from_backend) = answer.tunnel {
             let from_client = rest.unwrap_or_else(Buffer::small);
             let idle = self.order.idle_timeout;
-            let ends = (client.tunnel_end(), backend.tunnel_end());
+            let backend = backend.tunnel_end().ok_or(Failure::BackendGone(None))?;
+            let ends = (client.tunnel_end(), backend);
             let tunnel = tunnel::tunnel(self.worker, deadline, idle, ends, from_client, from_backend);
             self.observed.relayed.set(Some(tunnel.await));
             return Ok((Next::Abort, Buffer::small()));

@@ -1,9 +1,7 @@
 //! Heads on their way to an HTTP/2 stream: field lines, as fields are kept everywhere, that become a header block once it is
 //! their turn to be sent (RFC 7541 §2.2: blocks are decoded in the order in which they were encoded).
 
-use crate::http::{
-    BodyLength, Content, HeadEdit, KnownField, LineCopy, ResponseHead, copy_lines, put_line, read_lines,
-};
+use crate::http::{Content, HeadEdit, KnownField, LineCopy, ResponseHead, copy_lines, put_line, read_lines};
 use crate::http1::Framing;
 use crate::http2::Field;
 
@@ -26,11 +24,7 @@ pub(crate) fn response_lines(
     upgraded: bool,
     out: &mut Vec<u8>,
 ) -> Framing {
-    let framing = match head.body {
-        BodyLength::None => Framing::None,
-        BodyLength::Known(length) => Framing::Length(length),
-        BodyLength::Unknown => Framing::Chunked,
-    };
+    let framing = Framing::of(head.body);
     let mut lines = LineCopy::new(head.fields.block(), 0..0);
     for field in head.fields.iter() {
         let kept = match KnownField::of(field.name) {

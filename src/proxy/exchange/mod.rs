@@ -17,6 +17,7 @@ pub(crate) mod min_rate;
 pub(crate) mod next;
 pub(crate) mod observed;
 pub(crate) mod relay;
+pub(crate) mod request_fields;
 pub(crate) mod request_key;
 pub(crate) mod retry_policy;
 pub(crate) mod route;

@@ -34,7 +34,7 @@ impl RelayError {
     pub(crate) fn of_response(self) -> Failure {
         match self {
             Self::Body(error) => Failure::ResponseBody(error),
-            Self::From(error) => Failure::BackendGone(Some(error)),
+            Self::From(error) => Failure::of_backend(error),
             Self::To(_) | Self::TooLong => Failure::ClientGone,
             Self::TooSlow => Failure::ClientTooSlow,
         }

@@ -29,6 +29,10 @@ pub(crate) struct Failover {
     pub(crate) upstreams: Vec<usize>,
     /// Endpoints of the present upstream that closed a new connection without an answer, once for each time.
     pub(crate) endpoints: Vec<usize>,
+    /// How often it was sent again that a backend had not processed it.
+    pub(crate) unprocessed: u32,
+    /// A backend wants it by HTTP/1.1.
+    pub(crate) http1: bool,
 }
 
 /// One request and its response.

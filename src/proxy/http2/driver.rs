@@ -253,12 +253,16 @@ async fn receive(session: &Session, reader: &mut Reader, mut buffer: Buffer, lul
                 }
                 // Streams that last hold no buffer of the connection's.
                 if reader.readable().await.is_err() {
+                    session.set_alert(reader.peer_alert());
                     return Heard::Lost;
                 }
                 Buffer::small()
             }
             Woken::End => return Heard::Closed,
-            Woken::Failed => return Heard::Lost,
+            Woken::Failed => {
+                session.set_alert(reader.peer_alert());
+                return Heard::Lost;
+            }
         };
     }
 }

@@ -13,7 +13,7 @@
 //! A stream lends its buffer to the session: what arrives is put into the buffer of a reader that waits, and what is to be
 //! sent waits in the writer's buffer for its turn. So order, windows and the length of a send are the driver's matter alone.
 
-#![allow(dead_code, unused_imports)] // until listeners and pools use it
+#![allow(dead_code, unused_imports)] // until listeners use it
 
 mod driver;
 mod fields;

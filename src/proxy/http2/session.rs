@@ -7,10 +7,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use rustls::AlertDescription;
+
 use super::fields;
 use super::slots::{Head, register};
 use super::state::{KEPT_OUT, OUT_FULL, SessionEnd, State, UNNOTICED};
-use super::timers::{Overdue, Timeouts, Timers, is_over};
+use super::timers::{Overdue, PING_PAUSE, Timeouts, Timers, is_over};
 use crate::base::counters::Counters;
 use crate::http2::{
     Connection, ErrorCode, Event, Field, FieldList, HeadKind, RequestLine, ResetCause, SendError, StreamEnd,
@@ -31,6 +33,8 @@ pub(crate) struct Session {
     /// The driver is in its turn: it looks at what has changed before it waits.
     in_turn: Cell<bool>,
     pub(super) changed: Cell<bool>,
+    /// The TLS alert that the peer ended the connection with.
+    alert: Cell<Option<AlertDescription>>,
 }
 
 impl Session {
@@ -45,6 +49,7 @@ impl Session {
             driver: RefCell::new(None),
             in_turn: Cell::new(false),
             changed: Cell::new(true),
+            alert: Cell::new(None),
         };
         let now = session.now();
         session.state().timers = Timers { started: now, heard: now, ..Timers::default() };
@@ -75,6 +80,15 @@ impl Session {
     pub(crate) fn is_ending(&self) -> bool {
         let state = self.state();
         state.end.is_some() || state.codec.is_going_away()
+    }
+
+    /// The TLS alert that the peer ended it with, if it was that.
+    pub(crate) fn alert(&self) -> Option<AlertDescription> {
+        self.alert.get()
+    }
+
+    pub(super) fn set_alert(&self, alert: Option<AlertDescription>) {
+        self.alert.set(alert);
     }
 
     /// How it ended, if it has.
@@ -184,6 +198,9 @@ impl Session {
 
     fn act(&self, state: &mut State, event: Event, input: &[u8], list: &mut FieldList) {
         let mut lists = || std::mem::replace(list, fields::take());
+        if matches!(event, Event::Head { .. } | Event::Data { .. } | Event::Trailers { .. }) {
+            state.timers.next_ping = 0;
+        }
         match event {
             Event::Head { stream, kind: HeadKind::Request, end_stream } => {
                 let head = Head { fields: lists(), kind: Some(HeadKind::Request), end_stream };
@@ -386,8 +403,9 @@ impl Session {
         match timers.pinged {
             Some(since) if is_over(since, patience, now) => return Some(Overdue::Ping),
             Some(_) => {}
-            None if state.slots.len() > 0 && is_over(timers.heard, after, now) => {
+            None if state.slots.len() > 0 && now >= timers.next_ping && is_over(timers.heard, after, now) => {
                 timers.pinged = Some(now);
+                timers.next_ping = now + PING_PAUSE.as_millis() as u64;
                 state.codec.ping(*b"liveness", &mut state.out);
                 self.changed.set(true);
             }

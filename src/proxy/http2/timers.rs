@@ -20,6 +20,9 @@ pub(crate) struct Timeouts {
 /// How often times of a connection in use are checked.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
 
+/// The time between two PINGs to a peer that has sent no message meanwhile.
+pub(super) const PING_PAUSE: Duration = Duration::from_secs(300);
+
 /// Since when things are awaited, in milliseconds of the session's clock.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
@@ -33,6 +36,8 @@ pub(super) struct Timers {
     pub(super) heard: u64,
     /// A PING was sent.
     pub(super) pinged: Option<u64>,
+    /// No other PING is sent before this, unless the peer sends a message meanwhile: gRPC servers end connections for more.
+    pub(super) next_ping: u64,
     /// An orderly end was announced.
     pub(super) announced: Option<u64>,
 }

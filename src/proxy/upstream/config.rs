@@ -14,6 +14,7 @@ use super::sticky::Sticky;
 use crate::base::address::{Address, endpoint_authority, endpoint_host};
 use crate::base::clock;
 use crate::config::plan::{HashBy, HealthCheck, Outliers, Retries};
+use crate::http::BackendHttp;
 use crate::proxy_protocol;
 use crate::route::{Algorithm, stable_hash};
 
@@ -32,6 +33,8 @@ pub struct Upstream {
     pub(crate) sticky: Option<Sticky>,
     /// How long the weight of an endpoint that is new or back rises; zero: it has all of it at once.
     pub slow_start: Duration,
+    /// Which versions of HTTP are spoken with it.
+    pub http: BackendHttp,
     /// TCP and TLS together.
     pub connect_timeout: Duration,
     /// From the request's end to the response's head.
@@ -80,6 +83,7 @@ impl Upstream {
     pub(crate) fn connects_like(&self, other: &Self) -> bool {
         UpstreamTls::is_same(self.tls.as_ref(), other.tls.as_ref())
             && (self.proxy_protocol, self.bind_address) == (other.proxy_protocol, other.bind_address)
+            && self.http == other.http
     }
 }
 

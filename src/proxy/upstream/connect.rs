@@ -7,10 +7,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::AlertDescription;
 use rustls::ProtocolVersion;
 use rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::base::address::Address;
+use crate::http::{ALPN_HTTP2, BackendHttp};
 use crate::io::deadline::TICK;
 use crate::io::{Buffer, Deadline, Stream, TcpStream, descriptors, proxy_header, sleep, socket, tls};
 use crate::proxy::failure::{ConnectError, Stage};
@@ -35,6 +37,15 @@ pub(crate) struct Dialer {
     rescued: RefCell<SessionPool>,
 }
 
+/// The version of HTTP that a connection has, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    /// HTTP/1.1, or any other protocol that is relayed.
+    Http11,
+    /// HTTP/2, by ALPN or prior knowledge.
+    Http2,
+}
+
 /// What a connection is made for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DialOptions<'a> {
@@ -44,6 +55,8 @@ pub(crate) struct DialOptions<'a> {
     pub(crate) whole: bool,
     /// A PROXY header, the first bytes of the connection.
     pub(crate) header: Option<&'a [u8]>,
+    /// Which versions of HTTP it may have.
+    pub(crate) http: BackendHttp,
 }
 
 /// A connection just made.
@@ -52,6 +65,8 @@ pub(crate) struct NewConnection {
     pub(crate) stream: Stream,
     /// What arrived with the handshake, if anything did.
     pub(crate) early: Option<Buffer>,
+    /// Its version of HTTP.
+    pub(crate) spoken: Spoken,
     /// The serial of the identity that the handshake could present; 0 without one.
     pub(crate) identity: u64,
     /// What the server makes of our certificate.
@@ -61,10 +76,11 @@ pub(crate) struct NewConnection {
 }
 
 impl NewConnection {
-    fn plain(tcp: TcpStream) -> Self {
+    fn plain(tcp: TcpStream, http: BackendHttp) -> Self {
         Self {
             stream: Stream::plain(tcp),
             early: None,
+            spoken: if http == BackendHttp::Http2 { Spoken::Http2 } else { Spoken::Http11 },
             identity: 0,
             verdict: CertificateVerdict::NotAsked,
             hold: None,
@@ -85,7 +101,9 @@ impl NewConnection {
             _ if presented => CertificateVerdict::Accepted,
             _ => CertificateVerdict::NotAsked,
         };
-        Self { stream, early, identity: choice.serial(), verdict, hold: None }
+        let is_http2 = facts.alpn.as_deref() == Some(ALPN_HTTP2);
+        let spoken = if is_http2 { Spoken::Http2 } else { Spoken::Http11 };
+        Self { stream, early, spoken, identity: choice.serial(), verdict, hold: None }
     }
 }
 
@@ -103,7 +121,7 @@ impl Dialer {
         wanted: DialOptions<'_>,
         choice: &Choice,
     ) -> Result<NewConnection, ConnectError> {
-        let DialOptions { name, header, .. } = wanted;
+        let DialOptions { name, header, http, .. } = wanted;
         let Some(address) = &upstream.endpoints[endpoint].address else {
             return Err(ConnectError::Unresolved);
         };
@@ -122,23 +140,23 @@ impl Dialer {
             let tcp = connect().await?;
             worker.counters.backend_connections.add(1);
             let (Some(tls), Some(name)) = (&upstream.tls, name) else {
-                return Ok(NewConnection::plain(tcp));
+                return Ok(NewConnection::plain(tcp, http));
             };
             stage.set(Stage::Tls);
             let offered = self.holds_session(name, choice.rescue);
-            let mut handshake = self.handshake(worker, tls, choice, tcp, name).await;
+            let mut handshake = self.handshake(worker, tls, choice, tcp, (name, http)).await;
             if handshake.is_err() {
                 self.forget(name);
                 // A backend that fails on a session instead of ignoring it gets a full handshake.
                 if offered {
                     let tcp = connect().await?;
                     worker.counters.backend_connections.add(1);
-                    handshake = self.handshake(worker, tls, choice, tcp, name).await;
+                    handshake = self.handshake(worker, tls, choice, tcp, (name, http)).await;
                 }
             }
             self.record_failure(
                 worker,
-                (&upstream.endpoints[endpoint].state.tls, tls, name),
+                (&upstream.endpoints[endpoint].state.tls, tls, name, http),
                 handshake,
                 choice,
             )
@@ -161,12 +179,12 @@ impl Dialer {
         tls: &UpstreamTls,
         choice: &Choice,
         mut tcp: TcpStream,
-        name: &ServerName<'static>,
+        (name, http): (&ServerName<'static>, BackendHttp),
     ) -> Result<Handshaked, Broken> {
         let now = elapsed(worker);
         let identity = choice.identity.as_ref();
         let sessions = self.pool(choice.rescue);
-        let config = sessions.borrow_mut().config(&tls.config, name, identity, tls.tickets, now);
+        let config = sessions.borrow_mut().config(tls.config_for(http), name, identity, tls.tickets, now);
         let mut handshake = Handshake::client(config, name.clone()).map_err(Broken::early)?;
         let result = match tls::shake(&mut tcp, &mut handshake).await {
             Ok(rest) => tls::finish(tcp, handshake, rest).map_err(Broken::early),
@@ -186,13 +204,15 @@ impl Dialer {
     fn record_failure(
         &self,
         worker: &Worker,
-        (record, tls, name): (&EndpointTls, &UpstreamTls, &ServerName<'static>),
+        (record, tls, name, http): (&EndpointTls, &UpstreamTls, &ServerName<'static>, BackendHttp),
         handshake: Result<Handshaked, Broken>,
         choice: &Choice,
     ) -> Result<NewConnection, ConnectError> {
         let (stream, facts, early) = match handshake {
             Ok(handshaked) => handshaked,
             Err(Broken { error, client_auth, chain, authorities }) => {
+                let no_protocol = error.reason().alert() == Some(AlertDescription::NoApplicationProtocol);
+                worker.counters.backend_http2_refusals.add(u64::from(no_protocol));
                 let reason = error.reason().after(!matches!(client_auth, ClientAuth::NotAsked));
                 let failed = Failed::now(name, reason, error.to_string());
                 let alert_sent = error.alert_sent();
@@ -209,6 +229,11 @@ impl Dialer {
             let (chain, client_auth) = (facts.peer_certificates.unwrap_or_default(), facts.client_auth);
             record.failed(Failed { client_auth, chain, authorities: facts.authorities, ..failed });
             return Err(ConnectError::NotAsked);
+        }
+        if http == BackendHttp::Http2 && facts.alpn.as_deref() != Some(ALPN_HTTP2) {
+            worker.counters.backend_http2_refusals.add(1);
+            record.record_handshake(name, facts);
+            return Err(ConnectError::NoHttp2);
         }
         worker.counters.backend_handshakes.add(1);
         worker.counters.backend_resumptions.add(u64::from(facts.resumed));

@@ -1,15 +1,33 @@
 //! A connection to an endpoint.
 
+use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
 
 use super::certificate_verdict::CertificateVerdict;
 use super::circuit::Counted;
-use super::connect::NewConnection;
+use super::connect::{NewConnection, Spoken};
 use super::load::InFlight;
 use crate::io::{Buffer, Stream};
 use crate::proxy::client_binding::ClientId;
 use crate::proxy::identity_connections::TrackedConnection;
 use crate::proxy::worker::Worker;
+
+/// What is known of the connection of an exchange, however many others it carries.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionFacts<'a> {
+    /// Which endpoint of the pool.
+    pub(crate) endpoint: usize,
+    /// The name that was verified; `None` on plain connections.
+    pub(crate) server_name: Option<&'a ServerName<'static>>,
+    /// The serial of the identity that it was made with; 0 without one.
+    pub(crate) identity: u64,
+    /// What the backend makes of our certificate.
+    pub(crate) verdict: CertificateVerdict,
+    /// The alert that the backend ended it with.
+    pub(crate) alert: Option<AlertDescription>,
+    /// Whether the backend asked for a new handshake, which TLS 1.2 calls renegotiation.
+    pub(crate) renegotiates: bool,
+}
 
 /// A connection to an endpoint.
 #[derive(Debug)]
@@ -20,6 +38,8 @@ pub struct UpstreamConnection {
     pub stream: Stream,
     /// What arrived with the handshake, if anything did.
     pub early: Option<Buffer>,
+    /// Its version of HTTP.
+    pub(crate) spoken: Spoken,
     /// Which endpoint of the pool.
     pub endpoint: usize,
     /// Whether it has carried a request before.
@@ -48,12 +68,13 @@ impl UpstreamConnection {
         client: Option<ClientId>,
         dialed: NewConnection,
     ) -> Box<Self> {
-        let NewConnection { stream, early, identity, verdict, hold } = dialed;
+        let NewConnection { stream, early, spoken, identity, verdict, hold } = dialed;
         let now = worker.wheel.now();
         Box::new(Self {
             hold,
             stream,
             early,
+            spoken,
             endpoint,
             reused: false,
             client,
@@ -67,13 +88,21 @@ impl UpstreamConnection {
         })
     }
 
+    /// What is known of it.
+    pub(crate) fn facts(&self) -> ConnectionFacts<'_> {
+        let reader = &self.stream.reader;
+        ConnectionFacts {
+            endpoint: self.endpoint,
+            server_name: self.server_name.as_ref(),
+            identity: self.identity,
+            verdict: self.verdict,
+            alert: reader.peer_alert(),
+            renegotiates: reader.asked_renegotiation(),
+        }
+    }
+
     /// The tick since which it has been idle.
     pub(crate) fn since(&self) -> u64 {
         self.since
-    }
-
-    /// The serial of the client identity that it was made with; 0 without one.
-    pub(crate) fn identity(&self) -> u64 {
-        self.identity
     }
 }

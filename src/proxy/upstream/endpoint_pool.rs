@@ -9,6 +9,8 @@ use crate::proxy::upstream::config::{Endpoint, Upstream};
 use crate::proxy::upstream::connect::Dialer;
 use crate::proxy::upstream::connection::UpstreamConnection;
 use crate::proxy::upstream::dedicated::DedicatedIdle;
+use crate::proxy::upstream::http2_connection::{Http2Connection, Keeper};
+use crate::proxy::upstream::http2_pool::Http2Pool;
 use crate::proxy::upstream::identity::EndpointIdentity;
 use crate::proxy::upstream::idle_limit::IdleLimit;
 use crate::proxy::upstream::load::WorkerUse;
@@ -22,6 +24,8 @@ pub(crate) struct EndpointPool {
     pub(crate) idle: RefCell<Vec<Box<UpstreamConnection>>>,
     /// The same where each has its client.
     pub(crate) kept: DedicatedIdle,
+    /// Connections that carry many exchanges at a time.
+    pub(crate) http2: Http2Pool,
     /// Makes its connections, and keeps its TLS sessions.
     pub(crate) dialer: Dialer,
     /// Which generation of the client identity it gets.
@@ -45,6 +49,7 @@ impl EndpointPool {
         Rc::new(Self {
             idle: RefCell::default(),
             kept: DedicatedIdle::default(),
+            http2: Http2Pool::default(),
             dialer: Dialer::default(),
             identity_state: EndpointIdentity::default(),
             idle_limit: IdleLimit::default(),
@@ -90,6 +95,9 @@ impl EndpointPool {
         drop(idle);
         drop(oldest);
         self.kept.keep_at_most(most);
+        if most == 0 {
+            self.http2.retire(|_| true);
+        }
     }
 }
 
@@ -101,5 +109,16 @@ fn most(endpoint: &Endpoint, upstream: &Upstream) -> usize {
 impl HoldsDedicated for EndpointPool {
     fn release(&self, client: ClientId) {
         drop(self.kept.take(client));
+        self.http2.retire(|connection| connection.client() == Some(client));
+    }
+}
+
+impl Keeper for EndpointPool {
+    fn is_full(&self) -> bool {
+        self.http2.idle() > self.most()
+    }
+
+    fn ended(&self, connection: &Rc<Http2Connection>) {
+        self.http2.remove(connection);
     }
 }

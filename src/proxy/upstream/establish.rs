@@ -11,11 +11,10 @@ use super::admission::Permit;
 use super::certificate_verdict::CertificateVerdict;
 use super::circuit::Counted;
 use super::connect::{DialOptions, NewConnection};
-use super::connection::UpstreamConnection;
+use super::connection::{ConnectionFacts, UpstreamConnection};
 use super::identity::{Choice, RETRY_TICKS, Refusal, serial, usable_previous};
 use super::load::InFlight;
 use super::pool::{ConnectRequest, Pool};
-use super::stream::UpstreamStream;
 use crate::base::clock;
 use crate::base::sample::sampled;
 use crate::io::deadline::TICK;
@@ -35,21 +34,6 @@ const VERDICT_TICKS: u32 = 10;
 const ROUNDS: usize = 3;
 
 impl Pool {
-    /// A stream of a new connection: see [`Pool::connect`].
-    ///
-    /// # Errors
-    /// No endpoint can be reached.
-    pub async fn open_stream(
-        &self,
-        worker: &Worker,
-        deadline: &Deadline,
-        call: ConnectRequest<'_>,
-        first: usize,
-        permit: Option<&Permit>,
-    ) -> Result<UpstreamStream, ConnectError> {
-        self.connect(worker, deadline, call, first, permit).await.map(UpstreamStream::H1)
-    }
-
     /// A new connection, to `first` or, where that can't be reached, to the next one for which leave is given.
     pub async fn connect(
         &self,
@@ -59,7 +43,7 @@ impl Pool {
         first: usize,
         permit: Option<&Permit>,
     ) -> Result<Box<UpstreamConnection>, ConnectError> {
-        let ConnectRequest { host, whole, client, failed, key } = call;
+        let ConnectRequest { host, whole, client, failed, key, http } = call;
         let subject = client.map_or(Subject::Local, ClientBinding::subject);
         let header = self.upstream.proxy_protocol.map(|version| proxy_protocol::encode(version, subject));
         let client = client.filter(|_| header.is_some());
@@ -71,7 +55,7 @@ impl Pool {
                 continue;
             }
             let server_name = self.server_name(endpoint, host)?;
-            let wanted = DialOptions { name: server_name.as_ref(), whole, header: header.as_deref() };
+            let wanted = DialOptions { name: server_name.as_ref(), whole, header: header.as_deref(), http };
             let counted = self.count_connection()?;
             self.begin_trial(endpoint);
             let in_flight = InFlight::begin(&self.endpoints[endpoint].used);
@@ -135,6 +119,7 @@ impl Pool {
             let oldest = idle.min_by_key(|endpoint| endpoint.idle.borrow().first().map(|idle| idle.since()));
             match oldest.map(|endpoint| endpoint.idle.borrow_mut().remove(0)) {
                 Some(given_up) => drop(given_up),
+                None if self.endpoints.iter().any(|endpoint| endpoint.http2.give_up_one()) => {}
                 None => {
                     drop(self.upstream.endpoints.iter().find_map(|it| it.state.shared_idle.take(|_| true)))
                 }
@@ -247,7 +232,7 @@ impl Pool {
     pub(crate) fn rescue(
         &self,
         worker: &Worker,
-        backend: &UpstreamConnection,
+        backend: &ConnectionFacts<'_>,
         failure: &Failure,
         idempotent: bool,
     ) -> bool {
@@ -258,11 +243,11 @@ impl Pool {
         let proven =
             matches!(error, Some(StreamError::Tls(RecordError::PeerAlert(alert))) if ends_handshake(*alert));
         // Some servers close without an alert: that may be a refusal, but it proves nothing.
-        let suspected = idempotent && !self.identity_state(backend.endpoint).has_accepted(backend.identity());
+        let suspected = idempotent && !self.identity_state(backend.endpoint).has_accepted(backend.identity);
         if !proven && !suspected {
             return false;
         }
-        let Some(current) = self.current().filter(|current| current.serial() == backend.identity()) else {
+        let Some(current) = self.current().filter(|current| current.serial() == backend.identity) else {
             // Another one was activated meanwhile: that is tried.
             return true;
         };

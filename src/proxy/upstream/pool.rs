@@ -10,6 +10,7 @@ use rustls::pki_types::ServerName;
 
 use crate::base::published::Reader;
 use crate::base::sample::sampled;
+use crate::http::BackendHttp;
 use crate::io::deadline::TICK;
 use crate::io::{Wheel, deadline};
 use crate::proxy::client_binding::ClientBinding;
@@ -17,7 +18,7 @@ use crate::proxy::failure::{ConnectError, Failure, Stage};
 use crate::proxy::upstream::concurrency::WorkerQueue;
 use crate::proxy::upstream::config::{Endpoint, Upstream};
 use crate::proxy::upstream::connect::Dialer;
-use crate::proxy::upstream::connection::UpstreamConnection;
+use crate::proxy::upstream::connection::{ConnectionFacts, UpstreamConnection};
 use crate::proxy::upstream::endpoint::Failed;
 use crate::proxy::upstream::endpoint_pool::EndpointPool;
 use crate::proxy::upstream::identity::{EndpointIdentity, serial};
@@ -71,6 +72,8 @@ pub struct ConnectRequest<'a> {
     pub failed: &'a [usize],
     /// What the order of endpoints depends on.
     pub(crate) key: RequestKey,
+    /// Which versions of HTTP the connection may have.
+    pub(crate) http: BackendHttp,
 }
 
 impl Pool {
@@ -118,6 +121,15 @@ impl Pool {
         let Ok(server_name) = self.server_name(endpoint, call.host) else {
             return Err(endpoint);
         };
+        if call.http != BackendHttp::Http11
+            && let Some(stream) = self.lend(worker, endpoint, server_name.as_ref(), call.client)
+        {
+            worker.counters.backend_reuses.add(1);
+            return Ok(stream);
+        }
+        if call.http == BackendHttp::Http2 {
+            return Err(endpoint);
+        }
         let idle = match self.upstream.proxy_protocol {
             None => self
                 .take_idle(worker, endpoint, server_name.as_ref())
@@ -132,7 +144,7 @@ impl Pool {
 
     /// What a failure means on a TLS connection: the backend may have ended it with an alert. In TLS 1.3 that is
     /// how it refuses our certificate; some only close. `heard`: some of a response had arrived.
-    pub fn attribute(&self, backend: &UpstreamConnection, heard: bool, failure: Failure) -> Failure {
+    pub fn attribute(&self, backend: &ConnectionFacts<'_>, heard: bool, failure: Failure) -> Failure {
         let Some(reason) = self.reason(backend, heard, &failure) else { return failure };
         self.record_failure(backend, reason);
         Failure::Refused(reason)
@@ -141,14 +153,13 @@ impl Pool {
     /// Why the backend ended a TLS connection, as far as is known.
     pub(crate) fn reason(
         &self,
-        backend: &UpstreamConnection,
+        backend: &ConnectionFacts<'_>,
         heard: bool,
         failure: &Failure,
     ) -> Option<Reason> {
-        let reader = &backend.stream.reader;
-        match (reader.peer_alert(), failure) {
+        match (backend.alert, failure) {
             (alert, Failure::BackendGone(_))
-                if reader.asked_renegotiation() && !alert.is_some_and(concerns_our_certificate) =>
+                if backend.renegotiates && !alert.is_some_and(concerns_our_certificate) =>
             {
                 Some(Reason::Renegotiation)
             }
@@ -161,9 +172,9 @@ impl Pool {
     }
 
     /// Takes down and logs the end that a backend has put to a TLS connection after its handshake.
-    pub(crate) fn record_failure(&self, backend: &UpstreamConnection, reason: Reason) {
+    pub(crate) fn record_failure(&self, backend: &ConnectionFacts<'_>, reason: Reason) {
         let endpoint = &self.upstream.endpoints[backend.endpoint];
-        let Some(name) = &backend.server_name else { return };
+        let Some(name) = backend.server_name else { return };
         self.endpoints[backend.endpoint].dialer.forget(name);
         let text = match reason.alert() {
             Some(alert) => {
@@ -241,7 +252,7 @@ impl Pool {
 
     /// Whether an idle connection to this endpoint has the identity, by its serial, that the next request is to be sent
     /// with.
-    fn suits(&self, worker: &Worker, endpoint: usize, serial: u64) -> bool {
+    pub(crate) fn suits(&self, worker: &Worker, endpoint: usize, serial: u64) -> bool {
         let Some(identity) = &self.identity else {
             return true;
         };
@@ -249,7 +260,7 @@ impl Pool {
     }
 
     /// Whether a connection with the identity of this serial may serve another request.
-    fn keeps(&self, endpoint: usize, serial: u64) -> bool {
+    pub(crate) fn keeps(&self, endpoint: usize, serial: u64) -> bool {
         let Some(identity) = &self.identity else {
             return true;
         };
@@ -353,7 +364,10 @@ impl Pool {
 
     /// Takes back a stream whose response was read whole: of HTTP/1, its connection.
     pub fn check_in(&self, worker: &Worker, stream: UpstreamStream) {
-        let UpstreamStream::H1(mut backend) = stream;
+        let mut backend = match stream {
+            UpstreamStream::H1(backend) => backend,
+            UpstreamStream::H2(lent) => return self.check_in_stream(&lent),
+        };
         backend.in_flight = None;
         if backend.verdict.settle() {
             self.accepted(backend.endpoint, backend.identity);
@@ -414,6 +428,7 @@ impl Pool {
         for endpoint in &self.endpoints {
             endpoint.idle.borrow_mut().retain(|backend| backend.since >= last);
             endpoint.kept.retain(|backend| backend.since >= last);
+            endpoint.http2.retire(|connection| connection.ages().1.is_some_and(|since| since < last));
         }
     }
 
@@ -434,6 +449,7 @@ impl Pool {
             };
             endpoint.idle.borrow_mut().retain_mut(|backend| keeps(backend));
             endpoint.kept.retain(keeps);
+            self.sweep_http2(worker, index);
             self.sweep_shared(index, active);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::connect::DialOptions;
+use super::connect::{DialOptions, Spoken};
 use super::connection::UpstreamConnection;
 use super::pool::Pool;
 use super::request_key::Repeat;
@@ -28,7 +28,7 @@ impl Pool {
             let workers = pool.used.workers().max(1);
             let shared = self.upstream.endpoints[endpoint].state.shared_idle.len() / workers;
             let wanted = self.upstream.min_idle.div_ceil(workers);
-            let has = pool.idle.borrow().len() + shared + pool.prewarming.get();
+            let has = pool.idle.borrow().len() + pool.http2.len() + shared + pool.prewarming.get();
             let room = MOST_AT_A_TIME.saturating_sub(pool.prewarming.get());
             for _ in 0..wanted.saturating_sub(has).min(room) {
                 pool.prewarming.set(pool.prewarming.get() + 1);
@@ -43,14 +43,19 @@ async fn prewarm_one(pool: Rc<Pool>, worker: Rc<Worker>, endpoint: usize) {
     let deadline = worker.wheel.deadline();
     // Only upstreams whose server name does not depend on a request have this.
     if let (Ok(server_name), Ok(counted)) = (pool.server_name(endpoint, None), pool.count_connection()) {
-        let wanted = DialOptions { name: server_name.as_ref(), whole: true, header: None };
+        let wanted =
+            DialOptions { name: server_name.as_ref(), whole: true, header: None, http: pool.upstream.http };
         match pool.present(&worker, &deadline, endpoint, wanted).await {
             Ok(dialed) if at.idle.borrow().len() < at.most() => {
                 worker.counters.backend_connections_prewarmed.add(1);
                 let connection =
                     UpstreamConnection::fresh(&worker, (endpoint, counted), server_name, None, dialed);
-                // Behind those that were used: a request takes one of these only where there is no other.
-                at.idle.borrow_mut().insert(0, connection);
+                if connection.spoken == Spoken::Http2 {
+                    pool.start(&worker, connection);
+                } else {
+                    // Behind those that were used: a request takes one of these only where there is no other.
+                    at.idle.borrow_mut().insert(0, connection);
+                }
             }
             Ok(_) => {}
             Err(error) => pool.report_failure(&worker, endpoint, &error),

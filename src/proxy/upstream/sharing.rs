@@ -10,6 +10,7 @@ use rustls::pki_types::ServerName;
 
 use super::backend_tls::UpstreamTls;
 use super::certificate_verdict::CertificateVerdict;
+use super::connect::Spoken;
 use super::connection::UpstreamConnection;
 use super::identity::serial;
 use super::pool::Pool;
@@ -118,6 +119,7 @@ fn adopt(worker: &Worker, endpoint: usize, shared: SharedConnection) -> Option<B
         hold,
         stream,
         early: None,
+        spoken: Spoken::Http11,
         endpoint,
         reused: true,
         client: None,

@@ -26,7 +26,7 @@ impl<'a> Builder<'a> {
         let addresses = self.noted();
         let tls = match &upstream.tls {
             None => Some(None),
-            Some(tls) => self.upstream_tls(&upstream.name, tls).map(|made| Some(Arc::new(made))),
+            Some(tls) => self.upstream_tls(upstream, tls).map(|made| Some(Arc::new(made))),
         };
         if endpoints.is_none() || tls.is_none() {
             self.lists.remove(&format!("upstream {}", upstream.name.value));
@@ -51,6 +51,7 @@ impl<'a> Builder<'a> {
         let (endpoints, mut tls, secret) = (endpoints?, tls?, secret?);
         if let Some((old, kept)) = before
             && old.tls == upstream.tls
+            && old.http.value == upstream.http.value
             && kept.trust == trust
         {
             tls.clone_from(&kept.upstream.tls);
@@ -65,6 +66,7 @@ impl<'a> Builder<'a> {
             },
             sticky: sticky(upstream, &endpoints, secret.as_ref()),
             slow_start: upstream.slow_start,
+            http: upstream.http.value,
             connect_timeout: upstream.connect_timeout,
             response_timeout: upstream.response_timeout,
             idle_timeout: upstream.idle_timeout,
@@ -93,7 +95,8 @@ impl<'a> Builder<'a> {
         Some((&previous.plan.upstreams[index], &previous.made.upstreams[index]))
     }
 
-    fn upstream_tls(&mut self, name: &plan::At<String>, tls: &plan::UpstreamTls) -> Option<UpstreamTls> {
+    fn upstream_tls(&mut self, of: &plan::Upstream, tls: &plan::UpstreamTls) -> Option<UpstreamTls> {
+        let name = &of.name;
         let identity = match &tls.certificate {
             None => None,
             Some(at) => Some(self.identity(at)?),
@@ -107,6 +110,11 @@ impl<'a> Builder<'a> {
             alpn: Vec::new(),
         };
         let config = self.good(&name.span, tls::client_config(&policy))?;
+        let alpn = of.http.value.alpn();
+        let http2 = match alpn.is_empty() {
+            true => None,
+            false => Some(self.good(&name.span, tls::client_config(&ClientPolicy { alpn, ..policy }))?),
+        };
         let server_name = match &tls.server_name {
             None => None,
             Some(at) => {
@@ -117,6 +125,7 @@ impl<'a> Builder<'a> {
         };
         Some(UpstreamTls {
             config,
+            http2,
             server_name,
             identity,
             require_client_auth: tls.require_client_auth,

@@ -57,6 +57,7 @@ pub(super) fn upstream(old: &Upstream, new: &Upstream) -> Vec<String> {
     found.key("balance", &old.balance, &new.balance);
     found.key("sticky", &old.sticky, &new.sticky);
     found.value("slow_start", &old.slow_start, &new.slow_start);
+    found.value("http", &old.http.value, &new.http.value);
     found.value("timeouts.connect", &old.connect_timeout, &new.connect_timeout);
     found.value("timeouts.response", &old.response_timeout, &new.response_timeout);
     found.value("timeouts.idle", &old.idle_timeout, &new.idle_timeout);

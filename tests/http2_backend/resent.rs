@@ -1,0 +1,122 @@
+//! Requests that a backend has certainly not processed are sent again, whatever their method.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+use super::kit::*;
+use crate::support::*;
+
+const POST: &str = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody";
+const REFUSED_STREAM: u32 = 7;
+const INTERNAL_ERROR: u32 = 2;
+const HTTP_1_1_REQUIRED: u32 = 13;
+
+fn answer(frames: &mut Frames<'_>, head: &Head) -> std::io::Result<()> {
+    let (body, _) = frames.body(head)?;
+    frames.send(ok(head.stream, &String::from_utf8_lossy(&body)))
+}
+
+#[test]
+fn a_request_above_the_last_stream_of_goaway_goes_on_another_connection() {
+    let connections = AtomicUsize::new(0);
+    let backend = Backend::start(move |connection| {
+        let first = connections.fetch_add(1, SeqCst) == 0;
+        let mut frames = Frames::accept(connection, &[])?;
+        let head = frames.head()?;
+        if first {
+            // One is served, the next one is not.
+            answer(&mut frames, &head)?;
+            let _ = frames.head()?;
+            frames.send(goaway(1, 0))?;
+            return frames.connection.rest().map(drop);
+        }
+        answer(&mut frames, &head)?;
+        frames.connection.rest().map(drop)
+    });
+    let ringate = before(&[&backend]).start();
+    let mut client = ringate.client();
+    for _ in 0..2 {
+        assert_eq!(client.send(POST).response().text(), "body");
+    }
+    assert_eq!((backend.connections(), ringate.metric("http2_unprocessed_retries_total")), (2, 1));
+}
+
+#[test]
+fn requests_under_way_end_on_a_connection_that_goes_away() {
+    let backend = Backend::start(|connection| {
+        let mut frames = Frames::accept(connection, &[])?;
+        let head = frames.head()?;
+        frames.send(goaway(1, 0))?;
+        answer(&mut frames, &head)?;
+        frames.connection.rest().map(drop)
+    });
+    let ringate = before(&[&backend]).start();
+    let mut client = ringate.client();
+    for _ in 0..3 {
+        assert_eq!(client.send(POST).response().text(), "body");
+    }
+    assert_eq!((backend.connections(), ringate.metric("http2_unprocessed_retries_total")), (3, 0));
+    backend.await_ended(3);
+}
+
+#[test]
+fn a_refused_stream_goes_to_another_endpoint_and_not_for_ever() {
+    let refusing = backend(&[], |frames, head| frames.send(reset(head.stream, REFUSED_STREAM)));
+    let good = backend(&[], |frames, head| answer(frames, &head));
+    let ringate = before(&[&refusing, &good]).start();
+    for _ in 0..4 {
+        assert_eq!(ringate.client().send(POST).response().text(), "body");
+    }
+    assert_eq!(ringate.metric("http2_unprocessed_retries_total"), 2);
+    let ringate = before(&[&refusing]).start();
+    let response = ringate.client().send(POST).response();
+    assert_eq!(response.status, 502);
+    assert_eq!(ringate.metric("http2_unprocessed_retries_total"), 5);
+}
+
+#[test]
+fn a_stream_that_is_reset_otherwise_is_not_sent_again_unless_it_may_be_repeated() {
+    let failed = AtomicBool::new(false);
+    let failing = backend(&[], move |frames, head| {
+        if head.get(":method") == Some("GET") && failed.swap(true, SeqCst) {
+            return frames.send(ok(head.stream, "again"));
+        }
+        frames.send(reset(head.stream, INTERNAL_ERROR))
+    });
+    let ringate = before_with(&[&failing], "retries = { attempts = 2, on = [\"reset\"] }").start();
+    assert_eq!(ringate.client().send(POST).response().status, 502);
+    assert_eq!(ringate.client().send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").response().text(), "again");
+    assert_eq!(failing.connections(), 1, "a reset ends a stream, not its connection");
+    assert_eq!(ringate.metric("retries_total"), 1);
+}
+
+#[test]
+fn a_backend_that_wants_http1_gets_no_more_of_http2_alone() {
+    let backend = backend(&[], |frames, head| frames.send(reset(head.stream, HTTP_1_1_REQUIRED)));
+    let ringate = before(&[&backend]).start();
+    assert_eq!(ringate.client().send(POST).response().status, 502);
+}
+
+#[test]
+fn a_lost_connection_fails_what_may_not_be_repeated() {
+    let connections = AtomicUsize::new(0);
+    let backend = Backend::start(move |connection| {
+        let dies = connections.fetch_add(1, SeqCst) == 0;
+        let mut frames = Frames::accept(connection, &[])?;
+        loop {
+            let head = frames.head()?;
+            if head.get(":path") == Some("/last") && dies {
+                return Ok(());
+            }
+            answer(&mut frames, &head)?;
+        }
+    });
+    let ringate = before(&[&backend]).start();
+    let mut client = ringate.client();
+    assert_eq!(client.send(POST).response().text(), "body");
+    let response =
+        ringate.client().send("POST /last HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n").response();
+    assert_eq!(response.status, 502);
+    assert_eq!(client.send(POST).response().text(), "body");
+    let response = ringate.client().send("GET /last HTTP/1.1\r\nHost: h\r\n\r\n").response();
+    assert_eq!((response.status, backend.connections()), (200, 2));
+}
