@@ -220,7 +220,7 @@ pub(super) enum Past {
     Closed,
     /// We reset it: frames of the peer may be on their way.
     Reset,
-    /// Too long ago to be known.
+    /// Too long ago to be known: we may have reset it.
     Forgotten,
 }
 
@@ -231,6 +231,8 @@ pub(super) struct History {
     /// A bit for each odd id from `last` downwards.
     opened: u128,
     reset: u128,
+    /// The highest id of a stream that we reset and that is further back, 0 for none.
+    reset_before: u32,
 }
 
 impl History {
@@ -243,6 +245,10 @@ impl History {
     pub(super) fn open(&mut self, id: u32) {
         let by = (id - self.last).div_ceil(2);
         let shift = |bits: u128| bits.checked_shl(by).unwrap_or(0);
+        let leaving = self.reset & !u128::MAX.checked_shr(by).unwrap_or(0);
+        if leaving != 0 {
+            self.reset_before = self.last - 2 * leaving.trailing_zeros();
+        }
         (self.opened, self.reset) = (shift(self.opened) | 1, shift(self.reset));
         self.last = id;
     }
@@ -264,7 +270,8 @@ impl History {
             return Past::Idle;
         }
         match self.bit(id) {
-            None => Past::Forgotten,
+            None if id <= self.reset_before => Past::Forgotten,
+            None => Past::Closed,
             Some(bit) if self.reset & bit != 0 => Past::Reset,
             Some(bit) if self.opened & bit != 0 => Past::Closed,
             // Our own streams are opened one by one.
@@ -338,8 +345,12 @@ mod tests {
         history.open(255);
         assert_eq!(past(&history, 1), Past::Closed);
         history.open(257);
-        assert_eq!((past(&history, 1), past(&history, 7)), (Past::Forgotten, Past::Reset));
+        assert_eq!((past(&history, 1), past(&history, 7)), (Past::Closed, Past::Reset));
+        history.reset(257);
+        history.open(263);
+        // Stream 7 was reset, and is forgotten: so may be all before it.
+        assert_eq!([1, 7, 9].map(|id| past(&history, id)), [Past::Forgotten, Past::Forgotten, Past::Unused]);
         history.open(u32::MAX >> 1);
-        assert_eq!(past(&history, 257), Past::Forgotten);
+        assert_eq!([257, 259].map(|id| past(&history, id)), [Past::Forgotten, Past::Closed]);
     }
 }

@@ -28,9 +28,7 @@ impl Connection {
         let used = FRAME_HEADER_BYTES + overhead as usize;
         self.receive_window.take(header.length).map_err(|Exceeded| Violation::ConnectionWindowExceeded)?;
         let end_stream = header.has(frame::END_STREAM);
-        if content > 0 {
-            self.guard.useful();
-        } else if !end_stream {
+        if content == 0 && !end_stream {
             self.count(Flood::EmptyData)?;
         }
         let slot = match self.accept_data(header, content, end_stream) {
@@ -45,6 +43,7 @@ impl Connection {
         };
         self.release_padding(slot, header.length - content, end_stream, lent);
         if content > 0 {
+            self.guard.useful();
             self.reading = Reading::Content { stream: header.stream, left: content, padding, end_stream };
             return Ok(Some((used, None)));
         }

@@ -185,10 +185,12 @@ impl Connection {
             return self.connection_window_frame(increment);
         }
         let Some(slot) = self.streams.find(header.stream) else {
-            if self.past(header.stream) == Past::Idle {
-                return Err(Violation::StreamIdle);
-            }
-            return Ok(None);
+            return match self.past(header.stream) {
+                Past::Idle => Err(Violation::StreamIdle),
+                // Whether its response was whole before must not matter.
+                Past::Closed if increment == 0 => Err(Violation::StreamWindowZero),
+                _ => Ok(None),
+            };
         };
         if increment == 0 {
             return Err(Violation::StreamWindowZero);

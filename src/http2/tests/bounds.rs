@@ -143,6 +143,18 @@ fn frames_on_closed_streams() {
 }
 
 #[test]
+fn content_on_a_closed_stream_is_of_no_use() {
+    let mut peer = Peer::server();
+    peer.feed(&frame(HEADERS, ES | EH, 1, &get())).unwrap();
+    let Peer { connection, out, .. } = &mut peer;
+    connection.send_response(stream(1), 204, std::iter::empty(), true, out).unwrap();
+    let (count, violation) = taken(&mut peer, |_, _| frame(DATA, 0, 1, b"x"));
+    let (base, per_use) = HTTP2_CLOSED_STREAMS;
+    // The request and its response were of use, and the first DATA makes us reset the stream.
+    assert_eq!((count, violation), (base + 2 * per_use + 1, Violation::Flood(Flood::ClosedStreams)));
+}
+
+#[test]
 fn content_for_streams_that_we_reset_counts_against_no_window() {
     let mut peer = Peer::server();
     for count in 0..100 {
