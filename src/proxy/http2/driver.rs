@@ -150,6 +150,8 @@ async fn busy<S: Serve>(
             let fired = ready(deadline.poll_fired(cx));
             if fired.is_some() {
                 deadline.set(LOOK);
+                // The next one has to wake this task, too.
+                let _ = deadline.poll_fired(cx);
                 let late = (fired == Some(Fired::Expired))
                     .then(|| overdue(session, &serve.timeouts(), &peer, &mut taken))
                     .flatten();
