@@ -18,6 +18,7 @@ mod admin;
 mod admin_addresses;
 mod admin_changes;
 mod admin_events;
+mod admin_register;
 mod balancing;
 mod bodies;
 mod circuit;

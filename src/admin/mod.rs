@@ -10,7 +10,7 @@
 //! | `headers` | what protects it from a browser's other pages |
 //! | `change`, `subject` | ETag and If-Match, the right to change, the audit log |
 //! | `api` | what runs |
-//! | `reload`, `upstreams`, `endpoints` | a new config, a changed one |
+//! | `reload`, `upstreams`, `endpoints`, `sections`, `apis` | a new config, a changed one |
 //! | `store`, `rotation`, `certificates` | the certificate store; a certificate's generations; those in use |
 //! | `events`, `figures` | a stream of what happens, and of figures once a second |
 //! | `metrics` | counts for Prometheus |
@@ -20,6 +20,7 @@
 //! What blocks (disk, name servers) runs beside the control thread: `reload::blocking`.
 
 mod api;
+mod apis;
 mod backends;
 mod body;
 mod caller;
@@ -37,6 +38,7 @@ mod problem;
 mod queue;
 mod reload;
 mod rotation;
+mod sections;
 mod serve;
 mod session;
 mod socket;
@@ -44,6 +46,7 @@ mod store;
 mod subject;
 mod upstreams;
 
+pub(crate) use apis::{Api, Registered};
 pub(crate) use problem::Problem;
 pub(crate) use reload::{Candidate, Outcome, reload};
 pub(crate) use rotation::Ended;
@@ -57,7 +60,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, patch, post};
+use axum::routing::{delete, get, patch, post};
 use tokio::sync::Notify;
 
 use crate::base::limits::{ADMIN_BODY_BYTES, ADMIN_MAKING, ADMIN_TRIALS};
@@ -108,12 +111,23 @@ fn router(control: Control) -> Router {
     let open_metrics = control.deployment.plan().admin.as_ref().is_some_and(|admin| admin.open_metrics);
     let guarded = Router::new()
         .route("/v1/status", get(api::status))
-        .route("/v1/listeners", get(api::listeners))
-        .route("/v1/listeners/{name}", get(api::listener))
-        .route("/v1/routes", get(api::routes))
-        .route("/v1/routes/{id}", get(api::route))
-        .route("/v1/upstreams", get(api::upstreams))
-        .route("/v1/upstreams/{name}", get(api::upstream).patch(upstreams::patch))
+        .route("/v1/apis", post(apis::add))
+        .route("/v1/apis/{name}", delete(apis::remove))
+        .route("/v1/listeners", get(api::listeners).post(sections::add_listener))
+        .route(
+            "/v1/listeners/{name}",
+            get(api::listener).patch(sections::change_listener).delete(sections::remove_listener),
+        )
+        .route("/v1/routes", get(api::routes).post(sections::add_route))
+        .route(
+            "/v1/routes/{id}",
+            get(api::route).patch(sections::change_route).delete(sections::remove_route),
+        )
+        .route("/v1/upstreams", get(api::upstreams).post(sections::add_upstream))
+        .route(
+            "/v1/upstreams/{name}",
+            get(api::upstream).patch(upstreams::patch).delete(sections::remove_upstream),
+        )
         .route("/v1/upstreams/{name}/endpoints", get(endpoints::list).post(endpoints::add))
         .route("/v1/upstreams/{name}/endpoints/{address}", patch(endpoints::change).delete(endpoints::remove))
         .route("/v1/upstreams/{name}/probe", post(upstreams::probe))

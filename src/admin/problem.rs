@@ -101,6 +101,12 @@ impl From<Refused> for Problem {
             Refused::Edit(EditError::NoEndpoint { .. }) => {
                 Self::new(StatusCode::NOT_FOUND, "not-found", "there is no such endpoint", detail)
             }
+            Refused::Edit(EditError::Missing { .. }) => {
+                Self::new(StatusCode::NOT_FOUND, "not-found", "there is no such section", detail)
+            }
+            Refused::Edit(EditError::Exists { .. }) => {
+                Self::new(StatusCode::CONFLICT, "exists", "the section exists already", detail)
+            }
             Refused::Edit(EditError::EndpointExists { .. }) => {
                 Self::new(StatusCode::CONFLICT, "exists", "the endpoint exists already", detail)
             }

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 use super::Control;
 use super::body::{Body, Optional};
 use super::problem::Problem;
-use super::reload::{Outcome, blocking, log, queued};
+use super::reload::{Outcome, blocking, queued};
+use super::sections::{self, Manner};
 use crate::config::edit;
 use crate::server::Deployment;
 use crate::server::probe::{Report, Target, probe_all};
@@ -19,35 +20,37 @@ type Named<T> = Result<Path<T>, PathRejection>;
 
 pub(super) async fn patch(
     State(control): State<Control>,
+    RawQuery(query): RawQuery,
     name: Named<String>,
     Body(changes): Body<Map<String, Value>>,
 ) -> Result<Json<Outcome>, Problem> {
     let Path(name) = name?;
-    change(&control, name, None, changes).await
+    change(&control, query, name, None, changes).await
 }
 
 pub(super) async fn patch_environment(
     State(control): State<Control>,
+    RawQuery(query): RawQuery,
     names: Named<(String, String)>,
     Body(changes): Body<Map<String, Value>>,
 ) -> Result<Json<Outcome>, Problem> {
     let Path((name, environment)) = names?;
-    change(&control, name, Some(environment), changes).await
+    change(&control, query, name, Some(environment), changes).await
 }
 
 async fn change(
     control: &Control,
+    query: Option<String>,
     name: String,
     environment: Option<String>,
     changes: Map<String, Value>,
 ) -> Result<Json<Outcome>, Problem> {
+    let manner = Manner::of(query.as_deref())?;
     let changed = blocking(control, move |deployment| {
         let edit = |text: &str| edit::upstream(text, &name, environment.as_deref(), &changes);
-        let changed = deployment.edit(edit)?;
-        log(deployment, &changed, &format!("admin API, change of the upstream {name}"));
-        Ok(changed)
+        sections::apply(deployment, manner, &format!("change of the upstream {name}"), edit)
     });
-    Ok(Json(changed.await?.into()))
+    Ok(Json(changed.await?))
 }
 
 /// What is probed of an upstream.

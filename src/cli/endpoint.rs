@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::client::Instance;
+use super::client::{Instance, segment};
 use super::control::health_line;
 use super::{ConfigFile, output};
 use crate::admin::Outcome;
@@ -138,30 +138,4 @@ fn call(of: &Upstream, method: Method, path: &str, body: Option<&Value>, done: &
         output::note(&format!("warning: line {}: {}", warning.line, warning.message));
     }
     output::print_done(&format!("{}: {done} (config version {})\n", of.upstream, outcome.version))
-}
-
-/// A segment of a path, percent-encoded (RFC 3986 §2.1).
-fn segment(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' | b'@' => {
-                out.push(byte.into());
-            }
-            other => out.push_str(&format!("%{other:02X}")),
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::segment;
-
-    #[test]
-    fn what_is_not_plain_in_a_path_is_encoded() {
-        assert_eq!(segment("127.0.0.1:80"), "127.0.0.1:80");
-        assert_eq!(segment("unix:run/a b?.sock"), "unix:run%2Fa%20b%3F.sock");
-        assert_eq!(segment("[::1]:80"), "%5B::1%5D:80");
-    }
 }

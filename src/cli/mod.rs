@@ -1,5 +1,6 @@
 //! The command line: parse, match, call, map the error to an exit code. One file a command.
 
+mod api;
 mod apikey;
 mod cert;
 mod check;
@@ -70,6 +71,11 @@ enum Command {
     /// Let a running instance finish what is under way, and end
     #[command(after_help = "Example: ringate drain -c config/ringate.toml")]
     Drain(control::Options),
+    /// Register an API with its backend and routes, verified at once; remove one
+    #[command(
+        after_help = "Example: ringate api add orders --backend https://orders.internal:8443 --path /orders"
+    )]
+    Api(api::Options),
     /// List the endpoints of an upstream; add, remove, drain, enable or weight one: at once, and in the config file
     #[command(after_help = "Example: ringate endpoint drain orders 10.0.0.1:8443 -c config/ringate.toml")]
     Endpoint(endpoint::Options),
@@ -229,6 +235,7 @@ fn dispatch(command: Command) -> Result<(), String> {
         Command::Status(options) => control::status(&options),
         Command::Reload(options) => control::reload(&options),
         Command::Drain(options) => control::drain(&options),
+        Command::Api(options) => api::run(&options),
         Command::Endpoint(options) => endpoint::run(&options),
         Command::Probe(options) => probe::run(&options),
         Command::ApiKey(options) => apikey::run(&options),

@@ -15,10 +15,12 @@ mod comments;
 mod endpoints;
 mod lines;
 mod section;
+mod tables;
 
 use comments::Comments;
 pub(crate) use endpoints::{EndpointChange, EndpointKeys, endpoint};
 pub(crate) use section::{Place, section};
+pub(crate) use tables::{TableChange, table};
 
 /// Why a text can't be changed so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +33,16 @@ pub enum EditError {
         name: String,
         /// One that is there and nearly the same.
         near: Option<String>,
+    },
+    /// There is no such listener or route.
+    Missing {
+        /// Which, in words.
+        what: String,
+    },
+    /// There is one of this name already.
+    Exists {
+        /// Which, in words.
+        what: String,
     },
     /// The overlay of the environment has no endpoints of its own.
     NoOwnEndpoints {
@@ -75,16 +87,27 @@ impl fmt::Display for EditError {
             Self::NoUpstream { name, near: Some(near) } => {
                 write!(f, "there is no upstream called `{name}`; did you mean `{near}`?")
             }
+            Self::Missing { what } => write!(f, "there is no such thing as {what} in the config file"),
+            Self::Exists { what } => {
+                write!(f, "{what} is in the config file already: change it, or choose another name")
+            }
             Self::NoOwnEndpoints { upstream, environment } => write!(
                 f,
                 "`{environment}` has no endpoints of its own: change those of the upstream `{upstream}`, or write \
                  `endpoints` into [upstream.{upstream}.environment.{environment}]"
             ),
             Self::NoEndpoint { address, known } => {
-                write!(f, "the upstream has no endpoint `{address}` in the config file; there is {}", known.join(", "))
+                write!(
+                    f,
+                    "the upstream has no endpoint `{address}` in the config file; there is {}",
+                    known.join(", ")
+                )
             }
             Self::EndpointExists { address } => {
-                write!(f, "the upstream has the endpoint `{address}` already: change its weight, or enable it")
+                write!(
+                    f,
+                    "the upstream has the endpoint `{address}` already: change its weight, or enable it"
+                )
             }
             Self::LastEndpoint { address } => write!(
                 f,
@@ -92,8 +115,8 @@ impl fmt::Display for EditError {
             ),
             Self::Value { key, reason } => write!(f, "`{key}`: {reason}"),
             Self::Inexact => f.write_str(
-                "this change can't be written into the config file as it is laid out: write the upstream under its \
-                 own header, `[upstream.NAME]`, and ask again",
+                "this change can't be written into the config file as it is laid out: write sections under \
+                 headers of their own, as `[upstream.NAME]` and `[[route]]`, and ask again",
             ),
         }
     }

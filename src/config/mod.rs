@@ -14,6 +14,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub(crate) mod access;
+pub(crate) mod backend_url;
 mod check;
 pub(crate) mod diagnostics;
 pub(crate) mod edit;
@@ -22,6 +23,7 @@ mod file;
 mod foreign;
 mod keys;
 mod names;
+pub(crate) mod openapi;
 pub(crate) mod plan;
 mod suggest;
 mod unclosed;

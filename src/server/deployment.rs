@@ -8,7 +8,6 @@
 //! All of this blocks (disk, name servers): call it where that is allowed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,6 +22,7 @@ use super::changes::{self, Changes};
 use super::discovery::{self, Discovered, Source};
 use super::events::{CertificateChange, Event, Events};
 use super::load::{self, LoadError, Loaded};
+use super::refused::Refused;
 use super::rotation::{
     self, CertificateContext, LockedCertificate, Rotation, RotationError, RotationGuard, RotationState,
 };
@@ -97,39 +97,6 @@ pub(crate) struct Reloaded {
     pub changes: Changes,
     /// Warnings.
     pub problems: Diagnostics,
-}
-
-/// Why nothing was reloaded. What ran before runs on.
-#[derive(Debug)]
-pub(crate) enum Refused {
-    /// The config can't be run.
-    Config(LoadError),
-    /// The process is on its way out.
-    Draining,
-    /// The file can't be changed so.
-    Edit(EditError),
-    /// The changed file can't be written.
-    Write(WriteError),
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(error) => error.fmt(f),
-            Self::Draining => f.write_str("ringate is draining: it takes no new config"),
-            Self::Edit(error) => error.fmt(f),
-            Self::Write(WriteError::Changed) => {
-                f.write_str("the config file is being changed by another process: repeat the request")
-            }
-            Self::Write(WriteError::Io { path, error }) => write!(f, "{}: {error}", path.display()),
-        }
-    }
-}
-
-impl From<LoadError> for Refused {
-    fn from(error: LoadError) -> Self {
-        Self::Config(error)
-    }
 }
 
 impl Deployment {
@@ -486,6 +453,20 @@ impl Deployment {
             }
             Err(Refused::Write(WriteError::Changed))
         })
+    }
+
+    /// What the file would be, changed by `change`, and what that would become. Nothing is published.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub(crate) fn preview(
+        &self,
+        change: impl Fn(&str) -> Result<String, EditError>,
+    ) -> Result<(String, Loaded), Refused> {
+        let current = self.current();
+        let edited = change(&load::read(&self.file)?).map_err(Refused::Edit)?;
+        let loaded = load::load_text(&self.file, &edited, Some(current.previous()))?;
+        Ok((edited, loaded))
     }
 
     /// Reads what is to be published, and takes the right to publish it: no generation has been moved since before it was

@@ -1,6 +1,6 @@
 //! Comments that stand above what a change removes, but are not about it: a blank line parts them from it.
 
-use toml_edit::{DocumentMut, Item, Table, TableLike};
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, TableLike};
 
 /// Comments that wait for a place, and where the change is at.
 #[derive(Default)]
@@ -38,6 +38,17 @@ impl Comments {
                 decor.set_prefix(both);
             }
             None => self.waiting.push((position, above)),
+        }
+    }
+
+    /// Removes an entry of `[[…]]` in the same way.
+    pub(super) fn remove_entry(&mut self, list: &mut ArrayOfTables, at: usize) {
+        let Some(entry) = list.get(at) else { return };
+        let above = entry.decor().prefix().and_then(|text| text.as_str()).map(|text| apart(text).to_owned());
+        let position = entry.position().unwrap_or(self.position);
+        list.remove(at);
+        if let Some(above) = above.filter(|above| !above.is_empty()) {
+            self.waiting.push((position, above));
         }
     }
 

@@ -27,8 +27,7 @@ pub(crate) fn section(text: &str, place: &Place) -> Option<toml::Value> {
         Place::Listeners => all("listener").cloned(),
         Place::Listener(name) => {
             let list = all("listener")?.as_array()?;
-            list.get(listener_at(list.iter().map(|it| texts(it.get("name"), it.get("address"))), name)?)
-                .cloned()
+            list.get(listener_at(list.iter().map(of_listener), name)?).cloned()
         }
         Place::Routes => all("route").cloned(),
         Place::Route(at) => all("route")?.as_array()?.get(*at).cloned(),
@@ -37,6 +36,11 @@ pub(crate) fn section(text: &str, place: &Place) -> Option<toml::Value> {
 
 /// The name of a listener, and its addresses.
 type Texts = (Option<String>, Vec<String>);
+
+/// Those of a listener's section.
+pub(super) fn of_listener(section: &toml::Value) -> Texts {
+    texts(section.get("name"), section.get("address"))
+}
 
 fn texts(name: Option<&toml::Value>, address: Option<&toml::Value>) -> Texts {
     let text = |value: &toml::Value| value.as_str().map(str::to_owned);
