@@ -26,7 +26,7 @@ mod rules;
 pub(crate) use balance::{Balance, Hash, HashBy, Sticky, StickyBy};
 pub(crate) use circuit::CircuitLimits;
 pub(crate) use endpoint::Endpoint;
-pub(crate) use health::{AllDown, CheckKind, HealthCheck, HttpCheck};
+pub(crate) use health::{AllDown, CheckKind, GrpcCheck, HealthCheck, HttpCheck};
 pub(crate) use outliers::Outliers;
 pub(crate) use pages::{ErrorPage, ErrorPages, PageSource, PageStatus};
 pub(crate) use route::{

@@ -311,7 +311,8 @@ fn upstreams_are_checked() {
             ("endpoints = ['a:1']\nretries = { on = ['timeout'], attempt_timeout = '31s' }", "3:49", "longer than `timeouts.response`"),
             ("endpoints = ['a:1']\nhealth = { path = '/' }", "3:12", "`upstream.app.health.path` has no effect without `type = \"http\"`"),
             ("endpoints = ['a:1']\nhealth = { interval = '1s' }", "3:12", "has no effect without `type`"),
-            ("endpoints = ['a:1']\nhealth = { type = 'grpc' }", "3:19", "is not supported yet"),
+            ("endpoints = ['a:1']\nhealth = { type = 'grpc' }", "3:19", "the upstream speaks HTTP/1.1"),
+            ("endpoints = ['a:1']\nhealth = { type = 'tcp', service = 'a' }", "3:26", "has no effect without `type = \"grpc\"`"),
             ("endpoints = ['a:1']\nhealth = { type = 'tls' }", "3:19", "the upstream is plain"),
             ("endpoints = ['a:1']\nhealth = { type = 'http', expect = ['2xx'] }", "3:37", "is no status, and no range of them"),
             ("endpoints = ['a:1']\nhealth = { type = 'http', path = '/a b' }", "3:34", "is no path of a request"),
@@ -487,7 +488,7 @@ error: unknown key `endpoins` in `[upstream.app]`
 2 | endpoins = ['a:1']
   | ^^^^^^^^
   |
-  = help: did you mean `endpoints`? the keys here are `balance`, `bind_address`, `endpoints`, `environment`, `hash`, `health`, `limits`, `outliers`, `pool`, `proxy_protocol`, `queue`, `retries`, `slow_start`, `sticky`, `timeouts`, `tls`";
+  = help: did you mean `endpoints`? the keys here are `balance`, `bind_address`, `endpoints`, `environment`, `hash`, `health`, `http`, `limits`, `outliers`, `pool`, `proxy_protocol`, `queue`, `retries`, `slow_start`, `sticky`, `timeouts`, `tls`";
     assert_eq!(errors.to_string(), expected);
 }
 

@@ -23,6 +23,7 @@ use rustls::pki_types::ServerName;
 
 use crate::base::address::{Address, endpoint_authority, endpoint_host};
 use crate::base::published::Published;
+use crate::http::BackendHttp;
 use crate::io::socket;
 use crate::proxy::failure::ConnectError;
 use crate::proxy::upstream::config::{Endpoint, Upstream};
@@ -31,6 +32,8 @@ use crate::tls::{Identity, Sessions, bind};
 
 mod answer;
 mod check;
+mod grpc;
+mod http2;
 mod report;
 mod udp;
 mod wire;
@@ -63,6 +66,8 @@ pub(crate) struct Target {
     pub bind_address: Option<IpAddr>,
     /// How TLS is spoken, if it is.
     pub tls: Option<Tls>,
+    /// Which versions of HTTP the upstream has.
+    pub versions: BackendHttp,
     /// The request's host and path, if HTTP is spoken.
     pub http: Option<Http>,
     /// Datagrams are sent there, not connections made.
@@ -78,6 +83,8 @@ pub(crate) struct Target {
 pub(crate) struct Tls {
     /// The policy: versions, suites. Its resolver and its sessions are replaced.
     pub config: Arc<ClientConfig>,
+    /// The same with an offer of HTTP/2 by ALPN, where the upstream speaks that.
+    pub http2: Option<Arc<ClientConfig>>,
     /// Sent and verified; an error if the target has no usable name.
     pub server_name: Result<ServerName<'static>, String>,
     /// Presented if the backend requests one.
@@ -88,6 +95,13 @@ pub(crate) struct Tls {
     pub verifies: bool,
     /// Whether a backend that does not request our certificate is refused.
     pub require_client_auth: bool,
+}
+
+impl Tls {
+    /// The policy for a connection that may have these versions of HTTP.
+    fn config_for(&self, http: BackendHttp) -> &Arc<ClientConfig> {
+        self.http2.as_ref().filter(|_| http != BackendHttp::Http11).unwrap_or(&self.config)
+    }
 }
 
 /// The request that is made.
@@ -124,7 +138,12 @@ impl Target {
     ) -> Self {
         let host = host_of(&endpoint.name);
         let tls = upstream.tls.as_ref().map(|tls| Tls {
-            config: Arc::clone(&tls.config),
+            // A backend of HTTP/2 alone may refuse others.
+            config: Arc::clone(match upstream.http {
+                BackendHttp::Http2 => tls.config_for(BackendHttp::Http2),
+                BackendHttp::Http11 | BackendHttp::Auto => &tls.config,
+            }),
+            http2: tls.http2.clone(),
             server_name: tls.server_name.clone().map_or_else(|| server_name(host), Ok),
             identity: identity.cloned().or_else(|| tls.identity.as_ref().map(Published::load)),
             resumes: tls.tickets > 0,
@@ -138,6 +157,7 @@ impl Target {
             proxy_protocol: upstream.proxy_protocol,
             bind_address: upstream.bind_address,
             tls,
+            versions: upstream.http,
             http: http
                 .then(|| Http { host: endpoint_authority(&endpoint.name).to_owned(), path: "/".to_owned() }),
             udp: false,

@@ -1,5 +1,6 @@
 //! HTTP/2 to backends: requests as streams, and what becomes of them.
 
+mod health;
 mod kit;
 mod peers;
 mod resent;

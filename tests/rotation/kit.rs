@@ -51,9 +51,14 @@ impl Kit {
 
     /// The certificate is presented to all of these.
     pub fn setup(&self, endpoints: &[SocketAddr]) -> Setup {
+        self.setup_with(endpoints, "")
+    }
+
+    /// The same with further lines for the upstream.
+    pub fn setup_with(&self, endpoints: &[SocketAddr], lines: &str) -> Setup {
         let store = format!("[admin]\n[store]\npath = {:?}", self.store());
         let tls = format!(
-            "timeouts = {{ connect = \"15s\" }}\n{}certificate = {NAME:?}\n",
+            "{lines}timeouts = {{ connect = \"15s\" }}\n{}certificate = {NAME:?}\n",
             self.pki.upstream_tls()
         );
         Setup::to_all(endpoints.iter().copied()).workers(2).section(&store).upstream(&tls)

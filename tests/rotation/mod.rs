@@ -2,6 +2,7 @@
 //! active, and an identity that a backend does not trust harms no request.
 
 mod again;
+mod http2;
 pub mod kit;
 mod lists;
 mod refused;

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use crate::config::file::Section;
 use crate::config::names;
-use crate::config::plan::{AllDown, CheckKind, HealthCheck, HttpCheck, Upstream};
+use crate::config::plan::{AllDown, CheckKind, GrpcCheck, HealthCheck, HttpCheck, Upstream};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
 
 use super::edits;
+use crate::http::BackendHttp;
 
 /// More of the same in a row are no reason to wait.
 const MAX_IN_A_ROW: usize = 100;
+/// Longest name of a gRPC service: its length is one byte of the request.
+const MAX_SERVICE: usize = 120;
 /// Keys that say how a request is made and judged.
 const OF_HTTP: [&str; 6] = ["path", "method", "host", "headers", "expect", "body"];
 /// Keys of any check.
@@ -34,6 +37,7 @@ pub(super) fn health(mut section: Section<'_>, upstream: &mut Upstream) {
     let written = section.get("type");
     let kind = written.as_ref().and_then(|value| value.choice(&words));
     let http = http(&mut section, matches!(kind, Some(Type::Http)));
+    let service = service(&mut section, matches!(kind, Some(Type::Grpc)));
     let kind = match (kind, &written) {
         (Some(Type::Http), _) => CheckKind::Http(http),
         (Some(Type::Tls), Some(value)) if !upstream_has_tls(upstream) => {
@@ -43,11 +47,11 @@ pub(super) fn health(mut section: Section<'_>, upstream: &mut Upstream) {
         }
         (Some(Type::Tls), _) => CheckKind::Tls,
         (Some(Type::Grpc), Some(value)) => {
-            value.error(
-                "\"grpc\" is not supported yet",
-                Some("there is \"http\", \"tcp\" and \"tls\"".to_owned()),
-            );
-            CheckKind::Tcp
+            if !upstream_has_http2(upstream) {
+                let help = "gRPC needs HTTP/2: write `http = \"2\"` in the upstream";
+                value.error("the upstream speaks HTTP/1.1", Some(help.to_owned()));
+            }
+            CheckKind::Grpc(GrpcCheck { service })
         }
         (Some(_), _) => CheckKind::Tcp,
         (None, _) => {
@@ -88,6 +92,30 @@ pub(super) fn health(mut section: Section<'_>, upstream: &mut Upstream) {
 
 fn upstream_has_tls(upstream: &Upstream) -> bool {
     upstream.tls.is_some()
+}
+
+fn upstream_has_http2(upstream: &Upstream) -> bool {
+    match upstream.http.value {
+        BackendHttp::Http11 => false,
+        BackendHttp::Http2 => true,
+        BackendHttp::Auto => upstream_has_tls(upstream),
+    }
+}
+
+/// `service` of a grpc check.
+fn service(section: &mut Section<'_>, is_grpc: bool) -> String {
+    if !is_grpc {
+        without_effect(section, &["service"], "`type = \"grpc\"`");
+        return String::new();
+    }
+    let name = |text: &str| {
+        let is_name = text.len() <= MAX_SERVICE && text.bytes().all(|byte| byte.is_ascii_graphic());
+        is_name.then(|| text.to_owned()).ok_or_else(|| Wrong::new(format!("{} is no service", quoted(text))))
+    };
+    section
+        .get("service")
+        .and_then(|value| value.parse("\"orders.v1.Orders\"", name))
+        .map_or_else(String::new, |at| at.value)
 }
 
 /// Keys that are there without what they are for.

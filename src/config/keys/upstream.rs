@@ -309,7 +309,7 @@ const HEALTH: &[Key] = &[
         "type",
         Kind::Choice(&["http", "tcp", "tls", "grpc"]),
         Preset::Off { example: "\"http\"", means: "no active checks" },
-        "How each endpoint is checked, once for the process: `\"tcp\"`: a connection; `\"tls\"`: a handshake as for traffic; `\"http\"`: a request. `\"grpc\"` is not supported yet",
+        "How each endpoint is checked, once for the process: `\"tcp\"`: a connection; `\"tls\"`: a handshake as for traffic; `\"http\"`: a request, by the upstream's `http`; `\"grpc\"`: `grpc.health.v1.Health/Check`, which needs HTTP/2",
     ),
     key(
         "interval",
@@ -375,6 +375,12 @@ const HEALTH: &[Key] = &[
         FREE,
         Preset::Off { example: "\"ok\"", means: "any" },
         "A text that the first 32 KiB of the response must contain",
+    ),
+    key(
+        "service",
+        FREE,
+        Preset::Off { example: "\"orders.v1.Orders\"", means: "the server as a whole" },
+        "The service that a grpc check asks for",
     ),
 ];
 

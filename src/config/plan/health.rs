@@ -28,6 +28,15 @@ pub enum CheckKind {
     Tls,
     /// A request is made.
     Http(HttpCheck),
+    /// `grpc.health.v1.Health/Check` is called.
+    Grpc(GrpcCheck),
+}
+
+/// The call of a check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrpcCheck {
+    /// `service`; empty: the server as a whole.
+    pub service: String,
 }
 
 /// The request of a check, and which response passes it.

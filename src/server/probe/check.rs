@@ -5,13 +5,15 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::http2::{self, Fault, Request, Response};
 use super::wire::{Connection, Event, MOST, WireError};
 use super::{QUIET, Target, connect, wire};
 use crate::base::address::endpoint_authority;
 use crate::base::limits::Limits;
 use crate::config::plan::{CheckKind, HealthCheck, HttpCheck};
-use crate::http::RequestContext;
+use crate::http::{ALPN_HTTP2, BackendHttp, RequestContext};
 use crate::http1::{self, Body, HeadLimits, Parsed};
+use crate::http2::RequestLine;
 use crate::proxy::failure::ConnectError;
 use crate::tls::error::alert_text;
 use crate::tls::handshake::ClientAuth;
@@ -27,33 +29,58 @@ pub(crate) fn check(target: &Target, check: &HealthCheck) -> Result<(), String> 
     match &check.kind {
         CheckKind::Tcp => Ok(()),
         CheckKind::Tls => {
-            let mut connection = open(target, tcp, until)?;
+            let (mut connection, _) = open(target, tcp, until, BackendHttp::Http11)?;
             let judged = verdict(&mut connection, until);
             connection.close();
             judged
         }
         CheckKind::Http(http) => {
-            let mut connection = open(target, tcp, until)?;
-            let judged = ask(target, http, &mut connection, until);
+            let (mut connection, http2) = open(target, tcp, until, target.versions)?;
+            let judged = match http2 {
+                true => ask_http2(target, http, &mut connection, until),
+                false => ask(target, http, &mut connection, until),
+            };
             connection.close();
             judged
+        }
+        CheckKind::Grpc(grpc) => {
+            let (mut connection, _) = open(target, tcp, until, BackendHttp::Http2)?;
+            let to = (scheme(target), endpoint_authority(&target.endpoint));
+            let judged = super::grpc::check(&mut connection, grpc, to, until);
+            connection.close();
+            judged.unwrap_or_else(|fault| Err(words(&fault)))
         }
     }
 }
 
-/// The connection, over TLS if the target speaks that.
-fn open(target: &Target, mut tcp: TcpStream, until: Instant) -> Result<Connection, String> {
-    let Some(tls) = &target.tls else { return Ok(Connection::plain(tcp, until)) };
+fn scheme(target: &Target) -> &'static str {
+    if target.tls.is_some() { "https" } else { "http" }
+}
+
+/// The connection, over TLS if the target speaks that, and whether it is one of HTTP/2.
+fn open(
+    target: &Target,
+    mut tcp: TcpStream,
+    until: Instant,
+    http: BackendHttp,
+) -> Result<(Connection, bool), String> {
+    let Some(tls) = &target.tls else {
+        return Ok((Connection::plain(tcp, until), http == BackendHttp::Http2));
+    };
     let name = tls.server_name.clone()?;
     let sessions = Arc::new(Sessions::new(name.clone(), 0));
-    let config = bind(&tls.config, tls.identity.clone(), sessions);
+    let config = bind(tls.config_for(http), tls.identity.clone(), sessions);
     let shaken = wire::handshake(&mut tcp, &config, name, until);
     let (established, rest) = shaken.map_err(|failed| format!("TLS: {}", failed.error))?;
     let asked = !matches!(established.facts.client_auth, ClientAuth::NotAsked);
     if tls.require_client_auth && !asked {
         return Err(ConnectError::NotAsked.to_string());
     }
-    Ok(Connection::new(tcp, established, rest, until))
+    let http2 = established.facts.alpn.as_deref() == Some(ALPN_HTTP2);
+    if http == BackendHttp::Http2 && !http2 {
+        return Err(ConnectError::NoHttp2.to_string());
+    }
+    Ok((Connection::new(tcp, established, rest, until), http2))
 }
 
 /// What the server says after the handshake: an alert or a close is a refusal, silence is none.
@@ -106,6 +133,49 @@ fn ask(target: &Target, http: &HttpCheck, connection: &mut Connection, until: In
             Ok(Event::End) => is_over = true,
             Err(error) => return Err(ended(&error)),
         }
+    }
+}
+
+/// The same by HTTP/2.
+fn ask_http2(
+    target: &Target,
+    http: &HttpCheck,
+    connection: &mut Connection,
+    until: Instant,
+) -> Result<(), String> {
+    let agent = ("user-agent".to_owned(), format!("ringate-health/{}", env!("CARGO_PKG_VERSION")));
+    let request = Request {
+        line: RequestLine {
+            method: &http.method,
+            scheme: Some(scheme(target)),
+            authority: http.host.as_deref().unwrap_or_else(|| endpoint_authority(&target.endpoint)),
+            path: Some(&http.path),
+            protocol: None,
+        },
+        fields: std::iter::once(agent).chain(http.headers.iter().cloned()).collect(),
+        content: &[],
+    };
+    let found = |response: &Response, text: &str| {
+        response.content.windows(text.len()).any(|part| part == text.as_bytes())
+    };
+    let enough = |response: &Response| {
+        response.status > 0 && http.body.as_ref().is_none_or(|text| found(response, text))
+    };
+    let response = http2::ask(connection, &request, enough, until).map_err(|fault| words(&fault))?;
+    let status = response.status;
+    if !http.expect.iter().any(|(first, last)| (*first..=*last).contains(&status)) {
+        return Err(format!("status {status}"));
+    }
+    match &http.body {
+        Some(text) if !found(&response, text) => Err(format!("status {status}, and a body without {text:?}")),
+        _ => Ok(()),
+    }
+}
+
+fn words(fault: &Fault) -> String {
+    match fault {
+        Fault::Wire(error) => ended(error),
+        Fault::Http2(words) => words.clone(),
     }
 }
 
