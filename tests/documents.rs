@@ -257,7 +257,8 @@ fn every_command_in_a_document_exists() {
             for (path, options) in commands(&code) {
                 let Some((first, rest)) = path.split_first() else { continue };
                 known += 1;
-                let nested = ["cert", "api", "apikey", "endpoint"].contains(first) && !rest.is_empty();
+                let nested = ["cert", "api", "apikey", "endpoint", "consumer", "credential"].contains(first)
+                    && !rest.is_empty();
                 let words = if nested { &path[..] } else { std::slice::from_ref(first) };
                 match help(words) {
                     None => {

@@ -24,6 +24,7 @@ mod bodies;
 mod circuit;
 mod cli;
 mod console;
+mod consumers;
 mod corpus;
 mod descriptors;
 mod discovery;

@@ -21,6 +21,8 @@ const BESIDE: &[(&str, &str)] = &[
     ("http2", "http"),
     ("route", "http"),
     ("admin", "server"),
+    // Definitions of credentials belong to `certs`, which owns their lives.
+    ("config", "certs"),
     ("config", "http"),
     ("config", "proxy_protocol"),
     ("config", "route"),

@@ -1,7 +1,7 @@
 """The price of a feature: each config of bench/features against base.toml, which has none.
 
 Lines of a config that begin with `#:` say how its requests differ: `header NAME: VALUE`, `path PATH`, and `begins LINE`, a line
-ahead of each connection's only request; and with `scenario NAME` where their price shows, if that is not in http-1k.
+ahead of each connection's only request; `credentials COUNT` fills a store with so many, of which one has the key of keys.toml; and with `scenario NAME` where their price shows, if that is not in http-1k.
 """
 
 import shutil
@@ -30,6 +30,7 @@ class Feature:
     path: str
     headers: tuple[str, ...]
     begins: str
+    credentials: int = 0
     binary: Path | None = None  # of another build
 
     @classmethod
@@ -41,7 +42,8 @@ class Feature:
             return tuple(value for name, value in said if name == kind)
 
         path, begins = ((*all_of(kind), "")[0] for kind in ("path", "begins"))
-        return cls(file.stem, text, all_of("scenario") or ("http-1k",), path, all_of("header"), begins)
+        credentials = int((*all_of("credentials"), "0")[0])
+        return cls(file.stem, text, all_of("scenario") or ("http-1k",), path, all_of("header"), begins, credentials)
 
     def of(self, scenario):
         """The scenario with this feature's requests."""
@@ -55,7 +57,29 @@ class Feature:
             text += candidates.ringate_back(setting.scenario.back, setting.certificates)
         for name in FILES:
             shutil.copy(FOLDER / name, setting.folder)
+        if self.credentials:
+            fill(Path(setting.folder) / "store", self.credentials)
         return [self.binary or candidates.BINARIES["ringate"], "run", "-c", setting.write("ringate.toml", text)]
+
+
+def fill(store, count):
+    """A store with so many active credentials of one consumer. One has the key of keys.toml."""
+    consumers, credentials = store / "_consumers", store / "_credentials"
+    if credentials.exists():
+        return
+    for folder in (store, consumers, credentials):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    since = "2026-01-01T00:00:00Z"
+    (consumers / "bench.toml").write_text(f'name = "bench"\ncreated = "{since}"\n')
+    known = (FOLDER / "keys.toml").read_text().split('sha256 = "')[1][:64]
+    for number in range(count):
+        name, digest = f"c{number}", known if number == count // 2 else f"{number:064x}"
+        (credentials / f"{name}.toml").write_text(
+            f'name = "{name}"\nconsumer = "bench"\ndefinition = "api-key"\ncreated = "{since}"\n'
+            f'origins = ["https://c{number}.example"]\n'
+            f'[state]\nis = "active"\nsince = "{since}"\nissued = "{since}"\nexpires = "2100-01-01T00:00:00Z"\n'
+            f'[[key]]\nsha256 = "{digest}"\ncreated = "{since}"\n'
+        )
 
 
 def chosen(names, before=None):

@@ -221,6 +221,7 @@ fn status_of(deployment: &Deployment) -> Status {
             .iter()
             .map(|ending| format!("certificate {} {ending}", ending.certificate))
             .chain(deployment.trust_faults())
+            .chain(deployment.credential_warnings())
             .collect(),
         totals: totals.map(|(name, value)| (name.to_owned(), value.into())).collect(),
     }

@@ -73,6 +73,26 @@ pub(super) fn label(name: &str, value: &str) -> String {
     format!("{name}=\"{escaped}\"")
 }
 
+/// Credentials by definition and state, and how many end soon. Names of consumers are no labels: there may be many.
+#[allow(clippy::cast_precision_loss)] // there are 100,000 at most
+fn credentials(deployment: &Deployment, text: &mut Text) {
+    let current = deployment.current();
+    if current.plan.credentials.is_empty() {
+        return;
+    }
+    let counts = current.made.consumers.counts();
+    let samples = counts.iter().map(|((definition, state), count)| {
+        let labels = format!("{},{}", label("definition", definition), label("state", state.word()));
+        (labels, *count as f64)
+    });
+    text.family("gauge", "credentials", "Credentials of consumers, by definition and state.", samples);
+    let endings = current.made.consumers.endings(&current.plan);
+    let soon = endings.iter().filter(|ending| ending.days_left >= 0).count();
+    let help =
+        "Credentials that end soon: within store.renew_before, or in the last third of a shorter validity.";
+    text.one("gauge", "credentials_ending", help, soon as f64);
+}
+
 #[allow(clippy::cast_precision_loss)] // a counter beyond 2^53 loses its last digits, as in Prometheus itself
 fn render(deployment: &Deployment) -> String {
     let server = &deployment.server;
@@ -123,6 +143,7 @@ fn render(deployment: &Deployment) -> String {
     text.one("counter", "revocation_list_refreshes_failed_total", help, failed as f64);
     let help = "Faults of trust files and revocation lists now; `ringate status` lists them.";
     text.one("gauge", "trust_faults", help, deployment.trust_faults().len() as f64);
+    credentials(deployment, &mut text);
     certificates::metrics(deployment, &mut text);
     listeners::metrics(&server.snapshot.load(), &mut text);
     discovery::metrics(deployment, &mut text);

@@ -13,6 +13,7 @@
 //! | `reload`, `upstreams`, `endpoints`, `sections`, `apis` | a new config, a changed one |
 //! | `store`, `rotation`, `certificates` | the certificate store; a certificate's generations; those in use |
 //! | `events`, `figures` | a stream of what happens, and of figures once a second |
+//! | `consumers` | consumers and their credentials |
 //! | `metrics` | counts for Prometheus |
 //! | `body`, `problem` | JSON in, problems (RFC 9457) out |
 //! | `queue` | the wait for what takes long |
@@ -26,6 +27,7 @@ mod body;
 mod caller;
 mod certificates;
 mod change;
+mod consumers;
 mod discovery;
 mod endpoints;
 mod events;
@@ -146,6 +148,22 @@ fn router(control: Control) -> Router {
         .route("/v1/certificates/{name}/rollback", post(rotation::rollback))
         .route("/v1/certificates/{name}/retire", post(rotation::retire))
         .route("/v1/certificates/{name}/rotation", get(rotation::rotation))
+        .route("/v1/certificates/{name}/sign", post(store::sign))
+        .route("/v1/consumers", get(consumers::consumers).post(consumers::add))
+        .route(
+            "/v1/consumers/{name}",
+            get(consumers::consumer).patch(consumers::change).delete(consumers::delete_consumer),
+        )
+        .route("/v1/credential-definitions", get(consumers::definitions))
+        .route("/v1/credentials", get(consumers::list).post(consumers::request))
+        .route("/v1/credentials/{name}", get(consumers::credential).delete(consumers::delete))
+        .route("/v1/credentials/{name}/approve", post(consumers::approve))
+        .route("/v1/credentials/{name}/deny", post(consumers::deny))
+        .route("/v1/credentials/{name}/issue", post(consumers::issue))
+        .route("/v1/credentials/{name}/suspend", post(consumers::suspend))
+        .route("/v1/credentials/{name}/resume", post(consumers::resume))
+        .route("/v1/credentials/{name}/renew", post(consumers::renew))
+        .route("/v1/credentials/{name}/revoke", post(consumers::revoke))
         .route("/v1/openapi.json", get(api::openapi))
         .merge(if open_metrics { Router::new() } else { metrics() })
         .layer(from_fn_with_state(control.clone(), change::follow))

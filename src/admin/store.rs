@@ -16,7 +16,7 @@ use super::reload::{blocking, queued};
 use super::subject::Subject;
 use crate::certs::command::{
     CommandError, Delete, Deleted, Describe, ErrorKind, Export, Generate, Import, List, Listed,
-    Made as MadeCertificate, Part, Request, Show, Shown, Stage,
+    Made as MadeCertificate, Part, Request, Show, Shown, Sign, SignedCertificate, Stage,
 };
 use crate::server::Deployment;
 use crate::server::events::{CertificateChange, Event};
@@ -122,6 +122,17 @@ pub(super) async fn stage(
 
 fn tell(control: &Control, name: &str, what: CertificateChange) {
     control.deployment.events.send(&Event::certificate(name, what));
+}
+
+pub(super) async fn sign(
+    State(control): State<Control>,
+    name: Named,
+    Body(request): Body<Sign>,
+) -> Result<Json<SignedCertificate>, Problem> {
+    let Path(name) = name?;
+    let signed = make(&control, Sign { ca: name, ..request }).await?;
+    tracing::info!(certificate = signed.ca, "has signed {}", signed.facts.subject);
+    Ok(signed)
 }
 
 /// What was made, also under the names that the other calls have for it: `name` for `id`, `not_after` for `expires`.

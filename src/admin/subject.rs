@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::base::text::masked;
 use crate::certs::Store;
+use crate::certs::consumers::Order;
 use crate::config::edit::{self, Place};
 use crate::server::{Deployment, load, routes};
 
@@ -22,6 +23,14 @@ pub(super) enum Subject {
     Certificates,
     /// One of them.
     Certificate(String),
+    /// All consumers.
+    Consumers,
+    /// One of them, without its credentials.
+    Consumer(String),
+    /// All credentials of consumers.
+    Credentials,
+    /// One of them.
+    Credential(String),
     /// The config that runs, as a whole.
     Running,
 }
@@ -55,6 +64,10 @@ impl Subject {
             // `POST /v1/certificates/import` makes one.
             ("certificates", Some(name)) if name == "import" => Self::Certificates,
             ("certificates", Some(name)) => Self::Certificate(name),
+            ("consumers", None) => Self::Consumers,
+            ("consumers", Some(name)) => Self::Consumer(name),
+            ("credentials", None) => Self::Credentials,
+            ("credentials", Some(name)) => Self::Credential(name),
             _ => return None,
         })
     }
@@ -83,6 +96,15 @@ impl Subject {
                 without_what_passes(&mut shown);
                 return Some(State { version: hex(shown.to_string().as_bytes()), shown });
             }
+            Self::Consumers | Self::Credentials => {
+                let consumers = &deployment.current().made.consumers;
+                let names = consumers.states(matches!(self, Self::Credentials));
+                // There may be 100,000: the audit log has how many.
+                let shown = serde_json::json!({ "count": names.len() });
+                return Some(State { version: hex(format!("{names:?}").as_bytes()), shown });
+            }
+            Self::Consumer(name) => return of_order(deployment, Order::ShowConsumer(name.clone())),
+            Self::Credential(name) => return of_order(deployment, Order::Show(name.clone())),
         };
         let text = load::read(deployment.file()).ok()?;
         let section = edit::section(&text, &place)?;
@@ -105,9 +127,24 @@ impl Subject {
             Self::Route(name) => format!("route {name}"),
             Self::Certificates => "certificates".to_owned(),
             Self::Certificate(name) => format!("certificate {name}"),
+            Self::Consumers => "consumers".to_owned(),
+            Self::Consumer(name) => format!("consumer {name}"),
+            Self::Credentials => "credentials".to_owned(),
+            Self::Credential(name) => format!("credential {name}"),
             Self::Running => "config".to_owned(),
         }
     }
+}
+
+/// The answer to an order that shows one consumer or credential.
+fn of_order(deployment: &Deployment, order: Order) -> Option<State> {
+    let mut shown = serde_json::to_value(deployment.consumers(order).ok()?).ok()?;
+    without_what_passes(&mut shown);
+    if let Value::Object(fields) = &mut shown {
+        // Of a consumer: they have states of their own.
+        fields.remove("credentials");
+    }
+    Some(State { version: hex(shown.to_string().as_bytes()), shown })
 }
 
 /// The first 16 digits of the SHA-256.

@@ -89,6 +89,18 @@ counters! {
     requests_limited,
     /// Requests refused for want of a good API key.
     requests_unauthorized,
+    /// Requests refused for want of a consumer's credential.
+    credentials_missing,
+    /// Requests refused as their API key is unknown, or not one of the route.
+    credentials_unknown,
+    /// Requests refused as their credential's client certificate was not presented, or another one was.
+    credentials_without_certificate,
+    /// Requests refused as their credential is suspended.
+    credentials_suspended,
+    /// Requests refused as their credential has expired.
+    credentials_expired,
+    /// Requests refused as their credential was revoked.
+    credentials_revoked,
     /// Responses encoded (zstd, br, gzip).
     responses_encoded,
     /// Responses being encoded now.

@@ -151,6 +151,16 @@ pub(crate) const RATE_LIMIT_KEYS: usize = 64 * 1024;
 pub(crate) const MAX_CLIENT_HELLO_BYTES: usize = 16 * 1024;
 /// Longest X-Forwarded-Client-Cert that is made of a client's certificate, in bytes; each of its connections holds one.
 pub(crate) const MAX_CLIENT_CERTIFICATE_BYTES: usize = 8 * 1024;
+/// Longest API key that is looked up, in bytes.
+pub(crate) const MAX_API_KEY_BYTES: usize = 256;
+/// Most consumers of a store.
+pub(crate) const MAX_CONSUMERS: usize = 100_000;
+/// Most credentials of a store.
+pub(crate) const MAX_CREDENTIALS: usize = 100_000;
+/// Most origins of a credential.
+pub(crate) const MAX_CREDENTIAL_ORIGINS: usize = 32;
+/// Longest title, contact, description or reason of consumers and credentials, in bytes.
+pub(crate) const MAX_CREDENTIAL_TEXT_BYTES: usize = 256;
 /// Bodies that one worker encodes at once; beyond that they go as they are. An encoder holds up to a MiB.
 pub(crate) const ENCODERS_PER_WORKER: u64 = 128;
 /// Most bytes of a PROXY header of version 2 behind its first 16: addresses and TLVs. A line of version 1 has 107 at most

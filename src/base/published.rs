@@ -29,6 +29,12 @@ impl<T> Published<T> {
         self.0.load_full()
     }
 
+    /// Hands `read` the value of this moment, without a count of references that threads would contend for.
+    #[inline]
+    pub fn with<R>(&self, read: impl FnOnce(&T) -> R) -> R {
+        read(&self.0.load())
+    }
+
     /// A reader for one worker, which costs one relaxed load as long as nothing changed.
     pub fn reader(&self) -> Reader<T> {
         Reader(Cache::new(Arc::clone(&self.0)))

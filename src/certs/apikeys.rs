@@ -13,12 +13,11 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
 use super::time::Timestamp;
+use crate::base::limits::MAX_API_KEY_BYTES;
 use crate::base::text::{API_KEY, shown, without_keys};
 
 /// What each key begins with, so that scanners for leaked secrets know one.
 const PREFIX: &str = API_KEY;
-/// The longest key that is accepted.
-const MAX_KEY_BYTES: usize = 256;
 /// The longest name of a key: it is sent in a header field.
 const MAX_NAME_BYTES: usize = 64;
 
@@ -150,7 +149,7 @@ impl Keys {
     /// The name of a key that was presented. Its duration reveals nothing of the keys: the search is by a digest that a client
     /// cannot choose, and the last comparison takes constant time.
     pub fn find(&self, key: &[u8]) -> Option<&Arc<str>> {
-        if key.len() > MAX_KEY_BYTES {
+        if key.len() > MAX_API_KEY_BYTES {
             return None;
         }
         let presented = digest(&SHA256, key);

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyIdMethod, KeyUsagePurpose, SerialNumber,
+    Issuer, KeyIdMethod, KeyUsagePurpose, PublicKeyData, SerialNumber,
 };
 use x509_parser::asn1_rs::Tag;
 use x509_parser::extensions::{KeyUsage, ParsedExtension};
@@ -21,6 +21,7 @@ use super::time::Timestamp;
 mod error;
 mod key;
 mod request;
+mod sign;
 
 pub(crate) use error::GenerateError;
 use key::CertificateKey;
@@ -28,6 +29,7 @@ use key::CertificateKey;
 pub(crate) use request::Usage;
 #[allow(unreachable_pub)] // for internals
 pub use request::{GenerateRequest, KeyType, San};
+pub(crate) use sign::{Signing, check_request, requested, sign};
 
 /// How far before its making a certificate begins to be valid: peers' clocks may be slow.
 const BACKDATE_SECONDS: i64 = 5 * 60;
@@ -123,9 +125,17 @@ pub fn ca_signed(
 ) -> Result<Generated, GenerateError> {
     ca.bundle.check_validity(now)?;
     let key = CertificateKey::generate(request.key_type)?;
-    let mut params = certificate_params(request, now)?;
+    generated(sign_for(certificate_params(request, now)?, &key, ca)?, &key)
+}
+
+/// A certificate for `key`, signed by `ca`, with the chain above it: PEM. It ends with the CA's at the latest.
+fn sign_for(
+    mut params: CertificateParams,
+    key: &impl PublicKeyData,
+    ca: &CaMaterial,
+) -> Result<String, GenerateError> {
     params.not_after = params.not_after.min(datetime(ca.bundle.facts().not_after)?.to_datetime());
-    let certificate = params.signed_by(&key, &ca.issuer)?;
+    let certificate = params.signed_by(key, &ca.issuer)?;
     let leaf = inspect::parse(certificate.der())
         .map_err(|reason| BundleError::NotACertificate { position: 1, reason })?;
     let issuer = inspect::parse(&ca.bundle.chain()[0])
@@ -142,7 +152,7 @@ pub fn ca_signed(
             chain.push_str(&encode::pem("CERTIFICATE", above));
         }
     }
-    generated(chain, &key)
+    Ok(chain)
 }
 
 /// Makes a key and a request for a CA to sign.

@@ -116,7 +116,12 @@ pub(super) fn name_text(name: &X509Name<'_>) -> String {
 /// Subject alternative names as they are.
 pub(super) fn sans(certificate: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
-    extension.value.general_names.iter().filter_map(san).collect()
+    general_names(&extension.value.general_names)
+}
+
+/// The names of an extension that play a part in TLS.
+pub(super) fn general_names(names: &[GeneralName<'_>]) -> Vec<String> {
+    names.iter().filter_map(san).collect()
 }
 
 fn san(name: &GeneralName<'_>) -> Option<String> {

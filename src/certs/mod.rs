@@ -7,6 +7,7 @@
 //! | [`inspect`] | the content of a certificate |
 //! | [`generate`] | new keys, self-signed and CA-signed certificates, requests for a CA |
 //! | [`command`] | the requests to the store, for the command line and the admin API alike |
+//! | [`consumers`] | consumers of APIs, and the credentials that they call them with |
 //! | [`renewal`] | when a successor is due, and which side makes it |
 //! | [`store`] | the folder on disk, generations and their states; the only part here that touches it |
 //!
@@ -16,6 +17,7 @@ pub(crate) mod apikeys;
 mod ber;
 pub(crate) mod bundle;
 pub(crate) mod command;
+pub(crate) mod consumers;
 mod encode;
 mod encrypted;
 pub(crate) mod generate;

@@ -6,6 +6,7 @@
 //! STORE/NAME/000001/chain.pem        the chain, leaf first
 //! STORE/NAME/000001/key.pem          its key, 0600; absent in a certificate without one
 //! STORE/NAME/000002/request.pem      in place of a chain: a request that waits for its certificate
+//! STORE/_consumers, _credentials      see `consumers`
 //! STORE/NAME/.tmp-…, STORE/.tmp-…    being written, or left behind by a crash
 //! ```
 //!
@@ -28,6 +29,7 @@ use super::bundle::Bundle;
 use super::time::Timestamp;
 use crate::base::text::without_keys;
 
+mod consumers;
 mod crl;
 mod describe;
 mod disk;
@@ -39,6 +41,7 @@ mod record;
 mod secret;
 pub(super) mod write;
 
+pub(crate) use consumers::ConsumersLock;
 pub(crate) use crl::load_crls;
 pub(crate) use describe::{Description, GenerationInfo};
 pub(crate) use error::{Exposed, StateError, StoreError};

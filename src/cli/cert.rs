@@ -20,6 +20,7 @@ use crate::server::uses;
 
 mod print;
 mod remote;
+mod sign;
 
 use remote::Ask;
 
@@ -49,6 +50,11 @@ enum Command {
         brings the certificate that the CA made of it."
     )]
     Generate(GenerateOptions),
+    /// Sign a request (CSR) with a CA of the store. The certificate is printed, and not kept
+    #[command(
+        after_help = "Example: ringate cert sign --ca consumers-ca --csr partner.csr --days 90 --out partner.pem"
+    )]
+    Sign(sign::Options),
     /// Bring a certificate with its key, or the certificate that a request waits for
     #[command(
         after_help = "Example: ringate cert import gateway --cert gateway.p12 --passphrase-file secret.txt\n\n\
@@ -313,6 +319,7 @@ struct RetireOptions {
 pub(super) fn run(options: Options) -> Result<(), String> {
     match options.command {
         Command::Generate(options) => generate(options),
+        Command::Sign(options) => sign::run(options),
         Command::Import(options) => {
             let Named { name, common } = options.named;
             let (certificate, key, passphrase) = options.files.read()?;

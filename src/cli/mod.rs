@@ -5,9 +5,12 @@ mod apikey;
 mod cert;
 mod check;
 mod client;
+mod consumer;
 mod control;
+mod credential;
 mod endpoint;
 mod logging;
+mod office;
 mod output;
 mod probe;
 mod quickstart;
@@ -89,6 +92,16 @@ enum Command {
     /// Make, list and delete the API keys of routes with `api_keys`
     #[command(name = "apikey", after_help = "Example: ringate apikey generate partners mobile-app")]
     ApiKey(apikey::Options),
+    /// The consumers of APIs: add, list, show, delete
+    #[command(
+        after_help = "Example: ringate consumer add acme --title \"Acme Ltd\" --contact api@acme.example"
+    )]
+    Consumer(consumer::Options),
+    /// The credentials that consumers call APIs with: request, approve, deny, issue, list, show, suspend, resume, renew, revoke
+    #[command(
+        after_help = "Example: ringate credential request acme api-key-mtls --csr acme.csr && ringate credential approve acme-api-key-mtls && ringate credential issue acme-api-key-mtls"
+    )]
+    Credential(Box<credential::Options>),
     /// Print the JSON Schema of the config, with which editors complete and check it
     #[command(after_help = "Example: ringate schema > ringate.schema.json\n\n\
         A config beside that file which begins with `#:schema ./ringate.schema.json` is completed and checked by editors \
@@ -239,6 +252,8 @@ fn dispatch(command: Command) -> Result<(), String> {
         Command::Endpoint(options) => endpoint::run(&options),
         Command::Probe(options) => probe::run(&options),
         Command::ApiKey(options) => apikey::run(&options),
+        Command::Consumer(options) => consumer::run(options),
+        Command::Credential(options) => credential::run(*options),
         Command::Schema(options) => schema::run(&options),
     }
 }

@@ -45,6 +45,10 @@ pub enum Variable {
     ClientScheme,
     /// The name of the API key that the request came with.
     ClientKey,
+    /// The name of the consumer whose credential the request came with.
+    ClientConsumer,
+    /// The name of that credential.
+    ClientCredential,
     /// The subject of its certificate.
     CertificateSubject,
     /// SHA-256 of its certificate.
@@ -114,12 +118,14 @@ pub enum Variable {
 }
 
 /// The variables that are named by themselves.
-const VARIABLES: [(&str, Variable); 34] = [
+const VARIABLES: [(&str, Variable); 36] = [
     ("time", Variable::Time),
     ("listener", Variable::Listener),
     ("client.address", Variable::ClientAddress),
     ("client.scheme", Variable::ClientScheme),
     ("client.key", Variable::ClientKey),
+    ("client.consumer", Variable::ClientConsumer),
+    ("client.credential", Variable::ClientCredential),
     ("client.certificate.subject", Variable::CertificateSubject),
     ("client.certificate.fingerprint", Variable::CertificateFingerprint),
     ("tls.version", Variable::TlsVersion),
@@ -156,11 +162,13 @@ const HEADERS: [&str; 2] = ["request.header.", "response.header."];
 const LONGEST: usize = 4096;
 
 /// The default fields of a JSON line.
-const JSON: [(&str, Variable); 15] = [
+const JSON: [(&str, Variable); 17] = [
     ("time", Variable::Time),
     ("listener", Variable::Listener),
     ("client", Variable::ClientAddress),
     ("client_certificate", Variable::CertificateSubject),
+    ("consumer", Variable::ClientConsumer),
+    ("credential", Variable::ClientCredential),
     ("method", Variable::Method),
     ("target", Variable::Target),
     ("host", Variable::Host),
@@ -250,7 +258,16 @@ impl Format {
             }
             Piece::Value(variable) => {
                 let name = VARIABLES.iter().find(|(_, known)| known == variable).map(|(name, _)| *name)?;
-                let others = ["request.", "response.", "trace.", "first_byte", "client.key", "tries"];
+                let others = [
+                    "request.",
+                    "response.",
+                    "trace.",
+                    "first_byte",
+                    "client.key",
+                    "client.consumer",
+                    "client.credential",
+                    "tries",
+                ];
                 others.iter().any(|start| name.starts_with(start)).then(|| name.to_owned())
             }
         })
@@ -355,6 +372,8 @@ pub(crate) fn template(text: &str) -> Result<Vec<Piece>, Wrong> {
                 | Failure
                 | FailureType
                 | ClientKey
+                | ClientConsumer
+                | ClientCredential
                 | TraceParent
         )
     };
@@ -364,7 +383,7 @@ pub(crate) fn template(text: &str) -> Result<Vec<Piece>, Wrong> {
             quoted(text)
         ));
         return Err(wrong
-            .help("those that begin with client, tls or request are, but for client.key, and listener is"));
+            .help("those that begin with client, tls or request are, but for client.key, client.consumer and client.credential, and listener is"));
     }
     Ok(pieces)
 }

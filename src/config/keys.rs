@@ -3,6 +3,7 @@
 //! The check reads sections through it (`file`), and `config/reference.toml`, `docs/configuration.md` and the JSON
 //! Schema are written from it. A new key is one entry here and its use in `check`.
 
+mod credentials;
 mod listener;
 pub(super) mod markdown;
 mod process;
@@ -114,8 +115,14 @@ pub(super) enum Scope {
 }
 
 /// The file itself.
-pub(super) static ROOT: Kind =
-    Kind::Table(&[process::KEYS, listener::ERROR_PAGES, listener::KEYS, route::KEYS, upstream::KEYS]);
+pub(super) static ROOT: Kind = Kind::Table(&[
+    process::KEYS,
+    listener::ERROR_PAGES,
+    listener::KEYS,
+    route::KEYS,
+    credentials::KEYS,
+    upstream::KEYS,
+]);
 /// Ringate's key for a key that is not in the table.
 pub(super) static UNKNOWN: Kind = Kind::Table(&[]);
 

@@ -10,12 +10,14 @@ use rustls::SupportedCipherSuite;
 pub(crate) use crate::base::address::Address;
 use crate::base::limits::Limits;
 pub(crate) use crate::base::network::{AddressRule, Network};
+pub(crate) use crate::certs::consumers::Definition;
 use crate::http::BackendHttp;
 use crate::proxy_protocol::{Accept, Version};
 use crate::tls::{RsaBits, Versions};
 
 mod balance;
 mod circuit;
+mod clients;
 mod endpoint;
 mod health;
 mod outliers;
@@ -25,6 +27,7 @@ mod rules;
 
 pub(crate) use balance::{Balance, Hash, HashBy, Sticky, StickyBy};
 pub(crate) use circuit::CircuitLimits;
+pub(crate) use clients::ClientAuth;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use health::{AllDown, CheckKind, GrpcCheck, HealthCheck, HttpCheck};
 pub(crate) use outliers::Outliers;
@@ -82,6 +85,8 @@ pub struct Plan {
     pub listeners: Vec<Listener>,
     /// `[[route]]`, in the order of the file.
     pub routes: Vec<Route>,
+    /// `[credentials.*]`, ordered by name.
+    pub credentials: Vec<At<Definition>>,
     /// `[upstream.*]`, ordered by name; behind them `[upstream.*.environment.*]`, each whole as it is with its overlay.
     pub upstreams: Vec<Upstream>,
 }
@@ -400,21 +405,13 @@ pub struct ListenerTls {
     pub certificates: Vec<At<CertificateRef>>,
     /// Enabled versions.
     pub versions: Versions,
-    /// `client_auth` and its keys; `None`: no certificate is requested from clients.
+    /// `client_auth` and its keys; `None`: no certificate is requested from clients, but for `credentials`.
     pub clients: Option<ClientAuth>,
-}
-
-/// How a listener requests certificates from its clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientAuth {
-    /// `client_auth = "required"`: there is no connection without one. Otherwise it is optional.
-    pub required: bool,
-    /// `client_trust`: what it is checked against; never empty.
-    pub trust: Vec<At<CertificateRef>>,
-    /// `client_crl`: files of revocation lists.
-    pub crl: Vec<At<PathBuf>>,
-    /// `forward_certificate`: the whole certificate is sent to backends, not only its names.
-    pub forward_certificate: bool,
+    /// `client_auth = "none"` is written.
+    pub client_auth_off: bool,
+    /// A route has credentials with client certificates: any certificate is taken, and counts for those alone unless
+    /// `clients` verifies it.
+    pub credentials: bool,
 }
 
 /// A certificate as the config names it. Paths are resolved against the config file's folder.

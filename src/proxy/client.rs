@@ -11,7 +11,7 @@ use crate::config::access::Variable;
 use crate::io::PeerHandle;
 use crate::proxy::client_binding::{ClientBinding, ClientIds, Lazily, ProxiedOrigin};
 use crate::tls::client_certificate::PresentedError;
-use crate::tls::{ClientCertificate, Facts};
+use crate::tls::{AnyClient, ClientCertificate, Facts};
 
 /// What is known of a client, in the form it is forwarded in.
 #[derive(Debug)]
@@ -39,15 +39,17 @@ pub struct ClientTls {
     pub cipher: Box<str>,
     /// The server name in its handshake (SNI).
     pub sni: Option<Box<str>>,
-    /// Its certificate, verified.
-    pub certificate: Option<ClientCertificate>,
+    /// Its certificate.
+    certificate: Option<Box<ClientCertificate>>,
+    /// Whether that is verified. If not, it counts for credentials alone, which name it.
+    verified: bool,
     /// By which of its door's policies that was verified.
     pub policy: u32,
 }
 
 /// Why a client is turned away after its handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientError {
+pub(crate) enum ClientError {
     /// Its certificate can't be made use of.
     Certificate(PresentedError),
     /// It resumed a session with a certificate that has expired since.
@@ -95,7 +97,13 @@ impl ClientFacts {
 
     /// The client's verified certificate, if it has one.
     pub fn certificate(&self) -> Option<&ClientCertificate> {
-        self.tls()?.certificate.as_ref()
+        self.tls()?.certificate()
+    }
+
+    /// The certificate that it presented, and whether that is verified.
+    pub(crate) fn presented(&self) -> Option<(&ClientCertificate, bool)> {
+        let tls = self.tls()?;
+        Some((tls.certificate.as_deref()?, tls.verified))
     }
 
     /// The value of a variable of its handshake; `None` for other variables, and without a value.
@@ -105,27 +113,41 @@ impl ClientFacts {
             Variable::TlsVersion => Some(if tls.tls13 { "TLSv1.3" } else { "TLSv1.2" }),
             Variable::TlsCipher => Some(&tls.cipher),
             Variable::TlsSni => tls.sni.as_deref(),
-            Variable::CertificateSubject => Some(&tls.certificate.as_ref()?.subject),
-            Variable::CertificateFingerprint => Some(&tls.certificate.as_ref()?.fingerprint),
+            Variable::CertificateSubject => Some(&tls.certificate()?.subject),
+            Variable::CertificateFingerprint => Some(&tls.certificate()?.fingerprint),
             _ => None,
         }
     }
 }
 
 impl ClientTls {
-    /// The facts of a finished handshake under a `policy`. `whole` forwards the client's whole certificate.
+    /// The verified certificate.
+    fn certificate(&self) -> Option<&ClientCertificate> {
+        self.certificate.as_deref().filter(|_| self.verified)
+    }
+
+    /// The facts of a finished handshake under a `policy`. `whole` forwards the client's whole certificate. `any`: the
+    /// handshake took any certificate, and this says which count as verified.
     ///
     /// # Errors
     /// The client is not to be served.
-    pub fn new(facts: &Facts, whole: bool, policy: u32) -> Result<Box<Self>, ClientError> {
-        let leaf = facts.peer_certificates.as_ref().and_then(|chain| chain.first());
-        let certificate = leaf.map(|leaf| certificate(facts, leaf, whole)).transpose()?;
+    pub(crate) fn new(
+        facts: &Facts,
+        whole: bool,
+        policy: u32,
+        any: Option<&AnyClient>,
+    ) -> Result<Box<Self>, ClientError> {
+        let chain = facts.peer_certificates.as_deref().unwrap_or_default();
+        let verified = any.is_none_or(|any| any.trusts(chain));
+        let leaf = chain.first();
+        let certificate = leaf.map(|leaf| certificate(facts, leaf, whole, verified)).transpose()?;
         let cipher = facts.suite_name();
         Ok(Box::new(Self {
             tls13: facts.version == rustls::ProtocolVersion::TLSv1_3,
             cipher: cipher.replace("TLS13_", "TLS_").into(),
             sni: facts.sni.as_deref().map(Into::into),
-            certificate,
+            certificate: certificate.map(Box::new),
+            verified,
             policy,
         }))
     }
@@ -135,6 +157,7 @@ fn certificate(
     facts: &Facts,
     leaf: &CertificateDer<'_>,
     whole: bool,
+    verified: bool,
 ) -> Result<ClientCertificate, ClientError> {
     let pem = whole.then(|| certs::pem("CERTIFICATE", leaf));
     let server = facts.server_identity.as_ref().and_then(|identity| identity.chain().first());
@@ -142,7 +165,7 @@ fn certificate(
     let certificate = ClientCertificate::new(leaf, server, pem).map_err(ClientError::Certificate)?;
     // A full handshake has checked that; a ticket outlives the certificate in it.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    if facts.resumed && i64::try_from(now).is_ok_and(|now| now > certificate.not_after) {
+    if verified && facts.resumed && i64::try_from(now).is_ok_and(|now| now > certificate.not_after) {
         return Err(ClientError::Expired);
     }
     Ok(certificate)

@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::base::count::Count;
+use crate::base::counters::Counters;
+
 /// A response to the client instead of a backend's.
 #[derive(Clone, Debug)]
 pub struct Reply {
@@ -14,6 +17,8 @@ pub struct Reply {
     pub body: ReplyBody,
     /// Why, for the logs; `None` where it is just what the route is for.
     pub cause: Option<Cow<'static, str>>,
+    /// What counts it, beside the counters of its status.
+    pub counter: Option<fn(&Counters) -> &Count>,
 }
 
 /// The body of a [`Reply`].
@@ -35,6 +40,12 @@ pub enum ReplyBody {
 impl Reply {
     /// A refusal with a standard body. `cause` is for the logs, the client gets only the status.
     pub fn refusal(status: u16, cause: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, fields: Vec::new(), body: ReplyBody::Standard, cause: Some(cause.into()) }
+        Self {
+            status,
+            fields: Vec::new(),
+            body: ReplyBody::Standard,
+            cause: Some(cause.into()),
+            counter: None,
+        }
     }
 }

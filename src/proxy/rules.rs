@@ -13,6 +13,7 @@
 mod certificate;
 mod compress;
 pub(crate) mod cors;
+mod credentials;
 mod headers;
 mod keys;
 mod limit;
@@ -32,6 +33,7 @@ use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::reply::Reply;
 pub(crate) use cors::Cors;
+pub(crate) use credentials::{Accepted, CredentialRule};
 pub(crate) use headers::{Headers, Source};
 pub(crate) use keys::KeyRule;
 pub(crate) use limit::Limit;
@@ -47,6 +49,8 @@ pub struct Rules {
     pub cors: Option<Cors>,
     /// Which clients are admitted; others get 401.
     pub keys: Option<KeyRule>,
+    /// Which credentials of consumers are accepted; others get 401 or 403.
+    pub credentials: Option<CredentialRule>,
     /// What becomes of the trace context.
     pub trace: Trace,
     /// The certificate that a client must have; others get 403.
@@ -82,6 +86,7 @@ pub(crate) struct ResponseRules {
     /// The rules that were asked.
     pub rules: Arc<Rules>,
     key: Option<keys::Known>,
+    credential: Option<credentials::Accredited>,
     /// Whether CORS has a say in the response.
     cors: bool,
     trace: TraceEdit,
@@ -101,6 +106,14 @@ enum TraceEdit {
     Replace([u8; 55]),
 }
 
+/// What a request has proven that its route requires.
+#[derive(Debug)]
+enum Proven {
+    Nothing,
+    Key(keys::Known),
+    Credential(credentials::Accredited),
+}
+
 impl TraceEdit {
     /// Whether what came does not go on.
     fn removes(&self) -> bool {
@@ -111,11 +124,13 @@ impl TraceEdit {
 impl Rules {
     /// Whether these rules are empty, so that the route needs none.
     pub(crate) fn is_empty(&self) -> bool {
-        let Self { permitted, limit, cors, keys, trace, certificate, headers, compression } = self;
+        let Self { permitted, limit, cors, keys, credentials, trace, certificate, headers, compression } =
+            self;
         let none = permitted.is_none()
             && limit.is_none()
             && cors.is_none()
             && keys.is_none()
+            && credentials.is_none()
             && certificate.is_none();
         none && *trace == Trace::Pass && headers.is_none() && compression.is_none()
     }
@@ -145,11 +160,15 @@ impl Rules {
         asked: &RequestView<'_, '_, '_>,
         listener: Option<Box<ResponseRules>>,
     ) -> (Option<Box<ResponseRules>>, Result<(), Reply>) {
-        let grant = self.cors.as_ref().map(|cors| cors.grant(asked));
         match self.ask(asked) {
-            Ok(key) => (self.admitted(asked, listener, key, grant), Ok(())),
+            Ok(proven) => {
+                let own = |_: &[u8]| matches!(&proven, Proven::Credential(it) if it.allows_origin);
+                let grant = self.cors.as_ref().map(|cors| cors.grant(asked, own));
+                (self.admitted(asked, listener, proven, grant), Ok(()))
+            }
             Err(mut reply) => {
                 // A page may learn why it is refused.
+                let grant = self.cors.as_ref().map(|cors| cors.grant(asked, |origin| self.may_use(origin)));
                 reply.fields.extend_from_slice(grant.as_deref().unwrap_or_default());
                 let rules = self.edits(&Source::Request(asked), listener);
                 (rules, Err(reply))
@@ -162,7 +181,7 @@ impl Rules {
         self: &Arc<Self>,
         asked: &RequestView<'_, '_, '_>,
         listener: Option<Box<ResponseRules>>,
-        key: Option<keys::Known>,
+        proven: Proven,
         grant: Option<cors::Grant>,
     ) -> Option<Box<ResponseRules>> {
         let trace = match self.trace {
@@ -177,16 +196,32 @@ impl Rules {
         let lines = self.headers.as_ref().map(|headers| headers.lines(&Source::Request(asked)));
         let offer = self.compression.as_ref().map(|rule| compress::offer(rule, asked.head));
         let trace_stays = matches!(trace, TraceEdit::Keep);
-        if key.is_none() && grant.is_none() && lines.is_none() && offer.is_none() && trace_stays {
+        let (key, credential) = match proven {
+            Proven::Nothing => (None, None),
+            Proven::Key(known) => (Some(known), None),
+            Proven::Credential(accredited) => (None, Some(accredited)),
+        };
+        if key.is_none()
+            && credential.is_none()
+            && grant.is_none()
+            && lines.is_none()
+            && offer.is_none()
+            && trace_stays
+        {
             return listener;
         }
-        let mut rules =
-            ResponseRules { key, cors: grant.is_some(), trace, offer, ..*ResponseRules::of(self, listener) };
+        let rules = *ResponseRules::of(self, listener);
+        let mut rules = ResponseRules { key, credential, cors: grant.is_some(), trace, offer, ..rules };
         rules.add(grant, lines);
         Some(Box::new(rules))
     }
 
-    fn ask(&self, asked: &RequestView<'_, '_, '_>) -> Result<Option<keys::Known>, Reply> {
+    /// Whether pages of an origin may use one of the route's credentials.
+    fn may_use(&self, origin: &[u8]) -> bool {
+        self.credentials.as_ref().is_some_and(|rule| rule.allows(origin))
+    }
+
+    fn ask(&self, asked: &RequestView<'_, '_, '_>) -> Result<Proven, Reply> {
         if let Some(rule) = &self.permitted {
             rule.permits_client(asked.address)
                 .then_some(())
@@ -197,12 +232,21 @@ impl Rules {
         }
         // First: a preflight carries neither certificate nor key.
         if let Some(cors) = &self.cors {
-            cors.preflight(asked)?;
+            cors.preflight(asked, |origin| self.may_use(origin))?;
         }
         if let Some(rule) = &self.certificate {
             certificate::check(rule, asked.client.certificate()).map_err(|why| Reply::refusal(403, why))?;
         }
-        self.keys.as_ref().map(|keys| keys.check(asked)).transpose()
+        match (&self.keys, &self.credentials) {
+            (None, None) => Ok(Proven::Nothing),
+            (Some(keys), None) => keys.check(asked).map(Proven::Key),
+            (None, Some(rule)) => rule.check(asked).map(Proven::Credential),
+            // Keys of before are as good as credentials.
+            (Some(keys), Some(rule)) => match keys.check(asked) {
+                Ok(known) => Ok(Proven::Key(known)),
+                Err(_) => rule.check(asked).map(Proven::Credential),
+            },
+        }
     }
 
     /// The Host that the backend is to see, if not the request's.
@@ -221,6 +265,7 @@ impl ResponseRules {
             listener,
             rules: Arc::clone(rules),
             key: None,
+            credential: None,
             cors: false,
             trace: TraceEdit::Keep,
             offer: None,
@@ -232,7 +277,14 @@ impl ResponseRules {
     /// Makes the field lines of this request, each rule's behind those of the rules before it. What a rule sets or
     /// removes is also taken out of these.
     fn add(&mut self, grant: Option<cors::Grant>, lines: Option<headers::Lines>) {
-        let Self { rules, key, trace, request_lines: request, response_lines: response, .. } = self;
+        let Self { rules, key, credential, trace, request_lines: request, response_lines: response, .. } =
+            self;
+        if let Some(accredited) = credential {
+            remove_lines(request, |name| credentials::is_name(name) || accredited.removes(name));
+            for (name, value) in accredited.fields() {
+                put_line(name, value.as_bytes(), request);
+            }
+        }
         if let (Some(rule), Some(known)) = (&rules.keys, key) {
             remove_lines(request, |name| rule.removes(known, name));
             put_line(&rule.name_header, known.name.as_bytes(), request);
@@ -260,8 +312,16 @@ impl ResponseRules {
         let key = || Some(self.rules.keys.as_ref()?.removes(self.key.as_ref()?, name));
         self.listener.as_ref().is_some_and(|listener| listener.removes_from_request(name))
             || key().unwrap_or(false)
+            || self.removes_credential(name)
             || self.trace.removes() && trace::is_context(name)
             || self.rules.headers.as_ref().is_some_and(|headers| headers.drops_from_request(name))
+    }
+
+    /// Whether a field of the request is the credential's: its key, or a name that the client would give itself.
+    fn removes_credential(&self, name: &[u8]) -> bool {
+        // The names are Ringate's also where a key of `api_keys` was good.
+        self.rules.credentials.is_some() && credentials::is_name(name)
+            || self.credential.as_ref().is_some_and(|it| it.removes(name))
     }
 
     /// Whether a field of this name of the response does not go to the client.
@@ -275,6 +335,7 @@ impl ResponseRules {
     pub(crate) fn drops_request_trailer(&self, name: &[u8]) -> bool {
         self.listener.as_ref().is_some_and(|listener| listener.drops_request_trailer(name))
             || self.rules.keys.as_ref().is_some_and(|rule| rule.owns(name))
+            || self.removes_credential(name)
             || !matches!(self.trace, TraceEdit::Keep) && trace::is_context(name)
             || self.rules.headers.as_ref().is_some_and(|headers| headers.drops_from_request(name))
     }
@@ -291,6 +352,10 @@ impl ResponseRules {
     pub(crate) fn note(&self, access: &mut Record) {
         if let Some(known) = &self.key {
             access.note(&Variable::ClientKey, known.name.as_bytes());
+        }
+        if let Some(it) = &self.credential {
+            access.note(&Variable::ClientConsumer, it.consumer.as_bytes());
+            access.note(&Variable::ClientCredential, it.credential.as_bytes());
         }
         match &self.trace {
             TraceEdit::Keep | TraceEdit::Guard => {}

@@ -15,6 +15,7 @@ use crate::proxy::rules::Rules;
 use crate::proxy::upstream::config::Upstream;
 use crate::proxy_protocol::Accept;
 use crate::route::{Rewrite, Table};
+use crate::tls::AnyClient;
 
 /// One bound address, the same number on every worker and in every snapshot for as long as it is bound.
 pub(crate) type SocketId = u32;
@@ -45,6 +46,8 @@ pub struct Listener {
     pub tls: Option<Arc<ServerConfig>>,
     /// Whether its clients' certificates are verified.
     pub verifies_clients: bool,
+    /// Present if handshakes take any certificate, for credentials: which of them count as verified.
+    pub(crate) any_client: Option<Arc<AnyClient>>,
     /// Which PROXY headers its connections must begin with; `None`: with none.
     pub proxy_protocol: Option<Accept>,
     /// What bounds its clients.

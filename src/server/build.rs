@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use aws_lc_rs::digest::{Context, SHA256};
 use rustc_hash::FxHashMap;
 use rustls::pki_types::CertificateDer;
+use rustls::server::danger::ClientCertVerifier;
 
 use self::endpoints::Resolve;
 use crate::base::published::Published;
@@ -24,14 +25,16 @@ use crate::proxy::rules::Limit;
 use crate::proxy::snapshot::{Listener, RuntimeConfig, Traffic, Udp};
 use crate::proxy::upstream::config::Upstream;
 use crate::route::{BuildError, Table};
+use crate::server::consumers::Consumers;
 use crate::server::discovery::{Discovered, Source};
 use crate::server::pages::pages;
 use crate::server::routing::{self, KeptLimit};
-use crate::tls::{self, Identity, RevocationLists, ServerPolicy, ServerResolver};
+use crate::tls::{self, AnyClient, Identity, RevocationLists, ServerPolicy, ServerResolver};
 
 mod trust;
 
 mod clients;
+mod credentials;
 mod discovered;
 pub mod endpoints;
 mod identities;
@@ -73,6 +76,8 @@ pub struct Made {
     session_secret: Option<sticky::SessionSecret>,
     /// What is known of the sources that endpoints name.
     pub(crate) discovered: BTreeMap<Source, Discovered>,
+    /// The consumers of the store with their credentials.
+    pub(crate) consumers: Arc<Consumers>,
 }
 
 /// What runs already: whatever a new plan leaves as it is, is taken from here as the very same object, so
@@ -101,7 +106,20 @@ struct MadeUpstream {
 }
 
 /// A listener's TLS config, and what it was made from besides the plan.
-type Policy = (Arc<rustls::ServerConfig>, Digest);
+#[derive(Clone, Debug)]
+struct Policy {
+    config: Arc<rustls::ServerConfig>,
+    any_client: Option<Arc<AnyClient>>,
+    read: Digest,
+}
+
+/// How a listener takes its clients' certificates.
+struct Clients {
+    /// `None`: clients are not asked.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// Present if any certificate is taken.
+    any: Option<Arc<AnyClient>>,
+}
 
 /// Builds a snapshot. Errors are added to `problems`; the result is `None` if there are any.
 pub fn build(plan: &Plan, previous: Option<Previous<'_>>, problems: &mut Diagnostics) -> Option<Assembly> {
@@ -182,6 +200,8 @@ struct Builder<'a> {
     /// What the part being built has read so far.
     read: Context,
     store: Option<Store>,
+    /// See [`Made`].
+    consumers: Arc<Consumers>,
     now: SystemTime,
 }
 
@@ -207,6 +227,7 @@ impl<'a> Builder<'a> {
             resolved: FxHashMap::default(),
             discovered: BTreeMap::new(),
             store: None,
+            consumers: Arc::default(),
             read: Context::new(&SHA256),
             now: SystemTime::now(),
         }
@@ -216,6 +237,7 @@ impl<'a> Builder<'a> {
         let plan = self.plan;
         self.resolve();
         self.discover();
+        let consumers = self.consumers();
         let upstreams: Vec<_> = plan.upstreams.iter().map(|upstream| self.upstream(upstream)).collect();
         let listeners: Vec<_> = plan
             .listeners
@@ -254,6 +276,7 @@ impl<'a> Builder<'a> {
             trusted,
             session_secret,
             discovered,
+            consumers,
         };
         Some(Assembly { running, made, renewed, without_fallback, faults })
     }
@@ -330,7 +353,8 @@ impl<'a> Builder<'a> {
             None => None,
             Some(tls) => Some(self.listener_policy(listener, tls)?),
         };
-        let tls = policy.as_ref().map(|(config, _)| Arc::clone(config));
+        let tls = policy.as_ref().map(|policy| Arc::clone(&policy.config));
+        let any_client = policy.as_ref().and_then(|policy| policy.any_client.clone());
         let traffic = match listener.protocol {
             plan::Protocol::Http => self.http(index)?,
             plan::Protocol::Tcp => self.tcp(index, listener)?,
@@ -357,7 +381,8 @@ impl<'a> Builder<'a> {
             addresses: Vec::new(),
             sockets: Vec::new(),
             tls,
-            verifies_clients: clients.is_some(),
+            verifies_clients: clients.is_some() || any_client.is_some(),
+            any_client,
             proxy_protocol: listener.proxy_protocol,
             limits: listener.limits.clone(),
             forward_certificate,
@@ -396,8 +421,8 @@ impl<'a> Builder<'a> {
     /// A listener's TLS config, the one that runs if nothing of it has changed: with it the key of its tickets stays. A changed
     /// policy gets a new key, since a ticket must not bypass the new policy.
     fn listener_policy(&mut self, listener: &plan::Listener, tls: &plan::ListenerTls) -> Option<Policy> {
-        let config = self.listener_tls(listener, tls);
-        if config.is_none() {
+        let made = self.listener_tls(listener, tls);
+        if made.is_none() {
             self.lists.remove(&format!("listener {}", listener.name.value));
         }
         let read = self.noted();
@@ -405,35 +430,36 @@ impl<'a> Builder<'a> {
             && let Some(index) = previous.plan.listeners.iter().position(|old| old.name == listener.name)
             && previous.plan.listeners[index].protocol == listener.protocol
             && previous.plan.listeners[index].tls.as_ref() == Some(tls)
-            && let Some((kept, digest)) = &previous.made.listeners[index]
-            && (*digest == read && config.is_some() || self.refreshes && config.is_none())
+            && let Some(kept) = &previous.made.listeners[index]
+            && (kept.read == read && made.is_some() || self.refreshes && made.is_none())
         {
-            return Some((Arc::clone(kept), *digest));
+            return Some(kept.clone());
         }
-        Some((config?, read))
+        let (config, any_client) = made?;
+        Some(Policy { config, any_client, read })
     }
 
     fn listener_tls(
         &mut self,
         listener: &plan::Listener,
         tls: &plan::ListenerTls,
-    ) -> Option<Arc<rustls::ServerConfig>> {
+    ) -> Option<(Arc<rustls::ServerConfig>, Option<Arc<AnyClient>>)> {
         let bundles: Vec<_> = tls.certificates.iter().map(|at| self.identity(at)).collect();
         let bundles = bundles.into_iter().collect::<Option<Vec<_>>>()?;
         let span = &listener.name.span;
         let ticketer = self.good(span, tls::ticketer())?;
-        let client_verifier = self.client_verifier(&listener.name, tls.clients.as_ref())?;
+        let clients = self.clients(&listener.name, tls)?;
         let policy = ServerPolicy {
             versions: tls.versions,
             resolver: Arc::new(ServerResolver::new(bundles)),
-            client_verifier,
+            client_verifier: clients.verifier,
             alpn: match listener.protocol {
                 plan::Protocol::Http => vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()],
                 plan::Protocol::Tcp | plan::Protocol::Udp => Vec::new(),
             },
             ticketer,
         };
-        self.good(span, tls::server_config(&policy))
+        Some((self.good(span, tls::server_config(&policy))?, clients.any))
     }
 
     /// The keys in a file, which is read once; by a refresh, not at all.
@@ -475,7 +501,8 @@ impl<'a> Builder<'a> {
                 None => None,
                 Some(keys) => Some(self.keys(&keys.file)?),
             };
-            let made = routing::route(&seen, listener, limit, keys);
+            let credentials = self.credential_rule(route);
+            let made = routing::route(&seen, listener, limit, keys, credentials);
             specs.push(routing::spec(route, routes.len()));
             routes.push(made);
             spans.push(route.span.clone());
@@ -529,7 +556,7 @@ impl Made {
     pub fn same_policy(left: &Self, at: usize, right: &Self, index: usize) -> bool {
         match (&left.listeners[at], &right.listeners[index]) {
             (None, None) => true,
-            (Some((left, _)), Some((right, _))) => Arc::ptr_eq(left, right),
+            (Some(left), Some(right)) => Arc::ptr_eq(&left.config, &right.config),
             _ => false,
         }
     }

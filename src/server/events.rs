@@ -17,18 +17,34 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use super::rotation::Tried;
 use crate::base::limits::{ADMIN_EVENTS, ADMIN_SUBSCRIBERS};
 use crate::certs::Timestamp;
+use crate::certs::consumers::Standing;
 
 /// One event. The variant is the event's type (`event:` in the stream), its content the JSON behind `data:`.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// Something became of a certificate of the store, or of one in use.
     Certificate(CertificateEvent),
+    /// Something became of a consumer's credential.
+    Credential(CredentialEvent),
     /// An endpoint is in another state than a second ago.
     Health(HealthEvent),
     /// A config was put in force, or refused.
     Config(ConfigEvent),
     /// Figures of the last second, rendered.
     Figures(serde_json::Value),
+}
+
+/// What became of a credential. No key is in it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct CredentialEvent {
+    /// When.
+    pub at: Timestamp,
+    /// Its name.
+    pub credential: String,
+    /// Its consumer's.
+    pub consumer: String,
+    /// Its state now.
+    pub state: Standing,
 }
 
 /// What became of a certificate.
@@ -168,6 +184,7 @@ impl Event {
     fn name(&self) -> &'static str {
         match self {
             Self::Certificate(_) => "certificate",
+            Self::Credential(_) => "credential",
             Self::Health(_) => "health",
             Self::Config(_) => "config",
             Self::Figures(_) => "figures",
@@ -177,6 +194,7 @@ impl Event {
     fn json(&self) -> Option<String> {
         let text = match self {
             Self::Certificate(event) => serde_json::to_string(event),
+            Self::Credential(event) => serde_json::to_string(event),
             Self::Health(event) => serde_json::to_string(event),
             Self::Config(event) => serde_json::to_string(event),
             Self::Figures(value) => serde_json::to_string(value),

@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub mod build;
 pub(crate) mod changes;
+pub(crate) mod consumers;
 pub(crate) mod deployment;
 pub(crate) mod discovery;
 pub(crate) mod events;

@@ -45,6 +45,8 @@ const CHECK: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(600);
 /// How long after invalid files were read they are read again unchanged: at first, and at most.
 const REREAD: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// What warnings of credentials are remembered under; no certificate has this name.
+const CREDENTIALS: &str = "/credentials";
 /// How often an end that is near is warned of.
 const WARN: Duration = Duration::from_secs(86_400);
 
@@ -185,6 +187,12 @@ impl Watch {
             };
             deployment.events.send(&Event::certificate(name, near));
             self.warned.insert(name.to_owned(), Instant::now());
+        }
+        // Their number has no bound that a log could take line by line: one warning a day has the first ones.
+        let credentials = deployment.credential_warnings();
+        if !credentials.is_empty() && !self.warned.contains_key(CREDENTIALS) {
+            credentials.iter().for_each(|warning| tracing::warn!("{warning}"));
+            self.warned.insert(CREDENTIALS.to_owned(), Instant::now());
         }
     }
 

@@ -1,11 +1,12 @@
 //! Routes, made ready for the data path.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::certs::apikeys::Keys;
 use crate::config::plan;
 use crate::proxy::reply::{Reply, ReplyBody};
-use crate::proxy::rules::{Cors, Headers, KeyRule, Limit, Rules};
+use crate::proxy::rules::{Cors, CredentialRule, Headers, KeyRule, Limit, Rules};
 use crate::proxy::snapshot::{Destination, Route, Split};
 use crate::route::{Condition, HostPattern, PathPattern, RouteSpec};
 
@@ -15,6 +16,7 @@ pub(super) fn route(
     listener: &plan::Listener,
     limit: Option<Arc<Limit>>,
     keys: Option<Keys>,
+    credentials: Option<CredentialRule>,
 ) -> Route {
     Route {
         to: destination(&route.to),
@@ -23,7 +25,7 @@ pub(super) fn route(
         merge_slashes: route.merge_slashes,
         response_timeout: route.response_timeout,
         idle_timeout: route.idle_timeout,
-        rules: rules(route, listener, limit, keys),
+        rules: rules(route, listener, limit, keys, credentials),
     }
 }
 
@@ -68,6 +70,7 @@ fn rules(
     listener: &plan::Listener,
     limit: Option<Arc<Limit>>,
     keys: Option<Keys>,
+    credentials: Option<CredentialRule>,
 ) -> Option<Arc<Rules>> {
     let asked = &route.rules;
     let keys = asked.api_keys.as_ref().zip(keys).map(|(asked, keys)| KeyRule {
@@ -79,14 +82,33 @@ fn rules(
     let rules = Rules {
         permitted: (!asked.permitted.is_empty()).then(|| asked.permitted.clone()),
         limit,
-        cors: asked.cors.as_ref().map(Cors::new),
+        cors: cors(asked.cors.as_ref(), credentials.as_ref()),
         keys,
+        credentials,
         trace: asked.trace,
         certificate: route.client_certificate.clone(),
         headers: Headers::new(&route.request_headers, &route.response_headers),
         compression: compression(route, listener),
     };
     (!rules.is_empty()).then(|| Arc::new(rules))
+}
+
+/// The CORS policy of a route. Where its credentials have origins there is one without any of its own, too.
+fn cors(written: Option<&plan::Cors>, credentials: Option<&CredentialRule>) -> Option<Cors> {
+    let with_origins = credentials.filter(|rule| rule.accepted.iter().any(|it| it.origins));
+    match (written, with_origins) {
+        (Some(cors), _) => Some(Cors::new(cors)),
+        (None, None) => None,
+        (None, Some(rule)) => Some(Cors::new(&plan::Cors {
+            origins: Vec::new(),
+            methods: plan::AnyOr::Any,
+            headers: plan::AnyOr::Any,
+            // A browser presents no client certificate without this.
+            credentials: rule.accepted.iter().any(|it| it.mtls),
+            max_age: Duration::from_secs(600),
+            expose: Vec::new(),
+        })),
+    }
 }
 
 /// What a route has encoded, or else its listener.
@@ -162,5 +184,5 @@ fn fixed(respond: &plan::Respond) -> Reply {
             bytes: respond.body.as_bytes().into(),
         },
     };
-    Reply { status: respond.status, fields: Vec::new(), body, cause: None }
+    Reply { status: respond.status, fields: Vec::new(), body, cause: None, counter: None }
 }

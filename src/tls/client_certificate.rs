@@ -32,7 +32,11 @@ pub enum SanName {
 pub struct ClientCertificate {
     /// The subject by RFC 4514, most specific part first: `CN=orders,O=Example`.
     pub subject: Box<str>,
-    /// SHA-256 of the certificate in lower-case hexadecimal.
+    /// The issuer in the same form.
+    pub issuer: Box<str>,
+    /// SHA-256 of the certificate.
+    pub sha256: [u8; 32],
+    /// The same in lower-case hexadecimal.
     pub fingerprint: Box<str>,
     /// The subject's alternative names.
     pub names: Box<[SanName]>,
@@ -76,7 +80,8 @@ impl ClientCertificate {
         let parsed = parse(leaf)?;
         let subject = distinguished_name(parsed.subject());
         let mut fingerprint = String::with_capacity(64);
-        for byte in sha256(leaf) {
+        let sha256 = sha256(leaf);
+        for byte in sha256 {
             let _ = write!(fingerprint, "{byte:02x}");
         }
         let names = names(&parsed)?;
@@ -106,6 +111,8 @@ impl ClientCertificate {
         }
         Ok(Self {
             subject: subject.into(),
+            issuer: distinguished_name(parsed.issuer()).into(),
+            sha256,
             fingerprint: fingerprint.into(),
             names: names.into(),
             forwarded: forwarded.into(),

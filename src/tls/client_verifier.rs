@@ -71,3 +71,47 @@ impl ClientCertVerifier for ClientVerifier {
 
     verify_handshake_signatures!(|_: &Self, error, _: &CertificateDer<'_>| error);
 }
+
+/// Takes any certificate whose key the client has. Those that `trust` does not accept count for credentials alone, which
+/// know them by their digest.
+#[derive(Debug)]
+pub(crate) struct AnyClient {
+    trust: Option<Arc<ClientVerifier>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl AnyClient {
+    /// `trust`: what certificates are verified by; none is verified without it.
+    pub(crate) fn new(trust: Option<Arc<ClientVerifier>>) -> Arc<Self> {
+        let algorithms = default_provider().signature_verification_algorithms;
+        Arc::new(Self { trust, algorithms })
+    }
+
+    /// Whether a chain, leaf first, is verified.
+    pub(crate) fn trusts(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let (Some(trust), [leaf, above @ ..]) = (&self.trust, chain) else { return false };
+        trust.verify_client_cert(leaf, above, UnixTime::now()).is_ok()
+    }
+}
+
+impl ClientCertVerifier for AnyClient {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    /// None: clients choose among all of their certificates.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    verify_handshake_signatures!(|_: &Self, error, _: &CertificateDer<'_>| error);
+}

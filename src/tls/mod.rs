@@ -72,7 +72,7 @@ pub(crate) use backend_verifier::{TrustConcern, TrustError, trust_concern};
 #[allow(unreachable_pub)] // for internals
 pub use client_certificate::ClientCertificate;
 pub(crate) use client_certificate::SanName;
-pub(crate) use client_verifier::{ClientVerifier, Demand};
+pub(crate) use client_verifier::{AnyClient, ClientVerifier, Demand};
 pub(crate) use config::{CIPHER_SUITES, bind, cipher_suite_by_name, cipher_suite_name};
 #[allow(unreachable_pub)] // for internals
 pub use config::{ClientPolicy, ServerPolicy, Versions, client_config, server_config, ticketer};

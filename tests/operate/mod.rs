@@ -45,6 +45,9 @@ fn the_configs_that_features_are_measured_with_do_what_they_say() {
         let headers: String = said("header ").map(|header| format!("{header}\r\n")).collect();
         let dir = tempfile::tempdir().unwrap();
         std::fs::copy(folder.join("keys.toml"), dir.path().join("keys.toml")).unwrap();
+        if said("credentials ").next().is_some() {
+            fill(dir.path(), &std::fs::read_to_string(folder.join("keys.toml")).unwrap());
+        }
         let text = text.replace("127.0.0.1:8080", "127.0.0.1:0");
         let config = text.replace("127.0.0.1:9000", &backend.address().to_string());
         std::fs::write(dir.path().join("ringate.toml"), config).unwrap();
@@ -57,5 +60,23 @@ fn the_configs_that_features_are_measured_with_do_what_they_say() {
             let meant = if asked == "/echo" { "/echo".to_owned() } else { format!("/1k{query}") };
             assert_eq!(reached.line(), format!("GET {meant}"), "{name}");
         }
+    }
+}
+
+/// A store with a credential that has the key of `keys`, a file of API keys. The benchmark's has more.
+fn fill(dir: &std::path::Path, keys: &str) {
+    let digest = &keys.split("sha256 = \"").nth(1).unwrap()[..64];
+    let since = "2026-01-01T00:00:00Z";
+    let credential = format!(
+        "name = \"c\"\nconsumer = \"bench\"\ndefinition = \"api-key\"\ncreated = \"{since}\"\n[state]\nis = \"active\"\n\
+         since = \"{since}\"\nissued = \"{since}\"\n[[key]]\nsha256 = \"{digest}\"\ncreated = \"{since}\"\n"
+    );
+    for (folder, name, text) in [
+        ("_consumers", "bench", format!("name = \"bench\"\ncreated = \"{since}\"\n")),
+        ("_credentials", "c", credential),
+    ] {
+        let folder = dir.join("store").join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(format!("{name}.toml")), text).unwrap();
     }
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::{Blob, Part, Use};
+use crate::certs::inspect::Facts;
 use crate::certs::store::{Activation, Description, Rollback, StoreError};
 use crate::certs::time::Timestamp;
 
@@ -204,4 +205,16 @@ pub(crate) struct Retired {
     pub name: String,
     /// The generation that was the previous one.
     pub retired: u32,
+}
+
+/// A certificate that a CA of the store has signed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SignedCertificate {
+    /// The CA.
+    pub ca: String,
+    /// Its content.
+    #[serde(flatten)]
+    pub facts: Facts,
+    /// The certificate with its chain, PEM.
+    pub pem: String,
 }

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use super::answer::SignedCertificate;
 use super::answer::Standing;
 use super::{Blob, CommandError, Context, Made, Request, bundle, check_description, meta};
 use crate::certs::bundle::Bundle;
-use crate::certs::generate::{CaMaterial, GenerateRequest, ca_signed, check, csr, self_signed};
+use crate::certs::generate::{
+    CaMaterial, GenerateRequest, San, Signing, Usage, ca_signed, check, csr, requested, self_signed, sign,
+};
 use crate::certs::passphrase::Passphrase;
 use crate::certs::store::{Origin, StateError, Store, StoreError};
 use crate::certs::time::Timestamp;
@@ -78,6 +81,52 @@ pub(crate) fn default_names(name: Option<String>, common_name: Option<String>) -
     });
     let common_name = common_name.unwrap_or_else(|| name.clone());
     (name, common_name)
+}
+
+/// A request (CSR) is signed by a CA of the store. What is signed is not kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sign {
+    /// The CA, with its key.
+    #[serde(skip)]
+    pub ca: String,
+    /// The request, PEM.
+    pub csr: String,
+    /// Alternative names in the place of the request's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sans: Vec<San>,
+    /// The common name in the place of the request's subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub common_name: Option<String>,
+    /// Validity in days. Default 365.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<u32>,
+    /// What it may be used as. Default: by clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+}
+
+impl Request for Sign {
+    type Answer = SignedCertificate;
+
+    fn run(self, store: &Store, context: &Context<'_>) -> Result<SignedCertificate, CommandError> {
+        let asked = requested(self.csr.as_bytes())?;
+        let subject = match self.common_name {
+            Some(common_name) => GenerateRequest { common_name, ..GenerateRequest::default() },
+            None => GenerateRequest { sans: Vec::new(), ..asked.clone() },
+        };
+        let request = GenerateRequest {
+            sans: if self.sans.is_empty() { asked.sans } else { self.sans },
+            days: self.days.unwrap_or(365),
+            usage: self.usage.unwrap_or(Usage { server: false, client: true }),
+            ..subject
+        };
+        let ca = CaMaterial::from_bundle(&store.get(&self.ca)?.bundle)?;
+        let signing = Signing { request: &request, not_after: None };
+        let signed = sign(self.csr.as_bytes(), &signing, &ca, context.now)?;
+        let facts = signed.bundle.facts().clone();
+        Ok(SignedCertificate { ca: self.ca, facts, pem: signed.chain_pem })
+    }
 }
 
 impl Request for Generate {

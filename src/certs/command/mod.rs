@@ -19,11 +19,12 @@ use super::passphrase::Passphrase;
 use super::store::{Description, Origin, Store, StoreError};
 
 pub(crate) use answer::{
-    Activated, Deleted, Exported, Listed, Made, Retired, RolledBack, Shown, Standing, Summary,
+    Activated, Deleted, Exported, Listed, Made, Retired, RolledBack, Shown, SignedCertificate, Standing,
+    Summary,
 };
 pub(crate) use blob::Blob;
 pub(crate) use error::{CommandError, ErrorKind};
-pub(crate) use make::{Generate, Import, Stage, StageSource, default_names};
+pub(crate) use make::{Generate, Import, Sign, Stage, StageSource, default_names};
 pub(crate) use rotate::{Activate, Retire, Rollback};
 
 /// Something to do with the store.

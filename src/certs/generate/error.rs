@@ -69,6 +69,11 @@ pub enum GenerateError {
         /// Its subject.
         subject: String,
     },
+    /// What is to be signed is no request, or not a good one.
+    BadRequest {
+        /// Why, and what to do.
+        reason: String,
+    },
     /// The issuer, or what was made, does not hold together.
     Bundle(BundleError),
     /// A time that X.509 cannot write.
@@ -140,6 +145,9 @@ impl fmt::Display for GenerateError {
                 "the name of the CA {subject} is written in a way that cannot be copied exactly; \
                  make a request (CSR) and sign it with the CA's own tools"
             ),
+            Self::BadRequest { reason } => {
+                write!(f, "the certificate request (CSR) can't be signed: {reason}")
+            }
             Self::Bundle(error) => error.fmt(f),
             Self::Clock { now } => write!(f, "X.509 cannot write the time {now}; check this machine's clock"),
             Self::Random => f.write_str("the system gave no random numbers; try again"),

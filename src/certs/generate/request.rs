@@ -12,6 +12,7 @@ use x509_parser::oid_registry::{
     OID_X509_COMMON_NAME, OID_X509_COUNTRY_NAME, OID_X509_LOCALITY_NAME, OID_X509_ORGANIZATION_NAME,
     OID_X509_ORGANIZATIONAL_UNIT, OID_X509_SERIALNUMBER, OID_X509_STATE_OR_PROVINCE_NAME,
 };
+use x509_parser::x509::X509Name;
 
 use super::{GenerateError, MAX_DAYS, subject_name};
 use crate::certs::bundle::{Bundle, BundleError};
@@ -266,30 +267,38 @@ impl GenerateRequest {
         let seconds = facts.not_after.unix() - facts.not_before.unix();
         // Rounded down: what was added for slow clocks does not become a day.
         let days = u32::try_from(seconds / 86_400).unwrap_or(MAX_DAYS).clamp(1, MAX_DAYS);
-        let values = |oid: &Oid<'_>| -> Vec<String> {
-            let attributes = leaf.subject().iter_by_oid(oid);
-            attributes.filter_map(|value| value.as_str().ok()).map(str::to_owned).collect()
-        };
-        let one = |oid: &Oid<'_>| values(oid).into_iter().next();
         let request = Self {
-            common_name: one(&OID_X509_COMMON_NAME).unwrap_or_default(),
-            organization: values(&OID_X509_ORGANIZATION_NAME),
-            organizational_unit: one(&OID_X509_ORGANIZATIONAL_UNIT),
-            country: one(&OID_X509_COUNTRY_NAME),
-            state: one(&OID_X509_STATE_OR_PROVINCE_NAME),
-            locality: one(&OID_X509_LOCALITY_NAME),
-            serial_number: one(&OID_X509_SERIALNUMBER),
             sans: inspect::sans(&leaf).iter().map(|san| san.parse()).collect::<Result<_, _>>()?,
             days,
             key_type,
             usage: Usage { server: usage("server") || usage("any"), client: usage("client") || usage("any") },
             is_ca: facts.is_ca,
+            ..of_names(leaf.subject())
         };
         let written = subject_name(&request)?.iter().count();
         if written != leaf.subject().iter_attributes().count() {
             return Err(GenerateError::CannotRepeat { subject: facts.subject.clone() });
         }
         Ok(request)
+    }
+}
+
+/// A request with the parts of a subject that can be written here.
+pub(super) fn of_names(subject: &X509Name<'_>) -> GenerateRequest {
+    let values = |oid: &Oid<'_>| -> Vec<String> {
+        let attributes = subject.iter_by_oid(oid);
+        attributes.filter_map(|value| value.as_str().ok()).map(str::to_owned).collect()
+    };
+    let one = |oid: &Oid<'_>| values(oid).into_iter().next();
+    GenerateRequest {
+        common_name: one(&OID_X509_COMMON_NAME).unwrap_or_default(),
+        organization: values(&OID_X509_ORGANIZATION_NAME),
+        organizational_unit: one(&OID_X509_ORGANIZATIONAL_UNIT),
+        country: one(&OID_X509_COUNTRY_NAME),
+        state: one(&OID_X509_STATE_OR_PROVINCE_NAME),
+        locality: one(&OID_X509_LOCALITY_NAME),
+        serial_number: one(&OID_X509_SERIALNUMBER),
+        ..GenerateRequest::default()
     }
 }
 

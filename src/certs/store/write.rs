@@ -324,7 +324,7 @@ impl Store {
     // Leftovers
 
     /// Takes the writers' lock, and removes what a crashed writer left behind.
-    fn lock(&self) -> Result<lock::Lock, StoreError> {
+    pub(super) fn lock(&self) -> Result<lock::Lock, StoreError> {
         self.make_root()?;
         let lock = lock::take(&self.root, self.patience)?;
         for path in self.leftovers() {

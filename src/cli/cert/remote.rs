@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::admin::Ended;
 use crate::certs::command::{
     Activate, Activated, Delete, Describe, Export, Exported, Generate, Import, List, Made, Part, Request,
-    Retire, Retired, Rollback, RolledBack, Show, Shown, Stage, StageSource,
+    Retire, Retired, Rollback, RolledBack, Show, Shown, Sign, SignedCertificate, Stage, StageSource,
 };
 use crate::certs::store::{Activation, check_name};
 use crate::cli::client::Instance;
@@ -78,6 +78,12 @@ impl Ask for Generate {
 
     fn ask(self, instance: &Instance) -> Result<Made, String> {
         post(instance, "/v1/certificates", &self)
+    }
+}
+
+impl Ask for Sign {
+    fn ask(self, instance: &Instance) -> Result<SignedCertificate, String> {
+        post(instance, &path(&self.ca, "/sign")?, &self)
     }
 }
 

@@ -29,16 +29,14 @@ pub(super) fn auth(section: &mut Section<'_>, dir: &Path) -> Option<ClientAuth> 
         }
         return None;
     };
-    if let (None, Some(asked)) = (&trust, &asked) {
-        let help = "add `client_trust` with the CAs that issue your clients' certificates: names in the store or PEM files";
-        asked.error("nothing is said of what a client's certificate is checked against", Some(help.into()));
-    }
+    let required = At { value: required, span: asked.map_or(0..0, |asked| asked.span()) };
+    let wrote_trust = trust.is_some();
     let trust = trust.and_then(|value| value.list("[\"partners\"]")).unwrap_or_default();
     let trust = trust.iter().filter_map(|value| trusted(value, dir)).collect();
     let crl = crl.and_then(|value| value.one_or_more("\"./partners.crl\"")).unwrap_or_default();
     let crl = crl.iter().filter_map(|value| path(value, dir, "\"./partners.crl\"")).collect();
     let forward_certificate = forward_certificate.and_then(Value::boolean).unwrap_or(false);
-    Some(ClientAuth { required, trust, crl, forward_certificate })
+    Some(ClientAuth { required, trust, wrote_trust, crl, forward_certificate })
 }
 
 fn trusted(value: &Value<'_>, dir: &Path) -> Option<At<CertificateRef>> {

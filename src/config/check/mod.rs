@@ -21,6 +21,7 @@ mod balance;
 mod clients;
 mod compression;
 mod conditions;
+mod credentials;
 mod destination;
 mod edits;
 mod health;
@@ -44,17 +45,31 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
     let resolver = resolver::resolver(root.section("resolver"));
     let log = log::log(root.section("log"), dir);
     let limits = limits::process(root.section("limits"));
-    let listeners = traffic::listeners(&mut root, dir, &limits);
+    let mut listeners = traffic::listeners(&mut root, dir, &limits);
     let (upstreams, overlays) = upstream::upstreams(&mut root, dir).unzip();
     let overlays = overlays.unwrap_or_default();
     let folders = rules::Folders { config: dir, keys: &store.join("api-keys") };
     let routes = route::routes(&mut root, &listeners, upstreams.as_deref(), folders);
+    let credentials = credentials::definitions(&mut root);
     let errors = root.errors();
     root.finish();
+    credentials::bind(&credentials, &mut listeners, &routes, errors);
     let mut upstreams = upstreams.unwrap_or_default();
     // Routes name upstreams alone: overlays stand behind them.
     upstreams.extend(overlays);
-    let plan = Plan { runtime, admin, store, rotation, resolver, log, limits, listeners, routes, upstreams };
+    let plan = Plan {
+        runtime,
+        admin,
+        store,
+        rotation,
+        resolver,
+        log,
+        limits,
+        listeners,
+        routes,
+        credentials,
+        upstreams,
+    };
     upstream::names_of_tcp(&plan, errors);
     upstream::http_alone(&plan, errors);
     plan

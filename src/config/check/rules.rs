@@ -37,6 +37,7 @@ pub(super) struct RuleValues<'a> {
     rate_limit: Option<Value<'a>>,
     cors: Option<Value<'a>>,
     api_keys: Option<Value<'a>>,
+    credentials: Option<Value<'a>>,
     trace: Option<Value<'a>>,
     compression: Option<Value<'a>>,
 }
@@ -49,6 +50,7 @@ impl<'a> RuleValues<'a> {
             rate_limit: section.get("rate_limit"),
             cors: section.get("cors"),
             api_keys: section.get("api_keys"),
+            credentials: section.get("credentials"),
             trace: section.get("trace"),
             compression: section.get("compression"),
         }
@@ -56,8 +58,8 @@ impl<'a> RuleValues<'a> {
 
     /// Those that are there.
     pub(super) fn present(&self) -> impl Iterator<Item = &Value<'a>> {
-        let Self { allow, deny, rate_limit, cors, api_keys, trace, compression } = self;
-        [allow, deny, rate_limit, cors, api_keys, trace, compression].into_iter().flatten()
+        let Self { allow, deny, rate_limit, cors, api_keys, credentials, trace, compression } = self;
+        [allow, deny, rate_limit, cors, api_keys, credentials, trace, compression].into_iter().flatten()
     }
 
     /// What they mean.
@@ -68,10 +70,18 @@ impl<'a> RuleValues<'a> {
             rate_limit: self.rate_limit.as_ref().and_then(|value| rate_limit(value, "route")),
             cors: self.cors.as_ref().and_then(cors),
             api_keys: self.api_keys.as_ref().and_then(|value| api_keys(value, folders)),
+            credentials: self.credentials.as_ref().and_then(credentials).unwrap_or_default(),
             trace: self.trace.as_ref().and_then(|value| value.choice(&words)).unwrap_or_default(),
             compression: self.compression.as_ref().and_then(compression),
         }
     }
+}
+
+/// Names of definitions; whether they are there is checked once all are known.
+fn credentials(value: &Value<'_>) -> Option<Vec<At<String>>> {
+    let list = value.list("[\"api-key-mtls\"]")?;
+    let names = list.iter().filter_map(|value| value.parse("\"api-key-mtls\"", names::name));
+    Some(names.map(|name| At { value: name.value.to_owned(), span: name.span }).collect())
 }
 
 /// `"100/s"`, or a table. `place` is the word for all requests together.

@@ -154,9 +154,10 @@ fn listener_tls(mut section: Section<'_>, dir: &Path) -> ListenerTls {
     let list = section.require("certificates", "[\"web\"]").and_then(|value| value.list("[\"web\"]"));
     let certificates = list.unwrap_or_default().iter().filter_map(|value| certificate(value, dir)).collect();
     let versions = versions(&mut section);
+    let off = section.get("client_auth").and_then(|value| Some(value.as_text()?.value == "none"));
     let clients = clients::auth(&mut section, dir);
     section.finish();
-    ListenerTls { certificates, versions, clients }
+    ListenerTls { certificates, versions, clients, client_auth_off: off == Some(true), credentials: false }
 }
 
 /// No two listeners have the same name, no address is bound twice. Port 0 is a new port each time.

@@ -220,7 +220,7 @@ const LISTENER_TLS: &[Key] = &[
         "client_auth",
         Kind::Choice(&["none", "optional", "required"]),
         Preset::Value("\"none\""),
-        "Whether clients are asked for a certificate; `\"required\"`: the handshake fails without one. A certificate that is presented must be valid in either case",
+        "Whether clients are asked for a certificate; `\"required\"`: the handshake fails without one. A certificate that is presented must be valid in either case, unless a route has `credentials` with certificates: then any may be presented with `\"optional\"`, which is their default",
     ),
     key(
         "client_trust",

@@ -15,8 +15,8 @@ const HEAD: &str = "\
 const COLUMN: usize = 29;
 /// The longest line with a comment.
 const WIDTH: usize = 140;
-/// The upstream that represents all.
-const UPSTREAM: &str = "orders";
+/// The names that represent all of a section.
+const EXAMPLES: [(&str, &str); 2] = [("upstream", "orders"), ("credentials", "api-key-mtls")];
 
 /// The whole file.
 pub(in crate::config) fn reference() -> String {
@@ -37,7 +37,8 @@ fn section(out: &mut String, path: &str, key: &'static Key, off: bool) {
     if let Kind::Map { any, .. } = table
         && matches!(any.preset, Preset::Section)
     {
-        return section(out, &format!("{path}.{UPSTREAM}"), any, off);
+        let example = EXAMPLES.iter().find(|(section, _)| *section == path).map_or("NAME", |(_, name)| name);
+        return section(out, &format!("{path}.{example}"), any, off);
     }
     out.push('\n');
     let header = if tables { format!("[[{path}]]") } else { format!("[{path}]") };

@@ -1,6 +1,6 @@
 //! Rules of routes, some of which listeners have, too.
 
-use super::texts::{API_KEYS, FIELD, MEDIA_RANGE, METHOD, NETWORK, ORIGIN, REQUEST_RATE, STAR};
+use super::texts::{API_KEYS, FIELD, MEDIA_RANGE, METHOD, NAME, NETWORK, ORIGIN, REQUEST_RATE, STAR};
 use super::{Key, Kind, Preset, key, list};
 
 pub(super) const ALLOW_DENY: &[Key] = &[
@@ -63,6 +63,14 @@ pub(super) const KEYS: &[Key] = &[
         "The API keys that open the route, or `\"partners\"` alone; others: 401. See `ringate apikey`",
     )
     .http(),
+    key(
+        "credentials",
+        list(&NAME),
+        Preset::Off { example: "[\"api-key-mtls\"]", means: "none" },
+        "The definitions, `[credentials.NAME]`, of which a client needs a credential; others: 401, or 403 with a key and without its certificate",
+    )
+    .http()
+    .see("[consumers and credentials](consumers.md)"),
 ];
 
 /// `rate_limit` of a listener.

@@ -14,6 +14,8 @@ pub(super) const FIELD_NAMES: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
 pub(super) const ANY: &str = "^";
 
 pub(super) const NAME: Kind = text("name", NAMES);
+/// Names of certificates in the store.
+pub(super) const STORED_NAME: Kind = text("name in the store", NAMES);
 pub(super) const FREE: Kind = text("text", ANY);
 pub(super) const FILE: Kind = text("path", "^.");
 pub(super) const FIELD: Kind = text("header name", FIELD_NAMES);

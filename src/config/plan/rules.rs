@@ -17,6 +17,8 @@ pub struct RouteRules {
     pub cors: Option<Cors>,
     /// `api_keys`
     pub api_keys: Option<ApiKeys>,
+    /// `credentials`: the definitions of which a client needs a credential; empty: none.
+    pub credentials: Vec<At<String>>,
     /// `trace`
     pub trace: Trace,
     /// `compression`; `None`: as the listener.

@@ -118,7 +118,8 @@ async fn greet(
     };
     let finished = tls::finish(tcp, handshake, rest).map_err(|error| error.to_string());
     let client = finished.and_then(|(stream, facts, early)| {
-        let tls = client::ClientTls::new(&facts, listener.forward_certificate, policy);
+        let (whole, any) = (listener.forward_certificate, listener.any_client.as_deref());
+        let tls = client::ClientTls::new(&facts, whole, policy, any);
         tls.map(|tls| (stream, early, tls)).map_err(|error| error.to_string())
     });
     match client {

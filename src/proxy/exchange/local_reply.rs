@@ -89,6 +89,9 @@ impl LocalReply {
                 429 => worker.counters.requests_limited.add(1),
                 _ => {}
             }
+            if let Some(counter) = self.reply.counter {
+                counter(&worker.counters).add(1);
+            }
             tracing::debug!(client = %facts.address, status = self.reply.status, "{cause}");
         }
         self.log(worker, wire.len());

@@ -76,19 +76,23 @@ impl Cors {
         }
     }
 
-    /// The fields for a response to this request.
-    pub(crate) fn grant(&self, asked: &RequestView<'_, '_, '_>) -> Grant {
-        match asked.head.fields.get("origin").and_then(|origin| self.allowed(origin)) {
+    /// The fields for a response to this request. `others`: whether an origin is allowed that is not one of the policy's.
+    pub(crate) fn grant(&self, asked: &RequestView<'_, '_, '_>, others: impl Fn(&[u8]) -> bool) -> Grant {
+        match asked.head.fields.get("origin").and_then(|origin| self.allowed(origin, others)) {
             Some(grant) => grant,
             None => Arc::clone(&self.others),
         }
     }
 
-    /// Answers a preflight; other requests go on.
+    /// Answers a preflight; other requests go on. `others` as of [`grant`](Self::grant).
     ///
     /// # Errors
     /// The answer.
-    pub(crate) fn preflight(&self, asked: &RequestView<'_, '_, '_>) -> Result<(), Reply> {
+    pub(crate) fn preflight(
+        &self,
+        asked: &RequestView<'_, '_, '_>,
+        others: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), Reply> {
         if asked.head.method != Method::Options {
             return Ok(());
         }
@@ -98,7 +102,7 @@ impl Cors {
             return Ok(());
         };
         let headers = asked.head.fields.get("access-control-request-headers").unwrap_or_default();
-        if self.allowed(origin).is_none() {
+        if self.allowed(origin, others).is_none() {
             return Err(Reply::refusal(403, "CORS: the origin is not allowed"));
         }
         if !is_token(method) || !list(headers).all(is_token) {
@@ -117,11 +121,11 @@ impl Cors {
         if self.headers == AnyOr::Any && !headers.is_empty() {
             echo("Access-Control-Allow-Headers: ", headers);
         }
-        Err(Reply { status: 204, fields, body: ReplyBody::None, cause: None })
+        Err(Reply { status: 204, fields, body: ReplyBody::None, cause: None, counter: None })
     }
 
-    fn allowed(&self, origin: &[u8]) -> Option<Grant> {
-        self.origins.iter().find_map(|(pattern, lines)| match pattern {
+    fn allowed(&self, origin: &[u8], others: impl Fn(&[u8]) -> bool) -> Option<Grant> {
+        let own = self.origins.iter().find_map(|(pattern, lines)| match pattern {
             OriginPattern::Any => Some(Arc::clone(lines)),
             OriginPattern::Exact(name) => {
                 origin.eq_ignore_ascii_case(name.as_bytes()).then(|| Arc::clone(lines))
@@ -131,7 +135,8 @@ impl Cors {
                 let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
                 (!name.is_empty() && name.iter().all(plain)).then(|| grant(origin, &self.rest))
             }
-        })
+        });
+        own.or_else(|| others(origin).then(|| grant(origin, &self.rest)))
     }
 }
 

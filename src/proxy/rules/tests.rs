@@ -55,7 +55,7 @@ fn change_response(rules: &ResponseRules, asked: &RequestView<'_, '_, '_>, head:
     }
     if let Some(cors) = &rules.rules.cors {
         remove_fields(head, cors::is_cors);
-        append_fields(head, &cors.grant(asked));
+        append_fields(head, &cors.grant(asked, |_| false));
     }
     if let Some(headers) = &rules.rules.headers {
         remove_fields(head, |name| headers.drops_from_response(name));

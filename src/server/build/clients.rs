@@ -5,21 +5,35 @@ use std::sync::Arc;
 use rustls::server::danger::ClientCertVerifier;
 
 use super::Builder;
+use super::Clients;
 use crate::config::plan::{self, At};
-use crate::tls::{ClientVerifier, Demand, TrustAnchors, TrustError};
+use crate::tls::{AnyClient, ClientVerifier, Demand, TrustAnchors, TrustError};
 
 impl Builder<'_> {
-    /// `Some(None)`: clients are not asked. The place of `name` is blamed where the parts are right and their sum is not.
+    /// How clients' certificates are taken. Where credentials have certificates, any is taken unless `client_auth` is
+    /// `"required"`.
+    pub(super) fn clients(&mut self, name: &At<String>, tls: &plan::ListenerTls) -> Option<Clients> {
+        let auth = tls.clients.as_ref().filter(|auth| !auth.trust.is_empty());
+        let known = auth.map(|auth| self.client_verifier(name, auth));
+        // An error is `None` here, as everywhere.
+        let known = match known {
+            Some(verifier) => Some(verifier?),
+            None => None,
+        };
+        let is_required = auth.is_some_and(|auth| *auth.required);
+        if !tls.credentials || is_required {
+            let verifier = known.map(|known| known as Arc<dyn ClientCertVerifier>);
+            return Some(Clients { verifier, any: None });
+        }
+        let any = AnyClient::new(known);
+        Some(Clients { verifier: Some(Arc::clone(&any) as Arc<dyn ClientCertVerifier>), any: Some(any) })
+    }
+
+    /// The place of `name` is blamed where the parts are right and their sum is not.
     ///
     /// What is read is noted: tickets of a listener end with what their clients were checked against.
-    #[allow(clippy::option_option)] // an error is `None` here, as everywhere
-    pub(super) fn client_verifier(
-        &mut self,
-        name: &At<String>,
-        auth: Option<&plan::ClientAuth>,
-    ) -> Option<Option<Arc<dyn ClientCertVerifier>>> {
-        let Some(auth) = auth else { return Some(None) };
-        let demand = if auth.required { Demand::Required } else { Demand::Optional };
+    fn client_verifier(&mut self, name: &At<String>, auth: &plan::ClientAuth) -> Option<Arc<ClientVerifier>> {
+        let demand = if *auth.required { Demand::Required } else { Demand::Optional };
         let mut trust = Vec::new();
         for at in &auth.trust {
             trust.extend(self.trusted(&at.value, &at.span)?);
@@ -41,6 +55,6 @@ impl Builder<'_> {
         let verifier = ClientVerifier::new(anchors, lists, demand);
         let of_a_list = matches!(verifier, Err(TrustError::RevocationWithoutAuthority));
         let span = auth.crl.first().filter(|_| of_a_list).map_or(span, |at| &at.span);
-        Some(Some(self.good(span, verifier)?))
+        self.good(span, verifier)
     }
 }
