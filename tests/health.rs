@@ -10,7 +10,7 @@ use crate::support::*;
 
 const ADMIN: &str = "[admin]\nlisten = \"unix:run/admin.sock\"";
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
-const QUICK: &str = "interval = \"100ms\", timeout = \"500ms\", fall = 2, rise = 2";
+const QUICK: &str = "interval = \"100ms\", timeout = \"2s\", fall = 2, rise = 2";
 
 /// Answers checks of `/healthz` with 503 as long as it is set, and everything else with its number.
 fn backend(number: usize, sick: &Arc<AtomicBool>) -> Backend {

@@ -202,9 +202,26 @@ fn with_all_sessions_taken_one_that_is_not_confirmed_makes_room() {
     assert_eq!(ringate.metric("udp_sessions_total"), 3, "the confirmed one was not begun again");
     // Both confirmed and in use: a new client gets nothing.
     assert_eq!(third.ask(b"y"), "y");
-    other.send(b"z");
-    ringate.await_metric("udp_refused_total", 1);
-    assert_eq!(ringate.metric("udp_sessions_open"), 2);
+    let refused = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // In use for as long as the new client is not refused: a session that is silent for a second makes room.
+        for client in [&kept, &third] {
+            client.send(b"k");
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    client.send(b"k");
+                    std::thread::sleep(Duration::from_millis(50));
+                    if refused.load(Ordering::SeqCst) {
+                        break;
+                    }
+                }
+            });
+        }
+        other.send(b"z");
+        ringate.await_metric("udp_refused_total", 1);
+        refused.store(true, Ordering::SeqCst);
+    });
+    assert_eq!((ringate.metric("udp_sessions_open"), ringate.metric("udp_sessions_total")), (2, 3));
 }
 
 #[test]
