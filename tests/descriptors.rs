@@ -132,3 +132,25 @@ fn backends_leave_descriptors_to_the_admin_server() {
     assert_eq!(short.header("Retry-After"), Some("1"));
     assert_eq!(ringate.get("/").status, 200, "the endpoint is not at fault");
 }
+
+#[test]
+fn idle_backend_connections_of_all_workers_end_for_clients() {
+    let backend = Backend::serving(|_| {
+        std::thread::sleep(Duration::from_millis(400));
+        OK.to_vec()
+    });
+    let ringate = limited(Setup::to(backend.address()), 256);
+    std::thread::scope(|scope| {
+        for _ in 0..60 {
+            scope.spawn(|| assert_eq!(ringate.client().send(GET).response().status, 200));
+        }
+    });
+    let made = backend.connections();
+    assert!(made >= 30, "only {made} connections");
+    assert!(backend.ended() < made / 4, "they are idle");
+    // Clients take what descriptors there are. Nothing is sent, so that no request needs a backend.
+    let clients: Vec<_> = (0..300).map(|_| TcpStream::connect(ringate.address()).unwrap()).collect();
+    eventually("the end of idle connections", || (backend.ended() >= made - 2).then_some(()));
+    drop(clients);
+    assert_eq!(ringate.client().send(GET).response().status, 200);
+}

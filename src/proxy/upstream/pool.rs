@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustc_hash::{FxHashMap, FxHashSet};
 use rustls::pki_types::ServerName;
 
+use crate::base::clock;
 use crate::base::published::Reader;
 use crate::base::sample::sampled;
 use crate::http::BackendHttp;
@@ -25,6 +26,7 @@ use crate::proxy::upstream::identity::{EndpointIdentity, serial};
 use crate::proxy::upstream::load::{InFlight, Refresh};
 use crate::proxy::upstream::request_key::RequestKey;
 use crate::proxy::upstream::retry_budget::Budget;
+use crate::proxy::upstream::shared_idle::TICK_MILLIS;
 use crate::proxy::upstream::stream::UpstreamStream;
 use crate::proxy::upstream::warm_up::SeenWeights;
 use crate::proxy::worker::Worker;
@@ -422,10 +424,12 @@ impl Pool {
         }
     }
 
-    /// Drops connections that were not used for a moment.
+    /// Drops connections that were not used for a moment, those that any worker may take among them.
     pub(crate) fn shed(&self, worker: &Worker) {
         let last = worker.wheel.now().saturating_sub(SHED_TICKS);
-        for endpoint in &self.endpoints {
+        let last_shared = clock::millis().saturating_sub(SHED_TICKS * TICK_MILLIS);
+        for (of, endpoint) in self.upstream.endpoints.iter().zip(&self.endpoints) {
+            of.state.shared_idle.shed(last_shared);
             endpoint.idle.borrow_mut().retain(|backend| backend.since >= last);
             endpoint.kept.retain(|backend| backend.since >= last);
             endpoint.http2.retire(|connection| connection.ages().1.is_some_and(|since| since < last));

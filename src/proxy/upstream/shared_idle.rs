@@ -18,12 +18,16 @@ use rustls::pki_types::ServerName;
 use super::backend_tls::UpstreamTls;
 use super::circuit::Counted;
 use crate::base::clock;
+use crate::io::deadline::TICK;
 use crate::io::stream::DetachedStream;
 use crate::proxy::identity_connections::DetachedTrack;
 
 /// Most connections that a search takes out before it gives up: those before were made with another TLS config, or another
 /// identity.
 const MAX_MISSES: usize = 8;
+
+/// Milliseconds of a tick of a worker's wheel.
+pub(super) const TICK_MILLIS: u64 = TICK.as_millis() as u64;
 
 /// The shortest time between two sweeps, over all workers.
 const SWEEP_PAUSE: Duration = Duration::from_millis(200);
@@ -116,6 +120,16 @@ impl SharedIdle {
             }
         }
         self.fewest.fetch_min(self.idle.len(), Relaxed);
+    }
+
+    /// Closes those that have been idle since before `last`, in milliseconds of [`clock`].
+    pub(crate) fn shed(&self, last: u64) {
+        for _ in 0..self.idle.len() {
+            let Some(connection) = self.idle.pop() else { break };
+            if connection.since >= last {
+                self.idle.push(connection);
+            }
+        }
     }
 
     /// Closes all of them.

@@ -14,17 +14,13 @@ use super::connect::Spoken;
 use super::connection::UpstreamConnection;
 use super::identity::serial;
 use super::pool::Pool;
-use super::shared_idle::{SharedConnection, millis};
+use super::shared_idle::{SharedConnection, TICK_MILLIS, millis};
 use crate::base::clock;
-use crate::io::deadline::TICK;
 use crate::proxy::identity_connections::TrackedConnection;
 use crate::proxy::worker::Worker;
 
 /// A worker keeps one idle connection for so many exchanges that it has under way at the endpoint.
 const EXCHANGES_PER_IDLE: u64 = 8;
-
-/// Milliseconds of a tick of a worker's wheel.
-const TICK_MILLIS: u64 = TICK.as_millis() as u64;
 
 impl Pool {
     /// Whether idle connections go to other workers. They do not where each belongs to one client, or was made for the name
