@@ -45,6 +45,7 @@ mod idle_backends;
 mod imports;
 mod last_requests;
 mod limits;
+mod mirror;
 mod mutual_tls;
 mod operate;
 mod own_identities;

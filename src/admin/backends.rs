@@ -17,6 +17,7 @@ use crate::proxy::upstream::config::Upstream;
 use crate::proxy::upstream::config::{self};
 use crate::proxy::upstream::endpoint::{Failed, Handshaked, Health};
 use crate::proxy::upstream::load::EndpointUse;
+use crate::proxy::upstream::mirror::{MirrorCounts, Skipped};
 use crate::tls::alert_name;
 use crate::tls::handshake::ClientAuth;
 
@@ -350,6 +351,34 @@ fn circuits(running: &RuntimeConfig, text: &mut String) {
     }
 }
 
+/// Copies of requests of each upstream that has some.
+fn mirrors(running: &RuntimeConfig, text: &mut String) {
+    let all = || running.upstreams.iter().filter_map(|of| Some((&of.name, of.mirror.as_ref()?)));
+    let mut family = |name: &str, kind: &str, help: &str, count: fn(&MirrorCounts) -> &AtomicU64| {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (upstream, mirror) in all() {
+            let (to, count) = (&mirror.upstream, count(&mirror.counts).load(Ordering::Relaxed));
+            let _ = writeln!(text, "{name}{{upstream=\"{upstream}\",mirror=\"{to}\"}} {count}");
+        }
+    };
+    let help = "Copies of the upstream's requests that got a response (`mirror`)";
+    family("ringate_mirrored_requests_total", "counter", help, |counts| &counts.sent);
+    let help = "Copies of the upstream's requests that got no response";
+    family("ringate_mirror_failures_total", "counter", help, |counts| &counts.failed);
+    let help = "Copies of the upstream's requests that are held or under way";
+    family("ringate_mirror_in_flight", "gauge", help, |counts| &counts.in_flight);
+    let name = "ringate_mirror_skipped_total";
+    let _ = writeln!(text, "# HELP {name} Requests without the copy that they were to have, by reason");
+    let _ = writeln!(text, "# TYPE {name} counter");
+    for (upstream, mirror) in all() {
+        for reason in Skipped::ALL {
+            let (to, reason, count) = (&mirror.upstream, reason.name(), mirror.counts.skipped(reason));
+            let labels = format!("upstream=\"{upstream}\",mirror=\"{to}\",reason=\"{reason}\"");
+            let _ = writeln!(text, "{name}{{{labels}}} {count}");
+        }
+    }
+}
+
 /// How often each endpoint was ejected.
 fn ejections(running: &RuntimeConfig, text: &mut String) {
     let name = "ringate_endpoint_ejections_total";
@@ -387,6 +416,7 @@ pub(super) fn metrics(running: &RuntimeConfig, text: &mut String) {
     circuits(running, text);
     checks(running, text);
     retries(running, text);
+    mirrors(running, text);
     let with_tls =
         || running.upstreams.iter().filter_map(|upstream| Some((upstream, upstream.tls.as_ref()?)));
     let name = "ringate_backend_tls_unverified";

@@ -221,6 +221,8 @@ pub(crate) const MAX_REPEATED_BYTES: u64 = 16 * 1024;
 pub(crate) const RETRY_WINDOW: usize = 10;
 /// Retries that a worker may send to an upstream within that time however few requests there are.
 pub(crate) const RETRY_FLOOR: u64 = 10;
+/// Copies of an upstream's requests that are held or under way at a time, over all workers.
+pub(crate) const MIRRORED_AT_ONCE: u64 = 256;
 /// How long an endpoint is tried last after its first failed connection. Each failed trial doubles that.
 pub(crate) const HOLD_OFF: Duration = Duration::from_secs(1);
 /// The longest time for which an endpoint is tried last after a failed connection.

@@ -410,6 +410,25 @@ impl<'a> Value<'a> {
         percent
     }
 
+    /// A number from 0 to 100 with at most four decimals: a share in millionths.
+    pub(super) fn percent(&self) -> Option<u32> {
+        self.assert_form(|kind| matches!(kind, Kind::Percent));
+        let text = match self.inner.get_ref() {
+            DeValue::Integer(number) => number.as_str(),
+            DeValue::Float(number) => number.as_str(),
+            _ => {
+                self.wrong_type("a number such as 5 or 0.5", None);
+                return None;
+            }
+        };
+        let millionths = units::millionths(text);
+        if millionths.is_none() {
+            let title = format!("{text} is not a number from 0 to 100 with at most four decimals");
+            self.error(&title, None);
+        }
+        millionths
+    }
+
     /// `true` or `false`.
     pub(super) fn boolean(&self) -> Option<bool> {
         self.assert_form(|kind| matches!(kind, Kind::Boolean));

@@ -68,7 +68,7 @@ const WORDS: &[(&str, Meaning)] = &[
     ("max_conns", Key("pool.max_per_endpoint")),
     ("max_fails", Planned),
     ("maxconn", Key("limits.connections, or pool.max_per_endpoint of an upstream")),
-    ("mirror", Planned),
+    ("mirror", Key("upstream.mirror")),
     ("ocsp", Planned),
     ("ocsp_stapling", Planned),
     ("option", Planned),

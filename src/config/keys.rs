@@ -49,6 +49,8 @@ pub(super) enum Kind {
     Rate,
     /// A number from 1 to 100, which may have decimals, or 0.
     Factor,
+    /// A number from 0 to 100, which may have decimals.
+    Percent,
     Text(Text),
     /// One of these words.
     Choice(&'static [&'static str]),

@@ -125,7 +125,11 @@ pub fn warnings(name: &str, text: &str, plan: &Plan) -> Diagnostics {
             }
             continue;
         }
-        if !plan.routes.iter().flat_map(plan::Route::upstreams).any(|used| used == index) {
+        let mirrors = plan.upstreams.iter().filter_map(|other| other.mirror.as_ref());
+        let is_mirror =
+            mirrors.map(|mirror| &mirror.upstream).any(|to| to.split('@').next() == Some(&**upstream.name));
+        let mut routed = plan.routes.iter().flat_map(plan::Route::upstreams);
+        if !is_mirror && !routed.any(|used| used == index) {
             let title = format!("no route uses the upstream `{}`", *upstream.name);
             found.warning(upstream.name.span.clone(), title, None);
         }

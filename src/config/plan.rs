@@ -20,16 +20,18 @@ mod circuit;
 mod clients;
 mod endpoint;
 mod health;
+mod mirror;
 mod outliers;
 mod pages;
 mod route;
 mod rules;
 
 pub(crate) use balance::{Balance, Hash, HashBy, Sticky, StickyBy};
-pub(crate) use circuit::CircuitLimits;
+pub(crate) use circuit::{CircuitLimits, Queue};
 pub(crate) use clients::ClientAuth;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use health::{AllDown, CheckKind, GrpcCheck, HealthCheck, HttpCheck};
+pub(crate) use mirror::Mirror;
 pub(crate) use outliers::Outliers;
 pub(crate) use pages::{ErrorPage, ErrorPages, PageSource, PageStatus};
 pub(crate) use route::{
@@ -482,27 +484,14 @@ pub struct Upstream {
     pub outliers: Outliers,
     /// `retries`: when a request is tried at another endpoint.
     pub retries: Retries,
+    /// `mirror`: another upstream that gets copies of its requests.
+    pub mirror: Option<Mirror>,
     /// `proxy_protocol`: the PROXY header that its connections begin with; `None`: none.
     pub proxy_protocol: Option<Version>,
     /// `bind_address`: the source address of its connections; `None`: the kernel's choice.
     pub bind_address: Option<At<IpAddr>>,
     /// `[upstream.NAME.tls]`; its presence makes the backend TLS.
     pub tls: Option<UpstreamTls>,
-}
-
-/// `upstream.queue`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Queue {
-    /// `length`: exchanges that wait at most, over all workers. Default 100; 0: none waits.
-    pub length: usize,
-    /// `timeout`: how long one waits. Default 1 s.
-    pub timeout: Duration,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        Self { length: 100, timeout: Duration::from_secs(1) }
-    }
 }
 
 /// `upstream.retries`

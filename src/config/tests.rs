@@ -488,7 +488,7 @@ error: unknown key `endpoins` in `[upstream.app]`
 2 | endpoins = ['a:1']
   | ^^^^^^^^
   |
-  = help: did you mean `endpoints`? the keys here are `balance`, `bind_address`, `endpoints`, `environment`, `hash`, `health`, `http`, `limits`, `outliers`, `pool`, `proxy_protocol`, `queue`, `retries`, `slow_start`, `sticky`, `timeouts`, `tls`";
+  = help: did you mean `endpoints`? the keys here are `balance`, `bind_address`, `endpoints`, `environment`, `hash`, `health`, `http`, `limits`, `mirror`, `outliers`, `pool`, `proxy_protocol`, `queue`, `retries`, `slow_start`, `sticky`, `timeouts`, `tls`";
     assert_eq!(errors.to_string(), expected);
 }
 

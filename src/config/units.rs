@@ -201,6 +201,16 @@ pub(super) fn percent(text: &str) -> Option<u32> {
     (percent == 0 || (100..=10_000).contains(&percent)).then_some(percent)
 }
 
+/// A number of percent from 0 to 100 with at most four decimals, in millionths.
+pub(super) fn millionths(text: &str) -> Option<u32> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || whole.len() > 3 || part.len() > 4 || !is_number(whole) || !is_number(part) {
+        return None;
+    }
+    format!("{whole}{part:0<4}").parse().ok().filter(|millionths| *millionths <= 1_000_000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,6 +296,16 @@ mod tests {
         #[test]
         fn any_text_is_read_or_refused(text in "[0-9]{0,25}\\PC{0,8}") {
             let _ = (duration(&text), size(&text), rate(&text), cpus(&text));
+        }
+    }
+
+    #[test]
+    fn shares_have_four_decimals() {
+        for (text, share) in [("0", 0), ("5", 50_000), ("0.0001", 1), ("12.5", 125_000), ("100", 1_000_000)] {
+            assert_eq!(millionths(text), Some(share), "{text}");
+        }
+        for text in ["", "-1", "100.1", "0.00001", "1e1", ".5", "inf"] {
+            assert_eq!(millionths(text), None, "{text}");
         }
     }
 }

@@ -103,6 +103,12 @@ impl OutgoingRequest {
         }
     }
 
+    /// The same once more, with further field lines behind all others, and without a client that waits for a 100.
+    pub fn copy(&self, added: &[u8]) -> Self {
+        let text = [&self.text, added].concat();
+        Self { text, ends: self.ends, expect_continue: false, ..*self }
+    }
+
     fn part(&self, number: usize) -> &[u8] {
         let start = number.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
         let end = self.ends.get(number).map_or(self.text.len(), |&end| end as usize);

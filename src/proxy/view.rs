@@ -70,7 +70,7 @@ impl Views {
 
 impl View {
     /// The pool of the upstream of this name.
-    fn pool_named(&self, upstream: &str) -> Option<&Rc<Pool>> {
+    pub(crate) fn pool_named(&self, upstream: &str) -> Option<&Rc<Pool>> {
         self.pools.iter().find(|pool| pool.upstream.name == upstream)
     }
 }

@@ -27,6 +27,7 @@ mod edits;
 mod health;
 mod limits;
 mod log;
+mod mirror;
 mod outliers;
 mod pages;
 mod resolver;
@@ -57,6 +58,7 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
     let mut upstreams = upstreams.unwrap_or_default();
     // Routes name upstreams alone: overlays stand behind them.
     upstreams.extend(overlays);
+    mirror::resolve(&mut upstreams, errors);
     let plan = Plan {
         runtime,
         admin,

@@ -17,7 +17,7 @@ use crate::config::units::Wrong;
 use crate::http::BackendHttp;
 use crate::proxy_protocol::Version;
 
-use super::{backend_tls, balance, health, outliers, retries, sticky};
+use super::{backend_tls, balance, health, mirror, outliers, retries, sticky};
 
 const MAX_WEIGHT: usize = 1000;
 /// More idle connections to one endpoint than it has ports make no sense.
@@ -105,6 +105,7 @@ fn upstream(
         health: None,
         outliers: Outliers::default(),
         retries: Retries::default(),
+        mirror: None,
         proxy_protocol: None,
         bind_address: None,
         tls: None,
@@ -120,9 +121,7 @@ fn upstream(
     if let Some(section) = section.section("pool") {
         pool(section, &mut upstream);
     }
-    if let Some(value) = section.get("queue") {
-        queue(&value, &mut upstream);
-    }
+    section.get("queue").iter().for_each(|value| queue(value, &mut upstream));
     if let Some(section) = section.section("retries") {
         retries::retries(section, &mut upstream);
     }
@@ -136,6 +135,7 @@ fn upstream(
     if let Some(section) = section.section("outliers") {
         outliers::outliers(section, &mut upstream.outliers);
     }
+    upstream.mirror = section.section("mirror").and_then(mirror::mirror);
     let words = [("off", None), ("v1", Some(Version::V1)), ("v2", Some(Version::V2))];
     upstream.proxy_protocol = section.get("proxy_protocol").and_then(|value| value.choice(&words)).flatten();
     upstream.bind_address =
@@ -256,6 +256,10 @@ pub(super) fn http_alone(plan: &Plan, errors: &Errors) {
         if upstream.http.value != BackendHttp::Http11 {
             let help = "leave it out: these listeners relay what their clients send";
             refuse(&upstream.http.span, upstream, "http", help);
+        }
+        if let Some(mirror) = &upstream.mirror {
+            let help = "leave it out: only HTTP requests can be mirrored";
+            refuse(&mirror.upstream.span, upstream, "mirror", help);
         }
         match &upstream.balance {
             Balance::Hash(hash) if hash.by.value != HashBy::ClientAddress => {

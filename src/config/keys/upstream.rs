@@ -4,7 +4,7 @@ use crate::base::limits::MAX_ATTEMPTS;
 
 use super::texts::{
     CERTIFICATE, CERTIFICATE_OR_SYSTEM, COOKIE, ENDPOINT, FIELD, FIELD_NAMES, FIELD_VALUE, FILE, FREE,
-    HASHED, HOST, NAMES, PERCENT, PIN, SOURCE, STATUS, STATUSES, URL_PATH,
+    HASHED, HOST, NAME, NAMES, PERCENT, PIN, SOURCE, STATUS, STATUSES, URL_PATH,
 };
 use super::{Key, Kind, Preset, key, list};
 
@@ -124,6 +124,13 @@ const UPSTREAM: &[Key] = &[
         "When a request is sent again. Without it each endpoint is tried once where one cannot be connected to or, for idempotent requests, closes without a response",
     )
     .see("[retries](upstreams.md#retries)"),
+    key(
+        "mirror",
+        Kind::Table(&[MIRROR]),
+        Preset::Absent,
+        "Another upstream gets copies of its requests; the responses to these are dropped",
+    )
+    .see("[mirroring](upstreams.md#mirroring)"),
     key(
         "tls",
         Kind::Table(&[TLS]),
@@ -388,6 +395,16 @@ const CHECK_INTERVAL: Preset = Preset::Off { example: "\"5s\"", means: "`\"5s\"`
 const CHECK_TIMEOUT: Preset = Preset::Off { example: "\"2s\"", means: "`\"2s\"`" };
 const CHECK_FALL: Preset = Preset::Off { example: "3", means: "3" };
 const CHECK_RISE: Preset = Preset::Off { example: "2", means: "2" };
+
+const MIRROR: &[Key] = &[
+    key(
+        "upstream",
+        NAME,
+        Preset::Required("\"shadow\""),
+        "The upstream that gets the copies: its overlay for the environment, if it has one",
+    ),
+    key("percent", Kind::Percent, Preset::Value("100"), "How many of the requests have a copy"),
+];
 
 const OUTLIERS: &[Key] = &[
     key(

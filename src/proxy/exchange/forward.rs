@@ -46,6 +46,7 @@ impl<'a> Exchange<'a> {
         if self.body_bound() < first.data() {
             return Err(Failure::BodyTooLarge);
         }
+        self.mirror(&first, &mut buffer);
         // Leave is held to the exchange's end, retries and a tunnel included.
         let mut held = Some(buffer);
         let (mut permit, mut backend) = self.open(deadline, &first, &mut held).await?;
@@ -175,6 +176,7 @@ impl<'a> Exchange<'a> {
         // A client that waits for its 100 waits for the backend, as long as nothing of the body came.
         let waits_for_100 = self.order.expects && allowance == self.body_bound();
         let opening = waits_for_100.then_some((Phase::BackendHead, self.order.response_timeout));
+        let copied = |data: &[u8]| self.copy.iter().for_each(|copy| copy.add(data));
         let sent = Cell::new(0);
         let (to, writing) = (writer.peer(), (Phase::BackendWrite, self.order.response_timeout));
         let relay = Relay {
@@ -188,11 +190,15 @@ impl<'a> Exchange<'a> {
             moved: &sent,
             waits: [(Phase::ClientBody, self.limits.body_timeout), writing],
             opening,
+            copy: self.copy.is_some().then_some(&copied as _),
             allowance,
         };
         let pace = self.pace(deadline, min_rate::Client::Sends, to, writing);
         let buffer = pace.keep(relay.run(buffer)).await.map_err(|_| RelayError::TooSlow)??;
         self.upload.set(UploadStage::Sent { ahead: !buffer.is_empty() });
+        if let Some(copy) = &self.copy {
+            copy.finish(self.worker);
+        }
         if self.is_answered() {
             // The response that has begun is waited for as before.
             let [reading, writing] = self.download_waits();
@@ -434,6 +440,7 @@ impl<'a> Exchange<'a> {
             moved: &self.observed.bytes,
             waits: self.download_waits(),
             opening: None,
+            copy: None,
             allowance: u64::MAX,
         }
     }

@@ -41,8 +41,11 @@ impl RelayError {
     }
 }
 
+/// Takes a copy of each part of a body.
+pub(crate) type CopyTo<'a> = &'a dyn Fn(&[u8]);
+
 /// What is left of a body, moving from `reader` to `writer`.
-#[derive(Debug)]
+#[allow(missing_debug_implementations)] // it may hold a closure
 pub(crate) struct Relay<'a> {
     /// The side that sends it.
     pub reader: BodyReader<'a>,
@@ -64,6 +67,8 @@ pub(crate) struct Relay<'a> {
     pub waits: [(Phase, Duration); 2],
     /// Phase and patience of the first read, where they are others.
     pub opening: Option<(Phase, Duration)>,
+    /// What takes a copy of it, if anything does.
+    pub copy: Option<CopyTo<'a>>,
     /// Bytes of the body that may still come; `u64::MAX` for no bound.
     pub allowance: u64,
 }
@@ -86,6 +91,9 @@ impl Relay<'_> {
                 More::Read(0) => return self.end(buffer).await,
                 More::Read(_) => {
                     let part = self.reader.take(&mut buffer, 0).map_err(RelayError::Body)?;
+                    if let Some(copy) = self.copy {
+                        copy(&buffer.block_mut()[part.range()]);
+                    }
                     frame(&mut buffer, &part, &[], (self.reader.trailers(), self.filter), self.out)
                 }
                 More::Unseen(pipe) => {
@@ -116,7 +124,9 @@ impl Relay<'_> {
     /// How many bytes need not be read here: those of a body that is sent on unchanged, on plain streams.
     fn may_pass_unseen(&self) -> u64 {
         match &self.writer {
-            BodyWriter::H1(writer) if self.out == Frame::Bare && Pipe::is_to_be_had() => {
+            BodyWriter::H1(writer)
+                if self.out == Frame::Bare && self.copy.is_none() && Pipe::is_to_be_had() =>
+            {
                 self.reader.may_pass_unseen(writer).map_or(0, |due| due.min(self.allowance))
             }
             _ => 0,

@@ -1,11 +1,13 @@
 //! What is known of one exchange while it lasts.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::client_watch::DisconnectWatch;
 use super::next::IsLast;
 use super::observed::Observed;
+use super::request_copy::Collecting;
 use super::retry_policy::Attempts;
 use super::route::Forward;
 use super::stage::{BodyStage, Phase, ResponseStage, UploadStage};
@@ -37,7 +39,7 @@ pub(crate) struct Failover {
 
 /// One request and its response.
 pub(crate) struct Exchange<'a> {
-    pub(crate) worker: &'a Worker,
+    pub(crate) worker: &'a Rc<Worker>,
     /// Whether a response that begins now is the last of its client's connection, as far as the listener knows.
     pub(crate) is_last: IsLast<'a>,
     pub(crate) client: &'a ClientFacts,
@@ -53,6 +55,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) slow: Cell<bool>,
     /// Whether the attempt was given up, as its endpoint is ejected and others are not.
     pub(crate) given_up: Cell<bool>,
+    /// A copy of the request for another upstream, while its body passes by.
+    pub(crate) copy: Option<Box<Collecting>>,
     /// Its count among the upstream's requests, where these are bounded.
     pub(crate) counted: Option<Counted>,
     /// How far the request is, and how far the response.
@@ -76,7 +80,7 @@ pub(crate) struct Outcome {
 
 impl<'a> Exchange<'a> {
     pub(crate) fn new(
-        worker: &'a Worker,
+        worker: &'a Rc<Worker>,
         is_last: IsLast<'a>,
         view: (&'a View, usize),
         (peer, client): (StreamPeer, &'a ClientFacts),
@@ -94,6 +98,7 @@ impl<'a> Exchange<'a> {
             spare: Cell::new(None),
             slow: Cell::new(false),
             given_up: Cell::new(false),
+            copy: None,
             counted: None,
             upload: Cell::new(UploadStage::First),
             response: Cell::new(ResponseStage::Silent),

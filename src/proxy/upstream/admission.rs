@@ -142,6 +142,22 @@ pub(crate) async fn admit(
     result.map(Some)
 }
 
+/// A permit for a request that does not wait; `None` where nothing is bounded.
+///
+/// # Errors
+/// There is no room now, or no endpoint for it.
+pub(crate) fn admit_at_once(pool: &Rc<Pool>, key: RequestKey) -> Result<Option<Permit>, Failure> {
+    if pool.refuses() {
+        return Err(Failure::EndpointsDown);
+    }
+    let Some(limiter) = &pool.upstream.limiter else {
+        return Ok(None);
+    };
+    let is_free = limiter.queue.waiting.load(SeqCst) == 0;
+    let endpoint = is_free.then(|| first_with_room(pool, limiter, key, &[])).flatten();
+    endpoint.map(|endpoint| Some(Permit::to(pool, endpoint))).ok_or(Failure::QueueFull)
+}
+
 impl Place {
     fn take(
         pool: &Rc<Pool>,

@@ -9,6 +9,7 @@ use super::backend_tls::UpstreamTls;
 use super::circuit::Circuit;
 use super::concurrency::ConcurrencyLimiter;
 use super::endpoint::EndpointState;
+use super::mirror::Mirror;
 use super::request_key::{Repeat, RequestKey};
 use super::sticky::Sticky;
 use crate::base::address::{Address, endpoint_authority, endpoint_host};
@@ -61,6 +62,8 @@ pub struct Upstream {
     pub retries: Retries,
     /// How often that was so.
     pub retried: Arc<Retried>,
+    /// Where copies of its requests go, if it has some.
+    pub(crate) mirror: Option<Mirror>,
     /// The PROXY header that its connections begin with, if they do. Then each has a client of its own.
     pub proxy_protocol: Option<proxy_protocol::Version>,
     /// The source address of its connections over TCP; `None`: the kernel's choice.

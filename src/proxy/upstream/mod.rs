@@ -19,6 +19,7 @@ pub(crate) mod http2_pool;
 pub(crate) mod identity;
 pub(crate) mod idle_limit;
 pub(crate) mod load;
+pub(crate) mod mirror;
 pub(crate) mod outlier;
 pub(crate) mod outlier_detection;
 pub(crate) mod pool;

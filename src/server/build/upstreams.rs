@@ -11,6 +11,7 @@ use crate::proxy::upstream::backend_tls::UpstreamTls;
 use crate::proxy::upstream::circuit::Circuit;
 use crate::proxy::upstream::concurrency::ConcurrencyLimiter;
 use crate::proxy::upstream::config::{Endpoint, Upstream};
+use crate::proxy::upstream::mirror::Mirror;
 use crate::proxy::upstream::sticky::Sticky;
 use crate::route::{Algorithm, LoadBound};
 use crate::tls::{self, ClientPolicy};
@@ -81,6 +82,7 @@ impl<'a> Builder<'a> {
             outliers: upstream.outliers.clone(),
             retries: upstream.retries.clone(),
             retried: kept.map(|kept| Arc::clone(&kept.retried)).unwrap_or_default(),
+            mirror: mirror(upstream, kept),
             proxy_protocol: upstream.proxy_protocol,
             bind_address: upstream.bind_address.as_ref().map(|at| at.value),
             tls,
@@ -147,6 +149,17 @@ fn limiter(
     Some(match last {
         Some(last) => limiter.in_place_of(last),
         None => limiter,
+    })
+}
+
+/// Where copies of an upstream's requests go. What `last` has counted is counted on.
+fn mirror(upstream: &plan::Upstream, last: Option<&Upstream>) -> Option<Mirror> {
+    let mirror = upstream.mirror.as_ref()?;
+    let last = last.and_then(|last| last.mirror.as_ref());
+    Some(Mirror {
+        upstream: mirror.upstream.value.clone(),
+        millionths: mirror.millionths,
+        counts: last.map(|last| Arc::clone(&last.counts)).unwrap_or_default(),
     })
 }
 
