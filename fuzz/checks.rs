@@ -555,7 +555,16 @@ pub fn patch(input: &[u8]) {
     // Lines before the first that can be about the upstream stay, their ends too.
     if !text.contains('\\') && !text.contains("\"\"\"") && !text.contains("'''") {
         let at = text.find("upstream").expect("it has an upstream");
-        let lines = &text[..text[..at].rfind('\n').map_or(0, |end| end + 1)];
+        let mut lines = &text[..text[..at].rfind('\n').map_or(0, |end| end + 1)];
+        // Comments above a table are that table's: another one may come before them.
+        while let Some(before) = lines.strip_suffix('\n') {
+            let start = before.rfind('\n').map_or(0, |end| end + 1);
+            let line = before[start..].trim();
+            if !line.is_empty() && !line.starts_with('#') {
+                break;
+            }
+            lines = &lines[..start];
+        }
         assert!(edited.starts_with(lines), "{edited}");
     }
     // Made once more, the same change changes nothing of what is written.
