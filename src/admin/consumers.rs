@@ -4,11 +4,12 @@
 
 use std::time::SystemTime;
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
 
 use super::Control;
 use super::body::{Body, Optional};
@@ -41,6 +42,23 @@ impl From<ConsumerError> for Problem {
 
 type Named = Result<Path<String>, PathRejection>;
 type Answered = Result<Response, Problem>;
+
+/// The calls.
+pub(super) fn routes() -> Router<Control> {
+    Router::new()
+        .route("/v1/consumers", get(consumers).post(add))
+        .route("/v1/consumers/{name}", get(consumer).patch(change).delete(delete_consumer))
+        .route("/v1/credential-definitions", get(definitions))
+        .route("/v1/credentials", get(list).post(request))
+        .route("/v1/credentials/{name}", get(credential).delete(delete))
+        .route("/v1/credentials/{name}/approve", post(approve))
+        .route("/v1/credentials/{name}/deny", post(deny))
+        .route("/v1/credentials/{name}/issue", post(issue))
+        .route("/v1/credentials/{name}/suspend", post(suspend))
+        .route("/v1/credentials/{name}/resume", post(resume))
+        .route("/v1/credentials/{name}/renew", post(renew))
+        .route("/v1/credentials/{name}/revoke", post(revoke))
+}
 
 /// Carries an order out beside the control thread.
 async fn run(control: &Control, order: Order) -> Answered {

@@ -149,21 +149,7 @@ fn router(control: Control) -> Router {
         .route("/v1/certificates/{name}/retire", post(rotation::retire))
         .route("/v1/certificates/{name}/rotation", get(rotation::rotation))
         .route("/v1/certificates/{name}/sign", post(store::sign))
-        .route("/v1/consumers", get(consumers::consumers).post(consumers::add))
-        .route(
-            "/v1/consumers/{name}",
-            get(consumers::consumer).patch(consumers::change).delete(consumers::delete_consumer),
-        )
-        .route("/v1/credential-definitions", get(consumers::definitions))
-        .route("/v1/credentials", get(consumers::list).post(consumers::request))
-        .route("/v1/credentials/{name}", get(consumers::credential).delete(consumers::delete))
-        .route("/v1/credentials/{name}/approve", post(consumers::approve))
-        .route("/v1/credentials/{name}/deny", post(consumers::deny))
-        .route("/v1/credentials/{name}/issue", post(consumers::issue))
-        .route("/v1/credentials/{name}/suspend", post(consumers::suspend))
-        .route("/v1/credentials/{name}/resume", post(consumers::resume))
-        .route("/v1/credentials/{name}/renew", post(consumers::renew))
-        .route("/v1/credentials/{name}/revoke", post(consumers::revoke))
+        .merge(consumers::routes())
         .route("/v1/openapi.json", get(api::openapi))
         .merge(if open_metrics { Router::new() } else { metrics() })
         .layer(from_fn_with_state(control.clone(), change::follow))

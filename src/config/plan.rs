@@ -35,7 +35,7 @@ pub(crate) use mirror::Mirror;
 pub(crate) use outliers::Outliers;
 pub(crate) use pages::{ErrorPage, ErrorPages, PageSource, PageStatus};
 pub(crate) use route::{
-    CertificateRule, Destination, HeaderEdits, Respond, Route, SanPattern, Share, Template,
+    CertificateRule, Destination, HeaderEdits, Portal, Respond, Route, SanPattern, Share, Template,
 };
 pub(crate) use rules::{
     AnyOr, ApiKeys, Compression, CompressionSetting, Cors, LimitBy, OriginPattern, RateLimit, RouteRules,

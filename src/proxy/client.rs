@@ -7,11 +7,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustls::pki_types::CertificateDer;
 
 use crate::certs;
+use crate::certs::consumers::index::{Names, PresentedCertificate};
 use crate::config::access::Variable;
 use crate::io::PeerHandle;
 use crate::proxy::client_binding::{ClientBinding, ClientIds, Lazily, ProxiedOrigin};
 use crate::tls::client_certificate::PresentedError;
-use crate::tls::{AnyClient, ClientCertificate, Facts};
+use crate::tls::{AnyClient, ClientCertificate, Facts, SanName};
 
 /// What is known of a client, in the form it is forwarded in.
 #[derive(Debug)]
@@ -106,6 +107,17 @@ impl ClientFacts {
         Some((tls.certificate.as_deref()?, tls.verified))
     }
 
+    /// Hands `read` what its certificate is compared by with those of credentials.
+    pub(crate) fn with_presented<R>(&self, read: impl FnOnce(Option<&PresentedCertificate<'_>>) -> R) -> R {
+        let Some((certificate, verified)) = self.presented() else { return read(None) };
+        let names = AlternativeNames(&certificate.names);
+        read(Some(&PresentedCertificate {
+            sha256: &certificate.sha256,
+            not_after: certificate.not_after,
+            verified: verified.then_some((&*certificate.issuer, &names as &dyn Names)),
+        }))
+    }
+
     /// The value of a variable of its handshake; `None` for other variables, and without a value.
     pub fn tls_value(&self, variable: &Variable) -> Option<&str> {
         let tls = self.tls()?;
@@ -169,6 +181,22 @@ fn certificate(
         return Err(ClientError::Expired);
     }
     Ok(certificate)
+}
+
+/// The alternative names of a client's certificate.
+#[derive(Debug)]
+struct AlternativeNames<'a>(&'a [SanName]);
+
+impl Names for AlternativeNames<'_> {
+    fn has(&self, san: &str) -> bool {
+        let Some((kind, value)) = san.split_once(':') else { return false };
+        self.0.iter().any(|name| match name {
+            SanName::Dns(name) => kind == "DNS" && name.eq_ignore_ascii_case(value),
+            SanName::Uri(uri) => kind == "URI" && **uri == *value,
+            SanName::Email(address) => kind == "email" && address.eq_ignore_ascii_case(value),
+            SanName::Ip(address) => kind == "IP" && value.parse() == Ok(*address),
+        })
+    }
 }
 
 #[cfg(test)]

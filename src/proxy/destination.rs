@@ -1,5 +1,7 @@
 //! The destination of a matched request, and its new path.
 
+pub(crate) mod portal;
+
 use crate::http::{RequestHead, host_name};
 use crate::proxy::client::ClientFacts;
 use crate::proxy::reply::{Reply, ReplyBody};
@@ -16,6 +18,8 @@ pub enum Destination {
     Reply(Box<Reply>),
     /// Nowhere: the client is sent elsewhere.
     Redirect(Box<Redirect>),
+    /// Nowhere: a page for consumers.
+    Portal(Box<portal::Portal>),
 }
 
 /// Upstreams by weight.

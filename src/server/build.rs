@@ -28,6 +28,7 @@ use crate::route::{BuildError, Table};
 use crate::server::consumers::Consumers;
 use crate::server::discovery::{Discovered, Source};
 use crate::server::pages::pages;
+use crate::server::portal;
 use crate::server::routing::{self, KeptLimit};
 use crate::tls::{self, AnyClient, Identity, RevocationLists, ServerPolicy, ServerResolver};
 
@@ -502,7 +503,8 @@ impl<'a> Builder<'a> {
                 Some(keys) => Some(self.keys(&keys.file)?),
             };
             let credentials = self.credential_rule(route);
-            let made = routing::route(&seen, listener, limit, keys, credentials);
+            let page = |page: &_| portal::portal(page, self.plan, index, self.consumers.index());
+            let made = routing::route(&seen, listener, limit, keys, credentials, page);
             specs.push(routing::spec(route, routes.len()));
             routes.push(made);
             spans.push(route.span.clone());

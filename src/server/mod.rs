@@ -13,6 +13,7 @@ pub(crate) mod load;
 pub(crate) mod machine;
 pub(crate) mod memory;
 mod pages;
+mod portal;
 pub(crate) mod preflight;
 pub(crate) mod probe;
 mod refused;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::certs::apikeys::Keys;
 use crate::config::plan;
+use crate::proxy::destination::portal::Portal;
 use crate::proxy::reply::{Reply, ReplyBody};
 use crate::proxy::rules::{Cors, CredentialRule, Headers, KeyRule, Limit, Rules};
 use crate::proxy::snapshot::{Destination, Route, Split};
@@ -17,9 +18,10 @@ pub(super) fn route(
     limit: Option<Arc<Limit>>,
     keys: Option<Keys>,
     credentials: Option<CredentialRule>,
+    portal: impl Fn(&plan::Portal) -> Portal,
 ) -> Route {
     Route {
-        to: destination(&route.to),
+        to: destination(&route.to, portal),
         rewrite: route.rewrite.clone(),
         encoded_slashes: route.encoded_slashes,
         merge_slashes: route.merge_slashes,
@@ -51,7 +53,7 @@ pub(super) fn spec_by_name(route: &plan::Route, upstream: usize) -> RouteSpec {
     }
 }
 
-fn destination(to: &plan::Destination) -> Destination {
+fn destination(to: &plan::Destination, portal: impl Fn(&plan::Portal) -> Portal) -> Destination {
     match to {
         plan::Destination::Upstreams(shares) => match &shares[..] {
             [one] => Destination::Upstream(one.upstream),
@@ -61,6 +63,7 @@ fn destination(to: &plan::Destination) -> Destination {
         },
         plan::Destination::Respond(respond) => Destination::Reply(Box::new(fixed(respond))),
         plan::Destination::Redirect(redirect) => Destination::Redirect(Box::new(redirect.clone())),
+        plan::Destination::Portal(page) => Destination::Portal(Box::new(portal(page))),
     }
 }
 

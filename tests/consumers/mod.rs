@@ -65,7 +65,7 @@ impl Office {
                 server.toml()
             ))
             .routes(&format!(
-                "{}{}{}[[route]]\npath = \"/open\"\nupstream = \"app\"\n{}",
+                "{}{}{}[[route]]\npath = \"/portal\"\nportal = {{ title = \"Our <APIs>\" }}\n[[route]]\npath = \"/open\"\nupstream = \"app\"\n{}",
                 route("/", "\"key\", \"short\", \"firm\""),
                 route("/both", "\"both\""),
                 route("/cert", "\"cert\""),

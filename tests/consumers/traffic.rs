@@ -383,3 +383,57 @@ fn ten_thousand_credentials_are_found_like_one() {
     println!("a change among 10,000: {:?}", begun.elapsed());
     assert_eq!(ringate.metric("credentials{definition=\"key\",state=\"active\"}"), 10_000);
 }
+
+#[test]
+fn the_page_for_consumers_says_whether_the_certificate_presented_is_accepted() {
+    let office = Office::new();
+    let dir = office.ringate.dir();
+    let brought = openssl(dir, "beta", "-x509 -days 30");
+    let stranger = openssl(dir, "stranger", "-x509 -days 30");
+    office.json("consumer add beta");
+    office.json("credential request beta both --certificate beta.pem --name two");
+    office.json("credential approve two");
+    office.json("credential issue two");
+    let page = |files: Option<&Files>| office.client(files).send(get("/portal", "")).response();
+    let response = page(None);
+    assert_eq!((response.status, response.header("Content-Type")), (200, Some("text/html; charset=utf-8")));
+    assert!(
+        response
+            .header("Content-Security-Policy")
+            .unwrap()
+            .starts_with("default-src 'none'; style-src 'sha256-")
+    );
+    let text = response.text();
+    for part in [
+        "Our &lt;APIs&gt;",
+        "presented no certificate",
+        "<code>/both</code>",
+        "API Key and mTLS",
+        "mutual TLS",
+        "openssl req -new",
+        "pkcs12 -export",
+        "Chrome",
+        "Firefox",
+        "Keychain",
+        "Import-PfxCertificate",
+        "curl --cert",
+        "javax.net.ssl",
+        "requests.get",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let known = page(Some(&brought));
+    let known = known.text();
+    assert!(known.contains("<b>two</b> of beta") && known.contains("Accepted by /both."), "{known}");
+    assert!(known.contains("Your client presented: <b>O=Evil,CN=whatever</b>, valid until 20"), "{known}");
+    let unknown = page(Some(&stranger));
+    assert!(unknown.text().contains("It belongs to no credential"), "{}", unknown.text());
+    assert!(!unknown.text().contains("beta"));
+    office.json("credential suspend two");
+    assert!(page(Some(&brought)).text().contains("That credential is suspended."));
+    let post = office
+        .client(None)
+        .send("POST /portal HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+        .response();
+    assert_ne!(post.status, 200);
+}

@@ -1,8 +1,8 @@
-//! What a route does with its requests: `upstream`, `upstreams`, `redirect` or `respond`, one of them.
+//! What a route does with its requests: `upstream`, `upstreams`, `redirect`, `respond` or `portal`, one of them.
 
 use crate::config::file::{Section, Value};
 use crate::config::names;
-use crate::config::plan::{Destination, Respond, Share, Upstream};
+use crate::config::plan::{Destination, Portal, Respond, Share, Upstream};
 use crate::config::suggest::{nearest, quoted};
 use crate::config::units::Wrong;
 use crate::route::{HostPattern, Redirect, Rewrite};
@@ -21,17 +21,19 @@ pub(super) struct Keys<'a> {
     upstreams: Option<Value<'a>>,
     redirect: Option<Value<'a>>,
     respond: Option<Value<'a>>,
+    portal: Option<Value<'a>>,
 }
 
 impl<'a> Keys<'a> {
     pub(super) fn of(section: &mut Section<'a>) -> Self {
-        let [upstreams, redirect, respond] = ["upstreams", "redirect", "respond"].map(|key| section.get(key));
-        Self { upstreams, redirect, respond }
+        let [upstreams, redirect, respond, portal] =
+            ["upstreams", "redirect", "respond", "portal"].map(|key| section.get(key));
+        Self { upstreams, redirect, respond, portal }
     }
 
     /// Those that are there, but for `upstream`, which any protocol has.
     pub(super) fn values(&self) -> impl Iterator<Item = &Value<'a>> {
-        [&self.upstreams, &self.redirect, &self.respond].into_iter().flatten()
+        [&self.upstreams, &self.redirect, &self.respond, &self.portal].into_iter().flatten()
     }
 
     /// Reads whichever there is; several are an error, none is that `upstream` is missing.
@@ -44,7 +46,8 @@ impl<'a> Keys<'a> {
         matched: &str,
     ) -> Destination {
         let Some(first) = self.values().next() else {
-            let meant = section.misspells(&["redirect", "respond", "upstreams"]) || section.has(&FILES);
+            let meant =
+                section.misspells(&["redirect", "respond", "portal", "upstreams"]) || section.has(&FILES);
             let named = if meant { section.get("upstream") } else { section.require("upstream", "\"NAME\"") };
             let upstream = named.and_then(|value| upstream(&value, upstreams?));
             return Destination::Upstreams(vec![Share { upstream: upstream.unwrap_or(0), weight: 1 }]);
@@ -58,6 +61,11 @@ impl<'a> Keys<'a> {
                 Some("take one of them out".into()),
             );
         }
+        if let (Some(value), None, None, None) =
+            (&self.portal, &self.upstreams, &self.redirect, &self.respond)
+        {
+            return Destination::Portal(portal(value));
+        }
         match (&self.upstreams, &self.redirect, &self.respond) {
             (Some(value), _, _) => Destination::Upstreams(shares(value, upstreams)),
             (_, Some(value), _) => Destination::Redirect(redirect(value, matched)),
@@ -65,6 +73,28 @@ impl<'a> Keys<'a> {
             (None, None, None) => Destination::Upstreams(Vec::new()), // there is a first one
         }
     }
+}
+
+/// `{ title = "Our APIs" }`
+fn portal(value: &Value<'_>) -> Portal {
+    let mut portal = Portal { title: "APIs".to_owned() };
+    let Some(mut section) = value.section() else { return portal };
+    if let Some(requests) = section.get("requests")
+        && requests.boolean() == Some(true)
+    {
+        let help = "leave it out: `ringate credential request` puts a request into the queue";
+        requests.error("a form for requests is not supported yet", Some(help.into()));
+    }
+    let title = section.get("title").and_then(|value| {
+        value.parse("\"Our APIs\"", |text| match text {
+            "" => Err(Wrong::new("the title is empty")),
+            text if text.chars().any(char::is_control) => Err(Wrong::new("the title has control characters")),
+            text => Ok(text.to_owned()),
+        })
+    });
+    section.finish();
+    portal.title = title.map_or(portal.title, |at| at.value);
+    portal
 }
 
 /// `[{ name = "a", weight = 9 }, …]`

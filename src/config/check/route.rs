@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::base::address::UNIX;
 use crate::config::file::{Errors, Section, Value};
 use crate::config::names;
-use crate::config::plan::{At, Listener, Protocol, Route, Upstream};
+use crate::config::plan::{At, Destination, Listener, Protocol, Route, Upstream};
 use crate::config::suggest::{nearest, quoted};
 use crate::config::units::Wrong;
 use crate::proxy_protocol::Version;
@@ -141,7 +141,10 @@ fn route(
     let (response_timeout, idle_timeout) = timeouts.map(timeouts_of).unwrap_or_default();
     let route = Route {
         host: host.and_then(|value| value.parse("\"api.example.com\"", names::host_pattern)),
-        methods: methods.and_then(methods_of),
+        methods: methods.and_then(methods_of).or_else(|| match to {
+            Destination::Portal(_) => Some(vec!["GET".to_owned(), "HEAD".to_owned()]),
+            _ => None,
+        }),
         sni: sni.and_then(|value| value.parse("\"db.example.com\"", server_name)),
         conditions: conditions.map(conditions::of).unwrap_or_default(),
         to,

@@ -277,7 +277,7 @@ const DESTINATION: &[Key] = &[
     key(
         "upstream",
         NAME,
-        Preset::Shown { example: "\"orders\"", means: "required, unless the route has one of the next three" },
+        Preset::Shown { example: "\"orders\"", means: "required, unless the route has one of the next four" },
         "Where the traffic goes",
     ),
     key(
@@ -307,6 +307,19 @@ const DESTINATION: &[Key] = &[
         "A fixed response, without a backend",
     )
     .http(),
+    key(
+        "portal",
+        Kind::Table(&[PORTAL]),
+        Preset::Off { example: "{ title = \"Our APIs\" }", means: "none" },
+        "A page for consumers: the APIs of the listener that accept credentials, how to make and install a client certificate, and whether the one presented is accepted",
+    )
+    .http()
+    .see("[a page for consumers](consumers.md#a-page-for-consumers)"),
+];
+
+const PORTAL: &[Key] = &[
+    key("title", FREE, Preset::Value("\"APIs\""), "The title of the page").http(),
+    key("requests", Kind::Boolean, Preset::Value("false"), "A form for requests; not supported yet").http(),
 ];
 
 const SHARE: &[Key] = &[

@@ -61,7 +61,7 @@ impl Route {
     pub fn upstreams(&self) -> impl Iterator<Item = usize> + '_ {
         let shares = match &self.to {
             Destination::Upstreams(shares) => shares.as_slice(),
-            Destination::Respond(_) | Destination::Redirect(_) => &[],
+            Destination::Respond(_) | Destination::Redirect(_) | Destination::Portal(_) => &[],
         };
         shares.iter().map(|share| share.upstream)
     }
@@ -76,6 +76,15 @@ pub enum Destination {
     Respond(Respond),
     /// `redirect`: the client is sent elsewhere.
     Redirect(Redirect),
+    /// `portal`: a page for consumers.
+    Portal(Portal),
+}
+
+/// `route.portal`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Portal {
+    /// `title`. Default `APIs`.
+    pub title: String,
 }
 
 impl Destination {
@@ -83,7 +92,7 @@ impl Destination {
     pub fn upstreams_mut(&mut self) -> impl Iterator<Item = &mut usize> {
         let shares = match self {
             Self::Upstreams(shares) => shares.as_mut_slice(),
-            Self::Respond(_) | Self::Redirect(_) => &mut [],
+            Self::Respond(_) | Self::Redirect(_) | Self::Portal(_) => &mut [],
         };
         shares.iter_mut().map(|share| &mut share.upstream)
     }

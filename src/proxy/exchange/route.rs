@@ -233,6 +233,7 @@ fn decide(
         Destination::Reply(reply) => {
             return Ok(Decision::answer((**reply).clone(), head, found));
         }
+        Destination::Portal(portal) => return Ok(Decision::answer(portal.reply(client), head, found)),
         Destination::Redirect(redirect) => {
             let reply = redirect.reply(head, &normalised, client);
             return Ok(Decision::answer(reply, head, found));

@@ -11,10 +11,9 @@ use super::keys::bearer_token;
 use crate::base::count::Count;
 use crate::base::counters::Counters;
 use crate::base::published::Published;
-use crate::certs::consumers::index::{Entry, Index, Names, NotInForce, PresentedCertificate};
+use crate::certs::consumers::index::{Entry, Index, NotInForce, PresentedCertificate};
 use crate::http::is_same_name;
 use crate::proxy::reply::{Reply, ReplyBody};
-use crate::tls::SanName;
 
 /// The field with the key. `Authorization: Bearer` is read where it is missing.
 const KEY_FIELD: &str = "x-api-key";
@@ -182,22 +181,24 @@ impl CredentialRule {
     }
 
     fn find(&self, index: &Index, asked: &RequestView<'_, '_, '_>, now: i64) -> Result<Accredited, Refusal> {
-        let certificate = asked.client.presented();
-        let names = certificate.map(|(certificate, _)| AlternativeNames(&certificate.names));
-        let presented =
-            certificate.zip(names.as_ref()).map(|((certificate, verified), names)| PresentedCertificate {
-                sha256: &certificate.sha256,
-                not_after: certificate.not_after,
-                verified: verified.then_some((&*certificate.issuer, names as &dyn Names)),
-            });
+        asked.client.with_presented(|presented| self.find_with(index, presented, asked, now))
+    }
+
+    fn find_with(
+        &self,
+        index: &Index,
+        presented: Option<&PresentedCertificate<'_>>,
+        asked: &RequestView<'_, '_, '_>,
+        now: i64,
+    ) -> Result<Accredited, Refusal> {
         let Some((key, bearer)) = key(asked)? else {
-            return self.find_by_certificate(index, presented.as_ref(), asked, now);
+            return self.find_by_certificate(index, presented, asked, now);
         };
         let entry = index.by_key(key, now).ok_or(Refusal::Unknown)?;
         let accepted = self.accepted(entry).filter(|it| it.api_key).ok_or(Refusal::Unknown)?;
         in_force(entry, now)?;
         if accepted.mtls {
-            let presented = presented.as_ref().ok_or(Refusal::WithoutCertificate)?;
+            let presented = presented.ok_or(Refusal::WithoutCertificate)?;
             if !entry.has(presented, now) {
                 return Err(Refusal::OtherCertificate);
             }
@@ -304,20 +305,4 @@ fn key<'b>(asked: &RequestView<'_, '_, 'b>) -> Result<Option<(&'b [u8], bool)>, 
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
-/// The alternative names of a client's certificate.
-#[derive(Debug)]
-struct AlternativeNames<'a>(&'a [SanName]);
-
-impl Names for AlternativeNames<'_> {
-    fn has(&self, san: &str) -> bool {
-        let Some((kind, value)) = san.split_once(':') else { return false };
-        self.0.iter().any(|name| match name {
-            SanName::Dns(name) => kind == "DNS" && name.eq_ignore_ascii_case(value),
-            SanName::Uri(uri) => kind == "URI" && **uri == *value,
-            SanName::Email(address) => kind == "email" && address.eq_ignore_ascii_case(value),
-            SanName::Ip(address) => kind == "IP" && value.parse() == Ok(*address),
-        })
-    }
 }
