@@ -34,9 +34,15 @@ fn config(pki: &Pki, backends: [std::net::SocketAddr; 2]) -> String {
          [[listener]]\nname = \"live\"\naddress = \"127.0.0.1:0\"\nprotocol = \"http\"\nenvironment = \"production\"\n\
          [[route]]\nlistener = [\"web\", \"live\"]\npath = \"/orders\"\nupstream = \"orders\"\n\
          [[route]]\nlistener = [\"web\", \"live\"]\npath = \"/billing\"\nupstream = \"billing\"\n\
+         [[listener]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\nprotocol = \"http\"\n{listener}\n\
+         [[route]]\nlistener = \"public\"\ncredentials = [\"api-key-mtls\"]\nrespond = {{ body = \"welcome\" }}\n\
+         [[route]]\nlistener = \"web\"\npath = \"/brief\"\ncredentials = [\"brief\"]\nrespond = {{ body = \"welcome\" }}\n\
+         [credentials.api-key-mtls]\napi_key = true\nmtls = true\nexpiry = \"60d\"\nissuer = \"consumers-ca\"\n\
+         [credentials.brief]\napi_key = true\nexpiry = \"6s\"\napproval = \"automatic\"\n\
          [upstream.orders]\nendpoints = [\"{orders}\"]\n{tls}\n\
          [upstream.billing]\nendpoints = [\"{billing}\"]\n{tls}\n",
         admin = free_address(),
+        listener = pki.listener_tls(),
     )
 }
 
@@ -53,11 +59,15 @@ fn a_person_does_all_of_it_in_the_console() {
         fs::write(&path, token).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
-    let ringate = Ringate::start_in(dir, 2);
+    let mut ca = Ringate::command();
+    ca.current_dir(dir.path()).args(["cert", "generate", "consumers-ca", "--ca"]);
+    assert!(run(&mut ca).status.success());
+    let ringate = Ringate::start_in(dir, 3);
     let given = json!({
         "admin": format!("http://{admin}"), "token": TOKEN, "readOnlyToken": READ_ONLY, "dir": ringate.dir(),
         "pki": pki.file("ca.pem").parent(), "backends": backends.map(|it| it.to_string()),
         "web": ringate.address_of("web").to_string(), "live": ringate.address_of("live").to_string(),
+        "public": ringate.address_of("public").to_string(),
         "pictures": std::env::var_os("CONSOLE_PICTURES").map(PathBuf::from),
     });
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/console/run.mjs");

@@ -80,5 +80,6 @@ mod tls_tcp;
 mod tls_trust;
 mod udp;
 mod unix_sockets;
+mod vendors;
 mod vital;
 mod websocket;

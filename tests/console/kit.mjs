@@ -20,8 +20,14 @@ export const given = JSON.parse(process.env.CONSOLE_GIVEN);
 const ARGUMENTS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage'];
 
-export async function browse(profile) {
+/** A browser. `presents`: the site to which it presents a client certificate of its NSS store without a question. */
+export async function browse(profile, presents) {
   const folder = join(given.dir, profile);
+  if (presents) {
+    mkdirSync(join(folder, 'Default'), { recursive: true });
+    const exceptions = { auto_select_certificate: { [`${presents},*`]: { setting: { filters: [{}] } } } };
+    writeFileSync(join(folder, 'Default/Preferences'), JSON.stringify({ profile: { content_settings: { exceptions } } }));
+  }
   const context = await chromium.launchPersistentContext(folder, {
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args: ARGUMENTS, acceptDownloads: true,
     viewport: { width: 1280, height: 860 }, colorScheme: 'light', env: { ...process.env, HOME: given.dir },
@@ -102,6 +108,17 @@ export async function picture(page, name) {
   if (!given.pictures) return;
   mkdirSync(given.pictures, { recursive: true });
   await page.screenshot({ path: join(given.pictures, `${name}.png`) });
+}
+
+/** Puts a client's certificate with its key, and the CA of sites, into the store of Chromium: NSS, in the home folder. */
+export function install(certificate, key, ca) {
+  const store = join(given.dir, '.pki/nssdb');
+  mkdirSync(store, { recursive: true });
+  const nss = (program, ...words) => execFileSync(program, [...words, '-d', `sql:${store}`], { stdio: 'pipe' });
+  nss('certutil', '-N', '--empty-password');
+  nss('certutil', '-A', '-n', 'sites', '-t', 'C,,', '-i', ca);
+  openssl(given.dir, 'pkcs12', '-export', '-in', certificate, '-inkey', key, '-out', 'client.p12', '-passout', 'pass:once', '-name', 'client');
+  nss('pk12util', '-i', join(given.dir, 'client.p12'), '-W', 'once', '-K', '');
 }
 
 export const openssl = (folder, ...words) => execFileSync('openssl', words, { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });

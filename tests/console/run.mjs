@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import http from 'node:http';
 import { readFileSync } from 'node:fs';
 import { ask, backend, load } from './backends.mjs';
-import { accessible, assert, browse, fits, given, openssl, picture, step, until, watched } from './kit.mjs';
+import { accessible, assert, browse, fits, given, install, openssl, picture, put, step, until, watched } from './kit.mjs';
 
 const HOSTILE = '<img src=x onerror="globalThis.broken=1"><script>globalThis.broken=1</script>';
 
@@ -185,8 +185,116 @@ await step('a certificate in use is not deleted, another one is', async () => {
   await heading('Certificates');
 });
 
+await step('an API is registered once its backend is verified, and removed again', async () => {
+  await open('routes', 'Routes and listeners');
+  await at('button', 'Register an API').click();
+  await dialog().getByLabel('Name', { exact: true }).fill('stock');
+  await dialog().getByLabel('Backend', { exact: true }).fill(`https://localhost:${backends[1].address.split(':')[1]}`);
+  await dialog().getByLabel('Path').fill('/stock');
+  await at('button', 'Register', dialog()).click();
+  await dialog().getByRole('alert').getByText(/not issued by anything that is trusted/).waitFor();
+  await dialog().getByText('Add a CA').click();
+  await dialog().getByLabel('Its name in the store').fill('backend-ca');
+  await dialog().getByLabel('File', { exact: true }).setInputFiles(`${given.pki}/ca.pem`);
+  await submit('Register');
+  await heading('stock');
+  await page.locator('summary').getByText(/valid until/).waitFor();
+  await page.locator('summary').getByText('it refuses our certificate').waitFor();
+  await at('button', 'Edit keys').click();
+  const keys = JSON.parse(await dialog().getByLabel('Keys').inputValue());
+  await dialog().getByLabel('Keys').fill(JSON.stringify({ ...keys, timeouts: { idle: '33s' } }));
+  await at('button', 'What would change?').click();
+  await shown(/timeouts.idle 60s → 33s/);
+  await submit('Apply');
+  await at('button', 'Remove').first().click();
+  await submit('Remove');
+  await heading('Upstreams');
+});
+
+/** Clicks through the form of a request for a credential, and returns what is shown once, if it is issued at once. */
+async function request(definition, more = async () => {}) {
+  await open('consumers/acme', 'acme');
+  await at('button', 'Request a credential').click();
+  await at('combobox', 'Definition', dialog()).selectOption(definition);
+  await more();
+  await at('button', 'Request', dialog()).click();
+}
+
+/** The key and the certificate that the page shows once. */
+async function once() {
+  const key = await dialog().getByLabel('API key').textContent();
+  const certificate = await dialog().getByLabel('Client certificate').textContent({ timeout: 500 }).catch(() => null);
+  await at('button', 'Close', dialog()).click();
+  await gone();
+  assert(!(await page.content()).includes(key), 'the key stays in the page');
+  return { key, certificate };
+}
+
+const issued = await step('a consumer asks for a credential, and an operator approves it', async () => {
+  openssl(given.dir, 'req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', 'acme.key', '-out', 'acme.csr', '-subj', '/CN=whatever');
+  await open('consumers', 'Consumers');
+  await at('button', 'Add a consumer').click();
+  await dialog().getByLabel('Name').fill('acme');
+  await dialog().getByLabel('Title').fill(HOSTILE);
+  await submit('Add');
+  await shown(HOSTILE);
+  await request('api-key-mtls', async () => {
+    await dialog().getByText('Client certificate', { exact: true }).click();
+    await dialog().getByLabel('Request (CSR)').fill(readFileSync(`${given.dir}/acme.csr`, 'utf8'));
+  });
+  await gone();
+  await open('consumers', 'Consumers');
+  await picture(page, 'consumers');
+  await accessible(page, 'the queue');
+  await at('button', 'Approve').click();
+  const made = await once();
+  put('acme.pem', made.certificate);
+  return made;
+});
+
+const portal = await step('the consumer calls with key and certificate, by its browser', async () => {
+  install(`${given.dir}/acme.pem`, 'acme.key', `${given.pki}/ca.pem`);
+  const site = `https://localhost:${given.public.split(':').at(-1)}`;
+  const browser = await browse('consumer', site);
+  const call = await browser.newPage();
+  const status = async key => {
+    await call.setExtraHTTPHeaders(key ? { 'X-Api-Key': key } : {});
+    return (await call.goto(`${site}/private`)).status();
+  };
+  assert(await status(issued.key) === 200, await call.textContent('body'));
+  assert(await status() === 401 && await status('another-key') === 401, 'without its key');
+  return { browser, status };
+});
+
+await step('suspended it is refused at once, resumed it is good again', async () => {
+  await open('consumers/credential/acme-api-key-mtls', 'acme-api-key-mtls');
+  await at('button', 'Suspend').click();
+  await dialog().getByLabel('Reason').fill('too many calls');
+  await submit('Suspend');
+  await at('button', 'Resume').waitFor();
+  assert(await portal.status(issued.key) === 403, 'suspended');
+  await at('button', 'Resume').click();
+  await at('button', 'Suspend').waitFor();
+  assert(await portal.status(issued.key) === 200, 'resumed');
+  await portal.browser.close();
+});
+
+await step('a credential expires by itself', async () => {
+  await request('brief');
+  const { key } = await once();
+  const status = async () => (await ask(given.web, '/brief', undefined, { 'X-Api-Key': key })).status;
+  assert(await status() === 200, 'before its end');
+  await until('its end', async () => await status() === 401);
+  await open('consumers/acme', 'acme');
+  await shown('expired');
+  await open('consumers/credential/acme-api-key-mtls', 'acme-api-key-mtls');
+  await at('button', 'Revoke').click();
+  await submit('Revoke');
+  await page.locator('.mark', { hasText: 'revoked' }).first().waitFor();
+});
+
 const VIEWS = [['overview', 'Overview'], ['upstreams', 'Upstreams'], ['upstreams/orders', 'orders'], ['certificates', 'Certificates'], ['certificates/gateway', 'gateway'],
-  ['rotation/gateway', 'gateway'], ['promote', 'Promote'], ['routes', 'Routes and listeners'], ['workers', 'Workers']];
+  ['rotation/gateway', 'gateway'], ['promote', 'Promote'], ['routes', 'Routes and listeners'], ['consumers', 'Consumers'], ['consumers/acme', 'acme'], ['consumers/credential/acme-api-key-mtls', 'acme-api-key-mtls'], ['workers', 'Workers']];
 
 await step('every view is accessible, light and dark, wide and narrow', async () => {
   for (const scheme of ['light', 'dark']) {

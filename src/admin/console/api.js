@@ -48,7 +48,8 @@ export async function send(method, path, body, { match, accept, signal, more = {
   }
   if (response.ok) {
     const tag = response.headers.get('ETag');
-    if (method === 'GET' && tag) tags.set(path, tag);
+    const subject = method === 'GET' ? path : match;
+    if (subject && tag) tags.set(subject, tag);
     return response;
   }
   const problem = await problemOf(response);

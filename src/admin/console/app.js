@@ -6,6 +6,7 @@ import { duration } from './format.js';
 import { check, field, input, values } from './form.js';
 import { begin, end, refresh, state, watch } from './state.js';
 import { certificates } from './views/certificates.js';
+import { consumers } from './views/consumers.js';
 import { attention, overview } from './views/overview.js';
 import { promote } from './views/promote.js';
 import { rotation } from './views/rotation.js';
@@ -20,7 +21,8 @@ const VIEWS = [
   { name: 'certificates', title: 'Certificates', view: certificates, needs: 'GET /v1/certificates' },
   { name: 'rotation', title: 'Rotation', view: rotation, needs: 'POST /v1/certificates/{name}/trial' },
   { name: 'promote', title: 'Promote', view: promote, needs: 'PATCH /v1/upstreams/{name}/environments/{environment}' },
-  { name: 'routes', title: 'Routes and listeners', view: routes, needs: 'GET /v1/routes' },
+  { name: 'consumers', title: 'Consumers', view: consumers, needs: 'GET /v1/consumers' },
+  { name: 'routes', title: 'Routes', view: routes, needs: 'GET /v1/routes' },
   { name: 'workers', title: 'Workers', view: workers },
 ];
 
@@ -178,7 +180,7 @@ async function enter() {
 watch(() => {
   if (!page || !state.status) return;
   page.update();
-  for (const update of shown?.updates ?? []) update();
+  for (const update of [...shown?.updates ?? []]) update();
 });
 addEventListener('hashchange', () => { if (page) show(); });
 setInterval(keepTimes, 10_000);

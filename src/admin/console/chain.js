@@ -27,7 +27,9 @@ export function known(upstream, endpoint) {
   const latest = [handshake?.at, failure?.at].filter(Boolean).sort().at(-1);
   if (report && (!latest || report.at > latest)) return ofReport(report);
   if (failure && (!handshake || failure.at > handshake.at)) {
-    return { state: 'bad', text: failure.text, remedy: failure.mend, at: failure.at, chain: failure.chain, ours: failure };
+    // The backend's certificate was good; it refused ours, or the lack of one.
+    const refused = failure.reason === 'certificate_refused' && upstream.backend_tls.verified;
+    return { state: refused ? 'good' : 'bad', refused, text: failure.text, remedy: failure.mend, at: failure.at, chain: failure.chain, ours: failure };
   }
   if (!handshake) return { state: 'none', chain: [] };
   return { state: upstream.backend_tls.verified ? 'good' : 'warn', at: handshake.at, chain: handshake.chain, ours: handshake, tls: handshake };
@@ -37,6 +39,7 @@ function ofReport(report) {
   const chain = report.chain.map(link => ({ ...link, names: link.sans, key: link.key_type }));
   const ours = { client_certificate: report.client_certificate.verdict, presented: report.identity };
   const tls = report.tls && { ...report.tls, server_name: report.server_name };
+  if (!report.ok && report.tls?.verified && ours.client_certificate === 'refused') return { state: 'good', refused: true, text: report.problem, at: report.at, chain, ours, tls };
   if (!report.ok) return { state: 'bad', text: report.problem, at: report.at, chain, ours, tls };
   return { state: report.tls?.verified ? 'good' : 'warn', at: report.at, chain, ours, tls };
 }
@@ -47,7 +50,8 @@ export function verdict(it) {
   if (it.state === 'none') return mark('none', 'not seen yet');
   if (it.state === 'bad') return mark('bad', it.text ?? 'the handshake failed');
   if (it.state === 'warn') return mark('warn', 'not verified', leaf ? `, ends ${dayOf(new Date(leaf.not_after))}` : '');
-  return leaf ? until(leaf.not_after, leaf.days_left) : mark('good', 'verified');
+  const seen = leaf ? until(leaf.not_after, leaf.days_left) : mark('good', 'verified');
+  return it.refused ? h('span', seen, ' ', mark('bad', 'it refuses our certificate, or the lack of one')) : seen;
 }
 
 const OURS = {
@@ -68,7 +72,7 @@ export function ours(it) {
 /** Everything that is known of it. */
 export function details(it) {
   return h('div.stack',
-    it.remedy && h('p', it.remedy),
+    it.refused && h('p', it.text), it.remedy && h('p', it.remedy),
     facts([
       ['Seen', it.at && time(it.at)],
       ['Server name', it.tls?.server_name],

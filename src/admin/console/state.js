@@ -43,7 +43,7 @@ export function follow(follower) {
   return () => followers.delete(follower);
 }
 
-const tell = () => { for (const listener of listeners) listener(); };
+const tell = () => { for (const listener of [...listeners]) listener(); };
 
 function keep(sample) {
   state.samples = [...state.samples.filter(it => it.at > sample.at - KEPT), sample];
@@ -123,7 +123,7 @@ async function listen() {
       if (kind === 'figures') keep(sampleOf(event));
       else {
         state.events = [{ kind, ...event }, ...state.events].slice(0, EVENTS_KEPT);
-        for (const follower of followers) follower(kind, event);
+        for (const follower of [...followers]) follower(kind, event);
       }
       tell();
     });

@@ -4,7 +4,7 @@ import { call, get, has, part } from '../api.js';
 import { until } from '../chain.js';
 import { act, card, facts, h, mark, note, notice, pill, time } from '../dom.js';
 import { ask, check, confirm, contents, field, input, select } from '../form.js';
-import { state } from '../state.js';
+import { follow, state } from '../state.js';
 import { table } from '../table.js';
 import { save } from './certificates.js';
 
@@ -209,8 +209,14 @@ async function credential(context, name) {
   ];
 }
 
+/** How often what is shown is read again, in milliseconds: credentials expire by themselves. */
+const AGAIN = 5000;
+
 export async function consumers(context) {
   const [first, second] = context.args;
+  const drawn = Date.now();
+  context.onUpdate(() => { if (Date.now() > drawn + AGAIN && !document.querySelector('dialog')) context.again(); });
+  context.onStop(follow(kind => { if (kind === 'credential' && !document.querySelector('dialog')) context.again(); }));
   if (first === 'credential' && second) return credential(context, second);
   return first ? consumer(context, first) : list(context);
 }

@@ -33,7 +33,7 @@ function ofUpstream(upstream, add) {
     add(all ? 'bad' : 'warn', `${upstream.name}: ${all ? 'no endpoint can be used' : `${several(away.length, 'endpoint')} of ${upstream.addresses.length} can’t be used`} (${away[0].endpoint}: ${away[0].reason ?? away[0].state}).`, place);
   }
   if (upstream.backend_tls && !upstream.backend_tls.verified) add('warn', `${upstream.name}: the backend’s certificate is not verified (insecure_skip_verify).`, place);
-  const failed = (upstream.backend_tls?.endpoints ?? []).map(endpoint => known(upstream, endpoint)).filter(it => it.state === 'bad');
+  const failed = (upstream.backend_tls?.endpoints ?? []).map(endpoint => known(upstream, endpoint)).filter(it => it.state === 'bad' || it.refused);
   if (failed.length) add('bad', `${upstream.name}: ${failed[0].text}`, place);
 }
 

@@ -74,7 +74,7 @@ const stage = (name, context) => ask({
   opened: turn,
   submit: async given => {
     const keys = given.from === 'bring' ? await pieces(given) : { generate: given.from === 'other' ? wanted(given) : null };
-    const made = await call('POST', `/v1/certificates/${part(name)}/stage`, keys);
+    const made = await call('POST', `/v1/certificates/${part(name)}/stage`, keys, { match: `/v1/certificates/${part(name)}` });
     trials.delete(name);
     note(`Generation ${made.generation} of ${name} is staged`);
     await refresh();
@@ -131,14 +131,14 @@ async function one(context, name) {
     note(done.passed ? 'Every endpoint takes it' : done.endpoints.length ? 'Not every endpoint takes it' : 'No endpoint is bound to it: there was nothing to try', done.passed ? 'good' : 'bad');
     await context.again();
   }, { kind: it.staged && !passed(it) ? 'primary' : '', key: 'trial', disabled: !it.staged });
-  const activate = act('Activate', () => passed(it) ? did(() => call('POST', `${path}/activate`, {}), done => `Generation ${done.generation} is active`)() : force(), { kind: passed(it) ? 'primary' : '', key: 'activate', disabled: !it.staged });
+  const activate = act('Activate', () => passed(it) ? did(() => call('POST', `${path}/activate`, {}, { match: path }), done => `Generation ${done.generation} is active`)() : force(), { kind: passed(it) ? 'primary' : '', key: 'activate', disabled: !it.staged });
   const force = () => ask({
     title: `Activate generation ${it.staged} without a passed trial?`, label: 'Activate', kind: 'primary danger', text: 'Backends that refuse it are served with the previous generation where that is valid.',
     fields: [check('force', 'Activate it all the same')],
-    submit: given => did(() => call('POST', `${path}/activate`, given.force ? { force: true } : {}), done => `Generation ${done.generation} is active`)(),
+    submit: given => did(() => call('POST', `${path}/activate`, given.force ? { force: true } : {}, { match: path }), done => `Generation ${done.generation} is active`)(),
   });
-  const back = act('Roll back', () => confirm('Roll back?', `Generation ${it.previous} is presented again from now on.`, 'Roll back', did(() => call('POST', `${path}/rollback`, {}), done => `Generation ${done.generation} is active again`)), { key: 'rollback', kind: 'danger', disabled: !it.previous });
-  const retire = act('Retire', () => confirm(`Retire generation ${it.previous}?`, 'Its key is deleted, so that it can’t come back.', 'Retire', did(() => call('POST', `${path}/retire`, {}), done => `Generation ${done.retired} is retired`)), { key: 'retire', disabled: !it.previous, kind: rotation?.safe_to_revoke?.safe && it.previous ? 'primary' : '' });
+  const back = act('Roll back', () => confirm('Roll back?', `Generation ${it.previous} is presented again from now on.`, 'Roll back', did(() => call('POST', `${path}/rollback`, {}, { match: path }), done => `Generation ${done.generation} is active again`)), { key: 'rollback', kind: 'danger', disabled: !it.previous });
+  const retire = act('Retire', () => confirm(`Retire generation ${it.previous}?`, 'Its key is deleted, so that it can’t come back.', 'Retire', did(() => call('POST', `${path}/retire`, {}, { match: path }), done => `Generation ${done.retired} is retired`)), { key: 'retire', disabled: !it.previous, kind: rotation?.safe_to_revoke?.safe && it.previous ? 'primary' : '' });
   const safe = h('div', safety(rotation));
   const uses = h('div', usesOf(rotation));
   let asked = false;

@@ -33,7 +33,7 @@ export async function tlsOf(find, context) {
   const rows = () => [undefined, ...new Set([...find().overlays.map(it => it.environment), ...environments()])].map(environment => ({
     environment, upstream: environment ? find().overlays.find(it => it.environment === environment) : find().base, base: find().base, own: of(environment),
   }));
-  const node = region('section.card.flush', () => [find() && rows(), state.readOnly], ([all]) => [
+  const node = region('section.card.flush', () => [find() ? rows() : [], state.readOnly], ([all]) => [
     h('header', h('h2', 'Trust and mutual TLS'), h('span.soft.small', 'The default holds wherever an environment has no value of its own.')),
     table({ id: `tls-${name}`, label: `Trust and mutual TLS of ${name}`, rows: all, columns: columns(name, of, config, reload) }),
   ]);

@@ -15,9 +15,10 @@ const WORDS = { up: 'up', down: 'down', ejected: 'ejected', unknown: 'not used y
 
 /** The worst of what is known of an upstream's endpoints. */
 function worst(upstream) {
-  const order = ['bad', 'none', 'warn', 'good'];
+  const order = ['bad', 'refused', 'none', 'warn', 'good'];
+  const kind = it => it.refused ? 'refused' : it.state;
   const found = upstream.backend_tls.endpoints.map(endpoint => known(upstream, endpoint));
-  return found.sort((one, other) => order.indexOf(one.state) - order.indexOf(other.state)
+  return found.sort((one, other) => order.indexOf(kind(one)) - order.indexOf(kind(other))
     || (one.chain[0]?.days_left ?? 0) - (other.chain[0]?.days_left ?? 0))[0];
 }
 
@@ -62,7 +63,7 @@ function endpoints(upstream, context) {
   const changeable = !state.readOnly && !upstream.environment && has('PATCH /v1/upstreams/{name}/endpoints/{address}');
   const path = address => `/v1/upstreams/${part(upstream.name)}/endpoints/${part(address.endpoint)}`;
   const change = (address, keys, said) => async () => {
-    await call('PATCH', path(address), keys);
+    await call('PATCH', path(address), keys, { match: `/v1/upstreams/${part(upstream.name)}` });
     note(said);
     await refresh();
   };
