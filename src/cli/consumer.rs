@@ -107,7 +107,7 @@ struct Deleted {
 }
 
 fn shown(consumer: &ConsumerInfo) -> String {
-    let ConsumerInfo { name, title, contact, created, credentials } = consumer;
+    let ConsumerInfo { name, title, contact, created, credentials, .. } = consumer;
     let mut out = format!("{name}\n  title    {title}\n  contact  {contact}\n  since    {created}\n");
     for it in credentials {
         let expires = it.expires.map_or_else(|| "no end".to_owned(), |end| format!("until {end}"));

@@ -79,6 +79,47 @@ fn the_queue_of_requests_is_decided_by_a_person() {
 }
 
 #[test]
+fn a_change_has_a_condition_and_is_written_down_without_the_key() {
+    let office = Office::new();
+    let call = |method: &str, path: &str, condition: &str, body: &str| -> (u16, String, String) {
+        let output = run(Command::new("curl")
+            .args(["-sS", "--max-time", "15", "-i", "-X", method, "-H", "Content-Type: application/json"])
+            .args(if condition.is_empty() {
+                vec![]
+            } else {
+                vec!["-H".to_owned(), format!("If-Match: {condition}")]
+            })
+            .args(if body.is_empty() { vec![] } else { vec!["-d", body] })
+            .arg("--unix-socket")
+            .arg(office.ringate.dir().join("run/admin.sock"))
+            .arg(format!("http://localhost{path}")));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap_or_default().to_owned();
+        (head[9..12].parse().unwrap(), tag, body.to_owned())
+    };
+    assert_eq!(call("POST", "/v1/consumers", "", "{\"name\": \"acme\"}").0, 201);
+    let (status, _, issued) =
+        call("POST", "/v1/credentials", "", "{\"consumer\": \"acme\", \"definition\": \"key\"}");
+    assert_eq!(status, 201, "{issued}");
+    let issued: Value = serde_json::from_str(&issued).unwrap();
+    assert_eq!(issued["id"], "acme-key");
+    let key = issued["key"].as_str().unwrap();
+    let (_, tag, _) = call("GET", "/v1/credentials/acme-key", "", "");
+    assert!(!tag.is_empty());
+    assert_eq!(call("POST", "/v1/credentials/acme-key/suspend", &tag, "{\"reason\": \"unpaid\"}").0, 200);
+    // What was read is another state by now.
+    assert_eq!(call("POST", "/v1/credentials/acme-key/resume", &tag, "").0, 412);
+    assert_eq!(office.json("credential show acme-key")["state"], "suspended");
+    assert_eq!(call("POST", "/v1/credentials/acme-key/resume", "", "").0, 200);
+    assert_eq!(call("DELETE", "/v1/consumers/acme", "", "").0, 409);
+    assert_eq!(call("DELETE", "/v1/consumers/acme?force=true", "", "").0, 200);
+    let audit = fs::read_to_string(office.ringate.dir().join("audit.log")).unwrap();
+    assert!(audit.contains("credential acme-key") && audit.contains("unpaid"), "{audit}");
+    assert!(!audit.contains(key), "a key is in the audit log");
+}
+
+#[test]
 fn a_definition_of_axway_becomes_a_section_of_the_config() {
     const YAML: &str = "---\ngroup: management\napiVersion: v1alpha1\nkind: CredentialRequestDefinition\nname: api-key-mtls\n\
         title: API Key and mTLS\nmetadata:\n  scope:\n    kind: Environment\n    name: prod\nattributes: {}\ntags: [a]\nspec:\n  \

@@ -58,7 +58,7 @@ impl Office {
         };
         let config = Setup::to(backend.address())
             .workers(workers)
-            .section("[admin]\n[log]\naccess = \"stdout\"\naccess_format = \"json\"")
+            .section("[admin]\naudit = \"audit.log\"\n[log]\naccess = \"stdout\"\naccess_format = \"json\"")
             .section(DEFINITIONS)
             .listener(&format!(
                 "protocol = \"http\"\n[listener.tls]\ncertificates = [{}]\n{tls}",

@@ -190,6 +190,8 @@ pub(crate) enum Answer {
 /// A consumer, as it is shown.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ConsumerInfo {
+    /// The name once more, as answers about certificates have it.
+    pub id: String,
     pub name: String,
     pub title: String,
     pub contact: String,
@@ -225,6 +227,8 @@ pub(crate) struct DefinitionInfo {
 /// A credential, as it is shown: no key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct CredentialInfo {
+    /// The name once more, as answers about certificates have it.
+    pub id: String,
     /// The name, which the calls take.
     pub name: String,
     pub consumer: String,
@@ -323,6 +327,7 @@ impl ConsumerInfo {
         now: Timestamp,
     ) -> Self {
         Self {
+            id: consumer.name.clone(),
             name: consumer.name.clone(),
             title: consumer.title.clone(),
             contact: consumer.contact.clone(),
@@ -339,6 +344,7 @@ impl CredentialInfo {
         let certificates = credential.certificate.iter().rev().filter(|it| counts(&it.until));
         let expires = term.and_then(|term| term.expires);
         Self {
+            id: credential.name.clone(),
             name: credential.name.clone(),
             consumer: credential.consumer.clone(),
             definition: credential.definition.clone(),
