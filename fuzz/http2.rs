@@ -7,6 +7,8 @@ use ringate::internals::http2::{
     RequestLine, Violation,
 };
 
+mod translation;
+
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 const SETTINGS_ACK: &[u8] = &[0, 0, 0, 4, 1, 0, 0, 0, 0];
@@ -46,6 +48,16 @@ fn note(event: &Event, input: &[u8], fields: &FieldList, events: &mut Vec<String
                 let line = fields.request_line().expect("a request has its line");
                 assert!(line.method == "CONNECT" || line.path.is_some_and(|path| !path.is_empty()));
                 assert!(fields.iter().filter(|field| field.name == b"cookie").count() <= 1);
+            }
+            match event {
+                Event::Head { kind: HeadKind::Request, end_stream, .. } => {
+                    translation::request(fields, *end_stream);
+                }
+                // The second request of a client under test is HEAD.
+                Event::Head { stream, end_stream, .. } => {
+                    translation::response(fields, *end_stream, stream.to_string() == "3");
+                }
+                _ => {}
             }
             let list: Vec<_> = fields.all().collect();
             events.push(format!("{event:?} {list:?}"));

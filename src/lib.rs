@@ -69,8 +69,9 @@ pub mod internals {
     }
     pub mod http {
         pub use crate::http::{
-            BodyLength, Fields, ForwardedFor, HeadEdit, Method, OutgoingRequest, PathRewrite, RequestContext,
-            RequestHead, ResponseHead, Trailers, Upgrade, Version, connection_lists, is_same_name,
+            BodyLength, Field as HttpField, Fields, ForwardedFor, HeadEdit, Method, OutgoingRequest,
+            PathRewrite, RequestContext, RequestHead, ResponseHead, Trailers, Upgrade, Version,
+            connection_lists, is_same_name,
         };
     }
     pub mod http1 {

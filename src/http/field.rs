@@ -5,7 +5,8 @@ use std::ops::Deref;
 use super::is_same_name;
 
 /// A header field as received: its name in the case that it came in, its value without white space around it.
-pub(crate) type Field<'b> = httparse::Header<'b>;
+#[allow(unreachable_pub)] // for internals
+pub type Field<'b> = httparse::Header<'b>;
 
 /// The fields of a head, in the order in which they came.
 #[derive(Clone, Copy, Debug)]

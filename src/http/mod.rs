@@ -23,9 +23,9 @@ pub(crate) use authority::{host_name, parse_authority};
 pub(crate) use coding::{Coding, Encoder, negotiate};
 #[allow(unreachable_pub)] // for internals
 pub use edit::HeadEdit;
-pub(crate) use field::{Field, KnownField, is_tchar, is_token, is_value_byte, list, says_client, trim};
 #[allow(unreachable_pub)] // for internals
-pub use field::{Fields, connection_lists};
+pub use field::{Field, Fields, connection_lists};
+pub(crate) use field::{KnownField, is_tchar, is_token, is_value_byte, list, says_client, trim};
 #[allow(unreachable_pub)] // for internals
 pub use field_name::is_same_name;
 pub(crate) use lines::{LineCopy, copy_lines, put_line, read_lines, remove_lines};
