@@ -121,7 +121,7 @@ async fn busy<S: Serve>(
     let buffer = early.map_or_else(Buffer::small, |early| *early);
     let mut receiving = pin!(receive(session, reader, buffer, &lull));
     let mut sending = pin!(send(session, writer));
-    let (mut heard, mut taken, mut closing) = (None, None, None);
+    let (mut heard, mut taken, mut closing, mut broken) = (None, None, None, false);
     deadline.set(LOOK);
     deadline.interruptible(true);
     let end = poll_fn(|cx| {
@@ -141,7 +141,7 @@ async fn busy<S: Serve>(
                 session.shut_down();
             }
             session.gather();
-            let broken = sending.as_mut().poll(cx).is_ready();
+            broken = broken || sending.as_mut().poll(cx).is_ready();
             if let Some(Heard::Quiet) = heard {
                 ended = Poll::Ready(None);
                 break;
