@@ -13,6 +13,7 @@ mod coding;
 mod edit;
 mod field;
 mod field_name;
+pub(crate) mod grpc;
 mod lines;
 mod message;
 mod outgoing;

@@ -120,3 +120,21 @@ fn a_lost_connection_fails_what_may_not_be_repeated() {
     let response = ringate.client().send("GET /last HTTP/1.1\r\nHost: h\r\n\r\n").response();
     assert_eq!((response.status, backend.connections()), (200, 2));
 }
+
+#[test]
+fn a_call_of_grpc_is_tried_again_by_its_code_where_that_is_configured() {
+    let busy = backend(&[], |frames, head| {
+        let fields = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "14")];
+        frames.send(headers(head.stream, END_STREAM, &fields))
+    });
+    let good = backend(&[], |frames, head| answer(frames, &head));
+    let again = "retries = { attempts = 2, on = [\"grpc-unavailable\"] }";
+    let ringate = before_with(&[&busy, &good], again).start();
+    for _ in 0..4 {
+        assert_eq!(ringate.client().send(POST).response().text(), "body");
+    }
+    assert_eq!(ringate.metric("retries_total"), 2);
+    let ringate = before(&[&busy]).start();
+    let response = ringate.client().send(POST).response();
+    assert_eq!((response.status, response.header("grpc-status")), (200, Some("14")));
+}

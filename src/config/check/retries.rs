@@ -4,10 +4,20 @@ use crate::base::limits::MAX_ATTEMPTS;
 use crate::config::file::{Section, Value};
 use crate::config::plan::{Retries, Upstream};
 use crate::config::suggest::{nearest, quoted};
+use crate::http::grpc;
 
 const EXAMPLE: &str = "[\"connect\", \"reset\", \"503\"]";
 /// The words of `on`, beside statuses.
-const WORDS: [&str; 3] = ["connect", "reset", "timeout"];
+const WORDS: [&str; 8] = [
+    "connect",
+    "reset",
+    "timeout",
+    "grpc-cancelled",
+    "grpc-deadline-exceeded",
+    "grpc-internal",
+    "grpc-resource-exhausted",
+    "grpc-unavailable",
+];
 
 pub(super) fn retries(mut section: Section<'_>, upstream: &mut Upstream) {
     let mut retries = Retries { attempts: 2, reset: true, ..Retries::default() };
@@ -47,13 +57,14 @@ fn cause(value: &Value<'_>, retries: &mut Retries) {
         "connect" => retries.connect = true,
         "reset" => retries.reset = true,
         "timeout" => retries.timeout = true,
-        text => match text.parse::<u16>() {
-            Ok(status @ 400..=599) if text.len() == 3 => retries.statuses.push(status),
+        text => match (text.parse::<u16>(), text.strip_prefix("grpc-").and_then(grpc::code_named)) {
+            (Ok(status @ 400..=599), _) if text.len() == 3 => retries.statuses.push(status),
+            (_, Some(code)) => retries.grpc.push(code),
             _ => {
                 let help = match nearest(text, WORDS) {
                     Some(word) => format!("did you mean \"{word}\"?"),
                     None => {
-                        "write \"connect\", \"reset\", \"timeout\", or a status from 400 to 599".to_owned()
+                        "write \"connect\", \"reset\", \"timeout\", \"grpc-unavailable\", or a status from 400 to 599".to_owned()
                     }
                 };
                 value.error(&format!("{} is no reason to try again", quoted(text)), Some(help));

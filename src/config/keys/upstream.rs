@@ -455,10 +455,22 @@ const OUTLIERS: &[Key] = &[
 const RETRIES: &[Key] = &[
     key(
         "on",
-        list(&Kind::OneOf(&[Kind::Choice(&["connect", "reset", "timeout"]), STATUS])),
+        list(&Kind::OneOf(&[
+            Kind::Choice(&[
+                "connect",
+                "reset",
+                "timeout",
+                "grpc-cancelled",
+                "grpc-deadline-exceeded",
+                "grpc-internal",
+                "grpc-resource-exhausted",
+                "grpc-unavailable",
+            ]),
+            STATUS,
+        ])),
         Preset::Value("[\"connect\", \"reset\"]"),
         "`\"connect\"`: no connection; `\"reset\"`: closed before any byte of a response; `\"timeout\"`: no head in time; `\"503\"`: a response with this status. \
-         All but `\"connect\"` for idempotent requests only",
+         These but `\"connect\"` for idempotent requests only. `\"grpc-unavailable\"`: a call of gRPC ends with this status before any message of the response, whatever its method",
     ),
     key(
         "attempts",

@@ -206,6 +206,14 @@ impl<'s> ResponseWriter<'s> {
         edit: &HeadEdit<'_>,
     ) -> EncodedReply {
         let mut bytes = Vec::new();
+        if let Self::H2 { stream, .. } = self
+            && stream.is_grpc()
+            && !(200..300).contains(&status)
+        {
+            // Clients of gRPC read no other response (Trailers-Only).
+            head_lines::grpc_lines(status, fields, edit, &mut bytes);
+            return EncodedReply { status: 200, head: bytes.len(), bytes };
+        }
         match self {
             Self::H1(_) => http1::encode_answer(status, fields, content, close, edit, &mut bytes),
             Self::H2 { .. } => head_lines::answer_lines(fields, content, edit, &mut bytes),

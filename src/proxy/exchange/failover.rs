@@ -453,7 +453,7 @@ impl Exchange<'_> {
     /// How long an attempt may take to the response's head.
     pub(crate) fn begin(&self, whole: bool) -> Duration {
         let policy = &self.order.pool.upstream.retries;
-        let repeatable = whole && self.order.idempotent;
+        let repeatable = (whole, self.order.idempotent);
         self.attempts.begin(policy, self.worker.wheel.now(), self.order.response_timeout, repeatable)
     }
     /// What is left of that once the request is written: all attempts together have the time of one.

@@ -15,7 +15,7 @@ use super::state::Outcome;
 use super::tunnel;
 use super::upstream_stream::{RequestWriter, ResponseReader};
 use crate::base::limits::MAX_INTERIM_RESPONSES;
-use crate::http::{HeadEdit, ResponseHead, Version};
+use crate::http::{BodyLength, HeadEdit, ResponseHead, Version};
 use crate::http1::{Envelope, Framing, ResponseError};
 use crate::http2::{SendError, StreamEnd};
 use crate::io::{Buffer, Deadline, StreamError};
@@ -291,6 +291,11 @@ impl<'a> Exchange<'a> {
         if !head.is_interim() && self.may_retry(Cause::Status(head.status)) {
             return Err(Failure::Unwanted(head.status));
         }
+        if let Some(code) = grpc_code(head)
+            && self.may_retry(Cause::Grpc(code))
+        {
+            return Err(Failure::Unwanted(head.status));
+        }
         let keep = match self.upload.get() {
             UploadStage::Sent { ahead } => {
                 let ahead = || ahead || self.disconnects.client.has_arrived();
@@ -485,4 +490,12 @@ fn uncarried(error: StreamError) -> Failure {
         }
         _ => Failure::ClientGone,
     }
+}
+
+/// The code of a response of gRPC that has no messages (Trailers-Only).
+fn grpc_code(head: &ResponseHead<'_, '_>) -> Option<u8> {
+    if head.version != Version::Http2 || head.body == BodyLength::Unknown {
+        return None;
+    }
+    std::str::from_utf8(head.fields.get("grpc-status")?).ok()?.parse().ok()
 }

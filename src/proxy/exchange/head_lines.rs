@@ -1,7 +1,10 @@
 //! Heads on their way to an HTTP/2 stream: field lines, as fields are kept everywhere, that become a header block once it is
 //! their turn to be sent (RFC 7541 §2.2: blocks are decoded in the order in which they were encoded).
 
-use crate::http::{Content, HeadEdit, KnownField, LineCopy, ResponseHead, copy_lines, put_line, read_lines};
+use crate::http::{
+    Content, HeadEdit, KnownField, LineCopy, ResponseHead, copy_lines, grpc, put_line, read_lines,
+    reason_phrase,
+};
 use crate::http1::Framing;
 use crate::http2::Field;
 
@@ -67,6 +70,16 @@ pub(crate) fn answer_lines(
         }
         put_length(content.bytes.len() as u64, out);
     }
+    out.extend_from_slice(edit.added);
+}
+
+/// The same of a failure to a client of gRPC: it is in `grpc-status`, and the status is 200.
+pub(crate) fn grpc_lines(status: u16, fields: &[u8], edit: &HeadEdit<'_>, out: &mut Vec<u8>) {
+    copy_lines(fields, |name| edit.removes(name), out);
+    let code = grpc::status_of_http(status);
+    put_line("content-type", b"application/grpc", out);
+    put_line("grpc-status", code.to_string().as_bytes(), out);
+    put_line("grpc-message", format!("{status} {}", reason_phrase(status)).trim_end().as_bytes(), out);
     out.extend_from_slice(edit.added);
 }
 

@@ -26,6 +26,8 @@ pub(crate) enum Cause {
     Timeout,
     /// A final response with this status.
     Status(u16),
+    /// A response of gRPC without messages, with this code.
+    Grpc(u8),
 }
 
 /// What is to be done about it.
@@ -50,6 +52,8 @@ pub(crate) struct Attempts {
     due: Cell<u64>,
     /// Whether all of the request is still here and may be sent twice (RFC 9110 §9.2.2).
     repeatable: Cell<bool>,
+    /// Whether all of it is still here.
+    whole: Cell<bool>,
 }
 
 impl Attempts {
@@ -59,8 +63,16 @@ impl Attempts {
     }
 
     /// An attempt begins at the tick `now`: how long it may take to the response's head, of `whole` for all attempts.
-    /// `repeatable`: all of the request is at hand, and it is idempotent.
-    pub(crate) fn begin(&self, policy: &Retries, now: u64, whole: Duration, repeatable: bool) -> Duration {
+    /// `at_hand`: all of the request is, and whether it is idempotent, too.
+    pub(crate) fn begin(
+        &self,
+        policy: &Retries,
+        now: u64,
+        whole: Duration,
+        (at_hand, idempotent): (bool, bool),
+    ) -> Duration {
+        let repeatable = at_hand && idempotent;
+        self.whole.set(at_hand);
         self.sent.set(self.sent.get() + 1);
         if policy.attempts == 1 {
             return self.left(now).unwrap_or(whole);
@@ -95,7 +107,9 @@ impl Attempts {
 
     /// Whether the request is sent again; takes from the budget if so.
     pub(crate) fn judge(&self, policy: &Retries, cause: Cause, budget: &Budget, now: u64) -> Verdict {
-        if policy.attempts == 1 || !self.repeatable.get() || !policy.covers(cause) {
+        // The code says that the call may be repeated.
+        let repeatable = self.repeatable.get() || matches!(cause, Cause::Grpc(_)) && self.whole.get();
+        if policy.attempts == 1 || !repeatable || !policy.covers(cause) {
             return Verdict::Final;
         }
         if self.retries.get() + 1 >= policy.attempts || self.due.get() <= now {
@@ -115,6 +129,7 @@ impl Retries {
             Cause::Reset => self.reset,
             Cause::Timeout => self.timeout,
             Cause::Status(status) => self.statuses.contains(&status),
+            Cause::Grpc(code) => self.grpc.contains(&code),
         }
     }
 }
@@ -140,13 +155,13 @@ mod tests {
     fn attempts_end_and_share_the_time_that_one_would_have() {
         let (policy, attempts, budget) = (policy(), Attempts::default(), Budget::default());
         assert_eq!(attempts.left(7), None);
-        assert_eq!(attempts.begin(&policy, 100, WHOLE, true), Duration::from_secs(1));
+        assert_eq!(attempts.begin(&policy, 100, WHOLE, (true, true)), Duration::from_secs(1));
         assert_eq!(attempts.judge(&policy, Cause::Timeout, &budget, 120), Verdict::Again);
         assert_eq!(attempts.left(120), Some(Duration::from_secs(2)));
-        assert_eq!(attempts.begin(&policy, 130, WHOLE, true), Duration::from_secs(1));
+        assert_eq!(attempts.begin(&policy, 130, WHOLE, (true, true)), Duration::from_secs(1));
         assert_eq!(attempts.judge(&policy, Cause::Status(503), &budget, 131), Verdict::Again);
         assert_eq!(
-            attempts.begin(&policy, 131, WHOLE, true),
+            attempts.begin(&policy, 131, WHOLE, (true, true)),
             Duration::from_millis(29 * 50),
             "all that is left"
         );
@@ -161,33 +176,34 @@ mod tests {
         for (policy, repeatable, cause, now) in [
             (&policy, false, Cause::Reset, 1),
             (&policy, true, Cause::Status(502), 1),
+            (&policy, true, Cause::Grpc(14), 1),
             (&policy, true, Cause::Reset, 60),
             (&off, true, Cause::Reset, 1),
             (&Retries { reset: false, ..policy.clone() }, true, Cause::Reset, 1),
         ] {
             let attempts = Attempts::default();
-            attempts.begin(policy, 0, WHOLE, repeatable);
+            attempts.begin(policy, 0, WHOLE, (true, repeatable));
             assert_eq!(attempts.judge(policy, cause, &budget, now), Verdict::Final, "{cause:?} {now}");
         }
         let attempts = Attempts::default();
-        assert_eq!(attempts.begin(&off, 5, WHOLE, true), WHOLE);
+        assert_eq!(attempts.begin(&off, 5, WHOLE, (true, true)), WHOLE);
         assert_eq!(
-            attempts.begin(&off, 50, WHOLE, true),
+            attempts.begin(&off, 50, WHOLE, (true, true)),
             WHOLE,
             "a stale connection's retry has all of its time"
         );
         let attempts = Attempts::default();
-        attempts.begin(&off, 5, WHOLE, true);
+        attempts.begin(&off, 5, WHOLE, (true, true));
         assert!(attempts.may_fail_over(100, WHOLE));
         assert_eq!(
-            attempts.begin(&off, 120, WHOLE, true),
+            attempts.begin(&off, 120, WHOLE, (true, true)),
             WHOLE - TICK * 20,
             "repeats share the time of one"
         );
         assert!(attempts.may_fail_over(159, WHOLE) && !attempts.may_fail_over(160, WHOLE));
         let attempts = Attempts::default();
         assert_eq!(
-            attempts.begin(&policy, 5, WHOLE, false),
+            attempts.begin(&policy, 5, WHOLE, (true, false)),
             WHOLE,
             "no share where there is no second attempt"
         );

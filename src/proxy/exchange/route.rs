@@ -10,6 +10,7 @@ use crate::base::limits::{Limits, MAX_REQUEST_ID_BYTES};
 use crate::config::access::Variable;
 use crate::http::{
     BodyLength, ForwardedFor, Method, OutgoingRequest, PathRewrite, RequestContext, RequestHead, Version,
+    grpc,
 };
 use crate::http1::{Envelope, RequestError};
 use crate::proxy::access::Record;
@@ -427,13 +428,22 @@ fn forward(
         idempotent: head.method.is_idempotent(),
         authenticates: head.fields.iter().any(|header| authenticates_connection(header.name, header.value)),
         host: own.or(head.host).filter(|_| pool.is_named_by_request()).map(str::to_owned),
-        response_timeout: matched.response_timeout.unwrap_or(upstream.response_timeout),
+        response_timeout: patience(head, matched.response_timeout.unwrap_or(upstream.response_timeout)),
         idle_timeout: matched.idle_timeout.unwrap_or(upstream.idle_timeout),
         logged: found.logged.take().into(),
         named: head.named_trailers(),
         pending: found.rules.take(),
         error_format: found.error_format,
     }
+}
+
+/// The time for the response's head: `configured`, or less where a call of gRPC gives itself less.
+fn patience(head: &RequestHead<'_, '_>, configured: Duration) -> Duration {
+    if head.version != Version::Http2 {
+        return configured;
+    }
+    let timeout = head.fields.get("grpc-timeout").and_then(grpc::timeout);
+    timeout.map_or(configured, |timeout| timeout.min(configured))
 }
 
 /// Whether a field has credentials of a scheme that authenticates connections instead of requests (RFC 4559 §6).

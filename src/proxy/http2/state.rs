@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::fields;
 use super::slots::{Head, Outgoing, Slots};
 use super::timers::{Overdue, Timers};
+use crate::http::grpc;
 use crate::http2::{Connection, ErrorCode, SendError, StreamEnd, StreamId, Violation};
 use crate::io::buffer;
 
@@ -75,6 +76,7 @@ impl State {
         let place = self.slots.insert(stream);
         let slot = self.slots.get_mut(place);
         slot.is_ended = head.end_stream;
+        slot.is_grpc = head.fields.get(b"content-type").is_some_and(grpc::is_grpc);
         slot.push_head(head);
         self.incoming.push_back(place);
     }

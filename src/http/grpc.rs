@@ -1,0 +1,87 @@
+//! What an intermediary has to know of gRPC over HTTP/2 (the gRPC project's PROTOCOL-HTTP2 and http-grpc-status-mapping).
+
+use std::time::Duration;
+
+/// Names of codes in config, and the codes.
+const CODES: [(&str, u8); 5] = [
+    ("cancelled", 1),
+    ("deadline-exceeded", 4),
+    ("resource-exhausted", 8),
+    ("internal", 13),
+    ("unavailable", 14),
+];
+
+/// Whether a Content-Type is that of gRPC: `application/grpc`, with any coding of messages, but not gRPC-Web.
+pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
+    const NAME: &[u8] = b"application/grpc";
+    let Some((name, rest)) = content_type.split_at_checked(NAME.len()) else { return false };
+    name.eq_ignore_ascii_case(NAME) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+}
+
+/// The `grpc-status` that stands for an HTTP status.
+pub(crate) fn status_of_http(status: u16) -> u8 {
+    match status {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        _ => 2,
+    }
+}
+
+/// The time of a `grpc-timeout`: at most 8 digits and a unit. `None`: it is none.
+pub(crate) fn timeout(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let count: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(count * 3600),
+        b'M' => Duration::from_secs(count * 60),
+        b'S' => Duration::from_secs(count),
+        b'm' => Duration::from_millis(count),
+        b'u' => Duration::from_micros(count),
+        b'n' => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+/// The code that config calls so, among those for which a call may be tried again.
+pub(crate) fn code_named(name: &str) -> Option<u8> {
+    CODES.iter().find(|(known, _)| *known == name).map(|(_, code)| *code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_types_of_grpc_are_known_and_no_others() {
+        for of in ["application/grpc", "application/grpc+proto", "Application/gRPC; x=1"] {
+            assert!(is_grpc(of.as_bytes()), "{of}");
+        }
+        for other in ["application/grpc-web", "application/grpcx", "application/json", ""] {
+            assert!(!is_grpc(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn timeouts_are_read() {
+        for (value, millis) in [("1S", 1000), ("250m", 250), ("2M", 120_000), ("1H", 3_600_000), ("1500u", 1)]
+        {
+            assert_eq!(timeout(value.as_bytes()).unwrap().as_millis(), millis, "{value}");
+        }
+        assert_eq!(timeout(b"99999999H").unwrap().as_secs(), 99_999_999 * 3600);
+        for none in ["", "1", "S", "123456789S", "-1S", "1 S", "1s", "1.5S"] {
+            assert_eq!(timeout(none.as_bytes()), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn statuses_follow_the_table() {
+        let codes = [400, 401, 403, 404, 429, 502, 503, 504, 500, 408].map(status_of_http);
+        assert_eq!(codes, [13, 16, 7, 12, 14, 14, 14, 14, 2, 2]);
+    }
+}
