@@ -7,6 +7,8 @@ import { check, field, input, values } from './form.js';
 import { begin, end, refresh, state, watch } from './state.js';
 import { certificates } from './views/certificates.js';
 import { consumers } from './views/consumers.js';
+import { failures } from './views/failures.js';
+import { invoke } from './views/invoke.js';
 import { attention, overview } from './views/overview.js';
 import { promote } from './views/promote.js';
 import { rotation } from './views/rotation.js';
@@ -21,9 +23,11 @@ const VIEWS = [
   { name: 'certificates', title: 'Certificates', view: certificates, needs: 'GET /v1/certificates' },
   { name: 'rotation', title: 'Rotation', view: rotation, needs: 'POST /v1/certificates/{name}/trial' },
   { name: 'promote', title: 'Promote', view: promote, needs: 'PATCH /v1/upstreams/{name}/environments/{environment}' },
+  { name: 'invoke', title: 'Test invoke', view: invoke, needs: 'POST /v1/invoke' },
   { name: 'consumers', title: 'Consumers', view: consumers, needs: 'GET /v1/consumers' },
   { name: 'routes', title: 'Routes', view: routes, needs: 'GET /v1/routes' },
   { name: 'workers', title: 'Workers', view: workers },
+  { name: 'failures', title: 'Failures', view: failures, needs: 'GET /v1/logs' },
 ];
 
 const app = document.getElementById('app');

@@ -58,7 +58,7 @@ export async function promote(context) {
   const apply = act('Promote', async () => {
     if (!target.value) throw new Error('Choose a certificate.');
     if (has('POST /v1/upstreams/{name}/promote') && chosen.from && chosen.to) {
-      await call('POST', `/v1/upstreams/${part(chosen.upstream)}/promote`, { from: chosen.from, to: chosen.to, certificate: target.value });
+      await call('POST', `/v1/upstreams/${part(chosen.upstream)}/promote`, { from: chosen.from, to: chosen.to, certificate: target.value }, { match: pathOf(chosen.upstream) });
       await refresh();
     } else await change(chosen.upstream, chosen.to || undefined, { certificate: target.value });
     note(`${title(chosen.to)} presents ${target.value}`);
