@@ -16,6 +16,7 @@ mod support;
 mod addresses;
 mod admin;
 mod admin_addresses;
+mod admin_backends;
 mod admin_changes;
 mod admin_events;
 mod admin_register;

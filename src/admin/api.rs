@@ -14,7 +14,7 @@ use super::certificates::{self, InUse};
 use super::discovery::Discovery;
 use super::problem::Problem;
 use super::subject::Subject;
-use super::{Control, backends, headers, listeners, reload};
+use super::{Control, backends, headers, listeners, reload, verification};
 use crate::base::counters::under_old_names;
 use crate::certs::Timestamp;
 use crate::config::Plan;
@@ -113,6 +113,8 @@ pub(super) struct Upstream {
     proxy_protocol: &'static str,
     client_certificate: Option<String>,
     backend_tls: Option<backends::Tls>,
+    /// Whether its backends are verified, and until when; none without TLS.
+    verification: Option<verification::Verification>,
     /// Requests sent again, and those that were not for want of budget.
     retries: u64,
     retries_refused: u64,
@@ -154,6 +156,7 @@ fn upstreams_of(deployment: &Deployment, running: &RuntimeConfig, plan: &Plan) -
             proxy_protocol: planned.proxy_protocol.map_or("off", Version::word),
             client_certificate: identity.map(|identity| identity.load().name().to_owned()),
             backend_tls: backends::Tls::of(upstream),
+            verification: verification::Verification::of(deployment, upstream),
             retries: upstream.retried.sent.load(Ordering::Relaxed),
             retries_refused: upstream.retried.refused.load(Ordering::Relaxed),
             limits: limits_of(upstream),

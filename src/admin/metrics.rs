@@ -10,7 +10,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::reload::blocking;
-use super::{Control, backends, certificates, discovery, listeners};
+use super::{Control, backends, certificates, discovery, listeners, verification};
 use crate::base::counters::{MEANINGS, RENAMED, under_old_names};
 use crate::base::latency::LatencySum;
 use crate::io::log;
@@ -147,6 +147,7 @@ fn render(deployment: &Deployment) -> String {
     certificates::metrics(deployment, &mut text);
     listeners::metrics(&server.snapshot.load(), &mut text);
     discovery::metrics(deployment, &mut text);
+    verification::metrics(deployment, &mut text);
     backends::metrics(&server.snapshot.load(), &mut text.0);
     text.0
 }

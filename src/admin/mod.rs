@@ -22,6 +22,7 @@
 
 mod api;
 mod apis;
+mod association;
 mod backends;
 mod body;
 mod caller;
@@ -34,7 +35,9 @@ mod events;
 mod figures;
 mod guard;
 mod headers;
+mod invoke;
 mod listeners;
+mod logs;
 mod metrics;
 mod problem;
 mod queue;
@@ -47,8 +50,10 @@ mod socket;
 mod store;
 mod subject;
 mod upstreams;
+mod verification;
 
 pub(crate) use apis::{Api, Registered};
+pub(crate) use association::{Associate, Associated, Promote};
 pub(crate) use problem::Problem;
 pub(crate) use reload::{Candidate, Outcome, reload};
 pub(crate) use rotation::Ended;
@@ -132,11 +137,14 @@ fn router(control: Control) -> Router {
         )
         .route("/v1/upstreams/{name}/endpoints", get(endpoints::list).post(endpoints::add))
         .route("/v1/upstreams/{name}/endpoints/{address}", patch(endpoints::change).delete(endpoints::remove))
+        .route("/v1/upstreams/{name}/promote", post(association::promote))
         .route("/v1/upstreams/{name}/probe", post(upstreams::probe))
         .route("/v1/upstreams/{name}/environments/{environment}", patch(upstreams::patch_environment))
         .route("/v1/events", get(events::events))
         .route("/v1/reload", post(reload::post_reload))
         .route("/v1/plan", post(reload::post_plan))
+        .route("/v1/invoke", post(invoke::invoke))
+        .route("/v1/logs", get(logs::logs))
         .route("/v1/drain", post(api::drain))
         .route("/v1/certificates", get(store::list).post(store::generate))
         .route("/v1/certificates/import", post(store::import))
@@ -147,6 +155,8 @@ fn router(control: Control) -> Router {
         .route("/v1/certificates/{name}/activate", post(rotation::activate))
         .route("/v1/certificates/{name}/rollback", post(rotation::rollback))
         .route("/v1/certificates/{name}/retire", post(rotation::retire))
+        .route("/v1/certificates/{name}/associate", post(association::associate))
+        .route("/v1/certificates/{name}/dissociate", post(association::dissociate))
         .route("/v1/certificates/{name}/rotation", get(rotation::rotation))
         .route("/v1/certificates/{name}/sign", post(store::sign))
         .merge(consumers::routes())

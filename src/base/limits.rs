@@ -213,6 +213,10 @@ pub(crate) const ADMIN_SESSION_TIME: Duration = Duration::from_secs(12 * 3600);
 pub(crate) const AUDIT_LINES: usize = 1024;
 /// Longest state before or after a change that the audit log shows, in bytes.
 pub(crate) const AUDIT_STATE_BYTES: usize = 64 * 1024;
+/// Warnings and errors of the log that are kept for `/v1/logs`.
+pub(crate) const RECENT_LINES: usize = 512;
+/// Longest of these lines, in bytes; the rest of a longer one is left out.
+pub(crate) const RECENT_LINE_BYTES: usize = 2048;
 /// Most times that one request is sent, retries included.
 pub(crate) const MAX_ATTEMPTS: usize = 10;
 /// Longest request that is read whole before it is sent so that it may be sent again, its head included, in bytes.

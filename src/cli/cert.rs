@@ -18,10 +18,12 @@ use crate::config::{self, Plan};
 use crate::server::audit::{self, Entry};
 use crate::server::uses;
 
+mod associate;
 mod print;
 mod remote;
 mod sign;
 
+pub(super) use associate::associated;
 use remote::Ask;
 
 #[derive(Debug, Args)]
@@ -89,6 +91,13 @@ enum Command {
     #[command(after_help = "Example: ringate cert activate gateway\n\n\
         What is presented to backends needs a trial that it passed, or --force.")]
     Activate(ActivateOptions),
+    /// Present a certificate to upstreams, of all environments or of one
+    #[command(
+        after_help = "Examples: ringate cert associate gateway --upstream orders --upstream payments\n          \
+        ringate cert associate gateway-live --upstream orders --environment production\n\n\
+        It is in force at once and written to the config file; what each backend thinks of it is shown."
+    )]
+    Associate(associate::Options),
     /// Put the previous generation to use again
     #[command(after_help = "Example: ringate cert rollback gateway")]
     Rollback(Named),
@@ -366,6 +375,7 @@ pub(super) fn run(options: Options) -> Result<(), String> {
             let request = Activate { name, generation: options.generation, force: options.force };
             answer(&common, request, print::activated)
         }
+        Command::Associate(options) => associate::run(options),
         Command::Rollback(Named { name, common }) => answer(&common, Rollback { name }, print::rolled_back),
         Command::Retire(RetireOptions { named: Named { name, common }, force }) => {
             answer(&common, Retire { name, force }, print::retired)

@@ -81,6 +81,9 @@ pub(super) fn status(options: &Options) -> Result<(), String> {
         for address in addresses {
             out.push_str(&health_line(address));
         }
+        for endpoint in upstream["verification"]["endpoints"].as_array().into_iter().flatten() {
+            out.push_str(&verification_line(endpoint));
+        }
         for endpoint in upstream["backend_tls"]["endpoints"].as_array().into_iter().flatten() {
             out.push_str(&endpoint_lines(endpoint));
         }
@@ -127,6 +130,25 @@ pub(super) fn health_line(endpoint: &Value) -> String {
         Some("down") if since.is_empty() => format!("  ✗ {name}: down: {reason}\n"),
         Some("down") => format!("  ✗ {name}: down since {since}{used}: {reason}\n"),
         _ => format!("  {name}: not used yet\n"),
+    }
+}
+
+/// Whether a backend is verified, and until when its certificate is valid, where that was found out without traffic.
+fn verification_line(endpoint: &Value) -> String {
+    let text = |value: &Value| printable(value.as_str().unwrap_or_default());
+    let name = crate::server::probe::label(&text(&endpoint["endpoint"]), endpoint["address"].as_str());
+    let until = match endpoint["valid_until"].as_str() {
+        Some(end) => {
+            format!("{}, valid until {end} ({} days left)", text(&endpoint["subject"]), endpoint["days_left"])
+        }
+        None => String::new(),
+    };
+    match (&endpoint["by"], &endpoint["verified"]) {
+        // The last handshake of traffic has a line of its own.
+        (Value::String(by), _) if by == "traffic" => String::new(),
+        (_, Value::Bool(true)) => format!("  ✓ {name}: verified, {until}\n"),
+        (_, Value::Bool(false)) => format!("  ✗ {name}: not verified: {}\n", text(&endpoint["reason"])),
+        _ => String::new(),
     }
 }
 

@@ -9,6 +9,7 @@ use super::output;
 use crate::base::sample::{self, Kind};
 use crate::base::text::{without_controls, without_keys};
 use crate::config::plan::{Log, LogFormat};
+use crate::io::recent::Keeping;
 use crate::io::{log, vital};
 
 /// Sets the log up. `RUST_LOG`, where it is set, overrides `log.level`.
@@ -21,7 +22,7 @@ pub(super) fn init(settings: &Log) -> Result<(), String> {
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(settings.level.as_str()));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(|| log::Line)
+        .with_writer(Keeping)
         .log_internal_errors(false)
         .with_target(false);
     // Tests may have set one up already.

@@ -13,6 +13,7 @@ mod logging;
 mod office;
 mod output;
 mod probe;
+mod promote;
 mod quickstart;
 mod run;
 mod schema;
@@ -89,6 +90,11 @@ enum Command {
         Exit code 0: traffic would flow; 1: it would not."
     )]
     Probe(probe::Options),
+    /// Give an environment of an upstream the TLS settings of another one, with the same certificate or another
+    #[command(
+        after_help = "Example: ringate promote orders --from development --to production --certificate gateway-live"
+    )]
+    Promote(promote::Options),
     /// Make, list and delete the API keys of routes with `api_keys`
     #[command(name = "apikey", after_help = "Example: ringate apikey generate partners mobile-app")]
     ApiKey(apikey::Options),
@@ -251,6 +257,7 @@ fn dispatch(command: Command) -> Result<(), String> {
         Command::Api(options) => api::run(&options),
         Command::Endpoint(options) => endpoint::run(&options),
         Command::Probe(options) => probe::run(&options),
+        Command::Promote(options) => promote::run(&options),
         Command::ApiKey(options) => apikey::run(&options),
         Command::Consumer(options) => consumer::run(options),
         Command::Credential(options) => credential::run(*options),

@@ -15,7 +15,7 @@ use crate::io::{descriptors, fault, vital};
 use crate::server::discovery::watch;
 use crate::server::heartbeat::{BEAT, Watch};
 use crate::server::supervisor::DRAIN_POLL;
-use crate::server::{Deployment, Loaded, Server, health, machine, renewal};
+use crate::server::{Deployment, Loaded, Server, health, machine, renewal, verification};
 
 pub(super) fn run(path: &Path) -> Result<(), String> {
     logging::start()?;
@@ -110,6 +110,10 @@ async fn serve(
     let run = move || vital::guard("the health checks", || health::run(&checked));
     let checks = std::thread::Builder::new().name("health".to_owned());
     checks.spawn(run).map_err(|error| format!("thread of the health checks: {error}"))?;
+    let watched = Arc::downgrade(&deployment);
+    let run = move || vital::guard("the verification of backends", || verification::run(&watched));
+    let verifies = std::thread::Builder::new().name("verification".to_owned());
+    verifies.spawn(run).map_err(|error| format!("thread of the verification: {error}"))?;
     let asked = Arc::new(Notify::new());
     if let Some(admin) = admin {
         let serving = admin.serve(admin::Control::new(Arc::clone(&deployment), Arc::clone(&asked)));

@@ -16,6 +16,7 @@ pub(crate) mod notify;
 pub(crate) mod peer;
 mod pipe;
 pub(crate) mod proxy_header;
+pub(crate) mod recent;
 pub(crate) mod runtime;
 mod select_woken;
 mod slab;

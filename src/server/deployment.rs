@@ -29,6 +29,7 @@ use super::rotation::{
 use super::sockets::{Prepared, advice};
 use super::supervisor::{Server, StartError};
 use super::uses;
+use super::verification::Verifications;
 use super::write::{self, WriteError};
 use crate::base::published::Published;
 use crate::certs::Store;
@@ -53,6 +54,8 @@ const MAX_READS: usize = 3;
 pub(crate) struct Deployment {
     /// The workers.
     pub server: Arc<Server>,
+    /// Whether backends are verified.
+    pub verifications: Verifications,
     /// Where changes are written down, if anywhere.
     pub audit: Option<Audit>,
     /// What happens is sent there.
@@ -125,6 +128,7 @@ impl Deployment {
                     made: assembly.made,
                 })),
                 server: Arc::new(server),
+                verifications: Verifications::default(),
                 audit,
                 events: Arc::default(),
                 refused: AtomicU64::new(0),

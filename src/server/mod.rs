@@ -27,6 +27,7 @@ pub(crate) mod supervisor;
 pub(crate) mod trust_trial;
 pub(crate) mod unix_socket;
 pub(crate) mod uses;
+pub(crate) mod verification;
 pub(crate) mod worker;
 pub(crate) mod write;
 

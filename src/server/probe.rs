@@ -34,11 +34,13 @@ mod answer;
 mod check;
 mod grpc;
 mod http2;
+mod invoke;
 mod report;
 mod udp;
 mod wire;
 
 pub(crate) use check::check;
+pub(crate) use invoke::{Call, Invoked, invoke};
 pub(crate) use report::label;
 pub(crate) use report::{Report, Resumption, TlsReport, Verdict};
 
@@ -237,18 +239,45 @@ fn look(target: &Target, until: Instant, report: &mut Report) -> Result<(), Stri
     if target.udp {
         return udp::look(target, report);
     }
+    if target.tls.is_none() {
+        let tcp = connect(target, until)?;
+        report.reached = true;
+        return answer::plain(target, tcp, until, report);
+    }
+    let (mut connection, config) = handshake(target, until, report)?;
+    let outcome = answer::over_tls(target, &mut connection, report);
+    // Late tickets are read with the answer: only then can a second handshake resume.
+    connection.close();
+    outcome?;
+    if let Some(tls) = target.tls.as_ref().filter(|tls| tls.resumes)
+        && let (Some(config), Ok(name)) = (&config, &tls.server_name)
+    {
+        resume(target, config, name, until, report);
+    }
+    Ok(())
+}
+
+/// A connection on which requests can be made: with its handshake, where TLS is spoken.
+///
+/// # Errors
+/// Why there is none, in words; the report has what was found until then.
+fn open(target: &Target, until: Instant, report: &mut Report) -> Result<wire::Connection, String> {
+    Ok(handshake(target, until, report)?.0)
+}
+
+/// A connection, and the TLS config that it was made with, if it was.
+type Opened = (wire::Connection, Option<Arc<ClientConfig>>);
+
+fn handshake(target: &Target, until: Instant, report: &mut Report) -> Result<Opened, String> {
     let mut tcp = connect(target, until)?;
     report.reached = true;
-    let Some(tls) = &target.tls else {
-        return answer::plain(target, tcp, until, report);
-    };
+    let Some(tls) = &target.tls else { return Ok((wire::Connection::plain(tcp, until), None)) };
     let name = tls.server_name.clone()?;
     report.server_name = Some(name.to_str().into_owned());
     let sessions = Arc::new(Sessions::new(name.clone(), TICKETS));
     let config = bind(&tls.config, tls.identity.clone(), sessions);
-
     let until_handshaked = until.min(Instant::now() + target.connect_timeout);
-    let handshaked = wire::handshake(&mut tcp, &config, name.clone(), until_handshaked);
+    let handshaked = wire::handshake(&mut tcp, &config, name, until_handshaked);
     let presented = match &handshaked {
         Ok((established, _)) => established.facts.peer_certificates.as_deref().unwrap_or_default(),
         Err(failed) => &failed.chain,
@@ -257,19 +286,12 @@ fn look(target: &Target, until: Instant, report: &mut Report) -> Result<(), Stri
     let (established, rest) = handshaked.map_err(|failed| report.judge_handshake(failed, tls))?;
     report.tls = Some(TlsReport::of(&established.facts, tls.verifies));
     report.presented(&established.facts.client_auth);
+    let connection = wire::Connection::new(tcp, established, rest, until);
     if tls.require_client_auth && report.client_certificate == Verdict::NotAsked {
-        wire::Connection::new(tcp, established, rest, until).close();
+        connection.close();
         return Err(ConnectError::NotAsked.to_string());
     }
-    let mut connection = wire::Connection::new(tcp, established, rest, until);
-    let outcome = answer::over_tls(target, &mut connection, report);
-    // Late tickets are read with the answer: only then can a second handshake resume.
-    connection.close();
-    outcome?;
-    if tls.resumes {
-        resume(target, &config, &name, until, report);
-    }
-    Ok(())
+    Ok((connection, Some(config)))
 }
 
 /// A second handshake. Its failure proves nothing against the first: it only leaves resumption unknown.

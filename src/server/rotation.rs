@@ -162,6 +162,18 @@ pub(crate) struct CertificateContext<'a> {
 }
 
 impl CertificateContext<'_> {
+    /// The identity of the active generation, as it would be presented.
+    ///
+    /// # Errors
+    /// There is none, or it can't be presented.
+    pub(crate) fn active(&self) -> Result<Arc<Identity>, RotationError> {
+        if let Some(cell) = self.cell {
+            return Ok(cell.load());
+        }
+        let stored = self.store.get(self.name)?;
+        self.identity(stored.generation, &stored.bundle).map(Arc::new)
+    }
+
     /// Presents the staged generation to every endpoint that the active one is presented to. Where there is none,
     /// nothing is recorded: that proves nothing about later endpoints.
     ///

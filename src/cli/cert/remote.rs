@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::admin::Ended;
+use crate::admin::{Associate, Associated, Ended};
 use crate::certs::command::{
     Activate, Activated, Delete, Describe, Export, Exported, Generate, Import, List, Made, Part, Request,
     Retire, Retired, Rollback, RolledBack, Show, Shown, Sign, SignedCertificate, Stage, StageSource,
@@ -182,6 +182,20 @@ impl Ask for Retire {
 pub(super) fn trial(name: &str, instance: &Instance) -> Result<rotation::Trial, String> {
     let path = path(name, "/trial").map_err(|error| format!("error: {error}"))?;
     post(instance, &path, &Value::Object(serde_json::Map::new())).map_err(|error| format!("error: {error}"))
+}
+
+/// Has upstreams presented a certificate, or not any more.
+pub(super) fn associate(
+    name: &str,
+    body: &Associate,
+    remove: bool,
+    dry_run: bool,
+    instance: &Instance,
+) -> Result<Associated, String> {
+    let call = if remove { "dissociate" } else { "associate" };
+    let path =
+        path(name, &format!("/{call}?dry_run={dry_run}")).map_err(|error| format!("error: {error}"))?;
+    post(instance, &path, body).map_err(|error| format!("error: {error}"))
 }
 
 /// A generation's number: those of the store have 32 bits.

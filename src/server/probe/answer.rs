@@ -122,7 +122,7 @@ fn status(mut bytes: &[u8]) -> Result<Option<u16>, String> {
 }
 
 /// The connection ended before anything was answered: whose doing that is.
-fn ended(report: &mut Report, error: &WireError) -> String {
+pub(super) fn ended(report: &mut Report, error: &WireError) -> String {
     let asked = report.was_asked();
     let what = match report.identity.clone() {
         Some(identity) if report.client_certificate == Verdict::Accepted => {

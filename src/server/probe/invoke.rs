@@ -1,0 +1,185 @@
+//! One request to a backend, as an operator has written it, and its whole response: connect, handshake with a chosen identity,
+//! request, response within bounds.
+
+use std::time::Instant;
+
+use data_encoding::BASE64;
+use serde::Serialize;
+
+use super::report::Report;
+use super::wire::{Connection, Event, WireError};
+use super::{Target, answer, open};
+use crate::base::limits::Limits;
+use crate::http::RequestContext;
+use crate::http1::{self, Body, HeadLimits, Parsed};
+
+/// Most bytes of a response that are read.
+const MOST: usize = super::wire::MOST;
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    /// A method, in capitals.
+    pub(crate) method: String,
+    /// Path and query.
+    pub(crate) target: String,
+    /// The Host field.
+    pub(crate) host: String,
+    /// Further fields. None of them has a line end in it.
+    pub(crate) fields: Vec<(String, String)>,
+    /// The content.
+    pub(crate) body: String,
+}
+
+/// What came back.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Invoked {
+    /// Of the connection: `ok`, `tls`, `chain`, `client_certificate`, `milliseconds`, `problem`.
+    #[serde(flatten)]
+    pub(crate) report: Report,
+    /// The response, if there was one.
+    pub(crate) response: Option<Response>,
+}
+
+/// A response.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Response {
+    status: u16,
+    reason: String,
+    headers: Vec<(String, String)>,
+    /// Text, or base64 where it is none.
+    body: String,
+    body_is_base64: bool,
+    /// There is more of it than is shown.
+    truncated: bool,
+}
+
+/// Makes a request, for the target's timeout at most. What went wrong is in the report.
+pub(crate) fn invoke(target: &Target, call: &Call) -> Invoked {
+    let begun = Instant::now();
+    let until = begun + target.timeout;
+    let mut report = Report::new(target);
+    let result = open(target, until, &mut report).and_then(|mut connection| {
+        let response = exchange(&mut connection, call, &mut report, until);
+        connection.close();
+        response
+    });
+    report.milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let response = match result {
+        Ok(response) => Some(response),
+        Err(problem) => {
+            report.problem = Some(problem);
+            None
+        }
+    };
+    report.ok = response.is_some();
+    Invoked { report, response }
+}
+
+fn exchange(
+    connection: &mut Connection,
+    call: &Call,
+    report: &mut Report,
+    until: Instant,
+) -> Result<Response, String> {
+    let Call { method, target, host, fields, body } = call;
+    let mut request = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+    fields.iter().for_each(|(name, value)| request.push_str(&format!("{name}: {value}\r\n")));
+    if !body.is_empty() || matches!(&**method, "POST" | "PUT" | "PATCH") {
+        request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    request.push_str("\r\n");
+    request.push_str(body);
+    // A server that has refused us may have closed already: its reason is still there to read.
+    let sent = connection.send(request.as_bytes());
+    let mut is_over = false;
+    loop {
+        if let Some(response) = parse(&connection.plaintext, method == "HEAD", is_over)? {
+            return Ok(response);
+        }
+        if is_over {
+            return Err(answer::ended(report, sent.as_ref().err().unwrap_or(&WireError::Closed)));
+        }
+        match connection.next(until) {
+            Ok(Event::Data | Event::Control) => is_over = connection.plaintext.len() >= MOST,
+            Ok(Event::End) => is_over = true,
+            Err(WireError::Timeout) if !connection.plaintext.is_empty() => is_over = true,
+            Err(WireError::Timeout) => return Err(format!("no answer to {method} {target} in time")),
+            Err(error) => return Err(answer::ended(report, &error)),
+        }
+    }
+}
+
+/// The response, once it is whole, or `is_over`: then as much of it as there is.
+///
+/// # Errors
+/// It is no response of HTTP/1.1.
+fn parse(mut bytes: &[u8], head_alone: bool, is_over: bool) -> Result<Option<Response>, String> {
+    let context = RequestContext { head: head_alone, ..RequestContext::default() };
+    let limits = HeadLimits::from(&Limits::default());
+    loop {
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let mut slots = http1::header_slots();
+        let head = match http1::parse_response(bytes, &mut slots, &limits, &context) {
+            Ok(Parsed::Complete(head)) => head,
+            Ok(Parsed::Partial) => return Ok(None),
+            Err(error) => return Err(format!("the backend does not speak HTTP/1.1: {}", error.reason())),
+        };
+        if head.is_interim() {
+            bytes = &bytes[head.len..];
+            continue;
+        }
+        let mut content = Vec::new();
+        let (mut rest, mut body) = (bytes[head.len..].to_vec(), Body::new(head.framing));
+        let mut done = head_alone;
+        while !done {
+            let taken = body.take(&mut rest).map_err(|error| format!("response body: {error}"))?;
+            content.extend_from_slice(&rest[taken.data.clone()]);
+            done = taken.done;
+            if taken.consumed == 0 {
+                break;
+            }
+            rest.drain(..taken.consumed);
+        }
+        // A body that ends with the connection is whole by that.
+        let truncated = !done && bytes.len() >= MOST;
+        if !done && !is_over {
+            return Ok(None);
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let headers = head.fields.iter().map(|field| (field.name.to_owned(), text(field.value))).collect();
+        let (body, body_is_base64) = match String::from_utf8(content) {
+            Ok(text) => (text, false),
+            Err(error) => (BASE64.encode(error.as_bytes()), true),
+        };
+        let reason = head.reason.to_owned();
+        return Ok(Some(Response { status: head.status, reason, headers, body, body_is_base64, truncated }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_is_read_whole_whatever_its_framing() {
+        let whole = |text: &str, over| {
+            parse(text.as_bytes(), false, over).unwrap().map(|it| (it.status, it.body, it.truncated))
+        };
+        let ok = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n";
+        assert_eq!(
+            whole(&format!("{ok}Content-Length: 2\r\n\r\nab"), false),
+            Some((200, "ab".into(), false))
+        );
+        assert_eq!(whole(&format!("{ok}Content-Length: 3\r\n\r\nab"), false), None);
+        let chunked = format!("{ok}Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n");
+        assert_eq!(whole(&chunked, false), Some((200, "abc".into(), false)));
+        assert_eq!(whole(&format!("{ok}\r\nto the end"), false), None);
+        assert_eq!(whole(&format!("{ok}\r\nto the end"), true), Some((200, "to the end".into(), false)));
+        let long = format!("{ok}\r\n{}", "x".repeat(MOST));
+        assert!(whole(&long, true).unwrap().2);
+        assert!(parse(b"220 smtp\r\n", false, false).is_err());
+    }
+}
