@@ -41,6 +41,7 @@ mod fuzz_seeds;
 mod health;
 mod hostile;
 mod http;
+mod http2;
 mod http2_backend;
 mod idle_backends;
 mod imports;

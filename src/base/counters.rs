@@ -173,8 +173,8 @@ counters! {
     http2_floods_unknown_frames,
     /// Connections ended for heads beyond `http.header_list_bytes`.
     http2_floods_large_heads,
-    /// Connections ended for CONTINUATION frames, by number or by size.
-    http2_floods_continuations,
+    /// Connections ended for header blocks of too many CONTINUATION frames or bytes, or that expand to too many.
+    http2_floods_header_blocks,
     /// TLS handshakes with clients, finished.
     client_handshakes,
     /// TLS handshakes with clients, failed.

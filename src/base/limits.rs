@@ -103,6 +103,12 @@ pub(crate) const HTTP2_SETTINGS_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const HTTP2_UNPROCESSED_REPEATS: u32 = 5;
 /// Longest header list, as RFC 9113 §6.5.2 counts it, in bytes.
 pub(crate) const HTTP2_HEADER_LIST_BYTES: usize = 64 * 1024;
+/// Range of `http.header_list_bytes`: a request of a browser fits the least.
+pub(crate) const MIN_HTTP2_HEADER_LIST_BYTES: usize = 4 * 1024;
+/// See the least.
+pub(crate) const MAX_HTTP2_HEADER_LIST_BYTES: usize = 256 * 1024;
+/// Largest value of `http.max_concurrent_streams`.
+pub(crate) const MAX_HTTP2_STREAMS: usize = 10_000;
 /// Dynamic table of our encoder, in bytes: some 40 fields repeat on a connection, and each lookup passes over all of them.
 pub(crate) const HTTP2_ENCODER_TABLE_BYTES: u32 = 2048;
 /// What a stream may send before it is consumed, in bytes.

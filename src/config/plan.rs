@@ -20,6 +20,7 @@ mod circuit;
 mod clients;
 mod endpoint;
 mod health;
+mod http;
 mod mirror;
 mod outliers;
 mod pages;
@@ -32,6 +33,7 @@ pub(crate) use circuit::{CircuitLimits, Queue};
 pub(crate) use clients::ClientAuth;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use health::{AllDown, CheckKind, GrpcCheck, HealthCheck, HttpCheck};
+pub(crate) use http::ListenerHttp;
 pub(crate) use mirror::Mirror;
 pub(crate) use outliers::Outliers;
 pub(crate) use pages::{ErrorPage, ErrorPages, PageSource, PageStatus};
@@ -310,6 +312,8 @@ pub struct Listener {
     pub ipv6_only: bool,
     /// What is spoken on it.
     pub protocol: Protocol,
+    /// `http`: which versions it serves; of an http listener.
+    pub http: ListenerHttp,
     /// `udp`: when its sessions end; of a udp listener.
     pub udp: UdpSessions,
     /// `environment`: which overlay of upstreams its traffic uses.

@@ -19,7 +19,7 @@ impl Version {
         match self {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
-            Self::Http2 => "HTTP/2",
+            Self::Http2 => "HTTP/2.0",
         }
     }
 }

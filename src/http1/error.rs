@@ -194,6 +194,8 @@ pub enum ResponseError {
     BadUpgrade,
     /// An HTTP/2 client cannot be sent its head.
     Untranslatable,
+    /// A success without the change of protocol that an extended CONNECT asks for.
+    UpgradeDeclined,
 }
 
 impl ResponseError {
@@ -210,6 +212,7 @@ impl ResponseError {
             Self::UpgradeNotAsked => "101 that was not asked for",
             Self::BadUpgrade => "101 without one protocol in Upgrade",
             Self::Untranslatable => "a head that an HTTP/2 client cannot be sent",
+            Self::UpgradeDeclined => "a success without the change of protocol that was asked for",
         }
     }
 }

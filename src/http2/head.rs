@@ -16,7 +16,7 @@ const EMPTY: Field<'static> = Field { name: "", value: b"" };
 pub enum Unserved {
     /// The list is not a request's.
     NoRequest,
-    /// CONNECT to a host, or TRACE, which are not served for any target (RFC 9110 §9.1).
+    /// CONNECT to a host or of another protocol than WebSocket, or TRACE, which are not served for any target (RFC 9110 §9.1).
     Method,
     /// Expect holds something other than `100-continue`.
     Expectation,
@@ -65,7 +65,9 @@ impl FieldList {
         let line = self.request_line().ok_or(Unserved::NoRequest)?;
         let RequestLine { authority, protocol, path, .. } = line;
         let method = match Method::of(line.method) {
-            Method::Connect if protocol.is_some() => Method::Get,
+            Method::Connect if protocol.is_some_and(|name| name.eq_ignore_ascii_case("websocket")) => {
+                Method::Get
+            }
             Method::Connect | Method::Trace => return Err(Unserved::Method),
             method => method,
         };

@@ -9,7 +9,6 @@ pub(crate) mod datagrams;
 pub(crate) mod deadline;
 pub(crate) mod descriptors;
 pub(crate) mod fault;
-#[allow(dead_code)] // until listeners use it
 mod future_set;
 pub(crate) mod log;
 pub(crate) mod notify;
@@ -35,7 +34,6 @@ pub(crate) use monoio::time::sleep;
 pub(crate) use buffer::Buffer;
 pub(crate) use cancel::{ReadCancel, is_canceled};
 pub(crate) use deadline::{Deadline, Fired, Wheel};
-#[allow(unused_imports)]
 pub(crate) use future_set::FutureSet;
 pub(crate) use peer::PeerHandle;
 pub(crate) use pipe::Pipe;

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use crate::base::counters::{Count, Counters};
 use crate::http1::{BodyError, RequestError, ResponseError};
-use crate::http2::{ErrorCode, ResetCause, SendError, StreamEnd, Violation};
+use crate::http2::{ErrorCode, ResetCause, SendError, StreamEnd, Unserved, Violation};
 use crate::io::StreamError;
 use crate::io::tls::TlsError;
 use crate::route::PathError;
@@ -33,6 +33,8 @@ pub enum Failure {
     RequestBody(BodyError),
     /// The request's head took longer than `limits.head_timeout`.
     HeadTimeout,
+    /// A well-formed request that is not served.
+    Unserved(Unserved),
     /// The client was silent, or read nothing, for `limits.body_timeout`.
     ClientTimeout,
     /// The client sent or took a body at less than `limits.body_rate`.
@@ -306,6 +308,7 @@ impl Failure {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Request(error) => Some(error.status()),
+            Self::Unserved(unserved) => Some(unserved.status()),
             Self::AmbiguousPath(_) | Self::RequestBody(_) => Some(400),
             Self::LastHop => Some(200),
             Self::NoRoute => Some(404),
@@ -368,6 +371,7 @@ impl Failure {
     pub(crate) fn proxy_error(&self) -> Option<&'static str> {
         Some(match self {
             Self::Request(_)
+            | Self::Unserved(_)
             | Self::AmbiguousPath(_)
             | Self::RequestBody(_)
             | Self::BodyTooLarge
@@ -428,6 +432,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Request(error) => f.write_str(error.reason()),
+            Self::Unserved(unserved) => f.write_str(unserved.reason()),
             Self::AmbiguousPath(error) => error.fmt(f),
             Self::NotPermitted => f.write_str("the listener does not permit the client's address"),
             Self::NoRoute => f.write_str("no route matches"),

@@ -9,6 +9,7 @@ use crate::base::address::Address;
 use crate::base::counters::DatagramCounts;
 use crate::base::limits::Limits;
 use crate::config::plan::{AddressRule, ClientAddress, UdpSessions};
+use crate::http2;
 pub(crate) use crate::proxy::destination::{Destination, Split};
 use crate::proxy::error_pages::Pages;
 use crate::proxy::rules::Rules;
@@ -66,8 +67,19 @@ pub struct Listener {
     pub accept_request_id: bool,
     /// Whether responses to failures have a Proxy-Status field (RFC 9209).
     pub proxy_status: bool,
+    /// Which versions of HTTP it serves.
+    pub http: HttpVersions,
     /// The protocol and destination of its traffic.
     pub traffic: Traffic,
+}
+
+/// The versions of HTTP of a listener.
+#[derive(Debug)]
+pub struct HttpVersions {
+    /// HTTP/1.1, and 1.0.
+    pub http1: bool,
+    /// HTTP/2, and what its clients are allowed.
+    pub http2: Option<Arc<http2::Config>>,
 }
 
 /// The protocol of a listener, and the destination of its traffic.

@@ -38,6 +38,7 @@ mod clients;
 mod credentials;
 mod discovered;
 pub mod endpoints;
+mod http;
 mod identities;
 mod sticky;
 mod upstreams;
@@ -387,6 +388,7 @@ impl<'a> Builder<'a> {
             proxy_protocol: listener.proxy_protocol,
             limits: listener.limits.clone(),
             forward_certificate,
+            http: http::versions(listener),
             traffic,
         };
         Some((listener, policy))
@@ -431,6 +433,7 @@ impl<'a> Builder<'a> {
             && let Some(index) = previous.plan.listeners.iter().position(|old| old.name == listener.name)
             && previous.plan.listeners[index].protocol == listener.protocol
             && previous.plan.listeners[index].tls.as_ref() == Some(tls)
+            && previous.plan.listeners[index].http == listener.http
             && let Some(kept) = &previous.made.listeners[index]
             && (kept.read == read && made.is_some() || self.refreshes && made.is_none())
         {
@@ -455,7 +458,7 @@ impl<'a> Builder<'a> {
             resolver: Arc::new(ServerResolver::new(bundles)),
             client_verifier: clients.verifier,
             alpn: match listener.protocol {
-                plan::Protocol::Http => vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()],
+                plan::Protocol::Http => http::alpn(&listener.http),
                 plan::Protocol::Tcp | plan::Protocol::Udp => Vec::new(),
             },
             ticketer,

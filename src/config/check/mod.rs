@@ -25,6 +25,7 @@ mod credentials;
 mod destination;
 mod edits;
 mod health;
+mod http;
 mod limits;
 mod log;
 mod mirror;

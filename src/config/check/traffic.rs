@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use crate::base::limits::Limits;
-use crate::config::file::{Errors, Section};
+use crate::config::file::{Errors, Section, Value};
 use crate::config::names;
 use crate::config::plan::{Address, At, Listener, ListenerTls, Protocol, UdpSessions};
 use crate::proxy_protocol::Accept;
 
-use super::{addresses, certificate, clients, edits, limits, pages, rules, versions};
+use super::{addresses, certificate, clients, edits, http, limits, pages, rules, versions};
 
 pub(super) fn listeners(root: &mut Section<'_>, dir: &Path, of_process: &Limits) -> Vec<Listener> {
     let pages = root.section("error_pages").map(|section| pages::error_pages(section, dir));
@@ -49,8 +49,8 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
         .iter()
         .filter_map(|value| value.parse(example, |text| names::listen_address(text, dir)))
         .collect();
-    let mode = section.get("socket_mode");
-    let socket_mode = mode.as_ref().and_then(|value| value.parse("\"660\"", names::socket_mode));
+    let socket_mode = section.get("socket_mode");
+    let socket_mode = socket_mode.and_then(|value| Some(value.parse("\"660\"", names::socket_mode)?.value));
     let ipv6_only = section.get("ipv6_only").and_then(|value| value.boolean()).unwrap_or(true);
     let words = [("http", Protocol::Http), ("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
     let protocol = section.get("protocol").and_then(|value| value.choice(&words)).unwrap_or(Protocol::Http);
@@ -59,7 +59,7 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
     if protocol == Protocol::Udp {
         refuse_on_udp(&mut section);
     }
-    let udp = udp(&mut section, protocol);
+    let (http, udp) = (http::http(&mut section, protocol), udp(&mut section, protocol));
     for address in bound.iter().filter(|at: &&At<Address>| protocol == Protocol::Udp && at.ip().is_none()) {
         let title =
             format!("`listener.address`: {} is a Unix socket, and this listener is udp", address.value);
@@ -79,11 +79,7 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
         "headers",
     ]
     .map(|key| section.get(key));
-    if protocol != Protocol::Http {
-        for value in own.iter().flatten() {
-            value.error("it needs `protocol = \"http\"`", Some("leave it out".into()));
-        }
-    }
+    own.iter().flatten().for_each(|value| needs_http(value, protocol));
     let [error_pages, compression, request_id, client_address, proxy_status, rate_limit, headers] = own;
     let words = [("make", false), ("accept", true)];
     let accept_request_id = request_id.and_then(|value| value.choice(&words)).unwrap_or(false);
@@ -97,9 +93,10 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
     Listener {
         name,
         addresses: bound,
-        socket_mode: socket_mode.map_or(0o660, |mode| mode.value),
+        socket_mode: socket_mode.unwrap_or(0o660),
         ipv6_only,
         protocol,
+        http,
         udp,
         environment,
         tls,
@@ -114,6 +111,13 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
         response_headers,
         permitted,
         client_address: client_address.and_then(|value| addresses::client_address(&value)),
+    }
+}
+
+/// Refuses a key of another listener than an http one.
+pub(super) fn needs_http(value: &Value<'_>, protocol: Protocol) {
+    if protocol != Protocol::Http {
+        value.error("it needs `protocol = \"http\"`", Some("leave it out".into()));
     }
 }
 

@@ -5,6 +5,7 @@ use super::route::HEADERS;
 use super::rules::{ALLOW_DENY, COMPRESSION, LISTENER_RATE_LIMIT};
 use super::texts::{CERTIFICATE, FIELD_VALUE, FILE, FREE, LISTEN, NAME, SOCKET_MODE, TRUSTED};
 use super::{Key, Kind, Preset, key, list};
+use crate::base::limits::{MAX_HTTP2_HEADER_LIST_BYTES, MAX_HTTP2_STREAMS, MIN_HTTP2_HEADER_LIST_BYTES};
 
 const PAGES: Kind = Kind::Map {
     keys: &[key(
@@ -174,6 +175,14 @@ const SECTIONS: &[Key] = &[
         Preset::Off { example: "{ connections = 1000 }", means: "`[limits]`" },
         "The keys of `[limits]` but `connections_per_worker` and `buffer_memory`, for this listener",
     ),
+    key(
+        "http",
+        Kind::Table(&[HTTP]),
+        Preset::Dotted,
+        "Which versions of HTTP are served, and the bounds of HTTP/2",
+    )
+    .see("[HTTP/2](http.md#http2)")
+    .http(),
     key("udp", Kind::Table(&[UDP]), Preset::Dotted, "When the sessions of a udp listener end")
         .see("[sessions](udp.md#sessions)")
         .udp(),
@@ -183,6 +192,30 @@ const SECTIONS: &[Key] = &[
         Preset::Optional,
         "TLS with clients; without this table the listener is plain",
     ),
+];
+
+const HTTP: &[Key] = &[
+    key(
+        "versions",
+        list(&Kind::Choice(&["1.1", "2"])),
+        Preset::Value("[\"1.1\", \"2\"]"),
+        "The versions of HTTP served: on TLS negotiated by ALPN, on a plain listener HTTP/2 with prior knowledge",
+    )
+    .http(),
+    key(
+        "max_concurrent_streams",
+        Kind::Integer(1, MAX_HTTP2_STREAMS as u64),
+        Preset::Value("128"),
+        "Requests of an HTTP/2 connection at a time (SETTINGS_MAX_CONCURRENT_STREAMS)",
+    )
+    .http(),
+    key(
+        "header_list_bytes",
+        Kind::Size(MIN_HTTP2_HEADER_LIST_BYTES as u64, MAX_HTTP2_HEADER_LIST_BYTES as u64),
+        Preset::Value("\"64KiB\""),
+        "Longest header list of an HTTP/2 request: names and values, and 32 bytes for each field; more: 431",
+    )
+    .http(),
 ];
 
 const UDP: &[Key] = &[

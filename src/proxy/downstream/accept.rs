@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::accepted::Accepted;
 use super::listener::ListenerSocket;
 use super::proxy_header::{self, Origin};
-use super::{http1, passthrough, tcp};
+use super::{http1, http2, passthrough, tcp};
 use crate::base::address::Peer;
 use crate::base::sample::sampled;
 use crate::io::{Fired, Stream, TcpStream, tls};
@@ -35,8 +35,12 @@ pub(crate) fn serve(
         let (view, listener) = client.listening.enter(&client.worker);
         match view.config.listeners[listener].traffic {
             Traffic::Http { .. } => {
+                let only = !view.config.listeners[listener].http.http1;
                 drop(view);
-                http1::serve(client).await;
+                match client.http2 || only {
+                    true => Box::pin(http2::accept(client)).await,
+                    false => http1::serve(client).await,
+                }
             }
             Traffic::Tcp { upstream } => {
                 let worker = Rc::clone(&client.worker);
@@ -78,8 +82,8 @@ async fn greet(
         return None;
     }
     let Some(config) = &listener.tls else {
-        let (stream, early, tls) = (Stream::plain(tcp), None, None);
-        return Some(Box::new(Accepted { worker, listening, stream, early, deadline, origin, tls }));
+        let (stream, early, tls, http2) = (Stream::plain(tcp), None, None, false);
+        return Some(Box::new(Accepted { worker, listening, stream, early, deadline, origin, tls, http2 }));
     };
     if listener.proxy_protocol.is_none() {
         deadline.set(listener.limits.head_timeout);
@@ -120,12 +124,14 @@ async fn greet(
     let client = finished.and_then(|(stream, facts, early)| {
         let (whole, any) = (listener.forward_certificate, listener.any_client.as_deref());
         let tls = client::ClientTls::new(&facts, whole, policy, any);
-        tls.map(|tls| (stream, early, tls)).map_err(|error| error.to_string())
+        let http2 = facts.alpn.as_deref() == Some(b"h2");
+        tls.map(|tls| (stream, early, tls, http2)).map_err(|error| error.to_string())
     });
     match client {
-        Ok((stream, early, tls)) => {
+        Ok((stream, early, tls, http2)) => {
             worker.counters.client_handshakes.add(1);
-            Some(Box::new(Accepted { worker, listening, stream, early, deadline, origin, tls: Some(tls) }))
+            let tls = Some(tls);
+            Some(Box::new(Accepted { worker, listening, stream, early, deadline, origin, tls, http2 }))
         }
         Err(reason) => {
             refused(&worker, &listener.name, peer, &reason);

@@ -19,4 +19,6 @@ pub(crate) struct Accepted {
     pub(crate) deadline: Deadline,
     pub(crate) origin: Origin,
     pub(crate) tls: Option<Box<ClientTls>>,
+    /// HTTP/2 was negotiated by ALPN.
+    pub(crate) http2: bool,
 }

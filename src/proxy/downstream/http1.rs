@@ -10,6 +10,7 @@ use crate::io::buffer::{self, Use};
 use crate::io::{Buffer, Deadline, Fired, ReadCancel, Stream, StreamError};
 use crate::proxy::client::ClientFacts;
 use crate::proxy::downstream::accepted::Accepted;
+use crate::proxy::downstream::http2::{self, Preface};
 use crate::proxy::downstream::listener::ListenerSocket;
 use crate::proxy::downstream::refusal::{named, refusal};
 use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
@@ -34,6 +35,31 @@ pub(crate) struct Connection {
     served: u64,
 }
 
+/// How a burst of requests ended.
+enum Burst {
+    /// What the connection does next.
+    Ended(Next),
+    /// It is an HTTP/2 connection, which begins with these bytes.
+    Http2(Box<Buffer>),
+}
+
+impl From<Next> for Burst {
+    fn from(next: Next) -> Self {
+        Self::Ended(next)
+    }
+}
+
+/// What the first bytes of a burst are.
+#[allow(clippy::large_enum_variant)] // moved once, as the decision itself
+enum Headed {
+    /// A request.
+    Decided(Decision),
+    /// Nothing: the client left.
+    Left,
+    /// The preface of HTTP/2.
+    Http2,
+}
+
 /// Serves an HTTP connection until it ends.
 ///
 /// A block, not an `async fn`, whose future would hold its argument twice.
@@ -42,7 +68,15 @@ pub(crate) fn serve(client: Box<Accepted>) -> impl Future<Output = ()> {
     async move {
         loop {
             // Boxed for its size: an idle connection must not hold the state of a busy one.
-            match Box::pin(connection.burst(early.take())).await {
+            let next = match Box::pin(connection.burst(early.take())).await {
+                Burst::Ended(next) => next,
+                Burst::Http2(early) => {
+                    let Connection { worker, listening, stream, deadline, facts, .. } = *connection;
+                    let client = http2::Client { worker, listening, facts };
+                    return Box::pin(http2::serve(client, stream, deadline, Some(early))).await;
+                }
+            };
+            match next {
                 Next::Idle => {}
                 Next::Close => return Box::pin(connection.close()).await,
                 Next::Linger => {
@@ -63,7 +97,7 @@ impl Connection {
     /// it is freed here: the caller lives on.
     #[allow(clippy::boxed_local)]
     fn new(client: Box<Accepted>) -> (Box<Self>, Option<Box<Buffer>>) {
-        let Accepted { worker, listening, stream, early, deadline, origin, tls } = *client;
+        let Accepted { worker, listening, stream, early, deadline, origin, tls, .. } = *client;
         let facts = ClientFacts::new(origin.peer.name(), tls);
         if origin.said.matters() {
             facts.own(&worker.clients, origin.said, &stream.reader.peer());
@@ -115,7 +149,7 @@ impl Connection {
     }
 
     /// Serves requests for as long as they keep coming.
-    async fn burst(&mut self, early: Option<Box<Buffer>>) -> Next {
+    async fn burst(&mut self, early: Option<Box<Buffer>>) -> Burst {
         let mut buffer = early.map_or_else(Buffer::small, |early| *early);
         let mut off = ReadCancel::default();
         loop {
@@ -123,15 +157,15 @@ impl Connection {
                 // Pinned where they are made: an await moves a large future, and what is moved is copied.
                 buffer = match pin!(self.hot(&mut off, buffer)).await {
                     Ok(buffer) => buffer,
-                    Err(next) => return next,
+                    Err(next) => return next.into(),
                 };
             }
             let (view, listener) = self.listening.enter(&self.worker);
             let limits = &view.config.listeners[listener].limits;
             let headed = pin!(self.head(&view, listener, &mut buffer)).await;
             let mut order = match headed {
-                Ok(Some(Decision::Forward(order))) => order,
-                Ok(Some(Decision::Answer(mut answer))) => {
+                Ok(Headed::Decided(Decision::Forward(order))) => order,
+                Ok(Headed::Decided(Decision::Answer(mut answer))) => {
                     answer.keep_alive &= !self.is_last(limits);
                     let patience = limits.body_timeout;
                     let is_last =
@@ -140,11 +174,12 @@ impl Connection {
                     let mut client = ClientStream::http1(&mut self.stream, answer.envelope);
                     match Box::pin(answer.send(at, &mut client, &self.deadline, patience, buffer)).await {
                         (Next::Idle, rest) => buffer = rest,
-                        (next, _) => return next,
+                        (next, _) => return next.into(),
                     }
                     continue;
                 }
-                Ok(None) => return Next::Close,
+                Ok(Headed::Left) => return Next::Close.into(),
+                Ok(Headed::Http2) => return Burst::Http2(Box::new(buffer)),
                 Err(refused) => {
                     let listener = &view.config.listeners[listener];
                     let Refused { failure, context, logged, rules } = *refused;
@@ -153,7 +188,7 @@ impl Connection {
                     let reply = refusal(&writer, &failure, context, listener, rules);
                     let bytes = reply.as_ref().map_or(0, EncodedReply::len);
                     self.worker.log_refusal(&listener.name, &self.facts, &failure, logged, bytes);
-                    return self.refuse(&failure, reply).await;
+                    return self.refuse(&failure, reply).await.into();
                 }
             };
             order.envelope.keep_alive &= !self.is_last(limits);
@@ -177,15 +212,15 @@ impl Connection {
             exchange.log(outcome.as_ref().err(), reply.as_ref().map_or(0, EncodedReply::len));
             match outcome {
                 Ok((Next::Idle, rest)) => buffer = rest,
-                Ok((next, _)) => return next,
+                Ok((next, _)) => return next.into(),
                 Err(_) if exchange.is_answered() => {
                     self.worker.counters.exchanges_aborted.add(1);
                     if exchange.is_unframed() {
                         client.reset();
                     }
-                    return Next::Abort;
+                    return Next::Abort.into();
                 }
-                Err(failure) => return self.refuse(&failure, reply).await,
+                Err(failure) => return self.refuse(&failure, reply).await.into(),
             }
         }
     }
@@ -210,27 +245,36 @@ impl Connection {
         }
     }
 
-    /// Reads until the head at the buffer's front is whole, and understands it. `None`: the client left.
+    /// Reads until the head at the buffer's front is whole, and understands it.
     /// A failure comes with whether the request is HEAD: its reply has no body.
     async fn head(
         &mut self,
         view: &View,
         listener: usize,
         buffer: &mut Buffer,
-    ) -> Result<Option<Decision>, Box<Refused>> {
+    ) -> Result<Headed, Box<Refused>> {
         let mut waiting = false;
         loop {
             let of = &view.config.listeners[listener];
+            let preface = match &of.http.http2 {
+                Some(_) if self.served == 0 => Preface::of(buffer.data()),
+                _ => Preface::No,
+            };
+            if preface == Preface::Http2 {
+                return Ok(Headed::Http2);
+            }
             let understood = ClientStream::read_head(buffer.data(), &of.limits, |head, envelope| {
                 route::understand(view, listener, &self.facts, &self.worker, (head, envelope))
             });
             let understood =
                 understood.map_err(|error| Refused::unknown(Failure::Request(error), of, &self.facts));
             match understood {
+                // What may become an HTTP/2 connection is no request yet.
+                _ if preface == Preface::Unclear => {}
                 Ok(None) => {}
                 Ok(Some(Ok(decision))) => {
                     self.worker.counters.requests.add(1);
-                    return Ok(Some(decision));
+                    return Ok(Headed::Decided(decision));
                 }
                 Ok(Some(Err(mut refused))) | Err(mut refused) => {
                     self.worker.counters.requests_refused.add(1);
@@ -259,7 +303,7 @@ impl Connection {
             };
             *buffer = filled;
             match result {
-                Ok(0) => return Ok(None),
+                Ok(0) => return Ok(Headed::Left),
                 Ok(_) => {}
                 Err(StreamError::TooLarge) => {
                     return Err(refused(Failure::Request(RequestError::HeadTooLong)));

@@ -5,6 +5,7 @@ pub(crate) mod accepted;
 pub(crate) mod connection_limits;
 pub(crate) mod frontend;
 pub(crate) mod http1;
+pub(crate) mod http2;
 pub(crate) mod listener;
 pub(crate) mod passthrough;
 pub(crate) mod proxy_header;

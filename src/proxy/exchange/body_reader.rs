@@ -42,6 +42,11 @@ impl Content {
         Self { over: true, trailers: Vec::new() }
     }
 
+    /// Whether all of it was taken.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
+    }
+
     /// The trailers that may be passed on.
     pub(crate) fn trailers(&self) -> Trailers<'_> {
         Trailers::of(&self.trailers)
@@ -74,6 +79,7 @@ fn put_trailers(list: &FieldList, out: &mut Vec<u8>) {
 #[derive(Debug)]
 pub(crate) struct BodyState {
     pub(crate) body: Body,
+    #[allow(dead_code)] // until pools have HTTP/2 connections
     pub(crate) content: Content,
 }
 

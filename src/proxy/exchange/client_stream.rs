@@ -6,7 +6,7 @@ use super::body_writer::BodyWriter;
 use super::head_lines::{self, fields_of};
 use super::tunnel_end::TunnelEnd;
 use crate::base::limits::{Limits, MAX_HEADERS};
-use crate::http::{Content, Field, HeadEdit, RequestHead, ResponseHead, Version};
+use crate::http::{BodyLength, Content, Field, HeadEdit, RequestHead, ResponseHead, Version};
 use crate::http1::{
     self, Body, BodyError, Envelope, Framing, HeadLimits, Parsed, RequestError, ResponseContext,
 };
@@ -112,8 +112,11 @@ impl<'c> ClientStream<'c> {
     }
 
     /// A stream of an HTTP/2 connection whose request's head was read.
-    pub(crate) fn http2(stream: &'c http2::Stream, connection: &'c PeerHandle) -> Self {
-        Self::H2 { stream, content: ReceivedContent::default(), connection }
+    pub(crate) fn http2(stream: &'c http2::Stream, connection: &'c PeerHandle, body: BodyLength) -> Self {
+        // What follows an extended CONNECT is of another protocol.
+        let content =
+            if body == BodyLength::None { ReceivedContent::none() } else { ReceivedContent::default() };
+        Self::H2 { stream, content, connection }
     }
 
     /// The client, to look at it while the stream is in use.
@@ -134,7 +137,9 @@ impl<'c> ClientStream<'c> {
         match self {
             Self::H1 { envelope, body, .. } => super::body::take(buffer, envelope.len, body),
             Self::H2 { stream, content, .. } => {
-                stream.take_arrived(buffer);
+                if !content.is_over() {
+                    stream.take_arrived(buffer);
+                }
                 BodyReader::H2 { stream, content }.take(buffer, 0)
             }
         }

@@ -296,6 +296,11 @@ impl<'a> Exchange<'a> {
         {
             return Err(Failure::Unwanted(head.status));
         }
+        let declines = self.order.context.upgrade.is_some() && (200..300).contains(&head.status);
+        if declines && self.order.version == Version::Http2 {
+            // To an extended CONNECT a success is the change of protocol (RFC 8441 §5).
+            return Err(Failure::Response(ResponseError::UpgradeDeclined));
+        }
         let keep = match self.upload.get() {
             UploadStage::Sent { ahead } => {
                 let ahead = || ahead || self.disconnects.client.has_arrived();

@@ -1,5 +1,4 @@
 //! One request and its response.
-#![allow(dead_code)] // until listeners make HTTP/2 streams
 
 pub(crate) mod body;
 pub(crate) mod body_reader;

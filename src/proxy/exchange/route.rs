@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::base::limits::{Limits, MAX_REQUEST_ID_BYTES};
 use crate::config::access::Variable;
 use crate::http::{
-    BodyLength, ForwardedFor, Method, OutgoingRequest, PathRewrite, RequestContext, RequestHead, Version,
-    grpc,
+    BodyLength, ForwardedFor, HeadEdit, Method, OutgoingRequest, PathRewrite, RequestContext, RequestHead,
+    Version, grpc,
 };
 use crate::http1::{Envelope, RequestError};
 use crate::proxy::access::Record;
@@ -411,8 +411,13 @@ fn forward(
     // A request that names no host (HTTP/1.0) is given the endpoint's.
     let own = host_of(listener, matched);
     let host = own.or_else(|| head.host.is_none().then(|| pool.authority()));
-    let outgoing = rules::edit_request(found.rules.as_deref(), |edit| {
-        OutgoingRequest::new(head, rewrite, host, &forwarded, edit, memory)
+    let outgoing = rules::edit_request(found.rules.as_deref(), |edit| match websocket_key(head, asked.id) {
+        None => OutgoingRequest::new(head, rewrite, host, &forwarded, edit, memory),
+        Some(key) => {
+            let added = [edit.added, key.as_bytes()].concat();
+            let edit = HeadEdit { added: &added, ..*edit };
+            OutgoingRequest::new(head, rewrite, host, &forwarded, &edit, memory)
+        }
     });
     let upstream = &pool.upstream;
     Forward {
@@ -444,6 +449,19 @@ fn patience(head: &RequestHead<'_, '_>, configured: Duration) -> Duration {
     }
     let timeout = head.fields.get("grpc-timeout").and_then(grpc::timeout);
     timeout.map_or(configured, |timeout| timeout.min(configured))
+}
+
+/// The field line that a WebSocket's handshake has on HTTP/1, and an extended CONNECT has not (RFC 8441 §5): a nonce.
+fn websocket_key(head: &RequestHead<'_, '_>, id: &str) -> Option<String> {
+    let lacks = head.version == Version::Http2 && head.upgrade.is_some();
+    if !lacks || head.fields.get("sec-websocket-key").is_some() {
+        return None;
+    }
+    let mut nonce = [0; 16];
+    for (place, byte) in nonce.iter_mut().zip(id.bytes().rev()) {
+        *place = byte;
+    }
+    Some(format!("Sec-WebSocket-Key: {}\r\n", data_encoding::BASE64.encode(&nonce)))
 }
 
 /// Whether a field has credentials of a scheme that authenticates connections instead of requests (RFC 4559 §6).

@@ -36,6 +36,8 @@ pub(crate) trait Serve {
     fn timeouts(&self) -> Timeouts;
     /// The connection is quiet: memory may be given back.
     fn rest(&mut self);
+    /// The connection has ended, but for what its peer may still read.
+    fn ended(&mut self, _end: SessionEnd) {}
 }
 
 /// Drives a connection to its end, and closes it. `early` is what was received before.
@@ -63,6 +65,7 @@ pub(crate) async fn drive<S: Serve>(
             Wait::Over => session.shut_down_at_once(),
         }
     };
+    serve.ended(end);
     if !matches!(end, SessionEnd::Closed | SessionEnd::Lost) {
         // The peer may read what was sent last, before what it still sends resets the connection.
         Box::pin(idle::linger(stream, deadline)).await;

@@ -13,8 +13,6 @@
 //! A stream lends its buffer to the session: what arrives is put into the buffer of a reader that waits, and what is to be
 //! sent waits in the writer's buffer for its turn. So order, windows and the length of a send are the driver's matter alone.
 
-#![allow(dead_code, unused_imports)] // until listeners use it
-
 mod driver;
 mod fields;
 mod inbox;
@@ -31,4 +29,4 @@ pub(crate) use session::Session;
 pub(crate) use slots::Head;
 pub(crate) use state::SessionEnd;
 pub(crate) use stream::{Stream, StreamWatch};
-pub(crate) use timers::Timeouts;
+pub(crate) use timers::{Overdue, Timeouts};

@@ -15,12 +15,11 @@ use super::state::{KEPT_OUT, OUT_FULL, SessionEnd, State, UNNOTICED};
 use super::timers::{Overdue, PING_PAUSE, Timeouts, Timers, is_over};
 use crate::base::counters::Counters;
 use crate::http2::{
-    Connection, ErrorCode, Event, Field, FieldList, HeadKind, RequestLine, ResetCause, SendError, StreamEnd,
-    StreamId, Violation,
+    Connection, ErrorCode, Event, FieldList, HeadKind, ResetCause, StreamEnd, StreamId, Violation,
 };
 use crate::io::buffer::{self, Use};
 use crate::io::deadline::TICK;
-use crate::io::{Buffer, StreamError, Wheel};
+use crate::io::{Buffer, Wheel};
 
 /// See the module.
 #[derive(Debug)]
@@ -207,7 +206,6 @@ impl Session {
                 state.request(stream, head);
             }
             Event::HeadTooLarge { stream, end_stream } => {
-                self.counters.limit_head_bytes.add(1);
                 state.request(stream, Head { fields: lists(), kind: None, end_stream });
             }
             Event::Head { stream, kind, end_stream } => {

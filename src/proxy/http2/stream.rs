@@ -38,16 +38,6 @@ impl Stream {
         Self { session, slot, id, on_drop: std::cell::Cell::new(ErrorCode::CANCEL) }
     }
 
-    /// Its id.
-    pub(crate) fn id(&self) -> StreamId {
-        self.id
-    }
-
-    /// The connection that carries it.
-    pub(crate) fn session(&self) -> &Rc<Session> {
-        &self.session
-    }
-
     /// To look at it while it is used.
     pub(crate) fn watch(&self) -> StreamWatch {
         StreamWatch { session: Rc::clone(&self.session), slot: self.slot, id: self.id }
@@ -308,6 +298,7 @@ impl Stream {
     }
 
     /// Waits for the stream's end before its time: until then it is pending.
+    #[cfg(test)]
     pub(crate) async fn ended(&self) -> StreamEnd {
         poll_fn(|cx| self.poll_ended(cx)).await
     }

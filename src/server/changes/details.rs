@@ -148,6 +148,7 @@ pub(super) fn listener(old: &Listener, new: &Listener) -> Vec<String> {
     let environment =
         |of: &Listener| of.environment.as_ref().map_or("none".to_owned(), |at| at.value.clone());
     found.value("environment", &environment(old), &environment(new));
+    found.key("http", &old.http, &new.http);
     found.key("udp", &old.udp, &new.udp);
     found.key("tls", &old.tls, &new.tls);
     found.key("proxy_protocol", &old.proxy_protocol, &new.proxy_protocol);
