@@ -23,6 +23,8 @@ const SUPPORTED_VERSIONS: u16 = 43;
 const KEY_SHARE: u16 = 51;
 const RENEGOTIATION_INFO: u16 = 0xff01;
 
+/// The first byte of a record's version, the same from SSL 3.0 to TLS 1.3 (RFC 8446 §5.1).
+const MAJOR: u8 = 3;
 const SSL3: u16 = 0x0300;
 const TLS13: [u8; 2] = [3, 4];
 
@@ -65,7 +67,7 @@ fn unexpected(what: &'static str) -> Result<(), HandshakeError> {
 impl Guard {
     /// Checks a record by its header alone.
     pub(super) fn header(&self, header: [u8; HEADER], phase: Phase) -> Result<(), HandshakeError> {
-        let [kind, _, _, high, low] = header;
+        let [kind, major, _, high, low] = header;
         let length = usize::from(u16::from_be_bytes([high, low]));
         let tls12 = phase.version == Some(ProtocolVersion::TLSv1_2);
         let tls13_keys = phase.version == Some(ProtocolVersion::TLSv1_3) && phase.sealing;
@@ -76,6 +78,10 @@ impl Guard {
             (true, true) => MAX_TLS12,
         };
         match kind {
+            // How far the record has arrived must not count: its length means nothing.
+            CHANGE_CIPHER_SPEC..=APPLICATION_DATA if major != MAJOR => {
+                refused("a record of a version that is not TLS", AlertDescription::DecodeError)
+            }
             CHANGE_CIPHER_SPEC if !self.hello_done => unexpected("change_cipher_spec before a ClientHello"),
             CHANGE_CIPHER_SPEC if length != 1 => unexpected("a change_cipher_spec that is not one byte long"),
             CHANGE_CIPHER_SPEC | ALERT if phase.within_message => {
