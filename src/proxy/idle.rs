@@ -18,7 +18,7 @@ pub(crate) const HOT: Duration = Duration::from_millis(500);
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// The same while its peer keeps sending.
-const LINGER_LONGEST: Duration = Duration::from_secs(30);
+pub(crate) const LINGER_LONGEST: Duration = Duration::from_secs(30);
 
 /// What a wait ended with.
 #[derive(Debug)]

@@ -49,6 +49,22 @@ fn curl_negotiates_it_and_carries_content_both_ways() {
 }
 
 #[test]
+fn curl_gets_a_response_that_is_earlier_than_its_upload_ends() {
+    let backend = Backend::start(|connection| {
+        connection.head()?;
+        connection.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")?;
+        connection.rest().map(drop)
+    });
+    let ringate = setup(backend.address()).start();
+    let upload = ringate.dir().join("upload");
+    std::fs::write(&upload, vec![7; 2 << 20]).unwrap();
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "--max-time", "20", "--http2-prior-knowledge", "-H", "Expect:", "-w", " %{http_code}"]);
+    curl.arg("--data-binary").arg(format!("@{}", upload.display())).arg(ringate.url());
+    assert_eq!(output(&mut curl), "no 403");
+}
+
+#[test]
 fn h2load_loses_no_request_over_many_streams() {
     let (_backend, _certs, ringate) = tls();
     let url = format!("https://127.0.0.1:{}/", ringate.address().port());

@@ -131,7 +131,8 @@ fn a_100_is_waited_for_and_an_early_answer_passes() {
     peer.send(frame(DATA, 0, 1, "some"));
     let answer = peer.answer(1);
     assert_eq!((answer.status(), answer.text(), answer.reset), (403, "no", None));
-    // The rest of the content is not wanted (§8.1).
+    // The rest of the content is dropped, and once nothing more comes, not waited for (§8.1).
+    peer.send(frame(DATA, 0, 1, [0; 16_384]));
     assert_eq!(peer.until(RST_STREAM).code(), 0);
     assert!(peer.is_alive());
 }

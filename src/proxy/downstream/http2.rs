@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use crate::base::counters::{Count, Counters};
 use crate::http::Method;
@@ -307,7 +308,8 @@ impl Request<'_> {
         };
         exchange.log(outcome.as_ref().err(), reply.as_ref().map_or(0, EncodedReply::len));
         match outcome {
-            Ok(_) => self.stream.set_code(ErrorCode::NO_ERROR),
+            Ok(_) if exchange.observed.relayed.get().is_some() => self.stream.set_code(ErrorCode::CANCEL),
+            Ok(_) => self.end(&deadline).await,
             Err(_) if exchange.is_answered() => worker.counters.exchanges_aborted.add(1),
             Err(failure) => self.reply(&failure, reply, &deadline).await,
         }
@@ -324,7 +326,7 @@ impl Request<'_> {
         let at = (&**worker, is_last, facts);
         let sent = pin!(reply.send(at, &mut client, &deadline, patience, Buffer::small()));
         if self.while_open(sent).await.is_some() {
-            self.stream.set_code(ErrorCode::NO_ERROR);
+            self.end(&deadline).await;
         }
     }
 
@@ -352,7 +354,20 @@ impl Request<'_> {
         let sending = pin!(writer.write_local(&reply));
         let mut sending = pin!(deadline.race(sending));
         if matches!(self.while_open(sending.as_mut()).await, Some(Ok(Ok(())))) {
-            self.stream.set_code(ErrorCode::NO_ERROR);
+            self.end(deadline).await;
+        }
+    }
+
+    /// The response is whole. The rest of the request's content is read on for a moment, and dropped: many clients send all of
+    /// it before they read a response. Then the stream is reset without an error (RFC 9113 §8.1).
+    async fn end(&self, deadline: &Deadline) {
+        self.stream.set_code(ErrorCode::NO_ERROR);
+        let begun = Instant::now();
+        while !self.stream.is_over() {
+            deadline.set(idle::LINGER.min(idle::LINGER_LONGEST.saturating_sub(begun.elapsed())));
+            let reading = pin!(self.stream.read(Buffer::small()));
+            let mut reading = pin!(deadline.race(reading));
+            let Some(Ok((Ok(1..), _))) = self.while_open(reading.as_mut()).await else { return };
         }
     }
 
