@@ -239,3 +239,23 @@ fn websocket_needs_a_backend_that_offers_it() {
     assert_eq!(ringate.client().send(WEBSOCKET).response().status, 501);
     assert_eq!(ringate.client().send(GET).response().text(), "ok");
 }
+
+#[test]
+fn copies_of_requests_go_by_the_shadows_version() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let shadow = backend(&[], move |frames, head| {
+        let (body, _) = frames.body(&head)?;
+        tell.send((head.get(":path").map(str::to_owned), body)).unwrap();
+        frames.send(ok(head.stream, "shadow"))
+    });
+    let first = backend(&[], |frames, head| {
+        frames.body(&head)?;
+        frames.send(ok(head.stream, "first"))
+    });
+    let upstream = format!("[upstream.shadow]\nhttp = \"2\"\nendpoints = [\"{}\"]", shadow.address());
+    let setup = before_with(&[&first], "mirror = { upstream = \"shadow\" }");
+    let ringate = setup.section(&upstream).start();
+    let post = "POST /copied HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody";
+    assert_eq!(ringate.client().send(post).response().text(), "first");
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), (Some("/copied".to_owned()), b"body".to_vec()));
+}

@@ -115,7 +115,8 @@ impl RequestCopy {
         let endpoint = endpoint.ok_or(Failure::Connect(ConnectError::NoEndpoint))?;
         pool.begin_trial(endpoint);
         let host = std::str::from_utf8(self.head.authority()).ok().filter(|_| pool.is_named_by_request());
-        let call = ConnectRequest { host, whole: true, key: self.key, ..ConnectRequest::default() };
+        let http = pool.upstream.http;
+        let call = ConnectRequest { host, whole: true, key: self.key, http, ..ConnectRequest::default() };
         let mut idle = pool.check_out(worker, endpoint, call).ok();
         loop {
             let is_idle = idle.is_some();
