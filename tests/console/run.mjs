@@ -293,7 +293,19 @@ await step('a credential expires by itself', async () => {
   await page.locator('.mark', { hasText: 'revoked' }).first().waitFor();
 });
 
-const VIEWS = [['overview', 'Overview'], ['upstreams', 'Upstreams'], ['upstreams/orders', 'orders'], ['certificates', 'Certificates'], ['certificates/gateway', 'gateway'],
+await step('a test request shows what the backend says, and the log what failed', async () => {
+  await open('invoke', 'Test invoke');
+  await at('combobox', 'To').selectOption('upstream:billing');
+  await at('combobox', 'Certificate').selectOption('gateway');
+  await at('button', 'Send').click();
+  await shown('200 OK');
+  await page.getByLabel('Content of the response').getByText('gateway.example').waitFor();
+  await shown('Accepted: gateway #2');
+  await open('failures', 'Failures');
+  await shown(/certificate_required/);
+});
+
+const VIEWS = [['invoke', 'Test invoke'], ['failures', 'Failures'], ['overview', 'Overview'], ['upstreams', 'Upstreams'], ['upstreams/orders', 'orders'], ['certificates', 'Certificates'], ['certificates/gateway', 'gateway'],
   ['rotation/gateway', 'gateway'], ['promote', 'Promote'], ['routes', 'Routes and listeners'], ['consumers', 'Consumers'], ['consumers/acme', 'acme'], ['consumers/credential/acme-api-key-mtls', 'acme-api-key-mtls'], ['workers', 'Workers']];
 
 await step('every view is accessible, light and dark, wide and narrow', async () => {
