@@ -118,7 +118,8 @@ pub(super) struct Upstream {
     /// Requests sent again, and those that were not for want of budget.
     retries: u64,
     retries_refused: u64,
-    /// What is under way of what `limits` bounds, and how often that was refused.
+    /// What is under way of what `limits` bounds (at the busiest endpoint, of what each bounds), and how often that was
+    /// refused.
     limits: Vec<Limit>,
 }
 
@@ -169,8 +170,10 @@ fn upstreams_of(deployment: &Deployment, running: &RuntimeConfig, plan: &Plan) -
 fn limits_of(upstream: &config::Upstream) -> Vec<Limit> {
     let set = Bound::ALL.into_iter().filter(|bound| upstream.circuit.most(*bound) > 0);
     let limits = set.map(|bound| {
-        let (now, refused) = upstream.circuit.read(bound);
-        Limit { limit: bound.name(), now, refused }
+        let at_endpoint = upstream.endpoints.iter().map(|endpoint| endpoint.state.circuit.now(bound)).max();
+        let at_endpoint = at_endpoint.filter(|_| bound.is_of_endpoint());
+        let now = at_endpoint.unwrap_or_else(|| upstream.circuit.now(bound));
+        Limit { limit: bound.name(), now, refused: upstream.circuit.refused(bound) }
     });
     limits.collect()
 }

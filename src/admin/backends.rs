@@ -344,7 +344,7 @@ fn circuits(running: &RuntimeConfig, text: &mut String) {
         writeln!(text, "# HELP {name} Requests refused for `limits` of the upstream\n# TYPE {name} counter");
     for upstream in &running.upstreams {
         for bound in Bound::ALL {
-            let (_, refused) = upstream.circuit.read(bound);
+            let refused = upstream.circuit.refused(bound);
             let (upstream, bound) = (&upstream.name, bound.name());
             let _ = writeln!(text, "{name}{{upstream=\"{upstream}\",limit=\"{bound}\"}} {refused}");
         }

@@ -242,6 +242,12 @@ counters! {
     limit_upstream_pending,
     /// Exchanges refused for an upstream's `limits.connections`.
     limit_upstream_connections,
+    /// Exchanges refused for `limits.per_endpoint.requests`.
+    limit_endpoint_requests,
+    /// Exchanges refused for `limits.per_endpoint.pending`.
+    limit_endpoint_pending,
+    /// Exchanges refused for `limits.per_endpoint.connections`.
+    limit_endpoint_connections,
     /// Exchanges refused for `queue.length`.
     limit_queue_length,
     /// Exchanges refused for `queue.timeout`.

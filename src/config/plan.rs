@@ -484,6 +484,8 @@ pub struct Upstream {
     pub queue: Queue,
     /// `limits`: circuit bounds.
     pub limits: CircuitLimits,
+    /// `limits.per_endpoint`
+    pub endpoint_limits: CircuitLimits,
     /// `health`, but for `passive`: how its endpoints are checked, if they are.
     pub health: Option<HealthCheck>,
     /// `health.passive` and `outliers`: which outcomes eject an endpoint.

@@ -78,10 +78,28 @@ pub enum Bound {
     Pending,
     /// Connections, idle ones included.
     Connections,
+    /// The same at each endpoint.
+    EndpointRequests,
+    /// The same at each endpoint.
+    EndpointPending,
+    /// The same at each endpoint.
+    EndpointConnections,
 }
 
 impl Bound {
-    pub(crate) const ALL: [Self; 3] = [Self::Requests, Self::Pending, Self::Connections];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Requests,
+        Self::Pending,
+        Self::Connections,
+        Self::EndpointRequests,
+        Self::EndpointPending,
+        Self::EndpointConnections,
+    ];
+
+    /// Whether it holds for each endpoint.
+    pub(crate) fn is_of_endpoint(self) -> bool {
+        matches!(self, Self::EndpointRequests | Self::EndpointPending | Self::EndpointConnections)
+    }
 
     /// Its key.
     pub(crate) fn name(self) -> &'static str {
@@ -89,13 +107,17 @@ impl Bound {
             Self::Requests => "requests",
             Self::Pending => "pending",
             Self::Connections => "connections",
+            Self::EndpointRequests => "per_endpoint.requests",
+            Self::EndpointPending => "per_endpoint.pending",
+            Self::EndpointConnections => "per_endpoint.connections",
         }
     }
 }
 
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the upstream is at its bound limits.{}", self.name())
+        let who = if self.is_of_endpoint() { "every endpoint that could be used" } else { "the upstream" };
+        write!(f, "{who} is at its bound limits.{}", self.name())
     }
 }
 
@@ -353,6 +375,11 @@ impl Failure {
             Self::Connect(ConnectError::Limit(Bound::Requests)) => &counters.limit_upstream_requests,
             Self::Connect(ConnectError::Limit(Bound::Pending)) => &counters.limit_upstream_pending,
             Self::Connect(ConnectError::Limit(Bound::Connections)) => &counters.limit_upstream_connections,
+            Self::Connect(ConnectError::Limit(Bound::EndpointRequests)) => &counters.limit_endpoint_requests,
+            Self::Connect(ConnectError::Limit(Bound::EndpointPending)) => &counters.limit_endpoint_pending,
+            Self::Connect(ConnectError::Limit(Bound::EndpointConnections)) => {
+                &counters.limit_endpoint_connections
+            }
             Self::QueueFull => &counters.limit_queue_length,
             Self::QueueTimeout => &counters.limit_queue_timeout,
             _ => return None,

@@ -102,6 +102,7 @@ fn upstream(
         max_per_endpoint: 0,
         queue: Queue::default(),
         limits: CircuitLimits::default(),
+        endpoint_limits: CircuitLimits::default(),
         health: None,
         outliers: Outliers::default(),
         retries: Retries::default(),
@@ -118,15 +119,13 @@ fn upstream(
     if let Some(section) = section.section("timeouts") {
         timeouts(section, &mut upstream);
     }
-    if let Some(section) = section.section("pool") {
-        pool(section, &mut upstream);
-    }
+    section.section("pool").into_iter().for_each(|section| pool(section, &mut upstream));
     section.get("queue").iter().for_each(|value| queue(value, &mut upstream));
     if let Some(section) = section.section("retries") {
         retries::retries(section, &mut upstream);
     }
     if let Some(section) = section.section("limits") {
-        circuit(section, &mut upstream.limits);
+        circuits(section, &mut upstream);
     }
     upstream.tls = section.section("tls").map(|section| backend_tls::tls(section, dir));
     if let Some(section) = section.section("health") {
@@ -316,6 +315,13 @@ fn pool(mut section: Section<'_>, upstream: &mut Upstream) {
 }
 
 /// `limits`
+fn circuits(mut section: Section<'_>, upstream: &mut Upstream) {
+    if let Some(section) = section.section("per_endpoint") {
+        circuit(section, &mut upstream.endpoint_limits);
+    }
+    circuit(section, &mut upstream.limits);
+}
+
 fn circuit(mut section: Section<'_>, limits: &mut CircuitLimits) {
     for (key, most) in [
         ("connections", &mut limits.connections),

@@ -103,7 +103,7 @@ const UPSTREAM: &[Key] = &[
     ),
     key(
         "limits",
-        Kind::Table(&[CIRCUIT]),
+        Kind::Table(&[CIRCUIT, CIRCUIT_PER_ENDPOINT]),
         Preset::Section,
         "Circuit bounds of the upstream over all workers; beyond them: 503",
     )
@@ -302,6 +302,34 @@ const CIRCUIT: &[Key] = &[
         Kind::Integer(0, 1_000_000),
         Preset::Value("0"),
         "Most requests, or tcp connections, under way; 0: no bound",
+    ),
+];
+
+const CIRCUIT_PER_ENDPOINT: &[Key] = &[key(
+    "per_endpoint",
+    Kind::Table(&[ENDPOINT_CIRCUIT]),
+    Preset::Section,
+    "The same for each endpoint: beyond them another one is used and, if none has room: 503",
+)];
+
+const ENDPOINT_CIRCUIT: &[Key] = &[
+    key(
+        "connections",
+        Kind::Integer(0, 1_000_000),
+        Preset::Value("0"),
+        "Most connections to an endpoint, idle ones included; 0: no bound",
+    ),
+    key(
+        "pending",
+        Kind::Integer(0, 1_000_000),
+        Preset::Value("0"),
+        "Most requests for which a connection to an endpoint is being made; 0: no bound",
+    ),
+    key(
+        "requests",
+        Kind::Integer(0, 1_000_000),
+        Preset::Value("0"),
+        "Most requests, or tcp connections, under way at an endpoint; 0: no bound",
     ),
 ];
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Most of each for an upstream over all workers; 0: no bound.
+/// Most of each for an upstream, or for each of its endpoints, over all workers; 0: no bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CircuitLimits {
     /// `connections`, idle ones included.

@@ -86,7 +86,7 @@ async fn carry(
                 return Err(failure);
             }
         };
-        let first = permit.as_ref().map(Permit::endpoint).or_else(|| pool.pick(key));
+        let first = permit.as_ref().map(Permit::endpoint).or_else(|| pool.pick_with_room(key));
         let first = first.ok_or(Failure::Connect(ConnectError::NoEndpoint))?;
         match Box::pin(pool.connect(worker, &client.deadline, call, first, permit.as_ref())).await {
             Ok(backend) => break (permit, backend),

@@ -65,7 +65,7 @@ impl Exchange<'_> {
             };
             let admitted = admission::admit(self.worker, pool, deadline, ask, held, first.range());
             let permit = admitted.await?;
-            let endpoint = permit.as_ref().map(Permit::endpoint).or_else(|| pool.pick(key));
+            let endpoint = permit.as_ref().map(Permit::endpoint).or_else(|| pool.pick_with_room(key));
             let reused = match endpoint {
                 Some(endpoint) => {
                     pool.begin_trial(endpoint);

@@ -4,7 +4,7 @@ use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
 
 use super::certificate_verdict::CertificateVerdict;
-use super::circuit::Counted;
+use super::circuit::CountedConnection;
 use super::connect::{NewConnection, Spoken};
 use super::load::InFlight;
 use crate::io::{Buffer, Stream};
@@ -52,8 +52,8 @@ pub struct UpstreamConnection {
     pub(crate) identity: u64,
     /// What the backend makes of our certificate.
     pub(crate) verdict: CertificateVerdict,
-    /// Its count among those of the upstream, where these are bounded.
-    pub(crate) _counted: Option<Counted>,
+    /// Its count among those of the upstream and the endpoint, where these are bounded.
+    pub(crate) _counted: CountedConnection,
     pub(crate) born: u64,
     pub(crate) since: u64,
     /// The exchange that it carries; `None` while it is idle.
@@ -63,7 +63,7 @@ pub struct UpstreamConnection {
 impl UpstreamConnection {
     pub(crate) fn fresh(
         worker: &Worker,
-        (endpoint, counted): (usize, Option<Counted>),
+        (endpoint, counted): (usize, CountedConnection),
         server_name: Option<ServerName<'static>>,
         client: Option<ClientId>,
         dialed: NewConnection,

@@ -13,6 +13,7 @@ use rustls::AlertDescription;
 use rustls::pki_types::{CertificateDer, ServerName};
 
 use super::check::CheckState;
+use super::circuit::CircuitCounts;
 use super::load::EndpointUse;
 use super::outlier::OutlierState;
 use super::shared_idle::SharedIdle;
@@ -35,6 +36,8 @@ pub(crate) struct EndpointState {
     pub(crate) check: CheckState,
     /// Whether it is tried last, and why.
     pub(crate) outlier: OutlierState,
+    /// What circuit bounds count of it.
+    pub(crate) circuit: Arc<CircuitCounts>,
     /// Its exchanges and requests, counted always.
     pub(crate) used: Arc<EndpointUse>,
     /// Its idle connections that any worker may take.
@@ -62,6 +65,7 @@ impl Default for EndpointState {
             health: EndpointHealth::default(),
             check: CheckState::default(),
             outlier: OutlierState::default(),
+            circuit: Arc::default(),
             used: Arc::default(),
             shared_idle: SharedIdle::default(),
             warm_up: WarmUp::default(),

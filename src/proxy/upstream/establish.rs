@@ -1,6 +1,7 @@
 //! New connections of a pool: to the next endpoint where one cannot be reached, with the generation of the client
 //! identity that the endpoint takes.
 
+use std::ops::Range;
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use rustls::AlertDescription;
 
 use super::admission::Permit;
 use super::certificate_verdict::CertificateVerdict;
-use super::circuit::Counted;
+use super::circuit::{Counted, CountedConnection};
 use super::connect::{DialOptions, NewConnection};
 use super::connection::{ConnectionFacts, UpstreamConnection};
 use super::identity::{Choice, RETRY_TICKS, Refusal, serial, usable_previous};
@@ -56,11 +57,21 @@ impl Pool {
             }
             let server_name = self.server_name(endpoint, host)?;
             let wanted = DialOptions { name: server_name.as_ref(), whole, header: header.as_deref(), http };
-            let counted = self.count_connection()?;
+            let (request, pending, counted) = match self.count_at(endpoint) {
+                Ok(counted) => counted,
+                // Another endpoint may have room.
+                Err(error) if self.upstream.circuit.bounds_endpoints() => {
+                    refused.get_or_insert(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             self.begin_trial(endpoint);
-            let in_flight = InFlight::begin(&self.endpoints[endpoint].used);
+            let in_flight = InFlight::begin(&self.endpoints[endpoint].used).bounded(request);
             let outlier = &self.upstream.endpoints[endpoint].state.outlier;
-            match self.present(worker, deadline, endpoint, wanted).await {
+            let presented = self.present(worker, deadline, endpoint, wanted).await;
+            drop(pending);
+            match presented {
                 Ok(dialed) => {
                     outlier.connected();
                     self.upstream.endpoints[endpoint].state.answered();
@@ -94,6 +105,18 @@ impl Pool {
         Err(refused.unwrap_or(ConnectError::ServerName))
     }
 
+    /// Counts a request, a connection that is being made for it and the connection itself, where that is bounded.
+    #[allow(clippy::type_complexity)] // each lives for another time
+    fn count_at(
+        &self,
+        endpoint: usize,
+    ) -> Result<(Option<Counted>, Option<Counted>, CountedConnection), ConnectError> {
+        let (circuit, counts) = (&self.upstream.circuit, &self.upstream.endpoints[endpoint].state.circuit);
+        let [request, pending] = [Bound::EndpointRequests, Bound::EndpointPending]
+            .map(|of| circuit.take_at(counts, of).map_err(ConnectError::Limit));
+        Ok((request?, pending?, self.count_connection(endpoint)?))
+    }
+
     /// Counts and logs that no connection to `endpoint` could be made.
     pub(crate) fn report_failure(&self, worker: &Worker, endpoint: usize, error: &ConnectError) {
         worker.counters.backend_connect_failures.add(1);
@@ -110,22 +133,34 @@ impl Pool {
         );
     }
 
-    /// Counts a connection that is about to be made. Where there are as many as may be, an idle one of this worker, or one
-    /// that any worker may take, ends for it.
-    pub(crate) fn count_connection(&self) -> Result<Option<Counted>, ConnectError> {
-        let circuit = &self.upstream.circuit;
-        circuit.take(Bound::Connections).or_else(|bound| {
-            let idle = self.endpoints.iter().filter(|endpoint| !endpoint.idle.borrow().is_empty());
-            let oldest = idle.min_by_key(|endpoint| endpoint.idle.borrow().first().map(|idle| idle.since()));
-            match oldest.map(|endpoint| endpoint.idle.borrow_mut().remove(0)) {
-                Some(given_up) => drop(given_up),
-                None if self.endpoints.iter().any(|endpoint| endpoint.http2.give_up_one()) => {}
-                None => {
-                    drop(self.upstream.endpoints.iter().find_map(|it| it.state.shared_idle.take(|_| true)))
-                }
-            }
+    /// Counts a connection to the endpoint that is about to be made. Where there are as many as may be, an idle one of this
+    /// worker, or one that any worker may take, ends for it.
+    pub(crate) fn count_connection(&self, endpoint: usize) -> Result<CountedConnection, ConnectError> {
+        let (circuit, counts) = (&self.upstream.circuit, &self.upstream.endpoints[endpoint].state.circuit);
+        let of_endpoint = circuit.take_at(counts, Bound::EndpointConnections).or_else(|bound| {
+            self.give_up_idle(endpoint..endpoint + 1);
+            circuit.take_at(counts, bound).map_err(ConnectError::Limit)
+        })?;
+        let of_upstream = circuit.take(Bound::Connections).or_else(|bound| {
+            self.give_up_idle(0..self.endpoints.len());
             circuit.take(bound).map_err(ConnectError::Limit)
-        })
+        })?;
+        Ok(CountedConnection { _of_upstream: of_upstream, _of_endpoint: of_endpoint })
+    }
+
+    /// Closes the connection that this worker has kept idle at these endpoints for longest or, if it has none, one that any
+    /// worker may take.
+    fn give_up_idle(&self, of: Range<usize>) {
+        let idle = self.endpoints[of.clone()].iter().filter(|endpoint| !endpoint.idle.borrow().is_empty());
+        let oldest = idle.min_by_key(|endpoint| endpoint.idle.borrow().first().map(|idle| idle.since()));
+        match oldest.map(|endpoint| endpoint.idle.borrow_mut().remove(0)) {
+            Some(given_up) => drop(given_up),
+            None if self.endpoints[of.clone()].iter().any(|endpoint| endpoint.http2.give_up_one()) => {}
+            None => {
+                let mut shared = self.upstream.endpoints[of].iter().map(|it| &it.state.shared_idle);
+                drop(shared.find_map(|idle| idle.take(|_| true)));
+            }
+        }
     }
 
     /// A connection to one endpoint, with the generation that it takes. Where the request can't be sent again, the

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 
 use super::certificate_verdict::CertificateVerdict;
-use super::circuit::Counted;
+use super::circuit::CountedConnection;
 use super::connection::{ConnectionFacts, UpstreamConnection};
 use super::load::InFlight;
 use crate::base::counters::Counters;
@@ -44,8 +44,8 @@ pub(crate) struct Http2Connection {
     counters: Arc<Counters>,
     /// Its entry among the connections made with a client identity.
     hold: RefCell<Option<TrackedConnection>>,
-    /// Its count among those of the upstream, where these are bounded.
-    counted: RefCell<Option<Counted>>,
+    /// Its count among those of the upstream and the endpoint, where these are bounded.
+    counted: RefCell<CountedConnection>,
     /// The client connection that it is for; `None`: any.
     client: Option<ClientId>,
     /// The name that was verified; `None` on plain connections.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::base::counters::Count;
+use crate::proxy::upstream::circuit::Counted;
 
 /// Reads of other workers' cells that one choice may cost on average, for each endpoint.
 const READS: usize = 4;
@@ -166,25 +167,35 @@ impl Drop for WorkerUse {
 
 /// An exchange at an endpoint, counted until it is dropped.
 #[derive(Debug)]
-pub(crate) struct InFlight(Rc<WorkerUse>);
+pub(crate) struct InFlight {
+    at: Rc<WorkerUse>,
+    /// Its count among the endpoint's requests, where these are bounded.
+    _counted: Option<Counted>,
+}
 
 impl InFlight {
+    /// The same with its count among the requests that the endpoint's bound counts.
+    pub(crate) fn bounded(mut self, counted: Option<Counted>) -> Self {
+        self._counted = counted;
+        self
+    }
+
     /// One that begins now, with the choice of the endpoint: also a connection that is being made is load.
     pub(crate) fn begin(at: &Rc<WorkerUse>) -> Self {
         at.own.in_flight.add(1);
-        Self(Rc::clone(at))
+        Self { at: Rc::clone(at), _counted: None }
     }
 
     /// It has a connection.
     pub(crate) fn connected(self) -> Self {
-        self.0.own.requests.add(1);
+        self.at.own.requests.add(1);
         self
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.own.in_flight.sub(1);
+        self.at.own.in_flight.sub(1);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::http::BackendHttp;
 use crate::io::deadline::TICK;
 use crate::io::{Wheel, deadline};
 use crate::proxy::client_binding::ClientBinding;
-use crate::proxy::failure::{ConnectError, Failure, Stage};
+use crate::proxy::failure::{Bound, ConnectError, Failure, Stage};
 use crate::proxy::upstream::concurrency::WorkerQueue;
 use crate::proxy::upstream::config::{Endpoint, Upstream};
 use crate::proxy::upstream::connect::Dialer;
@@ -132,6 +132,10 @@ impl Pool {
         if call.http == BackendHttp::Http2 {
             return Err(endpoint);
         }
+        let (circuit, counts) = (&self.upstream.circuit, &self.upstream.endpoints[endpoint].state.circuit);
+        let Ok(counted) = circuit.take_at(counts, Bound::EndpointRequests) else {
+            return Err(endpoint);
+        };
         let idle = match self.upstream.proxy_protocol {
             None => self
                 .take_idle(worker, endpoint, server_name.as_ref())
@@ -140,7 +144,8 @@ impl Pool {
         };
         let mut backend = idle.ok_or(endpoint)?;
         worker.counters.backend_reuses.add(1);
-        backend.in_flight = Some(InFlight::begin(&self.endpoints[endpoint].used).connected());
+        backend.in_flight =
+            Some(InFlight::begin(&self.endpoints[endpoint].used).bounded(counted).connected());
         Ok(UpstreamStream::H1(backend))
     }
 

@@ -42,7 +42,9 @@ async fn prewarm_one(pool: Rc<Pool>, worker: Rc<Worker>, endpoint: usize) {
     let at = Rc::clone(&pool.endpoints[endpoint]);
     let deadline = worker.wheel.deadline();
     // Only upstreams whose server name does not depend on a request have this.
-    if let (Ok(server_name), Ok(counted)) = (pool.server_name(endpoint, None), pool.count_connection()) {
+    if let (Ok(server_name), Ok(counted)) =
+        (pool.server_name(endpoint, None), pool.count_connection(endpoint))
+    {
         let wanted =
             DialOptions { name: server_name.as_ref(), whole: true, header: None, http: pool.upstream.http };
         match pool.present(&worker, &deadline, endpoint, wanted).await {

@@ -3,6 +3,7 @@
 //! Endpoints have ranks: first those that may be used, then those that are not usable now (they are shunned), then those at which the request has failed before (it has tried them); within each, backup endpoints follow the
 //! others. Of the first rank that has any, the balancer chooses by weight, load and the request's key.
 
+use crate::proxy::failure::Bound;
 use crate::proxy::upstream::endpoint;
 use crate::proxy::upstream::pool::Pool;
 use crate::proxy::upstream::request_key::{Repeat, RequestKey};
@@ -312,6 +313,23 @@ impl Pool {
     /// just refuse. `None`: none is in use.
     pub fn pick(&self, key: RequestKey) -> Option<usize> {
         select(self.set(key.repeat), &self.balancer, key, TURN).next()
+    }
+
+    /// The same, but rather one at which a bound of `limits.per_endpoint` leaves room.
+    pub(crate) fn pick_with_room(&self, key: RequestKey) -> Option<usize> {
+        let mut all = select(self.set(key.repeat), &self.balancer, key, TURN);
+        let first = all.next()?;
+        let is_free = !self.upstream.circuit.bounds_endpoints() || self.has_room(first);
+        Some(if is_free { first } else { all.find(|&other| self.has_room(other)).unwrap_or(first) })
+    }
+
+    /// Whether the endpoint's bounds leave room for a request, and for a connection if no idle one is at hand.
+    fn has_room(&self, endpoint: usize) -> bool {
+        let (circuit, state) = (&self.upstream.circuit, &self.upstream.endpoints[endpoint].state);
+        let has = |of| circuit.has_room_at(&state.circuit, of);
+        let is_idle = || !self.endpoints[endpoint].idle.borrow().is_empty() || !state.shared_idle.is_empty();
+        has(Bound::EndpointRequests)
+            && (is_idle() || has(Bound::EndpointPending) && has(Bound::EndpointConnections))
     }
 
     /// Whether every endpoint has just refused, or awaits another request than such a one.

@@ -16,7 +16,7 @@ use crossbeam_queue::SegQueue;
 use rustls::pki_types::ServerName;
 
 use super::backend_tls::UpstreamTls;
-use super::circuit::Counted;
+use super::circuit::CountedConnection;
 use crate::base::clock;
 use crate::io::deadline::TICK;
 use crate::io::stream::DetachedStream;
@@ -45,8 +45,8 @@ pub(crate) struct SharedConnection {
     pub(crate) server_name: Option<ServerName<'static>>,
     /// The serial of the client identity that it was made with; 0 without one.
     pub(crate) identity: u64,
-    /// Its count among those of the upstream, where these are bounded.
-    pub(crate) counted: Option<Counted>,
+    /// Its count among those of the upstream and the endpoint, where these are bounded.
+    pub(crate) counted: CountedConnection,
     /// When it was made, in milliseconds of [`clock`].
     pub(crate) born: u64,
     /// Since when it is idle, in the same way.

@@ -17,7 +17,7 @@ use crate::base::limits::HTTP2_BACKEND_CONNECTIONS;
 use crate::http::BackendHttp;
 use crate::io::{Deadline, deadline};
 use crate::proxy::client_binding::{ClientBinding, ClientId};
-use crate::proxy::failure::{ConnectError, Stage};
+use crate::proxy::failure::{Bound, ConnectError, Stage};
 use crate::proxy::worker::Worker;
 
 /// How often a connection that another exchange makes is waited for.
@@ -41,18 +41,21 @@ impl Pool {
                 && !connection.has_left()
         };
         let connection = self.endpoints[endpoint].http2.least_loaded(fits)?;
-        Some(UpstreamStream::H2(self.stream_of(&connection, endpoint)))
+        let (circuit, counts) = (&self.upstream.circuit, &self.upstream.endpoints[endpoint].state.circuit);
+        let counted = circuit.take_at(counts, Bound::EndpointRequests).ok()?;
+        let in_flight = InFlight::begin(&self.endpoints[endpoint].used).bounded(counted).connected();
+        Some(UpstreamStream::H2(self.stream_of(&connection, endpoint, in_flight)))
     }
 
-    fn stream_of(&self, connection: &Rc<Http2Connection>, endpoint: usize) -> LentStream {
+    fn stream_of(
+        &self,
+        connection: &Rc<Http2Connection>,
+        endpoint: usize,
+        in_flight: InFlight,
+    ) -> LentStream {
         let at = &self.endpoints[endpoint];
         let scheme = if self.upstream.tls.is_some() { "https" } else { "http" };
-        connection.lend(
-            Rc::clone(at) as Rc<dyn Keeper>,
-            endpoint,
-            scheme,
-            InFlight::begin(&at.used).connected(),
-        )
+        connection.lend(Rc::clone(at) as Rc<dyn Keeper>, endpoint, scheme, in_flight)
     }
 
     /// The client that a connection is for, where each is for one.
@@ -107,13 +110,18 @@ impl Pool {
             return Err(ConnectError::Streams);
         }
         let _dialing = at.begin(name, client, identity);
-        let made = self.connect(worker, deadline, call, first, permit).await?;
+        let mut made = self.connect(worker, deadline, call, first, permit).await?;
         let endpoint = made.endpoint;
         self.endpoints[endpoint].http2.choose(made.spoken);
         match made.spoken {
             Spoken::Http11 => Ok(UpstreamStream::H1(made)),
             // Its stream is lent before others that wait have theirs.
-            Spoken::Http2 => Ok(UpstreamStream::H2(self.stream_of(&self.start(worker, made), endpoint))),
+            Spoken::Http2 => {
+                let begun = || InFlight::begin(&self.endpoints[endpoint].used).connected();
+                let in_flight = made.in_flight.take().unwrap_or_else(begun);
+                let connection = self.start(worker, made);
+                Ok(UpstreamStream::H2(self.stream_of(&connection, endpoint, in_flight)))
+            }
         }
     }
 

@@ -77,7 +77,11 @@ impl<'a> Builder<'a> {
             min_idle: upstream.min_idle,
             shared: upstream.shared,
             max_age: upstream.max_age,
-            circuit: Circuit::new(&upstream.limits, kept.map(|kept| &kept.circuit)),
+            circuit: Circuit::new(
+                &upstream.limits,
+                &upstream.endpoint_limits,
+                kept.map(|kept| &kept.circuit),
+            ),
             health: upstream.health.clone(),
             outliers: upstream.outliers.clone(),
             retries: upstream.retries.clone(),
