@@ -24,6 +24,7 @@ fn each_fault_of_a_request_has_its_status() {
     let backend = Backend::replying(OK);
     let ringate = Setup::to(backend.address())
         .limits("body_bytes = 1000\nhead_bytes = \"4KiB\"\ntarget_bytes = \"1KiB\"\nheaders = 10")
+        .listener("http.versions = [\"1.1\"]")
         .start();
     let long = "a".repeat(2000);
     let fields: String = (0..11).map(|number| format!("X-{number}: v\r\n")).collect();
