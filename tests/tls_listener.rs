@@ -57,11 +57,16 @@ fn curl_is_served_over_either_version_and_proves_who_serves_it() {
         let args = [&["--cacert", ca.to_str().unwrap(), "--http1.1"], &versions[..], &[&url]].concat();
         assert_eq!(curl(&args), "hello");
     }
-    // curl offers h2 and HTTP/1.1 by ALPN: the one that is spoken here is chosen.
-    let args = ["--cacert", ca.to_str().unwrap(), "-o", "/dev/null", "-w", "%{http_version}", &url];
-    assert_eq!(curl(&args), "1.1");
     let seen = backend.request();
     assert_eq!(seen.header("X-Forwarded-Proto"), Some("https"));
+    // curl offers h2 and HTTP/1.1 by ALPN: the best of those that the listener has is chosen.
+    let only = format!("http.versions = [\"1.1\"]\n{}", listener(&pki, ""));
+    let one = Setup::to(backend.address()).listener(&only).start();
+    for (ringate, version) in [(&ringate, "2"), (&one, "1.1")] {
+        let url = format!("https://localhost:{}/", ringate.address().port());
+        let args = ["--cacert", ca.to_str().unwrap(), "-o", "/dev/null", "-w", "%{http_version}", &url];
+        assert_eq!(curl(&args), version);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::base::limits::MAX_ATTEMPTS;
 
+use super::circuit::{CIRCUIT, CIRCUIT_PER_ENDPOINT};
 use super::texts::{
     CERTIFICATE, CERTIFICATE_OR_SYSTEM, COOKIE, ENDPOINT, FIELD, FIELD_NAMES, FIELD_VALUE, FILE, FREE,
     HASHED, HOST, NAME, NAMES, PERCENT, PIN, SOURCE, STATUS, STATUSES, URL_PATH,
@@ -281,55 +282,6 @@ const QUEUE: &[Key] = &[
         Kind::Duration { zero: false },
         Preset::Value("\"1s\""),
         "How long one waits; longer: 503",
-    ),
-];
-
-const CIRCUIT: &[Key] = &[
-    key(
-        "connections",
-        Kind::Integer(0, 1_000_000),
-        Preset::Value("0"),
-        "Most connections to its endpoints, idle ones included; 0: no bound",
-    ),
-    key(
-        "pending",
-        Kind::Integer(0, 1_000_000),
-        Preset::Value("0"),
-        "Most requests for which a connection is being made; 0: no bound",
-    ),
-    key(
-        "requests",
-        Kind::Integer(0, 1_000_000),
-        Preset::Value("0"),
-        "Most requests, or tcp connections, under way; 0: no bound",
-    ),
-];
-
-const CIRCUIT_PER_ENDPOINT: &[Key] = &[key(
-    "per_endpoint",
-    Kind::Table(&[ENDPOINT_CIRCUIT]),
-    Preset::Section,
-    "The same for each endpoint: beyond them another one is used and, if none has room: 503",
-)];
-
-const ENDPOINT_CIRCUIT: &[Key] = &[
-    key(
-        "connections",
-        Kind::Integer(0, 1_000_000),
-        Preset::Value("0"),
-        "Most connections to an endpoint, idle ones included; 0: no bound",
-    ),
-    key(
-        "pending",
-        Kind::Integer(0, 1_000_000),
-        Preset::Value("0"),
-        "Most requests for which a connection to an endpoint is being made; 0: no bound",
-    ),
-    key(
-        "requests",
-        Kind::Integer(0, 1_000_000),
-        Preset::Value("0"),
-        "Most requests, or tcp connections, under way at an endpoint; 0: no bound",
     ),
 ];
 
