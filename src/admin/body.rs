@@ -50,6 +50,16 @@ async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Prob
 }
 
 fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
+    // serde would take the members of a struct from an array too, by their places.
+    if text.trim_ascii_start().first() == Some(&b'[') {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        return Err(Problem::new(
+            status,
+            "body",
+            "the body is not what is expected here",
+            "send a JSON object, not an array",
+        ));
+    }
     serde_json::from_slice(text).map_err(|error| {
         let status = if error.is_data() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
         Problem::new(status, "body", "the body is not what is expected here", said(&error.to_string()))
