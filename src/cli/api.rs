@@ -8,7 +8,7 @@ use hyper::Method;
 use serde_json::{Map, Value, json};
 
 use super::client::{Instance, segment};
-use super::{ConfigFile, output, printable};
+use super::{ChangeOptions, output, printable};
 use crate::admin::{Api, Outcome, Registered};
 use crate::config::openapi::{self, Imported};
 use crate::server::probe::Report;
@@ -33,23 +33,8 @@ enum Action {
         /// The upstream's name
         name: String,
         #[command(flatten)]
-        common: Common,
+        common: ChangeOptions,
     },
-}
-
-#[derive(Debug, Args)]
-struct Common {
-    #[command(flatten)]
-    file: ConfigFile,
-    /// Show what would change, and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Do it although a backend is not verified
-    #[arg(long)]
-    force: bool,
-    /// Print the answer as JSON
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -58,8 +43,8 @@ struct Add {
     /// The name of its upstream
     name: String,
     #[command(flatten)]
-    common: Common,
-    /// Its backend: https://HOST[:PORT][/PATH]; may be given several times
+    common: ChangeOptions,
+    /// Its backend: `https://HOST[:PORT][/PATH]`; may be given several times
     #[arg(long, value_name = "URL")]
     backend: Vec<String>,
     /// An OpenAPI document, JSON or YAML: its server is the backend, its paths are routes
@@ -102,12 +87,6 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
                 changes(&outcome)
             ))
         }
-    }
-}
-
-impl Common {
-    fn query(&self) -> String {
-        format!("?dry_run={}&force={}", self.dry_run, self.force)
     }
 }
 

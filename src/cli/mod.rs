@@ -123,6 +123,29 @@ struct ConfigFile {
     config: PathBuf,
 }
 
+/// Of a change to the config that a running instance makes.
+#[derive(Debug, Args)]
+struct ChangeOptions {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do it although a backend is not verified
+    #[arg(long)]
+    force: bool,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl ChangeOptions {
+    /// The same as a query of the admin API.
+    fn query(&self) -> String {
+        format!("?dry_run={}&force={}", self.dry_run, self.force)
+    }
+}
+
 #[derive(Debug, Args)]
 struct RunOptions {
     #[command(flatten)]

@@ -5,7 +5,7 @@ use hyper::Method;
 
 use super::cert::associated;
 use super::client::{Instance, segment};
-use super::{ConfigFile, output};
+use super::{ChangeOptions, output};
 use crate::admin::{Associated, Promote};
 
 #[derive(Debug, Args)]
@@ -22,27 +22,18 @@ pub(super) struct Options {
     #[arg(long, value_name = "NAME")]
     certificate: Option<String>,
     #[command(flatten)]
-    file: ConfigFile,
-    /// Show what would change, and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Do it although a backend is not verified
-    #[arg(long)]
-    force: bool,
-    /// Print the answer as JSON
-    #[arg(long)]
-    json: bool,
+    common: ChangeOptions,
 }
 
 pub(super) fn run(options: &Options) -> Result<(), String> {
-    let Options { upstream, from, to, certificate, file, dry_run, force, json } = options;
-    let path = format!("/v1/upstreams/{}/promote?dry_run={dry_run}&force={force}", segment(upstream));
+    let Options { upstream, from, to, certificate, common } = options;
+    let path = format!("/v1/upstreams/{}/promote{}", segment(upstream), common.query());
     let body = Promote { from: from.clone(), to: to.clone(), certificate: certificate.clone() };
-    let done: Associated = Instance::of(&file.config)?.call(Method::POST, &path, Some(&body))?;
-    if *json {
+    let done: Associated = Instance::of(&common.file.config)?.call(Method::POST, &path, Some(&body))?;
+    if common.json {
         return output::print_done(&output::json(&done)?);
     }
-    let verb = if *dry_run { "would be promoted" } else { "is promoted" };
+    let verb = if common.dry_run { "would be promoted" } else { "is promoted" };
     let head = format!("{upstream}: {verb} from {from} to {to} (config version {})\n", done.outcome.version);
     output::print_done(&(head + &associated(&done, Some(to))))
 }
