@@ -33,6 +33,7 @@ use crate::tls::{Identity, Sessions, bind};
 mod answer;
 mod check;
 mod grpc;
+mod http1;
 mod http2;
 mod invoke;
 mod report;

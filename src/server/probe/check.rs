@@ -5,14 +5,14 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::http1::final_response;
 use super::http2::{self, Fault, Request, Response};
 use super::wire::{Connection, Event, MOST, WireError};
 use super::{QUIET, Target, connect, wire};
 use crate::base::address::endpoint_authority;
-use crate::base::limits::Limits;
 use crate::config::plan::{CheckKind, HealthCheck, HttpCheck};
-use crate::http::{ALPN_HTTP2, BackendHttp, RequestContext};
-use crate::http1::{self, Body, HeadLimits, Parsed};
+use crate::http::{ALPN_HTTP2, BackendHttp};
+use crate::http1::Body;
 use crate::http2::RequestLine;
 use crate::proxy::failure::ConnectError;
 use crate::tls::error::alert_text;
@@ -155,19 +155,13 @@ fn ask_http2(
         fields: std::iter::once(agent).chain(http.headers.iter().cloned()).collect(),
         content: &[],
     };
-    let found = |response: &Response, text: &str| {
-        response.content.windows(text.len()).any(|part| part == text.as_bytes())
-    };
     let enough = |response: &Response| {
-        response.status > 0 && http.body.as_ref().is_none_or(|text| found(response, text))
+        response.status > 0 && http.body.as_ref().is_none_or(|text| contains(&response.content, text))
     };
     let response = http2::ask(connection, &request, enough, until).map_err(|fault| words(&fault))?;
-    let status = response.status;
-    if !http.expect.iter().any(|(first, last)| (*first..=*last).contains(&status)) {
-        return Err(format!("status {status}"));
-    }
+    expected(http, response.status)?;
     match &http.body {
-        Some(text) if !found(&response, text) => Err(format!("status {status}, and a body without {text:?}")),
+        Some(text) if !contains(&response.content, text) => Err(without(response.status, text)),
         _ => Ok(()),
     }
 }
@@ -184,38 +178,35 @@ fn words(fault: &Fault) -> String {
 /// # Errors
 /// It is no response of HTTP/1.1.
 fn judge(bytes: &[u8], http: &HttpCheck, is_over: bool) -> Result<Option<Result<(), String>>, String> {
-    let mut bytes = bytes;
-    let context = RequestContext { head: http.method == "HEAD", ..RequestContext::default() };
-    let limits = HeadLimits::from(&Limits::default());
-    loop {
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        let mut slots = http1::header_slots();
-        let head = match http1::parse_response(bytes, &mut slots, &limits, &context) {
-            Ok(Parsed::Complete(head)) => head,
-            Ok(Parsed::Partial) => return Ok(None),
-            Err(error) => return Err(format!("the backend does not speak HTTP/1.1: {}", error.reason())),
-        };
-        if head.is_interim() {
-            bytes = &bytes[head.len..];
-            continue;
-        }
-        let status = head.status;
-        if !http.expect.iter().any(|(first, last)| (*first..=*last).contains(&status)) {
-            return Ok(Some(Err(format!("status {status}"))));
+    let verdict = final_response(bytes, &http.method, |head, rest| {
+        if let Err(why) = expected(http, head.status) {
+            return Ok(Some(Err(why)));
         }
         let Some(text) = &http.body else { return Ok(Some(Ok(()))) };
-        let mut content = bytes[head.len..].to_vec();
+        let mut content = rest.to_vec();
         let mut body = Body::new(head.framing);
         let taken = body.take(&mut content).map_err(|error| format!("response body: {error}"))?;
-        let found = &content[taken.data];
-        if found.windows(text.len()).any(|part| part == text.as_bytes()) {
+        if contains(&content[taken.data], text) {
             return Ok(Some(Ok(())));
         }
-        let missing = || Err(format!("status {status}, and a body without {text:?}"));
-        return Ok((taken.done || is_over).then(missing));
-    }
+        Ok((taken.done || is_over).then(|| Err(without(head.status, text))))
+    })?;
+    verdict.unwrap_or(Ok(None))
+}
+
+/// # Errors
+/// The status is none of those that are expected.
+fn expected(http: &HttpCheck, status: u16) -> Result<(), String> {
+    let is_expected = http.expect.iter().any(|(first, last)| (*first..=*last).contains(&status));
+    if is_expected { Ok(()) } else { Err(format!("status {status}")) }
+}
+
+fn contains(content: &[u8], text: &str) -> bool {
+    content.windows(text.len()).any(|part| part == text.as_bytes())
+}
+
+fn without(status: u16, text: &str) -> String {
+    format!("status {status}, and a body without {text:?}")
 }
 
 #[cfg(test)]

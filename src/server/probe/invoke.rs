@@ -6,15 +6,11 @@ use std::time::Instant;
 use data_encoding::BASE64;
 use serde::Serialize;
 
+use super::http1::final_response;
 use super::report::Report;
-use super::wire::{Connection, Event, WireError};
+use super::wire::{Connection, Event, MOST, WireError};
 use super::{Target, answer, open};
-use crate::base::limits::Limits;
-use crate::http::RequestContext;
-use crate::http1::{self, Body, HeadLimits, Parsed};
-
-/// Most bytes of a response that are read.
-const MOST: usize = super::wire::MOST;
+use crate::http1::Body;
 
 /// What is sent.
 #[derive(Clone, Debug)]
@@ -94,7 +90,7 @@ fn exchange(
     let sent = connection.send(request.as_bytes());
     let mut is_over = false;
     loop {
-        if let Some(response) = parse(&connection.plaintext, method == "HEAD", is_over)? {
+        if let Some(response) = parse(&connection.plaintext, method, is_over)? {
             return Ok(response);
         }
         if is_over {
@@ -114,26 +110,11 @@ fn exchange(
 ///
 /// # Errors
 /// It is no response of HTTP/1.1.
-fn parse(mut bytes: &[u8], head_alone: bool, is_over: bool) -> Result<Option<Response>, String> {
-    let context = RequestContext { head: head_alone, ..RequestContext::default() };
-    let limits = HeadLimits::from(&Limits::default());
-    loop {
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        let mut slots = http1::header_slots();
-        let head = match http1::parse_response(bytes, &mut slots, &limits, &context) {
-            Ok(Parsed::Complete(head)) => head,
-            Ok(Parsed::Partial) => return Ok(None),
-            Err(error) => return Err(format!("the backend does not speak HTTP/1.1: {}", error.reason())),
-        };
-        if head.is_interim() {
-            bytes = &bytes[head.len..];
-            continue;
-        }
+fn parse(bytes: &[u8], method: &str, is_over: bool) -> Result<Option<Response>, String> {
+    let response = final_response(bytes, method, |head, rest| {
         let mut content = Vec::new();
-        let (mut rest, mut body) = (bytes[head.len..].to_vec(), Body::new(head.framing));
-        let mut done = head_alone;
+        let (mut rest, mut body) = (rest.to_vec(), Body::new(head.framing));
+        let mut done = method == "HEAD";
         while !done {
             let taken = body.take(&mut rest).map_err(|error| format!("response body: {error}"))?;
             content.extend_from_slice(&rest[taken.data.clone()]);
@@ -155,8 +136,9 @@ fn parse(mut bytes: &[u8], head_alone: bool, is_over: bool) -> Result<Option<Res
             Err(error) => (BASE64.encode(error.as_bytes()), true),
         };
         let reason = head.reason.to_owned();
-        return Ok(Some(Response { status: head.status, reason, headers, body, body_is_base64, truncated }));
-    }
+        Ok(Some(Response { status: head.status, reason, headers, body, body_is_base64, truncated }))
+    })?;
+    response.unwrap_or(Ok(None))
 }
 
 #[cfg(test)]
@@ -166,7 +148,7 @@ mod tests {
     #[test]
     fn a_response_is_read_whole_whatever_its_framing() {
         let whole = |text: &str, over| {
-            parse(text.as_bytes(), false, over).unwrap().map(|it| (it.status, it.body, it.truncated))
+            parse(text.as_bytes(), "GET", over).unwrap().map(|it| (it.status, it.body, it.truncated))
         };
         let ok = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n";
         assert_eq!(
@@ -180,6 +162,6 @@ mod tests {
         assert_eq!(whole(&format!("{ok}\r\nto the end"), true), Some((200, "to the end".into(), false)));
         let long = format!("{ok}\r\n{}", "x".repeat(MOST));
         assert!(whole(&long, true).unwrap().2);
-        assert!(parse(b"220 smtp\r\n", false, false).is_err());
+        assert!(parse(b"220 smtp\r\n", "GET", false).is_err());
     }
 }
