@@ -79,7 +79,6 @@ fn put_trailers(list: &FieldList, out: &mut Vec<u8>) {
 #[derive(Debug)]
 pub(crate) struct BodyState {
     pub(crate) body: Body,
-    #[allow(dead_code)] // until pools have HTTP/2 connections
     pub(crate) content: Content,
 }
 

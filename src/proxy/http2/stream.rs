@@ -1,5 +1,6 @@
 //! One stream of a connection, as an exchange uses it.
 
+use std::cell::RefMut;
 use std::future::poll_fn;
 use std::ops::Range;
 use std::rc::Rc;
@@ -76,19 +77,24 @@ impl Stream {
 
     /// Moves content that has arrived into `buffer`, without waiting. Returns how much.
     pub(crate) fn take_arrived(&self, buffer: &mut Buffer) -> usize {
-        let mut guard = self.session.state();
-        let state = &mut *guard;
+        let mut state = self.session.state();
         let taken = state.slots.get_mut(self.slot).inbox.take(buffer);
         if taken > 0 {
-            state.queued -= taken;
-            state.codec.consume(self.id, taken, &mut state.out);
-            let due = !state.out.is_empty();
-            drop(guard);
-            if due {
-                self.session.wake_driver();
-            }
+            self.consume(taken, state);
         }
         taken
+    }
+
+    /// Gives the window back for content that was taken, and has the driver send that, if it is due.
+    fn consume(&self, taken: usize, mut guard: RefMut<'_, State>) {
+        let state = &mut *guard;
+        state.queued -= taken;
+        state.codec.consume(self.id, taken, &mut state.out);
+        let due = !state.out.is_empty();
+        drop(guard);
+        if due {
+            self.session.wake_driver();
+        }
     }
 
     /// Whether its request is a call of gRPC.
@@ -136,13 +142,7 @@ impl Stream {
         let mut buffer = held.take().unwrap_or_else(Buffer::small);
         let taken = slot.inbox.take(&mut buffer);
         if taken > 0 {
-            state.queued -= taken;
-            state.codec.consume(self.id, taken, &mut state.out);
-            let due = !state.out.is_empty();
-            drop(guard);
-            if due {
-                self.session.wake_driver();
-            }
+            self.consume(taken, guard);
             return Poll::Ready((Ok(taken), buffer));
         }
         if slot.inbox.queued() > 0 || !buffer.reserve(1) {
