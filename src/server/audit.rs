@@ -23,7 +23,7 @@ use crate::certs::Timestamp;
 #[derive(Debug, Serialize)]
 pub(crate) struct Entry {
     time: Timestamp,
-    /// Who asked for it.
+    /// The caller: how it is known, and its role.
     pub who: Value,
     /// The call, as `PATCH /v1/upstreams/app`, or another word for what was done.
     pub call: String,

@@ -196,6 +196,6 @@ onLeave(() => {
 
 // An address with a token would be in the browser's history: it is taken out before anything else.
 if (/[#&?]token=/.test(location.href)) history.replaceState(null, '', location.pathname);
-// The server has written who asks for the page. A link from elsewhere sends no cookie: then the session is asked for.
+// The server has written the role of the caller into the page. A link from another site sends no cookie: then the page asks for the session.
 if (document.documentElement.dataset.role === 'none' && !localStorage.getItem(SESSION)) signIn();
 else enter().catch(problem => signIn(problem.status === 401 ? undefined : problem.message));
