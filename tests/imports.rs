@@ -10,7 +10,7 @@ const ROOMS: &[&[&str]] = &[
     &["failure", "connection_permit", "error_pages", "idle", "identity_connections", "reply"],
     &["http2"],
     &["stream_peer"],
-    &["client_binding", "origin", "request_id"],
+    &["client_binding", "client_failures", "origin", "request_id"],
     &["client"],
     &["access", "destination"],
     &["rules"],

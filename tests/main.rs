@@ -71,6 +71,7 @@ mod streams;
 
 mod store;
 mod tcp;
+mod telemetry;
 mod tidy;
 mod tls_across;
 mod tls_alerts;

@@ -83,6 +83,8 @@ pub(super) struct Listener {
     environment: Option<String>,
     /// What a udp listener has relayed.
     udp: Option<listeners::Datagrams>,
+    /// TLS handshakes with clients that failed.
+    tls_failures: Option<listeners::Failures>,
 }
 
 #[derive(Serialize)]
@@ -139,6 +141,7 @@ fn listeners_of(running: &RuntimeConfig, plan: &Plan) -> Vec<Listener> {
         proxy_protocol: planned.proxy_protocol.map_or("off", Accept::word),
         environment: planned.environment.as_ref().map(|at| at.value.clone()),
         udp: listeners::Datagrams::of(listener),
+        tls_failures: listeners::Failures::of(listener, false),
     });
     listeners.collect()
 }
@@ -299,6 +302,19 @@ pub(super) async fn listener(
     let found = all.into_iter().find(is_it).ok_or_else(|| missing("listener", &name, names.into_iter()))?;
     let subject = Subject::Config(Place::Listener(found.name.clone()));
     with_config(&control, subject, found).await
+}
+
+/// The last failed TLS handshakes with a listener's clients.
+pub(super) async fn failures(
+    State(control): State<Control>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<Option<listeners::Failures>>, Problem> {
+    let Path(name) = name?;
+    let running = control.server.snapshot.load();
+    let names = running.listeners.iter().map(|listener| listener.name.clone());
+    let found = running.listeners.iter().find(|listener| listener.name == name);
+    let found = found.ok_or_else(|| missing("listener", &name, names))?;
+    Ok(Json(listeners::Failures::of(found, true)))
 }
 
 pub(super) async fn route(

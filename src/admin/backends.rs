@@ -1,7 +1,5 @@
-//! What is known of backends' TLS, endpoint by endpoint: for status, and as metrics.
+//! What is known of backends and their TLS, endpoint by endpoint, for status.
 
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
@@ -10,14 +8,10 @@ use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Name;
 
 use crate::certs::{Facts, Timestamp};
-use crate::proxy::failure::Bound;
-use crate::proxy::snapshot::RuntimeConfig;
 use crate::proxy::upstream::check::CheckState;
 use crate::proxy::upstream::config::Upstream;
 use crate::proxy::upstream::config::{self};
 use crate::proxy::upstream::endpoint::{Failed, Handshaked, Health};
-use crate::proxy::upstream::load::EndpointUse;
-use crate::proxy::upstream::mirror::{MirrorCounts, Skipped};
 use crate::tls::alert_name;
 use crate::tls::handshake::ClientAuth;
 
@@ -288,190 +282,10 @@ pub(super) fn state(endpoint: &config::Endpoint) -> &'static str {
     }
 }
 
-/// What is known of each endpoint, and how many endpoints of each upstream are in which state.
-fn health(running: &RuntimeConfig, text: &mut String) {
-    let name = "ringate_endpoint_up";
-    let help = "Whether the endpoint could be used, as a worker found last; no sample before the first use";
-    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
-    for upstream in &running.upstreams {
-        for endpoint in upstream.endpoints.iter().filter(|endpoint| state(endpoint) != "unknown") {
-            let (upstream, labels) = (&upstream.name, labels(endpoint));
-            let _ = writeln!(
-                text,
-                "{name}{{upstream=\"{upstream}\",{labels}}} {}",
-                u8::from(state(endpoint) == "up")
-            );
-        }
-    }
-    let name = "ringate_upstream_endpoints";
-    let _ = writeln!(text, "# HELP {name} Endpoints of the upstream, by state\n# TYPE {name} gauge");
-    for upstream in &running.upstreams {
-        for wanted in ["up", "down", "ejected", "unknown"] {
-            let count = upstream.endpoints.iter().filter(|endpoint| state(endpoint) == wanted).count();
-            let _ = writeln!(text, "{name}{{upstream=\"{}\",state=\"{wanted}\"}} {count}", upstream.name);
-        }
-    }
-}
-
 /// Since when an endpoint is down as its checks say, and why.
 fn checked_down(state: &CheckState) -> Option<(Timestamp, String)> {
     let last = state.last();
     let last = last.as_ref().as_ref().filter(|_| state.is_down())?;
     let fault = last.fault.as_deref().unwrap_or("the last check passed, `rise` is not reached");
     Some((last.since.into(), format!("health check: {fault}")))
-}
-
-/// Health checks of each endpoint that has some.
-fn checks(running: &RuntimeConfig, text: &mut String) {
-    let name = "ringate_endpoint_checks_total";
-    let _ = writeln!(text, "# HELP {name} Health checks of the endpoint, by result\n# TYPE {name} counter");
-    for upstream in running.upstreams.iter().filter(|upstream| upstream.health.is_some()) {
-        for endpoint in &upstream.endpoints {
-            let (passed, failed) = endpoint.state.check.counts();
-            for (result, count) in [("passed", passed), ("failed", failed)] {
-                let (upstream, labels) = (&upstream.name, labels(endpoint));
-                let _ =
-                    writeln!(text, "{name}{{upstream=\"{upstream}\",{labels},result=\"{result}\"}} {count}");
-            }
-        }
-    }
-}
-
-/// What is counted for the circuit bounds of each upstream.
-fn circuits(running: &RuntimeConfig, text: &mut String) {
-    let name = "ringate_upstream_limit_refused_total";
-    let _ =
-        writeln!(text, "# HELP {name} Requests refused for `limits` of the upstream\n# TYPE {name} counter");
-    for upstream in &running.upstreams {
-        for bound in Bound::ALL {
-            let refused = upstream.circuit.refused(bound);
-            let (upstream, bound) = (&upstream.name, bound.name());
-            let _ = writeln!(text, "{name}{{upstream=\"{upstream}\",limit=\"{bound}\"}} {refused}");
-        }
-    }
-}
-
-/// Copies of requests of each upstream that has some.
-fn mirrors(running: &RuntimeConfig, text: &mut String) {
-    let all = || running.upstreams.iter().filter_map(|of| Some((&of.name, of.mirror.as_ref()?)));
-    let mut family = |name: &str, kind: &str, help: &str, count: fn(&MirrorCounts) -> &AtomicU64| {
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for (upstream, mirror) in all() {
-            let (to, count) = (&mirror.upstream, count(&mirror.counts).load(Ordering::Relaxed));
-            let _ = writeln!(text, "{name}{{upstream=\"{upstream}\",mirror=\"{to}\"}} {count}");
-        }
-    };
-    let help = "Copies of the upstream's requests that got a response (`mirror`)";
-    family("ringate_mirrored_requests_total", "counter", help, |counts| &counts.sent);
-    let help = "Copies of the upstream's requests that got no response";
-    family("ringate_mirror_failures_total", "counter", help, |counts| &counts.failed);
-    let help = "Copies of the upstream's requests that are held or under way";
-    family("ringate_mirror_in_flight", "gauge", help, |counts| &counts.in_flight);
-    let name = "ringate_mirror_skipped_total";
-    let _ = writeln!(text, "# HELP {name} Requests without the copy that they were to have, by reason");
-    let _ = writeln!(text, "# TYPE {name} counter");
-    for (upstream, mirror) in all() {
-        for reason in Skipped::ALL {
-            let (to, reason, count) = (&mirror.upstream, reason.name(), mirror.counts.skipped(reason));
-            let labels = format!("upstream=\"{upstream}\",mirror=\"{to}\",reason=\"{reason}\"");
-            let _ = writeln!(text, "{name}{{{labels}}} {count}");
-        }
-    }
-}
-
-/// How often each endpoint was ejected.
-fn ejections(running: &RuntimeConfig, text: &mut String) {
-    let name = "ringate_endpoint_ejections_total";
-    let _ = writeln!(text, "# HELP {name} Ejections of the endpoint (`outliers`)\n# TYPE {name} counter");
-    for upstream in &running.upstreams {
-        for endpoint in &upstream.endpoints {
-            let (count, labels) = (endpoint.state.outlier.ejections(), labels(endpoint));
-            let _ = writeln!(text, "{name}{{upstream=\"{}\",{labels}}} {count}", upstream.name);
-        }
-    }
-}
-
-/// How many exchanges each endpoint has, and has had.
-fn uses(running: &RuntimeConfig, text: &mut String) {
-    let mut family = |name: &str, kind: &str, help: &str, count: fn(&EndpointUse) -> u64| {
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for upstream in &running.upstreams {
-            for endpoint in &upstream.endpoints {
-                let (count, labels) = (count(&endpoint.state.used), labels(endpoint));
-                let _ = writeln!(text, "{name}{{upstream=\"{}\",{labels}}} {count}", upstream.name);
-            }
-        }
-    };
-    let help = "Exchanges and tcp connections at the endpoint now, over all workers";
-    family("ringate_endpoint_in_flight", "gauge", help, EndpointUse::in_flight);
-    let help = "Requests and tcp connections that went to the endpoint, repeated ones each time";
-    family("ringate_endpoint_requests_total", "counter", help, EndpointUse::requests);
-}
-
-/// Adds the metrics that have an upstream and an endpoint.
-pub(super) fn metrics(running: &RuntimeConfig, text: &mut String) {
-    health(running, text);
-    ejections(running, text);
-    uses(running, text);
-    circuits(running, text);
-    checks(running, text);
-    retries(running, text);
-    mirrors(running, text);
-    let with_tls =
-        || running.upstreams.iter().filter_map(|upstream| Some((upstream, upstream.tls.as_ref()?)));
-    let name = "ringate_backend_tls_unverified";
-    let _ = writeln!(text, "# HELP {name} 1: insecure_skip_verify is set\n# TYPE {name} gauge");
-    for (upstream, tls) in with_tls() {
-        let _ = writeln!(text, "{name}{{upstream=\"{}\"}} {}", upstream.name, u8::from(!tls.verifies));
-    }
-    let name = "ringate_backend_tls_failures_total";
-    let _ = writeln!(text, "# HELP {name} Handshakes that failed, by reason\n# TYPE {name} counter");
-    for (upstream, _) in with_tls() {
-        for endpoint in &upstream.endpoints {
-            for (reason, count) in endpoint.state.tls.failures() {
-                let alert = reason.alert().map_or("", alert_name);
-                let _ = writeln!(
-                    text,
-                    "{name}{{upstream=\"{}\",{},reason=\"{}\",alert=\"{alert}\"}} {count}",
-                    upstream.name,
-                    labels(endpoint),
-                    reason.label(),
-                );
-            }
-        }
-    }
-    let name = "ringate_backend_certificate_expires_seconds";
-    let _ = writeln!(text, "# HELP {name} When the certificate that was seen last ends\n# TYPE {name} gauge");
-    for (upstream, _) in with_tls() {
-        for endpoint in &upstream.endpoints {
-            let last = endpoint.state.tls.last();
-            let chain = last.as_ref().as_ref().and_then(|last| last.facts.peer_certificates.as_deref());
-            let leaf = chain.and_then(<[_]>::first).and_then(|der| Facts::from_der(der).ok());
-            if let Some(end) = leaf.map(|facts| SystemTime::from(facts.not_after)) {
-                let seconds = end.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-                let (upstream, endpoint) = (&upstream.name, labels(endpoint));
-                let _ = writeln!(text, "{name}{{upstream=\"{upstream}\",{endpoint}}} {seconds}");
-            }
-        }
-    }
-}
-
-/// The labels of an endpoint: its name and, where that is another text, its address.
-fn labels(endpoint: &config::Endpoint) -> String {
-    let name = format!("endpoint=\"{}\"", endpoint.name);
-    let address = endpoint.address.as_ref().map_or_else(String::new, ToString::to_string);
-    if address == endpoint.name { name } else { format!("{name},address=\"{address}\"") }
-}
-
-fn retries(running: &RuntimeConfig, text: &mut String) {
-    let mut family = |name: &str, help: &str, count: fn(&Upstream) -> &AtomicU64| {
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
-        for upstream in running.upstreams.iter().filter(|upstream| upstream.retries.attempts > 1) {
-            let count = count(upstream).load(Ordering::Relaxed);
-            let _ = writeln!(text, "{name}{{upstream=\"{}\"}} {count}", upstream.name);
-        }
-    };
-    family("ringate_upstream_retries_total", "Requests sent again", |upstream| &upstream.retried.sent);
-    let help = "Requests not sent again for want of budget";
-    family("ringate_upstream_retries_refused_total", help, |upstream| &upstream.retried.refused);
 }

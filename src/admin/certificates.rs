@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::metrics::{Text, label};
+use super::exposition::{Text, label};
 use crate::certs::{Store, Timestamp};
 use crate::config::plan::CertificateRef;
 use crate::server::Deployment;

@@ -1,4 +1,4 @@
-//! `GET /metrics`: Prometheus' text format, version 0.0.4.
+//! `GET /metrics`: what is counted, for Prometheus.
 //!
 //! Labels hold names from the config alone: what a client or a backend sends never makes a new time series.
 
@@ -6,75 +6,65 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
+use super::exposition::{Format, Text, label};
 use super::reload::blocking;
-use super::{Control, backends, certificates, discovery, listeners, verification};
+use super::{Control, certificates, discovery, endpoint_metrics, listeners, process, traffic, verification};
 use crate::base::counters::{MEANINGS, RENAMED, under_old_names};
 use crate::base::latency::LatencySum;
 use crate::io::log;
 use crate::server::{Deployment, Server};
 
-pub(super) async fn metrics(State(control): State<Control>) -> Response {
+pub(super) async fn metrics(State(control): State<Control>, headers: HeaderMap) -> Response {
+    let format = Format::of(&headers);
     // The store's records are on the disk.
-    match blocking(&control, |deployment| Ok(render(deployment))).await {
+    match blocking(&control, move |deployment| Ok(render(deployment, format))).await {
         Ok(text) => {
-            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+            let fields = [(header::CONTENT_TYPE, format.media_type()), (header::VARY, "Accept")];
+            (fields, text).into_response()
         }
         Err(problem) => problem.into_response(),
     }
 }
 
-/// The text so far.
-pub(super) struct Text(String);
-
-impl Text {
-    /// A family with its samples: labels (without braces; empty for none) and value.
-    pub(super) fn family(
-        &mut self,
-        kind: &str,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = (String, f64)>,
-    ) {
-        let _ = writeln!(self.0, "# HELP ringate_{name} {}", help.trim().replace('\\', "\\\\"));
-        let _ = writeln!(self.0, "# TYPE ringate_{name} {kind}");
-        for (labels, value) in samples {
-            let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-            let _ = writeln!(self.0, "ringate_{name}{braces} {value}");
-        }
-    }
-
-    /// The histogram of response times.
-    fn latency(&mut self, server: &Server) {
-        let mut sum = LatencySum::default();
-        server.counters.iter().for_each(|counters| sum.add(&counters.latency));
-        let name = "ringate_response_seconds";
-        let help = "Time from a request's head to its response's head from a backend.";
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} histogram");
+/// The histogram of response times of the whole process.
+fn latency(server: &Server, text: &mut Text) {
+    let mut sum = LatencySum::default();
+    server.counters.iter().for_each(|counters| sum.add(&counters.latency));
+    let help = "Time from a request's head to its response's head from a backend.";
+    let name = "ringate_response_seconds";
+    text.histogram(name, help, |out| {
         for (bound, count) in sum.octaves() {
-            let _ = writeln!(self.0, "{name}_bucket{{le=\"{bound}\"}} {count}");
+            let _ = writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {count}");
         }
         let (count, seconds) = (sum.count(), sum.seconds());
-        let _ = writeln!(
-            self.0,
-            "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {seconds}\n{name}_count {count}"
-        );
-    }
-
-    fn one(&mut self, kind: &str, name: &str, help: &str, value: f64) {
-        self.family(kind, name, help, [(String::new(), value)]);
-    }
+        let _ =
+            writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {seconds}\n{name}_count {count}");
+    });
 }
 
-pub(super) fn label(name: &str, value: &str) -> String {
-    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    format!("{name}=\"{escaped}\"")
+/// Requests and connections that were turned away, by what bounds them: the counters of the same names, as one family.
+#[allow(clippy::cast_precision_loss)] // as in `render`
+fn limited(totals: &[(&'static str, u64)], text: &mut Text) {
+    let others = [
+        ("requests_limited", "rate_limit"),
+        ("refused_endpoints_down", "endpoints_down"),
+        ("retries_refused", "retry_budget"),
+        ("connections_displaced", "descriptors"),
+    ];
+    let samples = totals.iter().filter_map(|(name, count)| {
+        let other = others.iter().find(|(counter, _)| counter == name).map(|(_, reason)| *reason);
+        let reason = name.strip_prefix("limit_").or(other)?;
+        Some((label("reason", reason), *count as f64))
+    });
+    let help = "Requests, retries and connections that were refused or ended for a bound, by the bound.";
+    text.family("counter", "limited_total", help, samples);
 }
 
 /// Credentials by definition and state, and how many end soon. Names of consumers are no labels: there may be many.
-#[allow(clippy::cast_precision_loss)] // there are 100,000 at most
+#[allow(clippy::cast_precision_loss)] // there are 100,000 at most, and a time has 31 bits
 fn credentials(deployment: &Deployment, text: &mut Text) {
     let current = deployment.current();
     if current.plan.credentials.is_empty() {
@@ -86,6 +76,10 @@ fn credentials(deployment: &Deployment, text: &mut Text) {
         (labels, *count as f64)
     });
     text.family("gauge", "credentials", "Credentials of consumers, by definition and state.", samples);
+    let ends = current.made.consumers.first_ends().into_iter();
+    let ends = ends.map(|(definition, end)| (label("definition", &definition), end.unix() as f64));
+    let help = "When the first credential in force of the definition ends, in seconds since 1970.";
+    text.family("gauge", "credential_first_not_after_seconds", help, ends);
     let endings = current.made.consumers.endings(&current.plan);
     let soon = endings.iter().filter(|ending| ending.days_left >= 0).count();
     let help =
@@ -94,9 +88,9 @@ fn credentials(deployment: &Deployment, text: &mut Text) {
 }
 
 #[allow(clippy::cast_precision_loss)] // a counter beyond 2^53 loses its last digits, as in Prometheus itself
-fn render(deployment: &Deployment) -> String {
+fn render(deployment: &Deployment, format: Format) -> String {
     let server = &deployment.server;
-    let mut text = Text(String::new());
+    let mut text = Text::new(format);
     let totals = server.totals();
     for &(name, value) in &totals {
         let meaning = MEANINGS.iter().find(|(known, _)| *known == name).map_or("", |(_, meaning)| meaning);
@@ -107,7 +101,8 @@ fn render(deployment: &Deployment) -> String {
         let help = format!("Deprecated, removed in the next version: use ringate_{new}_total.");
         text.one("counter", &format!("{old}_total"), &help, value as f64);
     }
-    text.latency(server);
+    limited(&totals, &mut text);
+    latency(server, &mut text);
     let (watching, dropped) = deployment.events.counts();
     text.one("gauge", "event_streams_open", "Clients that read /v1/events.", watching as f64);
     let help = "Clients of /v1/events that were dropped, as they did not read in time.";
@@ -148,6 +143,10 @@ fn render(deployment: &Deployment) -> String {
     listeners::metrics(&server.snapshot.load(), &mut text);
     discovery::metrics(deployment, &mut text);
     verification::metrics(deployment, &mut text);
-    backends::metrics(&server.snapshot.load(), &mut text.0);
-    text.0
+    let running = server.snapshot.load();
+    endpoint_metrics::metrics(&running, &mut text);
+    traffic::metrics(&running, &mut text);
+    process::workers(server, &mut text);
+    process::metrics(server, &mut text);
+    text.end()
 }

@@ -14,7 +14,7 @@
 //! | `store`, `rotation`, `certificates` | the certificate store; a certificate's generations; those in use |
 //! | `events`, `figures` | a stream of what happens, and of figures once a second |
 //! | `consumers` | consumers and their credentials |
-//! | `metrics` | counts for Prometheus |
+//! | `metrics`, `exposition`, `traffic`, `endpoint_metrics`, `process` | counts for Prometheus |
 //! | `body`, `problem` | JSON in, problems (RFC 9457) out |
 //! | `queue` | the wait for what takes long |
 //!
@@ -30,8 +30,10 @@ mod certificates;
 mod change;
 mod consumers;
 mod discovery;
+mod endpoint_metrics;
 mod endpoints;
 mod events;
+mod exposition;
 mod figures;
 mod guard;
 mod headers;
@@ -40,6 +42,7 @@ mod listeners;
 mod logs;
 mod metrics;
 mod problem;
+mod process;
 mod queue;
 mod reload;
 mod rotation;
@@ -49,6 +52,7 @@ mod session;
 mod socket;
 mod store;
 mod subject;
+mod traffic;
 mod upstreams;
 mod verification;
 
@@ -125,6 +129,7 @@ fn router(control: Control) -> Router {
             "/v1/listeners/{name}",
             get(api::listener).patch(sections::change_listener).delete(sections::remove_listener),
         )
+        .route("/v1/listeners/{name}/tls-failures", get(api::failures))
         .route("/v1/routes", get(api::routes).post(sections::add_route))
         .route(
             "/v1/routes/{id}",

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::metrics::{Text, label};
+use super::exposition::{Text, label};
 use crate::certs::Timestamp;
 use crate::proxy::upstream::config::{Endpoint, Upstream};
 use crate::server::Deployment;

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 pub(crate) use super::count::Count;
+use super::histogram::Histogram;
 use super::latency::LatencyCounts;
 
 /// Counters that were renamed, with the old name: both are in metrics and status until the next version.
@@ -48,6 +49,8 @@ macro_rules! counters {
             $($(#[doc = $doc])* pub $name: Count,)*
             /// Times from a request's head to its response's.
             pub latency: LatencyCounts,
+            /// How much later than due the worker's timer ran.
+            pub(crate) delay: Histogram,
         }
 
         /// What each counter counts, in words.

@@ -66,6 +66,12 @@ impl Default for Limits {
 pub(crate) const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// The largest value that `headers` may take: the slots are on the parser's stack.
 pub(crate) const MAX_HEADERS: usize = 256;
+/// Most routes with metrics of their own, over all listeners. Those of further routes are counted together.
+pub(crate) const MAX_ROUTE_SERIES: usize = 1000;
+/// Failed TLS handshakes with clients whose records are kept, for each listener.
+pub(crate) const CLIENT_FAILURES: usize = 64;
+/// Longest certificate of a client that is kept in such a record, in bytes.
+pub(crate) const CLIENT_FAILURE_CERTIFICATE_BYTES: usize = 16 * 1024;
 /// Longest trailer section of a chunked body, in bytes.
 pub(crate) const MAX_TRAILER_BYTES: usize = 8 * 1024;
 /// Longest chunk-size line with its extensions, in bytes.

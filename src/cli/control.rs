@@ -59,6 +59,7 @@ pub(super) fn status(options: &Options) -> Result<(), String> {
     for listener in status["listeners"].as_array().into_iter().flatten() {
         let tls = if listener["tls"] == true { " over TLS" } else { "" };
         let _ = writeln!(out, "listener {}: {}{tls}", text(&listener["name"]), list(&listener["addresses"]));
+        out.push_str(&failures_line(&listener["tls_failures"]));
     }
     for upstream in status["upstreams"].as_array().into_iter().flatten() {
         let tls = match (&upstream["tls"], &upstream["client_certificate"]) {
@@ -95,6 +96,25 @@ pub(super) fn status(options: &Options) -> Result<(), String> {
         let _ = writeln!(out, "warning: {}", text(warning));
     }
     output::print(&out)
+}
+
+/// How many TLS handshakes with a listener's clients failed, and why the last one did.
+fn failures_line(failures: &Value) -> String {
+    let text = |value: &Value| printable(value.as_str().unwrap_or_default());
+    let counts = failures["counts"].as_array().map_or(&[][..], Vec::as_slice);
+    let all: u64 = counts.iter().filter_map(|count| count["count"].as_u64()).sum();
+    let last = &failures["last"];
+    if all == 0 || last.is_null() {
+        return String::new();
+    }
+    let certificate = match last["certificate"]["subject"].as_str() {
+        Some(subject) => format!(", certificate {}", printable(subject)),
+        None => String::new(),
+    };
+    let (at, client, why) = (text(&last["at"]), text(&last["client"]), text(&last["text"]));
+    format!(
+        "  {all} TLS handshakes with clients failed; the last at {at} with {client}{certificate}: {why}\n"
+    )
 }
 
 /// What is known of a source of endpoints.

@@ -45,6 +45,14 @@ impl TlsError {
         }
     }
 
+    /// The alert that a client was sent because of it.
+    pub(crate) fn alert_to_client(&self) -> Option<AlertDescription> {
+        match self {
+            Self::Handshake(error) => error.alert_to_client(),
+            Self::Io(_) | Self::Closed => None,
+        }
+    }
+
     /// The alert that we sent because of it.
     pub fn alert_sent(&self) -> Option<AlertDescription> {
         match self {

@@ -12,7 +12,7 @@ use crate::config::access::Variable;
 use crate::io::PeerHandle;
 use crate::proxy::client_binding::{ClientBinding, ClientIds, Lazily, ProxiedOrigin};
 use crate::tls::client_certificate::PresentedError;
-use crate::tls::{AnyClient, ClientCertificate, Facts, SanName};
+use crate::tls::{AnyClient, ClientCertificate, Facts, Reason, SanName};
 
 /// What is known of a client, in the form it is forwarded in.
 #[derive(Debug)]
@@ -55,6 +55,16 @@ pub(crate) enum ClientError {
     Certificate(PresentedError),
     /// It resumed a session with a certificate that has expired since.
     Expired,
+}
+
+impl ClientError {
+    /// Why, in a word.
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Certificate(_) => Reason::BadCertificate,
+            Self::Expired => Reason::Expired,
+        }
+    }
 }
 
 impl fmt::Display for ClientError {

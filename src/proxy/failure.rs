@@ -229,6 +229,7 @@ fn tls_error(reason: Reason) -> &'static str {
         | R::WeakSignature
         | R::BadSignature
         | R::Pin
+        | R::NoCertificate
         | R::BadCertificate => "tls_certificate_error",
         R::Timeout => "connection_timeout",
         R::Closed | R::Reset | R::ClosedAfterCertificate => "connection_terminated",

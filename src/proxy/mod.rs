@@ -12,6 +12,7 @@
 pub(crate) mod access;
 pub(crate) mod client;
 pub(crate) mod client_binding;
+pub(crate) mod client_failures;
 pub(crate) mod connection_permit;
 pub(crate) mod destination;
 pub(crate) mod downstream;

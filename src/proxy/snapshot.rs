@@ -8,8 +8,10 @@ use rustls::ServerConfig;
 use crate::base::address::Address;
 use crate::base::counters::DatagramCounts;
 use crate::base::limits::Limits;
+use crate::base::meter::{ListenerCells, PerWorker, RouteCells};
 use crate::config::plan::{AddressRule, ClientAddress, UdpSessions};
 use crate::http2;
+use crate::proxy::client_failures::ClientFailures;
 pub(crate) use crate::proxy::destination::{Destination, Split};
 use crate::proxy::error_pages::Pages;
 use crate::proxy::rules::Rules;
@@ -67,6 +69,12 @@ pub struct Listener {
     pub accept_request_id: bool,
     /// Whether responses to failures have a Proxy-Status field (RFC 9209).
     pub proxy_status: bool,
+    /// Its clients' failed handshakes.
+    pub(crate) failures: Arc<ClientFailures>,
+    /// What is counted of it.
+    pub(crate) meter: Arc<PerWorker<ListenerCells>>,
+    /// What is counted of its requests that no route is known for.
+    pub(crate) unrouted: Arc<PerWorker<RouteCells>>,
     /// Which versions of HTTP it serves.
     pub http: HttpVersions,
     /// The protocol and destination of its traffic.
@@ -117,9 +125,20 @@ pub struct Udp {
     pub counts: Arc<DatagramCounts>,
 }
 
+/// What is counted of a route. Kept over reloads.
+#[derive(Debug, Default)]
+pub(crate) struct RouteMeter {
+    /// What metrics call the route: the host and path that it matches, and its methods where it has some.
+    pub(crate) label: Box<str>,
+    /// The counts.
+    pub(crate) cells: PerWorker<RouteCells>,
+}
+
 /// What a matched request is done with.
 #[derive(Debug)]
 pub struct Route {
+    /// What is counted of it.
+    pub(crate) meter: Arc<RouteMeter>,
     /// Its destination.
     pub to: Destination,
     /// How the path changes.

@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use super::snapshot::RuntimeConfig;
+use super::snapshot::{Listener, RuntimeConfig, Traffic};
 use super::upstream::admission;
 use super::upstream::config::Upstream;
 use super::upstream::pool::Pool;
 use super::worker::Worker;
+use crate::base::meter::{ListenerCells, RouteCells};
 use crate::base::published::{Published, Reader};
 
 /// A snapshot and this worker's pools for it.
@@ -18,6 +19,37 @@ pub struct View {
     pub config: Arc<RuntimeConfig>,
     /// In the order of its upstreams.
     pub pools: Vec<Rc<Pool>>,
+    /// What the worker counts of its listeners and their routes, in their order.
+    pub(crate) meters: Vec<ListenerMeter>,
+}
+
+/// What the worker counts of a listener.
+#[derive(Debug)]
+pub(crate) struct ListenerMeter {
+    /// Of the listener itself.
+    pub(crate) cells: Arc<ListenerCells>,
+    /// In the order of its routes; none but those of http listeners.
+    routes: Vec<Arc<RouteCells>>,
+    unrouted: Arc<RouteCells>,
+}
+
+impl ListenerMeter {
+    fn of(listener: &Listener, worker: usize) -> Self {
+        let routes = match &listener.traffic {
+            Traffic::Http { routes, .. } => routes.as_slice(),
+            Traffic::Tcp { .. } | Traffic::Udp(_) | Traffic::TcpByName { .. } => &[],
+        };
+        Self {
+            cells: listener.meter.of(worker),
+            routes: routes.iter().map(|route| route.meter.cells.of(worker)).collect(),
+            unrouted: listener.unrouted.of(worker),
+        }
+    }
+
+    /// The counts of a route by its index; without one, those of requests that no route is known for.
+    pub(crate) fn route(&self, route: Option<u32>) -> &RouteCells {
+        route.and_then(|route| self.routes.get(route as usize)).unwrap_or(&self.unrouted)
+    }
 }
 
 /// Follows the snapshot that is published.
@@ -36,7 +68,8 @@ impl Views {
         let config = snapshot.load();
         let open = |upstream: &Arc<Upstream>| open(upstream, start, &worker, None);
         let pools = config.upstreams.iter().map(open).collect();
-        let view = RefCell::new(Rc::new(View { config, pools }));
+        let meters = meters(&config, &worker);
+        let view = RefCell::new(Rc::new(View { config, pools, meters }));
         Self { reader: RefCell::new(snapshot.reader()), view, start, worker }
     }
 
@@ -52,7 +85,9 @@ impl Views {
                 last => open(upstream, self.start, &self.worker, last),
             });
             let pools = pools.collect();
-            let last = std::mem::replace(&mut *view, Rc::new(View { config: Arc::clone(config), pools }));
+            let meters = meters(config, &self.worker);
+            let next = View { config: Arc::clone(config), pools, meters };
+            let last = std::mem::replace(&mut *view, Rc::new(next));
             for pool in &last.pools {
                 if !view.pools.iter().any(|kept| Rc::ptr_eq(kept, pool)) {
                     pool.retire(view.pool_named(&pool.upstream.name).map(|next| &**next));
@@ -75,8 +110,12 @@ impl View {
     }
 }
 
+fn meters(config: &RuntimeConfig, worker: &Worker) -> Vec<ListenerMeter> {
+    config.listeners.iter().map(|listener| ListenerMeter::of(listener, worker.number)).collect()
+}
+
 /// The pool of an upstream that replaces `last`, if the snapshot before has one.
 fn open(upstream: &Arc<Upstream>, start: usize, worker: &Worker, last: Option<&Rc<Pool>>) -> Rc<Pool> {
     let queue = |pool: &Weak<Pool>| admission::join(upstream, pool);
-    Pool::open(Arc::clone(upstream), start, &worker.wheel, last.map(|last| &**last), queue)
+    Pool::open(Arc::clone(upstream), start, worker, last.map(|last| &**last), queue)
 }

@@ -51,6 +51,8 @@ impl HeadBuffers {
 /// A worker's own things. No other thread touches them, so nothing in it is locked.
 #[derive(Debug)]
 pub struct Worker {
+    /// Its number, from 0.
+    pub(crate) number: usize,
     /// Written here, summed elsewhere.
     pub counters: Arc<Counters>,
     /// All deadlines of this worker.
@@ -70,9 +72,16 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker's own things. `ids` is what its request ids begin with.
-    pub fn new(counters: Arc<Counters>, access: Option<access::Seed>, tally: Arc<Tally>, ids: u64) -> Self {
+    /// The things of worker `number`, from 0. `ids` is what its request ids begin with.
+    pub fn new(
+        number: usize,
+        counters: Arc<Counters>,
+        access: Option<access::Seed>,
+        tally: Arc<Tally>,
+        ids: u64,
+    ) -> Self {
         Self {
+            number,
             counters,
             wheel: Wheel::new(),
             draining: Cell::new(false),

@@ -40,6 +40,7 @@ mod discovered;
 pub mod endpoints;
 mod http;
 mod identities;
+mod meters;
 mod sticky;
 mod upstreams;
 
@@ -187,6 +188,8 @@ struct Builder<'a> {
     renewed: Vec<(Published<Identity>, Arc<Identity>)>,
     without_fallback: Vec<Arc<Identity>>,
     limits: Vec<KeptLimit>,
+    /// Routes with counts of their own so far.
+    route_series: usize,
     keys: FxHashMap<PathBuf, Keys>,
     lists: FxHashMap<String, Arc<RevocationLists>>,
     trusted: FxHashMap<CertificateRef, Vec<CertificateDer<'static>>>,
@@ -220,6 +223,7 @@ impl<'a> Builder<'a> {
             renewed: Vec::new(),
             without_fallback: Vec::new(),
             limits: Vec::new(),
+            route_series: 0,
             keys: FxHashMap::default(),
             lists: FxHashMap::default(),
             trusted: FxHashMap::default(),
@@ -372,7 +376,11 @@ impl<'a> Builder<'a> {
             }
         };
         let limit = self.limit(listener, None);
+        let meters::ListenerMeters { meter, failures, unrouted } = self.listener_meters(listener);
         let listener = Listener {
+            meter,
+            failures,
+            unrouted,
             pages,
             rules: routing::listener_rules(listener, limit),
             accept_request_id: listener.accept_request_id,
@@ -489,7 +497,7 @@ impl<'a> Builder<'a> {
     }
 
     fn http(&mut self, index: usize) -> Option<Traffic> {
-        let mut routes = Vec::new();
+        let mut routes: Vec<crate::proxy::snapshot::Route> = Vec::new();
         let mut specs = Vec::new();
         let mut spans = Vec::new();
         let environment = environment_of(&self.plan.listeners[index]);
@@ -506,8 +514,9 @@ impl<'a> Builder<'a> {
                 Some(keys) => Some(self.keys(&keys.file)?),
             };
             let credentials = self.credential_rule(route);
+            let meter = self.route_meter(listener, route, &routes);
             let page = |page: &_| portal::portal(page, self.plan, index, self.consumers.index());
-            let made = routing::route(&seen, listener, limit, keys, credentials, page);
+            let made = routing::route(&seen, (listener, meter), limit, keys, credentials, page);
             specs.push(routing::spec(route, routes.len()));
             routes.push(made);
             spans.push(route.span.clone());

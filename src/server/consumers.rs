@@ -133,6 +133,19 @@ impl Consumers {
         counts
     }
 
+    /// When the first of each definition's credentials that are in force ends.
+    pub(crate) fn first_ends(&self) -> BTreeMap<String, Timestamp> {
+        let now = Timestamp::from(SystemTime::now());
+        let mut ends: BTreeMap<String, Timestamp> = BTreeMap::new();
+        for credential in self.book().credentials.values() {
+            let Some(end) = end_of(credential).filter(|end| *end > now) else { continue };
+            ends.entry(credential.definition.clone())
+                .and_modify(|first| *first = end.min(*first))
+                .or_insert(end);
+        }
+        ends
+    }
+
     /// Active and suspended credentials near their end, and those that have just expired: within `renew_before`, or the last
     /// third of a short validity. Those that ended longer ago than that are left out.
     pub(crate) fn endings(&self, plan: &Plan) -> Vec<EndingCredential> {
@@ -142,12 +155,7 @@ impl Consumers {
         let mut found = Vec::new();
         for credential in self.book().credentials.values() {
             let Some(term) = credential.state.term() else { continue };
-            let last = credential.certificate.last().filter(|it| it.until.is_none()).map(|it| it.not_after);
-            let end = match (term.expires, last) {
-                (Some(expires), Some(certificate)) => expires.min(certificate),
-                (Some(end), None) | (None, Some(end)) => end,
-                (None, None) => continue,
-            };
+            let Some(end) = end_of(credential) else { continue };
             let window = window(before, term.issued.unix(), end.unix());
             if (end.unix() - time.unix()).abs() > window {
                 continue;
@@ -165,6 +173,16 @@ impl Consumers {
         }
         found.sort_by_key(|ending| ending.days_left);
         found
+    }
+}
+
+/// When a credential in force ends: its own end, or that of its newest certificate.
+fn end_of(credential: &Credential) -> Option<Timestamp> {
+    let term = credential.state.term()?;
+    let last = credential.certificate.last().filter(|it| it.until.is_none()).map(|it| it.not_after);
+    match (term.expires, last) {
+        (Some(expires), Some(certificate)) => Some(expires.min(certificate)),
+        (end, None) | (None, end) => end,
     }
 }
 

@@ -1,8 +1,10 @@
 //! Whether workers turn: each writes down the time of its last turn, and other threads compare it with the clock.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use rustix::thread::gettid;
 
 /// How often a worker beats, however little it has to do.
 pub(crate) const BEAT: Duration = Duration::from_millis(200);
@@ -19,12 +21,26 @@ pub(crate) struct Heartbeat {
     origin: Instant,
     /// Milliseconds since `origin`.
     last: AtomicU64,
+    /// The kernel's number of its thread; 0: it has not begun.
+    thread: AtomicU32,
 }
 
 impl Heartbeat {
     /// Its first turn is now.
     pub(crate) fn new() -> Self {
-        Self { origin: Instant::now(), last: AtomicU64::new(0) }
+        Self { origin: Instant::now(), last: AtomicU64::new(0), thread: AtomicU32::new(0) }
+    }
+
+    /// The worker runs on the calling thread.
+    pub(crate) fn begin(&self) {
+        let thread = u32::try_from(gettid().as_raw_nonzero().get()).unwrap_or(0);
+        self.thread.store(thread, Ordering::Relaxed);
+    }
+
+    /// The kernel's number of the worker's thread, while it runs.
+    pub(crate) fn thread(&self) -> Option<u32> {
+        let thread = self.thread.load(Ordering::Relaxed);
+        (thread > 0 && self.last.load(Ordering::Relaxed) != ENDED).then_some(thread)
     }
 
     /// The worker makes a turn.

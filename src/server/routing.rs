@@ -8,19 +8,20 @@ use crate::config::plan;
 use crate::proxy::destination::portal::Portal;
 use crate::proxy::reply::{Reply, ReplyBody};
 use crate::proxy::rules::{Cors, CredentialRule, Headers, KeyRule, Limit, Rules};
-use crate::proxy::snapshot::{Destination, Route, Split};
+use crate::proxy::snapshot::{Destination, Route, RouteMeter, Split};
 use crate::route::{Condition, HostPattern, PathPattern, RouteSpec};
 
 /// A route as workers see it. `keys` are those of its file.
 pub(super) fn route(
     route: &plan::Route,
-    listener: &plan::Listener,
+    (listener, meter): (&plan::Listener, Arc<RouteMeter>),
     limit: Option<Arc<Limit>>,
     keys: Option<Keys>,
     credentials: Option<CredentialRule>,
     portal: impl Fn(&plan::Portal) -> Portal,
 ) -> Route {
     Route {
+        meter,
         to: destination(&route.to, portal),
         rewrite: route.rewrite.clone(),
         encoded_slashes: route.encoded_slashes,

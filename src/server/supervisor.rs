@@ -105,6 +105,7 @@ impl Server {
             let applied = Arc::new(AtomicU64::new(0));
             let heartbeat = Arc::new(Heartbeat::new());
             let worker = WorkerThread {
+                number: index,
                 cpu,
                 splice: plan.runtime.splice,
                 sockets: std::mem::take(&mut fresh[index]),
@@ -222,6 +223,11 @@ impl Server {
     /// The time since each worker's last turn; `None` for those that have ended.
     pub fn silences(&self) -> impl Iterator<Item = Option<Duration>> {
         self.workers.iter().map(|worker| worker.heartbeat.silence())
+    }
+
+    /// The kernel's number of each worker's thread; `None` for those that have ended.
+    pub(crate) fn threads(&self) -> impl Iterator<Item = Option<u32>> {
+        self.workers.iter().map(|worker| worker.heartbeat.thread())
     }
 
     /// Workers that make no turn.

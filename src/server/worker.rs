@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::base::address::Peer;
 use crate::base::counters::Counters;
@@ -65,6 +65,8 @@ pub(crate) enum ClientSocket {
 /// What a worker starts with.
 #[derive(Debug)]
 pub(crate) struct WorkerThread {
+    /// Its number, from 0.
+    pub number: usize,
     /// Its CPU.
     pub cpu: usize,
     /// Whether bodies may be moved without a copy: `runtime.splice`.
@@ -97,6 +99,7 @@ impl WorkerThread {
     /// # Errors
     /// The wire of its orders broke.
     pub(crate) fn run(self, seat: Seat) -> std::io::Result<()> {
+        self.heartbeat.begin();
         if let Err(error) = machine::pin(self.cpu) {
             tracing::warn!("worker can't be pinned to CPU {}: {error}", self.cpu);
         }
@@ -107,7 +110,7 @@ impl WorkerThread {
 
     async fn serve(self) -> std::io::Result<()> {
         Pipe::allow(self.splice);
-        let worker = Worker::new(self.counters, self.access, self.tally, self.ids);
+        let worker = Worker::new(self.number, self.counters, self.access, self.tally, self.ids);
         let frontend = Rc::new(Frontend::new(worker, &self.snapshot, self.ids as usize));
         let worker = Rc::clone(&frontend.worker);
         runtime::spawn(vital::task("a worker's wheel", worker.wheel.clone().run()));
@@ -164,7 +167,9 @@ async fn turn(frontend: Rc<Frontend>, heartbeat: Arc<Heartbeat>) {
     loop {
         for _ in 0..BEATS_PER_SECOND {
             heartbeat.beat();
+            let due = Instant::now() + BEAT;
             sleep(BEAT).await;
+            frontend.worker.counters.delay.add(due.elapsed());
             frontend.free_descriptors();
             fault::point("beat");
         }

@@ -12,6 +12,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use super::algorithms::verify_handshake_signatures;
 use super::backend_verifier::{TrustAnchors, TrustError};
 use super::chain::{Role, Trust};
+use super::identity::note_chain;
 use super::revocation::RevocationLists;
 
 /// Whether a client needs a certificate. One that it presents must be valid in any case.
@@ -65,6 +66,7 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        note_chain(end_entity, intermediates);
         self.trust.verify(end_entity, intermediates, Role::Client, now)?;
         Ok(ClientCertVerified::assertion())
     }
@@ -106,10 +108,11 @@ impl ClientCertVerifier for AnyClient {
 
     fn verify_client_cert(
         &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        note_chain(end_entity, intermediates);
         Ok(ClientCertVerified::assertion())
     }
 

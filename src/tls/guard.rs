@@ -6,7 +6,7 @@ use rustls::{AlertDescription, PeerMisbehaved, ProtocolVersion};
 
 use super::cipher::HEADER;
 use super::error::HandshakeError;
-use super::hello::Reader;
+use super::hello::{Reader, SERVER_NAME, host_name};
 
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
@@ -16,6 +16,8 @@ const APPLICATION_DATA: u8 = 23;
 const CLIENT_HELLO: u8 = 1;
 const CLIENT_KEY_EXCHANGE: u8 = 16;
 
+/// Versions of a ClientHello that a record has.
+const MOST_VERSIONS: usize = 8;
 const SUPPORTED_GROUPS: u16 = 10;
 const SIGNATURE_ALGORITHMS: u16 = 13;
 const PRE_SHARED_KEY: u16 = 41;
@@ -54,6 +56,33 @@ pub(super) struct Guard {
     hello_done: bool,
     /// The client's change_cipher_spec has arrived.
     changed: bool,
+    /// What the ClientHello offers, once it has arrived.
+    offered: Option<Offered>,
+}
+
+/// What a ClientHello offers, for the records of handshakes that fail.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Offered {
+    /// The versions by their numbers in the order of the client: those of supported_versions or, where it has none,
+    /// legacy_version. At most eight, and no GREASE (RFC 8701).
+    pub(crate) versions: Vec<u16>,
+    /// The server name (SNI), in lower case.
+    pub(crate) server_name: Option<String>,
+}
+
+impl Offered {
+    /// The versions by their names.
+    pub(crate) fn version_names(&self) -> Vec<String> {
+        let name = |version: &u16| match version {
+            0x0304 => "TLSv1.3".to_owned(),
+            0x0303 => "TLSv1.2".to_owned(),
+            0x0302 => "TLSv1.1".to_owned(),
+            0x0301 => "TLSv1.0".to_owned(),
+            0x0300 => "SSLv3".to_owned(),
+            other => format!("0x{other:04x}"),
+        };
+        self.versions.iter().map(name).collect()
+    }
 }
 
 fn refused(what: &'static str, alert: AlertDescription) -> Result<(), HandshakeError> {
@@ -65,6 +94,11 @@ fn unexpected(what: &'static str) -> Result<(), HandshakeError> {
 }
 
 impl Guard {
+    /// What the ClientHello offers, if it has arrived and can be parsed.
+    pub(super) fn offered(&self) -> Option<&Offered> {
+        self.offered.as_ref()
+    }
+
     /// Checks a record by its header alone.
     pub(super) fn header(&self, header: [u8; HEADER], phase: Phase) -> Result<(), HandshakeError> {
         let [kind, major, _, high, low] = header;
@@ -135,7 +169,9 @@ impl Guard {
             _ if kind != CLIENT_HELLO => self.hello_done = true,
             Some(body) => {
                 self.hello_done = true;
-                return check_hello(body, tls13);
+                let Some(mut offer) = Offer::read(body) else { return Ok(()) };
+                self.offered = Some(std::mem::take(&mut offer.offered));
+                return check_hello(&offer, tls13);
             }
             None => self.hello = message.to_vec(),
         }
@@ -144,8 +180,7 @@ impl Guard {
 }
 
 /// Checks a ClientHello. What cannot be parsed is for rustls to name.
-fn check_hello(body: &[u8], tls13_allowed: bool) -> Result<(), HandshakeError> {
-    let Some(offer) = Offer::read(body) else { return Ok(()) };
+fn check_hello(offer: &Offer, tls13_allowed: bool) -> Result<(), HandshakeError> {
     if offer.renegotiated {
         // RFC 5746 §3.6: nothing has been negotiated before.
         return refused("a renegotiation as its first message", AlertDescription::HandshakeFailure);
@@ -194,12 +229,14 @@ struct Offer {
     shares: bool,
     signatures: bool,
     psk: bool,
+    offered: Offered,
 }
 
 impl Offer {
     fn read(body: &[u8]) -> Option<Self> {
         let mut body = Reader(body);
         let mut offer = Self { legacy_version: body.number16()?, ..Self::default() };
+        offer.offered.versions.push(offer.legacy_version);
         body.take(32)?;
         body.vector8()?;
         body.vector16()?;
@@ -219,8 +256,13 @@ impl Offer {
                 RENEGOTIATION_INFO => offer.renegotiated = !content.vector8()?.0.is_empty(),
                 SUPPORTED_VERSIONS => {
                     offer.versions = true;
-                    offer.tls13 = content.vector8()?.0.chunks_exact(2).any(|version| version == TLS13);
+                    let versions = content.vector8()?.0.chunks_exact(2);
+                    offer.tls13 = versions.clone().any(|version| version == TLS13);
+                    let numbers = versions.map(|it| u16::from_be_bytes([it[0], it[1]]));
+                    let known = numbers.filter(|number| number & 0x0f0f != 0x0a0a);
+                    offer.offered.versions = known.take(MOST_VERSIONS).collect();
                 }
+                SERVER_NAME => offer.offered.server_name = host_name(content),
                 _ => {}
             }
         }

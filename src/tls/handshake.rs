@@ -15,7 +15,7 @@ use rustls::{
 };
 
 use super::error::{HandshakeError, Preview, RecordError};
-use super::guard::{Guard, Phase, alert_for};
+use super::guard::{Guard, Offered, Phase, alert_for};
 use super::identity::{Identity, Observed, observe};
 use super::record::{Kernel, Opener, Sealer, halves};
 use super::watched::{Notes, ends_with_alert, watch};
@@ -313,8 +313,13 @@ impl Handshake {
         &self.observed.client_auth
     }
 
-    /// On a client: the chain that the server presented so far, leaf first, whatever is thought of it, and the
-    /// names (in DER) of the authorities that it takes certificates of.
+    /// On a server: what the ClientHello offers, if it has arrived.
+    pub(crate) fn offered(&self) -> Option<&Offered> {
+        self.guard.as_ref()?.offered()
+    }
+
+    /// The chain that the peer presented so far, leaf first, whatever is thought of it. On a client, also the names (in DER)
+    /// of the authorities that the server takes certificates of.
     pub fn presented(&mut self) -> (Vec<CertificateDer<'static>>, Vec<Vec<u8>>) {
         (std::mem::take(&mut self.observed.chain), std::mem::take(&mut self.observed.authorities))
     }

@@ -17,7 +17,7 @@ pub enum Hello {
 
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
-const SERVER_NAME: u16 = 0;
+pub(super) const SERVER_NAME: u16 = 0;
 const HOST_NAME: u8 = 0;
 const LONGEST_FRAGMENT: usize = 16_384;
 const LONGEST_NAME: usize = 253;
@@ -118,7 +118,7 @@ fn name(body: &[u8]) -> Option<Option<String>> {
 }
 
 /// The one name of a list that knows no other kind than host names.
-fn host_name(mut content: Reader<'_>) -> Option<String> {
+pub(super) fn host_name(mut content: Reader<'_>) -> Option<String> {
     let mut list = content.vector16()?;
     let &[kind] = list.take(1)? else { return None };
     let name = list.vector16()?.0;

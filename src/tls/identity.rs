@@ -344,7 +344,7 @@ pub(super) struct Observed {
     pub(super) client_auth: ClientAuth,
     /// On a client: the names of the authorities (in DER) that the server takes certificates of.
     pub(super) authorities: Vec<Vec<u8>>,
-    /// On a client: the chain that the server presented, whatever was thought of it.
+    /// The chain that the peer presented, whatever was thought of it.
     pub(super) chain: Vec<CertificateDer<'static>>,
 }
 
@@ -368,7 +368,7 @@ thread_local! {
     static OBSERVED: RefCell<Observed> = RefCell::default();
 }
 
-/// The verifier's note: what the server presented.
+/// The verifier's note: what the peer presented.
 pub(super) fn note_chain(leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>]) {
     let chain = std::iter::once(leaf).chain(rest).map(|der| der.clone().into_owned());
     OBSERVED.with_borrow_mut(|observed| observed.chain = chain.collect());

@@ -79,6 +79,7 @@ pub use config::{ClientPolicy, ServerPolicy, Versions, client_config, server_con
 #[allow(unreachable_pub)] // for internals
 pub use error::HandshakeError;
 pub(crate) use error::{RecordError, client_help};
+pub(crate) use guard::Offered;
 pub(crate) use handshake::{Established, Facts};
 #[allow(unreachable_pub)] // for internals
 pub use handshake::{Handshake, State};

@@ -7,7 +7,7 @@ use rustls::{AlertDescription, CertificateError, PeerIncompatible, PeerMisbehave
 use super::backend_verifier::Unacceptable;
 use super::error::{HandshakeError, alert_text, concerns_our_certificate};
 
-/// Why a handshake with a backend failed, or was undone right after it.
+/// Why a handshake failed, or was undone right after it. What is said of the backend holds for a client of a listener, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// The backend's certificate, or one above it, has expired.
@@ -36,6 +36,8 @@ pub enum Reason {
     Pin,
     /// Something else is wrong with it.
     BadCertificate,
+    /// A client presented no certificate where one is required.
+    NoCertificate,
     /// `require_client_auth`: the backend did not request our certificate.
     NotAsked,
     /// The backend does not speak TLS.
@@ -66,7 +68,7 @@ pub enum Reason {
 
 impl Reason {
     /// Those without an alert.
-    pub const PLAIN: [Self; 24] = [
+    pub const PLAIN: [Self; 25] = [
         Self::Expired,
         Self::NotYetValid,
         Self::UnknownIssuer,
@@ -80,6 +82,7 @@ impl Reason {
         Self::BadSignature,
         Self::Pin,
         Self::BadCertificate,
+        Self::NoCertificate,
         Self::NotAsked,
         Self::PlainText,
         Self::Version,
@@ -134,6 +137,7 @@ impl Reason {
             Self::BadSignature => "bad_signature",
             Self::Pin => "pin",
             Self::BadCertificate => "bad_certificate",
+            Self::NoCertificate => "certificate_missing",
             Self::NotAsked => "certificate_not_requested",
             Self::PlainText => "plain_text",
             Self::Version => "no_common_version",
@@ -170,6 +174,9 @@ impl Reason {
             Self::WeakKey => "have it issued with a larger key, or lower `tls.min_rsa_bits`",
             Self::WeakSignature => "have it issued anew, with SHA-256",
             Self::Pin => "if the key was changed on purpose, add its pin to `tls.pins`",
+            Self::NoCertificate => {
+                "give the client a certificate that is trusted, or set `client_auth = \"optional\"`"
+            }
             Self::NotAsked => {
                 "configure the backend to request client certificates, or drop `tls.require_client_auth`"
             }
@@ -241,7 +248,7 @@ impl HandshakeError {
             Self::PeerAlert(alert) => Reason::of_alert(*alert),
             Self::BadCertificate(error) => certificate_reason(error),
             Self::BadRevocationList(_) => Reason::RevocationUnknown,
-            Self::NoCertificate => Reason::BadCertificate,
+            Self::NoCertificate => Reason::NoCertificate,
             Self::NotTls(_) => Reason::PlainText,
             Self::NoCommonVersion(_) => Reason::Version,
             Self::NoCommonCipher(_) => Reason::Cipher,
@@ -251,6 +258,15 @@ impl HandshakeError {
             | Self::Incompatible(_)
             | Self::TooLarge => Reason::Protocol,
             Self::OutOfOrder | Self::Other(_) => Reason::Other,
+        }
+    }
+
+    /// The alert that a listener ended the handshake with; `None`: the client ended it, or speaks no TLS.
+    pub(crate) fn alert_to_client(&self) -> Option<AlertDescription> {
+        match self {
+            // By rustls, in both versions.
+            Self::NoCertificate => Some(AlertDescription::CertificateRequired),
+            error => super::guard::alert_for(error),
         }
     }
 

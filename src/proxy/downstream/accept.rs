@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::accepted::Accepted;
 use super::listener::ListenerSocket;
@@ -10,13 +11,15 @@ use super::proxy_header::{self, Origin};
 use super::{http1, http2, passthrough, tcp};
 use crate::base::address::Peer;
 use crate::base::sample::sampled;
-use crate::io::{Fired, Stream, TcpStream, tls};
+use crate::io::{Deadline, Fired, Stream, TcpStream, tls};
 use crate::proxy::client;
 use crate::proxy::client_binding::ProxiedOrigin;
+use crate::proxy::client_failures::{ClientFailure, Details};
 use crate::proxy::idle;
-use crate::proxy::snapshot::Traffic;
+use crate::proxy::snapshot::{Listener, Traffic};
+use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
-use crate::tls::{Handshake, HandshakeError, client_help};
+use crate::tls::{Handshake, HandshakeError, Reason, client_help};
 
 /// Serves one connection that came through `listening` until it ends.
 ///
@@ -66,8 +69,8 @@ async fn greet(
     peer: Peer,
 ) -> Option<Box<Accepted>> {
     let deadline = listening.deadline(&worker.wheel);
-    let (view, listener) = listening.enter(&worker);
-    let (listener, policy) = (&view.config.listeners[listener], listening.policy());
+    let (view, index) = listening.enter(&worker);
+    let listener = &view.config.listeners[index];
     let origin = match listener.proxy_protocol {
         None => Origin { peer, said: ProxiedOrigin::default() },
         Some(accept) => {
@@ -81,31 +84,47 @@ async fn greet(
         tracing::debug!(listener = listener.name, client = %origin.peer, "the client's address is not permitted");
         return None;
     }
-    let Some(config) = &listener.tls else {
+    if listener.tls.is_none() {
         let (stream, early, tls, http2) = (Stream::plain(tcp), None, None, false);
         return Some(Box::new(Accepted { worker, listening, stream, early, deadline, origin, tls, http2 }));
-    };
+    }
     if listener.proxy_protocol.is_none() {
         deadline.set(listener.limits.head_timeout);
     }
-    let peer = origin.peer;
-    let mut tcp = tcp;
-    let handshaked = {
-        let shake = async {
-            let mut handshake = Handshake::server(Arc::clone(config))?;
-            let rest = tls::shake(&mut tcp, &mut handshake).await?;
-            Ok::<_, tls::TlsError>((handshake, rest))
-        };
-        deadline.race(pin!(shake)).await
+    encrypt((worker, listening), (&view, index), (tcp, deadline, origin)).await
+}
+
+/// The TLS handshake of a listener that has TLS.
+async fn encrypt(
+    (worker, listening): (Rc<Worker>, Rc<ListenerSocket>),
+    (view, index): (&View, usize),
+    (mut tcp, deadline, origin): (TcpStream, Deadline, Origin),
+) -> Option<Box<Accepted>> {
+    let (listener, policy, begun) = (&view.config.listeners[index], listening.policy(), Instant::now());
+    let config = listener.tls.as_ref()?;
+    let refused = |failure: ClientFailure| refused(&worker, listener, failure);
+    let of = |reason, text: String| ClientFailure::now(origin.peer, reason, text);
+    let mut handshake = match Handshake::server(Arc::clone(config)) {
+        Ok(handshake) => handshake,
+        Err(error) => {
+            refused(of(error.reason(), error.to_string()));
+            return None;
+        }
     };
-    let (handshake, rest) = match handshaked {
-        Ok(Ok(done)) => done,
+    let shaken = deadline.race(pin!(tls::shake(&mut tcp, &mut handshake))).await;
+    let mut seen = |failure: ClientFailure| {
+        let (offered, (chain, _)) = (handshake.offered().cloned(), handshake.presented());
+        refused(failure.seen(offered, chain));
+    };
+    let rest = match shaken {
+        Ok(Ok(rest)) => rest,
         Ok(Err(error)) => {
+            let alert_sent = error.alert_to_client();
             let help = match &error {
                 tls::TlsError::Handshake(error) => client_help(error),
                 _ => "",
             };
-            refused(&worker, &listener.name, peer, &format!("{error}{help}"));
+            seen(ClientFailure { alert_sent, ..of(error.reason(), format!("{error}{help}")) });
             if let tls::TlsError::Handshake(error) = error {
                 let http = matches!(listener.traffic, Traffic::Http { .. });
                 idle::part(tcp, &deadline, if http { last_words(&error) } else { b"" }).await;
@@ -115,39 +134,46 @@ async fn greet(
         Err(Fired::Expired) => {
             worker.counters.timeouts.add(1);
             worker.counters.limit_head_timeout.add(1);
-            refused(&worker, &listener.name, peer, "not finished within `limits.head_timeout`");
+            seen(of(Reason::Timeout, "not finished within `limits.head_timeout`".to_owned()));
             return None;
         }
         Err(Fired::Interrupted | Fired::Displaced) => return None,
     };
-    let finished = tls::finish(tcp, handshake, rest).map_err(|error| error.to_string());
-    let client = finished.and_then(|(stream, facts, early)| {
-        let (whole, any) = (listener.forward_certificate, listener.any_client.as_deref());
-        let tls = client::ClientTls::new(&facts, whole, policy, any);
-        let http2 = facts.alpn.as_deref() == Some(b"h2");
-        tls.map(|tls| (stream, early, tls, http2)).map_err(|error| error.to_string())
-    });
-    match client {
-        Ok((stream, early, tls, http2)) => {
+    let offered = handshake.offered().cloned();
+    let (stream, facts, early) = match tls::finish(tcp, handshake, rest) {
+        Ok(finished) => finished,
+        Err(error) => {
+            refused(of(error.reason(), error.to_string()).seen(offered, Vec::new()));
+            return None;
+        }
+    };
+    let (whole, any) = (listener.forward_certificate, listener.any_client.as_deref());
+    match client::ClientTls::new(&facts, whole, policy, any) {
+        Ok(tls) => {
             worker.counters.client_handshakes.add(1);
-            let tls = Some(tls);
+            view.meters[index].cells.handshake.add(begun.elapsed());
+            let (tls, http2) = (Some(tls), facts.alpn.as_deref() == Some(b"h2"));
             Some(Box::new(Accepted { worker, listening, stream, early, deadline, origin, tls, http2 }))
         }
-        Err(reason) => {
-            refused(&worker, &listener.name, peer, &reason);
+        Err(error) => {
+            let chain = facts.peer_certificates.unwrap_or_default();
+            refused(of(error.reason(), error.to_string()).seen(offered, chain));
             None
         }
     }
 }
 
-/// Counts a failed handshake and logs why.
-fn refused(worker: &Worker, listener: &str, client: Peer, reason: &str) {
+/// Counts a failed handshake, keeps its record, and logs why.
+fn refused(worker: &Worker, listener: &Listener, failure: ClientFailure) {
     worker.counters.client_handshake_failures.add(1);
+    let failure = listener.failures.add(failure);
+    let (name, ClientFailure { client, text, .. }) = (&listener.name, &*failure);
     sampled!(
         info,
-        ClientHandshake of listener,
-        { listener, client = %client, },
-        "TLS handshake with a client failed: {reason}"
+        ClientHandshake of name,
+        { listener = name, client = %client, },
+        "TLS handshake with a client failed: {text} ({})",
+        Details(&failure)
     );
 }
 

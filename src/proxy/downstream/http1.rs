@@ -170,7 +170,7 @@ impl Connection {
                     let patience = limits.body_timeout;
                     let is_last =
                         |ahead: &dyn Fn() -> bool| self.listening.is_last(&self.worker, &self.facts, ahead);
-                    let at = (&*self.worker, &is_last as IsLast<'_>, &self.facts);
+                    let at = (&*self.worker, &is_last as IsLast<'_>, &self.facts, &view.meters[listener]);
                     let mut client = ClientStream::http1(&mut self.stream, answer.envelope);
                     match Box::pin(answer.send(at, &mut client, &self.deadline, patience, buffer)).await {
                         (Next::Idle, rest) => buffer = rest,
@@ -181,13 +181,9 @@ impl Connection {
                 Ok(Headed::Left) => return Next::Close.into(),
                 Ok(Headed::Http2) => return Burst::Http2(Box::new(buffer)),
                 Err(refused) => {
-                    let listener = &view.config.listeners[listener];
-                    let Refused { failure, context, logged, rules } = *refused;
-                    let (context, rules) = (context.unwrap_or_default(), rules.as_deref());
                     let writer = ResponseWriter::http1(&mut self.stream);
-                    let reply = refusal(&writer, &failure, context, listener, rules);
-                    let bytes = reply.as_ref().map_or(0, EncodedReply::len);
-                    self.worker.log_refusal(&listener.name, &self.facts, &failure, logged, bytes);
+                    let at = (&*self.worker, &*view, listener);
+                    let (failure, reply) = refused.reply(at, &writer, &self.facts);
                     return self.refuse(&failure, reply).await.into();
                 }
             };

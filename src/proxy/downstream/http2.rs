@@ -323,7 +323,7 @@ impl Request<'_> {
         // Its content, if it has some, is not read.
         let mut client = ClientStream::http2(self.stream, self.peer, crate::http::BodyLength::Unknown);
         let patience = self.listener().limits.body_timeout;
-        let at = (&**worker, is_last, facts);
+        let at = (&**worker, is_last, facts, &self.view.meters[self.listener]);
         let sent = pin!(reply.send(at, &mut client, &deadline, patience, Buffer::small()));
         if self.while_open(sent).await.is_some() {
             self.end(&deadline).await;
@@ -333,12 +333,8 @@ impl Request<'_> {
     /// Sends the client the reason why its request is not served.
     async fn refuse(&self, refused: Refused) {
         let Client { worker, facts, .. } = self.client;
-        let Refused { failure, context, logged, rules } = refused;
-        let of = self.listener();
         let writer = ResponseWriter::http2(self.stream, self.peer);
-        let reply = refusal(&writer, &failure, context.unwrap_or_default(), of, rules.as_deref());
-        let bytes = reply.as_ref().map_or(0, EncodedReply::len);
-        worker.log_refusal(&of.name, facts, &failure, logged, bytes);
+        let (failure, reply) = refused.reply((worker, self.view, self.listener), &writer, facts);
         self.reply(&failure, reply, &worker.wheel.deadline()).await;
     }
 

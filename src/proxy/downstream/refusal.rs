@@ -1,11 +1,15 @@
 //! Responses to requests that are not served.
 
+use crate::base::meter::Served;
 use crate::http::Content;
+use crate::proxy::client::ClientFacts;
 use crate::proxy::error_pages::{self, ErrorContext};
 use crate::proxy::exchange::client_stream::{EncodedReply, ResponseWriter};
+use crate::proxy::exchange::route::Refused;
 use crate::proxy::failure::Failure;
 use crate::proxy::rules::{self, ResponseRules};
 use crate::proxy::snapshot::Listener;
+use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
 
 /// The same with an id, where a page may show one: a request that was not understood was given none.
@@ -13,6 +17,29 @@ pub(super) fn named(context: ErrorContext, worker: &Worker) -> ErrorContext {
     ErrorContext {
         format: context.format.map(|format| format.with_id(worker.ids.next().as_str())),
         ..context
+    }
+}
+
+impl Refused {
+    /// The response to it, counted and in the access log.
+    pub(super) fn reply(
+        self,
+        (worker, view, listener): (&Worker, &View, usize),
+        writer: &ResponseWriter<'_>,
+        client: &ClientFacts,
+    ) -> (Failure, Option<EncodedReply>) {
+        let Self { failure, context, logged, rules, route, head_bytes } = self;
+        let of = &view.config.listeners[listener];
+        let reply = refusal(writer, &failure, context.unwrap_or_default(), of, rules.as_deref());
+        let bytes = reply.as_ref().map_or(0, EncodedReply::len);
+        view.meters[listener].route(route).add(&Served {
+            status: failure.status().unwrap_or(0),
+            request_bytes: u64::from(head_bytes),
+            response_bytes: bytes as u64,
+            ..Served::default()
+        });
+        worker.log_refusal(&of.name, client, &failure, logged, bytes);
+        (failure, reply)
     }
 }
 

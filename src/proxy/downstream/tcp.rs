@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
+use crate::base::meter::Served;
 use crate::base::sample::sampled;
 use crate::io::Buffer;
 use crate::proxy::access::{Outcome, Relayed};
@@ -31,12 +32,10 @@ pub(crate) struct Entry<'a> {
 
 /// Relays one client connection to an upstream, and logs it in the access log.
 pub(crate) async fn serve(worker: &Rc<Worker>, entry: Entry<'_>, pool: &Rc<Pool>, mut client: Box<Accepted>) {
-    let Some(access) = &worker.access else {
-        let _ = carry(worker, pool, &mut client, &Cell::new(None)).await;
-        return;
-    };
     let (started, endpoint) = (Instant::now(), Cell::new(None));
     let ended = carry(worker, pool, &mut client, &endpoint).await;
+    measure(pool, endpoint.get(), started, &ended);
+    let Some(access) = &worker.access else { return };
     let outcome = Outcome {
         upstream: Some(&pool.upstream.name),
         endpoint: endpoint.get().map(|endpoint| &*pool.upstream.endpoints[endpoint].label),
@@ -46,6 +45,17 @@ pub(crate) async fn serve(worker: &Rc<Worker>, entry: Entry<'_>, pool: &Rc<Pool>
         ..Outcome::unrelayed(started.elapsed())
     };
     access.relay(entry.listener, &facts(&mut client), entry.sni, &outcome);
+}
+
+/// Counts a connection that has ended, at its upstream and its endpoint.
+fn measure(pool: &Pool, endpoint: Option<usize>, started: Instant, ended: &Result<Relayed, Failure>) {
+    let (up, down) = ended.as_ref().map_or((0, 0), |relayed| (relayed.up, relayed.down));
+    let duration = started.elapsed();
+    let served = Served { request_bytes: up, response_bytes: down, duration, ..Served::default() };
+    pool.meter.add(0, &served);
+    if let Some(endpoint) = endpoint {
+        pool.ended(endpoint, 0, &served, false);
+    }
 }
 
 /// The facts about a client for logs.

@@ -1,6 +1,5 @@
 //! One exchange on its way: the request to a backend, and the backend's response to the client.
 
-use std::cell::Cell;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -43,6 +42,7 @@ impl<'a> Exchange<'a> {
             buffer = Box::pin(self.gather(client, deadline, buffer)).await?;
         }
         let first = client.take_first(&mut buffer).map_err(Failure::RequestBody)?;
+        self.observed.received.set(u64::from(self.order.head_bytes) + first.data());
         if self.body_bound() < first.data() {
             return Err(Failure::BodyTooLarge);
         }
@@ -177,7 +177,6 @@ impl<'a> Exchange<'a> {
         let waits_for_100 = self.order.expects && allowance == self.body_bound();
         let opening = waits_for_100.then_some((Phase::BackendHead, self.order.response_timeout));
         let copied = |data: &[u8]| self.copy.iter().for_each(|copy| copy.add(data));
-        let sent = Cell::new(0);
         let (to, writing) = (writer.peer(), (Phase::BackendWrite, self.order.response_timeout));
         let relay = Relay {
             reader,
@@ -187,7 +186,7 @@ impl<'a> Exchange<'a> {
             deadline,
             phase: &self.phase,
             stage: self.upload_stage(),
-            moved: &sent,
+            moved: &self.observed.received,
             waits: [(Phase::ClientBody, self.limits.body_timeout), writing],
             opening,
             copy: self.copy.is_some().then_some(&copied as _),

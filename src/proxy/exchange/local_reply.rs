@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client_stream::{ClientStream, EncodedReply, ResponseWriter};
+use crate::base::meter::Served;
 use crate::http::{Content, Method, RequestHead, Version};
 use crate::http1::Envelope;
 use crate::io::{Buffer, Deadline};
@@ -19,6 +20,7 @@ use crate::proxy::exchange::next::{IsLast, Next};
 use crate::proxy::reply::Reply;
 use crate::proxy::reply::ReplyBody;
 use crate::proxy::rules::{self, ResponseRules};
+use crate::proxy::view::ListenerMeter;
 use crate::proxy::worker::Worker;
 
 /// A reply with what must be known of its request.
@@ -35,6 +37,9 @@ pub(crate) struct LocalReply {
     pub(crate) keep_alive: bool,
     logged: Option<Box<Record>>,
     pages: Option<(Arc<Pages>, ErrorFormat)>,
+    /// The route of the request by its index, if it has one, and the bytes of its head.
+    route: Option<u32>,
+    head_bytes: u32,
 }
 
 impl LocalReply {
@@ -53,7 +58,15 @@ impl LocalReply {
             keep_alive: envelope.keep_alive && head.version != Version::Http10,
             logged,
             pages: None,
+            route: None,
+            head_bytes: 0,
         }
+    }
+
+    /// The same with what is counted of its request.
+    pub(crate) fn measured(mut self, route: Option<u32>, head_bytes: u32) -> Self {
+        (self.route, self.head_bytes) = (route, head_bytes);
+        self
     }
 
     /// The same with the pages of its listener, for what is said in standard words.
@@ -66,7 +79,7 @@ impl LocalReply {
     /// without it.
     pub(crate) async fn send(
         mut self,
-        (worker, is_last, facts): (&Worker, IsLast<'_>, &ClientFacts),
+        (worker, is_last, facts, meter): (&Worker, IsLast<'_>, &ClientFacts, &ListenerMeter),
         client: &mut ClientStream<'_>,
         deadline: &Deadline,
         patience: Duration,
@@ -94,6 +107,12 @@ impl LocalReply {
             }
             tracing::debug!(client = %facts.address, status = self.reply.status, "{cause}");
         }
+        meter.route(self.route).add(&Served {
+            status: self.reply.status,
+            request_bytes: whole.map_or(u64::from(self.head_bytes), |whole| whole as u64),
+            response_bytes: wire.len() as u64,
+            ..Served::default()
+        });
         self.log(worker, wire.len());
         deadline.set(patience);
         let sent = deadline.race(pin!(writer.write_local(&wire))).await;

@@ -14,6 +14,8 @@ pub(crate) struct Observed {
     first_byte: Cell<Option<Duration>>,
     /// The last status that the backend answered; 0 for none.
     pub(crate) status: Cell<u16>,
+    /// Bytes of the request that were received: its head, and what was sent on of its body, framing included.
+    pub(crate) received: Cell<u64>,
     /// Bytes of the response that went to the client, its head included.
     pub(crate) bytes: Cell<u64>,
     /// The endpoint that it was sent to last, by its index.
@@ -29,6 +31,7 @@ impl Observed {
             started: Instant::now(),
             first_byte: Cell::new(None),
             status: Cell::new(0),
+            received: Cell::new(0),
             bytes: Cell::new(0),
             endpoint: Cell::new(None),
             relayed: Cell::new(None),

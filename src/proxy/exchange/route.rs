@@ -52,6 +52,10 @@ pub(crate) struct Forward {
     pub head: OutgoingRequest,
     /// Its destination.
     pub pool: Rc<Pool>,
+    /// Its route, by its index among those of the listener.
+    pub route: Option<u32>,
+    /// Bytes of its head as the client sent it; of HTTP/2, without compression.
+    pub head_bytes: u32,
     /// Which of its endpoints it prefers.
     pub key: RequestKey,
     /// The route by its index, if that has other upstreams for when this one can't be reached.
@@ -122,6 +126,10 @@ pub(crate) struct Refused {
     pub(crate) logged: Option<Box<Record>>,
     /// What rules do with the reply: the listener's, and the route's if one was found.
     pub(crate) rules: Option<Box<ResponseRules>>,
+    /// Its route by its index, if one was found, and the bytes of its head.
+    pub(crate) route: Option<u32>,
+    /// See `route`.
+    pub(crate) head_bytes: u32,
 }
 
 impl Refused {
@@ -129,13 +137,16 @@ impl Refused {
     pub(crate) fn unknown(failure: Failure, listener: &Listener, client: &ClientFacts) -> Box<Self> {
         let source = Source::Unknown { listener: &listener.name, client };
         let rules = listener.rules.as_ref().and_then(|rules| rules.edits(&source, None));
-        Box::new(Self { failure, context: None, logged: None, rules })
+        Box::new(Self { failure, context: None, logged: None, rules, route: None, head_bytes: 0 })
     }
 }
 
 /// What was found out about a request on its way to a decision.
 struct Found {
     envelope: Envelope,
+    /// See [`Forward`].
+    route: Option<u32>,
+    head_bytes: u32,
     id: RequestId,
     error_format: Option<ErrorFormat>,
     logged: Option<Box<Record>>,
@@ -148,6 +159,12 @@ impl Found {
         if let Some(record) = &mut self.logged {
             record.note(variable, value);
         }
+    }
+
+    /// The response to the request, which is made here.
+    fn local(&mut self, reply: Reply, head: &RequestHead<'_, '_>) -> LocalReply {
+        let (rules, logged) = (self.rules.take(), self.logged.take());
+        LocalReply::new(reply, rules, (head, self.envelope), logged).measured(self.route, self.head_bytes)
     }
 }
 
@@ -169,12 +186,16 @@ pub(crate) fn understand(
     let fields = || head.fields.iter().map(|header| (header.name.as_bytes(), header.value));
     let error_format = of.pages.as_ref().map(|_| ErrorFormat::of(fields(), text));
     let logged = worker.access.as_ref().map(|sink| sink.begin(&of.name, client, Some(head), Some(text)));
-    let mut found = Found { envelope, id, error_format, logged, rules: None };
+    // What has no place in a buffer has its lines elsewhere.
+    let head_bytes = if envelope.len > 0 { envelope.len } else { head.fields.block().len() };
+    let head_bytes = u32::try_from(head_bytes).unwrap_or(u32::MAX);
+    let mut found = Found { envelope, route: None, head_bytes, id, error_format, logged, rules: None };
     match decide(view, of, client, worker, head, text, &mut found) {
         Ok(decision) => Ok(decision),
         Err(failure) => {
             let context = Some(ErrorContext { head_only: head.method == Method::Head, format: error_format });
-            Err(Box::new(Refused { failure, context, logged: found.logged, rules: found.rules }))
+            let Found { logged, rules, route, .. } = found;
+            Err(Box::new(Refused { failure, context, logged, rules, route, head_bytes }))
         }
     }
 }
@@ -198,6 +219,7 @@ fn decide(
     }
     check(head, &listener.limits)?;
     let (normalised, (route, matched)) = routed(&listener.traffic, head)?;
+    found.route = u32::try_from(route).ok();
     let asked = RequestView { path: &normalised, ..asked };
     if let Some(rules) = &matched.rules {
         let (pending, admitted) = rules.admit(&asked, found.rules.take());
@@ -229,7 +251,7 @@ fn decide(
             let host = host_of(listener, matched).or(head.host);
             let named = || split.upstreams().any(|upstream| view.pools[upstream].is_named_by_request());
             let name = order.host.or_else(|| host.filter(|_| named()).map(str::to_owned));
-            Forward { split: host.and_then(|_| u32::try_from(route).ok()), host: name, ..order }
+            Forward { split: host.and(order.route), host: name, ..order }
         }
         Destination::Reply(reply) => {
             return Ok(Decision::answer((**reply).clone(), head, found));
@@ -375,17 +397,12 @@ fn find_for_preflight<'t>(
 impl Decision {
     /// The response that a route is for.
     fn answer(reply: Reply, head: &RequestHead<'_, '_>, found: &mut Found) -> Self {
-        Self::Answer(Box::new(LocalReply::new(
-            reply,
-            found.rules.take(),
-            (head, found.envelope),
-            found.logged.take(),
-        )))
+        Self::Answer(Box::new(found.local(reply, head)))
     }
 
     /// The refusal of a rule, by the listener's pages.
     fn refuse(reply: Reply, listener: &Listener, head: &RequestHead<'_, '_>, found: &mut Found) -> Self {
-        let answer = LocalReply::new(reply, found.rules.take(), (head, found.envelope), found.logged.take());
+        let answer = found.local(reply, head);
         Self::Answer(Box::new(answer.with_pages(listener.pages.as_ref(), found.error_format)))
     }
 }
@@ -423,6 +440,8 @@ fn forward(
     Forward {
         head: outgoing,
         pool: Rc::clone(pool),
+        route: found.route,
+        head_bytes: found.head_bytes,
         key: request_key::of(upstream, asked),
         split: None,
         point: found.id.point,

@@ -12,6 +12,7 @@ use super::retry_policy::Attempts;
 use super::route::Forward;
 use super::stage::{BodyStage, Phase, ResponseStage, UploadStage};
 use crate::base::limits::Limits;
+use crate::base::meter::Served;
 use crate::base::sample::sampled;
 use crate::io::{Buffer, Deadline};
 use crate::proxy::access;
@@ -197,18 +198,15 @@ impl<'a> Exchange<'a> {
                 sampled!(warn, Exchange of of, { client = %client.address, upstream = of, endpoint, }, "{failure}");
             }
         }
-        self.measure(failure);
+        let served = self.served(failure, told);
+        self.measure(failure, &served);
         let (Some(sink), Some(record)) = (&self.worker.access, self.order.logged.take()) else { return };
         let observed = &self.observed;
-        let status = match failure {
-            Some(failure) if !self.is_answered() => failure.status().unwrap_or(0),
-            _ => observed.status.get(),
-        };
         let outcome = access::Outcome {
-            status,
-            bytes: observed.bytes.get() + told as u64,
-            duration: observed.duration(),
-            first_byte: if told > 0 { Some(observed.duration()) } else { observed.first_byte() },
+            status: served.status,
+            bytes: served.response_bytes,
+            duration: served.duration,
+            first_byte: if told > 0 { Some(served.duration) } else { served.first_byte },
             upstream: Some(&upstream.name),
             endpoint,
             tries: self.attempts.sent(),
@@ -218,17 +216,41 @@ impl<'a> Exchange<'a> {
         };
         sink.end(record, &outcome);
     }
-    /// Counts how long the response's head took, and whether the endpoint is at fault.
-    fn measure(&self, failure: Option<&Failure>) {
+
+    /// What became of it.
+    fn served(&self, failure: Option<&Failure>, told: usize) -> Served {
         let observed = &self.observed;
-        let first_byte = observed.first_byte();
-        if let Some(took) = first_byte {
+        let status = match failure {
+            Some(failure) if !self.is_answered() => failure.status().unwrap_or(0),
+            _ => observed.status.get(),
+        };
+        Served {
+            status,
+            request_bytes: observed.received.get(),
+            response_bytes: observed.bytes.get() + told as u64,
+            duration: observed.duration(),
+            first_byte: observed.first_byte(),
+            exemplar: None,
+        }
+    }
+
+    /// Counts it at its route, its upstream and its endpoint.
+    fn measure(&self, failure: Option<&Failure>, served: &Served) {
+        let observed = &self.observed;
+        if let Some(took) = served.first_byte {
             self.worker.counters.latency.add(took);
         }
+        // A tunnel's bytes, which logs have apart.
+        let (up, down) = observed.relayed.get().map_or((0, 0), |relayed| (relayed.up, relayed.down));
+        let request_bytes = served.request_bytes + up;
+        let served = &Served { request_bytes, response_bytes: served.response_bytes + down, ..*served };
+        let (view, listener) = self.view;
+        view.meters[listener].route(self.order.route).add(served);
+        let (pool, status) = (&self.order.pool, observed.status.get());
+        pool.meter.add(status, served);
         if let Some(endpoint) = observed.endpoint.get() {
-            let is_error =
-                observed.status.get() >= 500 || failure.is_some_and(|failure| !failure.is_clients());
-            self.order.pool.ended(endpoint, first_byte, is_error);
+            let is_error = status >= 500 || failure.is_some_and(|failure| !failure.is_clients());
+            pool.ended(endpoint, status, served, is_error);
         }
     }
 }

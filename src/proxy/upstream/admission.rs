@@ -17,7 +17,7 @@ use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering::SeqCst;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::concurrency::{ConcurrencyLimiter, Waiter, WorkerQueue};
 use super::config::Upstream;
@@ -135,9 +135,11 @@ pub(crate) async fn admit(
     let place = Place::take(pool, limiter, &ask)?;
     worker.counters.queued.add(1);
     worker.counters.queue_open.add(1);
+    let begun = Instant::now();
     let parked = held.take().map(|buffer| buffer.park(used));
     let result = Box::pin(place.wait(worker, limiter, deadline, ask)).await;
     worker.counters.queue_open.sub(1);
+    pool.meter.queue.add(begun.elapsed());
     *held = parked.map(Parked::unpark);
     result.map(Some)
 }

@@ -14,6 +14,7 @@ use super::request_key::{Repeat, RequestKey};
 use super::sticky::Sticky;
 use crate::base::address::{Address, endpoint_authority, endpoint_host};
 use crate::base::clock;
+use crate::base::meter::{PerWorker, UpstreamCells};
 use crate::config::plan::{HashBy, HealthCheck, Outliers, Retries};
 use crate::http::BackendHttp;
 use crate::proxy_protocol;
@@ -62,6 +63,8 @@ pub struct Upstream {
     pub retries: Retries,
     /// How often that was so.
     pub retried: Arc<Retried>,
+    /// What is counted of it. Kept over reloads.
+    pub(crate) meter: Arc<PerWorker<UpstreamCells>>,
     /// Where copies of its requests go, if it has some.
     pub(crate) mirror: Option<Mirror>,
     /// The PROXY header that its connections begin with, if they do. Then each has a client of its own.

@@ -5,13 +5,14 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::AlertDescription;
 use rustls::ProtocolVersion;
 use rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::base::address::Address;
+use crate::base::meter::UpstreamCells;
 use crate::http::{ALPN_HTTP2, BackendHttp};
 use crate::io::deadline::TICK;
 use crate::io::{Buffer, Deadline, Stream, TcpStream, descriptors, proxy_header, sleep, socket, tls};
@@ -116,7 +117,7 @@ impl Dialer {
         &self,
         worker: &Worker,
         deadline: &Deadline,
-        upstream: &Upstream,
+        (upstream, meter): (&Upstream, &UpstreamCells),
         endpoint: usize,
         wanted: DialOptions<'_>,
         choice: &Choice,
@@ -129,29 +130,31 @@ impl Dialer {
         deadline.set(upstream.connect_timeout);
         let connecting = pin!(async {
             let connect = async || {
+                let begun = Instant::now();
                 let mut tcp = connect_tcp(worker, address, upstream.bind_address, &short)
                     .await
                     .map_err(ConnectError::Io)?;
+                worker.counters.backend_connections.add(1);
+                meter.connections.add(1);
+                meter.connect.add(begun.elapsed());
                 if let Some(header) = header {
                     proxy_header::send(&mut tcp, header).await.map_err(ConnectError::Io)?;
                 }
                 Ok(tcp)
             };
             let tcp = connect().await?;
-            worker.counters.backend_connections.add(1);
             let (Some(tls), Some(name)) = (&upstream.tls, name) else {
                 return Ok(NewConnection::plain(tcp, http));
             };
             stage.set(Stage::Tls);
             let offered = self.holds_session(name, choice.rescue);
-            let mut handshake = self.handshake(worker, tls, choice, tcp, (name, http)).await;
+            let mut handshake = self.handshake((worker, meter), tls, choice, tcp, (name, http)).await;
             if handshake.is_err() {
                 self.forget(name);
                 // A backend that fails on a session instead of ignoring it gets a full handshake.
                 if offered {
                     let tcp = connect().await?;
-                    worker.counters.backend_connections.add(1);
-                    handshake = self.handshake(worker, tls, choice, tcp, (name, http)).await;
+                    handshake = self.handshake((worker, meter), tls, choice, tcp, (name, http)).await;
                 }
             }
             self.record_failure(
@@ -175,13 +178,13 @@ impl Dialer {
     /// One handshake, full or resumed.
     async fn handshake(
         &self,
-        worker: &Worker,
+        (worker, meter): (&Worker, &UpstreamCells),
         tls: &UpstreamTls,
         choice: &Choice,
         mut tcp: TcpStream,
         (name, http): (&ServerName<'static>, BackendHttp),
     ) -> Result<Handshaked, Broken> {
-        let now = elapsed(worker);
+        let (begun, now) = (Instant::now(), elapsed(worker));
         let identity = choice.identity.as_ref();
         let sessions = self.pool(choice.rescue);
         let config = sessions.borrow_mut().config(tls.config_for(http), name, identity, tls.tickets, now);
@@ -194,8 +197,9 @@ impl Dialer {
                 Err(Broken { error, client_auth, chain, authorities })
             }
         };
-        if result.is_err() {
-            worker.counters.backend_handshake_failures.add(1);
+        match &result {
+            Ok(_) => meter.handshake.add(begun.elapsed()),
+            Err(_) => worker.counters.backend_handshake_failures.add(1),
         }
         result
     }

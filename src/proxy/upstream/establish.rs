@@ -227,7 +227,8 @@ impl Pool {
     ) -> Result<NewConnection, ConnectError> {
         let state = self.identity_state(endpoint);
         let dialer = self.dialer(endpoint);
-        let mut dialed = dialer.dial(worker, deadline, &self.upstream, endpoint, wanted, choice).await?;
+        let of = (&*self.upstream, &*self.meter);
+        let mut dialed = dialer.dial(worker, deadline, of, endpoint, wanted, choice).await?;
         let (Some(identity), Some(name)) = (&choice.identity, wanted.name) else {
             return Ok(dialed);
         };

@@ -7,11 +7,11 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use crate::base::counters::Count;
+use crate::base::meter::{Served, Traffic, TrafficSum};
 use crate::proxy::upstream::circuit::Counted;
 
 /// Reads of other workers' cells that one choice may cost on average, for each endpoint.
@@ -37,6 +37,8 @@ pub(crate) struct UseTotals {
     pub(crate) errors: u64,
     /// The sum of the times from a request's head to its response's, in microseconds.
     pub(crate) micros: u64,
+    /// Exchanges that have ended there.
+    pub(crate) traffic: TrafficSum,
 }
 
 /// The counts of one worker.
@@ -48,11 +50,15 @@ struct UseCell {
     responses: Count,
     errors: Count,
     micros: Count,
+    traffic: Traffic,
 }
 
 impl UseCell {
     fn totals(&self) -> UseTotals {
+        let mut traffic = TrafficSum::default();
+        traffic.add(&self.traffic);
         UseTotals {
+            traffic,
             requests: self.requests.get(),
             responses: self.responses.get(),
             errors: self.errors.get(),
@@ -67,6 +73,7 @@ impl std::ops::AddAssign for UseTotals {
         self.responses += other.responses;
         self.errors += other.errors;
         self.micros = self.micros.wrapping_add(other.micros);
+        self.traffic.merge(&other.traffic);
     }
 }
 
@@ -123,10 +130,11 @@ impl WorkerUse {
         self.own.in_flight.get()
     }
 
-    /// An exchange at it has ended: how long its response's head took, if one came, and whether the endpoint is at fault.
+    /// An exchange at it has ended: the status of the endpoint, 0 for none, and whether the endpoint is at fault.
     #[inline]
-    pub(crate) fn ended(&self, first_byte: Option<Duration>, is_error: bool) {
-        if let Some(took) = first_byte {
+    pub(crate) fn ended(&self, status: u16, served: &Served, is_error: bool) {
+        self.own.traffic.add(status, served.request_bytes, served.response_bytes);
+        if let Some(took) = served.first_byte {
             self.own.responses.add(1);
             self.own.micros.add(u64::try_from(took.as_micros()).unwrap_or(0));
         }

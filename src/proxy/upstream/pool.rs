@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use rustls::pki_types::ServerName;
 
 use crate::base::clock;
+use crate::base::meter::{Served, UpstreamCells};
 use crate::base::published::Reader;
 use crate::base::sample::sampled;
 use crate::http::BackendHttp;
@@ -58,6 +58,8 @@ pub struct Pool {
     pub(crate) refresh: Refresh,
     /// In the order of the upstream's. Pools of other snapshots may have them, too.
     pub(crate) endpoints: Vec<Rc<EndpointPool>>,
+    /// What the worker counts of the upstream.
+    pub(crate) meter: Arc<UpstreamCells>,
     pub(crate) wheel: Wheel,
 }
 
@@ -84,7 +86,7 @@ impl Pool {
     pub(crate) fn open(
         upstream: Arc<Upstream>,
         start: usize,
-        wheel: &Wheel,
+        worker: &Worker,
         last: Option<&Self>,
         queue: impl FnOnce(&Weak<Self>) -> Option<WorkerQueue>,
     ) -> Rc<Self> {
@@ -105,7 +107,8 @@ impl Pool {
             seen: Cell::default(),
             refresh: Refresh::default(),
             endpoints,
-            wheel: wheel.clone(),
+            meter: upstream.meter.of(worker.number),
+            wheel: worker.wheel.clone(),
             upstream,
         })
     }
@@ -126,7 +129,7 @@ impl Pool {
         if call.http != BackendHttp::Http11
             && let Some(stream) = self.lend(worker, endpoint, server_name.as_ref(), call.client)
         {
-            worker.counters.backend_reuses.add(1);
+            self.count_reuse(worker);
             return Ok(stream);
         }
         if call.http == BackendHttp::Http2 {
@@ -143,10 +146,15 @@ impl Pool {
             Some(_) => self.take_kept(worker, endpoint, server_name.as_ref(), call.client),
         };
         let mut backend = idle.ok_or(endpoint)?;
-        worker.counters.backend_reuses.add(1);
+        self.count_reuse(worker);
         backend.in_flight =
             Some(InFlight::begin(&self.endpoints[endpoint].used).bounded(counted).connected());
         Ok(UpstreamStream::H1(backend))
+    }
+
+    fn count_reuse(&self, worker: &Worker) {
+        worker.counters.backend_reuses.add(1);
+        self.meter.reuses.add(1);
     }
 
     /// What a failure means on a TLS connection: the backend may have ended it with an alert. In TLS 1.3 that is
@@ -423,9 +431,9 @@ impl Pool {
 
     /// An exchange at an endpoint has ended: see [`WorkerUse::ended`](super::load::WorkerUse::ended).
     #[inline]
-    pub(crate) fn ended(&self, endpoint: usize, first_byte: Option<Duration>, is_error: bool) {
+    pub(crate) fn ended(&self, endpoint: usize, status: u16, served: &Served, is_error: bool) {
         if let Some(endpoint) = self.endpoints.get(endpoint) {
-            endpoint.used.ended(first_byte, is_error);
+            endpoint.used.ended(status, served, is_error);
         }
     }
 

@@ -86,6 +86,7 @@ impl<'a> Builder<'a> {
             outliers: upstream.outliers.clone(),
             retries: upstream.retries.clone(),
             retried: kept.map(|kept| Arc::clone(&kept.retried)).unwrap_or_default(),
+            meter: kept.map(|kept| Arc::clone(&kept.meter)).unwrap_or_default(),
             mirror: mirror(upstream, kept),
             proxy_protocol: upstream.proxy_protocol,
             bind_address: upstream.bind_address.as_ref().map(|at| at.value),

@@ -1,0 +1,7 @@
+//! Metrics, records of failed handshakes and traces: what an operator's tools see.
+
+mod exposition;
+mod failures;
+mod metrics;
+
+pub(crate) use exposition::{Exposition, scrape, scrape_as};
