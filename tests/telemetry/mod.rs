@@ -1,5 +1,6 @@
 //! Metrics, records of failed handshakes and traces: what an operator's tools see.
 
+mod dashboards;
 mod exposition;
 mod failures;
 mod metrics;
