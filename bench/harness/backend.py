@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from .scenarios import BODIES, UPLOAD_BYTES
+from .scenarios import BODIES, GRPC_MESSAGE_BYTES, GRPC_PATH, UPLOAD_BYTES
 from .system import LOAD_CPU, Child, run
 
 # One key type for all candidates: the cheapest that is in wide use.
@@ -23,6 +23,8 @@ class Certificates:
         run(["openssl", "req", "-x509", "-new", "-key", folder / "ca.key", "-out", self.ca, *days, *ca])
         self.server = self._issue("server", "serverAuth", days)
         self.client = self._issue("client", "clientAuth", days)
+        # What h2load sends in a call of gRPC.
+        (folder / "grpc-request").write_bytes(grpc_message())
         # Ends wrk's choice of suite and group, so that every candidate does the same arithmetic.
         self.wrk_openssl = folder / "wrk-openssl.cnf"
         self.wrk_openssl.write_text(
@@ -74,6 +76,7 @@ ECHO = "\\n".join(
         ("reused", "ssl_session_reused"),
         ("verified", "ssl_client_verify"),
         ("sni", "ssl_server_name"),
+        ("protocol", "server_protocol"),
     )
 )
 
@@ -88,10 +91,13 @@ class Backend:
         files.mkdir(parents=True, exist_ok=True)
         for path, size in BODIES.items():
             (files / path[1:]).write_bytes(body(size))
-        self.ports = {None: ports.take()}
+        for path in ("grpc-response", GRPC_PATH[1:]):
+            (files / path).parent.mkdir(exist_ok=True)
+            (files / path).write_bytes(grpc_message())
+        self.ports = {(None, False): ports.take()}
         for scenario in scenarios:
-            if scenario.back not in self.ports:
-                self.ports[scenario.back] = ports.take()
+            if scenario.backend not in self.ports:
+                self.ports[scenario.backend] = ports.take()
         self.discard = ports.take()
         self.datagrams = ports.take() if any(scenario.protocol == "udp" for scenario in scenarios) else None
         self.child = None
@@ -111,7 +117,7 @@ class Backend:
             Child("echo", argv, LOAD_CPU, self.folder).wait_until_it_echoes(self.datagrams)
 
     def port(self, scenario):
-        return self.datagrams if scenario.protocol == "udp" else self.ports[scenario.back]
+        return self.datagrams if scenario.protocol == "udp" else self.ports[scenario.backend]
 
     def config(self):
         # Small bodies go out with their head in one write; sendfile would send two segments.
@@ -127,11 +133,11 @@ class Backend:
   upstream discard {{ server 127.0.0.1:{self.discard}; keepalive 64; keepalive_requests 1000000000; }}
   server {{ listen 127.0.0.1:{self.discard}; location / {{ return 200 "received\\n"; }} }}
 """
-        servers = "".join(self.server(tls, port) for tls, port in self.ports.items())
+        servers = "".join(self.server(*kind, port) for kind, port in self.ports.items())
         return nginx_head(self.folder) + "http {" + common + servers + "}\n"
 
-    def server(self, tls, port):
-        settings = ""
+    def server(self, tls, http2, port):
+        settings = self.grpc() if http2 else ""
         if tls:
             suite = "ssl_ciphers" if tls.version == "1.2" else "ssl_conf_command Ciphersuites"
             settings += f"    ssl_protocols TLSv{tls.version}; {suite} {tls.openssl_suite};\n"
@@ -145,7 +151,7 @@ class Backend:
         # nginx answers a POST before it has read the body, unless something needs the body: here a second
         # hop, which gets only the news that the body came.
         return f"""  server {{
-    listen 127.0.0.1:{port}{' ssl' if tls else ''} backlog=4096;
+    listen 127.0.0.1:{port}{' ssl' if tls else ''}{' http2' if http2 else ''} backlog=4096;
     root {self.folder}/www;
 {settings}    location = /1m {{ sendfile on; tcp_nopush on; sendfile_max_chunk 2m; }}
     location = /echo {{ return 200 "{ECHO}\\n"; }}
@@ -156,6 +162,25 @@ class Backend:
     }}
   }}
 """
+
+    def grpc(self):
+        """A call: its response is a file, which a POST gets as the page of its error. The mirror has nginx read the request
+        to its end before that."""
+        return f"""    http2_max_concurrent_streams 1000;
+    location = {GRPC_PATH} {{
+      mirror /read; error_page 405 =200 /grpc-response;
+    }}
+    location = /read {{ internal; return 204; }}
+    location = /grpc-response {{
+      internal; default_type application/grpc; add_trailer grpc-status 0 always;
+      etag off; max_ranges 0; add_header Last-Modified "";
+    }}
+"""
+
+
+def grpc_message():
+    """A message of gRPC: not compressed, its length, its bytes."""
+    return b"\0" + GRPC_MESSAGE_BYTES.to_bytes(4, "big") + body(GRPC_MESSAGE_BYTES)
 
 
 def body(size):

@@ -1,6 +1,6 @@
 """The candidates: the config of each for a scenario, doing the same work.
 
-Alike for all that speak HTTP: keep-alive to the backend with up to 256 idle connections, no access log,
+Alike for all that speak HTTP: keep-alive to the backend with up to 256 idle connections, or as many as there are streams at a time, no access log,
 X-Forwarded-For, -Proto, -Host and a unique X-Request-Id set on each request, the client's Host passed on,
 bodies streamed, the backend's certificate verified against the CA and its name, the same TLS version,
 suite and group, sessions resumed unless the scenario says otherwise, one worker.
@@ -12,10 +12,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import guided
+from . import guided, system
 from .backend import nginx_head, nginx_paths
 from .scenarios import SUITES
-from .system import build, envoy_binary, stream_module
+from .system import build, envoy_binary, program, stream_module
 
 FRONT_SUITE = SUITES["1.3", 128][0]
 # X25519 for the key exchange; in TLS 1.2 the list also says which curves a certificate may be on.
@@ -59,6 +59,8 @@ class Setting:
         self.backend = backend_port
         self.certificates = certificates
         self.proto = "https" if scenario.front_tls else "http"
+        # Idle connections to the backend.
+        self.idle = max(256, scenario.in_flight) if scenario.streams else 256
 
     def write(self, name, text):
         path = Path(self.folder, name)
@@ -72,23 +74,25 @@ class Setting:
 def nginx(setting):
     scenario, folder = setting.scenario, setting.folder
     if scenario.protocol == "udp":
-        text = nginx_head(folder, stream_module()) + (
+        text = nginx_head(folder, stream_module(program("nginx"))) + (
             f"stream {{\n  server {{ listen 127.0.0.1:{setting.port} udp reuseport;"
             f" proxy_pass 127.0.0.1:{setting.backend}; proxy_timeout 60s; }}\n}}\n"
         )
     elif scenario.protocol == "tcp":
-        text = nginx_head(folder, stream_module()) + (
+        text = nginx_head(folder, stream_module(program("nginx"))) + (
             f"stream {{\n  server {{ listen 127.0.0.1:{setting.port} reuseport backlog=4096;"
             f" proxy_pass 127.0.0.1:{setting.backend}; tcp_nodelay on; proxy_buffer_size {setting.buffers.stream}; }}\n}}\n"
         )
     else:
         text = nginx_head(folder) + nginx_http(setting)
-    return ["nginx", "-p", folder, "-e", "stderr", "-c", setting.write("nginx.conf", text)]
+    return [program("nginx"), "-p", folder, "-e", "stderr", "-c", setting.write("nginx.conf", text)]
 
 
 def nginx_http(setting):
     scenario, certificates, back = setting.scenario, setting.certificates, setting.scenario.back
     front = upstream = ""
+    # nginx has a module of its own for backends of HTTP/2, whose settings have the same names but for the beginning.
+    to = "grpc" if scenario.http2_backend else "proxy"
     if scenario.front_tls:
         front = (
             f"    ssl_certificate {certificates.server[0]}; ssl_certificate_key {certificates.server[1]};\n"
@@ -96,16 +100,21 @@ def nginx_http(setting):
             "    ssl_ecdh_curve X25519:prime256v1; ssl_session_cache shared:front:16m; ssl_session_tickets on;\n"
         )
     if back:
-        suite = "proxy_ssl_ciphers" if back.version == "1.2" else "proxy_ssl_conf_command Ciphersuites"
+        suite = f"{to}_ssl_ciphers" if back.version == "1.2" else f"{to}_ssl_conf_command Ciphersuites"
         upstream = (
-            "      proxy_ssl_verify on; proxy_ssl_name localhost; proxy_ssl_server_name on;\n"
-            f"      proxy_ssl_trusted_certificate {certificates.ca};\n"
-            f"      proxy_ssl_protocols TLSv{back.version}; {suite} {back.openssl_suite};\n"
-            f"      proxy_ssl_session_reuse {'on' if back.resumed else 'off'};\n"
+            f"      {to}_ssl_verify on; {to}_ssl_name localhost; {to}_ssl_server_name on;\n"
+            f"      {to}_ssl_trusted_certificate {certificates.ca};\n"
+            f"      {to}_ssl_protocols TLSv{back.version}; {suite} {back.openssl_suite};\n"
+            f"      {to}_ssl_session_reuse {'on' if back.resumed else 'off'};\n"
         )
         if back.mutual:
             chain, key = certificates.client
-            upstream += f"      proxy_ssl_certificate {chain}; proxy_ssl_certificate_key {key};\n"
+            upstream += f"      {to}_ssl_certificate {chain}; {to}_ssl_certificate_key {key};\n"
+    if to == "grpc":
+        passed = f"grpc_pass {'grpcs' if back else 'grpc'}://app; grpc_buffer_size 16k;"
+    else:
+        passed = f"proxy_pass {'https' if back else 'http'}://app; proxy_http_version 1.1; proxy_set_header Connection \"\";"
+    listen = f"{' ssl' if scenario.front_tls else ''}{' http2' if scenario.streams else ''}"
     return f"""http {{
   access_log off;
 {nginx_paths(setting.folder)}  keepalive_timeout 600s; keepalive_requests 1000000000; tcp_nodelay on;
@@ -114,15 +123,15 @@ def nginx_http(setting):
   proxy_max_temp_file_size 0;
   upstream app {{
     server 127.0.0.1:{setting.backend};
-    keepalive 256; keepalive_requests 1000000000; keepalive_timeout 600s;
+    keepalive {setting.idle}; keepalive_requests 1000000000; keepalive_timeout 600s;
   }}
   server {{
-    listen 127.0.0.1:{setting.port}{' ssl' if scenario.front_tls else ''} reuseport backlog=4096;
+    listen 127.0.0.1:{setting.port}{listen} reuseport backlog=4096;
 {front}    location / {{
-      proxy_pass {'https' if back else 'http'}://app; proxy_http_version 1.1;
-      proxy_set_header Connection ""; proxy_set_header Host $http_host;
-      proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme;
-      proxy_set_header X-Forwarded-Host $http_host; proxy_set_header X-Request-Id $request_id;
+      {passed}
+      {to}_set_header Host $http_host;
+      {to}_set_header X-Forwarded-For $remote_addr; {to}_set_header X-Forwarded-Proto $scheme;
+      {to}_set_header X-Forwarded-Host $http_host; {to}_set_header X-Request-Id $request_id;
 {upstream}    }}
   }}
 }}
@@ -145,6 +154,10 @@ def haproxy(setting):
             server += f" crt {certificates.folder}/client-both.pem"
         if not back.resumed:
             server += " no-ssl-reuse"
+    if scenario.streams:
+        bind += " alpn h2" if scenario.front_tls else " proto h2"
+    if scenario.http2_backend:
+        server += " alpn h2" if back else " proto h2"
     http = "" if scenario.protocol == "tcp" else f"""
   option forwardfor
   unique-id-format %[uuid()]
@@ -167,14 +180,15 @@ defaults
   timeout http-keep-alive 600s{splice}
 listen app{http}
   {bind}
-  {server} pool-max-conn 256 pool-purge-delay 600s
+  {server} pool-max-conn {setting.idle} pool-purge-delay 600s
 """
-    return ["haproxy", "-db", "-f", setting.write("haproxy.cfg", text)]
+    return [program("haproxy"), "-db", "-f", setting.write("haproxy.cfg", text)]
 
 
 # Envoy ---------------------------------------------------------------------------------------------
 
-TYPES = "type.googleapis.com/envoy.extensions."
+TYPES_HOST = "type.googleapis.com/"
+TYPES = TYPES_HOST + "envoy.extensions."
 
 
 def typed(name, kind, **fields):
@@ -201,7 +215,7 @@ def envoy_front(setting):
             "http",
             "filters.network.http_connection_manager.v3.HttpConnectionManager",
             stat_prefix="http",
-            codec_type="HTTP1",
+            codec_type="HTTP2" if setting.scenario.streams else "HTTP1",
             use_remote_address=True,  # it writes X-Forwarded-For, of a client on loopback with the host's own address
             server_header_transformation="PASS_THROUGH",
             route_config={
@@ -222,6 +236,7 @@ def envoy_front(setting):
         common = {
             "tls_certificates": [files(*setting.certificates.server)],
             "tls_params": {"ecdh_curves": GROUPS},
+            **({"alpn_protocols": ["h2"]} if setting.scenario.streams else {}),
         }
         kind = "transport_sockets.tls.v3.DownstreamTlsContext"
         chain["transport_socket"] = typed("tls", kind, common_tls_context=common)
@@ -239,6 +254,10 @@ def envoy_back(setting):
         "circuit_breakers": {"thresholds": [thresholds]},
         "load_assignment": {"cluster_name": "app", "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
+    if setting.scenario.http2_backend:
+        options = {"@type": TYPES + "upstreams.http.v3.HttpProtocolOptions"}
+        options["explicit_http_config"] = {"http2_protocol_options": {}}
+        cluster["typed_extension_protocol_options"] = {options["@type"].removeprefix(TYPES_HOST): options}
     if back:
         name = {"san_type": "DNS", "matcher": {"exact": "localhost"}}
         version = "TLSv1_2" if back.version == "1.2" else "TLSv1_3"
@@ -293,6 +312,8 @@ protocol = "{scenario.protocol}"
         text += f'[listener.tls]\ncertificates = [{{ cert = "{chain}", key = "{key}" }}]\n'
     text += '\n[[route]]\nlistener = "front"\nupstream = "app"\n'
     text += f'\n[upstream.app]\nendpoints = ["127.0.0.1:{setting.backend}"]\n'
+    text += 'http = "2"\n' if scenario.http2_backend else ""
+    text += f"pool = {{ idle_per_worker = {setting.idle} }}\n" if scenario.streams else ""
     if back:
         text += ringate_back(back, certificates)
     return [BINARIES[binary], "run", "-c", setting.write(f"{binary}.toml", text)]
@@ -374,10 +395,14 @@ def how_built(how):
 
 def version(name):
     """One line that says which version was measured."""
-    arguments = {"nginx": ["nginx", "-v"], "haproxy": ["haproxy", "-v"], "envoy": [envoy_binary(), "--version"]}
-    argv = arguments.get(name, [BINARIES.get(name), "--version"])
+    arguments = {"nginx": "-v", "haproxy": "-v", "envoy": "--version"}
     if name == "relay":
         return "bench/relay.rs"
+    if name in arguments:
+        argv = [envoy_binary() if name == "envoy" else program(name), arguments[name]]
+    else:
+        argv = [BINARIES.get(name), "--version"]
     done = subprocess.run([str(part) for part in argv], capture_output=True, text=True, timeout=10)
     lines = (done.stdout + done.stderr).strip().splitlines()
-    return lines[0].split("version: ")[-1].strip() if lines else "unknown"
+    told = lines[0].split("version: ")[-1].strip() if lines else "unknown"
+    return f"{told} (given)" if name in system.GIVEN else told

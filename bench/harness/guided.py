@@ -20,7 +20,7 @@ from .system import ROOT, TARGET, Failure, say
 FOLDER = TARGET / "guided"
 # What the instrumented build is loaded with: the benchmark's rows, and each feature, so that none counts as never used.
 TRAINING = (
-    ["--peers", "ringate", "--scenario", "http,tlsback,tlsfront,tcp,conn-close,upload"],
+    ["--peers", "ringate", "--scenario", "http,tlsback,tlsfront,tcp,conn-close,upload,*-1k-10,*-1k-100,grpc*-10"],
     ["--features"],
 )
 # What decides which profile fits.

@@ -29,6 +29,8 @@ def options(arguments):
         help="of nginx and HAProxy: as their guides say, or as large as is fastest on large bodies (guides)")
     add("--build", choices=["guided", "plain"],
         help="Ringate as scripts/build makes it, or without a profile (guided; plain with --quick)")
+    for peer in system.PEERS:
+        add(f"--{peer}", metavar="BINARY", help=f"another build of {peer} than the installed one")
     add("--base", default="ringate", help="whose ratios to the others are printed (ringate)")
     add("--out", type=Path, default=ROOT / "bench/out", help="where the results go (bench/out)")
     add("--features", nargs="?", const="", metavar="NAMES",
@@ -44,8 +46,12 @@ def options(arguments):
     unknown = [name for name in chosen.peers if name not in candidates.NAMES]
     if unknown or not chosen.peers or chosen.rounds < 1 or chosen.seconds < 1:
         parser.error(f"candidates are {', '.join(candidates.NAMES)}; at least 1 round of 1 second")
-    if chosen.before and not os.access(chosen.before, os.X_OK):
-        parser.error(f"--before: {chosen.before} is not an executable file")
+    for option in ("before", *system.PEERS):
+        given = getattr(chosen, option)
+        if given and not os.access(given, os.X_OK):
+            parser.error(f"--{option}: {given} is not an executable file")
+        if given and option in system.PEERS:
+            system.GIVEN[option] = Path(given).resolve()
     return chosen
 
 

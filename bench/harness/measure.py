@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import candidates
+from . import candidates, http2
 from .backend import body, work_folder
 from .scenarios import BODIES, UPLOAD_BYTES
 from .system import LOAD_CPU, PROXY_CPU, Child, Failure, cpu_busy, cpu_time, cpu_waited, resident_bytes
@@ -110,6 +110,9 @@ class Bench:
     def load_once(self, scenario, port, seconds):
         if scenario.load == "wrk":
             return self.wrk(scenario, port, seconds)
+        if scenario.load == "h2load":
+            output = self.generator(http2.h2load(scenario, port, seconds, self.certificates), seconds)
+            return http2.counted(output, scenario)
         common = ["--address", f"127.0.0.1:{port}", "--seconds", seconds, "--connections", scenario.connections]
         if scenario.load == "udp":
             return self.loadgen(["udp", *common, "--size", scenario.size], seconds)
@@ -228,7 +231,9 @@ class Preflight:
         scenario = self.scenario
         if scenario.protocol == "udp":
             return self.check_datagrams()
-        if scenario.upload:
+        if scenario.grpc:
+            http2.check_call(scenario, self.port, self.bench.certificates, self.expect)
+        elif scenario.upload:
             sent = body(UPLOAD_BYTES)
             status, headers, _ = self.request("POST", scenario.target, sent)
             self.expect(status == 200, f"POST answered {status}")
@@ -273,6 +278,9 @@ class Preflight:
 
     def check_handshakes(self, warm):
         back = self.scenario.back
+        if self.scenario.streams:
+            wanted, protocol = "HTTP/2.0" if self.scenario.http2_backend else "HTTP/1.1", self.echo()["protocol"]
+            self.expect(protocol == wanted, f"the backend is asked by {protocol}")
         if not back:
             return
         seen = [self.echo() for _ in range(6)]
@@ -294,6 +302,8 @@ class Preflight:
         return dict(line.split("=", 1) for line in text.decode().splitlines())
 
     def request(self, method, path, sent=None, plain=False):
+        if self.scenario.streams:
+            return http2.request(self.scenario, self.port, self.bench.certificates, method, path, sent)
         if self.scenario.front_tls:
             context = ssl.create_default_context(cafile=self.bench.certificates.ca)
             connection = http.client.HTTPSConnection("localhost", self.port, timeout=10, context=context)

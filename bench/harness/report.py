@@ -34,7 +34,8 @@ def line(result):
     if result.idle_bytes is not None:
         return f"{result.idle_bytes:,.0f} bytes a connection"
     text = f"{result.total_us:.1f} µs ({result.user_us:.1f} user, {result.system_us:.1f} system)"
-    return f"{text}, {result.rate:,.0f}/s, p99 {result.p99_us:,.0f} µs, foreign {result.foreign:.0%}, waited {result.waited_ms:.0f} ms"
+    p99 = "" if result.p99_us is None else f", p99 {result.p99_us:,.0f} µs"
+    return f"{text}, {result.rate:,.0f}/s{p99}, foreign {result.foreign:.0%}, waited {result.waited_ms:.0f} ms"
 
 
 class Results:
@@ -139,6 +140,8 @@ def verdicts(results):
             judge(scenario, f"{word} ÷ {peer}", ratio(scenario, peer, figure), limit)
         judge(scenario, "total ÷ relay", ratio(scenario, "relay", "total_us"), wanted.relay)
         judge(scenario, "total ÷ envoy", ratio(scenario, "envoy", "total_us"), wanted.envoy)
+        own, beside = (results.median(row, "ringate", "total_us") for row in (scenario, wanted.beside))
+        judge(scenario, f"total ÷ ringate in {wanted.beside}", own / beside if own and beside else None, 1.0)
         if scenario == "latency":
             for figure, word in (("p99_us", "p99"), ("p999_us", "p99.9")):
                 peer = results.better(scenario, figure)

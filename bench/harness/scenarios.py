@@ -5,6 +5,10 @@ from dataclasses import dataclass
 
 BODIES = {"/1k": 1024, "/16k": 16 * 1024, "/1m": 1024 * 1024}
 UPLOAD_BYTES = 1024 * 1024
+# A call of gRPC: this path, and a message of so many bytes each way behind the five of its prefix.
+GRPC_PATH, GRPC_MESSAGE_BYTES = "/bench.Echo/Unary", 100
+# Streams at a time on a connection of HTTP/2, and connections with so many each.
+STREAMS = {1: 64, 10: 16, 100: 4}
 
 # A TLS 1.2 and the two TLS 1.3 suites, under the names of OpenSSL and of Ringate's config (rustls).
 SUITES = {
@@ -37,7 +41,7 @@ class Scenario:
     path: str = "/1k"
     connections: int = 64
     protocol: str = "http"
-    load: str = "wrk"  # or handshake, idle, rate, udp: the modes of bench/loadgen.rs
+    load: str = "wrk"  # or h2load; or handshake, idle, rate, udp: the modes of bench/loadgen.rs
     size: int = 0  # bytes of a datagram
     front_tls: bool = False
     resume: bool = False  # clients resume their TLS sessions
@@ -47,6 +51,9 @@ class Scenario:
     asks: str = ""  # what is asked for, if that is not the path of the body that comes
     headers: tuple[str, ...] = ()  # of each request
     begins: str = ""  # what a connection begins with, ahead of its request
+    streams: int = 0  # of each connection at a time, with HTTP/2 clients; 0: HTTP/1.1
+    http2_backend: bool = False
+    grpc: bool = False
     relay_buffer: int = 0  # of the bare relay; 0: it would not do comparable work, and is left out
 
     @property
@@ -61,6 +68,34 @@ class Scenario:
     @property
     def large(self):
         return self.path == "/1m" or self.upload
+
+    @property
+    def backend(self):
+        """Which port of the backend it needs."""
+        return self.back, self.http2_backend
+
+    @property
+    def in_flight(self):
+        return self.connections * max(1, self.streams)
+
+
+def http2_rows():
+    """HTTP/2 clients before HTTP/1.1 and HTTP/2 backends, plain and with TLS on both sides that can have it."""
+    for front, back in (("h2", "h1"), ("h2", "h2"), ("h2tls", "h1"), ("h2tls", "h2tls")):
+        for path in ("/1k", "/16k"):
+            for streams, connections in STREAMS.items():
+                yield Scenario(
+                    f"{front}-{back}-{path[1:]}-{streams}",
+                    path=path, connections=connections, streams=streams, load="h2load", front_tls=front == "h2tls",
+                    back=BackendTls() if back == "h2tls" else None, http2_backend=back != "h1",
+                )
+    for tls in (False, True):
+        for streams, connections in STREAMS.items():
+            yield Scenario(
+                f"grpc{'tls' if tls else ''}-100b-{streams}",
+                path=GRPC_PATH, connections=connections, streams=streams, load="h2load", front_tls=tls,
+                back=BackendTls() if tls else None, http2_backend=True, grpc=True,
+            )
 
 
 def table():
@@ -94,6 +129,7 @@ def table():
         Scenario("idle-tls", load="idle", connections=5000, front_tls=True),
         Scenario("latency", load="rate", relay_buffer=small),
         Scenario("upload-1m", path="/upload", connections=16, upload=True, relay_buffer=large),
+        *http2_rows(),
     ]
     return rows
 
@@ -121,6 +157,7 @@ class Target:
     user: float | None = None
     relay: float | None = None
     envoy: float = 0.35
+    beside: str | None = None  # a row of HTTP/1.1, whose total of Ringate's this one's is to be below
 
 
 TARGETS = {
@@ -135,6 +172,16 @@ TARGETS = {
     "tlsback-handshake": Target(0.75, 0.75),
     "tlsfront-1k": Target(0.75, 0.50),
     "tlsfront-handshake-full": Target(0.90, 0.90),
+    "h2-h1-1k-100": Target(0.60, envoy=0.60, beside="http-1k"),
+    "h2-h2-1k-100": Target(0.60, envoy=0.60, beside="http-1k"),
+    "h2-h1-16k-100": Target(0.60, envoy=0.60, beside="http-16k"),
+    "h2-h2-16k-100": Target(0.60, envoy=0.60, beside="http-16k"),
+    "h2tls-h1-1k-100": Target(0.60, envoy=0.60, beside="tlsfront-1k"),
+    "h2tls-h1-16k-100": Target(0.60, envoy=0.60),
+    "h2tls-h2tls-1k-100": Target(0.60, envoy=0.60),
+    "h2tls-h2tls-16k-100": Target(0.60, envoy=0.60),
+    "grpc-100b-100": Target(0.60, envoy=0.60, beside="http-1k"),
+    "grpctls-100b-100": Target(0.60, envoy=0.60),
 }
 IDLE_TARGETS = {"idle-plain": 1024, "idle-tls": 8 * 1024}  # bytes a connection
 LATENCY_TARGET = 1.0  # p99 and p99.9, to the better peer

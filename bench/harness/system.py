@@ -39,9 +39,19 @@ def run(argv, **options):
     return done.stdout
 
 
-def stream_module():
+# Peers of whom an option can name another build, and the builds that were named.
+PEERS = ("nginx", "haproxy", "envoy")
+GIVEN = {}
+
+
+def program(name):
+    """A peer's executable."""
+    return GIVEN.get(name, name)
+
+
+def stream_module(nginx):
     """The path of nginx's stream module, or None when nginx has it built in."""
-    built = subprocess.run(["nginx", "-V"], capture_output=True, text=True).stderr
+    built = subprocess.run([nginx, "-V"], capture_output=True, text=True).stderr
     if "--with-stream=dynamic" not in built:
         return None
     for folder in ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules"):
@@ -52,6 +62,8 @@ def stream_module():
 
 
 def envoy_binary():
+    if "envoy" in GIVEN:
+        return GIVEN["envoy"]
     found = sorted(TARGET.glob("bench-venv/lib/python3*/site-packages/envoy/_bin/envoy"))
     return found[-1] if found else None
 
@@ -59,12 +71,13 @@ def envoy_binary():
 def missing(peers):
     """The Debian packages that are needed and not there."""
     wanted = {"wrk": "wrk", "nginx": "nginx", "openssl": "openssl", "taskset": "util-linux"}
-    if "haproxy" in peers:
+    wanted |= {"h2load": "nghttp2-client", "curl": "curl"}
+    if "haproxy" in peers and "haproxy" not in GIVEN:
         wanted["haproxy"] = "haproxy"
     packages = [package for program, package in wanted.items() if shutil.which(program) is None]
-    if "nginx" in peers:
+    if "nginx" in peers and "nginx" not in GIVEN:
         try:
-            stream_module() if "nginx" not in packages else None
+            stream_module("nginx") if "nginx" not in packages else None
         except Failure:
             packages.append("libnginx-mod-stream")
         if "nginx" in packages:
