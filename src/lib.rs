@@ -84,8 +84,9 @@ pub mod internals {
     pub mod http2 {
         pub use crate::http2::{
             Config, Connection, Decoder, Encoder, ErrorCode, Event, FRAME_HEADER_BYTES, Field, FieldLimits,
-            FieldList, Flood, FloodLimit, Floods, HeadKind, HpackError, Malformed, PeerSettings, Priority,
-            Received, RequestLine, ResetCause, Role, Scope, SendError, StreamId, Unserved, Violation,
+            FieldLines, FieldList, FieldSource, Flood, FloodLimit, Floods, HeadKind, HpackError, Malformed,
+            PeerSettings, Priority, Received, RequestLine, ResetCause, Role, Scope, SendError, StreamId,
+            Unserved, Violation,
         };
     }
     pub mod io {

@@ -124,10 +124,10 @@ fn round(clients: &mut [TcpStream], size: usize, piece: &mut [u8]) {
 }
 
 /// A server of one worker, and where its listener is.
-fn server(protocol: &str, backend: SocketAddr) -> (Server, SocketAddr) {
+fn server(protocol: &str, backend: SocketAddr, upstream: &str) -> (Server, SocketAddr) {
     let text = format!(
         "[runtime]\nworkers = 1\n[[listener]]\nname = \"front\"\naddress = \"127.0.0.1:0\"\nprotocol = \"{protocol}\"\n\
-         [[route]]\nupstream = \"app\"\n[upstream.app]\nendpoints = [\"{backend}\"]\n"
+         [[route]]\nupstream = \"app\"\n[upstream.app]\nendpoints = [\"{backend}\"]\n{upstream}\n"
     );
     let plan = config::parse("test.toml", &text, Path::new(".")).unwrap();
     let assembly = build(&plan, None, &mut Diagnostics::new("test.toml", &text)).unwrap();
@@ -138,7 +138,7 @@ fn server(protocol: &str, backend: SocketAddr) -> (Server, SocketAddr) {
 
 /// Allocations of the worker during `ROUNDS` requests on each of `CONNECTIONS` connections.
 fn allocations(size: usize) -> u64 {
-    let (server, address) = server("http", backend(size));
+    let (server, address) = server("http", backend(size), "");
     let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| TcpStream::connect(address).unwrap()).collect();
     let mut piece = vec![0; 64 * 1024];
     for _ in 0..ROUNDS {
@@ -167,7 +167,7 @@ fn receive(client: &UdpSocket) -> usize {
 /// The same for datagrams of each of `CONNECTIONS` clients, there and back.
 fn allocations_of_datagrams() -> u64 {
     let backend = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let (server, address) = server("udp", backend.local_addr().unwrap());
+    let (server, address) = server("udp", backend.local_addr().unwrap(), "");
     std::thread::spawn(move || {
         let mut piece = [0; 2048];
         while let Ok((count, from)) = backend.recv_from(&mut piece) {
@@ -231,11 +231,6 @@ impl End {
 
 /// Requests with content, of which each is answered with content and trailers, `count` times ten at once.
 fn exchanges(client: &mut End, server: &mut End, count: usize) {
-    let field = |name: &'static str, value: &'static str| Field {
-        name: name.as_bytes(),
-        value: value.as_bytes(),
-        never_indexed: false,
-    };
     let line = RequestLine {
         method: "POST",
         scheme: Some("https"),
@@ -272,6 +267,160 @@ fn exchanges(client: &mut End, server: &mut End, count: usize) {
     }
 }
 
+/// What the HTTP/2 backend answers.
+#[derive(Clone, Copy)]
+enum Service {
+    /// A GET with so many bytes.
+    Content(usize),
+    /// A call of gRPC with a message and a status.
+    Call,
+}
+
+impl Service {
+    fn fields(self) -> [Field<'static>; 2] {
+        let content_type = match self {
+            Self::Content(_) => "text/plain",
+            Self::Call => "application/grpc",
+        };
+        [field("content-type", content_type), field("te", "trailers")]
+    }
+
+    fn content(self) -> Vec<u8> {
+        vec![b'x'; if let Self::Content(size) = self { size } else { 105 }]
+    }
+}
+
+fn field(name: &'static str, value: &'static str) -> Field<'static> {
+    Field { name: name.as_bytes(), value: value.as_bytes(), never_indexed: false }
+}
+
+impl End {
+    /// Reads once from `stream`, and hands each event to `act`. False: it has ended.
+    fn read(
+        &mut self,
+        stream: &mut TcpStream,
+        input: &mut Vec<u8>,
+        mut act: impl FnMut(&mut Connection, Event, &mut Vec<u8>),
+    ) -> bool {
+        let mut piece = [0; 64 * 1024];
+        match stream.read(&mut piece) {
+            Ok(n @ 1..) => input.extend_from_slice(&piece[..n]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return true,
+            _ => return false,
+        }
+        loop {
+            let received = self.connection.receive(input, 0, &mut self.fields, &mut self.out).unwrap();
+            if let Some(Event::Data { stream, data, .. }) = &received.event {
+                self.connection.consume(*stream, data.len(), &mut self.out);
+            }
+            let event = received.event;
+            input.drain(..received.consumed);
+            let Some(event) = event else { break };
+            act(&mut self.connection, event, &mut self.out);
+        }
+        stream.write_all(&self.out).unwrap();
+        self.out.clear();
+        true
+    }
+}
+
+/// Answers each request once it is whole, for as long as the connection lasts.
+fn serve_http2(mut stream: TcpStream, service: Service) {
+    let mut end = End::new(Connection::server(Arc::new(Config::default())));
+    let (mut input, content) = (Vec::new(), service.content());
+    let answer = |connection: &mut Connection, stream, out: &mut Vec<u8>| {
+        let [content_type, _] = service.fields();
+        connection.send_response(stream, 200, [content_type].into_iter(), false, out).unwrap();
+        let is_call = matches!(service, Service::Call);
+        assert_eq!(connection.send_data(stream, &content, !is_call, out), Ok(content.len()));
+        if is_call {
+            connection.send_trailers(stream, [field("grpc-status", "0")].into_iter(), out).unwrap();
+        }
+    };
+    stream.write_all(&std::mem::take(&mut end.out)).unwrap();
+    while end.read(&mut stream, &mut input, |connection, event, out| match event {
+        Event::Head { stream, end_stream: true, .. } | Event::Data { stream, end_stream: true, .. } => {
+            answer(connection, stream, out);
+        }
+        _ => {}
+    }) {}
+}
+
+fn http2_backend(service: Service) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let connection = connection.unwrap();
+            std::thread::spawn(move || serve_http2(connection, service));
+        }
+    });
+    address
+}
+
+/// Requests at a time on each HTTP/2 connection.
+const STREAMS: usize = 10;
+
+/// Sends requests on all streams of a connection at once, and reads all responses to their ends.
+fn http2_round(stream: &mut TcpStream, end: &mut End, input: &mut Vec<u8>, service: Service) {
+    let is_call = matches!(service, Service::Call);
+    let line = RequestLine {
+        method: if is_call { "POST" } else { "GET" },
+        scheme: Some("http"),
+        authority: "example.com",
+        path: Some("/some/path?and=query"),
+        protocol: None,
+    };
+    for _ in 0..STREAMS {
+        let fields = service.fields().into_iter().take(if is_call { 2 } else { 0 });
+        let id = end.connection.send_request(&line, fields, !is_call, &mut end.out).unwrap();
+        if is_call {
+            assert_eq!(end.connection.send_data(id, &service.content(), true, &mut end.out), Ok(105));
+        }
+    }
+    stream.write_all(&end.out).unwrap();
+    end.out.clear();
+    let (mut left, mut received) = (STREAMS, 0);
+    while left > 0 {
+        let open = end.read(stream, input, |_, event, _| match event {
+            Event::Data { data, end_stream, .. } => {
+                received += data.len();
+                left -= usize::from(end_stream);
+            }
+            Event::Trailers { .. } => left -= 1,
+            Event::Reset { stream, cause } => panic!("{stream:?} was reset: {cause:?}"),
+            _ => {}
+        });
+        assert!(open, "the connection ended");
+    }
+    assert_eq!(received, STREAMS * service.content().len());
+}
+
+/// Allocations of the worker during `ROUNDS` times `STREAMS` requests on HTTP/2 connections.
+fn allocations_of_streams(backend: SocketAddr, upstream: &str, service: Service) -> u64 {
+    let (server, address) = server("http", backend, upstream);
+    let mut clients: Vec<_> = (0..2)
+        .map(|_| {
+            let end = End::new(Connection::client(Arc::new(Config::default())));
+            (TcpStream::connect(address).unwrap(), end, Vec::new())
+        })
+        .collect();
+    let mut rounds = || {
+        for _ in 0..ROUNDS {
+            for (stream, end, input) in &mut clients {
+                http2_round(stream, end, input, service);
+            }
+        }
+    };
+    rounds();
+    let before = COUNT.load(Ordering::Relaxed);
+    assert!(before > 0, "the worker's allocations are counted at all");
+    rounds();
+    let during = COUNT.load(Ordering::Relaxed) - before;
+    server.begin_drain();
+    during
+}
+
 /// Allocations during 1000 exchanges of the HTTP/2 codec, on a thread that counts as a worker.
 fn allocations_of_http2() -> u64 {
     let run = || {
@@ -298,5 +447,16 @@ fn requests_and_datagrams_allocate_nothing() {
         let during = allocations(size);
         // What the worker does once a second may allocate; a request may not.
         assert!(during <= 16, "{during} allocations for {requests} requests with {size} bytes of answer");
+    }
+    let page = Service::Content(1024);
+    let all = [
+        ("HTTP/1.1", backend(1024), "", page),
+        ("HTTP/2", http2_backend(page), "http = \"2\"", page),
+        ("gRPC", http2_backend(Service::Call), "http = \"2\"", Service::Call),
+    ];
+    for (name, backend, upstream, service) in all {
+        let during = allocations_of_streams(backend, upstream, service);
+        let requests = 2 * STREAMS * ROUNDS;
+        assert!(during <= 16, "{during} allocations for {requests} requests on streams to {name}");
     }
 }

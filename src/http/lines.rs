@@ -3,19 +3,49 @@
 
 use std::ops::Range;
 
+use memchr::memchr;
+
 use super::Field;
+
+/// The first of some lines with its end, and those behind it.
+#[inline]
+pub(crate) fn first_line(lines: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = memchr(b'\n', lines).map_or(lines.len(), |at| at + 1);
+    (end > 0).then(|| lines.split_at(end))
+}
+
+/// The name and the value of a field line.
+#[inline]
+pub(crate) fn split_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = line.iter().position(|&byte| byte == b':')?;
+    Some((&line[..colon], line[colon + 1..].trim_ascii()))
+}
+
+/// Field lines, one after the other, each with its end.
+#[derive(Clone, Debug)]
+struct Lines<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (line, rest) = first_line(self.rest)?;
+        self.rest = rest;
+        Some(line)
+    }
+}
 
 /// The names and values of field lines.
 pub(crate) fn read_lines(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
-    lines.split_inclusive(|&byte| byte == b'\n').filter_map(|line| {
-        let colon = line.iter().position(|&byte| byte == b':')?;
-        Some((&line[..colon], line[colon + 1..].trim_ascii()))
-    })
+    Lines { rest: lines }.filter_map(split_line)
 }
 
 /// Appends those of some field lines whose names are not `removed`.
 pub(crate) fn copy_lines(lines: &[u8], removed: impl Fn(&[u8]) -> bool, out: &mut Vec<u8>) {
-    for line in lines.split_inclusive(|&byte| byte == b'\n') {
+    for line in (Lines { rest: lines }) {
         let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
         if !removed(name) {
             out.extend_from_slice(line);

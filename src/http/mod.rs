@@ -29,7 +29,7 @@ pub use field::{Field, Fields, connection_lists};
 pub(crate) use field::{KnownField, is_tchar, is_token, is_value_byte, list, says_client, trim};
 #[allow(unreachable_pub)] // for internals
 pub use field_name::is_same_name;
-pub(crate) use lines::{LineCopy, copy_lines, put_line, read_lines, remove_lines};
+pub(crate) use lines::{LineCopy, copy_lines, first_line, put_line, read_lines, remove_lines, split_line};
 pub(crate) use message::{ALPN_HTTP2, BackendHttp, Content};
 #[allow(unreachable_pub)] // for internals
 pub use message::{BodyLength, Method, RequestContext, RequestHead, ResponseHead, Target, Upgrade, Version};

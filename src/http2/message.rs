@@ -289,15 +289,16 @@ pub(super) fn check_trailers(fields: &FieldList) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// What may be sent of a field: `Ok(false)` if it is for an HTTP/1 connection only and is left out. Names may have upper
-/// case, which the encoder folds.
-pub(super) fn may_send(field: &Field<'_>) -> Result<bool, ()> {
-    if field.name.is_empty() || !field.name.iter().all(|&byte| is_tchar(byte)) {
-        return Err(());
-    }
-    check_value(field.value).map_err(|_| ())?;
+/// Whether a field may be sent. Names may have upper case, which the encoder folds.
+pub(super) fn is_sendable(field: &Field<'_>) -> bool {
+    let is_name = !field.name.is_empty() && field.name.iter().all(|&byte| is_tchar(byte));
+    is_name && check_value(field.value).is_ok()
+}
+
+/// Whether a field is for one HTTP/1 connection only, so that it is left out.
+pub(super) fn is_left_out(field: &Field<'_>) -> bool {
     let te = field.name.eq_ignore_ascii_case(b"te") && !field.value.eq_ignore_ascii_case(b"trailers");
-    Ok(!te && !is_connection_specific(field.name))
+    te || is_connection_specific(field.name)
 }
 
 impl FieldList {

@@ -14,6 +14,7 @@ mod config;
 mod connection;
 mod error;
 mod event;
+mod field_lines;
 mod fields;
 mod flood;
 mod flow;
@@ -36,6 +37,8 @@ pub use connection::Connection;
 pub use error::{ErrorCode, Flood, HpackError, Malformed, Scope, SendError, Violation};
 #[allow(unreachable_pub)] // for internals
 pub use event::{Event, HeadKind, Received, ResetCause, StreamEnd, StreamId};
+#[allow(unreachable_pub)] // for internals
+pub use field_lines::{FieldLines, FieldSource};
 #[allow(unreachable_pub)] // for internals
 pub use fields::{Field, FieldLimits, FieldList};
 #[allow(unreachable_pub)] // for internals

@@ -34,7 +34,7 @@ pub(crate) use monoio::time::sleep;
 pub(crate) use buffer::Buffer;
 pub(crate) use cancel::{ReadCancel, is_canceled};
 pub(crate) use deadline::{Deadline, Fired, Wheel};
-pub(crate) use future_set::FutureSet;
+pub(crate) use future_set::{FutureSet, Jobs};
 pub(crate) use peer::PeerHandle;
 pub(crate) use pipe::Pipe;
 pub(crate) use select_woken::WakeGated;

@@ -1,5 +1,6 @@
 //! One HTTP/2 connection, as either side of it.
 
+mod block;
 mod data;
 mod frames;
 mod headers;
@@ -426,6 +427,7 @@ impl Connection {
     /// Gives memory back that a connection without streams does not need.
     pub fn release_memory(&mut self) {
         self.streams.shrink();
+        self.encoder.release_memory();
     }
 
     /// What the peer has set.

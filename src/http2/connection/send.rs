@@ -3,10 +3,9 @@
 use super::super::config::Role;
 use super::super::error::{ErrorCode, SendError};
 use super::super::event::StreamId;
-use super::super::fields::Field;
+use super::super::field_lines::FieldSource;
 use super::super::frame::{self, END_STREAM, FRAME_HEADER_BYTES, Kind, MAX_STREAM_ID};
-use super::super::hpack::ENTRY_OVERHEAD;
-use super::super::message::{RequestLine, check_value, may_send};
+use super::super::message::RequestLine;
 use super::super::stream::{Part, State};
 use super::super::streams::{Slot, Stream};
 use super::{Connection, Reading, Shutdown};
@@ -14,9 +13,6 @@ use crate::base::limits::HTTP2_FIRST_STREAMS;
 
 /// Largest DATA frame that we send, however much the peer takes, in bytes: so that others get their turn.
 const LARGEST_DATA: usize = 16_384;
-
-/// A pseudo-field to send.
-type Pseudo<'a> = (&'static [u8], &'a [u8]);
 
 impl Connection {
     /// Streams that may be opened now: what the peer's limit leaves, or 0 once either side is going away. Clients only.
@@ -47,7 +43,7 @@ impl Connection {
     pub fn send_request<'a>(
         &mut self,
         line: &RequestLine<'_>,
-        fields: impl Iterator<Item = Field<'a>> + Clone,
+        fields: impl FieldSource<'a>,
         end_stream: bool,
         out: &mut Vec<u8>,
     ) -> Result<StreamId, SendError> {
@@ -75,7 +71,6 @@ impl Connection {
             (b":protocol", line.protocol),
         ];
         let pseudo = pseudo.into_iter().filter_map(|(name, value)| Some((name, value?.as_bytes())));
-        let fields = fields.filter(|field| !field.name.eq_ignore_ascii_case(b"host"));
         self.write_block(id, pseudo, fields, end_stream, out)?;
         let state = State::Open { local: Part::Head, remote: Part::Head }.send_head(false, end_stream)?;
         let mut stream = Stream::new(id, state, self.peer.initial_window, self.receive_initial);
@@ -94,7 +89,7 @@ impl Connection {
         &mut self,
         stream: StreamId,
         status: u16,
-        fields: impl Iterator<Item = Field<'a>> + Clone,
+        fields: impl FieldSource<'a>,
         out: &mut Vec<u8>,
     ) -> Result<(), SendError> {
         if !(100..200).contains(&status) || status == 101 {
@@ -111,7 +106,7 @@ impl Connection {
         &mut self,
         stream: StreamId,
         status: u16,
-        fields: impl Iterator<Item = Field<'a>> + Clone,
+        fields: impl FieldSource<'a>,
         end_stream: bool,
         out: &mut Vec<u8>,
     ) -> Result<(), SendError> {
@@ -125,7 +120,7 @@ impl Connection {
         &mut self,
         stream: StreamId,
         status: u16,
-        fields: impl Iterator<Item = Field<'a>> + Clone,
+        fields: impl FieldSource<'a>,
         end_stream: bool,
         out: &mut Vec<u8>,
     ) -> Result<(), SendError> {
@@ -149,7 +144,7 @@ impl Connection {
     pub fn send_trailers<'a>(
         &mut self,
         stream: StreamId,
-        fields: impl Iterator<Item = Field<'a>> + Clone,
+        fields: impl FieldSource<'a>,
         out: &mut Vec<u8>,
     ) -> Result<(), SendError> {
         let slot = self.slot(stream)?;
@@ -173,42 +168,6 @@ impl Connection {
             self.guard.response();
             self.forget_if_closed(slot);
         }
-    }
-
-    /// Writes HEADERS, and CONTINUATION if need be. All is checked first: encoding changes the table.
-    fn write_block<'p, 'a>(
-        &mut self,
-        stream: u32,
-        pseudo: impl Iterator<Item = Pseudo<'p>> + Clone,
-        fields: impl Iterator<Item = Field<'a>> + Clone,
-        end_stream: bool,
-        out: &mut Vec<u8>,
-    ) -> Result<(), SendError> {
-        let cost = |name: &[u8], value: &[u8]| name.len() + value.len() + ENTRY_OVERHEAD;
-        let mut size = 0;
-        for (name, value) in pseudo.clone() {
-            check_value(value).map_err(|_| SendError::Field)?;
-            size += cost(name, value);
-        }
-        for field in fields.clone() {
-            if may_send(&field).map_err(|()| SendError::Field)? {
-                size += cost(field.name, field.value);
-            }
-        }
-        if self.peer.header_list_bytes.is_some_and(|most| size > most as usize) {
-            return Err(SendError::HeaderListTooLarge);
-        }
-        let start = frame::begin_headers(out);
-        self.encoder.begin(out);
-        for (name, value) in pseudo {
-            self.encoder.field(name, value, false, out);
-        }
-        for field in fields.filter(|field| may_send(field) == Ok(true)) {
-            self.encoder.field(field.name, field.value, field.never_indexed, out);
-        }
-        let flags = if end_stream { END_STREAM } else { 0 };
-        frame::finish_headers(start, stream, flags, self.peer.max_frame_bytes as usize, out);
-        Ok(())
     }
 
     /// Bytes of content that one DATA frame on this stream may have now.

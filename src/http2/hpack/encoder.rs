@@ -1,5 +1,6 @@
 //! From fields to header blocks (RFC 7541 §6).
 
+use super::known_lines::{KnownLine, KnownLines};
 use super::static_table::{ENTRIES, find_name, find_value, hash, hash_value};
 use super::table::DynamicTable;
 use super::{DEFAULT_TABLE_BYTES, ENTRY_OVERHEAD, MAX_TABLE_BYTES, huffman, integer};
@@ -19,6 +20,9 @@ const SENSITIVE: [usize; 4] = [23, 32, 49, 55];
 struct Indexed {
     table: DynamicTable,
     seen: [u32; SEEN],
+    /// Another number whenever indices change their meaning.
+    generation: u32,
+    lines: KnownLines,
 }
 
 /// Changes of the table's size that the next block has to begin with (§4.2).
@@ -59,6 +63,7 @@ impl Encoder {
         self.max = max;
         if let Some(indexed) = &mut self.indexed {
             indexed.table.shrink(max as usize);
+            indexed.generation = indexed.generation.wrapping_add(1);
         }
         if max == 0 {
             self.indexed = None;
@@ -100,6 +105,7 @@ impl Encoder {
         let seen = &mut indexed.seen[hash as usize % SEEN];
         if *seen == hash {
             indexed.table.insert(name, value, max, (hash, name_hash), lower);
+            indexed.generation = indexed.generation.wrapping_add(1);
             self.literal(0x40, 6, index, name, value, out);
         } else {
             *seen = hash;
@@ -121,6 +127,35 @@ impl Encoder {
             string(name, lower, out);
         }
         string(value, |byte| byte, out);
+    }
+
+    /// Whether a line, its end included, was written as an index, and would be again.
+    #[inline]
+    pub(in super::super) fn known(&self, line: &[u8]) -> Option<KnownLine> {
+        let indexed = self.indexed.as_ref()?;
+        indexed.lines.find(line, indexed.generation)
+    }
+
+    /// The index of a known line; `None` if the table has changed since it was found.
+    #[inline]
+    pub(in super::super) fn known_index(&self, line: KnownLine) -> Option<&[u8]> {
+        let indexed = self.indexed.as_ref()?;
+        indexed.lines.index(line, indexed.generation)
+    }
+
+    /// Takes note of a line that has just been `written`, if that is an index. `size`: of its field in a list.
+    pub(in super::super) fn learn(&mut self, line: &[u8], size: usize, written: &[u8]) {
+        let is_index = written.first().is_some_and(|first| first & 0x80 != 0);
+        if let Some(indexed) = self.indexed.as_mut().filter(|_| is_index) {
+            indexed.lines.learn(line, size, indexed.generation, written);
+        }
+    }
+
+    /// Gives memory back that a quiet connection does not need.
+    pub(in super::super) fn release_memory(&mut self) {
+        if let Some(indexed) = &mut self.indexed {
+            indexed.lines.release();
+        }
     }
 
     /// Bytes of the dynamic table, as RFC 7541 §4.1 counts them.

@@ -6,6 +6,7 @@ mod decoder;
 mod encoder;
 mod huffman;
 mod integer;
+mod known_lines;
 mod static_table;
 mod table;
 
@@ -13,6 +14,8 @@ mod table;
 pub use decoder::Decoder;
 #[allow(unreachable_pub)] // for internals
 pub use encoder::Encoder;
+
+pub(super) use known_lines::KnownLine;
 
 /// Dynamic table size of both sides until SETTINGS change it, in bytes as RFC 7541 §4.1 counts them (RFC 9113 §6.5.2).
 pub(super) const DEFAULT_TABLE_BYTES: u32 = 4096;

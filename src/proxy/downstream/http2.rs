@@ -1,5 +1,6 @@
 //! HTTP/2: one client connection, whose requests are served beside each other in its task.
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use crate::base::counters::{Count, Counters};
 use crate::http::Method;
 use crate::http1::RequestError;
 use crate::http2::{Connection, ErrorCode, Flood, Violation};
-use crate::io::{Buffer, Deadline, FutureSet, PeerHandle, Stream};
+use crate::io::{Buffer, Deadline, FutureSet, Jobs, PeerHandle, Stream};
 use crate::proxy::client::ClientFacts;
 use crate::proxy::downstream::accepted::Accepted;
 use crate::proxy::downstream::listener::ListenerSocket;
@@ -88,9 +89,8 @@ pub(crate) async fn serve(
     counters.http2_connections.add(1);
     let _open = Open::new(counters);
     let session = Session::new(Connection::server(config), &client.worker.wheel, counters);
-    let exchanges = FutureSet::new();
-    let serve_one = |stream| serve_request(Rc::clone(&client), peer.clone(), stream);
-    let mut requests = Requests { client: &client, exchanges, serve_one, served: 0, most };
+    let exchanges = FutureSet::new(|jobs| serve_requests(Rc::clone(&client), peer.clone(), jobs));
+    let mut requests = Requests { client: &client, exchanges, served: 0, most };
     http2::drive(&session, &mut stream, early, &deadline, &mut requests).await;
     drop(requests);
     if let Some(client) = Rc::into_inner(client) {
@@ -157,14 +157,17 @@ fn flood_count(counters: &Counters, violation: Violation) -> Option<&Count> {
 /// The requests of a connection that are under way.
 struct Requests<'a, F, M> {
     client: &'a Client,
-    exchanges: FutureSet<F>,
-    serve_one: M,
+    exchanges: FutureSet<http2::Stream, F, M>,
     /// Requests so far, and after how many the connection ends; 0: it does not.
     served: u64,
     most: u64,
 }
 
-impl<F: Future<Output = ()>, M: Fn(http2::Stream) -> F> Serve for Requests<'_, F, M> {
+impl<F, M> Serve for Requests<'_, F, M>
+where
+    F: Future<Output = Infallible>,
+    M: Fn(Jobs<http2::Stream>) -> F,
+{
     fn begin_turn(&mut self, cx: &Context<'_>) {
         self.exchanges.begin_turn(cx);
     }
@@ -175,7 +178,7 @@ impl<F: Future<Output = ()>, M: Fn(http2::Stream) -> F> Serve for Requests<'_, F
 
     fn request(&mut self, stream: http2::Stream, cx: &Context<'_>) {
         self.served += 1;
-        self.exchanges.insert((self.serve_one)(stream), cx);
+        self.exchanges.insert(stream, cx);
     }
 
     fn run(&mut self) {
@@ -215,17 +218,30 @@ impl<F: Future<Output = ()>, M: Fn(http2::Stream) -> F> Serve for Requests<'_, F
     }
 }
 
+/// Serves one request after the other.
+async fn serve_requests(client: Rc<Client>, peer: PeerHandle, jobs: Jobs<http2::Stream>) -> Infallible {
+    loop {
+        let stream = jobs.next().await;
+        pin!(serve_request(&client, &peer, stream)).await;
+    }
+}
+
 /// Serves one request, from its head to the end of its response.
-async fn serve_request(client: Rc<Client>, peer: PeerHandle, stream: http2::Stream) {
+async fn serve_request(client: &Client, peer: &PeerHandle, stream: http2::Stream) {
+    let Some(head) = stream.take_head() else { return };
+    if stream.is_ended() {
+        // It was reset in the segment that it came in.
+        client.worker.counters.downstream_disconnects.add(1);
+        return http2::Stream::give_fields(head.fields);
+    }
     // Until its response is whole, a stream that ends must not seem to.
     stream.set_code(ErrorCode::INTERNAL_ERROR);
-    let Some(head) = stream.take_head() else { return };
     let (view, listener) = client.listening.enter(&client.worker);
-    let request = Request { client: &client, peer: &peer, view: &view, listener, stream: &stream };
+    let request = Request { client, peer, view: &view, listener, stream: &stream };
     let decided = request.decide(&head);
     http2::Stream::give_fields(head.fields);
     match decided {
-        Ok(Decision::Forward(order)) => Box::pin(request.forward(order)).await,
+        Ok(Decision::Forward(order)) => pin!(request.forward(order)).await,
         Ok(Decision::Answer(reply)) => Box::pin(request.answer(reply)).await,
         Err(refused) => Box::pin(request.refuse(*refused)).await,
     }

@@ -8,6 +8,7 @@ use crate::http1::{self, Body, BodyError, Framing};
 use crate::io::stream::Keep;
 use crate::io::{Buffer, Reader, StreamError, Writer};
 use crate::proxy::exchange::trailer_filter::TrailerFilter;
+use crate::proxy::http2::SpareBytes;
 
 /// How a body is framed on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub(crate) struct Piece {
     /// What did not fit in front of it and is written before.
     before: Vec<u8>,
     /// What did not fit behind it and is written after.
-    after: Vec<u8>,
+    after: SpareBytes,
     /// Bytes of the buffer's plaintext that this piece used up.
     pub consumed: usize,
     /// Bytes of the body among them, without framing.
@@ -77,9 +78,9 @@ pub(crate) fn frame(
 ) -> Piece {
     let Part { mut range, consumed, done } = part.clone();
     let data = range.len();
-    let mut after = Vec::new();
-    if out == Frame::Stream && done {
-        filter.keep(trailers, &mut after);
+    let mut after = SpareBytes::default();
+    if out == Frame::Stream && done && !trailers.is_empty() {
+        filter.keep(trailers, after.appendable());
     }
     if out == Frame::Chunked {
         let mut tail: &[u8] = b"";
@@ -105,7 +106,7 @@ pub(crate) fn frame(
             buffer.block_mut()[range.end..range.end + tail.len()].copy_from_slice(tail);
             range.end += tail.len();
         } else {
-            after = tail.to_vec();
+            after.appendable().extend_from_slice(tail);
         }
     }
     let mut before = Vec::new();
@@ -161,7 +162,7 @@ impl Part {
 impl Piece {
     /// Of one that was framed for a stream: where its content is, and the lines of the trailers behind it.
     pub(crate) fn content(&self) -> (Range<usize>, &[u8]) {
-        (self.range.clone(), &self.after)
+        (self.range.clone(), self.after.as_slice())
     }
 
     /// Whether it is the end of the body, and nothing else.
@@ -176,7 +177,7 @@ impl Piece {
         buffer: Buffer,
         keep: Keep,
     ) -> (Result<(), StreamError>, Buffer) {
-        if self.before.is_empty() && self.after.is_empty() {
+        if self.before.is_empty() && self.after.as_slice().is_empty() {
             return pin!(self.write_range(writer, buffer, keep)).await;
         }
         // Boxed, as it is rare: each exchange carries this future's size.
@@ -186,7 +187,7 @@ impl Piece {
             }
             let (result, buffer) = self.write_range(writer, buffer, keep).await;
             match result {
-                Ok(()) => (writer.write_bytes(&self.after).await, buffer),
+                Ok(()) => (writer.write_bytes(self.after.as_slice()).await, buffer),
                 error => (error, buffer),
             }
         })
@@ -208,6 +209,6 @@ impl Piece {
     /// How many bytes it puts on the wire (before TLS).
     #[allow(clippy::len_without_is_empty)] // unused
     pub(crate) fn len(&self) -> usize {
-        self.before.len() + self.range.len() + self.after.len()
+        self.before.len() + self.range.len() + self.after.as_slice().len()
     }
 }

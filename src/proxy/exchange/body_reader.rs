@@ -6,7 +6,7 @@ use crate::http1::{Body, BodyError, Framing};
 use crate::http2::FieldList;
 use crate::io::stream::{Closed, More};
 use crate::io::{Buffer, Reader, StreamError, Writer};
-use crate::proxy::http2;
+use crate::proxy::http2::{self, SpareBytes};
 
 /// One direction of a stream, behind the head.
 #[derive(Debug)]
@@ -33,13 +33,13 @@ pub(crate) struct Content {
     /// All of it was taken.
     over: bool,
     /// The trailers that may be passed on, as lines.
-    trailers: Vec<u8>,
+    trailers: SpareBytes,
 }
 
 impl Content {
     /// Of a message without content or trailers.
     pub(crate) fn none() -> Self {
-        Self { over: true, trailers: Vec::new() }
+        Self { over: true, trailers: SpareBytes::default() }
     }
 
     /// Whether all of it was taken.
@@ -49,7 +49,7 @@ impl Content {
 
     /// The trailers that may be passed on.
     pub(crate) fn trailers(&self) -> Trailers<'_> {
-        Trailers::of(&self.trailers)
+        Trailers::of(self.trailers.as_slice())
     }
 
     /// Takes note of what `stream` has received so far.
@@ -59,7 +59,7 @@ impl Content {
         }
         self.over = true;
         if let Some(list) = stream.take_trailers() {
-            put_trailers(&list, &mut self.trailers);
+            put_trailers(&list, self.trailers.appendable());
             http2::Stream::give_fields(list);
         }
     }

@@ -3,9 +3,8 @@
 use std::pin::pin;
 
 use super::body::{Frame, Piece};
-use super::head_lines::fields_of;
 use crate::http1::Framing;
-use crate::http2::{SendError, StreamEnd};
+use crate::http2::{FieldLines, SendError, StreamEnd};
 use crate::io::stream::Keep;
 use crate::io::{Buffer, PeerHandle, Pipe, StreamError, Writer};
 use crate::proxy::http2;
@@ -79,7 +78,7 @@ async fn write_content(
     }
     let (result, buffer) = stream.write(buffer, range, end).await;
     match result {
-        Ok(()) if !trailers.is_empty() => (stream.send_trailers(fields_of(trailers)), buffer),
+        Ok(()) if !trailers.is_empty() => (stream.send_trailers(FieldLines::of(trailers)), buffer),
         result => (result, buffer),
     }
 }

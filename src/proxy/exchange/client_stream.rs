@@ -3,14 +3,14 @@
 use super::body::{Frame, Part, Piece};
 use super::body_reader::{BodyReader, Content as ReceivedContent};
 use super::body_writer::BodyWriter;
-use super::head_lines::{self, fields_of};
+use super::head_lines;
 use super::tunnel_end::TunnelEnd;
 use crate::base::limits::{Limits, MAX_HEADERS};
 use crate::http::{BodyLength, Content, Field, HeadEdit, RequestHead, ResponseHead, Version};
 use crate::http1::{
     self, Body, BodyError, Envelope, Framing, HeadLimits, Parsed, RequestError, ResponseContext,
 };
-use crate::http2::{ErrorCode, FieldList, Unserved};
+use crate::http2::{ErrorCode, FieldLines, FieldList, Unserved};
 use crate::io::stream::Keep;
 use crate::io::{Buffer, PeerHandle, Stream, StreamError, Writer};
 use crate::proxy::http2;
@@ -236,7 +236,7 @@ impl<'s> ResponseWriter<'s> {
             Self::H1(writer) => writer.write_bytes(&reply.bytes).await,
             Self::H2 { stream, .. } => {
                 let (head, body) = reply.bytes.split_at(reply.head);
-                stream.send_response(reply.status, fields_of(head), body.is_empty())?;
+                stream.send_response(reply.status, FieldLines::of(head), body.is_empty())?;
                 stream.write_bytes(body, !body.is_empty()).await
             }
         }
@@ -270,8 +270,10 @@ impl<'s> ResponseWriter<'s> {
         match self {
             Self::H1(writer) => writer.write_bytes(encoded).await,
             // The response to an extended CONNECT (RFC 8441 §5).
-            Self::H2 { stream, .. } if status == 101 => stream.send_response(200, fields_of(encoded), false),
-            Self::H2 { stream, .. } => stream.send_interim(status, fields_of(encoded)),
+            Self::H2 { stream, .. } if status == 101 => {
+                stream.send_response(200, FieldLines::of(encoded), false)
+            }
+            Self::H2 { stream, .. } => stream.send_interim(status, FieldLines::of(encoded)),
         }
     }
 
@@ -290,7 +292,7 @@ impl<'s> ResponseWriter<'s> {
     pub(crate) fn begin(&self, status: u16, encoded: &[u8], ends: bool) -> Result<(), StreamError> {
         match self {
             Self::H1(_) => Ok(()),
-            Self::H2 { stream, .. } => stream.send_response(status, fields_of(encoded), ends),
+            Self::H2 { stream, .. } => stream.send_response(status, FieldLines::of(encoded), ends),
         }
     }
 

@@ -3,9 +3,9 @@
 use crate::base::limits::ENCODERS_PER_WORKER;
 use crate::http::{Coding, Encoder};
 use crate::http1::{self, BodyError};
+use crate::http2::FieldLines;
 use crate::io::{Buffer, StreamError};
 use crate::proxy::exchange::body_writer::BodyWriter;
-use crate::proxy::exchange::head_lines::fields_of;
 use crate::proxy::exchange::relay::{Relay, RelayError};
 use crate::proxy::worker::Worker;
 
@@ -127,7 +127,7 @@ async fn write(
             }
             stream.write_bytes(encoded, done && trailers.is_empty()).await?;
             if !trailers.is_empty() {
-                stream.send_trailers(fields_of(&trailers))?;
+                stream.send_trailers(FieldLines::of(&trailers))?;
             }
             wire.extend_from_slice(encoded);
         }

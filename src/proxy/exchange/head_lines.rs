@@ -2,21 +2,9 @@
 //! their turn to be sent (RFC 7541 §2.2: blocks are decoded in the order in which they were encoded).
 
 use crate::http::{
-    Content, HeadEdit, KnownField, LineCopy, ResponseHead, copy_lines, grpc, put_line, read_lines,
-    reason_phrase,
+    Content, HeadEdit, KnownField, LineCopy, ResponseHead, copy_lines, grpc, put_line, reason_phrase,
 };
 use crate::http1::Framing;
-use crate::http2::Field;
-
-/// The fields of lines.
-pub(crate) fn fields_of(lines: &[u8]) -> impl Iterator<Item = Field<'_>> + Clone {
-    read_lines(lines).map(|(name, value)| Field {
-        name,
-        value,
-        // A table must not reveal them to others on the same connection (RFC 7541 §7.1.3).
-        never_indexed: name.eq_ignore_ascii_case(b"authorization"),
-    })
-}
 
 /// Appends the fields of a response's head that go to an HTTP/2 client, changed by `edit`, and returns how its body is framed
 /// where it is known: there is none, or so many bytes, or content to the stream's end. `upgraded`: the client asked for

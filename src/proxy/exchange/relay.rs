@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::body::{Frame, Part, frame};
 use super::body_reader::BodyReader;
 use super::body_writer::BodyWriter;
-use super::head_lines::fields_of;
 use super::stage::{BodyStage, Phase};
 use super::trailer_filter::TrailerFilter;
 use crate::http1::BodyError;
+use crate::http2::FieldLines;
 use crate::io::stream::{Keep, More};
 use crate::io::{Buffer, Deadline, Pipe, StreamError};
 use crate::proxy::failure::Failure;
@@ -150,7 +150,7 @@ impl Relay<'_> {
     /// Begins the message where its head is not written with its body: then it leaves `encoded`.
     pub(crate) fn begin(&self, status: u16, encoded: &mut Vec<u8>) -> Result<(), StreamError> {
         if let BodyWriter::H2 { stream, .. } = &self.writer {
-            stream.send_response(status, fields_of(encoded), false)?;
+            stream.send_response(status, FieldLines::of(encoded), false)?;
             encoded.clear();
         }
         Ok(())

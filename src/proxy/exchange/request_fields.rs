@@ -3,7 +3,7 @@
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
 use crate::http::{BodyLength, OutgoingRequest, read_lines};
-use crate::http2::{Field, RequestLine};
+use crate::http2::{Field, FieldLines, FieldSource, RequestLine};
 
 /// The fields of one request. Host is `:authority`; what belongs to a connection is left out.
 pub(crate) struct RequestFields<'a> {
@@ -51,20 +51,18 @@ impl<'a> RequestFields<'a> {
     }
 
     /// The fields behind them.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Field<'_>> + Clone {
+    pub(crate) fn fields(&self) -> impl FieldSource<'_> {
         let own = [
             self.length.as_ref().map(|digits| (&b"content-length"[..], digits.bytes())),
             self.forwards.as_ref().map(|digits| (&b"max-forwards"[..], digits.bytes())),
             self.request.expect_continue.then_some((b"expect", b"100-continue")),
             self.request.takes_trailers.then_some((b"te", b"trailers")),
         ];
-        let websocket = self.is_websocket();
-        let lines = read_lines(self.request.fields()).filter(move |(name, _)| !websocket || !is_key(name));
-        let lines = lines.chain(own.into_iter().flatten());
-        let lines = lines.chain(read_lines(self.request.added()));
-        // A table must not reveal them to others on the same connection (RFC 7541 §7.1.3).
-        let never_indexed = |name: &[u8]| name.eq_ignore_ascii_case(b"authorization");
-        lines.map(move |(name, value)| Field { name, value, never_indexed: never_indexed(name) })
+        let all = self.request.fields();
+        let (lines, filtered) = if self.is_websocket() { (&[][..], all) } else { (all, &[][..]) };
+        let more = read_lines(filtered).filter(|(name, _)| !is_key(name));
+        let more = more.chain(own.into_iter().flatten()).chain(read_lines(self.request.added()));
+        FieldLines { lines, more: more.map(|(name, value)| Field { name, value, never_indexed: false }) }
     }
 }
 

@@ -108,7 +108,7 @@ impl<'s> RequestWriter<'s> {
                 let is_end = first.done && first.data() == 0;
                 // A stream for another protocol stays open.
                 let ends = is_end && trailers.0.is_empty() && lent.accept().is_none();
-                let stream = match lent.open(&fields.line(), fields.iter(), ends) {
+                let stream = match lent.open(&fields.line(), fields.fields(), ends) {
                     Ok(stream) => stream,
                     Err(error) => return (Err(StreamEnd::Send(error).into()), buffer),
                 };

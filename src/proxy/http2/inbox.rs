@@ -1,5 +1,6 @@
 //! Content of one stream between its reception and its reader.
 
+use super::spare::SpareBytes;
 use crate::io::Buffer;
 
 /// Content that was received.
@@ -8,7 +9,7 @@ use crate::io::Buffer;
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     /// Received while no reader waited, from `at` on.
-    queue: Vec<u8>,
+    queue: SpareBytes,
     at: usize,
     waiting: bool,
     lent: Option<Buffer>,
@@ -20,19 +21,21 @@ impl Inbox {
     /// Takes content in. Returns how much of it is in a reader's buffer; the rest is in the queue.
     pub(super) fn deliver(&mut self, mut data: &[u8]) -> usize {
         let mut taken = 0;
-        if self.waiting && self.queue.is_empty() {
+        if self.waiting && self.queue.as_slice().is_empty() {
             let buffer = self.lent.get_or_insert_with(Buffer::small);
             taken = put(buffer, data);
             self.filled += taken;
             data = &data[taken..];
         }
-        self.queue.extend_from_slice(data);
+        if !data.is_empty() {
+            self.queue.appendable().extend_from_slice(data);
+        }
         taken
     }
 
     /// Bytes that wait for a reader.
     pub(super) fn queued(&self) -> usize {
-        self.queue.len() - self.at
+        self.queue.as_slice().len() - self.at
     }
 
     /// Moves what waits into `buffer`, as much as fits.
@@ -41,10 +44,11 @@ impl Inbox {
             return 0;
         }
         buffer.reserve(1);
-        let taken = put(buffer, &self.queue[self.at..]);
+        let taken = put(buffer, &self.queue.as_slice()[self.at..]);
         self.at += taken;
-        if self.at == self.queue.len() {
-            (self.queue, self.at) = (Vec::new(), 0);
+        if self.queued() == 0 {
+            self.queue.clear();
+            self.at = 0;
         }
         taken
     }
@@ -105,6 +109,6 @@ mod tests {
         buffer.consume(filled);
         assert_eq!(inbox.take(&mut buffer), Buffer::SMALL_ROOM);
         buffer.consume(Buffer::SMALL_ROOM);
-        assert_eq!((inbox.take(&mut buffer), inbox.queued(), inbox.queue.capacity()), (1, 0, 0));
+        assert_eq!((inbox.take(&mut buffer), inbox.queued(), inbox.at), (1, 0, 0));
     }
 }

@@ -18,6 +18,7 @@ mod fields;
 mod inbox;
 mod session;
 mod slots;
+mod spare;
 mod state;
 mod stream;
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod timers;
 pub(crate) use driver::{Serve, drive};
 pub(crate) use session::Session;
 pub(crate) use slots::Head;
+pub(crate) use spare::SpareBytes;
 pub(crate) use state::SessionEnd;
 pub(crate) use stream::{Stream, StreamWatch};
 pub(crate) use timers::{Overdue, Timeouts};

@@ -11,7 +11,7 @@ use rustls::AlertDescription;
 
 use super::fields;
 use super::slots::{Head, register};
-use super::state::{KEPT_OUT, OUT_FULL, SessionEnd, State, UNNOTICED};
+use super::state::{KEPT_OUT, OUT_FULL, SessionEnd, State};
 use super::timers::{Overdue, PING_PAUSE, Timeouts, Timers, is_over};
 use crate::base::counters::Counters;
 use crate::http2::{
@@ -152,17 +152,12 @@ impl Session {
         .await;
     }
 
-    /// Waits until more may be received: the output has room, and exchanges have noticed what was reset.
+    /// Waits until more may be received.
     pub(super) async fn may_receive(&self) {
-        poll_fn(|_| {
-            let state = self.state();
-            let may = state.out.len() < OUT_FULL && state.unnoticed < UNNOTICED && state.incoming.is_empty();
-            if may { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        poll_fn(|_| if self.state().may_receive() { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
-    /// Takes in what is in the buffer, up to a request or as far as it goes. True: there may be more.
+    /// Takes in what is in the buffer, as far as it goes or may be received. True: there may be more.
     ///
     /// # Errors
     /// The connection has failed; the output has its GOAWAY.
@@ -172,7 +167,7 @@ impl Session {
         let mut guard = self.state();
         let state = &mut *guard;
         let result = loop {
-            if state.out.len() >= OUT_FULL || state.unnoticed >= UNNOTICED || !state.incoming.is_empty() {
+            if !state.may_receive() {
                 break Ok(true);
             }
             let received = match state.codec.receive(buffer.data(), now, &mut list, &mut state.out) {

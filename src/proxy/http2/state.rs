@@ -15,6 +15,9 @@ pub(super) const OUT_FULL: usize = 64 * 1024;
 const TURN: usize = 16 * 1024;
 /// Memory for output that a connection keeps while it is in use.
 pub(super) const KEPT_OUT: usize = OUT_FULL + 2 * TURN;
+/// Requests that the driver has not taken over, with which nothing more is received. Those of one read are taken over
+/// together, so that what their exchanges send leaves together.
+pub(super) const UNTAKEN: usize = 128;
 /// Streams that were reset and whose exchanges have not noticed, with which nothing more is received.
 pub(super) const UNNOTICED: usize = 16;
 
@@ -56,6 +59,11 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Whether more may be received: the output has room, and the driver and exchanges have noticed what came.
+    pub(super) fn may_receive(&self) -> bool {
+        self.out.len() < OUT_FULL && self.unnoticed < UNNOTICED && self.incoming.len() < UNTAKEN
+    }
+
     pub(super) fn new(codec: Connection) -> Self {
         Self {
             codec,

@@ -10,7 +10,7 @@ use super::fields;
 use super::session::Session;
 use super::slots::{Head, Outgoing, register};
 use super::state::State;
-use crate::http2::{ErrorCode, Field, FieldList, RequestLine, SendError, StreamEnd, StreamId};
+use crate::http2::{ErrorCode, FieldList, FieldSource, RequestLine, SendError, StreamEnd, StreamId};
 use crate::io::peer::Flow;
 use crate::io::{Buffer, StreamError};
 
@@ -42,6 +42,11 @@ impl Stream {
     /// To look at it while it is used.
     pub(crate) fn watch(&self) -> StreamWatch {
         StreamWatch { session: Rc::clone(&self.session), slot: self.slot, id: self.id }
+    }
+
+    /// Whether it has ended before its time.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.session.state().end_of(self.slot).is_some()
     }
 
     /// The next head that was received, if one was.
@@ -171,7 +176,7 @@ impl Stream {
     pub(crate) fn send_interim<'a>(
         &self,
         status: u16,
-        fields: impl Iterator<Item = Field<'a>> + Clone,
+        fields: impl FieldSource<'a>,
     ) -> Result<(), StreamError> {
         self.send(|state| state.codec.send_interim(self.id, status, fields, &mut state.out))
     }
@@ -183,7 +188,7 @@ impl Stream {
     pub(crate) fn send_response<'a>(
         &self,
         status: u16,
-        fields: impl Iterator<Item = Field<'a>> + Clone,
+        fields: impl FieldSource<'a>,
         end_stream: bool,
     ) -> Result<(), StreamError> {
         self.send(|state| state.codec.send_response(self.id, status, fields, end_stream, &mut state.out))
@@ -193,10 +198,7 @@ impl Stream {
     ///
     /// # Errors
     /// The stream has ended, or its state or a field does not allow it.
-    pub(crate) fn send_trailers<'a>(
-        &self,
-        fields: impl Iterator<Item = Field<'a>> + Clone,
-    ) -> Result<(), StreamError> {
+    pub(crate) fn send_trailers<'a>(&self, fields: impl FieldSource<'a>) -> Result<(), StreamError> {
         self.send(|state| state.codec.send_trailers(self.id, fields, &mut state.out))
     }
 
@@ -332,7 +334,7 @@ impl Session {
     pub(crate) fn open<'a>(
         self: &Rc<Self>,
         line: &RequestLine<'_>,
-        fields: impl Iterator<Item = Field<'a>> + Clone,
+        fields: impl FieldSource<'a>,
         end_stream: bool,
     ) -> Result<Stream, SendError> {
         let mut guard = self.state();

@@ -1,6 +1,7 @@
 //! Two sessions against each other over a socket.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::{TcpListener, TcpStream};
 use std::pin::Pin;
@@ -13,18 +14,25 @@ use super::*;
 use crate::base::counters::Counters;
 use crate::http2::{Config, Connection, ErrorCode, Field, HeadKind, RequestLine, ResetCause, StreamEnd};
 use crate::io::runtime::{self, block_on};
-use crate::io::{Buffer, Deadline, FutureSet, StreamError, Wheel};
+use crate::io::{Buffer, Deadline, FutureSet, Jobs, StreamError, Wheel};
 
 type Exchange = Pin<Box<dyn Future<Output = ()>>>;
+type Exchanges = Pin<Box<dyn Future<Output = Infallible>>>;
 
-struct Side {
-    exchanges: FutureSet<Exchange>,
-    serve: Option<fn(Stream) -> Exchange>,
+struct Side<M> {
+    exchanges: FutureSet<Stream, Exchanges, M>,
     ending: Rc<Cell<bool>>,
     timeouts: Timeouts,
 }
 
-impl Serve for Side {
+async fn serve_all(jobs: Jobs<Stream>, serve: Option<fn(Stream) -> Exchange>) -> Infallible {
+    loop {
+        let stream = jobs.next().await;
+        serve.unwrap()(stream).await;
+    }
+}
+
+impl<M: Fn(Jobs<Stream>) -> Exchanges> Serve for Side<M> {
     fn begin_turn(&mut self, cx: &Context<'_>) {
         self.exchanges.begin_turn(cx);
     }
@@ -34,7 +42,7 @@ impl Serve for Side {
     }
 
     fn request(&mut self, stream: Stream, cx: &Context<'_>) {
-        self.exchanges.insert(self.serve.unwrap()(stream), cx);
+        self.exchanges.insert(stream, cx);
     }
 
     fn run(&mut self) {
@@ -87,11 +95,12 @@ fn pair(wheel: &Wheel, timeouts: Timeouts, serve: fn(Stream) -> Exchange) -> Pai
     let client = Session::new(Connection::client(Arc::clone(&config)), wheel, &counters);
     let server = Session::new(Connection::server(config), wheel, &counters);
     let (ending, ends) = (Rc::new(Cell::new(false)), Rc::new(RefCell::new(Vec::new())));
-    let run = |name, tcp: TcpStream, session: &Rc<Session>, serve, ending| {
+    let run = |name, tcp: TcpStream, session: &Rc<Session>, serve: Option<fn(Stream) -> Exchange>, ending| {
         tcp.set_nonblocking(true).unwrap();
         let mut stream = crate::io::Stream::plain(crate::io::TcpStream::from_std(tcp).unwrap());
         let (session, ends, deadline) = (Rc::clone(session), Rc::clone(&ends), wheel.deadline());
-        let mut side = Side { exchanges: FutureSet::new(), serve, ending, timeouts };
+        let make = move |jobs: Jobs<Stream>| -> Exchanges { Box::pin(serve_all(jobs, serve)) };
+        let mut side = Side { exchanges: FutureSet::new(make), ending, timeouts };
         runtime::spawn(async move {
             let end = drive(&session, &mut stream, None, &deadline, &mut side).await;
             ends.borrow_mut().push((name, end));
@@ -307,7 +316,7 @@ fn a_session_is_small() {
         session: &'a Rc<Session>,
         stream: &'a mut crate::io::Stream,
         deadline: &'a Deadline,
-        side: &'a mut Side,
+        side: &'a mut Side<fn(Jobs<Stream>) -> Exchanges>,
     ) -> impl Future<Output = SessionEnd> + 'a {
         drive(session, stream, None, deadline, side)
     }

@@ -19,7 +19,7 @@ use super::load::InFlight;
 use crate::base::counters::Counters;
 use crate::base::limits::{HTTP2_PING_AFTER, HTTP2_PING_PATIENCE, HTTP2_SETTINGS_TIMEOUT};
 use crate::base::sample::sampled;
-use crate::http2::{Config, Connection, ErrorCode, Field, RequestLine, SendError};
+use crate::http2::{Config, Connection, ErrorCode, FieldSource, RequestLine, SendError};
 use crate::io::deadline::TICK;
 use crate::io::{self, Buffer, PeerHandle, Wheel, runtime};
 use crate::proxy::client_binding::ClientId;
@@ -359,7 +359,7 @@ impl LentStream {
     pub(crate) fn open<'a>(
         &self,
         line: &RequestLine<'_>,
-        fields: impl Iterator<Item = Field<'a>> + Clone,
+        fields: impl FieldSource<'a>,
         end_stream: bool,
     ) -> Result<&Stream, SendError> {
         let line = RequestLine { scheme: Some(self.scheme), ..*line };
