@@ -6,17 +6,27 @@
 //! | `chunked` | a body of 16 KiB in chunks of 1 KiB: decode in place; a chunk's size line |
 //! | `route` | lookup of host and path in tables of 1, 100 and 10,000 routes |
 //! | `record` | TLS 1.3 records of Ringate's record layer: seal in place, open in place |
+//! | `monoio-rustls` | the same bytes through its streams, in memory: what the record layer takes the place of |
 //! | `aes-gcm` | the same bytes on aws-lc-rs alone: the least that a record can cost |
 //! | `pool` | check-out of an idle connection, its look for life included, and check-in |
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::hint::black_box;
-
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::Path;
+use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use monoio::BufResult;
+use monoio::buf::{IoBuf, IoBufMut, IoVecBuf, IoVecBufMut};
+use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt};
+use monoio_rustls::{TlsAcceptor, TlsConnector};
 use ringate::internals::base::limits::Limits;
 use ringate::internals::base::published::Published;
 use ringate::internals::http::{
@@ -31,11 +41,15 @@ use ringate::internals::tls::{
 };
 use ringate::internals::{config, server};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ServerConfig};
 
 /// The header of a TLS 1.3 record, which is its additional data (RFC 8446 §5.2).
 const RECORD_HEADER: [u8; 5] = [23, 3, 3, 0x40, 0x11];
 const SIZES: [(&str, usize); 2] = [("1KiB", 1024), ("16KiB", 16 * 1024)];
 const CIPHERS: [(&str, &Algorithm); 2] = [("aes-128-gcm", &AES_128_GCM), ("aes-256-gcm", &AES_256_GCM)];
+/// The same two in TLS 1.3.
+const SUITES: [(&str, &str); 2] =
+    [("aes-128-gcm", "TLS13_AES_128_GCM_SHA256"), ("aes-256-gcm", "TLS13_AES_256_GCM_SHA384")];
 
 fn key(algorithm: &'static Algorithm) -> LessSafeKey {
     let bytes = [7; 32];
@@ -224,8 +238,8 @@ fn route(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Both ends of an established connection: what the client seals, the server opens.
-fn connection(suite: &str) -> (Sealer, Opener) {
+/// What both ends of a connection agree by.
+fn configs(suite: &str) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
     let made = rcgen::generate_simple_self_signed(["backend.test".to_owned()]).expect("it is made");
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("it is a key");
     let chain = vec![made.cert.der().clone()];
@@ -246,10 +260,19 @@ fn connection(suite: &str) -> (Sealer, Opener) {
         alpn: Vec::new(),
         ticketer: tls::ticketer().expect("there is randomness"),
     });
-    let name = ServerName::try_from("backend.test").expect("it is a name");
+    (client.expect("it is whole"), server.expect("it is whole"))
+}
+
+fn backend_name() -> ServerName<'static> {
+    ServerName::try_from("backend.test").expect("it is a name")
+}
+
+/// Both ends of an established connection: what the client seals, the server opens.
+fn connection(suite: &str) -> (Sealer, Opener) {
+    let (client, server) = configs(suite);
     let mut ends = [
-        Handshake::client(client.expect("it is whole"), name).expect("it begins"),
-        Handshake::server(server.expect("it is whole")).expect("it begins"),
+        Handshake::client(client, backend_name()).expect("it begins"),
+        Handshake::server(server).expect("it begins"),
     ];
     let mut towards = [Vec::new(), Vec::new()];
     let mut done = [false, false];
@@ -268,9 +291,7 @@ fn connection(suite: &str) -> (Sealer, Opener) {
 
 fn record(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("record");
-    for (cipher, suite) in
-        [("aes-128-gcm", "TLS13_AES_128_GCM_SHA256"), ("aes-256-gcm", "TLS13_AES_256_GCM_SHA384")]
-    {
+    for (cipher, suite) in SUITES {
         for (name, size) in SIZES {
             let (mut sealer, mut opener) = connection(suite);
             let plaintext = sealer.prefix_len()..sealer.prefix_len() + size;
@@ -286,6 +307,119 @@ fn record(criterion: &mut Criterion) {
             let (mut sealer, _) = connection(suite);
             group.bench_function(format!("seal/{cipher}/{name}"), |bencher| {
                 bencher.iter(|| sealer.seal_in_place(&mut block, plaintext.clone()).expect("it fits").len());
+            });
+        }
+    }
+    group.finish();
+}
+
+/// One end of a connection in memory. A read waits until the other end has written.
+struct MemoryEnd {
+    inbound: Rc<RefCell<Vec<u8>>>,
+    outbound: Rc<RefCell<Vec<u8>>>,
+}
+
+impl AsyncReadRent for MemoryEnd {
+    async fn read<T: IoBufMut>(&mut self, buffer: T) -> BufResult<usize, T> {
+        let arrived = |_: &mut Context<'_>| match self.inbound.borrow().is_empty() {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        };
+        poll_fn(arrived).await;
+        let mut bytes = self.inbound.take();
+        let (result, buffer) = (&bytes[..]).read(buffer).await;
+        bytes.drain(..*result.as_ref().unwrap_or(&0));
+        self.inbound.replace(bytes);
+        (result, buffer)
+    }
+
+    async fn readv<T: IoVecBufMut>(&mut self, buffers: T) -> BufResult<usize, T> {
+        (Err(ErrorKind::Unsupported.into()), buffers)
+    }
+}
+
+impl AsyncWriteRent for MemoryEnd {
+    async fn write<T: IoBuf>(&mut self, buffer: T) -> BufResult<usize, T> {
+        // SAFETY: an `IoBuf` has that many initialised bytes there, and is held until the copy is made.
+        #[allow(unsafe_code)]
+        let bytes = unsafe { std::slice::from_raw_parts(buffer.read_ptr(), buffer.bytes_init()) };
+        self.outbound.borrow_mut().extend_from_slice(bytes);
+        (Ok(bytes.len()), buffer)
+    }
+
+    async fn writev<T: IoVecBuf>(&mut self, buffers: T) -> BufResult<usize, T> {
+        (Err(ErrorKind::Unsupported.into()), buffers)
+    }
+
+    async fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    async fn shutdown(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The result of a future that has all that it waits for.
+fn ready<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("it waits for more than there is"),
+    }
+}
+
+/// Both ends of an established connection of monoio-rustls.
+fn rustls_streams(
+    suite: &str,
+) -> (monoio_rustls::ClientTlsStream<MemoryEnd>, monoio_rustls::ServerTlsStream<MemoryEnd>) {
+    let (client, server) = configs(suite);
+    let (up, down) = (Rc::default(), Rc::default());
+    let ends = [
+        MemoryEnd { inbound: Rc::clone(&down), outbound: Rc::clone(&up) },
+        MemoryEnd { inbound: up, outbound: down },
+    ];
+    let [client_end, server_end] = ends;
+    let (connector, acceptor) = (TlsConnector::from(client), TlsAcceptor::from(server));
+    let mut connecting = pin!(connector.connect(backend_name(), client_end));
+    let mut accepting = pin!(acceptor.accept(server_end));
+    let mut context = Context::from_waker(Waker::noop());
+    let (mut connected, mut accepted) = (None, None);
+    while connected.is_none() || accepted.is_none() {
+        if connected.is_none()
+            && let Poll::Ready(stream) = connecting.as_mut().poll(&mut context)
+        {
+            connected = Some(stream.expect("they agree"));
+        }
+        if accepted.is_none()
+            && let Poll::Ready(stream) = accepting.as_mut().poll(&mut context)
+        {
+            accepted = Some(stream.expect("they agree"));
+        }
+    }
+    (connected.expect("the handshake is done"), accepted.expect("the handshake is done"))
+}
+
+fn monoio_rustls_records(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("monoio-rustls");
+    for (cipher, suite) in SUITES {
+        for (name, size) in SIZES {
+            let (mut client, mut server) = rustls_streams(suite);
+            let mut sent = vec![7; size];
+            let mut received = Vec::with_capacity(size);
+            group.throughput(Throughput::Bytes(size as u64));
+            group.bench_function(format!("write and read/{cipher}/{name}"), |bencher| {
+                bencher.iter(|| {
+                    let (result, buffer) = ready(client.write_all(std::mem::take(&mut sent)));
+                    result.expect("there is room");
+                    sent = buffer;
+                    let mut left = size;
+                    while left > 0 {
+                        received.clear();
+                        let (result, buffer) = ready(server.read(std::mem::take(&mut received)));
+                        left -= result.expect("the record is whole");
+                        received = buffer;
+                    }
+                });
             });
         }
     }
@@ -323,5 +457,15 @@ fn pool(criterion: &mut Criterion) {
     runtime::block_on(backend, work).expect("there is a runtime");
 }
 
-criterion_group!(benches, head, chunked, route, record, aes_gcm_seal, aes_gcm_open, pool);
+criterion_group!(
+    benches,
+    head,
+    chunked,
+    route,
+    record,
+    monoio_rustls_records,
+    aes_gcm_seal,
+    aes_gcm_open,
+    pool
+);
 criterion_main!(benches);
