@@ -439,7 +439,8 @@ fn pool(criterion: &mut Criterion) {
     let backend = runtime::detect().unwrap_or(runtime::Driver::Epoll);
     let work = async {
         let snapshot = Published::new(assembly.running);
-        let frontend = Frontend::new(Worker::new(0, Arc::default(), None, Arc::default(), 1), &snapshot, 1);
+        let frontend =
+            Frontend::new(Worker::new(0, Arc::default(), (None, None), Arc::default(), 1), &snapshot, 1);
         let (worker, view) = (&*frontend.worker, frontend.view());
         let pool = &view.pools[0];
         let made =

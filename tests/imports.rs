@@ -12,7 +12,7 @@ const ROOMS: &[&[&str]] = &[
     &["stream_peer"],
     &["client_binding", "client_failures", "origin", "request_id"],
     &["client"],
-    &["access", "destination"],
+    &["access", "destination", "trace"],
     &["rules"],
     &["worker"],
     &["upstream"],

@@ -111,6 +111,13 @@ fn render(deployment: &Deployment, format: Format) -> String {
         let help = "Changes that could not be written into the audit log.";
         text.one("counter", "audit_failures_total", help, audit.failed() as f64);
     }
+    if let Some(traces) = &server.traces {
+        let (sent, failed) = (&traces.counts.sent, &traces.counts.failed);
+        let help = "Spans that the collector has taken (`telemetry.otlp`).";
+        text.one("counter", "spans_sent_total", help, sent.load(Ordering::Relaxed) as f64);
+        let help = "Spans that were dropped, as the collector did not take them.";
+        text.one("counter", "spans_failed_total", help, failed.load(Ordering::Relaxed) as f64);
+    }
     let version = label("version", env!("CARGO_PKG_VERSION"));
     let driver = label("driver", server.backend.name());
     text.family("gauge", "build_info", "Which program this is.", [(format!("{version},{driver}"), 1.0)]);

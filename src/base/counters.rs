@@ -231,6 +231,10 @@ counters! {
     panics,
     /// Access-log lines dropped because the writer was behind.
     access_lines_dropped,
+    /// Requests recorded as traces (`telemetry.otlp`).
+    traces_recorded,
+    /// Spans dropped as the collector was behind.
+    spans_dropped,
     /// Exchanges that had to wait for an endpoint (`pool.max_per_endpoint`).
     queued,
     /// Exchanges that wait for an endpoint now.

@@ -80,7 +80,6 @@ impl Histogram {
 }
 
 impl Exemplar {
-    #[cfg(test)]
     /// One that ends now. `at`: milliseconds since 1970.
     pub(crate) fn new(trace: u128, took: Duration, at: u64) -> Self {
         Self { trace, micros: micros(took), at }

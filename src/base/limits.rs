@@ -72,6 +72,10 @@ pub(crate) const MAX_ROUTE_SERIES: usize = 1000;
 pub(crate) const CLIENT_FAILURES: usize = 64;
 /// Longest certificate of a client that is kept in such a record, in bytes.
 pub(crate) const CLIENT_FAILURE_CERTIFICATE_BYTES: usize = 16 * 1024;
+/// Traces of one worker that wait for the exporter. More are dropped and counted.
+pub(crate) const TRACE_RING: usize = 1024;
+/// Spans that are sent to a collector at once.
+pub(crate) const TRACE_BATCH_SPANS: u64 = 512;
 /// Longest trailer section of a chunked body, in bytes.
 pub(crate) const MAX_TRAILER_BYTES: usize = 8 * 1024;
 /// Longest chunk-size line with its extensions, in bytes.

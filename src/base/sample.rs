@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Connect,
     /// An exchange or a relay failed.
     Exchange,
+    /// Spans were not taken by their collector.
+    Traces,
     /// A connection's task panicked.
     Panic,
 }
@@ -40,6 +42,7 @@ impl fmt::Display for Kind {
             Self::ServerName => "server names without a route",
             Self::Connect => "failures of backend connections",
             Self::Exchange => "failed exchanges",
+            Self::Traces => "batches of spans that were dropped",
             Self::Panic => "panics",
         })
     }

@@ -429,6 +429,24 @@ impl<'a> Value<'a> {
         millionths
     }
 
+    /// A number from 0 to 1 with at most six decimals: a share in millionths.
+    pub(super) fn share(&self) -> Option<u32> {
+        self.assert_form(|kind| matches!(kind, Kind::Share));
+        let text = match self.inner.get_ref() {
+            DeValue::Integer(number) => number.as_str(),
+            DeValue::Float(number) => number.as_str(),
+            _ => {
+                self.wrong_type("a number such as 0.01", None);
+                return None;
+            }
+        };
+        let share = units::share(text);
+        if share.is_none() {
+            self.error(&format!("{text} is not a number from 0 to 1 with at most six decimals"), None);
+        }
+        share
+    }
+
     /// `true` or `false`.
     pub(super) fn boolean(&self) -> Option<bool> {
         self.assert_form(|kind| matches!(kind, Kind::Boolean));

@@ -12,6 +12,7 @@ pub(super) mod reference;
 mod route;
 mod rules;
 pub(super) mod schema;
+mod telemetry;
 mod texts;
 mod upstream;
 
@@ -52,6 +53,8 @@ pub(super) enum Kind {
     Factor,
     /// A number from 0 to 100, which may have decimals.
     Percent,
+    /// A number from 0 to 1, which may have six decimals.
+    Share,
     Text(Text),
     /// One of these words.
     Choice(&'static [&'static str]),
@@ -120,6 +123,7 @@ pub(super) enum Scope {
 /// The file itself.
 pub(super) static ROOT: Kind = Kind::Table(&[
     process::KEYS,
+    telemetry::KEYS,
     listener::ERROR_PAGES,
     listener::KEYS,
     route::KEYS,

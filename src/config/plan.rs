@@ -27,6 +27,7 @@ mod pages;
 mod retries;
 mod route;
 mod rules;
+mod telemetry;
 
 pub(crate) use balance::{Balance, Hash, HashBy, Sticky, StickyBy};
 pub(crate) use circuit::{CircuitLimits, Queue};
@@ -45,6 +46,7 @@ pub(crate) use rules::{
     AnyOr, ApiKeys, Compression, CompressionSetting, Cors, LimitBy, OriginPattern, RateLimit, RouteRules,
     Trace,
 };
+pub(crate) use telemetry::Otlp;
 
 /// A value and its place in the config file, as a range of bytes. Two are equal if their values are.
 #[derive(Clone, Debug)]
@@ -85,6 +87,8 @@ pub struct Plan {
     pub resolver: Resolver,
     /// `[log]`
     pub log: Log,
+    /// `telemetry.otlp`; `None`: no traces.
+    pub otlp: Option<Otlp>,
     /// `[limits]`: for the process, and for listeners without limits of their own.
     pub limits: Limits,
     /// `[[listener]]`, in the order of the file; names are unique.

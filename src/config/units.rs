@@ -211,9 +211,31 @@ pub(super) fn millionths(text: &str) -> Option<u32> {
     format!("{whole}{part:0<4}").parse().ok().filter(|millionths| *millionths <= 1_000_000)
 }
 
+/// A number from 0 to 1 with at most six decimals, in millionths.
+pub(super) fn share(text: &str) -> Option<u32> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !matches!(whole, "0" | "1") || part.len() > 6 || !is_number(part) {
+        return None;
+    }
+    format!("{whole}{part:0<6}").parse().ok().filter(|millionths| *millionths <= 1_000_000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_are_from_nothing_to_all() {
+        let known =
+            [("0", 0), ("0.0", 0), ("0.01", 10_000), ("0.000001", 1), ("1", 1_000_000), ("1.0", 1_000_000)];
+        for (text, millionths) in known {
+            assert_eq!(share(text), Some(millionths), "{text}");
+        }
+        for text in ["", ".5", "1.01", "2", "-0.1", "0.0000001", "1e-2", "0.1x"] {
+            assert_eq!(share(text), None, "{text}");
+        }
+    }
 
     /// A duration as it is written.
     fn duration_text(duration: Duration) -> String {

@@ -145,6 +145,17 @@ impl OutgoingRequest {
         self.part(5)
     }
 
+    /// Replaces the value of the field line that was added last, if it is one of this name and the value is as long.
+    pub(crate) fn replace_last(&mut self, name: &str, value: &str) {
+        let Some(end) = self.text.len().checked_sub(2) else { return };
+        let Some(start) = end.checked_sub(value.len()) else { return };
+        let is_it =
+            self.text[..start].strip_suffix(b": ").is_some_and(|line| line.ends_with(name.as_bytes()));
+        if is_it {
+            self.text[start..end].copy_from_slice(value.as_bytes());
+        }
+    }
+
     /// How many bytes all of it has.
     pub fn size(&self) -> usize {
         self.text.len()

@@ -28,6 +28,7 @@ pub(crate) mod request_id;
 pub(crate) mod rules;
 pub(crate) mod snapshot;
 pub(crate) mod stream_peer;
+pub(crate) mod trace;
 pub(crate) mod upstream;
 pub(crate) mod view;
 pub(crate) mod worker;

@@ -17,7 +17,6 @@ mod credentials;
 mod headers;
 mod keys;
 mod limit;
-mod trace;
 
 use std::borrow::Cow;
 use std::mem::take;
@@ -32,6 +31,7 @@ use crate::http::{
 use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::reply::Reply;
+use crate::proxy::trace::context as trace;
 pub(crate) use cors::Cors;
 pub(crate) use credentials::{Accepted, CredentialRule};
 pub(crate) use headers::{Headers, Source};
@@ -76,6 +76,8 @@ pub(crate) struct RequestView<'a, 'h, 'b> {
     pub id: &'a str,
     /// The listener it came in by.
     pub listener: &'a str,
+    /// What a trace context that is made for it says of others: whether they are to record it.
+    pub sampled: bool,
 }
 
 /// What a request's rules have still to do with it and with its response.
@@ -191,7 +193,7 @@ impl Rules {
                 BodyLength::Unknown => TraceEdit::Guard,
                 _ => TraceEdit::Keep,
             },
-            Trace::Make => trace::make(asked.id).map_or(TraceEdit::Keep, TraceEdit::Replace),
+            Trace::Make => trace::make(asked.id, asked.sampled).map_or(TraceEdit::Keep, TraceEdit::Replace),
         };
         let lines = self.headers.as_ref().map(|headers| headers.lines(&Source::Request(asked)));
         let offer = self.compression.as_ref().map(|rule| compress::offer(rule, asked.head));

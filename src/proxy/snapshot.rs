@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
+use rustls::{ClientConfig, ServerConfig};
 
 use crate::base::address::Address;
 use crate::base::counters::DatagramCounts;
@@ -34,6 +34,8 @@ pub struct RuntimeConfig {
     pub listeners: Vec<Listener>,
     /// In the order of the plan's.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// How the collector of traces is checked, if it is reached over TLS. Used at the start.
+    pub(crate) collector_tls: Option<Arc<ClientConfig>>,
 }
 
 /// A listener as workers see it.
@@ -130,6 +132,8 @@ pub struct Udp {
 pub(crate) struct RouteMeter {
     /// What metrics call the route: the host and path that it matches, and its methods where it has some.
     pub(crate) label: Box<str>,
+    /// The path that it matches.
+    pub(crate) path: Box<str>,
     /// The counts.
     pub(crate) cells: PerWorker<RouteCells>,
 }

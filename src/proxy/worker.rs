@@ -9,6 +9,7 @@ use super::client_binding::ClientIds;
 use super::failure::Failure;
 use super::identity_connections::TrackedConnections;
 use super::request_id::RequestIds;
+use super::trace::{self, Tracer};
 use crate::base::counters::Counters;
 use crate::base::tally::Tally;
 use crate::io::Wheel;
@@ -61,6 +62,8 @@ pub struct Worker {
     pub draining: Cell<bool>,
     /// Where access-log lines go, if anywhere.
     pub(crate) access: Option<access::Sink>,
+    /// Where traces go, if they go anywhere.
+    pub(crate) traces: Option<Tracer>,
     /// What is open, counted with all other workers.
     pub(crate) tally: Arc<Tally>,
     /// Its backend connections that were made with a client identity.
@@ -76,7 +79,7 @@ impl Worker {
     pub fn new(
         number: usize,
         counters: Arc<Counters>,
-        access: Option<access::Seed>,
+        (access, traces): (Option<access::Seed>, Option<trace::Seed>),
         tally: Arc<Tally>,
         ids: u64,
     ) -> Self {
@@ -86,6 +89,7 @@ impl Worker {
             wheel: Wheel::new(),
             draining: Cell::new(false),
             access: access.map(access::Seed::sink),
+            traces: traces.map(trace::Seed::tracer),
             tally,
             tracked: TrackedConnections::default(),
             ids: RequestIds::new(ids),

@@ -42,6 +42,7 @@ mod http;
 mod identities;
 mod meters;
 mod sticky;
+mod telemetry;
 mod upstreams;
 
 /// What a plan became.
@@ -251,6 +252,7 @@ impl<'a> Builder<'a> {
             .enumerate()
             .map(|(index, listener)| self.listener(index, listener))
             .collect();
+        let collector_tls = self.collector_tls();
         let identities = self.identities.into_iter().filter_map(|(name, cell)| Some((name, cell?))).collect();
         let (renewed, without_fallback, limits, keys) =
             (self.renewed, self.without_fallback, self.limits, self.keys);
@@ -265,12 +267,14 @@ impl<'a> Builder<'a> {
                 lists.entry(place.clone()).or_insert_with(|| Arc::clone(of));
             });
         }
+        let collector_tls = collector_tls?;
         let (upstreams, (listeners, policies)) = (upstreams?, listeners?.into_iter().unzip());
         let running = RuntimeConfig {
             version: 0,
             limits: super::machine::resolve(plan.limits.clone()),
             listeners,
             upstreams: upstreams.iter().map(|made| Arc::clone(&made.upstream)).collect(),
+            collector_tls,
         };
         let made = Made {
             identities,

@@ -230,6 +230,7 @@ fn needs_restart(old: &Plan, new: &Plan) -> Vec<String> {
         ("runtime.splice", old.runtime.splice != new.runtime.splice),
         ("admin", old.admin != new.admin),
         ("log", old.log != new.log),
+        ("telemetry", old.otlp != new.otlp),
     ];
     changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned()).collect()
 }
@@ -240,5 +241,6 @@ pub(super) fn as_it_runs(mut new: Plan, old: &Plan) -> Plan {
     new.runtime = crate::config::plan::Runtime { drain, ..old.runtime.clone() };
     new.admin.clone_from(&old.admin);
     new.log.clone_from(&old.log);
+    new.otlp.clone_from(&old.otlp);
     new
 }

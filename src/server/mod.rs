@@ -24,6 +24,7 @@ pub(crate) mod routes;
 mod routing;
 pub(crate) mod sockets;
 pub(crate) mod supervisor;
+pub(crate) mod telemetry;
 pub(crate) mod trust_trial;
 pub(crate) mod unix_socket;
 pub(crate) mod uses;

@@ -11,6 +11,7 @@ use super::heartbeat::{Heartbeat, STUCK, Stuck};
 use super::machine;
 use super::roll::{Roll, Seat};
 use super::sockets::{Prepared, Sockets};
+use super::telemetry::{Export, Exporter};
 use super::worker::{WorkerCommand, WorkerThread};
 use crate::base::counters::Counters;
 use crate::base::published::Published;
@@ -20,6 +21,7 @@ use crate::io::runtime::Driver;
 use crate::io::{notify, vital};
 use crate::proxy::access;
 use crate::proxy::snapshot::RuntimeConfig;
+use crate::proxy::trace;
 
 /// Why nothing was started.
 #[derive(Debug)]
@@ -68,6 +70,8 @@ pub struct Server {
     sockets: Mutex<Sockets>,
     running: Arc<AtomicUsize>,
     access: Option<access::Writer>,
+    /// The way of traces to their collector, if there is one.
+    pub(crate) traces: Option<Export>,
 }
 
 #[derive(Debug)]
@@ -86,6 +90,8 @@ impl Server {
     pub fn start(plan: &Plan, mut running: RuntimeConfig) -> Result<Self, StartError> {
         let cpus = machine::place_workers(&plan.runtime).map_err(StartError::Other)?;
         let mut log = access_log(plan)?;
+        let tls = running.collector_tls.clone();
+        let mut exporter = plan.otlp.clone().map(|settings| Exporter::new(settings, tls));
         let mut sockets = Sockets::default();
         let prepared = sockets.prepare(plan, &cpus)?;
         running.version = 1;
@@ -112,6 +118,7 @@ impl Server {
                 applied: Arc::clone(&applied),
                 heartbeat: Arc::clone(&heartbeat),
                 snapshot: snapshot.clone(),
+                traces: traces_of(exporter.as_mut(), &own)?,
                 access: log.as_mut().map(|log| log.seed(Arc::clone(&own))),
                 counters: Arc::clone(&own),
                 tally: Arc::clone(&tally),
@@ -126,6 +133,8 @@ impl Server {
         let backend = roll.call(plan.runtime.driver).map_err(StartError::Other)?;
         let access = log.map(access::Log::start).transpose();
         let access = access.map_err(|error| StartError::Other(format!("access log: {error}")))?;
+        let traces = exporter.map(Exporter::start).transpose();
+        let traces = traces.map_err(|error| StartError::Other(format!("traces: {error}")))?;
         Ok(Self {
             backend,
             cpus,
@@ -137,6 +146,7 @@ impl Server {
             sockets: Mutex::new(sockets),
             running,
             access,
+            traces,
         })
     }
 
@@ -251,12 +261,18 @@ impl Server {
         }
     }
 
-    /// Waits until the access log is written, for a second at most: by then the disk is at fault.
+    /// Waits until the access log is written and the last spans are sent, for a second each at most: by then the disk or the
+    /// collector is at fault.
     pub fn finish(&self) {
         if let Some(access) = &self.access
             && !access.finish(Instant::now() + LAST_LINES)
         {
             tracing::warn!("access log: its last lines could not be written");
+        }
+        if let Some(traces) = &self.traces
+            && !traces.finish(Instant::now() + LAST_LINES)
+        {
+            tracing::warn!("traces: the last spans could not be sent");
         }
     }
 }
@@ -300,6 +316,15 @@ fn access_log(plan: &Plan) -> Result<Option<access::Log>, StartError> {
     let formats = [&plan.log.access_format, &plan.log.tcp_format, &plan.log.udp_format];
     let log = access::Log::new(formats.map(Clone::clone), target);
     log.map(Some).map_err(|error| StartError::Other(format!("access log: {name}: {error}")))
+}
+
+/// A worker's end of the way of traces, if there is one.
+fn traces_of(
+    exporter: Option<&mut Exporter>,
+    counters: &Arc<Counters>,
+) -> Result<Option<trace::Seed>, StartError> {
+    let Some(exporter) = exporter else { return Ok(None) };
+    Ok(Some(exporter.seed(Arc::clone(counters), random()?)))
 }
 
 /// What a worker's request ids begin with.

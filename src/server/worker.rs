@@ -28,6 +28,7 @@ use crate::proxy::downstream::frontend::Frontend;
 use crate::proxy::downstream::listener::ListenerSocket;
 use crate::proxy::downstream::udp;
 use crate::proxy::snapshot::{RuntimeConfig, SocketId};
+use crate::proxy::trace;
 use crate::proxy::worker::Worker;
 use crate::server::heartbeat::{BEAT, BEATS_PER_SECOND, Heartbeat};
 use crate::server::machine;
@@ -83,6 +84,8 @@ pub(crate) struct WorkerThread {
     pub counters: Arc<Counters>,
     /// Its end of the access log.
     pub access: Option<access::Seed>,
+    /// Its end of the way of traces.
+    pub traces: Option<trace::Seed>,
     /// What is open, counted with all other workers.
     pub tally: Arc<Tally>,
     /// What its request ids begin with.
@@ -110,7 +113,8 @@ impl WorkerThread {
 
     async fn serve(self) -> std::io::Result<()> {
         Pipe::allow(self.splice);
-        let worker = Worker::new(self.number, self.counters, self.access, self.tally, self.ids);
+        let worker =
+            Worker::new(self.number, self.counters, (self.access, self.traces), self.tally, self.ids);
         let frontend = Rc::new(Frontend::new(worker, &self.snapshot, self.ids as usize));
         let worker = Rc::clone(&frontend.worker);
         runtime::spawn(vital::task("a worker's wheel", worker.wheel.clone().run()));

@@ -4,5 +4,6 @@ mod dashboards;
 mod exposition;
 mod failures;
 mod metrics;
+mod traces;
 
 pub(crate) use exposition::{Exposition, scrape, scrape_as};

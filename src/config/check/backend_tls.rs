@@ -93,7 +93,7 @@ fn rsa_bits(value: &Value<'_>) -> Option<RsaBits> {
     known
 }
 
-fn trusted(value: &Value<'_>, dir: &Path) -> Option<At<TrustRef>> {
+pub(super) fn trusted(value: &Value<'_>, dir: &Path) -> Option<At<TrustRef>> {
     if let Some(At { value: "system", span }) = value.as_text() {
         return Some(At { value: TrustRef::System, span });
     }

@@ -36,6 +36,7 @@ mod retries;
 mod route;
 mod rules;
 mod sticky;
+mod telemetry;
 mod traffic;
 mod upstream;
 
@@ -46,6 +47,7 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
     let (store, rotation) = store(root.section("store"), dir);
     let resolver = resolver::resolver(root.section("resolver"));
     let log = log::log(root.section("log"), dir);
+    let otlp = telemetry::telemetry(root.section("telemetry"), dir);
     let limits = limits::process(root.section("limits"));
     let mut listeners = traffic::listeners(&mut root, dir, &limits);
     let (upstreams, overlays) = upstream::upstreams(&mut root, dir).unzip();
@@ -67,6 +69,7 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
         rotation,
         resolver,
         log,
+        otlp,
         limits,
         listeners,
         routes,

@@ -105,6 +105,7 @@ pub(super) fn kind(kind: &Kind) -> String {
         Kind::Rate => "rate".to_owned(),
         Kind::Factor => "0, or a number from 1 to 100".to_owned(),
         Kind::Percent => "a number from 0 to 100".to_owned(),
+        Kind::Share => "a number from 0 to 1".to_owned(),
         Kind::Text(text) => text.what.to_owned(),
         Kind::Choice(words) => join(words.iter().map(|word| format!("`\"{word}\"`")).collect()),
         Kind::List { of: Kind::Choice(words), .. } if words.len() > 8 => "list of names".to_owned(),

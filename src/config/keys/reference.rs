@@ -101,7 +101,7 @@ fn lead(key: &Key) -> String {
     let is_plain = match &key.kind {
         Kind::Integer(_, most) => *most < 1 << 20,
         Kind::Choice(words) => words.len() > 1,
-        Kind::Numbers(_) | Kind::Size(1.., _) | Kind::Factor | Kind::Percent => true,
+        Kind::Numbers(_) | Kind::Size(1.., _) | Kind::Factor | Kind::Percent | Kind::Share => true,
         _ => false,
     };
     if is_plain {

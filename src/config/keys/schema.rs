@@ -47,6 +47,7 @@ pub(super) fn of(kind: &'static Kind) -> Value {
             { "type": "number", "enum": [0] },
         ] }),
         Kind::Percent => json!({ "type": "number", "minimum": 0, "maximum": 100 }),
+        Kind::Share => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         Kind::Text(text) => json!({ "type": "string", "pattern": text.pattern }),
         Kind::Choice(words) => json!({ "type": "string", "enum": words }),
         Kind::List { of: entry, empty } => {

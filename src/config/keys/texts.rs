@@ -36,6 +36,8 @@ pub(super) const ENDPOINT: Kind = text(
     "`\"HOST:PORT\"`, `\"unix:PATH\"`, `\"dns:HOST:PORT\"`, `\"srv:NAME\"`, `\"file:PATH\"`",
     "^((dns:)?([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}|unix:.+|srv:[A-Za-z0-9._-]+|file:.+)$",
 );
+pub(super) const COLLECTOR: Kind =
+    text("`\"http://HOST[:PORT]\"` or `\"https://…\"`", "^[hH][tT][tT][pP][sS]?://[^?#@ ]+$");
 pub(super) const NAME_SERVER: Kind =
     text("name server", "^([0-9A-Fa-f:.]+|([0-9.]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?)$");
 pub(super) const SOURCE: Kind = text("IP address", "^[0-9A-Fa-f:.]+$");

@@ -9,6 +9,7 @@ use crate::proxy::exchange::route::Refused;
 use crate::proxy::failure::Failure;
 use crate::proxy::rules::{self, ResponseRules};
 use crate::proxy::snapshot::Listener;
+use crate::proxy::trace::Finished;
 use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
 
@@ -28,7 +29,7 @@ impl Refused {
         writer: &ResponseWriter<'_>,
         client: &ClientFacts,
     ) -> (Failure, Option<EncodedReply>) {
-        let Self { failure, context, logged, rules, route, head_bytes } = self;
+        let Self { failure, context, logged, rules, route, head_bytes, trace } = self;
         let of = &view.config.listeners[listener];
         let reply = refusal(writer, &failure, context.unwrap_or_default(), of, rules.as_deref());
         let bytes = reply.as_ref().map_or(0, EncodedReply::len);
@@ -38,6 +39,11 @@ impl Refused {
             response_bytes: bytes as u64,
             ..Served::default()
         });
+        if let (Some(trace), Some(tracer)) = (trace, &worker.traces) {
+            let (status, error) = (failure.status().unwrap_or(0), failure.proxy_error());
+            let reason = Some(failure.to_string());
+            tracer.answered(trace, Finished { status, error, reason, ..Finished::default() });
+        }
         worker.log_refusal(&of.name, client, &failure, logged, bytes);
         (failure, reply)
     }

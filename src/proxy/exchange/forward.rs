@@ -47,6 +47,7 @@ impl<'a> Exchange<'a> {
             return Err(Failure::BodyTooLarge);
         }
         self.mirror(&first, &mut buffer);
+        self.begin_attempt();
         // Leave is held to the exchange's end, retries and a tunnel included.
         let mut held = Some(buffer);
         let (mut permit, mut backend) = self.open(deadline, &first, &mut held).await?;
@@ -54,6 +55,7 @@ impl<'a> Exchange<'a> {
         loop {
             let endpoint = backend.endpoint();
             self.observed.endpoint.set(Some(endpoint));
+            self.attempt_connected(&backend);
             let ended = {
                 let attempt = pin!(self.attempt(client, &mut backend, deadline, &first, buffer));
                 let gives_up = || self.gives_up(endpoint, first.done);
@@ -90,6 +92,8 @@ impl<'a> Exchange<'a> {
             };
             // The backend that failed is let go before another one is asked.
             backend.reset();
+            self.end_attempt(Some(&failure));
+            self.begin_attempt();
             (backend, buffer) = Box::pin(self.open_again(deadline, once, &first, &mut permit, kept)).await?;
         }
     }

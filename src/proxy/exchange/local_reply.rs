@@ -20,6 +20,7 @@ use crate::proxy::exchange::next::{IsLast, Next};
 use crate::proxy::reply::Reply;
 use crate::proxy::reply::ReplyBody;
 use crate::proxy::rules::{self, ResponseRules};
+use crate::proxy::trace::{Finished, Trace};
 use crate::proxy::view::ListenerMeter;
 use crate::proxy::worker::Worker;
 
@@ -40,6 +41,8 @@ pub(crate) struct LocalReply {
     /// The route of the request by its index, if it has one, and the bytes of its head.
     route: Option<u32>,
     head_bytes: u32,
+    /// What is recorded of the request, if it is.
+    trace: Option<Box<Trace>>,
 }
 
 impl LocalReply {
@@ -60,12 +63,17 @@ impl LocalReply {
             pages: None,
             route: None,
             head_bytes: 0,
+            trace: None,
         }
     }
 
-    /// The same with what is counted of its request.
-    pub(crate) fn measured(mut self, route: Option<u32>, head_bytes: u32) -> Self {
-        (self.route, self.head_bytes) = (route, head_bytes);
+    /// The same with what is counted and recorded of its request.
+    pub(crate) fn measured(
+        mut self,
+        (route, head_bytes): (Option<u32>, u32),
+        trace: Option<Box<Trace>>,
+    ) -> Self {
+        (self.route, self.head_bytes, self.trace) = (route, head_bytes, trace);
         self
     }
 
@@ -113,6 +121,11 @@ impl LocalReply {
             response_bytes: wire.len() as u64,
             ..Served::default()
         });
+        if let (Some(trace), Some(tracer)) = (self.trace.take(), &worker.traces) {
+            let reason = self.reply.cause.as_ref().map(ToString::to_string);
+            let finished = Finished { status: self.reply.status, reason, ..Finished::default() };
+            tracer.answered(trace, finished);
+        }
         self.log(worker, wire.len());
         deadline.set(patience);
         let sent = deadline.race(pin!(writer.write_local(&wire))).await;

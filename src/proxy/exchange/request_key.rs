@@ -61,8 +61,15 @@ mod tests {
         let Ok(Parsed::Complete(received)) = parsed else { panic!("{head}") };
         let client = ClientFacts::new("192.0.2.7".into(), None);
         let (address, id, listener) = ("192.0.2.7", "", "web");
-        let asked =
-            RequestView { head: &received.head, path: "/a/b", client: &client, address, id, listener };
+        let asked = RequestView {
+            head: &received.head,
+            path: "/a/b",
+            client: &client,
+            address,
+            id,
+            listener,
+            sampled: true,
+        };
         value(by, &asked).map(|value| String::from_utf8(value.to_vec()).unwrap())
     }
 

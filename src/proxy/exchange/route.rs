@@ -25,6 +25,7 @@ use crate::proxy::reply::Reply;
 use crate::proxy::request_id::RequestId;
 use crate::proxy::rules::{self, RequestView, ResponseRules, Rules, Source, cors};
 use crate::proxy::snapshot::{Destination, Listener, Route, Traffic};
+use crate::proxy::trace::{self, Trace};
 use crate::proxy::upstream::pool::Pool;
 use crate::proxy::upstream::request_key::{Repeat, RequestKey};
 use crate::proxy::view::View;
@@ -56,6 +57,8 @@ pub(crate) struct Forward {
     pub route: Option<u32>,
     /// Bytes of its head as the client sent it; of HTTP/2, without compression.
     pub head_bytes: u32,
+    /// What is recorded of it, if it is.
+    pub trace: Option<Box<Trace>>,
     /// Which of its endpoints it prefers.
     pub key: RequestKey,
     /// The route by its index, if that has other upstreams for when this one can't be reached.
@@ -130,6 +133,8 @@ pub(crate) struct Refused {
     pub(crate) route: Option<u32>,
     /// See `route`.
     pub(crate) head_bytes: u32,
+    /// What is recorded of it, if it is.
+    pub(crate) trace: Option<Box<Trace>>,
 }
 
 impl Refused {
@@ -137,7 +142,15 @@ impl Refused {
     pub(crate) fn unknown(failure: Failure, listener: &Listener, client: &ClientFacts) -> Box<Self> {
         let source = Source::Unknown { listener: &listener.name, client };
         let rules = listener.rules.as_ref().and_then(|rules| rules.edits(&source, None));
-        Box::new(Self { failure, context: None, logged: None, rules, route: None, head_bytes: 0 })
+        Box::new(Self {
+            failure,
+            context: None,
+            logged: None,
+            rules,
+            route: None,
+            head_bytes: 0,
+            trace: None,
+        })
     }
 }
 
@@ -147,6 +160,7 @@ struct Found {
     /// See [`Forward`].
     route: Option<u32>,
     head_bytes: u32,
+    trace: Option<Box<Trace>>,
     id: RequestId,
     error_format: Option<ErrorFormat>,
     logged: Option<Box<Record>>,
@@ -161,10 +175,20 @@ impl Found {
         }
     }
 
+    /// A request that is recorded has a route, which may not want it to be.
+    fn trace_route(&mut self, route: &Route) {
+        let is_off = route.rules.as_ref().is_some_and(|rules| rules.trace == rules::Trace::Off);
+        self.trace = self.trace.take().filter(|_| !is_off);
+        if let Some(trace) = &mut self.trace {
+            trace.route = Some(route.meter.path.to_string());
+        }
+    }
+
     /// The response to the request, which is made here.
     fn local(&mut self, reply: Reply, head: &RequestHead<'_, '_>) -> LocalReply {
         let (rules, logged) = (self.rules.take(), self.logged.take());
-        LocalReply::new(reply, rules, (head, self.envelope), logged).measured(self.route, self.head_bytes)
+        let reply = LocalReply::new(reply, rules, (head, self.envelope), logged);
+        reply.measured((self.route, self.head_bytes), self.trace.take())
     }
 }
 
@@ -189,13 +213,15 @@ pub(crate) fn understand(
     // What has no place in a buffer has its lines elsewhere.
     let head_bytes = if envelope.len > 0 { envelope.len } else { head.fields.block().len() };
     let head_bytes = u32::try_from(head_bytes).unwrap_or(u32::MAX);
-    let mut found = Found { envelope, route: None, head_bytes, id, error_format, logged, rules: None };
+    let tracer = worker.traces.as_ref();
+    let trace = tracer.and_then(|tracer| tracer.begin(head, &id, (&of.name, client, text)));
+    let mut found = Found { envelope, route: None, head_bytes, trace, id, error_format, logged, rules: None };
     match decide(view, of, client, worker, head, text, &mut found) {
         Ok(decision) => Ok(decision),
         Err(failure) => {
             let context = Some(ErrorContext { head_only: head.method == Method::Head, format: error_format });
-            let Found { logged, rules, route, .. } = found;
-            Err(Box::new(Refused { failure, context, logged, rules, route, head_bytes }))
+            let Found { logged, rules, route, trace, .. } = found;
+            Err(Box::new(Refused { failure, context, logged, rules, route, head_bytes, trace }))
         }
     }
 }
@@ -213,13 +239,17 @@ fn decide(
     let said = client_of(listener, head, client, found);
     let address = said.as_ref().map_or(&*client.address, AddressText::as_str);
     // A listener's rules do not depend on the path, which is normalised for the route.
-    let asked = RequestView { head, path: head.target.path, client, address, id, listener: &listener.name };
+    // Without traces of its own, Ringate leaves it to others to record what a route makes a context for.
+    let sampled = worker.traces.is_none() || found.trace.is_some();
+    let (path, name) = (head.target.path, &*listener.name);
+    let asked = RequestView { head, path, client, address, id, listener: name, sampled };
     if let Err(reply) = admit(listener, &asked, found)? {
         return Ok(Decision::refuse(reply, listener, head, found));
     }
     check(head, &listener.limits)?;
     let (normalised, (route, matched)) = routed(&listener.traffic, head)?;
     found.route = u32::try_from(route).ok();
+    found.trace_route(matched);
     let asked = RequestView { path: &normalised, ..asked };
     if let Some(rules) = &matched.rules {
         let (pending, admitted) = rules.admit(&asked, found.rules.take());
@@ -428,12 +458,19 @@ fn forward(
     // A request that names no host (HTTP/1.0) is given the endpoint's.
     let own = host_of(listener, matched);
     let host = own.or_else(|| head.host.is_none().then(|| pool.authority()));
+    if let Some(trace) = found.trace.as_ref() {
+        let context = trace::context::written(trace.id, trace.next);
+        found.note(&Variable::TraceParent, context.as_bytes());
+    }
+    let write = |edit: &HeadEdit<'_>| {
+        let write = |edit: &HeadEdit<'_>| OutgoingRequest::new(head, rewrite, host, &forwarded, edit, memory);
+        trace::with_context(found.trace.as_deref(), edit, write)
+    };
     let outgoing = rules::edit_request(found.rules.as_deref(), |edit| match websocket_key(head, asked.id) {
-        None => OutgoingRequest::new(head, rewrite, host, &forwarded, edit, memory),
+        None => write(edit),
         Some(key) => {
             let added = [edit.added, key.as_bytes()].concat();
-            let edit = HeadEdit { added: &added, ..*edit };
-            OutgoingRequest::new(head, rewrite, host, &forwarded, &edit, memory)
+            write(&HeadEdit { added: &added, ..*edit })
         }
     });
     let upstream = &pool.upstream;
@@ -442,6 +479,7 @@ fn forward(
         pool: Rc::clone(pool),
         route: found.route,
         head_bytes: found.head_bytes,
+        trace: found.trace.take(),
         key: request_key::of(upstream, asked),
         split: None,
         point: found.id.point,

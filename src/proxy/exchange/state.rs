@@ -177,40 +177,55 @@ impl<'a> Exchange<'a> {
         self.disconnects.set(self.worker, deadline, phase, patience);
     }
 
-    /// Ends the exchange: its line in the access log, and a line in the log if it failed.
+    /// Ends the exchange: its counts, its trace, its line in the access log, and a line in the log if it failed.
     /// `told`: bytes of the error response, before anything of a response was sent.
     pub(crate) fn log(&mut self, failure: Option<&Failure>, told: usize) {
         self.worker.heads.give(self.order.head.take_memory());
-        let (client, upstream) = (self.client, &self.order.pool.upstream);
-        let endpoint = self.observed.endpoint.get().and_then(|index| upstream.endpoints.get(index));
-        let endpoint = endpoint.map(|endpoint| endpoint.label.as_str());
+        let mut served = self.served(failure, told);
+        served.exemplar = self.exemplar(&served);
         if let Some(failure) = failure {
-            self.worker.count_bound(failure);
-            if let Some(bound) = failure.circuit() {
-                upstream.circuit.refuse(bound);
-            }
-            let endpoint = endpoint.unwrap_or("-");
-            if failure.is_clients() || failure.is_logged() || failure.retry_after().is_some() {
-                // Refusals that protect others may be many: they are counted, not logged.
-                tracing::debug!(client = %client.address, upstream = upstream.name, endpoint, "{failure}");
-            } else {
-                let of = &upstream.name;
-                sampled!(warn, Exchange of of, { client = %client.address, upstream = of, endpoint, }, "{failure}");
-            }
+            self.report(failure);
         }
-        let served = self.served(failure, told);
         self.measure(failure, &served);
+        self.end_trace(failure, &served);
+        self.write_line(failure, &served, told);
+    }
+
+    /// What the log calls the endpoint.
+    fn endpoint(&self) -> Option<&str> {
+        let endpoint = self.order.pool.upstream.endpoints.get(self.observed.endpoint.get()?)?;
+        Some(&endpoint.label)
+    }
+
+    /// Counts and logs a failure.
+    fn report(&self, failure: &Failure) {
+        let (client, upstream) = (self.client, &self.order.pool.upstream);
+        self.worker.count_bound(failure);
+        if let Some(bound) = failure.circuit() {
+            upstream.circuit.refuse(bound);
+        }
+        let endpoint = self.endpoint().unwrap_or("-");
+        if failure.is_clients() || failure.is_logged() || failure.retry_after().is_some() {
+            // Refusals that protect others may be many: they are counted, not logged.
+            tracing::debug!(client = %client.address, upstream = upstream.name, endpoint, "{failure}");
+        } else {
+            let of = &upstream.name;
+            sampled!(warn, Exchange of of, { client = %client.address, upstream = of, endpoint, }, "{failure}");
+        }
+    }
+
+    /// Writes its line of the access log, if there is one.
+    fn write_line(&self, failure: Option<&Failure>, served: &Served, told: usize) {
         let (Some(sink), Some(record)) = (&self.worker.access, self.order.logged.take()) else { return };
-        let observed = &self.observed;
         let outcome = access::Outcome {
             status: served.status,
             bytes: served.response_bytes,
             duration: served.duration,
             first_byte: if told > 0 { Some(served.duration) } else { served.first_byte },
-            upstream: Some(&upstream.name),
-            endpoint,
+            upstream: Some(&self.order.pool.upstream.name),
+            endpoint: self.endpoint(),
             tries: self.attempts.sent(),
-            relay: observed.relayed.get(),
+            relay: self.observed.relayed.get(),
             failure: failure.map(|failure| failure as &dyn std::fmt::Display),
             error: failure.and_then(Failure::proxy_error),
         };

@@ -204,6 +204,7 @@ fn for_each(check: impl Fn(&RequestView<'_, '_, '_>, &ResponseRules)) -> usize {
             address: "192.0.2.1",
             id: "0123456789abcdef0123456789abcdef",
             listener: "web",
+            sampled: true,
         };
         for route in &routes {
             for headers in header_edits() {

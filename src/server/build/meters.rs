@@ -8,6 +8,7 @@ use crate::base::meter::{ListenerCells, PerWorker, RouteCells};
 use crate::config::plan;
 use crate::proxy::client_failures::ClientFailures;
 use crate::proxy::snapshot::{Listener, RouteMeter, Traffic};
+use crate::route::PathPattern;
 
 /// The label of the routes that are beyond [`MAX_ROUTE_SERIES`].
 const OTHER: &str = "other";
@@ -60,9 +61,14 @@ impl<'a> Builder<'a> {
             _ => &[],
         };
         let before = routes.iter().map(|route| &route.meter).find(|meter| *meter.label == *label);
-        before
-            .map(Arc::clone)
-            .unwrap_or_else(|| Arc::new(RouteMeter { label: label.into(), cells: PerWorker::default() }))
+        before.map(Arc::clone).unwrap_or_else(|| {
+            let (PathPattern::Prefix(path) | PathPattern::Exact(path)) = &route.path.value;
+            Arc::new(RouteMeter {
+                label: label.into(),
+                path: path.as_str().into(),
+                cells: PerWorker::default(),
+            })
+        })
     }
 
     /// The listener of this name that runs.

@@ -38,7 +38,7 @@ impl Builder<'_> {
         self.good(span, BackendVerifier::with_lists(anchors, lists, pins, least))
     }
 
-    fn anchors(&mut self, trust: &[At<TrustRef>]) -> Option<TrustAnchors> {
+    pub(super) fn anchors(&mut self, trust: &[At<TrustRef>]) -> Option<TrustAnchors> {
         let mut anchors = TrustAnchors::new();
         let mut whole = true;
         for at in trust {

@@ -1,4 +1,4 @@
-//! W3C Trace Context: `traceparent` is passed on if it is valid, and made otherwise.
+//! W3C Trace Context: `traceparent` as it is received, passed on and made.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
@@ -31,14 +31,47 @@ fn is_valid(value: &[u8]) -> bool {
         && !zero(parent)
 }
 
+/// What a valid `traceparent` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parent {
+    /// The trace's id.
+    pub(crate) trace: u128,
+    /// The id of the span that sent the request.
+    pub(crate) span: u64,
+    /// Whether that span is recorded (§3.2.2.5.1).
+    pub(crate) sampled: bool,
+}
+
+impl Parent {
+    /// That of a request, if it has a valid `traceparent`.
+    pub(crate) fn of(head: &RequestHead<'_, '_>) -> Option<Self> {
+        let text = std::str::from_utf8(valid(head)?).ok()?;
+        let trace = u128::from_str_radix(text.get(3..35)?, 16).ok()?;
+        let span = u64::from_str_radix(text.get(36..52)?, 16).ok()?;
+        let flags = u8::from_str_radix(text.get(53..55)?, 16).ok()?;
+        Some(Self { trace, span, sampled: flags & 1 == 1 })
+    }
+}
+
+/// The `traceparent` of a span that is recorded.
+pub(crate) fn written(trace: u128, span: u64) -> String {
+    format!("00-{trace:032x}-{span:016x}-01")
+}
+
+/// The id of the trace that a request of this id begins: the same that [`make`] gives it.
+pub(crate) fn id_of(id: &str) -> Option<u128> {
+    let made = make(id, true)?;
+    u128::from_str_radix(std::str::from_utf8(&made[3..35]).ok()?, 16).ok()
+}
+
 /// Whether a field is about the trace context.
 pub(crate) fn is_context(name: &[u8]) -> bool {
     is_same_name(name, b"traceparent") || is_same_name(name, b"tracestate")
 }
 
 /// A new `traceparent` for a request of this id. Its 32 hexadecimal digits become the trace's; an id of another
-/// form has a digest. Sampled, as without it each service would have begun a trace of its own.
-pub(crate) fn make(id: &str) -> Option<[u8; LEN]> {
+/// form has a digest. `sampled` is what others are to do with it.
+pub(crate) fn make(id: &str, sampled: bool) -> Option<[u8; LEN]> {
     let mut value = *b"00-00000000000000000000000000000000-0000000000000000-01";
     let digest = digest(&SHA256, id.as_bytes());
     let (trace, rest) = digest.as_ref().split_at(16);
@@ -48,6 +81,7 @@ pub(crate) fn make(id: &str) -> Option<[u8; LEN]> {
     if id.len() == 32 && id.bytes().all(hex) {
         value[3..35].copy_from_slice(id.as_bytes());
     }
+    value[54] = if sampled { b'1' } else { b'0' };
     is_valid(&value).then_some(value)
 }
 
@@ -74,9 +108,13 @@ mod tests {
         ] {
             assert!(!is_valid(bad.as_bytes()), "{bad}");
         }
-        let made = make("0123456789abcdef0123456789abcdef").unwrap();
+        let made = make("0123456789abcdef0123456789abcdef", true).unwrap();
         assert!(made.starts_with(b"00-0123456789abcdef0123456789abcdef-") && made.ends_with(b"-01"));
-        assert_ne!(make("short"), make("other"));
-        assert!(make("short").is_some());
+        assert_ne!(make("short", true), make("other", true));
+        assert!(make("short", false).unwrap().ends_with(b"-00"));
+        assert_eq!(
+            id_of("0123456789abcdef0123456789abcdef"),
+            Some(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef)
+        );
     }
 }
