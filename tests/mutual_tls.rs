@@ -396,3 +396,42 @@ fn a_tcp_listener_asks_its_clients_too() {
     assert_eq!(scene.curl(&ringate, Some(&scene.client), &[]).unwrap(), " 200");
     scene.curl(&ringate, None, &[]).expect_err("no certificate, no connection");
 }
+
+#[test]
+fn backends_may_get_the_certificate_by_rfc_9440_and_what_clients_say_is_dropped() {
+    let mut scene = Scene::new();
+    scene.backend = Backend::serving(|request| {
+        let said = |name| request.headers(name).join(" | ");
+        ok(format!("{} and {}", said("Client-Cert"), said("Client-Cert-Chain")))
+    });
+    let der = |file: &std::path::Path| {
+        let output = run(Command::new("openssl").args(["x509", "-outform", "DER", "-in"]).arg(file));
+        format!(":{}:", data_encoding::BASE64.encode(&output.stdout))
+    };
+    let (leaf, above) = (der(&scene.client.cert), der(&scene.authority.file()));
+    // The client sends the authority's certificate, too.
+    let dir = tempfile::tempdir().unwrap();
+    let chain = dir.path().join("chain.pem");
+    let both =
+        [&scene.client.cert, &scene.authority.file()].map(|file| std::fs::read(file).unwrap()).concat();
+    std::fs::write(&chain, both).unwrap();
+    let client = Files { cert: chain, key: scene.client.key.clone() };
+    let lies = ["-H", "Client-Cert: :AAAA:", "-H", "client_cert-chain: :AAAA:", "-H", "X-Other: 1"];
+    for (field, with) in [
+        ("off", " and ".to_owned()),
+        ("leaf", format!("{leaf} and ")),
+        ("chain", format!("{leaf} and {above}")),
+    ] {
+        let ringate = scene.start(&format!("{}client_cert_field = {field:?}\n", scene.asking("optional")));
+        for version in ["--http1.1", "--http2"] {
+            let mut arguments = lies.to_vec();
+            arguments.push(version);
+            assert_eq!(
+                scene.curl(&ringate, Some(&client), &arguments).unwrap(),
+                format!("{with} 200"),
+                "{field}"
+            );
+            assert_eq!(scene.curl(&ringate, None, &arguments).unwrap(), " and  200", "{field}, without one");
+        }
+    }
+}

@@ -411,9 +411,15 @@ impl Failure {
             Self::NoRoute => "destination_not_found",
             Self::LastHop | Self::ClientGone | Self::Unwanted(_) => return None,
             Self::Connect(error) => error.proxy_error(),
-            Self::Response(_) | Self::ResponseBody(_) | Self::Http2(_) | Self::Unsendable(_) => {
-                "http_protocol_error"
+            Self::Response(ResponseError::HeadTooLong | ResponseError::TooManyFields) => {
+                "http_response_header_section_size"
             }
+            Self::Response(
+                ResponseError::UpgradeNotAsked | ResponseError::BadUpgrade | ResponseError::UpgradeDeclined,
+            ) => "http_upgrade_failed",
+            Self::ResponseBody(BodyError::Truncated) => "http_response_incomplete",
+            Self::ResponseBody(BodyError::Chunked(_)) => "http_response_transfer_coding",
+            Self::Response(_) | Self::Http2(_) | Self::Unsendable(_) => "http_protocol_error",
             Self::BackendGone(_) => "connection_terminated",
             Self::Refused(reason) => tls_error(*reason),
             Self::BackendTimeout => "http_response_timeout",

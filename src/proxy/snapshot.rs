@@ -9,7 +9,7 @@ use crate::base::address::Address;
 use crate::base::counters::DatagramCounts;
 use crate::base::limits::Limits;
 use crate::base::meter::{ListenerCells, PerWorker, RouteCells};
-use crate::config::plan::{AddressRule, ClientAddress, UdpSessions};
+use crate::config::plan::{AddressRule, ClientAddress, ForwardCertificate, UdpSessions};
 use crate::http2;
 use crate::proxy::client_failures::ClientFailures;
 pub(crate) use crate::proxy::destination::{Destination, Split};
@@ -57,8 +57,8 @@ pub struct Listener {
     pub proxy_protocol: Option<Accept>,
     /// What bounds its clients.
     pub limits: Limits,
-    /// Whether a client's whole certificate is sent to backends, not only its names.
-    pub forward_certificate: bool,
+    /// What backends get of a client's certificate, besides its names.
+    pub forward: ForwardCertificate,
     /// Its error pages; `None`: plain text.
     pub pages: Option<Arc<Pages>>,
     /// Which clients are permitted.
@@ -71,6 +71,8 @@ pub struct Listener {
     pub accept_request_id: bool,
     /// Whether responses to failures have a Proxy-Status field (RFC 9209).
     pub proxy_status: bool,
+    /// Whether responses of backends have a Server-Timing field.
+    pub server_timing: bool,
     /// Its clients' failed handshakes.
     pub(crate) failures: Arc<ClientFailures>,
     /// What is counted of it.

@@ -371,7 +371,7 @@ impl<'a> Builder<'a> {
             plan::Protocol::Udp => self.udp(index, listener)?,
         };
         let clients = listener.tls.as_ref().and_then(|tls| tls.clients.as_ref());
-        let forward_certificate = clients.is_some_and(|clients| clients.forward_certificate);
+        let forward = clients.map(|clients| clients.forward).unwrap_or_default();
         let pages = match self.previous.filter(|_| self.refreshes) {
             Some(previous) => previous.running.listeners[index].pages.clone(),
             None => {
@@ -389,6 +389,7 @@ impl<'a> Builder<'a> {
             rules: routing::listener_rules(listener, limit),
             accept_request_id: listener.accept_request_id,
             proxy_status: listener.proxy_status,
+            server_timing: listener.server_timing,
             permitted: listener.permitted.clone(),
             client_address: listener.client_address.clone(),
             name: listener.name.value.clone(),
@@ -399,7 +400,7 @@ impl<'a> Builder<'a> {
             any_client,
             proxy_protocol: listener.proxy_protocol,
             limits: listener.limits.clone(),
-            forward_certificate,
+            forward,
             http: http::versions(listener),
             traffic,
         };

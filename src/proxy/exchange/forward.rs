@@ -316,7 +316,9 @@ impl<'a> Exchange<'a> {
         let rules = self.order.pending.as_deref().filter(|_| !head.is_interim());
         let room = coding::has_room(self.worker);
         let (framing, coding) = rules::edit_response(rules, head, room, |head, edit| {
-            self.with_session(head, edit, |edit| writer.encode_head(head, edit, to, &mut encoded))
+            self.with_session(head, edit, |edit| {
+                self.with_server_timing(head, edit, |edit| writer.encode_head(head, edit, to, &mut encoded))
+            })
         });
         self.note(head);
         let decided = Decided::of((head, envelope), encoded, (framing, writer.frame(framing)), keep);

@@ -22,6 +22,7 @@ pub(crate) mod request_fields;
 pub(crate) mod request_key;
 pub(crate) mod retry_policy;
 pub(crate) mod route;
+mod server_timing;
 pub(crate) mod stage;
 pub(crate) mod state;
 mod traced;

@@ -31,6 +31,7 @@ use crate::proxy::upstream::request_key::{Repeat, RequestKey};
 use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
 use crate::route::{self, Match, PathError, Table, keep_empty_parts, keep_slashes, normalise_path};
+use crate::tls::ClientCertificate;
 
 /// Longest authority taken from a request, in bytes: a DNS name of 253, brackets, a port. What is added
 /// to a forwarded head stays within a buffer's headroom this way.
@@ -454,6 +455,7 @@ fn forward(
         host: head.host,
         request_id: asked.id,
         client_certificate: client.certificate().map(|certificate| &*certificate.forwarded),
+        client_cert: client.certificate().map(ClientCertificate::fields).unwrap_or_default(),
     };
     // A request that names no host (HTTP/1.0) is given the endpoint's.
     let own = host_of(listener, matched);
