@@ -14,7 +14,7 @@ use super::state::Outcome;
 use super::tunnel;
 use super::upstream_stream::{RequestWriter, ResponseReader};
 use crate::base::limits::MAX_INTERIM_RESPONSES;
-use crate::http::{BodyLength, HeadEdit, ResponseHead, Version};
+use crate::http::{BodyLength, HeadEdit, ResponseHead, Trailers, Version};
 use crate::http1::{Envelope, Framing, ResponseError};
 use crate::http2::{SendError, StreamEnd};
 use crate::io::{Buffer, Deadline, StreamError};
@@ -46,7 +46,7 @@ impl<'a> Exchange<'a> {
         if self.body_bound() < first.data() {
             return Err(Failure::BodyTooLarge);
         }
-        self.mirror(&first, &mut buffer);
+        self.mirror(client, &first, &mut buffer);
         self.begin_attempt();
         // Leave is held to the exchange's end, retries and a tunnel included.
         let mut held = Some(buffer);
@@ -180,7 +180,9 @@ impl<'a> Exchange<'a> {
         // A client that waits for its 100 waits for the backend, as long as nothing of the body came.
         let waits_for_100 = self.order.expects && allowance == self.body_bound();
         let opening = waits_for_100.then_some((Phase::BackendHead, self.order.response_timeout));
-        let copied = |data: &[u8]| self.copy.iter().for_each(|copy| copy.add(data));
+        let copied = |data: &[u8], trailers: Option<Trailers<'_>>| {
+            self.copy.iter().for_each(|copy| copy.add(data, trailers, self.order.trailer_filter()));
+        };
         let (to, writing) = (writer.peer(), (Phase::BackendWrite, self.order.response_timeout));
         let relay = Relay {
             reader,

@@ -8,6 +8,7 @@ use super::body_reader::BodyReader;
 use super::body_writer::BodyWriter;
 use super::stage::{BodyStage, Phase};
 use super::trailer_filter::TrailerFilter;
+use crate::http::Trailers;
 use crate::http1::BodyError;
 use crate::http2::FieldLines;
 use crate::io::stream::{Keep, More};
@@ -41,8 +42,8 @@ impl RelayError {
     }
 }
 
-/// Takes a copy of each part of a body.
-pub(crate) type CopyTo<'a> = &'a dyn Fn(&[u8]);
+/// Takes a copy of each part of a body; with the last one, of its trailers.
+pub(crate) type CopyTo<'a> = &'a dyn Fn(&[u8], Option<Trailers<'_>>);
 
 /// What is left of a body, moving from `reader` to `writer`.
 #[allow(missing_debug_implementations)] // it may hold a closure
@@ -92,7 +93,7 @@ impl Relay<'_> {
                 More::Read(_) => {
                     let part = self.reader.take(&mut buffer, 0).map_err(RelayError::Body)?;
                     if let Some(copy) = self.copy {
-                        copy(&buffer.block_mut()[part.range()]);
+                        copy(&buffer.block_mut()[part.range()], part.done.then(|| self.reader.trailers()));
                     }
                     frame(&mut buffer, &part, &[], (self.reader.trailers(), self.filter), self.out)
                 }
@@ -169,6 +170,9 @@ impl Relay<'_> {
     /// The sender's end: the end of the body, or half of one.
     async fn end(mut self, mut buffer: Buffer) -> Result<Buffer, RelayError> {
         self.reader.eof().map_err(RelayError::Body)?;
+        if let Some(copy) = self.copy {
+            copy(&[], Some(self.reader.trailers()));
+        }
         let part = Part::end(&buffer);
         let piece = frame(&mut buffer, &part, &[], (self.reader.trailers(), self.filter), self.out);
         let (result, buffer) = self.writer.write_piece(&piece, buffer, Keep::Nothing).await;
