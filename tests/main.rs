@@ -83,6 +83,7 @@ mod tls_sessions;
 mod tls_tcp;
 mod tls_trust;
 mod udp;
+mod udp_health;
 mod unix_sockets;
 mod vendors;
 mod vital;

@@ -33,7 +33,7 @@ pub(crate) use balance::{Balance, Hash, HashBy, Sticky, StickyBy};
 pub(crate) use circuit::{CircuitLimits, Queue};
 pub(crate) use clients::{ClientAuth, ClientCertField, ForwardCertificate};
 pub(crate) use endpoint::Endpoint;
-pub(crate) use health::{AllDown, CheckKind, GrpcCheck, HealthCheck, HttpCheck};
+pub(crate) use health::{AllDown, CheckKind, GrpcCheck, HealthCheck, HttpCheck, UdpCheck};
 pub(crate) use http::ListenerHttp;
 pub(crate) use mirror::Mirror;
 pub(crate) use outliers::Outliers;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::http1::final_response;
 use super::http2::{self, Fault, Request, Response};
 use super::wire::{Connection, Event, MOST, WireError};
-use super::{QUIET, Target, connect, wire};
+use super::{QUIET, Target, connect, udp, wire};
 use crate::base::address::endpoint_authority;
 use crate::config::plan::{CheckKind, HealthCheck, HttpCheck};
 use crate::http::{ALPN_HTTP2, BackendHttp};
@@ -25,9 +25,12 @@ use crate::tls::{RecordError, Sessions, bind};
 /// Why the check failed, in words.
 pub(crate) fn check(target: &Target, check: &HealthCheck) -> Result<(), String> {
     let until = Instant::now() + check.timeout;
+    if let CheckKind::Udp(of) = &check.kind {
+        return udp::check(target, of, until);
+    }
     let tcp = connect(target, until)?;
     match &check.kind {
-        CheckKind::Tcp => Ok(()),
+        CheckKind::Tcp | CheckKind::Udp(_) => Ok(()),
         CheckKind::Tls => {
             let (mut connection, _) = open(target, tcp, until, BackendHttp::Http11)?;
             let judged = verdict(&mut connection, until);
