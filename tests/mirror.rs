@@ -45,6 +45,8 @@ fn a_copy_is_the_request_with_a_mark() {
     let ringate = mirrored(&main, shadow.address(), "100").start();
     let mut client = ringate.client();
     assert_eq!(client.send(GET).response().status, 200);
+    await_count(&ringate, "mirrored_requests_total", None, 1);
+    await_count(&ringate, "mirror_in_flight", None, 0);
     let post = "POST /b HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 5\r\n\r\nhello";
     assert_eq!(client.send(post).response().status, 200);
     let [get, copy] = [&main, &shadow].map(|at| text(&at.request()));
