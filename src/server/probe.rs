@@ -23,7 +23,7 @@ use rustls::pki_types::ServerName;
 
 use crate::base::address::{Address, endpoint_authority, endpoint_host};
 use crate::base::published::Published;
-use crate::http::BackendHttp;
+use crate::http::{ALPN_HTTP2, BackendHttp};
 use crate::io::socket;
 use crate::proxy::failure::ConnectError;
 use crate::proxy::upstream::config::{Endpoint, Upstream};
@@ -141,11 +141,7 @@ impl Target {
     ) -> Self {
         let host = host_of(&endpoint.name);
         let tls = upstream.tls.as_ref().map(|tls| Tls {
-            // A backend of HTTP/2 alone may refuse others.
-            config: Arc::clone(match upstream.http {
-                BackendHttp::Http2 => tls.config_for(BackendHttp::Http2),
-                BackendHttp::Http11 | BackendHttp::Auto => &tls.config,
-            }),
+            config: Arc::clone(tls.config_for(upstream.http)),
             http2: tls.http2.clone(),
             server_name: tls.server_name.clone().map_or_else(|| server_name(host), Ok),
             identity: identity.cloned().or_else(|| tls.identity.as_ref().map(Published::load)),
@@ -167,6 +163,18 @@ impl Target {
             connect_timeout: upstream.connect_timeout,
             timeout: PATIENCE,
         }
+    }
+
+    /// Whether requests go by HTTP/2 on a connection with this protocol by ALPN.
+    fn takes_http2(&self, alpn: Option<&str>) -> bool {
+        match self.tls {
+            Some(_) => alpn.is_some_and(|name| name.as_bytes() == ALPN_HTTP2),
+            None => self.versions == BackendHttp::Http2,
+        }
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// The same, as a udp listener reaches it.

@@ -3,18 +3,20 @@
 use std::net::TcpStream;
 use std::time::Instant;
 
+use super::http2::{self, Fault, Request, Response};
 use super::report::{HttpAnswer, Report, Verdict};
 use super::wire::{Connection, Event, MOST, WireError};
 use super::{Http, QUIET, Target};
 use crate::base::limits::Limits;
 use crate::http::RequestContext;
 use crate::http1::{self, HeadLimits, Parsed};
+use crate::http2::RequestLine;
 use crate::tls::RecordError;
 use crate::tls::error::{alert_text, concerns_our_certificate};
 
 /// The statuses that nginx has for certificates it refuses, if its config lets them out.
 const CERTIFICATE_STATUSES: [u16; 2] = [495, 496];
-/// The ALPN name of the only HTTP that is spoken here.
+/// The ALPN name of HTTP/1.1.
 const HTTP11: &str = "http/1.1";
 
 /// A backend without TLS: connecting is all there is to see, but for the answer.
@@ -26,6 +28,7 @@ pub(super) fn plain(
 ) -> Result<(), String> {
     let mut connection = Connection::plain(tcp, until);
     match &target.http {
+        Some(http) if target.takes_http2(None) => ask_http2(target, http, &mut connection, report),
         Some(http) => ask(http, &mut connection, report),
         None => Ok(()),
     }
@@ -39,6 +42,7 @@ pub(super) fn over_tls(
 ) -> Result<(), String> {
     let alpn = report.tls.as_ref().and_then(|tls| tls.alpn.as_deref());
     let outcome = match &target.http {
+        Some(http) if target.takes_http2(alpn) => ask_http2(target, http, connection, report),
         Some(http) if alpn.is_none_or(|name| name == HTTP11) => ask(http, connection, report),
         _ => listen(connection, report),
     };
@@ -104,6 +108,41 @@ fn ask(http: &Http, connection: &mut Connection, report: &mut Report) -> Result<
     }
 }
 
+/// The same by HTTP/2.
+fn ask_http2(
+    target: &Target,
+    http: &Http,
+    connection: &mut Connection,
+    report: &mut Report,
+) -> Result<(), String> {
+    let Http { host, path } = http;
+    let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let request = Request {
+        line: RequestLine {
+            method: "GET",
+            scheme: Some(target.scheme()),
+            authority: host,
+            path: Some(path),
+            protocol: None,
+        },
+        fields: vec![
+            field("user-agent", concat!("ringate-probe/", env!("CARGO_PKG_VERSION"))),
+            field("accept", "*/*"),
+        ],
+        content: &[],
+    };
+    let enough = |response: &Response| response.status > 0 && !may_refuse(response.status, report);
+    match http2::ask(connection, &request, enough, Instant::now() + super::PATIENCE) {
+        Ok(Response { status, content, .. }) => {
+            report.http = Some(HttpAnswer { request: format!("GET {path}"), status });
+            refused_by_text(status, &content, report)
+        }
+        Err(Fault::Wire(WireError::Timeout)) => Err(format!("no answer to GET {path} in time")),
+        Err(Fault::Wire(error)) => Err(ended(report, &error)),
+        Err(Fault::Http2(reason)) => Err(reason),
+    }
+}
+
 /// The status of the final response at the front of `bytes`, once its head is whole.
 fn status(mut bytes: &[u8]) -> Result<Option<u16>, String> {
     let limits = HeadLimits::from(&Limits::default());
@@ -145,17 +184,30 @@ pub(super) fn ended(report: &mut Report, error: &WireError) -> String {
     }
 }
 
-/// Reads on where the answer may be about our certificate: nginx takes any in TLS, and refuses in HTTP.
+/// Whether an answer of this status may be about our certificate: nginx takes any in TLS, and refuses in HTTP.
+fn may_refuse(status: u16, report: &Report) -> bool {
+    report.was_asked() && (CERTIFICATE_STATUSES.contains(&status) || status == 400)
+}
+
+/// Reads on where the answer may be about our certificate.
 fn refused_in_http(status: u16, connection: &mut Connection, report: &mut Report) -> Result<(), String> {
-    let certain = CERTIFICATE_STATUSES.contains(&status);
-    if !report.was_asked() || !(certain || status == 400) {
+    if !may_refuse(status, report) {
         return Ok(());
     }
     let until = Instant::now() + QUIET;
     while connection.plaintext.len() < MOST
         && let Ok(Event::Data | Event::Control) = connection.next(until)
     {}
-    let text = String::from_utf8_lossy(&connection.plaintext).into_owned();
+    refused_by_text(status, &connection.plaintext, report)
+}
+
+/// Whether an answer refuses our certificate, by its status and its text.
+fn refused_by_text(status: u16, text: &[u8], report: &mut Report) -> Result<(), String> {
+    if !may_refuse(status, report) {
+        return Ok(());
+    }
+    let certain = CERTIFICATE_STATUSES.contains(&status);
+    let text = String::from_utf8_lossy(text).into_owned();
     let reason = match text.lines().find(|line| line.contains("SSL certificate")).map(without_tags) {
         Some(text) => text,
         None if certain => format!("status {status}"),

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::http1::final_response;
 use super::http2::{self, Fault, Request, Response};
 use super::wire::{Connection, Event, MOST, WireError};
-use super::{QUIET, Target, connect, udp, wire};
+use super::{QUIET, Target, connect, wire};
 use crate::base::address::endpoint_authority;
 use crate::config::plan::{CheckKind, HealthCheck, HttpCheck};
 use crate::http::{ALPN_HTTP2, BackendHttp};
@@ -25,12 +25,9 @@ use crate::tls::{RecordError, Sessions, bind};
 /// Why the check failed, in words.
 pub(crate) fn check(target: &Target, check: &HealthCheck) -> Result<(), String> {
     let until = Instant::now() + check.timeout;
-    if let CheckKind::Udp(of) = &check.kind {
-        return udp::check(target, of, until);
-    }
     let tcp = connect(target, until)?;
     match &check.kind {
-        CheckKind::Tcp | CheckKind::Udp(_) => Ok(()),
+        CheckKind::Tcp => Ok(()),
         CheckKind::Tls => {
             let (mut connection, _) = open(target, tcp, until, BackendHttp::Http11)?;
             let judged = verdict(&mut connection, until);
@@ -48,16 +45,12 @@ pub(crate) fn check(target: &Target, check: &HealthCheck) -> Result<(), String> 
         }
         CheckKind::Grpc(grpc) => {
             let (mut connection, _) = open(target, tcp, until, BackendHttp::Http2)?;
-            let to = (scheme(target), endpoint_authority(&target.endpoint));
+            let to = (target.scheme(), endpoint_authority(&target.endpoint));
             let judged = super::grpc::check(&mut connection, grpc, to, until);
             connection.close();
             judged.unwrap_or_else(|fault| Err(words(&fault)))
         }
     }
-}
-
-fn scheme(target: &Target) -> &'static str {
-    if target.tls.is_some() { "https" } else { "http" }
 }
 
 /// The connection, over TLS if the target speaks that, and whether it is one of HTTP/2.
@@ -150,7 +143,7 @@ fn ask_http2(
     let request = Request {
         line: RequestLine {
             method: &http.method,
-            scheme: Some(scheme(target)),
+            scheme: Some(target.scheme()),
             authority: http.host.as_deref().unwrap_or_else(|| endpoint_authority(&target.endpoint)),
             path: Some(&http.path),
             protocol: None,

@@ -18,6 +18,8 @@ pub(super) struct Request<'a> {
 pub(super) struct Response {
     /// 0: there is no final response yet.
     pub(super) status: u16,
+    /// The fields of its final head.
+    pub(super) fields: Vec<(String, String)>,
     /// At most [`MOST`] bytes of it.
     pub(super) content: Vec<u8>,
     /// `grpc-status` of the trailers, or else of the head.
@@ -44,10 +46,17 @@ pub(super) fn ask(
     let mut codec = http2::Connection::client(Arc::new(Config::default()));
     let (mut out, mut list) = (Vec::new(), FieldList::new());
     codec.start(&mut out);
-    let stream = send(&mut codec, request, &mut out).map_err(|error| Fault::Http2(error.to_string()))?;
+    let unsent = |error: SendError| Fault::Http2(error.to_string());
+    let stream = send(&mut codec, request, &mut out).map_err(unsent)?;
+    let mut content = request.content;
     let mut response = Response::default();
     let begun = Instant::now();
     loop {
+        if !content.is_empty() {
+            // As much as the windows have room for.
+            let length = codec.send_data(stream, content, true, &mut out).map_err(unsent)?;
+            content = &content[length..];
+        }
         let sent = connection.send(&out);
         out.clear();
         loop {
@@ -90,12 +99,7 @@ fn send(
         value: value.as_bytes(),
         never_indexed: false,
     });
-    let stream = codec.send_request(&request.line, fields, request.content.is_empty(), out)?;
-    if !request.content.is_empty() {
-        // It is short: the first window has room for it.
-        codec.send_data(stream, request.content, true, out)?;
-    }
-    Ok(stream)
+    codec.send_request(&request.line, fields, request.content.is_empty(), out)
 }
 
 /// Takes note of what was received.
@@ -103,7 +107,9 @@ fn note(event: &Event, list: &FieldList, input: &[u8], response: &mut Response) 
     let grpc_status = || list.get(b"grpc-status").map(|code| String::from_utf8_lossy(code).into_owned());
     match event {
         Event::Head { kind: HeadKind::Response, end_stream, .. } => {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             response.status = list.status().unwrap_or(0);
+            response.fields = list.iter().map(|field| (text(field.name), text(field.value))).collect();
             response.grpc_status = grpc_status();
             response.is_over = *end_stream;
         }

@@ -7,10 +7,13 @@ use data_encoding::BASE64;
 use serde::Serialize;
 
 use super::http1::final_response;
+use super::http2::{self, Fault};
 use super::report::Report;
 use super::wire::{Connection, Event, MOST, WireError};
 use super::{Target, answer, open};
+use crate::http::{KnownField, reason_phrase};
 use crate::http1::Body;
+use crate::http2::RequestLine;
 
 /// What is sent.
 #[derive(Clone, Debug)]
@@ -56,7 +59,11 @@ pub(crate) fn invoke(target: &Target, call: &Call) -> Invoked {
     let until = begun + target.timeout;
     let mut report = Report::new(target);
     let result = open(target, until, &mut report).and_then(|mut connection| {
-        let response = exchange(&mut connection, call, &mut report, until);
+        let alpn = report.tls.as_ref().and_then(|tls| tls.alpn.as_deref());
+        let response = match target.takes_http2(alpn) {
+            true => exchange_http2(&mut connection, target, call, &mut report, until),
+            false => exchange(&mut connection, call, &mut report, until),
+        };
         connection.close();
         response
     });
@@ -106,6 +113,53 @@ fn exchange(
     }
 }
 
+/// The same by HTTP/2.
+fn exchange_http2(
+    connection: &mut Connection,
+    target: &Target,
+    call: &Call,
+    report: &mut Report,
+    until: Instant,
+) -> Result<Response, String> {
+    let request = http2::Request {
+        line: RequestLine {
+            method: &call.method,
+            scheme: Some(target.scheme()),
+            authority: &call.host,
+            path: Some(&call.target),
+            protocol: None,
+        },
+        fields: call.fields.iter().filter(|(name, _)| is_of_streams(name)).cloned().collect(),
+        content: call.body.as_bytes(),
+    };
+    match http2::ask(connection, &request, |_| false, until) {
+        Ok(http2::Response { status, fields, content, .. }) => {
+            let truncated = content.len() >= MOST;
+            let (body, body_is_base64) = text_or_base64(content);
+            let reason = reason_phrase(status).to_owned();
+            Ok(Response { status, reason, headers: fields, body, body_is_base64, truncated })
+        }
+        Err(Fault::Wire(WireError::Timeout)) => {
+            Err(format!("no answer to {} {} in time", call.method, call.target))
+        }
+        Err(Fault::Wire(error)) => Err(answer::ended(report, &error)),
+        Err(Fault::Http2(reason)) => Err(reason),
+    }
+}
+
+/// Whether a field is about the request, and not about an HTTP/1.1 connection or its framing (RFC 9113 §8.2.2).
+fn is_of_streams(name: &str) -> bool {
+    matches!(KnownField::of(name), KnownField::Other | KnownField::Expect | KnownField::MaxForwards)
+}
+
+/// Text, or base64 where it is none; and which of them.
+fn text_or_base64(content: Vec<u8>) -> (String, bool) {
+    match String::from_utf8(content) {
+        Ok(text) => (text, false),
+        Err(error) => (BASE64.encode(error.as_bytes()), true),
+    }
+}
+
 /// The response, once it is whole, or `is_over`: then as much of it as there is.
 ///
 /// # Errors
@@ -131,10 +185,7 @@ fn parse(bytes: &[u8], method: &str, is_over: bool) -> Result<Option<Response>, 
         }
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let headers = head.fields.iter().map(|field| (field.name.to_owned(), text(field.value))).collect();
-        let (body, body_is_base64) = match String::from_utf8(content) {
-            Ok(text) => (text, false),
-            Err(error) => (BASE64.encode(error.as_bytes()), true),
-        };
+        let (body, body_is_base64) = text_or_base64(content);
         let reason = head.reason.to_owned();
         Ok(Some(Response { status: head.status, reason, headers, body, body_is_base64, truncated }))
     })?;
