@@ -117,6 +117,8 @@ fn serve(stream: &mut BufReader<Stream>) -> io::Result<()> {
 /// A proxy before [`serve`], over TLS where it says so.
 struct Path {
     ringate: Ringate,
+    /// Another one behind it, if they speak HTTP/2 with each other.
+    second: Option<Ringate>,
     client: BufReader<Stream>,
     _server: Server,
 }
@@ -134,7 +136,19 @@ impl Path {
         }
         let ringate = setup.start();
         let stream = Stream::connect(ringate.address(), front.then(|| pki.client_config()));
-        Self { ringate, client: BufReader::with_capacity(64 * 1024, stream), _server: server }
+        Self { ringate, second: None, client: BufReader::with_capacity(64 * 1024, stream), _server: server }
+    }
+
+    /// Two proxies, between which bodies go by HTTP/2 over TLS: to a backend for one, from a client for the other.
+    fn over_http2() -> Self {
+        let pki = Pki::new();
+        let server = Server::start(None, serve);
+        let second = Setup::to(server.address()).listener(&pki.listener_tls()).start();
+        let http2 = format!("http = \"2\"\n{}", pki.upstream_tls());
+        let ringate = Setup::to(second.address()).upstream(&http2).start();
+        let stream = Stream::connect(ringate.address(), None);
+        let client = BufReader::with_capacity(64 * 1024, stream);
+        Self { ringate, second: Some(second), client, _server: server }
     }
 
     fn download(&mut self, size: u64, framing: Framing) {
@@ -165,17 +179,23 @@ impl Path {
         assert_eq!(seen, Some(format!("{size} {}", Pattern::hash(size))), "upload {framing:?}");
     }
 
-    /// A line of `/proc/PID/status`, in bytes.
+    /// A line of `/proc/PID/status`, in bytes, of all proxies together.
     fn memory(&self, name: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.ringate.pid())).unwrap();
-        let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        value.unwrap().trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        let of = |ringate: &Ringate| {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", ringate.pid())).unwrap();
+            let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            value.unwrap().trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        };
+        of(&self.ringate) + self.second.as_ref().map_or(0, of)
     }
 }
 
 /// All sizes on one kept-alive connection, then the largest ones while memory is watched.
 fn all_sizes(front: bool, back: bool) {
-    let mut path = Path::new(front, back);
+    pass(Path::new(front, back), largest());
+}
+
+fn pass(mut path: Path, largest: u64) {
     for size in SIZES {
         for framing in FRAMINGS {
             path.download(size, framing);
@@ -184,11 +204,17 @@ fn all_sizes(front: bool, back: bool) {
     }
     let before = path.memory("VmRSS");
     for framing in FRAMINGS {
-        path.download(largest(), framing);
-        path.upload(largest(), framing);
+        path.download(largest, framing);
+        path.upload(largest, framing);
     }
     let growth = path.memory("VmHWM").saturating_sub(before);
-    assert!(growth < GROWTH, "{growth} bytes more for bodies of {}", largest());
+    assert!(growth < GROWTH, "{growth} bytes more for bodies of {largest}");
+}
+
+#[test]
+fn http2_from_client_and_to_backend() {
+    let largest = largest();
+    pass(Path::over_http2(), if largest > 100 * MIB { largest } else { 30 * MIB });
 }
 
 #[test]

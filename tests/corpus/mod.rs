@@ -3,6 +3,7 @@
 
 mod format;
 mod pure;
+mod translated;
 mod wire;
 
 pub use format::{Outcome, ResponseCase, Then, Verdict, one_chunk, requests, responses};

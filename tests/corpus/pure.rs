@@ -61,7 +61,6 @@ fn next(bytes: &mut [u8]) -> (Verdict, usize) {
         host: head.host,
         request_id: "\x01",
         client_certificate: None,
-        client_cert: [None; 2],
     };
     let host = head.host.is_none().then_some(BACKEND);
     let (path, edit) = (PathRewrite::Replace(&path), HeadEdit::default());

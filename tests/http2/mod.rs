@@ -9,7 +9,7 @@ mod conformance;
 mod endings;
 mod exchanges;
 mod floods;
-mod peer;
+pub mod peer;
 
 const ADMIN: &str = "[admin]\nlisten = \"unix:run/admin.sock\"";
 

@@ -170,7 +170,10 @@ impl Peer {
 
     /// The same over TLS, with this protocol offered.
     pub fn silent_tls(address: SocketAddr, config: &ClientConfig, alpn: &[u8]) -> Self {
-        let tcp = TcpStream::connect(address).unwrap();
+        Self::over_tls(TcpStream::connect(address).unwrap(), config, alpn)
+    }
+
+    fn over_tls(tcp: TcpStream, config: &ClientConfig, alpn: &[u8]) -> Self {
         tcp.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let mut config = config.clone();
         config.alpn_protocols = vec![alpn.to_vec()];
@@ -181,6 +184,12 @@ impl Peer {
             decoder: Decoder::default(),
             name: "",
         }
+    }
+
+    /// The same by HTTP/2. `None`: nothing listens there any more.
+    pub fn try_tls(address: SocketAddr, config: &ClientConfig) -> Option<Self> {
+        let tcp = TcpStream::connect(address).ok()?;
+        Some(Self::over_tls(tcp, config, b"h2"))
     }
 
     /// A connection whose settings are exchanged.

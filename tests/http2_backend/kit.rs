@@ -1,5 +1,6 @@
 //! A backend that is made of frames: it sends what a test says, also what no server would.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use ringate::internals::http2::{Decoder, FieldLimits, FieldList};
@@ -196,6 +197,50 @@ pub fn backend(
         loop {
             let head = frames.head()?;
             answer(&mut frames, head)?;
+        }
+    })
+}
+
+/// A backend that answers many requests beside each other, each by its path, as windows let it.
+pub fn many(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Backend {
+    Backend::start(move |connection| {
+        let mut frames = Frames::accept(connection, &[])?;
+        // What is left of each response, and the windows: of streams and of the connection.
+        let mut left: BTreeMap<u32, (Vec<u8>, usize)> = BTreeMap::new();
+        let (mut window, mut of_streams) = (65_535, 65_535);
+        loop {
+            let next = frames.any()?;
+            let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap()) as usize;
+            match next.kind {
+                SETTINGS if next.flags == 0 => {
+                    for setting in next.payload.chunks(6).filter(|setting| setting[..2] == [0, 4]) {
+                        of_streams = number(&setting[2..]);
+                    }
+                    frames.send(frame(SETTINGS, 1, 0, &[]))?;
+                }
+                PING if next.flags == 0 => frames.send(frame(PING, 1, 0, &next.payload))?,
+                WINDOW_UPDATE if next.stream == 0 => window += number(&next.payload),
+                WINDOW_UPDATE => {
+                    left.entry(next.stream).and_modify(|(_, granted)| *granted += number(&next.payload));
+                }
+                RST_STREAM => drop(left.remove(&next.stream)),
+                HEADERS => {
+                    let head = frames.decode(next)?;
+                    let body = answer(head.get(":path").unwrap_or_default());
+                    frames.send(headers(head.stream, 0, &[(":status", "200")]))?;
+                    left.insert(head.stream, (body, of_streams));
+                }
+                _ => {}
+            }
+            for (stream, (body, granted)) in &mut left {
+                while !body.is_empty() && *granted > 0 && window > 0 {
+                    let length = body.len().min(*granted).min(window).min(16_384);
+                    let piece: Vec<u8> = body.drain(..length).collect();
+                    (*granted, window) = (*granted - length, window - length);
+                    frames.send(frame(DATA, u8::from(body.is_empty()), *stream, &piece))?;
+                }
+            }
+            left.retain(|_, (body, _)| !body.is_empty());
         }
     })
 }

@@ -1,7 +1,8 @@
 //! HTTP/2 to backends: requests as streams, and what becomes of them.
 
+mod both_sides;
 mod health;
-mod kit;
+pub mod kit;
 mod peers;
 mod resent;
 mod responses;

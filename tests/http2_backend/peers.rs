@@ -7,7 +7,7 @@ use crate::support::*;
 const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// Node's HTTP/2 server over TLS. `options`: further ones of its own.
-fn node(pki: &Pki, options: &str) -> Node {
+pub fn node(pki: &Pki, options: &str) -> Node {
     let read = |name: &str| format!("fs.readFileSync({:?})", pki.file(name));
     Node::start(&format!(
         "const fs = require('fs'), http2 = require('http2');\n\

@@ -74,6 +74,55 @@ fn a_refused_stream_goes_to_another_endpoint_and_not_for_ever() {
 }
 
 #[test]
+fn an_upload_in_parts_is_sent_again_if_it_is_held_and_fails_clearly_if_not() {
+    let refusing = Backend::start(|connection| {
+        let mut frames = Frames::accept(connection, &[])?;
+        loop {
+            let head = frames.head()?;
+            if head.get(":path") == Some("/at-once") {
+                // Before its body has ended.
+                frames.send(reset(head.stream, REFUSED_STREAM))?;
+                continue;
+            }
+            frames.body(&head)?;
+            frames.send(reset(head.stream, REFUSED_STREAM))?;
+        }
+    });
+    let good = backend(&[], |frames, head| {
+        let (body, _) = frames.body(&head)?;
+        let text = if body.len() < 100 { String::from_utf8_lossy(&body).into_owned() } else { "long".into() };
+        frames.send(ok(head.stream, &text))
+    });
+    // The refusing one is asked first.
+    let log = "[log]\nlevel = \"debug\"";
+    let ringate = before(&[&refusing, &good]).section(log).start();
+    let parts = |path: &str, parts: &[&str]| {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        let mut client = ringate.client();
+        client.send(format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n"));
+        for part in parts {
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            if client.try_send(part).is_err() {
+                break;
+            }
+        }
+        client.response()
+    };
+    // Each endpoint has its turn.
+    for _ in 0..4 {
+        assert_eq!(parts("/", &["first ", "second ", "third"]).text(), "first second third");
+    }
+    assert_eq!(ringate.metric("http2_unprocessed_retries_total"), 2);
+    let long = "x".repeat(30_000);
+    let statuses = [0; 2].map(|_| parts("/", &["first", &long]).status);
+    assert!(statuses.contains(&502) && statuses.contains(&200), "{statuses:?}");
+    let statuses = [0; 2].map(|_| parts("/at-once", &["first", "second", "third"]).status);
+    assert!(statuses.contains(&502) && statuses.contains(&200), "{statuses:?}");
+    ringate.await_log("passed on in parts that are not kept");
+    assert_eq!(ringate.metric("http2_unprocessed_retries_total"), 2);
+}
+
+#[test]
 fn a_stream_that_is_reset_otherwise_is_not_sent_again_unless_it_may_be_repeated() {
     let failed = AtomicBool::new(false);
     let failing = backend(&[], move |frames, head| {

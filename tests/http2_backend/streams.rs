@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
+use std::time::Duration;
 
 use super::kit::*;
 use crate::support::*;
@@ -158,6 +159,79 @@ fn without_a_pool_each_connection_ends_with_its_last_stream() {
         ringate.await_metric("backend_http2_connections_open", 0);
     }
     assert_eq!(backend.connections(), 2);
+}
+
+#[test]
+fn a_backend_that_is_silent_is_asked_and_one_that_is_dead_is_left() {
+    let pinged = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&pinged);
+    let backend = Backend::start(move |connection| {
+        let mut frames = Frames::accept(connection, &[])?;
+        let head = frames.head()?;
+        let is_dead = head.get(":path") == Some("/dead");
+        loop {
+            let next = frames.any()?;
+            if next.kind == PING && !is_dead {
+                seen.fetch_add(1, SeqCst);
+                frames.send(frame(PING, END_STREAM, 0, &next.payload))?;
+                // It has more time now.
+                std::thread::sleep(Duration::from_secs(6));
+                return frames.send(ok(head.stream, "late"));
+            }
+        }
+    });
+    let [alive, dead] = ["/alive", "/dead"].map(|path| {
+        let ringate = before(&[&backend]).start();
+        std::thread::spawn(move || {
+            let response =
+                ringate.client().send(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n")).response();
+            (response, ringate)
+        })
+    });
+    let (response, ringate) = dead.join().unwrap();
+    assert_eq!(response.status, 502);
+    ringate.await_log("the backend was silent, so its connection was closed");
+    let (response, _) = alive.join().unwrap();
+    assert_eq!((response.text(), pinged.load(SeqCst)), ("late", 1));
+}
+
+#[test]
+fn a_hundred_streams_that_are_not_read_slow_no_other_of_their_connections() {
+    let long = vec![b'a'; 300_000];
+    let backend =
+        super::kit::many(move |path| if path == "/long" { long.clone() } else { b"short".to_vec() });
+    let ringate = Setup::to(backend.address()).section("[admin]").upstream("http = \"2\"").start();
+    let mut client = crate::http2::peer::Peer::silent(ringate.address());
+    client.name = "quick streams beside slow ones";
+    // Windows of streams are 100 bytes: enough for what is short.
+    client.greet(&[(4, 100)]);
+    let get = |stream: u32, path: &str| {
+        use crate::http2::peer;
+        let fields = [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "localhost")];
+        peer::frame(peer::HEADERS, peer::ES | peer::EH, stream, peer::block(&fields))
+    };
+    for number in 0..100 {
+        client.send(get(2 * number + 1, "/long"));
+    }
+    let mut taken = [0; 100];
+    while taken.iter().any(|bytes| *bytes < 100) {
+        let next = client.frame().unwrap();
+        if next.kind == DATA {
+            taken[next.stream as usize / 2] += next.payload.len();
+        }
+    }
+    let begun = std::time::Instant::now();
+    for number in 100..200 {
+        client.send(get(2 * number + 1, "/short"));
+        loop {
+            let next = client.frame().unwrap();
+            if next.ends() {
+                assert_eq!((next.stream, next.payload.as_slice()), (2 * number + 1, &b"short"[..]));
+                break;
+            }
+        }
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[test]

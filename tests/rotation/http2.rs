@@ -4,7 +4,7 @@ use super::kit::*;
 use crate::support::*;
 
 /// Node's HTTP/2 server, which answers with the common name of the client's certificate.
-fn node(kit: &Kit) -> Node {
+pub fn node(kit: &Kit) -> Node {
     Node::start(&format!(
         "const fs = require('fs'), http2 = require('http2');\n\
          const read = (path) => fs.readFileSync(path);\n\

@@ -110,18 +110,11 @@ pub fn call(ringate: &Ringate, method: &str, path: &str, body: &str) -> (u16, Va
     (status, serde_json::from_str(body).unwrap_or(Value::String(body.to_owned())))
 }
 
-/// An order for the certificate, which must be obeyed. A trial that takes longer than the admin API waits, since the load
-/// leaves it no CPU, is ordered again.
+/// An order for the certificate, which must be obeyed.
 pub fn order(ringate: &Ringate, what: &str, body: &str) -> Value {
-    for _ in 0..3 {
-        let (status, answer) = call(ringate, "POST", &format!("/v1/certificates/{NAME}/{what}"), body);
-        if (status, what) == (504, "trial") {
-            continue;
-        }
-        assert_eq!(status, 200, "{what}: {answer:#}\n{}", ringate.log());
-        return answer;
-    }
-    panic!("{what} takes too long\n{}", ringate.log());
+    let (status, answer) = call(ringate, "POST", &format!("/v1/certificates/{NAME}/{what}"), body);
+    assert_eq!(status, 200, "{what}: {answer:#}\n{}", ringate.log());
+    answer
 }
 
 pub const FORCE: &str = "{\"force\": true}";

@@ -9,6 +9,7 @@ mod refused;
 mod reload;
 mod renewal;
 mod story;
+mod streams;
 mod tcp;
 mod told;
 mod trusted;

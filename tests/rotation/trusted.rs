@@ -9,7 +9,7 @@ fn not_a_request_is_lost_and_none_goes_out_on_the_old_identity() {
         let kit = Kit::new();
         let judge = kit.judge(version);
         let ringate = kit.setup(&[judge.address()]).start();
-        let load = Load::start(&ringate, 16);
+        let load = Load::start(&ringate, 64);
         load.await_more(500);
         kit.stage("new");
         let trial = order(&ringate, "trial", "");
@@ -26,10 +26,6 @@ fn not_a_request_is_lost_and_none_goes_out_on_the_old_identity() {
         load.await_more(1000);
         let report = await_safe(&ringate);
         load.await_more(100);
-        // Connections go with their TLS from worker to worker.
-        eventually("a connection that another worker has taken over", || {
-            (metric(&ringate, "backend_connections_taken_over") > 0).then_some(())
-        });
         load.finish(&ringate);
         let (old, new) = (judge.asked("old"), judge.asked("new"));
         assert!(old.requests > 400 && new.requests > 1000, "{old:?} {new:?}");
@@ -46,6 +42,8 @@ fn not_a_request_is_lost_and_none_goes_out_on_the_old_identity() {
         judge.trust(&[&kit.ours.file()]);
         assert_eq!(ringate.get("/").text(), "new");
         assert_eq!(metric(&ringate, "identity_refusals"), 0);
+        // Connections with their TLS went from worker to worker meanwhile.
+        assert!(metric(&ringate, "backend_connections_taken_over") > 0);
     }
 }
 
@@ -104,7 +102,7 @@ fn many_rotations_under_load_leave_nothing_behind() {
         let kit = Kit::new();
         let judge = kit.judge(version);
         let ringate = kit.setup(&[judge.address()]).start();
-        let load = Load::start(&ringate, 8);
+        let load = Load::start(&ringate, 32);
         load.await_more(200);
         let mut before = (0, 0);
         let begun = std::time::Instant::now();
@@ -118,17 +116,15 @@ fn many_rotations_under_load_leave_nothing_behind() {
             }
         }
         await_safe(&ringate);
-        // What a moment of load takes is given back.
-        let after = eventually("descriptors and memory as before", || {
-            let after = weight(ringate.pid());
-            (after.0 <= before.0 + 70 && after.1 < before.1 + 16 * 1024).then_some(after)
-        });
+        let after = weight(ringate.pid());
         let done = load.finish(&ringate);
         println!(
             "{rounds} rotations in {:?}: 0 of {done} requests failed, {before:?} to {after:?}",
             begun.elapsed()
         );
         assert!(judge.asked(&format!("generation-{}", rounds - 1)).requests > 0);
+        assert!(after.0 <= before.0 + 70, "descriptors: {before:?} to {after:?}");
+        assert!(after.1 < before.1 + 16 * 1024, "KiB: {before:?} to {after:?}");
         assert_eq!(metric(&ringate, "identity_refusals"), 0);
     }
 }
@@ -152,6 +148,5 @@ fn a_restart_goes_on_with_the_active_generation_and_can_still_fall_back() {
     order(&ringate, "retire", FORCE);
     assert_eq!(ringate.get("/").status, 502);
     judge.trust(&[&kit.other.file()]);
-    let answer = eventually("trust", || Some(ringate.get("/")).filter(|answer| answer.status == 200));
-    assert_eq!(answer.text(), "strange");
+    assert_eq!(eventually("trust", || Some(ringate.get("/"))).text(), "strange");
 }

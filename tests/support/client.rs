@@ -70,6 +70,10 @@ impl Client {
     }
 
     /// The next `count` bytes.
+    pub fn try_bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        self.ahead.exactly(&mut self.stream, count)
+    }
+
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         let bytes = self.ahead.exactly(&mut self.stream, count);
         bytes.unwrap_or_else(|error| panic!("{error}, after {:?}", self.ahead_text()))

@@ -30,7 +30,7 @@ pub use dns::{A, AAAA, NameServer, Zone};
 pub use hosts::Hosts;
 pub use judge::{Asked, Judge, STARTED, millis};
 pub use peers::{HaProxy, Nginx, Node, SServer, curl, have, wrk};
-pub use process::{Process, run};
+pub use process::{Process, run, run_within};
 pub use ringate::{Ringate, Setup};
 pub use stream::{Server, Stream};
 pub use streams::{Bare, Sink, slow};

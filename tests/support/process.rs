@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -108,17 +108,22 @@ fn gather(pipe: impl Read + Send + 'static, lines: &Arc<(Mutex<Lines>, Condvar)>
 
 /// Runs `command` to its end, within [`PATIENCE`].
 pub fn run(command: &mut Command) -> Output {
+    run_within(PATIENCE, command)
+}
+
+/// The same of one that has more to do.
+pub fn run_within(patience: Duration, command: &mut Command) -> Output {
     let name = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
     let pid = Pid::from_child(&child);
     let (told, end) = std::sync::mpsc::channel();
     std::thread::spawn(move || told.send(child.wait_with_output()));
-    match end.recv_timeout(PATIENCE) {
+    match end.recv_timeout(patience) {
         Ok(output) => output.unwrap(),
         Err(_) => {
             let _ = kill_process(pid, Signal::KILL);
-            panic!("{name} did not end within {PATIENCE:?}");
+            panic!("{name} did not end within {patience:?}");
         }
     }
 }
