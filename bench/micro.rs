@@ -159,7 +159,6 @@ fn head(criterion: &mut Criterion) {
         host: Some("api.example.com"),
         request_id: "0123456789abcdef0123456789abcdef",
         client_certificate: None,
-        client_cert: [None; 2],
     };
     let mut out = Vec::with_capacity(4096);
     group.bench_function("encode request", |bencher| {

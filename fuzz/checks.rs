@@ -98,7 +98,6 @@ pub fn request(input: &[u8]) {
         host: None,
         request_id: "r",
         client_certificate: None,
-        client_cert: [None; 2],
     };
     let mut slots = header_slots();
     let Ok(Parsed::Complete(head)) = http1::parse_request(bytes, &mut slots, &limits()) else { return };

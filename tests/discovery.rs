@@ -15,7 +15,7 @@ use crate::support::*;
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
 /// A backend at `127.0.0.LAST` that answers with the last part of its address.
-pub(crate) fn backend(last: u8, port: u16) -> Backend {
+fn backend(last: u8, port: u16) -> Backend {
     Backend::start_at((Ipv4Addr::new(127, 0, 0, last), port).into(), move |connection| {
         while connection.request()?.is_some() {
             connection.send(ok(last.to_string()))?;

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use serde_json::{Value, json};
 
 use crate::admin::{call, command, config, text};
-use crate::discovery::backend;
 use crate::http::ok;
 use crate::support::*;
 
@@ -240,8 +239,7 @@ fn what_can_not_be_done_changes_nothing_and_names_the_reason() {
         (&["list", "ap"], "no upstream"),
         (&["drain", "app@live", &at], "no endpoints of its own"),
         (&["remove", "names", &listed], &format!("`{file}` stands for")),
-        (&["remove", "names", "127.0.0.1:9"], "`localhost:9` stands for"),
-        (&["weight", "names", &listed, "1001"], "1001 is not between 1 and 1000"),
+        (&["drain", "names", "127.0.0.1:9"], "`localhost:9` stands for"),
     ] {
         let said = refused(&ringate, arguments);
         assert!(said.contains(reason), "{arguments:?}: {said}");
@@ -278,108 +276,4 @@ fn what_can_not_be_done_changes_nothing_and_names_the_reason() {
     assert_eq!(status, 200, "{said}");
     assert_eq!(call(&ringate, "DELETE", &path, None).0, 200);
     assert_eq!(answers(&mut ringate.client(), 2).len(), 1);
-}
-
-fn endpoints(ringate: &Ringate) -> Value {
-    call(ringate, "GET", "/v1/upstreams/app/endpoints", None).1
-}
-
-#[test]
-fn a_found_endpoint_is_drained_and_weighted_until_the_process_ends() {
-    let names = NameServer::start();
-    let port = free_address().port();
-    let backends = [2, 3, 4].map(|last| backend(last, port));
-    names.addresses("app.test", &[2, 3], 1);
-    let resolver = format!(
-        "[admin]\n[resolver]\nservers = [\"{}\"]\nttl = {{ min = \"1s\", max = \"60s\" }}",
-        names.address()
-    );
-    let ringate = Setup::to_all([])
-        .section(&resolver)
-        .upstream(&format!("endpoints = [\"dns:app.test:{port}\"]"))
-        .start();
-    let before = config(&ringate);
-    let mut client = ringate.client();
-    let shares = |counts: &[(&str, usize)]| -> BTreeMap<String, usize> {
-        counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
-    };
-    assert_eq!(answers(&mut client, 20), shares(&[("2", 10), ("3", 10)]));
-    let second = format!("127.0.0.2:{port}");
-    let third = format!("127.0.0.3:{port}");
-    let said = endpoint(&ringate, "weight", &[&second, "3"]);
-    assert!(said.contains("has the weight 3"), "{said}");
-    assert_eq!(answers(&mut client, 40), shares(&[("2", 30), ("3", 10)]));
-    assert_eq!((backends[0].connections(), backends[1].connections()), (1, 1), "connections stay");
-    under_load(&ringate, || {
-        let output = command(ringate.dir(), &["endpoint", "drain", "app", &second]);
-        assert!(output.status.success() && text(&output.stderr).contains("until ringate ends"), "{output:?}");
-        eventually("the end of its connections", || {
-            (backends[0].ended() == backends[0].connections()).then_some(())
-        });
-        let (own, others) = (backends[0].requests(), backends[1].requests());
-        eventually("more requests", || (backends[1].requests() > others + 100).then_some(()));
-        assert_eq!(backends[0].requests(), own);
-    });
-    assert_eq!(config(&ringate), before, "the file has no entry for it");
-    let shown = endpoint(&ringate, "list", &[]);
-    assert!(
-        shown.contains(&format!("app.test/{second} (drained until restart)"))
-            && shown.contains("weight 3 (until restart)"),
-        "{shown}"
-    );
-    // A reload keeps it, and so do answers without the address and with it.
-    crate::reload::reload(&ringate, &before.replace("[admin]", "[admin] # again"));
-    assert_eq!(answers(&mut client, 6), shares(&[("3", 6)]));
-    names.addresses("app.test", &[3, 4], 1);
-    eventually("the new address", || (answers(&mut client, 6).len() == 2).then_some(()));
-    names.addresses("app.test", &[2, 3], 1);
-    eventually("the old address", || {
-        let shown = endpoints(&ringate);
-        shown.as_array()?.iter().find(|it| it["address"] == second.as_str()).cloned()
-    });
-    let shown = endpoints(&ringate);
-    let its = shown.as_array().unwrap().iter().find(|it| it["address"] == second.as_str()).unwrap();
-    assert_eq!(its["until_restart"], json!(["weight", "drain"]), "{shown}");
-    assert_eq!(answers(&mut client, 6), shares(&[("3", 6)]));
-    // Without another endpoint, requests are refused, and the reason is in the answer.
-    let path = format!("/v1/upstreams/app/endpoints/{third}");
-    let (status, said) = call(&ringate, "PATCH", &path, Some(json!({ "drain": true })));
-    assert_eq!((status, &said["until_restart"]), (200, &json!(true)), "{said}");
-    assert!(said["warnings"][0]["message"].as_str().unwrap().contains("every endpoint of `app`"), "{said}");
-    assert_eq!(ringate.get("/").status, 503);
-    endpoint(&ringate, "enable", &[&third]);
-    endpoint(&ringate, "enable", &[&second]);
-    endpoint(&ringate, "weight", &[&second, "1"]);
-    assert_eq!(answers(&mut client, 20), shares(&[("2", 10), ("3", 10)]));
-    let held = |it: &Value| it["until_restart"].as_array().is_some_and(|keys| !keys.is_empty());
-    assert!(!endpoints(&ringate).as_array().unwrap().iter().any(held), "as the config has them");
-    ringate.await_log("is drained now, until ringate ends");
-}
-
-#[test]
-fn an_endpoint_of_a_file_is_drained_alone_and_shared_with_its_overlays() {
-    let (one, two) = (named("1"), named("2"));
-    let dir = tempfile::tempdir().unwrap();
-    let list = dir.path().join("list.toml");
-    std::fs::write(&list, format!("endpoints = [\"{}\", \"{}\"]", one.address(), two.address())).unwrap();
-    let upstream = format!(
-        "endpoints = [\"file:{}\"]\n[upstream.app.environment.live]\npool.max_age = \"1m\"",
-        list.display()
-    );
-    let ringate = Setup::to_all([]).section("[admin]").upstream(&upstream).start();
-    endpoint(&ringate, "drain", &[&address(&one)]);
-    assert_eq!(answers(&mut ringate.client(), 6), BTreeMap::from([("2".to_owned(), 6)]));
-    let drained = |upstream: &str| -> Vec<String> {
-        let (_, all) = call(&ringate, "GET", &format!("/v1/upstreams/{upstream}/endpoints"), None);
-        let drained = all.as_array().unwrap().iter().filter(|it| it["drain"] == true);
-        drained.map(|it| it["address"].as_str().unwrap().to_owned()).collect()
-    };
-    assert_eq!((drained("app"), drained("app@live")), (vec![address(&one)], vec![address(&one)]));
-    // For the overlay alone.
-    let output = command(ringate.dir(), &["endpoint", "enable", "app@live", &address(&one)]);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!((drained("app"), drained("app@live")), (vec![address(&one)], vec![]));
-    // Another process begins as the config says.
-    let again = Ringate::start(&config(&ringate));
-    assert_eq!(answers(&mut again.client(), 6).len(), 2);
 }

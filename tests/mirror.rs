@@ -45,8 +45,6 @@ fn a_copy_is_the_request_with_a_mark() {
     let ringate = mirrored(&main, shadow.address(), "100").start();
     let mut client = ringate.client();
     assert_eq!(client.send(GET).response().status, 200);
-    await_count(&ringate, "mirrored_requests_total", None, 1);
-    await_count(&ringate, "mirror_in_flight", None, 0);
     let post = "POST /b HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 5\r\n\r\nhello";
     assert_eq!(client.send(post).response().status, 200);
     let [get, copy] = [&main, &shadow].map(|at| text(&at.request()));
@@ -78,26 +76,6 @@ fn bodies_that_arrive_later_are_copied_as_they_pass() {
     let copy = text(&shadow.request());
     assert!(copy.contains("ontent-Length: 7\r\n") && copy.ends_with("\r\n\r\nabcdefg"), "{copy}");
 
-    // Trailers are copied, too: those that go on.
-    let trailers = "X-Sum: 7\r\nContent-Length: 3\r\n\r\n";
-    client.send(format!(
-        "POST /t HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n{trailers}"
-    ));
-    assert_eq!(client.response().status, 200);
-    client.send("POST /u HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
-    std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(client.send(format!("0\r\n{trailers}")).response().status, 200);
-    for line in ["POST /t ", "POST /u "] {
-        let copy = shadow.request();
-        assert!(
-            copy.head.starts_with(line) && copy.head.contains("ransfer-Encoding: chunked\r\n"),
-            "{}",
-            copy.head
-        );
-        let wire = String::from_utf8_lossy(&copy.wire);
-        assert!(copy.body == b"abc" && wire.ends_with("0\r\nX-Sum: 7\r\n\r\n"), "{wire}");
-    }
-
     // Longer ones have no copy, whether their length is known or not.
     let long = "x".repeat(40_000);
     let known = format!("POST /e HTTP/1.1\r\nHost: h\r\nContent-Length: 40000\r\n\r\n{long}");
@@ -113,7 +91,7 @@ fn bodies_that_arrive_later_are_copied_as_they_pass() {
     await_count(&ringate, "mirror_in_flight", None, 1);
     gone.reset();
     await_count(&ringate, "mirror_skipped_total", Some("incomplete"), 1);
-    assert_eq!(shadow.requests(), 4);
+    assert_eq!(shadow.requests(), 2);
     await_count(&ringate, "mirror_in_flight", None, 0);
 }
 

@@ -1,13 +1,10 @@
 """The price of a feature: each config of bench/features against base.toml, which has none.
 
 Lines of a config that begin with `#:` say how its requests differ: `header NAME: VALUE`, `path PATH`, and `begins LINE`, a line
-ahead of each connection's only request; `credentials COUNT` fills a store with so many, of which one has the key of keys.toml; `scrape SECONDS` reads its metrics so often; and with `scenario NAME` where their price shows, if that is not in http-1k.
+ahead of each connection's only request; `credentials COUNT` fills a store with so many, of which one has the key of keys.toml; and with `scenario NAME` where their price shows, if that is not in http-1k.
 """
 
 import shutil
-import socket
-import threading
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,7 +31,6 @@ class Feature:
     headers: tuple[str, ...]
     begins: str
     credentials: int = 0
-    scrape: float = 0.0
     binary: Path | None = None  # of another build
 
     @classmethod
@@ -46,9 +42,8 @@ class Feature:
             return tuple(value for name, value in said if name == kind)
 
         path, begins = ((*all_of(kind), "")[0] for kind in ("path", "begins"))
-        credentials, scrape = (float((*all_of(kind), "0")[0]) for kind in ("credentials", "scrape"))
-        scenarios = all_of("scenario") or ("http-1k",)
-        return cls(file.stem, text, scenarios, path, all_of("header"), begins, int(credentials), scrape)
+        credentials = int((*all_of("credentials"), "0")[0])
+        return cls(file.stem, text, all_of("scenario") or ("http-1k",), path, all_of("header"), begins, credentials)
 
     def of(self, scenario):
         """The scenario with this feature's requests."""
@@ -64,28 +59,7 @@ class Feature:
             shutil.copy(FOLDER / name, setting.folder)
         if self.credentials:
             fill(Path(setting.folder) / "store", self.credentials)
-        if self.scrape:
-            admin = Path(setting.folder) / "run/admin.sock"
-            threading.Thread(target=scrape, args=(admin, self.scrape), daemon=True).start()
         return [self.binary or candidates.BINARIES["ringate"], "run", "-c", setting.write("ringate.toml", text)]
-
-
-def scrape(admin, seconds):
-    """Reads the metrics of an instance again and again, from its start to its end."""
-    patience = time.monotonic() + 10
-    known = False
-    while known or time.monotonic() < patience:
-        try:
-            with socket.socket(socket.AF_UNIX) as stream:
-                stream.settimeout(5)
-                stream.connect(str(admin))
-                stream.sendall(b"GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")
-                while stream.recv(65536):
-                    known = True
-        except OSError:
-            if known:
-                return
-        time.sleep(seconds if known else 0.1)
 
 
 def fill(store, count):

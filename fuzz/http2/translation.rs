@@ -22,7 +22,6 @@ const FORWARDED: ForwardedFor<'_> = ForwardedFor {
     host: None,
     request_id: "r",
     client_certificate: None,
-    client_cert: [None; 2],
 };
 const EMPTY: HttpField<'_> = HttpField { name: "", value: b"" };
 

@@ -88,8 +88,6 @@ pub(super) struct Address {
     drain: bool,
     /// Whether it is used only where no other one can be.
     backup: bool,
-    /// Which of these keys were set while ringate runs, and hold until it ends.
-    until_restart: Vec<&'static str>,
     /// Exchanges at it now, over all workers.
     in_flight: u64,
     /// Requests and tcp connections that went there, repeated ones each time.
@@ -144,7 +142,6 @@ impl Address {
             weight: endpoint.weight,
             drain: endpoint.drain,
             backup: endpoint.backup,
-            until_restart: endpoint.overridden.names().collect(),
             in_flight: endpoint.state.used.in_flight(),
             requests: endpoint.state.used.requests(),
             check: Check::of(&endpoint.state.check),

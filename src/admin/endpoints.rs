@@ -1,7 +1,6 @@
 //! `/v1/upstreams/{name}/endpoints`: the endpoints of an upstream are listed, added, drained, weighted and removed.
 //!
-//! Each change is written to the config file and applied at once, as by a reload. An endpoint that a name, a service or a file
-//! of the config has found has no entry there: its keys are set until the process ends.
+//! Each change is written to the config file and applied at once, as by a reload.
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -15,9 +14,8 @@ use super::body::Body;
 use super::problem::Problem;
 use super::reload::{Outcome, blocking, log};
 use crate::config::edit::{self, EditError, EndpointChange, EndpointKeys};
-use crate::proxy::upstream::config::EndpointOverride;
 use crate::server::discovery::Source;
-use crate::server::{Deployment, Refused, Reloaded, load};
+use crate::server::{Deployment, Refused, load};
 
 type Named<T> = Result<Path<T>, PathRejection>;
 
@@ -89,45 +87,13 @@ async fn apply(
     change: EndpointChange,
 ) -> Result<Json<Outcome>, Problem> {
     let changed = blocking(control, move |deployment| {
-        let by = format!("admin API, an endpoint of the upstream {name}");
-        if let EndpointChange::Set(keys) = change
-            && let Some(changed) = set_found(deployment, &name, &address, keys)?
-        {
-            log(deployment, &changed, &by);
-            return Ok(Outcome { until_restart: true, ..changed.into() });
-        }
         let folder = load::folder(deployment.file()).to_owned();
         let changed = deployment.edit(|text| edit::endpoint(text, &folder, &name, &address, change));
         let changed = changed.map_err(|refused| explain(deployment, &name, refused))?;
-        log(deployment, &changed, &by);
-        Ok(changed.into())
+        log(deployment, &changed, &format!("admin API, an endpoint of the upstream {name}"));
+        Ok(changed)
     });
-    Ok(Json(changed.await?))
-}
-
-/// Sets keys of an endpoint that runs and has no entry in the config file. `None`: it has one, or there is none.
-fn set_found(
-    deployment: &Deployment,
-    upstream: &str,
-    address: &str,
-    keys: EndpointKeys,
-) -> Result<Option<Reloaded>, Problem> {
-    let (text, folder) = (load::read(deployment.file())?, load::folder(deployment.file()));
-    let edited = edit::endpoint(&text, folder, upstream, address, EndpointChange::Set(keys));
-    if !matches!(edited, Err(EditError::NoEndpoint { .. } | EditError::NoOwnEndpoints { .. })) {
-        return Ok(None);
-    }
-    let EndpointKeys { weight, backup, drain } = keys;
-    if let Some(weight) = weight.filter(|weight| !(1..=1000).contains(weight)) {
-        let detail = format!("weight: {weight} is not between 1 and 1000");
-        return Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "config",
-            "the weight does not hold",
-            detail,
-        ));
-    }
-    Ok(deployment.set_found(upstream, address, EndpointOverride { weight, backup, drain })?)
+    Ok(Json(changed.await?.into()))
 }
 
 /// The problem. An endpoint that runs and is not in the file comes from an entry there.
@@ -137,7 +103,7 @@ fn explain(deployment: &Deployment, upstream: &str, refused: Refused) -> Problem
     {
         let title = "the endpoint comes from another entry of the config";
         let detail = format!(
-            "`{address}` is one of the endpoints that `{entry}` stands for: drain it, or remove `{entry}` with all of them"
+            "`{address}` is one of the endpoints that `{entry}` stands for: change `{entry}`, which changes all of them"
         );
         return Problem::new(StatusCode::CONFLICT, "not-own", title, detail);
     }

@@ -95,12 +95,6 @@ impl From<Refused> for Problem {
         match refused {
             Refused::Config(error) => error.into(),
             Refused::Draining => Self::new(StatusCode::CONFLICT, "draining", "ringate is draining", detail),
-            Refused::Overrides => Self::new(
-                StatusCode::CONFLICT,
-                "too-many",
-                "too many endpoints have keys of their own",
-                detail,
-            ),
             Refused::Edit(EditError::NoUpstream { .. }) => {
                 Self::new(StatusCode::NOT_FOUND, "not-found", "there is no such upstream", detail)
             }

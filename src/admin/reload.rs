@@ -26,9 +26,6 @@ pub(crate) struct Outcome {
     pub changes: Changes,
     /// What the config's writer may not have intended.
     pub warnings: Vec<Place>,
-    /// The change is not in the config file, and holds until the process ends.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub until_restart: bool,
 }
 
 /// A config to be checked.
@@ -42,7 +39,7 @@ pub(crate) struct Candidate {
 impl From<Reloaded> for Outcome {
     fn from(reloaded: Reloaded) -> Self {
         let Reloaded { version, changes, problems } = reloaded;
-        Self { version, changes, warnings: places(&problems), until_restart: false }
+        Self { version, changes, warnings: places(&problems) }
     }
 }
 

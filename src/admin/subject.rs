@@ -10,7 +10,6 @@ use crate::base::text::masked;
 use crate::certs::Store;
 use crate::certs::consumers::Order;
 use crate::config::edit::{self, Place};
-use crate::proxy::upstream::config::EndpointOverride;
 use crate::server::{Deployment, load, routes};
 
 /// See the module.
@@ -110,14 +109,10 @@ impl Subject {
         let text = load::read(deployment.file()).ok()?;
         let section = edit::section(&text, &place)?;
         let shown = edit::section(&masked(&text), &place).unwrap_or(toml::Value::Boolean(false));
-        let mut shown = serde_json::to_value(shown).unwrap_or_default();
-        let mut version = format!("{section:?}");
-        let set = until_restart(deployment, &place);
-        if let (Value::Object(fields), false) = (&mut shown, set.is_empty()) {
-            version.push_str(&format!("{set:?}"));
-            fields.insert("until_restart".to_owned(), set.into());
-        }
-        Some(State { version: hex(version.as_bytes()), shown })
+        Some(State {
+            version: hex(format!("{section:?}").as_bytes()),
+            shown: serde_json::to_value(shown).unwrap_or_default(),
+        })
     }
 
     /// In words.
@@ -139,25 +134,6 @@ impl Subject {
             Self::Running => "config".to_owned(),
         }
     }
-}
-
-/// The keys of an upstream's endpoints that were set until the process ends, in words.
-fn until_restart(deployment: &Deployment, place: &Place) -> Vec<String> {
-    let Place::Upstream(upstream) = place else { return Vec::new() };
-    let current = deployment.current();
-    let is_its = |of: &str| of.split('@').next() == Some(upstream);
-    let its = current.made.overrides.iter().filter(|(of, ..)| is_its(of));
-    its.map(|(of, name, address, keys)| {
-        let EndpointOverride { weight, backup, drain } = keys;
-        let keys = [
-            weight.map(|weight| format!("weight = {weight}")),
-            backup.map(|backup| format!("backup = {backup}")),
-            drain.map(|drain| format!("drain = {drain}")),
-        ];
-        let keys: Vec<String> = keys.into_iter().flatten().collect();
-        format!("{of}: {name} at {address}: {}", keys.join(", "))
-    })
-    .collect()
 }
 
 /// The answer to an order that shows one consumer or credential.

@@ -186,8 +186,6 @@ pub(crate) const MAX_PROXY_V2_BYTES: usize = 4096;
 pub(crate) const MAX_REQUEST_ID_BYTES: usize = 64;
 /// Longest error page, in bytes.
 pub(crate) const MAX_PAGE_BYTES: u64 = 256 * 1024;
-/// Endpoints found by names, services and files whose keys are set while Ringate runs.
-pub(crate) const MAX_OVERRIDES: usize = 4096;
 /// Addresses of one name that become endpoints.
 pub(crate) const MAX_ADDRESSES: usize = 256;
 /// Most connections to the admin server that had a request with the token.
@@ -255,8 +253,6 @@ pub(crate) const STALLED: Duration = Duration::from_secs(5);
 pub(crate) const ERROR_RATE_WINDOW: Duration = Duration::from_secs(10);
 /// Fewer responses of an endpoint within that time are no reason for an ejection.
 pub(crate) const ERROR_RATE_RESPONSES: u32 = 100;
-/// Endpoints of an upstream for which keys are looked up in a table. With more, each choice by a key compares all of them.
-pub(crate) const HASH_TABLE_ENDPOINTS: usize = 1024;
 /// Exchanges at an endpoint up to which a hash sends it all of its keys, however few there are elsewhere.
 pub(crate) const HASH_LOAD_FLOOR: u64 = 8;
 /// How long before its endpoint closes it an idle connection is not used any more, but at most half of its time.

@@ -137,9 +137,8 @@ pub(super) fn health_line(endpoint: &Value) -> String {
     let text = |value: &Value| printable(value.as_str().unwrap_or_default());
     let name = crate::server::probe::label(&text(&endpoint["endpoint"]), endpoint["address"].as_str());
     let (since, reason) = (text(&endpoint["since"]), text(&endpoint["reason"]));
-    let until = |key| if holds_until_restart(endpoint, key) { " until restart" } else { "" };
-    let name = if endpoint["backup"] == true { format!("{name} (backup{})", until("backup")) } else { name };
-    let name = if endpoint["drain"] == true { format!("{name} (drained{})", until("drain")) } else { name };
+    let name = if endpoint["backup"] == true { format!("{name} (backup)") } else { name };
+    let name = if endpoint["drain"] == true { format!("{name} (drained)") } else { name };
     let count = |key: &str| endpoint[key].as_u64().unwrap_or(0);
     let used = match (count("requests"), count("in_flight")) {
         (0, 0) => String::new(),
@@ -152,11 +151,6 @@ pub(super) fn health_line(endpoint: &Value) -> String {
         Some("down") => format!("  ✗ {name}: down since {since}{used}: {reason}\n"),
         _ => format!("  {name}: not used yet\n"),
     }
-}
-
-/// Whether a key of an endpoint was set while ringate runs, and holds until it ends.
-pub(super) fn holds_until_restart(endpoint: &Value, key: &str) -> bool {
-    endpoint["until_restart"].as_array().is_some_and(|keys| keys.iter().any(|known| known == key))
 }
 
 /// Whether a backend is verified, and until when its certificate is valid, where that was found out without traffic.

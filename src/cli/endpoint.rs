@@ -5,7 +5,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::client::{Instance, segment};
-use super::control::{health_line, holds_until_restart};
+use super::control::health_line;
 use super::{ConfigFile, output};
 use crate::admin::Outcome;
 
@@ -38,24 +38,12 @@ enum Action {
     #[command(after_help = "Example: ringate endpoint remove orders 10.0.0.3:8443 -c config/ringate.toml")]
     Remove(Which),
     /// Send no new requests to an endpoint, but those of sticky sessions at it; requests under way end
-    ///
-    /// It is in force at once and written into the config file. An endpoint that a name, dns:, srv: or file: has found has no
-    /// entry there: name it by its address, as `ringate endpoint list` shows it, and it holds until ringate ends, over
-    /// reloads and new answers.
     #[command(after_help = "Example: ringate endpoint drain orders 10.0.0.1:8443 -c config/ringate.toml")]
     Drain(Which),
     /// Use a drained endpoint again
-    ///
-    /// It is in force at once and written into the config file. An endpoint that a name, dns:, srv: or file: has found has no
-    /// entry there: name it by its address, as `ringate endpoint list` shows it, and it holds until ringate ends, over
-    /// reloads and new answers.
     #[command(after_help = "Example: ringate endpoint enable orders 10.0.0.1:8443 -c config/ringate.toml")]
     Enable(Which),
     /// Change an endpoint's share of the traffic
-    ///
-    /// It is in force at once and written into the config file. An endpoint that a name, dns:, srv: or file: has found has no
-    /// entry there: name it by its address, as `ringate endpoint list` shows it, and it holds until ringate ends, over
-    /// reloads and new answers.
     #[command(after_help = "Example: ringate endpoint weight orders 10.0.0.1:8443 3 -c config/ringate.toml")]
     Weight {
         #[command(flatten)]
@@ -80,7 +68,7 @@ struct Upstream {
 struct Which {
     #[command(flatten)]
     of: Upstream,
-    /// The endpoint as in the config file: HOST:PORT, unix:PATH, dns:NAME:PORT, srv:NAME or file:PATH; or the address of one that these have found
+    /// The endpoint as in the config file: HOST:PORT, unix:PATH, dns:NAME:PORT, srv:NAME or file:PATH
     address: String,
 }
 
@@ -130,10 +118,8 @@ fn list(upstream: &Upstream) -> Result<(), String> {
     if upstream.json {
         return output::print(&output::json(&endpoints)?);
     }
-    let line = |endpoint: &Value| {
-        let until = if holds_until_restart(endpoint, "weight") { " (until restart)" } else { "" };
-        format!("{}, weight {}{until}\n", health_line(endpoint).trim_end(), endpoint["weight"])
-    };
+    let line =
+        |endpoint: &Value| format!("{}, weight {}\n", health_line(endpoint).trim_end(), endpoint["weight"]);
     output::print(&endpoints.iter().map(line).collect::<String>())
 }
 
@@ -149,14 +135,7 @@ fn call(of: &Upstream, method: Method, path: &str, body: Option<&Value>, done: &
         return output::print_done(&output::json(&outcome)?);
     }
     for warning in &outcome.warnings {
-        match outcome.until_restart {
-            true => output::note(&format!("warning: {}", warning.message)),
-            false => output::note(&format!("warning: line {}: {}", warning.line, warning.message)),
-        }
-    }
-    if outcome.until_restart {
-        let why = "the config has no entry for this endpoint, which discovery has found";
-        output::note(&format!("this holds until ringate ends: {why}"));
+        output::note(&format!("warning: line {}: {}", warning.line, warning.message));
     }
     output::print_done(&format!("{}: {done} (config version {})\n", of.upstream, outcome.version))
 }

@@ -115,10 +115,12 @@ pub enum Variable {
     Failure,
     /// The same as an error type of RFC 9209.
     FailureType,
+    /// The code that a call of gRPC ended with.
+    GrpcStatus,
 }
 
 /// The variables that are named by themselves.
-const VARIABLES: [(&str, Variable); 36] = [
+const VARIABLES: [(&str, Variable); 37] = [
     ("time", Variable::Time),
     ("listener", Variable::Listener),
     ("client.address", Variable::ClientAddress),
@@ -155,6 +157,7 @@ const VARIABLES: [(&str, Variable); 36] = [
     ("relay.end", Variable::RelayEnd),
     ("failure", Variable::Failure),
     ("failure.type", Variable::FailureType),
+    ("grpc.status", Variable::GrpcStatus),
 ];
 /// Those that a field's name follows.
 const HEADERS: [&str; 2] = ["request.header.", "response.header."];
@@ -162,7 +165,7 @@ const HEADERS: [&str; 2] = ["request.header.", "response.header."];
 const LONGEST: usize = 4096;
 
 /// The default fields of a JSON line.
-const JSON: [(&str, Variable); 17] = [
+const JSON: [(&str, Variable); 18] = [
     ("time", Variable::Time),
     ("listener", Variable::Listener),
     ("client", Variable::ClientAddress),
@@ -174,6 +177,7 @@ const JSON: [(&str, Variable); 17] = [
     ("host", Variable::Host),
     ("request_id", Variable::RequestId),
     ("status", Variable::Status),
+    ("grpc_status", Variable::GrpcStatus),
     ("bytes", Variable::ResponseBytes),
     ("duration_us", Variable::DurationMicros),
     ("first_byte_us", Variable::FirstByteMicros),
@@ -267,6 +271,7 @@ impl Format {
                     "client.consumer",
                     "client.credential",
                     "tries",
+                    "grpc.",
                 ];
                 others.iter().any(|start| name.starts_with(start)).then(|| name.to_owned())
             }
@@ -371,6 +376,7 @@ pub(crate) fn template(text: &str) -> Result<Vec<Piece>, Wrong> {
                 | RelayEnd
                 | Failure
                 | FailureType
+                | GrpcStatus
                 | ClientKey
                 | ClientConsumer
                 | ClientCredential

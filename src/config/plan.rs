@@ -31,9 +31,9 @@ mod telemetry;
 
 pub(crate) use balance::{Balance, Hash, HashBy, Sticky, StickyBy};
 pub(crate) use circuit::{CircuitLimits, Queue};
-pub(crate) use clients::{ClientAuth, ClientCertField, ForwardCertificate};
+pub(crate) use clients::ClientAuth;
 pub(crate) use endpoint::Endpoint;
-pub(crate) use health::{AllDown, CheckKind, GrpcCheck, HealthCheck, HttpCheck, UdpCheck};
+pub(crate) use health::{AllDown, CheckKind, GrpcCheck, HealthCheck, HttpCheck};
 pub(crate) use http::ListenerHttp;
 pub(crate) use mirror::Mirror;
 pub(crate) use outliers::Outliers;
@@ -334,8 +334,6 @@ pub struct Listener {
     pub accept_request_id: bool,
     /// `proxy_status`: responses to failures have a Proxy-Status field.
     pub proxy_status: bool,
-    /// `server_timing`: responses of backends have a Server-Timing field.
-    pub server_timing: bool,
     /// `compression`, for routes without one of their own.
     pub compression: Option<CompressionSetting>,
     /// `rate_limit`: before any route is chosen, and beside the routes' own.

@@ -138,10 +138,6 @@ pub(crate) fn says_client(name: &str) -> bool {
                 || bytes.get(..12).is_some_and(|start| is_same_name(start, b"x-forwarded-"))
         }
         [b'f' | b'F', ..] => name.eq_ignore_ascii_case("forwarded"),
-        // RFC 9440 §4: no one but Ringate may set them.
-        bytes @ [b'c' | b'C', b'l' | b'L', ..] => {
-            is_same_name(bytes, b"client-cert") || is_same_name(bytes, b"client-cert-chain")
-        }
         _ => false,
     }
 }

@@ -2,6 +2,43 @@
 
 use std::time::Duration;
 
+use super::grpc_web::GrpcWeb;
+use super::{Method, RequestHead, Version};
+
+/// A call of gRPC by how its client learns how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// By HTTP/2, from trailers.
+    Native,
+    /// From the content, as gRPC-Web has it, and its route translates that.
+    Web(GrpcWeb),
+}
+
+impl Call {
+    /// That of a request by HTTP/2 with the Content-Type of gRPC. `None`: it is none.
+    pub(crate) fn of(head: &RequestHead<'_, '_>) -> Option<Self> {
+        let may_be = head.version == Version::Http2 && head.method == Method::Post;
+        let is_call = may_be && head.fields.get("content-type").is_some_and(is_grpc);
+        is_call.then_some(Self::Native)
+    }
+
+    /// That of a request whose route translates gRPC-Web.
+    pub(crate) fn of_web(head: &RequestHead<'_, '_>) -> Option<Self> {
+        if head.method != Method::Post { None } else { GrpcWeb::of(head).map(Self::Web) }
+    }
+
+    /// The Content-Type of a response without messages.
+    pub(crate) fn response_type(self) -> Vec<u8> {
+        match self {
+            Self::Native => b"application/grpc".to_vec(),
+            Self::Web(web) => web.response_type(b""),
+        }
+    }
+}
+
+/// The code of a call whose deadline is over.
+pub(crate) const DEADLINE_EXCEEDED: u8 = 4;
+
 /// Names of codes in config, and the codes.
 const CODES: [(&str, u8); 5] = [
     ("cancelled", 1),
@@ -46,6 +83,11 @@ pub(crate) fn timeout(value: &[u8]) -> Option<Duration> {
         b'n' => Duration::from_nanos(count),
         _ => return None,
     })
+}
+
+/// The code that a `grpc-status` has. `None`: it is no number.
+pub(crate) fn code(value: &[u8]) -> Option<u32> {
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// The code that config calls so, among those for which a call may be tried again.

@@ -14,6 +14,7 @@ mod edit;
 mod field;
 mod field_name;
 pub(crate) mod grpc;
+pub(crate) mod grpc_web;
 mod lines;
 mod message;
 mod outgoing;

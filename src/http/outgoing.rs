@@ -21,8 +21,6 @@ pub struct ForwardedFor<'a> {
     pub request_id: &'a str,
     /// `X-Forwarded-Client-Cert`: the client's verified certificate.
     pub client_certificate: Option<&'a str>,
-    /// `Client-Cert` and `Client-Cert-Chain` (RFC 9440): the same, whole, and those above it.
-    pub client_cert: [Option<&'a str>; 2],
 }
 
 impl ForwardedFor<'_> {
@@ -32,8 +30,6 @@ impl ForwardedFor<'_> {
             ("X-Forwarded-Proto", Some(self.proto)),
             ("X-Forwarded-Host", self.host),
             ("X-Forwarded-Client-Cert", self.client_certificate),
-            ("Client-Cert", self.client_cert[0]),
-            ("Client-Cert-Chain", self.client_cert[1]),
             ("X-Request-Id", Some(self.request_id)),
         ];
         lines.into_iter().filter_map(|(name, value)| Some((name, value?)))

@@ -23,6 +23,8 @@ pub(super) struct Stream {
     pub(super) receive: ReceiveWindow,
     /// Bytes that were handed out in events and not consumed yet.
     pub(super) unconsumed: u32,
+    /// Of these, what counts against the connection's window no more.
+    pub(super) set_aside: u32,
     /// Bytes that Content-Length leaves for DATA. `None`: without a bound.
     pub(super) expected: Option<u64>,
     /// Since when its window keeps it from sending.
@@ -47,6 +49,7 @@ impl Stream {
             send: SendWindow::new(send),
             receive: ReceiveWindow::new(receive),
             unconsumed: 0,
+            set_aside: 0,
             expected: None,
             blocked_since: None,
             priority: Priority::default(),

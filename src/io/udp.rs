@@ -68,18 +68,6 @@ pub(crate) fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result
             descriptors::want();
         }
     })?;
-    connected(socket, address, source)
-}
-
-/// The same for Ringate itself, on any descriptor.
-///
-/// # Errors
-/// Those of [`connect`].
-pub(crate) fn connect_for_self(address: SocketAddr, source: Option<IpAddr>) -> io::Result<UdpSocket> {
-    connected(Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?, address, source)
-}
-
-fn connected(socket: Socket, address: SocketAddr, source: Option<IpAddr>) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     if let Some(source) = source {
         socket.bind(&SocketAddr::new(source, 0).into())?;

@@ -9,7 +9,6 @@ use rustls::pki_types::CertificateDer;
 use crate::certs;
 use crate::certs::consumers::index::{Names, PresentedCertificate};
 use crate::config::access::Variable;
-use crate::config::plan::{ClientCertField, ForwardCertificate};
 use crate::io::PeerHandle;
 use crate::proxy::client_binding::{ClientBinding, ClientIds, Lazily, ProxiedOrigin};
 use crate::tls::client_certificate::PresentedError;
@@ -149,21 +148,21 @@ impl ClientTls {
         self.certificate.as_deref().filter(|_| self.verified)
     }
 
-    /// The facts of a finished handshake under a `policy`. `forward`: what backends get of the certificate. `any`: the
+    /// The facts of a finished handshake under a `policy`. `whole` forwards the client's whole certificate. `any`: the
     /// handshake took any certificate, and this says which count as verified.
     ///
     /// # Errors
     /// The client is not to be served.
     pub(crate) fn new(
         facts: &Facts,
-        forward: ForwardCertificate,
+        whole: bool,
         policy: u32,
         any: Option<&AnyClient>,
     ) -> Result<Box<Self>, ClientError> {
         let chain = facts.peer_certificates.as_deref().unwrap_or_default();
         let verified = any.is_none_or(|any| any.trusts(chain));
         let leaf = chain.first();
-        let certificate = leaf.map(|leaf| certificate(facts, leaf, forward, verified)).transpose()?;
+        let certificate = leaf.map(|leaf| certificate(facts, leaf, whole, verified)).transpose()?;
         let cipher = facts.suite_name();
         Ok(Box::new(Self {
             tls13: facts.version == rustls::ProtocolVersion::TLSv1_3,
@@ -179,19 +178,13 @@ impl ClientTls {
 fn certificate(
     facts: &Facts,
     leaf: &CertificateDer<'_>,
-    forward: ForwardCertificate,
+    whole: bool,
     verified: bool,
 ) -> Result<ClientCertificate, ClientError> {
-    let pem = forward.whole.then(|| certs::pem("CERTIFICATE", leaf));
+    let pem = whole.then(|| certs::pem("CERTIFICATE", leaf));
     let server = facts.server_identity.as_ref().and_then(|identity| identity.chain().first());
     let pem = pem.as_ref().map(|text| text.as_str());
-    let certificate = ClientCertificate::new(leaf, server, pem);
-    let chain = facts.peer_certificates.as_deref().unwrap_or_default();
-    let certificate = match forward.field {
-        ClientCertField::Off => certificate,
-        field => certificate.and_then(|it| it.with_fields(chain, field == ClientCertField::Chain)),
-    };
-    let certificate = certificate.map_err(ClientError::Certificate)?;
+    let certificate = ClientCertificate::new(leaf, server, pem).map_err(ClientError::Certificate)?;
     // A full handshake has checked that; a ticket outlives the certificate in it.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     if verified && facts.resumed && i64::try_from(now).is_ok_and(|now| now > certificate.not_after) {

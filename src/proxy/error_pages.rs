@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::base::limits::MAX_REQUEST_ID_BYTES;
-use crate::http::{self, PLAIN_TEXT};
+use crate::http::{self, PLAIN_TEXT, grpc};
 
 /// The pages of a listener.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub(crate) struct ErrorContext {
     pub(crate) head_only: bool,
     /// What it likes best, where there are pages.
     pub(crate) format: Option<ErrorFormat>,
+    /// Its request was a call of gRPC: the response is one, too.
+    pub(crate) grpc: Option<grpc::Call>,
 }
 
 /// An error response.

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use crate::base::counters::{Count, Counters};
+use crate::http::grpc;
 use crate::http1::{BodyError, RequestError, ResponseError};
 use crate::http2::{ErrorCode, ResetCause, SendError, StreamEnd, Unserved, Violation};
 use crate::io::StreamError;
@@ -49,6 +50,8 @@ pub enum Failure {
     ResponseBody(BodyError),
     /// The backend closed, or its stream broke, before the response was whole.
     BackendGone(Option<StreamError>),
+    /// The backend has not processed the request, and its body was passed on in parts that are not kept.
+    NotHeld(StreamError),
     /// The backend broke the rules of HTTP/2.
     Http2(Violation),
     /// The request cannot be sent by HTTP/2: the backend does not permit it, or its fields.
@@ -57,6 +60,10 @@ pub enum Failure {
     Refused(Reason),
     /// The backend was too slow.
     BackendTimeout,
+    /// The time that a call of gRPC gave itself is over (`grpc-timeout`).
+    CallTimeout,
+    /// The body of a call of gRPC-Web in the text form is no base64.
+    NotBase64,
     /// The backend's answer had a status for which the request is tried again.
     Unwanted(u16),
     /// Buffers take three quarters of `limits.buffer_memory`.
@@ -297,7 +304,11 @@ impl Failure {
     /// Whether the backend has certainly not processed the request, so that it may be sent again whatever its method
     /// (RFC 9113 §8.7).
     pub(crate) fn is_unprocessed(&self) -> bool {
-        let Self::BackendGone(Some(StreamError::Http2(end))) = self else { return false };
+        matches!(self, Self::BackendGone(Some(error)) if Self::is_of_unprocessed(error))
+    }
+
+    fn is_of_unprocessed(error: &StreamError) -> bool {
+        let StreamError::Http2(end) = error else { return false };
         match end {
             StreamEnd::Reset(ResetCause::NotProcessed) => true,
             StreamEnd::Reset(ResetCause::Peer(code)) => {
@@ -308,6 +319,14 @@ impl Failure {
                 SendError::GoingAway | SendError::StreamLimit | SendError::StreamIds | SendError::Closed
             ),
             StreamEnd::Reset(ResetCause::Violation(_)) | StreamEnd::Failed(_) | StreamEnd::Lost => false,
+        }
+    }
+
+    /// The same of a request whose body is not here any more to be sent again.
+    pub(crate) fn without_body(self) -> Self {
+        match self {
+            Self::BackendGone(Some(error)) if Self::is_of_unprocessed(&error) => Self::NotHeld(error),
+            failure => failure,
         }
     }
 
@@ -332,7 +351,7 @@ impl Failure {
         match self {
             Self::Request(error) => Some(error.status()),
             Self::Unserved(unserved) => Some(unserved.status()),
-            Self::AmbiguousPath(_) | Self::RequestBody(_) => Some(400),
+            Self::AmbiguousPath(_) | Self::RequestBody(_) | Self::NotBase64 => Some(400),
             Self::LastHop => Some(200),
             Self::NoRoute => Some(404),
             Self::NoCors | Self::NotPermitted => Some(403),
@@ -347,7 +366,7 @@ impl Failure {
                 | ConnectError::Streams
                 | ConnectError::Limit(_),
             ) => Some(503),
-            Self::Connect(ConnectError::Timeout(_)) | Self::BackendTimeout => Some(504),
+            Self::Connect(ConnectError::Timeout(_)) | Self::BackendTimeout | Self::CallTimeout => Some(504),
             // A protocol that the client wants, and the backend does not have.
             Self::Unsendable(SendError::ConnectProtocol) => Some(501),
             Self::Connect(_)
@@ -357,7 +376,16 @@ impl Failure {
             | Self::Unsendable(_)
             | Self::Unwanted(_)
             | Self::BackendGone(_)
+            | Self::NotHeld(_)
             | Self::Refused(_) => Some(502),
+        }
+    }
+
+    /// The code of gRPC that a client of that gets, where it gets a response.
+    pub(crate) fn grpc_status(&self) -> Option<u8> {
+        match self {
+            Self::CallTimeout => Some(grpc::DEADLINE_EXCEEDED),
+            _ => self.status().map(grpc::status_of_http),
         }
     }
 
@@ -402,6 +430,7 @@ impl Failure {
             | Self::Unserved(_)
             | Self::AmbiguousPath(_)
             | Self::RequestBody(_)
+            | Self::NotBase64
             | Self::BodyTooLarge
             | Self::MethodNotAllowed(_)
             | Self::HeadTimeout
@@ -411,18 +440,12 @@ impl Failure {
             Self::NoRoute => "destination_not_found",
             Self::LastHop | Self::ClientGone | Self::Unwanted(_) => return None,
             Self::Connect(error) => error.proxy_error(),
-            Self::Response(ResponseError::HeadTooLong | ResponseError::TooManyFields) => {
-                "http_response_header_section_size"
+            Self::Response(_) | Self::ResponseBody(_) | Self::Http2(_) | Self::Unsendable(_) => {
+                "http_protocol_error"
             }
-            Self::Response(
-                ResponseError::UpgradeNotAsked | ResponseError::BadUpgrade | ResponseError::UpgradeDeclined,
-            ) => "http_upgrade_failed",
-            Self::ResponseBody(BodyError::Truncated) => "http_response_incomplete",
-            Self::ResponseBody(BodyError::Chunked(_)) => "http_response_transfer_coding",
-            Self::Response(_) | Self::Http2(_) | Self::Unsendable(_) => "http_protocol_error",
-            Self::BackendGone(_) => "connection_terminated",
+            Self::BackendGone(_) | Self::NotHeld(_) => "connection_terminated",
             Self::Refused(reason) => tls_error(*reason),
-            Self::BackendTimeout => "http_response_timeout",
+            Self::BackendTimeout | Self::CallTimeout => "http_response_timeout",
             Self::MemoryShort => "proxy_internal_error",
             Self::EndpointsDown => "destination_unavailable",
             Self::QueueFull | Self::QueueTimeout => "connection_limit_reached",
@@ -444,7 +467,14 @@ impl Failure {
 
     /// Whether a deadline expired.
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::HeadTimeout | Self::ClientTimeout | Self::ClientTooSlow | Self::BackendTimeout)
+        matches!(
+            self,
+            Self::HeadTimeout
+                | Self::ClientTimeout
+                | Self::ClientTooSlow
+                | Self::BackendTimeout
+                | Self::CallTimeout
+        )
     }
 
     /// Whether the log has a line of it already: the pool writes one for each endpoint that it tried.
@@ -486,8 +516,14 @@ impl fmt::Display for Failure {
             Self::ResponseBody(error) => write!(f, "response body: {error}"),
             Self::BackendGone(None) => f.write_str("the backend closed before its response was whole"),
             Self::BackendGone(Some(error)) => write!(f, "backend: {error}"),
+            Self::NotHeld(error) => write!(
+                f,
+                "backend: {error}; the request can't be sent again, as its body was passed on in parts that are not kept"
+            ),
             Self::Refused(reason) => write!(f, "the backend refused the TLS connection: {reason}"),
             Self::BackendTimeout => f.write_str("the backend was too slow"),
+            Self::CallTimeout => f.write_str("the call took longer than its grpc-timeout"),
+            Self::NotBase64 => f.write_str("request body: not base64, as application/grpc-web-text has it"),
             Self::Unwanted(status) => write!(f, "the backend answered {status}"),
             Self::MemoryShort => f.write_str("buffers take three quarters of limits.buffer_memory"),
             Self::EndpointsDown => f.write_str("the health checks of every endpoint fail (health.all_down)"),

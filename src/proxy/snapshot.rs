@@ -9,7 +9,7 @@ use crate::base::address::Address;
 use crate::base::counters::DatagramCounts;
 use crate::base::limits::Limits;
 use crate::base::meter::{ListenerCells, PerWorker, RouteCells};
-use crate::config::plan::{AddressRule, ClientAddress, ForwardCertificate, UdpSessions};
+use crate::config::plan::{AddressRule, ClientAddress, UdpSessions};
 use crate::http2;
 use crate::proxy::client_failures::ClientFailures;
 pub(crate) use crate::proxy::destination::{Destination, Split};
@@ -57,8 +57,8 @@ pub struct Listener {
     pub proxy_protocol: Option<Accept>,
     /// What bounds its clients.
     pub limits: Limits,
-    /// What backends get of a client's certificate, besides its names.
-    pub forward: ForwardCertificate,
+    /// Whether a client's whole certificate is sent to backends, not only its names.
+    pub forward_certificate: bool,
     /// Its error pages; `None`: plain text.
     pub pages: Option<Arc<Pages>>,
     /// Which clients are permitted.
@@ -71,8 +71,6 @@ pub struct Listener {
     pub accept_request_id: bool,
     /// Whether responses to failures have a Proxy-Status field (RFC 9209).
     pub proxy_status: bool,
-    /// Whether responses of backends have a Server-Timing field.
-    pub server_timing: bool,
     /// Its clients' failed handshakes.
     pub(crate) failures: Arc<ClientFailures>,
     /// What is counted of it.
@@ -153,6 +151,8 @@ pub struct Route {
     pub encoded_slashes: bool,
     /// Whether slashes in a row are merged into one.
     pub merge_slashes: bool,
+    /// Whether calls of gRPC-Web are made to its upstream as calls of gRPC.
+    pub grpc_web: bool,
     /// From the request's end to the response's head, if the upstream's time is not the route's.
     pub response_timeout: Option<Duration>,
     /// Silence within a response, in the same way.

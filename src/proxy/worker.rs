@@ -12,6 +12,7 @@ use super::request_id::RequestIds;
 use super::trace::{self, Tracer};
 use crate::base::counters::Counters;
 use crate::base::tally::Tally;
+use crate::http::grpc;
 use crate::io::Wheel;
 
 /// Bytes that a buffer for a head begins with.
@@ -117,14 +118,15 @@ impl Worker {
     }
 
     /// A request that was refused before it was routed, in the access log.
-    /// `record` is its line, where one was begun; `bytes` counts those of the reply.
+    /// `record` is its line, where one was begun; `bytes` counts those of the reply, and `grpc` is there if that is for a
+    /// call of gRPC.
     pub(crate) fn log_refusal(
         &self,
         listener: &str,
         client: &ClientFacts,
         failure: &Failure,
         record: Option<Box<Record>>,
-        bytes: usize,
+        (bytes, grpc): (usize, Option<grpc::Call>),
     ) {
         self.count_bound(failure);
         tracing::debug!(client = %client.address, "request refused: {failure}");
@@ -141,6 +143,7 @@ impl Worker {
                 relay: None,
                 failure: Some(failure),
                 error: failure.proxy_error(),
+                grpc_status: grpc.and_then(|_| failure.grpc_status()).map(u32::from),
             };
             sink.end(record, &outcome);
         }

@@ -11,7 +11,7 @@ mod pattern;
 mod rewrite;
 mod table;
 
-pub(crate) use balance::{Algorithm, Balancer, Endpoints, HashTable, LoadBound, stable_hash};
+pub(crate) use balance::{Algorithm, Balancer, Endpoints, LoadBound, stable_hash};
 #[allow(unreachable_pub)] // for internals
 pub use condition::RouteQuery;
 pub(crate) use condition::{Condition, Expected, Part};

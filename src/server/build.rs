@@ -15,7 +15,6 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 
 use self::endpoints::Resolve;
-use self::overrides::Overrides;
 use crate::base::published::Published;
 use crate::certs::apikeys::Keys;
 use crate::certs::store::{Files, Loaded, load_file, load_keys, load_pair};
@@ -42,12 +41,9 @@ pub mod endpoints;
 mod http;
 mod identities;
 mod meters;
-pub(crate) mod overrides;
 mod sticky;
 mod telemetry;
 mod upstreams;
-
-pub(crate) use identities::{identity, identity_again};
 
 /// What a plan became.
 #[derive(Debug)]
@@ -84,8 +80,6 @@ pub struct Made {
     session_secret: Option<sticky::SessionSecret>,
     /// What is known of the sources that endpoints name.
     pub(crate) discovered: BTreeMap<Source, Discovered>,
-    /// The keys of endpoints that were set while Ringate runs.
-    pub(crate) overrides: Overrides,
     /// The consumers of the store with their credentials.
     pub(crate) consumers: Arc<Consumers>,
 }
@@ -160,6 +154,26 @@ pub(crate) fn refresh(
         .build()
 }
 
+/// One certificate as an identity. Errors are added to `problems`; the result is `None` if there are any.
+pub fn identity(
+    plan: &Plan,
+    at: &plan::At<CertificateRef>,
+    problems: &mut Diagnostics,
+) -> Option<Arc<Identity>> {
+    Builder::new(plan, None, problems).make_identity(at).map(|cell| cell.load())
+}
+
+/// The same of files that may have changed since `current` was read from them: if they have not, their time is no error.
+pub fn identity_again(
+    plan: &Plan,
+    at: &plan::At<CertificateRef>,
+    current: &Identity,
+    problems: &mut Diagnostics,
+) -> Option<Arc<Identity>> {
+    let mut builder = Builder { current: Some(current), ..Builder::new(plan, None, problems) };
+    builder.make_identity(at).map(|cell| cell.load())
+}
+
 struct Builder<'a> {
     plan: &'a Plan,
     previous: Option<Previous<'a>>,
@@ -189,8 +203,6 @@ struct Builder<'a> {
     resolved: FxHashMap<String, Result<Vec<SocketAddr>, String>>,
     /// What is known of the sources that endpoints name.
     discovered: BTreeMap<Source, Discovered>,
-    /// See [`Made`].
-    overrides: Overrides,
     /// What the part being built has read so far.
     read: Context,
     store: Option<Store>,
@@ -221,7 +233,6 @@ impl<'a> Builder<'a> {
             resolver: &endpoints::system,
             resolved: FxHashMap::default(),
             discovered: BTreeMap::new(),
-            overrides: previous.map(|previous| previous.made.overrides.clone()).unwrap_or_default(),
             store: None,
             consumers: Arc::default(),
             read: Context::new(&SHA256),
@@ -242,7 +253,6 @@ impl<'a> Builder<'a> {
             .map(|(index, listener)| self.listener(index, listener))
             .collect();
         let collector_tls = self.collector_tls();
-        let overrides = self.remaining_overrides();
         let identities = self.identities.into_iter().filter_map(|(name, cell)| Some((name, cell?))).collect();
         let (renewed, without_fallback, limits, keys) =
             (self.renewed, self.without_fallback, self.limits, self.keys);
@@ -276,7 +286,6 @@ impl<'a> Builder<'a> {
             trusted,
             session_secret,
             discovered,
-            overrides,
             consumers,
         };
         Some(Assembly { running, made, renewed, without_fallback, faults })
@@ -362,7 +371,7 @@ impl<'a> Builder<'a> {
             plan::Protocol::Udp => self.udp(index, listener)?,
         };
         let clients = listener.tls.as_ref().and_then(|tls| tls.clients.as_ref());
-        let forward = clients.map(|clients| clients.forward).unwrap_or_default();
+        let forward_certificate = clients.is_some_and(|clients| clients.forward_certificate);
         let pages = match self.previous.filter(|_| self.refreshes) {
             Some(previous) => previous.running.listeners[index].pages.clone(),
             None => {
@@ -380,7 +389,6 @@ impl<'a> Builder<'a> {
             rules: routing::listener_rules(listener, limit),
             accept_request_id: listener.accept_request_id,
             proxy_status: listener.proxy_status,
-            server_timing: listener.server_timing,
             permitted: listener.permitted.clone(),
             client_address: listener.client_address.clone(),
             name: listener.name.value.clone(),
@@ -391,7 +399,7 @@ impl<'a> Builder<'a> {
             any_client,
             proxy_protocol: listener.proxy_protocol,
             limits: listener.limits.clone(),
-            forward,
+            forward_certificate,
             http: http::versions(listener),
             traffic,
         };

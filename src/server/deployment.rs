@@ -7,16 +7,19 @@
 //!
 //! All of this blocks (disk, name servers): call it where that is allowed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::audit::Audit;
-use super::build::{Assembly, Made, Previous};
+use super::build::endpoints::Resolve;
+use super::build::{self, Assembly, Made, Previous};
 use super::changes::{self, Changes};
-use super::discovery::{Discovered, Source};
+use super::discovery::{self, Discovered, Source};
 use super::events::{CertificateChange, Event, Events};
 use super::load::{self, LoadError, Loaded};
 use super::refused::Refused;
@@ -33,11 +36,9 @@ use crate::certs::Store;
 use crate::certs::command::{CommandError, Context, Delete, Deleted, Request, Role};
 use crate::config::edit::EditError;
 use crate::config::plan::CertificateRef;
-use crate::config::{Diagnostics, Plan};
+use crate::config::{Diagnostics, Level, Plan};
 use crate::proxy::snapshot::RuntimeConfig;
 use crate::tls::Identity;
-
-mod refresh;
 
 /// How long a reload waits for its workers: each checks at its next turn, unless it is stalled.
 const TAKE_UP: Duration = Duration::from_secs(2);
@@ -323,6 +324,108 @@ impl Deployment {
             let (loaded, prepared) = self.prepare(loaded)?;
             Ok(self.commit(&current, loaded, prepared))
         })
+    }
+
+    /// Reads again what peers are verified against, certificates and revocation lists, and publishes what has changed: one
+    /// atomic store, after which each handshake on any worker uses it. What was begun before ends as it began; connections to
+    /// backends that were verified by older files are not used again. An invalid file, or a revocation list that is not better
+    /// than the one in force, is logged once and in the status while it lasts, and what is in force stays. False: there was one.
+    pub(crate) fn refresh(&self) -> bool {
+        let nothing = |_: &str| Err(io::Error::other("names are not resolved now"));
+        let good = self.refresh_with(&nothing, &BTreeMap::new(), "changed trust or revocation lists");
+        if !good {
+            self.refreshes_failed.fetch_add(1, Ordering::Relaxed);
+        }
+        good
+    }
+
+    /// The names of endpoints that have no address.
+    pub(crate) fn unresolved(&self) -> Vec<String> {
+        let current = self.current();
+        let all = current.running.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
+        let mut names: Vec<String> =
+            all.filter(|endpoint| endpoint.address.is_none()).map(|endpoint| endpoint.name.clone()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Gives endpoints that have no address those that their names have by now.
+    pub(crate) fn resolved(&self, found: &HashMap<String, Vec<SocketAddr>>) {
+        let known = |name: &str| found.get(name).cloned().ok_or_else(|| io::Error::other("not resolved"));
+        self.refresh_with(&known, &BTreeMap::new(), "names that did not resolve before");
+    }
+
+    /// Takes up what lookups of sources have found: endpoints that are other ones than before are published.
+    pub(crate) fn discovered(&self, found: Vec<(Source, Discovered)>) {
+        self.lookups.lock().unwrap_or_else(PoisonError::into_inner).extend(found.iter().cloned());
+        let current = self.current();
+        let is_other = |(source, discovered): &(Source, Discovered)| {
+            let before = current.made.discovered.get(source);
+            before.is_some_and(|before| before.targets != discovered.targets)
+        };
+        let other: BTreeMap<Source, Discovered> = found.into_iter().filter(is_other).collect();
+        if !other.is_empty() {
+            let nothing = |_: &str| Err(io::Error::other("names are not resolved now"));
+            self.refresh_with(&nothing, &other, "discovered endpoints");
+        }
+    }
+
+    /// What is known of each source.
+    pub(crate) fn sources(&self) -> Vec<(Source, Discovered)> {
+        let current = self.current();
+        let lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = |(source, known): (&Source, &Discovered)| {
+            (source.clone(), lookups.get(source).unwrap_or(known).clone())
+        };
+        current.made.discovered.iter().map(latest).collect()
+    }
+
+    /// See [`refresh`](Self::refresh). `resolve` gives the addresses of names that have none, `found` what lookups
+    /// of sources have found; `what` is the log's word for what may have changed.
+    fn refresh_with(&self, resolve: Resolve<'_>, found: &BTreeMap<Source, Discovered>, what: &str) -> bool {
+        let _guard = self.changing();
+        let _rotation = self.rotations.lock();
+        let current = self.current();
+        let mut problems = Diagnostics::new("", "");
+        let assembly = build::refresh(current.previous(), resolve, found, &mut problems);
+        let faults = assembly.as_ref().map_or(&[][..], |assembly| &assembly.faults).iter().cloned();
+        let errors = problems.iter().filter(|problem| problem.level == Level::Error);
+        let errors = errors.map(|problem| format!("{}: what is in force stays", problem.message));
+        let good = self.note_faults(errors.chain(faults).collect());
+        let Some(assembly) = assembly else { return false };
+        let changes = Changes::between(current.previous(), &current.plan, &assembly);
+        let changed: Vec<String> =
+            [("listener", changes.listeners.changed), ("upstream", changes.upstreams.changed)]
+                .into_iter()
+                .flat_map(|(kind, names)| names.into_iter().map(move |name| format!("{kind} {name}")))
+                .collect();
+        if changed.is_empty() || !self.server.ready.load(Ordering::Relaxed) {
+            return good;
+        }
+        let Ok(prepared) = self.server.prepare(&current.plan) else { return false };
+        self.replace(assembly, prepared, Arc::clone(&current.plan));
+        discovery::log_changes(&current.made.discovered, found);
+        tracing::info!("{what} are in force: {}", changed.join(", "));
+        good
+    }
+
+    /// Logs each fault of trust files and revocation lists once, for as long as it lasts. Returns whether there is none.
+    fn note_faults(&self, faults: Vec<String>) -> bool {
+        let mut known = self.trust_faults.lock().unwrap_or_else(PoisonError::into_inner);
+        for fault in faults.iter().filter(|fault| !known.contains(fault)) {
+            tracing::warn!("trust or revocation lists: {fault}");
+        }
+        if faults.is_empty() && !known.is_empty() {
+            tracing::info!("trust files and revocation lists are in order again");
+        }
+        *known = faults;
+        known.is_empty()
+    }
+
+    /// What is wrong with trust files and revocation lists now, and what to do, in words.
+    pub(crate) fn trust_faults(&self) -> Vec<String> {
+        self.trust_faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Changes the config file by `change`, which gets its text and returns the new one, and runs it. Changes of others in the

@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::load::LoadError;
 use super::write::WriteError;
-use crate::base::limits::MAX_OVERRIDES;
 use crate::config::edit::EditError;
 
 /// Why nothing was reloaded. What ran before runs on.
@@ -16,8 +15,6 @@ pub(crate) enum Refused {
     Draining,
     /// The file can't be changed so.
     Edit(EditError),
-    /// As many endpoints that were found have keys of their own as may have.
-    Overrides,
     /// The changed file can't be written.
     Write(WriteError),
 }
@@ -28,10 +25,6 @@ impl fmt::Display for Refused {
             Self::Config(error) => error.fmt(f),
             Self::Draining => f.write_str("ringate is draining: it takes no new config"),
             Self::Edit(error) => error.fmt(f),
-            Self::Overrides => write!(
-                f,
-                "{MAX_OVERRIDES} endpoints have keys that were set until ringate ends: set some back to what their entries of the config say"
-            ),
             Self::Write(WriteError::Changed) => {
                 f.write_str("the config file is being changed by another process: repeat the request")
             }

@@ -26,6 +26,7 @@ pub(super) fn route(
         rewrite: route.rewrite.clone(),
         encoded_slashes: route.encoded_slashes,
         merge_slashes: route.merge_slashes,
+        grpc_web: route.grpc_web,
         response_timeout: route.response_timeout,
         idle_timeout: route.idle_timeout,
         rules: rules(route, listener, limit, keys, credentials),

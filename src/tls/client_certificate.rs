@@ -42,8 +42,6 @@ pub struct ClientCertificate {
     pub names: Box<[SanName]>,
     /// The value of X-Forwarded-Client-Cert.
     pub forwarded: Box<str>,
-    /// The values of Client-Cert and Client-Cert-Chain (RFC 9440 §2), where backends get them.
-    fields: [Option<Box<str>>; 2],
     /// The last second of its time, since 1970.
     pub not_after: i64,
 }
@@ -63,7 +61,7 @@ impl std::fmt::Display for PresentedError {
             Self::Unreadable => f.write_str("the client's certificate cannot be parsed"),
             Self::TooLong => write!(
                 f,
-                "the client's certificate, or what is forwarded of it, is longer than is forwarded ({MAX_CLIENT_CERTIFICATE_BYTES} bytes)"
+                "the client's certificate has more names than are forwarded ({MAX_CLIENT_CERTIFICATE_BYTES} bytes)"
             ),
         }
     }
@@ -118,42 +116,9 @@ impl ClientCertificate {
             fingerprint: fingerprint.into(),
             names: names.into(),
             forwarded: forwarded.into(),
-            fields: [None, None],
             not_after: parsed.validity().not_after.timestamp(),
         })
     }
-}
-
-impl ClientCertificate {
-    /// The same with the values of Client-Cert and, if `above` is to be sent, Client-Cert-Chain. `chain` is the client's,
-    /// leaf first.
-    ///
-    /// # Errors
-    /// They would be longer than [`MAX_CLIENT_CERTIFICATE_BYTES`] each.
-    pub(crate) fn with_fields(
-        mut self,
-        chain: &[CertificateDer<'_>],
-        above: bool,
-    ) -> Result<Self, PresentedError> {
-        let Some((leaf, rest)) = chain.split_first() else { return Ok(self) };
-        let rest: Vec<String> = rest.iter().filter(|_| above).map(|der| byte_sequence(der)).collect();
-        let fields = [Some(byte_sequence(leaf)), (!rest.is_empty()).then(|| rest.join(", "))];
-        if fields.iter().flatten().any(|value| value.len() > MAX_CLIENT_CERTIFICATE_BYTES) {
-            return Err(PresentedError::TooLong);
-        }
-        self.fields = fields.map(|value| value.map(String::into_boxed_str));
-        Ok(self)
-    }
-
-    /// The values of Client-Cert and Client-Cert-Chain, where backends get them.
-    pub(crate) fn fields(&self) -> [Option<&str>; 2] {
-        self.fields.each_ref().map(Option::as_deref)
-    }
-}
-
-/// A Byte Sequence of a structured field (RFC 8941 §3.3.5).
-fn byte_sequence(bytes: &[u8]) -> String {
-    format!(":{}:", data_encoding::BASE64.encode(bytes))
 }
 
 fn parse<'c>(certificate: &'c CertificateDer<'_>) -> Result<X509Certificate<'c>, PresentedError> {

@@ -4,7 +4,6 @@ mod dashboards;
 mod exposition;
 mod failures;
 mod metrics;
-mod server_timing;
 mod traces;
 
 pub(crate) use exposition::{Exposition, scrape, scrape_as};

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use data_encoding::HEXLOWER_PERMISSIVE;
-
 use crate::config::file::Section;
 use crate::config::names;
-use crate::config::plan::{AllDown, CheckKind, GrpcCheck, HealthCheck, HttpCheck, UdpCheck, Upstream};
+use crate::config::plan::{AllDown, CheckKind, GrpcCheck, HealthCheck, HttpCheck, Upstream};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
 
@@ -17,8 +15,6 @@ use crate::http::BackendHttp;
 const MAX_IN_A_ROW: usize = 100;
 /// Longest name of a gRPC service: its length is one byte of the request.
 const MAX_SERVICE: usize = 120;
-/// Longest datagram of a check: longer ones are cut into fragments on most ways.
-const MAX_DATAGRAM: usize = 1400;
 /// Keys that say how a request is made and judged.
 const OF_HTTP: [&str; 6] = ["path", "method", "host", "headers", "expect", "body"];
 /// Keys of any check.
@@ -31,25 +27,16 @@ enum Type {
     Tcp,
     Tls,
     Grpc,
-    Udp,
 }
 
 pub(super) fn health(mut section: Section<'_>, upstream: &mut Upstream) {
     if let Some(passive) = section.get("passive").and_then(|value| value.boolean()) {
         upstream.outliers.passive = passive;
     }
-    let words = [
-        ("http", Type::Http),
-        ("tcp", Type::Tcp),
-        ("tls", Type::Tls),
-        ("grpc", Type::Grpc),
-        ("udp", Type::Udp),
-    ];
+    let words = [("http", Type::Http), ("tcp", Type::Tcp), ("tls", Type::Tls), ("grpc", Type::Grpc)];
     let written = section.get("type");
     let kind = written.as_ref().and_then(|value| value.choice(&words));
-    let is_udp = matches!(kind, Some(Type::Udp));
-    let udp = udp(&mut section, is_udp);
-    let http = http(&mut section, matches!(kind, Some(Type::Http)), is_udp);
+    let http = http(&mut section, matches!(kind, Some(Type::Http)));
     let service = service(&mut section, matches!(kind, Some(Type::Grpc)));
     let kind = match (kind, &written) {
         (Some(Type::Http), _) => CheckKind::Http(http),
@@ -59,7 +46,6 @@ pub(super) fn health(mut section: Section<'_>, upstream: &mut Upstream) {
             CheckKind::Tls
         }
         (Some(Type::Tls), _) => CheckKind::Tls,
-        (Some(Type::Udp), _) => CheckKind::Udp(udp),
         (Some(Type::Grpc), Some(value)) => {
             if !upstream_has_http2(upstream) {
                 let help = "gRPC needs HTTP/2: write `http = \"2\"` in the upstream";
@@ -132,35 +118,6 @@ fn service(section: &mut Section<'_>, is_grpc: bool) -> String {
         .map_or_else(String::new, |at| at.value)
 }
 
-/// The datagram of a udp check, and its answer.
-fn udp(section: &mut Section<'_>, is_udp: bool) -> UdpCheck {
-    if !is_udp {
-        without_effect(section, &["send"], "`type = \"udp\"`");
-        return UdpCheck::default();
-    }
-    let mut read = |key| Some(section.get(key)?.parse("\"hex:00ff\"", datagram)?.value);
-    UdpCheck { send: read("send").unwrap_or_default(), expect: read("expect") }
-}
-
-/// The bytes that a text stands for: its own, or those of the digits after `hex:`.
-fn datagram(text: &str) -> Result<Vec<u8>, Wrong> {
-    let bytes = match text.strip_prefix("hex:") {
-        None => text.as_bytes().to_vec(),
-        Some(digits) => {
-            let digits: String =
-                digits.chars().filter(|character| !character.is_ascii_whitespace()).collect();
-            HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).map_err(|_| {
-                Wrong::new("these are no bytes".to_owned())
-                    .help("write two hexadecimal digits for each after `hex:`, or a text")
-            })?
-        }
-    };
-    match bytes.len() {
-        0..=MAX_DATAGRAM => Ok(bytes),
-        length => Err(Wrong::new(format!("{length} bytes are more than {MAX_DATAGRAM}"))),
-    }
-}
-
 /// Keys that are there without what they are for.
 fn without_effect(section: &mut Section<'_>, keys: &[&'static str], needs: &str) {
     for key in keys {
@@ -173,7 +130,7 @@ fn without_effect(section: &mut Section<'_>, keys: &[&'static str], needs: &str)
     }
 }
 
-fn http(section: &mut Section<'_>, is_http: bool, is_udp: bool) -> HttpCheck {
+fn http(section: &mut Section<'_>, is_http: bool) -> HttpCheck {
     let mut check = HttpCheck {
         method: "GET".to_owned(),
         path: "/".to_owned(),
@@ -183,9 +140,7 @@ fn http(section: &mut Section<'_>, is_http: bool, is_udp: bool) -> HttpCheck {
         body: None,
     };
     if !is_http {
-        // A udp check expects something, too.
-        let unused: Vec<_> = OF_HTTP.into_iter().filter(|key| !is_udp || *key != "expect").collect();
-        without_effect(section, &unused, "`type = \"http\"`");
+        without_effect(section, &OF_HTTP, "`type = \"http\"`");
         return check;
     }
     if let Some(method) = section

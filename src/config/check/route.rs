@@ -9,6 +9,7 @@ use crate::config::names;
 use crate::config::plan::{At, Destination, Listener, Protocol, Route, Upstream};
 use crate::config::suggest::{nearest, quoted};
 use crate::config::units::Wrong;
+use crate::http::BackendHttp;
 use crate::proxy_protocol::Version;
 use crate::route::{HostPattern, PathPattern};
 
@@ -35,6 +36,7 @@ pub(super) fn routes(
         covered(root.errors(), listeners, &routes);
     }
     datagrams(root.errors(), listeners, &routes, upstreams.unwrap_or_default());
+    calls(root.errors(), &routes, upstreams.unwrap_or_default());
     routes
 }
 
@@ -108,6 +110,20 @@ fn datagrams(errors: &Errors, listeners: &[Listener], routes: &[Route], upstream
     }
 }
 
+/// Calls of gRPC need HTTP/2.
+fn calls(errors: &Errors, routes: &[Route], upstreams: &[Upstream]) {
+    for route in routes.iter().filter(|route| route.grpc_web) {
+        for upstream in route.upstreams().filter_map(|index| upstreams.get(index)) {
+            if upstream.http.value == BackendHttp::Http11 {
+                let name = upstream.name.as_str();
+                let title = format!("`route.grpc_web` needs HTTP/2, and the upstream `{name}` has HTTP/1.1");
+                let help = format!("write `http = \"2\"` in [upstream.{name}]");
+                errors.borrow_mut().error(route.span.clone(), title, Some(help));
+            }
+        }
+    }
+}
+
 fn route(
     mut section: Section<'_>,
     listeners: &[Listener],
@@ -116,9 +132,18 @@ fn route(
 ) -> Route {
     let on = section.get("listener");
     let sni = section.get("sni");
-    let plain =
-        ["host", "path", "methods", "match", "headers", "timeouts", "encoded_slashes", "merge_slashes"]
-            .map(|key| section.get(key));
+    let plain = [
+        "host",
+        "path",
+        "methods",
+        "match",
+        "headers",
+        "timeouts",
+        "encoded_slashes",
+        "merge_slashes",
+        "grpc_web",
+    ]
+    .map(|key| section.get(key));
     let rewrite = RewriteKeys::of(&mut section);
     let certificate = RuleKeys::of(&mut section);
     let rules = RuleValues::of(&mut section);
@@ -135,7 +160,7 @@ fn route(
         None => implied(&section, http().next().is_some(), sni.is_some(), listeners),
     };
     fits(&listeners, http(), sni.as_ref());
-    let [host, _, methods, conditions, headers, timeouts, slashes, merge] =
+    let [host, _, methods, conditions, headers, timeouts, slashes, merge, web] =
         plain.each_ref().map(Option::as_ref);
     let (request_headers, response_headers) = headers.map(edits::headers).unwrap_or_default();
     let (response_timeout, idle_timeout) = timeouts.map(timeouts_of).unwrap_or_default();
@@ -159,6 +184,7 @@ fn route(
             .and_then(|value| value.choice(&[("refuse", false), ("pass", true)]))
             .unwrap_or(false),
         merge_slashes: merge.and_then(Value::boolean).unwrap_or(true),
+        grpc_web: web.and_then(Value::boolean).unwrap_or(false),
         rules: rules.read(folders),
         span: section.span.clone(),
         listeners: listeners.into_iter().map(|(index, _)| index).collect(),

@@ -75,14 +75,12 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
         "request_id",
         "client_address",
         "proxy_status",
-        "server_timing",
         "rate_limit",
         "headers",
     ]
     .map(|key| section.get(key));
     own.iter().flatten().for_each(|value| needs_http(value, protocol));
-    let [error_pages, compression, request_id, client_address, proxy_status, timing, rate_limit, headers] =
-        own;
+    let [error_pages, compression, request_id, client_address, proxy_status, rate_limit, headers] = own;
     let words = [("make", false), ("accept", true)];
     let accept_request_id = request_id.and_then(|value| value.choice(&words)).unwrap_or(false);
     let error_pages = error_pages.and_then(|value| Some(pages::error_pages(value.section()?, dir)));
@@ -107,7 +105,6 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
         error_pages,
         accept_request_id,
         proxy_status: proxy_status.and_then(|value| value.boolean()).unwrap_or(true),
-        server_timing: timing.and_then(|value| value.boolean()).unwrap_or(false),
         compression,
         rate_limit: rate_limit.and_then(|value| rules::rate_limit(&value, "listener")),
         request_headers,

@@ -117,14 +117,6 @@ const RULES: &[Key] = &[
     .http()
     .see("[Proxy-Status](http.md#proxy-status)"),
     key(
-        "server_timing",
-        Kind::Boolean,
-        Preset::Value("false"),
-        "Responses of backends get a Server-Timing field with what Ringate has measured: `queue`, `connect` and `ttfb`",
-    )
-    .http()
-    .see("[Server-Timing](http.md#server-timing)"),
-    key(
         "request_id",
         Kind::Choice(&["make", "accept"]),
         Preset::Value("\"make\""),
@@ -282,11 +274,5 @@ const LISTENER_TLS: &[Key] = &[
         Kind::Boolean,
         Preset::Off { example: "false", means: "`false`" },
         "Whether backends get the whole certificate in X-Forwarded-Client-Cert, not only its names",
-    ),
-    key(
-        "client_cert_field",
-        Kind::Choice(&["off", "leaf", "chain"]),
-        Preset::Off { example: "\"leaf\"", means: "`\"off\"`" },
-        "Whether backends get a client's verified certificate in Client-Cert (RFC 9440); `\"chain\"`: and those above it, as the client sent them, in Client-Cert-Chain",
     ),
 ];

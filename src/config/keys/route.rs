@@ -230,6 +230,15 @@ const PATHS: &[Key] = &[
     )
     .http(),
     key(
+        "grpc_web",
+        Kind::Boolean,
+        Preset::Value("false"),
+        "`true`: calls of gRPC-Web (`application/grpc-web` and `application/grpc-web-text`, as browsers make them) reach the backend as calls of gRPC. \
+         Its upstreams have `http = \"2\"` or `\"auto\"`",
+    )
+    .http()
+    .see("[gRPC-Web](http.md#grpc-web)"),
+    key(
         "sni",
         HOST_PATTERN,
         Preset::Off { example: "\"*.db.internal\"", means: "any" },

@@ -198,7 +198,7 @@ const STICKY: &[Key] = &[
             example: "\"session.secret\"",
             means: "a secret that Ringate makes and keeps in the store",
         },
-        "The file with the secret that sessions are signed with, for several Ringates that share it: 16 bytes or more in a line; secrets in further lines were used before, and their sessions go on",
+        "The file with the secret that sessions are signed with, for several Ringates that share it: 16 bytes or more",
     ),
 ];
 
@@ -294,9 +294,9 @@ const HEALTH: &[Key] = &[
     ),
     key(
         "type",
-        Kind::Choice(&["http", "tcp", "tls", "grpc", "udp"]),
+        Kind::Choice(&["http", "tcp", "tls", "grpc"]),
         Preset::Off { example: "\"http\"", means: "no active checks" },
-        "How each endpoint is checked, once for the process: `\"tcp\"`: a connection; `\"tls\"`: a handshake as for traffic; `\"http\"`: a request, by the upstream's `http`; `\"grpc\"`: `grpc.health.v1.Health/Check`, which needs HTTP/2; `\"udp\"`: a datagram",
+        "How each endpoint is checked, once for the process: `\"tcp\"`: a connection; `\"tls\"`: a handshake as for traffic; `\"http\"`: a request, by the upstream's `http`; `\"grpc\"`: `grpc.health.v1.Health/Check`, which needs HTTP/2",
     ),
     key(
         "interval",
@@ -353,21 +353,15 @@ const HEALTH: &[Key] = &[
     ),
     key(
         "expect",
-        Kind::OneOf(&[list(&STATUSES), FREE]),
-        Preset::Off { example: "[\"200-399\"]", means: "200 to 399; of a udp check: no answer is needed" },
-        "Of an http check the statuses that pass; of a udp check what the answer contains, as a text or in hexadecimal digits (`\"hex:81 80\"`; `\"\"`: any answer passes)",
+        list(&STATUSES),
+        Preset::Off { example: "[\"200-399\"]", means: "200 to 399" },
+        "Statuses that pass",
     ),
     key(
         "body",
         FREE,
         Preset::Off { example: "\"ok\"", means: "any" },
         "A text that the first 32 KiB of the response must contain",
-    ),
-    key(
-        "send",
-        FREE,
-        Preset::Off { example: "\"hex:00 ff\"", means: "an empty datagram" },
-        "What a udp check sends, up to 1400 bytes: a text, or hexadecimal digits after `hex:`",
     ),
     key(
         "service",

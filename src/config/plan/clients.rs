@@ -15,27 +15,6 @@ pub struct ClientAuth {
     pub wrote_trust: bool,
     /// `client_crl`: files of revocation lists.
     pub crl: Vec<At<PathBuf>>,
-    /// What backends get of it.
-    pub forward: ForwardCertificate,
-}
-
-/// What backends get of a client's certificate, besides its names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ForwardCertificate {
-    /// `forward_certificate`: X-Forwarded-Client-Cert has the whole certificate.
-    pub whole: bool,
-    /// `client_cert_field`
-    pub field: ClientCertField,
-}
-
-/// `client_cert_field`: which fields of RFC 9440 backends get.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ClientCertField {
-    /// None.
-    #[default]
-    Off,
-    /// Client-Cert.
-    Leaf,
-    /// Client-Cert, and Client-Cert-Chain with the certificates above it.
-    Chain,
+    /// `forward_certificate`: the whole certificate is sent to backends, not only its names.
+    pub forward_certificate: bool,
 }

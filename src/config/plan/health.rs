@@ -30,18 +30,6 @@ pub enum CheckKind {
     Http(HttpCheck),
     /// `grpc.health.v1.Health/Check` is called.
     Grpc(GrpcCheck),
-    /// A datagram is sent.
-    Udp(UdpCheck),
-}
-
-/// The datagram of a check, and which answer passes it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UdpCheck {
-    /// Its content. Default empty.
-    pub send: Vec<u8>,
-    /// What an answer must contain. `None`: no answer is needed, but a report (ICMP) that no process receives there fails the
-    /// check.
-    pub expect: Option<Vec<u8>>,
 }
 
 /// The call of a check.

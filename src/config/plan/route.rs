@@ -41,6 +41,8 @@ pub struct Route {
     pub encoded_slashes: bool,
     /// `merge_slashes`: slashes in a row go on as one.
     pub merge_slashes: bool,
+    /// `grpc_web`: calls of gRPC-Web are made to the upstream as calls of gRPC.
+    pub grpc_web: bool,
     /// Its rules for requests.
     pub rules: RouteRules,
     /// The whole `[[route]]` in the file.

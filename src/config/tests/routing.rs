@@ -80,7 +80,7 @@ fn clients_certificates_are_checked() {
         SanPattern::Ip("::1".parse().expect("an address")),
     ]);
     let clients = plan.listeners[0].tls.as_ref().and_then(|tls| tls.clients.as_ref()).expect("clients");
-    assert!(!*clients.required && !clients.forward.whole);
+    assert!(!*clients.required && !clients.forward_certificate);
     assert_eq!((clients.trust.len(), &*clients.crl[0]), (2, &PathBuf::from("/etc/ringate/c.crl")));
 }
 

@@ -8,7 +8,6 @@ const FORWARDED: ForwardedFor<'_> = ForwardedFor {
     host: Some("a.example:8443"),
     request_id: "r1",
     client_certificate: None,
-    client_cert: [None; 2],
 };
 
 const OURS: &str = "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n\

@@ -63,14 +63,8 @@ fn relay(
 }
 
 fn relay_requests(sent: &[u8], reads: &[usize]) -> (Vec<Message>, Option<String>) {
-    let forwarded = ForwardedFor {
-        client: "::1",
-        proto: "http",
-        host: None,
-        request_id: "r",
-        client_certificate: None,
-        client_cert: [None; 2],
-    };
+    let forwarded =
+        ForwardedFor { client: "::1", proto: "http", host: None, request_id: "r", client_certificate: None };
     relay(sent, reads, |buf, out| {
         let mut slots = header_slots();
         match parse_request(buf, &mut slots, &LIMITS) {

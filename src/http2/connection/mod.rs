@@ -83,7 +83,8 @@ struct Lent<'a> {
 /// 2. Whenever bytes were received: [`receive`](Self::receive) until it returns no event, each time with what the calls before
 ///    left of the input. An event is to be acted upon before the next call, which uses the field list again. The rest of
 ///    the input is kept, and handed in with what follows it. A buffer of `max_frame_bytes + 9` holds any rest.
-/// 3. For each [`Event::Data`], [`consume`](Self::consume) once its bytes are passed on. What is not consumed is not
+/// 3. For each [`Event::Data`], [`consume`](Self::consume) once its bytes are passed on, and [`set_aside`](Self::set_aside)
+///    where that takes its time. What is not consumed is not
 ///    granted to the peer again: so a slow receiver holds its sender back, and no other stream.
 /// 4. To send: [`send_request`](Self::send_request), [`send_interim`](Self::send_interim),
 ///    [`send_response`](Self::send_response), [`send_data`](Self::send_data) and
@@ -337,9 +338,10 @@ impl Connection {
 
     /// Takes a stream out: its bytes that were not consumed no longer count against the connection's window.
     fn forget(&mut self, slot: Slot, out: &mut Vec<u8>) {
-        let unconsumed = self.streams.get(slot).unconsumed;
+        let stream = self.streams.get(slot);
+        let held = stream.unconsumed - stream.set_aside;
         self.streams.remove(slot);
-        self.release(unconsumed, out);
+        self.release(held, out);
     }
 
     /// Takes a stream out if both sides have ended it and all of it is consumed.
@@ -372,13 +374,26 @@ impl Connection {
         let state = self.streams.get_mut(slot);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(state.unconsumed);
         state.unconsumed -= bytes;
+        let set_aside = bytes.min(state.set_aside);
+        state.set_aside -= set_aside;
         if !state.state.is_remote_ended()
             && let Some(increment) = state.receive.release(bytes, self.receive_initial)
         {
             frame::write_window_update(stream.0, increment, out);
         }
-        self.release(bytes, out);
+        self.release(bytes - set_aside, out);
         self.forget_if_closed(slot);
+    }
+
+    /// Bytes of a stream's content wait for their reader: they are granted to the peer's other streams again, so that these do
+    /// not wait as well. To this stream they are once they are consumed.
+    pub fn set_aside(&mut self, stream: StreamId, bytes: usize, out: &mut Vec<u8>) {
+        let Some(slot) = self.streams.find(stream.0) else { return };
+        let state = self.streams.get_mut(slot);
+        let held = state.unconsumed - state.set_aside;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(held);
+        state.set_aside += bytes;
+        self.release(bytes, out);
     }
 
     /// Begins an orderly end (§6.8). A server names the highest id first, so that requests in flight are not lost, and the

@@ -260,10 +260,13 @@ impl World {
 
     fn consume(&mut self, role: Role) {
         let part = self.random.one_in(2);
+        let aside = if self.random.one_in(3) { self.random.below(2000) } else { 0 };
         let end = self.end(role);
         let Some((id, bytes)) = end.owed.pop() else { return };
         let now = if part { bytes / 2 } else { bytes };
         let Peer { connection, out, .. } = &mut end.peer;
+        // What is granted to other streams is not granted to them twice.
+        connection.set_aside(stream(id), aside, out);
         connection.consume(stream(id), now, out);
         if now < bytes {
             end.owed.insert(0, (id, bytes - now));

@@ -94,6 +94,8 @@ pub struct Outcome<'a> {
     pub failure: Option<&'a dyn Display>,
     /// The same as an error type of RFC 9209 §2.3.
     pub error: Option<&'a str>,
+    /// The code that a call of gRPC ended with.
+    pub grpc_status: Option<u32>,
 }
 
 impl Sink {
@@ -305,6 +307,7 @@ impl Record {
                     render::value(style, failure.as_deref(), out);
                 }
                 Variable::FailureType => render::value(style, outcome.error, out),
+                Variable::GrpcStatus => render::number(outcome.grpc_status.map(u64::from), style, out),
                 _ if range.0 == range.1 => render::missing(style, out),
                 _ => out.extend_from_slice(&self.bytes[range.0 as usize..range.1 as usize]),
             }

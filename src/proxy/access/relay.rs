@@ -67,6 +67,7 @@ impl Outcome<'_> {
             relay: None,
             failure: None,
             error: None,
+            grpc_status: None,
         }
     }
 }

@@ -29,6 +29,7 @@ const SERVED: Outcome<'_> = Outcome {
     relay: None,
     failure: None,
     error: None,
+    grpc_status: Some(14),
 };
 
 const REQUEST: &str = "GET /a?token=x&q=%22 HTTP/1.1\r\nHost: h:1\r\nAuthorization: Bearer s\r\n\
@@ -39,11 +40,11 @@ fn a_line_says_what_its_format_asks_for() {
     let format = "{client.address} {client.scheme} {listener} \"{request.method} {request.target} {request.version}\" \
         {request.path} {request.query} {request.host} {request.id} {response.status} {response.bytes} {duration} \
         {duration.us} {first_byte} {first_byte.us} {upstream} {endpoint} {failure} {request.header.referer} \
-        {request.header.authorization} {request.header.x-none} {request.header.user-agent}";
+        {request.header.authorization} {request.header.x-none} {request.header.user-agent} {grpc.status}";
     assert_eq!(
         line(format, &["token"], Some(REQUEST), &SERVED),
         "192.0.2.7 http web \"GET /a?token=[redacted]&q=%22 HTTP/1.1\" /a token=[redacted]&q=%22 h:1 id-1 200 1234 \
-         5.678 5678 1.002 1002 app 127.0.0.1:9000 - http://h/?token=[redacted] [redacted] - \\x22\\xc3\\xa9"
+         5.678 5678 1.002 1002 app 127.0.0.1:9000 - http://h/?token=[redacted] [redacted] - \\x22\\xc3\\xa9 14"
     );
     assert_eq!(
         line("{request.query} {request.target}", &[], Some(REQUEST), &SERVED),
@@ -61,6 +62,7 @@ fn what_could_not_be_understood_has_a_line_too() {
         endpoint: None,
         failure: Some(&failure),
         error: Some("http_request_error"),
+        grpc_status: None,
         ..SERVED
     };
     let text = line(
@@ -72,7 +74,7 @@ fn what_could_not_be_understood_has_a_line_too() {
     assert_eq!(text, "192.0.2.7 - 400 - \"a \\x22bad\\x22 one\\x0a\" http_request_error");
     let json: serde_json::Value = serde_json::from_str(&line("json", &[], None, &outcome)).unwrap();
     assert_eq!(json["failure"], failure);
-    assert!(json["target"].is_null() && json["first_byte_us"].is_null());
+    assert!(json["target"].is_null() && json["first_byte_us"].is_null() && json["grpc_status"].is_null());
 }
 
 #[test]
@@ -80,7 +82,7 @@ fn json_lines_are_json_whatever_is_in_them() {
     let json: serde_json::Value = serde_json::from_str(&line("json", &[], Some(REQUEST), &SERVED)).unwrap();
     assert_eq!(json["target"], "/a?token=x&q=%22");
     assert_eq!(json["duration_us"], 5678);
-    assert_eq!(json["client"], "192.0.2.7");
+    assert_eq!((&json["client"], &json["grpc_status"]), (&"192.0.2.7".into(), &14.into()));
     assert!(json["time"].as_str().unwrap().ends_with('Z'));
     let format = Format::object([("agent \"q\"", Variable::RequestHeader("user-agent".into()))]);
     assert_eq!(format.style, Style::Json);

@@ -147,7 +147,8 @@ async fn encrypt(
             return None;
         }
     };
-    match client::ClientTls::new(&facts, listener.forward, policy, listener.any_client.as_deref()) {
+    let (whole, any) = (listener.forward_certificate, listener.any_client.as_deref());
+    match client::ClientTls::new(&facts, whole, policy, any) {
         Ok(tls) => {
             worker.counters.client_handshakes.add(1);
             view.meters[index].cells.handshake.add(begun.elapsed());

@@ -17,7 +17,7 @@ use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
 use crate::proxy::exchange::client_stream::{ClientStream, EncodedReply, ResponseWriter};
 use crate::proxy::exchange::next::{IsLast, Next};
 use crate::proxy::exchange::route::{self, Decision, Refused};
-use crate::proxy::exchange::state::Exchange;
+use crate::proxy::exchange::state::{Exchange, within};
 use crate::proxy::failure::Failure;
 use crate::proxy::idle::{self, Woken};
 use crate::proxy::view::View;
@@ -194,11 +194,14 @@ impl Connection {
             let mut client = ClientStream::http1(&mut self.stream, envelope);
             let of = (client.peer(), &self.facts);
             let mut exchange = Exchange::new(&self.worker, &is_last, seen, of, order);
-            let outcome = pin!(exchange.run(&mut client, &self.deadline, buffer)).await;
+            let time = exchange.time();
+            let outcome = {
+                let run = pin!(exchange.run(&mut client, &self.deadline, buffer));
+                within(&self.worker, time, run).await
+            };
             let reply = match &outcome {
                 Err(failure) if !exchange.is_answered() => {
-                    let context =
-                        ErrorContext { head_only: exchange.is_head(), format: exchange.error_format() };
+                    let context = exchange.error_context();
                     let (_, writer) = client.split();
                     let listener = &view.config.listeners[listener];
                     refusal(&writer, failure, context, listener, exchange.response_rules())
@@ -313,7 +316,7 @@ impl Connection {
     fn context(&self, view: &View, listener: usize, head: &[u8]) -> ErrorContext {
         let pages = view.config.listeners[listener].pages.as_ref();
         let format = pages.map(|_| ErrorFormat::in_bytes(head));
-        ErrorContext { head_only: ClientStream::is_head(head), format }
+        ErrorContext { head_only: ClientStream::is_head(head), format, grpc: None }
     }
 
     /// Sends the client the reason why its request is not served, and ends the connection.

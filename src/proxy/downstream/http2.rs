@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use crate::base::counters::{Count, Counters};
-use crate::http::Method;
+use crate::http::{Method, grpc};
 use crate::http1::RequestError;
 use crate::http2::{Connection, ErrorCode, Flood, Violation};
 use crate::io::{Buffer, Deadline, FutureSet, Jobs, PeerHandle, Stream};
@@ -21,7 +21,7 @@ use crate::proxy::exchange::client_stream::{ClientStream, EncodedReply, Response
 use crate::proxy::exchange::local_reply::LocalReply;
 use crate::proxy::exchange::next::IsLast;
 use crate::proxy::exchange::route::{self, Decision, Forward, Refused};
-use crate::proxy::exchange::state::Exchange;
+use crate::proxy::exchange::state::{Exchange, within};
 use crate::proxy::failure::Failure;
 use crate::proxy::http2::{self, Head, Overdue, Serve, Session, SessionEnd, Timeouts};
 use crate::proxy::idle;
@@ -275,7 +275,9 @@ impl Request<'_> {
                 let fields = head.fields.iter().map(|field| (field.name, field.value));
                 let format = of.pages.as_ref().map(|_| ErrorFormat::of(fields, ""));
                 let unknown = Refused::unknown(failure, of, facts);
-                let context = Some(named(ErrorContext { head_only, format }, worker));
+                let is_grpc = head.fields.get(b"content-type").is_some_and(grpc::is_grpc);
+                let grpc = is_grpc.then_some(grpc::Call::Native);
+                let context = Some(named(ErrorContext { head_only, format, grpc }, worker));
                 Err(Box::new(Refused { context, ..*unknown }))
             }
         };
@@ -308,7 +310,9 @@ impl Request<'_> {
         let of = (client.peer(), facts);
         let mut exchange = Exchange::new(worker, is_last, (self.view, self.listener), of, order);
         let outcome = {
+            let time = exchange.time();
             let run = pin!(exchange.run(&mut client, &deadline, Buffer::small()));
+            let run = pin!(within(worker, time, run));
             self.while_open(run).await.unwrap_or_else(|| {
                 worker.counters.downstream_disconnects.add(1);
                 Err(Failure::ClientGone)
@@ -316,9 +320,14 @@ impl Request<'_> {
         };
         let reply = match &outcome {
             Err(failure) if !exchange.is_answered() => {
-                let context = ErrorContext { head_only: exchange.is_head(), format: exchange.error_format() };
                 let (_, writer) = client.split();
-                refusal(&writer, failure, context, self.listener(), exchange.response_rules())
+                refusal(
+                    &writer,
+                    failure,
+                    exchange.error_context(),
+                    self.listener(),
+                    exchange.response_rules(),
+                )
             }
             _ => None,
         };
@@ -326,7 +335,12 @@ impl Request<'_> {
         match outcome {
             Ok(_) if exchange.observed.relayed.get().is_some() => self.stream.set_code(ErrorCode::CANCEL),
             Ok(_) => self.end(&deadline).await,
-            Err(_) if exchange.is_answered() => worker.counters.exchanges_aborted.add(1),
+            Err(failure) if exchange.is_answered() => {
+                worker.counters.exchanges_aborted.add(1);
+                if matches!(failure, Failure::CallTimeout) {
+                    self.stream.set_code(ErrorCode::CANCEL);
+                }
+            }
             Err(failure) => self.reply(&failure, reply, &deadline).await,
         }
     }

@@ -31,7 +31,8 @@ impl Refused {
     ) -> (Failure, Option<EncodedReply>) {
         let Self { failure, context, logged, rules, route, head_bytes, trace } = self;
         let of = &view.config.listeners[listener];
-        let reply = refusal(writer, &failure, context.unwrap_or_default(), of, rules.as_deref());
+        let context = context.unwrap_or_default();
+        let reply = refusal(writer, &failure, context, of, rules.as_deref());
         let bytes = reply.as_ref().map_or(0, EncodedReply::len);
         view.meters[listener].route(route).add(&Served {
             status: failure.status().unwrap_or(0),
@@ -44,7 +45,7 @@ impl Refused {
             let reason = Some(failure.to_string());
             tracer.answered(trace, Finished { status, error, reason, ..Finished::default() });
         }
-        worker.log_refusal(&of.name, client, &failure, logged, bytes);
+        worker.log_refusal(&of.name, client, &failure, logged, (bytes, context.grpc));
         (failure, reply)
     }
 }
@@ -68,6 +69,11 @@ pub(super) fn refusal(
     }
     if let Some(seconds) = failure.retry_after() {
         fields.push_str(&format!("Retry-After: {seconds}\r\n"));
+    }
+    if let Some((call, code)) = context.grpc.zip(failure.grpc_status()) {
+        return Some(rules::edit_reply(rules, |edit| {
+            writer.encode_grpc((status, code), call, fields.as_bytes(), true, edit)
+        }));
     }
     let content = Content { media_type: &body.media_type, bytes: body.body.as_bytes() };
     Some(rules::edit_reply(rules, |edit| {

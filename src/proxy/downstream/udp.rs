@@ -215,7 +215,7 @@ impl Relay {
     fn send_to_backend(&mut self, turn: &Turn<'_>, batch: &mut Batch, key: Key, group: &[usize]) {
         let (mut next, mut failures) = (0, 0);
         while next < group.len() {
-            let index = self.session_of(turn, key).or_else(|| self.begin(turn, key));
+            let index = self.sessions.find(&key).or_else(|| self.begin(turn, key));
             let tries_left = failures <= turn.pool.upstream.endpoints.len();
             let Some(index) = index.filter(|_| tries_left) else {
                 let lost: usize = group[next..].iter().map(|&piece| batch.pieces()[piece].count()).sum();
@@ -337,19 +337,6 @@ impl Relay {
     fn lose(&mut self, lost: u64) {
         self.worker.counters.udp_send_drops.add(lost);
         self.dropped += lost;
-    }
-
-    /// The session of a client, if it has one. One at an endpoint that its checks have taken down ends, if there is another
-    /// endpoint.
-    fn session_of(&mut self, turn: &Turn<'_>, key: Key) -> Option<u32> {
-        let index = self.sessions.find(&key)?;
-        let (_, session) = self.sessions.get(index)?;
-        let is_down = session.pool.upstream.endpoints[session.endpoint].state.check.is_down();
-        if !is_down || turn.ending || !turn.pool.has_usable() {
-            return Some(index);
-        }
-        self.end(turn, index, End::BackendLost, None);
-        None
     }
 
     /// A new session of a client, unless a bound or the client's address forbids it.

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::pin::pin;
 
 use crate::http::Trailers;
+use crate::http::grpc_web::{Decoder, Malformed};
 use crate::http1::{self, Body, BodyError, Framing};
 use crate::io::stream::Keep;
 use crate::io::{Buffer, Reader, StreamError, Writer};
@@ -146,6 +147,15 @@ impl Part {
     /// The end of a body of which nothing is left.
     pub(crate) fn end(buffer: &Buffer) -> Self {
         Self { range: buffer.position()..buffer.position(), consumed: 0, done: true }
+    }
+
+    /// Decodes its bytes where they lie.
+    ///
+    /// # Errors
+    /// They can't be decoded.
+    pub(crate) fn decode(&mut self, buffer: &mut Buffer, decoder: &mut Decoder) -> Result<(), Malformed> {
+        self.range = decoder.decode(buffer.block_mut(), self.range.clone(), self.done)?;
+        Ok(())
     }
 
     /// Where its bytes are, positions in the block.

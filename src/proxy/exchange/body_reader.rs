@@ -88,6 +88,12 @@ impl BodyState {
         let content = if framing == Framing::None { Content::none() } else { Content::default() };
         Self { body: Body::new(framing), content }
     }
+
+    /// The trailers that may be passed on, once it was read whole.
+    pub(crate) fn trailers(&self) -> Trailers<'_> {
+        let of_stream = self.content.trailers();
+        if of_stream.is_empty() { self.body.trailers() } else { of_stream }
+    }
 }
 
 impl BodyReader<'_> {

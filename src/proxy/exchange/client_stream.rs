@@ -6,7 +6,7 @@ use super::body_writer::BodyWriter;
 use super::head_lines;
 use super::tunnel_end::TunnelEnd;
 use crate::base::limits::{Limits, MAX_HEADERS};
-use crate::http::{BodyLength, Content, Field, HeadEdit, RequestHead, ResponseHead, Version};
+use crate::http::{BodyLength, Content, Field, HeadEdit, RequestHead, ResponseHead, Version, grpc, put_line};
 use crate::http1::{
     self, Body, BodyError, Envelope, Framing, HeadLimits, Parsed, RequestError, ResponseContext,
 };
@@ -211,14 +211,6 @@ impl<'s> ResponseWriter<'s> {
         edit: &HeadEdit<'_>,
     ) -> EncodedReply {
         let mut bytes = Vec::new();
-        if let Self::H2 { stream, .. } = self
-            && stream.is_grpc()
-            && !(200..300).contains(&status)
-        {
-            // Clients of gRPC read no other response (Trailers-Only).
-            head_lines::grpc_lines(status, fields, edit, &mut bytes);
-            return EncodedReply { status: 200, head: bytes.len(), bytes };
-        }
         match self {
             Self::H1(_) => http1::encode_answer(status, fields, content, close, edit, &mut bytes),
             Self::H2 { .. } => head_lines::answer_lines(fields, content, edit, &mut bytes),
@@ -228,6 +220,34 @@ impl<'s> ResponseWriter<'s> {
             bytes.extend_from_slice(content.bytes);
         }
         EncodedReply { status, bytes, head }
+    }
+
+    /// Encodes a failure for a client of gRPC, which reads no other response: it is in `grpc-status`, and the status is 200
+    /// (Trailers-Only). Otherwise as [`encode_local`](Self::encode_local).
+    pub(crate) fn encode_grpc(
+        &self,
+        (status, code): (u16, u8),
+        call: grpc::Call,
+        fields: &[u8],
+        close: bool,
+        edit: &HeadEdit<'_>,
+    ) -> EncodedReply {
+        let mut lines = fields.to_vec();
+        head_lines::put_grpc(status, code, &mut lines);
+        let media_type = call.response_type();
+        let media_type = String::from_utf8_lossy(&media_type);
+        let mut bytes = Vec::new();
+        match self {
+            Self::H1(_) => {
+                let content = Some(Content { media_type: &media_type, bytes: b"" });
+                http1::encode_answer(200, &lines, content, close, edit, &mut bytes);
+            }
+            Self::H2 { .. } => {
+                put_line("content-type", media_type.as_bytes(), &mut lines);
+                head_lines::answer_lines(&lines, None, edit, &mut bytes);
+            }
+        }
+        EncodedReply { status: 200, head: bytes.len(), bytes }
     }
 
     /// Writes a whole response, head and body in one send.

@@ -1,17 +1,78 @@
 //! Response bodies that are encoded on their way. What arrives is encoded, flushed and sent before more is read.
 
 use crate::base::limits::ENCODERS_PER_WORKER;
-use crate::http::{Coding, Encoder};
+use crate::http::grpc_web::GrpcWeb;
+use crate::http::{Coding, Encoder, Trailers};
 use crate::http1::{self, BodyError};
 use crate::http2::FieldLines;
 use crate::io::{Buffer, StreamError};
 use crate::proxy::exchange::body_writer::BodyWriter;
 use crate::proxy::exchange::relay::{Relay, RelayError};
+use crate::proxy::exchange::trailer_filter::TrailerFilter;
 use crate::proxy::worker::Worker;
 
 /// Whether one more body may be encoded: an encoder holds up to a MiB.
 pub(crate) fn has_room(worker: &Worker) -> bool {
     worker.counters.encodings_open.get() < ENCODERS_PER_WORKER
+}
+
+/// How a body is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyCoding {
+    /// Compressed.
+    Compressed(Coding),
+    /// As gRPC-Web has it: trailers are part of the content.
+    GrpcWeb(GrpcWeb),
+}
+
+/// What encodes one body.
+#[derive(Debug)]
+enum BodyEncoder<'a> {
+    Compressor(Counted<'a>),
+    GrpcWeb(GrpcWeb),
+}
+
+impl<'a> BodyEncoder<'a> {
+    fn new(worker: &'a Worker, coding: BodyCoding) -> std::io::Result<Self> {
+        Ok(match coding {
+            BodyCoding::Compressed(coding) => Self::Compressor(Counted::new(worker, coding)?),
+            BodyCoding::GrpcWeb(web) => Self::GrpcWeb(web),
+        })
+    }
+
+    fn encode(&mut self, data: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
+        match self {
+            Self::Compressor(counted) => counted.encode(data, out),
+            Self::GrpcWeb(web) => {
+                web.put(data, out);
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the body.
+    fn finish(
+        &mut self,
+        (trailers, filter): (Trailers<'_>, TrailerFilter<'_>),
+        out: &mut Vec<u8>,
+    ) -> std::io::Result<TrailersGo> {
+        match self {
+            Self::Compressor(counted) => counted.finish(out).map(|()| TrailersGo::Behind),
+            // A response without any has no status: its client is to see that.
+            Self::GrpcWeb(_) if trailers.is_empty() => Ok(TrailersGo::Behind),
+            Self::GrpcWeb(web) => {
+                let mut kept = Vec::new();
+                filter.keep(trailers, &mut kept);
+                web.put_trailers(Trailers::of(&kept), out);
+                Ok(TrailersGo::Nowhere)
+            }
+        }
+    }
+
+    /// Whether the head goes ahead of the content: that of a compressed body leaves with its first part.
+    fn sends_head_first(&self) -> bool {
+        matches!(self, Self::GrpcWeb(_))
+    }
 }
 
 /// An encoder that is counted for as long as it lives.
@@ -27,6 +88,21 @@ impl<'a> Counted<'a> {
         worker.counters.encodings_open.add(1);
         worker.counters.responses_encoded.add(1);
         Ok(Self { worker, encoder: Some(encoder) })
+    }
+
+    fn encode(&mut self, data: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
+        let before = out.len();
+        self.worker.counters.encoding_bytes_in.add(data.len() as u64);
+        self.encoder.as_mut().map_or(Ok(()), |encoder| encoder.encode(data, out))?;
+        self.worker.counters.encoding_bytes_out.add((out.len() - before) as u64);
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> std::io::Result<()> {
+        let before = out.len();
+        self.encoder.take().map_or(Ok(()), |encoder| encoder.finish(out))?;
+        self.worker.counters.encoding_bytes_out.add((out.len() - before) as u64);
+        Ok(())
     }
 }
 
@@ -54,14 +130,14 @@ pub(crate) struct Lead {
 /// As with a body that is not encoded; both connections are unusable then.
 pub(crate) async fn run(
     worker: &Worker,
-    coding: Coding,
+    coding: BodyCoding,
     lead: Lead,
     mut relay: Relay<'_>,
     mut buffer: Buffer,
     begins: &dyn Fn(),
 ) -> Result<Buffer, RelayError> {
     let failed = |_| RelayError::Body(BodyError::Truncated);
-    let mut counted = Counted::new(worker, coding).map_err(failed)?;
+    let mut encoder = BodyEncoder::new(worker, coding).map_err(failed)?;
     let Lead { status, encoded: mut wire, received: mut skip } = lead;
     let mut is_begun = false;
     let mut encoded = Vec::new();
@@ -69,25 +145,25 @@ pub(crate) async fn run(
         let part = relay.reader.take(&mut buffer, skip).map_err(RelayError::Body)?;
         let data = buffer.part(part.range());
         encoded.clear();
-        if let Some(encoder) = counted.encoder.as_mut().filter(|_| !data.is_empty()) {
-            worker.counters.encoding_bytes_in.add(data.len() as u64);
+        if !data.is_empty() {
             encoder.encode(data, &mut encoded).map_err(failed)?;
         }
         let mut done = part.done;
         buffer.consume(part.consumed);
         skip = 0;
         loop {
+            let mut trailers = TrailersGo::Nowhere;
             if done {
-                finish(&mut counted, &mut encoded).map_err(failed)?;
+                let ends = (relay.reader.trailers(), relay.filter);
+                trailers = encoder.finish(ends, &mut encoded).map_err(failed)?;
             }
-            worker.counters.encoding_bytes_out.add(encoded.len() as u64);
-            if !encoded.is_empty() || done {
+            if !encoded.is_empty() || done || !is_begun && encoder.sends_head_first() {
                 if !std::mem::replace(&mut is_begun, true) {
                     begins();
                     relay.begin(status, &mut wire).map_err(RelayError::To)?;
                 }
                 relay.wait(relay.waits[1]);
-                write(&mut relay, &encoded, done, &mut wire).await.map_err(RelayError::To)?;
+                write(&mut relay, &encoded, (done, trailers), &mut wire).await.map_err(RelayError::To)?;
             }
             if done {
                 return Ok(buffer);
@@ -105,29 +181,41 @@ pub(crate) async fn run(
     }
 }
 
+/// Whether a body's trailers are sent behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TrailersGo {
+    Behind,
+    /// They are in the content.
+    Nowhere,
+}
+
 /// Writes encoded content, behind what `wire` has, and the end of the body if it is `done`.
 async fn write(
     relay: &mut Relay<'_>,
     encoded: &[u8],
-    done: bool,
+    (done, go): (bool, TrailersGo),
     wire: &mut Vec<u8>,
 ) -> Result<(), StreamError> {
+    let trailers = match go {
+        TrailersGo::Behind => relay.reader.trailers(),
+        TrailersGo::Nowhere => Trailers::default(),
+    };
     match &mut relay.writer {
         BodyWriter::H1(writer) => {
             chunk(encoded, wire);
             if done {
-                relay.filter.end(relay.reader.trailers(), wire);
+                relay.filter.end(trailers, wire);
             }
             writer.write_bytes(wire).await?;
         }
         BodyWriter::H2 { stream, .. } => {
-            let mut trailers = Vec::new();
+            let mut kept = Vec::new();
             if done {
-                relay.filter.keep(relay.reader.trailers(), &mut trailers);
+                relay.filter.keep(trailers, &mut kept);
             }
-            stream.write_bytes(encoded, done && trailers.is_empty()).await?;
-            if !trailers.is_empty() {
-                stream.send_trailers(FieldLines::of(&trailers))?;
+            stream.write_bytes(encoded, done && kept.is_empty()).await?;
+            if !kept.is_empty() {
+                stream.send_trailers(FieldLines::of(&kept))?;
             }
             wire.extend_from_slice(encoded);
         }
@@ -135,10 +223,6 @@ async fn write(
     relay.count(wire.len());
     wire.clear();
     Ok(())
-}
-
-fn finish(counted: &mut Counted<'_>, encoded: &mut Vec<u8>) -> std::io::Result<()> {
-    counted.encoder.take().map_or(Ok(()), |encoder| encoder.finish(encoded))
 }
 
 /// A chunk of these bytes; none where there are none, as that would be the last one.

@@ -1,8 +1,9 @@
 //! The decisions on a response's head: how its body is sent on, and which connections are kept.
 
-use crate::http::{Coding, ResponseHead};
+use crate::http::ResponseHead;
 use crate::http1::{Envelope, Framing};
 use crate::proxy::exchange::body::Frame;
+use crate::proxy::exchange::coding::BodyCoding;
 
 /// A response's head, decided upon.
 pub(crate) struct Decided {
@@ -19,7 +20,7 @@ pub(crate) struct Decided {
     /// What its Connection lists, if its trailers have to mind that.
     pub(crate) named: Option<Box<[u8]>>,
     /// How its body is encoded on its way.
-    pub(crate) coding: Option<Coding>,
+    pub(crate) coding: Option<BodyCoding>,
 }
 
 impl Decided {
@@ -45,7 +46,7 @@ impl Decided {
     }
 
     /// The same with a body that is encoded on its way, its length unknown whatever it was.
-    pub(crate) fn encoded(self, coding: Coding, out: Frame) -> Self {
+    pub(crate) fn encoded(self, coding: BodyCoding, out: Frame) -> Self {
         Self { coding: Some(coding), out, ..self }
     }
 }

@@ -34,6 +34,7 @@ pub(crate) async fn both(
                 Err(RelayError::Body(error)) => return Poll::Ready((Err(Failure::RequestBody(error)), None)),
                 Err(RelayError::TooLong) => return Poll::Ready((Err(Failure::BodyTooLarge), None)),
                 Err(RelayError::TooSlow) => return Poll::Ready((Err(Failure::ClientTooSlow), None)),
+                Err(RelayError::Undecodable) => return Poll::Ready((Err(Failure::NotBase64), None)),
             }
         }
         let polled = match switched.take() {

@@ -4,7 +4,7 @@
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::client_stream::ClientStream;
 use super::stage::{Phase, ResponseStage, UploadStage};
@@ -63,10 +63,8 @@ impl Exchange<'_> {
                 avoided: &self.tried.endpoints,
                 key,
             };
-            let begun = self.times_queue().then(Instant::now);
             let admitted = admission::admit(self.worker, pool, deadline, ask, held, first.range());
             let permit = admitted.await?;
-            self.observed.queued.set(begun.map(|begun| begun.elapsed()));
             let endpoint = permit.as_ref().map(Permit::endpoint).or_else(|| pool.pick_with_room(key));
             let reused = match endpoint {
                 Some(endpoint) => {
@@ -234,17 +232,15 @@ impl Exchange<'_> {
         let pool = &self.order.pool;
         // The log names it also where no connection is made.
         self.observed.endpoint.set(Some(endpoint));
-        let begun = Instant::now();
-        let connected = || self.observed.connected.set(Some(begun.elapsed()));
         let connecting = pool.open_stream(self.worker, deadline, self.call(first), endpoint, permit);
         let mut connecting = pin!(connecting);
         let Some(left) = self.attempts.left(self.worker.wheel.now()) else {
-            return connecting.await.inspect(|_| connected()).map_err(Failure::Connect);
+            return connecting.await.map_err(Failure::Connect);
         };
         let overall = self.worker.wheel.deadline();
         overall.set(left);
         match overall.race(connecting.as_mut()).await {
-            Ok(stream) => stream.inspect(|_| connected()).map_err(Failure::Connect),
+            Ok(connected) => connected.map_err(Failure::Connect),
             Err(_) => Err(Failure::BackendTimeout),
         }
     }

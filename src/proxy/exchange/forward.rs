@@ -6,14 +6,18 @@ use std::time::Duration;
 use super::body_reader::{BodyReader, BodyState};
 use super::body_writer::BodyWriter;
 use super::client_stream::{ClientStream, ResponseWriter};
+use super::coding::BodyCoding;
 use super::decided::Decided;
+use super::grpc_web::{self, HasContent};
 use super::next::Next;
 use super::stage::{Phase, UploadStage};
 use super::state::Exchange;
-use super::state::Outcome;
+use super::state::{Outcome, Spare};
 use super::tunnel;
 use super::upstream_stream::{RequestWriter, ResponseReader};
 use crate::base::limits::MAX_INTERIM_RESPONSES;
+use crate::http::grpc::{self, Call};
+use crate::http::grpc_web::{GrpcWeb, Malformed};
 use crate::http::{BodyLength, HeadEdit, ResponseHead, Trailers, Version};
 use crate::http1::{Envelope, Framing, ResponseError};
 use crate::http2::{SendError, StreamEnd};
@@ -41,12 +45,8 @@ impl<'a> Exchange<'a> {
         if self.gathers(buffer.len()) {
             buffer = Box::pin(self.gather(client, deadline, buffer)).await?;
         }
-        let first = client.take_first(&mut buffer).map_err(Failure::RequestBody)?;
-        self.observed.received.set(u64::from(self.order.head_bytes) + first.data());
-        if self.body_bound() < first.data() {
-            return Err(Failure::BodyTooLarge);
-        }
-        self.mirror(client, &first, &mut buffer);
+        let mut first = self.take_first(client, &mut buffer)?;
+        self.mirror(&first, &mut buffer);
         self.begin_attempt();
         // Leave is held to the exchange's end, retries and a tunnel included.
         let mut held = Some(buffer);
@@ -62,13 +62,14 @@ impl<'a> Exchange<'a> {
                 let kept = self.disconnects.keep(self.worker, deadline, &self.phase, attempt, gives_up).await;
                 kept.map(|kept| kept.unwrap_or_else(|| (Err(self.too_slow()), self.spare.take())))
             };
-            let (result, returned) = match ended {
+            let (result, spare) = match ended {
                 Ok(ended) => ended,
                 Err(failure) => {
                     backend.reset();
                     return Err(failure);
                 }
             };
+            let returned = spare.into_buffer(&mut first);
             let failure = match result {
                 Ok(answer) => {
                     let rest = returned.map(|mut buffer| {
@@ -83,9 +84,10 @@ impl<'a> Exchange<'a> {
             };
             self.note_failure(&backend, &failure);
             // Without the request at hand nothing is tried again, nor counted as if it were.
-            let kept = returned.filter(|_| first.done || self.is_unsent(&failure));
+            let kept = self.kept(returned, &mut first, &failure);
             let once = kept.as_ref().and_then(|_| self.again(&backend, &failure, permit.as_ref()));
             let (Some(kept), Some(once)) = (kept, once) else {
+                let failure = if first.done { failure } else { failure.without_body() };
                 let failure = self.order.pool.attribute(&backend.facts(), self.is_heard(), failure);
                 backend.reset();
                 return Err(failure);
@@ -98,6 +100,30 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// Takes what has arrived of the request's body.
+    fn take_first(&self, client: &mut ClientStream<'_>, buffer: &mut Buffer) -> Result<Part, Failure> {
+        let mut first = client.take_first(buffer).map_err(Failure::RequestBody)?;
+        if let Some(decoder) = &self.decoder {
+            let decoded = first.decode(buffer, &mut decoder.borrow_mut());
+            decoded.map_err(|Malformed| Failure::NotBase64)?;
+        }
+        self.observed.received.set(u64::from(self.order.head_bytes) + first.data());
+        if self.body_bound() < first.data() { Err(Failure::BodyTooLarge) } else { Ok(first) }
+    }
+
+    /// The request as it may be sent again: what an attempt returned of it, or what was kept of its body as that passed by;
+    /// then all of that is its first part.
+    fn kept(&self, returned: Option<Buffer>, first: &mut Part, failure: &Failure) -> Option<Buffer> {
+        let returned = returned?;
+        if first.done || self.is_unsent(failure) {
+            return Some(returned);
+        }
+        let may_be_held = failure.is_unprocessed() && self.is_sent();
+        let (whole, kept) = may_be_held.then(|| self.held.restore(&returned))??;
+        *first = whole;
+        Some(kept)
+    }
+
     /// Sends the request to `backend` and brings its response to the client, both at once where the
     /// request's body is longer than what `buffer` has of it.
     pub(crate) async fn attempt(
@@ -107,11 +133,12 @@ impl<'a> Exchange<'a> {
         deadline: &Deadline,
         first: &Part,
         buffer: Buffer,
-    ) -> (Result<Outcome, Failure>, Option<Buffer>) {
+    ) -> (Result<Outcome, Failure>, Spare) {
         let patience = self.begin(first.done);
         self.wait(deadline, Phase::BackendWrite, patience);
         let keep = self.keep(backend, first.done);
         let early = backend.take_early();
+        let speaks_http2 = matches!(backend, UpstreamStream::H2(_));
         let (from_client, to_client) = client.split();
         let (from_backend, mut to_backend) = backend.split();
         let (heads, trailers) = (&self.worker.heads, (from_client.trailers(), self.order.trailer_filter()));
@@ -119,7 +146,7 @@ impl<'a> Exchange<'a> {
         let (written, mut buffer) = pin!(writing).await;
         // A backend that refuses the request before it has read it all may have sent the reason.
         let broken = match written.map_err(Failure::of_backend) {
-            Err(failure) if self.is_unsent(&failure) => return (Err(failure), Some(buffer)),
+            Err(failure) if self.is_unsent(&failure) => return (Err(failure), Spare::Held(buffer)),
             written => written.err(),
         };
         if first.done || broken.is_some() {
@@ -129,7 +156,7 @@ impl<'a> Exchange<'a> {
                 Some(_) => UploadStage::Refused,
             });
             self.wait(deadline, Phase::BackendHead, self.remaining(patience, first.done));
-            self.spare.set(Some(buffer));
+            self.spare.set(Spare::of(buffer, first));
             let result = self.respond(from_backend, to_client, deadline, early).await;
             let result = match (result, broken) {
                 (Err(Failure::BackendGone(None)), Some(failure)) => Err(failure),
@@ -137,12 +164,16 @@ impl<'a> Exchange<'a> {
             };
             return (result, self.spare.take());
         }
+        if speaks_http2 {
+            self.held.begin(buffer.part(first.range()), heads.take());
+        }
         buffer.consume(first.consumed);
         let allowance = self.body_bound() - first.data();
         // Boxed: a long upload is rare and its state large, while each exchange carries this future's size.
         let upload = self.upload(from_client, to_backend, deadline, allowance, buffer);
         let answer = self.respond(from_backend, to_client, deadline, early);
-        super::duplex::both(Box::pin(upload), Box::pin(answer)).await
+        let (result, rest) = super::duplex::both(Box::pin(upload), Box::pin(answer)).await;
+        (result, rest.map_or(Spare::Nothing, Spare::Held))
     }
 
     /// The least speed of a body.
@@ -180,9 +211,11 @@ impl<'a> Exchange<'a> {
         // A client that waits for its 100 waits for the backend, as long as nothing of the body came.
         let waits_for_100 = self.order.expects && allowance == self.body_bound();
         let opening = waits_for_100.then_some((Phase::BackendHead, self.order.response_timeout));
-        let copied = |data: &[u8], trailers: Option<Trailers<'_>>| {
-            self.copy.iter().for_each(|copy| copy.add(data, trailers, self.order.trailer_filter()));
+        let copied = |data: &[u8]| {
+            self.copy.iter().for_each(|copy| copy.add(data));
+            self.held.add(data);
         };
+        let is_copied = self.copy.is_some() || self.held.is_held();
         let (to, writing) = (writer.peer(), (Phase::BackendWrite, self.order.response_timeout));
         let relay = Relay {
             reader,
@@ -195,7 +228,8 @@ impl<'a> Exchange<'a> {
             moved: &self.observed.received,
             waits: [(Phase::ClientBody, self.limits.body_timeout), writing],
             opening,
-            copy: self.copy.is_some().then_some(&copied as _),
+            copy: is_copied.then_some(&copied as _),
+            decoder: self.decoder.as_ref(),
             allowance,
         };
         let pace = self.pace(deadline, min_rate::Client::Sends, to, writing);
@@ -291,6 +325,7 @@ impl<'a> Exchange<'a> {
         envelope: Envelope,
     ) -> Result<Decided, Failure> {
         if !head.is_interim() {
+            self.held.release(&self.worker.heads);
             self.judge(head);
         }
         if !head.is_interim() && self.may_retry(Cause::Status(head.status)) {
@@ -316,14 +351,23 @@ impl<'a> Exchange<'a> {
         let mut encoded = self.worker.heads.take();
         let to = (self.order.version, !keep);
         let rules = self.order.pending.as_deref().filter(|_| !head.is_interim());
-        let room = coding::has_room(self.worker);
-        let (framing, coding) = rules::edit_response(rules, head, room, |head, edit| {
-            self.with_session(head, edit, |edit| {
-                self.with_server_timing(head, edit, |edit| writer.encode_head(head, edit, to, &mut encoded))
+        let web = self.grpc_web().and_then(|web| Some((web, grpc_web::translates(head)?)));
+        let room = web.is_none() && coding::has_room(self.worker);
+        let (framing, compressed) = rules::edit_response(rules, head, room, |head, edit| {
+            self.with_session(head, edit, |edit| match web {
+                None => writer.encode_head(head, edit, to, &mut encoded),
+                Some(web) => grpc_web::response(web, head, edit, |head, edit| {
+                    writer.encode_head(head, edit, to, &mut encoded)
+                }),
             })
         });
         self.note(head);
         let decided = Decided::of((head, envelope), encoded, (framing, writer.frame(framing)), keep);
+        let coding = match web {
+            Some((web, HasContent::Yes)) => Some(BodyCoding::GrpcWeb(web)),
+            Some((_, HasContent::No)) => None,
+            None => compressed.map(BodyCoding::Compressed),
+        };
         Ok(match coding {
             Some(coding) if envelope.framing != Framing::None => {
                 decided.encoded(coding, writer.frame(Framing::Chunked))
@@ -357,9 +401,32 @@ impl<'a> Exchange<'a> {
     pub(crate) fn note(&self, head: &ResponseHead<'_, '_>) {
         if !head.is_interim() {
             self.observed.responded();
+            if self.order.grpc.is_some() {
+                self.observed.grpc_status.set(head.fields.get("grpc-status").and_then(grpc::code));
+            }
             if let Some(record) = self.order.logged.borrow_mut().as_mut() {
                 record.respond(head);
             }
+        }
+    }
+
+    /// The code of a call of gRPC that was not in the response's head.
+    fn note_trailers(&self, trailers: Trailers<'_>) {
+        if self.order.grpc.is_none() || trailers.is_empty() {
+            return;
+        }
+        let mut fields = trailers.fields();
+        let status = fields.find(|(name, _)| name.eq_ignore_ascii_case(b"grpc-status"));
+        if let Some((_, code)) = status {
+            self.observed.grpc_status.set(grpc::code(code));
+        }
+    }
+
+    /// How the client's call of gRPC-Web is answered, if it is one that its route translates.
+    fn grpc_web(&self) -> Option<GrpcWeb> {
+        match self.order.grpc {
+            Some(Call::Web(web)) => Some(web),
+            Some(Call::Native) | None => None,
         }
     }
 
@@ -402,6 +469,7 @@ impl<'a> Exchange<'a> {
             let relayed = relaying.await.unwrap_or(Err(RelayError::TooSlow));
             buffer = relayed.map_err(RelayError::of_response)?;
         }
+        self.note_trailers(state.trailers());
         // Bytes behind the response belong to nothing: such a connection is not used again.
         let backend = decided.backend_keeps && self.is_sent() && buffer.is_idle();
         Ok(Outcome { backend, client: decided.client_keeps, tunnel: None })
@@ -429,6 +497,7 @@ impl<'a> Exchange<'a> {
         let pace = self.download_pace(deadline);
         let relayed = Box::pin(pace.keep(run)).await.unwrap_or(Err(RelayError::TooSlow));
         let buffer = relayed.map_err(RelayError::of_response)?;
+        self.note_trailers(state.trailers());
         let backend = decided.backend_keeps && self.is_sent() && buffer.is_idle();
         Ok(Outcome { backend, client: decided.client_keeps, tunnel: None })
     }
@@ -458,6 +527,7 @@ impl<'a> Exchange<'a> {
             waits: self.download_waits(),
             opening: None,
             copy: None,
+            decoder: None,
             allowance: u64::MAX,
         }
     }

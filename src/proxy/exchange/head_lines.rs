@@ -2,7 +2,7 @@
 //! their turn to be sent (RFC 7541 §2.2: blocks are decoded in the order in which they were encoded).
 
 use crate::http::{
-    Content, HeadEdit, KnownField, LineCopy, ResponseHead, copy_lines, grpc, put_line, reason_phrase,
+    Content, HeadEdit, KnownField, LineCopy, ResponseHead, copy_lines, put_line, reason_phrase,
 };
 use crate::http1::Framing;
 
@@ -61,14 +61,10 @@ pub(crate) fn answer_lines(
     out.extend_from_slice(edit.added);
 }
 
-/// The same of a failure to a client of gRPC: it is in `grpc-status`, and the status is 200.
-pub(crate) fn grpc_lines(status: u16, fields: &[u8], edit: &HeadEdit<'_>, out: &mut Vec<u8>) {
-    copy_lines(fields, |name| edit.removes(name), out);
-    let code = grpc::status_of_http(status);
-    put_line("content-type", b"application/grpc", out);
+/// Appends what a failure is to a client of gRPC.
+pub(crate) fn put_grpc(status: u16, code: u8, out: &mut Vec<u8>) {
     put_line("grpc-status", code.to_string().as_bytes(), out);
     put_line("grpc-message", format!("{status} {}", reason_phrase(status)).trim_end().as_bytes(), out);
-    out.extend_from_slice(edit.added);
 }
 
 fn put_length(length: u64, out: &mut Vec<u8>) {

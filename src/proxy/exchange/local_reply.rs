@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::client_stream::{ClientStream, EncodedReply, ResponseWriter};
 use crate::base::meter::Served;
-use crate::http::{Content, Method, RequestHead, Version};
+use crate::http::{Content, Method, RequestHead, Version, grpc};
 use crate::http1::Envelope;
 use crate::io::{Buffer, Deadline};
 use crate::proxy::access::{self, Record};
@@ -36,6 +36,8 @@ pub(crate) struct LocalReply {
     head_only: bool,
     /// Whether the connection may live on, as far as its client and its bounds go.
     pub(crate) keep_alive: bool,
+    /// Its request is a call of gRPC.
+    grpc: Option<grpc::Call>,
     logged: Option<Box<Record>>,
     pages: Option<(Arc<Pages>, ErrorFormat)>,
     /// The route of the request by its index, if it has one, and the bytes of its head.
@@ -51,6 +53,7 @@ impl LocalReply {
         reply: Reply,
         pending: Option<Box<ResponseRules>>,
         (head, envelope): (&RequestHead<'_, '_>, Envelope),
+        grpc: Option<grpc::Call>,
         logged: Option<Box<Record>>,
     ) -> Self {
         Self {
@@ -59,6 +62,7 @@ impl LocalReply {
             envelope,
             head_only: head.method == Method::Head,
             keep_alive: envelope.keep_alive && head.version != Version::Http10,
+            grpc,
             logged,
             pages: None,
             route: None,
@@ -155,8 +159,17 @@ impl LocalReply {
             ReplyBody::Own { media_type, bytes } => Some(Content { media_type, bytes }),
         };
         rules::edit_reply(self.pending.as_deref(), |edit| {
+            if let Some((call, code)) = self.grpc.zip(self.grpc_status()) {
+                return writer.encode_grpc((status, code), call, &fields, close, edit);
+            }
             writer.encode_local(status, (&fields, content), (close, self.head_only), edit)
         })
+    }
+
+    /// The code of gRPC, of a reply that is no success to a client of that.
+    fn grpc_status(&self) -> Option<u8> {
+        let status = self.reply.status;
+        self.grpc.filter(|_| !(200..300).contains(&status)).map(|_| grpc::status_of_http(status))
     }
 
     fn log(&mut self, worker: &Worker, bytes: usize) {
@@ -174,6 +187,7 @@ impl LocalReply {
             relay: None,
             failure: self.reply.cause.as_ref().map(|cause| cause as &dyn std::fmt::Display),
             error: None,
+            grpc_status: self.grpc_status().map(u32::from),
         };
         sink.end(record, &outcome);
     }

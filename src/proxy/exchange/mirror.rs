@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::body::Part;
-use super::client_stream::ClientStream;
 use super::request_copy::{Collecting, RequestCopy};
 use super::state::Exchange;
 use crate::base::limits::MAX_REPEATED_BYTES;
@@ -17,18 +16,17 @@ use crate::proxy::upstream::mirror::Skipped;
 const MARK: &str = "X-Ringate-Mirrored";
 
 impl Exchange<'_> {
-    /// Begins a copy of the request if it is to have one. `first` is what `buffer` has of its body, and `client` has the
-    /// trailers behind that.
+    /// Begins a copy of the request if it is to have one. `first` is what `buffer` has of its body.
     #[inline]
-    pub(crate) fn mirror(&mut self, client: &mut ClientStream<'_>, first: &Part, buffer: &mut Buffer) {
+    pub(crate) fn mirror(&mut self, first: &Part, buffer: &mut Buffer) {
         let mirror = self.order.pool.upstream.mirror.as_ref();
         if mirror.is_some_and(|mirror| mirror.covers(self.order.point)) {
-            self.begin_copy(client, first, buffer);
+            self.begin_copy(first, buffer);
         }
     }
 
     #[cold]
-    fn begin_copy(&mut self, client: &mut ClientStream<'_>, first: &Part, buffer: &mut Buffer) {
+    fn begin_copy(&mut self, first: &Part, buffer: &mut Buffer) {
         let order = &self.order;
         let Some(mirror) = &order.pool.upstream.mirror else { return };
         let Some(to) = self.view.0.pool_named(&mirror.upstream) else { return };
@@ -56,9 +54,7 @@ impl Exchange<'_> {
             limits: self.limits.clone(),
         };
         let collecting = Collecting::new(copy);
-        let (reader, _) = client.split();
-        let trailers = first.done.then(|| reader.trailers());
-        collecting.add(&buffer.block_mut()[first.range()], trailers, self.order.trailer_filter());
+        collecting.add(&buffer.block_mut()[first.range()]);
         if first.done {
             collecting.finish(self.worker);
         } else {

@@ -12,14 +12,12 @@ pub(crate) struct Observed {
     started: Instant,
     /// From there to the final response's head.
     first_byte: Cell<Option<Duration>>,
-    /// How long it waited for an endpoint with room, if Ringate tells clients.
-    pub(crate) queued: Cell<Option<Duration>>,
-    /// How long a new connection took to be made, TLS included, if it needed one.
-    pub(crate) connected: Cell<Option<Duration>>,
     /// The last status that the backend answered; 0 for none.
     pub(crate) status: Cell<u16>,
     /// Bytes of the request that were received: its head, and what was sent on of its body, framing included.
     pub(crate) received: Cell<u64>,
+    /// The code that a call of gRPC ended with, by its backend.
+    pub(crate) grpc_status: Cell<Option<u32>>,
     /// Bytes of the response that went to the client, its head included.
     pub(crate) bytes: Cell<u64>,
     /// The endpoint that it was sent to last, by its index.
@@ -34,10 +32,9 @@ impl Observed {
         Self {
             started: Instant::now(),
             first_byte: Cell::new(None),
-            queued: Cell::new(None),
-            connected: Cell::new(None),
             status: Cell::new(0),
             received: Cell::new(0),
+            grpc_status: Cell::new(None),
             bytes: Cell::new(0),
             endpoint: Cell::new(None),
             relayed: Cell::new(None),

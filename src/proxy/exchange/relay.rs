@@ -1,6 +1,6 @@
 //! Bodies in flight: from one stream to another, with back-pressure, never collected.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use super::body::{Frame, Part, frame};
@@ -8,7 +8,7 @@ use super::body_reader::BodyReader;
 use super::body_writer::BodyWriter;
 use super::stage::{BodyStage, Phase};
 use super::trailer_filter::TrailerFilter;
-use crate::http::Trailers;
+use crate::http::grpc_web::{Decoder, Malformed};
 use crate::http1::BodyError;
 use crate::http2::FieldLines;
 use crate::io::stream::{Keep, More};
@@ -28,6 +28,8 @@ pub(crate) enum RelayError {
     TooLong,
     /// The client is slower than it may be.
     TooSlow,
+    /// It can't be decoded.
+    Undecodable,
 }
 
 impl RelayError {
@@ -36,14 +38,14 @@ impl RelayError {
         match self {
             Self::Body(error) => Failure::ResponseBody(error),
             Self::From(error) => Failure::of_backend(error),
-            Self::To(_) | Self::TooLong => Failure::ClientGone,
+            Self::To(_) | Self::TooLong | Self::Undecodable => Failure::ClientGone,
             Self::TooSlow => Failure::ClientTooSlow,
         }
     }
 }
 
-/// Takes a copy of each part of a body; with the last one, of its trailers.
-pub(crate) type CopyTo<'a> = &'a dyn Fn(&[u8], Option<Trailers<'_>>);
+/// Takes a copy of each part of a body.
+pub(crate) type CopyTo<'a> = &'a dyn Fn(&[u8]);
 
 /// What is left of a body, moving from `reader` to `writer`.
 #[allow(missing_debug_implementations)] // it may hold a closure
@@ -70,6 +72,8 @@ pub(crate) struct Relay<'a> {
     pub opening: Option<(Phase, Duration)>,
     /// What takes a copy of it, if anything does.
     pub copy: Option<CopyTo<'a>>,
+    /// What decodes it, if it is encoded.
+    pub decoder: Option<&'a RefCell<Decoder>>,
     /// Bytes of the body that may still come; `u64::MAX` for no bound.
     pub allowance: u64,
 }
@@ -91,9 +95,13 @@ impl Relay<'_> {
             let piece = match result.map_err(RelayError::From)? {
                 More::Read(0) => return self.end(buffer).await,
                 More::Read(_) => {
-                    let part = self.reader.take(&mut buffer, 0).map_err(RelayError::Body)?;
+                    let mut part = self.reader.take(&mut buffer, 0).map_err(RelayError::Body)?;
+                    if let Some(decoder) = self.decoder {
+                        let decoded = part.decode(&mut buffer, &mut decoder.borrow_mut());
+                        decoded.map_err(|Malformed| RelayError::Undecodable)?;
+                    }
                     if let Some(copy) = self.copy {
-                        copy(&buffer.block_mut()[part.range()], part.done.then(|| self.reader.trailers()));
+                        copy(&buffer.block_mut()[part.range()]);
                     }
                     frame(&mut buffer, &part, &[], (self.reader.trailers(), self.filter), self.out)
                 }
@@ -170,8 +178,8 @@ impl Relay<'_> {
     /// The sender's end: the end of the body, or half of one.
     async fn end(mut self, mut buffer: Buffer) -> Result<Buffer, RelayError> {
         self.reader.eof().map_err(RelayError::Body)?;
-        if let Some(copy) = self.copy {
-            copy(&[], Some(self.reader.trailers()));
+        if let Some(decoder) = self.decoder {
+            decoder.borrow().finish().map_err(|Malformed| RelayError::Undecodable)?;
         }
         let part = Part::end(&buffer);
         let piece = frame(&mut buffer, &part, &[], (self.reader.trailers(), self.filter), self.out);

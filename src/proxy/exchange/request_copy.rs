@@ -35,15 +35,7 @@ use crate::proxy::worker::Worker;
 pub(crate) struct Collecting {
     /// `None`: it was sent, or there will be none.
     copy: Cell<Option<RequestCopy>>,
-    body: RefCell<Content>,
-}
-
-/// What follows the head.
-#[derive(Default)]
-struct Content {
-    body: Vec<u8>,
-    /// As lines; those that go on.
-    trailers: Vec<u8>,
+    body: RefCell<Vec<u8>>,
 }
 
 /// A request for the other upstream, but for its body.
@@ -66,17 +58,14 @@ impl Collecting {
         Self { copy: Cell::new(Some(copy)), body: RefCell::default() }
     }
 
-    /// A part of the request's body passes by; with the last one the trailers, of which `filter` decides.
-    pub(crate) fn add(&self, data: &[u8], trailers: Option<Trailers<'_>>, filter: TrailerFilter<'_>) {
-        let mut content = self.body.borrow_mut();
-        if content.body.len() + data.len() <= MAX_REPEATED_BYTES as usize {
-            content.body.extend_from_slice(data);
+    /// A part of the request's body passes by.
+    pub(crate) fn add(&self, data: &[u8]) {
+        let mut body = self.body.borrow_mut();
+        if body.len() + data.len() <= MAX_REPEATED_BYTES as usize {
+            body.extend_from_slice(data);
         } else if let Some(copy) = self.copy.take() {
-            *content = Content::default();
+            body.clear();
             copy.counts.skip(Skipped::BodyTooLong);
-        }
-        if let Some(trailers) = trailers {
-            filter.keep(trailers, &mut content.trailers);
         }
     }
 
@@ -97,16 +86,12 @@ impl Drop for Collecting {
 }
 
 impl RequestCopy {
-    async fn send(mut self, worker: Rc<Worker>, content: Content) {
+    async fn send(mut self, worker: Rc<Worker>, body: Vec<u8>) {
         if self.head.body != BodyLength::None {
-            // In HTTP/1.1, trailers need chunks.
-            self.head.body = match content.trailers.is_empty() {
-                true => BodyLength::Known(content.body.len() as u64),
-                false => BodyLength::Unknown,
-            };
+            self.head.body = BodyLength::Known(body.len() as u64);
         }
         let deadline = worker.wheel.deadline();
-        match self.exchange(&worker, &deadline, &content).await {
+        match self.exchange(&worker, &deadline, &body).await {
             Ok(()) => self.counts.sent.fetch_add(1, Relaxed),
             Err(failure) => {
                 let of = &self.to.upstream.name;
@@ -117,7 +102,7 @@ impl RequestCopy {
         worker.heads.give(self.head.take_memory());
     }
 
-    async fn exchange(&self, worker: &Worker, deadline: &Deadline, content: &Content) -> Result<(), Failure> {
+    async fn exchange(&self, worker: &Worker, deadline: &Deadline, body: &[u8]) -> Result<(), Failure> {
         let pool = &self.to;
         let refused = |bound| {
             pool.upstream.circuit.refuse(bound);
@@ -144,7 +129,7 @@ impl RequestCopy {
             };
             let since = worker.wheel.now();
             let mut heard = false;
-            let result = self.attempt(worker, deadline, &mut stream, content, &mut heard).await;
+            let result = self.attempt(worker, deadline, &mut stream, body, &mut heard).await;
             let failure = match result {
                 Ok(keeps) => {
                     if keeps && !self.authenticates && pool.upstream.proxy_protocol.is_none() {
@@ -183,18 +168,18 @@ impl RequestCopy {
         worker: &Worker,
         deadline: &Deadline,
         stream: &mut UpstreamStream,
-        content: &Content,
+        content: &[u8],
         heard: &mut bool,
     ) -> Result<bool, Failure> {
         let endpoint = stream.endpoint();
         let mut buffer = Buffer::small();
-        if !buffer.append(&content.body) {
+        if !buffer.append(content) {
             buffer = Buffer::large();
-            buffer.append(&content.body);
+            buffer.append(content);
         }
-        let framing = Framing::Length(content.body.len() as u64);
+        let framing = Framing::Length(content.len() as u64);
         let part = body::take(&mut buffer, 0, &mut Body::new(framing)).map_err(Failure::RequestBody)?;
-        let trailers = (Trailers::of(&content.trailers), TrailerFilter::of_request(None, None));
+        let trailers = (Trailers::default(), TrailerFilter::of_request(None, None));
         let since = worker.wheel.now();
         let early = stream.take_early();
         let (mut reader, mut writer) = stream.split();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::base::limits::{Limits, MAX_REQUEST_ID_BYTES};
 use crate::config::access::Variable;
+use crate::http::grpc::Call;
 use crate::http::{
     BodyLength, ForwardedFor, HeadEdit, Method, OutgoingRequest, PathRewrite, RequestContext, RequestHead,
     Version, grpc,
@@ -16,6 +17,7 @@ use crate::http1::{Envelope, RequestError};
 use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
+use crate::proxy::exchange::grpc_web;
 use crate::proxy::exchange::local_reply::LocalReply;
 use crate::proxy::exchange::request_key;
 use crate::proxy::exchange::trailer_filter::TrailerFilter;
@@ -31,7 +33,6 @@ use crate::proxy::upstream::request_key::{Repeat, RequestKey};
 use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
 use crate::route::{self, Match, PathError, Table, keep_empty_parts, keep_slashes, normalise_path};
-use crate::tls::ClientCertificate;
 
 /// Longest authority taken from a request, in bytes: a DNS name of 253, brackets, a port. What is added
 /// to a forwarded head stays within a buffer's headroom this way.
@@ -81,6 +82,10 @@ pub(crate) struct Forward {
     pub authenticates: bool,
     /// The authority, where the backend's TLS server name is taken from it.
     pub host: Option<String>,
+    /// What its client is, if it is a call of gRPC.
+    pub grpc: Option<Call>,
+    /// The time that the call gives itself, from its head to the end of its response (`grpc-timeout`).
+    pub time: Option<Duration>,
     /// From its end to the response's head.
     pub response_timeout: Duration,
     /// Silence within the response.
@@ -164,6 +169,7 @@ struct Found {
     trace: Option<Box<Trace>>,
     id: RequestId,
     error_format: Option<ErrorFormat>,
+    grpc: Option<Call>,
     logged: Option<Box<Record>>,
     /// What rules have still to do: the listener's, and the route's once they were asked.
     rules: Option<Box<ResponseRules>>,
@@ -188,7 +194,7 @@ impl Found {
     /// The response to the request, which is made here.
     fn local(&mut self, reply: Reply, head: &RequestHead<'_, '_>) -> LocalReply {
         let (rules, logged) = (self.rules.take(), self.logged.take());
-        let reply = LocalReply::new(reply, rules, (head, self.envelope), logged);
+        let reply = LocalReply::new(reply, rules, (head, self.envelope), self.grpc, logged);
         reply.measured((self.route, self.head_bytes), self.trace.take())
     }
 }
@@ -216,11 +222,14 @@ pub(crate) fn understand(
     let head_bytes = u32::try_from(head_bytes).unwrap_or(u32::MAX);
     let tracer = worker.traces.as_ref();
     let trace = tracer.and_then(|tracer| tracer.begin(head, &id, (&of.name, client, text)));
-    let mut found = Found { envelope, route: None, head_bytes, trace, id, error_format, logged, rules: None };
+    let grpc = Call::of(head);
+    let mut found =
+        Found { envelope, route: None, head_bytes, trace, id, error_format, grpc, logged, rules: None };
     match decide(view, of, client, worker, head, text, &mut found) {
         Ok(decision) => Ok(decision),
         Err(failure) => {
-            let context = Some(ErrorContext { head_only: head.method == Method::Head, format: error_format });
+            let head_only = head.method == Method::Head;
+            let context = Some(ErrorContext { head_only, format: error_format, grpc: found.grpc });
             let Found { logged, rules, route, trace, .. } = found;
             Err(Box::new(Refused { failure, context, logged, rules, route, head_bytes, trace }))
         }
@@ -252,6 +261,9 @@ fn decide(
     found.route = u32::try_from(route).ok();
     found.trace_route(matched);
     let asked = RequestView { path: &normalised, ..asked };
+    if matched.grpc_web {
+        found.grpc = found.grpc.or_else(|| Call::of_web(head));
+    }
     if let Some(rules) = &matched.rules {
         let (pending, admitted) = rules.admit(&asked, found.rules.take());
         found.rules = pending;
@@ -455,7 +467,6 @@ fn forward(
         host: head.host,
         request_id: asked.id,
         client_certificate: client.certificate().map(|certificate| &*certificate.forwarded),
-        client_cert: client.certificate().map(ClientCertificate::fields).unwrap_or_default(),
     };
     // A request that names no host (HTTP/1.0) is given the endpoint's.
     let own = host_of(listener, matched);
@@ -464,15 +475,18 @@ fn forward(
         let context = trace::context::written(trace.id, trace.next);
         found.note(&Variable::TraceParent, context.as_bytes());
     }
-    let write = |edit: &HeadEdit<'_>| {
+    let write = |head: &RequestHead<'_, '_>, edit: &HeadEdit<'_>| {
         let write = |edit: &HeadEdit<'_>| OutgoingRequest::new(head, rewrite, host, &forwarded, edit, memory);
         trace::with_context(found.trace.as_deref(), edit, write)
     };
-    let outgoing = rules::edit_request(found.rules.as_deref(), |edit| match websocket_key(head, asked.id) {
-        None => write(edit),
-        Some(key) => {
-            let added = [edit.added, key.as_bytes()].concat();
-            write(&HeadEdit { added: &added, ..*edit })
+    let outgoing = rules::edit_request(found.rules.as_deref(), |edit| {
+        match (found.grpc, websocket_key(head, asked.id)) {
+            (Some(Call::Web(web)), _) => grpc_web::request(web, head, edit, write),
+            (_, None) => write(head, edit),
+            (_, Some(key)) => {
+                let added = [edit.added, key.as_bytes()].concat();
+                write(head, &HeadEdit { added: &added, ..*edit })
+            }
         }
     });
     let upstream = &pool.upstream;
@@ -492,22 +506,15 @@ fn forward(
         idempotent: head.method.is_idempotent(),
         authenticates: head.fields.iter().any(|header| authenticates_connection(header.name, header.value)),
         host: own.or(head.host).filter(|_| pool.is_named_by_request()).map(str::to_owned),
-        response_timeout: patience(head, matched.response_timeout.unwrap_or(upstream.response_timeout)),
+        grpc: found.grpc,
+        time: found.grpc.and_then(|_| grpc::timeout(head.fields.get("grpc-timeout")?)),
+        response_timeout: matched.response_timeout.unwrap_or(upstream.response_timeout),
         idle_timeout: matched.idle_timeout.unwrap_or(upstream.idle_timeout),
         logged: found.logged.take().into(),
         named: head.named_trailers(),
         pending: found.rules.take(),
         error_format: found.error_format,
     }
-}
-
-/// The time for the response's head: `configured`, or less where a call of gRPC gives itself less.
-fn patience(head: &RequestHead<'_, '_>, configured: Duration) -> Duration {
-    if head.version != Version::Http2 {
-        return configured;
-    }
-    let timeout = head.fields.get("grpc-timeout").and_then(grpc::timeout);
-    timeout.map_or(configured, |timeout| timeout.min(configured))
 }
 
 /// The field line that a WebSocket's handshake has on HTTP/1, and an extended CONNECT has not (RFC 8441 §5): a nonce.

@@ -1,10 +1,12 @@
 //! What is known of one exchange while it lasts.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::client_watch::DisconnectWatch;
+use super::held_upload::HeldUpload;
 use super::next::IsLast;
 use super::observed::Observed;
 use super::request_copy::Collecting;
@@ -14,10 +16,13 @@ use super::stage::{BodyStage, Phase, ResponseStage, UploadStage};
 use crate::base::limits::Limits;
 use crate::base::meter::Served;
 use crate::base::sample::sampled;
+use crate::http::grpc::Call;
+use crate::http::grpc_web::{Decoder, GrpcWeb};
 use crate::io::{Buffer, Deadline};
 use crate::proxy::access;
 use crate::proxy::client::ClientFacts;
-use crate::proxy::error_pages::ErrorFormat;
+use crate::proxy::error_pages::ErrorContext;
+use crate::proxy::exchange::body::Part;
 use crate::proxy::failure::Failure;
 use crate::proxy::rules::ResponseRules;
 use crate::proxy::stream_peer::StreamPeer;
@@ -38,6 +43,21 @@ pub(crate) struct Failover {
     pub(crate) http1: bool,
 }
 
+/// Runs an exchange, or what else has a request's time, to its end; or until that time is over.
+///
+/// # Errors
+/// Its own, or that.
+pub(crate) async fn within<T>(
+    worker: &Worker,
+    time: Option<Duration>,
+    mut run: Pin<&mut impl Future<Output = Result<T, Failure>>>,
+) -> Result<T, Failure> {
+    let Some(time) = time else { return run.await };
+    let deadline = worker.wheel.deadline();
+    deadline.set(time);
+    deadline.race(run.as_mut()).await.unwrap_or(Err(Failure::CallTimeout))
+}
+
 /// One request and its response.
 pub(crate) struct Exchange<'a> {
     pub(crate) worker: &'a Rc<Worker>,
@@ -51,13 +71,17 @@ pub(crate) struct Exchange<'a> {
     pub(crate) attempts: Attempts,
     pub(crate) tried: Failover,
     /// The request while its response is waited for, where a slow backend loses it to another one.
-    pub(crate) spare: Cell<Option<Buffer>>,
+    pub(crate) spare: Cell<Spare>,
     /// Whether the attempt counts as one whose endpoint is slow.
     pub(crate) slow: Cell<bool>,
     /// Whether the attempt was given up, as its endpoint is ejected and others are not.
     pub(crate) given_up: Cell<bool>,
     /// A copy of the request for another upstream, while its body passes by.
     pub(crate) copy: Option<Box<Collecting>>,
+    /// What was sent of the body to a backend of HTTP/2, for as long as it may be sent again.
+    pub(crate) held: HeldUpload,
+    /// What decodes the request's body, where it is of gRPC-Web in the text form.
+    pub(crate) decoder: Option<RefCell<Decoder>>,
     /// Its count among the upstream's requests, where these are bounded.
     pub(crate) counted: Option<Counted>,
     /// How far the request is, and how far the response.
@@ -67,6 +91,40 @@ pub(crate) struct Exchange<'a> {
     pub(crate) phase: Cell<Phase>,
     pub(crate) disconnects: DisconnectWatch,
     pub(crate) observed: Observed,
+}
+
+/// What is kept of a request that was sent whole while its response is waited for.
+#[derive(Debug, Default)]
+pub(crate) enum Spare {
+    /// It is not there.
+    #[default]
+    Nothing,
+    /// Its content, or what the client sent behind it.
+    Held(Buffer),
+    /// It has no content, so it needs no buffer to be sent again.
+    Empty,
+}
+
+impl Spare {
+    /// Of the request whose first part is in `buffer`. One that holds nothing is given to others.
+    pub(crate) fn of(buffer: Buffer, first: &Part) -> Self {
+        let is_bare = first.done && first.data() == 0;
+        let holds_more = buffer.len() > first.consumed || buffer.raw_len() > 0;
+        if is_bare && !holds_more { Self::Empty } else { Self::Held(buffer) }
+    }
+
+    /// The buffer with the request; of one that needs none a new one, whose end is then its `first` part.
+    pub(crate) fn into_buffer(self, first: &mut Part) -> Option<Buffer> {
+        match self {
+            Self::Held(buffer) => Some(buffer),
+            Self::Nothing => None,
+            Self::Empty => {
+                let buffer = Buffer::small();
+                *first = Part::end(&buffer);
+                Some(buffer)
+            }
+        }
+    }
 }
 
 /// What a response left behind.
@@ -87,6 +145,8 @@ impl<'a> Exchange<'a> {
         (peer, client): (StreamPeer, &'a ClientFacts),
         order: Forward,
     ) -> Self {
+        let is_text = matches!(order.grpc, Some(Call::Web(GrpcWeb { text_request: true, .. })));
+        let decoder = is_text.then(RefCell::default);
         Self {
             worker,
             is_last,
@@ -96,10 +156,12 @@ impl<'a> Exchange<'a> {
             order,
             attempts: Attempts::default(),
             tried: Failover::default(),
-            spare: Cell::new(None),
+            spare: Cell::new(Spare::Nothing),
             slow: Cell::new(false),
             given_up: Cell::new(false),
             copy: None,
+            held: HeldUpload::default(),
+            decoder,
             counted: None,
             upload: Cell::new(UploadStage::First),
             response: Cell::new(ResponseStage::Silent),
@@ -152,19 +214,20 @@ impl<'a> Exchange<'a> {
         self.response.set(ResponseStage::Begun { framed, writing: true });
     }
 
-    /// How the client wants to be told of a failure.
-    pub(crate) fn error_format(&self) -> Option<ErrorFormat> {
-        self.order.error_format
+    /// How the client gets the response to a failure.
+    pub(crate) fn error_context(&self) -> ErrorContext {
+        let (head_only, format) = (self.order.context.head, self.order.error_format);
+        ErrorContext { head_only, format, grpc: self.order.grpc }
+    }
+
+    /// The time for all of it, if its client gives it one.
+    pub(crate) fn time(&self) -> Option<Duration> {
+        self.order.time
     }
 
     /// What rules do with a response of Ringate's own.
     pub(crate) fn response_rules(&self) -> Option<&ResponseRules> {
         self.order.pending.as_deref()
-    }
-
-    /// Whether the request was HEAD.
-    pub(crate) fn is_head(&self) -> bool {
-        self.order.context.head
     }
 
     /// Most bytes that the request's body may have.
@@ -181,6 +244,7 @@ impl<'a> Exchange<'a> {
     /// `told`: bytes of the error response, before anything of a response was sent.
     pub(crate) fn log(&mut self, failure: Option<&Failure>, told: usize) {
         self.worker.heads.give(self.order.head.take_memory());
+        self.held.release(&self.worker.heads);
         let mut served = self.served(failure, told);
         served.exemplar = self.exemplar(&served);
         if let Some(failure) = failure {
@@ -228,8 +292,20 @@ impl<'a> Exchange<'a> {
             relay: self.observed.relayed.get(),
             failure: failure.map(|failure| failure as &dyn std::fmt::Display),
             error: failure.and_then(Failure::proxy_error),
+            grpc_status: self.grpc_status(failure),
         };
         sink.end(record, &outcome);
+    }
+
+    /// The code that a call of gRPC ended with, as its client sees it.
+    fn grpc_status(&self, failure: Option<&Failure>) -> Option<u32> {
+        match failure {
+            Some(failure) if !self.is_answered() => {
+                self.order.grpc.and_then(|_| failure.grpc_status()).map(u32::from)
+            }
+            Some(_) => None,
+            None => self.observed.grpc_status.get(),
+        }
     }
 
     /// What became of it.

@@ -194,6 +194,8 @@ impl<'s> ResponseReader<'s> {
             }
             Self::H2 { lent, head } => {
                 let Some(stream) = lent.stream() else { return (Ok(0), buffer) };
+                // Heads do not come by it.
+                drop(buffer);
                 let result = match stream.head().await {
                     Ok(received) => {
                         *head = Some(received);
@@ -202,7 +204,7 @@ impl<'s> ResponseReader<'s> {
                     Err(StreamError::Http2(StreamEnd::Lost)) => Err(Failure::BackendGone(Some(lost(lent)))),
                     Err(error) => Err(Failure::of_backend(error)),
                 };
-                (result, buffer)
+                (result, Buffer::small())
             }
         }
     }

@@ -95,9 +95,19 @@ impl Session {
         self.state().end
     }
 
-    /// Whether the peer's first SETTINGS were received.
-    pub(crate) fn has_settings(&self) -> bool {
-        self.state().codec.has_settings()
+    /// Waits for the peer's first SETTINGS, or for the connection's end.
+    pub(crate) async fn settled(&self) {
+        poll_fn(|cx| {
+            let mut state = self.state();
+            if state.codec.has_settings() || state.end.is_some() {
+                return Poll::Ready(());
+            }
+            if !state.unsettled.iter().any(|waker| waker.will_wake(cx.waker())) {
+                state.unsettled.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Begins an orderly end, or its second step.
@@ -229,10 +239,8 @@ impl Session {
                 _ => self.counters.http2_stream_errors.add(1),
             },
             Event::Pong { .. } => state.timers.pinged = None,
-            Event::WindowAvailable { .. }
-            | Event::Settings
-            | Event::Priority { .. }
-            | Event::GoAway { .. } => {}
+            Event::Settings => state.wake_unsettled(),
+            Event::WindowAvailable { .. } | Event::Priority { .. } | Event::GoAway { .. } => {}
         }
     }
 
@@ -248,11 +256,19 @@ impl Session {
         let queued = data.len() - taken;
         state.queued += queued;
         state.codec.consume(stream, taken, &mut state.out);
-        if queued > 0 && buffer::in_use() == Use::Full {
-            // What its exchange does not take has no room any more.
-            self.counters.limit_buffer_memory.add(1);
-            state.codec.reset(stream, ErrorCode::ENHANCE_YOUR_CALM, &mut state.out);
-            state.cut(stream, StreamEnd::Lost);
+        if queued == 0 {
+            return;
+        }
+        match buffer::in_use() {
+            // It holds up no other stream: its own window bounds it.
+            Use::Low => state.codec.set_aside(stream, queued, &mut state.out),
+            Use::High | Use::Short => {}
+            Use::Full => {
+                // What its exchange does not take has no room any more.
+                self.counters.limit_buffer_memory.add(1);
+                state.codec.reset(stream, ErrorCode::ENHANCE_YOUR_CALM, &mut state.out);
+                state.cut(stream, StreamEnd::Lost);
+            }
         }
     }
 
@@ -354,6 +370,7 @@ impl Session {
         for slot in state.slots.iter() {
             slot.wake();
         }
+        state.wake_unsettled();
         drop(state);
         self.changed.set(true);
     }

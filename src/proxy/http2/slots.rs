@@ -42,8 +42,6 @@ pub(super) struct Slot {
     pub(super) trailers: Option<FieldList>,
     /// The peer has ended its direction.
     pub(super) is_ended: bool,
-    /// Its request is a call of gRPC.
-    pub(super) is_grpc: bool,
     /// It ended before its time.
     pub(super) end: Option<StreamEnd>,
     pub(super) outgoing: Option<Outgoing>,
@@ -65,7 +63,6 @@ impl Slot {
             inbox: Inbox::default(),
             trailers: None,
             is_ended: false,
-            is_grpc: false,
             end: None,
             outgoing: None,
             reader: None,

@@ -1,11 +1,11 @@
 //! What a session keeps: the codec, the output, and the streams.
 
 use std::collections::VecDeque;
+use std::task::Waker;
 
 use super::fields;
 use super::slots::{Head, Outgoing, Slots};
 use super::timers::{Overdue, Timers};
-use crate::http::grpc;
 use crate::http2::{Connection, ErrorCode, SendError, StreamEnd, StreamId, Violation};
 use crate::io::buffer;
 
@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) slots: Slots,
     /// Requests that the driver has not taken over yet.
     pub(super) incoming: VecDeque<u32>,
+    /// What waits for the peer's first SETTINGS.
+    pub(super) unsettled: Vec<Waker>,
     /// Pieces that wait for their turn.
     pub(super) waiting: usize,
     /// Streams that ended before their time and have a handle still.
@@ -70,6 +72,7 @@ impl State {
             out: Vec::new(),
             slots: Slots::default(),
             incoming: VecDeque::new(),
+            unsettled: Vec::new(),
             waiting: 0,
             unnoticed: 0,
             queued: 0,
@@ -84,9 +87,13 @@ impl State {
         let place = self.slots.insert(stream);
         let slot = self.slots.get_mut(place);
         slot.is_ended = head.end_stream;
-        slot.is_grpc = head.fields.get(b"content-type").is_some_and(grpc::is_grpc);
         slot.push_head(head);
         self.incoming.push_back(place);
+    }
+
+    /// The peer's SETTINGS were received, or the connection has ended.
+    pub(super) fn wake_unsettled(&mut self) {
+        std::mem::take(&mut self.unsettled).into_iter().for_each(Waker::wake);
     }
 
     /// A stream ended before its time.

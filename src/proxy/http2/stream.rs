@@ -102,11 +102,6 @@ impl Stream {
         }
     }
 
-    /// Whether its request is a call of gRPC.
-    pub(crate) fn is_grpc(&self) -> bool {
-        self.session.state().slots.get(self.slot).is_grpc
-    }
-
     /// Whether all content was read, and the peer has ended its direction: then trailers are there, if there are any.
     pub(crate) fn is_over(&self) -> bool {
         let mut state = self.session.state();

@@ -308,6 +308,42 @@ fn a_stream_ends_with_its_connection() {
     });
 }
 
+#[test]
+fn a_silent_peer_is_asked_whether_it_is_alive_and_left_if_it_does_not_say() {
+    fn waits(stream: Stream) -> Exchange {
+        Box::pin(async move {
+            stream.ended().await;
+        })
+    }
+    within(|wheel| async move {
+        let timeouts = Timeouts { ping: Some((SECOND, SECOND)), ..TIMEOUTS };
+        let live = pair(&wheel, timeouts, waits);
+        let stream = post(&live.client, true);
+        // This one accepts the connection, and says nothing after its SETTINGS.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut dead, _) = listener.accept().unwrap();
+        std::io::Write::write_all(&mut dead, b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0").unwrap();
+        tcp.set_nonblocking(true).unwrap();
+        let mut tcp = crate::io::Stream::plain(crate::io::TcpStream::from_std(tcp).unwrap());
+        let config = Arc::new(Config::default());
+        let session = Session::new(Connection::client(config), &wheel, &Arc::new(Counters::default()));
+        let lost = post(&session, true);
+        let make = |jobs: Jobs<Stream>| -> Exchanges { Box::pin(serve_all(jobs, None)) };
+        let mut side = Side { exchanges: FutureSet::new(make), ending: Rc::default(), timeouts };
+        let end = drive(&session, &mut tcp, None, &wheel.deadline(), &mut side).await;
+        assert_eq!(end, SessionEnd::Overdue(Overdue::Ping));
+        assert!(matches!(lost.head().await, Err(StreamError::Http2(StreamEnd::Lost))));
+        // A PING came, and the answer to one is enough.
+        let mut received = vec![0; 1024];
+        let count = std::io::Read::read(&mut dead, &mut received).unwrap();
+        let ping = b"\0\0\x08\x06\0\0\0\0\0liveness";
+        assert!(received[..count].windows(ping.len()).any(|part| part == ping));
+        assert!(live.ends.borrow().is_empty() && live.client.state().timers.next_ping > 0);
+        drop(stream);
+    });
+}
+
 /// What an idle connection holds in this process, beside its tables of header compression.
 #[test]
 fn a_session_is_small() {

@@ -231,7 +231,6 @@ fn a_request_is_what_it_was_when_its_written_head_was_changed() {
             host: Some("h"),
             request_id: "r",
             client_certificate: None,
-            client_cert: [None; 2],
         };
         let write = |edit: &HeadEdit<'_>| {
             let head =

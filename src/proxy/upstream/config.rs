@@ -18,7 +18,7 @@ use crate::base::meter::{PerWorker, UpstreamCells};
 use crate::config::plan::{HashBy, HealthCheck, Outliers, Retries};
 use crate::http::BackendHttp;
 use crate::proxy_protocol;
-use crate::route::{Algorithm, HashTable, stable_hash};
+use crate::route::{Algorithm, stable_hash};
 
 /// An upstream as workers see it.
 #[derive(Debug)]
@@ -29,8 +29,6 @@ pub struct Upstream {
     pub endpoints: Vec<Endpoint>,
     /// How an endpoint is chosen.
     pub(crate) balance: Algorithm,
-    /// Which endpoint has a key, where `balance` is by a hash.
-    pub(crate) hash_table: Option<Arc<HashTable>>,
     /// What of a request the choice depends on, if it does.
     pub hash_by: Option<HashBy>,
     /// Whether a client's requests go to one endpoint.
@@ -120,8 +118,6 @@ pub struct Endpoint {
     pub backup: bool,
     /// Whether it gets no new requests, but for those of sessions at it.
     pub drain: bool,
-    /// Which of these keys were set while Ringate runs, and hold until it ends.
-    pub(crate) overridden: EndpointOverride,
     /// The stable hash of its label: what its place for keys depends on.
     pub(crate) hash: u64,
     /// What all workers share of it.
@@ -136,26 +132,7 @@ impl Endpoint {
             None => name.clone(),
         };
         let hash = stable_hash(label.as_bytes());
-        let overridden = EndpointOverride::default();
-        Self {
-            name,
-            address,
-            label,
-            weight,
-            backup: false,
-            drain: false,
-            overridden,
-            hash,
-            state: Arc::default(),
-        }
-    }
-
-    /// Gives it the keys that were set, in place of its own.
-    pub(crate) fn override_keys(&mut self, keys: EndpointOverride) {
-        self.overridden = keys;
-        self.weight = keys.weight.unwrap_or(self.weight);
-        self.backup = keys.backup.unwrap_or(self.backup);
-        self.drain = keys.drain.unwrap_or(self.drain);
+        Self { name, address, label, weight, backup: false, drain: false, hash, state: Arc::default() }
     }
 
     /// Whether such a request may go to it at will. An endpoint that is not usable is tried after all that are.
@@ -178,46 +155,5 @@ impl Endpoint {
     /// What a request that names no host is given (RFC 9112 §3.2): its name; for a Unix socket `localhost`.
     pub(crate) fn authority(&self) -> &str {
         endpoint_authority(&self.name)
-    }
-}
-
-/// Keys of one endpoint that were set while Ringate runs, in place of those that its entry of the config gives it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct EndpointOverride {
-    /// `weight`
-    pub(crate) weight: Option<u32>,
-    /// `backup`
-    pub(crate) backup: Option<bool>,
-    /// `drain`
-    pub(crate) drain: Option<bool>,
-}
-
-impl EndpointOverride {
-    /// These keys, and of `earlier` those that these do not have.
-    pub(crate) fn or(self, earlier: Self) -> Self {
-        Self {
-            weight: self.weight.or(earlier.weight),
-            backup: self.backup.or(earlier.backup),
-            drain: self.drain.or(earlier.drain),
-        }
-    }
-
-    /// Those that the endpoint does not have by itself.
-    pub(crate) fn beside(self, endpoint: &Endpoint) -> Self {
-        Self {
-            weight: self.weight.filter(|weight| *weight != endpoint.weight),
-            backup: self.backup.filter(|backup| *backup != endpoint.backup),
-            drain: self.drain.filter(|drain| *drain != endpoint.drain),
-        }
-    }
-
-    /// The keys that it has, as the config names them.
-    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
-        let all = [
-            ("weight", self.weight.is_some()),
-            ("backup", self.backup.is_some()),
-            ("drain", self.drain.is_some()),
-        ];
-        all.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name)
     }
 }

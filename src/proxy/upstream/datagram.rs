@@ -9,7 +9,7 @@ use crate::base::sample::sampled;
 use crate::io::udp;
 use crate::proxy::upstream::load::InFlight;
 use crate::proxy::upstream::pool::Pool;
-use crate::proxy::upstream::request_key::{Repeat, RequestKey};
+use crate::proxy::upstream::request_key::RequestKey;
 use crate::proxy::worker::Worker;
 
 impl Pool {
@@ -23,9 +23,6 @@ impl Pool {
         worker: &Worker,
         key: RequestKey,
     ) -> io::Result<(usize, UdpSocket, InFlight)> {
-        if self.refuses() {
-            return Err(io::Error::other("the health checks of every endpoint fail (health.all_down)"));
-        }
         let mut failed = io::Error::other("no endpoint has an address");
         for _ in 0..self.upstream.endpoints.len() {
             let Some(endpoint) = self.pick(key) else { break };
@@ -45,12 +42,6 @@ impl Pool {
             }
         }
         Err(failed)
-    }
-
-    /// Whether there is an endpoint that a new session can use.
-    pub(crate) fn has_usable(&self) -> bool {
-        let endpoints = &self.upstream.endpoints;
-        endpoints.iter().any(|endpoint| !endpoint.drain && endpoint.is_usable(Repeat::Held))
     }
 
     /// A socket of the endpoint reported that the endpoint can't be reached: it is tried last for a while, as after a

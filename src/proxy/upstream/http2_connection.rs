@@ -32,9 +32,6 @@ thread_local! {
     static CONFIG: Arc<Config> = Arc::new(Config::default());
 }
 
-/// How often it is checked whether a backend's first SETTINGS have arrived, where a request waits for them.
-const SETTINGS_PAUSE: Duration = Duration::from_millis(5);
-
 /// A connection as its pool and its exchanges share it. Its task alone reads and writes.
 #[derive(Debug)]
 pub(crate) struct Http2Connection {
@@ -331,10 +328,7 @@ pub struct LentStream {
 impl LentStream {
     /// Waits until the backend's SETTINGS are known: they say which protocols it has (RFC 8441 §3).
     pub(crate) async fn settings(&self) {
-        let session = &self.connection.session;
-        while !session.has_settings() && session.end().is_none() {
-            io::sleep(SETTINGS_PAUSE).await;
-        }
+        self.connection.session.settled().await;
     }
 
     /// The stream is one for WebSocket: the response of a HTTP/1.1 server would have this Sec-WebSocket-Accept.

@@ -217,23 +217,22 @@ pub(crate) struct Refresh {
 }
 
 impl Refresh {
-    /// A choice is made at the tick `now`: reads the cells of `uses`, if it is time, for `least` further choices at least.
-    /// The tick bounds the age of what is known where choices are rare. False: it is not time.
+    /// A choice is made at the tick `now`: reads the cells of `uses`, if it is time. The tick bounds the age of what is
+    /// known where choices are rare.
     #[inline]
-    pub(crate) fn step<'a>(&self, now: u64, least: usize, uses: impl Iterator<Item = &'a WorkerUse>) -> bool {
+    pub(crate) fn step<'a>(&self, now: u64, uses: impl Iterator<Item = &'a WorkerUse>) {
         let left = self.left.get();
         if left > 0 && self.at.get() == now {
             self.left.set(left - 1);
-            return false;
+            return;
         }
         let mut workers = 0;
         for each in uses {
             each.look();
             workers = workers.max(each.workers());
         }
-        self.left.set(least.max(workers.saturating_sub(2) / READS));
+        self.left.set(workers.saturating_sub(2) / READS);
         self.at.set(now);
-        true
     }
 }
 
@@ -253,13 +252,13 @@ mod tests {
         let third = InFlight::begin(&other).connected();
         assert_eq!((one.load(), other.load(), shared.in_flight()), (2, 1, 3));
         let refresh = Refresh::default();
-        refresh.step(1, 0, std::iter::once(&*one));
+        refresh.step(1, std::iter::once(&*one));
         assert_eq!(one.load(), 3);
         drop(first);
         assert_eq!((one.load(), shared.in_flight()), (2, 2));
         drop((third, other));
         assert_eq!((shared.in_flight(), shared.requests()), (1, 1), "its requests are counted on");
-        refresh.step(1, 0, std::iter::once(&*one));
+        refresh.step(1, std::iter::once(&*one));
         assert_eq!(one.load(), 1);
     }
 
@@ -273,13 +272,13 @@ mod tests {
             // Seen by a worker only if it has read again.
             held.push(InFlight::begin(&all[1]));
             let before = all[0].load();
-            refresh.step(7, 0, std::iter::once(&*all[0]));
+            refresh.step(7, std::iter::once(&*all[0]));
             reads += usize::from(all[0].load() != before);
         }
         assert_eq!(reads, 10);
         let before = all[0].load();
         held.push(InFlight::begin(&all[1]));
-        refresh.step(8, 0, std::iter::once(&*all[0]));
+        refresh.step(8, std::iter::once(&*all[0]));
         assert_ne!(all[0].load(), before, "a tick has passed");
     }
 
@@ -299,7 +298,7 @@ mod tests {
                         let refresh = Refresh::default();
                         for round in 0..ROUNDS {
                             if looks {
-                                refresh.step(u64::from(round / 4096), 0, uses.iter().map(|each| &**each));
+                                refresh.step(u64::from(round / 4096), uses.iter().map(|each| &**each));
                             }
                             let least = uses.iter().min_by_key(|each| each.load()).unwrap_or(&uses[0]);
                             black_box(InFlight::begin(least).connected());

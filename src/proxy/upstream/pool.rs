@@ -56,8 +56,6 @@ pub struct Pool {
     pub(crate) seen: Cell<SeenWeights>,
     /// Of when their loads are.
     pub(crate) refresh: Refresh,
-    /// The loads and weights of those that are used first, together, as they were then.
-    pub(crate) sums: Cell<(u64, u64)>,
     /// In the order of the upstream's. Pools of other snapshots may have them, too.
     pub(crate) endpoints: Vec<Rc<EndpointPool>>,
     /// What the worker counts of the upstream.
@@ -95,8 +93,7 @@ impl Pool {
         let weights: Vec<u32> = upstream.endpoints.iter().map(|endpoint| endpoint.weight).collect();
         let identity = upstream.tls.as_ref().and_then(|tls| tls.identity.as_ref());
         let identity = identity.map(|identity| RefCell::new(identity.reader()));
-        let balancer =
-            Balancer::new(upstream.balance, &weights, start).with_table(upstream.hash_table.clone());
+        let balancer = Balancer::new(upstream.balance, &weights, start);
         if let Some(last) = last {
             balancer.follow(&last.balancer, was_in(last, &upstream));
         }
@@ -109,7 +106,6 @@ impl Pool {
             weights: weights.iter().map(|_| Cell::new(0)).collect(),
             seen: Cell::default(),
             refresh: Refresh::default(),
-            sums: Cell::default(),
             endpoints,
             meter: upstream.meter.of(worker.number),
             wheel: worker.wheel.clone(),

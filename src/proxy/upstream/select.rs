@@ -7,7 +7,7 @@ use crate::proxy::failure::Bound;
 use crate::proxy::upstream::endpoint;
 use crate::proxy::upstream::pool::Pool;
 use crate::proxy::upstream::request_key::{Repeat, RequestKey};
-use crate::proxy::upstream::warm_up::{SeenWeights, WHOLE};
+use crate::proxy::upstream::warm_up::SeenWeights;
 use crate::route::{Balancer, Endpoints};
 
 /// What of an endpoint decides its rank.
@@ -212,14 +212,6 @@ impl<E: Endpoints, S: Fn(usize) -> Standing> Endpoints for OfRank<'_, '_, E, S> 
     fn is_even(&self) -> bool {
         self.selection.set.endpoints.is_even()
     }
-
-    fn whole_weight(&self, endpoint: usize) -> u32 {
-        self.selection.set.endpoints.whole_weight(endpoint)
-    }
-
-    fn sums(&self) -> Option<(u64, u64)> {
-        self.selection.set.endpoints.sums().filter(|_| self.rank == BEST)
-    }
 }
 
 /// Endpoints that were selected already.
@@ -276,49 +268,22 @@ impl Endpoints for &Pool {
     fn is_even(&self) -> bool {
         self.seen.get().even
     }
-
-    fn whole_weight(&self, endpoint: usize) -> u32 {
-        self.upstream.endpoints[endpoint].weight.saturating_mul(WHOLE)
-    }
-
-    fn sums(&self) -> Option<(u64, u64)> {
-        Some(self.sums.get())
-    }
 }
-
-/// Endpoints that one choice by a hash may look at on average.
-const ENDPOINTS_PER_CHOICE: usize = 8;
 
 impl Pool {
     /// The set of this moment, for one choice that such a request is for.
     fn set(&self, repeat: Repeat) -> EndpointSet<&Self, impl Fn(usize) -> Standing + Copy + '_> {
         let now = self.wheel.now();
         self.look(now);
-        let panics = self.panics();
         if self.balancer.weighs_loads() {
-            let by_sums = self.balancer.weighs_sums();
-            // Sums need not be exact: a look at all endpoints serves some choices.
-            let choices = if by_sums { self.endpoints.len() / ENDPOINTS_PER_CHOICE } else { 0 };
-            let uses = self.endpoints.iter().map(|endpoint| &*endpoint.used);
-            if self.refresh.step(now, choices, uses) && by_sums {
-                self.sums.set(self.sum(panics));
-            }
+            self.refresh.step(now, self.endpoints.iter().map(|endpoint| &*endpoint.used));
         }
+        let panics = self.panics();
         let standing = move |endpoint: usize| Standing {
             shunned: !panics && !self.is_usable(endpoint, repeat),
             backup: self.upstream.endpoints[endpoint].backup,
         };
         EndpointSet { endpoints: self, standing }
-    }
-
-    /// Exchanges and weights of the endpoints that are used first.
-    fn sum(&self, panics: bool) -> (u64, u64) {
-        let endpoints = self.upstream.endpoints.iter().enumerate();
-        let used = endpoints
-            .filter(|(_, endpoint)| !endpoint.backup && (panics || endpoint.is_usable(Repeat::Held)));
-        used.map(|(at, _)| (self.weight(at), self.load(at)))
-            .filter(|(weight, _)| *weight > 0)
-            .fold((0, 0), |(loads, weights), (weight, load)| (loads + load, weights + u64::from(weight)))
     }
 
     /// Takes up weights that have changed since the last look. Those that rise are looked at once a tick.
@@ -468,14 +433,6 @@ mod tests {
 
         fn is_even(&self) -> bool {
             true
-        }
-
-        fn whole_weight(&self, endpoint: usize) -> u32 {
-            self.weight(endpoint)
-        }
-
-        fn sums(&self) -> Option<(u64, u64)> {
-            None
         }
     }
 

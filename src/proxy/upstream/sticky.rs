@@ -33,42 +33,29 @@ const SKEW: u32 = 300;
 pub(crate) struct Sticky {
     by: StickyBy,
     max_age: Option<u32>,
-    upstream: String,
-    /// The first one signs; a token of another one is good, and replaced.
-    keys: Vec<SigningKey>,
-}
-
-#[derive(Debug)]
-struct SigningKey {
     key: hmac::Key,
+    upstream: String,
     /// What names each endpoint in a token.
     tags: Vec<[u8; TAG]>,
 }
 
-impl SigningKey {
-    fn new(secret: &[u8], upstream: &str, endpoints: &[&str]) -> Self {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        let tag =
-            |label: &&str| cut(&mac(&key, [b"endpoint\0", upstream.as_bytes(), b"\0", label.as_bytes()]));
-        let tags = endpoints.iter().map(tag).collect();
-        Self { key, tags }
-    }
-}
-
 impl Sticky {
-    /// The sessions of the upstream of this name, whose `endpoints` have these labels. Tokens are signed with the
-    /// first of the `secrets`, which are one at least, and good for `max_age`, or for ever. Those that were signed with another
-    /// one are good, too.
+    /// The sessions of the upstream of this name, whose `endpoints` have these labels. Tokens are signed with `secret`, and
+    /// good for `max_age`, or for ever.
     pub(crate) fn new(
         by: StickyBy,
         max_age: Option<Duration>,
-        secrets: &[&[u8]],
+        secret: &[u8],
         upstream: &str,
         endpoints: &[&str],
     ) -> Self {
-        let keys = secrets.iter().map(|secret| SigningKey::new(secret, upstream, endpoints)).collect();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let tag =
+            |label: &&str| cut(&mac(&key, [b"endpoint\0", upstream.as_bytes(), b"\0", label.as_bytes()]));
+        let tags = endpoints.iter().map(tag);
+        let tags = tags.collect();
         let max_age = max_age.map(|age| u32::try_from(age.as_secs()).unwrap_or(u32::MAX));
-        Self { by, max_age, upstream: upstream.to_owned(), keys }
+        Self { by, max_age, key, upstream: upstream.to_owned(), tags }
     }
 
     /// Where a client keeps its token.
@@ -87,10 +74,8 @@ impl Sticky {
         BASE64URL_NOPAD.decode_mut(text, &mut bytes).ok()?;
         let (signed, given) = bytes.split_at(TAG + ISSUED);
         let (tag, issued) = signed.split_at(TAG);
-        let named = |(_, key): &(usize, &SigningKey)| key.tags.iter().any(|known| known == tag);
-        let (at, key) = self.keys.iter().enumerate().find(named)?;
-        let endpoint = key.tags.iter().position(|known| known == tag)?;
-        verify_slices_are_equal(&self.signature(key, signed), given).ok()?;
+        let endpoint = self.tags.iter().position(|known| known == tag)?;
+        verify_slices_are_equal(&self.signature(signed), given).ok()?;
         let issued = issued.try_into().map(u32::from_be_bytes).ok()?;
         if issued > now.saturating_add(SKEW) {
             return None;
@@ -99,24 +84,24 @@ impl Sticky {
         if self.max_age.is_some_and(|most| age >= most) {
             return None;
         }
-        let ages = at > 0 || self.max_age.is_some_and(|most| age > most / 2);
+        let ages = self.max_age.is_some_and(|most| age > most / 2);
         Some(Session { endpoint: u32::try_from(endpoint).ok()?, ages })
     }
 
-    /// A new token for an endpoint, which the key has.
-    fn token_at(&self, key: &SigningKey, endpoint: usize, now: u32) -> [u8; TEXT] {
+    /// A new token for an endpoint.
+    fn token_at(&self, endpoint: usize, now: u32) -> [u8; TEXT] {
         let mut bytes = [0; TOKEN];
-        bytes[..TAG].copy_from_slice(&key.tags[endpoint]);
+        bytes[..TAG].copy_from_slice(&self.tags[endpoint]);
         bytes[TAG..TAG + ISSUED].copy_from_slice(&now.to_be_bytes());
-        let signature = self.signature(key, &bytes[..TAG + ISSUED]);
+        let signature = self.signature(&bytes[..TAG + ISSUED]);
         bytes[TAG + ISSUED..].copy_from_slice(&signature);
         let mut text = [0; TEXT];
         BASE64URL_NOPAD.encode_mut(&bytes, &mut text);
         text
     }
 
-    fn signature(&self, key: &SigningKey, signed: &[u8]) -> [u8; MAC] {
-        cut(&mac(&key.key, [b"token\0", self.upstream.as_bytes(), b"\0", signed]))
+    fn signature(&self, signed: &[u8]) -> [u8; MAC] {
+        cut(&mac(&self.key, [b"token\0", self.upstream.as_bytes(), b"\0", signed]))
     }
 
     /// Whether a response's field of this name is ours alone to write.
@@ -133,9 +118,11 @@ impl Sticky {
         secure: bool,
         lines: &mut Vec<u8>,
     ) {
-        let Some(key) = self.keys.first().filter(|key| endpoint < key.tags.len()) else { return };
+        if endpoint >= self.tags.len() {
+            return;
+        }
         let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| lines.extend_from_slice(part));
-        let token = || self.token_at(key, endpoint, now());
+        let token = || self.token_at(endpoint, now());
         match &self.by {
             StickyBy::Header(name) => put(&[name.as_bytes(), b": ", &token(), b"\r\n"]),
             StickyBy::Cookie(name) => {
@@ -192,7 +179,7 @@ mod tests {
     use super::*;
 
     fn sticky(by: StickyBy, max_age: Option<u64>, secret: &[u8], upstream: &str, names: &[&str]) -> Sticky {
-        Sticky::new(by, max_age.map(Duration::from_secs), &[secret], upstream, names)
+        Sticky::new(by, max_age.map(Duration::from_secs), secret, upstream, names)
     }
 
     fn cookie() -> StickyBy {
@@ -206,7 +193,7 @@ mod tests {
     fn a_token_names_its_endpoint_whatever_its_place() {
         let one = sticky(cookie(), Some(3600), SECRET, "app", NAMES);
         for (endpoint, name) in NAMES.iter().enumerate() {
-            let token = one.token_at(&one.keys[0], endpoint, 1_000);
+            let token = one.token_at(endpoint, 1_000);
             assert_eq!(
                 one.session_at(&token, 1_000),
                 Some(Session { endpoint: endpoint as u32, ages: false })
@@ -222,7 +209,7 @@ mod tests {
     #[test]
     fn what_is_forged_or_stale_proves_nothing() {
         let good = sticky(cookie(), Some(3600), SECRET, "app", NAMES);
-        let token = good.token_at(&good.keys[0], 1, 10_000);
+        let token = good.token_at(1, 10_000);
         for other in [
             sticky(cookie(), Some(3600), &[8; 32], "app", NAMES),
             sticky(cookie(), Some(3600), SECRET, "other", NAMES),
@@ -277,22 +264,6 @@ mod tests {
             assert_eq!(by_field.session(token.as_bytes()).map(|it| it.endpoint), Some(1));
         }
         assert!(by_field.owns(b"x-session") && !by_field.owns(b"X-Sessions"));
-    }
-
-    #[test]
-    fn a_token_of_the_last_secret_is_good_and_replaced() {
-        let with = |secrets: &[&[u8]]| Sticky::new(cookie(), None, secrets, "app", NAMES);
-        let (old, both, new) = (with(&[SECRET]), with(&[&[8; 32], SECRET]), with(&[&[8; 32]]));
-        let token = old.token_at(&old.keys[0], 2, 1_000);
-        assert_eq!(both.session_at(&token, 1_000), Some(Session { endpoint: 2, ages: true }));
-        assert_eq!(new.session_at(&token, 1_000), None);
-        let mut lines = Vec::new();
-        both.put_line(both.session_at(&token, 1_000), 2, false, &mut lines);
-        let line = String::from_utf8(lines).unwrap();
-        let token =
-            line.strip_prefix("Set-Cookie: ringate=").and_then(|line| line.split(';').next()).unwrap();
-        assert_eq!(new.session(token.as_bytes()), Some(Session { endpoint: 2, ages: false }));
-        assert_eq!(old.session(token.as_bytes()), None, "it does not have the new secret");
     }
 
     #[test]

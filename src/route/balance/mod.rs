@@ -13,9 +13,7 @@ mod two_choices;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use hash::{HashTable, LoadBound, stable_hash};
-
-use std::sync::Arc;
+pub(crate) use hash::{LoadBound, stable_hash};
 
 use generator::Generator;
 use round_robin::RoundRobin;
@@ -32,10 +30,6 @@ pub(crate) trait Endpoints {
     fn name(&self, endpoint: usize) -> u64;
     /// Whether all weights but those of 0 are known to be the same.
     fn is_even(&self) -> bool;
-    /// The weight that the endpoint rises to.
-    fn whole_weight(&self, endpoint: usize) -> u32;
-    /// Exchanges and weights of all that may be chosen, if they are known without a look at each.
-    fn sums(&self) -> Option<(u64, u64)>;
 }
 
 /// Which algorithm chooses.
@@ -60,32 +54,19 @@ pub(crate) struct Balancer {
     algorithm: Algorithm,
     turns: RoundRobin,
     generator: Generator,
-    /// Of a hash, where there is one.
-    table: Option<Arc<HashTable>>,
 }
 
 impl Balancer {
     /// One for endpoints of these `weights`. `start` moves the first pick: give each worker its own number, so that they do
     /// not all begin with the same endpoint.
     pub(crate) fn new(algorithm: Algorithm, weights: &[u32], start: usize) -> Self {
-        let (turns, generator) = (RoundRobin::new(weights, start), Generator::new(start as u64));
-        Self { algorithm, turns, generator, table: None }
-    }
-
-    /// The same with the table of a hash, which is that of the same endpoints.
-    pub(crate) fn with_table(self, table: Option<Arc<HashTable>>) -> Self {
-        Self { table, ..self }
+        Self { algorithm, turns: RoundRobin::new(weights, start), generator: Generator::new(start as u64) }
     }
 
     /// Goes on where `last` stopped, as far as the endpoints are the same: `was` gives the index that an endpoint had there.
     pub(crate) fn follow(&self, last: &Self, was: impl Fn(usize) -> Option<usize>) {
         self.turns.follow(&last.turns, was);
         self.generator.follow(&last.generator);
-    }
-
-    /// Whether it looks at the sum of all loads, and not at each.
-    pub(crate) fn weighs_sums(&self) -> bool {
-        matches!(self.algorithm, Algorithm::Hash(_))
     }
 
     /// Whether it looks at loads.
@@ -104,7 +85,7 @@ impl Balancer {
             (Algorithm::LeastRequests, _) => least_requests::pick(among, &self.turns),
             (Algorithm::TwoChoices, _) => two_choices::pick(among, &self.generator),
             (Algorithm::Random, _) => random::pick(among, &self.generator),
-            (Algorithm::Hash(bound), Some(key)) => hash::pick(among, key, bound, self.table.as_deref()),
+            (Algorithm::Hash(bound), Some(key)) => hash::pick(among, key, bound),
             (Algorithm::RoundRobin | Algorithm::Hash(_), _) => self.turns.pick(among),
         }
     }
@@ -115,7 +96,7 @@ impl Balancer {
             (Algorithm::LeastRequests, _) => least_requests::pick_after(among, last),
             (Algorithm::TwoChoices, _) => two_choices::pick(among, &self.generator),
             (Algorithm::Random, _) => random::pick(among, &self.generator),
-            (Algorithm::Hash(bound), Some(key)) => hash::pick(among, key, bound, self.table.as_deref()),
+            (Algorithm::Hash(bound), Some(key)) => hash::pick(among, key, bound),
             (Algorithm::RoundRobin | Algorithm::Hash(_), _) => round_robin::next(among, last),
         }
     }
@@ -146,13 +127,5 @@ impl<E: Endpoints, F: Fn(usize) -> bool> Endpoints for Only<'_, E, F> {
 
     fn is_even(&self) -> bool {
         self.of.is_even()
-    }
-
-    fn whole_weight(&self, endpoint: usize) -> u32 {
-        self.of.whole_weight(endpoint)
-    }
-
-    fn sums(&self) -> Option<(u64, u64)> {
-        None
     }
 }

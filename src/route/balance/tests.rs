@@ -39,14 +39,6 @@ impl Endpoints for Given {
         let first = weights.next();
         weights.all(|weight| Some(weight) == first)
     }
-
-    fn whole_weight(&self, endpoint: usize) -> u32 {
-        self.weights[endpoint]
-    }
-
-    fn sums(&self) -> Option<(u64, u64)> {
-        None
-    }
 }
 
 const NO_BOUND: LoadBound = LoadBound(0);
@@ -60,12 +52,7 @@ const ALL: [Algorithm; 5] = [
 ];
 
 fn balancer(algorithm: Algorithm, of: &Given, start: usize) -> Balancer {
-    let is_hash = matches!(algorithm, Algorithm::Hash(_));
-    Balancer::new(algorithm, &of.weights, start).with_table(is_hash.then(|| table(of)).flatten())
-}
-
-fn table(of: &Given) -> Option<Arc<HashTable>> {
-    HashTable::new(&of.names, &of.weights).map(Arc::new)
+    Balancer::new(algorithm, &of.weights, start)
 }
 
 fn picks(algorithm: Algorithm, of: &Given, start: usize, count: usize) -> Vec<usize> {
@@ -74,13 +61,8 @@ fn picks(algorithm: Algorithm, of: &Given, start: usize, count: usize) -> Vec<us
 }
 
 /// How often each endpoint was chosen for `count` requests, each with its own key.
-fn counts(
-    (algorithm, table): (Algorithm, &Option<Arc<HashTable>>),
-    of: &Given,
-    seed: usize,
-    count: usize,
-) -> Vec<u64> {
-    let balancer = Balancer::new(algorithm, &of.weights, seed).with_table(table.clone());
+fn counts(algorithm: Algorithm, of: &Given, seed: usize, count: usize) -> Vec<u64> {
+    let balancer = balancer(algorithm, of, seed);
     let mut counts = vec![0; of.len()];
     for request in 0..count {
         let key = stable_hash(format!("{seed}/{request}").as_bytes());
@@ -106,10 +88,9 @@ fn idle_endpoints_are_chosen_by_their_weights() {
         let of = given(weights);
         let freedom = weights.iter().filter(|weight| **weight > 0).count() - 1;
         assert_eq!(freedom, 4);
-        let table = table(&of);
         for algorithm in ALL {
-            let count = |seed| counts((algorithm, &table), &of, seed, 2_000);
-            let statistics: Vec<f64> = (0..100).map(|seed| chi_square(&count(seed), weights)).collect();
+            let statistics: Vec<f64> =
+                (0..100).map(|seed| chi_square(&counts(algorithm, &of, seed, 2_000), weights)).collect();
             // The quantiles of chi-square with 4 degrees of freedom: 5 % are above 9.49, 0.1 % above 18.47.
             let above = |bound: f64| statistics.iter().filter(|one| **one > bound).count();
             assert!(above(9.49) <= 14, "{algorithm:?} {weights:?}: {} of 100", above(9.49));
@@ -272,81 +253,12 @@ fn a_hash_does_not_depend_on_the_order_of_endpoints_and_a_weight_moves_keys_one_
 }
 
 #[test]
-fn the_table_of_a_hash_has_what_the_scores_say() {
-    for weights in [&[1, 1, 1, 1][..], &[5, 0, 1, 2, 2, 10]] {
-        let of = given(weights);
-        let hash = balancer(Algorithm::Hash(NO_BOUND), &of, 0);
-        let keys: Vec<u64> = (0..2_000_u32).map(|key| stable_hash(&key.to_le_bytes())).collect();
-        let place = |of: &Given, key: u64| hash.pick(of, Some(key)).unwrap();
-        for out in (0..weights.len()).filter(|out| weights[*out] > 0) {
-            // Out of use, it has the place of one that is gone; with less weight, it has a part of its keys.
-            let mut gone = of.clone();
-            gone.weights[out] = 0;
-            let rebuilt = balancer(Algorithm::Hash(NO_BOUND), &gone, 0);
-            let rising = Rising { of: &of, endpoint: out };
-            let (mut own, mut kept) = (0, 0);
-            for &key in &keys {
-                assert_eq!(place(&gone, key), rebuilt.pick(&gone, Some(key)).unwrap());
-                let is_own = place(&of, key) == out;
-                let rises = hash.pick(&rising, Some(key)).unwrap();
-                match is_own {
-                    true => (own, kept) = (own + 1, kept + usize::from(rises == out)),
-                    false => assert_eq!(rises, place(&of, key)),
-                }
-            }
-            let share = f64::from(weights[out]) / f64::from(weights.iter().sum::<u32>());
-            let part = share / 8.0 / (1.0 - share + share / 8.0) / share;
-            #[allow(clippy::cast_precision_loss)]
-            let found = kept as f64 / own as f64;
-            assert!((found - part).abs() < 0.1, "{kept} of {own}, not {part}");
-        }
-    }
-}
-
-/// Endpoints of which one has an eighth of its weight.
-struct Rising<'a> {
-    of: &'a Given,
-    endpoint: usize,
-}
-
-impl Endpoints for Rising<'_> {
-    fn len(&self) -> usize {
-        self.of.len()
-    }
-
-    fn weight(&self, endpoint: usize) -> u32 {
-        let whole = self.whole_weight(endpoint);
-        if endpoint == self.endpoint { whole / 8 } else { whole }
-    }
-
-    fn load(&self, endpoint: usize) -> u64 {
-        self.of.load(endpoint)
-    }
-
-    fn name(&self, endpoint: usize) -> u64 {
-        self.of.name(endpoint)
-    }
-
-    fn is_even(&self) -> bool {
-        false
-    }
-
-    fn whole_weight(&self, endpoint: usize) -> u32 {
-        self.of.weight(endpoint) * 8
-    }
-
-    fn sums(&self) -> Option<(u64, u64)> {
-        None
-    }
-}
-
-#[test]
 fn a_hash_is_the_same_in_every_version() {
     assert_eq!(stable_hash(b"10.0.0.1:8443"), 0x6A04_22F2_5B24_E433);
     let of = given(&[1, 2, 1, 3]);
     let balancer = balancer(Algorithm::Hash(NO_BOUND), &of, 0);
     let places: Vec<_> = (0..12_u64).map(|key| balancer.pick(&of, Some(key)).unwrap()).collect();
-    assert_eq!(places, [2, 1, 3, 2, 0, 3, 2, 0, 0, 0, 3, 3]);
+    assert_eq!(places, [2, 3, 1, 3, 3, 2, 1, 3, 3, 3, 1, 1]);
 }
 
 #[test]
@@ -375,7 +287,7 @@ fn keys_of_a_full_endpoint_go_to_the_next_and_come_back() {
     assert_eq!(balancer.pick(&of, Some(key)), Some(home));
     of.loads[home] = 8;
     assert_ne!(balancer.pick(&of, Some(key)), Some(home));
-    let free = Balancer::new(Algorithm::Hash(NO_BOUND), &of.weights, 0).with_table(table(&of));
+    let free = Balancer::new(Algorithm::Hash(NO_BOUND), &of.weights, 0);
     of.loads[home] = 1_000_000;
     assert_eq!(free.pick(&of, Some(key)), Some(home));
 }
@@ -417,8 +329,7 @@ proptest! {
         let of = Given { loads: loads.iter().map(|load| load / 16).collect(), ..given(&weights) };
         let some = weights.iter().any(|weight| *weight > 0);
         for algorithm in ALL.into_iter().chain([Algorithm::Hash(LoadBound(bound))]) {
-            let table = HashTable::of_slots(64, &of.names, &of.weights).filter(|_| start % 2 == 0);
-            let balancer = Balancer::new(algorithm, &of.weights, start % 1000).with_table(table.map(Arc::new));
+            let balancer = balancer(algorithm, &of, start % 1000);
             for _ in 0..3 {
                 let chosen = [balancer.pick(&of, key), balancer.pick_after(last % of.len(), &of, key)];
                 for one in chosen {

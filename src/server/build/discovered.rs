@@ -63,7 +63,6 @@ impl Builder<'_> {
             let differs = name != address.to_string();
             let mut endpoint = Endpoint::new(name, Some(address), weight.unwrap_or(at.weight), differs);
             (endpoint.backup, endpoint.drain) = (at.backup || backup, at.drain);
-            self.override_keys(upstream, &mut endpoint);
             if !endpoints.iter().any(|known| known.is_same(&endpoint)) {
                 self.add(upstream, endpoint, endpoints);
             }

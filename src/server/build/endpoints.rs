@@ -90,9 +90,6 @@ impl Builder<'_> {
             for address in found.chain(none.then_some(None)) {
                 let mut endpoint = Endpoint::new(at.address.clone(), address, at.weight, several);
                 (endpoint.backup, endpoint.drain) = (at.backup, at.drain);
-                if Address::parse(&at.address).is_none() {
-                    self.override_keys(upstream, &mut endpoint);
-                }
                 self.add(upstream, endpoint, &mut endpoints);
             }
         }

@@ -5,29 +5,8 @@ use std::sync::Arc;
 use super::{Builder, describe};
 use crate::base::published::Published;
 use crate::certs::{Bundle, BundleError, StoreError};
-use crate::config::Diagnostics;
-use crate::config::plan::{self, CertificateRef, Plan};
+use crate::config::plan::{self, CertificateRef};
 use crate::tls::Identity;
-
-/// One certificate as an identity. Errors are added to `problems`; the result is `None` if there are any.
-pub(crate) fn identity(
-    plan: &Plan,
-    at: &plan::At<CertificateRef>,
-    problems: &mut Diagnostics,
-) -> Option<Arc<Identity>> {
-    Builder::new(plan, None, problems).make_identity(at).map(|cell| cell.load())
-}
-
-/// The same of files that may have changed since `current` was read from them: if they have not, their time is no error.
-pub(crate) fn identity_again(
-    plan: &Plan,
-    at: &plan::At<CertificateRef>,
-    current: &Identity,
-    problems: &mut Diagnostics,
-) -> Option<Arc<Identity>> {
-    let mut builder = Builder { current: Some(current), ..Builder::new(plan, None, problems) };
-    builder.make_identity(at).map(|cell| cell.load())
-}
 
 impl Builder<'_> {
     pub(super) fn identity(&mut self, at: &plan::At<CertificateRef>) -> Option<Published<Identity>> {

@@ -14,10 +14,8 @@ use crate::config::plan;
 
 /// The fewest bytes of a secret.
 const MIN_SECRET_BYTES: usize = 16;
-/// Most secrets of a file: the one in use, and those before it.
-const MAX_SECRETS: usize = 4;
 
-/// What tokens are signed with: a line for each secret. The first one signs.
+/// What tokens are signed with.
 #[derive(Clone)]
 pub(super) struct SessionSecret(Arc<Zeroizing<Vec<u8>>>);
 
@@ -30,11 +28,6 @@ impl fmt::Debug for SessionSecret {
 impl SessionSecret {
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
-    }
-
-    /// The secrets.
-    pub(super) fn each(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|secret| !secret.is_empty())
     }
 
     fn random() -> Result<Self, String> {
@@ -58,21 +51,14 @@ impl Builder<'_> {
     fn secret_of_file(&mut self, file: &plan::At<std::path::PathBuf>) -> Option<SessionSecret> {
         let read = read_secret(file);
         let content = self.good(&file.span, read)?;
-        let secret = SessionSecret(Arc::new(Zeroizing::new(content.to_vec())));
-        if secret.each().next().is_none() || secret.each().any(|one| one.len() < MIN_SECRET_BYTES) {
+        let secret = content.trim_ascii_end();
+        if secret.len() < MIN_SECRET_BYTES {
             let title = format!("{}: the secret has fewer than {MIN_SECRET_BYTES} bytes", file.display());
             let help = "make one with `openssl rand -hex 32`";
             self.wrong(&file.span, title, Some(help));
             return None;
         }
-        if secret.each().count() > MAX_SECRETS {
-            let title = format!("{}: more than {MAX_SECRETS} lines", file.display());
-            let help =
-                "write the secret in use into the first line, and those before it into the lines below";
-            self.wrong(&file.span, title, Some(help));
-            return None;
-        }
-        Some(secret)
+        Some(SessionSecret(Arc::new(Zeroizing::new(secret.to_vec()))))
     }
 
     /// The one that is kept, or that runs, or a new one, which is kept when the snapshot runs.

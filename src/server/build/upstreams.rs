@@ -13,7 +13,7 @@ use crate::proxy::upstream::concurrency::ConcurrencyLimiter;
 use crate::proxy::upstream::config::{Endpoint, Upstream};
 use crate::proxy::upstream::mirror::Mirror;
 use crate::proxy::upstream::sticky::Sticky;
-use crate::route::{Algorithm, HashTable, LoadBound};
+use crate::route::{Algorithm, LoadBound};
 use crate::tls::{self, ClientPolicy};
 
 impl<'a> Builder<'a> {
@@ -61,7 +61,6 @@ impl<'a> Builder<'a> {
         let upstream = Upstream {
             name: upstream.name.value.clone(),
             balance: algorithm(&upstream.balance),
-            hash_table: hash_table(&upstream.balance, &endpoints),
             hash_by: match &upstream.balance {
                 plan::Balance::Hash(hash) => Some(hash.by.value.clone()),
                 _ => None,
@@ -177,17 +176,7 @@ fn sticky(
 ) -> Option<Sticky> {
     let (sticky, secret) = (upstream.sticky.as_ref()?, secret?);
     let labels: Vec<&str> = endpoints.iter().map(|endpoint| &*endpoint.label).collect();
-    let secrets: Vec<&[u8]> = secret.each().collect();
-    Some(Sticky::new(sticky.by.clone(), sticky.max_age, &secrets, &upstream.name, &labels))
-}
-
-/// The table of a hash over the endpoints that are used before backups.
-fn hash_table(balance: &plan::Balance, endpoints: &[Endpoint]) -> Option<Arc<HashTable>> {
-    let plan::Balance::Hash(_) = balance else { return None };
-    let weight = |endpoint: &Endpoint| if endpoint.drain || endpoint.backup { 0 } else { endpoint.weight };
-    let (names, weights): (Vec<u64>, Vec<u32>) =
-        endpoints.iter().map(|endpoint| (endpoint.hash, weight(endpoint))).unzip();
-    HashTable::new(&names, &weights).map(Arc::new)
+    Some(Sticky::new(sticky.by.clone(), sticky.max_age, secret.bytes(), &upstream.name, &labels))
 }
 
 fn algorithm(of: &plan::Balance) -> Algorithm {

@@ -155,7 +155,6 @@ pub(super) fn listener(old: &Listener, new: &Listener) -> Vec<String> {
     found.key("limits", &old.limits, &new.limits);
     found.key("error_pages", &old.error_pages, &new.error_pages);
     found.value("proxy_status", &old.proxy_status, &new.proxy_status);
-    found.value("server_timing", &old.server_timing, &new.server_timing);
     found.key("request_id", &old.accept_request_id, &new.accept_request_id);
     found.key("compression", &old.compression, &new.compression);
     found.key("allow/deny", &old.permitted, &new.permitted);

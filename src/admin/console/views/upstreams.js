@@ -61,11 +61,7 @@ function identities({ base, overlays }) {
 /** The table of endpoints of one upstream, or overlay. */
 function endpoints(upstream, context) {
   const changeable = !state.readOnly && !upstream.environment && has('PATCH /v1/upstreams/{name}/endpoints/{address}');
-  // What the config does not list has an address of its own, and is changed until the process ends.
-  const isListed = row => upstream.endpoints.includes(row.endpoint) && upstream.addresses.filter(it => it.endpoint === row.endpoint).length === 1;
-  const name = row => isListed(row) ? row.endpoint : row.address ?? row.endpoint;
-  const until = row => isListed(row) ? '' : ' until Ringate ends';
-  const path = row => `/v1/upstreams/${part(upstream.name)}/endpoints/${part(name(row))}`;
+  const path = address => `/v1/upstreams/${part(upstream.name)}/endpoints/${part(address.endpoint)}`;
   const change = (address, keys, said) => async () => {
     await call('PATCH', path(address), keys, { match: `/v1/upstreams/${part(upstream.name)}` });
     note(said);
@@ -75,24 +71,21 @@ function endpoints(upstream, context) {
     id: `endpoints-${upstream.name}`, label: `Endpoints of ${upstream.name}`, rows: upstream.addresses, empty: 'It has no endpoint.',
     columns: [
       { title: 'Endpoint', of: row => row.endpoint, cell: row => h('div', h('span.mono.break', row.endpoint), row.address && row.address !== row.endpoint && h('div.soft.small', row.address)) },
-      { title: 'Health', of: row => row.state, cell: row => h('div', mark(STATES[row.state], WORDS[row.state], row.drain ? held(row, 'drain', ', drains') : ''), row.reason && h('div.soft.small.break', row.reason), row.since && h('div.soft.small', 'since ', time(row.since))) },
+      { title: 'Health', of: row => row.state, cell: row => h('div', mark(STATES[row.state], WORDS[row.state], row.drain ? ', drains' : ''), row.reason && h('div.soft.small.break', row.reason), row.since && h('div.soft.small', 'since ', time(row.since))) },
       { title: 'Check', of: row => row.check?.milliseconds ?? -1, cell: row => row.check ? h('span', row.check.fault ? 'failed, ' : `${row.check.milliseconds} ms, `, time(row.check.at)) : h('span.soft', 'none') },
-      { title: 'Weight', of: row => row.weight, cell: row => h('span', held(row, 'weight', `${row.weight}`), row.backup ? held(row, 'backup', ' (backup)') : ''), number: true },
+      { title: 'Weight', of: row => row.weight, cell: row => h('span', row.weight, row.backup ? ' (backup)' : ''), number: true },
       { title: 'Now', of: row => row.in_flight, number: true },
       { title: 'Requests', of: row => row.requests, cell: row => count(row.requests), number: true },
       ...(changeable ? [{ title: '', cell: row => h('div.actions',
-        act(row.drain ? 'Enable' : 'Drain', change(row, { drain: !row.drain }, `${name(row)} gets ${row.drain ? 'requests again' : 'no new requests'}${until(row)}`), { kind: 'quiet', key: `drain-${name(row)}`, title: `Send ${row.drain ? `requests to ${name(row)} again` : `no new requests to ${name(row)}`}${until(row)}` }),
-        act('Weight', () => weight(row, path(row), until(row)), { kind: 'quiet', key: `weight-${name(row)}`, title: `Change the weight of ${name(row)}${until(row)}` }),
-        isListed(row) && act('Remove', () => remove(row, path(row)), { kind: 'quiet danger', key: `remove-${row.endpoint}`, title: `Remove ${row.endpoint}` })) }] : []),
+        act(row.drain ? 'Enable' : 'Drain', change(row, { drain: !row.drain }, row.drain ? `${row.endpoint} gets requests again` : `${row.endpoint} gets no new requests`), { kind: 'quiet', key: `drain-${row.endpoint}`, title: row.drain ? `Send requests to ${row.endpoint} again` : `Send no new requests to ${row.endpoint}` }),
+        act('Weight', () => weight(row, path(row)), { kind: 'quiet', key: `weight-${row.endpoint}`, title: `Change the weight of ${row.endpoint}` }),
+        act('Remove', () => remove(row, path(row)), { kind: 'quiet danger', key: `remove-${row.endpoint}`, title: `Remove ${row.endpoint}` })) }] : []),
     ],
   });
 }
 
-/** A key of an endpoint, and whether it was set until the process ends. */
-const held = (row, key, text) => row.until_restart?.includes(key) ? `${text} until restart` : text;
-
-const weight = (row, path, until) => ask({
-  title: `Weight of ${row.endpoint}`, label: 'Change', text: `Its share of the traffic, beside the weights of the others${until}.`,
+const weight = (row, path) => ask({
+  title: `Weight of ${row.endpoint}`, label: 'Change', text: 'Its share of the traffic, beside the weights of the others.',
   fields: [field('Weight', input('weight', { type: 'number', min: 1, max: 1000, value: row.weight, required: true }))],
   submit: async ({ weight: wanted }) => {
     await call('PATCH', path, { weight: Number(wanted) });
