@@ -5,8 +5,9 @@
 use super::endpoint_metrics;
 use super::exposition::{Text, label};
 use crate::base::histogram::{Histogram, HistogramSum};
+use crate::base::limits::MAX_UPSTREAM_HISTOGRAMS;
 use crate::base::meter::{CLASSES, ListenerCells, PerWorker, RouteCells, Traffic, TrafficSum, UpstreamCells};
-use crate::proxy::snapshot::{RuntimeConfig, Traffic as Protocol};
+use crate::proxy::snapshot::{OTHER, RuntimeConfig, Traffic as Protocol};
 use crate::proxy::upstream::load::UseTotals;
 
 /// The label of requests that no route is known for.
@@ -54,6 +55,7 @@ const ENDPOINTS: Words = Words {
 
 /// Adds all of them.
 pub(super) fn metrics(running: &RuntimeConfig, text: &mut Text) {
+    merged(running, text);
     routes(running, text);
     upstreams(running, text);
     endpoints(running, text);
@@ -64,6 +66,21 @@ pub(super) fn metrics(running: &RuntimeConfig, text: &mut Text) {
     });
     let help = "TLS handshakes with clients, from the connection's first byte to the handshake's end.";
     text.durations("listener_tls_handshake_duration_seconds", help, handshakes);
+}
+
+/// What is beyond the bounds of series.
+#[allow(clippy::cast_precision_loss)] // there are few
+fn merged(running: &RuntimeConfig, text: &mut Text) {
+    let routes = running.listeners.iter().flat_map(|listener| match &listener.traffic {
+        Protocol::Http { routes, .. } => routes.as_slice(),
+        _ => &[],
+    });
+    let routes = routes.filter(|route| *route.meter.label == *OTHER).count();
+    let upstreams = running.upstreams.len().saturating_sub(MAX_UPSTREAM_HISTOGRAMS);
+    let samples =
+        [("routes", routes), ("upstreams", upstreams)].map(|(of, count)| (label("of", of), count as f64));
+    let help = "Routes that are counted together as `other`, and upstreams without histograms: beyond the bound of 1000 each.";
+    text.family("gauge", "metrics_merged", help, samples);
 }
 
 fn routes(running: &RuntimeConfig, text: &mut Text) {
@@ -97,11 +114,12 @@ fn upstreams(running: &RuntimeConfig, text: &mut Text) {
     let named = |upstream: &str| label("upstream", upstream);
     let all = || running.upstreams.iter().map(|upstream| (named(&upstream.name), &*upstream.meter));
     families(&UPSTREAMS, all().map(|(labels, cells)| (labels, sum(cells, |it| &it.traffic))).collect(), text);
+    let bounded = || all().take(MAX_UPSTREAM_HISTOGRAMS);
     let mut histogram = |name: &str, help: &str, of: fn(&UpstreamCells) -> &Histogram| {
         text.durations(
             &format!("upstream_{name}_duration_seconds"),
             help,
-            all().map(|(labels, cells)| (labels, durations(cells, of))),
+            bounded().map(|(labels, cells)| (labels, durations(cells, of))),
         );
     };
     let help = "From a request's head to its response's end; of a tcp connection, its life.";

@@ -68,6 +68,8 @@ pub(crate) const MAX_HEAD_BYTES: usize = 32 * 1024;
 pub(crate) const MAX_HEADERS: usize = 256;
 /// Most routes with metrics of their own, over all listeners. Those of further routes are counted together.
 pub(crate) const MAX_ROUTE_SERIES: usize = 1000;
+/// Most upstreams whose durations are in the metrics, in the order of their names. Of others there are counts alone.
+pub(crate) const MAX_UPSTREAM_HISTOGRAMS: usize = 1000;
 /// Failed TLS handshakes with clients whose records are kept, for each listener.
 pub(crate) const CLIENT_FAILURES: usize = 64;
 /// Longest certificate of a client that is kept in such a record, in bytes.

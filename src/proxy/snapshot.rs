@@ -127,6 +127,9 @@ pub struct Udp {
     pub counts: Arc<DatagramCounts>,
 }
 
+/// What metrics call all routes that are too many to have series of their own.
+pub(crate) const OTHER: &str = "other";
+
 /// What is counted of a route. Kept over reloads.
 #[derive(Debug, Default)]
 pub(crate) struct RouteMeter {

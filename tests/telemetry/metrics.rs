@@ -212,6 +212,24 @@ fn bounds_that_were_met_are_one_family() {
 }
 
 #[test]
+fn routes_beyond_the_bound_are_counted_together() {
+    let backend = Backend::replying(ok("x"));
+    let routes = (0..1003).map(|number| format!("[[route]]\npath = \"/r{number}\"\nupstream = \"app\"\n"));
+    let ringate = Setup::to(backend.address()).section("[admin]").routes(&routes.collect::<String>()).start();
+    ringate.await_log("metrics count this route and those after it together");
+    for path in ["/r0", "/r1001", "/r1002"] {
+        assert_eq!(ringate.get(path).status, 200);
+    }
+    let found = eventually("the requests", || {
+        let found = scrape(&ringate);
+        (found.value("ringate_route_requests_total", &[("route", "other")]) == 2.0).then_some(found)
+    });
+    assert_eq!(found.value("ringate_route_requests_total", &[("route", "/r0")]), 1.0);
+    assert_eq!(found.value("ringate_metrics_merged", &[("of", "routes")]), 3.0);
+    assert_eq!(found.all("ringate_route_requests_total", &[]).len(), 1002, "with `none` and `other`");
+}
+
+#[test]
 fn openmetrics_is_for_those_that_ask_for_it() {
     let backend = Backend::replying(ok("x"));
     let ringate = Setup::to(backend.address()).section("[admin]").start();

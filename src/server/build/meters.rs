@@ -7,11 +7,8 @@ use crate::base::limits::MAX_ROUTE_SERIES;
 use crate::base::meter::{ListenerCells, PerWorker, RouteCells};
 use crate::config::plan;
 use crate::proxy::client_failures::ClientFailures;
-use crate::proxy::snapshot::{Listener, RouteMeter, Traffic};
+use crate::proxy::snapshot::{Listener, OTHER, RouteMeter, Traffic};
 use crate::route::PathPattern;
-
-/// The label of the routes that are beyond [`MAX_ROUTE_SERIES`].
-const OTHER: &str = "other";
 
 /// What is counted of a listener.
 pub(super) struct ListenerMeters {
