@@ -17,7 +17,7 @@ mod lines;
 mod section;
 mod tables;
 
-use comments::Comments;
+use comments::{Comments, first_header};
 pub(crate) use endpoints::{EndpointChange, EndpointKeys, endpoint};
 pub(crate) use section::{Place, section};
 pub(crate) use tables::{TableChange, table};
@@ -255,7 +255,19 @@ fn merge(section: &mut Item, patch: &Patch, comments: &mut Comments) -> Result<(
     if table.is_empty() {
         show_empty(section);
     }
+    place_header(section);
     Ok(())
+}
+
+/// A table that gets its header now, as those of its parts had theirs before: it precedes these, and not what stands
+/// anywhere else in the file.
+fn place_header(section: &mut Item) {
+    if let Item::Table(table) = section
+        && table.position().is_none()
+        && !table.is_dotted()
+    {
+        table.set_position(first_header(table));
+    }
 }
 
 /// A table that holds nothing is written as `KEY = {}` or with its header: its presence may mean something.

@@ -111,6 +111,15 @@ fn header_of(item: &Item) -> Option<isize> {
     }
 }
 
+/// The least number of a header within a table.
+pub(super) fn first_header(table: &Table) -> Option<isize> {
+    let first = |(_, item): (&str, &Item)| match item {
+        Item::Table(table) => table.position().into_iter().chain(first_header(table)).min(),
+        item => header_of(item),
+    };
+    table.iter().filter_map(first).min()
+}
+
 /// The least number of a visible header beyond `position`.
 fn nearest(table: &Table, position: isize, found: &mut Option<isize>) {
     let mut see = |table: &Table| {

@@ -268,3 +268,15 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_header_that_is_made_precedes_those_of_its_parts() {
+    let text = "[[listener]]\nname = \"a\"\n\n[log]\nlevel = \"info\"\n\n[[listener]]\nname = \"b\"\n\n\
+                [upstream.orders.tls]\ntrust = \"system\"\n";
+    let serde_json::Value::Object(patch) = serde_json::json!({ "http": "2" }) else { panic!() };
+    let edited = upstream(text, "orders", None, &patch).unwrap();
+    assert_eq!(
+        edited,
+        text.replace("[upstream.orders.tls]", "[upstream.orders]\nhttp = \"2\"\n\n[upstream.orders.tls]")
+    );
+}
