@@ -330,16 +330,6 @@ pub(super) async fn route(
     with_config(&control, Subject::Config(Place::Route(at)), found).await
 }
 
-#[derive(Serialize)]
-pub(super) struct Draining {
-    connections_open: u64,
-}
-
-pub(super) async fn drain(State(control): State<Control>) -> (StatusCode, Json<Draining>) {
-    control.drain.notify_one();
-    (StatusCode::ACCEPTED, Json(Draining { connections_open: control.server.connections_open() }))
-}
-
 /// The description of all calls, by which the tests call them.
 pub(super) async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()

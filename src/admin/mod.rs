@@ -14,6 +14,7 @@
 //! | `store`, `rotation`, `certificates` | the certificate store; a certificate's generations; those in use |
 //! | `events`, `figures` | a stream of what happens, and of figures once a second |
 //! | `consumers` | consumers and their credentials |
+//! | `upgrade`, `takeover` | another process in the place of this one; the addresses of one that drains |
 //! | `metrics`, `exposition`, `traffic`, `endpoint_metrics`, `process` | counts for Prometheus |
 //! | `body`, `problem` | JSON in, problems (RFC 9457) out |
 //! | `queue` | the wait for what takes long |
@@ -52,7 +53,9 @@ mod session;
 mod socket;
 mod store;
 mod subject;
+mod takeover;
 mod traffic;
+mod upgrade;
 mod upstreams;
 mod verification;
 
@@ -62,20 +65,20 @@ pub(crate) use problem::Problem;
 pub(crate) use reload::{Candidate, Outcome, reload};
 pub(crate) use rotation::Ended;
 pub(crate) use socket::{AdminSockets, bind, check};
+pub(crate) use upgrade::Upgrade;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::base::limits::{ADMIN_BODY_BYTES, ADMIN_MAKING, ADMIN_TRIALS};
+use crate::server::lifecycle::Lifecycle;
+use crate::server::{Deployment, Server};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, patch, post};
-use tokio::sync::Notify;
-
-use crate::base::limits::{ADMIN_BODY_BYTES, ADMIN_MAKING, ADMIN_TRIALS};
-use crate::server::{Deployment, Server};
 
 /// What the admin server works on.
 #[derive(Clone, Debug)]
@@ -84,8 +87,8 @@ pub(crate) struct Control {
     pub deployment: Arc<Deployment>,
     /// Its workers.
     pub server: Arc<Server>,
-    /// Notified when a drain is requested.
-    pub drain: Arc<Notify>,
+    /// What ends or replaces this process.
+    pub lifecycle: Arc<Lifecycle>,
     /// Of a TCP address; a Unix socket has none.
     tokens: Option<Arc<caller::Tokens>>,
     sessions: session::Sessions,
@@ -99,13 +102,13 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// `drain` is notified when a drain is requested.
-    pub(crate) fn new(deployment: Arc<Deployment>, drain: Arc<Notify>) -> Self {
+    /// Of a process that has not begun to drain.
+    pub(crate) fn new(deployment: Arc<Deployment>, lifecycle: Arc<Lifecycle>) -> Self {
         let server = Arc::clone(&deployment.server);
         Self {
             server,
             deployment,
-            drain,
+            lifecycle,
             tokens: None,
             sessions: session::Sessions::default(),
             conditions: change::Conditions::default(),
@@ -150,7 +153,8 @@ fn router(control: Control) -> Router {
         .route("/v1/plan", post(reload::post_plan))
         .route("/v1/invoke", post(invoke::invoke))
         .route("/v1/logs", get(logs::logs))
-        .route("/v1/drain", post(api::drain))
+        .route("/v1/drain", post(upgrade::drain))
+        .route("/v1/upgrade", post(upgrade::upgrade))
         .route("/v1/certificates", get(store::list).post(store::generate))
         .route("/v1/certificates/import", post(store::import))
         .route("/v1/certificates/{name}", get(store::show).patch(store::describe).delete(store::delete))

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,10 +11,14 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 
 use super::caller::Tokens;
-use super::{Control, figures};
+use super::{Control, figures, takeover};
+use crate::base::address::Address;
 use crate::config::plan::{Admin, AdminAddress};
+use crate::io::inherit::Kind;
+use crate::server::inherited::{Inherited, InheritedSocket, SocketName, Wanted};
 use crate::server::sockets::{AGAIN, PATIENCE};
 use crate::server::unix_socket::{self, SocketFile};
+use crate::server::upgrade::AdminHandle;
 
 /// Fewest characters of a token: what is shorter can be guessed.
 const MIN_TOKEN: usize = 16;
@@ -25,8 +30,10 @@ const MAX_TOKEN_BYTES: u64 = 4096;
 pub(crate) struct AdminSocket {
     pub(super) listener: Listener,
     pub(super) tokens: Option<Arc<Tokens>>,
+    /// Its address, as the config has it.
+    address: Address,
     /// Held for its end.
-    _file: Option<SocketFile>,
+    file: Option<Arc<SocketFile>>,
 }
 
 #[derive(Debug)]
@@ -40,6 +47,27 @@ pub(super) enum Listener {
 pub(crate) struct AdminSockets(Vec<AdminSocket>);
 
 impl AdminSockets {
+    /// The sockets, to be passed on to a successor.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub(crate) fn handles(&self) -> io::Result<Vec<AdminHandle>> {
+        let of = |socket: &AdminSocket| {
+            let fd = match &socket.listener {
+                Listener::Unix(listener) => listener.as_fd().try_clone_to_owned(),
+                Listener::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            }?;
+            let name = SocketName {
+                listener: "admin".to_owned(),
+                address: socket.address.to_string(),
+                owns_file: socket.file.is_some(),
+                admin: true,
+            };
+            Ok(AdminHandle { name, fd, file: socket.file.clone() })
+        };
+        self.0.iter().map(of).collect()
+    }
+
     /// Serves for as long as it is polled. Ends when one of them does, with its panic if that was one.
     pub(crate) async fn serve(self, control: Control) {
         let mut serving = JoinSet::new();
@@ -55,44 +83,77 @@ impl AdminSockets {
     }
 }
 
-/// Binds the admin addresses. Call it on the control thread's runtime.
+/// Binds the admin addresses, but for those that another process has bound for this one. Call it on the control thread's
+/// runtime.
 ///
 /// # Errors
 /// An address can't be bound, or the token file can't be read, is readable by others or too short; in words, with a remedy.
-pub(crate) async fn bind(admin: &Admin) -> Result<AdminSockets, String> {
+pub(crate) async fn bind(admin: &Admin, inherited: &Inherited) -> Result<AdminSockets, String> {
     let mut sockets = Vec::new();
     for address in admin.addresses() {
-        sockets.push(bind_one(&address.value, admin.read_only_token_file.as_deref()).await?);
+        let read_only = admin.read_only_token_file.as_deref();
+        sockets.push(bind_one(&address.value, read_only, inherited).await?);
     }
     Ok(AdminSockets(sockets))
 }
 
-async fn bind_one(address: &AdminAddress, read_only: Option<&Path>) -> Result<AdminSocket, String> {
-    let (listener, tokens, file) = match address {
-        AdminAddress::Unix(path) => {
-            let bound = bind_unix(path).map_err(|error| format!("{}: {error}", path.display()));
-            let (listener, file) = bound?;
-            (Listener::Unix(listener), None, file)
-        }
+async fn bind_one(
+    address: &AdminAddress,
+    read_only: Option<&Path>,
+    inherited: &Inherited,
+) -> Result<AdminSocket, String> {
+    let (at, tokens) = match address {
+        AdminAddress::Unix(path) => (Address::Unix(path.as_path().into()), None),
         AdminAddress::Tcp { address, token_file } => {
-            let tokens = read_tokens(token_file, read_only)?;
-            let listener = bind_tcp(*address).await.map_err(|error| format!("{address}: {error}"))?;
-            (Listener::Tcp(listener), Some(Arc::new(tokens)), None)
+            (Address::Ip(*address), Some(Arc::new(read_tokens(token_file, read_only)?)))
         }
     };
-    Ok(AdminSocket { listener, tokens, _file: file })
+    let wanted = Wanted { listener: None, address: &at, kind: Kind::Stream, ipv6_only: false };
+    let bound = match (inherited.find(&wanted).first(), address) {
+        (Some(socket), _) => adopt(socket, &at),
+        (None, AdminAddress::Unix(path)) => bind_unix(path).await,
+        (None, AdminAddress::Tcp { address, token_file }) => bind_tcp(*address, token_file).await,
+    };
+    let (listener, file) = bound.map_err(|error| match &at {
+        Address::Unix(path) => format!("{}: {error}", path.display()),
+        Address::Ip(address) => format!("{address}: {error}"),
+    })?;
+    Ok(AdminSocket { listener, tokens, address: at, file: file.map(Arc::new) })
+}
+
+/// A socket that another process has bound.
+fn adopt(socket: &InheritedSocket, address: &Address) -> io::Result<(Listener, Option<SocketFile>)> {
+    let fd = socket.open()?;
+    match address {
+        Address::Unix(path) => {
+            let listener = std::os::unix::net::UnixListener::from(fd);
+            listener.set_nonblocking(true)?;
+            let file = socket.owns_file().then(|| SocketFile::of(path));
+            Ok((Listener::Unix(tokio::net::UnixListener::from_std(listener)?), file))
+        }
+        Address::Ip(_) => {
+            let listener = std::net::TcpListener::from(fd);
+            listener.set_nonblocking(true)?;
+            Ok((Listener::Tcp(tokio::net::TcpListener::from_std(listener)?), None))
+        }
+    }
 }
 
 /// Binds a TCP address. One that is in use is tried for as long as listeners' addresses are: a process that has just ended
-/// may hold it a moment longer.
-async fn bind_tcp(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+/// may hold it a moment longer, and one that drains gives it up.
+async fn bind_tcp(address: SocketAddr, token_file: &Path) -> io::Result<(Listener, Option<SocketFile>)> {
     let until = Instant::now() + PATIENCE;
     loop {
         match tokio::net::TcpListener::bind(address).await {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                if let Ok(token) = read_token(token_file)
+                    && takeover::release(address, &token)
+                {
+                    tracing::info!("admin: {address} is taken over from a ringate that drains");
+                }
                 tokio::time::sleep(AGAIN).await;
             }
-            result => return result,
+            result => return result.map(|listener| (Listener::Tcp(listener), None)),
         }
     }
 }
@@ -110,14 +171,31 @@ pub(crate) fn check(admin: &Admin) -> Result<(), String> {
     Ok(())
 }
 
-/// Only the process's user may connect, from the first moment on.
-fn bind_unix(path: &Path) -> io::Result<(tokio::net::UnixListener, Option<SocketFile>)> {
+/// Only the process's user may connect, from the first moment on. A process that drains gives its socket up.
+async fn bind_unix(path: &Path) -> io::Result<(Listener, Option<SocketFile>)> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let (listener, file) = unix_socket::bind(path, 0o600)?;
-    listener.set_nonblocking(true)?;
-    Ok((tokio::net::UnixListener::from_std(listener)?, file))
+    let gives_way = |stream| {
+        let draining = takeover::is_draining(stream);
+        if draining {
+            tracing::info!("admin: {} is taken over from a ringate that drains", path.display());
+        }
+        draining
+    };
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match unix_socket::bind_over(path, 0o600, gives_way) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            bound => {
+                let (listener, file) = bound?;
+                listener.set_nonblocking(true)?;
+                return Ok((Listener::Unix(tokio::net::UnixListener::from_std(listener)?), file));
+            }
+        }
+    }
 }
 
 fn read_tokens(full: &Path, read_only: Option<&Path>) -> Result<Tokens, String> {

@@ -288,3 +288,13 @@ pub(crate) const UDP_BATCH: usize = 32;
 pub(crate) const UDP_BATCHES: usize = 4;
 /// How long a session whose client has sent after a reply must be silent before it ends for a new one.
 pub(crate) const UDP_SILENCE: Duration = Duration::from_secs(1);
+/// Most descriptors that a process hands to its successor, or takes from a service manager.
+pub(crate) const HANDOVER_DESCRIPTORS: usize = 1 << 16;
+/// Longest text of a message between a process and its successor, in bytes.
+pub(crate) const HANDOVER_BYTES: usize = 256 << 20;
+/// Most buckets of rate limits that a process hands to its successor; those that are nearest to full are left out.
+pub(crate) const HANDOVER_BUCKETS: usize = 1 << 20;
+/// How long a successor may take to be ready, unless the caller says otherwise.
+pub(crate) const UPGRADE_PATIENCE: Duration = Duration::from_secs(30);
+/// The longest time that a caller may say.
+pub(crate) const MAX_UPGRADE_PATIENCE: Duration = Duration::from_secs(300);

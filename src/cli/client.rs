@@ -30,6 +30,8 @@ const HEALTH: &str = "/healthz";
 pub(super) struct Instance {
     address: AdminAddress,
     token: Option<String>,
+    /// The longest wait for an answer.
+    patience: Duration,
 }
 
 /// Why there is no answer of the expected kind.
@@ -83,7 +85,7 @@ impl Instance {
                 Some(text.trim().to_owned())
             }
         };
-        Ok(Self { address, token })
+        Ok(Self { address, token, patience: PATIENCE })
     }
 
     /// The same, if the config has an admin address, and an instance answers there.
@@ -95,7 +97,7 @@ impl Instance {
         let admin = config::admin(&path.display().to_string(), &text, load::folder(path));
         let Ok(Some(admin)) = admin else { return Ok(None) };
         // Where none runs yet, there may be no token yet either.
-        let unknown = Self { address: reached(&admin), token: None };
+        let unknown = Self { address: reached(&admin), token: None, patience: PATIENCE };
         match unknown.bytes(Method::GET, HEALTH, None::<&()>) {
             Ok(_) => Self::of(path).map(Some).map_err(|error| format!("error: {error}")),
             Err(CallError::NotRunning(_)) => Ok(None),
@@ -104,6 +106,11 @@ impl Instance {
                 String::from(error)
             )),
         }
+    }
+
+    /// The same, whose answers may take so long.
+    pub(super) fn waiting(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Whether no other user can listen in its place, nor read along.
@@ -174,7 +181,7 @@ impl Instance {
             let alive = alive.map_err(|error| CallError::Broken(format!("{self}: {error}")))?;
             tokio::time::timeout(ALIVE, self.exchange(alive)).await.unwrap_or_else(silent(ALIVE))?;
         }
-        let patience = if path == HEALTH { ALIVE } else { PATIENCE };
+        let patience = if path == HEALTH { ALIVE } else { self.patience };
         tokio::time::timeout(patience, self.exchange(request)).await.unwrap_or_else(silent(patience))
     }
 

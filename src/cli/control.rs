@@ -1,7 +1,9 @@
-//! `ringate status`, `plan`, `reload`, `drain`: requests to a running instance at its admin address.
+//! `ringate status`, `plan`, `reload`, `upgrade`, `drain`: requests to a running instance at its admin address.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use clap::Args;
 use hyper::Method;
@@ -9,13 +11,28 @@ use serde_json::{Value, json};
 
 use super::client::{CallError, Instance};
 use super::{ConfigFile, load, output, printable};
-use crate::admin::Outcome;
+use crate::admin::{Outcome, Upgrade};
+use crate::base::limits::{MAX_UPGRADE_PATIENCE, UPGRADE_PATIENCE};
 use crate::server::changes::Names;
+use crate::server::upgrade::Upgraded;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
     #[command(flatten)]
     file: ConfigFile,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UpgradeOptions {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// How long the new process may take until it serves, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = UPGRADE_PATIENCE.as_secs(),
+        value_parser = clap::value_parser!(u64).range(1..=MAX_UPGRADE_PATIENCE.as_secs()))]
+    timeout: u64,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
@@ -266,6 +283,29 @@ pub(super) fn reload(options: &Options) -> Result<(), String> {
     }
     output::print_done(&changes(&outcome, "reloaded: it did"))
 }
+
+pub(super) fn upgrade(options: &UpgradeOptions) -> Result<(), String> {
+    let instance = Instance::of(&options.file.config)?;
+    if std::io::stderr().is_terminal() {
+        output::note("the new process starts; this takes as long as the config's names and files do");
+    }
+    let asked = Upgrade { timeout_seconds: Some(options.timeout) };
+    let patience = Duration::from_secs(options.timeout) + MARGIN;
+    let upgraded: Upgraded = instance.waiting(patience).call(Method::POST, "/v1/upgrade", Some(&asked))?;
+    if options.json {
+        return output::print_done(&output::json(&upgraded)?);
+    }
+    output::print_done(&format!(
+        "upgraded: process {} serves since {:.1} s after its start; process {} finishes {} connections and ends\n",
+        upgraded.pid,
+        upgraded.took_ms as f64 / 1000.0,
+        upgraded.previous_pid,
+        upgraded.connections_open
+    ))
+}
+
+/// How much longer than the new process may take an answer is waited for.
+const MARGIN: Duration = Duration::from_secs(10);
 
 pub(super) fn drain(options: &Options) -> Result<(), String> {
     let answer: Value = Instance::of(&options.file.config)?.call(Method::POST, "/v1/drain", NOTHING)?;

@@ -50,7 +50,8 @@ enum Command {
     /// Run the proxy in the foreground
     #[command(after_help = "Example: ringate run -c config/ringate.toml\n\n\
         SIGTERM and SIGINT drain: idle connections close at once, requests under way are finished, for \
-        `runtime.drain` at most. A second signal stops at once. SIGHUP reads the config file again: see `ringate reload`.")]
+        `runtime.drain` at most. A second signal stops at once. SIGHUP reads the config file again: see `ringate reload`. SIGUSR2 \
+        replaces the process: see `ringate upgrade`.")]
     Run(RunOptions),
     /// Check a config file and everything it names, and show what is wrong where
     #[command(
@@ -72,6 +73,12 @@ enum Command {
     #[command(after_help = "Example: ringate reload -c config/ringate.toml\n\n\
         A config that does not hold changes nothing: what is wrong is shown, and the exit code is 1.")]
     Reload(control::Options),
+    /// Replace the running binary: a new process takes the sockets over, then the old one drains
+    #[command(after_help = "Example: ringate upgrade -c config/ringate.toml\n\n\
+        The instance starts its own command anew, from the file that is there now, and hands it the listening sockets. Once \
+        the new process serves, the old one finishes its connections, for `runtime.drain` at most. A new process that does not \
+        start, or is not ready in time, changes nothing: the reason is shown, and the exit code is 1. SIGUSR2 does the same.")]
+    Upgrade(control::UpgradeOptions),
     /// Let a running instance finish what is under way, and end
     #[command(after_help = "Example: ringate drain -c config/ringate.toml")]
     Drain(control::Options),
@@ -276,6 +283,7 @@ fn dispatch(command: Command) -> Result<(), String> {
         Command::Plan(options) => control::plan(&options),
         Command::Status(options) => control::status(&options),
         Command::Reload(options) => control::reload(&options),
+        Command::Upgrade(options) => control::upgrade(&options),
         Command::Drain(options) => control::drain(&options),
         Command::Api(options) => api::run(&options),
         Command::Endpoint(options) => endpoint::run(&options),

@@ -2,32 +2,65 @@
 
 use std::path::Path;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
 
-use super::{explain, load, logging};
+use super::{explain, logging};
 use crate::admin;
+use crate::base::limits::UPGRADE_PATIENCE;
 use crate::base::sample;
 use crate::io::{descriptors, fault, vital};
+use crate::server::build::heritage::Heritage;
 use crate::server::discovery::watch;
 use crate::server::heartbeat::{BEAT, Watch};
+use crate::server::inherited::Inherited;
+use crate::server::lifecycle::Lifecycle;
+use crate::server::service_manager::ServiceManager;
 use crate::server::supervisor::DRAIN_POLL;
-use crate::server::{Deployment, Loaded, Server, health, machine, renewal, verification};
+use crate::server::upgrade::{Predecessor, Program, Upgrader};
+use crate::server::{Deployment, Loaded, Server, health, load, machine, renewal, verification};
 
 pub(super) fn run(path: &Path) -> Result<(), String> {
     logging::start()?;
-    let loaded = load(path)?;
+    let program = Program::of_this_process();
+    let predecessor = Predecessor::find()?;
+    let (control, deployment) = match begin(path, program, predecessor.as_ref()) {
+        Ok(started) => started,
+        Err(reason) => {
+            predecessor.iter().for_each(|predecessor| predecessor.failed(&reason));
+            return Err(reason);
+        }
+    };
+    banner(&deployment);
+    if let Some(predecessor) = predecessor {
+        predecessor.serving();
+    }
+    control.run(deployment, std::future::pending::<()>())
+}
+
+/// Starts what the config file has, with what the predecessor hands over.
+fn begin(
+    path: &Path,
+    program: Program,
+    predecessor: Option<&Predecessor>,
+) -> Result<(Control, Deployment), String> {
+    let (inherited, heritage) = match predecessor {
+        Some(predecessor) => predecessor.receive()?,
+        None => (Inherited::of_service_manager(), Heritage::default()),
+    };
+    let loaded = load::load_after(path, &heritage).map_err(|error| explain(&error))?;
     logging::init(&loaded.plan.log)?;
     for warning in loaded.problems.iter() {
         tracing::warn!("{}:{}: {}", path.display(), warning.line, warning.message);
     }
     let mut control = Control::new()?;
-    let deployment = control.start(path, loaded)?;
-    banner(&deployment);
-    control.run(deployment, std::future::pending::<()>())
+    control.manager = ServiceManager::find(predecessor.is_some(), inherited.names());
+    control.program = Some(program);
+    let gate = |unused: &[usize]| predecessor.map_or(Ok(()), |predecessor| predecessor.ready(unused));
+    let deployment = control.start_with(path, loaded, inherited, gate)?;
+    Ok((control, deployment))
 }
 
 /// What started, in a few lines.
@@ -53,6 +86,9 @@ pub(super) struct Control {
     runtime: tokio::runtime::Runtime,
     signals: Signals,
     admin: Option<admin::AdminSockets>,
+    manager: ServiceManager,
+    /// How this process was started; `None`: it can't be started so again.
+    program: Option<Program>,
 }
 
 impl Control {
@@ -66,92 +102,178 @@ impl Control {
             let _within = runtime.enter();
             Signals::new().map_err(|error| format!("signals: {error}"))?
         };
-        Ok(Self { runtime, signals, admin: None })
+        Ok(Self { runtime, signals, admin: None, manager: ServiceManager::default(), program: None })
     }
 
     /// Binds the admin address and starts what was loaded.
     pub(super) fn start(&mut self, path: &Path, loaded: Loaded) -> Result<Deployment, String> {
+        self.start_with(path, loaded, Inherited::default(), |_| Ok(()))
+    }
+
+    /// The same with sockets that another process has bound; see [`Server::start_with`] for `gate`.
+    fn start_with(
+        &mut self,
+        path: &Path,
+        loaded: Loaded,
+        inherited: Inherited,
+        gate: impl FnOnce(&[usize]) -> Result<(), String>,
+    ) -> Result<Deployment, String> {
         let limit = machine::raise_descriptor_limit();
         tracing::debug!("file-descriptor limit: {limit}");
         if let Some(settings) = &loaded.plan.admin {
-            let bound = self.runtime.block_on(admin::bind(settings));
+            let bound = self.runtime.block_on(admin::bind(settings, &inherited));
             self.admin = Some(bound.map_err(|error| format!("error: admin: {error}"))?);
         }
-        let deployment = Deployment::start(path, loaded).map_err(|error| explain(&error))?;
+        let deployment =
+            Deployment::start(path, loaded, inherited, gate).map_err(|error| explain(&error))?;
         descriptors::divide(limit);
         Ok(deployment)
     }
 
     /// Runs until the drain's end. `until` requests a drain too.
     pub(super) fn run(self, deployment: Deployment, until: impl Future) -> Result<(), String> {
-        let Self { runtime, signals, admin } = self;
-        let result = runtime.block_on(serve(Arc::new(deployment), signals, admin, until));
+        let Self { runtime, signals, admin, manager, program } = self;
+        let handles = admin.as_ref().map_or(Ok(Vec::new()), admin::AdminSockets::handles);
+        let handles = handles.map_err(|error| format!("error: admin: {error}"))?;
+        let upgrader = program.map(|program| Upgrader::new(program, handles));
+        let lifecycle = Arc::new(Lifecycle::new(manager, upgrader));
+        let result = runtime.block_on(serve(Arc::new(deployment), lifecycle, signals, admin, until));
         // A reload that waits for a name server must not hold up the end.
         runtime.shutdown_background();
         result
     }
 }
 
+/// Starts the threads that work beside the workers.
+fn start_threads(deployment: &Arc<Deployment>) -> Result<(), String> {
+    let spawn = |name: &str, what: &'static str, work: fn(&Weak<Deployment>)| {
+        let watched = Arc::downgrade(deployment);
+        let run = move || vital::guard(what, || work(&watched));
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+        thread.map(drop).map_err(|error| format!("{what}: {error}"))
+    };
+    spawn("renewal", "the renewal thread", renewal::run)?;
+    spawn("discovery", "the discovery thread", watch::run)?;
+    spawn("health", "the health checks", health::run)?;
+    spawn("verification", "the verification of backends", verification::run)
+}
+
 async fn serve(
     deployment: Arc<Deployment>,
+    lifecycle: Arc<Lifecycle>,
     mut signals: Signals,
     admin: Option<admin::AdminSockets>,
     until: impl Future,
 ) -> Result<(), String> {
-    let watched = Arc::downgrade(&deployment);
-    let renewal = std::thread::Builder::new().name("renewal".to_owned());
-    let run = move || vital::guard("the renewal thread", || renewal::run(&watched));
-    renewal.spawn(run).map_err(|error| format!("renewal thread: {error}"))?;
-    let watched = Arc::downgrade(&deployment);
-    let discovery = std::thread::Builder::new().name("discovery".to_owned());
-    let run = move || vital::guard("the discovery thread", || watch::run(&watched));
-    discovery.spawn(run).map_err(|error| format!("discovery thread: {error}"))?;
-    let checked = Arc::downgrade(&deployment);
-    let run = move || vital::guard("the health checks", || health::run(&checked));
-    let checks = std::thread::Builder::new().name("health".to_owned());
-    checks.spawn(run).map_err(|error| format!("thread of the health checks: {error}"))?;
-    let watched = Arc::downgrade(&deployment);
-    let run = move || vital::guard("the verification of backends", || verification::run(&watched));
-    let verifies = std::thread::Builder::new().name("verification".to_owned());
-    verifies.spawn(run).map_err(|error| format!("thread of the verification: {error}"))?;
-    let asked = Arc::new(Notify::new());
+    start_threads(&deployment)?;
     if let Some(admin) = admin {
-        let serving = admin.serve(admin::Control::new(Arc::clone(&deployment), Arc::clone(&asked)));
+        let control = admin::Control::new(Arc::clone(&deployment), Arc::clone(&lifecycle));
+        let lifecycle = Arc::clone(&lifecycle);
+        let serving = async move {
+            tokio::select! {
+                () = admin.serve(control) => {}
+                () = lifecycle.release.notified() => {}
+            }
+        };
         tokio::spawn(vital::task("the admin server", serving));
     }
     let reopening = reopen_on(signals.reopen.take(), Arc::clone(&deployment.server));
     tokio::spawn(vital::task("the access log's signal", reopening));
+    let server = &deployment.server;
+    let mut kept = None;
     let (mut watch, mut turns) = (Watch::default(), tokio::time::interval(BEAT));
     let mut until = pin!(until);
     loop {
         tokio::select! {
             asked = signals.next() => match asked {
                 Asked::End => break,
-                Asked::Reload => {
-                    let deployment = Arc::clone(&deployment);
-                    tokio::task::spawn_blocking(move || admin::reload(&deployment, "SIGHUP").map(drop));
-                }
+                Asked::Reload => reload(&deployment, &lifecycle),
+                Asked::Upgrade => upgrade(&deployment, &lifecycle),
             },
-            () = asked.notified() => break,
+            () = lifecycle.drain.notified() => break,
             _ = turns.tick() => {
                 fault::point("control");
-                watch.compare(deployment.server.stuck());
+                let stuck = server.stuck();
+                if stuck.is_empty() {
+                    lifecycle.manager.alive();
+                }
+                watch.compare(stuck);
                 sample::report();
+                let version = server.snapshot.load().version;
+                if kept != Some(version) && lifecycle.successor().is_none() {
+                    if lifecycle.manager.keep(&server.handles()) {
+                        server.leave_files();
+                    }
+                    if kept.is_none() {
+                        lifecycle.manager.ready(&summary(&deployment));
+                    }
+                    kept = Some(version);
+                }
             }
             _ = &mut until => break,
         }
     }
-    let server = &deployment.server;
-    tracing::info!("draining: {} connections open", server.connections_open());
+    match lifecycle.successor() {
+        Some(pid) => {
+            tracing::info!("draining for process {pid}: {} connections open", server.connections_open());
+        }
+        None => {
+            tracing::info!("draining: {} connections open", server.connections_open());
+            lifecycle.manager.stopping(&format!("draining: {} connections open", server.connections_open()));
+        }
+    }
     deployment.events.close();
-    drain(server, deployment.plan().runtime.drain, signals).await
+    let result = drain(server, &lifecycle, deployment.plan().runtime.drain, signals).await;
+    if lifecycle.successor().is_some() {
+        // The client that has requested the upgrade reads its answer.
+        tokio::time::sleep(LAST_ANSWER).await;
+    }
+    result
 }
+
+/// What runs, for the service manager.
+fn summary(deployment: &Deployment) -> String {
+    let (server, current) = (&deployment.server, deployment.current());
+    format!(
+        "serving {} listeners with {} workers ({}), config version {}",
+        current.running.listeners.len(),
+        server.cpus.len(),
+        server.backend.name(),
+        current.running.version
+    )
+}
+
+/// SIGHUP.
+fn reload(deployment: &Arc<Deployment>, lifecycle: &Arc<Lifecycle>) {
+    let (deployment, lifecycle) = (Arc::clone(deployment), Arc::clone(lifecycle));
+    tokio::task::spawn_blocking(move || {
+        lifecycle.manager.reloading("reloading the config");
+        let refused = admin::reload(&deployment, "SIGHUP").is_err();
+        let suffix = if refused { "; the last reload was refused: see the log" } else { "" };
+        lifecycle.manager.ready(&format!("{}{suffix}", summary(&deployment)));
+    });
+}
+
+/// SIGUSR2.
+fn upgrade(deployment: &Arc<Deployment>, lifecycle: &Arc<Lifecycle>) {
+    let (deployment, lifecycle) = (Arc::clone(deployment), Arc::clone(lifecycle));
+    // What came of it is in the log.
+    tokio::task::spawn_blocking(move || lifecycle.upgrade(&deployment, UPGRADE_PATIENCE, "SIGUSR2").map(drop));
+}
+
+/// How long a process that another one has replaced lives on after its drain.
+const LAST_ANSWER: Duration = Duration::from_millis(100);
 
 /// How long after the drain's begin a further signal is taken for the same one: some supervisors send two at once.
 const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// Ends when all workers have, when the time is over, or at a second signal.
-async fn drain(server: &Server, patience: Duration, mut signals: Signals) -> Result<(), String> {
+async fn drain(
+    server: &Server,
+    lifecycle: &Lifecycle,
+    patience: Duration,
+    mut signals: Signals,
+) -> Result<(), String> {
     server.begin_drain();
     let begun = Instant::now();
     let deadline = begun + patience;
@@ -162,7 +284,7 @@ async fn drain(server: &Server, patience: Duration, mut signals: Signals) -> Res
             return Ok(());
         }
         tokio::select! {
-            () = tokio::time::sleep(DRAIN_POLL) => {}
+            () = tokio::time::sleep(DRAIN_POLL) => lifecycle.manager.alive(),
             () = signals.end() => {
                 if begun.elapsed() < SAME_SIGNAL {
                     continue;
@@ -181,6 +303,7 @@ async fn drain(server: &Server, patience: Duration, mut signals: Signals) -> Res
 enum Asked {
     End,
     Reload,
+    Upgrade,
 }
 
 /// SIGUSR1: the access log was moved away.
@@ -197,6 +320,7 @@ struct Signals {
     /// Kept until the listening task takes it.
     reopen: Option<Signal>,
     hangup: Signal,
+    upgrade: Signal,
 }
 
 impl Signals {
@@ -206,6 +330,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             reopen: Some(signal(SignalKind::user_defined1())?),
             hangup: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -214,6 +339,7 @@ impl Signals {
             _ = self.terminate.recv() => Asked::End,
             _ = self.interrupt.recv() => Asked::End,
             _ = self.hangup.recv() => Asked::Reload,
+            _ = self.upgrade.recv() => Asked::Upgrade,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The plan: the checked, immutable form of the config.
 
 use std::net::{IpAddr, SocketAddr};
+use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,12 +50,18 @@ pub(crate) use rules::{
 pub(crate) use telemetry::Otlp;
 
 /// A value and its place in the config file, as a range of bytes. Two are equal if their values are.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct At<T> {
     /// The value.
     pub value: T,
     /// Its bytes in the file; empty at 0 for a default that the file does not mention.
     pub span: Range<usize>,
+}
+
+impl<T: fmt::Debug> fmt::Debug for At<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.value.fmt(f)
+    }
 }
 
 impl<T: PartialEq> PartialEq for At<T> {

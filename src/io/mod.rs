@@ -10,6 +10,7 @@ pub(crate) mod deadline;
 pub(crate) mod descriptors;
 pub(crate) mod fault;
 mod future_set;
+pub(crate) mod inherit;
 pub(crate) mod log;
 pub(crate) mod notify;
 pub(crate) mod peer;

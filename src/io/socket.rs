@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use monoio::io::CancelHandle;
 use monoio::net::{TcpListener, TcpStream, UnixListener};
 use monoio::time::sleep;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use rustix::net::{RecvFlags, SendFlags, SocketFlags, acceptfrom_with, recv, send};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::runtime;
 use crate::base::address::{Address, Peer};
@@ -80,6 +80,32 @@ impl Listener {
         let stream = unsafe { OwnedFd::from_raw_fd(stream.into_raw_fd()) };
         Ok((TcpStream::from_std(stream.into())?, Peer::Unix))
     }
+}
+
+impl Listener {
+    /// The next connection, if one is in the accept queue.
+    pub(crate) fn accept_now(&self) -> Option<(TcpStream, Peer)> {
+        let raw = match self {
+            Self::Tcp(listener) => listener.as_raw_fd(),
+            Self::Unix(listener) => listener.as_raw_fd(),
+        };
+        // SAFETY: the listener owns the descriptor, and is borrowed for the call.
+        let listener = unsafe { BorrowedFd::borrow_raw(raw) };
+        let (fd, from) = acceptfrom_with(listener, SocketFlags::CLOEXEC).ok()?;
+        let peer = match (self, from.map(SocketAddr::try_from)) {
+            (Self::Tcp(_), Some(Ok(from))) => Peer::Ip(canonical(from)),
+            (Self::Tcp(_), _) => return None,
+            (Self::Unix(_), _) => Peer::Unix,
+        };
+        Some((adopt_stream(fd.into()).ok()?, peer))
+    }
+}
+
+/// Prepares a listening socket that another process has bound, as [`listen`] does.
+pub(crate) fn prepare(listener: &std::net::TcpListener) -> io::Result<()> {
+    SockRef::from(listener).set_tcp_nodelay(true)?;
+    // A service manager may have made the accept queue another length.
+    Ok(rustix::net::listen(listener, BACKLOG)?)
 }
 
 /// A listening Unix socket: `mode` are its file's permissions from the first moment on, but for those that the umask

@@ -28,19 +28,26 @@ pub(crate) fn listen(address: SocketAddr, ipv6_only: bool) -> io::Result<UdpSock
     if address.is_ipv6() {
         socket.set_only_v6(ipv6_only)?;
     }
-    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    let _ = socket.set_recv_buffer_size(RECEIVE_QUEUE);
-    let _ = set(&socket, libc::SOL_UDP, UDP_GRO);
-    let _ = set(&socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL);
+    let socket = socket.into();
+    prepare(&socket, address)?;
+    Ok(socket)
+}
+
+/// Prepares a socket that is bound at `address`, perhaps by another process.
+pub(crate) fn prepare(socket: &UdpSocket, address: SocketAddr) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    let _ = SockRef::from(socket).set_recv_buffer_size(RECEIVE_QUEUE);
+    let _ = set(socket, libc::SOL_UDP, UDP_GRO);
+    let _ = set(socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL);
     if address.ip().is_unspecified() {
         // Replies must leave from the address that the client has sent to.
         match address.is_ipv6() {
-            true => set(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?,
-            false => set(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO)?,
+            true => set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?,
+            false => set(socket, libc::IPPROTO_IP, libc::IP_PKTINFO)?,
         }
     }
-    Ok(socket.into())
+    Ok(())
 }
 
 /// Whether no other process has a UDP socket at `address`: SO_REUSEPORT would let one of the same user share it.
@@ -49,7 +56,25 @@ pub(crate) fn probe_free(address: SocketAddr, ipv6_only: bool) -> io::Result<()>
     if address.is_ipv6() {
         socket.set_only_v6(ipv6_only)?;
     }
-    socket.bind(&address.into())
+    match socket.bind(&address.into()) {
+        // Connected sockets are of sessions that a process finishes while it drains.
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && !is_received_at(address.port()) => Ok(()),
+        bound => bound,
+    }
+}
+
+/// Whether a UDP socket at this port receives from any client (proc(5), net/udp: a socket that is not connected is in state 07). True
+/// where that is not known.
+fn is_received_at(port: u16) -> bool {
+    let texts =
+        ["/proc/net/udp", "/proc/net/udp6"].map(|file| std::fs::read_to_string(file).unwrap_or_default());
+    let mut lines = texts.iter().flat_map(|text| text.lines());
+    let at_port = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let local = fields.nth(1).and_then(|local| u16::from_str_radix(local.rsplit(':').next()?, 16).ok());
+        local == Some(port) && fields.nth(1) == Some("07")
+    };
+    texts[0].is_empty() || lines.any(at_port)
 }
 
 /// A socket that sends to `address`, from `source` where that is given, and receives from there alone, on a descriptor that clients may have: it is a client's
@@ -74,6 +99,27 @@ pub(crate) fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result
     }
     socket.connect(&address.into())?;
     Ok(socket.into())
+}
+
+/// A socket at `local`, beside those that are bound there with SO_REUSEPORT, that receives from `client` alone. Between the two
+/// steps that make it, it may take a datagram of another client.
+///
+/// # Errors
+/// There is no descriptor, or the port is privileged or not shared.
+pub(crate) fn connect_from(local: SocketAddr, client: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+    if !descriptors::is_for_clients(&socket) {
+        return Err(io::Error::from_raw_os_error(libc::EMFILE));
+    }
+    socket.set_reuse_port(true)?;
+    if local.is_ipv6() {
+        socket.set_only_v6(client.ip().to_canonical().is_ipv6())?;
+    }
+    socket.bind(&local.into())?;
+    socket.connect(&client.into())?;
+    let socket = socket.into();
+    prepare(&socket, local)?;
+    Ok(socket)
 }
 
 /// Prepares a connected socket for many datagrams: UDP_GRO, and a longer queue.
@@ -123,6 +169,11 @@ impl Readiness {
     pub(crate) fn add(&self, socket: &UdpSocket, token: u64) -> io::Result<()> {
         let data = epoll::EventData::new_u64(token);
         Ok(epoll::add(&self.epoll, socket, data, epoll::EventFlags::IN)?)
+    }
+
+    /// Does not wait for `socket` any more: another process may have it, too, so that closing it would not be enough.
+    pub(crate) fn remove(&self, socket: &UdpSocket) {
+        let _ = epoll::delete(&self.epoll, socket);
     }
 
     /// Waits until one of them is ready, to be read or to report an error.

@@ -36,7 +36,7 @@ pub(crate) use cors::Cors;
 pub(crate) use credentials::{Accepted, CredentialRule};
 pub(crate) use headers::{Headers, Source};
 pub(crate) use keys::KeyRule;
-pub(crate) use limit::Limit;
+pub(crate) use limit::{Limit, LimitRecord};
 
 /// The rules of one route, or of a listener. Members are `None` or empty where the config has none.
 #[derive(Debug, Default)]

@@ -30,7 +30,7 @@ use crate::server::discovery::{Discovered, Source};
 use crate::server::pages::pages;
 use crate::server::portal;
 use crate::server::routing::{self, KeptLimit};
-use crate::tls::{self, AnyClient, Identity, RevocationLists, ServerPolicy, ServerResolver};
+use crate::tls::{self, AnyClient, Identity, RevocationLists, ServerPolicy, ServerResolver, TicketKeys};
 
 mod trust;
 
@@ -38,6 +38,7 @@ mod clients;
 mod credentials;
 mod discovered;
 pub mod endpoints;
+pub(crate) mod heritage;
 mod http;
 mod identities;
 mod meters;
@@ -114,6 +115,7 @@ struct MadeUpstream {
 struct Policy {
     config: Arc<rustls::ServerConfig>,
     any_client: Option<Arc<AnyClient>>,
+    tickets: Arc<TicketKeys>,
     read: Digest,
 }
 
@@ -182,6 +184,8 @@ struct Builder<'a> {
     refreshes: bool,
     /// Nothing runs yet.
     starts: bool,
+    /// The secret of the predecessor's sessions.
+    inherited: Option<sticky::SessionSecret>,
     /// See [`identity_again`].
     current: Option<&'a Identity>,
     /// One cell for each certificate, however often it is named. `None`: it could not be read, which has been reported.
@@ -219,6 +223,7 @@ impl<'a> Builder<'a> {
             problems,
             refreshes: false,
             starts: false,
+            inherited: None,
             current: None,
             identities: FxHashMap::default(),
             renewed: Vec::new(),
@@ -451,19 +456,14 @@ impl<'a> Builder<'a> {
         {
             return Some(kept.clone());
         }
-        let (config, any_client) = made?;
-        Some(Policy { config, any_client, read })
+        Some(Policy { read, ..made? })
     }
 
-    fn listener_tls(
-        &mut self,
-        listener: &plan::Listener,
-        tls: &plan::ListenerTls,
-    ) -> Option<(Arc<rustls::ServerConfig>, Option<Arc<AnyClient>>)> {
+    fn listener_tls(&mut self, listener: &plan::Listener, tls: &plan::ListenerTls) -> Option<Policy> {
         let bundles: Vec<_> = tls.certificates.iter().map(|at| self.identity(at)).collect();
         let bundles = bundles.into_iter().collect::<Option<Vec<_>>>()?;
         let span = &listener.name.span;
-        let ticketer = self.good(span, tls::ticketer())?;
+        let tickets = self.good(span, tls::ticketer())?;
         let clients = self.clients(&listener.name, tls)?;
         let policy = ServerPolicy {
             versions: tls.versions,
@@ -473,9 +473,10 @@ impl<'a> Builder<'a> {
                 plan::Protocol::Http => http::alpn(&listener.http),
                 plan::Protocol::Tcp | plan::Protocol::Udp => Vec::new(),
             },
-            ticketer,
+            ticketer: Arc::clone(&tickets) as Arc<_>,
         };
-        Some((self.good(span, tls::server_config(&policy))?, clients.any))
+        let config = self.good(span, tls::server_config(&policy))?;
+        Some(Policy { config, any_client: clients.any, tickets, read: Digest::default() })
     }
 
     /// The keys in a file, which is read once; by a refresh, not at all.

@@ -21,13 +21,14 @@ use super::build::{self, Assembly, Made, Previous};
 use super::changes::{self, Changes};
 use super::discovery::{self, Discovered, Source};
 use super::events::{CertificateChange, Event, Events};
+use super::inherited::Inherited;
 use super::load::{self, LoadError, Loaded};
-use super::refused::Refused;
+use super::refused::{Refused, point_at};
 use super::rotation::{
     self, CertificateContext, LockedCertificate, Rotation, RotationError, RotationGuard, RotationState,
 };
-use super::sockets::{Prepared, advice};
-use super::supervisor::{Server, StartError};
+use super::sockets::Prepared;
+use super::supervisor::Server;
 use super::uses;
 use super::verification::Verifications;
 use super::write::{self, WriteError};
@@ -91,6 +92,12 @@ pub(crate) struct Current {
     pub made: Made,
 }
 
+/// See [`Deployment::freeze`].
+pub(crate) struct Frozen<'a> {
+    _changing: MutexGuard<'a, ()>,
+    _moving: RotationGuard<'a>,
+}
+
 /// What a reload did, or would do.
 #[derive(Debug)]
 pub(crate) struct Reloaded {
@@ -103,11 +110,16 @@ pub(crate) struct Reloaded {
 }
 
 impl Deployment {
-    /// Starts what was loaded from `file`.
+    /// Starts what was loaded from `file`. See [`Server::start_with`].
     ///
     /// # Errors
     /// Nothing was started: an address that can't be bound, with its place in the file, or another reason in words.
-    pub(crate) fn start(file: &Path, loaded: Loaded) -> Result<Self, LoadError> {
+    pub(crate) fn start(
+        file: &Path,
+        loaded: Loaded,
+        inherited: Inherited,
+        gate: impl FnOnce(&[usize]) -> Result<(), String>,
+    ) -> Result<Self, LoadError> {
         let Loaded { plan, assembly, mut problems } = loaded;
         write::clean(file);
         assembly.keep_session_secret(&plan.store);
@@ -120,7 +132,7 @@ impl Deployment {
                 return Err(LoadError::Wrong(problems));
             }
         };
-        match Server::start(&plan, assembly.running) {
+        match Server::start_with(&plan, assembly.running, inherited, gate) {
             Ok(server) => Ok(Self {
                 current: Mutex::new(Arc::new(Current {
                     plan: Arc::new(plan),
@@ -561,6 +573,11 @@ impl Deployment {
         version
     }
 
+    /// Nothing is published for as long as it is held.
+    pub(crate) fn freeze(&self) -> Frozen<'_> {
+        Frozen { _changing: self.changing(), _moving: self.rotations.lock() }
+    }
+
     fn changing(&self) -> MutexGuard<'_, ()> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -569,17 +586,5 @@ impl Deployment {
 impl Current {
     fn previous(&self) -> Previous<'_> {
         Previous { plan: &self.plan, running: &self.running, made: &self.made }
-    }
-}
-
-/// Reports at its place in the config file why it can't be started.
-pub(super) fn point_at(error: &StartError, plan: &Plan, problems: &mut Diagnostics) {
-    match error {
-        StartError::Listen { listener, address, error: reason } => {
-            let at = &plan.listeners[*listener].addresses[*address];
-            let help = advice(&at.value, reason);
-            problems.error(at.span.clone(), format!("{}: {error}", at.value), Some(help));
-        }
-        StartError::Other(text) => problems.error(0..0, text.clone(), None),
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::build::heritage::{Heritage, build_after};
 use super::build::{Assembly, Previous, build};
 use crate::config::{self, Diagnostics, Plan};
 
@@ -49,6 +50,14 @@ pub(crate) fn load(path: &Path, previous: Option<Previous<'_>>) -> Result<Loaded
     load_text(path, &read(path)?, previous)
 }
 
+/// The same for the start of a process that goes on with what another one knew.
+///
+/// # Errors
+/// All that is wrong with it.
+pub(crate) fn load_after(path: &Path, heritage: &Heritage) -> Result<Loaded, LoadError> {
+    load_with(path, &read(path)?, |plan, problems| build_after(plan, heritage, problems))
+}
+
 /// The text of the config file at `path`.
 ///
 /// # Errors
@@ -66,10 +75,18 @@ pub(crate) fn load_text(
     text: &str,
     previous: Option<Previous<'_>>,
 ) -> Result<Loaded, LoadError> {
+    load_with(path, text, |plan, problems| build(plan, previous, problems))
+}
+
+fn load_with(
+    path: &Path,
+    text: &str,
+    build: impl FnOnce(&Plan, &mut Diagnostics) -> Option<Assembly>,
+) -> Result<Loaded, LoadError> {
     let name = path.display().to_string();
     let plan = parse(path, text)?;
     let mut problems = config::warnings(&name, text, &plan);
-    match build(&plan, previous, &mut problems) {
+    match build(&plan, &mut problems) {
         Some(assembly) => Ok(Loaded { plan, assembly, problems }),
         None => Err(LoadError::Wrong(problems)),
     }

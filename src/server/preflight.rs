@@ -10,8 +10,8 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
-use super::deployment::point_at;
 use super::machine;
+use super::refused::point_at;
 use super::sockets::{self, Sockets};
 use super::supervisor::StartError;
 use crate::base::address::Address;

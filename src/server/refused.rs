@@ -3,8 +3,11 @@
 use std::fmt;
 
 use super::load::LoadError;
+use super::sockets::advice;
+use super::supervisor::StartError;
 use super::write::WriteError;
 use crate::config::edit::EditError;
+use crate::config::{Diagnostics, Plan};
 
 /// Why nothing was reloaded. What ran before runs on.
 #[derive(Debug)]
@@ -36,5 +39,17 @@ impl fmt::Display for Refused {
 impl From<LoadError> for Refused {
     fn from(error: LoadError) -> Self {
         Self::Config(error)
+    }
+}
+
+/// Reports at its place in the config file why it can't be started.
+pub(super) fn point_at(error: &StartError, plan: &Plan, problems: &mut Diagnostics) {
+    match error {
+        StartError::Listen { listener, address, error: reason } => {
+            let at = &plan.listeners[*listener].addresses[*address];
+            let help = advice(&at.value, reason);
+            problems.error(at.span.clone(), format!("{}: {error}", at.value), Some(help));
+        }
+        StartError::Other(text) => problems.error(0..0, text.clone(), None),
     }
 }

@@ -85,11 +85,11 @@ impl Roll {
         Seat { steps, answers: self.answers.0.clone() }
     }
 
-    /// Has all workers make their runtimes, and start. Returns what they run on.
+    /// Has all workers make their runtimes. Returns what they run on.
     ///
     /// # Errors
     /// No runtime can be made as `wanted`, in words, with what to do.
-    pub(crate) fn call(self, wanted: DriverSetting) -> Result<Driver, String> {
+    pub(crate) fn call(&self, wanted: DriverSetting) -> Result<Driver, String> {
         let uring = match wanted {
             DriverSetting::Epoll => None,
             _ => Some(self.uring()),
@@ -113,10 +113,14 @@ impl Roll {
                 Driver::Epoll
             }
         };
+        Ok(backend)
+    }
+
+    /// Has all workers serve, on the runtimes that they have made. Dropped without it, they end.
+    pub(crate) fn go(self) {
         for worker in &self.workers {
             let _ = worker.send(Step::Go);
         }
-        Ok(backend)
     }
 
     fn uring(&self) -> Result<Driver, Refused> {
@@ -200,6 +204,7 @@ mod tests {
                 .map(|seat| std::thread::spawn(|| seat.wait().map(|runtime| runtime.block_on(async { 1 }))))
                 .collect();
             let backend = roll.call(wanted).unwrap();
+            roll.go();
             assert!(wanted != DriverSetting::Epoll || backend == Driver::Epoll);
             let served: Vec<_> = workers.into_iter().map(|worker| worker.join().unwrap()).collect();
             assert_eq!(served, [Some(1); 3]);

@@ -172,6 +172,11 @@ impl KeptLimit {
     pub(super) fn limit(&self) -> Arc<Limit> {
         Arc::clone(&self.limit)
     }
+
+    /// Where it holds and what it allows, as text.
+    pub(super) fn place(&self) -> String {
+        format!("{} {:?} {:?}", self.listener, self.route, self.asked)
+    }
 }
 
 /// What a listener asks of its requests before any route is chosen, if anything.

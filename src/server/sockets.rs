@@ -2,15 +2,18 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::inherited::{Inherited, InheritedSocket, Wanted};
 use super::machine;
 use super::supervisor::StartError;
 use super::unix_socket::{self, SocketFile};
 use super::worker::{ClientSocket, Socket};
 use crate::base::address::Address;
 use crate::config::plan::{Listener, Plan, Protocol};
+use crate::io::inherit::Kind;
 use crate::io::socket::{self, BoundListener};
 use crate::io::udp;
 use crate::proxy::snapshot::{RuntimeConfig, SocketId};
@@ -25,6 +28,25 @@ pub(crate) const AGAIN: Duration = Duration::from_millis(20);
 pub(crate) struct Sockets {
     bound: Vec<Bound>,
     last: SocketId,
+    /// What another process has bound for this one, until the first plan is adopted.
+    inherited: Arc<Inherited>,
+    /// The positions of what was bound for this process and is not used.
+    unused: Vec<usize>,
+}
+
+/// A socket that this process can pass on.
+#[derive(Clone, Debug)]
+pub(crate) struct Passable {
+    /// Its listener's name.
+    pub(crate) listener: String,
+    /// Its address, as the config has it.
+    pub(crate) address: Address,
+    /// Whether this process removes its file in the end.
+    pub(crate) owns_file: bool,
+    /// Tells sockets of this process apart.
+    pub(crate) id: u64,
+    /// The socket.
+    pub(crate) fd: Arc<OwnedFd>,
 }
 
 /// One address of a listener.
@@ -38,6 +60,13 @@ struct Bound {
     mode: u32,
     /// The file of a Unix socket, removed once nothing has it any more.
     file: Option<Arc<SocketFile>>,
+    /// The name of its listener.
+    listener: String,
+    /// The sockets of all workers, beside those that the workers have: they are passed on. A worker's socket is closed once
+    /// both are.
+    handles: Vec<Arc<OwnedFd>>,
+    /// Another process serves what waits in them.
+    left: bool,
 }
 
 /// What makes an address the same one in the next config. Another protocol makes it a new one: connections under
@@ -62,6 +91,54 @@ pub struct Prepared {
 }
 
 impl Sockets {
+    /// Nothing is bound yet but what another process has bound for this one.
+    pub(crate) fn inheriting(inherited: Inherited) -> Self {
+        Self { inherited: Arc::new(inherited), ..Self::default() }
+    }
+
+    /// All that can be passed on.
+    pub(crate) fn handles(&self) -> Vec<Passable> {
+        let of = |bound: &Bound| {
+            let (listener, address) = (bound.listener.clone(), bound.key.address.clone());
+            let owns_file = bound.file.is_some();
+            let id = u64::from(bound.id) << 32;
+            let handle =
+                Passable { listener, address, owns_file, id, fd: Arc::clone(bound.handles.first()?) };
+            let all = bound.handles.iter().enumerate();
+            let all = all.map(|(index, fd)| Passable {
+                id: id | index as u64,
+                fd: Arc::clone(fd),
+                ..handle.clone()
+            });
+            Some(all.collect::<Vec<_>>())
+        };
+        self.bound.iter().filter_map(of).flatten().collect()
+    }
+
+    /// The positions of what another process has bound for this one and no listener uses.
+    pub(crate) fn unused(&self) -> &[usize] {
+        &self.unused
+    }
+
+    /// Nothing is passed on any more: what workers close is closed. Returns what another process serves.
+    pub(crate) fn let_go(&mut self) -> Arc<[SocketId]> {
+        self.bound.iter_mut().for_each(|bound| bound.handles.clear());
+        self.bound.iter().filter(|bound| bound.left).map(|bound| bound.id).collect()
+    }
+
+    /// Another process has the sockets but for those in `unused`, by [`Passable::id`].
+    pub(crate) fn leave(&mut self, unused: &[u64]) {
+        for bound in &mut self.bound {
+            bound.left = !unused.iter().any(|id| id >> 32 == u64::from(bound.id));
+            bound.file.iter().filter(|_| bound.left).for_each(|file| file.leave());
+        }
+    }
+
+    /// Other processes have the sockets: their files stay.
+    pub(crate) fn leave_files(&self) {
+        self.bound.iter().filter_map(|bound| bound.file.as_ref()).for_each(|file| file.leave());
+    }
+
     /// Tries to bind what `plan` names and is not bound yet, and lets it go again. Returns why that fails.
     pub(crate) fn try_addresses(&self, plan: &Plan) -> Vec<StartError> {
         let mut failed = Vec::new();
@@ -75,7 +152,7 @@ impl Sockets {
                 if let Err(error) = wait_free(&own, &key) {
                     failed.push(StartError::Listen { listener: index, address: at, error });
                 }
-                own.push(Bound { id: 0, address: key.address.clone(), key, mode: 0, file: None });
+                own.push(Bound::new(0, key, listener, None));
             }
         }
         failed
@@ -98,20 +175,21 @@ impl Sockets {
             for (at, address) in listener.addresses.iter().enumerate() {
                 let key = Key::of(listener, &address.value);
                 if let Some(kept) = free.iter().position(|bound| bound.key == key) {
-                    own.push(Bound { mode: listener.socket_mode, ..free.swap_remove(kept) });
+                    let name = listener.name.value.clone();
+                    let kept = free.swap_remove(kept);
+                    own.push(Bound { mode: listener.socket_mode, listener: name, ..kept });
                     continue;
                 }
+                let taken = || self.bound.iter().chain(prepared.listeners.iter().flatten()).chain(&own);
+                let bound = match &self.inherited.find(&key.wanted(listener))[..] {
+                    [] => {
+                        let taken: Vec<Bound> = taken().cloned().collect();
+                        wait_free(&taken, &key).and_then(|()| bind(key, listener, cpus, steer, &mut prepared))
+                    }
+                    inherited => take_over(key, listener, inherited, (cpus, steer), &mut prepared),
+                };
                 let failed = |error| StartError::Listen { listener: index, address: at, error };
-                let taken: Vec<Bound> = self
-                    .bound
-                    .iter()
-                    .chain(prepared.listeners.iter().flatten())
-                    .chain(&own)
-                    .cloned()
-                    .collect();
-                wait_free(&taken, &key).map_err(failed)?;
-                let failed = |error| StartError::Listen { listener: index, address: at, error };
-                own.push(bind(key, listener.socket_mode, cpus, steer, &mut prepared).map_err(failed)?);
+                own.push(bound.map_err(failed)?);
             }
             prepared.listeners.push(own);
         }
@@ -125,6 +203,21 @@ impl Sockets {
             bound.file.iter().for_each(|file| file.set_mode(bound.mode));
         }
         self.last = prepared.last;
+        let inherited = std::mem::take(&mut self.inherited);
+        let is_used = |socket: &InheritedSocket| {
+            self.bound
+                .iter()
+                .any(|bound| bound.address == *socket.address() || bound.key.address == *socket.address())
+        };
+        let unused = inherited.without(is_used);
+        let mut names: Vec<String> = unused.iter().map(|socket| socket.to_string()).collect();
+        names.dedup();
+        for name in names {
+            tracing::info!(
+                "a socket that was passed to this process belongs to no listener of the config, and is closed: {name}"
+            );
+        }
+        self.unused = unused.iter().map(|socket| socket.position()).collect();
         prepared.fresh
     }
 }
@@ -144,6 +237,15 @@ impl Key {
         self.protocol == Protocol::Udp
     }
 
+    fn wanted<'a>(&'a self, listener: &'a Listener) -> Wanted<'a> {
+        Wanted {
+            listener: Some(&listener.name.value),
+            address: &self.address,
+            kind: if self.is_udp() { Kind::Datagram } else { Kind::Stream },
+            ipv6_only: self.ipv6_only,
+        }
+    }
+
     /// Whether a socket here keeps one of another process from the address of `other`, and the other way round.
     fn overlaps(&self, other: &Self) -> bool {
         if self.is_udp() != other.is_udp() {
@@ -160,39 +262,138 @@ impl Key {
     }
 }
 
+impl Bound {
+    fn new(id: SocketId, key: Key, listener: &Listener, file: Option<SocketFile>) -> Self {
+        Self {
+            id,
+            address: key.address.clone(),
+            key,
+            mode: listener.socket_mode,
+            file: file.map(Arc::new),
+            listener: listener.name.value.clone(),
+            handles: Vec::new(),
+            left: false,
+        }
+    }
+
+    /// A worker gets a socket of its own, of which a handle stays here.
+    fn give(&mut self, socket: ClientSocket, worker: usize, prepared: &mut Prepared) -> io::Result<()> {
+        self.handles.push(Arc::new(socket.as_fd().try_clone_to_owned()?));
+        prepared.fresh[worker].push((self.id, socket));
+        Ok(())
+    }
+}
+
 /// Binds an address on every worker.
-fn bind(key: Key, mode: u32, cpus: &[usize], steer: bool, prepared: &mut Prepared) -> io::Result<Bound> {
+fn bind(
+    key: Key,
+    listener: &Listener,
+    cpus: &[usize],
+    steer: bool,
+    prepared: &mut Prepared,
+) -> io::Result<Bound> {
     prepared.last += 1;
     let id = prepared.last;
     let mut address = match &key.address {
         Address::Ip(address) => *address,
         Address::Unix(path) => {
-            // One accept queue, of which each worker takes what it can: a Unix socket has no SO_REUSEPORT.
-            let (listener, file) = unix_socket::bind(path, mode)?;
-            for fresh in &mut prepared.fresh {
-                fresh.push((id, ClientSocket::Listener(BoundListener::Unix(listener.try_clone()?))));
-            }
-            let address = key.address.clone();
-            return Ok(Bound { id, key, address, mode, file: file.map(Arc::new) });
+            let (socket, file) = unix_socket::bind(path, listener.socket_mode)?;
+            let mut bound = Bound::new(id, key, listener, file);
+            share(&socket.into(), &mut bound, prepared)?;
+            return Ok(bound);
         }
     };
+    let mut bound = Bound::new(id, key, listener, None);
     for (worker, &cpu) in cpus.iter().enumerate() {
-        if key.is_udp() {
-            // The kernel chooses a socket by the hash of both addresses: a client stays with its worker.
-            let socket = udp::listen(address, key.ipv6_only)?;
-            address = socket.local_addr()?;
-            prepared.fresh[worker].push((id, ClientSocket::Udp(socket)));
-            continue;
-        }
-        let socket = socket::listen(address, key.ipv6_only)?;
+        let socket = bind_one(&bound.key, address, steer.then_some(cpu))?;
         // Port 0: the first worker's choice is that of all.
         address = socket.local_addr()?;
-        if steer && !address.ip().is_loopback() {
-            let _ = socket::prefer_cpu(&socket, cpu);
-        }
-        prepared.fresh[worker].push((id, ClientSocket::Listener(BoundListener::Tcp(socket))));
+        bound.give(socket, worker, prepared)?;
     }
-    Ok(Bound { id, key, address: Address::Ip(address), mode, file: None })
+    bound.address = Address::Ip(address);
+    Ok(bound)
+}
+
+/// One worker's socket at an IP address.
+fn bind_one(key: &Key, address: SocketAddr, cpu: Option<usize>) -> io::Result<ClientSocket> {
+    if key.is_udp() {
+        // The kernel chooses a socket by the hash of both addresses: a client stays with its worker.
+        return udp::listen(address, key.ipv6_only).map(ClientSocket::Udp);
+    }
+    let socket = socket::listen(address, key.ipv6_only)?;
+    steer(&socket, address, cpu);
+    Ok(ClientSocket::Listener(BoundListener::Tcp(socket)))
+}
+
+fn steer(socket: &std::net::TcpListener, address: SocketAddr, cpu: Option<usize>) {
+    if let Some(cpu) = cpu.filter(|_| !address.ip().is_loopback()) {
+        let _ = socket::prefer_cpu(socket, cpu);
+    }
+}
+
+/// One accept queue, of which each worker takes what it can: a Unix socket has no SO_REUSEPORT.
+fn share(socket: &OwnedFd, bound: &mut Bound, prepared: &mut Prepared) -> io::Result<()> {
+    bound.handles.push(Arc::new(socket.try_clone()?));
+    for fresh in &mut prepared.fresh {
+        let own = socket.try_clone()?.into();
+        fresh.push((bound.id, ClientSocket::Listener(BoundListener::Unix(own))));
+    }
+    Ok(())
+}
+
+/// Takes over what another process has bound. Each socket has its own accept queue, so each goes to a worker: some workers get
+/// several where there were more before, and workers without one bind theirs beside them. Where that is not permitted, as the
+/// socket does not share its port or the port is privileged, they accept from the queue of another worker; datagrams are left
+/// to those that have a socket, since a client must stay with its worker.
+fn take_over(
+    key: Key,
+    listener: &Listener,
+    inherited: &[&InheritedSocket],
+    (cpus, steered): (&[usize], bool),
+    prepared: &mut Prepared,
+) -> io::Result<Bound> {
+    prepared.last += 1;
+    let first = inherited[0];
+    let file = match first.address() {
+        Address::Unix(path) => first.owns_file().then(|| SocketFile::of(path)),
+        Address::Ip(_) => None,
+    };
+    let mut bound = Bound::new(prepared.last, key, listener, file);
+    let Address::Ip(address) = *first.address() else {
+        share(&first.open()?, &mut bound, prepared)?;
+        return Ok(bound);
+    };
+    let open = |at: usize, cpu: usize| {
+        let fd = inherited[at % inherited.len()].open()?;
+        Ok::<_, io::Error>(if bound.key.is_udp() {
+            let socket = std::net::UdpSocket::from(fd);
+            udp::prepare(&socket, address)?;
+            ClientSocket::Udp(socket)
+        } else {
+            let socket = std::net::TcpListener::from(fd);
+            socket::prepare(&socket)?;
+            steer(&socket, address, steered.then_some(cpu));
+            ClientSocket::Listener(BoundListener::Tcp(socket))
+        })
+    };
+    let mut sockets = Vec::new();
+    for at in 0..inherited.len() {
+        let worker = at % cpus.len();
+        sockets.push((open(at, cpus[worker])?, worker));
+    }
+    for (worker, &cpu) in cpus.iter().enumerate().skip(inherited.len()) {
+        let own = bind_one(&bound.key, address, steered.then_some(cpu));
+        match own.map_err(|error| (error, bound.key.is_udp())) {
+            Ok(own) if first.shares_port() => sockets.push((own, worker)),
+            Err((_, true)) => {}
+            _ => sockets.push((open(worker, cpu)?, worker)),
+        }
+    }
+    bound.address = Address::Ip(address);
+    for (socket, worker) in sockets {
+        bound.give(socket, worker, prepared)?;
+    }
+    Ok(bound)
 }
 
 /// Waits until no other process listens on an address, for [`PATIENCE`] at most: the ring of a process that was killed, or
@@ -205,29 +406,25 @@ fn wait_free(own: &[Bound], key: &Key) -> io::Result<()> {
             let advice = "its protocol cannot change while it is bound: choose another path, or restart";
             return Err(io::Error::other(advice));
         }
-        Address::Unix(path) => return unix_socket::try_bind(path),
+        Address::Unix(path) => return await_free_by(|| unix_socket::try_bind(path)),
     };
     let is_same_port = |bound: &Bound| bound.address.ip().is_some_and(|bound| bound.port() == address.port());
     if address.port() == 0 || own.iter().any(|bound| is_same_port(bound) && bound.key.overlaps(key)) {
         return Ok(());
     }
     let probe = if key.is_udp() { udp::probe_free } else { socket::probe_free };
-    await_free_by(probe, address, key.ipv6_only)
+    await_free_by(|| probe(address, key.ipv6_only))
 }
 
 /// The same where this process has no socket of that port.
 pub(crate) fn await_free(address: SocketAddr, ipv6_only: bool) -> io::Result<()> {
-    await_free_by(socket::probe_free, address, ipv6_only)
+    await_free_by(|| socket::probe_free(address, ipv6_only))
 }
 
-fn await_free_by(
-    probe: fn(SocketAddr, bool) -> io::Result<()>,
-    address: SocketAddr,
-    ipv6_only: bool,
-) -> io::Result<()> {
+fn await_free_by(probe: impl Fn() -> io::Result<()>) -> io::Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {
-        match probe(address, ipv6_only) {
+        match probe() {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
                 std::thread::sleep(AGAIN);
             }

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::heartbeat::{Heartbeat, STUCK, Stuck};
+use super::inherited::Inherited;
 use super::machine;
 use super::roll::{Roll, Seat};
-use super::sockets::{Prepared, Sockets};
+use super::sockets::{Passable, Prepared, Sockets};
 use super::telemetry::{Export, Exporter};
 use super::worker::{WorkerCommand, WorkerThread};
 use crate::base::counters::Counters;
@@ -87,12 +88,26 @@ impl Server {
     ///
     /// # Errors
     /// See [`StartError`]; then nothing runs.
-    pub fn start(plan: &Plan, mut running: RuntimeConfig) -> Result<Self, StartError> {
+    pub fn start(plan: &Plan, running: RuntimeConfig) -> Result<Self, StartError> {
+        Self::start_with(plan, running, Inherited::default(), |_| Ok(()))
+    }
+
+    /// The same with sockets that another process has bound. `gate` is called when all is ready and nothing is served yet, with the
+    /// positions of those that no listener uses: if it fails, nothing will be.
+    ///
+    /// # Errors
+    /// See [`StartError`]; then nothing runs.
+    pub(crate) fn start_with(
+        plan: &Plan,
+        mut running: RuntimeConfig,
+        inherited: Inherited,
+        gate: impl FnOnce(&[usize]) -> Result<(), String>,
+    ) -> Result<Self, StartError> {
         let cpus = machine::place_workers(&plan.runtime).map_err(StartError::Other)?;
         let mut log = access_log(plan)?;
         let tls = running.collector_tls.clone();
         let mut exporter = plan.otlp.clone().map(|settings| Exporter::new(settings, tls));
-        let mut sockets = Sockets::default();
+        let mut sockets = Sockets::inheriting(inherited);
         let prepared = sockets.prepare(plan, &cpus)?;
         running.version = 1;
         prepared.describe(&mut running);
@@ -135,6 +150,8 @@ impl Server {
         let access = access.map_err(|error| StartError::Other(format!("access log: {error}")))?;
         let traces = exporter.map(Exporter::start).transpose();
         let traces = traces.map_err(|error| StartError::Other(format!("traces: {error}")))?;
+        gate(sockets.unused()).map_err(StartError::Other)?;
+        roll.go();
         Ok(Self {
             backend,
             cpus,
@@ -208,11 +225,34 @@ impl Server {
         self.counters.iter().map(|counters| counters.connections_open.get()).sum()
     }
 
+    /// The listening sockets, to be passed on to another process.
+    pub(crate) fn handles(&self) -> Vec<Passable> {
+        self.sockets().handles()
+    }
+
+    /// Another process keeps the sockets open, perhaps for a later start: the files of Unix sockets stay.
+    pub(crate) fn leave_files(&self) {
+        self.sockets().leave_files();
+    }
+
+    /// Another process serves what waits in the sockets, but for those whose [`Passable::id`] is in `unused`. No config is
+    /// published any more.
+    pub(crate) fn leave_sockets(&self, unused: &[u64]) {
+        self.ready.store(false, Ordering::Relaxed);
+        self.sockets().leave(unused);
+    }
+
+    /// Whether the process serves, and is not draining.
+    pub(crate) fn is_accepting(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
     /// Makes every worker drain.
     pub fn begin_drain(&self) {
         self.ready.store(false, Ordering::Relaxed);
+        let left = self.sockets().let_go();
         for worker in &self.workers {
-            let _ = worker.orders.send(WorkerCommand::Drain);
+            let _ = worker.orders.send(WorkerCommand::Drain(Arc::clone(&left)));
             worker.notifier.notify();
         }
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Access, access};
 
@@ -13,20 +14,33 @@ use crate::io::socket;
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
-    inode: Option<(u64, u64)>,
+    made: Option<Made>,
+    /// Another process has the socket, too.
+    left: AtomicBool,
 }
 
+/// Device, number and time of modification: a file system gives the number of a removed file to the next one, which a successor
+/// may have made in its place.
+type Made = (u64, u64, i64, i64);
+
 impl SocketFile {
-    fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), inode: Self::inode(path) }
+    /// The file of a socket that is bound.
+    pub(crate) fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), made: Self::made(path), left: AtomicBool::new(false) }
     }
 
-    fn inode(path: &Path) -> Option<(u64, u64)> {
-        std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+    fn made(path: &Path) -> Option<Made> {
+        let found = std::fs::symlink_metadata(path).ok()?;
+        Some((found.dev(), found.ino(), found.mtime(), found.mtime_nsec()))
     }
 
     fn is_ours(&self) -> bool {
-        self.inode.is_some() && self.inode == Self::inode(&self.path)
+        self.made.is_some() && self.made == Self::made(&self.path)
+    }
+
+    /// The file stays at the end of this process: another one has the socket.
+    pub(crate) fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
     }
 
     /// Gives the file these permissions, if it is still the same one.
@@ -45,7 +59,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.is_ours() {
+        if !self.left.load(Ordering::Relaxed) && self.is_ours() {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -61,26 +75,41 @@ fn is_abstract(path: &Path) -> bool {
 /// # Errors
 /// A process answers there, a file that is no socket is there, or the system refuses.
 pub(crate) fn bind(path: &Path, mode: u32) -> io::Result<(UnixListener, Option<SocketFile>)> {
+    bind_over(path, mode, |_| false)
+}
+
+/// The same, also in the place of a socket on which a process answers that `gives_way`.
+///
+/// # Errors
+/// As of [`bind`].
+pub(crate) fn bind_over(
+    path: &Path,
+    mode: u32,
+    gives_way: impl Fn(UnixStream) -> bool,
+) -> io::Result<(UnixListener, Option<SocketFile>)> {
     if is_abstract(path) {
         return Ok((socket::listen_unix(path, mode)?, None));
     }
-    if is_stale(path)? {
+    if is_stale(path, gives_way)? {
         std::fs::remove_file(path)?;
     }
     let listener = socket::listen_unix(path, mode)?;
-    let file = SocketFile::new(path);
+    let file = SocketFile::of(path);
     file.set_mode(mode);
     Ok((listener, Some(file)))
 }
 
-/// Whether a socket is there on which no process answers.
-fn is_stale(path: &Path) -> io::Result<bool> {
+/// Whether a socket is there on which no process answers, or one that gives way.
+fn is_stale(path: &Path, gives_way: impl Fn(UnixStream) -> bool) -> io::Result<bool> {
     let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(false) };
     if !found.file_type().is_socket() {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "this is not a socket: it stays"));
     }
     match UnixStream::connect(path) {
-        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers on this socket")),
+        Ok(stream) => match gives_way(stream) {
+            true => Ok(true),
+            false => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers on this socket")),
+        },
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
         Err(error) => Err(error),
     }
@@ -91,7 +120,7 @@ pub(crate) fn try_bind(path: &Path) -> io::Result<()> {
     if is_abstract(path) {
         return socket::listen_unix(path, 0o600).map(drop);
     }
-    is_stale(path)?;
+    is_stale(path, |_| false)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     access(folder, Access::WRITE_OK | Access::EXEC_OK)
         .map_err(|error| io::Error::other(format!("no socket can be made in {}: {error}", folder.display())))

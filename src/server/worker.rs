@@ -1,6 +1,7 @@
 //! A worker: one thread, one CPU, one ring.
 
 use std::cell::Cell;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
@@ -37,6 +38,9 @@ use crate::server::roll::Seat;
 /// How long a draining worker still takes what is in its accept queues.
 const LAST_CALL: Duration = Duration::from_millis(50);
 
+/// Most connections that are taken from an accept queue before its socket is closed: as many as it has room for.
+const MAX_QUEUED: u32 = 4096;
+
 /// How long a listener with as many connections as it may have waits before it checks again.
 const HELD_UP: Duration = Duration::from_millis(5);
 
@@ -47,8 +51,8 @@ pub(crate) enum WorkerCommand {
     Apply(Vec<Socket>),
     /// Check the backend connections: a rotation has ended some.
     Sweep,
-    /// Stop accepting, finish what is under way, end.
-    Drain,
+    /// Stop accepting, finish what is under way, end. Another process serves what waits in these sockets.
+    Drain(Arc<[SocketId]>),
 }
 
 /// A socket of one worker for clients.
@@ -61,6 +65,30 @@ pub(crate) enum ClientSocket {
     Listener(BoundListener),
     /// It receives datagrams.
     Udp(std::net::UdpSocket),
+}
+
+impl ClientSocket {
+    /// Where it is bound.
+    ///
+    /// # Errors
+    /// It is a Unix socket.
+    pub(crate) fn local_addr(&self) -> std::io::Result<std::net::SocketAddr> {
+        match self {
+            Self::Listener(BoundListener::Tcp(socket)) => socket.local_addr(),
+            Self::Listener(BoundListener::Unix(_)) => Err(std::io::ErrorKind::Unsupported.into()),
+            Self::Udp(socket) => socket.local_addr(),
+        }
+    }
+}
+
+impl AsFd for ClientSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Listener(BoundListener::Tcp(socket)) => socket.as_fd(),
+            Self::Listener(BoundListener::Unix(socket)) => socket.as_fd(),
+            Self::Udp(socket) => socket.as_fd(),
+        }
+    }
 }
 
 /// What a worker starts with.
@@ -125,7 +153,7 @@ impl WorkerThread {
         self.applied.store(frontend.apply(), Ordering::Release);
         runtime::spawn(vital::task("a worker's sweep", turn(Rc::clone(&frontend), self.heartbeat)));
         let mut notified = Notified::adopt(self.receiver)?;
-        'serving: loop {
+        let left = 'serving: loop {
             let is_notified = notified.notified().await;
             while let Ok(order) = self.orders.try_recv() {
                 let sockets = match order {
@@ -134,7 +162,7 @@ impl WorkerThread {
                         frontend.sweep();
                         continue;
                     }
-                    WorkerCommand::Drain => break 'serving,
+                    WorkerCommand::Drain(left) => break 'serving left,
                 };
                 for socket in sockets {
                     if let Err(error) = listen(&frontend, &accepting, socket) {
@@ -146,7 +174,7 @@ impl WorkerThread {
             if !is_notified {
                 // Without a control thread no drain can be requested any more.
                 match self.orders.try_recv() {
-                    Err(TryRecvError::Disconnected) => break,
+                    Err(TryRecvError::Disconnected) => break Arc::default(),
                     _ => {
                         return Err(std::io::Error::other(
                             "the control thread's notifications ended before its commands did",
@@ -154,8 +182,8 @@ impl WorkerThread {
                     }
                 }
             }
-        }
-        frontend.drain();
+        };
+        frontend.drain(&left);
         while accepting.get() > 0 || worker.counters.connections_open.get() > 0 {
             // A connection may turn idle between two checks: interrupt it again.
             sleep(Duration::from_millis(10)).await;
@@ -239,11 +267,14 @@ async fn accept(frontend: Rc<Frontend>, listening: Rc<ListenerSocket>, socket: L
                 let stream = placed(&worker, &listening, stream).await;
                 seat(&worker, &listening, stream, peer).await;
             }
-            Err(_) if deadline.fired() == Some(Fired::Expired) => return,
+            Err(_) if deadline.fired() == Some(Fired::Expired) => {
+                return take_the_rest(&worker, &listening, &socket).await;
+            }
             // Only connections were meant, of clients that are to be verified anew.
             Err(_) if deadline.fired() == Some(Fired::Interrupted) && !listening.is_ending(&worker) => {
                 deadline.clear()
             }
+            Err(_) if deadline.fired() == Some(Fired::Interrupted) && listening.is_left() => return,
             Err(_) if deadline.fired() == Some(Fired::Interrupted) => {
                 // Connections that the kernel has completed already are served: the last call.
                 deadline.interruptible(false);
@@ -257,6 +288,15 @@ async fn accept(frontend: Rc<Frontend>, listening: Rc<ListenerSocket>, socket: L
                 sleep(Duration::from_millis(50)).await;
             }
         }
+    }
+}
+
+/// Serves what is in the accept queue still: the kernel resets it when the socket is closed. Another process may bind the
+/// address while this one drains, and does not get it (but with `net.ipv4.tcp_migrate_req`).
+async fn take_the_rest(worker: &Rc<Worker>, listening: &Rc<ListenerSocket>, socket: &Listener) {
+    for _ in 0..MAX_QUEUED {
+        let Some((stream, peer)) = socket.accept_now() else { return };
+        seat(worker, listening, stream, peer).await;
     }
 }
 

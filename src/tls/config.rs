@@ -14,6 +14,7 @@ use rustls::{ClientConfig, ServerConfig, SupportedCipherSuite, SupportedProtocol
 
 use super::identity::{ClientResolver, Identity, ServerResolver};
 use super::sessions::Sessions;
+use super::ticket_keys::TicketKeys;
 use super::tickets::Tickets;
 use super::watched::WATCHED_SUITES;
 
@@ -152,8 +153,8 @@ pub fn server_config(policy: &ServerPolicy) -> Result<Arc<ServerConfig>, ConfigE
 }
 
 /// Keys for stateless tickets, which change by themselves every six hours.
-pub fn ticketer() -> Result<Arc<dyn ProducesTickets>, ConfigError> {
-    aws_lc_rs::Ticketer::new().map_err(ConfigError::Rustls)
+pub fn ticketer() -> Result<Arc<TicketKeys>, ConfigError> {
+    TicketKeys::new().map(Arc::new)
 }
 
 /// The provider with the suites that are allowed, and the allowed versions that any of them is of.

@@ -31,7 +31,7 @@
 //! | `algorithms` | which signatures count, and how large RSA keys must be |
 //! | `revocation`, `succession` | revocation lists, and which of them are in force after a change |
 //! | `sessions` | one worker's tickets for one endpoint, by name, policy and identity |
-//! | `tickets` | listeners' tickets, which end with the client certificate in them |
+//! | `tickets`, `ticket_keys` | listeners' tickets, which end with the client certificate in them; their keys |
 //! | `clients` | what a client's certificate is checked against |
 //! | `presented` | what a client's certificate says, in the forms that it is asked for |
 //! | `config` | policies in, rustls' configs out |
@@ -58,6 +58,7 @@ pub(crate) mod record;
 pub(crate) mod revocation;
 mod sessions;
 pub(crate) mod succession;
+mod ticket_keys;
 mod tickets;
 mod watched;
 
@@ -94,3 +95,4 @@ pub(crate) use record::Opened;
 pub use record::{Opener, Sealer};
 pub(crate) use revocation::{List as RevocationList, RevocationLists};
 pub(crate) use sessions::{SessionPool, Sessions};
+pub(crate) use ticket_keys::{TicketKey, TicketKeys};

@@ -140,8 +140,22 @@ impl Ringate {
         Self::start_as(dir, 1, adjust)
     }
 
+    /// The same of `start_in` by another name of the binary.
+    pub fn start_by(program: &Path, dir: TempDir, listeners: usize) -> Self {
+        Self::start_command(Command::new(program), dir, listeners, |_| {})
+    }
+
     fn start_as(dir: TempDir, listeners: usize, adjust: impl FnOnce(&mut Command)) -> Self {
-        let mut command = Self::command();
+        Self::start_command(Command::new(env!("CARGO_BIN_EXE_ringate")), dir, listeners, adjust)
+    }
+
+    fn start_command(
+        mut command: Command,
+        dir: TempDir,
+        listeners: usize,
+        adjust: impl FnOnce(&mut Command),
+    ) -> Self {
+        plain(&mut command);
         command.arg("run").arg("-c").arg(dir.path().join("ringate.toml"));
         adjust(&mut command);
         let process = Process::start(&mut command);
@@ -157,7 +171,7 @@ impl Ringate {
     /// The binary, with nothing of the test runner's environment that would change what it says.
     pub fn command() -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringate"));
-        command.env_remove("RUST_LOG").env("NO_COLOR", "1");
+        plain(&mut command);
         command
     }
 
@@ -270,6 +284,11 @@ impl Ringate {
     pub fn wait(&mut self) -> ExitStatus {
         self.process.wait()
     }
+}
+
+/// Takes what would change the binary's output out of its environment.
+fn plain(command: &mut Command) {
+    command.env_remove("RUST_LOG").env("NO_COLOR", "1");
 }
 
 /// Name and first address from `listener NAME: http on ADDRESS`, in a log of either format.

@@ -89,10 +89,11 @@ impl Frontend {
         }
     }
 
-    /// Begins to drain: idle connections close at once, others after their exchange.
-    pub fn drain(&self) {
+    /// Begins to drain: idle connections close at once, others after their exchange. `left` are the sockets that another process
+    /// has, too: nothing is accepted from them any more.
+    pub fn drain(&self, left: &[SocketId]) {
         self.worker.draining.set(true);
-        self.listeners.borrow().iter().for_each(|listener| listener.drain());
+        self.listeners.borrow().iter().for_each(|listener| listener.drain(left));
         self.worker.wheel.interrupt();
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct ListenerSocket {
     /// Index in the view that `enter` gives.
     listener: Cell<usize>,
     closed: Cell<bool>,
+    /// Another process has the socket, too, and serves what waits in it.
+    left: Cell<bool>,
     /// How often another policy came into force by which its clients' certificates are verified.
     policy: Cell<u32>,
     /// Whether its clients speak TLS.
@@ -46,12 +48,14 @@ pub(crate) struct ListenerSocket {
 impl ListenerSocket {
     pub(crate) fn new(socket: SocketId, listener: usize, views: Rc<Views>, view: Rc<View>) -> Self {
         let tls = view.config.listeners[listener].tls.is_some();
-        let (closed, policy, ended) = (Cell::new(false), Cell::new(0), Cell::new(None));
+        let (closed, left) = (Cell::new(false), Cell::new(false));
+        let (policy, ended) = (Cell::new(0), Cell::new(None));
         let (listener, tls) = (Cell::new(listener), Cell::new(tls));
         Self {
             socket,
             listener,
             closed,
+            left,
             policy,
             tls,
             ended,
@@ -107,9 +111,15 @@ impl ListenerSocket {
         self.ended.get().is_some_and(|at| at.elapsed() > AHEAD) || !ahead()
     }
 
-    /// The worker drains.
-    pub(crate) fn drain(&self) {
+    /// The worker drains. `left` are the sockets that another process has, too.
+    pub(crate) fn drain(&self, left: &[SocketId]) {
+        self.left.set(left.contains(&self.socket));
         self.ended.set(Some(Instant::now()));
+    }
+
+    /// Whether another process has the socket, too, and serves what waits in it.
+    pub(crate) fn is_left(&self) -> bool {
+        self.left.get()
     }
 
     /// The number of the policy in force.

@@ -35,6 +35,8 @@ mod sessions;
 
 /// The token of the listening socket; sessions have their index.
 const CLIENTS: u64 = u64::MAX;
+/// The token of the first socket of [`Relay::own`].
+const OWN: u64 = 1 << 32;
 /// Sessions that end for their silence in one turn.
 const EXPIRED: usize = 1024;
 /// Looks at the sockets in a row before other tasks have their turn.
@@ -94,6 +96,8 @@ pub(crate) struct Relay {
     address: SocketAddr,
     readiness: Rc<Readiness>,
     sessions: Sessions<Session>,
+    /// Once the socket is left to another process: one for each client of a session.
+    own: Option<Vec<UdpSocket>>,
     /// Datagrams that the socket has dropped so far.
     overflows: u32,
     /// What has passed since it was last counted for the listener: see [`DatagramCounts`].
@@ -114,7 +118,19 @@ impl Relay {
         let (address, readiness) = (socket.local_addr()?, Rc::new(Readiness::new()?));
         readiness.add(&socket, CLIENTS)?;
         let (sessions, passed) = (Sessions::default(), Default::default());
-        Ok(Self { worker, listening, socket, address, readiness, sessions, overflows: 0, passed, dropped: 0 })
+        let own = None;
+        Ok(Self {
+            worker,
+            listening,
+            socket,
+            address,
+            readiness,
+            sessions,
+            own,
+            overflows: 0,
+            passed,
+            dropped: 0,
+        })
     }
 
     /// Relays until the worker drains, or a reload takes the socket away, and the last session has ended.
@@ -129,8 +145,11 @@ impl Relay {
             let ending = self.listening.is_ending(&worker);
             let Some(turn) = Turn::of(&view, listener, worker.wheel.now(), ending) else { return };
             self.expire(&turn);
-            if ending && self.sessions.len() == 0 {
-                return;
+            if ending {
+                self.leave(&turn);
+                if self.sessions.len() == 0 {
+                    return;
+                }
             }
             match self.next_end(&turn) {
                 Some(after) => deadline.set(after),
@@ -164,22 +183,64 @@ impl Relay {
                 break;
             }
             batch.clear();
-            for token in tokens.iter().filter(|token| **token != CLIENTS) {
+            for token in tokens.iter().filter(|token| **token < OWN) {
                 self.receive_from_backend(turn, batch, *token as u32);
             }
             self.flush_to_clients(batch);
-            if tokens.contains(&CLIENTS) {
-                self.receive_from_clients(turn, batch);
+            for token in tokens.iter().filter(|token| **token >= OWN) {
+                self.receive_from_clients(turn, batch, *token);
             }
         }
         self.count(&turn.udp.counts);
     }
 
-    fn receive_from_clients(&mut self, turn: &Turn<'_>, batch: &mut Batch) {
+    /// Leaves the socket: it closes, or another process has it and receives from it. The clients of sessions are heard on sockets
+    /// that are connected to them, which the kernel prefers.
+    fn leave(&mut self, turn: &Turn<'_>) {
+        if self.own.is_some() {
+            return;
+        }
+        let (address, readiness) = (self.address, &self.readiness);
+        let mut own = Vec::new();
+        for key in self.sessions.keys() {
+            let local = SocketAddr::new(key.local.unwrap_or(address.ip()), address.port());
+            let connected = udp::connect_from(local, key.client);
+            let added = connected.and_then(|socket| {
+                readiness.add(&socket, OWN + own.len() as u64)?;
+                Ok(socket)
+            });
+            match added {
+                Ok(socket) => own.push(socket),
+                // Its client's next datagram begins a session at whatever is bound there.
+                Err(error) => {
+                    sampled!(warn, Exchange of "udp", {}, "a udp session can't be kept while this process drains: {error}");
+                }
+            }
+        }
+        readiness.remove(&self.socket);
+        if !self.listening.is_left() {
+            // What has arrived before; it would be lost with the socket.
+            datagrams::with_batch(|batch| self.receive_from_clients(turn, batch, CLIENTS));
+        }
+        // Any of them sends to any client, from the same port.
+        if let Some(sender) = own.first().and_then(|socket| socket.try_clone().ok()) {
+            self.socket = sender;
+        }
+        self.own = Some(own);
+    }
+
+    fn receive_from_clients(&mut self, turn: &Turn<'_>, batch: &mut Batch, token: u64) {
         for _ in 0..UDP_BATCHES {
             batch.clear();
+            let socket = match &self.own {
+                None => &self.socket,
+                Some(own) => match own.get(token.wrapping_sub(OWN) as usize) {
+                    Some(socket) => socket,
+                    None => return,
+                },
+            };
             // An error is of a datagram that was sent before; what has arrived is received the next time.
-            let empty = batch.receive(&self.socket, true).unwrap_or(true);
+            let empty = batch.receive(socket, true).unwrap_or(true);
             self.forward(turn, batch);
             if empty {
                 return;

@@ -12,10 +12,13 @@
 //! what passes through a bucket never exceeds the rate. Keys are hashed with a random key, so that a client cannot choose
 //! keys of one set.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher as _, Hash, Hasher as _, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
 
 use super::RequestView;
 use crate::base::limits::RATE_LIMIT_KEYS;
@@ -44,6 +47,22 @@ enum Keys {
     All(AtomicU64),
     Client(Table),
     Header(String, Table),
+}
+
+/// What a limit has counted, as a successor gets it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct LimitRecord {
+    /// What its keys are hashed with.
+    seeds: [u64; 2],
+    /// Of each key's hash that has used tokens: nanoseconds until its bucket is full.
+    buckets: Vec<(u64, u64)>,
+}
+
+impl LimitRecord {
+    /// How many keys it has.
+    pub(crate) fn len(&self) -> usize {
+        self.buckets.len()
+    }
 }
 
 /// How long until a token is there, in nanoseconds.
@@ -77,14 +96,54 @@ impl Limit {
                 None => table.bucket((2u8, client(asked.address))),
             },
         };
-        // A bucket that was never used is full from the beginning of time, so time begins late.
-        let now = self.bucket + self.start.elapsed().as_nanos() as u64;
-        self.take_from(bucket, now).map_err(|Wait(wait)| {
+        self.take_from(bucket, self.now()).map_err(|Wait(wait)| {
             let mut reply = Reply::refusal(429, self.cause);
             let seconds = wait.div_ceil(1_000_000_000).max(1);
             reply.fields.extend_from_slice(format!("Retry-After: {seconds}\r\n").as_bytes());
             reply
         })
+    }
+
+    /// A bucket that was never used is full from the beginning of time, so time begins late.
+    fn now(&self) -> u64 {
+        self.bucket + self.start.elapsed().as_nanos() as u64
+    }
+
+    /// What it has counted: `most` keys at most, those first that have used most.
+    pub(crate) fn record(&self, most: usize) -> LimitRecord {
+        let now = self.now();
+        let missing = |bucket: &AtomicU64| bucket.load(Ordering::Relaxed).saturating_sub(now);
+        let table = match &self.keys {
+            Keys::All(bucket) => {
+                return LimitRecord { seeds: [0; 2], buckets: vec![(0, missing(bucket))] };
+            }
+            Keys::Client(table) | Keys::Header(_, table) => table,
+        };
+        let used = table.slots.iter().map(|slot| (slot.tag.load(Ordering::Relaxed), missing(&slot.bucket)));
+        let mut buckets: Vec<(u64, u64)> = used.filter(|(_, missing)| *missing > 0).collect();
+        buckets.sort_unstable_by_key(|(_, missing)| u64::MAX - missing);
+        buckets.truncate(most);
+        LimitRecord { seeds: table.seeds.each_ref().map(|seed| seed.load(Ordering::Relaxed)), buckets }
+    }
+
+    /// Goes on from what another process has counted. To be called before the first request.
+    pub(crate) fn restore(&self, record: &LimitRecord) {
+        let now = self.now();
+        let full = |missing: u64| now + missing.min(self.bucket);
+        match &self.keys {
+            Keys::All(bucket) => {
+                let missing = record.buckets.first().map_or(0, |(_, missing)| *missing);
+                bucket.store(full(missing), Ordering::Relaxed);
+            }
+            Keys::Client(table) | Keys::Header(_, table) => {
+                for (own, seed) in table.seeds.iter().zip(record.seeds) {
+                    own.store(seed, Ordering::Relaxed);
+                }
+                for (hash, missing) in &record.buckets {
+                    table.of_hash(*hash).store(full(*missing), Ordering::Relaxed);
+                }
+            }
+        }
     }
 
     fn take_from(&self, bucket: &AtomicU64, now: u64) -> Result<(), Wait> {
@@ -114,7 +173,8 @@ fn client(address: &str) -> u64 {
 
 #[derive(Debug)]
 struct Table {
-    hash: RandomState,
+    /// Random, so that a client cannot choose keys of one set. They change only before the first request.
+    seeds: [AtomicU64; 2],
     slots: Box<[Slot]>,
 }
 
@@ -128,11 +188,20 @@ struct Slot {
 impl Table {
     fn new(keys: usize) -> Self {
         let slots = keys.next_power_of_two().max(WAYS);
-        Self { hash: RandomState::new(), slots: (0..slots).map(|_| Slot::default()).collect() }
+        // The standard library's hasher has random keys of its own.
+        let random = RandomState::new();
+        let seeds = [0, 1].map(|at: u8| AtomicU64::new(random.hash_one(at)));
+        Self { seeds, slots: (0..slots).map(|_| Slot::default()).collect() }
     }
 
-    fn bucket(&self, key: impl std::hash::Hash) -> &AtomicU64 {
-        let hash = self.hash.hash_one(key);
+    fn bucket(&self, key: impl Hash) -> &AtomicU64 {
+        let [first, second] = self.seeds.each_ref().map(|seed| seed.load(Ordering::Relaxed));
+        let mut hasher = SipHasher13::new_with_keys(first, second);
+        key.hash(&mut hasher);
+        self.of_hash(hasher.finish())
+    }
+
+    fn of_hash(&self, hash: u64) -> &AtomicU64 {
         let tag = hash | 1;
         let sets = self.slots.len() / WAYS;
         let set = (hash >> 32) as usize & (sets - 1);
@@ -215,6 +284,20 @@ mod tests {
         let passed =
             (0..100_000).filter(|key| limit.take_from(table.bucket(*key), now + 3000).is_ok()).count();
         assert!(passed <= 64 * 10, "{passed}");
+    }
+
+    #[test]
+    fn a_successor_goes_on_from_what_was_counted() {
+        let (before, after) = (limit(10, 10), limit(10, 10));
+        let (Keys::Client(old), Keys::Client(new)) = (&before.keys, &after.keys) else { panic!() };
+        while before.take_from(old.bucket("busy"), before.now()).is_ok() {}
+        assert!(before.take_from(old.bucket("calm"), before.now()).is_ok());
+        let record = before.record(10);
+        assert_eq!(record.buckets.len(), 2);
+        after.restore(&record);
+        let rest = |key| (0..20).filter(|_| after.take_from(new.bucket(key), after.now()).is_ok()).count();
+        assert!(rest("busy") <= 1 && (9..=10).contains(&rest("calm")) && rest("new") >= 10);
+        assert_eq!(before.record(1).buckets[0].0, record.buckets[0].0, "the busiest first");
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::published::Published;
 
 /// See the module.
@@ -19,7 +21,7 @@ pub(crate) struct CheckState {
 }
 
 /// One check.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct CheckResult {
     /// When it ended.
     pub(crate) at: SystemTime,
@@ -29,6 +31,16 @@ pub(crate) struct CheckResult {
     pub(crate) fault: Option<String>,
     /// Since when the endpoint is up or down.
     pub(crate) since: SystemTime,
+}
+
+/// What is known, as a successor gets it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CheckRecord {
+    down: bool,
+    in_a_row: u32,
+    passed: u64,
+    failed: u64,
+    last: Option<CheckResult>,
 }
 
 /// What a check has changed.
@@ -71,6 +83,22 @@ impl CheckState {
     /// Checks that passed, and that failed.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.passed.load(Relaxed), self.failed.load(Relaxed))
+    }
+
+    /// What is known.
+    pub(crate) fn record(&self) -> CheckRecord {
+        let (passed, failed) = self.counts();
+        let last = self.last.load().as_ref().clone();
+        CheckRecord { down: self.is_down(), in_a_row: self.in_a_row.load(Relaxed), passed, failed, last }
+    }
+
+    /// Goes on from what another process knew.
+    pub(crate) fn restore(&self, record: &CheckRecord) {
+        self.in_a_row.store(record.in_a_row, Relaxed);
+        self.passed.store(record.passed, Relaxed);
+        self.failed.store(record.failed, Relaxed);
+        self.last.store(record.last.clone().into());
+        self.down.store(record.down && record.last.is_some(), Relaxed);
     }
 
     /// It is not checked any more: nothing is known of it.

@@ -11,13 +11,15 @@ use std::time::{Duration, SystemTime};
 
 use rustls::AlertDescription;
 use rustls::pki_types::{CertificateDer, ServerName};
+use serde::{Deserialize, Serialize};
 
-use super::check::CheckState;
+use super::check::{CheckRecord, CheckState};
 use super::circuit::CircuitCounts;
 use super::load::EndpointUse;
-use super::outlier::OutlierState;
+use super::outlier::{OutlierRecord, OutlierState};
 use super::shared_idle::SharedIdle;
 use super::warm_up::WarmUp;
+use crate::base::clock;
 use crate::base::published::Published;
 use crate::tls::handshake::ClientAuth;
 use crate::tls::{Facts, Reason, Tally};
@@ -43,6 +45,15 @@ pub(crate) struct EndpointState {
     /// Its idle connections that any worker may take.
     pub(crate) shared_idle: SharedIdle,
     warm_up: WarmUp,
+}
+
+/// What is known of an endpoint, as a successor gets it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EndpointRecord {
+    up: Option<bool>,
+    change: Option<HealthChange>,
+    check: CheckRecord,
+    outlier: OutlierRecord,
 }
 
 /// Counts changes of what all endpoints' weights depend on, so that workers need not look at each for each request.
@@ -77,6 +88,35 @@ impl EndpointState {
     /// Tells endpoints apart. Never given twice in a process.
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// What is known of it, but for its TLS.
+    pub(crate) fn record(&self) -> EndpointRecord {
+        let up = match self.health.state() {
+            Health::Unknown => None,
+            Health::Up => Some(true),
+            Health::Down => Some(false),
+        };
+        let change = self.health.change().as_ref().clone();
+        EndpointRecord {
+            up,
+            change,
+            check: self.check.record(),
+            outlier: self.outlier.record(clock::millis()),
+        }
+    }
+
+    /// Goes on from what another process knew. `checked`: its upstream has active checks.
+    pub(crate) fn restore(&self, record: &EndpointRecord, checked: bool) {
+        if let Some(up) = record.up {
+            self.health.change.store(record.change.clone().into());
+            self.health.state.store(if up { UP } else { DOWN }, Relaxed);
+        }
+        if checked {
+            self.check.restore(&record.check);
+        }
+        self.outlier.restore(&record.outlier, clock::millis());
+        CHANGES.fetch_add(1, Relaxed);
     }
 
     /// A connection was made, or a response was read whole: it is up. If it was down, its weight rises slowly now.
@@ -141,7 +181,7 @@ pub(crate) enum Health {
 }
 
 /// When an endpoint's health last became another one.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct HealthChange {
     /// When.
     pub at: SystemTime,

@@ -18,6 +18,8 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::limits::{HOLD_OFF, MAX_HOLD_OFF};
 use crate::base::published::Published;
 use crate::proxy::upstream::request_key::Repeat;
@@ -49,7 +51,7 @@ pub(crate) struct OutlierState {
 }
 
 /// Why an endpoint was ejected last.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Ejection {
     /// When.
     pub(crate) at: SystemTime,
@@ -57,6 +59,27 @@ pub(crate) struct Ejection {
     pub(crate) time: Duration,
     /// Why, in words.
     pub(crate) reason: String,
+}
+
+/// What is known, as a successor gets it. Times are milliseconds from now on.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct OutlierRecord {
+    held_off: bool,
+    ejected: bool,
+    left: u64,
+    failures: u32,
+    errors: u32,
+    hold_offs: BackoffRecord,
+    ejections: BackoffRecord,
+    total: u64,
+    last: Option<Ejection>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct BackoffRecord {
+    rounds: u32,
+    left: u64,
+    last: u64,
 }
 
 /// What a failure comes to.
@@ -116,6 +139,36 @@ impl OutlierState {
     /// The last ejection, whether or not it is over.
     pub(crate) fn last(&self) -> std::sync::Arc<Option<Ejection>> {
         self.last.load()
+    }
+
+    /// What is known. A trial that is under way is left out: the next request is one.
+    pub(crate) fn record(&self, now: u64) -> OutlierRecord {
+        let hold = self.hold.load(Relaxed);
+        let left = if hold & TRIAL == 0 { (hold >> UNTIL).saturating_sub(now) } else { 0 };
+        OutlierRecord {
+            held_off: hold & HELD_OFF != 0,
+            ejected: hold & EJECTED != 0,
+            left,
+            failures: self.failures.load(Relaxed),
+            errors: self.errors.load(Relaxed),
+            hold_offs: self.hold_offs.record(now),
+            ejections: self.ejections.record(now),
+            total: self.total.load(Relaxed),
+            last: self.last.load().as_ref().clone(),
+        }
+    }
+
+    /// Goes on from what another process knew.
+    pub(crate) fn restore(&self, record: &OutlierRecord, now: u64) {
+        let reason = if record.held_off { HELD_OFF } else { 0 } | if record.ejected { EJECTED } else { 0 };
+        let until = now.saturating_add(record.left).min(u64::MAX >> (UNTIL + 1));
+        self.hold.store(if reason == 0 { 0 } else { reason | until << UNTIL }, Relaxed);
+        self.failures.store(record.failures, Relaxed);
+        self.errors.store(record.errors, Relaxed);
+        self.hold_offs.restore(&record.hold_offs, now);
+        self.ejections.restore(&record.ejections, now);
+        self.total.store(record.total, Relaxed);
+        self.last.store(record.last.clone().into());
     }
 
     /// A request goes to it. If its time is over, others keep off for `time`, in which that request finds out whether it
@@ -226,6 +279,17 @@ struct Backoff {
 }
 
 impl Backoff {
+    fn record(&self, now: u64) -> BackoffRecord {
+        let left = self.until.load(Relaxed).saturating_sub(now);
+        BackoffRecord { rounds: self.rounds.load(Relaxed), left, last: self.last.load(Relaxed) }
+    }
+
+    fn restore(&self, record: &BackoffRecord, now: u64) {
+        self.rounds.store(record.rounds, Relaxed);
+        self.until.store(now.saturating_add(record.left), Relaxed);
+        self.last.store(record.last, Relaxed);
+    }
+
     fn next(&self, now: u64, base: Duration, most: Duration) -> Duration {
         // A trial may take as long as a request has.
         let trouble = self.last.load(Relaxed).max(10_000);
@@ -341,6 +405,20 @@ mod tests {
         state.connected();
         assert!(!usable(&state, 31 * SECOND));
         assert!(state.answered(|| 31 * SECOND) && usable(&state, 31 * SECOND));
+    }
+
+    #[test]
+    fn a_successor_knows_what_is_ejected_and_for_how_long() {
+        let (state, next) = (OutlierState::default(), OutlierState::default());
+        assert_eq!(eject(&state, 100 * SECOND), Some(BASE));
+        next.restore(&state.record(110 * SECOND), SECOND);
+        assert!(next.is_ejected() && !usable(&next, 20 * SECOND) && usable(&next, 21 * SECOND));
+        assert_eq!(next.ejections(), 1);
+        assert!(next.begin_trial(21 * SECOND, BASE));
+        assert_eq!(eject(&next, 21 * SECOND), Some(BASE * 2), "the times go on doubling");
+        let third = OutlierState::default();
+        third.restore(&OutlierState::default().record(5), 7);
+        assert!(usable(&third, 7) && !third.is_held());
     }
 
     #[test]

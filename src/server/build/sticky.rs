@@ -30,6 +30,10 @@ impl SessionSecret {
         &self.0
     }
 
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        Self(Arc::new(Zeroizing::new(bytes.to_vec())))
+    }
+
     fn random() -> Result<Self, String> {
         let mut bytes = Zeroizing::new([0; 32]);
         aws_lc_rs::rand::fill(&mut *bytes).map_err(|_| "the system gives no random numbers".to_owned())?;
@@ -69,7 +73,8 @@ impl Builder<'_> {
         let kept = self.store(span).and_then(|store| store.session_secret());
         let kept = self.good(span, kept)?;
         let runs = || self.previous.and_then(|previous| previous.made.session_secret.clone());
-        let secret = match kept.map(|kept| SessionSecret(Arc::new(kept))).or_else(runs) {
+        let kept = kept.map(|kept| SessionSecret(Arc::new(kept)));
+        let secret = match kept.or_else(runs).or_else(|| self.inherited.clone()) {
             Some(secret) => secret,
             None => self.good(span, SessionSecret::random())?,
         };

@@ -73,6 +73,11 @@ impl<T> Sessions<T> {
         self.by_key.get(key).copied()
     }
 
+    /// The keys of all to which their clients' next datagrams belong.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.by_key.keys()
+    }
+
     /// A session.
     pub(super) fn get(&mut self, index: u32) -> Option<(&Key, &mut T)> {
         let entry = self.entries.get_mut(index as usize)?.as_mut()?;
