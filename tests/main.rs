@@ -24,6 +24,7 @@ mod balancing;
 mod bodies;
 mod circuit;
 mod cli;
+mod confine;
 mod conformance;
 mod console;
 mod consumers;

@@ -13,6 +13,7 @@ use crate::base::limits::UPGRADE_PATIENCE;
 use crate::base::sample;
 use crate::io::{descriptors, fault, vital};
 use crate::server::build::heritage::Heritage;
+use crate::server::confine::Confinement;
 use crate::server::discovery::watch;
 use crate::server::heartbeat::{BEAT, Watch};
 use crate::server::inherited::Inherited;
@@ -55,10 +56,18 @@ fn begin(
     for warning in loaded.problems.iter() {
         tracing::warn!("{}:{}: {}", path.display(), warning.line, warning.message);
     }
+    let text = load::read(path).map_err(|error| explain(&error))?;
+    let confinement =
+        Confinement::of(&loaded.plan, path, &text).map_err(|error| format!("error: {error}"))?;
+    // Threads that are started from here on are confined with this one.
+    confinement.restrict_files().map_err(|error| format!("error: {error}"))?;
     let mut control = Control::new()?;
     control.manager = ServiceManager::find(predecessor.is_some(), inherited.names());
-    control.program = Some(program);
-    let gate = |unused: &[usize]| predecessor.map_or(Ok(()), |predecessor| predecessor.ready(unused));
+    control.program = Some(program.confined(confinement.mark()));
+    let gate = |unused: &[usize]| {
+        confinement.restrict_all()?;
+        predecessor.map_or(Ok(()), |predecessor| predecessor.ready(unused))
+    };
     let deployment = control.start_with(path, loaded, inherited, gate)?;
     Ok((control, deployment))
 }
@@ -124,8 +133,7 @@ impl Control {
             let bound = self.runtime.block_on(admin::bind(settings, &inherited));
             self.admin = Some(bound.map_err(|error| format!("error: admin: {error}"))?);
         }
-        let deployment =
-            Deployment::start(path, loaded, inherited, gate).map_err(|error| explain(&error))?;
+        let deployment = Deployment::start(path, loaded, inherited, gate).map_err(|error| explain(&error))?;
         descriptors::divide(limit);
         Ok(deployment)
     }
@@ -258,7 +266,9 @@ fn reload(deployment: &Arc<Deployment>, lifecycle: &Arc<Lifecycle>) {
 fn upgrade(deployment: &Arc<Deployment>, lifecycle: &Arc<Lifecycle>) {
     let (deployment, lifecycle) = (Arc::clone(deployment), Arc::clone(lifecycle));
     // What came of it is in the log.
-    tokio::task::spawn_blocking(move || lifecycle.upgrade(&deployment, UPGRADE_PATIENCE, "SIGUSR2").map(drop));
+    tokio::task::spawn_blocking(move || {
+        lifecycle.upgrade(&deployment, UPGRADE_PATIENCE, "SIGUSR2").map(drop)
+    });
 }
 
 /// How long a process that another one has replaced lives on after its drain.

@@ -1,7 +1,7 @@
 //! The plan: the checked, immutable form of the config.
 
-use std::net::{IpAddr, SocketAddr};
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +25,7 @@ mod http;
 mod mirror;
 mod outliers;
 mod pages;
+mod process;
 mod retries;
 mod route;
 mod rules;
@@ -39,6 +40,7 @@ pub(crate) use http::ListenerHttp;
 pub(crate) use mirror::Mirror;
 pub(crate) use outliers::Outliers;
 pub(crate) use pages::{ErrorPage, ErrorPages, PageSource, PageStatus};
+pub(crate) use process::{Process, SeccompMode};
 pub(crate) use retries::Retries;
 pub(crate) use route::{
     CertificateRule, Destination, HeaderEdits, Portal, Respond, Route, SanPattern, Share, Template,
@@ -84,6 +86,8 @@ impl<T> std::ops::Deref for At<T> {
 pub struct Plan {
     /// `[runtime]`
     pub runtime: Runtime,
+    /// `[process]`
+    pub process: Process,
     /// `[admin]`; `None`: no admin server.
     pub admin: Option<Admin>,
     /// `store.path`, resolved against the config file's folder.

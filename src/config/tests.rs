@@ -505,6 +505,7 @@ fn what_is_left_out_has_its_default() {
             splice: true
         }
     );
+    assert_eq!(plan.process, Process::default());
     assert_eq!(plan.admin, None);
     assert_eq!(plan.store, Path::new("/etc/ringate/certs"));
     assert_eq!(plan.log, Log::default());
@@ -538,6 +539,12 @@ cpus = '8,0-2'
 driver = 'io_uring'
 drain = '0s'
 splice = false
+[process]
+user = 'ringate'
+group = 'proxies'
+landlock = 'on'
+seccomp = 'log'
+restrict_rings = false
 [admin]
 listen = '127.0.0.1:0'
 token_file = 'run/token'
@@ -611,6 +618,12 @@ endpoints = ['a:1']
         (Some(4), DriverSetting::IoUring, Duration::ZERO)
     );
     assert!(!runtime.splice);
+    let Process { user, group, landlock, seccomp, restrict_rings } = plan.process;
+    assert_eq!(
+        (user.as_deref(), group.as_deref()),
+        (Some(&"ringate".to_owned()), Some(&"proxies".to_owned()))
+    );
+    assert_eq!((landlock, seccomp, restrict_rings), (true, SeccompMode::Log, false));
     assert_eq!(runtime.cpus.as_deref(), Some(&vec![0, 1, 2, 8]));
     let address = "127.0.0.1:0".parse().expect("an address");
     let admin = plan.admin.expect("an admin server");

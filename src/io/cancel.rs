@@ -45,7 +45,7 @@ pub(super) fn find_ring() {
 }
 
 /// The rings among this process's descriptors.
-fn rings() -> Vec<RawFd> {
+pub(super) fn rings() -> Vec<RawFd> {
     let ring = |name: &OsStr| {
         let fd: RawFd = name.to_str()?.parse().ok()?;
         let target = fs::read_link(Path::new("/proc/self/fd").join(name)).ok()?;

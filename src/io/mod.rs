@@ -15,6 +15,7 @@ pub(crate) mod log;
 pub(crate) mod notify;
 pub(crate) mod peer;
 mod pipe;
+pub(crate) mod privileges;
 pub(crate) mod proxy_header;
 pub(crate) mod recent;
 pub(crate) mod runtime;

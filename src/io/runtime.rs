@@ -2,15 +2,22 @@
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
+use std::ffi::c_void;
 use std::future::Future;
 use std::io::{self, Write as _};
+use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream as StdStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use io_uring::opcode;
+use io_uring::register::Restriction;
 use monoio::io::AsyncReadRent as _;
 use monoio::net::UnixStream;
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
+use rustix::io_uring::{IoringRegisterOp, io_uring_register};
 
 use super::cancel;
 
@@ -112,8 +119,7 @@ impl Runtime {
             let builder = RuntimeBuilder::<LegacyDriver>::new().with_entries(ENTRIES).enable_timer();
             return Ok(Self(Kind::Epoll(Box::new(builder.build()?))));
         }
-        let builder = RuntimeBuilder::<IoUringDriver>::new().uring_builder(backend.flags());
-        let mut runtime = builder.with_entries(ENTRIES).enable_timer().build()?;
+        let mut runtime = make(backend)?;
         let (reader, mut writer) = StdStream::pair()?;
         reader.set_nonblocking(true)?;
         writer.write_all(&[0])?;
@@ -138,6 +144,88 @@ impl Runtime {
             }
         }
     }
+}
+
+/// Whether rings are restricted: see [`restrict_rings`].
+static RESTRICTED: AtomicBool = AtomicBool::new(true);
+/// Held while a ring is made, which is then found among the process's descriptors: monoio keeps its number to itself.
+static MAKING: Mutex<()> = Mutex::new(());
+
+/// Whether rings that are made from now on refuse operations which are not used.
+pub(crate) fn restrict_rings(restricted: bool) {
+    RESTRICTED.store(restricted, Ordering::Relaxed);
+}
+
+/// A runtime on a ring that is restricted, unless the kernel (before Linux 5.10) cannot.
+fn make(backend: Driver) -> io::Result<monoio::Runtime<TimeDriver<IoUringDriver>>> {
+    let build = |flags: io_uring::Builder| {
+        let builder = RuntimeBuilder::<IoUringDriver>::new().uring_builder(flags);
+        builder.with_entries(ENTRIES).enable_timer().build()
+    };
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    if RESTRICTED.load(Ordering::Relaxed) {
+        let before = cancel::rings();
+        let mut flags = backend.flags();
+        flags.setup_r_disabled();
+        let made = build(flags).and_then(|runtime| {
+            let new = cancel::rings().into_iter().filter(|ring| !before.contains(ring));
+            restrict(new).map(|()| runtime)
+        });
+        match made {
+            Ok(runtime) => return Ok(runtime),
+            Err(error) => {
+                tracing::debug!("a ring is not restricted to the operations that are used: {error}")
+            }
+        }
+    }
+    build(backend.flags())
+}
+
+/// Operations of a worker's ring: those of monoio on sockets, pipes and timers. None opens, makes or removes a file.
+const OPERATIONS: [u8; 20] = [
+    opcode::Nop::CODE,
+    opcode::Readv::CODE,
+    opcode::Writev::CODE,
+    opcode::PollAdd::CODE,
+    opcode::PollRemove::CODE,
+    opcode::SendMsg::CODE,
+    opcode::RecvMsg::CODE,
+    opcode::Timeout::CODE,
+    opcode::TimeoutRemove::CODE,
+    opcode::Accept::CODE,
+    opcode::AsyncCancel::CODE,
+    opcode::LinkTimeout::CODE,
+    opcode::Connect::CODE,
+    opcode::Close::CODE,
+    opcode::Read::CODE,
+    opcode::Write::CODE,
+    opcode::Send::CODE,
+    opcode::Recv::CODE,
+    opcode::Splice::CODE,
+    opcode::Shutdown::CODE,
+];
+
+/// Restricts the one of these rings that is made and not enabled yet, and enables it.
+fn restrict(rings: impl Iterator<Item = RawFd>) -> io::Result<()> {
+    let calls = [IoringRegisterOp::RegisterSyncCancel, IoringRegisterOp::RegisterEnableRings];
+    let mut allowed: Vec<Restriction> = OPERATIONS.iter().map(|code| Restriction::sqe_op(*code)).collect();
+    allowed.extend(calls.map(|call| Restriction::register_op(call as u8)));
+    allowed.push(Restriction::sqe_flags_allowed(u8::MAX));
+    let mut refused = io::Error::other("the ring was not found");
+    for ring in rings {
+        let call = |call, argument: *const c_void, count: usize| {
+            // SAFETY: what is passed is an array of as many entries of the kernel's form (`Restriction` is transparent) as `count` says,
+            // which lives for the call. A descriptor that is no ring, closed, or enabled already is an error.
+            unsafe { io_uring_register(BorrowedFd::borrow_raw(ring), call, argument, count as u32) }
+        };
+        let restricted = call(IoringRegisterOp::RegisterRestrictions, allowed.as_ptr().cast(), allowed.len())
+            .and_then(|_| call(IoringRegisterOp::RegisterEnableRings, std::ptr::null(), 0));
+        match restricted {
+            Ok(_) => return Ok(()),
+            Err(error) => refused = error.into(),
+        }
+    }
+    Err(refused)
 }
 
 /// Reads the byte that has arrived at `reader`.
@@ -176,5 +264,12 @@ mod tests {
             let runtime = Runtime::new(backend).unwrap();
             assert_eq!(runtime.block_on(async { 7 }), 7, "{backend:?}");
         }
+    }
+
+    #[test]
+    fn a_ring_opens_no_file() {
+        let Ok(backend) = detect() else { return };
+        let opened = block_on(backend, monoio::fs::File::open("/dev/null")).unwrap();
+        assert_eq!(opened.map(drop).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
     }
 }

@@ -228,6 +228,7 @@ fn needs_restart(old: &Plan, new: &Plan) -> Vec<String> {
         ("runtime.cpus", old.runtime.cpus != new.runtime.cpus),
         ("runtime.driver", old.runtime.driver != new.runtime.driver),
         ("runtime.splice", old.runtime.splice != new.runtime.splice),
+        ("process", old.process != new.process),
         ("admin", old.admin != new.admin),
         ("log", old.log != new.log),
         ("telemetry", old.otlp != new.otlp),
@@ -239,6 +240,7 @@ fn needs_restart(old: &Plan, new: &Plan) -> Vec<String> {
 pub(super) fn as_it_runs(mut new: Plan, old: &Plan) -> Plan {
     let drain = new.runtime.drain;
     new.runtime = crate::config::plan::Runtime { drain, ..old.runtime.clone() };
+    new.process.clone_from(&old.process);
     new.admin.clone_from(&old.admin);
     new.log.clone_from(&old.log);
     new.otlp.clone_from(&old.otlp);

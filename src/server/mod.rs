@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub mod build;
 pub(crate) mod changes;
+pub(crate) mod confine;
 pub(crate) mod consumers;
 pub(crate) mod deployment;
 pub(crate) mod discovery;
@@ -27,6 +28,7 @@ mod routing;
 pub(crate) mod service_manager;
 pub(crate) mod sockets;
 pub(crate) mod supervisor;
+mod syscalls;
 pub(crate) mod telemetry;
 pub(crate) mod trust_trial;
 pub(crate) mod unix_socket;

@@ -18,7 +18,7 @@ use crate::base::counters::Counters;
 use crate::base::published::Published;
 use crate::base::tally::Tally;
 use crate::config::plan::{AccessLog, Plan};
-use crate::io::runtime::Driver;
+use crate::io::runtime::{self, Driver};
 use crate::io::{notify, vital};
 use crate::proxy::access;
 use crate::proxy::snapshot::RuntimeConfig;
@@ -103,6 +103,7 @@ impl Server {
         inherited: Inherited,
         gate: impl FnOnce(&[usize]) -> Result<(), String>,
     ) -> Result<Self, StartError> {
+        runtime::restrict_rings(plan.process.restrict_rings);
         let cpus = machine::place_workers(&plan.runtime).map_err(StartError::Other)?;
         let mut log = access_log(plan)?;
         let tls = running.collector_tls.clone();

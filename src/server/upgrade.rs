@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::build::heritage::Heritage;
+use super::confine;
 use super::deployment::Deployment;
 use super::inherited::SocketName;
 use super::unix_socket::SocketFile;
@@ -68,7 +69,9 @@ enum FromSuccessor {
         /// The positions of sockets that it does not use: they are closed.
         unused: Vec<usize>,
     },
-    Failed { reason: String },
+    Failed {
+        reason: String,
+    },
     Serving,
 }
 
@@ -120,9 +123,13 @@ pub(crate) enum UpgradeError {
 impl fmt::Display for UpgradeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Draining => f.write_str("this process is draining: its successor, if it has one, can be upgraded"),
+            Self::Draining => {
+                f.write_str("this process is draining: its successor, if it has one, can be upgraded")
+            }
             Self::UnderWay => f.write_str("another upgrade is under way: wait for its end"),
-            Self::Unsupported => f.write_str("only `ringate run` can be upgraded: stop this process, and start it anew"),
+            Self::Unsupported => {
+                f.write_str("only `ringate run` can be upgraded: stop this process, and start it anew")
+            }
             Self::Failed(reason) => f.write_str(reason),
         }
     }
@@ -181,11 +188,7 @@ impl Upgrader {
     }
 
     /// Until the successor serves. Returns its process id, and the sockets that it does not use.
-    fn hand_over(
-        &self,
-        deployment: &Deployment,
-        successor: &Successor,
-    ) -> Result<(u32, Vec<u64>), Problem> {
+    fn hand_over(&self, deployment: &Deployment, successor: &Successor) -> Result<(u32, Vec<u64>), Problem> {
         let current = deployment.current();
         let heritage = Heritage::of(&current.plan, &current.running, &current.made);
         let heritage = serde_json::to_value(&heritage).map_err(|error| Problem::Other(error.to_string()))?;
@@ -254,10 +257,14 @@ impl From<std::io::Error> for Problem {
 impl Successor {
     fn start(program: &Program, deadline: Instant) -> Result<Self, UpgradeError> {
         let failed = |what: &str, error: std::io::Error| UpgradeError::Failed(format!("{what}: {error}"));
-        let (channel, other) = Channel::pair().map_err(|error| failed("no socket pair can be made", error))?;
+        let (channel, other) =
+            Channel::pair().map_err(|error| failed("no socket pair can be made", error))?;
         let path = program.resolve();
         let mut command = Command::new(&path);
         command.args(program.arguments()).env(MARK, "1").stdin(Stdio::from(other));
+        if let Some(how) = program.how_confined() {
+            command.env(confine::MARK, how);
+        }
         // They are meant for this process.
         command.env_remove("LISTEN_PID").env_remove("LISTEN_FDS").env_remove("LISTEN_FDNAMES");
         inherit::keep_descriptors_from(&mut command);
@@ -267,11 +274,7 @@ impl Successor {
         Ok(Self { child, channel, path, deadline })
     }
 
-    fn send(
-        &self,
-        message: &FromPredecessor,
-        fds: &[std::os::fd::BorrowedFd<'_>],
-    ) -> Result<(), Problem> {
+    fn send(&self, message: &FromPredecessor, fds: &[std::os::fd::BorrowedFd<'_>]) -> Result<(), Problem> {
         let text = serde_json::to_vec(message).map_err(|error| Problem::Other(error.to_string()))?;
         self.channel.set_patience(self.deadline.saturating_duration_since(Instant::now()))?;
         Ok(self.channel.send(&Zeroizing::new(text), fds)?)
@@ -280,14 +283,18 @@ impl Successor {
     fn receive(&self) -> Result<FromSuccessor, Problem> {
         self.channel.set_patience(self.deadline.saturating_duration_since(Instant::now()))?;
         let (text, _) = self.channel.receive()?;
-        serde_json::from_slice(&text).map_err(|error| Problem::Other(format!("its message can't be read: {error}")))
+        serde_json::from_slice(&text)
+            .map_err(|error| Problem::Other(format!("its message can't be read: {error}")))
     }
 
     /// Ends it. Returns what went wrong, in words.
     fn end(&mut self, problem: Problem) -> String {
         let until = Instant::now() + EXIT;
         let mut status = None;
-        while matches!(problem, Problem::Gone | Problem::Refused(_)) && status.is_none() && Instant::now() < until {
+        while matches!(problem, Problem::Gone | Problem::Refused(_))
+            && status.is_none()
+            && Instant::now() < until
+        {
             status = self.child.try_wait().ok().flatten();
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -301,8 +308,12 @@ impl Successor {
             Problem::Late => format!("the new process ({path}, {pid}) was not ready in time, and was ended"),
             Problem::Other(reason) => format!("the new process ({path}, {pid}) was ended: {reason}"),
             Problem::Gone => match status {
-                Some(status) => format!("the new process ({path}, {pid}) ended before it was ready: {status}"),
-                None => format!("the new process ({path}, {pid}) closed its standard input before it was ready, and was ended"),
+                Some(status) => {
+                    format!("the new process ({path}, {pid}) ended before it was ready: {status}")
+                }
+                None => format!(
+                    "the new process ({path}, {pid}) closed its standard input before it was ready, and was ended"
+                ),
             },
         }
     }

@@ -31,6 +31,7 @@ mod log;
 mod mirror;
 mod outliers;
 mod pages;
+mod process;
 mod resolver;
 mod retries;
 mod route;
@@ -43,6 +44,7 @@ mod upstream;
 /// Checks the whole file. Relative paths are resolved against `dir`.
 pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
     let runtime = runtime(root.section("runtime"));
+    let process = process::process(root.section("process"));
     let admin = root.section("admin").map(|section| admin(section, dir));
     let (store, rotation) = store(root.section("store"), dir);
     let resolver = resolver::resolver(root.section("resolver"));
@@ -64,6 +66,7 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
     mirror::resolve(&mut upstreams, errors);
     let plan = Plan {
         runtime,
+        process,
         admin,
         store,
         rotation,

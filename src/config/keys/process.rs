@@ -1,4 +1,4 @@
-//! `[runtime]`, `[admin]`, `[store]`, `[log]` and `[limits]`.
+//! `[runtime]`, `[process]`, `[admin]`, `[store]`, `[log]` and `[limits]`.
 
 use crate::base::limits::{MAX_COUNT, MAX_HEAD_BYTES, MAX_HEADERS, MAX_WORKERS, MIN_BUFFER_MEMORY};
 
@@ -7,6 +7,7 @@ use super::{Key, Kind, Preset, key, list};
 
 pub(super) const KEYS: &[Key] = &[
     key("runtime", Kind::Table(&[RUNTIME]), Preset::Section, "Threads, and how they do I/O"),
+    key("process", Kind::Table(&[PROCESS]), Preset::Section, "What the process may do"),
     key(
         "admin",
         Kind::Table(&[ADMIN]),
@@ -61,6 +62,43 @@ const RUNTIME: &[Key] = &[
         "Whether the kernel moves large pieces of bodies that are plain on both sides, without a copy (splice(2))",
     )
     .see("[long bodies](upstreams.md#long-bodies)"),
+];
+
+const PROCESS: &[Key] = &[
+    key(
+        "user",
+        FREE,
+        Preset::Off { example: "\"ringate\"", means: "the one that started it" },
+        "The user that all threads become once all addresses are bound, if the process was started as root: a name or a number",
+    )
+    .see("[least privilege](security.md)"),
+    key(
+        "group",
+        FREE,
+        Preset::Off { example: "\"ringate\"", means: "that of `user`" },
+        "The group in the place of the user's: a name or a number",
+    ),
+    key(
+        "landlock",
+        Kind::Choice(&["off", "on"]),
+        Preset::Value("\"off\""),
+        "`\"on\"`: the process can open only files in the places that the config names at the start, and the system's own",
+    )
+    .see("[files](security.md#files-landlock)"),
+    key(
+        "seccomp",
+        Kind::Choice(&["off", "log", "on"]),
+        Preset::Value("\"off\""),
+        "`\"on\"`: system calls that are not used are refused; `\"log\"`: the kernel logs them",
+    )
+    .see("[system calls](security.md#system-calls-seccomp)"),
+    key(
+        "restrict_rings",
+        Kind::Boolean,
+        Preset::Value("true"),
+        "Whether the kernel refuses operations in a ring that are not used (IORING_REGISTER_RESTRICTIONS)",
+    )
+    .see("[io_uring](security.md#io_uring)"),
 ];
 
 const RESOLVER: &[Key] = &[

@@ -14,6 +14,8 @@ pub(crate) struct Program {
     /// Where the system found it at the start.
     found: Option<PathBuf>,
     arguments: Vec<OsString>,
+    /// How this process is confined, which its successor has from it.
+    confined: Option<String>,
 }
 
 impl Program {
@@ -24,7 +26,16 @@ impl Program {
         let found = env::current_exe().ok();
         let named = search(Path::new(&first)).filter(|path| is_same(path, Path::new("/proc/self/exe")));
         let named = named.or_else(|| found.clone()).unwrap_or_else(|| first.into());
-        Self { named, found, arguments: arguments.collect() }
+        Self { named, found, arguments: arguments.collect(), confined: None }
+    }
+
+    /// The same of a process that is confined so.
+    pub(crate) fn confined(self, how: Option<String>) -> Self {
+        Self { confined: how, ..self }
+    }
+
+    pub(super) fn how_confined(&self) -> Option<&str> {
+        self.confined.as_deref()
     }
 
     /// The file to start now.
