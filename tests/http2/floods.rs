@@ -81,6 +81,68 @@ fn a_header_bomb_is_refused_and_repeated_ends_the_connection() {
 }
 
 #[test]
+fn frames_on_streams_that_were_reset() {
+    // Field names have no capitals: the stream is reset, and what follows on it is passed over for a while.
+    let malformed = frame(HEADERS, EH, 1, request("POST", &[("X-Capital", "1")]));
+    flood("http2_floods_closed_streams", malformed, |_| frame(DATA, 0, 1, [0]));
+}
+
+#[test]
+fn updates_of_priorities() {
+    let update = [&[0, 0, 0, 1][..], b"u=0"].concat();
+    flood("http2_floods_priorities", vec![], |_| frame(PRIORITY_UPDATE, 0, 0, &update));
+}
+
+#[test]
+fn heads_that_are_too_large() {
+    let long = "v".repeat(15_000);
+    let fields = [("x-a", long.as_str())];
+    let backend = Backend::replying(OK);
+    let ringate = setup(backend.address()).listener("http.header_list_bytes = \"8KiB\"").start();
+    let mut peer = Peer::connect(ringate.address());
+    for number in 0..60 {
+        let _ = peer.try_send(frame(HEADERS, EH | ES, 2 * number + 1, request("GET", &fields)));
+    }
+    assert_eq!(peer.ended(), Some(ENHANCE_YOUR_CALM));
+    ringate.await_metric("http2_floods_large_heads_total", 1);
+    assert_eq!(backend.requests(), 0);
+}
+
+#[test]
+fn streams_that_are_opened_far_beyond_the_limit() {
+    let (backend, _go) = Backend::held_back();
+    let ringate = setup(backend.address()).listener("http.max_concurrent_streams = 1").start();
+    let mut peer = Peer::connect(ringate.address());
+    for number in 0..600 {
+        if peer.try_send(get(2 * number + 1)).is_err() {
+            break;
+        }
+    }
+    assert_eq!(peer.ended(), Some(ENHANCE_YOUR_CALM));
+    ringate.await_metric("http2_floods_refused_streams_total", 1);
+}
+
+#[test]
+fn stream_ids_and_windows_have_an_end() {
+    let backend = Backend::replying(OK);
+    let ringate = setup(backend.address()).start();
+    // After the last id a client has to connect anew.
+    let mut peer = Peer::connect(ringate.address());
+    peer.send(get(0x7fff_ffff));
+    assert_eq!(peer.answer(0x7fff_ffff).status(), 200);
+    peer.send(get(1));
+    assert!(matches!(peer.ended(), Some(PROTOCOL_ERROR | STREAM_CLOSED)));
+    // A window beyond 2^31 - 1: of a stream, and of the connection.
+    let mut peer = Peer::connect(ringate.address());
+    peer.send(post(1, &[]));
+    peer.send(frame(WINDOW_UPDATE, 0, 1, NUMBER(0x7fff_ffff)));
+    assert_eq!(peer.until(RST_STREAM).code(), FLOW_CONTROL_ERROR);
+    assert!(peer.is_alive());
+    peer.send(frame(WINDOW_UPDATE, 0, 0, NUMBER(0x7fff_ffff)));
+    assert_eq!(peer.ended(), Some(FLOW_CONTROL_ERROR));
+}
+
+#[test]
 fn streams_beyond_the_limit_are_refused() {
     let (backend, go) = Backend::held_back();
     let ringate = setup(backend.address()).listener("http.max_concurrent_streams = 3").start();
