@@ -123,6 +123,34 @@ fn an_upload_in_parts_is_sent_again_if_it_is_held_and_fails_clearly_if_not() {
 }
 
 #[test]
+fn a_stream_both_ways_goes_on_elsewhere_if_its_backend_has_not_taken_it() {
+    use crate::http2::peer::{self, Peer};
+    let refusing = backend(&[], |frames, head| {
+        if head.get(":path") == Some("/later") {
+            // Once a part of it is here.
+            while frames.next()?.kind != DATA {}
+        }
+        frames.send(reset(head.stream, REFUSED_STREAM))
+    });
+    let good = backend(&[], |frames, head| answer(frames, &head));
+    let ringate = before(&[&refusing, &good]).start();
+    let mut client = Peer::connect(ringate.address());
+    for (number, path) in ["/at-once", "/later", "/at-once", "/later"].into_iter().enumerate() {
+        let stream = 2 * number as u32 + 1;
+        let fields = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "h")];
+        client.send(peer::frame(peer::HEADERS, peer::EH, stream, peer::block(&fields)));
+        for part in ["one ", "two ", "three"] {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let end = if part == "three" { peer::ES } else { 0 };
+            client.send(peer::frame(peer::DATA, end, stream, part));
+        }
+        let response = client.answer(stream);
+        assert_eq!((response.status(), response.text()), (200, "one two three"), "{path}");
+    }
+    assert_eq!(ringate.metric("http2_unprocessed_retries_total"), 2);
+}
+
+#[test]
 fn a_stream_that_is_reset_otherwise_is_not_sent_again_unless_it_may_be_repeated() {
     let failed = AtomicBool::new(false);
     let failing = backend(&[], move |frames, head| {

@@ -153,6 +153,14 @@ impl<'c> ClientStream<'c> {
         }
     }
 
+    /// Whether all of the body was read. `None`: a read that was broken off may have lost some of it.
+    pub(crate) fn is_body_over(&self) -> Option<bool> {
+        match self {
+            Self::H1 { .. } => None,
+            Self::H2 { content, .. } => Some(content.is_over()),
+        }
+    }
+
     /// Whether the client has sent more than was read.
     pub(crate) fn has_arrived(&self) -> bool {
         match self {

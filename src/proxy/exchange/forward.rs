@@ -84,7 +84,7 @@ impl<'a> Exchange<'a> {
             };
             self.note_failure(&backend, &failure);
             // Without the request at hand nothing is tried again, nor counted as if it were.
-            let kept = self.kept(returned, &mut first, &failure);
+            let kept = self.kept(client, returned, &mut first, &failure);
             let once = kept.as_ref().and_then(|_| self.again(&backend, &failure, permit.as_ref()));
             let (Some(kept), Some(once)) = (kept, once) else {
                 let failure = if first.done { failure } else { failure.without_body() };
@@ -112,15 +112,27 @@ impl<'a> Exchange<'a> {
     }
 
     /// The request as it may be sent again: what an attempt returned of it, or what was kept of its body as that passed by;
-    /// then all of that is its first part.
-    fn kept(&self, returned: Option<Buffer>, first: &mut Part, failure: &Failure) -> Option<Buffer> {
-        let returned = returned?;
+    /// then that is its first part.
+    fn kept(
+        &self,
+        client: &ClientStream<'_>,
+        returned: Option<Buffer>,
+        first: &mut Part,
+        failure: &Failure,
+    ) -> Option<Buffer> {
         if first.done || self.is_unsent(failure) {
-            return Some(returned);
+            return returned;
         }
-        let may_be_held = failure.is_unprocessed() && self.is_sent();
-        let (whole, kept) = may_be_held.then(|| self.held.restore(&returned))??;
-        *first = whole;
+        if !failure.is_unprocessed() {
+            return None;
+        }
+        let (rest, done) = match returned.filter(|_| self.is_sent()) {
+            Some(rest) => (rest, true),
+            // The upload was broken off: what it had read was kept before it was written.
+            None => (Buffer::small(), client.is_body_over()?),
+        };
+        let (sent, kept) = self.held.restore(&rest, done)?;
+        *first = sent;
         Some(kept)
     }
 

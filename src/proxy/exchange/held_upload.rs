@@ -42,13 +42,13 @@ impl HeldUpload {
         }
     }
 
-    /// All of the body as it would be had it been at hand, in front of what its client has sent behind it. `None`: it was not
-    /// kept.
-    pub(crate) fn restore(&self, rest: &Buffer) -> Option<(Part, Buffer)> {
+    /// What was sent of the body as it would be had it been at hand, in front of what its client has sent behind it. `done`: that
+    /// is all of it. `None`: it was not kept.
+    pub(crate) fn restore(&self, rest: &Buffer, done: bool) -> Option<(Part, Buffer)> {
         let bytes = self.0.take().filter(|_| rest.raw_len() == 0)?;
         let mut buffer = Buffer::small();
         let fits = buffer.reserve(bytes.len() + rest.len()) && buffer.append(&bytes);
-        let part = Part::all(&buffer, 0, true);
+        let part = Part::all(&buffer, 0, done);
         (fits && buffer.append(rest.data())).then_some((part, buffer))
     }
 }

@@ -67,6 +67,20 @@ impl Inbox {
         self.filled
     }
 
+    /// Moves what was put into the buffer of a reader that has given up to the one of its successor; the inner `None`: it does
+    /// not fit. `None`: there is nothing of that kind.
+    pub(super) fn regain(&mut self, buffer: &mut Buffer) -> Option<Option<usize>> {
+        if !self.waiting {
+            return None;
+        }
+        let (filled, lent) = self.take_back();
+        let data = &lent.data()[lent.len() - filled..];
+        match filled {
+            0 => None,
+            _ => Some((buffer.reserve(filled) && buffer.append(data)).then_some(filled)),
+        }
+    }
+
     /// The reader's buffer again, and how many bytes were put into it.
     pub(super) fn take_back(&mut self) -> (usize, Buffer) {
         self.waiting = false;
@@ -84,6 +98,22 @@ fn put(buffer: &mut Buffer, data: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_reader_that_has_given_up_was_given_is_its_successors() {
+        let mut inbox = Inbox::default();
+        let mut first = Buffer::small();
+        first.append(b"of its own ");
+        inbox.wait(first);
+        assert_eq!(inbox.deliver(b"late"), 4);
+        let mut second = Buffer::small();
+        assert_eq!(inbox.regain(&mut second), Some(Some(4)));
+        assert_eq!(second.data(), b"late");
+        assert_eq!(inbox.regain(&mut second), None);
+        inbox.wait(second);
+        assert_eq!(inbox.regain(&mut Buffer::small()), None);
+        assert!(!inbox.is_waiting());
+    }
 
     #[test]
     fn content_goes_to_the_reader_that_waits_and_else_into_the_queue() {

@@ -140,6 +140,9 @@ impl Stream {
             *held = Some(buffer);
         }
         let mut buffer = held.take().unwrap_or_else(Buffer::small);
+        if let Some(filled) = slot.inbox.regain(&mut buffer) {
+            return Poll::Ready((filled.ok_or(StreamError::TooLarge), buffer));
+        }
         let taken = slot.inbox.take(&mut buffer);
         if taken > 0 {
             self.consume(taken, guard);
