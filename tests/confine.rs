@@ -130,6 +130,13 @@ fn a_user_that_cannot_be_is_refused_with_what_to_do() {
         assert!(output.status.code() == Some(1) && said.contains(expected), "{expected}: {output:?}");
     };
     fails(&text("user = \"no-such-user\""), None, "there is no user no-such-user");
+    let dir = folder(&text("user = \"no-such-user\""));
+    let checked = command(dir.path(), &["check"]);
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(
+        checked.status.code() == Some(1) && said.contains("there is no user no-such-user"),
+        "{checked:?}"
+    );
     fails(&text("group = \"daemon\""), None, "has no effect without `process.user`");
     if geteuid().is_root() && runs_as(NOBODY) {
         fails(&text("user = \"daemon\""), Some(NOBODY), "only root can become daemon");

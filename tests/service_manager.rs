@@ -147,7 +147,7 @@ fn start_reload_upgrade_and_stop_are_announced() {
     manager.until("READY of the new process", |text| text.contains("READY=1"));
     let names: Vec<&str> = manager.stored.iter().map(|(name, _)| &**name).collect();
     assert_eq!(names, ["other"], "those of the listener that has gone are not kept");
-    assert!(first.wait().success());
+    assert!(eventually("its end", || first.ended()).success());
     manager.until("a sign of the new process's life", |text| text == "WATCHDOG=1");
     kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::TERM).unwrap();
     manager.until("STOPPING", |text| text.contains("STOPPING=1"));

@@ -17,6 +17,7 @@ use super::supervisor::StartError;
 use crate::base::address::Address;
 use crate::config::plan::{AccessLog, Admin, AdminAddress, At, DriverSetting};
 use crate::config::{Diagnostics, Plan};
+use crate::io::privileges::User;
 use crate::io::runtime;
 
 /// Adds what would keep this process from starting `plan`. An address that another ringate has is a warning: that may be
@@ -27,6 +28,11 @@ pub(crate) fn preflight(plan: &Plan, problems: &mut Diagnostics) {
     }
     if let (DriverSetting::IoUring, Err(error)) = (plan.runtime.driver, runtime::detect()) {
         problems.error(0..0, format!("io_uring is refused by this system: {error}"), None);
+    }
+    if let Some(user) = &plan.process.user
+        && let Err(reason) = User::find(user, plan.process.group.as_ref().map(|group| group.as_str()))
+    {
+        problems.error(user.span.clone(), reason, None);
     }
     for error in Sockets::default().try_addresses(plan) {
         match &error {
