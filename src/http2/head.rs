@@ -8,7 +8,7 @@ use crate::http::{
 };
 
 /// Fields that most heads do not have more of.
-const FEW: usize = 32;
+const FEW: usize = 24;
 const EMPTY: Field<'static> = Field { name: "", value: b"" };
 
 /// Why a well-formed request is not served.
@@ -95,6 +95,24 @@ impl FieldList {
             max_forwards: max_forwards(method, &fields)?,
             fields,
         })
+    }
+
+    /// Hands `read` the request of a list that a head event filled: see [`request_head`](Self::request_head).
+    ///
+    /// # Errors
+    /// The request is not served.
+    pub fn with_request<R>(
+        &self,
+        end_stream: bool,
+        read: impl FnOnce(&RequestHead<'_, '_>) -> R,
+    ) -> Result<R, Unserved> {
+        // To make many slots costs more than to count.
+        if self.iter().count() <= FEW {
+            let mut slots = [EMPTY; FEW];
+            return Ok(read(&self.request_head(end_stream, &mut slots)?));
+        }
+        let mut slots = [EMPTY; MAX_HEADERS];
+        Ok(read(&self.request_head(end_stream, &mut slots)?))
     }
 
     /// The response of a list that a head event filled, interim or final. `None`: it is not a response's, or there are

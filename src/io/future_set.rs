@@ -92,8 +92,8 @@ impl<T> fmt::Debug for Jobs<T> {
 struct Turn {
     /// A bit for each place: its future was woken.
     woken: Box<[AtomicU64]>,
-    /// The task is in its turn.
-    active: AtomicBool,
+    /// The task will look at the marks: it is in its turn, or was woken since.
+    noticed: AtomicBool,
     task: Kept,
 }
 
@@ -110,7 +110,7 @@ impl Wake for Call {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.turn.mark(self.place);
-        if !self.turn.active.load(Relaxed) {
+        if !self.turn.noticed.swap(true, Relaxed) {
             self.turn.task.waker().wake_by_ref();
         }
     }
@@ -136,7 +136,7 @@ impl<T, F: Future<Output = Infallible>, M: Fn(Jobs<T>) -> F> FutureSet<T, F, M> 
     /// The task's turn begins: until [`end_turn`](Self::end_turn) marks wake no task.
     pub(crate) fn begin_turn(&mut self, cx: &Context<'_>) {
         match &self.turn {
-            Some(turn) if turn.task.is(cx.waker()) => turn.active.store(true, Relaxed),
+            Some(turn) if turn.task.is(cx.waker()) => turn.noticed.store(true, Relaxed),
             Some(turn) => self.renew(turn.woken.len() * BITS, cx.waker()),
             None => {}
         }
@@ -145,7 +145,7 @@ impl<T, F: Future<Output = Infallible>, M: Fn(Jobs<T>) -> F> FutureSet<T, F, M> 
     /// The task's turn ends. No future is marked.
     pub(crate) fn end_turn(&self) {
         if let Some(turn) = &self.turn {
-            turn.active.store(false, Relaxed);
+            turn.noticed.store(false, Relaxed);
         }
     }
 
@@ -178,7 +178,7 @@ impl<T, F: Future<Output = Infallible>, M: Fn(Jobs<T>) -> F> FutureSet<T, F, M> 
     /// Makes room for as many marks, and wakers anew. Everything counts as woken, as old wakers mark nothing any more.
     fn renew(&mut self, marks: usize, task: &Waker) {
         let woken = (0..marks.div_ceil(BITS)).map(|_| AtomicU64::new(0)).collect();
-        let turn = Turn { woken, active: AtomicBool::new(true), task: Kept::new(task) };
+        let turn = Turn { woken, noticed: AtomicBool::new(true), task: Kept::new(task) };
         for (number, place) in self.places.iter_mut().enumerate() {
             place.waker = None;
             if !place.jobs.is_free() {

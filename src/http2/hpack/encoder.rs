@@ -9,6 +9,8 @@ use super::{DEFAULT_TABLE_BYTES, ENTRY_OVERHEAD, MAX_TABLE_BYTES, huffman, integ
 const SEEN: usize = 32;
 /// A field may take this part of the table at most: larger ones would evict what repeats.
 const LARGEST_SHARE: usize = 4;
+/// Strings of so many bytes, and of fewer once they are encoded, have a length of one byte (§5.1).
+const SHORT: usize = 127;
 /// Indices of `authorization`, `cookie`, `proxy-authorization` and `set-cookie` in the static table.
 const SENSITIVE: [usize; 4] = [23, 32, 49, 55];
 
@@ -171,12 +173,23 @@ fn lower(byte: u8) -> u8 {
 /// A string literal (§5.2), in the shorter of its two forms.
 #[inline]
 fn string(plain: &[u8], fold: fn(u8) -> u8, out: &mut Vec<u8>) {
-    let encoded = huffman::encoded_len(plain, fold);
-    if encoded < plain.len() {
-        integer::encode(encoded, 7, 0x80, out);
+    // Most strings have a length of one byte, so that they are encoded before it is known.
+    let start = out.len();
+    let encoded = if plain.len() <= SHORT {
+        out.push(0x80);
         huffman::encode(plain, fold, out);
+        out.len() - start - 1
     } else {
+        huffman::encoded_len(plain, fold)
+    };
+    if encoded >= plain.len() {
+        out.truncate(start);
         integer::encode(plain.len(), 7, 0x00, out);
         out.extend(plain.iter().map(|&byte| fold(byte)));
+    } else if plain.len() <= SHORT {
+        out[start] |= encoded as u8;
+    } else {
+        integer::encode(encoded, 7, 0x80, out);
+        huffman::encode(plain, fold, out);
     }
 }

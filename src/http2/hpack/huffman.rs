@@ -39,8 +39,8 @@ struct Group {
 }
 
 struct Tables {
-    /// By symbol.
-    codes: [u32; 256],
+    /// Codes and their lengths, by symbol.
+    codes: [(u32, u8); 256],
     /// All symbols, in the order of their codes.
     symbols: [u8; 256],
     /// By length.
@@ -53,7 +53,7 @@ static TABLES: Tables = tables();
 
 const fn tables() -> Tables {
     let mut tables = Tables {
-        codes: [0; 256],
+        codes: [(0, 0); 256],
         symbols: [0; 256],
         groups: [Group { first: 0, count: 0, offset: 0 }; MAX_LENGTH + 1],
         fast: [(0, 0); 1 << FAST_BITS],
@@ -65,7 +65,7 @@ const fn tables() -> Tables {
         let mut symbol = 0;
         while symbol < 256 {
             if LENGTHS[symbol] as usize == length {
-                tables.codes[symbol] = code;
+                tables.codes[symbol] = (code, length as u8);
                 tables.symbols[placed] = symbol as u8;
                 tables.groups[length].count += 1;
                 if length as u32 <= FAST_BITS {
@@ -92,19 +92,49 @@ const fn tables() -> Tables {
 /// # Errors
 /// It holds EOS, or its padding is not the beginning of EOS.
 pub(super) fn decode(encoded: &[u8], out: &mut Vec<u8>) -> Result<(), HpackError> {
-    out.reserve(encoded.len() * 8 / 5);
+    let start = out.len();
+    // No code is shorter than five bits.
+    out.resize(start + encoded.len() * 8 / 5 + 1, 0);
+    let mut at = start;
+    let result = decode_into(encoded, out, &mut at);
+    out.truncate(at);
+    result
+}
+
+/// Writes the symbols from `at` on, which is where they end then.
+fn decode_into(encoded: &[u8], out: &mut [u8], at: &mut usize) -> Result<(), HpackError> {
     // The next `count` bits are the upper ones of `bits`; the others are 0.
     let (mut bits, mut count) = (0u64, 0u32);
     let mut rest = encoded;
     loop {
-        while count <= 56 {
-            let [byte, behind @ ..] = rest else { break };
+        if count <= 32
+            && let Some((word, behind)) = rest.split_first_chunk::<4>()
+        {
+            bits |= u64::from(u32::from_be_bytes(*word)) << (32 - count);
+            count += 32;
+            rest = behind;
+        }
+        while count < 32
+            && let [byte, behind @ ..] = rest
+        {
             bits |= u64::from(*byte) << (56 - count);
             count += 8;
             rest = behind;
         }
+        // As many short codes as there are for certain, without looking at what is left of the bits.
+        for _ in 0..count / FAST_BITS {
+            let (symbol, length) = TABLES.fast[(bits >> (64 - FAST_BITS)) as usize];
+            if length == 0 {
+                break;
+            }
+            out[*at] = symbol;
+            *at += 1;
+            bits <<= length;
+            count -= u32::from(length);
+        }
         let (symbol, length) = TABLES.fast[(bits >> (64 - FAST_BITS)) as usize];
         let (symbol, length) = match u32::from(length) {
+            0 if count < MAX_LENGTH as u32 && !rest.is_empty() => continue,
             0 => match long(bits) {
                 Some(found) => found,
                 None => return end(bits, count),
@@ -112,9 +142,13 @@ pub(super) fn decode(encoded: &[u8], out: &mut Vec<u8>) -> Result<(), HpackError
             length => (symbol, length),
         };
         if length > count {
-            return end(bits, count);
+            if rest.is_empty() {
+                return end(bits, count);
+            }
+            continue;
         }
-        out.push(symbol);
+        out[*at] = symbol;
+        *at += 1;
         bits <<= length;
         count -= length;
     }
@@ -153,10 +187,9 @@ pub(super) fn encoded_len(plain: &[u8], fold: fn(u8) -> u8) -> usize {
 pub(super) fn encode(plain: &[u8], fold: fn(u8) -> u8, out: &mut Vec<u8>) {
     let (mut bits, mut count) = (0u64, 0u32);
     for &byte in plain {
-        let symbol = usize::from(fold(byte));
-        let length = u32::from(LENGTHS[symbol]);
-        bits = bits << length | u64::from(TABLES.codes[symbol]);
-        count += length;
+        let (code, length) = TABLES.codes[usize::from(fold(byte))];
+        bits = bits << length | u64::from(code);
+        count += u32::from(length);
         if count >= 32 {
             count -= 32;
             out.extend_from_slice(&((bits >> count) as u32).to_be_bytes());
@@ -212,7 +245,7 @@ mod tests {
             (2, 0xfffffe2),
             (22, 0x3ffffffe),
         ] {
-            assert_eq!(TABLES.codes[usize::from(symbol)], code, "{symbol}");
+            assert_eq!(TABLES.codes[usize::from(symbol)].0, code, "{symbol}");
         }
     }
 

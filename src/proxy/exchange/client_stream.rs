@@ -5,8 +5,8 @@ use super::body_reader::{BodyReader, Content as ReceivedContent};
 use super::body_writer::BodyWriter;
 use super::head_lines;
 use super::tunnel_end::TunnelEnd;
-use crate::base::limits::{Limits, MAX_HEADERS};
-use crate::http::{BodyLength, Content, Field, HeadEdit, RequestHead, ResponseHead, Version, grpc, put_line};
+use crate::base::limits::Limits;
+use crate::http::{BodyLength, Content, HeadEdit, RequestHead, ResponseHead, Version, grpc, put_line};
 use crate::http1::{
     self, Body, BodyError, Envelope, Framing, HeadLimits, Parsed, RequestError, ResponseContext,
 };
@@ -95,10 +95,8 @@ impl<'c> ClientStream<'c> {
         end_stream: bool,
         understood: impl FnOnce(&RequestHead<'_, '_>, Envelope) -> R,
     ) -> Result<R, Unserved> {
-        let mut slots = [const { Field { name: "", value: b"" } }; MAX_HEADERS];
-        let head = fields.request_head(end_stream, &mut slots)?;
         let envelope = Envelope { len: 0, framing: Framing::None, keep_alive: true };
-        Ok(understood(&head, envelope))
+        fields.with_request(end_stream, |head| understood(head, envelope))
     }
 
     /// Whether the HTTP/1 request at the front of `bytes`, which may be malformed, is HEAD.

@@ -194,7 +194,7 @@ impl<'s> ResponseReader<'s> {
             }
             Self::H2 { lent, head } => {
                 let Some(stream) = lent.stream() else { return (Ok(0), buffer) };
-                // Heads do not come by it.
+                // Heads do not come by it: of many streams that wait, each would have its own, and none of them in the caches.
                 drop(buffer);
                 let result = match stream.head().await {
                     Ok(received) => {

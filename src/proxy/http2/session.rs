@@ -29,8 +29,8 @@ pub(crate) struct Session {
     counters: Arc<Counters>,
     /// The driver's task.
     driver: RefCell<Option<Waker>>,
-    /// The driver is in its turn: it looks at what has changed before it waits.
-    in_turn: Cell<bool>,
+    /// The driver will look at what has changed: it is in its turn, or was woken since.
+    noticed: Cell<bool>,
     pub(super) changed: Cell<bool>,
     /// The TLS alert that the peer ended the connection with.
     alert: Cell<Option<AlertDescription>>,
@@ -46,7 +46,7 @@ impl Session {
             wheel: wheel.clone(),
             counters: Arc::clone(counters),
             driver: RefCell::new(None),
-            in_turn: Cell::new(false),
+            noticed: Cell::new(false),
             changed: Cell::new(true),
             alert: Cell::new(None),
         };
@@ -130,16 +130,17 @@ impl Session {
     /// Something has to be sent, or may be.
     pub(super) fn wake_driver(&self) {
         self.changed.set(true);
-        if !self.in_turn.get()
+        if !self.noticed.get()
             && let Some(driver) = &*self.driver.borrow()
         {
+            self.noticed.set(true);
             driver.wake_by_ref();
         }
     }
 
     /// The driver's turn begins.
     pub(super) fn begin_turn(&self, cx: &Context<'_>) {
-        self.in_turn.set(true);
+        self.noticed.set(true);
         register(&mut self.driver.borrow_mut(), cx);
     }
 
@@ -149,7 +150,7 @@ impl Session {
     }
 
     pub(super) fn end_turn(&self) {
-        self.in_turn.set(false);
+        self.noticed.set(false);
         self.state().account();
     }
 
@@ -157,6 +158,7 @@ impl Session {
     pub(super) async fn changed(&self) {
         poll_fn(|cx| {
             register(&mut self.driver.borrow_mut(), cx);
+            self.noticed.set(false);
             if self.changed.get() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;

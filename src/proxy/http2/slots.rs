@@ -73,6 +73,30 @@ impl Slot {
         }
     }
 
+    /// Makes it what a new one is, where it lies.
+    fn clear(&mut self) {
+        let Self {
+            id,
+            head,
+            later,
+            inbox,
+            trailers,
+            is_ended,
+            end,
+            outgoing,
+            reader,
+            writer,
+            watcher,
+            received,
+            sent,
+        } = self;
+        (*id, *head, *trailers, *is_ended, *end) = (StreamId::new(0), None, None, false, None);
+        later.clear();
+        *inbox = Inbox::default();
+        (*outgoing, *reader, *writer, *watcher) = (None, None, None, None);
+        (*received, *sent) = (0, 0);
+    }
+
     /// A head was received.
     pub(super) fn push_head(&mut self, head: Head) {
         match self.head {
@@ -156,7 +180,7 @@ impl Slots {
     pub(super) fn insert(&mut self, id: StreamId) -> u32 {
         let slot = match self.free.pop() {
             Some(slot) => {
-                self.all[slot as usize] = Slot::new(id);
+                self.get_mut(slot).id = id;
                 slot
             }
             None => {
@@ -168,14 +192,14 @@ impl Slots {
         slot
     }
 
-    /// Takes a stream out whose handle is gone.
-    pub(super) fn remove(&mut self, slot: u32) -> Slot {
+    /// Takes a stream out whose handle is gone. Its slot serves the next stream.
+    pub(super) fn remove(&mut self, slot: u32) {
         let slot_id = self.get(slot).id;
         if let Ok(at) = self.index.binary_search_by_key(&slot_id, |(id, _)| *id) {
             self.index.remove(at);
         }
         self.free.push(slot);
-        std::mem::replace(self.get_mut(slot), Slot::new(StreamId::new(0)))
+        self.get_mut(slot).clear();
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Slot> {

@@ -187,7 +187,8 @@ impl State {
 
     /// Takes a stream out whose handle is gone. If it is not over, it is reset with `code`.
     pub(super) fn remove(&mut self, place: u32, code: ErrorCode) {
-        let mut slot = self.slots.remove(place);
+        let slot = self.slots.get_mut(place);
+        let id = slot.id;
         self.queued -= slot.inbox.queued();
         if slot.end.is_some() {
             self.unnoticed = self.unnoticed.saturating_sub(1);
@@ -198,8 +199,9 @@ impl State {
             fields::give(head.fields);
         }
         slot.trailers.take().into_iter().for_each(fields::give);
+        self.slots.remove(place);
         if self.end.is_none() {
-            self.codec.reset(slot.id, code, &mut self.out);
+            self.codec.reset(id, code, &mut self.out);
         }
     }
 
