@@ -64,7 +64,7 @@ pub mod internals {
     pub mod config {
         pub use crate::config::{Diagnostics, parse, warnings};
         pub mod edit {
-            pub use crate::config::edit::upstream;
+            pub use crate::config::edit::upstream_in as upstream;
         }
     }
     pub mod http {

@@ -16,10 +16,11 @@ use super::problem::Problem;
 use super::reload::{Outcome, queued};
 use super::sections::{Manner, apply, refuse_unverified};
 use super::subject::Subject;
+use crate::config::Sources;
 use crate::config::backend_url::BackendUrl;
 use crate::config::edit::{self, EditError, Place, TableChange};
 use crate::server::probe::Report;
-use crate::server::{Deployment, routes, trust_trial};
+use crate::server::{Deployment, load, routes, trust_trial};
 
 type Keys = Map<String, Value>;
 
@@ -85,7 +86,7 @@ fn register(deployment: &Deployment, manner: Manner, api: &Api) -> Result<Regist
     let upstream = keys_of_upstream(&backends, first, &api.upstream).map_err(wrong)?;
     let all = with_base(first, &api.name, &api.routes);
     let place = Place::Upstream(api.name.clone());
-    let change = |text: &str| -> Result<String, EditError> {
+    let change = |text: &Sources| -> Result<Sources, EditError> {
         let text = edit::table(text, &place, TableChange::Add(&upstream))?;
         all.iter().try_fold(text, |text, route| edit::table(&text, &Place::Route(0), TableChange::Add(route)))
     };
@@ -97,7 +98,10 @@ fn register(deployment: &Deployment, manner: Manner, api: &Api) -> Result<Regist
         refuse_unverified(&endpoints, "The API is not registered")?;
     }
     let outcome = apply(deployment, manner, &format!("new API {}", api.name), change)?;
-    let ids = routes::ids(&deployment.plan());
+    let mut ids = routes::ids(&deployment.plan());
+    // Routes of included files stand behind them.
+    let own = load::read(deployment.file()).map_or(0, |sources| edit::own_routes(&sources));
+    ids.truncate(if own == 0 { ids.len() } else { own });
     let route_ids =
         if manner.dry_run { Vec::new() } else { ids[ids.len().saturating_sub(all.len())..].to_vec() };
     Ok(Registered { outcome, name: api.name.clone(), route_ids, endpoints })
@@ -165,7 +169,7 @@ pub(super) async fn remove(
     super::reload::blocking(&control, work).await.map(Json)
 }
 
-fn without_api(text: &str, name: &str) -> Result<String, EditError> {
+fn without_api(text: &Sources, name: &str) -> Result<Sources, EditError> {
     let mut text = edit::table(text, &Place::Upstream(name.to_owned()), TableChange::Remove)?;
     let list = edit::section(&text, &Place::Routes);
     let all = list.as_ref().and_then(toml::Value::as_array).cloned().unwrap_or_default();

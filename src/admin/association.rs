@@ -14,6 +14,7 @@ use super::problem::Problem;
 use super::reload::{Outcome, queued};
 use super::sections::{Manner, apply};
 use crate::config::Plan;
+use crate::config::Sources;
 use crate::config::edit::{self, EditError, Place};
 use crate::config::plan::CertificateRef;
 use crate::server::Deployment;
@@ -102,9 +103,9 @@ async fn change(
         let environment = wanted.environment.as_deref();
         let before = before(&deployment.plan(), &wanted.upstreams, environment)?;
         let keys = Map::from_iter([("tls".to_owned(), json!({ "certificate": certificate }))]);
-        let outcome = apply(deployment, manner, &what, |text| {
+        let outcome = apply(deployment, manner, &what, |text: &Sources| {
             let mut upstreams = wanted.upstreams.iter();
-            upstreams.try_fold(text.to_owned(), |text, name| edit::upstream(&text, name, environment, &keys))
+            upstreams.try_fold(text.clone(), |text, name| edit::upstream(&text, name, environment, &keys))
         })?;
         let endpoints =
             if manner.dry_run { Vec::new() } else { asked(deployment, &wanted.upstreams, environment) };
@@ -198,7 +199,7 @@ pub(super) async fn promote(
 }
 
 /// The text where the environment `to` has the TLS keys of `from`, and the certificate. Its endpoints stay its own.
-fn promoted(text: &str, name: &str, wanted: &Promote, certificate: &Value) -> Result<String, EditError> {
+fn promoted(text: &Sources, name: &str, wanted: &Promote, certificate: &Value) -> Result<Sources, EditError> {
     let section = edit::section(text, &Place::Upstream(name.to_owned()));
     let of = |environment: &str| -> Map<String, Value> {
         let overlay = section.as_ref().and_then(|own| own.get("environment")?.get(environment)?.get("tls"));

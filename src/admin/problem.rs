@@ -33,6 +33,9 @@ pub(crate) struct Problem {
 pub(crate) struct Place {
     /// `error` or `warning`.
     pub level: String,
+    /// The file, as the config or its `include` names it.
+    #[serde(default)]
+    pub file: String,
     /// The line, from 1.
     pub line: usize,
     /// The column in characters, from 1.
@@ -69,6 +72,7 @@ pub(super) fn places(problems: &Diagnostics) -> Vec<Place> {
             Level::Error => "error".to_owned(),
             Level::Warning => "warning".to_owned(),
         },
+        file: entry.file.to_owned(),
         line: entry.line,
         column: entry.column,
         message: without_keys(entry.message).into_owned(),

@@ -14,7 +14,7 @@ use super::queue::Queue;
 use crate::base::text::without_keys;
 use crate::server::audit::Entry;
 use crate::server::events::{ConfigEvent, Event};
-use crate::server::{Changes, Deployment, Refused, Reloaded};
+use crate::server::{Changes, Deployment, Refused, Reloaded, load};
 
 /// What a reload did, or would do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -79,9 +79,8 @@ const DETAILS: usize = 10;
 
 /// Logs what was changed.
 pub(super) fn log(deployment: &Deployment, reloaded: &Reloaded, asked_by: &str) {
-    let file = deployment.file().display();
     for warning in reloaded.problems.iter() {
-        tracing::warn!("{file}:{}: {}", warning.line, warning.message);
+        tracing::warn!("{}:{}: {}", warning.file, warning.line, warning.message);
     }
     let changes = &reloaded.changes;
     tracing::info!("reloaded ({asked_by}): version {}, {}", reloaded.version, changes.summary());
@@ -127,6 +126,10 @@ pub(super) async fn post_plan(
     State(control): State<Control>,
     Optional(candidate): Optional<Candidate>,
 ) -> Result<Json<Outcome>, Problem> {
-    let review = move |deployment: &Deployment| Ok(deployment.review(candidate.config.as_deref())?);
+    let review = move |deployment: &Deployment| {
+        Ok(deployment.review(
+            candidate.config.as_deref().map(|text| load::with_text(deployment.file(), text)).as_ref(),
+        )?)
+    };
     Ok(Json(blocking(&control, review).await?.into()))
 }

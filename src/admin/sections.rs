@@ -14,6 +14,7 @@ use super::change::{Made, is_dry};
 use super::problem::Problem;
 use super::reload::{Outcome, blocking, log};
 use super::subject::Subject;
+use crate::config::Sources;
 use crate::config::edit::{self, EditError, Place, TableChange};
 use crate::server::probe::Report;
 use crate::server::{Deployment, load, routes, trust_trial};
@@ -64,7 +65,7 @@ pub(super) fn apply(
     deployment: &Deployment,
     manner: Manner,
     what: &str,
-    change: impl Fn(&str) -> Result<String, EditError>,
+    change: impl Fn(&Sources) -> Result<Sources, EditError>,
 ) -> Result<Outcome, Problem> {
     let (edited, next) = deployment.preview(&change)?;
     if !manner.force {
@@ -106,7 +107,7 @@ async fn changed(
     control: &Control,
     query: Option<String>,
     what: String,
-    change: impl Fn(&Deployment, &str) -> Result<String, EditError> + Send + 'static,
+    change: impl Fn(&Deployment, &Sources) -> Result<Sources, EditError> + Send + 'static,
 ) -> Result<(Manner, Outcome), Problem> {
     let manner = Manner::of(query.as_deref())?;
     let work =
@@ -142,7 +143,7 @@ pub(super) async fn add_upstream(
     let name = name_of(&mut keys, true)?;
     let place = Place::Upstream(name.clone());
     let subject = Subject::Config(place.clone());
-    let change = move |_: &Deployment, text: &str| edit::table(text, &place, TableChange::Add(&keys));
+    let change = move |_: &Deployment, text: &Sources| edit::table(text, &place, TableChange::Add(&keys));
     Ok(made(changed(&control, query, format!("new upstream {name}"), change).await?, subject))
 }
 
@@ -153,7 +154,7 @@ pub(super) async fn remove_upstream(
 ) -> Result<Json<Outcome>, Problem> {
     let Path(name) = name?;
     let place = Place::Upstream(name.clone());
-    let change = move |_: &Deployment, text: &str| edit::table(text, &place, TableChange::Remove);
+    let change = move |_: &Deployment, text: &Sources| edit::table(text, &place, TableChange::Remove);
     Ok(Json(changed(&control, query, format!("the upstream {name} is removed"), change).await?.1))
 }
 
@@ -163,10 +164,14 @@ pub(super) async fn add_route(
     Body(keys): Body<Keys>,
 ) -> Result<Response, Problem> {
     let change =
-        move |_: &Deployment, text: &str| edit::table(text, &Place::Route(0), TableChange::Add(&keys));
+        move |_: &Deployment, text: &Sources| edit::table(text, &Place::Route(0), TableChange::Add(&keys));
     let done = changed(&control, query, "new route".to_owned(), change).await?;
     let plan = control.deployment.plan();
-    let id = routes::ids(&plan).pop().unwrap_or_default();
+    let mut ids = routes::ids(&plan);
+    // Routes of included files stand behind it.
+    let own = load::read(control.deployment.file()).map_or(0, |sources| edit::own_routes(&sources));
+    ids.truncate(if own == 0 { ids.len() } else { own });
+    let id = ids.pop().unwrap_or_default();
     let mut response = made(done, Subject::Route(id.clone()));
     if response.status() == StatusCode::CREATED
         && let Ok(place) = format!("/v1/routes/{id}").parse()
@@ -177,9 +182,9 @@ pub(super) async fn add_route(
 }
 
 /// Where a route stands in the text, which may be another one than what runs.
-fn route_in(deployment: &Deployment, text: &str, id: &str) -> Result<Place, EditError> {
+fn route_in(text: &Sources, id: &str) -> Result<Place, EditError> {
     let missing = || EditError::Missing { what: format!("the route `{id}`") };
-    let plan = load::parse(deployment.file(), text).map_err(|error| EditError::Syntax(error.to_string()))?;
+    let plan = load::parse(text).map_err(|error| EditError::Syntax(error.to_string()))?;
     routes::position(&plan, id).map(Place::Route).ok_or_else(missing)
 }
 
@@ -191,8 +196,8 @@ pub(super) async fn change_route(
 ) -> Result<Json<Outcome>, Problem> {
     let Path(id) = id?;
     let what = format!("change of the route {id}");
-    let change = move |deployment: &Deployment, text: &str| {
-        edit::table(text, &route_in(deployment, text, &id)?, TableChange::Merge(&keys))
+    let change = move |_: &Deployment, text: &Sources| {
+        edit::table(text, &route_in(text, &id)?, TableChange::Merge(&keys))
     };
     Ok(Json(changed(&control, query, what, change).await?.1))
 }
@@ -204,9 +209,8 @@ pub(super) async fn remove_route(
 ) -> Result<Json<Outcome>, Problem> {
     let Path(id) = id?;
     let what = format!("the route {id} is removed");
-    let change = move |deployment: &Deployment, text: &str| {
-        edit::table(text, &route_in(deployment, text, &id)?, TableChange::Remove)
-    };
+    let change =
+        move |_: &Deployment, text: &Sources| edit::table(text, &route_in(text, &id)?, TableChange::Remove);
     Ok(Json(changed(&control, query, what, change).await?.1))
 }
 
@@ -235,8 +239,8 @@ pub(super) async fn add_listener(
     }
     let place = Place::Listener(name.clone());
     let subject = Subject::Config(place.clone());
-    let change = move |deployment: &Deployment, text: &str| {
-        let text = edit::table(&with_listeners(deployment, text)?, &place, TableChange::Add(&keys))?;
+    let change = move |_: &Deployment, text: &Sources| {
+        let text = edit::table(&with_listeners(text)?, &place, TableChange::Add(&keys))?;
         with.iter()
             .try_fold(text, |text, route| edit::table(&text, &Place::Route(0), TableChange::Add(route)))
     };
@@ -244,12 +248,12 @@ pub(super) async fn add_listener(
 }
 
 /// The text with the listeners of each route named: one that names none means the only one, and that it is no longer.
-fn with_listeners(deployment: &Deployment, text: &str) -> Result<String, EditError> {
-    let Ok(plan) = load::parse(deployment.file(), text) else { return Ok(text.to_owned()) };
+fn with_listeners(text: &Sources) -> Result<Sources, EditError> {
+    let Ok(plan) = load::parse(text) else { return Ok(text.clone()) };
     let list = edit::section(text, &Place::Routes);
     let all = list.as_ref().and_then(toml::Value::as_array).cloned().unwrap_or_default();
     let mut silent = all.iter().enumerate().filter(|(_, route)| route.get("listener").is_none());
-    silent.try_fold(text.to_owned(), |text, (at, _)| {
+    silent.try_fold(text.clone(), |text, (at, _)| {
         let Some(listener) = plan.routes.get(at).and_then(|route| route.listeners.first()) else {
             return Ok(text);
         };
@@ -268,7 +272,7 @@ pub(super) async fn change_listener(
     let Path(name) = name?;
     let what = format!("change of the listener {name}");
     let place = Place::Listener(name);
-    let change = move |_: &Deployment, text: &str| edit::table(text, &place, TableChange::Merge(&keys));
+    let change = move |_: &Deployment, text: &Sources| edit::table(text, &place, TableChange::Merge(&keys));
     Ok(Json(changed(&control, query, what, change).await?.1))
 }
 
@@ -280,11 +284,11 @@ pub(super) async fn remove_listener(
 ) -> Result<Json<Outcome>, Problem> {
     let Path(name) = name?;
     let what = format!("the listener {name} is removed");
-    let change = move |_: &Deployment, text: &str| without_listener(text, &name);
+    let change = move |_: &Deployment, text: &Sources| without_listener(text, &name);
     Ok(Json(changed(&control, query, what, change).await?.1))
 }
 
-fn without_listener(text: &str, wanted: &str) -> Result<String, EditError> {
+fn without_listener(text: &Sources, wanted: &str) -> Result<Sources, EditError> {
     let place = Place::Listener(wanted.to_owned());
     let own = edit::section(text, &place);
     let name = own.as_ref().and_then(|own| own.get("name")?.as_str()).unwrap_or(wanted).to_owned();

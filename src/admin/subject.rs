@@ -78,8 +78,10 @@ impl Subject {
             Self::Config(place) => place.clone(),
             Self::Route(name) => Place::Route(routes::position(&deployment.plan(), name)?),
             Self::Running => {
-                let text = load::read(deployment.file()).ok()?;
-                let version = hex(text.as_bytes());
+                let sources = load::read(deployment.file()).ok()?;
+                let texts: Vec<&str> = sources.files().iter().map(|file| file.text.as_str()).collect();
+                // Of one file, as `sha256sum` has it.
+                let version = hex(texts.join("\0").as_bytes());
                 return Some(State { shown: serde_json::json!({ "config_sha256": version }), version });
             }
             Self::Certificates => {
@@ -108,7 +110,7 @@ impl Subject {
         };
         let text = load::read(deployment.file()).ok()?;
         let section = edit::section(&text, &place)?;
-        let shown = edit::section(&masked(&text), &place).unwrap_or(toml::Value::Boolean(false));
+        let shown = edit::section(&text.map(masked), &place).unwrap_or(toml::Value::Boolean(false));
         Some(State {
             version: hex(format!("{section:?}").as_bytes()),
             shown: serde_json::to_value(shown).unwrap_or_default(),

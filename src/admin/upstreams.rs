@@ -12,7 +12,7 @@ use super::body::{Body, Optional};
 use super::problem::Problem;
 use super::reload::{Outcome, blocking, queued};
 use super::sections::{self, Manner};
-use crate::config::edit;
+use crate::config::{Sources, edit};
 use crate::server::Deployment;
 use crate::server::probe::{Report, Target, probe_all};
 
@@ -47,7 +47,7 @@ async fn change(
 ) -> Result<Json<Outcome>, Problem> {
     let manner = Manner::of(query.as_deref())?;
     let changed = blocking(control, move |deployment| {
-        let edit = |text: &str| edit::upstream(text, &name, environment.as_deref(), &changes);
+        let edit = |text: &Sources| edit::upstream(text, &name, environment.as_deref(), &changes);
         sections::apply(deployment, manner, &format!("change of the upstream {name}"), edit)
     });
     Ok(Json(changed.await?))

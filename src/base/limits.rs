@@ -62,6 +62,14 @@ impl Default for Limits {
     }
 }
 
+/// Files that a config may include, how deep, and the bytes of all of them together.
+pub(crate) const MAX_INCLUDED_FILES: usize = 1000;
+/// See [`MAX_INCLUDED_FILES`].
+pub(crate) const MAX_INCLUDE_DEPTH: usize = 8;
+/// See [`MAX_INCLUDED_FILES`].
+pub(crate) const MAX_CONFIG_BYTES: usize = 64 * 1024 * 1024;
+/// The longest file that `${file:PATH}` in the config may name, in bytes.
+pub(crate) const MAX_REFERRED_BYTES: u64 = 64 * 1024;
 /// The largest value that `head_bytes` may take: a head must fit a small buffer.
 pub(crate) const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// The largest value that `headers` may take: the slots are on the parser's stack.

@@ -100,7 +100,7 @@ fn add(add: &Add) -> Result<(), String> {
         return output::print_done(&output::json(&registered)?);
     }
     for warning in &registered.outcome.warnings {
-        output::note(&format!("warning: line {}: {}", warning.line, warning.message));
+        output::note(&format!("warning: {}:{}: {}", warning.file, warning.line, warning.message));
     }
     let done = if common.dry_run { "would be registered" } else { "is registered" };
     let mut out = format!("{}: {done} (config version {})\n", add.name, registered.outcome.version);

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::output;
 use crate::certs::Timestamp;
 use crate::certs::store::{KEYS_FOLDER, change_keys, load_keys};
-use crate::config;
+use crate::server::load;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -96,13 +96,11 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
 
 /// Where a file of keys is: in the store, or at a path relative to the config file.
 fn resolve(config: &Path, file: &str) -> Result<PathBuf, String> {
-    let name = config.display().to_string();
-    let text = std::fs::read_to_string(config)
-        .map_err(|error| format!("{name}: {error}\nname your config file with -c FILE"))?;
-    let folder = config.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let sources =
+        load::read(config).map_err(|error| format!("{error}\nname your config file with -c FILE"))?;
     if file.contains('/') {
-        return Ok(folder.join(file));
+        return Ok(load::folder(config).join(file));
     }
-    let plan = config::parse(&name, &text, folder).map_err(|problems| super::render(&problems))?;
+    let plan = load::parse(&sources).map_err(|error| super::explain(&error))?;
     Ok(plan.store.join(KEYS_FOLDER).join(format!("{file}.toml")))
 }

@@ -14,9 +14,9 @@ use crate::certs::command::{
 };
 use crate::certs::store::{StoreError, load_passphrase, read_secret};
 use crate::certs::{Bundle, BundleError, GenerateRequest, KeyType, LockError, Passphrase, San, Store, Usage};
-use crate::config::{self, Plan};
+use crate::config::Plan;
 use crate::server::audit::{self, Entry};
-use crate::server::uses;
+use crate::server::{load, uses};
 
 mod associate;
 mod print;
@@ -506,12 +506,10 @@ fn ask<R: Ask>(file: &ConfigFile, request: R) -> Result<R::Answer, String> {
 
 /// The config, whose certificates need not be there yet.
 fn plan(path: &Path) -> Result<Plan, String> {
-    let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        format!("error: {name}: {error}\nname the config file, whose store is meant, with -c FILE")
+    let text = load::read(path).map_err(|error| {
+        format!("error: {error}\nname the config file, whose store is meant, with -c FILE")
     })?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    config::parse(&name, &text, folder).map_err(|problems| super::render(&problems))
+    load::parse(&text).map_err(|error| super::explain(&error))
 }
 
 fn wrong_usage(command: &str, message: &str) -> ! {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{ConfigFile, explain, output, render};
 use crate::admin;
-use crate::config::{Diagnostic, Diagnostics, Level, Plan};
+use crate::config::{self, Diagnostic, Diagnostics, Level, Plan};
 use crate::server::{self, LoadError, Loaded, preflight};
 
 #[derive(Debug, Args)]
@@ -16,6 +16,9 @@ pub(super) struct Options {
     file: ConfigFile,
     #[command(flatten)]
     resolve: super::Resolve,
+    /// Describe this key instead, such as `upstream.health.interval`
+    #[arg(long, value_name = "KEY", conflicts_with = "given")]
+    explain: Option<String>,
     /// Print what was found as JSON
     #[arg(long)]
     json: bool,
@@ -35,6 +38,7 @@ struct Summary<'a> {
 /// One thing that was found. Without a place it concerns the whole file.
 #[derive(Serialize)]
 struct Entry<'a> {
+    file: &'a str,
     line: usize,
     column: usize,
     message: &'a str,
@@ -45,6 +49,7 @@ impl<'a> Entry<'a> {
     fn all(problems: &'a Diagnostics, level: Level) -> Vec<Self> {
         let of_level = problems.iter().filter(|found| found.level == level);
         let entry = |found: Diagnostic<'a>| Self {
+            file: found.file,
             line: found.line,
             column: found.column,
             message: found.message,
@@ -55,16 +60,20 @@ impl<'a> Entry<'a> {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), String> {
+    if let Some(key) = &options.explain {
+        return explain_key(key, options.json);
+    }
     options.resolve.take()?;
     let file = options.file.config.display().to_string();
     let (plan, problems) = match examine(&options.file.config) {
         Ok(found) => found,
         Err(error) => {
             let said = error.to_string();
-            let errors = vec![Entry { line: 0, column: 0, message: &said, help: None }];
+            let errors = vec![Entry { file: &file, line: 0, column: 0, message: &said, help: None }];
             let (listeners, routes, upstreams, warnings) = (None, None, None, Vec::new());
             if options.json {
-                let summary = Summary { file, ok: false, listeners, routes, upstreams, errors, warnings };
+                let summary =
+                    Summary { file: file.clone(), ok: false, listeners, routes, upstreams, errors, warnings };
                 output::print(&output::json(&summary)?)?;
             }
             return Err(explain(&error));
@@ -101,6 +110,39 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
         "{}: ok ({listeners} listeners, {routes} routes, {upstreams} upstreams)\n",
         summary.file
     ))
+}
+
+/// `--explain`
+fn explain_key(key: &str, json: bool) -> Result<(), String> {
+    let explained = config::explain(key).map_err(|near| {
+        let near: Vec<String> = near.iter().map(|key| format!("`{key}`")).collect();
+        let help = match near.is_empty() {
+            true => "docs/configuration.md and `ringate schema` have all keys".to_owned(),
+            false => format!("did you mean {}?", near.join(", ")),
+        };
+        format!("error: there is no key `{}`\n{help}", super::printable(key))
+    })?;
+    if json {
+        return output::print(&output::json(&explained)?);
+    }
+    let mut lines =
+        vec![explained.key, format!("    {}", explained.meaning), format!("type:     {}", explained.kind)];
+    lines.extend(explained.range.map(|range| format!("range:    {range}")));
+    if !explained.values.is_empty() {
+        lines.push(format!("values:   {}", explained.values.join(", ")));
+    }
+    lines.extend(explained.default.map(|default| format!("default:  {default}")));
+    lines.extend(explained.left_out.map(|means| format!("left out: {means}")));
+    if explained.required {
+        lines.push("required".to_owned());
+    }
+    lines.extend(explained.only.map(|only| format!("only:     {only} listeners")));
+    if !explained.keys.is_empty() {
+        lines.push(format!("keys:     {}", explained.keys.join(", ")));
+    }
+    lines.push("example:".to_owned());
+    lines.extend(explained.example.lines().map(|line| format!("    {line}")));
+    output::print(&format!("{}\n", lines.join("\n")))
 }
 
 /// A config with all that a start would find wrong.

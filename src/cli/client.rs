@@ -16,7 +16,6 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::explain;
 use crate::admin::Problem;
-use crate::config;
 use crate::config::plan::{Admin, AdminAddress, At};
 use crate::server::load;
 
@@ -67,7 +66,7 @@ impl Instance {
     /// The file can't be read, or has no admin address; in words.
     pub(super) fn of(path: &Path) -> Result<Self, String> {
         let text = load::read(path).map_err(|error| explain(&error))?;
-        let admin = config::admin(&path.display().to_string(), &text, load::folder(path));
+        let admin = load::admin(&text);
         let admin = admin.map_err(|problems| super::render(&problems))?;
         let Some(admin) = admin else {
             return Err(format!(
@@ -94,7 +93,7 @@ impl Instance {
     /// It is unknown whether one runs, so it must not be reported that none does; in words.
     pub(super) fn running(path: &Path) -> Result<Option<Self>, String> {
         let Ok(text) = load::read(path) else { return Ok(None) };
-        let admin = config::admin(&path.display().to_string(), &text, load::folder(path));
+        let admin = load::admin(&text);
         let Ok(Some(admin)) = admin else { return Ok(None) };
         // Where none runs yet, there may be no token yet either.
         let unknown = Self { address: reached(&admin), token: None, patience: PATIENCE };

@@ -318,7 +318,7 @@ pub(super) fn drain(options: &Options) -> Result<(), String> {
 /// What a reload does, in words. Its warnings go to standard error.
 fn changes(outcome: &Outcome, what: &str) -> String {
     for warning in &outcome.warnings {
-        output::note(&format!("warning: line {}: {}", warning.line, warning.message));
+        output::note(&format!("warning: {}:{}: {}", warning.file, warning.line, warning.message));
     }
     let (changes, version) = (&outcome.changes, outcome.version);
     if changes.is_empty() {

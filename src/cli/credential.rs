@@ -16,7 +16,7 @@ use crate::certs::consumers::order::{
     CredentialInfo, DefinitionInfo, Filter, Issue, Issued, Reason, Renew, Request,
 };
 use crate::certs::consumers::{Order, Standing};
-use crate::config::{self, units};
+use crate::config::units;
 use crate::server::{load, write};
 
 #[derive(Debug, Args)]
@@ -402,11 +402,11 @@ fn import(file: &Path, write: bool, common: &Common) -> Result<(), String> {
 fn append(imported: &axway::Imported, common: &Common) -> Result<(), String> {
     let path = &common.file.config;
     let old = load::read(path).map_err(|error| format!("error: {error}"))?;
-    let gap = if old.ends_with('\n') || old.is_empty() { "\n" } else { "\n\n" };
-    let new = format!("{old}{gap}{}", imported.toml);
-    config::parse(&path.display().to_string(), &new, load::folder(path))
-        .map_err(|problems| super::render(&problems))?;
-    write::replace(path, &old, &new).map_err(|error| match error {
+    let text = &old.first().text;
+    let gap = if text.ends_with('\n') || text.is_empty() { "\n" } else { "\n\n" };
+    let new = old.with(0, format!("{text}{gap}{}", imported.toml));
+    load::parse(&new).map_err(|error| super::explain(&error))?;
+    write::replace_all(&old, &new).map_err(|error| match error {
         write::WriteError::Changed => "error: the config file is being changed: try again".to_owned(),
         write::WriteError::Io { path, error } => format!("error: {}: {error}", path.display()),
     })?;

@@ -135,7 +135,7 @@ fn call(of: &Upstream, method: Method, path: &str, body: Option<&Value>, done: &
         return output::print_done(&output::json(&outcome)?);
     }
     for warning in &outcome.warnings {
-        output::note(&format!("warning: line {}: {}", warning.line, warning.message));
+        output::note(&format!("warning: {}:{}: {}", warning.file, warning.line, warning.message));
     }
     output::print_done(&format!("{}: {done} (config version {})\n", of.upstream, outcome.version))
 }

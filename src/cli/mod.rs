@@ -5,10 +5,12 @@ mod apikey;
 mod cert;
 mod check;
 mod client;
+mod completions;
 mod consumer;
 mod control;
 mod credential;
 mod endpoint;
+mod import;
 mod logging;
 mod office;
 mod output;
@@ -120,6 +122,19 @@ enum Command {
         A config beside that file which begins with `#:schema ./ringate.schema.json` is completed and checked by editors \
         that use Taplo, such as VS Code with Even Better TOML.")]
     Schema(schema::Options),
+    /// Translate a config of nginx or HAProxy, and list each line that could not be translated, with the reason
+    #[command(after_help = "Example: ringate import nginx /etc/nginx/nginx.conf --out ringate.toml\n\n\
+        The config goes to standard output without --out, the lists to standard error. Exit code 0: the config serves \
+        something; 1: nothing could be translated. Where access control could not be translated, a route refuses with 503.")]
+    Import(import::Options),
+    /// Print the completions of a shell
+    #[command(
+        after_help = "Example: ringate completions bash > /usr/share/bash-completion/completions/ringate"
+    )]
+    Completions(completions::Completions),
+    /// Write the man pages into a folder, one for each command
+    #[command(after_help = "Example: ringate man ./man && man -l man/ringate.1")]
+    Man(completions::Man),
 }
 
 #[derive(Debug, Args)]
@@ -293,6 +308,9 @@ fn dispatch(command: Command) -> Result<(), String> {
         Command::Consumer(options) => consumer::run(options),
         Command::Credential(options) => credential::run(*options),
         Command::Schema(options) => schema::run(&options),
+        Command::Import(options) => import::run(&options),
+        Command::Completions(options) => completions::completions(&options, Cli::command()),
+        Command::Man(options) => completions::man(&options, Cli::command()),
     }
 }
 

@@ -14,7 +14,7 @@ use super::{ConfigFile, output};
 use crate::certs::Store;
 use crate::certs::consumers::{Book, Definition, Desk, Order};
 use crate::certs::store::{check_name, read_secret};
-use crate::config::{self, Plan};
+use crate::config::Plan;
 use crate::server::load;
 
 /// What every command takes.
@@ -59,8 +59,7 @@ fn plan(path: &Path) -> Result<Plan, String> {
     let text = load::read(path).map_err(|error| {
         format!("error: {error}\nname the config file, whose store is meant, with -c FILE")
     })?;
-    let name = path.display().to_string();
-    config::parse(&name, &text, load::folder(path)).map_err(|problems| super::render(&problems))
+    load::parse(&text).map_err(|error| super::explain(&error))
 }
 
 type Call = (Method, String, Option<Value>);

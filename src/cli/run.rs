@@ -54,11 +54,10 @@ fn begin(
     let loaded = load::load_after(path, &heritage).map_err(|error| explain(&error))?;
     logging::init(&loaded.plan.log)?;
     for warning in loaded.problems.iter() {
-        tracing::warn!("{}:{}: {}", path.display(), warning.line, warning.message);
+        tracing::warn!("{}:{}: {}", warning.file, warning.line, warning.message);
     }
-    let text = load::read(path).map_err(|error| explain(&error))?;
-    let confinement =
-        Confinement::of(&loaded.plan, path, &text).map_err(|error| format!("error: {error}"))?;
+    let sources = load::read(path).map_err(|error| explain(&error))?;
+    let confinement = Confinement::of(&loaded.plan, &sources).map_err(|error| format!("error: {error}"))?;
     // Threads that are started from here on are confined with this one.
     confinement.restrict_files().map_err(|error| format!("error: {error}"))?;
     let mut control = Control::new()?;

@@ -1,22 +1,27 @@
 //! What is wrong with a config, where, and how to correct it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 
 use crate::base::text::{masked, without_keys};
 use annotate_snippets::{
     AnnotationKind, Level as Severity, Origin, Renderer, Snippet, normalize_untrusted_str,
 };
 
-/// Errors and warnings about one config file, in the order of the file.
+use super::sources::Sources;
+
+/// Errors and warnings about the files of one config, in their order.
 ///
 /// The parser fills one, and any later step that finds an error in a value of the plan adds to it (a
 /// certificate that is missing, an endpoint that does not resolve) adds to one with the
 /// value's [`At::span`](super::plan::At::span).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostics {
-    name: String,
-    text: String,
+    sources: Sources,
+    /// Where values with references begin, with what of each came from files: messages do not repeat it.
+    references: BTreeMap<usize, Vec<String>>,
     found: Vec<Found>,
     /// Errors and warnings beyond [`MOST`].
     more: [usize; 2],
@@ -34,6 +39,17 @@ pub enum Level {
     Warning,
 }
 
+/// A warning that is kept with the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Its place.
+    pub span: Range<usize>,
+    /// What may not have the intended effect.
+    pub title: String,
+    /// How to correct it.
+    pub help: Option<String>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Found {
     level: Level,
@@ -47,6 +63,8 @@ struct Found {
 pub struct Diagnostic<'a> {
     /// How bad it is.
     pub level: Level,
+    /// The file, as it was named.
+    pub file: &'a str,
     /// The line, from 1.
     pub line: usize,
     /// The column in characters, from 1.
@@ -60,12 +78,35 @@ pub struct Diagnostic<'a> {
 impl Diagnostics {
     /// None yet, about the file called `name` with the content `text`.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Self {
-            name: normalize_untrusted_str(&name.into()),
-            text: text.into(),
-            found: Vec::new(),
-            more: [0; 2],
-        }
+        let name = name.into();
+        Self::of(&Sources::single(&name, Path::new(&name), text))
+    }
+
+    /// None yet, about these files.
+    pub(crate) fn of(sources: &Sources) -> Self {
+        Self { sources: sources.clone(), references: BTreeMap::new(), found: Vec::new(), more: [0; 2] }
+    }
+
+    /// Notes that the value at `span` has references, and what of it came from files.
+    pub(super) fn refers(&mut self, span: &Range<usize>, secrets: Vec<String>) {
+        self.references.insert(span.start, secrets);
+    }
+
+    /// Whether the value at `span` has references.
+    pub(super) fn has_references(&self, span: &Range<usize>) -> bool {
+        self.references.contains_key(&span.start)
+    }
+
+    /// The secrets of all values: what came from files.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.references.values().flatten().map(String::as_str).filter(|secret| !secret.is_empty())
+    }
+
+    /// A place as `FILE:LINE`.
+    pub(super) fn place(&self, place: usize) -> String {
+        let file = self.sources.at(place);
+        let before = &file.text.as_bytes()[..(place - file.start).min(file.text.len())];
+        format!("{}:{}", file.name, before.iter().filter(|byte| **byte == b'\n').count() + 1)
     }
 
     /// Adds an error about the bytes `span` of the text. An empty span at 0 is about the
@@ -80,6 +121,7 @@ impl Diagnostics {
     }
 
     fn add(&mut self, mut found: Found) {
+        self.without_secrets(&mut found);
         found.title = without_keys(&found.title).into_owned();
         found.help = found.help.map(|help| without_keys(&help).into_owned());
         if self.found.len() == MOST && !self.make_room(&found) {
@@ -95,6 +137,28 @@ impl Diagnostics {
         self.found.insert(at, found);
     }
 
+    /// A message that repeats what came from a file gets other words.
+    fn without_secrets(&self, found: &mut Found) {
+        let of_value = self.references.get(&found.span.start).filter(|_| found.span != (0..0));
+        let own = of_value.into_iter().flatten().map(String::as_str);
+        let repeats = |text: &str| {
+            own.clone().any(|secret| shares(text, secret, OWN_SHARED))
+                || self.secrets().any(|secret| shares(text, secret, SHARED))
+        };
+        let help = found.help.as_deref().is_some_and(repeats);
+        // The key is in the config, whatever its value is.
+        let (key, rest) = match found.title.find("`: ") {
+            Some(at) => found.title.split_at(at + 3),
+            None => ("", found.title.as_str()),
+        };
+        if repeats(rest) {
+            found.title = format!("{key}the value that a reference to a file stands for is not valid here");
+        }
+        if help {
+            found.help = None;
+        }
+    }
+
     /// Drops a warning in favour of an error, since an error must be seen to be corrected. False: there is no room.
     fn make_room(&mut self, found: &Found) -> bool {
         let warning = self.found.iter().rposition(|other| other.level == Level::Warning);
@@ -107,11 +171,24 @@ impl Diagnostics {
     /// The span cut to its first line and to what the text has, at character boundaries.
     /// What is missing at the end of the text is shown on its last line with content.
     fn visible(&self, span: Range<usize>) -> Range<usize> {
-        let content = self.text.trim_end_matches(['\n', '\r']).len();
-        let start = self.text.floor_char_boundary(span.start).min(content);
-        let end = self.text.floor_char_boundary(span.end).max(start);
-        let line = self.text[start..end].find(['\n', '\r']).unwrap_or(end - start);
-        start..start + line
+        let file = self.sources.at(span.start);
+        let (text, first) = (file.text.as_str(), file.start);
+        let content = text.trim_end_matches(['\n', '\r']).len();
+        let start = text.floor_char_boundary(span.start - first).min(content);
+        let end = text.floor_char_boundary(span.end.saturating_sub(first)).max(start);
+        let line = text[start..end].find(['\n', '\r']).unwrap_or(end - start);
+        first + start..first + start + line
+    }
+
+    /// The warnings, as they may be added to others about the same files.
+    pub(super) fn warnings(&self) -> Vec<Warning> {
+        let all = self.found.iter().filter(|found| found.level == Level::Warning);
+        all.map(|found| Warning {
+            span: found.span.clone(),
+            title: found.title.clone(),
+            help: found.help.clone(),
+        })
+        .collect()
     }
 
     /// Whether there is neither an error nor a warning.
@@ -137,10 +214,12 @@ impl Diagnostics {
     /// The entries, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = Diagnostic<'_>> {
         self.found.iter().map(|found| {
-            let before = &self.text[..found.span.start];
+            let file = self.sources.at(found.span.start);
+            let before = &file.text[..found.span.start - file.start];
             let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
             Diagnostic {
                 level: found.level,
+                file: &file.name,
                 line: before.bytes().filter(|byte| *byte == b'\n').count() + 1,
                 column: before[line_start..].chars().count() + 1,
                 message: &found.title,
@@ -153,9 +232,13 @@ impl Diagnostics {
     /// `color` adds ANSI colors. Ends without a newline; empty if there is no entry.
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-        let source = masked(&self.text);
-        let mut entries: Vec<String> =
-            self.found.iter().map(|found| self.entry(&renderer, &source, found)).collect();
+        let mut shown: BTreeMap<usize, String> = BTreeMap::new();
+        let mut entries: Vec<String> = Vec::with_capacity(self.found.len());
+        for found in &self.found {
+            let file = self.sources.at(found.span.start);
+            let source = shown.entry(file.start).or_insert_with(|| masked(&file.text));
+            entries.push(self.entry(&renderer, source, found));
+        }
         let more: usize = self.more.iter().sum();
         if more > 0 {
             entries.push(format!("… and {more} more"));
@@ -169,17 +252,36 @@ impl Diagnostics {
             Level::Warning => Severity::WARNING,
         };
         let title = severity.primary_title(found.title.as_str());
+        let file = self.sources.at(found.span.start);
         let mut group = if found.span == (0..0) {
-            title.element(Origin::path(self.name.as_str()))
+            title.element(Origin::path(file.name.as_str()))
         } else {
-            let place = AnnotationKind::Primary.span(found.span.clone());
-            title.element(Snippet::source(source).path(self.name.as_str()).fold(true).annotation(place))
+            let span = found.span.start - file.start..found.span.end - file.start;
+            let place = AnnotationKind::Primary.span(span);
+            title.element(Snippet::source(source).path(file.name.as_str()).fold(true).annotation(place))
         };
         if let Some(help) = &found.help {
             group = group.element(Severity::HELP.message(normalize_untrusted_str(help)));
         }
         renderer.render(&[group])
     }
+}
+
+/// Characters in a row that a message may not share with what came from a file into the same value; another value's
+/// message may share fewer than so many.
+const OWN_SHARED: usize = 3;
+const SHARED: usize = 8;
+
+/// Whether a text repeats so many characters of a secret, or all of it.
+fn shares(text: &str, secret: &str, most: usize) -> bool {
+    let characters: Vec<char> = secret.chars().collect();
+    if characters.is_empty() {
+        return false;
+    }
+    if characters.len() <= most {
+        return most == OWN_SHARED && text.contains(secret);
+    }
+    characters.windows(most).any(|window| text.contains(&window.iter().collect::<String>()))
 }
 
 impl fmt::Display for Diagnostics {

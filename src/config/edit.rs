@@ -13,14 +13,16 @@ use super::suggest::nearest;
 
 mod comments;
 mod endpoints;
+mod files;
 mod lines;
 mod section;
 mod tables;
 
 use comments::{Comments, first_header};
-pub(crate) use endpoints::{EndpointChange, EndpointKeys, endpoint};
-pub(crate) use section::{Place, section};
-pub(crate) use tables::{TableChange, table};
+pub(crate) use endpoints::{EndpointChange, EndpointKeys};
+pub(crate) use files::{endpoint, own_routes, section, table, upstream};
+pub(crate) use section::Place;
+pub(crate) use tables::TableChange;
 
 /// Why a text can't be changed so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +133,8 @@ type Patch = Map<String, serde_json::Value>;
 ///
 /// # Errors
 /// See [`EditError`]. Whether the result is valid as a config is decided by [`parse`](super::parse).
-pub fn upstream(
+#[allow(unreachable_pub)] // for internals
+pub fn upstream_in(
     text: &str,
     name: &str,
     environment: Option<&str>,

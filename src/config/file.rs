@@ -5,7 +5,6 @@
 //! debug build stops if the check reads a key or a type that is not in the table, or does not read one that is.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
@@ -17,7 +16,6 @@ use super::foreign::{self, Meaning};
 use super::keys::{self, Kind, Scope};
 use super::plan::At;
 use super::suggest::{either, nearest, quoted};
-use super::unclosed::{self, Unclosed};
 use super::units::{self, Wrong};
 
 /// Where errors go while several sections are being read.
@@ -83,16 +81,32 @@ impl<'a> Section<'a> {
     }
 
     fn value(&self, key: &str) -> Option<Value<'a>> {
-        let own = self.table.get_key_value(key).map(|found| (found, &self.path));
+        let own = self.stored(self.table, key).map(|found| (found, &self.path));
         let under = || {
             let under = self.under.as_ref()?;
-            Some((under.table.get_key_value(key)?, &under.path))
+            Some((self.stored(under.table, key)?, &under.path))
         };
         let ((key, inner), path) = own.or_else(under)?;
-        let kind = self.kind.key(key.get_ref()).map(|key| &key.kind);
+        let current = self.current(key.get_ref());
+        let kind = self.kind.key(current.unwrap_or(key.get_ref())).map(|key| &key.kind);
         let name =
             if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
         Some(Value { name, key_span: key.span(), inner, kind, errors: self.errors })
+    }
+
+    /// A key of a table with its value, by the name that it has or had.
+    fn stored(
+        &self,
+        table: &'a DeTable<'a>,
+        key: &str,
+    ) -> Option<(&'a Spanned<toml::de::DeString<'a>>, &'a Spanned<DeValue<'a>>)> {
+        let names = self.kind.keys().find(|known| known.name == key).map_or(&[][..], |known| known.was);
+        table.get_key_value(key).or_else(|| names.iter().find_map(|old| table.get_key_value(*old)))
+    }
+
+    /// What a key is called now that had this name.
+    fn current(&self, name: &str) -> Option<&'static str> {
+        self.kind.keys().find(|key| key.was.contains(&name)).map(|key| key.name)
     }
 
     /// The value of `key`, an error if it is missing; `example` is TOML.
@@ -125,7 +139,7 @@ impl<'a> Section<'a> {
 
     /// Whether one of `keys` is there.
     pub(super) fn has(&self, keys: &[&str]) -> bool {
-        keys.iter().any(|key| self.table.contains_key(*key))
+        keys.iter().any(|key| self.stored(self.table, key).is_some())
     }
 
     /// The table of `key`, if it is there.
@@ -169,7 +183,7 @@ impl<'a> Section<'a> {
         valid.sort_unstable();
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();
-            if valid.contains(&name) {
+            if valid.contains(&name) || self.is_old(key) {
                 continue;
             }
             let meaning = foreign::meaning(name);
@@ -192,6 +206,30 @@ impl<'a> Section<'a> {
             };
             self.errors.borrow_mut().error(key.span(), title, Some(help));
         }
+    }
+
+    /// Whether a key is one of an earlier version: with a warning that has what to write now.
+    fn is_old(&self, key: &Spanned<toml::de::DeString<'_>>) -> bool {
+        let name = key.get_ref().as_ref();
+        let mut errors = self.errors.borrow_mut();
+        if let Some(current) = self.current(name) {
+            if self.table.contains_key(current) {
+                let title = format!("`{name}` is the old name of `{current}`, which is here, too");
+                errors.error(key.span(), title, Some(format!("take `{name}` out")));
+            } else {
+                let title = format!("`{name}` is called `{current}` now");
+                errors.warning(
+                    key.span(),
+                    title,
+                    Some(format!("rename it: the next version does not know `{name}`")),
+                );
+            }
+            return true;
+        }
+        let Some(removed) = keys::removed::find(&self.path, name) else { return false };
+        let title = format!("`{name}` has no effect any more: {}", removed.instead);
+        errors.warning(key.span(), title, Some("take it out: the next version does not know it".to_owned()));
+        true
     }
 
     /// As the section's header is written.
@@ -220,6 +258,12 @@ impl<'a> Value<'a> {
     /// The place of the value.
     pub(super) fn span(&self) -> Range<usize> {
         self.inner.span()
+    }
+
+    /// The text of a value with references, which may stand for a number or for true and false.
+    fn referred(&self) -> Option<&'a str> {
+        let text = self.inner.get_ref().as_str()?.trim();
+        self.errors.borrow().has_references(&self.span()).then_some(text)
     }
 
     /// Records an error about this value. The title is led by the key.
@@ -361,6 +405,7 @@ impl<'a> Value<'a> {
         self.assert_form(|kind| matches!(kind, Kind::Rate));
         match self.inner.get_ref() {
             DeValue::Integer(number) if integer(number) == Some(0) => Some(0),
+            DeValue::String(_) if self.referred() == Some("0") => Some(0),
             DeValue::Integer(number) => {
                 let help = format!("did you mean \"{number}B/s\"?");
                 self.wrong_type("a rate such as \"240B/s\"", Some(help));
@@ -378,16 +423,21 @@ impl<'a> Value<'a> {
             Kind::Numbers(numbers) => numbers.iter().all(|number| range.contains(&(*number as usize))),
             _ => false,
         });
-        let Some(number) = self.inner.get_ref().as_integer() else {
-            let help = self.as_text().filter(|text| text.parse::<u64>().is_ok());
-            let help = help.map(|text| format!("write it without quotes: {}", text.value));
-            self.wrong_type(&format!("a number between {least} and {most}"), help);
-            return None;
+        let referred = self.referred().filter(|text| text.parse::<i128>().is_ok());
+        let (value, shown) = match (self.inner.get_ref().as_integer(), referred) {
+            (Some(number), _) => (integer(number), number.as_str()),
+            (None, Some(text)) => (text.parse().ok(), text),
+            (None, None) => {
+                let help = self.as_text().filter(|text| text.parse::<u64>().is_ok());
+                let help = help.map(|text| format!("write it without quotes: {}", text.value));
+                self.wrong_type(&format!("a number between {least} and {most}"), help);
+                return None;
+            }
         };
-        let value = integer(number).and_then(|number| usize::try_from(number).ok());
+        let value = value.and_then(|number| usize::try_from(number).ok());
         let value = value.filter(|value| range.contains(value));
         if value.is_none() {
-            self.error(&format!("{number} is not between {least} and {most}"), None);
+            self.error(&format!("{shown} is not between {least} and {most}"), None);
         }
         value
     }
@@ -395,9 +445,10 @@ impl<'a> Value<'a> {
     /// A number from 1 to 100 with at most two decimals, or 0: its value in percent.
     pub(super) fn factor(&self) -> Option<u32> {
         self.assert_form(|kind| matches!(kind, Kind::Factor));
-        let text = match self.inner.get_ref() {
-            DeValue::Integer(number) => number.as_str(),
-            DeValue::Float(number) => number.as_str(),
+        let text = match (self.inner.get_ref(), self.referred()) {
+            (DeValue::Integer(number), _) => number.as_str(),
+            (DeValue::Float(number), _) => number.as_str(),
+            (_, Some(text)) => text,
             _ => {
                 self.wrong_type("a number such as 1.25", None);
                 return None;
@@ -413,9 +464,10 @@ impl<'a> Value<'a> {
     /// A number from 0 to 100 with at most four decimals: a share in millionths.
     pub(super) fn percent(&self) -> Option<u32> {
         self.assert_form(|kind| matches!(kind, Kind::Percent));
-        let text = match self.inner.get_ref() {
-            DeValue::Integer(number) => number.as_str(),
-            DeValue::Float(number) => number.as_str(),
+        let text = match (self.inner.get_ref(), self.referred()) {
+            (DeValue::Integer(number), _) => number.as_str(),
+            (DeValue::Float(number), _) => number.as_str(),
+            (_, Some(text)) => text,
             _ => {
                 self.wrong_type("a number such as 5 or 0.5", None);
                 return None;
@@ -450,7 +502,8 @@ impl<'a> Value<'a> {
     /// `true` or `false`.
     pub(super) fn boolean(&self) -> Option<bool> {
         self.assert_form(|kind| matches!(kind, Kind::Boolean));
-        let value = self.inner.get_ref().as_bool();
+        let referred = || self.referred().and_then(|text| text.parse().ok());
+        let value = self.inner.get_ref().as_bool().or_else(referred);
         if value.is_none() {
             self.wrong_type("true or false", None);
         }
@@ -543,49 +596,4 @@ fn integer(number: &DeInteger<'_>) -> Option<i128> {
 fn code(name: &str) -> String {
     let shown = quoted(name);
     format!("`{}`", shown.trim_matches('"'))
-}
-
-/// Records what the TOML parser refused. Of several errors in one line only the first is
-/// kept, as the others follow from it, and none behind a bracket that is not closed; for the usual one, a text without
-/// quotes, the correction is shown.
-pub(super) fn syntax_errors(errors: &mut Diagnostics, text: &str, syntax: &[toml::de::Error]) {
-    let mut lines = BTreeMap::new();
-    let starts = || syntax.iter().map(|error| error.span().unwrap_or(0..0).start);
-    let unclosed = unclosed::find(text).filter(|unclosed| starts().any(|start| start >= unclosed.at));
-    if let Some(Unclosed { at, opening, closing }) = unclosed {
-        let title = format!("invalid TOML: this `{opening}` is not closed");
-        errors.error(at..at + opening.len(), title, Some(format!("close it with `{closing}`")));
-    }
-    for error in syntax {
-        let span = error.span().unwrap_or(0..0);
-        let start = text.floor_char_boundary(span.start);
-        if unclosed.is_some_and(|unclosed| start >= unclosed.at) {
-            continue;
-        }
-        let line = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-        lines.entry(line).or_insert((start..span.end, error.message()));
-    }
-    for (line, (span, message)) in lines {
-        let written = text[line..].lines().next().unwrap_or_default();
-        errors.error(span, format!("invalid TOML: {message}"), syntax_help(written, message));
-    }
-}
-
-fn syntax_help(line: &str, message: &str) -> Option<String> {
-    if message == "duplicate key" {
-        return Some("this name is already used above; join the two or rename one".to_owned());
-    }
-    const UNQUOTED: [&str; 6] = [
-        "string values must be quoted",
-        "invalid float",
-        "invalid boolean",
-        "invalid integer",
-        "invalid datetime",
-        "unexpected leading zero",
-    ];
-    let (key, value) = line.split_once('=')?;
-    let value = value.split('#').next().unwrap_or_default().trim();
-    let plain = !value.is_empty() && !value.contains(['"', '\'', '[', ']', '{', '}', ',', '=']);
-    (plain && UNQUOTED.iter().any(|prefix| message.starts_with(prefix)))
-        .then(|| format!("strings must be quoted: {} = {}", key.trim(), quoted(value)))
 }

@@ -54,7 +54,6 @@ const WORDS: &[(&str, Meaning)] = &[
     ("hsts", Key("route.headers.response.set.Strict-Transport-Security")),
     ("http2", Planned),
     ("http3", Planned),
-    ("include", Planned),
     ("index", Planned),
     ("ip_hash", Key("balance = \"hash\" with hash = { by = \"client-address\" }")),
     ("keepalive", Key("pool.idle_per_worker")),

@@ -5,10 +5,12 @@
 
 mod circuit;
 mod credentials;
+pub(super) mod explain;
 mod listener;
 pub(super) mod markdown;
 mod process;
 pub(super) mod reference;
+pub(super) mod removed;
 mod route;
 mod rules;
 pub(super) mod schema;
@@ -31,6 +33,8 @@ pub(super) struct Key {
     pub meaning: &'static str,
     /// The page that has more, as a Markdown link from `docs/`; or empty.
     pub page: &'static str,
+    /// What it was called before: these names still work, with a warning, for one version.
+    pub was: &'static [&'static str],
 }
 
 /// What a key's value is.
@@ -134,7 +138,7 @@ pub(super) static ROOT: Kind = Kind::Table(&[
 pub(super) static UNKNOWN: Kind = Kind::Table(&[]);
 
 const fn key(name: &'static str, kind: Kind, preset: Preset, meaning: &'static str) -> Key {
-    Key { name, kind, preset, scope: Scope::Any, meaning, page: "" }
+    Key { name, kind, preset, scope: Scope::Any, meaning, page: "", was: &[] }
 }
 
 /// A list that is not empty.
@@ -152,6 +156,12 @@ impl Key {
     /// The same with a page of the docs.
     const fn see(mut self, page: &'static str) -> Self {
         self.page = page;
+        self
+    }
+
+    /// The same with the names that it had before.
+    const fn was(mut self, names: &'static [&'static str]) -> Self {
+        self.was = names;
         self
     }
 

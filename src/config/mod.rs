@@ -11,8 +11,6 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use toml::de::DeTable;
-
 pub(crate) mod access;
 pub(crate) mod backend_url;
 mod check;
@@ -21,14 +19,21 @@ pub(crate) mod edit;
 mod endpoint_list;
 mod file;
 mod foreign;
+pub(crate) mod import;
 mod keys;
+mod merge;
 mod names;
 pub(crate) mod openapi;
 pub(crate) mod plan;
+mod references;
+pub(crate) mod sources;
 mod suggest;
+mod syntax;
 mod unclosed;
 pub(crate) mod units;
 
+#[cfg(test)]
+mod files_tests;
 #[cfg(test)]
 mod tests;
 
@@ -37,8 +42,9 @@ pub use diagnostics::Diagnostics;
 pub(crate) use diagnostics::{Diagnostic, Level};
 pub(crate) use endpoint_list::endpoint_list;
 pub(crate) use plan::Plan;
+pub(crate) use sources::{Alone, Outside, Sources};
 
-/// Reads and checks a config.
+/// Reads and checks a config of one file, without what is outside of it.
 ///
 /// `name` is shown in messages: the path as the user gave it. `dir` is the folder that
 /// relative paths are resolved against: the config file's own.
@@ -47,17 +53,42 @@ pub(crate) use plan::Plan;
 ///
 /// All that is wrong with the text. A text that is no TOML has only its syntax errors
 /// reported; otherwise unknown keys, wrong types and wrong values are reported together.
+#[allow(unreachable_pub)] // for internals
 pub fn parse(name: &str, text: &str, dir: &Path) -> Result<Plan, Diagnostics> {
-    read(name, text, |root| check::plan(root, dir))
+    let path = dir.join(Path::new(name).file_name().unwrap_or_default());
+    parse_all(&Sources::gather(name, &path, text, &Alone), dir, &Alone)
 }
 
-/// `[admin]` alone: what else is in the text may be wrong.
+/// Reads and checks a config of any number of files. References in them are replaced by what `outside` has.
 ///
 /// # Errors
 ///
-/// What is wrong with that section, or with the text as TOML.
-pub(crate) fn admin(name: &str, text: &str, dir: &Path) -> Result<Option<plan::Admin>, Diagnostics> {
-    read(name, text, |root| check::admin_of(root, dir))
+/// All that is wrong with the texts, as for [`parse`]; an include or a reference that fails; a name that stands in two files.
+pub(crate) fn parse_all(sources: &Sources, dir: &Path, outside: &dyn Outside) -> Result<Plan, Diagnostics> {
+    read(sources, outside, None, |root| check::plan(root, dir))
+}
+
+/// `[admin]` alone: what else is in the texts may be wrong.
+///
+/// # Errors
+///
+/// What is wrong with that section, or with the first text as TOML.
+pub(crate) fn admin(
+    sources: &Sources,
+    dir: &Path,
+    outside: &dyn Outside,
+) -> Result<Option<plan::Admin>, Diagnostics> {
+    read(sources, outside, Some("admin"), |root| check::admin_of(root, dir))
+}
+
+pub(crate) use keys::explain::Explained;
+
+/// What is known of a key.
+///
+/// # Errors
+/// There is no such key; the nearest ones.
+pub(crate) fn explain(key: &str) -> Result<Explained, Vec<String>> {
+    keys::explain::explain(key)
 }
 
 /// The JSON Schema of the config, for editors.
@@ -81,24 +112,33 @@ pub(crate) fn schema_errors(text: &str) -> Vec<String> {
     keys::tests::schema_errors(text)
 }
 
-/// What `check` makes of the text's root, unless it finds something wrong, or the text is no TOML.
-fn read<T>(name: &str, text: &str, check: impl FnOnce(file::Section<'_>) -> T) -> Result<T, Diagnostics> {
-    let errors = RefCell::new(Diagnostics::new(name, text));
-    let (document, syntax) = DeTable::parse_recoverable(text);
-    if !syntax.is_empty() {
-        let mut errors = errors.into_inner();
-        file::syntax_errors(&mut errors, text, &syntax);
-        return Err(errors);
-    }
-    let checked = check(file::Section::root(document.get_ref(), &errors));
+/// What `check` makes of the root, unless it finds something wrong, or a text is no TOML.
+fn read<T>(
+    sources: &Sources,
+    outside: &dyn Outside,
+    only: Option<&str>,
+    check: impl FnOnce(file::Section<'_>) -> T,
+) -> Result<T, Diagnostics> {
+    let (root, errors) = merge::merged(sources, outside, only)?;
+    let errors = RefCell::new(errors);
+    let checked = check(file::Section::root(&root, &errors));
     errors.into_inner().into_result().map(|()| checked)
 }
 
 /// Parts of a valid config that its writer may not have meant: upstreams that no route uses, environments that
 /// no listener is in, listeners whose environment has nearly the name of another one, refusals that routes of a host
 /// stand before, upstreams of which every endpoint is drained.
+#[allow(unreachable_pub)] // for internals
 pub fn warnings(name: &str, text: &str, plan: &Plan) -> Diagnostics {
-    let mut found = Diagnostics::new(name, text);
+    warnings_of(&Sources::single(name, Path::new(name), text), plan)
+}
+
+/// The same for a config of any number of files.
+pub(crate) fn warnings_of(sources: &Sources, plan: &Plan) -> Diagnostics {
+    let mut found = Diagnostics::of(sources);
+    for old in &plan.old_keys {
+        found.warning(old.span.clone(), old.title.clone(), old.help.clone());
+    }
     let overlays = || plan.upstreams.iter().filter_map(|upstream| upstream.environment.as_ref());
     for environment in plan.listeners.iter().filter_map(|listener| listener.environment.as_ref()) {
         let near = suggest::nearest(environment, overlays().map(|at| at.as_str()));

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustls::SupportedCipherSuite;
 
+use super::diagnostics::Warning;
 pub(crate) use crate::base::address::Address;
 use crate::base::limits::Limits;
 pub(crate) use crate::base::network::{AddressRule, Network};
@@ -110,6 +111,10 @@ pub struct Plan {
     pub credentials: Vec<At<Definition>>,
     /// `[upstream.*]`, ordered by name; behind them `[upstream.*.environment.*]`, each whole as it is with its overlay.
     pub upstreams: Vec<Upstream>,
+    /// What `${file:PATH}` stands for anywhere: no message may repeat it.
+    pub secrets: Vec<String>,
+    /// Keys of an earlier version, and what to write now.
+    pub old_keys: Vec<Warning>,
 }
 
 /// `[resolver]`: how `dns:` and `srv:` endpoints are looked up.

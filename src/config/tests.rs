@@ -1085,7 +1085,10 @@ const FORMS: &str =
 
 #[test]
 fn the_admin_server_may_have_several_addresses() {
-    let admin = |lines: &str| super::admin("f", &format!("[admin]\n{lines}"), Path::new("/etc/ringate"));
+    let admin = |lines: &str| {
+        let sources = super::Sources::single("f", Path::new("/etc/ringate/f"), format!("[admin]\n{lines}"));
+        super::admin(&sources, Path::new("/etc/ringate"), &super::Alone)
+    };
     let found = admin("listen = ['unix:a.sock', '127.0.0.1:1']\ntoken_file = 't'\nmetrics = 'open'")
         .unwrap()
         .unwrap();

@@ -131,8 +131,17 @@ fn details(old: &Plan, new: &Plan, listeners: &Names, upstreams: &Names) -> BTre
         let find = |plan: &'_ Plan| plan.upstreams.iter().find(|one| one.name.value == *name).cloned();
         Some((format!("upstream {name}"), details::upstream(&find(old)?, &find(new)?)))
     });
-    listeners.chain(upstreams).collect()
+    let mut found: BTreeMap<String, Vec<String>> = listeners.chain(upstreams).collect();
+    for detail in found.values_mut().flatten() {
+        for secret in old.secrets.iter().chain(&new.secrets).filter(|secret| secret.len() >= MIN_SECRET) {
+            *detail = detail.replace(secret.as_str(), "******");
+        }
+    }
+    found
 }
+
+/// Shorter content of a file is not replaced: it could be any part of a word.
+const MIN_SECRET: usize = 4;
 
 fn listeners(old: Previous<'_>, plan: &Plan, new: &Assembly) -> Names {
     let names = |plan: &Plan| plan.listeners.iter().map(|listener| listener.name.value.clone()).collect();

@@ -18,8 +18,8 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter_all_thr
 
 use super::syscalls::ALLOWED;
 use crate::base::address::{Address, UNIX};
-use crate::config::Plan;
 use crate::config::plan::{Admin, AdminAddress, Process, SeccompMode};
+use crate::config::{Plan, Sources};
 use crate::io::privileges::{self, User};
 
 /// What a successor finds in its environment that is confined already.
@@ -63,11 +63,11 @@ struct Files {
 }
 
 impl Confinement {
-    /// As the config in `file`, with this text, has it.
+    /// As the config in these files has it.
     ///
     /// # Errors
     /// There is no such user, or this process cannot become it; in words.
-    pub(crate) fn of(plan: &Plan, file: &Path, text: &str) -> Result<Self, String> {
+    pub(crate) fn of(plan: &Plan, sources: &Sources) -> Result<Self, String> {
         let process = plan.process.clone();
         let group = process.group.as_ref().map(|group| group.as_str());
         let user = process.user.as_ref().map(|user| User::find(user, group)).transpose()?;
@@ -89,7 +89,7 @@ impl Confinement {
             Address::Ip(_) => None,
         });
         let sockets: Vec<PathBuf> = admin.chain(listeners).filter(|path| !path.starts_with("@")).collect();
-        let files = Files::of(plan, file, text, &sockets);
+        let files = Files::of(plan, sources, &sockets);
         let done = env::var(MARK).unwrap_or_default().split(',').map(str::to_owned).collect();
         Ok(Self { process, user, sockets, files, done })
     }
@@ -194,10 +194,20 @@ impl Confinement {
 impl Files {
     /// Every path that the config names, and those of the process itself. A value that is a path is known by what it names: the
     /// folder of a file is read, so that a file which is replaced by another one is found.
-    fn of(plan: &Plan, file: &Path, text: &str, sockets: &[PathBuf]) -> Self {
-        let folder = super::load::folder(file);
+    fn of(plan: &Plan, sources: &Sources, sockets: &[PathBuf]) -> Self {
+        let folder = super::load::folder(&sources.first().path);
         let mut files = Self::default();
-        for word in strings(text) {
+        for source in sources.files() {
+            let beside = super::load::folder(&source.path);
+            let patterns = included(&source.text);
+            // Files may be added later that a pattern of `include` matches.
+            let folders = patterns.iter().map(|pattern| parent(&beside.join(before_wildcard(pattern))));
+            files.read.extend(folders.filter(|folder| folder.is_dir()));
+            files.written.push(beside.to_owned());
+        }
+        let words = sources.files().iter().flat_map(|source| strings(&source.text));
+        let references = words.clone().flat_map(|word| referred(&word));
+        for word in words.chain(references).collect::<Vec<_>>() {
             let word = ["file:", UNIX, "syslog:unix:"]
                 .iter()
                 .find_map(|kind| word.strip_prefix(kind))
@@ -214,7 +224,6 @@ impl Files {
         files.read.extend(env::current_exe().ok().map(|path| parent(&path)));
         files.read.extend(env::args_os().next().map(|path| parent(Path::new(&path))));
         // A change by the admin API replaces the file.
-        files.written.push(folder.to_owned());
         files.written.push(plan.store.clone());
         files.written.extend(DEVICES.map(PathBuf::from));
         files.written.extend(sockets.iter().map(|path| parent(path)));
@@ -241,6 +250,25 @@ fn parent(path: &Path) -> PathBuf {
         Some(_) => path.to_owned(),
         None => PathBuf::from("."),
     }
+}
+
+/// The patterns of `include`.
+fn included(text: &str) -> Vec<String> {
+    let table: toml::Table = text.parse().unwrap_or_default();
+    let list = table.get("include").and_then(toml::Value::as_array);
+    list.into_iter().flatten().filter_map(|entry| entry.as_str().map(str::to_owned)).collect()
+}
+
+/// A pattern up to its first part with a wildcard.
+fn before_wildcard(pattern: &str) -> &str {
+    let wildcard = pattern.find(['*', '?', '[']).unwrap_or(pattern.len());
+    pattern[..wildcard].rfind('/').map_or("", |slash| &pattern[..=slash])
+}
+
+/// The files of references, `${file:PATH}`.
+fn referred(word: &str) -> Vec<String> {
+    let paths = word.split("${file:").skip(1).filter_map(|rest| rest.split_once('}'));
+    paths.map(|(path, _)| path.to_owned()).collect()
 }
 
 /// Every text in a config.
@@ -281,6 +309,8 @@ mod tests {
         let mut found = strings(text);
         found.sort();
         assert_eq!(found, ["x", "y", "z"]);
+        assert_eq!(referred("Bearer ${file:a/b} ${X} ${file:c}"), ["a/b", "c"]);
+        assert_eq!((before_wildcard("conf.d/*.toml"), before_wildcard("*.toml")), ("conf.d/", ""));
         assert_eq!(parent(Path::new("/etc/passwd")), Path::new("/etc"));
         assert_eq!((parent(Path::new("/etc")), parent(Path::new("/no"))), ("/etc".into(), "/no".into()));
     }

@@ -37,7 +37,7 @@ use crate::certs::Store;
 use crate::certs::command::{CommandError, Context, Delete, Deleted, Request, Role};
 use crate::config::edit::EditError;
 use crate::config::plan::CertificateRef;
-use crate::config::{Diagnostics, Level, Plan};
+use crate::config::{Diagnostics, Level, Plan, Sources};
 use crate::proxy::snapshot::RuntimeConfig;
 use crate::tls::Identity;
 
@@ -122,6 +122,9 @@ impl Deployment {
     ) -> Result<Self, LoadError> {
         let Loaded { plan, assembly, mut problems } = loaded;
         write::clean(file);
+        if let Ok(sources) = load::read(file) {
+            sources.files().iter().for_each(|source| write::clean(&source.path));
+        }
         assembly.keep_session_secret(&plan.store);
         let audit =
             plan.admin.as_ref().and_then(|admin| admin.audit.as_deref()).map(Audit::start).transpose();
@@ -264,7 +267,7 @@ impl Deployment {
         // What is published meanwhile might use it.
         let _guard = self.changing();
         let plan = self.plan();
-        let next = load::read(&self.file).and_then(|text| load::parse(&self.file, &text)).ok();
+        let next = load::read(&self.file).and_then(|text| load::parse(&text)).ok();
         let uses = |name: &str| {
             let mut found = uses::of(&plan, name);
             let later = next.iter().flat_map(|next| uses::of(next, name));
@@ -440,14 +443,14 @@ impl Deployment {
         self.trust_faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Changes the config file by `change`, which gets its text and returns the new one, and runs it. Changes of others in the
-    /// file since it was loaded are kept, and run, too. The file is written only if all of it is valid.
+    /// Changes the config by `change`, which gets its files and returns them changed, and runs it. Changes of others in the
+    /// files since they were loaded are kept, and run, too. Files are written only if all of it is valid.
     ///
     /// # Errors
     /// See [`Refused`]; then nothing has changed, neither the file nor what runs.
     pub(crate) fn edit(
         &self,
-        change: impl Fn(&str) -> Result<String, EditError>,
+        change: impl Fn(&Sources) -> Result<Sources, EditError>,
     ) -> Result<Reloaded, Refused> {
         self.counted(|| {
             let _guard = self.changing();
@@ -455,13 +458,13 @@ impl Deployment {
             let read = || {
                 let text = load::read(&self.file)?;
                 let edited = change(&text).map_err(Refused::Edit)?;
-                let loaded = load::load_text(&self.file, &edited, Some(current.previous()))?;
+                let loaded = load::load_sources(&edited, Some(current.previous()))?;
                 Ok((text, edited, loaded))
             };
             for _ in 0..MAX_EDITS {
                 let ((text, edited, loaded), _still) = self.settled(read)?;
                 let (loaded, prepared) = self.prepare(loaded)?;
-                match write::replace(&self.file, &text, &edited) {
+                match write::replace_all(&text, &edited) {
                     Ok(()) => return Ok(self.commit(&current, loaded, prepared)),
                     Err(WriteError::Changed) => {}
                     Err(error) => return Err(Refused::Write(error)),
@@ -477,11 +480,11 @@ impl Deployment {
     /// See [`Refused`].
     pub(crate) fn preview(
         &self,
-        change: impl Fn(&str) -> Result<String, EditError>,
-    ) -> Result<(String, Loaded), Refused> {
+        change: impl Fn(&Sources) -> Result<Sources, EditError>,
+    ) -> Result<(Sources, Loaded), Refused> {
         let current = self.current();
         let edited = change(&load::read(&self.file)?).map_err(Refused::Edit)?;
-        let loaded = load::load_text(&self.file, &edited, Some(current.previous()))?;
+        let loaded = load::load_sources(&edited, Some(current.previous()))?;
         Ok((edited, loaded))
     }
 
@@ -506,15 +509,15 @@ impl Deployment {
         })
     }
 
-    /// The effect of a reload with `text` in the file; `None`: with its current text.
+    /// The effect of a reload with these texts in the files; `None`: with their current ones.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub(crate) fn review(&self, text: Option<&str>) -> Result<Reloaded, Refused> {
+    pub(crate) fn review(&self, sources: Option<&Sources>) -> Result<Reloaded, Refused> {
         let current = self.current();
-        let loaded = match text {
+        let loaded = match sources {
             None => load::load(&self.file, Some(current.previous()))?,
-            Some(text) => load::load_text(&self.file, text, Some(current.previous()))?,
+            Some(sources) => load::load_sources(sources, Some(current.previous()))?,
         };
         let mut loaded = loaded;
         let refused = self.server.try_addresses(&loaded.plan);

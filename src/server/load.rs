@@ -1,4 +1,4 @@
-//! A config file, checked with everything it names.
+//! A config with the files that it includes, checked with everything it names.
 
 use std::fmt;
 use std::io;
@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::build::heritage::{Heritage, build_after};
 use super::build::{Assembly, Previous, build};
-use crate::config::{self, Diagnostics, Plan};
+use super::outside::Disk;
+use crate::config::plan::Admin;
+use crate::config::{self, Diagnostics, Plan, Sources};
 
 /// A config that can be run.
 #[derive(Debug)]
@@ -47,7 +49,7 @@ impl fmt::Display for LoadError {
 /// # Errors
 /// All that is wrong with it.
 pub(crate) fn load(path: &Path, previous: Option<Previous<'_>>) -> Result<Loaded, LoadError> {
-    load_text(path, &read(path)?, previous)
+    load_sources(&read(path)?, previous)
 }
 
 /// The same for the start of a process that goes on with what another one knew.
@@ -55,49 +57,58 @@ pub(crate) fn load(path: &Path, previous: Option<Previous<'_>>) -> Result<Loaded
 /// # Errors
 /// All that is wrong with it.
 pub(crate) fn load_after(path: &Path, heritage: &Heritage) -> Result<Loaded, LoadError> {
-    load_with(path, &read(path)?, |plan, problems| build_after(plan, heritage, problems))
+    load_with(&read(path)?, |plan, problems| build_after(plan, heritage, problems))
 }
 
-/// The text of the config file at `path`.
+/// The config file at `path`, with the files that it includes. What fails of these is reported by the check.
 ///
 /// # Errors
-/// [`LoadError::Unreadable`].
-pub(crate) fn read(path: &Path) -> Result<String, LoadError> {
-    std::fs::read_to_string(path).map_err(|error| LoadError::Unreadable { path: path.to_owned(), error })
+/// [`LoadError::Unreadable`]: the file itself.
+pub(crate) fn read(path: &Path) -> Result<Sources, LoadError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| LoadError::Unreadable { path: path.to_owned(), error })?;
+    Ok(with_text(path, &text))
 }
 
-/// Checks a config as if `text` stood in the file at `path`.
+/// The same as if `text` stood in the file at `path`.
+pub(crate) fn with_text(path: &Path, text: &str) -> Sources {
+    Sources::gather(&path.display().to_string(), path, text, &Disk)
+}
+
+/// Checks a config as if these texts stood in its files.
 ///
 /// # Errors
 /// All that is wrong with it.
-pub(crate) fn load_text(
-    path: &Path,
-    text: &str,
-    previous: Option<Previous<'_>>,
-) -> Result<Loaded, LoadError> {
-    load_with(path, text, |plan, problems| build(plan, previous, problems))
+pub(crate) fn load_sources(sources: &Sources, previous: Option<Previous<'_>>) -> Result<Loaded, LoadError> {
+    load_with(sources, |plan, problems| build(plan, previous, problems))
 }
 
 fn load_with(
-    path: &Path,
-    text: &str,
+    sources: &Sources,
     build: impl FnOnce(&Plan, &mut Diagnostics) -> Option<Assembly>,
 ) -> Result<Loaded, LoadError> {
-    let name = path.display().to_string();
-    let plan = parse(path, text)?;
-    let mut problems = config::warnings(&name, text, &plan);
+    let plan = parse(sources)?;
+    let mut problems = config::warnings_of(sources, &plan);
     match build(&plan, &mut problems) {
         Some(assembly) => Ok(Loaded { plan, assembly, problems }),
         None => Err(LoadError::Wrong(problems)),
     }
 }
 
-/// The plan in `text`, without a check of what it names.
+/// The plan of a config, without a check of what it names.
 ///
 /// # Errors
 /// All that is wrong with it.
-pub(crate) fn parse(path: &Path, text: &str) -> Result<Plan, LoadError> {
-    config::parse(&path.display().to_string(), text, folder(path)).map_err(LoadError::Wrong)
+pub(crate) fn parse(sources: &Sources) -> Result<Plan, LoadError> {
+    config::parse_all(sources, folder(&sources.first().path), &Disk).map_err(LoadError::Wrong)
+}
+
+/// `[admin]` of a config alone: what else is in its files may be wrong.
+///
+/// # Errors
+/// What is wrong with that section.
+pub(crate) fn admin(sources: &Sources) -> Result<Option<Admin>, Diagnostics> {
+    config::admin(sources, folder(&sources.first().path), &Disk)
 }
 
 /// What relative paths in the config file at `path` are relative to, wherever a command is called from.

@@ -15,6 +15,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod load;
 pub(crate) mod machine;
 pub(crate) mod memory;
+pub(crate) mod outside;
 mod pages;
 mod portal;
 pub(crate) mod preflight;

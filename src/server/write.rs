@@ -5,6 +5,8 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use crate::config::Sources;
+
 /// Why a file was not replaced. It holds what it held before.
 #[derive(Debug)]
 pub(crate) enum WriteError {
@@ -46,6 +48,26 @@ pub(crate) fn replace(path: &Path, old: &str, new: &str) -> Result<(), WriteErro
         return written;
     }
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed(folder))
+}
+
+/// Puts the texts of `new` in the place of those of `old`, file by file. If one can't be written, those before it get
+/// their old text back.
+///
+/// # Errors
+/// See [`WriteError`].
+pub(crate) fn replace_all(old: &Sources, new: &Sources) -> Result<(), WriteError> {
+    let pairs = old.files().iter().zip(new.files());
+    let changed: Vec<_> = pairs.filter(|(old, new)| old.text != new.text).collect();
+    for (count, (old, new)) in changed.iter().enumerate() {
+        if let Err(error) = replace(&old.path, &old.text, &new.text) {
+            for (old, new) in &changed[..count] {
+                // What another process has written meanwhile stays.
+                let _ = replace(&old.path, &new.text, &old.text);
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// Removes the unfinished files that [`replace`] left beside `path` in processes that were killed. Those of a process that

@@ -43,6 +43,8 @@ mod upstream;
 
 /// Checks the whole file. Relative paths are resolved against `dir`.
 pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
+    // The files have been read by then.
+    let _include = root.get("include");
     let runtime = runtime(root.section("runtime"));
     let process = process::process(root.section("process"));
     let admin = root.section("admin").map(|section| admin(section, dir));
@@ -64,6 +66,8 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
     // Routes name upstreams alone: overlays stand behind them.
     upstreams.extend(overlays);
     mirror::resolve(&mut upstreams, errors);
+    let secrets = errors.borrow().secrets().map(str::to_owned).collect();
+    let old_keys = errors.borrow().warnings();
     let plan = Plan {
         runtime,
         process,
@@ -78,6 +82,8 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
         routes,
         credentials,
         upstreams,
+        secrets,
+        old_keys,
     };
     upstream::names_of_tcp(&plan, errors);
     upstream::http_alone(&plan, errors);

@@ -1,6 +1,6 @@
 //! `[[listener]]`
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 use crate::base::limits::Limits;
@@ -166,20 +166,25 @@ fn listener_tls(mut section: Section<'_>, dir: &Path) -> ListenerTls {
 
 /// No two listeners have the same name, no address is bound twice. Port 0 is a new port each time.
 fn unique(errors: &Errors, listeners: &[Listener]) {
-    let mut names = HashSet::new();
+    let mut names = HashMap::new();
     let mut addresses = HashMap::new();
     for listener in listeners {
         let name = listener.name.value.as_str();
-        if !name.is_empty() && !names.insert(name) {
-            let title = format!("`listener.name`: there are two listeners called `{name}`");
+        if let Some(first) = names.insert(name, listener.name.span.start).filter(|_| !name.is_empty()) {
+            let first = errors.borrow().place(first);
+            let title =
+                format!("`listener.name`: there are two listeners called `{name}`, here and at {first}");
             errors.borrow_mut().error(listener.name.span.clone(), title, Some("rename one".into()));
         }
         for address in
             listener.addresses.iter().filter(|at| at.ip().is_none_or(|address| address.port() != 0))
         {
             let udp = listener.protocol == Protocol::Udp;
-            if let Some(other) = addresses.insert((&address.value, udp), name) {
-                let title = format!("`listener.address`: {} is already bound by `{other}`", address.value);
+            if let Some((other, first)) = addresses.insert((&address.value, udp), (name, address.span.start))
+            {
+                let first = errors.borrow().place(first);
+                let title =
+                    format!("`listener.address`: {} is already bound by `{other}` at {first}", address.value);
                 errors.borrow_mut().error(address.span.clone(), title, None);
             }
         }

@@ -50,7 +50,7 @@ impl Wanted<'_> {
 ///
 /// # Errors
 /// See [`EditError`]. Whether the result is valid as a config is decided by [`parse`](crate::config::parse).
-pub(crate) fn endpoint(
+pub(super) fn endpoint(
     text: &str,
     folder: &Path,
     upstream: &str,

@@ -18,7 +18,7 @@ pub(crate) enum Place {
 }
 
 /// What the text has at a place. `None`: nothing, or the text is no TOML.
-pub(crate) fn section(text: &str, place: &Place) -> Option<toml::Value> {
+pub(super) fn section(text: &str, place: &Place) -> Option<toml::Value> {
     let root: toml::Table = text.parse().ok()?;
     let all = |key: &str| root.get(key);
     match place {
@@ -35,7 +35,7 @@ pub(crate) fn section(text: &str, place: &Place) -> Option<toml::Value> {
 }
 
 /// The name of a listener, and its addresses.
-type Texts = (Option<String>, Vec<String>);
+pub(super) type Texts = (Option<String>, Vec<String>);
 
 /// Those of a listener's section.
 pub(super) fn of_listener(section: &toml::Value) -> Texts {

@@ -21,7 +21,7 @@ pub(crate) enum TableChange<'a> {
 ///
 /// # Errors
 /// See [`EditError`]. Whether the result is valid as a config is decided by [`parse`](crate::config::parse).
-pub(crate) fn table(text: &str, place: &Place, change: TableChange<'_>) -> Result<String, EditError> {
+pub(super) fn table(text: &str, place: &Place, change: TableChange<'_>) -> Result<String, EditError> {
     let syntax = |error: toml_edit::TomlError| EditError::Syntax(error.to_string());
     let mut document: DocumentMut = lines::plain(text).parse().map_err(syntax)?;
     let mut comments = Comments::default();
@@ -130,6 +130,11 @@ fn kind(place: &Place) -> &'static str {
         Place::Listeners | Place::Listener(_) => "listener",
         Place::Routes | Place::Route(_) => "route",
     }
+}
+
+/// There is nothing at a place.
+pub(super) fn missing(place: &Place) -> EditError {
+    EditError::Missing { what: words(place) }
 }
 
 fn words(place: &Place) -> String {

@@ -1,3 +1,4 @@
+use super::upstream_in as upstream;
 use super::*;
 
 const TEXT: &str = "\

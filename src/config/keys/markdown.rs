@@ -16,12 +16,20 @@ A config is TOML. Unknown keys are errors. Paths are relative to the config file
 - **A certificate** is a name in the store, a file (a value with a slash, or ending in .pem, .crt, .cer, .der, .p12 or .pfx), or
   `{ cert = \"FILE\", key = \"FILE\", passphrase_file = \"FILE\" }`, of which PKCS#12 needs no `key` and what is not encrypted no `passphrase_file`. See [formats](certificates.md#formats).
 - **A table** such as `{ header, trusted }` is written so, or with dots (`client_address.header = …`), or under a header (`[listener.client_address]`).
+- **References** stand for values from outside: `${NAME}` for an environment variable, `${file:PATH}` for the content of a file. See [operations](operations.md#values-from-outside).
+
+`ringate check --explain KEY` describes one key.
 ";
 
 /// The whole page.
 pub(in crate::config) fn page() -> String {
     let mut out = HEAD.to_owned();
-    for root in ROOT.keys() {
+    out.push_str("\n## The file\n\nKeys that stand before any header.\n\n");
+    out.push_str("| key | type | default | meaning |\n| --- | --- | --- | --- |\n");
+    let is_single =
+        |key: &&'static Key| key.kind.table().is_none() && !matches!(key.kind.entry(), Some(Kind::Table(_)));
+    ROOT.keys().filter(is_single).for_each(|key| row(&mut out, key.name, key));
+    for root in ROOT.keys().filter(|key| !is_single(key)) {
         let header = match &root.kind {
             Kind::List { .. } => format!("[[{}]]", root.name),
             Kind::Map { any, .. } if any.name == "NAME" => format!("[{}.NAME]", root.name),

@@ -2,10 +2,18 @@
 
 use crate::base::limits::{MAX_COUNT, MAX_HEAD_BYTES, MAX_HEADERS, MAX_WORKERS, MIN_BUFFER_MEMORY};
 
-use super::texts::{ACCESS, ANY, CPUS, FIELD, FILE, FORMAT, FREE, HOST, LISTEN, NAME_SERVER};
+use super::texts::{ACCESS, ANY, CPUS, FIELD, FILE, FORMAT, FREE, HOST, LISTEN, NAME_SERVER, PATTERN};
 use super::{Key, Kind, Preset, key, list};
 
 pub(super) const KEYS: &[Key] = &[
+    key(
+        "include",
+        list(&PATTERN),
+        Preset::Off { example: "[\"conf.d/*.toml\"]", means: "no other file" },
+        "Further files of the config, in the order of their names; a pattern is relative to the file that has it. Tables are \
+         merged; a name or key that stands in two files is an error",
+    )
+    .see("[operations.md](operations.md#a-config-of-several-files)"),
     key("runtime", Kind::Table(&[RUNTIME]), Preset::Section, "Threads, and how they do I/O"),
     key("process", Kind::Table(&[PROCESS]), Preset::Section, "What the process may do"),
     key(

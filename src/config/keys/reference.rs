@@ -21,7 +21,9 @@ const EXAMPLES: [(&str, &str); 2] = [("upstream", "orders"), ("credentials", "ap
 /// The whole file.
 pub(in crate::config) fn reference() -> String {
     let mut out = HEAD.to_owned();
-    for key in ROOT.keys() {
+    out.push('\n');
+    plain(&mut out, "", &ROOT, false);
+    for key in ROOT.keys().filter(|key| has_header(key)) {
         section(&mut out, key.name, key, false);
     }
     out

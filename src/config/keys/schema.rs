@@ -25,8 +25,22 @@ pub(in crate::config) fn schema() -> Value {
     schema
 }
 
-/// What a value must be.
+/// A text with `${NAME}` or `${file:PATH}`, which may stand for any single value.
+const REFERENCE: &str = "(^|[^$])[$][{]";
+
+/// What a value must be, as it is written.
 pub(super) fn of(kind: &'static Kind) -> Value {
+    let is_single = |form: &Kind| {
+        !matches!(form, Kind::List { .. } | Kind::Table(_) | Kind::Overlay { .. } | Kind::Map { .. })
+    };
+    if kind.forms().iter().any(is_single) {
+        return json!({ "anyOf": [plain(kind), { "type": "string", "pattern": REFERENCE }] });
+    }
+    plain(kind)
+}
+
+/// What a value must be where references are replaced.
+fn plain(kind: &'static Kind) -> Value {
     match kind {
         Kind::Boolean => json!({ "type": "boolean" }),
         Kind::Integer(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
@@ -60,7 +74,7 @@ pub(super) fn of(kind: &'static Kind) -> Value {
             schema["patternProperties"] = json!({ *names: described(any, false) });
             schema
         }
-        Kind::OneOf(forms) => json!({ "oneOf": forms.iter().map(of).collect::<Vec<_>>() }),
+        Kind::OneOf(forms) => json!({ "oneOf": forms.iter().map(plain).collect::<Vec<_>>() }),
     }
 }
 
@@ -69,6 +83,11 @@ fn table(keys: impl Iterator<Item = &'static Key>, over: bool) -> Value {
     let (mut properties, mut required) = (Map::new(), Vec::new());
     for key in keys {
         properties.insert(key.name.to_owned(), described(key, over));
+        for old in key.was {
+            let mut schema = of(&key.kind);
+            schema["description"] = json!(format!("Renamed to `{}`.", key.name));
+            properties.insert((*old).to_owned(), schema);
+        }
         if !over && matches!(key.preset, Preset::Required(_) | Preset::AtLeastOne) {
             required.push(key.name);
         }

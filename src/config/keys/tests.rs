@@ -42,6 +42,7 @@ fn violations(schema: &Value, value: &Value, place: &str, found: &mut Vec<String
                 members(schema, value, place, found)
             }
             "properties" | "patternProperties" => true, // with `additionalProperties`, which is always there
+            "anyOf" => rule.as_array().expect("schemas").iter().any(|form| is_valid(form, value)),
             "oneOf" => {
                 let forms = rule.as_array().expect("schemas");
                 forms.iter().filter(|form| is_valid(form, value)).count() == 1

@@ -18,6 +18,7 @@ pub(super) const NAME: Kind = text("name", NAMES);
 pub(super) const STORED_NAME: Kind = text("name in the store", NAMES);
 pub(super) const FREE: Kind = text("text", ANY);
 pub(super) const FILE: Kind = text("path", "^.");
+pub(super) const PATTERN: Kind = text("path with `*`, `?` and `[…]`", "^.");
 pub(super) const FIELD: Kind = text("header name", FIELD_NAMES);
 pub(super) const FIELD_VALUE: Kind = text("value", "^[\\t -~]*$");
 pub(super) const FORMAT: Kind = text("`\"text\"`, `\"json\"` or a line with `{variables}`", "^.");

@@ -74,6 +74,7 @@ const UPSTREAM: &[Key] = &[
         Preset::Value("\"0s\""),
         "How long the weight of an endpoint rises that a reload adds, or that is back from being down",
     )
+    .was(if cfg!(test) { &["slow_begin"] } else { &[] })
     .see("[slow start](upstreams.md#slow-start)"),
     key(
         "proxy_protocol",

@@ -1,0 +1,477 @@
+//! Frontends: listeners, and the rules that lead from them to backends.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::super::draft::{Section, quoted};
+use super::super::report::Line;
+use super::super::values;
+use super::bind::Bound;
+use super::conditions::{self, Acls, Conjunction, Literal, Test};
+use super::parse::Item;
+use super::rules::{self, Rule, Target};
+use super::{HaProxy, Proxy};
+
+/// What a frontend's rules say of the frontend as a whole.
+#[derive(Default)]
+pub(super) struct Whole<'b> {
+    pub(super) rules: Vec<Rule>,
+    /// Keys of every listener, as TOML.
+    pub(super) keys: Vec<(&'static str, String, Line)>,
+    pub(super) denied: Vec<(String, Line)>,
+    /// Rules on header fields, with whether they are for TLS or plain connections only.
+    headers: Vec<(&'b Item, Option<bool>)>,
+    /// A rule whose refusals could not be translated: no request may pass.
+    pub(super) closed: Option<Line>,
+}
+
+impl<'b> HaProxy<'_, 'b> {
+    pub(super) fn frontend(&mut self, proxy: &Proxy<'b>) {
+        let line = proxy.block.line;
+        let is_http = proxy.is_http();
+        self.report.done(line);
+        let binds = self.binds(proxy);
+        if binds.is_empty() {
+            return self.report.missing(
+                line,
+                "it has no `bind` that can be translated",
+                Some("listener.address"),
+            );
+        }
+        let mut whole = Whole::default();
+        let acls = Acls::of(&proxy.block.items);
+        for item in &proxy.block.items {
+            self.rule(item, proxy, &acls, &mut whole);
+        }
+        self.switches(proxy, &acls, &mut whole, is_http);
+        let mut reached = BTreeSet::new();
+        for (bound, mut listener) in binds {
+            self.listener(&mut listener, proxy, &bound, &whole, is_http);
+            self.draft.listeners.push(listener);
+            self.routes(proxy, &bound, &whole, is_http, &mut reached);
+        }
+        for rule in whole.rules.iter().filter(|rule| !reached.contains(&rule.line)) {
+            self.report
+                .note(rule.line, "no request reaches it: an earlier rule has them all, or no `bind` fits");
+        }
+    }
+
+    /// What a listener has of its frontend's lines.
+    fn listener(
+        &mut self,
+        listener: &mut Section,
+        proxy: &Proxy<'b>,
+        bound: &Bound,
+        whole: &Whole<'b>,
+        is_http: bool,
+    ) {
+        if !is_http {
+            listener.essential("protocol", "\"tcp\"", bound.line);
+        }
+        let mut times = vec![
+            ("client", "limits.body_timeout"),
+            ("http-request", "limits.head_timeout"),
+            ("http-keep-alive", "limits.idle_timeout"),
+        ];
+        if !is_http {
+            times.clear();
+            if let Some(item) = proxy.one(&["timeout", "client"]) {
+                self.report
+                    .needless(item.line, "`timeouts.idle` of the upstream bounds a relay on both sides");
+            }
+        }
+        for (name, key) in times {
+            let Some(item) = proxy.one(&["timeout", name]) else { continue };
+            if let Some(time) = values::duration(item.word(2), "ms").filter(|time| time != "0s") {
+                listener.text(key, &time, item.line);
+                self.report.done(item.line);
+            }
+        }
+        if let Some(item) = proxy.one(&["maxconn"]).filter(|_| !listener.has("limits.connections")) {
+            listener.set("limits.connections", item.word(1), item.line);
+            self.report.done(item.line);
+        }
+        for (key, value, line) in &whole.keys {
+            listener.essential(key, value.clone(), *line);
+        }
+        for (network, line) in &whole.denied {
+            listener.push_essential("deny", quoted(network), *line);
+        }
+        if is_http {
+            for (item, _) in whole.headers.iter().filter(|(_, tls)| tls.is_none_or(|tls| tls == bound.tls)) {
+                self.header_rule(listener, item);
+            }
+            let items = proxy.all(&["compression"]);
+            self.compression(listener, &items);
+        }
+    }
+
+    /// A rule of `http-request`, `http-response`, `tcp-request` or `redirect`.
+    fn rule(&mut self, item: &'b Item, proxy: &Proxy<'b>, acls: &Acls, whole: &mut Whole<'b>) {
+        let split = |words: &[&'b str]| {
+            let at = words.iter().position(|word| matches!(*word, "if" | "unless")).unwrap_or(words.len());
+            (words[..at].to_vec(), words[at..].to_vec())
+        };
+        let (words, condition) = split(&item.from(0));
+        let action: &[&str] = match words[..] {
+            ["http-request", ref rest @ ..] => rest,
+            ["tcp-request", "connection" | "content" | "session", ref rest @ ..] => rest,
+            ["redirect", ..] => &words,
+            ["http-response" | "http-after-response", ..] => {
+                return self.response_rule(item, &condition, acls, whole);
+            }
+            _ => return,
+        };
+        match action.first().copied().unwrap_or_default() {
+            "deny" | "reject" | "tarpit" | "silent-drop" => {
+                self.deny(item, action, &condition, acls, proxy, whole)
+            }
+            "auth" => {
+                self.report.missing(
+                    item.line,
+                    "logins were not translated, so requests are refused with 503",
+                    Some("route.auth.basic"),
+                );
+                whole.closed = Some(item.line);
+            }
+            "redirect" => self.redirect(item, &action[1..], &condition, acls, whole),
+            "return" => self.returned(item, action, &condition, acls, whole),
+            "accept" | "allow"
+                if condition.iter().any(|word| word.contains("ssl_hello_type")) || condition.is_empty() =>
+            {
+                self.report.needless(item.line, "a listener of TLS waits for the ClientHello by itself");
+            }
+            "inspect-delay" => {
+                self.report.needless(item.line, "`limits.head_timeout` bounds the wait for a ClientHello")
+            }
+            action if action.starts_with("track-sc") => {
+                self.report.needless(item.line, "counters of rates are Ringate's own");
+            }
+            "set-header" | "add-header" | "del-header" => {
+                self.conditional_header(item, &condition, acls, whole)
+            }
+            _ => {}
+        }
+        if item.word(0) == "tcp-request" && item.word(1) == "inspect-delay" {
+            self.report.needless(item.line, "`limits.head_timeout` bounds the wait for a ClientHello");
+        }
+    }
+
+    fn response_rule(&mut self, item: &'b Item, condition: &[&str], acls: &Acls, whole: &mut Whole<'b>) {
+        if matches!(item.word(1), "set-header" | "add-header" | "del-header") {
+            self.conditional_header(item, condition, acls, whole);
+        }
+    }
+
+    /// A rule on a header field: of all requests, or of those with or without TLS.
+    fn conditional_header(&mut self, item: &'b Item, condition: &[&str], acls: &Acls, whole: &mut Whole<'b>) {
+        let tls = match acls.condition(condition).as_deref() {
+            Ok([tests]) if tests.is_empty() => None,
+            Ok([tests]) => match &tests[..] {
+                [Literal { test: Test::Tls, negated }] => Some(!negated),
+                _ => {
+                    let why = "fields are set for all requests, of a listener or of a route";
+                    return self.report.missing(item.line, why, Some("route.headers"));
+                }
+            },
+            _ => {
+                let why = "fields are set for all requests, of a listener or of a route";
+                return self.report.missing(item.line, why, Some("route.headers"));
+            }
+        };
+        self.used(acls, condition);
+        whole.headers.push((item, tls));
+    }
+
+    pub(super) fn used(&mut self, acls: &Acls, condition: &[&str]) {
+        acls.lines(condition).into_iter().for_each(|line| self.report.done(line));
+    }
+
+    fn redirect(
+        &mut self,
+        item: &Item,
+        words: &[&str],
+        condition: &[&str],
+        acls: &Acls,
+        whole: &mut Whole<'b>,
+    ) {
+        let code = words.windows(2).find(|pair| pair[0] == "code").map_or("302", |pair| pair[1]);
+        let to = words.get(1).copied().unwrap_or_default();
+        let (scheme, rest) = to.split_once("://").map_or((None, to), |(scheme, rest)| (Some(scheme), rest));
+        let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        let mut keys = format!("{{ status = {code}");
+        let is_plain = !to.contains('%');
+        let written = match words.first().copied().unwrap_or_default() {
+            "scheme" if matches!(to, "http" | "https") => {
+                keys.push_str(&format!(", scheme = {}", quoted(to)));
+                true
+            }
+            "location" | "prefix" if is_plain && !to.is_empty() => {
+                if let Some(scheme) = scheme {
+                    let (host, port) = match host.rsplit_once(':') {
+                        Some((host, port)) if port.parse::<u16>().is_ok() => (host, Some(port)),
+                        _ => (host, None),
+                    };
+                    keys.push_str(&format!(", scheme = {}, host = {}", quoted(scheme), quoted(host)));
+                    keys.extend(port.map(|port| format!(", port = {port}")));
+                }
+                let path = if scheme.is_some() { path } else { to };
+                let key = if words[0] == "prefix" { "rewrite_prefix" } else { "path" };
+                match (words[0], path) {
+                    ("prefix", "" | "/") => {}
+                    ("location", "") => keys.push_str(", path = \"/\""),
+                    (_, path) => keys.push_str(&format!(", {key} = {}", quoted(path))),
+                }
+                !path.contains('?')
+            }
+            _ => false,
+        };
+        keys.push_str(" }");
+        if !written {
+            return self.report.missing(
+                item.line,
+                "the target has parts of the request",
+                Some("route.redirect"),
+            );
+        }
+        self.answered(item, Target::Answer("redirect", keys), condition, acls, whole);
+    }
+
+    fn returned(
+        &mut self,
+        item: &Item,
+        action: &[&str],
+        condition: &[&str],
+        acls: &Acls,
+        whole: &mut Whole<'b>,
+    ) {
+        let after = |name: &str| action.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1]);
+        if ["file", "errorfile", "lf-file", "errorfiles", "hdr"].iter().any(|name| action.contains(name)) {
+            return self.report.missing(item.line, "a fixed response has a text", Some("route.respond"));
+        }
+        let body = match (after("string"), after("lf-string")) {
+            (None, Some(format)) if format.contains('%') => {
+                return self.report.missing(
+                    item.line,
+                    "a fixed response has no variables",
+                    Some("route.respond"),
+                );
+            }
+            (plain, format) => plain.or(format),
+        };
+        let mut keys = format!("{{ status = {}", after("status").unwrap_or("200"));
+        if let Some(body) = body {
+            keys.push_str(&format!(", body = {}", quoted(body)));
+        }
+        if let Some(kind) = after("content-type") {
+            keys.push_str(&format!(", content_type = {}", quoted(kind)));
+        }
+        keys.push_str(" }");
+        self.answered(item, Target::Answer("respond", keys), condition, acls, whole);
+    }
+
+    fn answered(
+        &mut self,
+        item: &Item,
+        target: Target,
+        condition: &[&str],
+        acls: &Acls,
+        whole: &mut Whole<'b>,
+    ) {
+        match acls.condition(condition) {
+            Ok(found) => {
+                self.report.done(item.line);
+                self.used(acls, condition);
+                let rule =
+                    |tests| Rule { tests, target: target.clone(), guards: Vec::new(), line: item.line };
+                whole.rules.extend(found.into_iter().map(rule));
+            }
+            Err(why) => self.report.missing(item.line, why, Some("route.match")),
+        }
+    }
+
+    /// `use_backend` and `default_backend`, behind all other rules.
+    fn switches(&mut self, proxy: &Proxy<'b>, acls: &Acls, whole: &mut Whole<'b>, is_http: bool) {
+        for item in proxy.block.items.iter().filter(|item| item.word(0) == "use_backend") {
+            if item.word(1).contains('%') {
+                self.report.missing(
+                    item.line,
+                    "the backend's name has parts of the request",
+                    Some("route.upstream"),
+                );
+                continue;
+            }
+            self.answered(item, Target::Backend(item.word(1).to_owned()), &item.from(2), acls, whole);
+        }
+        let own = proxy.block.kind == "listen"
+            && proxy.block.items.iter().any(|item| item.word(0).starts_with("server"));
+        let default = proxy.one(&["default_backend"]);
+        let (target, line) = match default {
+            Some(item) => {
+                self.report.done(item.line);
+                (Target::Backend(item.word(1).to_owned()), item.line)
+            }
+            None if own => (Target::Backend(proxy.name().to_owned()), proxy.block.line),
+            None if is_http => (Target::Answer("respond", "{ status = 503 }".to_owned()), proxy.block.line),
+            None => return,
+        };
+        whole.rules.push(Rule { tests: Vec::new(), target, guards: Vec::new(), line });
+    }
+
+    fn routes(
+        &mut self,
+        proxy: &Proxy<'b>,
+        bound: &Bound,
+        whole: &Whole<'b>,
+        is_http: bool,
+        reached: &mut BTreeSet<Line>,
+    ) {
+        let rules = rules::of_listener(&whole.rules, bound.tls);
+        for (at, rule) in rules.iter().enumerate() {
+            if !rules::is_unreachable(&rules, at) || matches!(rule.target, Target::Guard(..)) {
+                reached.insert(rule.line);
+            }
+        }
+        let mut names: HashMap<String, Option<String>> = HashMap::new();
+        for rule in rules::routes(&rules) {
+            let mut route = Section::new("[route]", rule.line);
+            route.essential("listener", quoted(&bound.name), bound.line);
+            if conditions::write(&rule.tests, &mut route, rule.line).is_none() {
+                let why = "part of its condition can't be asked by a route";
+                self.report.missing(rule.line, why, Some("route.match"));
+                continue;
+            }
+            for (key, value) in &rule.guards {
+                route.essential(key, value.clone(), rule.line);
+            }
+            match &rule.target {
+                _ if whole.closed.is_some() && is_http => self.closed(&mut route, whole, rule.line),
+                Target::Answer(key, value) => route.essential(key, value.clone(), rule.line),
+                Target::Guard(..) => continue,
+                Target::Backend(name) => {
+                    let known =
+                        names.entry(name.clone()).or_insert_with(|| self.upstream(name, is_http)).clone();
+                    match known {
+                        Some(upstream) => {
+                            route.essential("upstream", quoted(&upstream), rule.line);
+                            if is_http {
+                                self.backend_rules(&mut route, name, proxy);
+                            }
+                        }
+                        None if is_http => {
+                            self.report.missing(
+                                rule.line,
+                                format!("its backend {name} could not be translated: 503"),
+                                Some("upstream"),
+                            );
+                            route.essential("respond", "{ status = 503 }", rule.line);
+                        }
+                        None => {
+                            self.report.missing(
+                                rule.line,
+                                format!("its backend {name} could not be translated"),
+                                Some("upstream"),
+                            );
+                            continue;
+                        }
+                    }
+                }
+            }
+            self.draft.route(route);
+        }
+    }
+
+    fn closed(&mut self, route: &mut Section, whole: &Whole<'b>, line: Line) {
+        let at = whole.closed.map(|line| self.report.place(line)).unwrap_or_default();
+        route.comment(format!("TODO {at}: its access control was not translated."));
+        route.essential(
+            "respond",
+            format!("{{ status = 503, body = {} }}", quoted(&format!("not translated: {at}\n"))),
+            line,
+        );
+    }
+
+    /// The rules of a backend, for each route that leads to it.
+    fn backend_rules(&mut self, route: &mut Section, name: &str, frontend: &Proxy<'b>) {
+        let Some(backend) = self.backends.get(name) else { return };
+        let block = backend.block;
+        // Those of a `listen` are its listener's.
+        if std::ptr::eq(block, frontend.block) {
+            return;
+        }
+        let acls = Acls::of(&block.items);
+        for item in &block.items {
+            let words = item.from(0);
+            let at = words.iter().position(|word| matches!(*word, "if" | "unless")).unwrap_or(words.len());
+            let (words, condition) = words.split_at(at);
+            let is_rule =
+                matches!(words.first(), Some(&("http-request" | "http-response" | "http-after-response")));
+            if !is_rule {
+                continue;
+            }
+            let always = acls.condition(condition).is_ok_and(|found| found == [Conjunction::new()]);
+            let path = route.get("path").map(|path| path.trim_matches('"').to_owned());
+            match words {
+                [_, "set-header" | "add-header" | "del-header", ..] if always => {
+                    self.header_rule(route, item);
+                }
+                ["http-request", action @ ("set-path" | "replace-path"), ..] if always => {
+                    let arguments = words[2..].join(" ");
+                    self.stripped(route, item, action, &arguments, path.as_deref());
+                }
+                ["http-request", "deny" | "auth" | "reject" | "tarpit", ..] => {
+                    let why =
+                        "refusals of a backend were not translated, so its requests are refused with 503";
+                    self.report.missing(item.line, why, Some("route.allow"));
+                    route.remove("upstream");
+                    let whole = Whole { closed: Some(item.line), ..Whole::default() };
+                    self.closed(route, &whole, item.line);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// `set-path %[path,regsub(^/api/?,/)]` and `replace-path /api(/)?(.*) /\2`: the route's path is taken away.
+    fn stripped(
+        &mut self,
+        route: &mut Section,
+        item: &Item,
+        action: &str,
+        arguments: &str,
+        path: Option<&str>,
+    ) {
+        let missing = "only the path that a route matches can be replaced";
+        let Some(path) = path.filter(|path| path.starts_with('/')) else {
+            return self.report.missing(item.line, missing, Some("route.rewrite_prefix"));
+        };
+        let plain = arguments.replace('\\', "");
+        let (from, to) = match action {
+            "set-path" => {
+                let inner = plain
+                    .strip_prefix("%[path,regsub(")
+                    .and_then(|rest| rest.split_once(')'))
+                    .map(|(inner, _)| inner);
+                match inner.and_then(|inner| inner.split_once(',')) {
+                    Some((from, to)) => (from.to_owned(), to.to_owned()),
+                    None => return self.report.missing(item.line, missing, Some("route.rewrite_prefix")),
+                }
+            }
+            _ => match plain.split_once(' ') {
+                Some((from, to)) => (from.to_owned(), to.to_owned()),
+                None => return self.report.missing(item.line, missing, Some("route.rewrite_prefix")),
+            },
+        };
+        let from = from.trim_start_matches('^').trim_end_matches('$');
+        let from = ["(/)?(.*)", "/?(.*)", "/(.*)", "(/.*)?", "(/.*)", "(.*)", "/?", "/"]
+            .iter()
+            .find_map(|tail| from.strip_suffix(tail))
+            .unwrap_or(from);
+        let to = to.trim_end_matches(['1', '2']).trim_end_matches('/');
+        match from == path {
+            true if to.is_empty() => route.essential("strip_prefix", "true", item.line),
+            true if to.starts_with('/') => route.essential("rewrite_prefix", quoted(to), item.line),
+            _ => return self.report.missing(item.line, missing, Some("route.rewrite_prefix")),
+        }
+        self.report.done(item.line);
+    }
+}

@@ -1,0 +1,162 @@
+//! Rules on header fields, of listeners and routes.
+
+use super::super::draft::{Section, part, quoted};
+use super::HaProxy;
+use super::parse::Item;
+
+/// HAProxy's samples and Ringate's variables.
+const SAMPLES: &[(&str, &str)] = &[
+    ("src", "client.address"),
+    ("method", "request.method"),
+    ("path", "request.path"),
+    ("pathq", "request.target"),
+    ("url", "request.target"),
+    ("query", "request.query"),
+    ("unique-id", "request.id"),
+    ("ssl_c_s_dn", "client.certificate.subject"),
+    ("ssl_c_der,sha2(256),hex", "client.certificate.fingerprint"),
+    ("ssl_fc_protocol", "tls.version"),
+    ("ssl_fc_cipher", "tls.cipher"),
+    ("ssl_fc_sni", "tls.sni"),
+    ("fe_name", "listener"),
+];
+
+/// A format as a value with Ringate's variables.
+///
+/// # Errors
+/// A sample that has no counterpart.
+pub(super) fn template(format: &str) -> Result<String, String> {
+    let mut out = String::new();
+    let mut rest = format;
+    while let Some(at) = rest.find('%') {
+        out.push_str(&rest[..at].replace('{', "{{").replace('}', "}}"));
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('%') {
+            out.push('%');
+            rest = after;
+        } else if let Some((sample, after)) = rest.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
+            out.push_str(&format!("{{{}}}", variable(sample)?));
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix("ci") {
+            out.push_str("{client.address}");
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix("ID") {
+            out.push_str("{request.id}");
+            rest = after;
+        } else {
+            return Err(format!("%{rest} has no counterpart"));
+        }
+    }
+    out.push_str(&rest.replace('{', "{{").replace('}', "}}"));
+    Ok(out)
+}
+
+fn variable(sample: &str) -> Result<String, String> {
+    if let Some((_, known)) = SAMPLES.iter().find(|(known, _)| *known == sample) {
+        return Ok((*known).to_owned());
+    }
+    let field = ["req.hdr(", "hdr(", "req.fhdr("]
+        .iter()
+        .find_map(|start| sample.strip_prefix(start)?.strip_suffix(')'));
+    match field {
+        Some(field) if field.eq_ignore_ascii_case("host") => Ok("request.host".to_owned()),
+        Some(field) if !field.contains(',') => Ok(format!("request.header.{}", field.to_ascii_lowercase())),
+        _ => Err(format!("%[{sample}] has no counterpart")),
+    }
+}
+
+impl HaProxy<'_, '_> {
+    /// `http-request set-header …` and the like, without its condition. False: it is no such rule.
+    pub(super) fn header_rule(&mut self, section: &mut Section, item: &Item) -> bool {
+        let side = match item.word(0) {
+            "http-request" => "request",
+            "http-response" | "http-after-response" => "response",
+            _ => return false,
+        };
+        let (action, name, format) = (item.word(1), item.word(2), item.word(3));
+        let lower = name.to_ascii_lowercase();
+        let line = item.line;
+        let own = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
+        if side == "request" && action != "del-header" && own.contains(&lower.as_str()) {
+            self.report.needless(
+                line,
+                "backends get X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host in any case",
+            );
+            return true;
+        }
+        let key = |kind: &str| format!("headers.{side}.{kind}");
+        match action {
+            "set-header" | "add-header" => match template(format) {
+                Ok(value) => {
+                    let name = part(name);
+                    match action {
+                        "set-header" => section.text(&format!("{}.{name}", key("set")), &value, line),
+                        _ => section.push(&format!("{}.{name}", key("add")), quoted(&value), line),
+                    }
+                    self.report.done(line);
+                }
+                Err(why) => self.report.missing(line, why, Some(&key("set"))),
+            },
+            "del-header" if item.word(3) != "-m" => {
+                section.push(&key("remove"), quoted(name), line);
+                self.report.done(line);
+            }
+            "replace-header" | "replace-value" => {
+                self.report.missing(line, "values are not changed by expressions", Some(&key("set")));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// `compression`, of a listener.
+    pub(super) fn compression(&mut self, section: &mut Section, items: &[&Item]) {
+        let mut algorithms: Vec<&str> = Vec::new();
+        let mut types: Vec<&str> = Vec::new();
+        let mut line = None;
+        for item in items {
+            match item.word(1) {
+                "algo" | "algo-res" => {
+                    line = Some(item.line);
+                    for word in item.from(2) {
+                        match word {
+                            "gzip" => algorithms.push("gzip"),
+                            "identity" => {}
+                            other => self
+                                .report
+                                .note(item.line, format!("{other} is not there: gzip, br and zstd are")),
+                        }
+                    }
+                }
+                "type" | "type-res" => types.extend(item.from(2)),
+                "offload" => self.report.note(item.line, "what a backend has encoded stays as it is"),
+                _ => continue,
+            }
+            self.report.done(item.line);
+        }
+        let Some(line) = line else { return };
+        if algorithms.is_empty() {
+            algorithms.push("gzip");
+        }
+        let mut value = format!("{{ algorithms = {}", super::texts(&algorithms));
+        if !types.is_empty() {
+            value.push_str(&format!(", types = {}", super::texts(&types)));
+        }
+        value.push_str(" }");
+        section.set("compression", value, line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::template;
+
+    #[test]
+    fn samples_have_ringate_s_names() {
+        assert_eq!(
+            template("a %[src] 100%% %[req.hdr(X-A)]").unwrap(),
+            "a {client.address} 100% {request.header.x-a}"
+        );
+        assert!(template("%[rand]").is_err() && template("%Ts").is_err());
+    }
+}

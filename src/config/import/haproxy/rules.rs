@@ -1,0 +1,225 @@
+//! Rules in their order become routes, of which the most specific one counts.
+//!
+//! Where an earlier rule and a later one can match the same request, their common part becomes a route of its own
+//! that goes where the earlier one goes.
+
+use super::super::report::Line;
+use super::conditions::{Conjunction, Literal, Test};
+
+/// Where the requests of a rule go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Backend(String),
+    /// A key of the route with its value, as TOML.
+    Answer(&'static str, String),
+    /// Wherever later rules lead, with this key besides.
+    Guard(&'static str, String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rule {
+    pub(super) tests: Conjunction,
+    pub(super) target: Target,
+    pub(super) guards: Vec<(&'static str, String)>,
+    pub(super) line: Line,
+}
+
+/// Most routes that the rules of one listener become.
+const MAX_ROUTES: usize = 2000;
+
+/// The rules as a listener with or without TLS has them: tests of that are decided.
+pub(super) fn of_listener(rules: &[Rule], tls: bool) -> Vec<Rule> {
+    let decide = |rule: &Rule| {
+        let mut tests = Conjunction::new();
+        for literal in &rule.tests {
+            match literal.test {
+                Test::Tls if literal.negated == tls => return None,
+                Test::Tls => {}
+                Test::Always if literal.negated => return None,
+                Test::Always => {}
+                _ => tests.push(literal.clone()),
+            }
+        }
+        Some(Rule { tests, ..rule.clone() })
+    };
+    rules.iter().filter_map(decide).collect()
+}
+
+/// The routes that the rules become, the earlier of two with the same match first.
+pub(super) fn routes(rules: &[Rule]) -> Vec<Rule> {
+    let mut found: Vec<Rule> = Vec::new();
+    for (at, rule) in rules.iter().enumerate() {
+        // It has all requests that are left.
+        if rule.tests.is_empty() && !matches!(rule.target, Target::Guard(..)) {
+            found.push(rule.clone());
+            break;
+        }
+        for later in &rules[at + 1..] {
+            if found.len() >= MAX_ROUTES {
+                return found;
+            }
+            let Some(tests) = both(&rule.tests, &later.tests) else { continue };
+            match (&rule.target, &later.target) {
+                (Target::Guard(key, value), Target::Backend(_) | Target::Answer(..)) => {
+                    let mut guards = later.guards.clone();
+                    guards.push((key, value.clone()));
+                    found.push(Rule { tests, target: later.target.clone(), guards, line: rule.line });
+                }
+                (Target::Guard(..), Target::Guard(..)) => {}
+                _ if same(&tests, &rule.tests) => {}
+                // A route with a host goes first in any case.
+                _ if host(&rule.tests).is_some()
+                    && host(&later.tests).is_none()
+                    && path(&later.tests).is_none() => {}
+                (_, Target::Guard(..)) => {}
+                _ => found.push(Rule { tests, ..rule.clone() }),
+            }
+        }
+        if !matches!(rule.target, Target::Guard(..)) {
+            found.push(rule.clone());
+        }
+    }
+    let mut kept: Vec<Rule> = Vec::new();
+    for rule in found {
+        if !kept.iter().any(|known| same(&known.tests, &rule.tests)) {
+            kept.push(rule);
+        }
+    }
+    kept
+}
+
+/// Whether a rule's requests all match an earlier one.
+pub(super) fn is_unreachable(rules: &[Rule], at: usize) -> bool {
+    let covers = |earlier: &Rule| {
+        !matches!(earlier.target, Target::Guard(..))
+            && both(&earlier.tests, &rules[at].tests).is_some_and(|tests| same(&tests, &rules[at].tests))
+    };
+    rules[..at].iter().any(covers)
+}
+
+fn same(one: &[Literal], other: &[Literal]) -> bool {
+    one.len() == other.len() && one.iter().all(|literal| other.contains(literal))
+}
+
+fn host(tests: &[Literal]) -> Option<&str> {
+    tests.iter().find_map(|literal| match &literal.test {
+        Test::Host(host) => Some(host.as_str()),
+        _ => None,
+    })
+}
+
+fn path(tests: &[Literal]) -> Option<&str> {
+    tests.iter().find_map(|literal| match &literal.test {
+        Test::Path(path) => Some(path.as_str()),
+        _ => None,
+    })
+}
+
+/// The tests of requests that match both; `None`: there are none, or they can't be written.
+fn both(one: &[Literal], other: &[Literal]) -> Option<Conjunction> {
+    let mut all: Conjunction = Vec::new();
+    let hosts = match (host(one), host(other)) {
+        (Some(one), Some(other)) => Some(common_host(one, other)?.to_owned()),
+        (one, other) => one.or(other).map(str::to_owned),
+    };
+    let paths = match (path(one), path(other)) {
+        (Some(one), Some(other)) => Some(common_path(one, other)?.to_owned()),
+        (one, other) => one.or(other).map(str::to_owned),
+    };
+    all.extend(hosts.map(|host| Literal { test: Test::Host(host), negated: false }));
+    all.extend(paths.map(|path| Literal { test: Test::Path(path), negated: false }));
+    for literal in one.iter().chain(other) {
+        if matches!(literal.test, Test::Host(_) | Test::Path(_)) || all.contains(literal) {
+            continue;
+        }
+        let contradicts = |known: &Literal| match (&known.test, &literal.test) {
+            (Test::Method(_), Test::Method(_)) | (Test::Sni(_), Test::Sni(_)) => true,
+            (Test::Header(name, Some(_)), Test::Header(other, Some(_))) => name.eq_ignore_ascii_case(other),
+            (Test::Query(name, Some(_)), Test::Query(other, Some(_))) => name == other,
+            (known, test) => known == test,
+        };
+        if all.iter().any(contradicts) {
+            return None;
+        }
+        all.push(literal.clone());
+    }
+    Some(all)
+}
+
+fn common_host<'h>(one: &'h str, other: &'h str) -> Option<&'h str> {
+    let within = |name: &str, pattern: &str| {
+        pattern.strip_prefix('*').is_some_and(|suffix| name.ends_with(suffix) && name.len() > suffix.len())
+    };
+    match () {
+        () if one == other || within(one, other) => Some(one),
+        () if within(other, one) => Some(other),
+        () => None,
+    }
+}
+
+/// The narrower of two paths of which one contains the other.
+fn common_path<'p>(one: &'p str, other: &'p str) -> Option<&'p str> {
+    let within = |path: &str, outer: &str| {
+        if path.starts_with('~') || !outer.starts_with('/') {
+            return path == outer;
+        }
+        let rest = path.trim_start_matches('=').strip_prefix(outer.trim_end_matches('/'));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    match () {
+        () if one == other || other == "/" || within(one, other) => Some(one),
+        () if one == "/" || within(other, one) => Some(other),
+        () => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::report::Report;
+    use super::*;
+
+    fn rule(tests: Vec<Test>, to: &str) -> Rule {
+        let line = Report::default().line("f", 1, "x");
+        let tests = tests.into_iter().map(|test| Literal { test, negated: false }).collect();
+        Rule { tests, target: Target::Backend(to.to_owned()), guards: Vec::new(), line }
+    }
+
+    fn of(rules: &[Rule]) -> Vec<String> {
+        let shown = |rule: &Rule| {
+            let to = match &rule.target {
+                Target::Backend(name) => name.clone(),
+                other => format!("{other:?}"),
+            };
+            let guard = if rule.guards.is_empty() { "" } else { " guarded" };
+            format!("{}{} {to}{guard}", host(&rule.tests).unwrap_or("*"), path(&rule.tests).unwrap_or("/"))
+        };
+        routes(rules).iter().map(shown).collect()
+    }
+
+    #[test]
+    fn an_earlier_path_goes_before_a_later_host() {
+        let (path, host) = (Test::Path("/api".into()), Test::Host("a.example".into()));
+        let rules = [rule(vec![path], "api"), rule(vec![host], "a"), rule(vec![], "rest")];
+        assert_eq!(of(&rules), ["a.example/api api", "*/api api", "a.example/ a", "*/ rest"]);
+        assert!(!is_unreachable(&rules, 1));
+    }
+
+    #[test]
+    fn what_an_earlier_rule_has_is_never_reached() {
+        let rules =
+            [rule(vec![Test::Path("/a".into())], "one"), rule(vec![Test::Path("/a/b".into())], "two")];
+        assert!(is_unreachable(&rules, 1));
+        assert_eq!(of(&rules), ["*/a/b one", "*/a one"]);
+    }
+
+    #[test]
+    fn a_guard_leads_where_later_rules_do() {
+        let mut guard = rule(vec![Test::Path("/admin".into())], "");
+        guard.target = Target::Guard("allow", "[\"10.0.0.0/8\"]".into());
+        let rules = [guard, rule(vec![Test::Host("a.example".into())], "a"), rule(vec![], "rest")];
+        assert_eq!(
+            of(&rules),
+            ["a.example/admin a guarded", "*/admin rest guarded", "a.example/ a", "*/ rest"]
+        );
+    }
+}

@@ -1,0 +1,313 @@
+//! `http`: its servers, and the routes of their hosts.
+
+use std::collections::BTreeSet;
+
+use super::super::draft::{Section, quoted, texts};
+use super::super::values;
+use super::listen::{Group, Server};
+use super::parse::Directive;
+use super::{Nginx, Scope};
+
+/// What a name of a server means.
+enum Host {
+    /// `host` of a route.
+    Is(String),
+    /// It names no host.
+    None,
+}
+
+impl<'d> Nginx<'_, 'd> {
+    pub(super) fn http(&mut self, scope: &Scope<'d>) {
+        let Some(block) = scope.levels.last().copied() else { return };
+        for directive in block {
+            match directive.name.as_str() {
+                "upstream" => drop(self.upstreams.insert(directive.arg(0), directive)),
+                "limit_req_zone" | "limit_conn_zone" => {
+                    if let Some(zone) = directive.parameter("zone") {
+                        self.zones.insert(zone.split(':').next().unwrap_or_default(), directive);
+                    }
+                }
+                "map" if directive.arg(0) == "$http_upgrade" => {
+                    self.report.needless(directive.line, "requests for WebSocket are passed on as such");
+                    for inner in directive.inner() {
+                        self.report.needless(inner.line, "requests for WebSocket are passed on as such");
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.resolver(scope);
+        let mut servers = Vec::new();
+        for server in block.iter().filter(|directive| directive.name == "server") {
+            let inner = scope.within(server.inner());
+            let listens = self.listens(&inner, server);
+            self.report.done(server.line);
+            servers.push(Server { scope: inner, block: server, listens });
+        }
+        self.access_log(scope, &servers);
+        let groups = self.groups(&servers, "http");
+        for group in &groups {
+            let Some(first) = group.servers.first() else { continue };
+            let default = servers[*first].scope.clone();
+            let mut listener = self.listener(group, &default, &servers);
+            self.limits(&mut listener, &default, group, &servers);
+            self.draft.listeners.push(listener);
+        }
+        for (index, server) in servers.iter().enumerate() {
+            self.server(index, server, &groups, &servers);
+        }
+    }
+
+    /// The routes of a server, for each of its names.
+    fn server(&mut self, index: usize, server: &Server<'d>, groups: &[Group], servers: &[Server<'d>]) {
+        let own: Vec<&Group> = groups.iter().filter(|group| group.servers.contains(&index)).collect();
+        let is_default = |group: &&&Group| group.servers.first() == Some(&index);
+        let has_wildcards = |group: &Group| {
+            group.servers.iter().filter(|other| **other != index).any(|other| {
+                let names = servers[*other].scope.levels.last().copied().unwrap_or_default();
+                let names = names.iter().filter(|directive| directive.name == "server_name");
+                names.flat_map(|directive| &directive.args).any(|name| name.starts_with(['*', '.']))
+            })
+        };
+        let by_default: Vec<&str> = own.iter().filter(is_default).map(|group| group.name.as_str()).collect();
+        let by_name: Vec<&str> = own
+            .iter()
+            .filter(|group| !is_default(group) || has_wildcards(group))
+            .map(|group| group.name.as_str())
+            .collect();
+        let hosts = self.hosts(server, !by_default.is_empty());
+        let plain: Vec<&str> =
+            own.iter().filter(|group| !group.is_tls()).map(|group| group.name.as_str()).collect();
+        let routes = self.locations(server, own.iter().all(|group| group.is_tls()), &plain);
+        if hosts.is_empty() && by_default.is_empty() && !own.is_empty() {
+            self.report
+                .note(server.block.line, "none of its names can be a host of a route: no request reaches it");
+        }
+        for route in routes {
+            if !by_default.is_empty() {
+                self.place(&route, None, &by_default);
+            }
+            for host in hosts.iter().filter(|_| !by_name.is_empty()) {
+                self.place(&route, Some(host), &by_name);
+            }
+        }
+    }
+
+    /// A route for a host at listeners. A route that is for some listeners only keeps to these.
+    fn place(&mut self, route: &Section, host: Option<&str>, listeners: &[&str]) {
+        let only: Option<Vec<String>> =
+            route.get("only").map(|only| only.trim_matches('"').split(' ').map(str::to_owned).collect());
+        let listeners: Vec<&str> = listeners
+            .iter()
+            .copied()
+            .filter(|name| only.as_ref().is_none_or(|only| only.iter().any(|kept| kept == name)))
+            .collect();
+        if listeners.is_empty() {
+            return;
+        }
+        let mut placed = Section::new("[route]", route.line());
+        match listeners[..] {
+            [one] => placed.essential("listener", quoted(one), route.line()),
+            _ => placed.essential("listener", texts(&listeners), route.line()),
+        }
+        // A name of the route's own goes before the server's.
+        if let Some(host) = host.filter(|_| !route.has("host")) {
+            placed.essential("host", quoted(host), route.line());
+        }
+        placed.take(route, "only");
+        self.draft.route(placed);
+    }
+
+    /// The hosts that a server's names mean.
+    fn hosts(&mut self, server: &Server<'d>, is_default: bool) -> Vec<String> {
+        let mut found = BTreeSet::new();
+        for directive in server.block.inner().iter().filter(|directive| directive.name == "server_name") {
+            self.report.done(directive.line);
+            for name in &directive.args {
+                let host = match name.as_str() {
+                    "_" | "" | "\"\"" => Host::None,
+                    name if name.starts_with('~') => {
+                        let why = "a host is a name or `*.name`";
+                        self.report.missing(directive.line, format!("{name}: {why}"), Some("route.host"));
+                        Host::None
+                    }
+                    name if name.starts_with('.') => {
+                        found.insert(name[1..].to_owned());
+                        Host::Is(format!("*{name}"))
+                    }
+                    name if name.contains('$') || name.trim_start_matches("*.").contains('*') => {
+                        let why = "a host is a name or `*.name`";
+                        self.report.missing(directive.line, format!("{name}: {why}"), Some("route.host"));
+                        Host::None
+                    }
+                    name => Host::Is(name.to_ascii_lowercase()),
+                };
+                if let Host::Is(host) = host {
+                    found.insert(host);
+                }
+            }
+        }
+        if found.is_empty() && !is_default {
+            return Vec::new();
+        }
+        found.into_iter().collect()
+    }
+
+    /// `access_log`: there is one.
+    fn access_log(&mut self, scope: &Scope<'d>, servers: &[Server<'d>]) {
+        let first = scope.one("access_log").or_else(|| {
+            servers
+                .iter()
+                .find_map(|server| server.block.inner().iter().find(|inner| inner.name == "access_log"))
+        });
+        let Some(directive) = first else { return };
+        let target = directive.arg(0);
+        let value = match target {
+            "off" => "off".to_owned(),
+            "/dev/stdout" | "/dev/stderr" => "stdout".to_owned(),
+            target => match target.strip_prefix("syslog:server=") {
+                Some(server) => {
+                    let server = server.split(',').next().unwrap_or_default();
+                    let has_port = server.starts_with("unix:") || server.contains(':');
+                    format!("syslog:{server}{}", if has_port { "" } else { ":514" })
+                }
+                None => values::absolute(self.folder, target),
+            },
+        };
+        if value.contains('$') {
+            self.report.missing(directive.line, "the file's name has variables", Some("log.access"));
+            return;
+        }
+        let format = directive.args.get(1).filter(|format| !format.contains('='));
+        self.draft.process("log", directive.line).text("access", &value, directive.line);
+        match format {
+            Some(format) if format != "combined" && format != "main" => self.report.note(
+                directive.line,
+                format!("the format `{format}` is not translated: see `log.access_format`"),
+            ),
+            _ => self.report.done(directive.line),
+        }
+    }
+
+    /// Timeouts and bounds of the client's side: of the default server, since they are the listener's.
+    fn limits(&mut self, listener: &mut Section, scope: &Scope<'d>, group: &Group, servers: &[Server<'d>]) {
+        let times = [
+            ("client_header_timeout", "limits.head_timeout"),
+            ("client_body_timeout", "limits.body_timeout"),
+            ("keepalive_timeout", "limits.idle_timeout"),
+        ];
+        for (name, key) in times {
+            let Some(directive) = scope.one(name) else { continue };
+            match values::duration(directive.arg(0), "s").filter(|time| time != "0s") {
+                Some(time) => {
+                    listener.text(key, &time, directive.line);
+                    self.report.done(directive.line);
+                }
+                None if name == "keepalive_timeout" => {
+                    listener.set("limits.requests_per_connection", "1", directive.line);
+                    self.report.done(directive.line);
+                }
+                None => self.report.missing(directive.line, "the time is not understood", Some(key)),
+            }
+        }
+        if let Some(directive) = scope.one("send_timeout") {
+            self.report
+                .needless(directive.line, "`limits.body_timeout` and `limits.body_rate` bound slow readers");
+        }
+        if let Some(directive) = scope.one("keepalive_requests") {
+            listener.set("limits.requests_per_connection", directive.arg(0), directive.line);
+            self.report.done(directive.line);
+        }
+        if let Some(directive) = scope.one("large_client_header_buffers") {
+            let (count, each) = (directive.arg(0).parse::<u64>().ok(), values::bytes(directive.arg(1)));
+            if let (Some(count), Some(each)) = (count, each) {
+                let all = count.saturating_mul(each).clamp(1024, 32 * 1024);
+                listener.set("limits.head_bytes", values::size(all), directive.line);
+                listener.set("limits.target_bytes", values::size(each.clamp(1024, all)), directive.line);
+                self.report.note(directive.line, "a head has 32 KiB at most");
+            }
+        }
+        if scope.arg("http2") == Some("off") {
+            if let Some(directive) = scope.one("http2") {
+                listener.set("http.versions", "[\"1.1\"]", directive.line);
+                self.report.done(directive.line);
+            }
+        } else if let Some(directive) = scope.one("http2") {
+            self.report.needless(directive.line, "HTTP/2 is served where clients ask for it");
+        }
+        self.body_bound(listener, group, servers);
+        self.connection_bound(listener, scope);
+    }
+
+    /// `client_max_body_size`: the largest of all servers and locations at the address.
+    fn body_bound(&mut self, listener: &mut Section, group: &Group, servers: &[Server<'d>]) {
+        const DEFAULT: u64 = 1 << 20;
+        let mut all: Vec<(&'d Directive, u64)> = Vec::new();
+        let mut has_default = false;
+        for index in &group.servers {
+            let scope = &servers[*index].scope;
+            match scope.one("client_max_body_size") {
+                Some(directive) => all.extend(values::bytes(directive.arg(0)).map(|size| (directive, size))),
+                None => has_default = true,
+            }
+            below(servers[*index].block, &mut |directive| {
+                if directive.name == "client_max_body_size" {
+                    all.extend(values::bytes(directive.arg(0)).map(|size| (directive, size)));
+                }
+            });
+        }
+        let line = group.addresses[0].line;
+        let unbound = all.iter().any(|(_, size)| *size == 0);
+        let most =
+            all.iter().map(|(_, size)| *size).chain(has_default.then_some(DEFAULT)).max().unwrap_or(DEFAULT);
+        let first = all.iter().find(|(_, size)| *size == most || (unbound && *size == 0));
+        if !unbound {
+            listener.set(
+                "limits.body_bytes",
+                values::size(most),
+                first.map_or(line, |(directive, _)| directive.line),
+            );
+        }
+        for (directive, size) in all {
+            if unbound && size != 0 || size != most && !unbound {
+                self.report
+                    .note(directive.line, "the bound is the listener's: the largest of all that it serves");
+            } else {
+                self.report.done(directive.line);
+            }
+        }
+    }
+
+    /// `limit_conn` by address.
+    fn connection_bound(&mut self, listener: &mut Section, scope: &Scope<'d>) {
+        for directive in scope.all("limit_conn") {
+            let zone = self.zones.get(directive.arg(0)).copied();
+            let key = zone.map(|zone| zone.arg(0)).unwrap_or_default();
+            match key {
+                "$binary_remote_addr" | "$remote_addr" => {
+                    listener.set("limits.connections_per_client", directive.arg(1), directive.line);
+                    self.report
+                        .note(directive.line, "connections are counted, not requests under way; beyond: 503");
+                    zone.into_iter().for_each(|zone| self.report.done(zone.line));
+                }
+                "$server_name" => {
+                    listener.set("limits.connections", directive.arg(1), directive.line);
+                    self.report.note(directive.line, "more connections wait, and are not refused");
+                    zone.into_iter().for_each(|zone| self.report.done(zone.line));
+                }
+                _ => {
+                    let why = "connections are counted by client address";
+                    self.report.missing(directive.line, why, Some("limits.connections_per_client"));
+                }
+            }
+        }
+    }
+}
+
+/// Every directive below a block.
+fn below<'d>(block: &'d Directive, visit: &mut impl FnMut(&'d Directive)) {
+    for directive in block.inner() {
+        visit(directive);
+        below(directive, visit);
+    }
+}

@@ -1,0 +1,584 @@
+//! Locations become routes: what they match, and where their requests go.
+
+use super::super::draft::{Section, quoted};
+use super::super::report::Line;
+use super::super::values::{self, Simple};
+use super::listen::Server;
+use super::parse::Directive;
+use super::upstream::Url;
+use super::{Nginx, Scope};
+
+/// What a location matches.
+#[derive(Clone, Debug)]
+struct Matched {
+    /// `path` of the route.
+    pattern: String,
+    /// The prefix of nginx, with its own slash at the end, where it is one.
+    prefix: Option<String>,
+    is_exact: bool,
+}
+
+/// A place where requests are answered: a location, or a server without one.
+#[derive(Clone)]
+struct Place<'d> {
+    scope: Scope<'d>,
+    block: &'d Directive,
+    matched: Matched,
+    /// All listeners of the server are TLS.
+    is_tls: bool,
+}
+
+impl Place<'_> {
+    fn route(&self) -> Section {
+        let mut route = Section::new("[route]", self.block.line);
+        if self.matched.pattern != "/" {
+            route.essential("path", quoted(&self.matched.pattern), self.block.line);
+        }
+        route
+    }
+}
+
+impl<'d> Nginx<'_, 'd> {
+    /// The routes of a server, without listener and host. `plain` are its listeners without TLS.
+    pub(super) fn locations(&mut self, server: &Server<'d>, is_tls: bool, plain: &[&str]) -> Vec<Section> {
+        let mut found = Vec::new();
+        let whole = Place {
+            scope: server.scope.clone(),
+            block: server.block,
+            matched: Matched { pattern: "/".into(), prefix: Some("/".into()), is_exact: false },
+            is_tls,
+        };
+        let inner = server.block.inner();
+        self.conditions(&whole, plain, &mut found);
+        self.rewrites(&whole, &mut found);
+        if let Some(directive) = inner.iter().find(|directive| directive.name == "return") {
+            self.returns(&whole, directive, &mut found);
+            for location in inner.iter().filter(|directive| directive.name == "location") {
+                self.never(location, "the `return` of the server answers all requests");
+            }
+            return found;
+        }
+        self.nested(&whole, inner, plain, &mut found);
+        let has_root = found.iter().any(|route| {
+            !route.has("path")
+                && !route.has("host")
+                && !route.has("only")
+                && !route.has("match")
+                && !route.has("methods")
+        });
+        if !has_root {
+            let mut route = whole.route();
+            route.comment("No location of nginx has these requests: it looks for files.");
+            route.set("respond", "{ status = 404, body = \"not found\\n\" }", server.block.line);
+            found.push(route);
+        }
+        found
+    }
+
+    fn nested(
+        &mut self,
+        outer: &Place<'d>,
+        block: &'d [Directive],
+        plain: &[&str],
+        found: &mut Vec<Section>,
+    ) {
+        for location in block.iter().filter(|directive| directive.name == "location") {
+            if location.arg(0).starts_with('@') {
+                continue; // where `try_files` and `error_page` lead to
+            }
+            let Some(matched) = self.matched(location) else {
+                self.never(location, "the route of its location could not be written");
+                continue;
+            };
+            let scope = outer.scope.within(location.inner());
+            let place = Place { scope, block: location, matched, is_tls: outer.is_tls };
+            if self.report.is_open(location.line) {
+                self.report.done(location.line);
+            }
+            self.conditions(&place, plain, found);
+            self.nested(&place, location.inner(), plain, found);
+            self.action(&place, outer, found);
+        }
+    }
+
+    /// Lines that no request reaches.
+    fn never(&mut self, block: &Directive, why: &str) {
+        for inner in block.inner() {
+            if self.report.is_open(inner.line) {
+                self.report.missing(inner.line, why, None);
+            }
+            self.never(inner, why);
+        }
+        if self.report.is_open(block.line) {
+            self.report.missing(block.line, why, None);
+        }
+    }
+
+    fn matched(&mut self, location: &Directive) -> Option<Matched> {
+        let (modifier, path) = match location.args.len() {
+            1 => match location.arg(0).split_at_checked(1) {
+                // `location =/x`
+                Some(("=", path)) => ("=", path),
+                _ => ("", location.arg(0)),
+            },
+            _ => (location.arg(0), location.arg(1)),
+        };
+        let plain = |prefix: &str| Matched {
+            pattern: pattern(prefix),
+            prefix: Some(prefix.to_owned()),
+            is_exact: false,
+        };
+        let exact = |path: &str| Matched { pattern: format!("={path}"), prefix: None, is_exact: true };
+        match modifier {
+            "=" => Some(exact(path)),
+            "" | "^~" => {
+                if !path.starts_with('/') {
+                    self.report.missing(location.line, "a path begins with a slash", Some("route.path"));
+                    return None;
+                }
+                if path != "/" && !path.ends_with('/') {
+                    self.report.note(
+                        location.line,
+                        format!("only whole parts of a path match: {path}/x does, and {path}x does not"),
+                    );
+                }
+                Some(plain(path))
+            }
+            "~" | "~*" => Some(match values::simple(path) {
+                Some(Simple::Exact(path)) if modifier == "~" => exact(&path),
+                Some(Simple::Prefix(path)) if modifier == "~" => {
+                    self.report.note(
+                        location.line,
+                        "the expression became a path, and only whole parts of it match",
+                    );
+                    plain(&path)
+                }
+                _ => {
+                    let fold = if modifier == "~*" { "(?i)" } else { "" };
+                    let pattern = format!("~ {fold}{path}");
+                    Matched { pattern, prefix: None, is_exact: false }
+                }
+            }),
+            _ => {
+                self.report.missing(location.line, "this kind of location is not known", Some("route.path"));
+                None
+            }
+        }
+    }
+
+    /// Where the requests of a place go, with its rules.
+    fn action(&mut self, place: &Place<'d>, outer: &Place<'d>, found: &mut Vec<Section>) {
+        self.rewrites(place, found);
+        let own = place.block.inner();
+        let named = |name: &str| own.iter().find(|directive| directive.name == name);
+        if let Some(directive) = named("return") {
+            self.returns(place, directive, found);
+            return;
+        }
+        if let Some(directive) = named("proxy_pass").or_else(|| named("grpc_pass")) {
+            self.passes(place, directive, found);
+            return;
+        }
+        // `try_files $uri @app`: what is no file goes to a backend.
+        let fallback = named("try_files").or_else(|| place.scope.one("try_files"));
+        if let Some(directive) = fallback
+            && let Some(name) = directive.args.last().filter(|name| name.starts_with('@'))
+            && let Some(block) = self.find_named(outer, name)
+        {
+            self.report.missing(
+                directive.line,
+                format!("files are not served: all requests go to {name}"),
+                Some("route"),
+            );
+            self.report.done(block.line);
+            let scope = outer.scope.within(block.inner());
+            let place = Place { scope, ..place.clone() };
+            if let Some(pass) = block.inner().iter().find(|inner| inner.name == "proxy_pass") {
+                self.passes(&place, pass, found);
+                return;
+            }
+        }
+        let code =
+            fallback.and_then(|directive| directive.args.last()).and_then(|last| last.strip_prefix('='));
+        if let (Some(code), Some(directive)) = (code.and_then(|code| code.parse::<u16>().ok()), fallback)
+            && named("root").is_none()
+            && directive.args.len() == 1
+        {
+            let mut route = place.route();
+            route.set("respond", format!("{{ status = {code} }}"), directive.line);
+            self.report.done(directive.line);
+            found.push(route);
+            return;
+        }
+        self.refused(place, place.block.line, found);
+    }
+
+    fn find_named(&self, outer: &Place<'d>, name: &str) -> Option<&'d Directive> {
+        let all = outer.scope.levels.iter().rev().flat_map(|level| level.iter());
+        all.filter(|directive| directive.name == "location").find(|location| location.arg(0) == name)
+    }
+
+    /// A place whose requests can't be served as they were: they must not go where others go.
+    fn refused(&mut self, place: &Place<'d>, line: Line, found: &mut Vec<Section>) {
+        let at = self.report.place(line);
+        let mut route = place.route();
+        route.comment(format!("TODO {at}: this location was not translated."));
+        route.essential(
+            "respond",
+            format!("{{ status = 503, body = {} }}", quoted(&format!("not translated: {at}\n"))),
+            line,
+        );
+        self.report.missing(
+            place.block.line,
+            "its route responds with 503 until it is completed",
+            Some("route"),
+        );
+        found.push(route);
+    }
+
+    /// `proxy_pass`.
+    fn passes(&mut self, place: &Place<'d>, directive: &'d Directive, found: &mut Vec<Section>) {
+        let mut route = place.route();
+        let url = Url::parse(directive.arg(0));
+        let upstream = match url {
+            Ok(url) => self.upstream(&url, &place.scope, directive).map(|name| (name, url)),
+            Err(why) => {
+                self.report.missing(directive.line, why, Some("route.upstream"));
+                None
+            }
+        };
+        let Some((name, url)) = upstream else { return self.refused(place, directive.line, found) };
+        if let Some(uri) = &url.uri
+            && !self.replaces(&mut route, place, uri, directive)
+        {
+            return self.refused(place, directive.line, found);
+        }
+        if !self.access(&mut route, &place.scope) {
+            return self.refused(place, directive.line, found);
+        }
+        self.rewrites_within(&mut route, place);
+        route.essential("upstream", quoted(&name), directive.line);
+        self.report.done(directive.line);
+        self.request_headers(&mut route, &place.scope, &url);
+        self.rules(&mut route, &place.scope);
+        found.push(route);
+    }
+
+    /// The URI of `proxy_pass` takes the place of what the location matched. False: it can't be written.
+    fn replaces(&mut self, route: &mut Section, place: &Place<'d>, uri: &str, directive: &Directive) -> bool {
+        if uri.contains('$') || uri.contains('?') {
+            self.report.missing(directive.line, "the URI has variables or a query", Some("route.rewrite"));
+            return false;
+        }
+        if place.matched.is_exact {
+            route.essential("rewrite", quoted(uri), directive.line);
+            return true;
+        }
+        let Some(prefix) = place.matched.prefix.as_deref() else {
+            self.report.missing(
+                directive.line,
+                "a URI needs a location that is a path",
+                Some("route.rewrite_prefix"),
+            );
+            return false;
+        };
+        if prefix == uri {
+            return true;
+        }
+        if prefix.ends_with('/') != uri.ends_with('/') {
+            self.report.note(
+                directive.line,
+                "location and URI differ in the slash at their end: paths are joined with one slash",
+            );
+        }
+        match uri {
+            "/" => route.essential("strip_prefix", "true", directive.line),
+            uri => route.essential("rewrite_prefix", quoted(uri.trim_end_matches('/')), directive.line),
+        }
+        true
+    }
+
+    /// `return`.
+    fn returns(&mut self, place: &Place<'d>, directive: &'d Directive, found: &mut Vec<Section>) {
+        let mut route = place.route();
+        if !self.access(&mut route, &place.scope) || !self.answer(&mut route, place, directive) {
+            return self.refused(place, directive.line, found);
+        }
+        self.response_headers(&mut route, &place.scope);
+        found.push(route);
+    }
+
+    /// What `return` answers with. False: it can't be written.
+    fn answer(&mut self, route: &mut Section, place: &Place<'d>, directive: &Directive) -> bool {
+        let (code, rest) = match directive.arg(0).parse::<u16>() {
+            Ok(code) => (code, directive.arg(1)),
+            Err(_) => (302, directive.arg(0)),
+        };
+        let is_redirect = matches!(code, 301 | 302 | 303 | 307 | 308);
+        if is_redirect {
+            return match redirect(rest, place.is_tls) {
+                Ok(target) => {
+                    route.essential("redirect", format!("{{ status = {code}{target} }}"), directive.line);
+                    self.report.done(directive.line);
+                    true
+                }
+                Err(why) => {
+                    self.report.missing(directive.line, why, Some("route.redirect"));
+                    false
+                }
+            };
+        }
+        if code == 444 {
+            self.report.missing(
+                directive.line,
+                "a connection is not closed without a response",
+                Some("route.respond"),
+            );
+            return false;
+        }
+        if rest.contains('$') {
+            self.report.missing(directive.line, "a fixed response has no variables", Some("route.respond"));
+            return false;
+        }
+        let mut value = format!("{{ status = {code}");
+        if !rest.is_empty() {
+            value.push_str(&format!(", body = {}", quoted(rest)));
+            let own = place.scope.one("default_type");
+            let kind = own.map_or("text/plain", |directive| directive.arg(0));
+            value.push_str(&format!(", content_type = {}", quoted(kind)));
+            own.into_iter().for_each(|directive| self.report.done(directive.line));
+        }
+        value.push_str(" }");
+        route.essential("respond", value, directive.line);
+        self.report.done(directive.line);
+        true
+    }
+
+    /// `if (…) { return …; }`
+    fn conditions(&mut self, place: &Place<'d>, plain: &[&str], found: &mut Vec<Section>) {
+        for directive in place.block.inner().iter().filter(|directive| directive.name == "if") {
+            let [inner] = directive.inner() else { continue };
+            if inner.name != "return" && inner.name != "rewrite" {
+                continue;
+            }
+            let mut route = place.route();
+            let words: Vec<&str> = directive
+                .args
+                .iter()
+                .map(|word| word.trim_matches(['(', ')']))
+                .filter(|word| !word.is_empty())
+                .collect();
+            let is_met = match words[..] {
+                ["$scheme", "=" | "!=", scheme]
+                    if !plain.is_empty() && (words[1] == "=") == (scheme == "http") =>
+                {
+                    route.set("only", quoted(&plain.join(" ")), directive.line);
+                    true
+                }
+                ["$host" | "$http_host", "=", host] => {
+                    route.essential("host", quoted(host), directive.line);
+                    true
+                }
+                ["$request_method", "=", method] => {
+                    route.essential("methods", format!("[{}]", quoted(method)), directive.line);
+                    true
+                }
+                [variable, "=", value] => match variable.strip_prefix("$http_") {
+                    Some(field) => {
+                        let key = format!("match.headers.{}", field.replace('_', "-"));
+                        route.essential(&key, quoted(value), directive.line);
+                        true
+                    }
+                    None => match variable.strip_prefix("$arg_") {
+                        Some(name) => {
+                            route.essential(&format!("match.query.{name}"), quoted(value), directive.line);
+                            true
+                        }
+                        None => false,
+                    },
+                },
+                _ => false,
+            };
+            if !is_met {
+                continue;
+            }
+            let answered = match inner.name.as_str() {
+                "return" => self.answer(&mut route, place, inner),
+                _ => self.permanent(&mut route, place, inner),
+            };
+            if answered {
+                self.report.done(directive.line);
+                found.push(route);
+            }
+        }
+    }
+
+    /// `rewrite … permanent` and `redirect` of a server or location, each a route of its own.
+    fn rewrites(&mut self, place: &Place<'d>, found: &mut Vec<Section>) {
+        for directive in place.block.inner().iter().filter(|directive| directive.name == "rewrite") {
+            if !directive.has("permanent") && !directive.has("redirect") {
+                continue;
+            }
+            let mut route = place.route();
+            if self.permanent(&mut route, place, directive) {
+                found.push(route);
+            }
+        }
+    }
+
+    /// A `rewrite` that answers with a redirect. False: it can't be written.
+    fn permanent(&mut self, route: &mut Section, place: &Place<'d>, directive: &Directive) -> bool {
+        let status = if directive.has("permanent") { 301 } else { 302 };
+        let (from, to) = (directive.arg(0), directive.arg(1));
+        let missing = "this rewriting can't be expressed";
+        let whole = matches!(from, "^" | "^(.*)$" | "^(.*)" | "^/(.*)$" | "^/(.*)" | ".*" | "^.*$");
+        let target = if whole {
+            let to = to.replace("/$1", "$request_uri").replace("$1", "$request_uri");
+            redirect(&to, place.is_tls)
+        } else {
+            match (values::simple(from), to) {
+                (Some(Simple::Exact(path)), to) if !to.contains('$') => {
+                    route.essential("path", quoted(&format!("={path}")), directive.line);
+                    redirect(to, place.is_tls)
+                }
+                (Some(Simple::Prefix(path)), to) => {
+                    route.essential("path", quoted(&pattern(&path)), directive.line);
+                    match to.strip_suffix("$1") {
+                        Some(base) if base.starts_with('/') && !base.contains('$') => {
+                            Ok(format!(", rewrite_prefix = {}", quoted(base)))
+                        }
+                        None if !to.contains('$') => redirect(to, place.is_tls),
+                        _ => Err(missing.to_owned()),
+                    }
+                }
+                _ => Err(missing.to_owned()),
+            }
+        };
+        match target {
+            Ok(target) => {
+                route.essential("redirect", format!("{{ status = {status}{target} }}"), directive.line);
+                self.report.done(directive.line);
+                true
+            }
+            Err(why) => {
+                self.report.missing(directive.line, why, Some("route.redirect"));
+                false
+            }
+        }
+    }
+
+    /// `rewrite … break` and `last` within a location that passes requests on.
+    fn rewrites_within(&mut self, route: &mut Section, place: &Place<'d>) {
+        for directive in place.block.inner().iter().filter(|directive| directive.name == "rewrite") {
+            if directive.has("permanent") || directive.has("redirect") {
+                continue;
+            }
+            let prefix = place.matched.prefix.as_deref().map(|prefix| prefix.trim_end_matches('/'));
+            let from = match values::simple(directive.arg(0)) {
+                Some(Simple::Prefix(path)) => Some(path.trim_end_matches('/').to_owned()),
+                _ => None,
+            };
+            let to = directive.arg(1).strip_suffix("$1").map(|to| to.trim_end_matches('/'));
+            match (prefix, from, to) {
+                (Some(prefix), Some(from), Some(to)) if prefix == from && !to.contains('$') => {
+                    match to {
+                        "" => route.essential("strip_prefix", "true", directive.line),
+                        to => route.essential("rewrite_prefix", quoted(to), directive.line),
+                    }
+                    self.report.done(directive.line);
+                }
+                _ => self.report.missing(
+                    directive.line,
+                    "only the path that the location matches can be replaced",
+                    Some("route.rewrite_prefix"),
+                ),
+            }
+        }
+    }
+}
+
+/// A prefix as `path` of a route: parts of a path match whole.
+fn pattern(prefix: &str) -> String {
+    match prefix.trim_end_matches('/') {
+        "" => "/".to_owned(),
+        path => path.to_owned(),
+    }
+}
+
+/// The keys of a redirect to a URL with `$host` and `$request_uri`, each behind a comma.
+fn redirect(url: &str, is_tls: bool) -> Result<String, String> {
+    let mut keys = String::new();
+    let rest = match url.split_once("://") {
+        Some((scheme, rest)) => {
+            match scheme {
+                "http" | "https" => keys.push_str(&format!(", scheme = \"{scheme}\"")),
+                // The scheme of the request stays.
+                "$scheme" => {
+                    keys.push_str(if is_tls { ", scheme = \"https\"" } else { ", scheme = \"http\"" })
+                }
+                other => return Err(format!("{other} is no scheme of a redirect")),
+            }
+            let end =
+                rest.find(['/', '?']).or_else(|| rest.find("$request_uri")).or_else(|| rest.find("$uri"));
+            let (host, rest) = rest.split_at(end.unwrap_or(rest.len()));
+            let (host, port) = match host.rsplit_once(':') {
+                Some((host, port)) if port.parse::<u16>().is_ok() => (host, Some(port)),
+                _ => (host, None),
+            };
+            match host {
+                "$host" | "$http_host" | "$server_name" => {}
+                host if host.contains('$') => return Err(format!("{host} has variables")),
+                host => keys.push_str(&format!(", host = {}", quoted(host))),
+            }
+            if let Some(port) = port {
+                keys.push_str(&format!(", port = {port}"));
+            }
+            rest
+        }
+        None => url,
+    };
+    match rest {
+        "$request_uri" | "$uri$is_args$args" | "$uri" => {}
+        "" | "/" if !keys.is_empty() => keys.push_str(", path = \"/\""),
+        path if path.contains('$') => {
+            let base = path.strip_suffix("$request_uri").unwrap_or(path);
+            if base.contains('$') || base.contains('?') || base == path {
+                return Err(format!("{path} has variables"));
+            }
+            keys.push_str(&format!(", rewrite_prefix = {}", quoted(base)));
+        }
+        path if path.starts_with('/') && !path.contains('?') => {
+            keys.push_str(&format!(", path = {}", quoted(path)))
+        }
+        path => return Err(format!("{path} is no path of a redirect")),
+    }
+    if keys.is_empty() {
+        return Err("it leads back to the same place".to_owned());
+    }
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::redirect;
+
+    #[test]
+    fn targets_become_keys_of_a_redirect() {
+        for (url, expected) in [
+            ("https://$host$request_uri", ", scheme = \"https\""),
+            ("https://b.example$request_uri", ", scheme = \"https\", host = \"b.example\""),
+            (
+                "https://b.example:8443/x",
+                ", scheme = \"https\", host = \"b.example\", port = 8443, path = \"/x\"",
+            ),
+            ("/new", ", path = \"/new\""),
+            (
+                "https://b.example/base$request_uri",
+                ", scheme = \"https\", host = \"b.example\", rewrite_prefix = \"/base\"",
+            ),
+        ] {
+            assert_eq!(redirect(url, false).as_deref(), Ok(expected), "{url}");
+        }
+        assert!(redirect("https://$host/$1", false).is_err() && redirect("$request_uri", false).is_err());
+    }
+}

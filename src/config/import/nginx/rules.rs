@@ -1,0 +1,297 @@
+//! What a location does with requests and responses: access, rates, header fields, compression.
+
+use super::super::draft::{Section, part, quoted, texts};
+use super::super::values;
+use super::parse::Directive;
+use super::upstream::Url;
+use super::variables::template;
+use super::{Nginx, Scope};
+
+impl<'d> Nginx<'_, 'd> {
+    /// Who may pass. False: that can't be written, and no other client may pass.
+    pub(super) fn access(&mut self, route: &mut Section, scope: &Scope<'d>) -> bool {
+        if let Some(directive) = scope.one("satisfy").filter(|satisfy| satisfy.arg(0) == "any") {
+            self.report.missing(
+                directive.line,
+                "one of several kinds of access is not enough here",
+                Some("route.allow"),
+            );
+            return false;
+        }
+        if let Some(directive) = scope.one("auth_request").filter(|request| request.arg(0) != "off") {
+            self.report.missing(
+                directive.line,
+                "subrequests for authentication were not translated",
+                Some("route.auth.forward"),
+            );
+            return false;
+        }
+        if let Some(directive) = scope.one("auth_jwt").filter(|jwt| jwt.arg(0) != "off") {
+            self.report.missing(directive.line, "it was not translated", Some("route.auth.jwt"));
+            return false;
+        }
+        if let Some(directive) =
+            scope.levels.last().into_iter().copied().flatten().find(|inner| inner.name == "limit_except")
+        {
+            self.report.missing(
+                directive.line,
+                "write a route with `methods` for what is allowed",
+                Some("route.methods"),
+            );
+            return false;
+        }
+        self.basic(route, scope);
+        self.addresses(route, scope)
+    }
+
+    /// `auth_basic`.
+    fn basic(&mut self, route: &mut Section, scope: &Scope<'d>) {
+        let Some(realm) = scope.one("auth_basic").filter(|realm| realm.arg(0) != "off") else { return };
+        let Some(file) = scope.one("auth_basic_user_file") else { return };
+        let path = values::absolute(self.folder, file.arg(0));
+        let value = format!("{{ file = {}, realm = {} }}", quoted(&path), quoted(realm.arg(0)));
+        route.essential("auth.basic", value, realm.line);
+        self.report.done(realm.line);
+        self.report.done(file.line);
+    }
+
+    /// `allow` and `deny`, of which nginx takes the first that matches. False: the order can't be written.
+    pub(super) fn addresses(&mut self, section: &mut Section, scope: &Scope<'d>) -> bool {
+        let level =
+            scope.levels.iter().rev().find(|level| {
+                level.iter().any(|directive| matches!(directive.name.as_str(), "allow" | "deny"))
+            });
+        let Some(level) = level else { return true };
+        let rules: Vec<&'d Directive> =
+            level.iter().filter(|directive| matches!(directive.name.as_str(), "allow" | "deny")).collect();
+        let end = rules.iter().position(|rule| rule.arg(0) == "all").unwrap_or(rules.len());
+        let is_closed = rules.get(end).is_some_and(|rule| rule.name == "deny");
+        let (mut allowed, mut denied): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+        for rule in &rules[..end] {
+            if rule.arg(0) == "unix:" {
+                self.report.missing(
+                    rule.line,
+                    "clients of Unix sockets have no address",
+                    Some("route.allow"),
+                );
+                return false;
+            }
+            match rule.name.as_str() {
+                "allow" => allowed.push(rule.arg(0)),
+                // What was allowed before may be part of it: here `deny` goes before `allow`.
+                _ if !allowed.is_empty() => {
+                    let why = "`deny` goes before `allow` here, in whatever order they stand";
+                    self.report.missing(rule.line, why, Some("route.deny"));
+                    return false;
+                }
+                _ => denied.push(rule.arg(0)),
+            }
+        }
+        let line = rules[0].line;
+        if is_closed && allowed.is_empty() {
+            section.essential("deny", "[\"0.0.0.0/0\", \"::/0\"]", line);
+        } else if is_closed {
+            section.essential("allow", texts(&allowed), line);
+        }
+        if !denied.is_empty() {
+            section.essential("deny", texts(&denied), line);
+        }
+        rules.iter().for_each(|rule| self.report.done(rule.line));
+        true
+    }
+
+    /// Rates, responses' header fields and compression.
+    pub(super) fn rules(&mut self, route: &mut Section, scope: &Scope<'d>) {
+        self.rate(route, scope);
+        self.response_headers(route, scope);
+        self.compression(route, scope);
+        if scope.arg("merge_slashes") == Some("off")
+            && let Some(directive) = scope.one("merge_slashes")
+        {
+            route.set("merge_slashes", "false", directive.line);
+            self.report.done(directive.line);
+        }
+    }
+
+    /// `limit_req`.
+    fn rate(&mut self, route: &mut Section, scope: &Scope<'d>) {
+        for (count, directive) in scope.all("limit_req").into_iter().enumerate() {
+            let zone = directive.parameter("zone").and_then(|zone| self.zones.get(zone)).copied();
+            let Some(zone) = zone else {
+                self.report.missing(directive.line, "its zone is not there", Some("route.rate_limit"));
+                continue;
+            };
+            let by = match zone.arg(0) {
+                "$binary_remote_addr" | "$remote_addr" => Some("\"client\"".to_owned()),
+                key => key
+                    .strip_prefix("$http_")
+                    .map(|field| format!("{{ header = {} }}", quoted(&field.replace('_', "-")))),
+            };
+            let rate = zone.parameter("rate").and_then(|rate| {
+                Some(
+                    (rate.strip_suffix("r/s").map(|n| (n, "s")))
+                        .or_else(|| rate.strip_suffix("r/m").map(|n| (n, "m"))),
+                )?
+            });
+            let (Some(by), Some((number, unit)), 0) = (by, rate, count) else {
+                let why = "a route has one rate, by client address or by a header";
+                self.report.missing(directive.line, why, Some("route.rate_limit"));
+                continue;
+            };
+            let burst =
+                directive.parameter("burst").and_then(|burst| burst.parse::<u64>().ok()).unwrap_or(0) + 1;
+            let value = format!("{{ rate = \"{number}/{unit}\", burst = {burst}, by = {by} }}");
+            route.set("rate_limit", value, directive.line);
+            let delayed =
+                if directive.has("nodelay") || burst == 1 { "" } else { "; requests are not delayed" };
+            self.report.note(
+                directive.line,
+                format!("the refusal is 429, nginx's is 503 unless it says otherwise{delayed}"),
+            );
+            self.report.done(zone.line);
+        }
+        for name in ["limit_req_status", "limit_conn_status"] {
+            if let Some(directive) = scope.one(name) {
+                self.report.note(
+                    directive.line,
+                    "the status of a refusal is fixed: 429 of a rate, 503 of connections",
+                );
+            }
+        }
+    }
+
+    /// `proxy_set_header`, and nginx's own Host.
+    pub(super) fn request_headers(&mut self, route: &mut Section, scope: &Scope<'d>, url: &Url) {
+        let (set, hidden) = match url.grpc {
+            true => ("grpc_set_header", "grpc_hide_header"),
+            false => ("proxy_set_header", "proxy_hide_header"),
+        };
+        let mut host = None;
+        for directive in scope.all(set) {
+            let (name, value) = (directive.arg(0), directive.arg(1));
+            let lower = name.to_ascii_lowercase();
+            match lower.as_str() {
+                "host" => {
+                    host = Some(directive);
+                    continue;
+                }
+                "connection" | "upgrade" | "te" | "content-length" | "transfer-encoding" | "expect" => {
+                    self.report.needless(
+                        directive.line,
+                        "the field belongs to the connection; WebSocket and keep-alive work without it",
+                    );
+                    continue;
+                }
+                "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" if value.contains('$') => {
+                    self.report.needless(
+                        directive.line,
+                        "backends get X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host in any case",
+                    );
+                    continue;
+                }
+                _ => {}
+            }
+            if value.is_empty() {
+                route.push("headers.request.remove", quoted(name), directive.line);
+                self.report.done(directive.line);
+                continue;
+            }
+            match template(value) {
+                Ok(value) => {
+                    route.text(&format!("headers.request.set.{}", part(name)), &value, directive.line);
+                    self.report.done(directive.line);
+                }
+                Err(why) => self.report.missing(directive.line, why, Some("route.headers.request.set")),
+            }
+        }
+        self.host(route, host, url);
+        for directive in scope.all(hidden) {
+            route.push("headers.response.remove", quoted(directive.arg(0)), directive.line);
+            self.report.done(directive.line);
+        }
+        for directive in scope.all("proxy_pass_header") {
+            self.report.needless(directive.line, "fields of a response pass");
+        }
+    }
+
+    /// The Host that the backend gets: the client's here, that of `proxy_pass` in nginx.
+    fn host(&mut self, route: &mut Section, directive: Option<&'d Directive>, url: &Url) {
+        const HOST: &str = "headers.request.set.Host";
+        match directive.map(|directive| (directive, directive.arg(1))) {
+            Some((directive, "$host" | "$http_host" | "$host:$server_port" | "$http_host:$server_port")) => {
+                self.report.done(directive.line);
+            }
+            Some((directive, "$proxy_host")) => {
+                route.text(HOST, &url.authority, directive.line);
+                self.report.done(directive.line);
+            }
+            Some((directive, value)) if !value.contains('$') && !value.is_empty() => {
+                route.text(HOST, value, directive.line);
+                self.report.done(directive.line);
+            }
+            Some((directive, _)) => {
+                self.report.missing(
+                    directive.line,
+                    "Host takes no variables: it is the client's",
+                    Some("route.headers.request.set.Host"),
+                );
+            }
+            None if url.authority.starts_with("unix:") => route.text(HOST, "localhost", route.line()),
+            None => route.text(HOST, &url.authority, route.line()),
+        }
+    }
+
+    /// `add_header`.
+    pub(super) fn response_headers(&mut self, route: &mut Section, scope: &Scope<'d>) {
+        for directive in scope.all("add_header") {
+            let (name, value) = (directive.arg(0), directive.arg(1));
+            match template(value) {
+                Ok(value) if !value.is_empty() => {
+                    route.push(
+                        &format!("headers.response.add.{}", part(name)),
+                        quoted(&value),
+                        directive.line,
+                    );
+                    if directive.has("always") {
+                        self.report.done(directive.line);
+                    } else {
+                        self.report.note(
+                            directive.line,
+                            "the field is added whatever the status is, as with `always`",
+                        );
+                    }
+                }
+                Ok(_) => self.report.needless(directive.line, "an empty field is not added"),
+                Err(why) => self.report.missing(directive.line, why, Some("route.headers.response.add")),
+            }
+        }
+    }
+
+    /// `gzip`.
+    fn compression(&mut self, route: &mut Section, scope: &Scope<'d>) {
+        let Some(directive) = scope.one("gzip") else { return };
+        self.report.done(directive.line);
+        if directive.arg(0) != "on" {
+            return;
+        }
+        let mut types = vec!["text/html".to_owned()];
+        if let Some(listed) = scope.one("gzip_types") {
+            for kind in &listed.args {
+                let kind = if kind == "*" { "text/*" } else { kind };
+                if !types.iter().any(|known| known == kind) && !kind.eq_ignore_ascii_case("text/html") {
+                    types.push(kind.to_owned());
+                }
+            }
+            self.report.done(listed.line);
+        }
+        let least = scope.one("gzip_min_length");
+        least.into_iter().for_each(|directive| self.report.done(directive.line));
+        let least = least.and_then(|directive| values::bytes(directive.arg(0))).unwrap_or(20);
+        let value = format!(
+            "{{ algorithms = [\"gzip\"], min_size = {}, types = {} }}",
+            values::size(least),
+            texts(&types)
+        );
+        route.set("compression", value, directive.line);
+    }
+}

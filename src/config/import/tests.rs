@@ -1,0 +1,250 @@
+//! Whole configs: what is translated, and that each line of theirs is accounted for.
+
+use std::path::{Path, PathBuf};
+
+use super::{File, Imported, Origin, import};
+use crate::config::sources::Outside;
+
+struct None;
+
+impl Outside for None {
+    fn expand(&self, pattern: &Path) -> Result<Vec<PathBuf>, String> {
+        Ok(vec![pattern.to_owned()])
+    }
+    fn read(&self, path: &Path) -> Result<String, String> {
+        match path.file_name().and_then(|name| name.to_str()) {
+            Some("app.conf") => Ok("server { listen 81; return 204; }\n".to_owned()),
+            _ => Err("no such file".to_owned()),
+        }
+    }
+    fn identity(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
+    fn variable(&self, _: &str) -> Result<Option<String>, String> {
+        Ok(Option::None)
+    }
+    fn value(&self, _: &Path) -> Result<String, String> {
+        Err("no".to_owned())
+    }
+}
+
+fn of(origin: Origin, text: &str) -> Imported {
+    let file = File { name: "their.conf".to_owned(), text: text.to_owned() };
+    import(origin, &[file], Path::new("/etc/theirs"), &None)
+}
+
+fn nginx(text: &str) -> Imported {
+    of(Origin::Nginx, text)
+}
+
+fn haproxy(text: &str) -> Imported {
+    of(Origin::HaProxy, text)
+}
+
+/// Reasons of what is not translated, by line.
+fn missing(imported: &Imported) -> Vec<(usize, String)> {
+    imported.report.untranslated().into_iter().map(|listed| (listed.line, listed.reason)).collect()
+}
+
+#[track_caller]
+fn has(imported: &Imported, parts: &[&str]) {
+    assert!(imported.ok, "{}\n{:?}", imported.toml, missing(imported));
+    for part in parts {
+        assert!(
+            imported.toml.contains(part),
+            "{part} is not in:\n{}\n{:?}",
+            imported.toml,
+            missing(imported)
+        );
+    }
+}
+
+#[test]
+fn nginx_servers_become_listeners_and_routes() {
+    let imported = nginx(
+        "http {\n upstream app { least_conn; server 10.0.0.1:8080 weight=3; server 10.0.0.2:8080 backup; keepalive 16; }\n \
+         server { listen 80 default_server; server_name a.example;\n  location / { proxy_pass http://app; proxy_set_header Host $host; proxy_read_timeout 5s; }\n  \
+         location = /health { return 200 ok; }\n  location /api/ { proxy_pass http://app/; } }\n \
+         server { listen 80; server_name b.example *.c.example; return 301 https://$host$request_uri; }\n}\n",
+    );
+    has(
+        &imported,
+        &[
+            "name = \"http-80\"\naddress = \"0.0.0.0:80\"",
+            "balance = \"least-requests\"",
+            "{ address = \"10.0.0.1:8080\", weight = 3 }",
+            "{ address = \"10.0.0.2:8080\", backup = true }",
+            "pool.idle_per_worker = 16",
+            "timeouts.response = \"5s\"",
+            "path = \"=/health\"",
+            "respond = { status = 200, body = \"ok\"",
+            "strip_prefix = true",
+            "host = \"*.c.example\"",
+            "redirect = { status = 301, scheme = \"https\" }",
+        ],
+    );
+    assert_eq!(missing(&imported), []);
+}
+
+#[test]
+fn what_nginx_has_and_ringate_has_not_is_listed_with_its_line() {
+    let imported = nginx(
+        "http {\n  sub_filter a b;\n  server {\n    listen 80;\n    location / { proxy_pass http://127.0.0.1:1; }\n    \
+         location /admin { auth_request /auth; proxy_pass http://127.0.0.1:1; }\n    location ~ \\.php$ { fastcgi_pass 127.0.0.1:9000; }\n    \
+         unheard_of on;\n  }\n}\n",
+    );
+    has(&imported, &["path = \"/admin\"\nrespond = { status = 503"]);
+    let missing = missing(&imported);
+    for line in [2, 6, 7, 8] {
+        assert!(missing.iter().any(|(at, _)| *at == line), "{line}: {missing:?}");
+    }
+    assert!(!imported.toml.contains("upstream = \"127.0.0.1-1\"\npath = \"/admin\""));
+}
+
+#[test]
+fn fragments_and_includes_of_nginx_are_read() {
+    let imported = nginx("http {\n include app.conf;\n include mime.types;\n include none.conf;\n}\n");
+    has(&imported, &["respond = { status = 204 }"]);
+    assert_eq!(missing(&imported).iter().map(|(line, _)| *line).collect::<Vec<_>>(), [4]);
+    has(&nginx("server { listen 8080; location / { proxy_pass http://127.0.0.1:1; } }\n"), &["http-8080"]);
+}
+
+#[test]
+fn tls_of_nginx_is_translated_on_both_sides() {
+    let imported = nginx(
+        "http { server { listen 443 ssl; server_name a.example; ssl_certificate a.pem; ssl_certificate_key a.key;\n\
+         ssl_client_certificate ca.pem; ssl_verify_client on; ssl_protocols TLSv1.1 TLSv1.2;\n\
+         location / { proxy_pass https://b.internal; proxy_ssl_certificate c.pem; proxy_ssl_certificate_key c.key;\n\
+         proxy_ssl_verify on; proxy_ssl_trusted_certificate bca.pem; proxy_ssl_name real.internal; } } }\n",
+    );
+    has(
+        &imported,
+        &[
+            "tls.certificates = [{ cert = \"/etc/theirs/a.pem\", key = \"/etc/theirs/a.key\" }]",
+            "tls.client_auth = \"required\"",
+            "tls.client_trust = [\"/etc/theirs/ca.pem\"]",
+            "tls.versions = [\"1.2\"]",
+            "endpoints = [\"b.internal:443\"]",
+            "tls.server_name = \"real.internal\"",
+            "tls.trust = [\"/etc/theirs/bca.pem\"]",
+            "tls.certificate = { cert = \"/etc/theirs/c.pem\", key = \"/etc/theirs/c.key\" }",
+        ],
+    );
+}
+
+#[test]
+fn streams_of_nginx_become_tcp_and_udp_listeners() {
+    let imported = nginx(
+        "stream {\n map $ssl_preread_server_name $to { a.example one; default two; }\n\
+         upstream one { server 127.0.0.1:1; }\n upstream two { server 127.0.0.1:2; }\n\
+         server { listen 443; ssl_preread on; proxy_pass $to; proxy_timeout 10m; }\n\
+         server { listen 53 udp; proxy_pass 127.0.0.1:5353; proxy_responses 1; }\n}\n",
+    );
+    has(
+        &imported,
+        &[
+            "protocol = \"tcp\"",
+            "protocol = \"udp\"",
+            "sni = \"a.example\"",
+            "udp.responses = 1",
+            "timeouts.idle = \"10m\"",
+        ],
+    );
+    assert_eq!(missing(&imported), []);
+}
+
+#[test]
+fn haproxy_s_frontends_become_listeners_and_routes() {
+    let imported = haproxy(
+        "defaults\n  mode http\n  timeout connect 5s\n  timeout server 50000\n  timeout client 30s\n  option httplog\n\n\
+         frontend web\n  bind *:80\n  acl api path_beg /api\n  acl static hdr(host) -i static.example\n  use_backend api if api\n  \
+         use_backend static if static\n  default_backend app\n  http-request deny if { path /secret }\n\n\
+         backend app\n  balance leastconn\n  cookie SRV insert indirect nocache\n  server a 10.0.0.1:80 check weight 10\n  server b 10.0.0.2:80 check backup\n\n\
+         backend api\n  option httpchk GET /healthz\n  http-check expect status 200\n  server a 10.0.0.3:80 check inter 3s maxconn 50\n\n\
+         backend static\n  server a 10.0.0.4:80\n",
+    );
+    has(
+        &imported,
+        &[
+            "name = \"web\"\naddress = \"0.0.0.0:80\"",
+            "timeouts.connect = \"5s\"",
+            "timeouts.response = \"50s\"",
+            "host = \"static.example\"",
+            "path = \"/api\"",
+            "path = \"=/secret\"\nrespond = { status = 403 }",
+            "balance = \"least-requests\"",
+            "sticky.cookie = \"SRV\"",
+            "health.path = \"/healthz\"",
+            "health.expect = [\"200\"]",
+            "pool.max_per_endpoint = 50",
+        ],
+    );
+    assert_eq!(missing(&imported), []);
+    // The path goes before the host, as in HAProxy.
+    assert!(
+        imported.toml.contains("host = \"static.example\"\npath = \"/api\"\nupstream = \"api\""),
+        "{}",
+        imported.toml
+    );
+}
+
+#[test]
+fn tls_and_access_of_haproxy_are_translated() {
+    let imported = haproxy(
+        "frontend web\n  mode http\n  bind :80\n  bind :443 ssl crt /etc/ssl/a.pem ca-file /etc/ssl/ca.pem verify required alpn h2,http/1.1\n  \
+         http-request redirect scheme https code 301 unless { ssl_fc }\n  http-request deny if !{ src 10.0.0.0/8 192.168.0.0/16 } { path_beg /admin }\n  \
+         stick-table type ip size 1m expire 1m store http_req_rate(10s)\n  http-request track-sc0 src\n  \
+         http-request deny deny_status 429 if { sc_http_req_rate(0) gt 100 }\n  http-response set-header Strict-Transport-Security max-age=1\n  default_backend app\n\
+         backend app\n  mode http\n  server a app.internal:443 ssl verify required ca-file /etc/ssl/b.pem sni str(app.internal) crt /etc/ssl/c.pem send-proxy-v2\n",
+    );
+    has(
+        &imported,
+        &[
+            "redirect = { status = 301, scheme = \"https\" }",
+            "tls.certificates = [\"/etc/ssl/a.pem\"]",
+            "tls.client_trust = [\"/etc/ssl/ca.pem\"]",
+            "allow = [\"10.0.0.0/8\", \"192.168.0.0/16\"]",
+            "rate_limit = { rate = \"10/s\", burst = 100, by = \"client\" }",
+            "headers.response.set.Strict-Transport-Security = \"max-age=1\"",
+            "tls.server_name = \"app.internal\"",
+            "tls.certificate = \"/etc/ssl/c.pem\"",
+            "proxy_protocol = \"v2\"",
+        ],
+    );
+    assert_eq!(missing(&imported), []);
+}
+
+#[test]
+fn what_haproxy_has_and_ringate_has_not_is_listed_with_its_line() {
+    let imported = haproxy(
+        "frontend web\n  mode http\n  bind :80\n  http-request lua.auth\n  http-request deny if { rand(100) lt 5 }\n  unheard of\n  default_backend app\n\
+         backend app\n  mode http\n  http-request auth unless { http_auth(users) }\n  server a 10.0.0.1:80 agent-check\n",
+    );
+    has(&imported, &["respond = { status = 503"]);
+    let missing = missing(&imported);
+    for line in [4, 5, 6, 10, 11] {
+        assert!(missing.iter().any(|(at, _)| *at == line), "{line}: {missing:?}");
+    }
+    assert!(missing.iter().any(|(_, why)| why.contains("NOT refused")), "{missing:?}");
+    let tcp = haproxy("listen db\n  bind 127.0.0.1:5432\n  mode tcp\n  server a 10.0.0.1:5432 check\n");
+    has(&tcp, &["protocol = \"tcp\"", "health.type = \"tcp\"", "upstream = \"db\""]);
+}
+
+#[test]
+fn what_is_nothing_of_theirs_is_no_config() {
+    for text in ["", "}}}{{{;;;", "hello", "http { server { listen nowhere; } }", "frontend x\n"] {
+        for origin in [Origin::Nginx, Origin::HaProxy] {
+            assert!(!of(origin, text).ok, "{text}");
+        }
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_survived(text in "([a-z_]{1,8}|[ ;{}\"'\\\\$#\n/:.~0-9()!]|server |location |listen |http |frontend |bind |acl |use_backend |if ){0,60}") {
+        for origin in [Origin::Nginx, Origin::HaProxy] {
+            let imported = of(origin, &text);
+            proptest::prop_assert!(!imported.ok || !imported.toml.is_empty());
+        }
+    }
+}

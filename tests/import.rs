@@ -1,0 +1,258 @@
+//! Configs of nginx and HAProxy, translated by `ringate import`: they and Ringate serve the same requests alike.
+//!
+//! Each file of tests/data/import is a config of theirs. Its lines `#> METHOD TARGET HOST FIELD:VALUE …` are the requests.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::support::*;
+
+/// Fields that both must have alike; others are of the programs themselves.
+const COMPARED: [&str; 9] = [
+    "location",
+    "content-type",
+    "content-encoding",
+    "x-outer",
+    "x-inner",
+    "x-frame-options",
+    "x-backend",
+    "x-second",
+    "allow",
+];
+
+/// A backend that responds with what it got, without what each proxy adds.
+fn echo(name: &'static str) -> Backend {
+    Backend::serving(move |request| {
+        // nginx asks its backends by HTTP/1.0.
+        let line = request.head.lines().next().unwrap().rsplit_once(' ').unwrap().0;
+        let mut lines = vec![format!("{name} {line}")];
+        for field in [
+            "host",
+            "x-real-ip",
+            "x-method",
+            "x-drop",
+            "x-keep",
+            "x-copy",
+            "x-from",
+            "x-client",
+            "x-to",
+            "x-scheme",
+        ] {
+            lines.extend(request.header(field).map(|value| format!("{field}: {value}")));
+        }
+        let body = format!("{}\n{}", lines.join("\n"), "filler ".repeat(20));
+        let length = body.len();
+        let body = if line.starts_with("HEAD ") { String::new() } else { body };
+        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Backend: {name}\r\nContent-Length: {length}\r\n\r\n{body}")
+            .into_bytes()
+    })
+}
+
+/// The two backends, for all configs.
+fn backends() -> &'static (Backend, Backend) {
+    static BACKENDS: OnceLock<(Backend, Backend)> = OnceLock::new();
+    BACKENDS.get_or_init(|| (echo("a"), echo("b")))
+}
+
+/// A request of a config's file.
+struct Wanted {
+    tls: bool,
+    text: String,
+    host: String,
+    is_head: bool,
+}
+
+fn requests(config: &str) -> Vec<Wanted> {
+    let lines = config.lines().filter_map(|line| line.strip_prefix("#> "));
+    let found = lines.map(|line| {
+        let (tls, line) = line.strip_prefix("TLS ").map_or((false, line), |rest| (true, rest));
+        let mut words = line.split(' ');
+        let (method, target, host) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
+        let (mut fields, mut body) = (String::new(), String::new());
+        for word in words {
+            let (name, value) = word.split_once(':').unwrap();
+            match name {
+                "BODY" => body = "x".repeat(value.parse().unwrap()),
+                _ => fields.push_str(&format!("{name}: {value}\r\n")),
+            }
+        }
+        if !body.is_empty() || method == "POST" {
+            fields.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        let text =
+            format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n{fields}Connection: close\r\n\r\n{body}");
+        Wanted { tls, text, host: host.to_owned(), is_head: method == "HEAD" }
+    });
+    let found: Vec<Wanted> = found.collect();
+    assert!(!found.is_empty());
+    found
+}
+
+/// Status, compared fields, and the body where it comes from the backend or the config.
+fn answer(plain: SocketAddr, tls: SocketAddr, wanted: &Wanted, pki: &Pki) -> String {
+    let mut client = match wanted.tls {
+        true => Client::tls(tls, pki.client_config(), "localhost"),
+        false => Client::connect(plain),
+    };
+    client.send(&wanted.text);
+    let response = if wanted.is_head { client.response_to_head() } else { client.response() };
+    let mut shown = format!("{}\n", response.status);
+    let served = (200..300).contains(&response.status);
+    for name in COMPARED {
+        // Both have a type of their own for pages of errors.
+        if name == "content-type" && !served {
+            continue;
+        }
+        for value in response.headers(name) {
+            // nginx writes the whole URL, also where it leads to the same host.
+            let value =
+                if wanted.tls { value } else { value.trim_start_matches(&format!("http://{}", wanted.host)) };
+            shown.push_str(&format!("{name}: {value}\n"));
+        }
+    }
+    if served && response.header("content-encoding").is_none() {
+        shown.push_str(response.text());
+    }
+    shown
+}
+
+/// A config with its addresses.
+fn filled(text: &str, dir: &Path, listen: [SocketAddr; 2], dead: SocketAddr) -> String {
+    let (a, b) = backends();
+    text.replace("@listen@", &listen[0].to_string())
+        .replace("@listen2@", &listen[1].to_string())
+        .replace("@a@", &a.address().to_string())
+        .replace("@b@", &b.address().to_string())
+        .replace("@dead@", &dead.to_string())
+        .replace("@dir@", &dir.display().to_string())
+}
+
+fn start_theirs(kind: &str, text: &str, dir: &Path) -> Process {
+    let path = dir.join("theirs.conf");
+    let mut command = if kind == "nginx" {
+        let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
+        let at = dir.display();
+        let head = format!("{user} daemon off; master_process off; pid {at}/pid; error_log stderr info;\n");
+        fs::write(dir.join("mime.types"), "types { text/html html; }\n").unwrap();
+        let text = text.replacen("http {", &format!("http {{ access_log off; client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n"), 1);
+        fs::write(&path, head + &text).unwrap();
+        let mut command = Command::new("nginx");
+        command.arg("-p").arg(dir).arg("-e").arg("stderr").arg("-c").arg(&path);
+        command
+    } else {
+        fs::write(&path, text).unwrap();
+        let mut command = Command::new("haproxy");
+        command.arg("-db").arg("-f").arg(&path);
+        command
+    };
+    Process::start(&mut command)
+}
+
+/// Runs a config in its own program and in Ringate, and compares.
+fn compare(kind: &str, path: &Path) {
+    let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+    let text = fs::read_to_string(path).unwrap();
+    let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
+    for file in ["server.pem", "server.key"] {
+        fs::copy(pki.file(file), dir.path().join(file)).unwrap();
+    }
+    let both = [
+        fs::read_to_string(pki.file("server.pem")).unwrap(),
+        fs::read_to_string(pki.file("server.key")).unwrap(),
+    ];
+    fs::write(dir.path().join("both.pem"), both.concat()).unwrap();
+    let (theirs, ours, dead) =
+        ([free_address(), free_address()], [free_address(), free_address()], free_address());
+    let mut process = start_theirs(kind, &filled(&text, dir.path(), theirs, dead), dir.path());
+
+    let source = dir.path().join("source.conf");
+    fs::write(&source, filled(&text, dir.path(), ours, dead)).unwrap();
+    let out = dir.path().join("ringate.toml");
+    let imported =
+        run(Ringate::command().args(["import", kind]).arg(&source).arg("--out").arg(&out).arg("--json"));
+    let summary: serde_json::Value = serde_json::from_slice(&imported.stdout).unwrap();
+    assert_eq!(imported.status.code(), Some(0), "{name}: {summary:#}");
+    assert_eq!(summary["untranslated"], serde_json::json!([]), "{name}: {summary:#}");
+    let config = fs::read_to_string(&out).unwrap();
+    let checked = run(Ringate::command().arg("check").arg("-c").arg(&out));
+    assert_eq!(
+        checked.status.code(),
+        Some(0),
+        "{name}: {}\n{config}",
+        String::from_utf8_lossy(&checked.stderr)
+    );
+
+    let wanted = requests(&text);
+    let ringate = Ringate::start(&format!("{config}\n[runtime]\nworkers = 1\n"));
+    eventually("the other program to listen", || {
+        assert!(process.ended().is_none(), "{name}: {}", process.log());
+        TcpStream::connect(theirs[0]).ok()
+    });
+    for one in &wanted {
+        let (expected, found) =
+            (answer(theirs[0], theirs[1], one, &pki), answer(ours[0], ours[1], one, &pki));
+        let (expected, found) = (without_port(&expected, theirs), without_port(&found, ours));
+        assert_eq!(found, expected, "{name}: {}\n{config}\n{}", one.text, ringate.log());
+    }
+}
+
+/// A redirect to the same host may name the port that the request came to.
+fn without_port(text: &str, listen: [SocketAddr; 2]) -> String {
+    listen.iter().fold(text.to_owned(), |text, address| text.replace(&format!(":{}", address.port()), ""))
+}
+
+fn compare_all(kind: &str, least: usize) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import").join(kind);
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(paths.len() >= least, "{paths:?}");
+    paths.iter().for_each(|path| compare(kind, path));
+}
+
+#[test]
+fn nginx_and_ringate_serve_imported_configs_alike() {
+    compare_all("nginx", 9);
+}
+
+#[test]
+fn haproxy_and_ringate_serve_imported_configs_alike() {
+    compare_all("haproxy", 4);
+}
+
+#[test]
+fn what_is_not_translated_is_listed_with_file_and_line_and_the_nearest_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("nginx.conf");
+    fs::write(&source, "http {\n server {\n  listen 8080;\n  sub_filter a b;\n  location / { proxy_pass http://127.0.0.1:1; }\n  location /x { root /srv; }\n }\n}\n").unwrap();
+    let output = run(Ringate::command().args(["import", "nginx"]).arg(&source));
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stdout.contains("[[listener]]") && stdout.contains("respond = { status = 503"), "{stdout}");
+    assert!(stderr.contains("nginx.conf:4: sub_filter a b\n    bodies are not changed"), "{stderr}");
+    assert!(stderr.contains("nginx.conf:6: root /srv\n") && stderr.contains("[nearest: route"), "{stderr}");
+    fs::write(&source, "nothing of nginx\n").unwrap();
+    let output = run(Ringate::command().args(["import", "nginx"]).arg(&source));
+    assert_eq!(output.status.code(), Some(1));
+    let output = run(Ringate::command().args(["import", "apache"]).arg(&source));
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn completions_and_man_pages_are_made_of_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run(Ringate::command().args(["completions", shell]));
+        assert_eq!(output.status.code(), Some(0));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("quickstart"), "{shell}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let output = run(Ringate::command().arg("man").arg(dir.path().join("man")));
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    for page in ["ringate.1", "ringate-check.1", "ringate-cert-generate.1"] {
+        let text = fs::read_to_string(dir.path().join("man").join(page))
+            .unwrap_or_else(|error| panic!("{page}: {error}"));
+        assert!(text.contains(".TH") && text.contains(".SH NAME"), "{page}");
+    }
+}
