@@ -4,6 +4,7 @@
 //! must find one message where they found one, with the body that they found.
 
 mod crl;
+mod dns;
 mod http2;
 
 use std::sync::{Arc, LazyLock};
@@ -26,6 +27,7 @@ use ringate::internals::tls::{
 };
 
 pub use crl::crl;
+pub use dns::dns_message;
 pub use http2::{frames as http2_frames, hpack};
 
 fn limits() -> HeadLimits {

@@ -89,6 +89,9 @@ pub mod internals {
             Unserved, Violation,
         };
     }
+    pub mod dns {
+        pub use crate::server::discovery::message::{Data, Kind, Reply, Service, parse};
+    }
     pub mod io {
         pub mod peer {
             pub use crate::io::peer::flow;

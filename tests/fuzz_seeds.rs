@@ -13,7 +13,7 @@ mod checks;
 
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 15] = [
+const TARGETS: [(&str, Check); 16] = [
     ("request", checks::request),
     ("response", checks::response),
     ("chunked", checks::chunked),
@@ -29,6 +29,7 @@ const TARGETS: [(&str, Check); 15] = [
     ("patch", checks::patch),
     ("http2_frames", checks::http2_frames),
     ("hpack", checks::hpack),
+    ("dns_message", checks::dns_message),
 ];
 
 fn folder() -> PathBuf {

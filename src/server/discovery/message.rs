@@ -18,7 +18,7 @@ const OPT: u16 = 41;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// IPv4 addresses.
     A,
     /// IPv6 addresses (RFC 3596).
@@ -39,7 +39,7 @@ impl Kind {
 
 /// The data of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Data {
+pub enum Data {
     /// Of A and AAAA.
     Address(IpAddr),
     /// Of SRV.
@@ -48,20 +48,20 @@ pub(super) enum Data {
 
 /// One SRV record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Service {
+pub struct Service {
     /// The lowest is used first.
-    pub(super) priority: u16,
+    pub priority: u16,
     /// Its share among those of its priority.
-    pub(super) weight: u16,
+    pub weight: u16,
     /// Where it listens.
-    pub(super) port: u16,
+    pub port: u16,
     /// Its host's name in lower case, without the dot of the root. Empty: the service is not offered.
-    pub(super) target: String,
+    pub target: String,
 }
 
 /// What a response says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reply {
+pub enum Reply {
     /// Records, and the least TTL of them and of the aliases to them, in seconds.
     Records(Vec<Data>, u32),
     /// There are none, and for how many seconds that holds (RFC 2308 §5), if it says that.
@@ -95,7 +95,7 @@ pub(super) fn query(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
 }
 
 /// What a message says to the query with this id, name and kind. `None`: it is no response to that, or malformed.
-pub(super) fn parse(bytes: &[u8], id: u16, name: &str, kind: Kind) -> Option<Reply> {
+pub fn parse(bytes: &[u8], id: u16, name: &str, kind: Kind) -> Option<Reply> {
     let mut reader = Reader { bytes, at: 0 };
     let (own_id, flags) = (reader.short()?, reader.short()?);
     let [questions, answers, authorities, _] =

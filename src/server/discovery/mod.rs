@@ -25,7 +25,7 @@ use crate::config::plan;
 
 mod dns;
 mod file;
-mod message;
+pub(crate) mod message;
 pub(crate) mod overrides;
 pub(crate) mod watch;
 
