@@ -130,7 +130,8 @@ fn a_user_that_cannot_be_is_refused_with_what_to_do() {
         assert!(output.status.code() == Some(1) && said.contains(expected), "{expected}: {output:?}");
     };
     fails(&text("user = \"no-such-user\""), None, "there is no user no-such-user");
-    let dir = folder(&text("user = \"no-such-user\""));
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("ringate.toml"), text("user = \"no-such-user\"")).unwrap();
     let checked = command(dir.path(), &["check"]);
     let said = String::from_utf8_lossy(&checked.stderr);
     assert!(
