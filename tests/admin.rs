@@ -461,7 +461,7 @@ fn what_a_patch_was_answered_is_what_the_file_says_and_what_runs() {
     let ringate = Setup::to(tls.address()).section("[admin]").upstream("# ours").start();
     assert_eq!(ringate.get("/").status, 400, "nginx is spoken to without TLS");
     let before = config(&ringate);
-    let (status, said) = call(&ringate, "PATCH", "/v1/upstreams/app", Some(json!({ "tls": {} })));
+    let (status, said) = call(&ringate, "PATCH", "/v1/upstreams/app?force=true", Some(json!({ "tls": {} })));
     assert_eq!(status, 200, "{said}");
     let written = config(&ringate);
     assert_eq!(written.replace("tls = {}\n", ""), before);

@@ -208,6 +208,130 @@ fn a_backend_is_called_with_a_certificate_of_choice() {
 }
 
 #[test]
+fn a_request_by_a_route_is_what_the_route_makes_of_it() {
+    let backend = Backend::serving(|request| {
+        let body = format!(
+            "{} host={} set={} gone={} own={} for={} key={}",
+            request.line(),
+            request.headers("Host").join("+"),
+            request.headers("X-Set").join("+"),
+            request.headers("X-Gone").join("+"),
+            request.headers("X-Own").join("+"),
+            request.headers("X-Forwarded-For").join("+"),
+            request.headers("X-Api-Key").join("+"),
+        );
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    });
+    let ringate = Setup::to(backend.address())
+        .section("[admin]\n[credentials.key]\napi_key = true")
+        .routes(
+            "[[route]]\nhost = \"api.example\"\npath = \"/v1\"\nrewrite_prefix = \"/inner\"\nupstream = \"app\"\n\
+             credentials = [\"key\"]\nheaders.request = { set = { X-Set = \"{client.address}-{request.method}\", Host = \"inner.example\" }, remove = [\"X-Gone\"] }\n",
+        )
+        .start();
+    let invoke = |body: Value| call(&ringate, "POST", "/v1/invoke", Some(body));
+    let (status, said) =
+        invoke(json!({ "route": "0", "path": "/v1/a?b=c", "headers": { "X-Gone": "1", "X-Own": "2" } }));
+    assert_eq!(
+        (status, &said["response"]["body"]),
+        (200, &json!("GET /inner/a?b=c host=inner.example set=127.0.0.1-GET gone= own=2 for=127.0.0.1 key=")),
+        "{said}"
+    );
+    let (_, said) = invoke(json!({ "route": "0" }));
+    assert!(said["response"]["body"].as_str().unwrap().starts_with("GET /inner host="), "{said}");
+    // Straight to the upstream, nothing is changed.
+    let (_, said) = invoke(json!({ "upstream": "app", "path": "/v1/a", "headers": { "X-Gone": "1" } }));
+    assert!(said["response"]["body"].as_str().unwrap().contains("/v1/a host=127.0.0.1"), "{said}");
+    assert!(said["response"]["body"].as_str().unwrap().contains("gone=1"), "{said}");
+    for path in ["/v2", "/v1%2f..", "/v1/../x"] {
+        let (status, said) = invoke(json!({ "route": "0", "path": path }));
+        assert_eq!(status, 422, "{path}: {said}");
+    }
+}
+
+#[test]
+fn mutual_tls_is_off_in_one_environment_alone() {
+    let (_pki, _authority, _nginx, ringate) = with_environments();
+    let presented = |listener: &str| {
+        let mut client = Client::connect(ringate.address_of(listener));
+        client.send(GET).response().text().to_owned()
+    };
+    let patch = |path: &str, tls: Value| call(&ringate, "PATCH", path, Some(json!({ "tls": tls })));
+    let (status, said) =
+        patch("/v1/upstreams/app", json!({ "certificate": "one", "require_client_auth": true }));
+    assert_eq!(status, 200, "{said}");
+    assert_eq!((presented("web"), presented("development")), ("CN=one".into(), "CN=one".into()));
+    // By the API, though the default demands that a certificate is asked for.
+    let (status, said) = patch("/v1/upstreams/app/environments/development", json!({ "certificate": false }));
+    assert_eq!(status, 200, "{said}");
+    assert_eq!((presented("web"), presented("development")), ("CN=one".into(), String::new()));
+    assert!(config(&ringate).contains("certificate = false"), "{}", config(&ringate));
+    // Promoted, it is off there, too.
+    let promote = |from: &str, to: &str| {
+        let output = command(ringate.dir(), &["promote", "app", "--from", from, "--to", to]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    };
+    promote("development", "production");
+    assert_eq!(presented("production"), "");
+    let (status, said) = patch("/v1/upstreams/app/environments/development", json!({ "certificate": null }));
+    assert_eq!((status, presented("development").as_str()), (200, "CN=one"), "{said}");
+    // By the command line: what an environment has from the default is taken away there alone.
+    let output = command(
+        ringate.dir(),
+        &["cert", "associate", "one", "--remove", "--upstream", "app", "--environment", "development"],
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!((presented("web"), presented("development")), ("CN=one".into(), String::new()));
+    for (wrong, expected) in [
+        (json!({ "certificate": true }), 422),
+        (json!({ "certificate": false, "require_client_auth": true }), 422),
+    ] {
+        assert_eq!(patch("/v1/upstreams/app", wrong).0, expected);
+    }
+}
+
+#[test]
+fn tls_that_is_turned_on_and_a_reload_try_the_trust_first() {
+    let (pki, other) = (Pki::new(), Pki::new());
+    let nginx = Nginx::tls(&pki, "location / { return 200 ok; }");
+    let plain = Backend::serving(|_| b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec());
+    let ringate = Setup::to(plain.address()).section("[admin]").start();
+    let before = config(&ringate);
+    let tls = |of: &Pki| json!({ "trust": [of.file("ca.pem")], "server_name": "localhost" });
+    let patch = |keys: Value| call(&ringate, "PATCH", "/v1/upstreams/app", Some(keys));
+    // This backend speaks no TLS.
+    let (status, said) = patch(json!({ "tls": tls(&pki) }));
+    assert_eq!((status, &said["type"]), (409, &json!("/v1/problems/trial")), "{said}");
+    assert_eq!((config(&ringate), ringate.get("/").status), (before, 200));
+    let to_nginx = json!({ "endpoints": [nginx.address().to_string()], "tls": tls(&pki) });
+    let (status, said) = patch(to_nginx);
+    assert_eq!((status, ringate.get("/").status), (200, 200), "{said}");
+
+    let good = config(&ringate);
+    let bad =
+        good.replace(&pki.file("ca.pem").display().to_string(), &other.file("ca.pem").display().to_string());
+    assert_ne!(good, bad);
+    fs::write(ringate.dir().join("ringate.toml"), &bad).unwrap();
+    let output = command(ringate.dir(), &["reload"]);
+    let said = text(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("not signed by") && said.contains("nothing is reloaded"),
+        "{said}"
+    );
+    assert_eq!(ringate.get("/").status, 200);
+    let status = unix(ringate.dir(), "GET", "/v1/status", &[], None).json();
+    assert_eq!(status["config"]["refused"], 1, "{}", status["config"]);
+    assert!(status["config"]["last_refused"]["reason"].as_str().unwrap().contains("not signed by"));
+    let output = command(ringate.dir(), &["reload", "--force"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(ringate.get("/").status, 502);
+    fs::write(ringate.dir().join("ringate.toml"), &good).unwrap();
+    let output = command(ringate.dir(), &["reload"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(ringate.get("/").status, 200);
+}
+
+#[test]
 fn the_last_warnings_are_kept() {
     let (pki, other) = (Pki::new(), Pki::new());
     let nginx = Nginx::tls(&pki, "location / { return 200 ok; }");

@@ -36,6 +36,7 @@ fn config(pki: &Pki, backends: [std::net::SocketAddr; 2]) -> String {
          [[route]]\nlistener = [\"web\", \"live\"]\npath = \"/billing\"\nupstream = \"billing\"\n\
          [[listener]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\nprotocol = \"http\"\n{listener}\n\
          [[route]]\nlistener = \"public\"\ncredentials = [\"api-key-mtls\"]\nrespond = {{ body = \"welcome\" }}\n\
+         [[route]]\nlistener = \"public\"\npath = \"/portal\"\nportal = {{ title = \"APIs\", requests = true, gateway_keys = true }}\n\
          [[route]]\nlistener = \"web\"\npath = \"/brief\"\ncredentials = [\"brief\"]\nrespond = {{ body = \"welcome\" }}\n\
          [credentials.api-key-mtls]\napi_key = true\nmtls = true\nexpiry = \"60d\"\nissuer = \"consumers-ca\"\n\
          [credentials.brief]\napi_key = true\nexpiry = \"6s\"\napproval = \"automatic\"\n\

@@ -233,7 +233,7 @@ fn commands(code: &str) -> Vec<(Vec<&str>, Vec<&str>)> {
             None if line.starts_with("cargo run --release -- ") => 4,
             None => continue,
         };
-        let is_name = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase());
+        let is_name = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
         let path: Vec<_> = words[start..].iter().copied().take(2).take_while(is_name).collect();
         let options = words[start..].iter().filter(|word| word.starts_with("--"));
         let options = options.map(|word| word.trim_end_matches([';', ',', ']']).split('=').next().unwrap());

@@ -19,6 +19,7 @@ mod admin_addresses;
 mod admin_backends;
 mod admin_changes;
 mod admin_events;
+mod admin_failures;
 mod admin_register;
 mod balancing;
 mod bodies;

@@ -65,7 +65,9 @@ pub(super) async fn associate(
     Body(wanted): Body<Associate>,
 ) -> Result<Json<Associated>, Problem> {
     let Path(name) = name?;
-    change(&control, query, wanted, json!(name), format!("the certificate {name} is associated")).await
+    let certificate = json!(name);
+    let what = format!("the certificate {name} is associated");
+    change(&control, query, wanted, move |_, _| Ok(certificate.clone()), what).await
 }
 
 pub(super) async fn dissociate(
@@ -83,15 +85,22 @@ pub(super) async fn dissociate(
             return Err(Problem::new(StatusCode::CONFLICT, "state", "there is nothing to take back", detail));
         }
     }
-    change(&control, query, wanted, Value::Null, format!("the certificate {name} is not associated any more"))
-        .await
+    let environment = wanted.environment.clone();
+    let what = format!("the certificate {name} is not associated any more");
+    // Where the environment has it from the default, leaving the key out would leave it presented.
+    let certificate = move |plan: &Plan, upstream: &str| {
+        let is_inherited =
+            environment.is_some() && certificate_of(plan, find(plan, upstream, None)?) == json!(name);
+        Ok(if is_inherited { Value::Bool(false) } else { Value::Null })
+    };
+    change(&control, query, wanted, certificate, what).await
 }
 
 async fn change(
     control: &Control,
     query: Option<String>,
     wanted: Associate,
-    certificate: Value,
+    certificate: impl Fn(&Plan, &str) -> Result<Value, Problem> + Send + 'static,
     what: String,
 ) -> Result<Json<Associated>, Problem> {
     let manner = Manner::of(query.as_deref())?;
@@ -101,11 +110,17 @@ async fn change(
     }
     let work = move |deployment: &Deployment| {
         let environment = wanted.environment.as_deref();
-        let before = before(&deployment.plan(), &wanted.upstreams, environment)?;
-        let keys = Map::from_iter([("tls".to_owned(), json!({ "certificate": certificate }))]);
+        let plan = deployment.plan();
+        let before = before(&plan, &wanted.upstreams, environment)?;
+        let mut changes = Vec::new();
+        for name in &wanted.upstreams {
+            let tls = json!({ "certificate": certificate(&plan, name)? });
+            changes.push((name, Map::from_iter([("tls".to_owned(), tls)])));
+        }
         let outcome = apply(deployment, manner, &what, |text: &Sources| {
-            let mut upstreams = wanted.upstreams.iter();
-            upstreams.try_fold(text.clone(), |text, name| edit::upstream(&text, name, environment, &keys))
+            let mut changes = changes.iter();
+            changes
+                .try_fold(text.clone(), |text, (name, keys)| edit::upstream(&text, name, environment, keys))
         })?;
         let endpoints =
             if manner.dry_run { Vec::new() } else { asked(deployment, &wanted.upstreams, environment) };
@@ -189,6 +204,8 @@ pub(super) async fn promote(
             }
         }
         let from = certificate_of(&plan, find(&plan, &name, Some(&wanted.from))?);
+        // None there is none here, also where the default has one.
+        let from = if from.is_null() { Value::Bool(false) } else { from };
         let certificate = wanted.certificate.clone().map_or(from, Value::String);
         let what = format!("the upstream {name} is promoted from {} to {}", wanted.from, wanted.to);
         let outcome = apply(deployment, manner, &what, |text| promoted(text, &name, &wanted, &certificate))?;

@@ -2,8 +2,6 @@
 //!
 //! A key is in the answer of the call that makes it, and in no other; that answer must not be kept by a cache.
 
-use std::time::SystemTime;
-
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -22,7 +20,6 @@ use crate::certs::consumers::order::{
     AddConsumer, ChangeConsumer, CredentialInfo, Filter, Issue, Reason, Renew, Request,
 };
 use crate::certs::consumers::{Answer, ConsumerError, Order, Standing};
-use crate::server::events::{CredentialEvent, Event};
 
 impl From<ConsumerError> for Problem {
     fn from(error: ConsumerError) -> Self {
@@ -99,12 +96,7 @@ fn respond(control: &Control, answer: &Answer, log: bool, status: StatusCode) ->
 fn note(control: &Control, answer: &Answer) {
     let turned = |it: &CredentialInfo| {
         tracing::info!(credential = it.name, consumer = it.consumer, "it is {}", it.state);
-        control.deployment.events.send(&Event::Credential(CredentialEvent {
-            at: SystemTime::now().into(),
-            credential: it.name.clone(),
-            consumer: it.consumer.clone(),
-            state: it.state,
-        }));
+        control.deployment.tell_credential(it);
     };
     match answer {
         Answer::Consumer(consumer) => tracing::info!(consumer = consumer.name, "written"),

@@ -1,4 +1,5 @@
 //! `POST /v1/invoke`: one request to a backend of a route or an upstream, with a certificate of choice, and all of its answer.
+//! By a route, it is what the route makes of it: rewritten, with the fields that listener and route set, add or remove.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,8 +12,12 @@ use super::body::Body;
 use super::problem::Problem;
 use super::reload::queued;
 use crate::base::address::endpoint_authority;
+use crate::config::plan::Route;
 use crate::http::{is_token, is_value_byte};
+use crate::route::HostPattern;
+use crate::server::deployment::Current;
 use crate::server::probe::{Call, Invoked, Target, invoke as call};
+use crate::server::through_route::through;
 use crate::server::{Deployment, routes};
 
 /// Fields that a request has anyway, or that would change what it is.
@@ -32,9 +37,10 @@ pub(super) struct Invoke {
     endpoint: Option<String>,
     /// Default GET.
     method: Option<String>,
-    /// The path as the backend gets it, with its query. Default `/`.
+    /// The path with its query: of an upstream as the backend gets it, `/` by default; of a route as a client sends it, by
+    /// default the route's own.
     path: Option<String>,
-    /// Default: the endpoint's name.
+    /// Default: the route's, if it has one name, or the endpoint's.
     host: Option<String>,
     /// Further fields.
     #[serde(default)]
@@ -55,23 +61,35 @@ pub(super) async fn invoke(
     Body(wanted): Body<Invoke>,
 ) -> Result<Json<Invoked>, Problem> {
     let work = move |deployment: &Deployment| {
-        let target = target(deployment, &wanted)?;
-        let request = request(&wanted, &target)?;
+        let current = deployment.current();
+        let (target, route) = target(deployment, &current, &wanted)?;
+        let route = route.map(|at| (at, &current.plan.routes[at]));
+        let mut request = request(&wanted, &target, route.map(|(_, route)| route))?;
+        if let Some((at, _)) = route {
+            let of = (&*current.plan, &*current.running);
+            request = through(of, at, wanted.environment.as_deref(), request).map_err(wrong)?;
+        }
         Ok(call(&target, &request))
     };
     queued(&control, &control.trials, work).await.map(Json)
 }
 
-fn target(deployment: &Deployment, wanted: &Invoke) -> Result<Target, Problem> {
-    let current = deployment.current();
+/// The backend, and where the route stands that is meant, if one is.
+fn target(
+    deployment: &Deployment,
+    current: &Current,
+    wanted: &Invoke,
+) -> Result<(Target, Option<usize>), Problem> {
     let plan = &current.plan;
     let missing = |what: &str, name: &str| {
         let title = format!("there is no such {what}");
         Problem::new(StatusCode::NOT_FOUND, "not-found", &title, format!("there is no {what} {name:?}"))
     };
+    let mut by = None;
     let base = match (&wanted.route, &wanted.upstream) {
         (Some(route), None) => {
             let at = routes::position(plan, route).ok_or_else(|| missing("route", route))?;
+            by = Some(at);
             let first = plan.routes[at].upstreams().next();
             first.ok_or_else(|| wrong("this route answers by itself: no backend is called"))?
         }
@@ -98,22 +116,29 @@ fn target(deployment: &Deployment, wanted: &Invoke) -> Result<Target, Problem> {
         }
     };
     let name = wanted.endpoint.as_deref().unwrap_or("with an address");
-    targets.into_iter().find(is_it).ok_or_else(|| missing("endpoint", name))
+    let target = targets.into_iter().find(is_it).ok_or_else(|| missing("endpoint", name))?;
+    Ok((target, by))
 }
 
 /// The request, in which nothing can end its line or its field.
-fn request(wanted: &Invoke, target: &Target) -> Result<Call, Problem> {
+fn request(wanted: &Invoke, target: &Target, route: Option<&Route>) -> Result<Call, Problem> {
     let method = wanted.method.clone().unwrap_or_else(|| "GET".to_owned());
     if !is_token(method.as_bytes()) || method == "CONNECT" {
         return Err(wrong("`method` is a method in capitals, and not CONNECT"));
     }
-    let path = wanted.path.clone().unwrap_or_else(|| "/".to_owned());
+    let own = route.map_or("/", |route| route.path.value.path());
+    let path = wanted.path.clone().unwrap_or_else(|| own.to_owned());
     if !path.starts_with('/') || !path.bytes().all(|byte| matches!(byte, b'!'..=b'~')) || path.contains('#') {
         return Err(wrong(
             "`path` begins with a slash, and has neither spaces nor other characters that are to be percent-encoded",
         ));
     }
-    let host = wanted.host.clone().unwrap_or_else(|| endpoint_authority(&target.endpoint).to_owned());
+    let named = route.and_then(|route| match route.host.as_ref().map(|at| &at.value) {
+        Some(HostPattern::Exact(name)) => Some(name.as_str()),
+        _ => None,
+    });
+    let own = named.unwrap_or_else(|| endpoint_authority(&target.endpoint));
+    let host = wanted.host.clone().unwrap_or_else(|| own.to_owned());
     if host.is_empty() || !host.bytes().all(|byte| matches!(byte, b'!'..=b'~')) {
         return Err(wrong("`host` is a name or an address, with or without a port"));
     }

@@ -152,6 +152,7 @@ fn router(control: Control) -> Router {
         .route("/v1/reload", post(reload::post_reload))
         .route("/v1/plan", post(reload::post_plan))
         .route("/v1/invoke", post(invoke::invoke))
+        .route("/v1/failures", get(logs::failures))
         .route("/v1/logs", get(logs::logs))
         .route("/v1/drain", post(upgrade::drain))
         .route("/v1/upgrade", post(upgrade::upgrade))

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use serde::{Deserialize, Serialize};
 
 use super::Control;
 use super::body::Optional;
 use super::problem::{Place, Problem, places};
 use super::queue::Queue;
+use super::sections::{Manner, refuse_unverified};
 use crate::base::text::without_keys;
 use crate::server::audit::Entry;
 use crate::server::events::{ConfigEvent, Event};
-use crate::server::{Changes, Deployment, Refused, Reloaded, load};
+use crate::server::{Changes, Deployment, Refused, Reloaded, load, trust_trial};
 
 /// What a reload did, or would do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -117,9 +118,43 @@ pub(super) async fn queued<T: Send + 'static>(
     blocking(control, work).await
 }
 
-pub(super) async fn post_reload(State(control): State<Control>) -> Result<Json<Outcome>, Problem> {
-    let reloaded = blocking(&control, |deployment| Ok(reload(deployment, "admin API")?)).await?;
-    Ok(Json(reloaded.into()))
+pub(super) async fn post_reload(
+    State(control): State<Control>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Outcome>, Problem> {
+    let manner = Manner::of(query.as_deref())?;
+    let work = move |deployment: &Deployment| {
+        if manner.dry_run {
+            return Ok(deployment.review(None)?);
+        }
+        if !manner.force {
+            try_trust(deployment)?;
+        }
+        Ok(reload(deployment, "admin API")?)
+    };
+    Ok(Json(blocking(&control, work).await?.into()))
+}
+
+/// Tries what the file's backends would be verified against, where that is other than what runs.
+///
+/// # Errors
+/// A backend is not verified so: nothing is reloaded.
+fn try_trust(deployment: &Deployment) -> Result<(), Problem> {
+    let file = deployment.file();
+    // What does not hold is the reload's to report.
+    let Some(plan) = load::read(file).and_then(|sources| load::parse(&sources)).ok() else { return Ok(()) };
+    let current = deployment.current();
+    if !trust_trial::is_due(&current.plan, &plan) {
+        return Ok(());
+    }
+    let Ok((_, next)) = deployment.preview(|sources| Ok(sources.clone())) else { return Ok(()) };
+    let reports = trust_trial::reports(&current, &next);
+    refuse_unverified(&reports, "nothing is reloaded").inspect_err(|problem| {
+        let reason = &problem.detail;
+        deployment.note_refused(reason);
+        tracing::error!("reload (admin API) refused, what ran before runs on: {reason}");
+        tell(deployment, "refused", "admin API", current.running.version, reason);
+    })
 }
 
 pub(super) async fn post_plan(

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 pub(crate) use super::count::Count;
+use super::failures::Failures;
 use super::histogram::Histogram;
 use super::latency::LatencyCounts;
 
@@ -51,6 +52,8 @@ macro_rules! counters {
             pub latency: LatencyCounts,
             /// How much later than due the worker's timer ran.
             pub(crate) delay: Histogram,
+            /// The last requests that failed.
+            pub failures: Failures,
         }
 
         /// What each counter counts, in words.
@@ -96,14 +99,18 @@ counters! {
     credentials_missing,
     /// Requests refused as their API key is unknown, or not one of the route.
     credentials_unknown,
-    /// Requests refused as their credential's client certificate was not presented, or another one was.
+    /// Requests refused as their credential's client certificate was not presented.
     credentials_without_certificate,
+    /// Requests refused as another client certificate than their credential's was presented.
+    credentials_other_certificate,
     /// Requests refused as their credential is suspended.
     credentials_suspended,
     /// Requests refused as their credential has expired.
     credentials_expired,
     /// Requests refused as their credential was revoked.
     credentials_revoked,
+    /// Forms of pages for consumers refused: too many of one client or of all.
+    portal_limited,
     /// Responses encoded (zstd, br, gzip).
     responses_encoded,
     /// Responses being encoded now.

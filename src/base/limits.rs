@@ -183,6 +183,16 @@ pub(crate) const MAX_API_KEY_BYTES: usize = 256;
 pub(crate) const MAX_CONSUMERS: usize = 100_000;
 /// Most credentials of a store.
 pub(crate) const MAX_CREDENTIALS: usize = 100_000;
+/// Failed requests that a worker keeps: so many that clients are at fault for, and so many others.
+pub(crate) const FAILURES: usize = 64;
+/// Longest content of a form of the page for consumers, in bytes: a CSR or a chain is in it.
+pub(crate) const MAX_PORTAL_FORM_BYTES: usize = 128 * 1024;
+/// How many forms may wait to be carried out.
+pub(crate) const PORTAL_FORMS: usize = 32;
+/// How long a client waits for that.
+pub(crate) const PORTAL_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a request of the page for consumers is kept that is neither decided nor collected, or was refused.
+pub(crate) const PORTAL_REQUEST_TIME: Duration = Duration::from_secs(30 * 86_400);
 /// Most origins of a credential.
 pub(crate) const MAX_CREDENTIAL_ORIGINS: usize = 32;
 /// Longest title, contact, description or reason of consumers and credentials, in bytes.

@@ -4,6 +4,7 @@ pub(crate) mod address;
 pub(crate) mod clock;
 pub(crate) mod count;
 pub(crate) mod counters;
+pub(crate) mod failures;
 pub(crate) mod histogram;
 pub(crate) mod latency;
 pub(crate) mod limits;

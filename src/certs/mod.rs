@@ -25,7 +25,7 @@ pub(crate) mod inspect;
 mod legacy;
 mod parse;
 mod passphrase;
-mod pkcs12;
+pub(crate) mod pkcs12;
 mod pkcs7;
 pub(crate) mod renewal;
 pub(crate) mod store;

@@ -20,6 +20,11 @@ impl Passphrase {
         (!text.contains(['\n', '\r', '\0'])).then(|| Self(Zeroizing::new(text.to_owned())))
     }
 
+    /// Whether there is nothing of it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Its bytes, UTF-8.
     pub(super) fn as_str(&self) -> &str {
         &self.0

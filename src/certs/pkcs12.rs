@@ -13,6 +13,10 @@ use super::encrypted::{self, Locked, Pkcs12Kdf, Purpose};
 use super::parse::Material;
 use super::passphrase::Passphrase;
 
+mod write;
+
+pub(crate) use write::write;
+
 const DATA: Oid<'static> = oid!(1.2.840.113549.1.7.1);
 const ENCRYPTED_DATA: Oid<'static> = oid!(1.2.840.113549.1.7.6);
 const KEY_BAG: Oid<'static> = oid!(1.2.840.113549.1.12.10.1.1);

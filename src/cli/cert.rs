@@ -19,6 +19,7 @@ use crate::server::audit::{self, Entry};
 use crate::server::{load, uses};
 
 mod associate;
+mod p12;
 mod print;
 mod remote;
 mod sign;
@@ -63,6 +64,12 @@ enum Command {
         Read are PEM, DER, PKCS#12 and PKCS#7 (.p7b) whatever the file is called, and keys in PKCS#1, SEC1 and PKCS#8."
     )]
     Import(ImportOptions),
+    /// Put a certificate and its key into a PKCS#12 file, for browsers and operating systems. No store is needed
+    #[command(
+        after_help = "Example: ringate cert p12 --key client.key --cert client.crt --out client.p12\n\n\
+        The passphrase is read from --passphrase-file, or asked for on the terminal. Key and passphrase stay on this machine."
+    )]
+    P12(p12::Options),
     /// List the store's certificates
     #[command(after_help = "Example: ringate cert list --json")]
     List(Common),
@@ -329,6 +336,7 @@ pub(super) fn run(options: Options) -> Result<(), String> {
     match options.command {
         Command::Generate(options) => generate(options),
         Command::Sign(options) => sign::run(options),
+        Command::P12(options) => p12::run(options),
         Command::Import(options) => {
             let Named { name, common } = options.named;
             let (certificate, key, passphrase) = options.files.read()?;

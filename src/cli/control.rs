@@ -275,9 +275,19 @@ pub(super) fn plan(options: &Options) -> Result<(), String> {
     }
 }
 
-pub(super) fn reload(options: &Options) -> Result<(), String> {
+#[derive(Debug, Args)]
+pub(super) struct ReloadOptions {
+    #[command(flatten)]
+    common: Options,
+    /// Do it although a backend is not verified by the trust that the file has now
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn reload(ReloadOptions { common: options, force }: &ReloadOptions) -> Result<(), String> {
     let instance = Instance::of(&options.file.config)?;
-    let outcome: Outcome = instance.call(Method::POST, "/v1/reload", NOTHING)?;
+    let path = if *force { "/v1/reload?force=true" } else { "/v1/reload" };
+    let outcome: Outcome = instance.call(Method::POST, path, NOTHING)?;
     if options.json {
         return output::print_done(&output::json(&outcome)?);
     }

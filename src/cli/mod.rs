@@ -73,8 +73,9 @@ enum Command {
     Status(control::Options),
     /// Let a running instance read its config file again
     #[command(after_help = "Example: ringate reload -c config/ringate.toml\n\n\
-        A config that does not hold changes nothing: what is wrong is shown, and the exit code is 1.")]
-    Reload(control::Options),
+        A config that does not hold changes nothing: what is wrong is shown, and the exit code is 1. Where the file has other \
+        trust for a backend, or turns its TLS on, that is tried first; --force reloads although a backend is not verified so.")]
+    Reload(control::ReloadOptions),
     /// Replace the running binary: a new process takes the sockets over, then the old one drains
     #[command(after_help = "Example: ringate upgrade -c config/ringate.toml\n\n\
         The instance starts its own command anew, from the file that is there now, and hands it the listening sockets. Once \

@@ -18,6 +18,7 @@ use crate::server::discovery::watch;
 use crate::server::heartbeat::{BEAT, Watch};
 use crate::server::inherited::Inherited;
 use crate::server::lifecycle::Lifecycle;
+use crate::server::portal::office;
 use crate::server::service_manager::ServiceManager;
 use crate::server::supervisor::DRAIN_POLL;
 use crate::server::upgrade::{Predecessor, Program, Upgrader};
@@ -162,7 +163,8 @@ fn start_threads(deployment: &Arc<Deployment>) -> Result<(), String> {
     spawn("renewal", "the renewal thread", renewal::run)?;
     spawn("discovery", "the discovery thread", watch::run)?;
     spawn("health", "the health checks", health::run)?;
-    spawn("verification", "the verification of backends", verification::run)
+    spawn("verification", "the verification of backends", verification::run)?;
+    spawn("portal", "the forms of pages for consumers", office::run)
 }
 
 async fn serve(

@@ -301,6 +301,17 @@ impl<'a> Value<'a> {
         self.inner.get_ref().is_table()
     }
 
+    /// Whether it is `true` or `false`; records nothing.
+    pub(super) fn is_boolean(&self) -> bool {
+        self.inner.get_ref().is_bool()
+    }
+
+    /// Whether both keys are in the same section of the file, and not one of them in the section that it lies over.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        let section = |name: &str| name.rfind('.').map_or(0, |at| at);
+        self.name[..section(&self.name)] == other.name[..section(&other.name)]
+    }
+
     /// Whether it is `[]`; records nothing.
     pub(super) fn is_empty_list(&self) -> bool {
         self.inner.get_ref().as_array().is_some_and(|list| list.is_empty())
@@ -362,12 +373,21 @@ impl<'a> Value<'a> {
 
     /// A duration; a zero one only where `zero` allows it.
     pub(super) fn duration(&self, zero: bool) -> Option<Duration> {
+        self.duration_by(zero, units::duration)
+    }
+
+    /// How long a credential is valid: longer than other durations.
+    pub(super) fn validity(&self) -> Option<Duration> {
+        self.duration_by(false, |text| units::duration_up_to(text, units::LONGEST_VALIDITY))
+    }
+
+    fn duration_by(&self, zero: bool, read: fn(&str) -> Result<Duration, Wrong>) -> Option<Duration> {
         self.assert_form(|kind| matches!(kind, Kind::Duration { zero: known } if *known == zero));
         if let Some(number) = self.inner.get_ref().as_integer() {
             self.wrong_type("a duration such as \"30s\"", Some(format!("did you mean \"{number}s\"?")));
             return None;
         }
-        let duration = self.parse("\"30s\"", units::duration)?.value;
+        let duration = self.parse("\"30s\"", read)?.value;
         if duration.is_zero() && !zero {
             self.error("it must be longer than zero", None);
             return None;

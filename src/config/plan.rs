@@ -44,7 +44,8 @@ pub(crate) use pages::{ErrorPage, ErrorPages, PageSource, PageStatus};
 pub(crate) use process::{Process, SeccompMode};
 pub(crate) use retries::Retries;
 pub(crate) use route::{
-    CertificateRule, Destination, HeaderEdits, Portal, Respond, Route, SanPattern, Share, Template,
+    CertificateRule, Destination, HeaderEdits, Portal, PortalRequests, Respond, Route, SanPattern, Share,
+    Template,
 };
 pub(crate) use rules::{
     AnyOr, ApiKeys, Compression, CompressionSetting, Cors, LimitBy, OriginPattern, RateLimit, RouteRules,

@@ -33,7 +33,11 @@ const DURATIONS: [(&str, u64); 5] =
 const SIZES: [(&str, u64); 5] =
     [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 /// The longest duration: far from where adding one to a clock overflows.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+const LONGEST: Duration = Duration::from_secs(365 * DAY);
+/// The longest validity of a credential.
+pub(crate) const LONGEST_VALIDITY: Duration = Duration::from_secs(3650 * DAY);
+/// In seconds.
+const DAY: u64 = 24 * 3600;
 /// The highest CPU number: Linux is built for 8192 at most.
 const HIGHEST_CPU: usize = 8191;
 
@@ -43,6 +47,15 @@ const HIGHEST_CPU: usize = 8191;
 ///
 /// What is wrong with it; also with more than 365 days.
 pub(crate) fn duration(text: &str) -> Result<Duration, Wrong> {
+    duration_up_to(text, LONGEST)
+}
+
+/// The same, up to `longest`, which is whole days.
+///
+/// # Errors
+///
+/// What is wrong with it; also with more than that.
+pub(crate) fn duration_up_to(text: &str, longest: Duration) -> Result<Duration, Wrong> {
     let wrong = |reason: &str| Wrong::new(format!("{} is not a duration: {reason}", quoted(text)));
     let (digits, unit) = split(text);
     let form = "a duration is a whole number and one unit (ms, s, m, h or d), such as \"30s\"";
@@ -60,7 +73,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Wrong> {
     };
     let duration =
         digits.parse::<u64>().ok().and_then(|n| n.checked_mul(*milliseconds)).map(Duration::from_millis);
-    duration.filter(|duration| *duration <= LONGEST).ok_or_else(|| wrong("it is longer than 365 days"))
+    let too_long = || wrong(&format!("it is longer than {} days", longest.as_secs() / DAY));
+    duration.filter(|duration| *duration <= longest).ok_or_else(too_long)
 }
 
 /// Reads `512B`, `16KiB`, `1MiB`, `2GiB`, `1TiB`, or plain bytes.

@@ -486,6 +486,17 @@ impl Failure {
         }
     }
 
+    /// Whether something failed: what ends here as the client wants it to is no failure.
+    pub(crate) fn is_failure(&self) -> bool {
+        !matches!(self, Self::LastHop)
+    }
+
+    /// What it is called where failures are listed: its type of RFC 9209 §2.3, or a word where that has none.
+    pub(crate) fn kind(&self) -> &'static str {
+        let own = if matches!(self, Self::Unwanted(_)) { "backend_status" } else { "client_disconnected" };
+        self.proxy_error().unwrap_or(own)
+    }
+
     /// Whether it was the client's doing.
     pub fn is_clients(&self) -> bool {
         matches!(self.status(), None | Some(200 | 400..=499 | 501 | 505))

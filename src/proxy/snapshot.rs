@@ -144,6 +144,8 @@ pub(crate) struct RouteMeter {
 /// What a matched request is done with.
 #[derive(Debug)]
 pub struct Route {
+    /// Its id in the admin API.
+    pub id: Box<str>,
     /// What is counted of it.
     pub(crate) meter: Arc<RouteMeter>,
     /// Its destination.

@@ -11,6 +11,7 @@ use super::identity_connections::TrackedConnections;
 use super::request_id::RequestIds;
 use super::trace::{self, Tracer};
 use crate::base::counters::Counters;
+use crate::base::failures::Failed;
 use crate::base::tally::Tally;
 use crate::http::grpc;
 use crate::io::Wheel;
@@ -118,17 +119,31 @@ impl Worker {
     }
 
     /// A request that was refused before it was routed, in the access log.
-    /// `record` is its line, where one was begun; `bytes` counts those of the reply, and `grpc` is there if that is for a
-    /// call of gRPC.
+    /// `record` is its line, where one was begun, `id` its id; `bytes` counts those of the reply, and `grpc` is there if that
+    /// is for a call of gRPC.
     pub(crate) fn log_refusal(
         &self,
         listener: &str,
         client: &ClientFacts,
         failure: &Failure,
-        record: Option<Box<Record>>,
+        (record, id): (Option<Box<Record>>, Option<&str>),
         (bytes, grpc): (usize, Option<grpc::Call>),
     ) {
         self.count_bound(failure);
+        if failure.is_failure() {
+            self.counters.failures.note(&Failed {
+                clients: failure.is_clients(),
+                listener,
+                route: "",
+                upstream: "",
+                endpoint: "",
+                kind: failure.kind(),
+                id: id.unwrap_or_default(),
+                reason: failure,
+                status: failure.status().unwrap_or(0),
+                duration: std::time::Duration::ZERO,
+            });
+        }
         tracing::debug!(client = %client.address, "request refused: {failure}");
         if let Some(sink) = &self.access {
             let record = record.unwrap_or_else(|| sink.begin(listener, client, None, None));

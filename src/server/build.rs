@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -28,7 +28,7 @@ use crate::route::{BuildError, Table};
 use crate::server::consumers::Consumers;
 use crate::server::discovery::{Discovered, Source};
 use crate::server::pages::pages;
-use crate::server::portal;
+use crate::server::portal::{self, office::Office};
 use crate::server::routing::{self, KeptLimit};
 use crate::tls::{self, AnyClient, Identity, RevocationLists, ServerPolicy, ServerResolver, TicketKeys};
 
@@ -41,6 +41,7 @@ pub mod endpoints;
 pub(crate) mod heritage;
 mod http;
 mod identities;
+mod made;
 mod meters;
 mod sticky;
 mod telemetry;
@@ -83,6 +84,8 @@ pub struct Made {
     pub(crate) discovered: BTreeMap<Source, Discovered>,
     /// The consumers of the store with their credentials.
     pub(crate) consumers: Arc<Consumers>,
+    /// Carries out the forms of pages for consumers.
+    pub(crate) portal: Arc<Office>,
 }
 
 /// What runs already: whatever a new plan leaves as it is, is taken from here as the very same object, so
@@ -212,6 +215,10 @@ struct Builder<'a> {
     store: Option<Store>,
     /// See [`Made`].
     consumers: Arc<Consumers>,
+    /// See [`Made`].
+    portal: Arc<Office>,
+    /// Of all routes, in the plan's order.
+    route_ids: Arc<[String]>,
     now: SystemTime,
 }
 
@@ -240,6 +247,8 @@ impl<'a> Builder<'a> {
             discovered: BTreeMap::new(),
             store: None,
             consumers: Arc::default(),
+            portal: previous.map(|previous| Arc::clone(&previous.made.portal)).unwrap_or_default(),
+            route_ids: Arc::default(),
             read: Context::new(&SHA256),
             now: SystemTime::now(),
         }
@@ -250,6 +259,7 @@ impl<'a> Builder<'a> {
         self.resolve();
         self.discover();
         let consumers = self.consumers();
+        self.route_ids = super::routes::ids(plan).into();
         let upstreams: Vec<_> = plan.upstreams.iter().map(|upstream| self.upstream(upstream)).collect();
         let listeners: Vec<_> = plan
             .listeners
@@ -292,6 +302,7 @@ impl<'a> Builder<'a> {
             session_secret,
             discovered,
             consumers,
+            portal: self.portal,
         };
         Some(Assembly { running, made, renewed, without_fallback, faults })
     }
@@ -506,8 +517,9 @@ impl<'a> Builder<'a> {
         let mut specs = Vec::new();
         let mut spans = Vec::new();
         let environment = environment_of(&self.plan.listeners[index]);
-        let all: Vec<_> = self.plan.routes.iter().filter(|route| route.listeners.contains(&index)).collect();
-        for route in &all {
+        let ids = Arc::clone(&self.route_ids);
+        let all = self.plan.routes.iter().zip(&*ids).filter(|(route, _)| route.listeners.contains(&index));
+        for (route, id) in all {
             let mut seen = plan::Route::clone(route);
             seen.to
                 .upstreams_mut()
@@ -520,8 +532,8 @@ impl<'a> Builder<'a> {
             };
             let credentials = self.credential_rule(route);
             let meter = self.route_meter(listener, route, &routes);
-            let page = |page: &_| portal::portal(page, self.plan, index, self.consumers.index());
-            let made = routing::route(&seen, (listener, meter), limit, keys, credentials, page);
+            let page = |page: &_| portal::portal(page, self.plan, index, &self.consumers, &self.portal);
+            let made = routing::route(&seen, (listener, meter), limit, keys, credentials, page, id);
             specs.push(routing::spec(route, routes.len()));
             routes.push(made);
             spans.push(route.span.clone());
@@ -546,37 +558,6 @@ impl<'a> Builder<'a> {
                 );
                 None
             }
-        }
-    }
-}
-
-impl Made {
-    /// The cell of a certificate in use.
-    pub fn identity(&self, certificate: &CertificateRef) -> Option<&Published<Identity>> {
-        self.identities.iter().find(|(name, _)| name == certificate).map(|(_, cell)| cell)
-    }
-
-    /// The certificates in force of an entry of a trust list.
-    pub fn trusted(&self, named: &CertificateRef) -> &[CertificateDer<'static>] {
-        self.trusted.get(named).map_or(&[], Vec::as_slice)
-    }
-
-    /// The upstream of this name.
-    pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
-        self.upstreams.iter().map(|made| &made.upstream).find(|upstream| upstream.name == name)
-    }
-
-    /// The API keys that a file held when it was read.
-    pub fn keys(&self, file: &Path) -> Option<&Keys> {
-        self.keys.get(file)
-    }
-
-    /// Whether two listeners, by index, have the very same TLS config, or both none.
-    pub fn same_policy(left: &Self, at: usize, right: &Self, index: usize) -> bool {
-        match (&left.listeners[at], &right.listeners[index]) {
-            (None, None) => true,
-            (Some(left), Some(right)) => Arc::ptr_eq(&left.config, &right.config),
-            _ => false,
         }
     }
 }

@@ -10,12 +10,14 @@ use std::time::SystemTime;
 
 use crate::base::published::Published;
 use crate::certs::consumers::index::Index;
+use crate::certs::consumers::order::CredentialInfo;
 use crate::certs::consumers::{Answer, Book, ConsumerError, Credential, Definition, Desk, Order, Standing};
 use crate::certs::renewal::window;
 use crate::certs::{Store, StoreError, Timestamp};
 use crate::config::Plan;
 
 use super::deployment::Deployment;
+use super::events::{CredentialEvent, Event};
 
 /// How many credentials that end soon are named, in the log and in the status.
 const NAMED: usize = 20;
@@ -91,18 +93,27 @@ impl Consumers {
     /// # Errors
     /// See [`ConsumerError`]; then nothing has changed.
     pub(crate) fn run(&self, order: Order, plan: &Plan) -> Result<Answer, ConsumerError> {
+        let changes = order.changes();
+        self.at_desk(plan, changes, |desk| desk.run(order))
+    }
+
+    fn at_desk<T>(
+        &self,
+        plan: &Plan,
+        changes: bool,
+        work: impl FnOnce(&mut Desk<'_>) -> Result<T, ConsumerError>,
+    ) -> Result<T, ConsumerError> {
         let store = Store::open(&plan.store)?;
         let definitions: Vec<Definition> = plan.credentials.iter().map(|at| at.value.clone()).collect();
-        let changes = order.changes();
         let mut book = self.book();
         let mut desk =
             Desk { store: &store, book: &mut book, definitions: &definitions, now: SystemTime::now() };
-        let answer = desk.run(order);
+        let done = work(&mut desk);
         if changes {
             // Also after an error: part of a deletion may be done.
             self.publish(&book);
         }
-        answer
+        done
     }
 
     fn publish(&self, book: &Book) {
@@ -194,6 +205,29 @@ impl Deployment {
     pub(crate) fn consumers(&self, order: Order) -> Result<Answer, ConsumerError> {
         let current = self.current();
         current.made.consumers.run(order, &current.plan)
+    }
+
+    /// Does something at the desk for which there is no order. What it changes is in force when this returns.
+    ///
+    /// # Errors
+    /// Those of `work`, or the store can't be opened.
+    pub(crate) fn at_desk<T>(
+        &self,
+        changes: bool,
+        work: impl FnOnce(&mut Desk<'_>) -> Result<T, ConsumerError>,
+    ) -> Result<T, ConsumerError> {
+        let current = self.current();
+        current.made.consumers.at_desk(&current.plan, changes, work)
+    }
+
+    /// Lets those know that watch: names and the state alone.
+    pub(crate) fn tell_credential(&self, it: &CredentialInfo) {
+        self.events.send(&Event::Credential(CredentialEvent {
+            at: SystemTime::now().into(),
+            credential: it.name.clone(),
+            consumer: it.consumer.clone(),
+            state: it.state,
+        }));
     }
 
     /// Warnings of credentials near their end: the first ones by name, and how many more there are.

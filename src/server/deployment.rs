@@ -315,14 +315,18 @@ impl Deployment {
     /// # Errors
     /// See [`Refused`]; then nothing has changed.
     pub(crate) fn reload(&self) -> Result<Reloaded, Refused> {
-        let reloaded = self.reload_now();
-        if let Err(refused) = &reloaded {
-            let mut reason = refused.to_string();
-            reason.truncate(reason.floor_char_boundary(MAX_REASON));
-            *self.last_refused.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some((SystemTime::now(), reason));
-        }
-        reloaded
+        self.reload_now().inspect_err(|refused| self.keep_reason(refused.to_string()))
+    }
+
+    /// Takes note of a reload that was refused before it began.
+    pub(crate) fn note_refused(&self, reason: &str) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.keep_reason(reason.to_owned());
+    }
+
+    fn keep_reason(&self, mut reason: String) {
+        reason.truncate(reason.floor_char_boundary(MAX_REASON));
+        *self.last_refused.lock().unwrap_or_else(PoisonError::into_inner) = Some((SystemTime::now(), reason));
     }
 
     /// When and why the last reload was refused, if it was.

@@ -2,6 +2,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
+use rustc_hash::FxHashMap;
 
 use super::changes;
 use crate::config::Plan;
@@ -9,14 +10,18 @@ use crate::config::Plan;
 /// The id of each route: it depends on what the route matches, and not on what it does with that or where it stands.
 /// Of several that match the same, the later ones have their number behind it.
 pub(crate) fn ids(plan: &Plan) -> Vec<String> {
-    let mut ids: Vec<String> = Vec::with_capacity(plan.routes.len());
-    for route in &plan.routes {
+    let mut before: FxHashMap<String, usize> = FxHashMap::default();
+    let ids = plan.routes.iter().map(|route| {
         let matches = changes::matches(plan, route);
         let digits = HEXLOWER.encode(&digest(&SHA256, matches.as_bytes()).as_ref()[..4]);
-        let same = ids.iter().filter(|id| id[1..].starts_with(&digits)).count();
-        ids.push(if same == 0 { format!("r{digits}") } else { format!("r{digits}-{}", same + 1) });
-    }
-    ids
+        let id = match before.get(&digits) {
+            None => format!("r{digits}"),
+            Some(same) => format!("r{digits}-{}", same + 1),
+        };
+        *before.entry(digits).or_default() += 1;
+        id
+    });
+    ids.collect()
 }
 
 /// Where a route stands in the file, from 0: by its id, or by that number.

@@ -19,8 +19,10 @@ pub(super) fn route(
     keys: Option<Keys>,
     credentials: Option<CredentialRule>,
     portal: impl Fn(&plan::Portal) -> Portal,
+    id: &str,
 ) -> Route {
     Route {
+        id: id.into(),
         meter,
         to: destination(&route.to, portal),
         rewrite: route.rewrite.clone(),

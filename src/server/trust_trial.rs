@@ -1,10 +1,12 @@
-//! A change of what an upstream's backends are verified against is tried at each endpoint before it is in force.
+//! A change of what an upstream's backends are verified against is tried at each endpoint before it is in force; so is TLS that
+//! is turned on.
 //!
 //! A trial is a handshake: what the backend thinks of our certificate is no part of it.
 
 use super::deployment::Current;
 use super::load::Loaded;
 use super::probe::{Report, Target, probe_all};
+use crate::config::Plan;
 use crate::config::plan::{Upstream, UpstreamTls};
 
 /// Handshakes with each endpoint of the upstreams in `next` that verify their backends otherwise than what runs does.
@@ -36,19 +38,31 @@ pub(crate) fn is_verified(report: &Report) -> bool {
 }
 
 fn changed<'a>(current: &'a Current, next: &'a Loaded) -> impl Iterator<Item = usize> + 'a {
-    let upstreams = next.plan.upstreams.iter().enumerate();
-    let changed = upstreams.filter(|(_, upstream)| {
-        let before = current.plan.upstreams.iter().find(|before| before.name.value == upstream.name.value);
+    changed_in(&current.plan, &next.plan)
+}
+
+/// Whether an upstream that runs would verify its backends otherwise by another plan.
+pub(crate) fn is_due(current: &Plan, next: &Plan) -> bool {
+    changed_in(current, next).next().is_some()
+}
+
+fn changed_in<'a>(current: &'a Plan, next: &'a Plan) -> impl Iterator<Item = usize> + 'a {
+    let named = |name: &str| current.upstreams.iter().find(|before| before.name.value == name);
+    let upstreams = next.upstreams.iter().enumerate();
+    let changed = upstreams.filter(move |(_, upstream)| {
+        // Until an environment has an overlay of its own, the upstream's own settings hold there.
+        let before = named(&upstream.name.value).or_else(|| named(upstream.base_name()));
         before.is_some_and(|before| verifies_otherwise(before, upstream))
     });
     changed.map(|(index, _)| index)
 }
 
-/// Whether backends are verified otherwise. Where TLS is turned on or off, nothing that was trusted is trusted otherwise.
+/// Whether backends are verified otherwise. Where TLS is turned off, nothing is verified any more that could be tried.
 pub(crate) fn verifies_otherwise(before: &Upstream, after: &Upstream) -> bool {
     match (&before.tls, &after.tls) {
         (Some(before), Some(after)) => policy(before) != policy(after),
-        _ => false,
+        (None, Some(_)) => true,
+        (_, None) => false,
     }
 }
 

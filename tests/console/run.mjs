@@ -114,6 +114,20 @@ await step('production gets a certificate of its own', async () => {
   assert((await through('web', '/orders')).body === 'gateway.example');
 });
 
+await step('mutual TLS is off in production alone, and on again', async () => {
+  await open('upstreams/orders', 'orders');
+  const set = async choice => {
+    await at('button', 'Set mutual TLS').nth(1).click();
+    await dialog().getByLabel('Client certificate').selectOption(choice);
+    await submit('Apply');
+  };
+  await set('(off)');
+  await until('nothing presented', async () => (await through('live', '/orders')).status === 502);
+  assert((await through('web', '/orders')).body === 'gateway.example');
+  await set('gateway-live');
+  await until('the certificate again', async () => (await through('live', '/orders')).body === 'live.gateway.example');
+});
+
 await step('a rotation under load loses nothing', async () => {
   const stop = load(given.web, '/orders');
   await open('rotation/gateway', 'gateway');
@@ -276,6 +290,47 @@ await step('suspended it is refused at once, resumed it is good again', async ()
   await at('button', 'Resume').click();
   await at('button', 'Suspend').waitFor();
   assert(await portal.status(issued.key) === 200, 'resumed');
+});
+
+await step('a stranger asks by the page for consumers, and collects what was approved', async () => {
+  const site = `https://localhost:${given.public.split(':').at(-1)}/portal`;
+  const { page: form, seen: strange } = await watched(portal.browser);
+  const named = name => form.getByRole('heading', { name, level: 1, exact: true }).waitFor();
+  await form.goto(site);
+  await accessible(form, 'the page for consumers');
+  await form.getByLabel('Your name').fill(HOSTILE);
+  await form.getByLabel('Where you can be reached').fill('stranger@example.com');
+  await form.getByRole('button', { name: 'Send the request' }).click();
+  await named('Your request was sent');
+  const code = await form.locator('pre').first().textContent();
+  await form.getByText('A link to your request').click();
+  await named('Your request');
+  await form.getByText('It waits for the operator’s decision.').waitFor();
+  await open('consumers', 'Consumers');
+  await shown(HOSTILE);
+  await at('button', 'Approve').click();
+  await shown('to be collected by its code');
+  assert(await dialog().count() === 0, 'the operator gets the key');
+  await form.goto(`${site}#${code}`);
+  await form.getByText('It was approved.').waitFor();
+  await form.getByLabel(/make the key for me/).check();
+  await accessible(form, 'an approved request');
+  await form.getByRole('button', { name: 'Collect the credential' }).click();
+  await named('Your credential');
+  await accessible(form, 'what was collected');
+  await form.setViewportSize({ width: 400, height: 800 });
+  await fits(form, 'what was collected');
+  const [key, passphrase] = await Promise.all(['#key', '#passphrase'].map(it => form.locator(it).textContent()));
+  const begun = form.waitForEvent('download');
+  await form.locator('#p12').click();
+  const container = put('stranger.p12', readFileSync(await (await begun).path()));
+  const store = `${given.dir}/.pki/nssdb`;
+  execFileSync('pk12util', ['-i', container, '-W', passphrase, '-K', '', '-d', `sql:${store}`], { stdio: 'pipe' });
+  openssl(given.dir, 'pkcs12', '-in', container, '-passin', `pass:${passphrase}`, '-nodes', '-out', 'stranger.pem');
+  const answer = execFileSync('curl', ['-sS', '--max-time', '15', '--cacert', `${given.pki}/ca.pem`, '--cert', 'stranger.pem', '-H', `X-Api-Key: ${key}`, `${new URL(site).origin}/private`], { cwd: given.dir });
+  assert(String(answer) === 'welcome', String(answer));
+  assert(!await form.evaluate(() => globalThis.broken) && !strange.errors.length, strange.errors);
+  for (const { url, referer } of strange.requests) assert(!url.split('#')[0].includes(code) && !referer?.includes(code), url, referer);
   await portal.browser.close();
 });
 
@@ -285,6 +340,8 @@ await step('a credential expires by itself', async () => {
   const status = async () => (await ask(given.web, '/brief', undefined, { 'X-Api-Key': key })).status;
   assert(await status() === 200, 'before its end');
   await until('its end', async () => await status() === 401);
+  await open('overview', 'Overview');
+  await shown(/credential acme-brief of acme has expired/);
   await open('consumers/acme', 'acme');
   await shown('expired');
   await open('consumers/credential/acme-api-key-mtls', 'acme-api-key-mtls');

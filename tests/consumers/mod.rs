@@ -1,7 +1,9 @@
 //! Consumers and their credentials, through the real binary: what requests are checked by, and the commands.
 
 mod commands;
+mod containers;
 mod crash;
+mod portal;
 mod traffic;
 
 use std::fs;
@@ -65,7 +67,9 @@ impl Office {
                 server.toml()
             ))
             .routes(&format!(
-                "{}{}{}[[route]]\npath = \"/portal\"\nportal = {{ title = \"Our <APIs>\" }}\n[[route]]\npath = \"/open\"\nupstream = \"app\"\n{}",
+                "{}{}{}[[route]]\npath = \"/portal\"\nportal = {{ title = \"Our <APIs>\" }}\n\
+                 [[route]]\npath = \"/ask\"\nportal = {{ title = \"Ask <us>\", requests = true, gateway_keys = true, hourly = 30, pending = 8 }}\n\
+                 [[route]]\npath = \"/open\"\nupstream = \"app\"\n{}",
                 route("/", "\"key\", \"short\", \"firm\""),
                 route("/both", "\"both\""),
                 route("/cert", "\"cert\""),

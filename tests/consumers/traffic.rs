@@ -315,6 +315,47 @@ fn the_origins_of_a_credential_are_its_cors_policy() {
 }
 
 #[test]
+fn a_credential_near_its_end_is_warned_of_wherever_one_looks() {
+    let config = Setup::to(free_address())
+        .section(
+            "[admin]\n[credentials.soon]\napi_key = true\napproval = \"automatic\"\nexpiry = \"5d\"\n\
+             [credentials.long]\napi_key = true\napproval = \"automatic\"\nexpiry = \"3650d\"\n[store]\nrenew_before = \"30d\"",
+        )
+        .routes("[[route]]\nupstream = \"app\"\ncredentials = [\"soon\", \"long\"]")
+        .text();
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("ringate.toml"), &config).unwrap();
+    done(dir.path(), "consumer add acme");
+    // So near its end that less than a third of its time is left.
+    json(dir.path(), "credential request acme soon");
+    json(dir.path(), "credential request acme long");
+    let record = dir.path().join("certs/_credentials/acme-soon.toml");
+    let kept = fs::read_to_string(&record).unwrap();
+    let issued = kept.lines().find_map(|line| line.strip_prefix("issued = ")).unwrap();
+    let earlier = issued.replacen("202", "201", 1);
+    fs::write(&record, kept.replace(&format!("issued = {issued}"), &format!("issued = {earlier}"))).unwrap();
+    let ringate = Ringate::start_in(dir, 1);
+    let log = ringate.await_log("credential acme-soon of acme ends in 4 days");
+    assert!(log.contains("ringate credential renew acme-soon"), "{log}");
+    assert_eq!(ringate.metric("credentials_ending"), 1);
+    let status: serde_json::Value = serde_json::from_str(&ringate.admin("/v1/status")).unwrap();
+    let warnings = status["warnings"].to_string();
+    assert!(
+        warnings.contains("acme-soon of acme ends in 4 days") && !warnings.contains("acme-long"),
+        "{warnings}"
+    );
+    let shown = done(ringate.dir(), "status");
+    assert!(shown.contains("acme-soon of acme ends in 4 days"), "{shown}");
+    for (expiry, holds) in [("3650d", true), ("3651d", false)] {
+        let text = config.replace("3650d", expiry);
+        fs::write(ringate.dir().join("other.toml"), text).unwrap();
+        let check = run(Ringate::command().current_dir(ringate.dir()).args(["check", "-c", "other.toml"]));
+        let said = String::from_utf8_lossy(&check.stderr);
+        assert_eq!(check.status.success() || !said.contains("longer than"), holds, "{expiry}: {said}");
+    }
+}
+
+#[test]
 fn keys_of_before_are_as_good_and_what_was_changed_meanwhile_counts_after_a_reload() {
     let backend = Backend::serving(names);
     let config = Setup::to(backend.address())

@@ -118,9 +118,9 @@ impl<'a> Reader<'a> {
         let expiry = match self.get("spec.provision.policies.expiry.period") {
             None => None,
             Some(period) => {
-                let days = period.as_u64().filter(|days| (1..=365).contains(days));
+                let days = period.as_u64().filter(|days| (1..=3650).contains(days));
                 let days = days.and_then(|days| u32::try_from(days).ok());
-                Some(DAY * days.ok_or("`policies.expiry.period` is not a number of days from 1 to 365")?)
+                Some(DAY * days.ok_or("`policies.expiry.period` is not a number of days from 1 to 3650")?)
             }
         };
         let suspendable = match self.get("spec.provision.policies.suspendable") {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::claim::Claim;
 use super::state::State;
 use crate::certs::time::Timestamp;
 
@@ -23,6 +24,9 @@ pub(crate) struct Consumer {
     pub contact: String,
     /// When it was added.
     pub created: Timestamp,
+    /// A request by the page for consumers has added it: name and contact are a stranger's words.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub portal: bool,
 }
 
 /// What a consumer calls an API with: a file `_credentials/NAME.toml` of the store.
@@ -49,6 +53,9 @@ pub(crate) struct Credential {
     /// The names by which a client's certificate is recognised, in place of a certificate of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub names: Option<CertificateNames>,
+    /// The code of the request, if it came by the page for consumers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Claim>,
     /// How far it is.
     pub state: State,
     /// Its keys: the last one, and one before it that is valid for a while yet.
@@ -138,6 +145,7 @@ impl Credential {
             return Err(other_name(&credential.name));
         }
         let digests = credential.key.iter().map(|key| &key.sha256);
+        let digests = digests.chain(credential.claim.iter().map(|it| &it.sha256));
         let mut digests = digests.chain(credential.certificate.iter().map(|it| &it.sha256));
         match digests.find(|digest| unhex(digest).is_none()) {
             None => Ok(credential),

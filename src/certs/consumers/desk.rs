@@ -122,7 +122,7 @@ impl Desk<'_> {
         }
     }
 
-    fn time(&self) -> Timestamp {
+    pub(super) fn time(&self) -> Timestamp {
         Timestamp::from(self.now)
     }
 
@@ -152,7 +152,7 @@ impl Desk<'_> {
         for orphan in orphans {
             self.store.delete_credential(&orphan, &lock)?;
         }
-        let consumer = Consumer { name: name.clone(), title, contact, created: self.time() };
+        let consumer = Consumer { name: name.clone(), title, contact, created: self.time(), portal: false };
         self.store.put_consumer(&consumer, &lock)?;
         drop(lock);
         self.book.consumers.insert(name.clone(), consumer);
@@ -236,6 +236,7 @@ impl Desk<'_> {
             origins,
             csr: None,
             names: order.names,
+            claim: None,
             state: State::Requested { since: now },
             key: Vec::new(),
             certificate: Vec::new(),
@@ -247,7 +248,7 @@ impl Desk<'_> {
         if definition.approval == Approval::Automatic {
             credential.state = State::Approved { since: now };
             let issued = issue::issue(self.store, &definition, credential, self.now)?;
-            return self.keep(issued, warnings, &lock);
+            return self.keep(issued, warnings, &lock).map(|issued| Answer::Issued(Box::new(issued)));
         }
         self.store.put_credential(&credential, &lock)?;
         let issued = Issued { credential: self.info(&credential), key: None, certificate: None, warnings };
@@ -263,7 +264,7 @@ impl Desk<'_> {
         let warnings =
             material.map(|material| material.note(&mut credential, self.time())).unwrap_or_default();
         let issued = issue::issue(self.store, &definition, credential, self.now)?;
-        self.keep(issued, warnings, &lock)
+        self.keep(issued, warnings, &lock).map(|issued| Answer::Issued(Box::new(issued)))
     }
 
     fn renew(&mut self, name: &str, order: Renew) -> Result<Answer, ConsumerError> {
@@ -286,22 +287,22 @@ impl Desk<'_> {
             None => {}
         }
         let renewed = issue::renew(self.store, &definition, credential, order.new_key, overlap, self.now)?;
-        self.keep(renewed, warnings, &lock)
+        self.keep(renewed, warnings, &lock).map(|issued| Answer::Issued(Box::new(issued)))
     }
 
     /// Writes what was issued, and answers with what was made for it.
-    fn keep(
+    pub(super) fn keep(
         &mut self,
         made: issue::Made,
         mut warnings: Vec<String>,
         lock: &crate::certs::store::ConsumersLock,
-    ) -> Result<Answer, ConsumerError> {
+    ) -> Result<Issued, ConsumerError> {
         let issue::Made { credential, key, certificate, warnings: more } = made;
         warnings.extend(more);
         self.store.put_credential(&credential, lock)?;
         let issued = Issued { credential: self.info(&credential), key, certificate, warnings };
         self.book.credentials.insert(credential.name.clone(), credential);
-        Ok(Answer::Issued(Box::new(issued)))
+        Ok(issued)
     }
 
     fn suspend(&mut self, name: &str, reason: String) -> Result<Answer, ConsumerError> {
@@ -358,7 +359,7 @@ impl Desk<'_> {
 
     // Steps
 
-    fn info(&self, credential: &Credential) -> CredentialInfo {
+    pub(super) fn info(&self, credential: &Credential) -> CredentialInfo {
         let definition = self.definitions.iter().find(|it| it.name == credential.definition);
         CredentialInfo::of(credential, definition, self.time())
     }
@@ -378,7 +379,7 @@ impl Desk<'_> {
         self.store.credential(name)?.ok_or_else(gone)
     }
 
-    fn definition(&self, name: &str) -> Result<&Definition, ConsumerError> {
+    pub(super) fn definition(&self, name: &str) -> Result<&Definition, ConsumerError> {
         self.definitions.iter().find(|it| it.name == name).ok_or_else(|| ConsumerError::NotFound {
             kind: "definition",
             name: name.to_owned(),
@@ -396,7 +397,7 @@ impl Desk<'_> {
     }
 
     /// `acme-mobile`, or with the first number behind it that makes it free.
-    fn free_name(&self, consumer: &str, definition: &str) -> Result<String, ConsumerError> {
+    pub(super) fn free_name(&self, consumer: &str, definition: &str) -> Result<String, ConsumerError> {
         let definition: String = definition.to_ascii_lowercase().chars().take(64).collect();
         let mut base = format!("{consumer}-{definition}");
         base.truncate(58);
@@ -423,7 +424,7 @@ fn named(name: &str) -> Result<(), ConsumerError> {
 }
 
 /// Texts for people: bounded, printable, and no key in the wrong place.
-fn check_text(what: &str, text: &str) -> Result<(), ConsumerError> {
+pub(super) fn check_text(what: &str, text: &str) -> Result<(), ConsumerError> {
     if text.len() > MAX_CREDENTIAL_TEXT_BYTES {
         return Err(ConsumerError::Invalid(format!(
             "{what} is longer than {MAX_CREDENTIAL_TEXT_BYTES} bytes: shorten it"
@@ -439,7 +440,7 @@ fn check_text(what: &str, text: &str) -> Result<(), ConsumerError> {
 }
 
 /// The origins of a request, in the form that browsers send them, each once.
-fn origins(definition: &Definition, given: Vec<String>) -> Result<Vec<String>, ConsumerError> {
+pub(super) fn origins(definition: &Definition, given: Vec<String>) -> Result<Vec<String>, ConsumerError> {
     let name = &definition.name;
     if !given.is_empty() && !definition.javascript_origins {
         return Err(ConsumerError::Invalid(format!(

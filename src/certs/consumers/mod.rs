@@ -7,13 +7,15 @@
 //! | [`credential`] | one credential: its keys, certificates and origins, as it is kept |
 //! | [`state`] | its life, from request to end |
 //! | [`order`] | what can be asked for, by the command line and the admin API alike, and the answers |
+//! | [`claim`] | requests of strangers, by the page for consumers |
 //! | [`desk`] | carries orders out on the store |
 //! | [`index`] | what requests are checked against, published to every worker |
 //! | [`axway`] | definitions of another product, read |
 //!
-//! All but `desk`, which works on the store, is pure.
+//! All but `desk` and `claim`, which work on the store, is pure.
 
 pub(crate) mod axway;
+pub(crate) mod claim;
 pub(crate) mod credential;
 pub(crate) mod definition;
 pub(crate) mod desk;

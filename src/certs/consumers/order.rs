@@ -196,6 +196,9 @@ pub(crate) struct ConsumerInfo {
     pub title: String,
     pub contact: String,
     pub created: Timestamp,
+    /// A request by the page for consumers has added it: title and contact are a stranger's words.
+    #[serde(default)]
+    pub portal: bool,
     /// Its credentials: names, kinds and states.
     pub credentials: Vec<CredentialSummary>,
 }
@@ -252,6 +255,9 @@ pub(crate) struct CredentialInfo {
     /// The certificates that count, the last one first.
     pub certificates: Vec<CertificateInfo>,
     pub names: Option<CertificateNames>,
+    /// It was requested by the page for consumers: its key is for the holder of the request's code.
+    #[serde(default)]
+    pub portal: bool,
     /// Whether the config still has its definition.
     pub defined: bool,
     /// Whether it may be suspended.
@@ -332,6 +338,7 @@ impl ConsumerInfo {
             title: consumer.title.clone(),
             contact: consumer.contact.clone(),
             created: consumer.created,
+            portal: consumer.portal,
             credentials: credentials.map(|credential| CredentialSummary::of(credential, now)).collect(),
         }
     }
@@ -370,6 +377,7 @@ impl CredentialInfo {
                 })
                 .collect(),
             names: credential.names.clone(),
+            portal: credential.claim.is_some(),
             defined: definition.is_some(),
             suspendable: definition.is_some_and(|definition| definition.suspendable),
         }

@@ -24,12 +24,19 @@ pub(super) fn tls(mut section: Section<'_>, dir: &Path) -> UpstreamTls {
         crl: Vec::new(),
         min_rsa_bits: RsaBits::default(),
         insecure_skip_verify: None,
-        certificate: section.get("certificate").and_then(|value| certificate(&value, dir)),
+        certificate: None,
         require_client_auth: false,
         versions: versions(&mut section),
         cipher_suites: None,
         tickets_per_endpoint: 8,
     };
+    let presented = section.get("certificate");
+    let is_off = presented.as_ref().is_some_and(|value| value.is_boolean());
+    match &presented {
+        Some(value) if is_off => refuse_true(value),
+        Some(value) => tls.certificate = certificate(value, dir),
+        None => {}
+    }
     let (trust, pins, crl) = (section.get("trust"), section.get("pins"), section.get("crl"));
     if let Some(list) = trust.as_ref().and_then(|value| value.list("[\"system\"]")) {
         tls.trust = list.iter().filter_map(|value| trusted(value, dir)).collect();
@@ -47,7 +54,9 @@ pub(super) fn tls(mut section: Section<'_>, dir: &Path) -> UpstreamTls {
         tls.min_rsa_bits = rsa_bits(&value).unwrap_or(tls.min_rsa_bits);
     }
     if let Some(value) = section.get("require_client_auth") {
-        tls.require_client_auth = value.boolean().unwrap_or(false);
+        // An overlay that presents nothing takes back what its upstream demands of that.
+        let taken_back = is_off && presented.as_ref().is_some_and(|off| !off.is_beside(&value));
+        tls.require_client_auth = value.boolean().unwrap_or(false) && !taken_back;
         if tls.require_client_auth && tls.certificate.is_none() {
             value.error(
                 "there is no certificate that the backend could request",
@@ -66,6 +75,14 @@ pub(super) fn tls(mut section: Section<'_>, dir: &Path) -> UpstreamTls {
     }
     section.finish();
     tls
+}
+
+/// `certificate = false` is a choice; `true` is none.
+fn refuse_true(value: &Value<'_>) {
+    if value.boolean() == Some(true) {
+        let help = "name one of the store, or write `false` for none";
+        value.error("`true` names no certificate", Some(help.into()));
+    }
 }
 
 /// `insecure_skip_verify = true` beside a key that turns verification on is a contradiction, and an error.

@@ -38,7 +38,7 @@ fn definition(name: &str, mut section: Section<'_>) -> Definition {
     let [api_key, mtls, javascript_origins] = ["api_key", "mtls", "javascript_origins"]
         .map(|key| section.get(key).and_then(|value| value.boolean()).unwrap_or(false));
     let suspendable = section.get("suspendable").and_then(|value| value.boolean()).unwrap_or(true);
-    let expiry = section.get("expiry").and_then(|value| value.duration(false));
+    let expiry = section.get("expiry").and_then(|value| value.validity());
     let words = [("manual", Approval::Manual), ("automatic", Approval::Automatic)];
     let approval = section.get("approval").and_then(|value| value.choice(&words)).unwrap_or_default();
     let issuer = section.get("issuer");

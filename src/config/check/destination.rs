@@ -2,7 +2,7 @@
 
 use crate::config::file::{Section, Value};
 use crate::config::names;
-use crate::config::plan::{Destination, Portal, Respond, Share, Upstream};
+use crate::config::plan::{Destination, Portal, PortalRequests, Respond, Share, Upstream};
 use crate::config::suggest::{nearest, quoted};
 use crate::config::units::Wrong;
 use crate::route::{HostPattern, Redirect, Rewrite};
@@ -75,16 +75,25 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// `{ title = "Our APIs" }`
+/// `{ title = "Our APIs", requests = true }`
 fn portal(value: &Value<'_>) -> Portal {
-    let mut portal = Portal { title: "APIs".to_owned() };
+    let mut portal = Portal { title: "APIs".to_owned(), requests: None };
     let Some(mut section) = value.section() else { return portal };
-    if let Some(requests) = section.get("requests")
-        && requests.boolean() == Some(true)
-    {
-        let help = "leave it out: `ringate credential request` puts a request into the queue";
-        requests.error("a form for requests is not supported yet", Some(help.into()));
+    let wanted = section.get("requests").and_then(|value| value.boolean()).unwrap_or(false);
+    let [gateway_keys, pending, hourly] = ["gateway_keys", "pending", "hourly"].map(|key| section.get(key));
+    for value in [&gateway_keys, &pending, &hourly].into_iter().flatten().filter(|_| !wanted) {
+        let help = "add `requests = true`, or leave it out";
+        value.error("there is no form for requests that this could be about", Some(help.into()));
     }
+    let number = |value: Option<Value<'_>>, default| {
+        value.and_then(|value| value.number(1..=10_000)).unwrap_or(default)
+    };
+    let requests = PortalRequests {
+        gateway_keys: gateway_keys.and_then(|value| value.boolean()).unwrap_or(false),
+        pending: number(pending, 100),
+        hourly: u32::try_from(number(hourly, 10)).unwrap_or(10),
+    };
+    portal.requests = wanted.then_some(requests);
     let title = section.get("title").and_then(|value| {
         value.parse("\"Our APIs\"", |text| match text {
             "" => Err(Wrong::new("the title is empty")),

@@ -167,7 +167,10 @@ fn route(
     let route = Route {
         host: host.and_then(|value| value.parse("\"api.example.com\"", names::host_pattern)),
         methods: methods.and_then(methods_of).or_else(|| match to {
-            Destination::Portal(_) => Some(vec!["GET".to_owned(), "HEAD".to_owned()]),
+            Destination::Portal(ref portal) => {
+                let form = portal.requests.is_some().then_some("POST");
+                Some(["GET", "HEAD"].into_iter().chain(form).map(str::to_owned).collect())
+            }
             _ => None,
         }),
         sni: sni.and_then(|value| value.parse("\"db.example.com\"", server_name)),

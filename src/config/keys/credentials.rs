@@ -46,7 +46,7 @@ const DEFINITION: &[Key] = &[
         "expiry",
         Kind::Duration { zero: false },
         Preset::Off { example: "\"60d\"", means: "no end" },
-        "How long it is valid once it is issued or renewed",
+        "How long it is valid once it is issued or renewed; 3650 days at most",
     ),
     key("suspendable", Kind::Boolean, Preset::Value("true"), "Whether it can be suspended"),
     key(

@@ -11,7 +11,7 @@ editors complete and check a config: save it as `ringate.schema.json` beside the
 
 A config is TOML. Unknown keys are errors. Paths are relative to the config file; a path may begin with `$CREDENTIALS_DIRECTORY/`, where systemd puts what `LoadCredential=` names.
 
-- **Durations** are a whole number and a unit: `\"250ms\"`, `\"5s\"`, `\"1m\"`, `\"1h\"`, `\"2d\"`; 365 days at most.
+- **Durations** are a whole number and a unit: `\"250ms\"`, `\"5s\"`, `\"1m\"`, `\"1h\"`, `\"2d\"`; 365 days at most, where nothing else is said.
 - **Sizes** are a number of bytes, or a text with a unit: `16384`, `\"16KiB\"`, `\"1MiB\"`, `\"2GiB\"`. **Rates** are a size a second: `\"1KiB/s\"`.
 - **A certificate** is a name in the store, a file (a value with a slash, or ending in .pem, .crt, .cer, .der, .p12 or .pfx), or
   `{ cert = \"FILE\", key = \"FILE\", passphrase_file = \"FILE\" }`, of which PKCS#12 needs no `key` and what is not encrypted no `passphrase_file`. See [formats](certificates.md#formats).

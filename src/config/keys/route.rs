@@ -328,7 +328,30 @@ const DESTINATION: &[Key] = &[
 
 const PORTAL: &[Key] = &[
     key("title", FREE, Preset::Value("\"APIs\""), "The title of the page").http(),
-    key("requests", Kind::Boolean, Preset::Value("false"), "A form for requests; not supported yet").http(),
+    key(
+        "requests",
+        Kind::Boolean,
+        Preset::Value("false"),
+        "A form for requests, which end in the queue of `ringate credential list --state requested`",
+    )
+    .http()
+    .see("[requests](consumers.md#requests-by-the-page)"),
+    key(
+        "gateway_keys",
+        Kind::Boolean,
+        Preset::Value("false"),
+        "Consumers may let the gateway make the key of a certificate: it is shown once, in a PKCS#12, and forgotten; needs `requests` and `issuer` of the definition",
+    )
+    .http(),
+    key("pending", Kind::Integer(1, 10_000), Preset::Value("100"), "Most requests that wait for a decision, or to be collected")
+        .http(),
+    key(
+        "hourly",
+        Kind::Integer(1, 10_000),
+        Preset::Value("10"),
+        "Requests of one client address in an hour; all clients together may make ten times as many",
+    )
+    .http(),
 ];
 
 const SHARE: &[Key] = &[

@@ -70,6 +70,10 @@ pub(super) const PERCENT: Kind = text("`\"0%\"` to `\"100%\"`", "^(100|[0-9]{1,2
 /// A certificate with its key: the forms of `listener.tls.certificates`.
 pub(super) const CERTIFICATE: Kind = Kind::OneOf(&[STORED, Kind::Table(&[CERTIFICATE_FILES])]);
 
+/// The same, or `false`.
+pub(super) const CERTIFICATE_OR_NONE: Kind =
+    Kind::OneOf(&[STORED, Kind::Table(&[CERTIFICATE_FILES]), Kind::Boolean]);
+
 const CERTIFICATE_FILES: &[Key] = &[
     key(
         "cert",

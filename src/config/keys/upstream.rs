@@ -4,8 +4,8 @@ use crate::base::limits::MAX_ATTEMPTS;
 
 use super::circuit::{CIRCUIT, CIRCUIT_PER_ENDPOINT};
 use super::texts::{
-    CERTIFICATE, CERTIFICATE_OR_SYSTEM, COOKIE, ENDPOINT, FIELD, FIELD_NAMES, FIELD_VALUE, FILE, FREE,
-    HASHED, HOST, NAME, NAMES, PERCENT, PIN, SOURCE, STATUS, STATUSES, URL_PATH,
+    CERTIFICATE_OR_NONE, CERTIFICATE_OR_SYSTEM, COOKIE, ENDPOINT, FIELD, FIELD_NAMES, FIELD_VALUE, FILE,
+    FREE, HASHED, HOST, NAME, NAMES, PERCENT, PIN, SOURCE, STATUS, STATUSES, URL_PATH,
 };
 use super::{Key, Kind, Preset, key, list};
 
@@ -512,9 +512,9 @@ const TLS: &[Key] = &[
     ),
     key(
         "certificate",
-        CERTIFICATE,
+        CERTIFICATE_OR_NONE,
         Preset::Off { example: "\"gateway\"", means: "none" },
-        "The client identity, presented when the backend asks for one",
+        "The client identity, presented when the backend asks for one; `false`: none, also where the upstream of an overlay has one",
     ),
     key(
         "require_client_auth",

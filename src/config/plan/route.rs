@@ -87,6 +87,19 @@ pub enum Destination {
 pub struct Portal {
     /// `title`. Default `APIs`.
     pub title: String,
+    /// `requests`, with the keys beside it.
+    pub requests: Option<PortalRequests>,
+}
+
+/// What `route.portal` says of requests for credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortalRequests {
+    /// `gateway_keys`: the gateway makes the key of a certificate for who wishes that. Default false.
+    pub gateway_keys: bool,
+    /// `pending`: most requests that wait. Default 100.
+    pub pending: usize,
+    /// `hourly`: requests of a client address in an hour; of all together ten times as many. Default 10.
+    pub hourly: u32,
 }
 
 impl Destination {

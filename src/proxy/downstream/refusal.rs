@@ -29,7 +29,7 @@ impl Refused {
         writer: &ResponseWriter<'_>,
         client: &ClientFacts,
     ) -> (Failure, Option<EncodedReply>) {
-        let Self { failure, context, logged, rules, route, head_bytes, trace } = self;
+        let Self { failure, context, logged, id, rules, route, head_bytes, trace } = self;
         let of = &view.config.listeners[listener];
         let context = context.unwrap_or_default();
         let reply = refusal(writer, &failure, context, of, rules.as_deref());
@@ -45,7 +45,8 @@ impl Refused {
             let reason = Some(failure.to_string());
             tracer.answered(trace, Finished { status, error, reason, ..Finished::default() });
         }
-        worker.log_refusal(&of.name, client, &failure, logged, (bytes, context.grpc));
+        let line = (logged, id.as_deref());
+        worker.log_refusal(&of.name, client, &failure, line, (bytes, context.grpc));
         (failure, reply)
     }
 }

@@ -303,6 +303,14 @@ impl<'s> ResponseWriter<'s> {
         }
     }
 
+    /// Tells a client that waits for it to send the content of its request (RFC 9110 §10.1.1).
+    pub(crate) async fn write_continue(&mut self) -> Result<(), StreamError> {
+        match self {
+            Self::H1(_) => self.write_head(100, b"HTTP/1.1 100 Continue\r\n\r\n").await,
+            Self::H2 { .. } => self.write_head(100, b"").await,
+        }
+    }
+
     /// What goes in front of the first part of a body, in its buffer: on HTTP/1 the encoded head.
     pub(crate) fn lead<'h>(&self, encoded: &'h [u8]) -> &'h [u8] {
         match self {

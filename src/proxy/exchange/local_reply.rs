@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client_stream::{ClientStream, EncodedReply, ResponseWriter};
+use super::portal_form::PortalForm;
 use crate::base::meter::Served;
 use crate::http::{Content, Method, RequestHead, Version, grpc};
 use crate::http1::Envelope;
@@ -45,6 +46,8 @@ pub(crate) struct LocalReply {
     head_bytes: u32,
     /// What is recorded of the request, if it is.
     trace: Option<Box<Trace>>,
+    /// What the reply is made from, once the content of the request was read.
+    form: Option<Box<PortalForm>>,
 }
 
 impl LocalReply {
@@ -68,6 +71,7 @@ impl LocalReply {
             route: None,
             head_bytes: 0,
             trace: None,
+            form: None,
         }
     }
 
@@ -87,6 +91,12 @@ impl LocalReply {
         self
     }
 
+    /// The answer to a form, which takes the place of the reply.
+    pub(crate) fn with_form(mut self, form: PortalForm) -> Self {
+        self.form = Some(Box::new(form));
+        self
+    }
+
     /// Sends it, and returns what the client's connection does next. `buffer` holds the request, and is returned
     /// without it.
     pub(crate) async fn send(
@@ -97,8 +107,17 @@ impl LocalReply {
         patience: Duration,
         mut buffer: Buffer,
     ) -> (Next, Buffer) {
-        let taken = client.take_first(&mut buffer).ok();
-        let whole = taken.and_then(|part| part.done.then_some(part.consumed));
+        let whole = match self.form.take() {
+            None => {
+                let taken = client.take_first(&mut buffer).ok();
+                taken.and_then(|part| part.done.then_some(part.consumed))
+            }
+            Some(form) => {
+                let answered = Box::pin(form.answer(client, deadline, patience, buffer)).await;
+                (self.reply, buffer) = (answered.reply, answered.buffer);
+                answered.whole.then_some(0)
+            }
+        };
         let keep = self.keep_alive
             && whole.is_some_and(|whole| {
                 let ahead = || buffer.len() > whole || client.has_arrived();

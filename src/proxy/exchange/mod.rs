@@ -18,6 +18,7 @@ pub(crate) mod min_rate;
 pub(crate) mod mirror;
 pub(crate) mod next;
 pub(crate) mod observed;
+pub(crate) mod portal_form;
 pub(crate) mod relay;
 pub(crate) mod request_copy;
 pub(crate) mod request_fields;

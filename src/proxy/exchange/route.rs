@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::failures::Failed;
 use crate::base::limits::{Limits, MAX_REQUEST_ID_BYTES};
 use crate::config::access::Variable;
 use crate::http::grpc::Call;
@@ -19,6 +20,7 @@ use crate::proxy::client::ClientFacts;
 use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
 use crate::proxy::exchange::grpc_web;
 use crate::proxy::exchange::local_reply::LocalReply;
+use crate::proxy::exchange::portal_form::PortalForm;
 use crate::proxy::exchange::request_key;
 use crate::proxy::exchange::trailer_filter::TrailerFilter;
 use crate::proxy::failure::Failure;
@@ -133,6 +135,8 @@ pub(crate) struct Refused {
     pub(crate) context: Option<ErrorContext>,
     /// Its line in the access log, if one was begun.
     pub(crate) logged: Option<Box<Record>>,
+    /// Its id, if it was given one.
+    pub(crate) id: Option<Box<str>>,
     /// What rules do with the reply: the listener's, and the route's if one was found.
     pub(crate) rules: Option<Box<ResponseRules>>,
     /// Its route by its index, if one was found, and the bytes of its head.
@@ -152,6 +156,7 @@ impl Refused {
             failure,
             context: None,
             logged: None,
+            id: None,
             rules,
             route: None,
             head_bytes: 0,
@@ -231,7 +236,8 @@ pub(crate) fn understand(
             let head_only = head.method == Method::Head;
             let context = Some(ErrorContext { head_only, format: error_format, grpc: found.grpc });
             let Found { logged, rules, route, trace, .. } = found;
-            Err(Box::new(Refused { failure, context, logged, rules, route, head_bytes, trace }))
+            let id = Some(text.into());
+            Err(Box::new(Refused { failure, context, logged, id, rules, route, head_bytes, trace }))
         }
     }
 }
@@ -254,6 +260,7 @@ fn decide(
     let (path, name) = (head.target.path, &*listener.name);
     let asked = RequestView { head, path, client, address, id, listener: name, sampled };
     if let Err(reply) = admit(listener, &asked, found)? {
+        note_refusal(worker, &asked, "", &reply);
         return Ok(Decision::refuse(reply, listener, head, found));
     }
     check(head, &listener.limits)?;
@@ -268,6 +275,7 @@ fn decide(
         let (pending, admitted) = rules.admit(&asked, found.rules.take());
         found.rules = pending;
         if let Err(reply) = admitted {
+            note_refusal(worker, &asked, &matched.id, &reply);
             return Ok(Decision::refuse(reply, listener, head, found));
         }
     }
@@ -299,12 +307,39 @@ fn decide(
         Destination::Reply(reply) => {
             return Ok(Decision::answer((**reply).clone(), head, found));
         }
-        Destination::Portal(portal) => return Ok(Decision::answer(portal.reply(client), head, found)),
+        Destination::Portal(portal) => {
+            return Ok(match portal.form(head, client, asked.address) {
+                None => Decision::answer(portal.reply(client), head, found),
+                Some(Err(reply)) => Decision::refuse(reply, listener, head, found),
+                Some(Ok((clerk, form))) => {
+                    Decision::form(PortalForm::new(clerk, form, head.expect_continue), listener, head, found)
+                }
+            });
+        }
         Destination::Redirect(redirect) => {
             let reply = redirect.reply(head, &normalised, client);
             return Ok(Decision::answer(reply, head, found));
         }
     }))
+}
+
+/// A rule has refused a request: for those that look at failures.
+#[cold]
+fn note_refusal(worker: &Worker, asked: &RequestView<'_, '_, '_>, route: &str, reply: &Reply) {
+    // The answer to a preflight is no failure.
+    let Some(cause) = reply.cause.as_deref().filter(|_| reply.status >= 400) else { return };
+    worker.counters.failures.note(&Failed {
+        clients: true,
+        listener: asked.listener,
+        route,
+        upstream: "",
+        endpoint: "",
+        kind: "http_request_denied",
+        id: asked.id,
+        reason: &cause,
+        status: reply.status,
+        duration: Duration::ZERO,
+    });
 }
 
 /// The client's address, where a trusted proxy names another one than its own.
@@ -441,6 +476,13 @@ impl Decision {
     /// The response that a route is for.
     fn answer(reply: Reply, head: &RequestHead<'_, '_>, found: &mut Found) -> Self {
         Self::Answer(Box::new(found.local(reply, head)))
+    }
+
+    /// A form, whose content is read before it is answered.
+    fn form(form: PortalForm, listener: &Listener, head: &RequestHead<'_, '_>, found: &mut Found) -> Self {
+        let reply = Reply::refusal(503, "a form was not carried out");
+        let answer = found.local(reply, head).with_pages(listener.pages.as_ref(), found.error_format);
+        Self::Answer(Box::new(answer.with_form(form)))
     }
 
     /// The refusal of a rule, by the listener's pages.

@@ -13,11 +13,13 @@ use super::request_copy::Collecting;
 use super::retry_policy::Attempts;
 use super::route::Forward;
 use super::stage::{BodyStage, Phase, ResponseStage, UploadStage};
+use crate::base::failures::Failed;
 use crate::base::limits::Limits;
 use crate::base::meter::Served;
 use crate::base::sample::sampled;
 use crate::http::grpc::Call;
 use crate::http::grpc_web::{Decoder, GrpcWeb};
+use crate::http::read_lines;
 use crate::io::{Buffer, Deadline};
 use crate::proxy::access;
 use crate::proxy::client::ClientFacts;
@@ -25,6 +27,7 @@ use crate::proxy::error_pages::ErrorContext;
 use crate::proxy::exchange::body::Part;
 use crate::proxy::failure::Failure;
 use crate::proxy::rules::ResponseRules;
+use crate::proxy::snapshot::Traffic;
 use crate::proxy::stream_peer::StreamPeer;
 use crate::proxy::upstream::circuit::Counted;
 use crate::proxy::view::View;
@@ -243,6 +246,7 @@ impl<'a> Exchange<'a> {
     /// Ends the exchange: its counts, its trace, its line in the access log, and a line in the log if it failed.
     /// `told`: bytes of the error response, before anything of a response was sent.
     pub(crate) fn log(&mut self, failure: Option<&Failure>, told: usize) {
+        self.keep_failure(failure);
         self.worker.heads.give(self.order.head.take_memory());
         self.held.release(&self.worker.heads);
         let mut served = self.served(failure, told);
@@ -306,6 +310,42 @@ impl<'a> Exchange<'a> {
             Some(_) => None,
             None => self.observed.grpc_status.get(),
         }
+    }
+
+    /// Keeps what has failed for those that look at failures: also what the backend itself calls an error.
+    fn keep_failure(&self, failure: Option<&Failure>) {
+        let answered = self.observed.status.get();
+        let status = match failure {
+            Some(failure) if !self.is_answered() => failure.status().unwrap_or(0),
+            _ => answered,
+        };
+        let (clients, kind, reason): (_, _, &dyn std::fmt::Display) = match failure {
+            Some(failure) if failure.is_failure() => (failure.is_clients(), failure.kind(), failure),
+            None if answered >= 500 => (false, "backend_status", &"the backend answered with an error"),
+            _ => return,
+        };
+        let (view, listener) = self.view;
+        let listener = &view.config.listeners[listener];
+        let route = match &listener.traffic {
+            Traffic::Http { routes, .. } => self.order.route.and_then(|route| routes.get(route as usize)),
+            _ => None,
+        };
+        let upstream = &self.order.pool.upstream;
+        let endpoint = self.observed.endpoint.get().and_then(|index| upstream.endpoints.get(index));
+        let id =
+            read_lines(self.order.head.fields()).find(|(name, _)| name.eq_ignore_ascii_case(b"x-request-id"));
+        self.worker.counters.failures.note(&Failed {
+            clients,
+            listener: &listener.name,
+            route: route.map_or("", |route| &route.id),
+            upstream: &upstream.name,
+            endpoint: endpoint.map_or("", |endpoint| endpoint.label.as_str()),
+            kind,
+            id: id.and_then(|(_, id)| std::str::from_utf8(id).ok()).unwrap_or_default(),
+            reason,
+            status,
+            duration: self.observed.duration(),
+        });
     }
 
     /// What became of it.

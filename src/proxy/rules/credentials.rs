@@ -138,7 +138,7 @@ impl Refusal {
                 "the client certificate is another one",
                 "connect with the client certificate of this credential, in its time",
                 None,
-                |it| &it.credentials_without_certificate,
+                |it| &it.credentials_other_certificate,
             ),
         }
     }

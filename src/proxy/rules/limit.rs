@@ -96,6 +96,21 @@ impl Limit {
                 None => table.bucket((2u8, client(asked.address))),
             },
         };
+        self.take_now(bucket)
+    }
+
+    /// Takes a token for a client of this address, of a limit by client or of all.
+    ///
+    /// # Errors
+    /// See [`take`](Self::take).
+    pub(crate) fn take_for(&self, address: &str) -> Result<(), Reply> {
+        self.take_now(match &self.keys {
+            Keys::All(bucket) => bucket,
+            Keys::Client(table) | Keys::Header(_, table) => table.bucket(client(address)),
+        })
+    }
+
+    fn take_now(&self, bucket: &AtomicU64) -> Result<(), Reply> {
         self.take_from(bucket, self.now()).map_err(|Wait(wait)| {
             let mut reply = Reply::refusal(429, self.cause);
             let seconds = wait.div_ceil(1_000_000_000).max(1);

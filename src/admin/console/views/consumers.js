@@ -14,6 +14,12 @@ const credentials = name => `/v1/credentials/${part(name)}`;
 
 const link = name => h('a', { href: `#/consumers/${part(name)}`, 'data-key': `c-${name}` }, name);
 const linkTo = row => h('a', { href: `#/consumers/credential/${part(row.name)}`, 'data-key': row.name }, row.name);
+/** Who asks. By the page for consumers, name and contact are a stranger's words. */
+function asker(row, consumers) {
+  const it = consumers.find(one => one.name === row.consumer);
+  return h('div', link(row.consumer), row.portal && it && h('div.soft.small.break', `by the page for consumers: ${it.title}, ${it.contact}`));
+}
+
 const stateOf = row => mark(STATES[row.state] ?? 'none', row.state);
 
 function ends(row) {
@@ -35,8 +41,8 @@ async function list(context) {
     h('section.card.flush', h('header', h('h2', 'Waiting for a decision')), table({
       id: 'queue', label: 'Waiting for a decision', rows: queue, empty: 'No request waits.',
       columns: [
-        { title: 'Credential', of: row => row.name, cell: linkTo }, { title: 'Consumer', of: row => row.consumer, cell: row => link(row.consumer) },
-        { title: 'Definition', of: row => row.definition }, { title: 'State', of: row => row.state, cell: stateOf }, { title: 'Since', of: row => row.since, cell: row => time(row.since) },
+        { title: 'Credential', of: row => row.name, cell: linkTo }, { title: 'Consumer', of: row => row.consumer, cell: row => asker(row, consumers) },
+        { title: 'Definition', of: row => row.definition, cell: row => h('div', row.definition, row.description && h('div.soft.small.break', row.description)) }, { title: 'State', of: row => row.state, cell: stateOf }, { title: 'Since', of: row => row.since, cell: row => time(row.since) },
         { title: '', cell: row => h('div.actions', buttons(row, again)) },
       ],
     })),
@@ -135,7 +141,8 @@ function buttons(row, again) {
   }), { kind: 'danger', key: `${verb}-${row.name}`, title: `${label} ${row.name}` });
   return [
     of('requested') && act('Approve', () => approve(row, path).then(again), { kind: 'primary', key: `approve-${row.name}`, title: `Approve ${row.name}` }),
-    of('approved') && plain('Issue', 'issue', 'primary'),
+    // By the page for consumers, the key is for the holder of the code.
+    of('approved') && (row.portal ? h('span.soft', 'to be collected by its code') : plain('Issue', 'issue', 'primary')),
     of('requested', 'approved') && reasoned('Deny', 'deny', 'The consumer gets no credential.'),
     of('suspended') && plain('Resume', 'resume', 'primary'),
     of('active') && row.suspendable !== false && reasoned('Suspend', 'suspend', 'Calls with it are refused with 403 from now on, on every worker, until it is resumed.'),
@@ -149,7 +156,7 @@ async function approve(row, path) {
   const approved = await call('POST', `${path}/approve`, {}, { match: path });
   note(`${row.name} is ${approved.state}`);
   if (approved.key || approved.certificate) return handOver(approved);
-  if (approved.state === 'approved') await handOver(await call('POST', `${path}/issue`, {}));
+  if (approved.state === 'approved' && !row.portal) await handOver(await call('POST', `${path}/issue`, {}));
 }
 
 const renew = (row, path) => ask({
@@ -200,7 +207,7 @@ async function credential(context, name) {
       h('div.actions', buttons(it, () => context.again()), !state.readOnly && ['denied', 'revoked', 'expired', 'requested'].includes(it.state) && act('Delete', erase, { kind: 'danger', key: 'delete' }))),
     card('Credential', null, facts([
       ['Definition', it.definition], ['What it is for', it.description], ['Reason', it.reason], ['Requested', time(it.created)], ['Issued', it.issued && time(it.issued)], ['Ends', it.expires && ends(it)],
-      ['API key', it.api_key && h('span', 'made ', time(it.api_key), '; only its SHA-256 is kept')], ['Request (CSR)', it.csr && 'given'], ['JavaScript origins', it.origins],
+      ['Requested by', it.portal && 'the page for consumers'], ['API key', it.api_key && h('span', 'made ', time(it.api_key), '; only its SHA-256 is kept')], ['Request (CSR)', it.csr && 'given'], ['JavaScript origins', it.origins],
       ['Recognised by', it.names && `${it.names.issuer}, ${it.names.san}`],
     ])),
     it.certificates.length > 0 && card('Client certificates', null, it.certificates.map(one => h('div.stack', facts([

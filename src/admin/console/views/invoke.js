@@ -55,7 +55,8 @@ export async function invoke() {
   const send = async () => {
     const given = values(form);
     const at = given.target.indexOf(':');
-    const body = { [given.target.slice(0, at)]: given.target.slice(at + 1), method: given.method, path: given.path || '/' };
+    const body = { [given.target.slice(0, at)]: given.target.slice(at + 1), method: given.method, };
+    if (given.path) body.path = given.path;
     for (const name of ['environment', 'certificate', 'host', 'body']) if (given[name]) body[name] = given[name];
     const headers = fieldsOf(given.headers);
     if (Object.keys(headers).length) body.headers = headers;
@@ -65,11 +66,11 @@ export async function invoke() {
   const button = act('Send', send, { kind: 'primary', key: 'send' });
   const form = h('form.stack', { submit: event => { event.preventDefault(); button.click(); } },
     h('div.fields', field('To', select('target', targets)), field('Environment', select('environment', [['', 'default'], ...environments()])), field('Certificate', select('certificate', [['', 'that of the upstream'], ...usable.map(it => [it.name, it.name])]))),
-    h('div.fields', field('Method', select('method', METHODS)), field('Path', input('path', { placeholder: '/', value: '/' }), 'As the backend gets it, with its query'), field('Host', input('host', { placeholder: 'the endpoint’s' }))),
+    h('div.fields', field('Method', select('method', METHODS)), field('Path', input('path', { placeholder: 'the route’s, or /' }), 'With its query: of a route as a client sends it, of an upstream as the backend gets it'), field('Host', input('host', { placeholder: 'the endpoint’s' }))),
     h('details', h('summary', 'Header fields and content'), h('div.fields', field('Header fields', h('textarea', { name: 'headers', spellcheck: 'false', placeholder: 'Accept: application/json' }), 'One in a line'), field('Content', h('textarea', { name: 'body', spellcheck: 'false' })))),
     h('div.actions', button));
   return [
-    h('header.page', h('div', h('h1', 'Test invoke'), h('p.sub', 'A request straight to a backend, over the upstream’s TLS; the rules of routes are not applied'))),
+    h('header.page', h('div', h('h1', 'Test invoke'), h('p.sub', 'A request to a backend over the upstream’s TLS: by a route rewritten and with its header rules, straight to an upstream as it is. No credentials are needed.'))),
     state.readOnly ? notice('', 'A request may change something at the backend: read-only mode sends none.') : h('section.card', form), answer,
   ];
 }

@@ -16,7 +16,7 @@ export function attention(status) {
   if (status.config.last_refused) add('bad', `The last config was refused: ${status.config.last_refused.reason}`);
   status.workers.filter(worker => worker.stuck).forEach(worker => add('bad', `The worker on CPU ${worker.cpu} makes no progress.`, 'workers'));
   for (const upstream of status.upstreams) ofUpstream(upstream, add);
-  status.warnings.forEach(warning => add('warn', warning, 'certificates'));
+  status.warnings.forEach(warning => add('warn', warning, /^(\d+ more )?credential/.test(warning) ? 'consumers' : 'certificates'));
   for (const { name, rotation } of status.certificates) {
     const safe = rotation.safe_to_revoke;
     if (safe?.safe) add('none', `${name}: generation ${safe.generation} is safe to revoke, and may be retired.`, `rotation/${encodeURIComponent(name)}`);

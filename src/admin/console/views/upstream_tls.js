@@ -53,8 +53,8 @@ function columns(name, of, config, reload) {
   return [
     { title: 'Environment', of: row => row.environment ?? '', cell: row => row.environment ?? h('strong', 'default') },
     { title: 'Mutual TLS', of: row => certificate(row) ?? '', cell: row => certificate(row)
-      ? h('div', mark('good', 'on: ', h('a', { href: `#/certificates/${part(certificate(row))}` }, certificate(row))), (!row.upstream || (config && row.environment && !row.own.certificate)) && h('div.soft.small', 'as the default'))
-      : mark('none', inherited(row) ? 'off, as the default' : 'off') },
+      ? h('div', mark('good', 'on: ', h('a', { href: `#/certificates/${part(certificate(row))}` }, certificate(row))), (!row.upstream || (config && row.environment && row.own.certificate === undefined)) && h('div.soft.small', 'as the default'))
+      : mark('none', row.own.certificate === false || !inherited(row) ? 'off' : 'off, as the default') },
     ...(config ? [
       { title: 'Trust', of: row => String(effective(row, 'trust') ?? 'system'), cell: row => h('div', names(effective(row, 'trust')), row.environment && !row.own.trust && h('div.soft.small', 'as the default')) },
       { title: 'Backend must ask', cell: row => effective(row, 'require_client_auth') ? 'yes' : 'no' },
@@ -70,8 +70,8 @@ const names = trusted => [trusted ?? 'system'].flat().map(it => typeof it === 's
 /** Mutual TLS: on with a certificate, or off. */
 async function mutual(name, row, now, required, reload) {
   const usable = (await stored()).filter(it => it.has_key && it.active !== null);
-  const none = row.environment ? '(as the default)' : '(off: present no certificate)';
-  const choice = select('certificate', [['', none], ...usable.map(it => [it.name, `${it.name}${it.days_left === null ? '' : `, ${it.days_left} days left`}`])], row.environment && !row.own.certificate && !row.upstream ? '' : now ?? '');
+  const off = ['(off)', '(off: present no certificate)'];
+  const choice = select('certificate', [...(row.environment ? [['', '(as the default)']] : []), off, ...usable.map(it => [it.name, `${it.name}${it.days_left === null ? '' : `, ${it.days_left} days left`}`])], row.environment && row.own.certificate === undefined ? '' : now ?? '(off)');
   await ask({
     title: `Mutual TLS of ${name}${row.environment ? ` in ${row.environment}` : ''}`, label: 'Apply',
     text: 'The certificate is presented to a backend that asks for one. The change is written into the config file, and holds for new connections at once.',
@@ -80,9 +80,12 @@ async function mutual(name, row, now, required, reload) {
       check('required', 'Refuse a backend that never asks for it', Boolean(required)),
     ],
     submit: async given => {
-      const required = given.certificate && given.required ? true : null;
-      await change(name, row.environment, { certificate: given.certificate || null, require_client_auth: required });
-      note(given.certificate ? `${given.certificate} is presented to ${name}${row.environment ? ` in ${row.environment}` : ''}` : 'The certificate is no longer presented');
+      const chosen = given.certificate === off[0] ? null : given.certificate;
+      const required = chosen && given.required ? true : null;
+      // In an environment, off is a choice of its own: without it, the default's certificate is presented.
+      const certificate = row.environment && given.certificate === off[0] ? false : chosen || null;
+      await change(name, row.environment, { certificate, require_client_auth: required });
+      note(chosen ? `${chosen} is presented to ${name}${row.environment ? ` in ${row.environment}` : ''}` : 'The certificate is no longer presented');
       await reload();
     },
   });

@@ -1,0 +1,1 @@
+const code=location.hash.slice(1),field=document.querySelector('input[name=code]');if(code&&field){field.value=code;field.form.requestSubmit()}
