@@ -2,8 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use axum::Json;
 use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
 use serde::Serialize;
 
 use super::Control;
@@ -11,14 +12,19 @@ use crate::base::failures::FailureRecord;
 use crate::certs::Timestamp;
 use crate::io::recent::{self, Recent};
 
+/// The calls.
+pub(super) fn routes() -> Router<Control> {
+    Router::new().route("/v1/failures", get(failures)).route("/v1/logs", get(logs))
+}
+
 /// The oldest first.
-pub(super) async fn logs() -> Json<Vec<Recent>> {
+async fn logs() -> Json<Vec<Recent>> {
     Json(recent::all())
 }
 
 /// A request that failed. No header, no query and no content of it is kept.
 #[derive(Debug, Serialize)]
-pub(super) struct Failure {
+struct Failure {
     at: Timestamp,
     /// To the millisecond, since 1970.
     at_ms: u64,
@@ -40,7 +46,7 @@ pub(super) struct Failure {
 }
 
 /// Those of all workers, the oldest first.
-pub(super) async fn failures(State(control): State<Control>) -> Json<Vec<Failure>> {
+async fn failures(State(control): State<Control>) -> Json<Vec<Failure>> {
     let mut all: Vec<FailureRecord> =
         control.server.counters.iter().flat_map(|counters| counters.failures.read()).collect();
     all.sort_by_key(|record| record.at);

@@ -4,6 +4,8 @@
 //! that one run reports everything. The valid keys of each section with their types are in the table of keys (`keys`): a
 //! debug build stops if the check reads a key or a type that is not in the table, or does not read one that is.
 
+mod own_forms;
+
 use std::cell::RefCell;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
@@ -301,17 +303,6 @@ impl<'a> Value<'a> {
         self.inner.get_ref().is_table()
     }
 
-    /// Whether it is `true` or `false`; records nothing.
-    pub(super) fn is_boolean(&self) -> bool {
-        self.inner.get_ref().is_bool()
-    }
-
-    /// Whether both keys are in the same section of the file, and not one of them in the section that it lies over.
-    pub(super) fn is_beside(&self, other: &Self) -> bool {
-        let section = |name: &str| name.rfind('.').map_or(0, |at| at);
-        self.name[..section(&self.name)] == other.name[..section(&other.name)]
-    }
-
     /// Whether it is `[]`; records nothing.
     pub(super) fn is_empty_list(&self) -> bool {
         self.inner.get_ref().as_array().is_some_and(|list| list.is_empty())
@@ -374,11 +365,6 @@ impl<'a> Value<'a> {
     /// A duration; a zero one only where `zero` allows it.
     pub(super) fn duration(&self, zero: bool) -> Option<Duration> {
         self.duration_by(zero, units::duration)
-    }
-
-    /// How long a credential is valid: longer than other durations.
-    pub(super) fn validity(&self) -> Option<Duration> {
-        self.duration_by(false, |text| units::duration_up_to(text, units::LONGEST_VALIDITY))
     }
 
     fn duration_by(&self, zero: bool, read: fn(&str) -> Result<Duration, Wrong>) -> Option<Duration> {

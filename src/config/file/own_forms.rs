@@ -1,0 +1,24 @@
+//! Values of single keys, which no other key has.
+
+use std::time::Duration;
+
+use super::Value;
+use crate::config::units;
+
+impl Value<'_> {
+    /// Whether it is `true` or `false`; records nothing.
+    pub(in crate::config) fn is_boolean(&self) -> bool {
+        self.inner.get_ref().is_bool()
+    }
+
+    /// Whether both keys are in the same section of the file, and not one of them in the section that it lies over.
+    pub(in crate::config) fn is_beside(&self, other: &Self) -> bool {
+        let section = |name: &str| name.rfind('.').map_or(0, |at| at);
+        self.name[..section(&self.name)] == other.name[..section(&other.name)]
+    }
+
+    /// How long a credential is valid: longer than other durations.
+    pub(in crate::config) fn validity(&self) -> Option<Duration> {
+        self.duration_by(false, |text| units::duration_up_to(text, units::LONGEST_VALIDITY))
+    }
+}
