@@ -160,12 +160,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
         "requests go to another endpoint where one can't be connected to",
     ),
     (
-        &[
-            "disable-h2-upgrade",
-            "accept-invalid-http-request",
-            "accept-invalid-http-response",
-            "accept-unsafe-violations-in-http-request",
-        ],
+        &["disable-h2-upgrade", "accept-invalid-http-request", "accept-invalid-http-response"],
         "invalid messages are refused in any case",
     ),
     (&["httpchk", "tcp-check", "ssl-hello-chk"], "no server has `check`"),
