@@ -298,16 +298,6 @@ impl<'a> Value<'a> {
         Some(At { value: text, span: self.span() })
     }
 
-    /// Whether it is a table; records nothing.
-    pub(super) fn is_table(&self) -> bool {
-        self.inner.get_ref().is_table()
-    }
-
-    /// Whether it is `[]`; records nothing.
-    pub(super) fn is_empty_list(&self) -> bool {
-        self.inner.get_ref().as_array().is_some_and(|list| list.is_empty())
-    }
-
     /// A text. `example` is TOML.
     pub(super) fn text(&self, example: &str) -> Option<At<&'a str>> {
         if let Some(text) = self.as_text() {

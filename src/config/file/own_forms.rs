@@ -1,4 +1,4 @@
-//! Values of single keys, which no other key has.
+//! What a value is asked for without reading it, and forms of single keys.
 
 use std::time::Duration;
 
@@ -20,5 +20,15 @@ impl Value<'_> {
     /// How long a credential is valid: longer than other durations.
     pub(in crate::config) fn validity(&self) -> Option<Duration> {
         self.duration_by(false, |text| units::duration_up_to(text, units::LONGEST_VALIDITY))
+    }
+
+    /// Whether it is a table; records nothing.
+    pub(in crate::config) fn is_table(&self) -> bool {
+        self.inner.get_ref().is_table()
+    }
+
+    /// Whether it is `[]`; records nothing.
+    pub(in crate::config) fn is_empty_list(&self) -> bool {
+        self.inner.get_ref().as_array().is_some_and(|list| list.is_empty())
     }
 }
