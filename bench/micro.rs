@@ -229,6 +229,7 @@ fn route(criterion: &mut Criterion) {
                 path: &path,
                 query: None,
                 method: "GET",
+                client: "192.0.2.1",
                 headers: &[],
                 announced: None,
             };

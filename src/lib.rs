@@ -5,7 +5,7 @@
 //! | floor | modules | knows |
 //! | --- | --- | --- |
 //! | 0 | `base` | limits, the snapshot cell, counters |
-//! | 1 | `http`, `http1`, `http2`, `tls`, `certs`, `route`, `config`, `proxy_protocol` | bytes and types; no socket, clock or runtime |
+//! | 1 | `http`, `http1`, `http2`, `tls`, `certs`, `auth`, `route`, `config`, `proxy_protocol` | bytes and types; no socket, clock or runtime |
 //! | 2 | `io` | monoio: buffers, sockets, streams, deadlines |
 //! | 3 | `proxy` | exchanges, relays, upstream pools |
 //! | 4 | `server`, `admin` | workers, snapshots, drain; the control thread |
@@ -16,6 +16,7 @@
 //! `cli` stands above them all, one file a command.
 
 mod admin;
+mod auth;
 mod base;
 mod certs;
 pub mod cli;

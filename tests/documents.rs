@@ -201,6 +201,8 @@ fn every_config_in_a_document_passes_its_check() {
             let dir = tempfile::tempdir().unwrap();
             let text = completed(&block, dir.path());
             fs::write(dir.path().join("my.toml"), &text).unwrap();
+            fs::write(dir.path().join("users.htpasswd"), "alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n")
+                .unwrap();
             let output = run(Ringate::command().current_dir(dir.path()).args(["check", "-c", "my.toml"]));
             if output.status.code() != Some(0) {
                 let errors = String::from_utf8_lossy(&output.stderr);

@@ -21,6 +21,7 @@ mod admin_changes;
 mod admin_events;
 mod admin_failures;
 mod admin_register;
+mod auth;
 mod balancing;
 mod bodies;
 mod circuit;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The floors of `src/lib.rs`. A module imports lower floors, and itself.
 const FLOORS: &[(u8, &[&str])] = &[
     (0, &["base"]),
-    (1, &["http", "http1", "http2", "tls", "certs", "route", "config", "proxy_protocol"]),
+    (1, &["http", "http1", "http2", "tls", "certs", "auth", "route", "config", "proxy_protocol"]),
     (2, &["io"]),
     (3, &["proxy"]),
     (4, &["server", "admin"]),
@@ -21,6 +21,8 @@ const BESIDE: &[(&str, &str)] = &[
     ("http2", "http"),
     ("route", "http"),
     ("admin", "server"),
+    // Algorithms of tokens have one list of names.
+    ("config", "auth"),
     // Definitions of credentials belong to `certs`, which owns their lives.
     ("config", "certs"),
     ("config", "http"),

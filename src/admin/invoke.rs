@@ -133,7 +133,7 @@ fn request(wanted: &Invoke, target: &Target, route: Option<&Route>) -> Result<Ca
             "`path` begins with a slash, and has neither spaces nor other characters that are to be percent-encoded",
         ));
     }
-    let named = route.and_then(|route| match route.host.as_ref().map(|at| &at.value) {
+    let named = route.and_then(|route| match route.hosts.first().map(|at| &at.value) {
         Some(HostPattern::Exact(name)) => Some(name.as_str()),
         _ => None,
     });

@@ -93,7 +93,7 @@ counters! {
     requests_refused,
     /// Requests refused by a route's rate limit.
     requests_limited,
-    /// Requests refused for want of a good API key.
+    /// Requests refused for want of a good API key, password or token.
     requests_unauthorized,
     /// Requests refused for want of a consumer's credential.
     credentials_missing,
@@ -111,6 +111,18 @@ counters! {
     credentials_revoked,
     /// Forms of pages for consumers refused: too many of one client or of all.
     portal_limited,
+    /// Requests refused as their user or password is wrong (auth.basic).
+    auth_passwords_wrong,
+    /// Requests refused as too many passwords were being verified (auth.basic).
+    auth_passwords_busy,
+    /// Requests refused as their token is not valid (auth.jwt).
+    auth_tokens_invalid,
+    /// Requests refused as their token has expired.
+    auth_tokens_expired,
+    /// Requests refused as their token lacks a claim.
+    auth_tokens_insufficient,
+    /// Requests refused as the keys that verify tokens are not known yet.
+    auth_keys_missing,
     /// Responses encoded (zstd, br, gzip).
     responses_encoded,
     /// Responses being encoded now.

@@ -70,6 +70,32 @@ pub(crate) const MAX_INCLUDE_DEPTH: usize = 8;
 pub(crate) const MAX_CONFIG_BYTES: usize = 64 * 1024 * 1024;
 /// The longest file that `${file:PATH}` in the config may name, in bytes.
 pub(crate) const MAX_REFERRED_BYTES: u64 = 64 * 1024;
+/// The longest regular expression of a route, in bytes, and the largest program that it becomes.
+pub(crate) const MAX_REGEX_BYTES: usize = 1024;
+/// See the longest one.
+pub(crate) const MAX_REGEX_PROGRAM_BYTES: usize = 256 * 1024;
+/// Routes of a host that match by a suffix or regular expression: a request may be compared with each.
+pub(crate) const MAX_PATTERN_ROUTES: usize = 256;
+/// Users in a file of `auth.basic`.
+pub(crate) const MAX_PASSWORD_USERS: usize = 100_000;
+/// The highest cost of a bcrypt hash: some seconds.
+pub(crate) const MAX_BCRYPT_COST: u32 = 15;
+/// Most rounds of a SHA-crypt hash: about a second.
+pub(crate) const MAX_SHA_CRYPT_ROUNDS: u32 = 1_000_000;
+/// Passwords that wait to be verified, over all workers. More: 503.
+pub(crate) const PASSWORD_QUEUE: usize = 64;
+/// Threads that verify passwords.
+pub(crate) const PASSWORD_THREADS: usize = 2;
+/// Passwords of a file whose verdict is remembered; a power of two, as the next.
+pub(crate) const VERIFIED_PASSWORDS: usize = 4096;
+/// Tokens of an issuer whose signature was verified, and is not verified again.
+pub(crate) const VERIFIED_TOKENS: usize = 16_384;
+/// The longest token that is looked at, in bytes.
+pub(crate) const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// The longest claim that goes to a backend, in bytes.
+pub(crate) const MAX_CLAIM_BYTES: usize = 1024;
+/// Keys in a set that tokens are verified by.
+pub(crate) const MAX_TOKEN_KEYS: usize = 64;
 /// The largest value that `head_bytes` may take: a head must fit a small buffer.
 pub(crate) const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// The largest value that `headers` may take: the slots are on the parser's stack.

@@ -22,7 +22,7 @@ use crate::server::portal::office;
 use crate::server::service_manager::ServiceManager;
 use crate::server::supervisor::DRAIN_POLL;
 use crate::server::upgrade::{Predecessor, Program, Upgrader};
-use crate::server::{Deployment, Loaded, Server, health, load, machine, renewal, verification};
+use crate::server::{Deployment, Loaded, Server, auth, health, load, machine, renewal, verification};
 
 pub(super) fn run(path: &Path) -> Result<(), String> {
     logging::start()?;
@@ -162,6 +162,7 @@ fn start_threads(deployment: &Arc<Deployment>) -> Result<(), String> {
     };
     spawn("renewal", "the renewal thread", renewal::run)?;
     spawn("discovery", "the discovery thread", watch::run)?;
+    spawn("auth", "the watch of users and keys", auth::watch::run)?;
     spawn("health", "the health checks", health::run)?;
     spawn("verification", "the verification of backends", verification::run)?;
     spawn("portal", "the forms of pages for consumers", office::run)

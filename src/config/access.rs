@@ -49,6 +49,8 @@ pub enum Variable {
     ClientConsumer,
     /// The name of that credential.
     ClientCredential,
+    /// The user of `auth.basic`, or the `sub` of the token of `auth.jwt`.
+    AuthUser,
     /// The subject of its certificate.
     CertificateSubject,
     /// SHA-256 of its certificate.
@@ -120,7 +122,7 @@ pub enum Variable {
 }
 
 /// The variables that are named by themselves.
-const VARIABLES: [(&str, Variable); 37] = [
+const VARIABLES: [(&str, Variable); 38] = [
     ("time", Variable::Time),
     ("listener", Variable::Listener),
     ("client.address", Variable::ClientAddress),
@@ -128,6 +130,7 @@ const VARIABLES: [(&str, Variable); 37] = [
     ("client.key", Variable::ClientKey),
     ("client.consumer", Variable::ClientConsumer),
     ("client.credential", Variable::ClientCredential),
+    ("auth.user", Variable::AuthUser),
     ("client.certificate.subject", Variable::CertificateSubject),
     ("client.certificate.fingerprint", Variable::CertificateFingerprint),
     ("tls.version", Variable::TlsVersion),
@@ -270,6 +273,7 @@ impl Format {
                     "client.key",
                     "client.consumer",
                     "client.credential",
+                    "auth.",
                     "tries",
                     "grpc.",
                 ];
@@ -380,6 +384,7 @@ pub(crate) fn template(text: &str) -> Result<Vec<Piece>, Wrong> {
                 | ClientKey
                 | ClientConsumer
                 | ClientCredential
+                | AuthUser
                 | TraceParent
         )
     };

@@ -16,13 +16,14 @@ const WORDS: &[(&str, Meaning)] = &[
     ("add_header", Key("route.headers.response.add")),
     ("alias", Planned),
     ("allow", Planned),
-    ("auth", Planned),
-    ("auth_basic", Planned),
+    ("auth", Key("route.auth")),
+    ("auth_basic", Key("route.auth.basic")),
+    ("auth_jwt", Key("route.auth.jwt")),
     ("auth_request", Planned),
     ("backend", Key("upstream")),
     ("backends", Key("endpoints")),
     ("backup", Key("endpoints = [{ address = \"HOST:PORT\", backup = true }]")),
-    ("basic_auth", Planned),
+    ("basic_auth", Key("route.auth.basic")),
     ("bind", Key("address")),
     ("ca", Key("trust")),
     ("ca_file", Key("trust")),
@@ -39,6 +40,7 @@ const WORDS: &[(&str, Meaning)] = &[
     ("fail_timeout", Planned),
     ("fastcgi_pass", Planned),
     ("files", Planned),
+    ("forward", Planned),
     ("forward_auth", Planned),
     ("frontend", Key("listener")),
     ("geo", Planned),
@@ -56,6 +58,7 @@ const WORDS: &[(&str, Meaning)] = &[
     ("http3", Planned),
     ("index", Planned),
     ("ip_hash", Key("balance = \"hash\" with hash = { by = \"client-address\" }")),
+    ("jwt", Key("route.auth.jwt")),
     ("keepalive", Key("pool.idle_per_worker")),
     ("keepalive_timeout", Key("limits.idle_timeout")),
     ("least_conn", Key("balance = \"least-requests\"")),
@@ -127,7 +130,7 @@ mod tests {
         for pair in WORDS.windows(2) {
             assert!(pair[0].0 < pair[1].0, "{} stands before {}", pair[0].0, pair[1].0);
         }
-        assert_eq!(meaning("Basic-Auth"), Some(Planned));
+        assert_eq!(meaning("Basic-Auth"), Some(Key("route.auth.basic")));
         assert_eq!(meaning("endpoints"), None);
     }
 }

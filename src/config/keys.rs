@@ -3,6 +3,7 @@
 //! The check reads sections through it (`file`), and `config/reference.toml`, `docs/configuration.md` and the JSON
 //! Schema are written from it. A new key is one entry here and its use in `check`.
 
+mod auth;
 mod circuit;
 mod credentials;
 pub(super) mod explain;

@@ -189,15 +189,19 @@ fn shadowed(plan: &Plan, found: &mut Diagnostics) {
         answer
             || !rules.permitted.is_empty()
             || rules.api_keys.is_some()
+            || rules.auth != plan::Auth::default()
             || route.client_certificate.is_some()
     };
     let part = |path: &PathPattern| path.path().trim_end_matches('/').to_owned();
     let below = |path: &str, prefix: &str| {
         path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    for route in plan.routes.iter().filter(|route| route.host.is_none() && refuses(route)) {
+    let is_plain =
+        |route: &&plan::Route| matches!(route.path.value, PathPattern::Exact(_) | PathPattern::Prefix(_));
+    for route in plan.routes.iter().filter(is_plain).filter(|route| route.hosts.is_empty() && refuses(route))
+    {
         let path = part(&route.path.value);
-        let before = plan.routes.iter().find(|other| {
+        let before = plan.routes.iter().filter(is_plain).find(|other| {
             let meets = |other_path: &str| match (&other.path.value, &route.path.value) {
                 (PathPattern::Exact(_), PathPattern::Exact(_)) => path == other_path,
                 (PathPattern::Prefix(_), PathPattern::Exact(_)) => below(&path, other_path),
@@ -205,7 +209,7 @@ fn shadowed(plan: &Plan, found: &mut Diagnostics) {
                 _ => below(&path, other_path) || below(other_path, &path),
             };
             let shared = other.listeners.iter().any(|listener| route.listeners.contains(listener));
-            other.host.is_some() && !refuses(other) && shared && meets(&part(&other.path.value))
+            !other.hosts.is_empty() && !refuses(other) && shared && meets(&part(&other.path.value))
         });
         // `/` without a host is what is left over, and meant to be.
         if let Some(before) = before.filter(|_| !path.is_empty()) {

@@ -9,7 +9,7 @@ use rustls::SupportedCipherSuite;
 use super::suggest::{nearest, quoted};
 use super::units::Wrong;
 use crate::base::address::{Address, MAX_UNIX_PATH, UNIX};
-use crate::route::{HostPattern, PathPattern};
+use crate::route::{HostPattern, PathPattern, Pattern};
 use crate::tls::{CIPHER_SUITES, cipher_suite_by_name, cipher_suite_name};
 
 /// The longest name of a listener, an upstream or a certificate.
@@ -306,9 +306,20 @@ pub(super) fn host_pattern(text: &str) -> Result<HostPattern, Wrong> {
     Ok(if wildcard { HostPattern::Wildcard(name) } else { HostPattern::Exact(name) })
 }
 
-/// `route.path`: `/prefix` or `=/exact`, in the form in which paths are sent (RFC 3986 §3.3).
+/// `route.path`: `/prefix`, `=/exact`, `*suffix`, `~ REGEX` or `~* REGEX`, in the form in which paths are sent (RFC 3986 §3.3).
 pub(super) fn path_pattern(text: &str) -> Result<PathPattern, Wrong> {
     let wrong = |reason: &str| Wrong::new(format!("{} is not a path: {reason}", quoted(text)));
+    if let Some(rest) = text.strip_prefix('~') {
+        let (rest, any_case) = rest.strip_prefix('*').map_or((rest, false), |rest| (rest, true));
+        return regex(rest.trim_start(), any_case).map(PathPattern::Regex);
+    }
+    if let Some(end) = text.strip_prefix('*').filter(|end| !end.is_empty() && !end.contains('*')) {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "/-._~!$&'()+,;=:@%".contains(c);
+        return match end.chars().find(|c| !allowed(*c)) {
+            Some(bad) => Err(wrong(&format!("{} can't stand in a path", quoted(&bad.to_string())))),
+            None => Ok(PathPattern::Suffix(end.to_owned())),
+        };
+    }
     let (path, exact) = text.strip_prefix('=').map_or((text, false), |path| (path, true));
     if !path.starts_with('/') {
         let mark = if exact { "=" } else { "" };
@@ -347,6 +358,17 @@ pub(super) fn path_pattern(text: &str) -> Result<PathPattern, Wrong> {
         return Err(wrong("after `%` two hexadecimal digits must follow"));
     }
     Ok(if exact { PathPattern::Exact(path.to_owned()) } else { PathPattern::Prefix(path.to_owned()) })
+}
+
+/// A regular expression.
+pub(super) fn regex(text: &str, any_case: bool) -> Result<Pattern, Wrong> {
+    if text.is_empty() {
+        return Err(
+            Wrong::new("the regular expression is missing").help("write one, such as \"~ ^/v[0-9]+/\"")
+        );
+    }
+    let wrong = |why| Wrong::new(format!("{} is not a regular expression: {why}", quoted(text)));
+    Pattern::new(text, any_case).map_err(wrong)
 }
 
 /// Whether it is a token (RFC 9110 §5.6.2): the name of a field, a cookie or a method.

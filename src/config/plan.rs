@@ -17,6 +17,7 @@ use crate::http::BackendHttp;
 use crate::proxy_protocol::{Accept, Version};
 use crate::tls::{RsaBits, Versions};
 
+mod auth;
 mod balance;
 mod circuit;
 mod clients;
@@ -32,6 +33,7 @@ mod route;
 mod rules;
 mod telemetry;
 
+pub(crate) use auth::{Auth, BasicAuth, KeyLocation, KeySource, TokenAuth};
 pub(crate) use balance::{Balance, Hash, HashBy, Sticky, StickyBy};
 pub(crate) use circuit::{CircuitLimits, Queue};
 pub(crate) use clients::ClientAuth;

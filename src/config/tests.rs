@@ -214,6 +214,11 @@ fn routes_are_checked() {
             ("upstream = 'app'\npath = '/orders/*'", "3:8", "matches what lies below it too: \"/orders\""),
             ("upstream = 'app'\npath = '/*'", "3:8", "matches what lies below it too: \"/\""),
             ("upstream = 'app'\npath = '/a*b'", "3:8", "it has a wildcard"),
+            ("upstream = 'app'\npath = '*a*'", "3:8", "does not begin with"),
+            ("upstream = 'app'\npath = '~ ('", "3:8", "unclosed group"),
+            ("upstream = 'app'\npath = '~'", "3:8", "the regular expression is missing"),
+            ("upstream = 'app'\npath = '~ ^/a'\nstrip_prefix = true", "4:1", "has no prefix"),
+            ("upstream = 'app'\nhost = ['a', 'b c']", "3:14", "is not a host"),
             ("upstream = 'app'\npath = '/a?b=c'", "3:8", "does not match the query"),
             ("upstream = 'app'\npath = '/a b'", "3:8", "percent-encoded"),
             ("upstream = 'app'\npath = '/a%2'", "3:8", "two hexadecimal digits"),
@@ -514,7 +519,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!((listener.protocol, &listener.tls), (Protocol::Http, &None));
     let route = &plan.routes[0];
     assert_eq!((&route.listeners, upstreams_of(route), &route.rewrite), (&vec![0], vec![0], &Rewrite::Keep));
-    assert_eq!((&route.host, &route.methods), (&None, &None));
+    assert_eq!((&route.hosts, &route.methods), (&Vec::new(), &None));
     assert_eq!(*route.path, PathPattern::Prefix("/".into()));
     let upstream = &plan.upstreams[0];
     assert_eq!(
@@ -678,7 +683,7 @@ endpoints = ['a:1']
         (&vec![0], vec![1], &Rewrite::prefix("/a/b", ""))
     );
     assert_eq!((&tcp.listeners, upstreams_of(tcp)), (&vec![1], vec![0]));
-    assert_eq!(http.host.as_deref(), Some(&HostPattern::Wildcard("example.com".into())));
+    assert_eq!(http.hosts[0].value, HostPattern::Wildcard("example.com".into()));
     assert_eq!(*http.path, PathPattern::Exact("/a/b".into()));
     assert_eq!(http.methods, Some(vec!["GET".into(), "PROPFIND".into()]));
     assert_eq!(&text[http.span.clone()], "[[route]]");
@@ -837,7 +842,7 @@ fn the_reference_shows_the_defaults() {
     assert_eq!(reference.log, default.log);
     assert_eq!(reference.limits, default.limits);
     let (ours, theirs) = (&reference.routes[0], &default.routes[0]);
-    assert_eq!((&ours.host, &*ours.path, &ours.methods), (&theirs.host, &*theirs.path, &theirs.methods));
+    assert_eq!((&ours.hosts, &*ours.path, &ours.methods), (&theirs.hosts, &*theirs.path, &theirs.methods));
     let (ours, theirs) = (&reference.upstreams[0], &default.upstreams[0]);
     assert_eq!(
         (ours.connect_timeout, ours.response_timeout, ours.idle_timeout, ours.idle_per_worker, ours.max_age),
@@ -1015,11 +1020,8 @@ fn keys_of_others_and_of_later_versions_are_answered_with_what_there_is() {
         ),
         ("endpoints =", "health_check = {}\nendpoints =", "did you mean `health`"),
         ("name =", "http2 = true\nname =", "`listener.http2` is not supported yet"),
-        (
-            "upstream = \"app\"",
-            "upstream = \"app\"\nbasic_auth = 1",
-            "`route.basic_auth` is not supported yet",
-        ),
+        ("upstream = \"app\"", "upstream = \"app\"\nbasic_auth = 1", "did you mean `route.auth.basic`?"),
+        ("upstream = \"app\"", "upstream = \"app\"\nwaf = 1", "`route.waf` is not supported yet"),
         ("upstream = \"app\"", "upstream = \"app\"\nlocation = \"/a\"", "did you mean `route.path`?"),
         ("[[route]]", "client_max_body_size = 1\n[[route]]", "did you mean `limits.body_bytes`?"),
         ("endpoints =", "balance = \"least-conn\"\nendpoints =", "did you mean \"least-requests\"?"),

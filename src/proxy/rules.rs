@@ -10,6 +10,7 @@
 //!
 //! Everything in [`Rules`] is decided when the snapshot is built; a request only looks things up.
 
+pub(crate) mod auth;
 mod certificate;
 mod compress;
 pub(crate) mod cors;
@@ -17,6 +18,7 @@ mod credentials;
 mod headers;
 mod keys;
 mod limit;
+mod prefix_mapping;
 
 use std::borrow::Cow;
 use std::mem::take;
@@ -32,11 +34,13 @@ use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::reply::Reply;
 use crate::proxy::trace::context as trace;
+pub(crate) use auth::{Auth, Stop, Verdicts};
 pub(crate) use cors::Cors;
 pub(crate) use credentials::{Accepted, CredentialRule};
 pub(crate) use headers::{Headers, Source};
 pub(crate) use keys::KeyRule;
 pub(crate) use limit::{Limit, LimitRecord};
+pub(crate) use prefix_mapping::PrefixMapping;
 
 /// The rules of one route, or of a listener. Members are `None` or empty where the config has none.
 #[derive(Debug, Default)]
@@ -51,6 +55,8 @@ pub struct Rules {
     pub keys: Option<KeyRule>,
     /// Which credentials of consumers are accepted; others get 401 or 403.
     pub credentials: Option<CredentialRule>,
+    /// Who a client must prove to be; others get 401 or 403.
+    pub auth: Option<Box<Auth>>,
     /// What becomes of the trace context.
     pub trace: Trace,
     /// The certificate that a client must have; others get 403.
@@ -59,6 +65,8 @@ pub struct Rules {
     pub headers: Option<Box<Headers>>,
     /// Which responses are encoded.
     pub compression: Option<Compression>,
+    /// How a backend's references to its own paths are changed.
+    pub mapping: Option<PrefixMapping>,
 }
 
 /// A request as rules see it: understood and routed, nothing of it sent yet.
@@ -89,10 +97,13 @@ pub(crate) struct ResponseRules {
     pub rules: Arc<Rules>,
     key: Option<keys::Known>,
     credential: Option<credentials::Accredited>,
+    identity: Option<Box<auth::Identity>>,
     /// Whether CORS has a say in the response.
     cors: bool,
     trace: TraceEdit,
     offer: Option<compress::Offer>,
+    /// The host that the client asked for, where responses are changed by it.
+    host: Option<Box<str>>,
     /// What these rules and the listener's add to the request and to its response: whole field lines.
     request_lines: Vec<u8>,
     response_lines: Vec<u8>,
@@ -109,11 +120,11 @@ enum TraceEdit {
 }
 
 /// What a request has proven that its route requires.
-#[derive(Debug)]
-enum Proven {
-    Nothing,
-    Key(keys::Known),
-    Credential(credentials::Accredited),
+#[derive(Debug, Default)]
+struct Proven {
+    key: Option<keys::Known>,
+    credential: Option<credentials::Accredited>,
+    identity: Option<Box<auth::Identity>>,
 }
 
 impl TraceEdit {
@@ -126,15 +137,27 @@ impl TraceEdit {
 impl Rules {
     /// Whether these rules are empty, so that the route needs none.
     pub(crate) fn is_empty(&self) -> bool {
-        let Self { permitted, limit, cors, keys, credentials, trace, certificate, headers, compression } =
-            self;
+        let Self {
+            permitted,
+            limit,
+            cors,
+            keys,
+            credentials,
+            trace,
+            certificate,
+            headers,
+            compression,
+            auth,
+            mapping,
+        } = self;
         let none = permitted.is_none()
             && limit.is_none()
             && cors.is_none()
             && keys.is_none()
             && credentials.is_none()
-            && certificate.is_none();
-        none && *trace == Trace::Pass && headers.is_none() && compression.is_none()
+            && certificate.is_none()
+            && auth.is_none();
+        none && *trace == Trace::Pass && headers.is_none() && compression.is_none() && mapping.is_none()
     }
 
     /// The header edits alone, of a request or of one that was not understood, behind those of `listener`. `None`: there
@@ -155,25 +178,27 @@ impl Rules {
     }
 
     /// Applies each rule of a route. `listener`: what its listener's rules have to do. The first of the result is `None` if
-    /// nothing is left to do with the request and its response. The second is an error if the request is not served:
-    /// its answer.
+    /// nothing is left to do with the request and its response. The second is an error if the request is not served, or not
+    /// yet. `verdicts`: what was found out since, where it was asked before.
     pub(crate) fn admit(
         self: &Arc<Self>,
         asked: &RequestView<'_, '_, '_>,
         listener: Option<Box<ResponseRules>>,
-    ) -> (Option<Box<ResponseRules>>, Result<(), Reply>) {
-        match self.ask(asked) {
+        verdicts: Option<&Verdicts>,
+    ) -> (Option<Box<ResponseRules>>, Result<(), Stop>) {
+        match self.ask(asked, verdicts) {
             Ok(proven) => {
-                let own = |_: &[u8]| matches!(&proven, Proven::Credential(it) if it.allows_origin);
+                let own = |_: &[u8]| proven.credential.as_ref().is_some_and(|it| it.allows_origin);
                 let grant = self.cors.as_ref().map(|cors| cors.grant(asked, own));
                 (self.admitted(asked, listener, proven, grant), Ok(()))
             }
-            Err(mut reply) => {
+            Err(Stop::Wait(check)) => (listener, Err(Stop::Wait(check))),
+            Err(Stop::Refused(mut reply)) => {
                 // A page may learn why it is refused.
                 let grant = self.cors.as_ref().map(|cors| cors.grant(asked, |origin| self.may_use(origin)));
                 reply.fields.extend_from_slice(grant.as_deref().unwrap_or_default());
                 let rules = self.edits(&Source::Request(asked), listener);
-                (rules, Err(reply))
+                (rules, Err(reply.into()))
             }
         }
     }
@@ -198,22 +223,22 @@ impl Rules {
         let lines = self.headers.as_ref().map(|headers| headers.lines(&Source::Request(asked)));
         let offer = self.compression.as_ref().map(|rule| compress::offer(rule, asked.head));
         let trace_stays = matches!(trace, TraceEdit::Keep);
-        let (key, credential) = match proven {
-            Proven::Nothing => (None, None),
-            Proven::Key(known) => (Some(known), None),
-            Proven::Credential(accredited) => (None, Some(accredited)),
-        };
+        let Proven { key, credential, identity } = proven;
         if key.is_none()
             && credential.is_none()
+            && identity.is_none()
             && grant.is_none()
             && lines.is_none()
             && offer.is_none()
             && trace_stays
+            && self.mapping.is_none()
         {
             return listener;
         }
         let rules = *ResponseRules::of(self, listener);
-        let mut rules = ResponseRules { key, credential, cors: grant.is_some(), trace, offer, ..rules };
+        let mut rules =
+            ResponseRules { key, credential, identity, cors: grant.is_some(), trace, offer, ..rules };
+        rules.host = self.mapping.as_ref().and(asked.head.host).map(Into::into);
         rules.add(grant, lines);
         Some(Box::new(rules))
     }
@@ -223,13 +248,14 @@ impl Rules {
         self.credentials.as_ref().is_some_and(|rule| rule.allows(origin))
     }
 
-    fn ask(&self, asked: &RequestView<'_, '_, '_>) -> Result<Proven, Reply> {
+    fn ask(&self, asked: &RequestView<'_, '_, '_>, verdicts: Option<&Verdicts>) -> Result<Proven, Stop> {
         if let Some(rule) = &self.permitted {
             rule.permits_client(asked.address)
                 .then_some(())
                 .ok_or_else(|| Reply::refusal(403, "the client's address is not permitted"))?;
         }
-        if let Some(limit) = &self.limit {
+        // A request that has waited was counted before.
+        if let Some(limit) = self.limit.as_ref().filter(|_| verdicts.is_none()) {
             limit.take(asked)?;
         }
         // First: a preflight carries neither certificate nor key.
@@ -239,16 +265,21 @@ impl Rules {
         if let Some(rule) = &self.certificate {
             certificate::check(rule, asked.client.certificate()).map_err(|why| Reply::refusal(403, why))?;
         }
+        let mut proven = Proven::default();
         match (&self.keys, &self.credentials) {
-            (None, None) => Ok(Proven::Nothing),
-            (Some(keys), None) => keys.check(asked).map(Proven::Key),
-            (None, Some(rule)) => rule.check(asked).map(Proven::Credential),
+            (None, None) => {}
+            (Some(keys), None) => proven.key = Some(keys.check(asked)?),
+            (None, Some(rule)) => proven.credential = Some(rule.check(asked)?),
             // Keys of before are as good as credentials.
             (Some(keys), Some(rule)) => match keys.check(asked) {
-                Ok(known) => Ok(Proven::Key(known)),
-                Err(_) => rule.check(asked).map(Proven::Credential),
+                Ok(known) => proven.key = Some(known),
+                Err(_) => proven.credential = Some(rule.check(asked)?),
             },
         }
+        if let Some(auth) = &self.auth {
+            proven.identity = Some(auth.ask(asked, verdicts)?);
+        }
+        Ok(proven)
     }
 
     /// The Host that the backend is to see, if not the request's.
@@ -268,9 +299,11 @@ impl ResponseRules {
             rules: Arc::clone(rules),
             key: None,
             credential: None,
+            identity: None,
             cors: false,
             trace: TraceEdit::Keep,
             offer: None,
+            host: None,
             request_lines,
             response_lines,
         })
@@ -279,8 +312,16 @@ impl ResponseRules {
     /// Makes the field lines of this request, each rule's behind those of the rules before it. What a rule sets or
     /// removes is also taken out of these.
     fn add(&mut self, grant: Option<cors::Grant>, lines: Option<headers::Lines>) {
-        let Self { rules, key, credential, trace, request_lines: request, response_lines: response, .. } =
-            self;
+        let Self {
+            rules,
+            key,
+            credential,
+            identity,
+            trace,
+            request_lines: request,
+            response_lines: response,
+            ..
+        } = self;
         if let Some(accredited) = credential {
             remove_lines(request, |name| credentials::is_name(name) || accredited.removes(name));
             for (name, value) in accredited.fields() {
@@ -290,6 +331,10 @@ impl ResponseRules {
         if let (Some(rule), Some(known)) = (&rules.keys, key) {
             remove_lines(request, |name| rule.removes(known, name));
             put_line(&rule.name_header, known.name.as_bytes(), request);
+        }
+        if let (Some(auth), Some(identity)) = (&rules.auth, identity) {
+            remove_lines(request, |name| auth.owns(name) || identity.removes(name));
+            request.extend_from_slice(identity.lines());
         }
         if trace.removes() {
             remove_lines(request, trace::is_context);
@@ -324,6 +369,8 @@ impl ResponseRules {
         // The names are Ringate's also where a key of `api_keys` was good.
         self.rules.credentials.is_some() && credentials::is_name(name)
             || self.credential.as_ref().is_some_and(|it| it.removes(name))
+            || self.rules.auth.as_ref().is_some_and(|auth| auth.owns(name))
+            || self.identity.as_ref().is_some_and(|it| it.removes(name))
     }
 
     /// Whether a field of this name of the response does not go to the client.
@@ -350,6 +397,13 @@ impl ResponseRules {
             || self.rules.headers.as_ref().is_some_and(|headers| headers.drops_from_response(name))
     }
 
+    /// What is changed of a response's references to its backend's paths; `None`: nothing.
+    fn mapped(&self, head: &ResponseHead<'_, '_>) -> Option<prefix_mapping::MappedFields> {
+        let mapping = self.rules.mapping.as_ref()?;
+        let hosts = [self.host.as_deref().unwrap_or_default(), self.rules.host().unwrap_or_default()];
+        mapping.change(head, &hosts)
+    }
+
     /// Notes in the access log what was found and made.
     pub(crate) fn note(&self, access: &mut Record) {
         if let Some(known) = &self.key {
@@ -358,6 +412,9 @@ impl ResponseRules {
         if let Some(it) = &self.credential {
             access.note(&Variable::ClientConsumer, it.consumer.as_bytes());
             access.note(&Variable::ClientCredential, it.credential.as_bytes());
+        }
+        if let Some(it) = &self.identity {
+            access.note(&Variable::AuthUser, it.user.as_bytes());
         }
         match &self.trace {
             TraceEdit::Keep | TraceEdit::Guard => {}
@@ -390,22 +447,41 @@ pub(crate) fn edit_response<R>(
     write: impl FnOnce(&ResponseHead<'_, '_>, &HeadEdit<'_>) -> R,
 ) -> (R, Option<Coding>) {
     edit_reply(rules, |edit| {
-        let compression = || {
-            let rules = rules?;
-            compress::change(rules.rules.compression.as_ref()?, rules.offer?, head, room, edit)
+        let Some(mapped) = rules.and_then(|rules| rules.mapped(head)) else {
+            return edit_encoded(rules, head, room, edit, write);
         };
-        let Some(change) = compression() else { return (write(head, edit), None) };
-        let mut added = Cow::Borrowed(edit.added);
-        if change.removes_any() {
-            let lines = added.to_mut();
-            lines.clear();
-            copy_lines(edit.added, |name| change.removes(name), lines);
-        }
-        added.to_mut().extend_from_slice(&change.added);
-        let removed = |name: &[u8]| edit.removes(name) || change.removes(name);
-        let edit = HeadEdit { removed: Some(&removed), added: &added };
-        (write(&change.of(head), &edit), change.coding)
+        // What rules set is as it is meant.
+        let mut added = Vec::new();
+        copy_lines(&mapped.lines, |name| edit.removes(name), &mut added);
+        added.extend_from_slice(edit.added);
+        let removed = |name: &[u8]| edit.removes(name) || mapped.removes(name);
+        edit_encoded(rules, head, room, &HeadEdit { removed: Some(&removed), added: &added }, write)
     })
+}
+
+/// The same with what else is changed of the head.
+fn edit_encoded<R>(
+    rules: Option<&ResponseRules>,
+    head: &ResponseHead<'_, '_>,
+    room: bool,
+    edit: &HeadEdit<'_>,
+    write: impl FnOnce(&ResponseHead<'_, '_>, &HeadEdit<'_>) -> R,
+) -> (R, Option<Coding>) {
+    let compression = || {
+        let rules = rules?;
+        compress::change(rules.rules.compression.as_ref()?, rules.offer?, head, room, edit)
+    };
+    let Some(change) = compression() else { return (write(head, edit), None) };
+    let mut added = Cow::Borrowed(edit.added);
+    if change.removes_any() {
+        let lines = added.to_mut();
+        lines.clear();
+        copy_lines(edit.added, |name| change.removes(name), lines);
+    }
+    added.to_mut().extend_from_slice(&change.added);
+    let removed = |name: &[u8]| edit.removes(name) || change.removes(name);
+    let edit = HeadEdit { removed: Some(&removed), added: &added };
+    (write(&change.of(head), &edit), change.coding)
 }
 
 #[cfg(test)]

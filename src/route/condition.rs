@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::clause::Clause;
+use super::regex::Pattern;
 use crate::http::Field;
 
 /// The parts of a request that conditions are about.
@@ -15,6 +17,8 @@ pub struct RouteQuery<'r> {
     pub query: Option<&'r str>,
     /// In capitals.
     pub method: &'r str,
+    /// The client's address.
+    pub client: &'r str,
     /// All header fields.
     pub headers: &'r [Field<'r>],
     /// Of a preflight (Fetch standard, §3.2): the fields that the request itself will have, as it names them.
@@ -26,12 +30,27 @@ pub struct RouteQuery<'r> {
 const UNANNOUNCED: [&str; 6] =
     ["accept", "accept-language", "content-language", "content-type", "range", "cookie"];
 
-impl RouteQuery<'_> {
-    /// Whether the request that a preflight announces may have this field.
-    fn may_have(&self, announced: &[u8], name: &str) -> bool {
-        let listed = announced.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+/// Whether the request that a preflight announces has a field.
+enum Announced {
+    /// It has: the preflight lists it.
+    Listed,
+    /// Browsers do not list it.
+    Unknown,
+    /// It is not listed.
+    No,
+}
+
+impl Announced {
+    fn of(announced: Option<&[u8]>, name: &str) -> Self {
+        let Some(announced) = announced else { return Self::No };
         let is = |other: &[u8]| other.eq_ignore_ascii_case(name.as_bytes());
-        listed.into_iter().any(is) || UNANNOUNCED.iter().any(|known| is(known.as_bytes()))
+        if announced.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).any(is) {
+            Self::Listed
+        } else if UNANNOUNCED.iter().any(|known| is(known.as_bytes())) {
+            Self::Unknown
+        } else {
+            Self::No
+        }
     }
 }
 
@@ -42,6 +61,8 @@ pub enum Part {
     Header,
     /// A query parameter, by its decoded name.
     Query,
+    /// A cookie. Its name is compared with case.
+    Cookie,
 }
 
 /// What a header field or query parameter must be.
@@ -53,6 +74,14 @@ pub enum Expected {
     Present,
     /// Not present.
     Absent,
+    /// Present, and each occurrence begins with this.
+    Prefix(Box<str>),
+    /// Present, and each occurrence ends with this.
+    Suffix(Box<str>),
+    /// Present, and each occurrence has this in it.
+    Contains(Box<str>),
+    /// Present, and a part of each occurrence matches this.
+    Matches(Pattern),
 }
 
 /// One condition of `route.match`.
@@ -72,40 +101,57 @@ impl fmt::Display for Condition {
         let (mark, separator) = match self.part {
             Part::Header => ("", ": "),
             Part::Query => ("?", "="),
+            Part::Cookie => ("cookie ", "="),
         };
         let name = &self.name;
         match &self.expected {
             Expected::Value(value) => write!(f, "{mark}{name}{separator}{value}"),
             Expected::Present => write!(f, "{mark}{name}"),
             Expected::Absent => write!(f, "no {mark}{name}"),
+            Expected::Prefix(text) => write!(f, "{mark}{name}{separator}{text}…"),
+            Expected::Suffix(text) => write!(f, "{mark}{name}{separator}…{text}"),
+            Expected::Contains(text) => write!(f, "{mark}{name}{separator}…{text}…"),
+            Expected::Matches(pattern) => write!(f, "{mark}{name}{separator}{pattern}"),
         }
     }
 }
 
 impl Condition {
-    /// Whether a request meets it.
-    pub fn holds(&self, asked: &RouteQuery<'_>) -> bool {
+    /// Whether a request meets it; `None`: its value is not known yet.
+    pub(super) fn verdict(&self, asked: &RouteQuery<'_>) -> Option<bool> {
         match self.part {
-            // Its value is not known yet: it may be the right one.
-            Part::Header if asked.announced.is_some_and(|fields| asked.may_have(fields, &self.name)) => {
-                self.expected != Expected::Absent
-                    || UNANNOUNCED.iter().any(|known| self.name.eq_ignore_ascii_case(known))
-            }
-            Part::Header => {
-                let named =
-                    asked.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(&self.name));
-                self.judge(named.map(|header| self.is(header.value)))
+            Part::Header | Part::Cookie => {
+                let field = if self.part == Part::Cookie { "cookie" } else { &*self.name };
+                match (Announced::of(asked.announced, field), &self.expected) {
+                    (Announced::No, _) => {}
+                    (Announced::Listed, Expected::Absent) if self.part == Part::Header => return Some(false),
+                    (Announced::Listed, Expected::Present) if self.part == Part::Header => return Some(true),
+                    _ => return None,
+                }
+                let named = asked.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(field));
+                Some(match self.part {
+                    Part::Cookie => self.judge(named.flat_map(|header| self.cookies(header.value))),
+                    _ => self.judge(named.map(|header| self.expected.is_met(header.value.trim_ascii()))),
+                })
             }
             Part::Query => {
                 let pairs = asked.query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
                 let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
                 let named = pairs.filter(|(name, _)| decoded(name).eq(self.name.bytes()));
-                self.judge(named.map(|(_, value)| match &self.expected {
+                Some(self.judge(named.map(|(_, value)| match &self.expected {
                     Expected::Value(expected) => decoded(value).eq(expected.bytes()),
                     Expected::Present | Expected::Absent => true,
-                }))
+                    expected => expected.is_met(&decoded(value).collect::<Vec<u8>>()),
+                })))
             }
         }
+    }
+
+    /// Of the cookies of this name in a field, whether each has the value (RFC 6265 §5.4).
+    fn cookies<'v>(&'v self, field: &'v [u8]) -> impl Iterator<Item = bool> + 'v {
+        let pairs = field.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+        let named = pairs.filter_map(|pair| pair.strip_prefix(self.name.as_bytes())?.strip_prefix(b"="));
+        named.map(|value| self.expected.is_met(value))
     }
 
     /// `found` has, for each occurrence, whether it has the value.
@@ -114,19 +160,15 @@ impl Condition {
         match self.expected {
             Expected::Absent => first.is_none(),
             Expected::Present => first.is_some(),
-            Expected::Value(_) => first == Some(true) && found.all(|fits| fits),
+            _ => first == Some(true) && found.all(|fits| fits),
         }
     }
 
-    fn is(&self, value: &[u8]) -> bool {
-        matches!(&self.expected, Expected::Value(expected) if value.trim_ascii() == expected.as_bytes())
-    }
-
     /// Whether no request can meet both.
-    fn excludes(&self, other: &Self) -> bool {
+    pub(super) fn excludes(&self, other: &Self) -> bool {
         let same_name = match self.part {
             Part::Header => self.name.eq_ignore_ascii_case(&other.name),
-            Part::Query => self.name == other.name,
+            Part::Query | Part::Cookie => self.name == other.name,
         };
         let exclusive = match (&self.expected, &other.expected) {
             (Expected::Value(one), Expected::Value(two)) => one != two,
@@ -135,6 +177,20 @@ impl Condition {
             _ => false,
         };
         self.part == other.part && same_name && exclusive
+    }
+}
+
+impl Expected {
+    /// Whether one value is as expected.
+    fn is_met(&self, value: &[u8]) -> bool {
+        match self {
+            Self::Value(expected) => value == expected.as_bytes(),
+            Self::Present | Self::Absent => true,
+            Self::Prefix(start) => value.starts_with(start.as_bytes()),
+            Self::Suffix(end) => value.ends_with(end.as_bytes()),
+            Self::Contains(part) => value.windows(part.len()).any(|window| window == part.as_bytes()),
+            Self::Matches(pattern) => pattern.matches(value),
+        }
     }
 }
 
@@ -165,31 +221,37 @@ pub(super) struct Candidates(Vec<Candidate>);
 
 #[derive(Debug)]
 struct Candidate {
-    conditions: Box<[Condition]>,
+    conditions: Box<[Clause]>,
     id: usize,
 }
 
 impl Candidate {
-    /// Header fields count before query parameters.
+    /// Header fields count before all else.
     fn rank(&self) -> (usize, usize) {
-        let headers = self.conditions.iter().filter(|condition| condition.part == Part::Header).count();
+        let headers = self.conditions.iter().filter(|condition| condition.is_on_header()).count();
         (headers, self.conditions.len() - headers)
+    }
+
+    /// Whether one request can be known to meet this and `other`, which asks for as much.
+    fn conflicts(&self, other: &Self) -> bool {
+        let exclusive =
+            || self.conditions.iter().any(|one| other.conditions.iter().any(|two| one.excludes(two)));
+        let plain = |it: &Self| it.conditions.iter().all(Clause::is_plain);
+        self.rank() == other.rank()
+            && (self.conditions == other.conditions || plain(self) && plain(other) && !exclusive())
     }
 }
 
 impl Candidates {
-    /// Adds a route.
+    /// Adds a route. Of routes with as many conditions that can hold for the same requests, the one that was added first is
+    /// found, if one of them has patterns.
     ///
     /// # Errors
-    /// The id of one that has as many conditions and can hold for the same requests.
-    pub(super) fn add(&mut self, conditions: &[Condition], id: usize) -> Result<(), usize> {
+    /// The id of one that has as many conditions and holds for the same requests.
+    pub(super) fn add(&mut self, conditions: &[Clause], id: usize) -> Result<(), usize> {
         let new = Candidate { conditions: conditions.into(), id };
-        let exclusive = |other: &Candidate| {
-            new.conditions.iter().any(|one| other.conditions.iter().any(|two| one.excludes(two)))
-        };
-        let equal = self.0.iter().find(|other| other.rank() == new.rank() && !exclusive(other));
-        match equal {
-            Some(same) if same.id == id => return Ok(()), // a method that is listed twice
+        match self.0.iter().find(|other| other.conflicts(&new)) {
+            Some(same) if same.id == id => return Ok(()), // a method or host that is listed twice
             Some(other) => return Err(other.id),
             None => {}
         }
@@ -220,7 +282,40 @@ mod tests {
     }
 
     fn asked<'r>(query: Option<&'r str>, headers: &'r [Field<'r>]) -> RouteQuery<'r> {
-        RouteQuery { host: None, path: "/", query, method: "GET", headers, announced: None }
+        RouteQuery { host: None, path: "/", query, method: "GET", client: "", headers, announced: None }
+    }
+
+    impl Condition {
+        fn holds(&self, asked: &RouteQuery<'_>) -> bool {
+            self.verdict(asked).expect("all is known")
+        }
+    }
+
+    #[test]
+    fn values_may_be_patterns_and_cookies_are_found() {
+        let field = |name, value: &'static str| Field { name, value: value.as_bytes() };
+        let headers = [
+            field("cookie", "a=1; lang=de-AT"),
+            field("Cookie", "b=x=y"),
+            field("user-agent", "Big Bot/1.0"),
+        ];
+        let asked = asked(Some("v=a%20b"), &headers);
+        let pattern = |text: &str| Expected::Matches(Pattern::new(text, false).expect("a pattern"));
+        for (part, name, expected, holds) in [
+            (Part::Cookie, "lang", Expected::Prefix("de".into()), true),
+            (Part::Cookie, "lang", value("de"), false),
+            (Part::Cookie, "Lang", Expected::Present, false),
+            (Part::Cookie, "b", value("x=y"), true),
+            (Part::Cookie, "x", Expected::Absent, true),
+            (Part::Header, "User-Agent", Expected::Contains("Bot".into()), true),
+            (Part::Header, "User-Agent", Expected::Suffix("1.1".into()), false),
+            (Part::Header, "User-Agent", pattern(r"Bot/\d"), true),
+            (Part::Header, "x", pattern(""), false),
+            (Part::Query, "v", pattern("^a b$"), true),
+        ] {
+            let condition = condition(part, name, expected);
+            assert_eq!(condition.holds(&asked), holds, "{condition}");
+        }
     }
 
     #[test]
@@ -272,7 +367,7 @@ mod tests {
 
     #[test]
     fn routes_that_one_request_could_meet_conflict_where_they_ask_for_as_much() {
-        let header = |name: &str, expected| condition(Part::Header, name, expected);
+        let header = |name: &str, expected| Clause::Is(condition(Part::Header, name, expected));
         let mut candidates = Candidates::default();
         assert_eq!(candidates.add(&[], 0), Ok(()));
         assert_eq!(candidates.add(&[], 1), Err(0));
@@ -282,7 +377,18 @@ mod tests {
         assert_eq!(candidates.add(&[header("a", Expected::Present)], 5), Err(2));
         assert_eq!(candidates.add(&[header("b", value("1"))], 6), Err(2));
         assert_eq!(candidates.add(&[header("b", value("1")), header("a", value("1"))], 7), Ok(()));
-        assert_eq!(candidates.add(&[condition(Part::Query, "b", value("1"))], 8), Ok(()));
+        assert_eq!(candidates.add(&[Clause::Is(condition(Part::Query, "b", value("1")))], 8), Ok(()));
+        // Of patterns it is not known whether one request can meet both: the first one counts.
+        let starts = |text: &str| header("c", Expected::Prefix(text.into()));
+        assert_eq!(candidates.add(&[starts("1")], 9), Ok(()));
+        assert_eq!(candidates.add(&[starts("12")], 10), Ok(()));
+        assert_eq!(candidates.add(&[starts("1")], 11), Err(9));
+        let both = [Field { name: "c", value: b"123" }];
+        assert_eq!(
+            candidates.find(&asked(None, &both)),
+            Some(4),
+            "a condition that something is absent is one, too"
+        );
         let fields = [("a", "1"), ("b", "1")].map(|(name, value)| Field { name, value: value.as_bytes() });
         assert_eq!(candidates.find(&asked(None, &fields)), Some(7));
         assert_eq!(candidates.find(&asked(Some("b=1"), &fields[..1])), Some(2));

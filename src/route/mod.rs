@@ -5,13 +5,17 @@
 //! the route was chosen by.
 
 mod balance;
+mod clause;
 mod condition;
 mod path;
 mod pattern;
+mod regex;
 mod rewrite;
 mod table;
 
 pub(crate) use balance::{Algorithm, Balancer, Endpoints, LoadBound, stable_hash};
+#[allow(unreachable_pub)] // for internals
+pub use clause::Clause;
 #[allow(unreachable_pub)] // for internals
 pub use condition::RouteQuery;
 pub(crate) use condition::{Condition, Expected, Part};
@@ -20,6 +24,7 @@ pub(crate) use path::{PathError, keep_empty_parts};
 pub use path::{keep_slashes, normalise_path};
 #[allow(unreachable_pub)] // for internals
 pub use pattern::{HostPattern, PathPattern};
+pub(crate) use regex::Pattern;
 pub(crate) use rewrite::{Redirect, Rewrite};
 pub(crate) use table::{BuildError, Match};
 #[allow(unreachable_pub)] // for internals

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::regex::Pattern;
+
 /// `route.host`: which hosts a route matches. Names are in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostPattern {
@@ -27,12 +29,29 @@ pub enum PathPattern {
     Prefix(String),
     /// `=/orders`: that path only.
     Exact(String),
+    /// `*.png`: all paths that end so.
+    Suffix(String),
+    /// `~ ^/v[0-9]+/`: all paths of which it matches a part. `~*`: without regard to case.
+    Regex(Pattern),
 }
 
 impl PathPattern {
-    /// The path without its kind.
+    /// The path that it begins with, without its kind; `/` where it may begin with anything.
     pub fn path(&self) -> &str {
-        let (Self::Prefix(path) | Self::Exact(path)) = self;
-        path
+        match self {
+            Self::Prefix(path) | Self::Exact(path) => path,
+            Self::Suffix(_) | Self::Regex(_) => "/",
+        }
+    }
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prefix(path) => f.write_str(path),
+            Self::Exact(path) => write!(f, "={path}"),
+            Self::Suffix(end) => write!(f, "*{end}"),
+            Self::Regex(pattern) => pattern.fmt(f),
+        }
     }
 }

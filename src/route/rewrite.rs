@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::path::strip_prefix;
+use super::path::{normalise_path, strip_prefix};
+use super::regex::Pattern;
 
 /// How a route changes the path of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Rewrite {
     },
     /// `rewrite`: the whole path is replaced.
     Path(String),
+    /// `rewrite` of a route with a regular expression: by this, in which `$1` is what its first group captured.
+    Captures(Pattern, String),
 }
 
 impl Rewrite {
@@ -33,6 +36,16 @@ impl Rewrite {
             // `OPTIONS *` names the server and no path (RFC 9110 §7.1).
             _ if path == "*" => path.into(),
             Self::Path(path) => (&**path).into(),
+            Self::Captures(pattern, template) => {
+                // What is put together may be no path: the parts are from a path, and the rest is not.
+                let expanded = pattern
+                    .expand(path, template)
+                    .filter(|new| new.starts_with('/') && !new.contains(['?', '#']));
+                match expanded.as_deref().map(normalise_path) {
+                    Some(Ok(new)) => new.into_owned().into(),
+                    _ => path.into(),
+                }
+            }
             Self::Prefix { matched, with } => match strip_prefix(path, matched) {
                 rest if with.is_empty() => rest.into(),
                 rest => format!("{with}{rest}").into(),

@@ -4,8 +4,11 @@ use std::fmt;
 
 use rustc_hash::FxHashMap;
 
-use super::condition::{Candidates, Condition, RouteQuery};
+use super::clause::Clause;
+use super::condition::{Candidates, RouteQuery};
 use super::pattern::{HostPattern, PathPattern};
+use super::regex::Pattern;
+use crate::base::limits::MAX_PATTERN_ROUTES;
 
 /// Longest host name that is searched for; a table has no longer one.
 const MAX_HOST_BYTES: usize = 255;
@@ -20,7 +23,7 @@ pub struct RouteSpec {
     /// `None`: any method. HEAD is not implied by GET.
     pub methods: Option<Vec<String>>,
     /// What else must hold, all of it.
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<Clause>,
     /// What [`Match::Route`] gives.
     pub id: usize,
 }
@@ -55,6 +58,11 @@ pub enum BuildError {
         /// Its id.
         id: usize,
     },
+    /// There are too many suffixes and regular expressions for one host.
+    TooManyPatterns {
+        /// The id of the first one that is too much.
+        id: usize,
+    },
 }
 
 impl fmt::Display for BuildError {
@@ -64,6 +72,7 @@ impl fmt::Display for BuildError {
                 write!(f, "routes {first} and {second} match the same requests")
             }
             Self::NeverMatches { id } => write!(f, "route {id} matches no request"),
+            Self::TooManyPatterns { id } => write!(f, "route {id} is one pattern too many"),
         }
     }
 }
@@ -77,7 +86,8 @@ impl std::error::Error for BuildError {}
 /// routes that do, the first by this order is found:
 ///
 /// 1. by host: the exact name, then the longest wildcard, then any host;
-/// 2. by path: the exact path, then the longest prefix;
+/// 2. by path: the exact path, then the longest prefix but `/`, the longest suffix, the regular expressions in the order in
+///    which they were added, and `/`;
 /// 3. by method: a route that lists it, then one that takes any;
 /// 4. by conditions on header fields: the most, then fewer; by those on the query in the same way.
 ///
@@ -166,7 +176,7 @@ impl Table {
     }
 }
 
-/// The routes of one host.
+/// The routes of one host. Only suffixes and regular expressions are compared one by one, and only where nothing else matches.
 #[derive(Debug, Default)]
 struct Paths {
     exact: FxHashMap<Box<str>, Methods>,
@@ -174,11 +184,18 @@ struct Paths {
     prefixes: FxHashMap<Box<str>, Methods>,
     /// Bytes of the longest prefix: no longer one is searched for.
     longest: usize,
+    /// The longest first.
+    suffixes: Vec<(Box<str>, Methods)>,
+    patterns: Vec<(Pattern, Methods)>,
 }
 
 impl Paths {
     fn add(&mut self, spec: &RouteSpec) -> Result<(), BuildError> {
-        let (PathPattern::Exact(path) | PathPattern::Prefix(path)) = &spec.path;
+        let path = match &spec.path {
+            PathPattern::Exact(path) | PathPattern::Prefix(path) => path,
+            PathPattern::Suffix(end) => return self.suffix(spec, end)?.add(spec),
+            PathPattern::Regex(pattern) => return self.pattern(spec, pattern)?.add(spec),
+        };
         let reachable = path.starts_with('/') || (path == "*" && matches!(spec.path, PathPattern::Exact(_)));
         let normal = super::normalise_path(path).is_ok_and(|normal| normal == *path);
         if !reachable || !normal || path.contains('?') {
@@ -186,13 +203,44 @@ impl Paths {
         }
         let methods = match spec.path {
             PathPattern::Exact(_) => self.exact.entry(path.as_str().into()).or_default(),
-            PathPattern::Prefix(_) => {
+            _ => {
                 let prefix = path.strip_suffix('/').unwrap_or(path);
                 self.longest = self.longest.max(prefix.len());
                 self.prefixes.entry(prefix.into()).or_default()
             }
         };
         methods.add(spec)
+    }
+
+    /// The routes of a suffix, which keeps its place by its length.
+    fn suffix(&mut self, spec: &RouteSpec, end: &str) -> Result<&mut Methods, BuildError> {
+        let at = match self.suffixes.iter().position(|(known, _)| **known == *end) {
+            Some(at) => at,
+            None => {
+                self.has_room(spec)?;
+                let at = self.suffixes.partition_point(|(known, _)| known.len() >= end.len());
+                self.suffixes.insert(at, (end.into(), Methods::default()));
+                at
+            }
+        };
+        Ok(&mut self.suffixes[at].1)
+    }
+
+    fn pattern(&mut self, spec: &RouteSpec, pattern: &Pattern) -> Result<&mut Methods, BuildError> {
+        let at = match self.patterns.iter().position(|(known, _)| known == pattern) {
+            Some(at) => at,
+            None => {
+                self.has_room(spec)?;
+                self.patterns.push((pattern.clone(), Methods::default()));
+                self.patterns.len() - 1
+            }
+        };
+        Ok(&mut self.patterns[at].1)
+    }
+
+    fn has_room(&self, spec: &RouteSpec) -> Result<(), BuildError> {
+        let room = self.suffixes.len() + self.patterns.len() < MAX_PATTERN_ROUTES;
+        room.then_some(()).ok_or(BuildError::TooManyPatterns { id: spec.id })
     }
 
     fn find(&self, asked: &RouteQuery<'_>) -> Option<usize> {
@@ -207,19 +255,32 @@ impl Paths {
         {
             return found;
         }
-        if self.prefixes.is_empty() {
-            return None;
-        }
-        let mut part = self.longest_part(path);
-        loop {
+        let mut part = if self.prefixes.is_empty() { "" } else { self.longest_part(path) };
+        while !part.is_empty() {
             if let found @ Some(_) = self.prefixes.get(part).and_then(&mut *seek) {
                 return found;
             }
-            if part.is_empty() {
-                return None;
-            }
             part = up_to_last_slash(part);
         }
+        if !(self.suffixes.is_empty() && self.patterns.is_empty())
+            && let found @ Some(_) = self.visit_patterns(path, seek)
+        {
+            return found;
+        }
+        if self.prefixes.is_empty() { None } else { self.prefixes.get("").and_then(seek) }
+    }
+
+    fn visit_patterns<'t, T>(
+        &'t self,
+        path: &str,
+        seek: &mut impl FnMut(&'t Methods) -> Option<T>,
+    ) -> Option<T> {
+        let ending = self.suffixes.iter().filter(|(end, _)| path.ends_with(&**end));
+        if let found @ Some(_) = ending.map(|(_, methods)| methods).find_map(&mut *seek) {
+            return found;
+        }
+        let matching = self.patterns.iter().filter(|(pattern, _)| pattern.matches(path.as_bytes()));
+        matching.map(|(_, methods)| methods).find_map(seek)
     }
 
     /// The path whole, or as much of it as ends before a slash and could be a prefix.

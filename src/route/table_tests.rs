@@ -27,7 +27,7 @@ fn spec(line: &str, id: usize) -> RouteSpec {
 
 fn find(table: &Table, host: Option<&str>, target: &str, method: &str) -> Match {
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    table.find(&RouteQuery { host, path, query, method, headers: &[], announced: None })
+    table.find(&RouteQuery { host, path, query, method, client: "", headers: &[], announced: None })
 }
 
 fn build(lines: &[&str]) -> Result<Table, BuildError> {
@@ -204,6 +204,7 @@ fn rank(spec: &RouteSpec, host: &str, path: &str, method: &str) -> Option<(usize
             let rest = path.strip_prefix(prefix)?;
             (rest.is_empty() || rest.starts_with('/')).then_some(prefix.len())?
         }
+        PathPattern::Suffix(_) | PathPattern::Regex(_) => unreachable!("none is made"),
     };
     let by_method = match &spec.methods {
         None => false,
@@ -243,4 +244,42 @@ proptest! {
             prop_assert_eq!(found, best.map(|(_, id)| id), "{} {} {}", method, host, path);
         }
     }
+}
+
+#[test]
+fn suffixes_and_regular_expressions_stand_between_prefixes_and_the_root() {
+    let path =
+        |path: PathPattern, id| RouteSpec { host: None, path, methods: None, conditions: Vec::new(), id };
+    let regex = |text: &str| PathPattern::Regex(crate::route::Pattern::new(text, false).unwrap());
+    let specs = vec![
+        path(PathPattern::Prefix("/".into()), 0),
+        path(PathPattern::Prefix("/guarded".into()), 1),
+        path(PathPattern::Exact("/v1/x.png".into()), 2),
+        path(PathPattern::Suffix(".png".into()), 3),
+        path(PathPattern::Suffix("/a.png".into()), 4),
+        path(regex("^/v[0-9]+/"), 5),
+        path(regex("^/v1/"), 6),
+    ];
+    let table = Table::build(specs.clone()).unwrap();
+    for (target, id) in [
+        ("/guarded/v1/x.png", 1),
+        ("/v1/x.png", 2),
+        ("/v1/y.png", 3),
+        ("/v1/a.png", 4),
+        ("/v1/y", 5),
+        ("/x/v1/y", 0),
+        ("/", 0),
+    ] {
+        assert_eq!(find(&table, None, target, "GET"), Match::Route(id), "{target}");
+    }
+    for id in [3, 5] {
+        let twice = specs.iter().cloned().chain([RouteSpec { id: 7, ..specs[id].clone() }]);
+        assert_eq!(Table::build(twice).err(), Some(BuildError::Conflict { first: id, second: 7 }));
+    }
+    let many = (0..=MAX_PATTERN_ROUTES).map(|id| path(regex(&format!("^/{id}$")), id));
+    assert_eq!(Table::build(many).err(), Some(BuildError::TooManyPatterns { id: MAX_PATTERN_ROUTES }));
+    // Without a route for all the rest.
+    let table = Table::build([path(PathPattern::Suffix(".js".into()), 0)]).unwrap();
+    assert_eq!(find(&table, None, "/a.js", "GET"), Match::Route(0));
+    assert_eq!(find(&table, None, "/a", "GET"), Match::NotFound);
 }

@@ -17,14 +17,15 @@ use rustls::server::danger::ClientCertVerifier;
 use self::endpoints::Resolve;
 use crate::base::published::Published;
 use crate::certs::apikeys::Keys;
-use crate::certs::store::{Files, Loaded, load_file, load_keys, load_pair};
+use crate::certs::store::{Files, Loaded, load_file, load_pair};
 use crate::certs::{Bundle, Store, StoreError};
 use crate::config::Diagnostics;
-use crate::config::plan::{self, CertificateRef, Plan};
-use crate::proxy::rules::Limit;
+use crate::config::plan::{self, CertificateRef, KeySource, Plan};
+use crate::proxy::rules::auth::UserFile;
 use crate::proxy::snapshot::{Listener, RuntimeConfig, Traffic, Udp};
 use crate::proxy::upstream::config::Upstream;
 use crate::route::{BuildError, Table};
+use crate::server::auth::TokenKeys;
 use crate::server::consumers::Consumers;
 use crate::server::discovery::{Discovered, Source};
 use crate::server::pages::pages;
@@ -34,6 +35,7 @@ use crate::tls::{self, AnyClient, Identity, RevocationLists, ServerPolicy, Serve
 
 mod trust;
 
+mod auth;
 mod clients;
 mod credentials;
 mod discovered;
@@ -74,6 +76,10 @@ pub struct Made {
     /// By the files that routes name.
     keys: FxHashMap<PathBuf, Keys>,
     limits: Vec<KeptLimit>,
+    /// By the files that `auth.basic` names.
+    users: FxHashMap<PathBuf, Published<UserFile>>,
+    /// By what `auth.jwt` names.
+    token_keys: FxHashMap<KeySource, TokenKeys>,
     /// The revocation lists in force, by `listener NAME` or `upstream NAME`.
     lists: FxHashMap<String, Arc<RevocationLists>>,
     /// The trusted certificates in force, by how the config names them.
@@ -199,6 +205,8 @@ struct Builder<'a> {
     /// Routes with counts of their own so far.
     route_series: usize,
     keys: FxHashMap<PathBuf, Keys>,
+    users: FxHashMap<PathBuf, Published<UserFile>>,
+    token_keys: FxHashMap<KeySource, TokenKeys>,
     lists: FxHashMap<String, Arc<RevocationLists>>,
     trusted: FxHashMap<CertificateRef, Vec<CertificateDer<'static>>>,
     /// See [`Made`].
@@ -238,6 +246,8 @@ impl<'a> Builder<'a> {
             limits: Vec::new(),
             route_series: 0,
             keys: FxHashMap::default(),
+            users: FxHashMap::default(),
+            token_keys: FxHashMap::default(),
             lists: FxHashMap::default(),
             trusted: FxHashMap::default(),
             session_secret: None,
@@ -271,6 +281,7 @@ impl<'a> Builder<'a> {
         let identities = self.identities.into_iter().filter_map(|(name, cell)| Some((name, cell?))).collect();
         let (renewed, without_fallback, limits, keys) =
             (self.renewed, self.without_fallback, self.limits, self.keys);
+        let (users, token_keys) = (self.users, self.token_keys);
         let upstreams = upstreams.into_iter().collect::<Option<Vec<_>>>();
         let listeners = listeners.into_iter().collect::<Option<Vec<_>>>();
         let (mut lists, trusted, faults) = (self.lists, self.trusted, self.faults);
@@ -297,6 +308,8 @@ impl<'a> Builder<'a> {
             listeners: policies,
             keys,
             limits,
+            users,
+            token_keys,
             lists,
             trusted,
             session_secret,
@@ -490,28 +503,6 @@ impl<'a> Builder<'a> {
         Some(Policy { config, any_client: clients.any, tickets, read: Digest::default() })
     }
 
-    /// The keys in a file, which is read once; by a refresh, not at all.
-    fn keys(&mut self, file: &plan::At<PathBuf>) -> Option<Keys> {
-        if let Some(known) = self.keys.get(&file.value) {
-            return Some(known.clone());
-        }
-        let keys = match self.previous.filter(|_| self.refreshes) {
-            Some(previous) => previous.made.keys.get(&file.value)?.clone(),
-            None => self.good(&file.span, load_keys(file))?.keys(),
-        };
-        self.keys.insert(file.value.clone(), keys.clone());
-        Some(keys)
-    }
-
-    /// The rate limit of a route, or of the listener itself. It is kept for the next reload.
-    fn limit(&mut self, listener: &plan::Listener, route: Option<&plan::Route>) -> Option<Arc<Limit>> {
-        let before = self.previous.map_or(&[][..], |previous| &previous.made.limits);
-        let kept = routing::limit(listener, route, before)?;
-        let limit = kept.limit();
-        self.limits.push(kept);
-        Some(limit)
-    }
-
     fn http(&mut self, index: usize) -> Option<Traffic> {
         let mut routes: Vec<crate::proxy::snapshot::Route> = Vec::new();
         let mut specs = Vec::new();
@@ -531,23 +522,30 @@ impl<'a> Builder<'a> {
                 Some(keys) => Some(self.keys(&keys.file)?),
             };
             let credentials = self.credential_rule(route);
+            let auth = self.auth_rule(route)?;
             let meter = self.route_meter(listener, route, &routes);
             let page = |page: &_| portal::portal(page, self.plan, index, &self.consumers, &self.portal);
-            let made = routing::route(&seen, (listener, meter), limit, keys, credentials, page, id);
-            specs.push(routing::spec(route, routes.len()));
+            let parts = routing::Parts { limit, keys, credentials, auth };
+            let made = routing::route(&seen, (listener, meter), parts, page, id);
+            specs.extend(routing::specs(route, routes.len()));
             routes.push(made);
             spans.push(route.span.clone());
         }
         match Table::build(specs) {
             Ok(table) => Some(Traffic::Http { table, routes }),
             Err(error) => {
-                let (BuildError::Conflict { second: id, .. } | BuildError::NeverMatches { id }) = error;
+                let (BuildError::Conflict { second: id, .. }
+                | BuildError::NeverMatches { id }
+                | BuildError::TooManyPatterns { id }) = error;
                 let help = match error {
                     BuildError::Conflict { .. } => {
                         "another route of this listener matches the same requests: distinguish them by host, path, methods or match, or remove one"
                     }
                     BuildError::NeverMatches { .. } => {
                         "write the path without encodings, dot segments or double slashes"
+                    }
+                    BuildError::TooManyPatterns { .. } => {
+                        "a host has 256 suffixes and regular expressions at most: put some of them together"
                     }
                 };
                 let span = spans[id].clone();

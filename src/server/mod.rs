@@ -1,6 +1,7 @@
 //! Floor 4: from a plan to workers that serve it, and to their end.
 
 pub(crate) mod audit;
+pub(crate) mod auth;
 pub mod build;
 pub(crate) mod changes;
 pub(crate) mod confine;

@@ -7,17 +7,27 @@ use crate::certs::apikeys::Keys;
 use crate::config::plan;
 use crate::proxy::destination::portal::Portal;
 use crate::proxy::reply::{Reply, ReplyBody};
-use crate::proxy::rules::{Cors, CredentialRule, Headers, KeyRule, Limit, Rules};
+use crate::proxy::rules::{Auth, Cors, CredentialRule, Headers, KeyRule, Limit, PrefixMapping, Rules};
 use crate::proxy::snapshot::{Destination, Route, RouteMeter, Split};
-use crate::route::{Condition, HostPattern, PathPattern, RouteSpec};
+use crate::route::{Clause, HostPattern, PathPattern, Rewrite, RouteSpec};
 
-/// A route as workers see it. `keys` are those of its file.
+/// What a route's rules are made of besides the plan.
+pub(super) struct Parts {
+    /// Its rate limit.
+    pub(super) limit: Option<Arc<Limit>>,
+    /// The API keys of its file.
+    pub(super) keys: Option<Keys>,
+    /// The credentials that it accepts.
+    pub(super) credentials: Option<CredentialRule>,
+    /// Who its clients must prove to be.
+    pub(super) auth: Auth,
+}
+
+/// A route as workers see it.
 pub(super) fn route(
     route: &plan::Route,
     (listener, meter): (&plan::Listener, Arc<RouteMeter>),
-    limit: Option<Arc<Limit>>,
-    keys: Option<Keys>,
-    credentials: Option<CredentialRule>,
+    parts: Parts,
     portal: impl Fn(&plan::Portal) -> Portal,
     id: &str,
 ) -> Route {
@@ -31,18 +41,22 @@ pub(super) fn route(
         grpc_web: route.grpc_web,
         response_timeout: route.response_timeout,
         idle_timeout: route.idle_timeout,
-        rules: rules(route, listener, limit, keys, credentials),
+        rules: rules(route, listener, parts),
     }
 }
 
-/// What the table must know of it.
-pub(super) fn spec(route: &plan::Route, id: usize) -> RouteSpec {
-    RouteSpec {
-        host: route.host.as_ref().map(|host| host.value.clone()),
+/// What the table must know of it, for each of its hosts.
+pub(super) fn specs(route: &plan::Route, id: usize) -> Vec<RouteSpec> {
+    let spec = |host: Option<HostPattern>| RouteSpec {
+        host,
         path: route.path.value.clone(),
         methods: route.methods.clone(),
         conditions: route.conditions.clone(),
         id,
+    };
+    match &route.hosts[..] {
+        [] => vec![spec(None)],
+        hosts => hosts.iter().map(|host| spec(Some(host.value.clone()))).collect(),
     }
 }
 
@@ -72,14 +86,9 @@ fn destination(to: &plan::Destination, portal: impl Fn(&plan::Portal) -> Portal)
 }
 
 /// The rules of a route, if it has any.
-fn rules(
-    route: &plan::Route,
-    listener: &plan::Listener,
-    limit: Option<Arc<Limit>>,
-    keys: Option<Keys>,
-    credentials: Option<CredentialRule>,
-) -> Option<Arc<Rules>> {
+fn rules(route: &plan::Route, listener: &plan::Listener, parts: Parts) -> Option<Arc<Rules>> {
     let asked = &route.rules;
+    let Parts { limit, keys, credentials, auth } = parts;
     let keys = asked.api_keys.as_ref().zip(keys).map(|(asked, keys)| KeyRule {
         keys,
         header: asked.header.clone(),
@@ -92,12 +101,21 @@ fn rules(
         cors: cors(asked.cors.as_ref(), credentials.as_ref()),
         keys,
         credentials,
+        auth: (!auth.is_empty()).then(|| Box::new(auth)),
         trace: asked.trace,
         certificate: route.client_certificate.clone(),
         headers: Headers::new(&route.request_headers, &route.response_headers),
         compression: compression(route, listener),
+        mapping: mapping(route),
     };
     (!rules.is_empty()).then(|| Arc::new(rules))
+}
+
+/// How responses are changed back where a prefix of the path is changed on the way to the backend.
+fn mapping(route: &plan::Route) -> Option<PrefixMapping> {
+    let Rewrite::Prefix { matched, with } = &route.rewrite else { return None };
+    let to_backend = matches!(route.to, plan::Destination::Upstreams(_));
+    (to_backend && route.rewrite_responses).then(|| PrefixMapping::new(matched, with))
 }
 
 /// The CORS policy of a route. Where its credentials have origins there is one without any of its own, too.
@@ -139,10 +157,10 @@ pub(super) struct KeptLimit {
 /// Which requests a route is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
-    host: Option<HostPattern>,
+    hosts: Vec<HostPattern>,
     path: PathPattern,
     methods: Option<Vec<String>>,
-    conditions: Vec<Condition>,
+    conditions: Vec<Clause>,
 }
 
 /// The rate limit of a route, or of the listener itself: the one of before if neither it nor its place has changed, so
@@ -157,7 +175,7 @@ pub(super) fn limit(
         None => (listener.rate_limit.clone()?, "the rate limit of the listener"),
     };
     let place = route.map(|route| Place {
-        host: route.host.as_ref().map(|host| host.value.clone()),
+        hosts: route.hosts.iter().map(|host| host.value.clone()).collect(),
         path: route.path.value.clone(),
         methods: route.methods.clone(),
         conditions: route.conditions.clone(),

@@ -110,5 +110,7 @@ fn matches(pattern: &PathPattern, path: &str) -> bool {
             path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
                 || path == "*"
         }
+        PathPattern::Suffix(end) => path.ends_with(end.as_str()),
+        PathPattern::Regex(pattern) => pattern.matches(path.as_bytes()),
     }
 }

@@ -112,3 +112,41 @@ fn a_route_may_have_less_patience_than_its_upstream() {
     assert_eq!(ringate.get("/").status, 504);
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
+
+#[test]
+fn a_regular_expression_captures_parts_of_the_new_path() {
+    let backend = Backend::serving(|request| ok(request.line()));
+    let ringate = Setup::to(backend.address())
+        .routes("[[route]]\npath = \"~ ^/users/([^/]+)/(.*)$\"\nrewrite = \"/accounts/$1x/$2\"\nupstream = \"app\"")
+        .start();
+    for (path, new) in [("/users/7/a/b?q", "/accounts/7x/a/b?q"), ("/users/7/", "/accounts/7x/")] {
+        let answer =
+            exchange(&ringate, format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"));
+        assert!(answer.ends_with(&format!("GET {new}")), "{answer}");
+    }
+}
+
+#[test]
+fn references_and_cookies_get_the_prefix_back() {
+    let response = "HTTP/1.1 302 Found\r\nLocation: http://h/next?a=b\r\nRefresh: 5; url=/later\r\n\
+        Set-Cookie: a=b; Path=/; HttpOnly\r\nSet-Cookie: c=d; Domain=inside.example; Path=/app/x\r\nContent-Length: 0\r\n\r\n";
+    let backend = Backend::replying(response);
+    let route = |more: &str| {
+        format!(
+            "[[route]]\npath = \"/app\"\nstrip_prefix = true\nupstream = \"app\"\nheaders.request.set.Host = \"inside.example\"\n{more}"
+        )
+    };
+    let get = |ringate: &Ringate| ringate.client().send("GET /app/x HTTP/1.1\r\nHost: h\r\n\r\n").response();
+    let ringate = Setup::to(backend.address()).routes(&route("")).start();
+    let changed = get(&ringate);
+    assert_eq!(changed.headers("Location"), ["/app/next?a=b"]);
+    assert_eq!(changed.headers("Refresh"), ["5; url=/app/later"]);
+    assert_eq!(changed.headers("Set-Cookie"), ["a=b; Path=/app/; HttpOnly", "c=d; Path=/app/x"]);
+    let ringate = Setup::to(backend.address()).routes(&route("rewrite_responses = false")).start();
+    let same = get(&ringate);
+    assert_eq!(same.headers("Location"), ["http://h/next?a=b"]);
+    assert_eq!(same.headers("Set-Cookie").len(), 2);
+    let set = "headers.response.set.Location = \"/elsewhere\"";
+    let ringate = Setup::to(backend.address()).routes(&route(set)).start();
+    assert_eq!(get(&ringate).headers("Location"), ["/elsewhere"]);
+}

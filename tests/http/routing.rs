@@ -287,3 +287,63 @@ fn encoded_slashes_pass_where_the_route_says_so_and_reach_no_other_route() {
     }
     assert_eq!(backend.requests(), 3);
 }
+
+#[test]
+fn several_hosts_suffixes_and_regular_expressions() {
+    let (_backends, ringate) = routed(&[
+        ("root", ""),
+        ("hosts", "host = [\"a.example\", \"*.b.example\"]"),
+        ("guarded", "path = \"/guarded\""),
+        ("exact", "path = \"=/v1/x.png\""),
+        ("images", "path = \"*.png\""),
+        ("versions", "path = \"~ ^/v[0-9]+/\""),
+        ("scripts", "path = \"~* [.]JS$\""),
+    ]);
+    for (host, path, name) in [
+        ("a.example", "/v1/x.png", "hosts"),
+        ("x.b.example", "/", "hosts"),
+        ("b.example", "/", "root"),
+        ("h", "/guarded/v1/x.png", "guarded"),
+        ("h", "/v1/x.png", "exact"),
+        ("h", "/v1/y.png?a=.js", "images"),
+        ("h", "/v12/y", "versions"),
+        ("h", "/x/v1/y", "root"),
+        ("h", "/x/%76/../a.js", "scripts"),
+    ] {
+        let normal = if path.contains("..") { "/x/a.js" } else { path };
+        assert_eq!(ask(&ringate, "GET", path, host), format!("{name} GET {normal}"), "{host}{path}");
+    }
+}
+
+#[test]
+fn conditions_on_cookies_clients_and_patterns_are_put_together() {
+    let (_backends, ringate) = routed(&[
+        ("rest", ""),
+        (
+            "beta",
+            "match.any = [{ headers = { X-Beta = \"1\" } }, { cookies = { beta = { prefix = \"y\" } }, methods = [\"GET\"] }]",
+        ),
+        ("elsewhere", "path = \"/client\"\nmatch.client = [\"192.0.2.0/24\"]"),
+        ("here", "path = \"/client\"\nmatch.not = { client = [\"192.0.2.0/24\"] }"),
+        ("people", "path = \"/agent\"\nmatch.not = { headers = { User-Agent = { regex = \"[Bb]ot\" } } }"),
+    ]);
+    for (method, path, fields, name) in [
+        ("GET", "/", "", "rest"),
+        ("GET", "/", "X-Beta: 1", "beta"),
+        ("PUT", "/", "X-Beta: 1", "beta"),
+        ("GET", "/", "Cookie: a=b; beta=yes", "beta"),
+        ("PUT", "/", "Cookie: beta=yes", "rest"),
+        ("GET", "/", "Cookie: beta=no", "rest"),
+        ("GET", "/client", "", "here"),
+        ("GET", "/agent", "User-Agent: Browser", "people"),
+        ("GET", "/agent", "User-Agent: Robot", "rest"),
+        ("GET", "/agent", "", "people"),
+    ] {
+        let fields = if fields.is_empty() { String::new() } else { format!("{fields}\r\n") };
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: h\r\n{fields}Content-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        let answer = exchange(&ringate, request);
+        assert!(answer.ends_with(&format!("{name} {method} {path}")), "{method} {path} {fields}: {answer}");
+    }
+}

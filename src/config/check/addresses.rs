@@ -14,7 +14,8 @@ pub(super) fn rule(allow: Option<&Value<'_>>, deny: Option<&Value<'_>>) -> Addre
     AddressRule { allow: networks(&allowed.unwrap_or_default()), deny: networks(&denied.unwrap_or_default()) }
 }
 
-fn networks(values: &[Value<'_>]) -> Vec<Network> {
+/// Networks, as far as they are any.
+pub(super) fn networks(values: &[Value<'_>]) -> Vec<Network> {
     let read = |value: &Value<'_>| value.parse("\"10.0.0.0/8\"", network);
     values.iter().filter_map(read).map(|at| at.value).collect()
 }

@@ -1,62 +1,93 @@
-//! `route.match`: header fields and query parameters that a request must have.
+//! `route.match`: what a request must have beside host, path and method.
 
 use crate::config::access;
 use crate::config::file::{Section, Value};
 use crate::config::names;
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
-use crate::route::{Condition, Expected, Part};
+use crate::route::{Clause, Condition, Expected, Part};
 
-/// `match.headers` and `match.query`.
-pub(super) fn of(value: &Value<'_>) -> Vec<Condition> {
+use super::addresses;
+
+/// All of `match`.
+pub(super) fn of(value: &Value<'_>) -> Vec<Clause> {
     let Some(mut section) = value.section() else { return Vec::new() };
-    let mut conditions = Vec::new();
-    for (part, key) in [(Part::Header, "headers"), (Part::Query, "query")] {
+    let mut clauses = fields(&mut section);
+    let [any, all, not] = ["any", "all", "not"].map(|key| section.get(key));
+    section.finish();
+    if let Some(any) = any.as_ref().map(several).filter(|any| !any.is_empty()) {
+        clauses.push(Clause::Any(any));
+    }
+    clauses.extend(all.as_ref().map(several).unwrap_or_default());
+    if let Some(not) = &not {
+        let nots = if not.is_table() { one(not).into_iter().collect() } else { several(not) };
+        clauses.extend(nots.into_iter().map(|clause| Clause::Not(Box::new(clause))));
+    }
+    clauses
+}
+
+/// A list of tables, each of which holds or does not.
+fn several(value: &Value<'_>) -> Vec<Clause> {
+    let entries = value.list("[{ headers = { X-A = \"1\" } }]").unwrap_or_default();
+    entries.iter().filter_map(one).collect()
+}
+
+/// A table, all of which must hold.
+fn one(value: &Value<'_>) -> Option<Clause> {
+    let mut section = value.section()?;
+    let is_empty = section.all().is_empty();
+    let mut clauses = fields(&mut section);
+    if let Some(methods) = section.get("methods").and_then(|value| super::route::methods_of(&value)) {
+        clauses.push(Clause::Method(methods));
+    }
+    section.finish();
+    if is_empty {
+        value.error("it has no condition", Some("write one, such as `headers = { X-A = \"1\" }`".into()));
+    }
+    match clauses.len() {
+        0 => None,
+        1 => clauses.pop(),
+        _ => Some(Clause::All(clauses)),
+    }
+}
+
+/// `headers`, `query`, `cookies` and `client`.
+fn fields(section: &mut Section<'_>) -> Vec<Clause> {
+    let mut clauses = Vec::new();
+    for (part, key) in [(Part::Header, "headers"), (Part::Query, "query"), (Part::Cookie, "cookies")] {
         for (name, value) in section.section(key).map(|section| section.all()).unwrap_or_default() {
             if let Err(Wrong { title, help }) = check_name(part, name.value) {
                 value.error(&title, help);
             }
             let name = name.value.into();
-            conditions.extend(expected(&value).map(|expected| Condition { part, name, expected }));
+            clauses.extend(expected(&value).map(|expected| Clause::Is(Condition { part, name, expected })));
         }
     }
-    section.finish();
-    conditions
+    if let Some(value) = section.get("client") {
+        let networks = addresses::networks(&value.list("[\"10.0.0.0/8\"]").unwrap_or_default());
+        clauses.extend((!networks.is_empty()).then_some(Clause::Client(networks)));
+    }
+    clauses
 }
 
 fn check_name(part: Part, name: &str) -> Result<(), Wrong> {
-    if part == Part::Query {
-        return Ok(());
+    match part {
+        Part::Query => return Ok(()),
+        Part::Cookie => return access::header(name).map(drop),
+        Part::Header => {}
     }
-    if access::header(name)? == "host" {
-        return Err(
-            Wrong::new("a request's host is matched by `route.host`").help("add `host = \"…\"` instead")
-        );
+    match &*access::header(name)? {
+        "host" => {
+            Err(Wrong::new("a request's host is matched by `route.host`").help("add `host = \"…\"` instead"))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
-/// A value, or `{ value = "…" }`, `{ present = true }`, `{ present = false }`.
+/// A value, or a table with one of `value`, `present`, `prefix`, `suffix`, `contains` and `regex`.
 fn expected(value: &Value<'_>) -> Option<Expected> {
     if value.is_table() {
-        let mut section: Section<'_> = value.section()?;
-        let exact = section.get("value");
-        let present = match exact {
-            Some(_) => section.get("present"),
-            None => section.require("present", "true"),
-        };
-        section.finish();
-        if let Some(exact) = exact {
-            if let Some(present) = present {
-                present.key_error(
-                    format!("`{}` and `{}` exclude each other", exact.name, present.name),
-                    "take one of the two out",
-                );
-            }
-            return exact.parse("\"2\"", names::field_value).map(|value| Expected::Value(value.value.into()));
-        }
-        let present = present.and_then(|value| value.boolean());
-        return present.map(|present| if present { Expected::Present } else { Expected::Absent });
+        return in_table(value);
     }
     let form = "\"2\" or a table { present = true }";
     let plain = |text| {
@@ -64,7 +95,8 @@ fn expected(value: &Value<'_>) -> Option<Expected> {
         if text.contains('*') {
             let wrong = Wrong::new(format!("{} is no pattern: values are compared whole", quoted(text)));
             let help = format!(
-                "write {{ value = {} }} if the `*` is part of the value, or {{ present = true }} for any",
+                "write {{ value = {} }} if the `*` is part of the value, {{ present = true }} for any, or {{ prefix = … }}, \
+                 {{ suffix = … }}, {{ contains = … }} or {{ regex = … }}",
                 quoted(text)
             );
             return Err(wrong.help(help));
@@ -72,4 +104,45 @@ fn expected(value: &Value<'_>) -> Option<Expected> {
         Ok(text)
     };
     value.parse(form, plain).map(|value| Expected::Value(value.value.into()))
+}
+
+fn in_table(value: &Value<'_>) -> Option<Expected> {
+    let mut section: Section<'_> = value.section()?;
+    let texts = ["value", "prefix", "suffix", "contains", "regex"].map(|key| section.get(key));
+    let present = match texts.iter().flatten().next() {
+        Some(_) => section.get("present"),
+        None => section.require("present", "true"),
+    };
+    section.finish();
+    let mut given = texts.iter().flatten().chain(&present);
+    let first = given.next();
+    for second in given {
+        let first = first.map_or("", |first| &first.name);
+        let title = format!("`{first}` and `{}` exclude each other", second.name);
+        second.key_error(title, "take one of the two out");
+    }
+    let [exact, prefix, suffix, contains, regex] = texts;
+    if let Some(exact) = exact {
+        return exact.parse("\"2\"", names::field_value).map(|value| Expected::Value(value.value.into()));
+    }
+    if let Some(regex) = regex {
+        let parsed = regex.parse("\"^v[0-9]+$\"", |text| names::regex(text, false));
+        return parsed.map(|at| Expected::Matches(at.value));
+    }
+    part(prefix, Expected::Prefix)
+        .or_else(|| part(suffix, Expected::Suffix))
+        .or_else(|| part(contains, Expected::Contains))
+        .or_else(|| {
+            let present = present?.boolean()?;
+            Some(if present { Expected::Present } else { Expected::Absent })
+        })
+}
+
+/// Part of a value, which is not empty.
+fn part(value: Option<Value<'_>>, made: fn(Box<str>) -> Expected) -> Option<Expected> {
+    let read = value?.parse("\"2\"", |text| match names::field_value(text)? {
+        "" => Err(Wrong::new("it is empty, and would match anything")),
+        text => Ok(text),
+    })?;
+    Some(made(read.value.into()))
 }

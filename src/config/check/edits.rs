@@ -8,7 +8,7 @@ use crate::config::plan::{At, HeaderEdits};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
 use crate::http::is_same_name;
-use crate::route::Rewrite;
+use crate::route::{PathPattern, Rewrite};
 
 /// Fields that frame a message or end at this hop (RFC 9110 §7.6.1): Ringate writes them from what it understood.
 const OWN: [&str; 13] = [
@@ -91,21 +91,57 @@ pub(super) fn field(value: &Value<'_>, name: &str) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// The keys that change a path, of which a route has one at most.
-pub(super) struct RewriteKeys<'a>([Option<Value<'a>>; 3]);
+/// `$1` as the crate's `${1}`, which ends at its digit; any other `$` is itself.
+fn template(path: &str) -> String {
+    let mut out = String::with_capacity(path.len() + 4);
+    let mut rest = path.chars().peekable();
+    while let Some(next) = rest.next() {
+        match rest.peek().filter(|_| next == '$').and_then(|digit| digit.to_digit(10)) {
+            Some(digit) => {
+                rest.next();
+                out.push_str(&format!("${{{digit}}}"));
+            }
+            None if next == '$' => out.push_str("$$"),
+            None => out.push(next),
+        }
+    }
+    out
+}
+
+/// The keys that change a path, of which a route has one at most; and whether responses are changed back.
+pub(super) struct RewriteKeys<'a>([Option<Value<'a>>; 3], Option<Value<'a>>);
 
 impl<'a> RewriteKeys<'a> {
     pub(super) fn of(section: &mut Section<'a>) -> Self {
-        Self(["strip_prefix", "rewrite_prefix", "rewrite"].map(|key| section.get(key)))
+        let keys = ["strip_prefix", "rewrite_prefix", "rewrite"].map(|key| section.get(key));
+        Self(keys, section.get("rewrite_responses"))
     }
 
     /// Those that are there.
     pub(super) fn values(&self) -> impl Iterator<Item = &Value<'a>> {
-        self.0.iter().flatten()
+        self.0.iter().chain([&self.1]).flatten()
+    }
+
+    /// A prefix is that of a path or an exact path.
+    pub(super) fn fits(&self, path: &PathPattern) {
+        let prefixes = self.0[..2]
+            .iter()
+            .flatten()
+            .filter(|_| matches!(path, PathPattern::Suffix(_) | PathPattern::Regex(_)));
+        for value in prefixes {
+            let help = "write `rewrite`, in which `$1` is what the first group of the expression captured";
+            value.key_error(format!("`{}`: the route's path has no prefix", value.name), help);
+        }
+    }
+
+    /// Whether responses are changed back.
+    pub(super) fn responses(&self) -> bool {
+        self.1.as_ref().and_then(Value::boolean).unwrap_or(true)
     }
 
     /// `matched` is the route's path.
-    pub(super) fn read(&self, matched: &str) -> Rewrite {
+    pub(super) fn read(&self, pattern: &PathPattern) -> Rewrite {
+        let matched = pattern.path();
         let [strip, prefix, path] = self.0.each_ref().map(Option::as_ref);
         let strip = strip.filter(|value| value.boolean() == Some(true));
         let given: Vec<_> = [strip, prefix, path].into_iter().flatten().collect();
@@ -116,7 +152,12 @@ impl<'a> RewriteKeys<'a> {
         let read =
             |value: &Value<'_>| value.parse("\"/v2\"", names::new_path).map(|path| path.value.to_owned());
         if let Some(path) = path.and_then(read) {
-            return Rewrite::Path(path);
+            return match pattern {
+                PathPattern::Regex(pattern) if path.contains('$') => {
+                    Rewrite::Captures(pattern.clone(), template(&path))
+                }
+                _ => Rewrite::Path(path),
+            };
         }
         match prefix.and_then(read) {
             Some(prefix) => Rewrite::prefix(matched, &prefix),

@@ -16,6 +16,7 @@ use super::suggest::{nearest, quoted};
 use super::units::{self, Wrong};
 
 mod addresses;
+mod auth;
 mod backend_tls;
 mod balance;
 mod clients;

@@ -160,12 +160,13 @@ fn route(
         None => implied(&section, http().next().is_some(), sni.is_some(), listeners),
     };
     fits(&listeners, http(), sni.as_ref());
+    rewrite.fits(&path.value);
     let [host, _, methods, conditions, headers, timeouts, slashes, merge, web] =
         plain.each_ref().map(Option::as_ref);
     let (request_headers, response_headers) = headers.map(edits::headers).unwrap_or_default();
     let (response_timeout, idle_timeout) = timeouts.map(timeouts_of).unwrap_or_default();
     let route = Route {
-        host: host.and_then(|value| value.parse("\"api.example.com\"", names::host_pattern)),
+        hosts: host.map(hosts_of).unwrap_or_default(),
         methods: methods.and_then(methods_of).or_else(|| match to {
             Destination::Portal(ref portal) => {
                 let form = portal.requests.is_some().then_some("POST");
@@ -181,7 +182,8 @@ fn route(
         response_timeout,
         idle_timeout,
         client_certificate: certificate.read(&listeners),
-        rewrite: rewrite.read(path.path()),
+        rewrite: rewrite.read(&path.value),
+        rewrite_responses: rewrite.responses(),
         path,
         encoded_slashes: slashes
             .and_then(|value| value.choice(&[("refuse", false), ("pass", true)]))
@@ -249,7 +251,14 @@ fn timeouts_of(value: &Value<'_>) -> (Option<Duration>, Option<Duration>) {
     (response, idle)
 }
 
-fn methods_of(value: &Value<'_>) -> Option<Vec<String>> {
+/// One host or several.
+fn hosts_of(value: &Value<'_>) -> Vec<At<HostPattern>> {
+    let example = "\"api.example.com\"";
+    let entries = value.one_or_more(example).unwrap_or_default();
+    entries.iter().filter_map(|entry| entry.parse(example, names::host_pattern)).collect()
+}
+
+pub(super) fn methods_of(value: &Value<'_>) -> Option<Vec<String>> {
     let mut methods = Vec::new();
     for entry in value.list("[\"GET\", \"POST\"]")? {
         methods.extend(entry.parse("\"GET\"", names::method).map(|method| method.value));

@@ -12,6 +12,7 @@ use crate::config::units::Wrong;
 use crate::http::is_same_name;
 
 use super::addresses;
+use super::auth::auth;
 use super::compression::compression;
 
 /// The highest rate, in requests a second: with more, a token takes no whole microsecond.
@@ -40,6 +41,7 @@ pub(super) struct RuleValues<'a> {
     credentials: Option<Value<'a>>,
     trace: Option<Value<'a>>,
     compression: Option<Value<'a>>,
+    auth: Option<Value<'a>>,
 }
 
 impl<'a> RuleValues<'a> {
@@ -53,13 +55,14 @@ impl<'a> RuleValues<'a> {
             credentials: section.get("credentials"),
             trace: section.get("trace"),
             compression: section.get("compression"),
+            auth: section.get("auth"),
         }
     }
 
     /// Those that are there.
     pub(super) fn present(&self) -> impl Iterator<Item = &Value<'a>> {
-        let Self { allow, deny, rate_limit, cors, api_keys, credentials, trace, compression } = self;
-        [allow, deny, rate_limit, cors, api_keys, credentials, trace, compression].into_iter().flatten()
+        let Self { allow, deny, rate_limit, cors, api_keys, credentials, trace, compression, auth } = self;
+        [allow, deny, rate_limit, cors, api_keys, credentials, trace, compression, auth].into_iter().flatten()
     }
 
     /// What they mean.
@@ -73,6 +76,7 @@ impl<'a> RuleValues<'a> {
             credentials: self.credentials.as_ref().and_then(credentials).unwrap_or_default(),
             trace: self.trace.as_ref().and_then(|value| value.choice(&words)).unwrap_or_default(),
             compression: self.compression.as_ref().and_then(compression),
+            auth: self.auth.as_ref().map(|value| auth(value, folders.config)).unwrap_or_default(),
         }
     }
 }
@@ -302,6 +306,24 @@ fn api_keys(value: &Value<'_>, folders: Folders<'_>) -> Option<ApiKeys> {
         value.error("a key and its name can't share a field", None);
     }
     Some(found)
+}
+
+/// A field that Ringate can make for the backend: not one that frames a message, routes it or has its own meaning.
+pub(super) fn forwarded_header(text: &str) -> Result<&str, Wrong> {
+    let name = key_header(text)?;
+    const OURS: [&str; 7] = [
+        "cookie",
+        "forwarded",
+        "x-forwarded-client-cert",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-request-id",
+    ];
+    if OURS.iter().any(|taken| is_same_name(name.as_bytes(), taken.as_bytes())) {
+        return Err(Wrong::new(format!("{} has a meaning of its own", quoted(text))));
+    }
+    Ok(name)
 }
 
 /// A field that a message can do without: not one that frames it or routes it.

@@ -21,6 +21,9 @@ A config is TOML. Unknown keys are errors. Paths are relative to the config file
 `ringate check --explain KEY` describes one key.
 ";
 
+/// Keys whose tables have the keys of another one's, which their meaning names.
+const LIKE_OTHERS: [&str; 3] = ["route.match.any", "route.match.all", "route.match.not"];
+
 /// The whole page.
 pub(in crate::config) fn page() -> String {
     let mut out = HEAD.to_owned();
@@ -44,8 +47,8 @@ pub(in crate::config) fn page() -> String {
 
 /// The rows of all keys of the tables among a kind's forms, and of those in its lists.
 fn rows_below(out: &mut String, path: &str, kind: &'static Kind) {
-    if kind.is_certificate() {
-        return; // at the head of the page
+    if kind.is_certificate() || LIKE_OTHERS.contains(&path) {
+        return; // at the head of the page, or in the rows of another key
     }
     for form in kind.forms() {
         match form {

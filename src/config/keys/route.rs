@@ -1,15 +1,25 @@
 //! `[[route]]`.
 
+use super::auth;
 use super::rules::{self, ALLOW_DENY};
 use super::texts::{
-    ANY, FIELD, FIELD_NAMES, FIELD_VALUE, FREE, HOST, HOST_PATTERN, METHOD, NAME, PATH_PATTERN, SAN, SUBJECT,
-    TEMPLATE, URL_PATH,
+    ANY, FIELD, FIELD_NAMES, FIELD_VALUE, FREE, HOST, HOST_PATTERN, METHOD, NAME, NETWORK, PATH_PATTERN,
+    REGEX, SAN, SUBJECT, TEMPLATE, URL_PATH,
 };
 use super::{Key, Kind, Preset, key, list};
 
 pub(super) const KEYS: &[Key] = &[key(
     "route",
-    list(&Kind::Table(&[MATCHES, CHANGES, ALLOW_DENY, PATHS, CERTIFICATES, DESTINATION, rules::KEYS])),
+    list(&Kind::Table(&[
+        MATCHES,
+        CHANGES,
+        ALLOW_DENY,
+        PATHS,
+        CERTIFICATES,
+        DESTINATION,
+        rules::KEYS,
+        auth::KEYS,
+    ])),
     Preset::AtLeastOne,
     "Which traffic goes where: at least one for each listener; a tcp listener's differ in `sni`",
 )];
@@ -23,18 +33,19 @@ const MATCHES: &[Key] = &[
     ),
     key(
         "host",
-        HOST_PATTERN,
+        Kind::OneOf(&[HOST_PATTERN, list(&HOST_PATTERN)]),
         Preset::Off { example: "\"api.example.com\"", means: "any" },
-        "A name, an address, or `\"*.example.com\"`",
+        "A name, an address, or `\"*.example.com\"`; or a list of these",
     )
     .http(),
     key(
         "path",
         PATH_PATTERN,
         Preset::Value("\"/\""),
-        "This path and all below it; `\"=/orders\"` is that path alone",
+        "This path and all below it; `\"=/orders\"` is that path alone, `\"*.png\"` all that end so, `\"~ ^/v[0-9]+/\"` all of which the regular expression matches a part (`~*`: without regard to case)",
     )
-    .http(),
+    .http()
+    .see("[routing](routes.md#routing)"),
     key(
         "methods",
         list(&METHOD),
@@ -42,10 +53,10 @@ const MATCHES: &[Key] = &[
         "Which methods, in capitals; GET does not imply HEAD",
     )
     .http(),
-    key("match", Kind::Table(&[MATCH]), Preset::Dotted, "What else a request must have").http(),
+    key("match", Kind::Table(&[CONDITIONS, COMBINED]), Preset::Dotted, "What else a request must have").http(),
 ];
 
-const MATCH: &[Key] = &[
+const CONDITIONS: &[Key] = &[
     key(
         "headers",
         Kind::Map {
@@ -78,6 +89,65 @@ const MATCH: &[Key] = &[
         Preset::Off { example: "{ debug = \"1\" }", means: "any" },
         "Query parameters that a request must have",
     ),
+    key(
+        "cookies",
+        Kind::Map {
+            keys: &[],
+            any: &key(
+                "NAME",
+                EXPECTED,
+                Preset::Off { example: "\"1\"", means: "any" },
+                "A cookie that a request must have, or not have",
+            )
+            .http(),
+            names: FIELD_NAMES,
+        },
+        Preset::Off { example: "{ beta = { present = true } }", means: "any" },
+        "Cookies that a request must have",
+    ),
+    key(
+        "client",
+        list(&NETWORK),
+        Preset::Off { example: "[\"10.0.0.0/8\"]", means: "any" },
+        "Networks of which one has the client's address",
+    ),
+];
+
+/// A table of conditions within another one.
+const INNER: Kind = Kind::Table(&[CONDITIONS, INNER_METHODS]);
+
+const INNER_METHODS: &[Key] = &[key(
+    "methods",
+    list(&METHOD),
+    Preset::Off { example: "[\"GET\"]", means: "any" },
+    "The method is one of these",
+)];
+
+const COMBINED: &[Key] = &[
+    key(
+        "any",
+        list(&INNER),
+        Preset::Off {
+            example: "[{ headers = { X-Beta = \"1\" } }, { cookies = { beta = \"1\" }, client = [\"10.0.0.0/8\"] }]",
+            means: "none",
+        },
+        "Tables with the keys of `match` and `methods`; one of them must hold, which is so if all of its keys do",
+    ),
+    key(
+        "all",
+        list(&INNER),
+        Preset::Off {
+            example: "[{ headers = { Origin = { suffix = \".example\" } } }, { query = { v = { regex = \"^[0-9]+$\" } }, methods = [\"GET\"] }]",
+            means: "none",
+        },
+        "The same; all must hold",
+    ),
+    key(
+        "not",
+        Kind::OneOf(&[INNER, list(&INNER)]),
+        Preset::Off { example: "{ headers = { User-Agent = { contains = \"bot\" } } }", means: "none" },
+        "The same, one or several; none may hold",
+    ),
 ];
 
 /// What a field or parameter must be.
@@ -95,6 +165,30 @@ const EXPECTED: Kind = Kind::OneOf(&[
             Kind::Boolean,
             Preset::Off { example: "true", means: "any" },
             "Whether there is one; this or `value`",
+        ),
+        key(
+            "prefix",
+            FIELD_VALUE,
+            Preset::Off { example: "\"v2.\"", means: "any" },
+            "What the value begins with, instead of `value`",
+        ),
+        key(
+            "suffix",
+            FIELD_VALUE,
+            Preset::Off { example: "\".example\"", means: "any" },
+            "What the value ends with, instead of `value`",
+        ),
+        key(
+            "contains",
+            FIELD_VALUE,
+            Preset::Off { example: "\"bot\"", means: "any" },
+            "What is in the value, instead of `value`",
+        ),
+        key(
+            "regex",
+            REGEX,
+            Preset::Off { example: "\"^v[0-9]+$\"", means: "any" },
+            "A regular expression that matches a part of the value, instead of `value`",
         ),
     ]]),
 ]);
@@ -214,6 +308,14 @@ const PATHS: &[Key] = &[
         "Replaces the whole path; the query stays, as with the other two",
     )
     .http(),
+    key(
+        "rewrite_responses",
+        Kind::Boolean,
+        Preset::Value("true"),
+        "Whether, with `strip_prefix` or `rewrite_prefix`, paths in Location, Refresh and Set-Cookie get their prefix back",
+    )
+    .http()
+    .see("[paths](routes.md#paths)"),
     key(
         "merge_slashes",
         Kind::Boolean,

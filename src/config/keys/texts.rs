@@ -26,7 +26,8 @@ pub(super) const TEMPLATE: Kind = text("value with `{variables}`", "^[\\t -~]*$"
 pub(super) const HOST: Kind = text("host", "^[^*/ ]+$");
 pub(super) const HOST_PATTERN: Kind = text("host or `\"*.host\"`", "^([*][.])?[^*/ ]+$");
 pub(super) const URL_PATH: Kind = text("path", "^/");
-pub(super) const PATH_PATTERN: Kind = text("`\"/prefix\"` or `\"=/exact\"`", "^=?/");
+pub(super) const PATH_PATTERN: Kind =
+    text("`\"/prefix\"`, `\"=/exact\"`, `\"*.suffix\"`, `\"~ REGEX\"`", "^(=?/|[*][^*]|~)");
 pub(super) const METHOD: Kind = text("method", "^[!#$%&'+.^_`|~0-9A-Z-]+$");
 pub(super) const NETWORK: Kind = text("network", "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$");
 pub(super) const TRUSTED: Kind = text("network, or `\"unix:\"`", "^([0-9A-Fa-f:.]+(/[0-9]{1,3})?|unix:)$");
@@ -64,6 +65,13 @@ pub(super) const ACCESS: Kind = text(
 );
 pub(super) const STORED: Kind = text("name in the store or file", "^.");
 
+pub(super) const REGEX: Kind = text("regular expression", "^.");
+pub(super) const KEYS_OF_TOKENS: Kind = text("file or https URL", "^.");
+pub(super) const TRUSTED_NAME: Kind = text("`\"system\"`, name in the store or file", "^.");
+pub(super) const TOKEN_SOURCE: Kind = text(
+    "`\"bearer\"`, `\"header:NAME\"`, `\"cookie:NAME\"` or `\"query:NAME\"`",
+    "^(bearer|(header|cookie):[!#$%&'*+.^_`|~0-9A-Za-z-]+|query:[^&=# ]+)$",
+);
 pub(super) const STATUSES: Kind = text("`\"200\"` or `\"200-399\"`", "^[2-5][0-9][0-9](-[2-5][0-9][0-9])?$");
 pub(super) const PERCENT: Kind = text("`\"0%\"` to `\"100%\"`", "^(100|[0-9]{1,2})%$");
 

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use super::{At, RouteRules};
 use crate::config::access::Piece;
-use crate::route::{Condition, HostPattern, PathPattern, Redirect, Rewrite};
+use crate::route::{Clause, HostPattern, PathPattern, Redirect, Rewrite};
 
 /// `[[route]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Indices into [`Plan::listeners`](super::Plan::listeners); at least one, all of one protocol.
     pub listeners: Vec<usize>,
-    /// `None`: any host. Lower case.
-    pub host: Option<At<HostPattern>>,
+    /// `host`: one of these, in lower case; empty: any.
+    pub hosts: Vec<At<HostPattern>>,
     /// Which paths; `Prefix("/")` when left out.
     pub path: At<PathPattern>,
     /// `None`: any method. Never empty.
@@ -22,7 +22,7 @@ pub struct Route {
     /// `sni`, on tcp listeners: the server names of a TLS handshake that is not opened. `None`: any, or no TLS.
     pub sni: Option<At<HostPattern>>,
     /// `match`: what else a request must have.
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<Clause>,
     /// What is done with its requests.
     pub to: Destination,
     /// `headers.request`: changes to the request.
@@ -37,6 +37,8 @@ pub struct Route {
     pub client_certificate: Option<CertificateRule>,
     /// How the path of its requests changes.
     pub rewrite: Rewrite,
+    /// `rewrite_responses`: Location, Refresh and Set-Cookie are changed back where a prefix of the path was.
+    pub rewrite_responses: bool,
     /// `encoded_slashes = "pass"`: `%2F` in a path is forwarded unchanged.
     pub encoded_slashes: bool,
     /// `merge_slashes`: slashes in a row go on as one.
@@ -52,11 +54,8 @@ pub struct Route {
 impl Route {
     /// Host and path that it matches, as they are written: `*.example.com/orders`, `=/orders`.
     pub fn place(&self) -> String {
-        let host = self.host.as_ref().map(|host| host.value.to_string()).unwrap_or_default();
-        match &self.path.value {
-            PathPattern::Prefix(path) => format!("{host}{path}"),
-            PathPattern::Exact(path) => format!("{host}={path}"),
-        }
+        let hosts: Vec<String> = self.hosts.iter().map(|host| host.value.to_string()).collect();
+        format!("{}{}", hosts.join(","), self.path.value)
     }
 
     /// The upstreams that it sends requests to, as indices into [`Plan::upstreams`](super::Plan::upstreams).

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{AddressRule, At};
+use super::{AddressRule, At, Auth};
 use crate::http::Coding;
 
 /// The rules of a `[[route]]`; `None` for those that it does not have.
@@ -21,6 +21,8 @@ pub struct RouteRules {
     pub credentials: Vec<At<String>>,
     /// `trace`
     pub trace: Trace,
+    /// `auth`
+    pub auth: Auth,
     /// `compression`; `None`: as the listener.
     pub compression: Option<CompressionSetting>,
 }

@@ -1,7 +1,7 @@
 //! What routes may ask for.
 
 use super::*;
-use crate::route::{Condition, Expected, Part, Redirect};
+use crate::route::{Clause, Condition, Expected, Part, Redirect};
 
 #[test]
 #[rustfmt::skip] // a table: one line a case
@@ -149,14 +149,20 @@ fn changes_and_conditions_are_checked() {
             ("upstream = 'app'\nmatch.headers.A = 1", "3:19", "expected a string"),
             ("upstream = 'app'\nmatch.headers.A = {}", "3:19", "`present` is missing"),
             ("upstream = 'app'\nmatch.query.a = { value = '1', present = true }", "3:32", "exclude each other"),
+            ("upstream = 'app'\nmatch.query.a = { prefix = '1', regex = '2' }", "3:33", "exclude each other"),
+            ("upstream = 'app'\nmatch.query.a = { prefix = '' }", "3:28", "would match anything"),
+            ("upstream = 'app'\nmatch.query.a = { regex = '[' }", "3:27", "is not a regular expression"),
+            ("upstream = 'app'\nmatch.any = [{}]", "3:14", "it has no condition"),
+            ("upstream = 'app'\nmatch.client = ['10.0.0.1/8']", "3:17", "did you mean \"10.0.0.0/8\"?"),
+            ("upstream = 'app'\nmatch.not = { host = 'a' }", "3:15", "unknown key `host`"),
         ],
     );
     let body = "upstream = 'app'\nmatch = { headers.A = 'b', query.c = { present = false } }\n\
                 headers.request = { set = { X = 'a{tls.sni}' }, remove = ['Y'] }\nheaders.response.add.Z = ['1', '2']";
     let route = plan(&with("[[route]]", body)).routes.remove(0);
     assert_eq!(route.conditions, [
-        Condition { part: Part::Header, name: "A".into(), expected: Expected::Value("b".into()) },
-        Condition { part: Part::Query, name: "c".into(), expected: Expected::Absent },
+        Clause::Is(Condition { part: Part::Header, name: "A".into(), expected: Expected::Value("b".into()) }),
+        Clause::Is(Condition { part: Part::Query, name: "c".into(), expected: Expected::Absent }),
     ]);
     assert_eq!((route.request_headers.set.len(), &*route.request_headers.remove), (1, &["Y".to_owned()][..]));
     assert_eq!(route.response_headers.add.len(), 2);

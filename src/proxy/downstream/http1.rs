@@ -16,7 +16,7 @@ use crate::proxy::downstream::refusal::{named, refusal};
 use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
 use crate::proxy::exchange::client_stream::{ClientStream, EncodedReply, ResponseWriter};
 use crate::proxy::exchange::next::{IsLast, Next};
-use crate::proxy::exchange::route::{self, Decision, Refused};
+use crate::proxy::exchange::route::{self, Decision, Held, Refused, Understood};
 use crate::proxy::exchange::state::{Exchange, within};
 use crate::proxy::failure::Failure;
 use crate::proxy::idle::{self, Woken};
@@ -271,9 +271,12 @@ impl Connection {
                 // What may become an HTTP/2 connection is no request yet.
                 _ if preface == Preface::Unclear => {}
                 Ok(None) => {}
-                Ok(Some(Ok(decision))) => {
+                Ok(Some(Ok(understood))) => {
                     self.worker.counters.requests.add(1);
-                    return Ok(Headed::Decided(decision));
+                    return match understood {
+                        Understood::Decided(decision) => Ok(Headed::Decided(decision)),
+                        Understood::Wait(held) => Box::pin(self.settle(view, listener, buffer, held)).await,
+                    };
                 }
                 Ok(Some(Err(mut refused))) | Err(mut refused) => {
                     self.worker.counters.requests_refused.add(1);
@@ -308,6 +311,33 @@ impl Connection {
                     return Err(refused(Failure::Request(RequestError::HeadTooLong)));
                 }
                 Err(_) => return Err(refused(Failure::ClientGone)),
+            }
+        }
+    }
+
+    /// Waits for what must be found out about the request at the buffer's front, and decides on it.
+    async fn settle(
+        &self,
+        view: &View,
+        listener: usize,
+        buffer: &Buffer,
+        mut held: Box<Held>,
+    ) -> Result<Headed, Box<Refused>> {
+        let of = &view.config.listeners[listener];
+        loop {
+            let resumed = held.run().await;
+            let understood = ClientStream::read_head(buffer.data(), &of.limits, |head, _| {
+                route::resume(view, listener, &self.facts, &self.worker, (head, resumed))
+            });
+            match understood {
+                Ok(Some(Ok(Understood::Decided(decision)))) => return Ok(Headed::Decided(decision)),
+                Ok(Some(Ok(Understood::Wait(next)))) => held = next,
+                Ok(Some(Err(refused))) => {
+                    self.worker.counters.requests_refused.add(1);
+                    return Err(refused);
+                }
+                // The bytes are those that were understood before.
+                Ok(None) | Err(_) => return Err(Refused::unknown(Failure::ClientGone, of, &self.facts)),
             }
         }
     }

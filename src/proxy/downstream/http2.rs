@@ -20,7 +20,7 @@ use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
 use crate::proxy::exchange::client_stream::{ClientStream, EncodedReply, ResponseWriter};
 use crate::proxy::exchange::local_reply::LocalReply;
 use crate::proxy::exchange::next::IsLast;
-use crate::proxy::exchange::route::{self, Decision, Forward, Refused};
+use crate::proxy::exchange::route::{self, Decision, Forward, Held, Refused, Understood};
 use crate::proxy::exchange::state::{Exchange, within};
 use crate::proxy::failure::Failure;
 use crate::proxy::http2::{self, Head, Overdue, Serve, Session, SessionEnd, Timeouts};
@@ -238,8 +238,13 @@ async fn serve_request(client: &Client, peer: &PeerHandle, stream: http2::Stream
     stream.set_code(ErrorCode::INTERNAL_ERROR);
     let (view, listener) = client.listening.enter(&client.worker);
     let request = Request { client, peer, view: &view, listener, stream: &stream };
-    let decided = request.decide(&head);
+    let decided = match request.decide(&head) {
+        Ok(Understood::Decided(decision)) => Some(Ok(decision)),
+        Ok(Understood::Wait(held)) => Box::pin(request.settle(&head, held)).await,
+        Err(refused) => Some(Err(refused)),
+    };
     http2::Stream::give_fields(head.fields);
+    let Some(decided) = decided else { return };
     match decided {
         Ok(Decision::Forward(order)) => pin!(request.forward(order)).await,
         Ok(Decision::Answer(reply)) => Box::pin(request.answer(reply)).await,
@@ -262,7 +267,7 @@ impl Request<'_> {
     }
 
     /// What becomes of it.
-    fn decide(&self, head: &Head) -> Result<Decision, Box<Refused>> {
+    fn decide(&self, head: &Head) -> Result<Understood, Box<Refused>> {
         let (of, Client { worker, facts, .. }) = (self.listener(), self.client);
         let understood = match head.kind {
             None => Err(Failure::Request(RequestError::HeadTooLong)),
@@ -288,7 +293,29 @@ impl Request<'_> {
         decided
     }
 
-    fn understand(&self, head: &Head) -> Result<Result<Decision, Box<Refused>>, Failure> {
+    /// Waits for what must be found out about it, and decides. `None`: its stream has ended.
+    async fn settle(&self, head: &Head, mut held: Box<Held>) -> Option<Result<Decision, Box<Refused>>> {
+        let Client { worker, facts, .. } = self.client;
+        loop {
+            let resumed = {
+                let run = pin!(held.run());
+                self.while_open(run).await?
+            };
+            let understood = ClientStream::read_fields(&head.fields, head.end_stream, |head, _| {
+                route::resume(self.view, self.listener, facts, worker, (head, resumed))
+            });
+            match understood.ok()? {
+                Ok(Understood::Decided(decision)) => return Some(Ok(decision)),
+                Ok(Understood::Wait(next)) => held = next,
+                Err(refused) => {
+                    worker.counters.requests_refused.add(1);
+                    return Some(Err(refused));
+                }
+            }
+        }
+    }
+
+    fn understand(&self, head: &Head) -> Result<Result<Understood, Box<Refused>>, Failure> {
         let Client { worker, facts, .. } = self.client;
         let limits = &self.listener().limits;
         let target = head.fields.get(b":path").map_or(0, <[u8]>::len);

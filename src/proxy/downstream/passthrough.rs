@@ -42,7 +42,15 @@ pub(crate) async fn serve(worker: &Rc<Worker>, view: &View, listener: usize, mut
         Hello::Whole(name) => name.as_deref(),
         Hello::Partial | Hello::Other => None,
     };
-    let asked = RouteQuery { host: name, path: "/", query: None, method: "", headers: &[], announced: None };
+    let asked = RouteQuery {
+        host: name,
+        path: "/",
+        query: None,
+        method: "",
+        client: "",
+        headers: &[],
+        announced: None,
+    };
     if let Match::Route(upstream) = table.find(&asked) {
         client.early = Some(buffer);
         let entry = Entry { listener: &listener.name, sni: name };

@@ -14,6 +14,7 @@ pub(crate) mod grpc_web;
 pub(crate) mod head_lines;
 pub(crate) mod held_upload;
 pub(crate) mod local_reply;
+mod lookup;
 pub(crate) mod min_rate;
 pub(crate) mod mirror;
 pub(crate) mod next;

@@ -1,6 +1,5 @@
 //! What is decided of a request before anything is sent: pure, from a head to a [`Forward`].
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use crate::proxy::client::ClientFacts;
 use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
 use crate::proxy::exchange::grpc_web;
 use crate::proxy::exchange::local_reply::LocalReply;
+use crate::proxy::exchange::lookup::{apart, routed};
 use crate::proxy::exchange::portal_form::PortalForm;
 use crate::proxy::exchange::request_key;
 use crate::proxy::exchange::trailer_filter::TrailerFilter;
@@ -27,14 +27,14 @@ use crate::proxy::failure::Failure;
 use crate::proxy::origin::{self, AddressText};
 use crate::proxy::reply::Reply;
 use crate::proxy::request_id::RequestId;
-use crate::proxy::rules::{self, RequestView, ResponseRules, Rules, Source, cors};
-use crate::proxy::snapshot::{Destination, Listener, Route, Traffic};
+use crate::proxy::rules::auth::PasswordCheck;
+use crate::proxy::rules::{self, RequestView, ResponseRules, Rules, Source, Stop, Verdicts};
+use crate::proxy::snapshot::{Destination, Listener, Route};
 use crate::proxy::trace::{self, Trace};
 use crate::proxy::upstream::pool::Pool;
 use crate::proxy::upstream::request_key::{Repeat, RequestKey};
 use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
-use crate::route::{self, Match, PathError, Table, keep_empty_parts, keep_slashes, normalise_path};
 
 /// Longest authority taken from a request, in bytes: a DNS name of 253, brackets, a port. What is added
 /// to a forwarded head stays within a buffer's headroom this way.
@@ -48,6 +48,36 @@ pub(crate) enum Decision {
     Forward(Forward),
     /// It is answered here.
     Answer(Box<LocalReply>),
+}
+
+/// What is known of a request once its head was read.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // as the decision itself
+pub(crate) enum Understood {
+    /// What becomes of it.
+    Decided(Decision),
+    /// Something must be found out first; then [`resume`] decides.
+    Wait(Box<Held>),
+}
+
+/// A request that waits for a check.
+#[derive(Debug)]
+pub(crate) struct Held {
+    check: Box<PasswordCheck>,
+    found: Found,
+}
+
+/// The same with the verdict.
+#[derive(Debug)]
+pub(crate) struct Resumed(Found);
+
+impl Held {
+    /// Waits for the verdict.
+    pub(crate) async fn run(self) -> Resumed {
+        let Self { check, found } = self;
+        let verdicts = Verdicts { password: check.run().await };
+        Resumed(Found { verdicts: Some(verdicts), ..found })
+    }
 }
 
 /// A request that was understood and routed.
@@ -166,6 +196,7 @@ impl Refused {
 }
 
 /// What was found out about a request on its way to a decision.
+#[derive(Debug)]
 struct Found {
     envelope: Envelope,
     /// See [`Forward`].
@@ -178,9 +209,17 @@ struct Found {
     logged: Option<Box<Record>>,
     /// What rules have still to do: the listener's, and the route's once they were asked.
     rules: Option<Box<ResponseRules>>,
+    /// What checks have found that it waited for.
+    verdicts: Option<Verdicts>,
 }
 
 impl Found {
+    /// All of it, for a request that waits.
+    fn take(&mut self) -> Self {
+        let (trace, logged, rules) = (self.trace.take(), self.logged.take(), self.rules.take());
+        Self { trace, logged, rules, ..*self }
+    }
+
     fn note(&mut self, variable: &Variable, value: &[u8]) {
         if let Some(record) = &mut self.logged {
             record.note(variable, value);
@@ -214,11 +253,10 @@ pub(crate) fn understand(
     client: &ClientFacts,
     worker: &Worker,
     (head, envelope): (&RequestHead<'_, '_>, Envelope),
-) -> Result<Decision, Box<Refused>> {
+) -> Result<Understood, Box<Refused>> {
     let of = &view.config.listeners[listener];
     let id = worker.ids.next();
-    let given = of.accept_request_id.then(|| given_id(head)).flatten();
-    let text = given.unwrap_or_else(|| id.as_str());
+    let text = id_of(of, head, &id);
     let fields = || head.fields.iter().map(|header| (header.name.as_bytes(), header.value));
     let error_format = of.pages.as_ref().map(|_| ErrorFormat::of(fields(), text));
     let logged = worker.access.as_ref().map(|sink| sink.begin(&of.name, client, Some(head), Some(text)));
@@ -227,16 +265,45 @@ pub(crate) fn understand(
     let head_bytes = u32::try_from(head_bytes).unwrap_or(u32::MAX);
     let tracer = worker.traces.as_ref();
     let trace = tracer.and_then(|tracer| tracer.begin(head, &id, (&of.name, client, text)));
-    let grpc = Call::of(head);
-    let mut found =
-        Found { envelope, route: None, head_bytes, trace, id, error_format, grpc, logged, rules: None };
-    match decide(view, of, client, worker, head, text, &mut found) {
+    let (grpc, route, rules, verdicts) = (Call::of(head), None, None, None);
+    let found = Found { envelope, route, head_bytes, trace, id, error_format, grpc, logged, rules, verdicts };
+    conclude((view, of), client, worker, head, found)
+}
+
+/// The same of a request that has waited: its head is the one of before.
+///
+/// # Errors
+/// See [`understand`].
+#[cold]
+pub(crate) fn resume(
+    view: &View,
+    listener: usize,
+    client: &ClientFacts,
+    worker: &Worker,
+    (head, resumed): (&RequestHead<'_, '_>, Resumed),
+) -> Result<Understood, Box<Refused>> {
+    conclude((view, &view.config.listeners[listener]), client, worker, head, resumed.0)
+}
+
+/// The id of a request: that of its client, if the listener takes it.
+fn id_of<'b>(of: &Listener, head: &RequestHead<'_, 'b>, own: &'b RequestId) -> &'b str {
+    of.accept_request_id.then(|| given_id(head)).flatten().unwrap_or_else(|| own.as_str())
+}
+
+fn conclude(
+    (view, of): (&View, &Listener),
+    client: &ClientFacts,
+    worker: &Worker,
+    head: &RequestHead<'_, '_>,
+    mut found: Found,
+) -> Result<Understood, Box<Refused>> {
+    let id = found.id;
+    match decide(view, of, client, worker, head, id_of(of, head, &id), &mut found) {
         Ok(decision) => Ok(decision),
         Err(failure) => {
-            let head_only = head.method == Method::Head;
-            let context = Some(ErrorContext { head_only, format: error_format, grpc: found.grpc });
-            let Found { logged, rules, route, trace, .. } = found;
-            let id = Some(text.into());
+            let Found { logged, rules, route, trace, head_bytes, error_format: format, grpc, .. } = found;
+            let context = Some(ErrorContext { head_only: head.method == Method::Head, format, grpc });
+            let id = Some(id_of(of, head, &id).into());
             Err(Box::new(Refused { failure, context, logged, id, rules, route, head_bytes, trace }))
         }
     }
@@ -251,7 +318,7 @@ fn decide(
     head: &RequestHead<'_, '_>,
     id: &str,
     found: &mut Found,
-) -> Result<Decision, Failure> {
+) -> Result<Understood, Failure> {
     let said = client_of(listener, head, client, found);
     let address = said.as_ref().map_or(&*client.address, AddressText::as_str);
     // A listener's rules do not depend on the path, which is normalised for the route.
@@ -259,12 +326,15 @@ fn decide(
     let sampled = worker.traces.is_none() || found.trace.is_some();
     let (path, name) = (head.target.path, &*listener.name);
     let asked = RequestView { head, path, client, address, id, listener: name, sampled };
-    if let Err(reply) = admit(listener, &asked, found)? {
+    // A request that has waited was admitted before.
+    if found.verdicts.is_none()
+        && let Err(reply) = admit(listener, &asked, found)?
+    {
         note_refusal(worker, &asked, "", &reply);
         return Ok(Decision::refuse(reply, listener, head, found));
     }
     check(head, &listener.limits)?;
-    let (normalised, (route, matched)) = routed(&listener.traffic, head)?;
+    let (normalised, (route, matched)) = routed(&listener.traffic, head, address)?;
     found.route = u32::try_from(route).ok();
     found.trace_route(matched);
     let asked = RequestView { path: &normalised, ..asked };
@@ -272,20 +342,30 @@ fn decide(
         found.grpc = found.grpc.or_else(|| Call::of_web(head));
     }
     if let Some(rules) = &matched.rules {
-        let (pending, admitted) = rules.admit(&asked, found.rules.take());
+        let (pending, admitted) = rules.admit(&asked, found.rules.take(), found.verdicts.as_ref());
         found.rules = pending;
-        if let Err(reply) = admitted {
-            note_refusal(worker, &asked, &matched.id, &reply);
-            return Ok(Decision::refuse(reply, listener, head, found));
+        match admitted {
+            Ok(()) => {}
+            Err(Stop::Refused(reply)) => {
+                note_refusal(worker, &asked, &matched.id, &reply);
+                return Ok(Decision::refuse(reply, listener, head, found));
+            }
+            Err(Stop::Wait(check)) => {
+                return Ok(Understood::Wait(Box::new(Held { check, found: found.take() })));
+            }
         }
     }
     if let (Some(record), Some(pending)) = (&mut found.logged, &found.rules) {
         pending.note(record);
     }
     // Rules and redirects see one form of the path; the backend of such a route sees its empty parts.
-    let apart = if matched.merge_slashes { None } else { apart(&listener.traffic, head, &normalised, route) };
+    let apart = if matched.merge_slashes {
+        None
+    } else {
+        apart(&listener.traffic, (head, address), &normalised, route)
+    };
     let asked = RequestView { path: apart.as_deref().unwrap_or(asked.path), ..asked };
-    Ok(Decision::Forward(match &matched.to {
+    Ok(Understood::Decided(Decision::Forward(match &matched.to {
         Destination::Upstream(upstream) => {
             forward((listener, matched), &view.pools[*upstream], &asked, found, worker.heads.take())
         }
@@ -320,7 +400,7 @@ fn decide(
             let reply = redirect.reply(head, &normalised, client);
             return Ok(Decision::answer(reply, head, found));
         }
-    }))
+    })))
 }
 
 /// A rule has refused a request: for those that look at failures.
@@ -382,113 +462,34 @@ fn host_of<'c>(listener: &'c Listener, matched: &'c Route) -> Option<&'c str> {
     host(&matched.rules).or_else(|| host(&listener.rules))
 }
 
-/// The path of a request in its normal form, and its route with its index.
-fn routed<'t, 'b>(
-    traffic: &'t Traffic,
-    head: &RequestHead<'_, 'b>,
-) -> Result<(Cow<'b, str>, (usize, &'t Route)), Failure> {
-    match normalise_path(head.target.path) {
-        Ok(path) => {
-            let found = find(traffic, head, &path)?;
-            Ok((path, found))
-        }
-        Err(error) => find_slashed(traffic, head, error),
-    }
-}
-
-/// The route, with its index, of a request whose path is `path` in its normalised form.
-fn find<'t>(
-    traffic: &'t Traffic,
-    head: &RequestHead<'_, '_>,
-    path: &str,
-) -> Result<(usize, &'t Route), Failure> {
-    let Traffic::Http { table, routes } = traffic else {
-        return Err(Failure::NoRoute);
-    };
-    let method = head.method.as_str();
-    let (host, query, headers) = (head.host, head.target.query, &head.fields);
-    let asked = route::RouteQuery { host, path, query, method, headers, announced: None };
-    let preflight = (head.method == Method::Options).then(|| cors::preflight_of(head)).flatten();
-    if let Some((method, fields)) = preflight {
-        return find_for_preflight(table, routes, &asked, (method, fields));
-    }
-    match table.find(&asked) {
-        Match::Route(index) => Ok((index, &routes[index])),
-        Match::MethodNotAllowed { allow } => Err(Failure::MethodNotAllowed(allow)),
-        Match::NotFound => Err(Failure::NoRoute),
-    }
-}
-
-/// The route of a path that was refused, if it has encoded slashes and a route that lets them pass: the route that the path
-/// matches with these slashes decoded, so that a path cannot reach a backend by another route.
-#[cold]
-fn find_slashed<'t, 'b>(
-    traffic: &'t Traffic,
-    head: &RequestHead<'_, 'b>,
-    error: PathError,
-) -> Result<(Cow<'b, str>, (usize, &'t Route)), Failure> {
-    let refused = || Failure::AmbiguousPath(error);
-    if error != PathError::HiddenSeparator {
-        return Err(refused());
-    }
-    let slashed = keep_slashes(head.target.path).map_err(|_| refused())?;
-    let (index, route) = find(traffic, head, &slashed.kept).map_err(|_| refused())?;
-    let (same, _) = find(traffic, head, &slashed.decoded).map_err(|_| refused())?;
-    if !route.encoded_slashes || same != index {
-        return Err(refused());
-    }
-    Ok((slashed.kept.into(), (index, route)))
-}
-
-/// The path with its empty parts, if it matches the same route in that form and differs only by them.
-#[cold]
-fn apart(traffic: &Traffic, head: &RequestHead<'_, '_>, merged: &str, route: usize) -> Option<String> {
-    let path = keep_empty_parts(head.target.path, merged)?;
-    let (index, _) = find(traffic, head, &path).ok()?;
-    (index == route).then_some(path)
-}
-
-/// The route of a preflight: that of the announced request, if it has a policy. If it has none, its backend may have one, or
-/// any route that takes OPTIONS; but the policy of another route does not apply.
-fn find_for_preflight<'t>(
-    table: &Table,
-    routes: &'t [Route],
-    asked: &route::RouteQuery<'_>,
-    (method, fields): (&str, &[u8]),
-) -> Result<(usize, &'t Route), Failure> {
-    let has_policy = |index: usize| routes[index].rules.as_ref().is_some_and(|rules| rules.cors.is_some());
-    let meant = match table.find(&route::RouteQuery { method, announced: Some(fields), ..*asked }) {
-        Match::Route(index) => Some(index),
-        _ => None,
-    };
-    if let Some(index) = meant.filter(|index| has_policy(*index)) {
-        return Ok((index, &routes[index]));
-    }
-    match table.find(asked) {
-        Match::Route(index) if has_policy(index) && meant.is_some() => Err(Failure::NoCors),
-        Match::Route(index) => Ok((index, &routes[index])),
-        Match::MethodNotAllowed { allow } => Err(Failure::MethodNotAllowed(allow)),
-        Match::NotFound => Err(Failure::NoRoute),
-    }
-}
-
 impl Decision {
     /// The response that a route is for.
-    fn answer(reply: Reply, head: &RequestHead<'_, '_>, found: &mut Found) -> Self {
-        Self::Answer(Box::new(found.local(reply, head)))
+    fn answer(reply: Reply, head: &RequestHead<'_, '_>, found: &mut Found) -> Understood {
+        Understood::Decided(Self::Answer(Box::new(found.local(reply, head))))
     }
 
     /// A form, whose content is read before it is answered.
-    fn form(form: PortalForm, listener: &Listener, head: &RequestHead<'_, '_>, found: &mut Found) -> Self {
+    fn form(
+        form: PortalForm,
+        listener: &Listener,
+        head: &RequestHead<'_, '_>,
+        found: &mut Found,
+    ) -> Understood {
         let reply = Reply::refusal(503, "a form was not carried out");
         let answer = found.local(reply, head).with_pages(listener.pages.as_ref(), found.error_format);
-        Self::Answer(Box::new(answer.with_form(form)))
+        Understood::Decided(Self::Answer(Box::new(answer.with_form(form))))
     }
 
     /// The refusal of a rule, by the listener's pages.
-    fn refuse(reply: Reply, listener: &Listener, head: &RequestHead<'_, '_>, found: &mut Found) -> Self {
+    fn refuse(
+        reply: Reply,
+        listener: &Listener,
+        head: &RequestHead<'_, '_>,
+        found: &mut Found,
+    ) -> Understood {
         let answer = found.local(reply, head);
-        Self::Answer(Box::new(answer.with_pages(listener.pages.as_ref(), found.error_format)))
+        let answer = answer.with_pages(listener.pages.as_ref(), found.error_format);
+        Understood::Decided(Self::Answer(Box::new(answer)))
     }
 }
 

@@ -210,7 +210,7 @@ fn for_each(check: impl Fn(&RequestView<'_, '_, '_>, &ResponseRules)) -> usize {
             for headers in header_edits() {
                 let listener = Arc::new(Rules { headers, ..Rules::default() });
                 let listener = listener.edits(&Source::Request(&asked), None);
-                let (rules, admitted) = route.admit(&asked, listener);
+                let (rules, admitted) = route.admit(&asked, listener, None);
                 assert!(admitted.is_ok(), "{received}");
                 if let Some(rules) = rules {
                     check(&asked, &rules);

@@ -59,7 +59,10 @@ impl<'a> Builder<'a> {
         };
         let before = routes.iter().map(|route| &route.meter).find(|meter| *meter.label == *label);
         before.map(Arc::clone).unwrap_or_else(|| {
-            let (PathPattern::Prefix(path) | PathPattern::Exact(path)) = &route.path.value;
+            let path = match &route.path.value {
+                PathPattern::Prefix(path) | PathPattern::Exact(path) => path.clone(),
+                other => other.to_string(),
+            };
             Arc::new(RouteMeter {
                 label: label.into(),
                 path: path.as_str().into(),

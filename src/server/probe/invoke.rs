@@ -43,14 +43,14 @@ pub(crate) struct Invoked {
 /// A response.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Response {
-    status: u16,
+    pub(crate) status: u16,
     reason: String,
     headers: Vec<(String, String)>,
     /// Text, or base64 where it is none.
-    body: String,
+    pub(crate) body: String,
     body_is_base64: bool,
     /// There is more of it than is shown.
-    truncated: bool,
+    pub(crate) truncated: bool,
 }
 
 /// Makes a request, for the target's timeout at most. What went wrong is in the report.
