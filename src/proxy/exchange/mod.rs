@@ -33,3 +33,4 @@ mod trailer_filter;
 pub(crate) mod tunnel;
 pub(crate) mod tunnel_end;
 pub(crate) mod upstream_stream;
+mod websocket;

@@ -23,6 +23,7 @@ use crate::proxy::exchange::lookup::{apart, routed};
 use crate::proxy::exchange::portal_form::PortalForm;
 use crate::proxy::exchange::request_key;
 use crate::proxy::exchange::trailer_filter::TrailerFilter;
+use crate::proxy::exchange::websocket::websocket_key;
 use crate::proxy::failure::Failure;
 use crate::proxy::origin::{self, AddressText};
 use crate::proxy::reply::Reply;
@@ -341,19 +342,8 @@ fn decide(
     if matched.grpc_web {
         found.grpc = found.grpc.or_else(|| Call::of_web(head));
     }
-    if let Some(rules) = &matched.rules {
-        let (pending, admitted) = rules.admit(&asked, found.rules.take(), found.verdicts.as_ref());
-        found.rules = pending;
-        match admitted {
-            Ok(()) => {}
-            Err(Stop::Refused(reply)) => {
-                note_refusal(worker, &asked, &matched.id, &reply);
-                return Ok(Decision::refuse(reply, listener, head, found));
-            }
-            Err(Stop::Wait(check)) => {
-                return Ok(Understood::Wait(Box::new(Held { check, found: found.take() })));
-            }
-        }
+    if let Some(stopped) = apply_rules(matched, (listener, worker), &asked, found) {
+        return Ok(stopped);
     }
     if let (Some(record), Some(pending)) = (&mut found.logged, &found.rules) {
         pending.note(record);
@@ -420,6 +410,26 @@ fn note_refusal(worker: &Worker, asked: &RequestView<'_, '_, '_>, route: &str, r
         status: reply.status,
         duration: Duration::ZERO,
     });
+}
+
+/// Applies the rules of a route. `Some`: one of them refuses the request, or it waits for a check.
+fn apply_rules(
+    matched: &Route,
+    (listener, worker): (&Listener, &Worker),
+    asked: &RequestView<'_, '_, '_>,
+    found: &mut Found,
+) -> Option<Understood> {
+    let rules = matched.rules.as_ref()?;
+    let (pending, admitted) = rules.admit(asked, found.rules.take(), found.verdicts.as_ref());
+    found.rules = pending;
+    match admitted {
+        Ok(()) => None,
+        Err(Stop::Refused(reply)) => {
+            note_refusal(worker, asked, &matched.id, &reply);
+            Some(Decision::refuse(reply, listener, asked.head, found))
+        }
+        Err(Stop::Wait(check)) => Some(Understood::Wait(Box::new(Held { check, found: found.take() }))),
+    }
 }
 
 /// The client's address, where a trusted proxy names another one than its own.
@@ -558,19 +568,6 @@ fn forward(
         pending: found.rules.take(),
         error_format: found.error_format,
     }
-}
-
-/// The field line that a WebSocket's handshake has on HTTP/1, and an extended CONNECT has not (RFC 8441 §5): a nonce.
-fn websocket_key(head: &RequestHead<'_, '_>, id: &str) -> Option<String> {
-    let lacks = head.version == Version::Http2 && head.upgrade.is_some();
-    if !lacks || head.fields.get("sec-websocket-key").is_some() {
-        return None;
-    }
-    let mut nonce = [0; 16];
-    for (place, byte) in nonce.iter_mut().zip(id.bytes().rev()) {
-        *place = byte;
-    }
-    Some(format!("Sec-WebSocket-Key: {}\r\n", data_encoding::BASE64.encode(&nonce)))
 }
 
 /// Whether a field has credentials of a scheme that authenticates connections instead of requests (RFC 4559 §6).
