@@ -327,10 +327,7 @@ fn decide(
     let sampled = worker.traces.is_none() || found.trace.is_some();
     let (path, name) = (head.target.path, &*listener.name);
     let asked = RequestView { head, path, client, address, id, listener: name, sampled };
-    // A request that has waited was admitted before.
-    if found.verdicts.is_none()
-        && let Err(reply) = admit(listener, &asked, found)?
-    {
+    if let Err(reply) = admit(listener, &asked, found)? {
         note_refusal(worker, &asked, "", &reply);
         return Ok(Decision::refuse(reply, listener, head, found));
     }
@@ -456,6 +453,9 @@ fn admit(
     asked: &RequestView<'_, '_, '_>,
     found: &mut Found,
 ) -> Result<Result<(), Reply>, Failure> {
+    if found.verdicts.is_some() {
+        return Ok(Ok(())); // a request that has waited was admitted before
+    }
     if let Some(rules) = &listener.rules {
         found.rules = rules.edits(&Source::Request(asked), None);
     }
