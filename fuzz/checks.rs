@@ -561,7 +561,7 @@ pub fn patch(input: &[u8]) {
         // Comments above a table are that table's: another one may come before them.
         while let Some(before) = lines.strip_suffix('\n') {
             let start = before.rfind('\n').map_or(0, |end| end + 1);
-            let line = before[start..].trim();
+            let line = before[start..].trim_start_matches('\u{feff}').trim();
             if !line.is_empty() && !line.starts_with('#') {
                 break;
             }

@@ -421,7 +421,10 @@ const DESTINATION: &[Key] = &[
     key(
         "portal",
         Kind::Table(&[PORTAL]),
-        Preset::Off { example: "{ title = \"Our APIs\" }", means: "none" },
+        Preset::Off {
+            example: "{ title = \"Our APIs\", requests = false, gateway_keys = false, pending = 100, hourly = 10 }",
+            means: "none",
+        },
         "A page for consumers: the APIs of the listener that accept credentials, how to make and install a client certificate, and whether the one presented is accepted",
     )
     .http()
