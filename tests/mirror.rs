@@ -45,12 +45,14 @@ fn a_copy_is_the_request_with_a_mark() {
     let ringate = mirrored(&main, shadow.address(), "100").start();
     let mut client = ringate.client();
     assert_eq!(client.send(GET).response().status, 200);
-    let post = "POST /b HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 5\r\n\r\nhello";
-    assert_eq!(client.send(post).response().status, 200);
     let [get, copy] = [&main, &shadow].map(|at| text(&at.request()));
     let unmarked = copy.replace("X-Ringate-Mirrored: app\r\n", "");
     assert_ne!(unmarked, copy);
     assert_eq!(unmarked, get, "all else is the same, the host too");
+    // The copy's connection is idle only once its response has come.
+    await_count(&ringate, "mirror_in_flight", None, 0);
+    let post = "POST /b HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 5\r\n\r\nhello";
+    assert_eq!(client.send(post).response().status, 200);
     let [post, copy] = [&main, &shadow].map(|at| text(&at.request()));
     assert!(copy.contains("POST /b ") && copy.ends_with("hello"), "{copy}");
     assert_eq!(copy.replace("X-Ringate-Mirrored: app\r\n", ""), post);
