@@ -140,9 +140,8 @@ impl Encoder {
 
     /// The index of a known line; `None` if the table has changed since it was found.
     #[inline]
-    pub(in super::super) fn known_index(&self, line: KnownLine) -> Option<&[u8]> {
-        let indexed = self.indexed.as_ref()?;
-        indexed.lines.index(line, indexed.generation)
+    pub(in super::super) fn known_index<'l>(&self, line: &'l KnownLine) -> Option<&'l [u8]> {
+        line.index(self.indexed.as_ref()?.generation)
     }
 
     /// Takes note of a line that has just been `written`, if that is an index. `size`: of its field in a list.

@@ -22,12 +22,22 @@ struct Known {
 const NONE: Known =
     Known { generation: 0, size: 0, len: 0, index_len: 0, index: [0; LONGEST_INDEX], line: [0; LONGEST] };
 
-/// A line that is known, by its place.
+/// What is known of a line. It holds the index itself: another line may have the place in the meantime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct KnownLine {
-    place: u8,
+    generation: u32,
     /// What its field counts in a list's size.
     pub(in super::super) size: u16,
+    index_len: u8,
+    index: [u8; LONGEST_INDEX],
+}
+
+impl KnownLine {
+    /// What the line became, if that counts from the table of this generation.
+    #[inline]
+    pub(super) fn index(&self, generation: u32) -> Option<&[u8]> {
+        if self.generation == generation { self.index.get(..usize::from(self.index_len)) } else { None }
+    }
 }
 
 /// See the module. Lines have their places by a hash, and a later one takes the place of an earlier one.
@@ -38,18 +48,11 @@ impl KnownLines {
     /// The entry of a line, if its index counts from the table of this generation.
     #[inline]
     pub(super) fn find(&self, line: &[u8], generation: u32) -> Option<KnownLine> {
-        let place = place_of(line);
-        let known = &self.0.as_ref()?[place];
+        let known = &self.0.as_ref()?[place_of(line)];
         let same = known.generation == generation && known.line.get(..usize::from(known.len)) == Some(line);
         let same = same && known.len > 0;
-        same.then_some(KnownLine { place: place as u8, size: known.size })
-    }
-
-    /// What the line became, unless the table has changed since.
-    #[inline]
-    pub(super) fn index(&self, line: KnownLine, generation: u32) -> Option<&[u8]> {
-        let known = &self.0.as_ref()?[usize::from(line.place)];
-        if known.generation == generation { known.index.get(..usize::from(known.index_len)) } else { None }
+        let Known { size, index_len, index, .. } = *known;
+        same.then_some(KnownLine { generation, size, index_len, index })
     }
 
     /// Remembers a line that became this index.
@@ -98,8 +101,8 @@ mod tests {
         assert_eq!(lines.find(line, 1), None);
         lines.learn(line, 39, 1, &[0xbe]);
         let known = lines.find(line, 1).unwrap();
-        assert_eq!((known.size, lines.index(known, 1)), (39, Some(&[0xbe][..])));
-        assert_eq!((lines.find(line, 2), lines.index(known, 2)), (None, None));
+        assert_eq!((known.size, known.index(1)), (39, Some(&[0xbe][..])));
+        assert_eq!((lines.find(line, 2), known.index(2)), (None, None));
         assert_eq!((lines.find(b"server: y\r\n", 1), lines.find(b"", 0)), (None, None));
         for too_long in [&[b'x'; LONGEST + 1][..], &[b'x'; 300]] {
             lines.learn(too_long, 400, 1, &[0xbf]);
@@ -107,5 +110,18 @@ mod tests {
         }
         lines.release();
         assert_eq!(lines.find(line, 1), None);
+    }
+
+    #[test]
+    fn a_line_keeps_its_index_when_another_one_takes_its_place() {
+        let line = b"server: value 0\r\n".to_vec();
+        let mut others = (1..10_000).map(|number| format!("server: value {number}\r\n").into_bytes());
+        let other = others.find(|other| place_of(other) == place_of(&line)).unwrap();
+        let mut lines = KnownLines::default();
+        lines.learn(&line, 39, 1, &[0xbe]);
+        let known = lines.find(&line, 1).unwrap();
+        lines.learn(&other, 39, 1, &[0xbf]);
+        assert_eq!(known.index(1), Some(&[0xbe][..]));
+        assert_eq!((lines.find(&line, 1), lines.find(&other, 1).is_some()), (None, true));
     }
 }
