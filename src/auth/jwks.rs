@@ -73,7 +73,7 @@ impl Algorithm {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, algorithm)| *algorithm)
     }
 
-    /// Whether who can verify can also sign: the key is a shared secret.
+    /// Whether the key is a shared secret, with which tokens can be signed as well as verified.
     pub(crate) fn is_symmetric(self) -> bool {
         matches!(self, Self::Hs256 | Self::Hs384 | Self::Hs512)
     }

@@ -1,4 +1,4 @@
-//! Who a client is, by a password or a token: the rules of both, without I/O or a clock.
+//! The identity of a client by a password or a token: the rules of both, without I/O or a clock.
 //!
 //! | module | does |
 //! | --- | --- |

@@ -55,7 +55,7 @@ pub struct Rules {
     pub keys: Option<KeyRule>,
     /// Which credentials of consumers are accepted; others get 401 or 403.
     pub credentials: Option<CredentialRule>,
-    /// Who a client must prove to be; others get 401 or 403.
+    /// The proof of identity that a client must give; others get 401 or 403.
     pub auth: Option<Box<Auth>>,
     /// What becomes of the trace context.
     pub trace: Trace,

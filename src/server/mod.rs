@@ -9,6 +9,7 @@ pub(crate) mod consumers;
 pub(crate) mod deployment;
 pub(crate) mod discovery;
 pub(crate) mod events;
+pub(crate) mod file_watch;
 pub(crate) mod health;
 pub(crate) mod heartbeat;
 pub(crate) mod inherited;

@@ -19,7 +19,7 @@ pub(super) struct Parts {
     pub(super) keys: Option<Keys>,
     /// The credentials that it accepts.
     pub(super) credentials: Option<CredentialRule>,
-    /// Who its clients must prove to be.
+    /// The proof of identity that its clients must give.
     pub(super) auth: Auth,
 }
 

@@ -158,7 +158,7 @@ impl Desk<'_> {
         opens(credential, secret).then(|| self.claimed_of(credential))
     }
 
-    /// Issues what was approved to the one who has its code. `make_key`: its key is made here, and forgotten.
+    /// Issues what was approved to the holder of its code. `make_key`: its key is made here, and forgotten.
     ///
     /// # Errors
     /// There is no such request, it is not approved, or its certificate can't be made.

@@ -9,7 +9,7 @@ pub(super) const KEYS: &[Key] = &[key(
     "auth",
     Kind::Table(&[AUTH]),
     Preset::Dotted,
-    "Who a client must prove to be; all that is there must hold, and holds behind `allow`, `rate_limit`, CORS, certificates and API keys",
+    "The proof of identity that a client must give; all that is there must hold, and holds behind `allow`, `rate_limit`, CORS, certificates and API keys",
 )
 .http()
 .see("[passwords and tokens](routes.md#passwords)")];

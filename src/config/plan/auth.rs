@@ -1,4 +1,4 @@
-//! `route.auth`: who a client must prove to be.
+//! `route.auth`: the proof of identity that a client must give.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -93,7 +93,7 @@ pub struct Portal {
 /// What `route.portal` says of requests for credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortalRequests {
-    /// `gateway_keys`: the gateway makes the key of a certificate for who wishes that. Default false.
+    /// `gateway_keys`: the gateway makes the key of a certificate where its consumer asks for that. Default false.
     pub gateway_keys: bool,
     /// `pending`: most requests that wait. Default 100.
     pub pending: usize,

@@ -1,4 +1,4 @@
-//! `auth`: who the client is, by a password or a signed token. Requests without get 401.
+//! `auth`: the client's identity, by a password or a signed token. Requests without get 401.
 //!
 //! A check that takes time is not made here: [`Stop::Wait`] has it, and the request is decided anew with its verdict.
 
@@ -42,7 +42,7 @@ pub(crate) struct Verdicts {
     pub(crate) password: PasswordVerdict,
 }
 
-/// Who a client has proven to be.
+/// The identity that a client has proven.
 #[derive(Debug, Default)]
 pub(crate) struct Identity {
     /// The user of `auth.basic`, or else the `sub` of the token.
@@ -61,7 +61,7 @@ impl Auth {
         self.password.is_none() && self.token.is_none()
     }
 
-    /// Who sent this request.
+    /// The user that sent this request.
     ///
     /// # Errors
     /// It does not say so, or falsely; or it is not known yet.

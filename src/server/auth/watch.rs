@@ -15,7 +15,7 @@ use crate::config::plan::{KeyLocation, KeySource};
 use crate::io::fault;
 use crate::proxy::rules::auth::UserFile;
 use crate::server::Deployment;
-use crate::server::renewal::{FileStamp, stamp_of};
+use crate::server::file_watch::FileWatch;
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -42,11 +42,10 @@ struct Watch {
     urls: HashMap<KeySource, Fetched>,
 }
 
-/// A file as it was at the last look, and as it was read; and what was wrong with it.
+/// A file, and what was wrong with it.
 #[derive(Debug, Default)]
 struct Seen {
-    last: Option<FileStamp>,
-    read: Option<FileStamp>,
+    file: FileWatch,
     fault: Option<String>,
 }
 
@@ -91,18 +90,6 @@ fn retain<K: Hash + Eq, T, U>(known: &mut HashMap<K, T>, present: &rustc_hash::F
 }
 
 impl Seen {
-    /// Whether the file has changed since it was read here, and not since the last look: it may be written at this moment.
-    /// The first time it has, as it may have changed since the config was read.
-    fn settled(&mut self, path: &Path) -> bool {
-        let Some(stamp) = stamp_of(path) else { return false };
-        let settled = self.last.replace(stamp) == Some(stamp);
-        let changed = settled && self.read != Some(stamp);
-        if changed {
-            self.read = Some(stamp);
-        }
-        changed
-    }
-
     /// Logs once what is wrong, and once that it is right again.
     fn note(&mut self, fault: Option<String>) {
         match &fault {
@@ -116,7 +103,7 @@ impl Seen {
     }
 
     fn look_at_users(&mut self, path: &Path, cell: &Published<UserFile>) {
-        if !self.settled(path) {
+        if !self.file.settled(path) {
             return;
         }
         let read = read_users(path);
@@ -138,7 +125,7 @@ impl Seen {
     }
 
     fn look_at_keys(&mut self, path: &Path, source: &KeySource, keys: &TokenKeys) {
-        if !self.settled(path) {
+        if !self.file.settled(path) {
             return;
         }
         match read_keys(source, Path::new("")) {

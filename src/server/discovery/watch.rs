@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::{Discovered, Source, look_up};
 use crate::io::fault;
 use crate::server::Deployment;
-use crate::server::renewal::{FileStamp, stamp_of};
+use crate::server::file_watch::FileWatch;
 
 /// How often it looks what is due, and at files.
 const LOOK: Duration = Duration::from_millis(200);
@@ -38,14 +38,7 @@ struct Watch {
     known: BTreeMap<Source, Discovered>,
     running: JoinSet<(Source, Discovered)>,
     asked: HashSet<Source>,
-    files: BTreeMap<Source, Seen>,
-}
-
-/// A file as it was at the last look, and as it was read.
-#[derive(Debug, Default)]
-struct Seen {
-    last: Option<FileStamp>,
-    read: Option<FileStamp>,
+    files: BTreeMap<Source, FileWatch>,
 }
 
 impl Watch {
@@ -113,19 +106,5 @@ impl Watch {
             (Some(_), None) => tracing::info!(%source, "discovery: the source is in order again"),
             _ => {}
         }
-    }
-}
-
-impl Seen {
-    /// Whether the file has changed since it was read here, and not since the last look: it may be written at this moment.
-    /// The first time it has, as it may have changed since the config was read.
-    fn settled(&mut self, path: &std::path::Path) -> bool {
-        let Some(stamp) = stamp_of(path) else { return false };
-        let settled = self.last.replace(stamp) == Some(stamp);
-        let changed = settled && self.read != Some(stamp);
-        if changed {
-            self.read = Some(stamp);
-        }
-        changed
     }
 }

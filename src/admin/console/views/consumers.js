@@ -14,7 +14,7 @@ const credentials = name => `/v1/credentials/${part(name)}`;
 
 const link = name => h('a', { href: `#/consumers/${part(name)}`, 'data-key': `c-${name}` }, name);
 const linkTo = row => h('a', { href: `#/consumers/credential/${part(row.name)}`, 'data-key': row.name }, row.name);
-/** Who asks. By the page for consumers, name and contact are a stranger's words. */
+/** The requester. By the page for consumers, name and contact are a stranger's words. */
 function asker(row, consumers) {
   const it = consumers.find(one => one.name === row.consumer);
   return h('div', link(row.consumer), row.portal && it && h('div.soft.small.break', `by the page for consumers: ${it.title}, ${it.contact}`));

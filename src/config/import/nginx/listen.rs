@@ -68,6 +68,18 @@ fn address(text: &str) -> Option<String> {
 }
 
 impl<'d> Nginx<'_, 'd> {
+    /// The `server` blocks of a block.
+    pub(super) fn servers(&mut self, scope: &Scope<'d>, block: &'d [Directive]) -> Vec<Server<'d>> {
+        let mut servers = Vec::new();
+        for server in block.iter().filter(|directive| directive.name == "server") {
+            let inner = scope.within(server.inner());
+            let listens = self.listens(&inner, server);
+            self.report.done(server.line);
+            servers.push(Server { scope: inner, block: server, listens });
+        }
+        servers
+    }
+
     /// Reads the `listen` lines of a server.
     pub(super) fn listens(&mut self, scope: &Scope<'d>, server: &'d Directive) -> Vec<Listen> {
         // `ssl on`, of old configs.

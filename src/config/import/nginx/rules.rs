@@ -8,7 +8,7 @@ use super::variables::template;
 use super::{Nginx, Scope};
 
 impl<'d> Nginx<'_, 'd> {
-    /// Who may pass. False: that can't be written, and no other client may pass.
+    /// The clients that may pass. False: they can't be written, and no client may pass.
     pub(super) fn access(&mut self, route: &mut Section, scope: &Scope<'d>) -> bool {
         if let Some(directive) = scope.one("satisfy").filter(|satisfy| satisfy.arg(0) == "any") {
             self.report.missing(

@@ -16,13 +16,7 @@ impl<'d> Nginx<'_, 'd> {
             }
         }
         self.resolver(scope);
-        let mut servers = Vec::new();
-        for server in block.iter().filter(|directive| directive.name == "server") {
-            let inner = scope.within(server.inner());
-            let listens = self.listens(&inner, server);
-            self.report.done(server.line);
-            servers.push(Server { scope: inner, block: server, listens });
-        }
+        let servers = self.servers(scope, block);
         for group in self.groups(&servers, "tcp") {
             self.stream_server(&group, &servers);
         }
