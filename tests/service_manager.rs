@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -69,6 +69,15 @@ impl Manager {
 
     /// Starts the service as a service manager does, with these sockets.
     fn start(&self, dir: &Path, sockets: &[(&str, &dyn AsFd)]) -> Process {
+        self.start_with(dir, sockets, |_| ())
+    }
+
+    fn start_with(
+        &self,
+        dir: &Path,
+        sockets: &[(&str, &dyn AsFd)],
+        change: impl FnOnce(&mut Command),
+    ) -> Process {
         let held: Vec<OwnedFd> =
             sockets.iter().map(|(_, fd)| fcntl_dupfd_cloexec(fd.as_fd(), 100).unwrap()).collect();
         for fd in &held {
@@ -90,6 +99,7 @@ impl Manager {
             .env("WATCHDOG_USEC", "400000")
             .env("LISTEN_FDS", sockets.len().to_string())
             .env("LISTEN_FDNAMES", sockets.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(":"));
+        change(&mut command);
         Process::start(&mut command)
     }
 }
@@ -154,6 +164,27 @@ fn start_reload_upgrade_and_stop_are_announced() {
     eventually("its end", || {
         (!Path::new(&format!("/proc/{pid}/fd")).exists() || get_refused(address)).then_some(())
     });
+}
+
+#[test]
+#[cfg(debug_assertions)] // which have faults on demand
+fn a_worker_that_makes_no_turn_leaves_the_watchdog_without_a_sign_of_life() {
+    let (mut manager, backend) = (Manager::new(), Backend::replying(OK));
+    let dir = config(&backend, free_address());
+    let file = dir.path().join("now");
+    let _process = manager.start_with(dir.path(), &[], |command| {
+        command.env("RINGATE_TEST_FAULT", format!("beat block=6000 {}", file.display()));
+    });
+    manager.until("READY", |text| text.contains("READY=1"));
+    manager.until("a sign of life", |text| text == "WATCHDOG=1");
+    std::fs::write(&file, "").unwrap();
+    // The process sends two signs within the manager's 400 ms, until a worker has been stuck for a second.
+    let gap = (0..40).find(|_| {
+        let since = Instant::now();
+        manager.until("a sign of life", |text| text == "WATCHDOG=1");
+        since.elapsed() > Duration::from_secs(3)
+    });
+    assert!(gap.is_some(), "signs of life came although a worker was stuck");
 }
 
 fn get_refused(address: SocketAddr) -> bool {
