@@ -91,6 +91,8 @@ counters! {
     requests_answered,
     /// Requests refused because they broke the rules of HTTP or a limit.
     requests_refused,
+    /// Requests refused by a condition of a listener or a route (`refuse`).
+    requests_denied,
     /// Requests refused by a route's rate limit.
     requests_limited,
     /// Requests refused for want of a good API key, password or token.

@@ -50,8 +50,8 @@ pub(crate) use route::{
     Template,
 };
 pub(crate) use rules::{
-    AnyOr, ApiKeys, Compression, CompressionSetting, Cors, LimitBy, OriginPattern, RateLimit, RouteRules,
-    Trace,
+    AnyOr, ApiKeys, Compression, CompressionSetting, Cors, LimitBy, OriginPattern, RateLimit, Refusal,
+    RouteRules, Trace,
 };
 pub(crate) use telemetry::Otlp;
 
@@ -355,6 +355,8 @@ pub struct Listener {
     pub proxy_status: bool,
     /// `compression`, for routes without one of their own.
     pub compression: Option<CompressionSetting>,
+    /// `refuse`: which requests are refused before any route is chosen.
+    pub refusals: Vec<Refusal>,
     /// `rate_limit`: before any route is chosen, and beside the routes' own.
     pub rate_limit: Option<RateLimit>,
     /// `headers.request`: before those of the route.

@@ -1,5 +1,5 @@
 //! The rules of a route: conditions that a request is refused by, and changes to what passes.
-//! A listener has a limit and header edits, which hold before any route is chosen.
+//! A listener has refusals, a limit and header edits, which hold before any route is chosen.
 //!
 //! A route without any has no [`Rules`], and its requests pay for one branch. One with some is applied in two steps:
 //!
@@ -19,6 +19,7 @@ mod headers;
 mod keys;
 mod limit;
 mod prefix_mapping;
+mod refusal;
 
 use std::borrow::Cow;
 use std::mem::take;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 
 use crate::config::access::Variable;
 pub(crate) use crate::config::plan::{AddressRule, Trace};
-use crate::config::plan::{CertificateRule, Compression};
+use crate::config::plan::{CertificateRule, Compression, Refusal};
 use crate::http::{
     BodyLength, Coding, HeadEdit, RequestHead, ResponseHead, copy_lines, put_line, remove_lines,
 };
@@ -47,6 +48,8 @@ pub(crate) use prefix_mapping::PrefixMapping;
 pub struct Rules {
     /// Which clients are permitted; others get 403.
     pub permitted: Option<AddressRule>,
+    /// Which requests are refused by what they are.
+    pub refusals: Box<[Refusal]>,
     /// How many requests pass; others get 429.
     pub limit: Option<Arc<Limit>>,
     /// What pages of other origins may do. Preflights are answered here.
@@ -139,6 +142,7 @@ impl Rules {
     pub(crate) fn is_empty(&self) -> bool {
         let Self {
             permitted,
+            refusals,
             limit,
             cors,
             keys,
@@ -151,6 +155,7 @@ impl Rules {
             mapping,
         } = self;
         let none = permitted.is_none()
+            && refusals.is_empty()
             && limit.is_none()
             && cors.is_none()
             && keys.is_none()
@@ -254,6 +259,9 @@ impl Rules {
                 .then_some(())
                 .ok_or_else(|| Reply::refusal(403, "the client's address is not permitted"))?;
         }
+        if !self.refusals.is_empty() {
+            refusal::check(&self.refusals, asked, "the route")?;
+        }
         // A request that has waited was counted before.
         if let Some(limit) = self.limit.as_ref().filter(|_| verdicts.is_none()) {
             limit.take(asked)?;
@@ -280,6 +288,17 @@ impl Rules {
             proven.identity = Some(auth.ask(asked, verdicts)?);
         }
         Ok(proven)
+    }
+
+    /// Asks those rules of a listener that refuse requests, before any route is chosen.
+    ///
+    /// # Errors
+    /// The response of the rule that refuses the request.
+    pub(crate) fn admit_to_listener(&self, asked: &RequestView<'_, '_, '_>) -> Result<(), Reply> {
+        if !self.refusals.is_empty() {
+            refusal::check(&self.refusals, asked, "the listener")?;
+        }
+        self.limit.as_ref().map_or(Ok(()), |limit| limit.take(asked))
     }
 
     /// The Host that the backend is to see, if not the request's.

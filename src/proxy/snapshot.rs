@@ -63,7 +63,7 @@ pub struct Listener {
     pub pages: Option<Arc<Pages>>,
     /// Which clients are permitted.
     pub permitted: AddressRule,
-    /// What else it asks of requests before any route is chosen: a limit and header edits alone, if anything.
+    /// What else it asks of requests before any route is chosen: refusals, a limit and header edits alone, if anything.
     pub rules: Option<Arc<Rules>>,
     /// Where a client's address is taken from, if not from its connection.
     pub client_address: Option<ClientAddress>,

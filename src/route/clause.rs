@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::condition::{Condition, Expected, Part, RouteQuery};
+use super::pattern::{HostPattern, PathPattern};
 use crate::base::network::Network;
 
 /// What must hold of a request beside host, path and method.
@@ -13,6 +14,10 @@ pub enum Clause {
     Is(Condition),
     /// The method is one of these.
     Method(Vec<String>),
+    /// The host is one of these.
+    Host(Vec<HostPattern>),
+    /// One of these matches the path.
+    Path(Vec<PathPattern>),
     /// The client's address is in one of these networks.
     Client(Vec<Network>),
     /// All of these hold.
@@ -25,7 +30,7 @@ pub enum Clause {
 
 impl Clause {
     /// Whether a request meets it. A preflight does if the request that it announces may.
-    pub(super) fn holds(&self, asked: &RouteQuery<'_>) -> bool {
+    pub(crate) fn holds(&self, asked: &RouteQuery<'_>) -> bool {
         self.can_be(asked, true)
     }
 
@@ -34,6 +39,8 @@ impl Clause {
         match self {
             Self::Is(condition) => condition.verdict(asked).is_none_or(|verdict| verdict == wanted),
             Self::Method(methods) => methods.iter().any(|method| method == asked.method) == wanted,
+            Self::Host(hosts) => hosts.iter().any(|host| host.matches(asked.host)) == wanted,
+            Self::Path(paths) => paths.iter().any(|path| path.matches(asked.path)) == wanted,
             Self::Client(networks) => {
                 let address = asked.client.parse::<IpAddr>();
                 let is_in = address.is_ok_and(|address| networks.iter().any(|it| it.contains(address)));
@@ -78,6 +85,14 @@ impl fmt::Display for Clause {
                 f.write_str("method ")?;
                 joined(f, methods, " or ")
             }
+            Self::Host(hosts) => {
+                f.write_str("host ")?;
+                joined(f, &hosts.iter().map(ToString::to_string).collect::<Vec<_>>(), " or ")
+            }
+            Self::Path(paths) => {
+                f.write_str("path ")?;
+                joined(f, &paths.iter().map(ToString::to_string).collect::<Vec<_>>(), " or ")
+            }
             Self::Client(networks) => {
                 f.write_str("client ")?;
                 joined(f, &networks.iter().map(ToString::to_string).collect::<Vec<_>>(), " or ")
@@ -100,8 +115,8 @@ mod tests {
 
     fn asked<'r>(headers: &'r [Field<'r>], announced: Option<&'r [u8]>) -> RouteQuery<'r> {
         RouteQuery {
-            host: None,
-            path: "/",
+            host: Some("A.example:80"),
+            path: "/a/b",
             query: None,
             method: "GET",
             client: "10.1.2.3",
@@ -126,6 +141,15 @@ mod tests {
             (Clause::Method(vec!["PUT".into(), "GET".into()]), true),
             (Clause::Client(vec!["10.0.0.0/8".parse().expect("a network")]), true),
             (Clause::Client(vec!["192.0.2.1".parse().expect("a network")]), false),
+            (Clause::Host(vec![HostPattern::Exact("a.example".into())]), true),
+            (Clause::Host(vec![HostPattern::Wildcard("example".into())]), true),
+            (Clause::Host(vec![HostPattern::Wildcard("a.example".into())]), false),
+            (Clause::Path(vec![PathPattern::Prefix("/a".into())]), true),
+            (Clause::Path(vec![PathPattern::Prefix("/a/".into())]), true),
+            (Clause::Path(vec![PathPattern::Prefix("/".into())]), true),
+            (Clause::Path(vec![PathPattern::Prefix("/a/bc".into())]), false),
+            (Clause::Path(vec![PathPattern::Prefix("/a/b/".into())]), true),
+            (Clause::Path(vec![PathPattern::Exact("/a".into()), PathPattern::Suffix("/b".into())]), true),
         ] {
             assert_eq!(clause.holds(&asked), holds, "{clause}");
         }

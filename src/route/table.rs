@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::clause::Clause;
 use super::condition::{Candidates, RouteQuery};
-use super::pattern::{HostPattern, PathPattern};
+use super::pattern::{HostPattern, PathPattern, name_of};
 use super::regex::Pattern;
 use crate::base::limits::MAX_PATTERN_ROUTES;
 
@@ -347,12 +347,7 @@ fn host_key(name: &str) -> Box<str> {
 
 /// The same of a request's host, in `lower` where it has capitals. `None` for one that is too long for any table.
 fn normal_host<'h>(host: &'h str, lower: &'h mut [u8; MAX_HOST_BYTES]) -> Option<&'h str> {
-    let end = match host.strip_prefix('[') {
-        Some(address) => address.find(']').map(|bracket| bracket + 2),
-        None => host.find(':'),
-    };
-    let name = &host[..end.unwrap_or(host.len())];
-    let name = name.strip_suffix('.').unwrap_or(name);
+    let name = name_of(host);
     let lower = lower.get_mut(..name.len())?;
     if !name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Some(name);

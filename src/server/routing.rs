@@ -97,6 +97,7 @@ fn rules(route: &plan::Route, listener: &plan::Listener, parts: Parts) -> Option
     });
     let rules = Rules {
         permitted: (!asked.permitted.is_empty()).then(|| asked.permitted.clone()),
+        refusals: asked.refusals.clone().into(),
         limit,
         cors: cors(asked.cors.as_ref(), credentials.as_ref()),
         keys,
@@ -202,7 +203,8 @@ impl KeptLimit {
 /// What a listener asks of its requests before any route is chosen, if anything.
 pub(super) fn listener_rules(listener: &plan::Listener, limit: Option<Arc<Limit>>) -> Option<Arc<Rules>> {
     let headers = Headers::new(&listener.request_headers, &listener.response_headers);
-    let rules = Rules { limit, headers, ..Rules::default() };
+    let refusals = listener.refusals.clone().into();
+    let rules = Rules { refusals, limit, headers, ..Rules::default() };
     (!rules.is_empty()).then(|| Arc::new(rules))
 }
 

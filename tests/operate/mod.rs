@@ -12,6 +12,7 @@ mod compression;
 mod listener_rules;
 mod names;
 mod pages;
+mod refusals;
 mod rules;
 
 /// The value of a counter, summed over workers. The config needs `[admin]`.

@@ -3,18 +3,49 @@
 use crate::config::access;
 use crate::config::file::{Section, Value};
 use crate::config::names;
+use crate::config::plan::Refusal;
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
-use crate::route::{Clause, Condition, Expected, Part};
+use crate::route::{Clause, Condition, Expected, Part, PathPattern, normalise_path};
 
 use super::addresses;
 
 /// All of `match`.
 pub(super) fn of(value: &Value<'_>) -> Vec<Clause> {
     let Some(mut section) = value.section() else { return Vec::new() };
-    let mut clauses = fields(&mut section);
-    let [any, all, not] = ["any", "all", "not"].map(|key| section.get(key));
+    let clauses = all_of(&mut section);
     section.finish();
+    clauses
+}
+
+/// `refuse` of a route or a listener.
+pub(super) fn refusals(value: &Value<'_>) -> Vec<Refusal> {
+    let entries = value.list("[{ path = \"/internal\", status = 404 }]").unwrap_or_default();
+    entries.iter().filter_map(refusal).collect()
+}
+
+fn refusal(value: &Value<'_>) -> Option<Refusal> {
+    let mut section = value.section()?;
+    let status = section.get("status");
+    let has_status = status.is_some();
+    let is_bare = section.all().len() == usize::from(has_status);
+    let status = status.and_then(|value| value.number(400..=599)).unwrap_or(403);
+    let mut clauses = all_of(&mut section);
+    clauses.extend(of_line(&mut section));
+    section.finish();
+    if is_bare {
+        let help = "write one, such as `methods = [\"PUT\"]`; `path = \"/\"` is every request's";
+        value.error("it has no condition, and would refuse every request", Some(help.into()));
+    }
+    // What is wrong in a condition is an error already: it must not make the rest refuse more.
+    let status = u16::try_from(status).ok()?;
+    (!clauses.is_empty()).then_some(Refusal { when: Clause::All(clauses), status })
+}
+
+/// The conditions of a table, and those of `any`, `all` and `not`.
+fn all_of(section: &mut Section<'_>) -> Vec<Clause> {
+    let mut clauses = fields(section);
+    let [any, all, not] = ["any", "all", "not"].map(|key| section.get(key));
     if let Some(any) = any.as_ref().map(several).filter(|any| !any.is_empty()) {
         clauses.push(Clause::Any(any));
     }
@@ -37,9 +68,7 @@ fn one(value: &Value<'_>) -> Option<Clause> {
     let mut section = value.section()?;
     let is_empty = section.all().is_empty();
     let mut clauses = fields(&mut section);
-    if let Some(methods) = section.get("methods").and_then(|value| super::route::methods_of(&value)) {
-        clauses.push(Clause::Method(methods));
-    }
+    clauses.extend(of_line(&mut section));
     section.finish();
     if is_empty {
         value.error("it has no condition", Some("write one, such as `headers = { X-A = \"1\" }`".into()));
@@ -48,6 +77,40 @@ fn one(value: &Value<'_>) -> Option<Clause> {
         0 => None,
         1 => clauses.pop(),
         _ => Some(Clause::All(clauses)),
+    }
+}
+
+/// `methods`, `host` and `path`.
+fn of_line(section: &mut Section<'_>) -> Vec<Clause> {
+    let mut clauses = Vec::new();
+    if let Some(methods) = section.get("methods").and_then(|value| super::route::methods_of(&value)) {
+        clauses.push(Clause::Method(methods));
+    }
+    if let Some(value) = section.get("host") {
+        let hosts = super::route::hosts_of(&value).into_iter().map(|at| at.value).collect::<Vec<_>>();
+        clauses.extend((!hosts.is_empty()).then_some(Clause::Host(hosts)));
+    }
+    if let Some(value) = section.get("path") {
+        let entries = value.one_or_more("\"/admin\"").unwrap_or_default();
+        let read = |entry: &Value<'_>| entry.parse("\"/admin\"", path_of_condition);
+        let paths: Vec<_> = entries.iter().filter_map(read).map(|at| at.value).collect();
+        clauses.extend((!paths.is_empty()).then_some(Clause::Path(paths)));
+    }
+    clauses
+}
+
+/// A path that a request can have: one that is not in the normalised form would never match, and refuse nothing.
+fn path_of_condition(text: &str) -> Result<PathPattern, Wrong> {
+    let pattern = names::path_pattern(text)?;
+    let (PathPattern::Prefix(path) | PathPattern::Exact(path)) = &pattern else { return Ok(pattern) };
+    match normalise_path(path) {
+        Ok(normal) if normal == *path => Ok(pattern),
+        Ok(normal) => {
+            let mark = if matches!(pattern, PathPattern::Exact(_)) { "=" } else { "" };
+            let wrong = Wrong::new(format!("no request has the path {}", quoted(path)));
+            Err(wrong.help(format!("paths are matched in their normalised form: \"{mark}{normal}\"")))
+        }
+        Err(error) => Err(Wrong::new(format!("no request has the path {}: {error}", quoted(path)))),
     }
 }
 

@@ -252,7 +252,7 @@ fn timeouts_of(value: &Value<'_>) -> (Option<Duration>, Option<Duration>) {
 }
 
 /// One host or several.
-fn hosts_of(value: &Value<'_>) -> Vec<At<HostPattern>> {
+pub(super) fn hosts_of(value: &Value<'_>) -> Vec<At<HostPattern>> {
     let example = "\"api.example.com\"";
     let entries = value.one_or_more(example).unwrap_or_default();
     entries.iter().filter_map(|entry| entry.parse(example, names::host_pattern)).collect()

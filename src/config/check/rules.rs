@@ -14,6 +14,7 @@ use crate::http::is_same_name;
 use super::addresses;
 use super::auth::auth;
 use super::compression::compression;
+use super::conditions;
 
 /// The highest rate, in requests a second: with more, a token takes no whole microsecond.
 const HIGHEST_RATE: u32 = 1_000_000;
@@ -35,6 +36,7 @@ pub(super) struct Folders<'a> {
 pub(super) struct RuleValues<'a> {
     allow: Option<Value<'a>>,
     deny: Option<Value<'a>>,
+    refuse: Option<Value<'a>>,
     rate_limit: Option<Value<'a>>,
     cors: Option<Value<'a>>,
     api_keys: Option<Value<'a>>,
@@ -49,6 +51,7 @@ impl<'a> RuleValues<'a> {
         Self {
             allow: section.get("allow"),
             deny: section.get("deny"),
+            refuse: section.get("refuse"),
             rate_limit: section.get("rate_limit"),
             cors: section.get("cors"),
             api_keys: section.get("api_keys"),
@@ -61,8 +64,11 @@ impl<'a> RuleValues<'a> {
 
     /// Those that are there.
     pub(super) fn present(&self) -> impl Iterator<Item = &Value<'a>> {
-        let Self { allow, deny, rate_limit, cors, api_keys, credentials, trace, compression, auth } = self;
-        [allow, deny, rate_limit, cors, api_keys, credentials, trace, compression, auth].into_iter().flatten()
+        let Self { allow, deny, refuse, rate_limit, cors, api_keys, credentials, trace, compression, auth } =
+            self;
+        [allow, deny, refuse, rate_limit, cors, api_keys, credentials, trace, compression, auth]
+            .into_iter()
+            .flatten()
     }
 
     /// What they mean.
@@ -70,6 +76,7 @@ impl<'a> RuleValues<'a> {
         let words = [("off", Trace::Off), ("pass", Trace::Pass), ("make", Trace::Make)];
         RouteRules {
             permitted: addresses::rule(self.allow.as_ref(), self.deny.as_ref()),
+            refusals: self.refuse.as_ref().map(conditions::refusals).unwrap_or_default(),
             rate_limit: self.rate_limit.as_ref().and_then(|value| rate_limit(value, "route")),
             cors: self.cors.as_ref().and_then(cors),
             api_keys: self.api_keys.as_ref().and_then(|value| api_keys(value, folders)),

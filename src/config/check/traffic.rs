@@ -9,7 +9,7 @@ use crate::config::names;
 use crate::config::plan::{Address, At, Listener, ListenerTls, Protocol, UdpSessions};
 use crate::proxy_protocol::Accept;
 
-use super::{addresses, certificate, clients, edits, http, limits, pages, rules, versions};
+use super::{addresses, certificate, clients, conditions, edits, http, limits, pages, rules, versions};
 
 pub(super) fn listeners(root: &mut Section<'_>, dir: &Path, of_process: &Limits) -> Vec<Listener> {
     let pages = root.section("error_pages").map(|section| pages::error_pages(section, dir));
@@ -75,12 +75,14 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
         "request_id",
         "client_address",
         "proxy_status",
+        "refuse",
         "rate_limit",
         "headers",
     ]
     .map(|key| section.get(key));
     own.iter().flatten().for_each(|value| needs_http(value, protocol));
-    let [error_pages, compression, request_id, client_address, proxy_status, rate_limit, headers] = own;
+    let [error_pages, compression, request_id, client_address, proxy_status, refuse, rate_limit, headers] =
+        own;
     let words = [("make", false), ("accept", true)];
     let accept_request_id = request_id.and_then(|value| value.choice(&words)).unwrap_or(false);
     let error_pages = error_pages.and_then(|value| Some(pages::error_pages(value.section()?, dir)));
@@ -106,6 +108,7 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
         accept_request_id,
         proxy_status: proxy_status.and_then(|value| value.boolean()).unwrap_or(true),
         compression,
+        refusals: refuse.as_ref().map(conditions::refusals).unwrap_or_default(),
         rate_limit: rate_limit.and_then(|value| rules::rate_limit(&value, "listener")),
         request_headers,
         response_headers,

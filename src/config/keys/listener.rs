@@ -1,7 +1,7 @@
 //! `[error_pages]` and `[[listener]]`.
 
 use super::process::LIMITS;
-use super::route::HEADERS;
+use super::route::{HEADERS, REFUSE};
 use super::rules::{ALLOW_DENY, COMPRESSION, LISTENER_RATE_LIMIT};
 use super::texts::{CERTIFICATE, FIELD_VALUE, FILE, FREE, LISTEN, NAME, SOCKET_MODE, TRUSTED};
 use super::{Key, Kind, Preset, key, list};
@@ -130,6 +130,17 @@ const RULES: &[Key] = &[
         "Whether responses are encoded as their clients prefer it; a route may have its own setting",
     )
     .http(),
+    key(
+        "refuse",
+        REFUSE,
+        Preset::Off {
+            example: "[{ path = \"/internal\", not = { client = [\"10.0.0.0/8\"] }, status = 404 }]",
+            means: "none",
+        },
+        "Requests that are refused whatever the routes say: tables with the keys of `route.match`, and `host`, `path`, `methods` and `status`; a request that meets all conditions of one gets its status, 403 where that is left out",
+    )
+    .http()
+    .see("[refusals](routes.md#refusals)"),
     key(
         "rate_limit",
         LISTENER_RATE_LIMIT,

@@ -114,14 +114,35 @@ const CONDITIONS: &[Key] = &[
 ];
 
 /// A table of conditions within another one.
-const INNER: Kind = Kind::Table(&[CONDITIONS, INNER_METHODS]);
+const INNER: Kind = Kind::Table(&[CONDITIONS, OF_LINE]);
 
-const INNER_METHODS: &[Key] = &[key(
-    "methods",
-    list(&METHOD),
-    Preset::Off { example: "[\"GET\"]", means: "any" },
-    "The method is one of these",
-)];
+/// Conditions on what a route has keys of its own for.
+const OF_LINE: &[Key] = &[
+    key(
+        "methods",
+        list(&METHOD),
+        Preset::Off { example: "[\"GET\"]", means: "any" },
+        "The method is one of these",
+    ),
+    key(
+        "host",
+        Kind::OneOf(&[HOST_PATTERN, list(&HOST_PATTERN)]),
+        Preset::Off { example: "\"*.example.com\"", means: "any" },
+        "The host is this one, or one of these",
+    ),
+    key(
+        "path",
+        Kind::OneOf(&[PATH_PATTERN, list(&PATH_PATTERN)]),
+        Preset::Off { example: "\"/admin\"", means: "any" },
+        "The path is matched by this, or by one of these, in the forms of a route's `path`",
+    ),
+];
+
+/// `refuse` of a route or a listener.
+pub(super) const REFUSE: Kind = list(&Kind::Table(&[CONDITIONS, OF_LINE, COMBINED, REFUSAL_STATUS]));
+
+const REFUSAL_STATUS: &[Key] =
+    &[key("status", Kind::Integer(400, 599), Preset::Value("403"), "The status of the response")];
 
 const COMBINED: &[Key] = &[
     key(
@@ -131,7 +152,7 @@ const COMBINED: &[Key] = &[
             example: "[{ headers = { X-Beta = \"1\" } }, { cookies = { beta = \"1\" }, client = [\"10.0.0.0/8\"] }]",
             means: "none",
         },
-        "Tables with the keys of `match` and `methods`; one of them must hold, which is so if all of its keys do",
+        "Tables with the keys of `match`, and `host`, `path` and `methods`; one of them must hold, which is so if all of its keys do",
     ),
     key(
         "all",

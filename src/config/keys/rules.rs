@@ -20,6 +20,17 @@ pub(super) const ALLOW_DENY: &[Key] = &[
 
 pub(super) const KEYS: &[Key] = &[
     key(
+        "refuse",
+        super::route::REFUSE,
+        Preset::Off {
+            example: "[{ cookies = { session = { present = false } }, methods = [\"POST\"], status = 403 }]",
+            means: "none",
+        },
+        "Requests that are refused: tables with the keys of `match`, and `host`, `path`, `methods` and `status`; a request that meets all conditions of one gets its status",
+    )
+    .http()
+    .see("[refusals](routes.md#refusals)"),
+    key(
         "trace",
         Kind::Choice(&["off", "pass", "make"]),
         Preset::Value("\"pass\""),

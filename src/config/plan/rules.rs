@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use super::{AddressRule, At, Auth};
 use crate::http::Coding;
+use crate::route::Clause;
 
 /// The rules of a `[[route]]`; `None` for those that it does not have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteRules {
     /// `allow`, `deny`
     pub permitted: AddressRule,
+    /// `refuse`
+    pub refusals: Vec<Refusal>,
     /// `rate_limit`
     pub rate_limit: Option<RateLimit>,
     /// `cors`
@@ -25,6 +28,15 @@ pub struct RouteRules {
     pub auth: Auth,
     /// `compression`; `None`: as the listener.
     pub compression: Option<CompressionSetting>,
+}
+
+/// One of `refuse` of a route or a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What holds of the requests that are refused.
+    pub when: Clause,
+    /// `status`: 400 to 599. Default 403.
+    pub status: u16,
 }
 
 /// `rate_limit` of a route or a listener.

@@ -462,8 +462,7 @@ fn admit(
     if !listener.permitted.is_empty() {
         listener.permitted.permits_client(asked.address).then_some(()).ok_or(Failure::NotPermitted)?;
     }
-    let limit = listener.rules.as_ref().and_then(|rules| rules.limit.as_ref());
-    Ok(limit.map_or(Ok(()), |limit| limit.take(asked)))
+    Ok(listener.rules.as_ref().map_or(Ok(()), |rules| rules.admit_to_listener(asked)))
 }
 
 /// The Host that backends see instead of the request's: the route's, or else the listener's.

@@ -159,6 +159,7 @@ pub(super) fn listener(old: &Listener, new: &Listener) -> Vec<String> {
     found.key("compression", &old.compression, &new.compression);
     found.key("allow/deny", &old.permitted, &new.permitted);
     found.key("client_address", &old.client_address, &new.client_address);
+    found.key("refuse", &old.refusals, &new.refusals);
     found.key("rate_limit", &old.rate_limit, &new.rate_limit);
     found.key("headers.request", &old.request_headers, &new.request_headers);
     found.key("headers.response", &old.response_headers, &new.response_headers);

@@ -1,0 +1,61 @@
+//! Refusals: requests that a listener or a route refuses by what they are.
+
+use super::RequestView;
+use crate::config::plan::Refusal;
+use crate::proxy::reply::Reply;
+use crate::route::{PathError, RouteQuery, keep_slashes, normalise_path};
+
+/// Asks each refusal in the order of the config. `place`: whose they are, for the logs.
+///
+/// A path is judged in its normalised form, as routes do. One with encoded slashes may be read in two ways, so it is
+/// refused if either of them is.
+///
+/// # Errors
+/// The response of the first one whose conditions hold.
+pub(super) fn check(
+    refusals: &[Refusal],
+    asked: &RequestView<'_, '_, '_>,
+    place: &'static str,
+) -> Result<(), Reply> {
+    let path = asked.head.target.path;
+    match normalise_path(path) {
+        Ok(path) => check_path(refusals, asked, &path, place),
+        Err(PathError::HiddenSeparator) => {
+            // Other paths that can be read in two ways get 400 from every route.
+            let Ok(slashed) = keep_slashes(path) else { return Ok(()) };
+            check_path(refusals, asked, &slashed.kept, place)?;
+            check_path(refusals, asked, &slashed.decoded, place)
+        }
+        Err(_) => Ok(()),
+    }
+}
+
+fn check_path(
+    refusals: &[Refusal],
+    asked: &RequestView<'_, '_, '_>,
+    path: &str,
+    place: &'static str,
+) -> Result<(), Reply> {
+    let head = asked.head;
+    let query = RouteQuery {
+        host: head.host,
+        path,
+        query: head.target.query,
+        method: head.method.as_str(),
+        client: asked.address,
+        headers: &head.fields,
+        announced: None,
+    };
+    match refusals.iter().find(|refusal| refusal.when.holds(&query)) {
+        None => Ok(()),
+        Some(refusal) => Err(refused(refusal, place)),
+    }
+}
+
+#[cold]
+fn refused(refusal: &Refusal, place: &'static str) -> Reply {
+    let cause = format!("{place} refuses such requests: {}", refusal.when);
+    let mut reply = Reply::refusal(refusal.status, cause);
+    reply.counter = Some(|counters| &counters.requests_denied);
+    reply
+}
