@@ -26,6 +26,16 @@ const COMPARED: [&str; 9] = [
 /// A backend that responds with what it got, without what each proxy adds.
 fn echo(name: &'static str) -> Backend {
     Backend::serving(move |request| {
+        // As a service that is asked about requests.
+        let asked_about = request.header("x-original-uri").unwrap_or_default();
+        if asked_about.starts_with("/refused") {
+            return b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n"
+                .to_vec();
+        }
+        if request.head.lines().next().unwrap().contains("/missing") {
+            return format!("HTTP/1.1 404 Not Found\r\nX-Backend: {name}\r\nContent-Length: 0\r\n\r\n")
+                .into_bytes();
+        }
         // nginx asks its backends by HTTP/1.0.
         let line = request.head.lines().next().unwrap().rsplit_once(' ').unwrap().0;
         let mut lines = vec![format!("{name} {line}")];
@@ -39,6 +49,7 @@ fn echo(name: &'static str) -> Backend {
             "x-from",
             "x-client",
             "x-to",
+            "x-backend",
             "x-scheme",
         ] {
             lines.extend(request.header(field).map(|value| format!("{field}: {value}")));
@@ -113,7 +124,8 @@ fn answer(plain: SocketAddr, tls: SocketAddr, wanted: &Wanted, pki: &Pki) -> Str
             shown.push_str(&format!("{name}: {value}\n"));
         }
     }
-    if served && response.header("content-encoding").is_none() {
+    let is_page = response.body.starts_with(b"page of ");
+    if (served || is_page) && response.header("content-encoding").is_none() {
         shown.push_str(response.text());
     }
     shown
@@ -158,6 +170,10 @@ fn compare(kind: &str, path: &Path) {
     let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
     for file in ["server.pem", "server.key"] {
         fs::copy(pki.file(file), dir.path().join(file)).unwrap();
+    }
+    fs::create_dir(dir.path().join("html")).unwrap();
+    for page in ["404.html", "50x.html"] {
+        fs::write(dir.path().join("html").join(page), format!("page of {page}")).unwrap();
     }
     let both = [
         fs::read_to_string(pki.file("server.pem")).unwrap(),
@@ -214,7 +230,7 @@ fn compare_all(kind: &str, least: usize) {
 
 #[test]
 fn nginx_and_ringate_serve_imported_configs_alike() {
-    compare_all("nginx", 9);
+    compare_all("nginx", 11);
 }
 
 #[test]

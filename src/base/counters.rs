@@ -125,6 +125,22 @@ counters! {
     auth_tokens_insufficient,
     /// Requests refused as the keys that verify tokens are not known yet.
     auth_keys_missing,
+    /// Requests that an authorization service let pass (auth.forward).
+    auth_forward_allowed,
+    /// Requests that an authorization service refused (auth.forward).
+    auth_forward_denied,
+    /// Requests that an authorization service did not answer in time (auth.forward).
+    auth_forward_timeouts,
+    /// Requests for which an authorization service could not be reached, or closed without an answer (auth.forward).
+    auth_forward_unreachable,
+    /// Requests to which the answer of an authorization service broke the rules of HTTP (auth.forward).
+    auth_forward_invalid,
+    /// Requests to which an authorization service answered 5xx, or with fields that can't be passed on (auth.forward).
+    auth_forward_errors,
+    /// Requests that passed as their authorization service failed (auth.forward.on_failure).
+    auth_forward_passed,
+    /// Responses of backends that got an error page (error_pages.intercept).
+    responses_replaced,
     /// Responses encoded (zstd, br, gzip).
     responses_encoded,
     /// Responses being encoded now.

@@ -230,6 +230,12 @@ pub(crate) const ENCODERS_PER_WORKER: u64 = 128;
 pub(crate) const MAX_PROXY_V2_BYTES: usize = 4096;
 /// Longest request id that is taken from a client, in bytes.
 pub(crate) const MAX_REQUEST_ID_BYTES: usize = 64;
+/// Longest body of a refusal by an authorization service that a client may get (`auth.forward.body_bytes`), in bytes.
+pub(crate) const MAX_AUTHORIZATION_BYTES: u64 = 1024 * 1024;
+/// Most bytes of the fields that an authorization service gives a request, or its response.
+pub(crate) const MAX_AUTHORIZATION_FIELDS: usize = 8 * 1024;
+/// Most bytes of a body that an error page takes the place of which are read, so that its connection can be used again.
+pub(crate) const MAX_DROPPED_BYTES: u64 = 64 * 1024;
 /// Longest error page, in bytes.
 pub(crate) const MAX_PAGE_BYTES: u64 = 256 * 1024;
 /// Addresses of one name that become endpoints.

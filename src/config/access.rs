@@ -51,6 +51,10 @@ pub enum Variable {
     ClientCredential,
     /// The user of `auth.basic`, or the `sub` of the token of `auth.jwt`.
     AuthUser,
+    /// The status that the authorization service answered.
+    AuthStatus,
+    /// How long it took, in milliseconds.
+    AuthDuration,
     /// The subject of its certificate.
     CertificateSubject,
     /// SHA-256 of its certificate.
@@ -122,7 +126,7 @@ pub enum Variable {
 }
 
 /// The variables that are named by themselves.
-const VARIABLES: [(&str, Variable); 38] = [
+const VARIABLES: [(&str, Variable); 40] = [
     ("time", Variable::Time),
     ("listener", Variable::Listener),
     ("client.address", Variable::ClientAddress),
@@ -161,6 +165,8 @@ const VARIABLES: [(&str, Variable); 38] = [
     ("failure", Variable::Failure),
     ("failure.type", Variable::FailureType),
     ("grpc.status", Variable::GrpcStatus),
+    ("auth.status", Variable::AuthStatus),
+    ("auth.duration", Variable::AuthDuration),
 ];
 /// Those that a field's name follows.
 const HEADERS: [&str; 2] = ["request.header.", "response.header."];
@@ -385,6 +391,8 @@ pub(crate) fn template(text: &str) -> Result<Vec<Piece>, Wrong> {
                 | ClientConsumer
                 | ClientCredential
                 | AuthUser
+                | AuthStatus
+                | AuthDuration
                 | TraceParent
         )
     };

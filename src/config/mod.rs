@@ -168,7 +168,9 @@ pub(crate) fn warnings_of(sources: &Sources, plan: &Plan) -> Diagnostics {
         let mirrors = plan.upstreams.iter().filter_map(|other| other.mirror.as_ref());
         let is_mirror =
             mirrors.map(|mirror| &mirror.upstream).any(|to| to.split('@').next() == Some(&**upstream.name));
-        let mut routed = plan.routes.iter().flat_map(plan::Route::upstreams);
+        let asked = plan.routes.iter().filter_map(|route| route.rules.auth.forward.as_ref());
+        let asked = asked.map(|forward| forward.upstream);
+        let mut routed = plan.routes.iter().flat_map(plan::Route::upstreams).chain(asked);
         if !is_mirror && !routed.any(|used| used == index) {
             let title = format!("no route uses the upstream `{}`", *upstream.name);
             found.warning(upstream.name.span.clone(), title, None);

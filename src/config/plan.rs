@@ -33,7 +33,9 @@ mod route;
 mod rules;
 mod telemetry;
 
-pub(crate) use auth::{Auth, BasicAuth, KeyLocation, KeySource, TokenAuth};
+pub(crate) use auth::{
+    AskMethod, Auth, BasicAuth, ForwardAuth, KeyLocation, KeySource, OnFailure, TokenAuth,
+};
 pub(crate) use balance::{Balance, Hash, HashBy, Sticky, StickyBy};
 pub(crate) use circuit::{CircuitLimits, Queue};
 pub(crate) use clients::ClientAuth;

@@ -142,6 +142,23 @@ pub(crate) fn says_client(name: &str) -> bool {
     }
 }
 
+/// Fields that tell an authorization service of the request that it is asked about. They are Ringate's to set: none of them
+/// is taken from a client.
+pub(crate) const ASKED_FIELDS: [&str; 12] = [
+    "Forwarded",
+    "X-Forwarded-Client-Cert",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Method",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Uri",
+    "X-Original-Method",
+    "X-Original-URI",
+    "X-Original-URL",
+    "X-Real-IP",
+    "X-Request-Id",
+];
+
 /// Whether a value of Connection lists the field of this name.
 pub fn connection_lists(value: &[u8], name: &[u8]) -> bool {
     list(value).any(|option| is_same_name(option, name))

@@ -25,9 +25,11 @@ pub(crate) use authority::{host_name, parse_authority};
 pub(crate) use coding::{Coding, Encoder, negotiate};
 #[allow(unreachable_pub)] // for internals
 pub use edit::HeadEdit;
+pub(crate) use field::{
+    ASKED_FIELDS, KnownField, is_tchar, is_token, is_value_byte, list, says_client, trim,
+};
 #[allow(unreachable_pub)] // for internals
 pub use field::{Field, Fields, connection_lists};
-pub(crate) use field::{KnownField, is_tchar, is_token, is_value_byte, list, says_client, trim};
 #[allow(unreachable_pub)] // for internals
 pub use field_name::is_same_name;
 pub(crate) use lines::{LineCopy, copy_lines, first_line, put_line, read_lines, remove_lines, split_line};

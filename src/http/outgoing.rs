@@ -103,6 +103,23 @@ impl OutgoingRequest {
         }
     }
 
+    /// A request of Ringate's own: `lines` are all of its fields but Host and what frames its body.
+    pub(crate) fn own(
+        (method, target): (&str, &str),
+        authority: &str,
+        lines: &[u8],
+        body: BodyLength,
+    ) -> Self {
+        let mut text = Vec::with_capacity(method.len() + target.len() + authority.len() + lines.len() + ROOM);
+        let mut ends = [0; 5];
+        let parts = [method.as_bytes(), target.as_bytes(), authority.as_bytes(), b"", lines];
+        for (part, end) in parts.into_iter().zip(&mut ends) {
+            text.extend_from_slice(part);
+            *end = text.len() as u32;
+        }
+        Self { text, ends, body, expect_continue: false, max_forwards: None, takes_trailers: false }
+    }
+
     /// The same once more, with further field lines behind all others, and without a client that waits for a 100.
     pub fn copy(&self, added: &[u8]) -> Self {
         let text = [&self.text, added].concat();

@@ -79,7 +79,14 @@ impl Redirect {
         let mut fields = b"Location: ".to_vec();
         fields.extend_from_slice(self.location(head, path, client).as_bytes());
         fields.extend_from_slice(b"\r\n");
-        Reply { status: self.status, fields, body: ReplyBody::Standard, cause: None, counter: None }
+        Reply {
+            status: self.status,
+            fields,
+            body: ReplyBody::Standard,
+            cause: None,
+            counter: None,
+            error: None,
+        }
     }
 
     fn location(&self, head: &RequestHead<'_, '_>, path: &str, client: &ClientFacts) -> String {

@@ -1,7 +1,7 @@
 //! Error pages: the responses that Ringate makes itself when a request fails.
 //!
 //! Plain words, unless the config has a page for the status. A client that prefers JSON gets a problem
-//! document (RFC 9457). What a backend answers is never touched.
+//! document (RFC 9457). What a backend answers gets such a page only where `error_pages.intercept` says so.
 
 use std::borrow::Cow;
 

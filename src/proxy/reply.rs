@@ -19,6 +19,8 @@ pub struct Reply {
     pub cause: Option<Cow<'static, str>>,
     /// What counts it, beside the counters of its status.
     pub counter: Option<fn(&Counters) -> &Count>,
+    /// The error type of RFC 9209 §2.3, where the reply is for a failure of Ringate or of what it asks.
+    pub error: Option<&'static str>,
 }
 
 /// The body of a [`Reply`].
@@ -46,6 +48,7 @@ impl Reply {
             body: ReplyBody::Standard,
             cause: Some(cause.into()),
             counter: None,
+            error: None,
         }
     }
 }

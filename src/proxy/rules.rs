@@ -24,6 +24,7 @@ mod refusal;
 use std::borrow::Cow;
 use std::mem::take;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::access::Variable;
 pub(crate) use crate::config::plan::{AddressRule, Trace};
@@ -35,7 +36,7 @@ use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::reply::Reply;
 use crate::proxy::trace::context as trace;
-pub(crate) use auth::{Auth, Stop, Verdicts};
+pub(crate) use auth::{Auth, Check, Stop, Verdicts};
 pub(crate) use cors::Cors;
 pub(crate) use credentials::{Accepted, CredentialRule};
 pub(crate) use headers::{Headers, Source};
@@ -354,6 +355,7 @@ impl ResponseRules {
         if let (Some(auth), Some(identity)) = (&rules.auth, identity) {
             remove_lines(request, |name| auth.owns(name) || identity.removes(name));
             request.extend_from_slice(identity.lines());
+            response.extend_from_slice(identity.response_lines());
         }
         if trace.removes() {
             remove_lines(request, trace::is_context);
@@ -421,6 +423,11 @@ impl ResponseRules {
         let mapping = self.rules.mapping.as_ref()?;
         let hosts = [self.host.as_deref().unwrap_or_default(), self.rules.host().unwrap_or_default()];
         mapping.change(head, &hosts)
+    }
+
+    /// How long the request has waited for checks of `auth`.
+    pub(crate) fn waited(&self) -> Duration {
+        self.identity.as_ref().map_or(Duration::ZERO, |it| it.waited)
     }
 
     /// Notes in the access log what was found and made.

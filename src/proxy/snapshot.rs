@@ -162,6 +162,15 @@ pub struct Route {
     pub response_timeout: Option<Duration>,
     /// Silence within a response, in the same way.
     pub idle_timeout: Option<Duration>,
+    /// The backend's responses that get an error page: first and last status of each range.
+    pub intercepted: Box<[(u16, u16)]>,
     /// The rules of the route, if it has any.
     pub rules: Option<Arc<Rules>>,
+}
+
+impl Route {
+    /// Whether a backend's response of this status gets an error page.
+    pub(crate) fn intercepts(&self, status: u16) -> bool {
+        self.intercepted.iter().any(|(first, last)| (*first..=*last).contains(&status))
+    }
 }

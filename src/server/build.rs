@@ -522,7 +522,7 @@ impl<'a> Builder<'a> {
                 Some(keys) => Some(self.keys(&keys.file)?),
             };
             let credentials = self.credential_rule(route);
-            let auth = self.auth_rule(route)?;
+            let auth = self.auth_rule(route, environment)?;
             let meter = self.route_meter(listener, route, &routes);
             let page = |page: &_| portal::portal(page, self.plan, index, &self.consumers, &self.portal);
             let parts = routing::Parts { limit, keys, credentials, auth };

@@ -216,6 +216,10 @@ impl Comparable {
         let keys = route.rules.api_keys.as_ref().and_then(|keys| made.keys(&keys.file)).cloned();
         let mut route = Route { listeners: Vec::new(), span: 0..0, ..route.clone() };
         route.to.upstreams_mut().for_each(|upstream| *upstream = 0);
+        let mut upstreams: Vec<String> = upstreams;
+        if let Some(forward) = &mut route.rules.auth.forward {
+            upstreams.push(plan.upstreams[std::mem::take(&mut forward.upstream)].name.value.clone());
+        }
         Self { route, upstreams, keys }
     }
 }

@@ -41,6 +41,7 @@ pub(super) fn route(
         grpc_web: route.grpc_web,
         response_timeout: route.response_timeout,
         idle_timeout: route.idle_timeout,
+        intercepted: intercepted(route, listener).into(),
         rules: rules(route, listener, parts),
     }
 }
@@ -110,6 +111,12 @@ fn rules(route: &plan::Route, listener: &plan::Listener, parts: Parts) -> Option
         mapping: mapping(route),
     };
     (!rules.is_empty()).then(|| Arc::new(rules))
+}
+
+/// The backend's responses that get an error page, by the route or else by its listener.
+fn intercepted<'a>(route: &'a plan::Route, listener: &'a plan::Listener) -> &'a [(u16, u16)] {
+    let of_listener = || listener.error_pages.as_ref().and_then(|pages| pages.intercept.as_deref());
+    route.rules.intercept.as_deref().or_else(of_listener).unwrap_or_default()
 }
 
 /// How responses are changed back where a prefix of the path is changed on the way to the backend.
@@ -216,5 +223,5 @@ fn fixed(respond: &plan::Respond) -> Reply {
             bytes: respond.body.as_bytes().into(),
         },
     };
-    Reply { status: respond.status, fields: Vec::new(), body, cause: None, counter: None }
+    Reply { status: respond.status, fields: Vec::new(), body, cause: None, counter: None, error: None }
 }

@@ -1,4 +1,5 @@
-//! Who a client is: passwords and signed tokens, by routes that ask for them.
+//! Who a client is, by routes that ask: passwords, signed tokens, and services that are asked about each request.
 
 mod passwords;
+mod services;
 mod tokens;

@@ -9,6 +9,7 @@ use crate::support::*;
 mod access_log;
 mod clients;
 mod compression;
+mod intercepted;
 mod listener_rules;
 mod names;
 mod pages;

@@ -1,4 +1,4 @@
-//! `route.auth`: passwords and tokens.
+//! `route.auth`: passwords and tokens, and what else is asked.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,21 +9,23 @@ use crate::config::access;
 use crate::config::backend_url::BackendUrl;
 use crate::config::file::Value;
 use crate::config::names;
-use crate::config::plan::{At, Auth, BasicAuth, KeyLocation, KeySource, TokenAuth};
+use crate::config::plan::{At, Auth, BasicAuth, KeyLocation, KeySource, TokenAuth, Upstream};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
 
+use super::forward_auth::forward_auth;
 use super::resolve;
 use super::rules::forwarded_header;
 
 /// The whole of `auth`. `dir`: what relative paths are relative to.
-pub(super) fn auth(value: &Value<'_>, dir: &Path) -> Auth {
+pub(super) fn auth(value: &Value<'_>, dir: &Path, upstreams: Option<&[Upstream]>) -> Auth {
     let Some(mut section) = value.section() else { return Auth::default() };
-    let (basic, jwt) = (section.get("basic"), section.get("jwt"));
+    let (basic, jwt, forward) = (section.get("basic"), section.get("jwt"), section.get("forward"));
     section.finish();
     let auth = Auth {
         basic: basic.as_ref().and_then(|value| basic_auth(value, dir)),
         jwt: jwt.as_ref().and_then(|value| token_auth(value, dir)),
+        forward: forward.as_ref().and_then(|value| forward_auth(value, upstreams)),
     };
     if let (Some(basic), Some(TokenAuth { source: TokenSource::Bearer, .. })) = (&basic, &auth.jwt) {
         basic.key_error(

@@ -195,7 +195,7 @@ fn respond(value: &Value<'_>) -> Respond {
     respond
 }
 
-fn upstream(value: &Value<'_>, upstreams: &[Upstream]) -> Option<usize> {
+pub(super) fn upstream(value: &Value<'_>, upstreams: &[Upstream]) -> Option<usize> {
     let name = value.text("\"orders\"")?.value;
     let found = upstreams.iter().position(|upstream| upstream.name.value == name);
     if found.is_none() {

@@ -73,22 +73,26 @@ pub(super) fn written<'a>(section: &mut Section<'a>, key: &'static str) -> Vec<(
 
 /// A field's name as written, if it is one that may be changed.
 pub(super) fn field(value: &Value<'_>, name: &str) -> Option<String> {
-    let lower = match access::header(name) {
-        Ok(lower) => lower,
+    match changeable(name) {
+        Ok(name) => Some(name),
         Err(Wrong { title, help }) => {
             value.error(&title, help);
-            return None;
+            None
         }
-    };
+    }
+}
+
+/// The same of a name that is a value.
+pub(super) fn changeable(name: &str) -> Result<String, Wrong> {
+    let lower = access::header(name)?;
     if OWN.iter().any(|own| is_same_name(own.as_bytes(), lower.as_bytes())) {
         let help = match &*lower {
             "host" => "only `headers.request.set` may have it",
             _ => "it frames this message or is for this hop only, and Ringate writes it anew",
         };
-        value.error(&format!("{} can't be changed", quoted(name)), Some(help.into()));
-        return None;
+        return Err(Wrong::new(format!("{} can't be changed", quoted(name))).help(help));
     }
-    Some(name.to_owned())
+    Ok(name.to_owned())
 }
 
 /// `$1` as the crate's `${1}`, which ends at its digit; any other `$` is itself.

@@ -25,6 +25,7 @@ mod conditions;
 mod credentials;
 mod destination;
 mod edits;
+mod forward_auth;
 mod health;
 mod http;
 mod limits;

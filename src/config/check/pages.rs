@@ -6,6 +6,7 @@ use crate::config::file::{Section, Value};
 use crate::config::names;
 use crate::config::plan::{ErrorPage, ErrorPages, PageSource, PageStatus};
 use crate::config::suggest::quoted;
+use crate::config::units::Wrong;
 
 use super::path;
 
@@ -16,9 +17,14 @@ pub(super) fn error_pages(section: Section<'_>, dir: &Path) -> ErrorPages {
             found.json = value.boolean();
             continue;
         }
+        if key.value == "intercept" {
+            found.intercept = intercept(&value);
+            continue;
+        }
         let Some(status) = status(key.value) else {
             let title = format!("{} is not a status that has a page", quoted(key.value));
-            let help = "the keys here are a status between 400 and 599, \"4xx\", \"5xx\" and `json`";
+            let help =
+                "the keys here are a status between 400 and 599, \"4xx\", \"5xx\", `json` and `intercept`";
             value.error(&title, Some(help.to_owned()));
             continue;
         };
@@ -29,6 +35,36 @@ pub(super) fn error_pages(section: Section<'_>, dir: &Path) -> ErrorPages {
         }));
     }
     found
+}
+
+/// `error_pages` of a route.
+pub(super) fn of_route(value: &Value<'_>) -> Option<Vec<(u16, u16)>> {
+    let mut section = value.section()?;
+    let statuses = section.get("intercept").and_then(|value| intercept(&value));
+    section.finish();
+    statuses
+}
+
+/// Statuses of backends' responses, as ranges.
+fn intercept(value: &Value<'_>) -> Option<Vec<(u16, u16)>> {
+    let entries = value.any_list("[\"404\", \"502-504\"]")?;
+    Some(entries.iter().filter_map(|entry| Some(entry.parse("\"502-504\"", statuses)?.value)).collect())
+}
+
+/// `404`, `502-504`, `4xx`
+fn statuses(text: &str) -> Result<(u16, u16), Wrong> {
+    let (first, last) = match text {
+        "4xx" => ("400", "499"),
+        "5xx" => ("500", "599"),
+        text => text.split_once('-').unwrap_or((text, text)),
+    };
+    let status =
+        |text: &str| text.parse().ok().filter(|status| text.len() == 3 && (400..=599).contains(status));
+    match (status(first), status(last)) {
+        (Some(first), Some(last)) if first <= last => Ok((first, last)),
+        _ => Err(Wrong::new(format!("{} is no status of an error, and no range of them", quoted(text)))
+            .help("write \"404\", \"502-504\", \"4xx\" or \"5xx\"")),
+    }
 }
 
 fn status(key: &str) -> Option<PageStatus> {

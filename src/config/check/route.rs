@@ -190,7 +190,7 @@ fn route(
             .unwrap_or(false),
         merge_slashes: merge.and_then(Value::boolean).unwrap_or(true),
         grpc_web: web.and_then(Value::boolean).unwrap_or(false),
-        rules: rules.read(folders),
+        rules: rules.read(folders, upstreams),
         span: section.span.clone(),
         listeners: listeners.into_iter().map(|(index, _)| index).collect(),
     };

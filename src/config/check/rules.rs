@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::config::access;
 use crate::config::file::{Section, Value};
 use crate::config::names;
-use crate::config::plan::{AnyOr, ApiKeys, At, Cors, LimitBy, OriginPattern, RateLimit, RouteRules, Trace};
+use crate::config::plan::{
+    AnyOr, ApiKeys, At, Cors, LimitBy, OriginPattern, RateLimit, RouteRules, Trace, Upstream,
+};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
 use crate::http::is_same_name;
@@ -15,6 +17,7 @@ use super::addresses;
 use super::auth::auth;
 use super::compression::compression;
 use super::conditions;
+use super::pages;
 
 /// The highest rate, in requests a second: with more, a token takes no whole microsecond.
 const HIGHEST_RATE: u32 = 1_000_000;
@@ -44,6 +47,7 @@ pub(super) struct RuleValues<'a> {
     trace: Option<Value<'a>>,
     compression: Option<Value<'a>>,
     auth: Option<Value<'a>>,
+    error_pages: Option<Value<'a>>,
 }
 
 impl<'a> RuleValues<'a> {
@@ -59,20 +63,31 @@ impl<'a> RuleValues<'a> {
             trace: section.get("trace"),
             compression: section.get("compression"),
             auth: section.get("auth"),
+            error_pages: section.get("error_pages"),
         }
     }
 
     /// Those that are there.
     pub(super) fn present(&self) -> impl Iterator<Item = &Value<'a>> {
-        let Self { allow, deny, refuse, rate_limit, cors, api_keys, credentials, trace, compression, auth } =
-            self;
-        [allow, deny, refuse, rate_limit, cors, api_keys, credentials, trace, compression, auth]
-            .into_iter()
-            .flatten()
+        let Self {
+            allow,
+            deny,
+            refuse,
+            rate_limit,
+            cors,
+            api_keys,
+            credentials,
+            trace,
+            compression,
+            auth,
+            error_pages,
+        } = self;
+        let access = [allow, deny, refuse, rate_limit, cors, api_keys, credentials, auth];
+        access.into_iter().chain([trace, compression, error_pages]).flatten()
     }
 
     /// What they mean.
-    pub(super) fn read(&self, folders: Folders<'_>) -> RouteRules {
+    pub(super) fn read(&self, folders: Folders<'_>, upstreams: Option<&[Upstream]>) -> RouteRules {
         let words = [("off", Trace::Off), ("pass", Trace::Pass), ("make", Trace::Make)];
         RouteRules {
             permitted: addresses::rule(self.allow.as_ref(), self.deny.as_ref()),
@@ -83,7 +98,8 @@ impl<'a> RuleValues<'a> {
             credentials: self.credentials.as_ref().and_then(credentials).unwrap_or_default(),
             trace: self.trace.as_ref().and_then(|value| value.choice(&words)).unwrap_or_default(),
             compression: self.compression.as_ref().and_then(compression),
-            auth: self.auth.as_ref().map(|value| auth(value, folders.config)).unwrap_or_default(),
+            intercept: self.error_pages.as_ref().and_then(pages::of_route),
+            auth: self.auth.as_ref().map(|value| auth(value, folders.config, upstreams)).unwrap_or_default(),
         }
     }
 }
@@ -215,7 +231,7 @@ fn cors(value: &Value<'_>) -> Option<Cors> {
 }
 
 /// `["*"]` or a list of what `read` understands.
-fn list_of(
+pub(super) fn list_of(
     section: &mut Section<'_>,
     key: &'static str,
     example: &str,

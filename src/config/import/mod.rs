@@ -72,7 +72,7 @@ pub(crate) fn import(origin: Origin, files: &[File], folder: &Path, outside: &dy
     draft.head.push("The lines that are not in it are in the list that the command printed.".to_owned());
     match origin {
         Origin::Nginx => nginx::translate(files, folder, outside, &mut draft, &mut report),
-        Origin::HaProxy => haproxy::translate(files, folder, &mut draft, &mut report),
+        Origin::HaProxy => haproxy::translate(files, folder, outside, &mut draft, &mut report),
     }
     let toml = draft.settle(&mut report);
     let ok = !draft.is_empty() && super::parse("ringate.toml", &toml, folder).is_ok();

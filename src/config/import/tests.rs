@@ -13,6 +13,10 @@ impl Outside for None {
     }
     fn read(&self, path: &Path) -> Result<String, String> {
         match path.file_name().and_then(|name| name.to_str()) {
+            Some("503.http") => {
+                Ok("HTTP/1.0 503 Unavailable\r\nContent-Type: text/html\r\nX-A: 1\r\n\r\n<p>\"sorry\"</p>\n"
+                    .to_owned())
+            }
             Some("app.conf") => Ok("server { listen 81; return 204; }\n".to_owned()),
             _ => Err("no such file".to_owned()),
         }
@@ -90,7 +94,7 @@ fn nginx_servers_become_listeners_and_routes() {
 fn what_nginx_has_and_ringate_has_not_is_listed_with_its_line() {
     let imported = nginx(
         "http {\n  sub_filter a b;\n  server {\n    listen 80;\n    location / { proxy_pass http://127.0.0.1:1; }\n    \
-         location /admin { auth_request /auth; proxy_pass http://127.0.0.1:1; }\n    location ~ \\.php$ { fastcgi_pass 127.0.0.1:9000; }\n    \
+         location /admin { satisfy any; auth_request /auth; proxy_pass http://127.0.0.1:1; }\n    location ~ \\.php$ { fastcgi_pass 127.0.0.1:9000; }\n    \
          unheard_of on;\n  }\n}\n",
     );
     has(&imported, &["path = \"/admin\"\nrespond = { status = 503"]);
@@ -99,6 +103,52 @@ fn what_nginx_has_and_ringate_has_not_is_listed_with_its_line() {
         assert!(missing.iter().any(|(at, _)| *at == line), "{line}: {missing:?}");
     }
     assert!(!imported.toml.contains("upstream = \"127.0.0.1-1\"\npath = \"/admin\""));
+}
+
+#[test]
+fn nginx_s_subrequests_become_questions_to_a_service() {
+    let imported = nginx(
+        "http {\n server {\n  listen 80;\n  location / {\n   auth_request /auth/x;\n   auth_request_set $user $upstream_http_x_user;\n   \
+         auth_request_set $cookie $upstream_http_set_cookie;\n   proxy_set_header X-User $user;\n   proxy_set_header X-Name $user;\n   \
+         add_header Set-Cookie $cookie;\n   proxy_pass http://10.0.0.1:80;\n  }\n  location /auth/ {\n   internal;\n   \
+         proxy_pass http://10.0.0.2:81/check/;\n   proxy_set_header X-Original-URI $request_uri;\n   proxy_set_header X-Key secret;\n  }\n  \
+         location /open { auth_request $uri; proxy_pass http://10.0.0.1:80; }\n }\n}\n",
+    );
+    has(
+        &imported,
+        &[
+            "auth.forward = { upstream = \"10.0.0.2-81\", path = \"/check/x\", request_headers = [\"*\"], response_headers = [\"X-User\"], success_headers = [\"Set-Cookie\"] }",
+            "headers.request.remove = [\"X-Name\"]",
+            "path = \"/auth\"\nrespond = { status = 404 }",
+            "path = \"/open\"\nrespond = { status = 503",
+        ],
+    );
+    let lines: Vec<usize> = missing(&imported).iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [9, 17, 19, 19, 19], "{:?}", missing(&imported));
+}
+
+#[test]
+fn nginx_s_error_pages_become_the_listener_s() {
+    let imported = nginx(
+        "http {\n error_page 500 502 /50x.html;\n server {\n  listen 80;\n  root /srv/www;\n  error_page 404 /404.html;\n  \
+         error_page 502 503 /50x.html;\n  error_page 401 =302 https://login.example/;\n  location = /50x.html { internal; root /srv/errors; } location = /404.html { internal; }\n  \
+         location /api { proxy_intercept_errors on; proxy_pass http://10.0.0.1:80; }\n  \
+         location / { proxy_pass http://10.0.0.1:80; }\n  location /other { error_page 404 /other.html; proxy_pass http://10.0.0.1:80; }\n }\n}\n",
+    );
+    has(
+        &imported,
+        &[
+            "error_pages.404 = \"/srv/www/404.html\"",
+            "error_pages.502 = \"/srv/errors/50x.html\"",
+            "error_pages.503 = \"/srv/errors/50x.html\"",
+            "path = \"/api\"",
+            "error_pages.intercept = [\"404\", \"502\", \"503\"]",
+            "path = \"=/50x.html\"\nrespond = { status = 404 }",
+        ],
+    );
+    assert!(!imported.toml.contains("error_pages.500"), "{}", imported.toml);
+    let lines: Vec<usize> = missing(&imported).iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [2, 5, 8, 12], "{:?}", missing(&imported));
 }
 
 #[test]
@@ -171,7 +221,7 @@ fn haproxy_s_frontends_become_listeners_and_routes() {
             "timeouts.response = \"50s\"",
             "host = \"static.example\"",
             "path = \"/api\"",
-            "path = \"=/secret\"\nrespond = { status = 403 }",
+            "refuse = [{ path = \"=/secret\", status = 403 }]",
             "balance = \"least-requests\"",
             "sticky.cookie = \"SRV\"",
             "health.path = \"/healthz\"",
@@ -217,17 +267,113 @@ fn tls_and_access_of_haproxy_are_translated() {
 #[test]
 fn what_haproxy_has_and_ringate_has_not_is_listed_with_its_line() {
     let imported = haproxy(
-        "frontend web\n  mode http\n  bind :80\n  http-request lua.auth\n  http-request deny if { rand(100) lt 5 }\n  unheard of\n  default_backend app\n\
+        "frontend web\n  mode http\n  bind :80\n  http-request lua.auth\n  unheard of\n  default_backend app\n\
          backend app\n  mode http\n  http-request auth unless { http_auth(users) }\n  server a 10.0.0.1:80 agent-check\n",
     );
     has(&imported, &["respond = { status = 503"]);
     let missing = missing(&imported);
-    for line in [4, 5, 6, 10, 11] {
+    for line in [4, 5, 9, 10] {
         assert!(missing.iter().any(|(at, _)| *at == line), "{line}: {missing:?}");
     }
-    assert!(missing.iter().any(|(_, why)| why.contains("NOT refused")), "{missing:?}");
     let tcp = haproxy("listen db\n  bind 127.0.0.1:5432\n  mode tcp\n  server a 10.0.0.1:5432 check\n");
     has(&tcp, &["protocol = \"tcp\"", "health.type = \"tcp\"", "upstream = \"db\""]);
+}
+
+/// A frontend with these rules before a backend.
+fn guarded(rules: &str) -> Imported {
+    haproxy(&format!(
+        "frontend web\n  mode http\n  bind :80\n{rules}  use_backend app if {{ path_beg /api }}\n  default_backend app\n\
+         backend app\n  mode http\n  server a 10.0.0.1:80\n"
+    ))
+}
+
+#[test]
+fn a_deny_of_haproxy_refuses_more_where_it_can_t_be_written() {
+    // What of it can be asked is refused.
+    let part = guarded("  http-request deny if { path_beg /admin } { rand(100) lt 5 }\n");
+    has(&part, &["refuse = [{ path = \"/admin\", status = 503 }]", "upstream = \"app\""]);
+    assert_eq!(missing(&part).len(), 1, "{:?}", missing(&part));
+    // Nothing of it can be: nothing passes.
+    for rule in [
+        "  http-request deny if { rand(100) lt 5 }\n",
+        "  http-request deny unless { path_beg /admin } { method GET }\n",
+        "  acl odd rand(100) lt 5\n  http-request deny if odd\n",
+        "  http-request deny if { hdr_reg(user-agent) bot }\n",
+    ] {
+        let imported = guarded(rule);
+        has(&imported, &["refuse = [{ path = \"/\", status = 503 }]"]);
+        let all = missing(&imported);
+        assert!(
+            all.iter().any(|(_, why)| why.contains("ALL requests of the frontend are refused")),
+            "{all:?}"
+        );
+    }
+    let either = guarded("  acl odd rand(100) lt 5\n  http-request deny if { path_beg /a } or odd\n");
+    has(&either, &["refuse = [{ path = \"/a\", status = 503 }, { path = \"/\", status = 503 }]"]);
+    // Of a bound that can't be written, what is within it passes.
+    let bound = guarded("  http-request deny if { path_beg /a } { src_conn_cur gt 5 }\n");
+    has(&bound, &["upstream = \"app\""]);
+    assert!(missing(&bound).iter().any(|(_, why)| why.contains("NOT refused")), "{:?}", missing(&bound));
+    let tcp = haproxy(
+        "listen db\n  bind 127.0.0.1:5432\n  mode tcp\n  tcp-request connection reject if { rand(100) lt 5 }\n  server a 10.0.0.1:5432\n",
+    );
+    assert!(!tcp.ok && !missing(&tcp).is_empty(), "{}", tcp.toml);
+}
+
+#[test]
+fn a_deny_of_haproxy_is_the_listener_s_where_it_can_be_written() {
+    for (rule, entry) in [
+        (
+            "deny if { path_beg /admin } !{ method GET } !{ hdr(x-key) 7 }",
+            "{ path = \"/admin\", not = [{ methods = [\"GET\"] }, { headers = { x-key = { value = \"7\" } } }], status = 403 }",
+        ),
+        ("deny if !{ path_beg /admin }", "{ not = [{ path = \"/admin\" }], status = 403 }"),
+        (
+            "deny deny_status 404 if { path_beg /admin } { path_end .php }",
+            "{ all = [{ path = \"/admin\" }, { path = \"~ \\\\.php$\" }], status = 404 }",
+        ),
+        ("deny if { path_beg -i /Admin }", "{ path = \"~ (?i)^/Admin\", status = 403 }"),
+        ("deny if { path -i /Admin }", "{ path = \"~ (?i)^/Admin$\", status = 403 }"),
+        (
+            "deny if !{ path_beg /a } !{ src 10.0.0.0/8 }",
+            "{ not = [{ path = \"/a\" }, { client = [\"10.0.0.0/8\"] }], status = 403 }",
+        ),
+    ] {
+        let imported = guarded(&format!("  http-request {rule}\n"));
+        has(&imported, &[&format!("refuse = [{entry}]"), "path = \"/api\"\nupstream = \"app\""]);
+        assert_eq!(missing(&imported), [], "{rule}");
+    }
+    // An answer that stands above it goes first, as far as routes can say so.
+    let behind = guarded(
+        "  http-request redirect location /new if { path /old }\n  http-request deny if { path_end .php }\n",
+    );
+    has(
+        &behind,
+        &[
+            "path = \"~ \\\\.php$\"\nrespond = { status = 403 }",
+            "path = \"~ ^/api(/|$)\"\nupstream = \"app\"",
+        ],
+    );
+}
+
+#[test]
+fn error_files_of_haproxy_become_the_listener_s_pages() {
+    let imported = haproxy(
+        "defaults\n  mode http\n  errorfile 503 errors/503.http\n  errorfile 200 errors/503.http\n  errorfile 500 errors/500.http\n\
+         frontend web\n  bind :80\n  http-error status 404 content-type text/plain string \"none here\"\n  \
+         http-error status 502 content-type text/html file /etc/pages/502.html\n  http-error status 403 lf-string %T\n  default_backend app\n\
+         backend app\n  server a 10.0.0.1:80\n",
+    );
+    has(
+        &imported,
+        &[
+            r#"error_pages.503 = { text = "<p>\"sorry\"</p>\n", content_type = "text/html" }"#,
+            r#"error_pages.404 = { text = "none here", content_type = "text/plain" }"#,
+            r#"error_pages.502 = { file = "/etc/pages/502.html", content_type = "text/html" }"#,
+        ],
+    );
+    let lines: Vec<usize> = missing(&imported).iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [4, 5, 10], "{:?}", missing(&imported));
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! `auth` of a route.
 
 use super::texts::{
-    ANY, FIELD, FIELD_NAMES, FIELD_VALUE, FILE, FREE, KEYS_OF_TOKENS, TOKEN_SOURCE, TRUSTED_NAME,
+    ANY, FIELD, FIELD_NAMES, FIELD_VALUE, FILE, FREE, KEYS_OF_TOKENS, NAME, TARGET, TOKEN_SOURCE,
+    TRUSTED_NAME,
 };
 use super::{Key, Kind, Preset, key, list};
+use crate::base::limits::MAX_AUTHORIZATION_BYTES;
 
 pub(super) const KEYS: &[Key] = &[key(
     "auth",
@@ -34,6 +36,84 @@ const AUTH: &[Key] = &[
     )
     .http()
     .see("[tokens](routes.md#tokens)"),
+    key(
+        "forward",
+        Kind::Table(&[FORWARD]),
+        Preset::Off {
+            example: "{ upstream = \"authz\", path = \"/check\", method = \"GET\", request_headers = [\"Authorization\", \"Cookie\"], response_headers = [\"X-User\"], refusal_headers = [\"Location\", \"Set-Cookie\", \"WWW-Authenticate\"], success_headers = [\"Set-Cookie\"], timeout = \"5s\", body_bytes = \"16KiB\", on_failure = \"deny\" }",
+            means: "none",
+        },
+        "A service that is asked about each request: a 2xx lets it pass, a 3xx or 4xx is the client's response, anything else is a failure. It is asked last, about requests that have passed all other rules",
+    )
+    .http()
+    .see("[authorization services](routes.md#authorization-services)"),
+];
+
+const FORWARD: &[Key] = &[
+    key("upstream", NAME, Preset::Required("\"authz\""), "The service, as an upstream").http(),
+    key("path", TARGET, Preset::Value("\"/\""), "The path that it is asked at, perhaps with a query").http(),
+    key(
+        "method",
+        Kind::Choice(&["GET", "HEAD", "POST"]),
+        Preset::Value("\"GET\""),
+        "The method that it is asked with, without a body; the client's own is in X-Forwarded-Method",
+    )
+    .http(),
+    key(
+        "request_headers",
+        list(&FIELD),
+        Preset::Off {
+            example: "[\"Authorization\", \"Cookie\"]",
+            means: "Accept, Accept-Language, Authorization, Cookie, Origin, Referer, User-Agent, X-Requested-With, traceparent, tracestate",
+        },
+        "The client's fields that the service gets; `[\"*\"]`: all but those of the connection and of the body",
+    )
+    .http(),
+    key(
+        "response_headers",
+        list(&FIELD),
+        Preset::Off { example: "[\"X-User\"]", means: "none" },
+        "Fields of a 2xx of the service that the backend gets; a client's own are dropped, whether the service sends them or not",
+    )
+    .http(),
+    key(
+        "refusal_headers",
+        Kind::List { of: &FIELD, empty: true },
+        Preset::Off {
+            example: "[\"Location\", \"Set-Cookie\", \"WWW-Authenticate\"]",
+            means: "Location, Retry-After, Set-Cookie, WWW-Authenticate",
+        },
+        "Fields of a 3xx or 4xx of the service that the client gets, beside its body and Content-Type",
+    )
+    .http(),
+    key(
+        "success_headers",
+        list(&FIELD),
+        Preset::Off { example: "[\"Set-Cookie\"]", means: "none" },
+        "Fields of a 2xx of the service that the client gets beside those of the backend's response",
+    )
+    .http(),
+    key(
+        "timeout",
+        Kind::Duration { zero: false },
+        Preset::Value("\"5s\""),
+        "Longest time for the whole answer, retries and a wait for a connection included",
+    )
+    .http(),
+    key(
+        "body_bytes",
+        Kind::Size(0, MAX_AUTHORIZATION_BYTES),
+        Preset::Value("\"16KiB\""),
+        "Longest body of a 3xx or 4xx that the client gets; instead of a longer one it gets the error page of the status",
+    )
+    .http(),
+    key(
+        "on_failure",
+        Kind::Choice(&["deny", "allow"]),
+        Preset::Value("\"deny\""),
+        "What becomes of a request if the service can't be reached, is too slow, breaks the rules of HTTP or answers 5xx: `\"deny\"`: 503; `\"allow\"`: it passes",
+    )
+    .http(),
 ];
 
 const BASIC: &[Key] = &[

@@ -3,17 +3,22 @@
 use super::process::LIMITS;
 use super::route::{HEADERS, REFUSE};
 use super::rules::{ALLOW_DENY, COMPRESSION, LISTENER_RATE_LIMIT};
-use super::texts::{CERTIFICATE, FIELD_VALUE, FILE, FREE, LISTEN, NAME, SOCKET_MODE, TRUSTED};
+use super::texts::{
+    CERTIFICATE, ERROR_STATUSES, FIELD_VALUE, FILE, FREE, LISTEN, NAME, SOCKET_MODE, TRUSTED,
+};
 use super::{Key, Kind, Preset, key, list};
 use crate::base::limits::{MAX_HTTP2_HEADER_LIST_BYTES, MAX_HTTP2_STREAMS, MIN_HTTP2_HEADER_LIST_BYTES};
 
 const PAGES: Kind = Kind::Map {
-    keys: &[key(
-        "json",
-        Kind::Boolean,
-        Preset::Value("true"),
-        "Whether clients that prefer JSON get a problem document (RFC 9457)",
-    )],
+    keys: &[
+        key(
+            "json",
+            Kind::Boolean,
+            Preset::Value("true"),
+            "Whether clients that prefer JSON get a problem document (RFC 9457)",
+        ),
+        INTERCEPT,
+    ],
     any: &key(
         "STATUS",
         Kind::OneOf(&[FILE, Kind::Table(&[PAGE])]),
@@ -23,6 +28,16 @@ const PAGES: Kind = Kind::Map {
     ),
     names: "^([45][0-9][0-9]|4xx|5xx)$",
 };
+
+/// Of a listener, of all listeners, and of a route.
+pub(super) const INTERCEPT: Key = key(
+    "intercept",
+    Kind::List { of: &ERROR_STATUSES, empty: true },
+    Preset::Off { example: "[\"404\", \"502-504\"]", means: "none" },
+    "Statuses of backends' responses whose body is replaced by the page of the status; without a page, by plain words. Calls of gRPC are left alone",
+)
+.http()
+.see("[pages for backends' errors](routes.md#pages-for-backends-errors)");
 
 const PAGE: &[Key] = &[
     key(

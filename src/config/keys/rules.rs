@@ -31,6 +31,13 @@ pub(super) const KEYS: &[Key] = &[
     .http()
     .see("[refusals](routes.md#refusals)"),
     key(
+        "error_pages",
+        Kind::Table(&[&[super::listener::INTERCEPT]]),
+        Preset::Off { example: "{ intercept = [\"404\", \"502-504\"] }", means: "as the listener" },
+        "Which of the backend's responses get an error page of the listener",
+    )
+    .http(),
+    key(
         "trace",
         Kind::Choice(&["off", "pass", "make"]),
         Preset::Value("\"pass\""),

@@ -20,6 +20,8 @@ pub(super) const FREE: Kind = text("text", ANY);
 pub(super) const FILE: Kind = text("path", "^.");
 pub(super) const PATTERN: Kind = text("path with `*`, `?` and `[…]`", "^.");
 pub(super) const FIELD: Kind = text("header name", FIELD_NAMES);
+/// A request-target: a path, and perhaps a query.
+pub(super) const TARGET: Kind = text("path, or path and query", "^/[!-\"$-~]*$");
 pub(super) const FIELD_VALUE: Kind = text("value", "^[\\t -~]*$");
 pub(super) const FORMAT: Kind = text("`\"text\"`, `\"json\"` or a line with `{variables}`", "^.");
 pub(super) const TEMPLATE: Kind = text("value with `{variables}`", "^[\\t -~]*$");
@@ -108,6 +110,8 @@ pub(super) const FORWARDED: Kind = text(
     "^[Xx]-([Ff][Oo][Rr][Ww][Aa][Rr][Dd][Ee][Dd]-[Ff][Oo][Rr]|[Rr][Ee][Aa][Ll]-[Ii][Pp])$",
 );
 pub(super) const STAR: Kind = Kind::Choice(&["*"]);
+pub(super) const ERROR_STATUSES: Kind =
+    text("`\"404\"`, `\"502-504\"`, `\"4xx\"` or `\"5xx\"`", "^([45][0-9][0-9](-[45][0-9][0-9])?|[45]xx)$");
 pub(super) const STATUS: Kind = text("a status from `\"400\"` to `\"599\"`", "^[45][0-9][0-9]$");
 /// What a backend's certificate is checked against.
 pub(super) const CERTIFICATE_OR_SYSTEM: Kind =

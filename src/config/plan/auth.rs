@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::At;
+use super::{AnyOr, At};
 use crate::auth::jwt::{TokenPolicy, TokenSource};
 
 /// `auth` of a `[[route]]`.
@@ -13,6 +13,55 @@ pub struct Auth {
     pub basic: Option<BasicAuth>,
     /// `auth.jwt`
     pub jwt: Option<TokenAuth>,
+    /// `auth.forward`
+    pub forward: Option<ForwardAuth>,
+}
+
+/// `auth.forward`: a service that is asked about each request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardAuth {
+    /// `upstream`, as an index into [`Plan::upstreams`](super::Plan::upstreams).
+    pub upstream: usize,
+    /// `path`, perhaps with a query.
+    pub path: String,
+    /// `method`
+    pub method: AskMethod,
+    /// `request_headers`: the client's fields that the service gets.
+    pub request_headers: AnyOr<String>,
+    /// `response_headers`: the service's fields that the backend gets.
+    pub response_headers: Vec<String>,
+    /// `refusal_headers`: the service's fields that the client gets with a refusal.
+    pub refusal_headers: Vec<String>,
+    /// `success_headers`: the service's fields that the client gets with the backend's response.
+    pub success_headers: Vec<String>,
+    /// `timeout`: of the whole answer.
+    pub timeout: Duration,
+    /// `body_bytes`: of a refusal, at most.
+    pub body_bytes: usize,
+    /// `on_failure`
+    pub on_failure: OnFailure,
+}
+
+/// `auth.forward.method`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AskMethod {
+    /// GET
+    #[default]
+    Get,
+    /// HEAD
+    Head,
+    /// POST, with an empty body
+    Post,
+}
+
+/// `auth.forward.on_failure`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The request is refused: 503.
+    #[default]
+    Deny,
+    /// It passes.
+    Allow,
 }
 
 /// `auth.basic`

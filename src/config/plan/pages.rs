@@ -1,4 +1,4 @@
-//! `error_pages`: the bodies of Ringate's own error responses.
+//! `error_pages`: the bodies of Ringate's own error responses, and of those of backends that get one.
 
 use std::path::PathBuf;
 
@@ -11,6 +11,8 @@ pub struct ErrorPages {
     pub json: Option<bool>,
     /// Each status once.
     pub pages: Vec<ErrorPage>,
+    /// `intercept`: first and last status of each range of backends' responses that get a page; `None`: as elsewhere.
+    pub intercept: Option<Vec<(u16, u16)>>,
 }
 
 /// The page of a status.
@@ -49,6 +51,7 @@ impl ErrorPages {
         let mut pages = self.pages.clone();
         let own = |page: &&ErrorPage| !self.pages.iter().any(|own| own.status == page.status);
         pages.extend(others.pages.iter().filter(own).cloned());
-        Self { json: self.json.or(others.json), pages }
+        let intercept = self.intercept.clone().or_else(|| others.intercept.clone());
+        Self { json: self.json.or(others.json), pages, intercept }
     }
 }

@@ -26,6 +26,8 @@ pub struct RouteRules {
     pub trace: Trace,
     /// `auth`
     pub auth: Auth,
+    /// `error_pages.intercept`; `None`: as the listener.
+    pub intercept: Option<Vec<(u16, u16)>>,
     /// `compression`; `None`: as the listener.
     pub compression: Option<CompressionSetting>,
 }

@@ -154,7 +154,7 @@ fn changes_and_conditions_are_checked() {
             ("upstream = 'app'\nmatch.query.a = { regex = '[' }", "3:27", "is not a regular expression"),
             ("upstream = 'app'\nmatch.any = [{}]", "3:14", "it has no condition"),
             ("upstream = 'app'\nmatch.client = ['10.0.0.1/8']", "3:17", "did you mean \"10.0.0.0/8\"?"),
-            ("upstream = 'app'\nmatch.not = { host = 'a' }", "3:15", "unknown key `host`"),
+            ("upstream = 'app'\nmatch.not = { hosts = 'a' }", "3:15", "did you mean `host`?"),
         ],
     );
     let body = "upstream = 'app'\nmatch = { headers.A = 'b', query.c = { present = false } }\n\

@@ -141,6 +141,7 @@ impl Portal {
             },
             cause: None,
             counter: None,
+            error: None,
         }
     }
 

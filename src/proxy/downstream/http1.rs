@@ -15,11 +15,13 @@ use crate::proxy::downstream::listener::ListenerSocket;
 use crate::proxy::downstream::refusal::{named, refusal};
 use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
 use crate::proxy::exchange::client_stream::{ClientStream, EncodedReply, ResponseWriter};
+use crate::proxy::exchange::found::Held;
 use crate::proxy::exchange::next::{IsLast, Next};
-use crate::proxy::exchange::route::{self, Decision, Held, Refused, Understood};
+use crate::proxy::exchange::route::{self, Decision, Refused, Understood};
 use crate::proxy::exchange::state::{Exchange, within};
 use crate::proxy::failure::Failure;
 use crate::proxy::idle::{self, Woken};
+use crate::proxy::stream_peer::StreamPeer;
 use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
 
@@ -325,7 +327,10 @@ impl Connection {
     ) -> Result<Headed, Box<Refused>> {
         let of = &view.config.listeners[listener];
         loop {
-            let resumed = held.run().await;
+            let client = StreamPeer::H1(self.stream.reader.peer());
+            let Some(resumed) = held.run((view, listener), &self.worker, &client).await else {
+                return Ok(Headed::Left);
+            };
             let understood = ClientStream::read_head(buffer.data(), &of.limits, |head, _| {
                 route::resume(view, listener, &self.facts, &self.worker, (head, resumed))
             });

@@ -18,14 +18,16 @@ use crate::proxy::downstream::listener::ListenerSocket;
 use crate::proxy::downstream::refusal::{named, refusal};
 use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
 use crate::proxy::exchange::client_stream::{ClientStream, EncodedReply, ResponseWriter};
+use crate::proxy::exchange::found::Held;
 use crate::proxy::exchange::local_reply::LocalReply;
 use crate::proxy::exchange::next::IsLast;
-use crate::proxy::exchange::route::{self, Decision, Forward, Held, Refused, Understood};
+use crate::proxy::exchange::route::{self, Decision, Forward, Refused, Understood};
 use crate::proxy::exchange::state::{Exchange, within};
 use crate::proxy::failure::Failure;
 use crate::proxy::http2::{self, Head, Overdue, Serve, Session, SessionEnd, Timeouts};
 use crate::proxy::idle;
 use crate::proxy::snapshot::Listener;
+use crate::proxy::stream_peer::StreamPeer;
 use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
 
@@ -297,9 +299,10 @@ impl Request<'_> {
     async fn settle(&self, head: &Head, mut held: Box<Held>) -> Option<Result<Decision, Box<Refused>>> {
         let Client { worker, facts, .. } = self.client;
         loop {
+            let peer = StreamPeer::H2 { connection: self.peer.clone(), stream: self.stream.watch() };
             let resumed = {
-                let run = pin!(held.run());
-                self.while_open(run).await?
+                let run = pin!(held.run((self.view, self.listener), worker, &peer));
+                self.while_open(run).await??
             };
             let understood = ClientStream::read_fields(&head.fields, head.end_stream, |head, _| {
                 route::resume(self.view, self.listener, facts, worker, (head, resumed))

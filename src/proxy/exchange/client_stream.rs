@@ -63,6 +63,16 @@ pub(crate) struct EncodedReply {
 }
 
 impl EncodedReply {
+    /// A response of which so many bytes are the head.
+    pub(crate) fn of(status: u16, bytes: Vec<u8>, head: usize) -> Self {
+        Self { status, bytes, head }
+    }
+
+    /// Its bytes, and how many of them are the head.
+    pub(crate) fn into_parts(self) -> (Vec<u8>, usize) {
+        (self.bytes, self.head)
+    }
+
     /// Bytes of head and body.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()

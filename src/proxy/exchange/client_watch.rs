@@ -15,6 +15,25 @@ use crate::proxy::worker::Worker;
 /// How often it is checked.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Runs `work` for as long as the client is connected, at which it is looked once a second. `None`: it has left.
+pub(crate) async fn while_connected<T>(
+    worker: &Worker,
+    client: &StreamPeer,
+    mut work: Pin<&mut impl Future<Output = T>>,
+) -> Option<T> {
+    let deadline = worker.wheel.deadline();
+    loop {
+        deadline.set(LOOK);
+        if let Ok(done) = deadline.race(work.as_mut()).await {
+            return Some(done);
+        }
+        if client.has_left() {
+            worker.counters.downstream_disconnects.add(1);
+            return None;
+        }
+    }
+}
+
 /// The wait of one exchange.
 #[derive(Debug)]
 pub(crate) struct DisconnectWatch {

@@ -23,6 +23,8 @@ pub(crate) enum BodyCoding {
     Compressed(Coding),
     /// As gRPC-Web has it: trailers are part of the content.
     GrpcWeb(GrpcWeb),
+    /// An error page takes its place. The head of that has so many bytes; the page follows it.
+    Page(u32),
 }
 
 /// What encodes one body.
@@ -37,6 +39,8 @@ impl<'a> BodyEncoder<'a> {
         Ok(match coding {
             BodyCoding::Compressed(coding) => Self::Compressor(Counted::new(worker, coding)?),
             BodyCoding::GrpcWeb(web) => Self::GrpcWeb(web),
+            // No such body is encoded.
+            BodyCoding::Page(_) => return Err(std::io::ErrorKind::InvalidInput.into()),
         })
     }
 

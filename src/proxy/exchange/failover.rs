@@ -3,7 +3,6 @@
 
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::client_stream::ClientStream;
@@ -16,7 +15,8 @@ use crate::io::stream::Keep;
 use crate::io::{Buffer, Deadline};
 use crate::proxy::client_binding::ProxiedOrigin;
 use crate::proxy::exchange::body::Part;
-use crate::proxy::exchange::retry_policy::{Cause, Verdict};
+use crate::proxy::exchange::retry_policy::Cause;
+use crate::proxy::exchange::retrying;
 use crate::proxy::exchange::state::Exchange;
 use crate::proxy::failure::{Bound, ConnectError, Failure};
 use crate::proxy::snapshot::{Destination, Traffic};
@@ -366,25 +366,8 @@ impl Exchange<'_> {
 
     /// Whether the upstream's retries cover this, and its budget has room.
     pub(crate) fn may_retry(&self, cause: Cause) -> bool {
-        if !self.retries_are_on() || self.is_answered() {
-            return false;
-        }
-        let upstream = &self.order.pool.upstream;
-        let now = self.worker.wheel.now();
-        match self.attempts.judge(&upstream.retries, cause, &self.order.pool.budget, now) {
-            Verdict::Final => false,
-            Verdict::Again => {
-                self.worker.counters.retries.add(1);
-                upstream.retried.sent.fetch_add(1, Relaxed);
-                tracing::debug!(upstream = upstream.name, ?cause, "the request is tried again");
-                true
-            }
-            Verdict::OverBudget => {
-                self.worker.counters.retries_refused.add(1);
-                upstream.retried.refused.fetch_add(1, Relaxed);
-                false
-            }
-        }
+        let may = self.retries_are_on() && !self.is_answered();
+        may && retrying::may_retry(self.worker, &self.order.pool, &self.attempts, cause)
     }
 
     pub(crate) fn retries_are_on(&self) -> bool {

@@ -18,7 +18,7 @@ use super::upstream_stream::{RequestWriter, ResponseReader};
 use crate::base::limits::MAX_INTERIM_RESPONSES;
 use crate::http::grpc::{self, Call};
 use crate::http::grpc_web::{GrpcWeb, Malformed};
-use crate::http::{BodyLength, HeadEdit, ResponseHead, Trailers, Version};
+use crate::http::{BodyLength, ResponseHead, Trailers, Version};
 use crate::http1::{Envelope, Framing, ResponseError};
 use crate::http2::{SendError, StreamEnd};
 use crate::io::{Buffer, Deadline, StreamError};
@@ -360,6 +360,9 @@ impl<'a> Exchange<'a> {
             }
             _ => false,
         };
+        if !head.is_interim() && self.intercepts(head) {
+            return Ok(self.replaced(writer, (head, envelope), keep));
+        }
         let mut encoded = self.worker.heads.take();
         let to = (self.order.version, !keep);
         let rules = self.order.pending.as_deref().filter(|_| !head.is_interim());
@@ -386,27 +389,6 @@ impl<'a> Exchange<'a> {
             }
             _ => decided,
         })
-    }
-
-    /// Hands `write` what is changed of a final response's head, with the line that tells the client which endpoint has its
-    /// session, if the upstream has sessions.
-    fn with_session<R>(
-        &self,
-        head: &ResponseHead<'_, '_>,
-        edit: &HeadEdit<'_>,
-        write: impl FnOnce(&HeadEdit<'_>) -> R,
-    ) -> R {
-        let sticky = self.order.pool.upstream.sticky.as_ref().filter(|_| !head.is_interim());
-        let (Some(sticky), Some(endpoint)) = (sticky, self.observed.endpoint.get()) else {
-            return write(edit);
-        };
-        let mut added = self.worker.heads.take();
-        added.extend_from_slice(edit.added);
-        sticky.put_line(self.order.key.session, endpoint, self.client.tls().is_some(), &mut added);
-        let removed = |name: &[u8]| edit.removes(name) || sticky.owns(name);
-        let result = write(&HeadEdit { removed: Some(&removed), added: &added });
-        self.worker.heads.give(added);
-        result
     }
 
     /// The fields of a response's head for the access log.
@@ -497,6 +479,9 @@ impl<'a> Exchange<'a> {
         buffer: Buffer,
     ) -> Result<Outcome, Failure> {
         let Some(coding) = decided.coding else { return Err(Failure::BackendGone(None)) };
+        if let BodyCoding::Page(head) = coding {
+            return self.send_page(decided, head as usize, (reader, writer), deadline, buffer).await;
+        }
         let lead = std::mem::take(&mut decided.head);
         let mut state = BodyState::new(decided.framing);
         let filter =

@@ -46,6 +46,8 @@ pub(crate) struct LocalReply {
     head_bytes: u32,
     /// What is recorded of the request, if it is.
     trace: Option<Box<Trace>>,
+    /// How long its request has waited for checks.
+    waited: Duration,
     /// What the reply is made from, once the content of the request was read.
     form: Option<Box<PortalForm>>,
 }
@@ -71,6 +73,7 @@ impl LocalReply {
             route: None,
             head_bytes: 0,
             trace: None,
+            waited: Duration::ZERO,
             form: None,
         }
     }
@@ -80,8 +83,9 @@ impl LocalReply {
         mut self,
         (route, head_bytes): (Option<u32>, u32),
         trace: Option<Box<Trace>>,
+        waited: Duration,
     ) -> Self {
-        (self.route, self.head_bytes, self.trace) = (route, head_bytes, trace);
+        (self.route, self.head_bytes, self.trace, self.waited) = (route, head_bytes, trace, waited);
         self
     }
 
@@ -142,11 +146,13 @@ impl LocalReply {
             status: self.reply.status,
             request_bytes: whole.map_or(u64::from(self.head_bytes), |whole| whole as u64),
             response_bytes: wire.len() as u64,
+            duration: self.waited,
             ..Served::default()
         });
         if let (Some(trace), Some(tracer)) = (self.trace.take(), &worker.traces) {
             let reason = self.reply.cause.as_ref().map(ToString::to_string);
-            let finished = Finished { status: self.reply.status, reason, ..Finished::default() };
+            let (status, error) = (self.reply.status, self.reply.error);
+            let finished = Finished { status, reason, error, ..Finished::default() };
             tracer.answered(trace, finished);
         }
         self.log(worker, wire.len());
@@ -198,14 +204,14 @@ impl LocalReply {
         let outcome = access::Outcome {
             status: self.reply.status,
             bytes: bytes as u64,
-            duration: Duration::ZERO,
-            first_byte: Some(Duration::ZERO),
+            duration: self.waited,
+            first_byte: Some(self.waited),
             upstream: None,
             endpoint: None,
             tries: 0,
             relay: None,
             failure: self.reply.cause.as_ref().map(|cause| cause as &dyn std::fmt::Display),
-            error: None,
+            error: self.reply.error,
             grpc_status: self.grpc_status().map(u32::from),
         };
         sink.end(record, &outcome);

@@ -1,5 +1,6 @@
 //! One request and its response.
 
+pub(crate) mod authorization;
 pub(crate) mod body;
 pub(crate) mod body_reader;
 pub(crate) mod body_writer;
@@ -10,21 +11,25 @@ pub(crate) mod decided;
 pub(crate) mod duplex;
 pub(crate) mod failover;
 pub(crate) mod forward;
+pub(crate) mod found;
 pub(crate) mod grpc_web;
 pub(crate) mod head_lines;
 pub(crate) mod held_upload;
+mod intercept;
 pub(crate) mod local_reply;
 mod lookup;
 pub(crate) mod min_rate;
 pub(crate) mod mirror;
 pub(crate) mod next;
 pub(crate) mod observed;
+pub(crate) mod own_request;
 pub(crate) mod portal_form;
 pub(crate) mod relay;
 pub(crate) mod request_copy;
 pub(crate) mod request_fields;
 pub(crate) mod request_key;
 pub(crate) mod retry_policy;
+mod retrying;
 pub(crate) mod route;
 pub(crate) mod stage;
 pub(crate) mod state;

@@ -27,10 +27,11 @@ pub(crate) struct Observed {
 }
 
 impl Observed {
-    /// An exchange that begins now.
-    pub(crate) fn begin() -> Self {
+    /// An exchange that begins now, of a request that has waited for so long.
+    pub(crate) fn begin(waited: Duration) -> Self {
+        let now = Instant::now();
         Self {
-            started: Instant::now(),
+            started: now.checked_sub(waited).unwrap_or(now),
             first_byte: Cell::new(None),
             status: Cell::new(0),
             received: Cell::new(0),

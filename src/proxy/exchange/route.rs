@@ -17,6 +17,7 @@ use crate::http1::{Envelope, RequestError};
 use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
+use crate::proxy::exchange::found::{Found, Held, Resumed};
 use crate::proxy::exchange::grpc_web;
 use crate::proxy::exchange::local_reply::LocalReply;
 use crate::proxy::exchange::lookup::{apart, routed};
@@ -28,8 +29,7 @@ use crate::proxy::failure::Failure;
 use crate::proxy::origin::{self, AddressText};
 use crate::proxy::reply::Reply;
 use crate::proxy::request_id::RequestId;
-use crate::proxy::rules::auth::PasswordCheck;
-use crate::proxy::rules::{self, RequestView, ResponseRules, Rules, Source, Stop, Verdicts};
+use crate::proxy::rules::{self, RequestView, ResponseRules, Rules, Source, Stop};
 use crate::proxy::snapshot::{Destination, Listener, Route};
 use crate::proxy::trace::{self, Trace};
 use crate::proxy::upstream::pool::Pool;
@@ -59,26 +59,6 @@ pub(crate) enum Understood {
     Decided(Decision),
     /// Something must be found out first; then [`resume`] decides.
     Wait(Box<Held>),
-}
-
-/// A request that waits for a check.
-#[derive(Debug)]
-pub(crate) struct Held {
-    check: Box<PasswordCheck>,
-    found: Found,
-}
-
-/// The same with the verdict.
-#[derive(Debug)]
-pub(crate) struct Resumed(Found);
-
-impl Held {
-    /// Waits for the verdict.
-    pub(crate) async fn run(self) -> Resumed {
-        let Self { check, found } = self;
-        let verdicts = Verdicts { password: check.run().await };
-        Resumed(Found { verdicts: Some(verdicts), ..found })
-    }
 }
 
 /// A request that was understood and routed.
@@ -196,54 +176,6 @@ impl Refused {
     }
 }
 
-/// What was found out about a request on its way to a decision.
-#[derive(Debug)]
-struct Found {
-    envelope: Envelope,
-    /// See [`Forward`].
-    route: Option<u32>,
-    head_bytes: u32,
-    trace: Option<Box<Trace>>,
-    id: RequestId,
-    error_format: Option<ErrorFormat>,
-    grpc: Option<Call>,
-    logged: Option<Box<Record>>,
-    /// What rules have still to do: the listener's, and the route's once they were asked.
-    rules: Option<Box<ResponseRules>>,
-    /// What checks have found that it waited for.
-    verdicts: Option<Verdicts>,
-}
-
-impl Found {
-    /// All of it, for a request that waits.
-    fn take(&mut self) -> Self {
-        let (trace, logged, rules) = (self.trace.take(), self.logged.take(), self.rules.take());
-        Self { trace, logged, rules, ..*self }
-    }
-
-    fn note(&mut self, variable: &Variable, value: &[u8]) {
-        if let Some(record) = &mut self.logged {
-            record.note(variable, value);
-        }
-    }
-
-    /// A request that is recorded has a route, which may not want it to be.
-    fn trace_route(&mut self, route: &Route) {
-        let is_off = route.rules.as_ref().is_some_and(|rules| rules.trace == rules::Trace::Off);
-        self.trace = self.trace.take().filter(|_| !is_off);
-        if let Some(trace) = &mut self.trace {
-            trace.route = Some(route.meter.path.to_string());
-        }
-    }
-
-    /// The response to the request, which is made here.
-    fn local(&mut self, reply: Reply, head: &RequestHead<'_, '_>) -> LocalReply {
-        let (rules, logged) = (self.rules.take(), self.logged.take());
-        let reply = LocalReply::new(reply, rules, (head, self.envelope), self.grpc, logged);
-        reply.measured((self.route, self.head_bytes), self.trace.take())
-    }
-}
-
 /// Routes a request whose head was read, and takes what is to be forwarded of the head.
 ///
 /// # Errors
@@ -283,7 +215,7 @@ pub(crate) fn resume(
     worker: &Worker,
     (head, resumed): (&RequestHead<'_, '_>, Resumed),
 ) -> Result<Understood, Box<Refused>> {
-    conclude((view, &view.config.listeners[listener]), client, worker, head, resumed.0)
+    conclude((view, &view.config.listeners[listener]), client, worker, head, resumed.found())
 }
 
 /// The id of a request: that of its client, if the listener takes it.
@@ -339,7 +271,7 @@ fn decide(
     if matched.grpc_web {
         found.grpc = found.grpc.or_else(|| Call::of_web(head));
     }
-    if let Some(stopped) = apply_rules(matched, (listener, worker), &asked, found) {
+    if let Some(stopped) = apply_rules(matched, (view, listener, worker), &asked, found) {
         return Ok(stopped);
     }
     if let (Some(record), Some(pending)) = (&mut found.logged, &found.rules) {
@@ -396,12 +328,12 @@ fn note_refusal(worker: &Worker, asked: &RequestView<'_, '_, '_>, route: &str, r
     // The answer to a preflight is no failure.
     let Some(cause) = reply.cause.as_deref().filter(|_| reply.status >= 400) else { return };
     worker.counters.failures.note(&Failed {
-        clients: true,
+        clients: reply.error.is_none(),
         listener: asked.listener,
         route,
         upstream: "",
         endpoint: "",
-        kind: "http_request_denied",
+        kind: reply.error.unwrap_or("http_request_denied"),
         id: asked.id,
         reason: &cause,
         status: reply.status,
@@ -412,12 +344,12 @@ fn note_refusal(worker: &Worker, asked: &RequestView<'_, '_, '_>, route: &str, r
 /// Applies the rules of a route. `Some`: one of them refuses the request, or it waits for a check.
 fn apply_rules(
     matched: &Route,
-    (listener, worker): (&Listener, &Worker),
+    (view, listener, worker): (&View, &Listener, &Worker),
     asked: &RequestView<'_, '_, '_>,
     found: &mut Found,
 ) -> Option<Understood> {
     let rules = matched.rules.as_ref()?;
-    let (pending, admitted) = rules.admit(asked, found.rules.take(), found.verdicts.as_ref());
+    let (pending, admitted) = rules.admit(asked, found.rules.take(), found.verdicts.as_deref());
     found.rules = pending;
     match admitted {
         Ok(()) => None,
@@ -425,7 +357,7 @@ fn apply_rules(
             note_refusal(worker, asked, &matched.id, &reply);
             Some(Decision::refuse(reply, listener, asked.head, found))
         }
-        Err(Stop::Wait(check)) => Some(Understood::Wait(Box::new(Held { check, found: found.take() }))),
+        Err(Stop::Wait(check)) => Some(Understood::Wait(Held::new(check, view, asked, found))),
     }
 }
 
@@ -491,11 +423,14 @@ impl Decision {
 
     /// The refusal of a rule, by the listener's pages.
     fn refuse(
-        reply: Reply,
+        mut reply: Reply,
         listener: &Listener,
         head: &RequestHead<'_, '_>,
         found: &mut Found,
     ) -> Understood {
+        if let Some(error) = reply.error.filter(|_| listener.proxy_status) {
+            reply.fields.extend_from_slice(format!("Proxy-Status: ringate; error={error}\r\n").as_bytes());
+        }
         let answer = found.local(reply, head);
         let answer = answer.with_pages(listener.pages.as_ref(), found.error_format);
         Understood::Decided(Self::Answer(Box::new(answer)))

@@ -150,6 +150,7 @@ impl<'a> Exchange<'a> {
     ) -> Self {
         let is_text = matches!(order.grpc, Some(Call::Web(GrpcWeb { text_request: true, .. })));
         let decoder = is_text.then(RefCell::default);
+        let waited = order.pending.as_ref().map_or(Duration::ZERO, |pending| pending.waited());
         Self {
             worker,
             is_last,
@@ -170,7 +171,7 @@ impl<'a> Exchange<'a> {
             response: Cell::new(ResponseStage::Silent),
             phase: Cell::new(Phase::BackendWrite),
             disconnects: DisconnectWatch::new(peer),
-            observed: Observed::begin(),
+            observed: Observed::begin(waited),
         }
     }
 

@@ -1,13 +1,19 @@
-//! `auth`: the client's identity, by a password or a signed token. Requests without get 401.
+//! `auth`: the client's identity, by a password or a signed token, and what a service says of the request. Requests without
+//! get 401.
 //!
 //! A check that takes time is not made here: [`Stop::Wait`] has it, and the request is decided anew with its verdict.
 
+mod forward;
 mod password;
 mod token;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::RequestView;
 use crate::http::{is_same_name, put_line};
 use crate::proxy::reply::Reply;
+pub(crate) use forward::{AskedFields, ForwardAnswer, ForwardCheck, ForwardRule, ForwardVerdict, OnFailure};
 pub(crate) use password::{Job, PasswordCheck, PasswordChecks, PasswordRule, PasswordVerdict, UserFile};
 pub(crate) use token::TokenRule;
 
@@ -18,6 +24,8 @@ pub struct Auth {
     pub password: Option<PasswordRule>,
     /// `auth.jwt`
     pub token: Option<TokenRule>,
+    /// `auth.forward`
+    pub forward: Option<Arc<ForwardRule>>,
 }
 
 /// Why a request goes no further for now.
@@ -26,7 +34,16 @@ pub(crate) enum Stop {
     /// It is refused.
     Refused(Reply),
     /// Something must be found out first.
-    Wait(Box<PasswordCheck>),
+    Wait(Check),
+}
+
+/// What a request waits for.
+#[derive(Debug)]
+pub(crate) enum Check {
+    /// Whether a password is the user's.
+    Password(Box<PasswordCheck>),
+    /// What a service says of the request.
+    Forward(Box<ForwardCheck>),
 }
 
 impl From<Reply> for Stop {
@@ -36,10 +53,14 @@ impl From<Reply> for Stop {
 }
 
 /// What was found out about a request that waited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Verdicts {
-    /// Whether its password is the user's.
-    pub(crate) password: PasswordVerdict,
+    /// Whether its password is the user's, if that was asked.
+    pub(crate) password: Option<PasswordVerdict>,
+    /// What a service said of it, if it was asked.
+    pub(crate) forward: Option<ForwardVerdict>,
+    /// How long it has waited.
+    pub(crate) waited: Duration,
 }
 
 /// The identity that a client has proven.
@@ -49,6 +70,10 @@ pub(crate) struct Identity {
     pub(crate) user: Box<str>,
     /// Field lines that say so to the backend.
     lines: Vec<u8>,
+    /// Field lines for the client.
+    response_lines: Vec<u8>,
+    /// How long the request has waited for checks.
+    pub(crate) waited: Duration,
     /// Authorization was for Ringate alone.
     drops_authorization: bool,
     /// The field that had the token, if it was for Ringate alone.
@@ -58,7 +83,7 @@ pub(crate) struct Identity {
 impl Auth {
     /// Whether nothing is asked.
     pub(crate) fn is_empty(&self) -> bool {
-        self.password.is_none() && self.token.is_none()
+        self.password.is_none() && self.token.is_none() && self.forward.is_none()
     }
 
     /// The user that sent this request.
@@ -75,8 +100,13 @@ impl Auth {
             rule.ask(asked, &mut identity)?;
         }
         if let Some(rule) = &self.password {
-            rule.ask(asked, verdicts.map(|it| it.password), &mut identity)?;
+            rule.ask(asked, verdicts.and_then(|it| it.password), &mut identity)?;
         }
+        // Last: a service is asked about what has passed everything else.
+        if let Some(rule) = &self.forward {
+            rule.ask(asked, verdicts.and_then(|it| it.forward.as_ref()), &mut identity)?;
+        }
+        identity.waited = verdicts.map_or(Duration::ZERO, |it| it.waited);
         Ok(identity)
     }
 
@@ -85,6 +115,7 @@ impl Auth {
         let password = self.password.iter().filter_map(|rule| rule.user_field.as_deref());
         let token = self.token.iter().flat_map(|rule| rule.forward.iter().map(|(field, _)| &**field));
         password.chain(token).any(|own| is_same_name(own.as_bytes(), name))
+            || self.forward.as_ref().is_some_and(|rule| rule.owns(name))
     }
 }
 
@@ -98,6 +129,11 @@ impl Identity {
     /// Field lines for the backend.
     pub(super) fn lines(&self) -> &[u8] {
         &self.lines
+    }
+
+    /// Field lines for the client.
+    pub(super) fn response_lines(&self) -> &[u8] {
+        &self.response_lines
     }
 
     fn put(&mut self, name: &str, value: &str) {

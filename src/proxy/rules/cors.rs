@@ -121,7 +121,7 @@ impl Cors {
         if self.headers == AnyOr::Any && !headers.is_empty() {
             echo("Access-Control-Allow-Headers: ", headers);
         }
-        Err(Reply { status: 204, fields, body: ReplyBody::None, cause: None, counter: None })
+        Err(Reply { status: 204, fields, body: ReplyBody::None, cause: None, counter: None, error: None })
     }
 
     fn allowed(&self, origin: &[u8], others: impl Fn(&[u8]) -> bool) -> Option<Grant> {

@@ -165,6 +165,7 @@ impl Refusal {
             },
             cause: Some(title.into()),
             counter: Some(counter),
+            error: None,
         }
     }
 }

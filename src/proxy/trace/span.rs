@@ -85,6 +85,8 @@ pub(crate) struct Attempt {
     pub(crate) error: Option<&'static str>,
     /// The same in words.
     pub(crate) reason: Option<String>,
+    /// Method and path of a request of Ringate's own that the client's waited for (`auth.forward`).
+    pub(crate) own: Option<(&'static str, String)>,
 }
 
 /// Hands `write` what is changed of a request on its way, with the trace context that a recorded request has. It is the
@@ -162,6 +164,7 @@ impl Trace {
             version: None,
             error: None,
             reason: None,
+            own: None,
         });
         context::written(self.id, span)
     }

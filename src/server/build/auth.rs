@@ -10,7 +10,7 @@ use crate::base::published::Published;
 use crate::certs::apikeys::Keys;
 use crate::certs::store::load_keys;
 use crate::config::plan::{self, At, KeyLocation, KeySource};
-use crate::proxy::rules::auth::{PasswordRule, TokenRule, UserFile};
+use crate::proxy::rules::auth::{AskedFields, ForwardRule, PasswordRule, TokenRule, UserFile};
 use crate::proxy::rules::{Auth, Limit};
 use crate::server::auth::{self, TokenKeys};
 use crate::server::routing;
@@ -52,7 +52,7 @@ impl Builder<'_> {
     }
 
     /// What a route asks of its clients; `None`: something is wrong with it, which has been reported.
-    pub(super) fn auth_rule(&mut self, route: &plan::Route) -> Option<Auth> {
+    pub(super) fn auth_rule(&mut self, route: &plan::Route, environment: Option<&str>) -> Option<Auth> {
         let asked = &route.rules.auth;
         let password = match &asked.basic {
             None => None,
@@ -62,7 +62,31 @@ impl Builder<'_> {
             None => None,
             Some(jwt) => Some(self.token_rule(jwt)?),
         };
-        Some(Auth { password, token })
+        let forward = asked.forward.as_ref().map(|forward| Arc::new(self.forward_rule(forward, environment)));
+        Some(Auth { password, token, forward })
+    }
+
+    fn forward_rule(&self, asked: &plan::ForwardAuth, environment: Option<&str>) -> ForwardRule {
+        let names = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
+        ForwardRule {
+            upstream: self.plan.in_environment(asked.upstream, environment),
+            method: match asked.method {
+                plan::AskMethod::Get => "GET",
+                plan::AskMethod::Head => "HEAD",
+                plan::AskMethod::Post => "POST",
+            },
+            target: asked.path.as_str().into(),
+            asked: match &asked.request_headers {
+                plan::AnyOr::Any => AskedFields::Any,
+                plan::AnyOr::These(these) => AskedFields::These(names(these)),
+            },
+            given: names(&asked.response_headers),
+            refusal: names(&asked.refusal_headers),
+            success: names(&asked.success_headers),
+            timeout: asked.timeout,
+            body_bytes: asked.body_bytes,
+            on_failure: asked.on_failure,
+        }
     }
 
     fn password_rule(&mut self, basic: &plan::BasicAuth) -> Option<PasswordRule> {

@@ -36,6 +36,7 @@ pub(super) fn page(offer: &Offer, status: u16, heading: &str, content: &str) -> 
         },
         cause: (status >= 400).then(|| "a form of the page for consumers was refused".into()),
         counter: None,
+        error: None,
     }
 }
 

@@ -35,7 +35,9 @@ fn leads_to(plan: &Plan, route: &Route, upstream: usize) -> bool {
     let environments = route.listeners.iter().map(|&at| plan.listeners[at].environment.as_ref());
     environments.into_iter().any(|environment| {
         let environment = environment.map(|at| at.value.as_str());
-        route.upstreams().any(|index| plan.in_environment(index, environment) == upstream)
+        let asked = route.rules.auth.forward.as_ref().map(|forward| forward.upstream);
+        let mut all = route.upstreams().chain(asked);
+        all.any(|index| plan.in_environment(index, environment) == upstream)
     })
 }
 

@@ -71,13 +71,18 @@ pub(super) fn span_count(trace: &Trace) -> u64 {
 
 fn spans(trace: &Trace) -> Vec<Value> {
     let attempts = trace.attempts.iter().enumerate();
-    let clients = attempts.map(|(number, attempt)| client_span(trace, attempt, number as u64));
+    // A request of Ringate's own is no first try of the client's.
+    let sent = |before: &[Attempt]| before.iter().filter(|attempt| attempt.own.is_none()).count() as u64;
+    let clients = attempts.map(|(number, attempt)| {
+        let resent = if attempt.own.is_some() { 0 } else { sent(&trace.attempts[..number]) };
+        client_span(trace, attempt, resent)
+    });
     std::iter::once(server_span(trace)).chain(clients).collect()
 }
 
 fn server_span(trace: &Trace) -> Value {
     let finished = &trace.finished;
-    let mut attributes = of_request(trace);
+    let mut attributes = of_method(&trace.method);
     attributes
         .text("url.path", &trace.path)
         .text("url.scheme", trace.scheme)
@@ -116,9 +121,13 @@ fn server_span(trace: &Trace) -> Value {
 /// `number`: how often the request was sent before.
 fn client_span(trace: &Trace, attempt: &Attempt, number: u64) -> Value {
     let scheme = if attempt.tls { "https" } else { "http" };
-    let mut attributes = of_request(trace);
+    let (sent, path) = match &attempt.own {
+        Some((own, path)) => (*own, path.as_str()),
+        None => (trace.method.as_str(), trace.path.as_str()),
+    };
+    let mut attributes = of_method(sent);
     attributes
-        .text("url.full", &format!("{scheme}://{}{}", attempt.endpoint, trace.path))
+        .text("url.full", &format!("{scheme}://{}{path}", attempt.endpoint))
         .text("network.protocol.version", attempt.version.unwrap_or_default())
         .number("http.response.status_code", u64::from(attempt.status))
         .number("http.request.resend_count", number)
@@ -134,7 +143,7 @@ fn client_span(trace: &Trace, attempt: &Attempt, number: u64) -> Value {
         "parentSpanId": format!("{:016x}", trace.span),
         "traceState": trace.state,
         "flags": SAMPLED | HAS_IS_REMOTE,
-        "name": method(&trace.method),
+        "name": method(sent),
         "kind": CLIENT,
         "startTimeUnixNano": nanos(attempt.begun),
         "endTimeUnixNano": nanos(ended),
@@ -143,12 +152,12 @@ fn client_span(trace: &Trace, attempt: &Attempt, number: u64) -> Value {
     })
 }
 
-fn of_request(trace: &Trace) -> Attributes {
+fn of_method(method: &str) -> Attributes {
     let mut attributes = Attributes::default();
-    let known = METHODS.contains(&&*trace.method);
-    attributes.text("http.request.method", if known { &trace.method } else { "_OTHER" });
+    let known = METHODS.contains(&method);
+    attributes.text("http.request.method", if known { method } else { "_OTHER" });
     if !known {
-        attributes.text("http.request.method_original", &trace.method);
+        attributes.text("http.request.method_original", method);
     }
     attributes
 }

@@ -6,6 +6,7 @@ use super::super::draft::{Section, part, quoted, texts};
 use super::super::report::Line;
 use super::super::values::{self, Simple};
 use super::parse::Item;
+use super::rules::escaped;
 
 /// What a route can ask of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +106,28 @@ impl Acls {
         }
     }
 
+    /// What a route can ask of a condition of which it can't ask all: whatever meets the condition meets one of these, too.
+    pub(super) fn known_part(&self, words: &[&str]) -> Vec<Conjunction> {
+        let everything = || vec![Conjunction::new()];
+        let Some((&"if", rest)) = words.split_first() else { return everything() };
+        let mut all = Vec::new();
+        for alternative in rest.split(|word| *word == "||" || *word == "or") {
+            let mut known: Vec<Conjunction> = everything();
+            for test in tests_of(alternative) {
+                let with = |one: &Conjunction, more: &Conjunction| one.iter().chain(more).cloned().collect();
+                if let Ok(more) = self.conjunction(test) {
+                    known =
+                        known.iter().flat_map(|one| more.iter().map(move |more| with(one, more))).collect();
+                }
+            }
+            all.extend(known);
+            if all.len() > MAX_ALTERNATIVES {
+                return everything();
+            }
+        }
+        all
+    }
+
     fn conjunction(&self, words: &[&str]) -> Result<Vec<Conjunction>, String> {
         let mut all: Vec<Conjunction> = vec![Vec::new()];
         let mut at = 0;
@@ -174,6 +197,24 @@ impl Acls {
         }
         Ok(all)
     }
+}
+
+/// The words of each test of an alternative, with its negation.
+fn tests_of<'w, 'a>(words: &'w [&'a str]) -> Vec<&'w [&'a str]> {
+    let (mut found, mut begin, mut at) = (Vec::new(), 0, 0);
+    while at < words.len() {
+        let word = words[at];
+        at += 1;
+        if word == "!" {
+            continue;
+        }
+        if word == "{" || word == "!{" {
+            at = words[at..].iter().position(|word| *word == "}").map_or(words.len(), |end| at + end + 1);
+        }
+        found.push(&words[begin..at]);
+        begin = at;
+    }
+    found
 }
 
 /// A criterion with its flags and values.
@@ -287,16 +328,17 @@ fn path(method: &str, value: &str, fold: bool) -> Option<Test> {
     };
     match method {
         "str" if value.starts_with('/') && !fold => Some(Test::Path(format!("={value}"))),
+        "str" if value.starts_with('/') => Some(Test::Path(format!("~ (?i)^{}$", escaped(value)))),
+        "beg" if value.starts_with('/') && fold => Some(Test::Path(format!("~ (?i)^{}", escaped(value)))),
+        "dir" if fold => {
+            let part = escaped(value.trim_matches('/'));
+            Some(Test::Path(format!("~ (?i)/{part}(/|$)")))
+        }
         "beg" | "dir" if value.starts_with('/') => Some(Test::Path(plain(value))),
         "dir" => Some(Test::Path(format!("/{}", plain(value)))),
         "end" => {
-            let escaped: String = value
-                .chars()
-                .flat_map(
-                    |one| if one.is_ascii_alphanumeric() || one == '/' { vec![one] } else { vec!['\\', one] },
-                )
-                .collect();
-            Some(Test::Path(format!("~ {escaped}$")))
+            let escaped = escaped(value);
+            Some(Test::Path(format!("~ {}{escaped}$", if fold { "(?i)" } else { "" })))
         }
         "reg" => Some(match values::simple(value).filter(|_| !fold) {
             Some(Simple::Exact(path)) => Test::Path(format!("={path}")),
@@ -314,6 +356,20 @@ fn host(method: &str, value: &str) -> Option<Test> {
         "end" => value.strip_prefix('.').map(|rest| Test::Host(format!("*.{rest}"))),
         _ => None,
     }
+}
+
+/// What must not hold, as a table of `match.not`.
+fn opposite(test: &Test) -> Option<String> {
+    let expected = |value: &Option<String>| match value {
+        Some(value) => format!("{{ value = {} }}", quoted(value)),
+        None => "{ present = true }".to_owned(),
+    };
+    Some(match test {
+        Test::Method(method) => format!("{{ methods = [{}] }}", quoted(method)),
+        Test::Header(name, value) => format!("{{ headers = {{ {} = {} }} }}", part(name), expected(value)),
+        Test::Query(name, value) => format!("{{ query = {{ {} = {} }} }}", part(name), expected(value)),
+        _ => return None,
+    })
 }
 
 /// Writes what a conjunction asks into a route. `None`: part of it can't be asked so.
@@ -340,6 +396,9 @@ pub(super) fn write(conjunction: &[Literal], route: &mut Section, line: Line) ->
             }
             (Test::Query(name, None), false) => {
                 route.essential(&format!("match.query.{}", part(name)), "{ present = true }", line);
+            }
+            (Test::Method(_) | Test::Header(..) | Test::Query(..), true) => {
+                route.push_essential("match.not", opposite(&literal.test)?, line);
             }
             (Test::Sni(name), false) if !route.has("sni") => route.essential("sni", quoted(name), line),
             _ => return None,

@@ -1,15 +1,13 @@
 //! `deny` and `reject`: of all requests of some clients, of those over a rate, or of some requests.
 
-use super::super::draft::texts;
+use super::super::draft::{Section, list, part, quoted, texts};
+use super::super::report::Line;
 use super::super::values;
-use super::conditions::{Acls, Conjunction, Literal, Test};
+use super::conditions::{self, Acls, Conjunction, Literal, Test};
 use super::frontend::Whole;
 use super::parse::Item;
 use super::rules::{Rule, Target};
 use super::{HaProxy, Proxy};
-
-/// What is said of a refusal that is not in the result.
-const OPEN: &str = "these requests are NOT refused";
 
 impl<'b> HaProxy<'_, 'b> {
     pub(super) fn deny(
@@ -24,20 +22,56 @@ impl<'b> HaProxy<'_, 'b> {
         let found = match acls.condition(condition) {
             Ok(found) => found,
             Err(why) => {
-                return self.report.missing(item.line, format!("{OPEN}: {why}"), Some("route.deny"));
+                let known = acls.known_part(condition);
+                self.used(acls, condition);
+                return known.iter().for_each(|tests| self.refuse_more(tests, &why, item, proxy, whole));
             }
         };
         let status = action.windows(2).find(|pair| matches!(pair[0], "status" | "deny_status"));
         let status = status.map_or("403", |pair| pair[1]);
         for tests in found {
-            if self.refusal(&tests, status, item, proxy, whole).is_none() {
-                let why = format!("{OPEN}: the condition can't be asked by a route");
-                self.report.missing(item.line, why, Some("route.deny"));
-            } else {
+            if self.refusal(&tests, status, item, proxy, whole).is_some() {
                 self.report.done(item.line);
+                self.used(acls, condition);
+            } else if tests.iter().any(|literal| matches!(literal.test, Test::Rate(_) | Test::Connections(_)))
+            {
+                // What is within the bound must pass, and what it is can't be asked.
+                let why = "requests beyond this bound are NOT refused: it holds for all requests of a client, by a stick table of rates";
+                self.report.missing(item.line, why, Some("route.rate_limit"));
+            } else {
+                self.refuse_more(&tests, "the condition can't be written", item, proxy, whole);
                 self.used(acls, condition);
             }
         }
+    }
+
+    /// Refuses all requests that a refusal may be about, and perhaps others, since it can't be written: those that have what can
+    /// be asked of its tests.
+    fn refuse_more(
+        &mut self,
+        tests: &[Literal],
+        why: &str,
+        item: &Item,
+        proxy: &Proxy<'b>,
+        whole: &mut Whole<'b>,
+    ) {
+        let known: Conjunction =
+            tests.iter().filter(|it| is_tls(it) || keys(&it.test).is_some()).cloned().collect();
+        let all = known.iter().all(is_tls);
+        let entry = entry(&known, "503").filter(|_| proxy.is_http());
+        let why = match entry {
+            Some((tls, entry)) => {
+                whole.refused.push((tls, entry, item.line));
+                let what =
+                    if all { "ALL requests of the frontend" } else { "all requests that it may be about" };
+                format!("{why}: {what} are refused with 503, until the listener's `refuse` is completed")
+            }
+            None => {
+                whole.closed = Some(item.line);
+                format!("{why}: no connection may pass")
+            }
+        };
+        self.report.missing(item.line, why, Some("listener.refuse"));
     }
 
     /// One alternative of a refusal. `None`: it can't be written.
@@ -52,20 +86,22 @@ impl<'b> HaProxy<'_, 'b> {
         let (special, plain): (Vec<&Literal>, Vec<&Literal>) =
             tests.iter().partition(|literal| is_special(literal));
         let plain: Conjunction = plain.into_iter().cloned().collect();
-        let rule = |tests, target| Rule { tests, target, guards: Vec::new(), line: item.line };
+        let by_source = |literal: &&Literal| matches!(literal.test, Test::Source(_));
         let one = match &special[..] {
-            [] => {
-                let answer = Target::Answer("respond", format!("{{ status = {status} }}"));
-                whole.rules.push(rule(plain, answer));
-                return Some(());
+            [one] if !by_source(one) || is_writable(&plain) => *one,
+            several if several.iter().all(by_source) => {
+                return self.refuse(tests, status, item, proxy, whole);
             }
-            [one] => *one,
             _ => return None,
         };
         if one.test == Test::Login {
             whole.closed = Some(item.line);
             return None;
         }
+        if !is_writable(&plain) {
+            return None;
+        }
+        let rule = |tests, target| Rule { tests, target, guards: Vec::new(), refuses: true, line: item.line };
         let (key, value) = self.restriction(one, item, proxy)?;
         let is_listener_s = key == "limits.connections_per_client";
         match (&one.test, key) {
@@ -78,6 +114,38 @@ impl<'b> HaProxy<'_, 'b> {
             // Two lists of networks that may pass can't both hold.
             _ if whole.keys.iter().any(|(known, ..)| *known == key) => return None,
             _ => whole.keys.push((key, value, item.line)),
+        }
+        Some(())
+    }
+
+    /// A refusal by what a request is: the listener's or, behind other answers, a route. `None`: it can't be written.
+    fn refuse(
+        &mut self,
+        tests: &[Literal],
+        status: &str,
+        item: &Item,
+        proxy: &Proxy<'b>,
+        whole: &mut Whole<'b>,
+    ) -> Option<()> {
+        let is_answer = |rule: &Rule| !rule.refuses && matches!(rule.target, Target::Answer(..));
+        let is_behind = whole.rules.iter().any(is_answer);
+        let is_route =
+            is_writable(tests) && !tests.iter().any(|literal| matches!(literal.test, Test::Source(_)));
+        let entry = entry(tests, status).filter(|_| proxy.is_http());
+        match entry {
+            Some((tls, entry)) if !is_behind || !is_route => {
+                if is_behind {
+                    let note = "it goes before the answers that stand above it";
+                    self.report.note(item.line, note);
+                }
+                whole.refused.push((tls, entry, item.line));
+            }
+            _ if is_route => {
+                let target = Target::Answer("respond", format!("{{ status = {status} }}"));
+                let (tests, guards) = (tests.to_vec(), Vec::new());
+                whole.rules.push(Rule { tests, target, guards, refuses: true, line: item.line });
+            }
+            _ => return None,
         }
         Some(())
     }
@@ -125,11 +193,69 @@ impl<'b> HaProxy<'_, 'b> {
     }
 }
 
-/// Whether a test is no match of a route, but a rule of its own.
+/// Whether a test is no match of a request, but a rule of its own.
 fn is_special(literal: &Literal) -> bool {
-    let is_rule = matches!(
+    matches!(
         literal.test,
         Test::Source(_) | Test::Rate(_) | Test::Connections(_) | Test::Login | Test::Certificate
-    );
-    is_rule || literal.negated && literal.test != Test::Tls
+    )
+}
+
+fn is_tls(literal: &Literal) -> bool {
+    literal.test == Test::Tls
+}
+
+/// Whether a route can ask all of it.
+fn is_writable(tests: &[Literal]) -> bool {
+    let asked: Conjunction = tests.iter().filter(|literal| !is_tls(literal)).cloned().collect();
+    conditions::write(&asked, &mut Section::new("", Line::default()), Line::default()).is_some()
+}
+
+/// An entry of `refuse` for requests that meet all tests, and whether it is for listeners with or without TLS alone. `None`:
+/// part of it can't be asked.
+fn entry(tests: &[Literal], status: &str) -> Option<(Option<bool>, String)> {
+    let (mut tls, mut holds, mut not) = (None, Vec::new(), Vec::new());
+    for literal in tests {
+        match (&literal.test, literal.negated) {
+            (Test::Tls, negated) => tls = Some(!negated),
+            (Test::Always, false) => {}
+            (test, false) => holds.push(keys(test)?),
+            (test, true) => not.push(format!("{{ {} }}", keys(test)?)),
+        }
+    }
+    let mut parts: Vec<String> = match &holds[..] {
+        [] if !not.is_empty() => Vec::new(),
+        [] => vec!["path = \"/\"".to_owned()],
+        [one] => vec![one.clone()],
+        several => {
+            let all: Vec<String> = several.iter().map(|one| format!("{{ {one} }}")).collect();
+            vec![format!("all = {}", list(&all))]
+        }
+    };
+    if !not.is_empty() {
+        parts.push(format!("not = {}", list(&not)));
+    }
+    let status = status.parse().ok().filter(|status| (400..=599).contains(status)).unwrap_or(403_u16);
+    parts.push(format!("status = {status}"));
+    Some((tls, format!("{{ {} }}", parts.join(", "))))
+}
+
+/// What an entry of `refuse` asks.
+fn keys(test: &Test) -> Option<String> {
+    let expected = |name: &str, value: &Option<String>| {
+        let value = match value {
+            Some(value) => format!("value = {}", quoted(value)),
+            None => "present = true".to_owned(),
+        };
+        format!("{{ {} = {{ {value} }} }}", part(name))
+    };
+    Some(match test {
+        Test::Host(host) => format!("host = {}", quoted(host)),
+        Test::Path(path) => format!("path = {}", quoted(path)),
+        Test::Method(method) => format!("methods = [{}]", quoted(method)),
+        Test::Header(name, value) => format!("headers = {}", expected(name, value)),
+        Test::Query(name, value) => format!("query = {}", expected(name, value)),
+        Test::Source(networks) => format!("client = {}", texts(networks)),
+        _ => return None,
+    })
 }

@@ -18,6 +18,8 @@ pub(super) struct Whole<'b> {
     /// Keys of every listener, as TOML.
     pub(super) keys: Vec<(&'static str, String, Line)>,
     pub(super) denied: Vec<(String, Line)>,
+    /// Entries of `refuse`, as TOML, each with whether it is for TLS or plain connections only.
+    pub(super) refused: Vec<(Option<bool>, String, Line)>,
     /// Rules on header fields, with whether they are for TLS or plain connections only.
     headers: Vec<(&'b Item, Option<bool>)>,
     /// A rule whose refusals could not be translated: no request may pass.
@@ -97,11 +99,17 @@ impl<'b> HaProxy<'_, 'b> {
             listener.push_essential("deny", quoted(network), *line);
         }
         if is_http {
+            for (_, entry, line) in
+                whole.refused.iter().filter(|(tls, ..)| tls.is_none_or(|tls| tls == bound.tls))
+            {
+                listener.push_essential("refuse", entry.clone(), *line);
+            }
             for (item, _) in whole.headers.iter().filter(|(_, tls)| tls.is_none_or(|tls| tls == bound.tls)) {
                 self.header_rule(listener, item);
             }
             let items = proxy.all(&["compression"]);
             self.compression(listener, &items);
+            self.pages(listener, proxy);
         }
     }
 
@@ -281,8 +289,13 @@ impl<'b> HaProxy<'_, 'b> {
             Ok(found) => {
                 self.report.done(item.line);
                 self.used(acls, condition);
-                let rule =
-                    |tests| Rule { tests, target: target.clone(), guards: Vec::new(), line: item.line };
+                let rule = |tests| Rule {
+                    tests,
+                    target: target.clone(),
+                    guards: Vec::new(),
+                    refuses: false,
+                    line: item.line,
+                };
                 whole.rules.extend(found.into_iter().map(rule));
             }
             Err(why) => self.report.missing(item.line, why, Some("route.match")),
@@ -314,7 +327,7 @@ impl<'b> HaProxy<'_, 'b> {
             None if is_http => (Target::Answer("respond", "{ status = 503 }".to_owned()), proxy.block.line),
             None => return,
         };
-        whole.rules.push(Rule { tests: Vec::new(), target, guards: Vec::new(), line });
+        whole.rules.push(Rule { tests: Vec::new(), target, guards: Vec::new(), refuses: false, line });
     }
 
     fn routes(
@@ -330,6 +343,11 @@ impl<'b> HaProxy<'_, 'b> {
             if !rules::is_unreachable(&rules, at) || matches!(rule.target, Target::Guard(..)) {
                 reached.insert(rule.line);
             }
+        }
+        if let Some(closed) = whole.closed.filter(|_| !is_http) {
+            // A listener of tcp without a route is refused by the check, and left out.
+            let why = "its frontend is left out, as connections that it refuses would pass";
+            return self.report.missing(closed, why, Some("listener.deny"));
         }
         let mut names: HashMap<String, Option<String>> = HashMap::new();
         for rule in rules::routes(&rules) {

@@ -173,7 +173,8 @@ pub(super) fn missing(item: &Item) -> (&'static str, Option<&'static str>) {
 }
 
 const MISSING: &[(&[&str], &str, Option<&str>)] = &[
-    (&["errorfile"], "a page is a file without the head of a response", Some("error_pages")),
+    (&["errorfile"], "pages are those of frontends, and backends have none", Some("listener.error_pages")),
+    (&["http-error"], "pages are those of frontends, and backends have none", Some("listener.error_pages")),
     (&["errorfiles"], "pages are files without the head of a response", Some("error_pages")),
     (&["errorloc"], "errors do not redirect", Some("error_pages")),
     (&["errorloc302"], "errors do not redirect", Some("error_pages")),

@@ -10,6 +10,7 @@ mod deny;
 mod frontend;
 mod headers;
 mod known;
+mod pages;
 mod parse;
 mod rules;
 mod server;
@@ -18,6 +19,7 @@ use super::File;
 use super::draft::{Draft, quoted, texts};
 use super::report::Report;
 use super::values;
+use crate::config::sources::Outside;
 use parse::{Block, Item};
 
 /// A section with the defaults that it has.
@@ -62,17 +64,27 @@ impl<'b> Proxy<'b> {
 struct HaProxy<'t, 'b> {
     draft: &'t mut Draft,
     report: &'t mut Report,
+    folder: &'t Path,
+    outside: &'t dyn Outside,
     /// Where certificates and CAs are.
     crt_base: PathBuf,
     ca_base: PathBuf,
     backends: HashMap<&'b str, Proxy<'b>>,
 }
 
-pub(super) fn translate(files: &[File], folder: &Path, draft: &mut Draft, report: &mut Report) {
+pub(super) fn translate(
+    files: &[File],
+    folder: &Path,
+    outside: &dyn Outside,
+    draft: &mut Draft,
+    report: &mut Report,
+) {
     let blocks = parse::blocks(files, report);
     let mut haproxy = HaProxy {
         draft,
         report,
+        folder,
+        outside,
         crt_base: folder.to_owned(),
         ca_base: folder.to_owned(),
         backends: HashMap::new(),

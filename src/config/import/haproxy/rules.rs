@@ -21,6 +21,8 @@ pub(super) struct Rule {
     pub(super) tests: Conjunction,
     pub(super) target: Target,
     pub(super) guards: Vec<(&'static str, String)>,
+    /// It refuses requests: none of these may go where later rules lead.
+    pub(super) refuses: bool,
     pub(super) line: Line,
 }
 
@@ -47,6 +49,7 @@ pub(super) fn of_listener(rules: &[Rule], tls: bool) -> Vec<Rule> {
 
 /// The routes that the rules become, the earlier of two with the same match first.
 pub(super) fn routes(rules: &[Rule]) -> Vec<Rule> {
+    let rules = &patterns_first(rules)[..];
     let mut found: Vec<Rule> = Vec::new();
     for (at, rule) in rules.iter().enumerate() {
         // It has all requests that are left.
@@ -63,7 +66,8 @@ pub(super) fn routes(rules: &[Rule]) -> Vec<Rule> {
                 (Target::Guard(key, value), Target::Backend(_) | Target::Answer(..)) => {
                     let mut guards = later.guards.clone();
                     guards.push((key, value.clone()));
-                    found.push(Rule { tests, target: later.target.clone(), guards, line: rule.line });
+                    let (target, refuses) = (later.target.clone(), later.refuses);
+                    found.push(Rule { tests, target, guards, refuses, line: rule.line });
                 }
                 (Target::Guard(..), Target::Guard(..)) => {}
                 _ if same(&tests, &rule.tests) => {}
@@ -86,6 +90,31 @@ pub(super) fn routes(rules: &[Rule]) -> Vec<Rule> {
         }
     }
     kept
+}
+
+/// The rules, with the paths of those behind a refusal by a regular expression as such, too: a prefix would go before it,
+/// whatever their order, and expressions go by that.
+fn patterns_first(rules: &[Rule]) -> Vec<Rule> {
+    let is_pattern = |rule: &Rule| path(&rule.tests).is_some_and(|path| path.starts_with('~'));
+    let first = rules.iter().position(|rule| rule.refuses && is_pattern(rule));
+    let mut rules = rules.to_vec();
+    for rule in rules.iter_mut().skip(first.map_or(usize::MAX, |first| first + 1)) {
+        for literal in &mut rule.tests {
+            let Test::Path(path) = &mut literal.test else { continue };
+            *path = match path.strip_prefix('=') {
+                Some(exact) => format!("~ ^{}$", escaped(exact)),
+                None if path.starts_with('/') && path != "/" => format!("~ ^{}(/|$)", escaped(path)),
+                None => continue,
+            };
+        }
+    }
+    rules
+}
+
+/// Text as a regular expression of itself.
+pub(super) fn escaped(text: &str) -> String {
+    let plain = |one: char| one.is_ascii_alphanumeric() || matches!(one, '/' | '_' | '-') || !one.is_ascii();
+    text.chars().flat_map(|one| if plain(one) { vec![one] } else { vec!['\\', one] }).collect()
 }
 
 /// Whether a rule's requests all match an earlier one.
@@ -132,11 +161,16 @@ fn both(one: &[Literal], other: &[Literal]) -> Option<Conjunction> {
         if matches!(literal.test, Test::Host(_) | Test::Path(_)) || all.contains(literal) {
             continue;
         }
+        let negated = |known: &Literal| known.negated || literal.negated;
         let contradicts = |known: &Literal| match (&known.test, &literal.test) {
             (Test::Method(_), Test::Method(_)) | (Test::Sni(_), Test::Sni(_)) => true,
             (Test::Header(name, Some(_)), Test::Header(other, Some(_))) => name.eq_ignore_ascii_case(other),
             (Test::Query(name, Some(_)), Test::Query(other, Some(_))) => name == other,
             (known, test) => known == test,
+        };
+        let contradicts = |known: &Literal| match negated(known) {
+            true => known.test == literal.test && known.negated != literal.negated,
+            false => contradicts(known),
         };
         if all.iter().any(contradicts) {
             return None;
@@ -159,6 +193,9 @@ fn common_host<'h>(one: &'h str, other: &'h str) -> Option<&'h str> {
 
 /// The narrower of two paths of which one contains the other.
 fn common_path<'p>(one: &'p str, other: &'p str) -> Option<&'p str> {
+    if one.starts_with('~') && other.starts_with('~') {
+        return Some(one); // what the earlier one has is its, whatever the later one matches
+    }
     let within = |path: &str, outer: &str| {
         if path.starts_with('~') || !outer.starts_with('/') {
             return path == outer;
@@ -181,7 +218,7 @@ mod tests {
     fn rule(tests: Vec<Test>, to: &str) -> Rule {
         let line = Report::default().line("f", 1, "x");
         let tests = tests.into_iter().map(|test| Literal { test, negated: false }).collect();
-        Rule { tests, target: Target::Backend(to.to_owned()), guards: Vec::new(), line }
+        Rule { tests, target: Target::Backend(to.to_owned()), guards: Vec::new(), refuses: false, line }
     }
 
     fn of(rules: &[Rule]) -> Vec<String> {
@@ -210,6 +247,37 @@ mod tests {
             [rule(vec![Test::Path("/a".into())], "one"), rule(vec![Test::Path("/a/b".into())], "two")];
         assert!(is_unreachable(&rules, 1));
         assert_eq!(of(&rules), ["*/a/b one", "*/a one"]);
+    }
+
+    #[test]
+    fn a_refusal_by_an_expression_goes_before_paths_behind_it() {
+        let mut refusal = rule(vec![Test::Path("~ \\.php$".into())], "no");
+        refusal.refuses = true;
+        let api = vec![Test::Host("a.example".into()), Test::Path("/api".into())];
+        let rules = [
+            rule(vec![Test::Path("/first".into())], "first"),
+            refusal,
+            rule(api, "api"),
+            rule(vec![], "rest"),
+        ];
+        assert_eq!(
+            of(&rules),
+            [
+                "*/first first",
+                "a.example~ \\.php$ no",
+                "*~ \\.php$ no",
+                "a.example~ ^/api(/|$) api",
+                "*/ rest"
+            ]
+        );
+    }
+
+    #[test]
+    fn opposite_tests_contradict_and_others_do_not() {
+        let literal = |method: &str, negated| Literal { test: Test::Method(method.into()), negated };
+        assert_eq!(both(&[literal("GET", true)], &[literal("GET", false)]), None);
+        assert_eq!(both(&[literal("GET", true)], &[literal("PUT", false)]).map(|all| all.len()), Some(2));
+        assert_eq!(both(&[literal("GET", false)], &[literal("PUT", false)]), None);
     }
 
     #[test]

@@ -72,6 +72,7 @@ impl<'d> Nginx<'_, 'd> {
         let hosts = self.hosts(server, !by_default.is_empty());
         let plain: Vec<&str> =
             own.iter().filter(|group| !group.is_tls()).map(|group| group.name.as_str()).collect();
+        self.pages(server, &own);
         let routes = self.locations(server, own.iter().all(|group| group.is_tls()), &plain);
         if hosts.is_empty() && by_default.is_empty() && !own.is_empty() {
             self.report

@@ -136,7 +136,7 @@ const NEEDLESS: &[(&[&str], &str)] = &[
         ],
         "workers share what they know of endpoints",
     ),
-    (&["internal"], "only requests of clients are routed"),
+    (&["internal"], "no location that is translated has it"),
     (
         &[
             "limit_req_log_level",
@@ -222,7 +222,11 @@ const MISSING: &[(&[&str], &str, Option<&str>)] = &[
         Some("upstream.sticky"),
     ),
     (&["health_check", "check", "match"], "health checks are keys of the upstream", Some("upstream.health")),
-    (&["auth_request"], "subrequests for authentication were not translated", Some("route.auth")),
+    (
+        &["auth_request", "auth_request_set"],
+        "no location that is translated uses it",
+        Some("route.auth.forward"),
+    ),
     (
         &[
             "perl",

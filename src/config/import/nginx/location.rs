@@ -171,6 +171,14 @@ impl<'d> Nginx<'_, 'd> {
         self.rewrites(place, found);
         let own = place.block.inner();
         let named = |name: &str| own.iter().find(|directive| directive.name == name);
+        if let Some(directive) = named("internal") {
+            // A client gets 404, and subrequests are no requests of clients.
+            let mut route = place.route();
+            route.essential("respond", "{ status = 404 }", directive.line);
+            self.report.done(directive.line);
+            found.push(route);
+            return;
+        }
         if let Some(directive) = named("return") {
             self.returns(place, directive, found);
             return;
@@ -261,6 +269,7 @@ impl<'d> Nginx<'_, 'd> {
         self.report.done(directive.line);
         self.request_headers(&mut route, &place.scope, &url);
         self.rules(&mut route, &place.scope);
+        self.intercepted(&mut route, &place.scope);
         found.push(route);
     }
 

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+mod authorization;
 mod http;
 mod known;
 mod listen;
 mod location;
+mod pages;
 mod parse;
 mod rules;
 mod stream;

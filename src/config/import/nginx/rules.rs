@@ -19,12 +19,12 @@ impl<'d> Nginx<'_, 'd> {
             return false;
         }
         if let Some(directive) = scope.one("auth_request").filter(|request| request.arg(0) != "off") {
-            self.report.missing(
-                directive.line,
-                "subrequests for authentication were not translated",
-                Some("route.auth.forward"),
-            );
-            return false;
+            if !self.subrequest(route, scope, directive) {
+                return false;
+            }
+        }
+        if let Some(off) = scope.one("auth_request").filter(|request| request.arg(0) == "off") {
+            self.report.done(off.line);
         }
         if let Some(directive) = scope.one("auth_jwt").filter(|jwt| jwt.arg(0) != "off") {
             self.report.missing(directive.line, "it was not translated", Some("route.auth.jwt"));
@@ -196,12 +196,22 @@ impl<'d> Nginx<'_, 'd> {
                 self.report.done(directive.line);
                 continue;
             }
+            if self.is_answer(route, scope, directive) {
+                continue;
+            }
             match template(value) {
                 Ok(value) => {
                     route.text(&format!("headers.request.set.{}", part(name)), &value, directive.line);
                     self.report.done(directive.line);
                 }
-                Err(why) => self.report.missing(directive.line, why, Some("route.headers.request.set")),
+                Err(why) => {
+                    self.report.missing(
+                        directive.line,
+                        format!("{why}; the field is removed, as a client's own would take its place"),
+                        Some("route.headers.request.set"),
+                    );
+                    route.push("headers.request.remove", quoted(name), directive.line);
+                }
             }
         }
         self.host(route, host, url);
@@ -245,6 +255,9 @@ impl<'d> Nginx<'_, 'd> {
     pub(super) fn response_headers(&mut self, route: &mut Section, scope: &Scope<'d>) {
         for directive in scope.all("add_header") {
             let (name, value) = (directive.arg(0), directive.arg(1));
+            if self.is_answer(route, scope, directive) {
+                continue;
+            }
             match template(value) {
                 Ok(value) if !value.is_empty() => {
                     route.push(

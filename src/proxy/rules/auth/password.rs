@@ -125,7 +125,7 @@ impl PasswordRule {
                 let file = self.users.load();
                 let of = of(&file);
                 let check = PasswordCheck { file, given, of, checks: Arc::clone(&self.checks) };
-                return Err(Stop::Wait(Box::new(check)));
+                return Err(Stop::Wait(super::Check::Password(Box::new(check))));
             }
         }
         if let Some(field) = &self.user_field {
