@@ -115,6 +115,31 @@ fn files_in_other_places_are_out_of_reach() {
 }
 
 #[test]
+fn files_that_references_name_are_within_reach() {
+    let backend = Backend::replying(OK);
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let users = "auth.basic = { file = \"${file:place}/users\" }";
+    let route = format!("[[route]]\nlistener = \"web\"\nupstream = \"app\"\n{users}");
+    let config = Setup::to(backend.address())
+        .section("[process]\nlandlock = \"on\"\n[admin]")
+        .routes("[[route]]\nlistener = \"web\"\npath = \"/plain\"\nupstream = \"app\"")
+        .text();
+    std::fs::write(dir.path().join("place"), other.path().to_str().unwrap()).unwrap();
+    std::fs::write(
+        dir.path().join("ringate.toml"),
+        format!("include = [\"${{file:place}}/*.toml\"]\n{config}"),
+    )
+    .unwrap();
+    std::fs::write(other.path().join("route.toml"), route).unwrap();
+    std::fs::write(other.path().join("users"), "alice:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n").unwrap();
+    let ringate = Ringate::start_in(dir, 1);
+    assert_eq!(ringate.get("/").status, 401);
+    std::fs::rename(other.path().join("route.toml"), other.path().join("renamed.toml")).unwrap();
+    let reloaded = command(ringate.dir(), &["reload"]);
+    assert!(reloaded.status.success(), "{reloaded:?}");
+}
+
+#[test]
 fn a_user_that_cannot_be_is_refused_with_what_to_do() {
     let backend = Backend::replying(OK);
     let text = |process: &str| Setup::to(backend.address()).section(&format!("[process]\n{process}")).text();

@@ -298,6 +298,47 @@ fn one_upgrade_at_a_time_and_none_of_a_process_that_drains() {
 }
 
 #[test]
+fn what_is_changed_meanwhile_is_in_force_in_the_new_process_or_refused() {
+    let backend = Backend::replying(OK);
+    let config = Setup::to(backend.address()).section("[admin]").text();
+    let upgradable = Upgradable::start(&config);
+    let (status, made) = upgradable.call("POST", "/v1/certificates", r#"{"name":"one","common_name":"one"}"#);
+    assert_eq!(status, 201, "{made}");
+    upgradable.replace_by(&format!("#!/bin/sh\nsleep 1\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_ringate")));
+    let post = |path: &'static str, body: &'static str| upgradable.call("POST", path, body);
+    std::thread::scope(|scope| {
+        let upgrade = scope.spawn(|| post("/v1/upgrade", ""));
+        upgradable.ringate.await_log("was started as process");
+        scope.spawn(|| assert_draining(&post("/v1/consumers", r#"{"name":"bob"}"#)));
+        scope.spawn(|| assert_draining(&post("/v1/certificates/one/activate", "{}")));
+        assert_eq!(upgrade.join().unwrap().0, 200);
+    });
+    assert_eq!(upgradable.call("POST", "/v1/consumers", r#"{"name":"bob"}"#).0, 201);
+    assert_eq!(upgradable.call("GET", "/v1/consumers", "").1["consumers"][0]["name"], "bob");
+}
+
+fn assert_draining((status, problem): &(u16, Value)) {
+    assert_eq!((*status, &problem["type"]), (409, &json!("/v1/problems/draining")), "{problem}");
+}
+
+#[test]
+fn a_socket_whose_file_is_gone_is_made_anew() {
+    let backend = Backend::replying(OK);
+    let local = "[[listener]]\nname = \"local\"\naddress = \"unix:web.sock\"\nprotocol = \"http\"";
+    let setup = Setup::to(backend.address()).section(&format!("[admin]\n{local}"));
+    let config = setup.routes("[[route]]\nlistener = [\"web\", \"local\"]\nupstream = \"app\"").text();
+    let mut upgradable = Upgradable::start_and_await(&config, 1);
+    for gone in ["run/admin.sock", "web.sock"] {
+        std::fs::remove_file(upgradable.dir().join(gone)).unwrap();
+    }
+    upgradable.ringate.signal(Signal::USR2);
+    upgradable.ringate.await_log("upgraded (SIGUSR2)");
+    upgradable.first_ends();
+    assert_eq!(upgradable.call("GET", "/v1/status", "").0, 200);
+    UnixStream::connect(upgradable.dir().join("web.sock")).unwrap();
+}
+
+#[test]
 fn what_is_under_way_lives_on_in_the_old_process_until_its_drain_ends() {
     let (backend, go) = Backend::held_back();
     let echo = Server::start(None, |stream| {

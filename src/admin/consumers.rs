@@ -24,6 +24,9 @@ use crate::certs::consumers::{Answer, ConsumerError, Order, Standing};
 impl From<ConsumerError> for Problem {
     fn from(error: ConsumerError) -> Self {
         let (status, kind, title) = match error.kind() {
+            _ if matches!(error, ConsumerError::Replaced) => {
+                (StatusCode::CONFLICT, "draining", "ringate is draining")
+            }
             ErrorKind::NotFound => {
                 (StatusCode::NOT_FOUND, "not-found", "there is no such consumer, credential or definition")
             }

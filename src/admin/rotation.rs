@@ -44,6 +44,7 @@ impl From<RotationError> for Problem {
             RotationError::StillNeeded(..) => {
                 (StatusCode::CONFLICT, "needed", "the generation is still needed")
             }
+            RotationError::Replaced => (StatusCode::CONFLICT, "draining", "ringate is draining"),
         };
         Self::new(status, kind, title, detail)
     }

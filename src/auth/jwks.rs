@@ -224,7 +224,9 @@ impl TokenKey {
         };
         let material = match text("kty") {
             Some("RSA") => {
-                let (n, e) = (bytes("n")?, bytes("e")?);
+                let (mut n, e) = (bytes("n")?, bytes("e")?);
+                // RFC 7518 §6.3.1.1 has no zeros in front; some issuers do.
+                n.drain(..n.iter().position(|&byte| byte != 0).unwrap_or_default());
                 if !(2048..=8192).contains(&(n.len() * 8)) {
                     return Err("an RSA key has 2048 to 8192 bits".to_owned());
                 }

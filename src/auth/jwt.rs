@@ -228,7 +228,8 @@ impl Claims {
             Some(text) if text.len() > MAX_CLAIM_BYTES || text.chars().any(char::is_control) => {
                 Err(TokenError::Malformed)
             }
-            text => Ok(text),
+            // A field's value has no spaces around it (RFC 9110 §5.5), and HTTP/2 refuses them (RFC 9113 §8.2.1).
+            text => Ok(text.map(|text| text.trim_matches(' ').to_owned())),
         }
     }
 }
@@ -284,7 +285,7 @@ mod tests {
         let parts = PublicKeyComponents::<Vec<u8>>::from(rsa.public_key());
         let point = ec.public_key().as_ref();
         let set = json!({ "keys": [
-            { "kty": "RSA", "kid": "r", "use": "sig", "n": encoded(&parts.n), "e": encoded(&parts.e) },
+            { "kty": "RSA", "kid": "r", "use": "sig", "n": encoded([&[0], &parts.n[..]].concat()), "e": encoded(&parts.e) },
             { "kty": "EC", "kid": "e", "crv": "P-256", "x": encoded(&point[1..33]), "y": encoded(&point[33..]) },
             { "kty": "OKP", "kid": "d", "crv": "Ed25519", "x": encoded(ed.public_key()) },
             { "kty": "EC", "kid": "k", "crv": "secp256k1", "x": "AA", "y": "AA" },
@@ -456,6 +457,8 @@ mod tests {
         }
         let found = issuer.check(&policy, &with("sub", json!("a\r\nX-Evil: 1"))).expect("a good token");
         assert_eq!(found.text("sub"), Err(TokenError::Malformed));
+        let found = issuer.check(&policy, &with("sub", json!(" a b "))).expect("a good token");
+        assert_eq!(found.text("sub"), Ok(Some("a b".to_owned())));
     }
 
     #[test]

@@ -265,6 +265,11 @@ impl Sources {
     }
 }
 
+/// A text with its references replaced; `None`: one of them stands for nothing.
+pub(crate) fn replaced(text: &str, folder: &Path, outside: &dyn Outside) -> Option<String> {
+    references::expand(text, folder, outside).ok().map(|expanded| expanded.text)
+}
+
 /// The patterns of a text's `include`, each with its place in the text. What is no text is an error.
 fn patterns(text: &str) -> Vec<(Range<usize>, Result<String, String>)> {
     let (document, syntax) = DeTable::parse_recoverable(text);

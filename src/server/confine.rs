@@ -16,9 +16,11 @@ use landlock::{
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter_all_threads};
 
+use super::outside::Disk;
 use super::syscalls::ALLOWED;
 use crate::base::address::{Address, UNIX};
 use crate::config::plan::{Admin, AdminAddress, Process, SeccompMode};
+use crate::config::sources::replaced;
 use crate::config::{Plan, Sources};
 use crate::io::privileges::{self, User};
 
@@ -199,15 +201,17 @@ impl Files {
         let mut files = Self::default();
         for source in sources.files() {
             let beside = super::load::folder(&source.path);
-            let patterns = included(&source.text);
+            let patterns = included(&source.text).into_iter();
+            let patterns = patterns.map(|pattern| replaced(&pattern, beside, &Disk).unwrap_or(pattern));
             // Files may be added later that a pattern of `include` matches.
-            let folders = patterns.iter().map(|pattern| parent(&beside.join(before_wildcard(pattern))));
+            let folders = patterns.map(|pattern| parent(&beside.join(before_wildcard(&pattern))));
             files.read.extend(folders.filter(|folder| folder.is_dir()));
             files.written.push(beside.to_owned());
         }
         let words = sources.files().iter().flat_map(|source| strings(&source.text));
         let references = words.clone().flat_map(|word| referred(&word));
-        for word in words.chain(references).collect::<Vec<_>>() {
+        let named = words.map(|word| replaced(&word, folder, &Disk).unwrap_or(word));
+        for word in named.chain(references).collect::<Vec<_>>() {
             let word = ["file:", UNIX, "syslog:unix:"]
                 .iter()
                 .find_map(|kind| word.strip_prefix(kind))

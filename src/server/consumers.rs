@@ -203,6 +203,7 @@ impl Deployment {
     /// # Errors
     /// See [`ConsumerError`].
     pub(crate) fn consumers(&self, order: Order) -> Result<Answer, ConsumerError> {
+        let _guard = order.changes().then(|| self.may_order()).transpose()?;
         let current = self.current();
         current.made.consumers.run(order, &current.plan)
     }
@@ -216,6 +217,7 @@ impl Deployment {
         changes: bool,
         work: impl FnOnce(&mut Desk<'_>) -> Result<T, ConsumerError>,
     ) -> Result<T, ConsumerError> {
+        let _guard = changes.then(|| self.may_order()).transpose()?;
         let current = self.current();
         current.made.consumers.at_desk(&current.plan, changes, work)
     }

@@ -41,6 +41,8 @@ use crate::config::{Diagnostics, Level, Plan, Sources};
 use crate::proxy::snapshot::RuntimeConfig;
 use crate::tls::Identity;
 
+mod freeze;
+
 /// How long a reload waits for its workers: each checks at its next turn, unless it is stalled.
 const TAKE_UP: Duration = Duration::from_secs(2);
 /// How often a change is repeated because another process has just saved the file.
@@ -77,6 +79,8 @@ pub(crate) struct Deployment {
     changing: Mutex<()>,
     /// Held while a key is made.
     making: Mutex<()>,
+    /// Held while consumers or credentials are changed. Taken last.
+    ordering: Mutex<()>,
     /// What is remembered of rotations.
     rotations: RotationState,
 }
@@ -90,12 +94,6 @@ pub(crate) struct Current {
     pub running: Arc<RuntimeConfig>,
     /// The pointers to the certificates in use.
     pub made: Made,
-}
-
-/// See [`Deployment::freeze`].
-pub(crate) struct Frozen<'a> {
-    _changing: MutexGuard<'a, ()>,
-    _moving: RotationGuard<'a>,
 }
 
 /// What a reload did, or would do.
@@ -153,6 +151,7 @@ impl Deployment {
                 lookups: Mutex::default(),
                 changing: Mutex::new(()),
                 making: Mutex::new(()),
+                ordering: Mutex::new(()),
                 file: file.to_owned(),
                 rotations: RotationState::default(),
             }),
@@ -207,6 +206,9 @@ impl Deployment {
         work: impl FnOnce(&LockedCertificate<'_>) -> Result<T, RotationError>,
     ) -> Result<T, RotationError> {
         let guard = self.rotations.lock();
+        if self.server.is_replaced() {
+            return Err(RotationError::Replaced);
+        }
         let result =
             self.with_certificate(name, |certificate| work(&LockedCertificate::new(certificate, &guard)));
         drop(guard);
@@ -578,11 +580,6 @@ impl Deployment {
             std::thread::sleep(Duration::from_millis(1));
         }
         version
-    }
-
-    /// Nothing is published for as long as it is held.
-    pub(crate) fn freeze(&self) -> Frozen<'_> {
-        Frozen { _changing: self.changing(), _moving: self.rotations.lock() }
     }
 
     fn changing(&self) -> MutexGuard<'_, ()> {

@@ -147,7 +147,7 @@ impl InheritedSocket {
 
     /// Whether it is bound at the address, and serves it as the config wants.
     fn is_at(&self, wanted: &Wanted<'_>) -> bool {
-        if self.socket.kind != wanted.kind {
+        if self.socket.kind != wanted.kind || is_lost(&self.socket.address) {
             return false;
         }
         match (wanted.address, &self.socket.address) {
@@ -184,6 +184,14 @@ impl InheritedSocket {
             }
             None => self.name.admin || self.name.listener == "admin",
         }
+    }
+}
+
+/// Whether no client reaches a Unix socket, as its file has been removed. Then it is made anew.
+fn is_lost(address: &Address) -> bool {
+    match address {
+        Address::Unix(path) => !path.as_os_str().as_encoded_bytes().starts_with(b"@") && !path.exists(),
+        Address::Ip(_) => false,
     }
 }
 

@@ -119,7 +119,8 @@ impl Watch {
             self.file(deployment, named, cell);
         }
         self.trusted.look(deployment);
-        if self.checked.is_some_and(|checked| checked.elapsed() < CHECK) {
+        // A process in the place of this one looks after what ends.
+        if deployment.server.is_replaced() || self.checked.is_some_and(|checked| checked.elapsed() < CHECK) {
             return;
         }
         self.checked = Some(Instant::now());

@@ -67,6 +67,8 @@ pub struct Server {
     pub started: Instant,
     /// Whether they accept connections.
     pub ready: AtomicBool,
+    /// Another process has the place of this one.
+    replaced: AtomicBool,
     workers: Vec<Handle>,
     sockets: Mutex<Sockets>,
     running: Arc<AtomicUsize>,
@@ -160,6 +162,7 @@ impl Server {
             snapshot,
             started: Instant::now(),
             ready: AtomicBool::new(true),
+            replaced: AtomicBool::new(false),
             workers,
             sockets: Mutex::new(sockets),
             running,
@@ -240,7 +243,14 @@ impl Server {
     /// published any more.
     pub(crate) fn leave_sockets(&self, unused: &[u64]) {
         self.ready.store(false, Ordering::Relaxed);
+        self.replaced.store(true, Ordering::Relaxed);
         self.sockets().leave(unused);
+    }
+
+    /// Whether another process has the place of this one. It has read certificates and consumers before: what this one would
+    /// change of them, it would not know.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.replaced.load(Ordering::Relaxed)
     }
 
     /// Whether the process serves, and is not draining.

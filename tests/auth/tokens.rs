@@ -132,8 +132,10 @@ fn good_tokens_pass_and_bad_ones_get_the_reason() {
     let without = client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").response();
     assert_eq!((without.status, without.header("WWW-Authenticate")), (401, Some("Bearer")));
     let token = of(json!({}));
-    let two = get(&token).replacen("\r\n\r\n", &format!("\r\nAuthorization: Bearer {token}\r\n\r\n"), 1);
-    assert_eq!(client.send(two).response().status, 401);
+    for other in [&format!("Bearer {token}"), "Bearer\tforged", "Basic eDp5"] {
+        let two = get(&token).replacen("\r\n\r\n", &format!("\r\nAuthorization: {other}\r\n\r\n"), 1);
+        assert_eq!(client.send(two).response().status, 401, "{other}");
+    }
     // As long as a head may be.
     let long = of(json!({ "pad": "x".repeat(11_000) }));
     assert!(matches!(client.send(get(&long)).response().status, 200 | 431));

@@ -164,6 +164,16 @@ fn a_clients_decision_holds_and_its_state_goes_on() {
     assert_eq!(forwarded.headers("traceparent"), [format!("00-{TRACE}-{}-01", sent.id())]);
     assert_eq!(forwarded.headers("tracestate"), ["a=1,b=2"]);
     assert_eq!(collector.requests(), 1);
+    let many = vec!["a=1"; 33].join(",");
+    for invalid in
+        ["tracestate: A=1\r\n", "tracestate: a=1\r\ntracestate: b\r\n", &format!("tracestate: {many}\r\n")]
+    {
+        let fields = format!("traceparent: 00-{TRACE}-{PARENT}-01\r\n{invalid}");
+        assert_eq!(client.send(get("/", &fields)).response().status, 200);
+        let forwarded = backend.request();
+        assert!(forwarded.header("traceparent").unwrap().contains(TRACE));
+        assert_eq!(forwarded.header("tracestate"), None, "{invalid}");
+    }
 }
 
 #[test]

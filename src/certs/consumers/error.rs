@@ -67,6 +67,8 @@ pub(crate) enum ConsumerError {
     Store(StoreError),
     /// The system gives no random numbers.
     Random,
+    /// Another process has taken the place of this one, and would not know.
+    Replaced,
 }
 
 impl ConsumerError {
@@ -78,7 +80,8 @@ impl ConsumerError {
             | Self::State { .. }
             | Self::NotSuspendable { .. }
             | Self::InUse { .. }
-            | Self::TooMany { .. } => ErrorKind::Conflict,
+            | Self::TooMany { .. }
+            | Self::Replaced => ErrorKind::Conflict,
             Self::Name(_) | Self::Invalid(_) | Self::Generate(_) => ErrorKind::Invalid,
             Self::Store(StoreError::NotFound { .. }) => ErrorKind::NotFound,
             Self::Store(StoreError::Locked { .. }) => ErrorKind::Conflict,
@@ -148,6 +151,7 @@ impl fmt::Display for ConsumerError {
             Self::Generate(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
             Self::Random => f.write_str("the system gives no random numbers; try again"),
+            Self::Replaced => f.write_str("a new process has taken the place of this one; try again"),
         }
     }
 }

@@ -31,6 +31,44 @@ fn is_valid(value: &[u8]) -> bool {
         && !zero(parent)
 }
 
+/// Most entries of a `tracestate` (§3.3.1.1).
+const ENTRIES: usize = 32;
+
+/// The `tracestate` of a request (§3.3) as one list, of all of its lines. Empty: there is none, or it is not valid, so that it is
+/// not to be passed on.
+pub(crate) fn state(head: &RequestHead<'_, '_>) -> String {
+    let mut list: Vec<&str> = Vec::new();
+    for line in head.fields.all("tracestate") {
+        for entry in line.split(|&byte| byte == b',').map(|entry| entry.trim_ascii()) {
+            match std::str::from_utf8(entry) {
+                Ok("") => {}
+                Ok(entry) if is_entry(entry) && list.len() < ENTRIES => list.push(entry),
+                _ => return String::new(),
+            }
+        }
+    }
+    list.join(",")
+}
+
+/// `KEY=VALUE` (§3.3.1.2, §3.3.1.3).
+fn is_entry(entry: &str) -> bool {
+    let Some((key, value)) = entry.split_once('=') else { return false };
+    let key_byte = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/');
+    let part = |part: &str, most: usize| {
+        let first = part.bytes().next();
+        part.len() <= most
+            && first.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+            && part.bytes().all(key_byte)
+    };
+    let is_key = match key.split_once('@') {
+        Some((tenant, system)) => part(tenant, 241) && part(system, 14),
+        None => part(key, 256),
+    };
+    is_key
+        && (1..=256).contains(&value.len())
+        && value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'=')
+}
+
 /// What a valid `traceparent` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parent {
@@ -107,6 +145,16 @@ mod tests {
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0g",
         ] {
             assert!(!is_valid(bad.as_bytes()), "{bad}");
+        }
+        for good in ["a=1", "0a/b*-_=x y", "tenant@system=!", &format!("{}=1", "k".repeat(256))] {
+            assert!(is_entry(good), "{good}");
+        }
+        let long = [format!("{}=1", "k".repeat(257)), format!("a={}", "v".repeat(257))];
+        for bad in [
+            "a", "=1", "a=", "A=1", "a b=1", "a=1=2", "a@b@c=1", "@a=1", "a=\t", "a=\u{e4}", &long[0],
+            &long[1],
+        ] {
+            assert!(!is_entry(bad), "{bad}");
         }
         let made = make("0123456789abcdef0123456789abcdef", true).unwrap();
         assert!(made.starts_with(b"00-0123456789abcdef0123456789abcdef-") && made.ends_with(b"-01"));

@@ -15,7 +15,7 @@ pub(crate) struct Trace {
     pub(crate) span: u64,
     /// The client's span, if it sent one.
     pub(crate) parent: Option<u64>,
-    /// The client's `tracestate`, which goes on as it is.
+    /// The client's `tracestate`, which goes on as it is; empty if there is no valid one.
     pub(crate) state: String,
     /// When its head had arrived.
     pub(crate) begun: SystemTime,
@@ -97,10 +97,11 @@ pub(crate) fn with_context<R>(
     write: impl FnOnce(&HeadEdit<'_>) -> R,
 ) -> R {
     let Some(trace) = trace else { return write(edit) };
-    // A state belongs to the parent that came with it.
-    let is_replaced = |name: &[u8]| match trace.parent {
-        Some(_) => is_same_name(name, b"traceparent"),
-        None => context::is_context(name),
+    // A state belongs to the parent that came with it, and one that is not valid is dropped (§3.3 of the standard).
+    let keeps_state = trace.parent.is_some() && !trace.state.is_empty();
+    let is_replaced = |name: &[u8]| match keeps_state {
+        true => is_same_name(name, b"traceparent"),
+        false => context::is_context(name),
     };
     let mut added = edit.added.to_vec();
     remove_lines(&mut added, is_replaced);
@@ -121,7 +122,7 @@ impl Trace {
             let value = head.fields.get(name).unwrap_or_default();
             String::from_utf8_lossy(&value[..value.len().min(MOST_TEXT)]).into_owned()
         };
-        let state = parent.map(|_| text("tracestate")).unwrap_or_default();
+        let state = parent.map(|_| context::state(head)).unwrap_or_default();
         let path = head.target.path;
         Box::new(Self {
             id,

@@ -55,6 +55,7 @@ pub(super) fn failed(offer: &Offer, error: &ConsumerError) -> Reply {
         ConsumerError::TooMany { .. } => {
             (503, "As many requests wait as may. Try it again in a few days, or write to the operator.".to_owned())
         }
+        ConsumerError::Replaced => (503, "This was not carried out. Try it again now.".to_owned()),
         ConsumerError::Invalid(_) | ConsumerError::Generate(_) | ConsumerError::Name(_) => (422, error.to_string()),
         _ => {
             tracing::error!("a form of the page for consumers was not carried out: {error}");

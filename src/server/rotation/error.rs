@@ -26,6 +26,8 @@ pub(crate) enum RotationError {
     StillNeeded(String, Vec<String>),
     /// There is no previous generation.
     NoPrevious(String),
+    /// Another process has taken the place of this one, and would not know.
+    Replaced,
 }
 
 impl fmt::Display for RotationError {
@@ -69,6 +71,7 @@ impl fmt::Display for RotationError {
                 )
             }
             Self::NoPrevious(name) => StateError::NothingPrevious { name: name.clone() }.fmt(f),
+            Self::Replaced => f.write_str("a new process has taken the place of this one; try again"),
         }
     }
 }

@@ -33,7 +33,8 @@ pub struct TokenRule {
 fn find<'b>(source: &TokenSource, asked: &RequestView<'_, '_, 'b>) -> Result<Option<&'b [u8]>, ()> {
     let fields = &asked.head.fields;
     match source {
-        TokenSource::Bearer => only(fields.all("authorization").filter_map(bearer_token)),
+        // A backend that gets the token, too, must not read another one of another field.
+        TokenSource::Bearer => Ok(only(fields.all("authorization"))?.and_then(bearer_token)),
         TokenSource::Header(name) => only(fields.all(name)),
         TokenSource::Cookie(name) => only(cookies(fields, name)),
         TokenSource::Query(name) => {
