@@ -89,6 +89,7 @@ mod tls_refusals;
 mod tls_sessions;
 mod tls_tcp;
 mod tls_trust;
+mod top;
 mod udp;
 mod unix_sockets;
 mod upgrade;

@@ -140,6 +140,14 @@ fn uses(running: &RuntimeConfig, text: &mut Text) {
     family("gauge", "endpoint_in_flight", help, EndpointUse::in_flight);
     let help = "Requests and tcp connections that went to the endpoint, repeated ones each time.";
     family("counter", "endpoint_requests_total", help, EndpointUse::requests);
+    let help = "Responses of the 5xx class of the endpoint, and exchanges that failed at it.";
+    family("counter", "endpoint_errors_total", help, |used| used.totals().errors);
+    let times = each(&running.upstreams).map(|(labels, endpoint)| {
+        let totals = endpoint.state.used.totals();
+        (labels, totals.responses, totals.micros as f64 / 1e6)
+    });
+    let help = "From a request's head to its response's head from the endpoint: how many responses, and the sum of their times.";
+    text.sums("endpoint_first_byte_duration_seconds", help, times);
 }
 
 fn retries(running: &RuntimeConfig, text: &mut Text) {

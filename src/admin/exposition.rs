@@ -127,6 +127,22 @@ impl Text {
         }
     }
 
+    /// How many durations there were and the sum of them, each with its labels: a summary without quantiles.
+    pub(super) fn sums(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (String, u64, f64)>,
+    ) {
+        let name = format!("ringate_{name}");
+        if !self.head("summary", &name, help) {
+            return;
+        }
+        for (labels, count, seconds) in samples {
+            let _ = writeln!(self.out, "{name}_sum{{{labels}}} {seconds}\n{name}_count{{{labels}}} {count}");
+        }
+    }
+
     /// The lines in front of a histogram that is written by the caller.
     pub(super) fn histogram(&mut self, name: &str, help: &str, write: impl FnOnce(&mut String)) {
         if self.head("histogram", name, help) {

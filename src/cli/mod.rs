@@ -19,6 +19,7 @@ mod promote;
 mod quickstart;
 mod run;
 mod schema;
+mod top;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -71,6 +72,12 @@ enum Command {
     /// Show what a running instance does
     #[command(after_help = "Example: ringate status -c config/ringate.toml --json")]
     Status(control::Options),
+    /// Show live figures of a running instance: rates, latency, upstreams, routes, workers, certificates
+    #[command(after_help = "Examples: ringate top -c config/ringate.toml\n          \
+        ringate top --json --interval 5 -c config/ringate.toml\n\n\
+        Keys: 1-5 or Tab for a view, Left and Right or s for the column to sort by, r for the other direction, / for a filter, \
+        space for a pause, ? for help, q to quit.")]
+    Top(top::Options),
     /// Let a running instance read its config file again
     #[command(after_help = "Example: ringate reload -c config/ringate.toml\n\n\
         A config that does not hold changes nothing: what is wrong is shown, and the exit code is 1. Where the file has other \
@@ -298,6 +305,7 @@ fn dispatch(command: Command) -> Result<(), String> {
         Command::Cert(options) => cert::run(*options),
         Command::Plan(options) => control::plan(&options),
         Command::Status(options) => control::status(&options),
+        Command::Top(options) => top::run(&options),
         Command::Reload(options) => control::reload(&options),
         Command::Upgrade(options) => control::upgrade(&options),
         Command::Drain(options) => control::drain(&options),

@@ -80,7 +80,8 @@ fn family_of<'k>(name: &'k str, kinds: &BTreeMap<String, String>, open: bool) ->
         return Some(family);
     }
     let of_histogram = suffixes.iter().find_map(|suffix| name.strip_suffix(suffix));
-    of_histogram.filter(|family| is(family, "histogram")).or_else(|| kinds.contains_key(name).then_some(name))
+    let has_parts = |family: &&str| is(family, "histogram") || is(family, "summary");
+    of_histogram.filter(has_parts).or_else(|| kinds.contains_key(name).then_some(name))
 }
 
 impl Exposition {
@@ -98,7 +99,7 @@ impl Exposition {
                 assert!(!help.trim().is_empty() && helps.insert(name.to_owned()), "{line}");
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').unwrap();
-                assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+                assert!(["counter", "gauge", "histogram", "summary"].contains(&kind), "{line}");
                 assert!(kinds.insert(name.to_owned(), kind.to_owned()).is_none(), "twice: {line}");
                 name.clone_into(&mut current);
             } else if let Some(rest) = line.strip_prefix("# UNIT ") {
@@ -126,7 +127,7 @@ impl Exposition {
             assert!(name.starts_with("ringate_") || name.starts_with("process_"), "{name}");
             assert_eq!(kind == "counter" && !open, name.ends_with("_total"), "{name} is a {kind}");
             let wrongs = ["milliseconds", "microseconds", "ms", "us", "minutes", "kilobytes", "percent"];
-            let types = ["counter", "gauge", "histogram"];
+            let types = ["counter", "gauge", "histogram", "summary"];
             for wrong in wrongs.iter().chain(&types) {
                 assert!(
                     !name.split('_').any(|part| part == *wrong),
