@@ -18,17 +18,23 @@ fn root() -> &'static Path {
 }
 
 /// A Markdown file.
-struct Page {
+pub(crate) struct Page {
     /// From the repository's root.
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     text: String,
 }
 
 /// A fenced block of a page.
-struct Block {
-    /// What follows the fence: `toml`, `toml fragment`, `sh` …
-    info: String,
-    text: String,
+pub(crate) struct Block {
+    /// What follows the fence: `toml`, `toml fragment`, `sh`, `sh by-hand` …
+    pub(crate) info: String,
+    pub(crate) text: String,
+}
+
+impl Block {
+    fn is_shell(&self) -> bool {
+        matches!(&*self.info, "sh" | "sh by-hand")
+    }
 }
 
 impl Page {
@@ -37,12 +43,12 @@ impl Page {
         Self { path, text }
     }
 
-    fn name(&self) -> std::path::Display<'_> {
+    pub(crate) fn name(&self) -> std::path::Display<'_> {
         self.path.display()
     }
 
     /// Its prose and its fenced blocks.
-    fn parts(&self) -> (Vec<&str>, Vec<Block>) {
+    pub(crate) fn parts(&self) -> (Vec<&str>, Vec<Block>) {
         let (mut prose, mut blocks, mut open) = (Vec::new(), Vec::new(), None::<Block>);
         for line in self.text.lines() {
             match (line.strip_prefix("```"), &mut open) {
@@ -104,7 +110,7 @@ fn pages_of(folder: &Path, found: &mut Vec<Page>) {
 }
 
 /// All documents: those at the root, those of folders that explain themselves, and the book.
-fn pages() -> Vec<Page> {
+pub(crate) fn pages() -> Vec<Page> {
     let single = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "bench/README.md"];
     let more = ["certs/README.md", "tests/data/README.md", "tests/data/DIFFERENCES.md"];
     let mut pages: Vec<_> = single.iter().chain(&more).map(|path| Page::read(path.into())).collect();
@@ -257,7 +263,7 @@ fn every_command_in_a_document_exists() {
         if page.path == Path::new("CHANGELOG.md") {
             continue; // it names what was
         }
-        let blocks = page.parts().1.into_iter().filter(|block| block.info == "sh").map(|block| block.text);
+        let blocks = page.parts().1.into_iter().filter(Block::is_shell).map(|block| block.text);
         for code in blocks.chain(page.spans()) {
             for (path, options) in commands(&code) {
                 let Some((first, rest)) = path.split_first() else { continue };
@@ -293,7 +299,7 @@ fn every_file_and_function_in_a_document_exists() {
         if page.path == Path::new("CHANGELOG.md") {
             continue; // it names what was
         }
-        let blocks = page.parts().1.into_iter().filter(|block| block.info == "sh").map(|block| block.text);
+        let blocks = page.parts().1.into_iter().filter(Block::is_shell).map(|block| block.text);
         for code in blocks.chain(page.spans()) {
             let (file, function) =
                 code.split_once(": ").map_or((&*code, None), |(file, name)| (file, Some(name)));

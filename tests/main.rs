@@ -62,6 +62,7 @@ mod peers;
 mod pool;
 mod probe;
 mod proxy_protocol;
+mod recipes;
 mod reload;
 mod retries;
 mod retries_tls;
