@@ -212,7 +212,7 @@ impl Watch {
                 client_errors: rate("responses_4xx"),
                 server_errors: rate("responses_5xx"),
             },
-            errors_per_second: rate("responses_5xx") + rate("exchanges_aborted"),
+            errors_per_second: rate("responses_5xx") + rate("exchanges_aborted") + rate("grpc_calls_ended"),
             connections_open: find(&next.totals, "connections_open"),
             connections_accepted_per_second: rate("connections_accepted"),
             backend_connections_per_second: rate("backend_connections"),

@@ -151,6 +151,8 @@ counters! {
     encoding_bytes_out,
     /// Exchanges that ended before their response did.
     exchanges_aborted,
+    /// Calls of gRPC that failed within their response, and that Ringate therefore ended with a status of its own.
+    grpc_calls_ended,
     /// Connections made to backends.
     backend_connections,
     /// Backend connections that could not be made.
@@ -213,6 +215,8 @@ counters! {
     http2_floods_unknown_frames,
     /// Connections ended for heads beyond `http.header_list_bytes`.
     http2_floods_large_heads,
+    /// Connections ended for entries put into the table of header compression and evicted, and for changes of its size.
+    http2_floods_table,
     /// Connections ended for header blocks of too many CONTINUATION frames or bytes, or that expand to too many.
     http2_floods_header_blocks,
     /// TLS handshakes with clients, finished.

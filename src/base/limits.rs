@@ -147,6 +147,9 @@ pub(crate) const HTTP2_PING_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) const HTTP2_SETTINGS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a request is sent again that a backend has certainly not processed (GOAWAY, REFUSED_STREAM).
 pub(crate) const HTTP2_UNPROCESSED_REPEATS: u32 = 5;
+/// Bytes of a request's body that are kept after they were sent, as the backend may say that it has not processed the request:
+/// so many a new stream may carry by the window that most backends have, before its backend has said anything.
+pub(crate) const HTTP2_HELD_BYTES: usize = 64 * 1024;
 /// Longest header list, as RFC 9113 §6.5.2 counts it, in bytes.
 pub(crate) const HTTP2_HEADER_LIST_BYTES: usize = 64 * 1024;
 /// Range of `http.header_list_bytes`: a request of a browser fits the least.
@@ -186,6 +189,11 @@ pub(crate) const HTTP2_CLOSED_STREAMS: (u32, u32) = (5000, 4);
 pub(crate) const HTTP2_UNKNOWN_FRAMES: (u32, u32) = (500, 1);
 /// Heads beyond the header list's bound: each costs its decoding.
 pub(crate) const HTTP2_HEADS_TOO_LARGE: (u32, u32) = (50, 0);
+/// Entries that leave the table of header compression, beyond those that one block may evict. A table size update counts as
+/// 64 entries.
+pub(crate) const HTTP2_TABLE_EVICTIONS: (u32, u32) = (2000, 0);
+/// Entries that each header block may evict: a proxy in front, whose clients differ, evicts as many as its requests have fields.
+pub(crate) const HTTP2_TABLE_EVICTIONS_PER_BLOCK: u32 = 64;
 /// CONTINUATION frames of one header block: with frames of the smallest maximum, 8 carry twice the header list's bound.
 pub(crate) const HTTP2_CONTINUATIONS: u32 = 16;
 

@@ -253,6 +253,8 @@ pub enum Flood {
     UnknownFrames,
     /// Heads beyond the header list's bound.
     HeadsTooLarge,
+    /// Entries that leave the table of header compression, and changes of its size.
+    Table,
     /// CONTINUATION frames of one header block: CVE-2024-27316 and its like.
     Continuations,
     /// Bytes of one header block, encoded or decoded: HPACK bombs, CVE-2016-6581.
@@ -274,6 +276,7 @@ impl Flood {
             Self::ClosedStreams => "too many frames on closed streams",
             Self::UnknownFrames => "too many frames of unknown types",
             Self::HeadsTooLarge => "too many heads that are too large",
+            Self::Table => "too many entries put into the table of header compression and evicted",
             Self::Continuations => "too many CONTINUATION frames",
             Self::HeaderBlock => "header block too long",
         }

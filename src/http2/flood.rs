@@ -42,6 +42,8 @@ pub struct Floods {
     pub unknown_frames: FloodLimit,
     /// [`Flood::HeadsTooLarge`]
     pub heads_too_large: FloodLimit,
+    /// [`Flood::Table`]
+    pub table: FloodLimit,
     /// [`Flood::Continuations`]: frames of one header block.
     pub continuations: u32,
 }
@@ -62,6 +64,7 @@ impl Default for Floods {
             closed_streams: limit(limits::HTTP2_CLOSED_STREAMS),
             unknown_frames: limit(limits::HTTP2_UNKNOWN_FRAMES),
             heads_too_large: limit(limits::HTTP2_HEADS_TOO_LARGE),
+            table: limit(limits::HTTP2_TABLE_EVICTIONS),
             continuations: limits::HTTP2_CONTINUATIONS,
         }
     }
@@ -81,6 +84,7 @@ impl Floods {
             Flood::ClosedStreams => self.closed_streams,
             Flood::UnknownFrames => self.unknown_frames,
             Flood::HeadsTooLarge => self.heads_too_large,
+            Flood::Table => self.table,
             // Counted for each header block, not within the window.
             Flood::Continuations | Flood::HeaderBlock => FloodLimit { base: 0, per_use: 0 },
         }
@@ -125,8 +129,17 @@ impl FloodGuard {
     /// Its bound is passed.
     #[inline]
     pub(super) fn count(&mut self, flood: Flood, floods: &Floods) -> Result<(), Violation> {
+        self.count_all(flood, 1, floods)
+    }
+
+    /// Counts several of a kind.
+    ///
+    /// # Errors
+    /// Its bound is passed.
+    #[inline]
+    pub(super) fn count_all(&mut self, flood: Flood, more: u32, floods: &Floods) -> Result<(), Violation> {
         let Some(count) = self.counts.get_mut(flood as usize) else { return Ok(()) };
-        *count = count.saturating_add(1);
+        *count = count.saturating_add(more);
         let limit = floods.limit(flood);
         let uses = if flood == Flood::ResetsReceived { self.responses } else { self.uses };
         let most = limit.base.saturating_add(limit.per_use.saturating_mul(uses));

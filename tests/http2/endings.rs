@@ -37,6 +37,8 @@ fn a_client_that_is_slow_or_silent_is_not_waited_for() {
     slow.send(post(1, &[]));
     let answer = slow.answer(1);
     assert_eq!(answer.status(), 408);
+    assert_eq!(ringate.metric("limit_head_timeout_total"), 4);
+    assert_eq!(ringate.metric("limit_body_timeout_total"), 1);
 }
 
 #[test]
@@ -51,6 +53,7 @@ fn a_window_that_stays_shut_ends_its_stream_alone() {
     assert_eq!(reset.stream, 1);
     assert!(peer.is_alive());
     assert_eq!(ringate.metric("exchanges_aborted_total"), 1);
+    assert_eq!(ringate.metric("limit_body_timeout_total"), 1);
 }
 
 #[test]

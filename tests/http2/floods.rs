@@ -81,6 +81,21 @@ fn a_header_bomb_is_refused_and_repeated_ends_the_connection() {
 }
 
 #[test]
+fn a_table_that_is_filled_and_emptied() {
+    // 90 fields in each head, each of which enters the table and takes the place of another one.
+    let mut thrash = request("GET", &[]);
+    for _ in 0..90 {
+        thrash.extend_from_slice(&[0x40, 1, b'a', 50]);
+        thrash.extend_from_slice(&[b'v'; 50]);
+    }
+    flood("http2_floods_table", vec![], move |number| frame(HEADERS, ES | EH, 2 * number + 1, &thrash));
+    // A table of another size twice in each head.
+    let mut sizes = vec![0x20, 0x3f, 0xe1, 0x1f];
+    sizes.extend(request("GET", &[]));
+    flood("http2_floods_table", vec![], move |number| frame(HEADERS, ES | EH, 2 * number + 1, &sizes));
+}
+
+#[test]
 fn frames_on_streams_that_were_reset() {
     // Field names have no capitals: the stream is reset, and what follows on it is passed over for a while.
     let malformed = frame(HEADERS, EH, 1, request("POST", &[("X-Capital", "1")]));
@@ -140,6 +155,8 @@ fn stream_ids_and_windows_have_an_end() {
     assert!(peer.is_alive());
     peer.send(frame(WINDOW_UPDATE, 0, 0, NUMBER(0x7fff_ffff)));
     assert_eq!(peer.ended(), Some(FLOW_CONTROL_ERROR));
+    ringate.await_metric("http2_connection_errors_total", 2);
+    assert_eq!(ringate.metric("http2_stream_errors_total"), 1);
 }
 
 #[test]

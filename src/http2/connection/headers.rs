@@ -8,7 +8,7 @@ use super::super::message::{check_request, check_response, check_trailers};
 use super::super::stream::{Part, Section, State};
 use super::super::streams::{Past, Slot, Stream};
 use super::{Connection, HeaderBlock, Lent, Shutdown};
-use crate::base::limits::MAX_INTERIM_RESPONSES;
+use crate::base::limits::{HTTP2_TABLE_EVICTIONS_PER_BLOCK, MAX_INTERIM_RESPONSES};
 
 /// A header block that is whole, but for its bytes.
 #[derive(Clone, Copy)]
@@ -99,7 +99,11 @@ impl Connection {
     ) -> Result<Option<Event>, Violation> {
         let target = self.target(block.stream)?;
         lent.fields.clear(self.config.fields);
-        self.decoder.decode(fragment, lent.fields)?;
+        let churn = self.decoder.decode(fragment, lent.fields)?;
+        if churn > HTTP2_TABLE_EVICTIONS_PER_BLOCK {
+            let beyond = churn - HTTP2_TABLE_EVICTIONS_PER_BLOCK;
+            self.guard.count_all(Flood::Table, beyond, &self.config.floods)?;
+        }
         match target {
             Target::Dropped => self.count(Flood::ClosedStreams).map(|()| None),
             Target::New => self.request(block, lent).map(Some),

@@ -11,6 +11,8 @@ use super::{DEFAULT_TABLE_BYTES, ENTRY_OVERHEAD, MAX_TABLE_BYTES, huffman, integ
 const MAX_OVERFLOW: usize = 4;
 /// Most table size updates at the beginning of a block: the smallest and the last one (RFC 7541 §4.2).
 const MAX_SIZE_UPDATES: usize = 2;
+/// So many entries that leave the table one table size update counts as: the table is made anew after it.
+const SIZE_UPDATE_CHURN: u32 = 64;
 
 /// How a literal field treats the dynamic table.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,13 +45,14 @@ impl Decoder {
     }
 
     /// Decodes a whole header block into `fields`, which was cleared with its bounds. A list beyond its bounds is
-    /// decoded all the same, and `fields` reports it.
+    /// decoded all the same, and `fields` reports it. Returns how many entries left the table, which a peer can make it do
+    /// without use: a table size update counts as 64.
     ///
     /// # Errors
     /// The block is invalid, or it decodes to far more than the bounds. The connection cannot go on.
-    pub fn decode(&mut self, block: &[u8], fields: &mut FieldList) -> Result<(), Violation> {
+    pub fn decode(&mut self, block: &[u8], fields: &mut FieldList) -> Result<u32, Violation> {
         let mut at = 0;
-        self.size_updates(block, &mut at)?;
+        let mut churn = self.size_updates(block, &mut at)?;
         while let Some(&first) = block.get(at) {
             match first {
                 0x80.. => {
@@ -57,21 +60,21 @@ impl Decoder {
                     let (name, value) = self.entry(index)?;
                     fields.push(name, value);
                 }
-                0x40.. => self.literal(block, &mut at, 6, Indexing::Incremental, fields)?,
+                0x40.. => churn += self.literal(block, &mut at, 6, Indexing::Incremental, fields)?,
                 0x20.. => return Err(HpackError::TableSizeMisplaced.into()),
-                0x10.. => self.literal(block, &mut at, 4, Indexing::Never, fields)?,
-                _ => self.literal(block, &mut at, 4, Indexing::Without, fields)?,
+                0x10.. => churn += self.literal(block, &mut at, 4, Indexing::Never, fields)?,
+                _ => churn += self.literal(block, &mut at, 4, Indexing::Without, fields)?,
             }
             if fields.size() > fields.max_size().saturating_mul(MAX_OVERFLOW) {
                 return Err(Violation::Flood(Flood::HeaderBlock));
             }
         }
-        Ok(())
+        Ok(churn)
     }
 
     /// Table size updates (§6.3). They stand before the first field only.
-    fn size_updates(&mut self, block: &[u8], at: &mut usize) -> Result<(), HpackError> {
-        let mut updates = 0;
+    fn size_updates(&mut self, block: &[u8], at: &mut usize) -> Result<u32, HpackError> {
+        let (mut updates, mut churn) = (0, 0);
         while let Some(0x20..0x40) = block.get(*at) {
             let size = integer::decode(block, at, 5)?;
             updates += 1;
@@ -82,14 +85,15 @@ impl Decoder {
                 return Err(HpackError::TableSizeTooLarge);
             }
             self.max = size;
+            churn += SIZE_UPDATE_CHURN;
             if let Some(table) = &mut self.table {
-                table.shrink(size as usize);
+                churn += table.shrink(size as usize);
                 if size == 0 {
                     self.table = None;
                 }
             }
         }
-        if self.max > self.limit { Err(HpackError::TableSizeMissing) } else { Ok(()) }
+        if self.max > self.limit { Err(HpackError::TableSizeMissing) } else { Ok(churn) }
     }
 
     /// The field of an index (§2.3.3).
@@ -104,7 +108,7 @@ impl Decoder {
         }
     }
 
-    /// A literal field (§6.2).
+    /// A literal field (§6.2). Returns how many entries left the table for it.
     fn literal(
         &mut self,
         block: &[u8],
@@ -112,7 +116,7 @@ impl Decoder {
         bits: u32,
         indexing: Indexing,
         fields: &mut FieldList,
-    ) -> Result<(), HpackError> {
+    ) -> Result<u32, HpackError> {
         let index = integer::decode(block, at, bits)? as usize;
         let start = fields.text.len();
         if index == 0 {
@@ -122,15 +126,17 @@ impl Decoder {
         }
         let value_start = fields.begin_value();
         string(block, at, &mut fields.text)?;
+        let mut evicted = 0;
         if indexing == Indexing::Incremental {
             let max = self.max as usize;
             let (name, value) = fields.appended(start, value_start);
             if name.len() + value.len() + ENTRY_OVERHEAD <= max || self.table.is_some() {
-                self.table.get_or_insert_default().insert(name, value, max, (0, 0), |byte| byte);
+                let table = self.table.get_or_insert_default();
+                evicted = table.insert(name, value, max, (0, 0), |byte| byte);
             }
         }
         fields.close(start, value_start, indexing == Indexing::Never);
-        Ok(())
+        Ok(evicted)
     }
 
     /// Bytes of the dynamic table, as RFC 7541 §4.1 counts them.

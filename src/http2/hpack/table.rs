@@ -62,7 +62,7 @@ impl DynamicTable {
     }
 
     /// Puts a field in, each byte of its name after `fold`. One that is larger than `max` empties the table (§4.4).
-    /// `hashes`: of name and value, and of the name.
+    /// `hashes`: of name and value, and of the name. Returns how many entries left.
     pub(super) fn insert(
         &mut self,
         name: &[u8],
@@ -70,14 +70,14 @@ impl DynamicTable {
         max: usize,
         hashes: (u32, u32),
         fold: fn(u8) -> u8,
-    ) {
+    ) -> u32 {
         let size = name.len() + value.len() + ENTRY_OVERHEAD;
-        self.shrink(max.saturating_sub(size));
+        let evicted = self.shrink(max.saturating_sub(size));
         if size > max {
-            return;
+            return evicted;
         }
         let (Ok(name_len), Ok(value_len)) = (u16::try_from(name.len()), u16::try_from(value.len())) else {
-            return; // no table is as large
+            return evicted; // no table is as large
         };
         let start = self.base.wrapping_add(self.text.len() as u32);
         self.text.extend(name.iter().map(|&byte| fold(byte)));
@@ -85,12 +85,15 @@ impl DynamicTable {
         let (hash, name_hash) = hashes;
         self.entries.push_back(Entry { start, name_len, value_len, hash, name_hash });
         self.size += size;
+        evicted
     }
 
-    /// Evicts the oldest entries until the size is `max` at most (§4.3).
-    pub(super) fn shrink(&mut self, max: usize) {
+    /// Evicts the oldest entries until the size is `max` at most (§4.3). Returns how many left.
+    pub(super) fn shrink(&mut self, max: usize) -> u32 {
+        let mut evicted = 0;
         while self.size > max {
             let Some(oldest) = self.entries.pop_front() else { break };
+            evicted += 1;
             self.size -= usize::from(oldest.name_len) + usize::from(oldest.value_len) + ENTRY_OVERHEAD;
         }
         let end = self.base.wrapping_add(self.text.len() as u32);
@@ -100,6 +103,7 @@ impl DynamicTable {
             self.text.drain(..left);
             self.base = first;
         }
+        evicted
     }
 
     /// Bytes as RFC 7541 §4.1 counts them.

@@ -201,6 +201,38 @@ fn header_compression_bombs() {
 }
 
 #[test]
+fn a_table_that_is_filled_and_emptied() {
+    // Each request has 100 fields, each of which takes the place of another one.
+    let fields: Vec<u8> =
+        (0..94).flat_map(|_| [&b"\x40"[..], &literal("k", &"v".repeat(40))[1..]].concat()).collect();
+    let head = [get(), fields].concat();
+    let (count, violation) = taken(&mut Peer::server(), |_, count| frame(HEADERS, ES | EH, id(count), &head));
+    assert_eq!(violation, Violation::Flood(Flood::Table));
+    let base = HTTP2_TABLE_EVICTIONS.0;
+    let least = base / (94 - HTTP2_TABLE_EVICTIONS_PER_BLOCK);
+    assert!((least..least + 3).contains(&count), "{count}");
+    // Its size changes twice with each request.
+    let head = [&b"\x20\x3f\xe1\x1f"[..], &get()].concat();
+    let (count, violation) = taken(&mut Peer::server(), |_, count| frame(HEADERS, ES | EH, id(count), &head));
+    assert_eq!((count, violation), (base / 64, Violation::Flood(Flood::Table)));
+}
+
+#[test]
+fn tables_of_busy_clients_may_change() {
+    // As a proxy in front has it: 30 fields of each request are new, and all of them are indexed.
+    let mut peer = Peer::server();
+    for count in 0..3000 {
+        let value = format!("{count:040}");
+        let fields: Vec<u8> =
+            (0..30).flat_map(|_| [&b"\x40"[..], &literal("k", &value)[1..]].concat()).collect();
+        peer.feed(&frame(HEADERS, ES | EH, id(count), &[get(), fields].concat())).unwrap();
+        let Peer { connection, out, .. } = &mut peer;
+        connection.send_response(stream(id(count)), 200, std::iter::empty(), true, out).unwrap();
+        peer.out.clear();
+    }
+}
+
+#[test]
 fn heads_beyond_the_list_bound() {
     let long = "v".repeat(15_000);
     let many = [
