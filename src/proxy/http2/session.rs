@@ -95,6 +95,11 @@ impl Session {
         self.state().end
     }
 
+    /// Whether the peer's first SETTINGS are known.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.state().codec.has_settings()
+    }
+
     /// Waits for the peer's first SETTINGS, or for the connection's end.
     pub(crate) async fn settled(&self) {
         poll_fn(|cx| {

@@ -112,9 +112,18 @@ impl Http2Connection {
         self.lent.get()
     }
 
-    /// Streams that it may still be asked for. Until the backend's SETTINGS arrive, it is taken to permit 100 at a time.
+    /// Streams that it may still be asked for. Until the backend's SETTINGS arrive, that is one: a backend may permit no more.
     pub(crate) fn room(&self) -> usize {
-        if self.retiring.get() { 0 } else { self.session.capacity().saturating_sub(self.unopened.get()) }
+        if self.retiring.get() {
+            return 0;
+        }
+        let room = self.session.capacity().saturating_sub(self.unopened.get());
+        if self.session.is_settled() { room } else { room.min(usize::from(self.lent.get() == 0)) }
+    }
+
+    /// Waits until it is known how many streams it permits, or until its end.
+    pub(crate) async fn settled(&self) {
+        self.session.settled().await;
     }
 
     /// Whether it takes no new streams, for good.

@@ -8,6 +8,9 @@
 //!  └──► make one ──────────────────────────────────────────────────────────┘
 //! ```
 //!
+//! A connection is made once its backend's SETTINGS are known, which say how many streams it may carry; the exchange that makes
+//! it waits for nothing.
+//!
 //! The key of a connection is the server name, the client that it is for, and the generation of the client identity.
 
 use std::cell::{Cell, RefCell};
@@ -26,12 +29,12 @@ use crate::proxy::client_binding::ClientId;
 #[derive(Debug, Default)]
 pub(crate) struct Http2Pool {
     connections: RefCell<Vec<Rc<Http2Connection>>>,
-    dials: RefCell<Vec<Rc<Dial>>>,
+    dials: Rc<RefCell<Vec<Rc<Dial>>>>,
     /// What the endpoint chose last, where it has a choice.
     chosen: Cell<Option<Spoken>>,
 }
 
-/// A connection that is being made.
+/// A connection that is being made, or whose backend's SETTINGS are awaited.
 #[derive(Debug)]
 pub(crate) struct Dial {
     name: Option<ServerName<'static>>,
@@ -44,8 +47,8 @@ pub(crate) struct Dial {
 
 /// Ends a [`Dial`] when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Dialing<'p> {
-    pool: &'p Http2Pool,
+pub(crate) struct Dialing {
+    dials: Rc<RefCell<Vec<Rc<Dial>>>>,
     dial: Rc<Dial>,
 }
 
@@ -119,8 +122,8 @@ impl Http2Pool {
         self.chosen.set(Some(spoken));
     }
 
-    /// The connection of this key that is being made, if it may have another stream. Until its backend says more, that is
-    /// taken to be 100 streams.
+    /// The connection of this key that is being made, if fewer than 100 exchanges are for it: so many streams most backends
+    /// permit.
     pub(crate) fn under_way(
         &self,
         name: Option<&ServerName<'static>>,
@@ -141,11 +144,11 @@ impl Http2Pool {
         name: Option<ServerName<'static>>,
         client: Option<ClientId>,
         identity: u64,
-    ) -> Dialing<'_> {
+    ) -> Dialing {
         let (over, waiting) = (Cell::new(false), RefCell::default());
         let dial = Rc::new(Dial { name, client, identity, over, waiting });
         self.dials.borrow_mut().push(Rc::clone(&dial));
-        Dialing { pool: self, dial }
+        Dialing { dials: Rc::clone(&self.dials), dial }
     }
 }
 
@@ -165,9 +168,9 @@ impl Dial {
     }
 }
 
-impl Drop for Dialing<'_> {
+impl Drop for Dialing {
     fn drop(&mut self) {
-        self.pool.dials.borrow_mut().retain(|dial| !Rc::ptr_eq(dial, &self.dial));
+        self.dials.borrow_mut().retain(|dial| !Rc::ptr_eq(dial, &self.dial));
         self.dial.over.set(true);
         for waker in self.dial.waiting.take().into_iter().flatten() {
             waker.wake();

@@ -15,7 +15,7 @@ use super::pool::{ConnectRequest, Pool};
 use super::stream::UpstreamStream;
 use crate::base::limits::HTTP2_BACKEND_CONNECTIONS;
 use crate::http::BackendHttp;
-use crate::io::{Deadline, deadline};
+use crate::io::{Deadline, deadline, runtime};
 use crate::proxy::client_binding::{ClientBinding, ClientId};
 use crate::proxy::failure::{Bound, ConnectError, Stage};
 use crate::proxy::worker::Worker;
@@ -109,7 +109,7 @@ impl Pool {
             worker.counters.limit_http2_backend_connections.add(1);
             return Err(ConnectError::Streams);
         }
-        let _dialing = at.begin(name, client, identity);
+        let dialing = at.begin(name, client, identity);
         let mut made = self.connect(worker, deadline, call, first, permit).await?;
         let endpoint = made.endpoint;
         self.endpoints[endpoint].http2.choose(made.spoken);
@@ -120,6 +120,11 @@ impl Pool {
                 let begun = || InFlight::begin(&self.endpoints[endpoint].used).connected();
                 let in_flight = made.in_flight.take().unwrap_or_else(begun);
                 let connection = self.start(worker, made);
+                let settling = Rc::clone(&connection);
+                runtime::spawn(async move {
+                    settling.settled().await;
+                    drop((settling, dialing));
+                });
                 Ok(UpstreamStream::H2(self.stream_of(&connection, endpoint, in_flight)))
             }
         }
