@@ -38,6 +38,10 @@ impl Call {
 
 /// The code of a call whose deadline is over.
 pub(crate) const DEADLINE_EXCEEDED: u8 = 4;
+/// The code of a call whose backend broke the rules.
+pub(crate) const INTERNAL: u8 = 13;
+/// The code of a call whose backend cannot be reached, or has gone.
+pub(crate) const UNAVAILABLE: u8 = 14;
 
 /// Names of codes in config, and the codes.
 const CODES: [(&str, u8); 5] = [
@@ -64,6 +68,63 @@ pub(crate) fn status_of_http(status: u16) -> u8 {
         404 => 12,
         429 | 502..=504 => 14,
         _ => 2,
+    }
+}
+
+/// The `grpc-status` that stands for the error code of HTTP/2 with which a server reset the stream of a call (PROTOCOL-HTTP2,
+/// Errors).
+pub(crate) fn status_of_reset(code: u32) -> u8 {
+    const REFUSED_STREAM: u32 = 7;
+    const CANCEL: u32 = 8;
+    const ENHANCE_YOUR_CALM: u32 = 11;
+    const INADEQUATE_SECURITY: u32 = 12;
+    match code {
+        REFUSED_STREAM => UNAVAILABLE,
+        CANCEL => 1,
+        ENHANCE_YOUR_CALM => 8,
+        INADEQUATE_SECURITY => 7,
+        _ => INTERNAL,
+    }
+}
+
+/// How far content is among the messages in it (PROTOCOL-HTTP2, Length-Prefixed-Message).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Messages {
+    /// The bytes of a message's prefix that are there: a flag and four bytes with its length.
+    prefix: [u8; PREFIX],
+    known: u8,
+    /// Bytes of a message that are still to come.
+    left: u32,
+}
+
+/// Bytes in front of a message.
+const PREFIX: usize = 5;
+
+impl Messages {
+    /// Passes over more of the content.
+    pub(crate) fn pass(&mut self, mut content: &[u8]) {
+        while !content.is_empty() {
+            if self.left > 0 {
+                let length = content.len().min(self.left as usize);
+                self.left -= length as u32;
+                content = &content[length..];
+                continue;
+            }
+            let known = usize::from(self.known);
+            let length = content.len().min(PREFIX - known);
+            self.prefix[known..known + length].copy_from_slice(&content[..length]);
+            content = &content[length..];
+            self.known += length as u8;
+            if usize::from(self.known) == PREFIX {
+                let [_, length @ ..] = self.prefix;
+                (self.known, self.left) = (0, u32::from_be_bytes(length));
+            }
+        }
+    }
+
+    /// Whether the content ends with a whole message, or has none.
+    pub(crate) fn is_between(self) -> bool {
+        self.known == 0 && self.left == 0
     }
 }
 
@@ -122,7 +183,28 @@ mod tests {
     }
 
     #[test]
+    fn the_place_among_messages_is_known_however_they_are_cut() {
+        let messages = [&b"\0\0\0\0\x05first"[..], b"\0\0\0\0\0", b"\x01\0\0\x01\x01", &[7; 257]].concat();
+        let ends = [0, 10, 15, messages.len()];
+        for size in [1, 2, 3, 5, 7, 100, 1000] {
+            let (mut place, mut passed) = (Messages::default(), 0);
+            for part in messages.chunks(size) {
+                assert_eq!(place.is_between(), ends.contains(&passed), "{size}: {passed}");
+                place.pass(part);
+                passed += part.len();
+            }
+            assert!(place.is_between());
+        }
+        let mut longest = Messages::default();
+        longest.pass(b"\0\xff\xff\xff\xff");
+        longest.pass(&[0; 1000]);
+        assert!(!longest.is_between());
+    }
+
+    #[test]
     fn statuses_follow_the_table() {
+        let resets = [0, 1, 2, 5, 7, 8, 11, 12, 13, 99].map(status_of_reset);
+        assert_eq!(resets, [13, 13, 13, 13, 14, 1, 8, 7, 13, 13]);
         let codes = [400, 401, 403, 404, 429, 502, 503, 504, 500, 408].map(status_of_http);
         assert_eq!(codes, [13, 16, 7, 12, 14, 14, 14, 14, 2, 2]);
     }

@@ -389,6 +389,18 @@ impl Failure {
         }
     }
 
+    /// The code of gRPC that a call ends with which fails within its response. `None`: its client has left.
+    pub(crate) fn grpc_status_within(&self) -> Option<u8> {
+        match self {
+            Self::BackendGone(Some(StreamError::Http2(StreamEnd::Reset(ResetCause::Peer(code))))) => {
+                Some(grpc::status_of_reset(code.0))
+            }
+            Self::ResponseBody(BodyError::Truncated) => Some(grpc::UNAVAILABLE),
+            Self::ResponseBody(_) | Self::Response(_) | Self::Http2(_) => Some(grpc::INTERNAL),
+            _ => self.grpc_status(),
+        }
+    }
+
     /// The count of the bound that was met, if one was.
     pub fn bound<'c>(&self, counters: &'c Counters) -> Option<&'c Count> {
         Some(match self {
@@ -463,6 +475,12 @@ impl Failure {
                 | Self::Connect(ConnectError::NoDescriptor | ConnectError::Streams | ConnectError::Limit(_))
         )
         .then_some("1")
+    }
+
+    /// Whether the backend gave the request up (CANCEL), as servers of gRPC do once a call has had its time.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        let cancelled = StreamEnd::Reset(ResetCause::Peer(ErrorCode::CANCEL));
+        matches!(self, Self::BackendGone(Some(StreamError::Http2(end))) if *end == cancelled)
     }
 
     /// Whether a deadline expired.

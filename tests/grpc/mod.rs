@@ -8,6 +8,7 @@ mod browser;
 mod ends;
 mod python;
 mod web;
+mod within;
 
 /// For other programs with much to do, on a machine that is busy.
 const LONG: Duration = Duration::from_secs(120);

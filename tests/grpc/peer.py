@@ -1,4 +1,4 @@
-"""A service of gRPC and its callers, with messages of bytes: `serve CERT KEY CA`, or `call PLAIN TLS CA`."""
+"""A service of gRPC and its callers, with messages of bytes: `serve CERT KEY CA`, `call PLAIN TLS CA`, or `within PLAIN`."""
 
 import sys
 import threading
@@ -176,5 +176,30 @@ def call(plain, tls, ca):
                 kind(channel)
 
 
+def within(plain):
+    """Calls that fail within their response: what came before is delivered, and nothing that is not whole."""
+    code = grpc.StatusCode
+    expected = {
+        "dies": (code.UNAVAILABLE, "502 Bad Gateway within the response"),
+        "part": (code.UNAVAILABLE, None),
+        "malformed": (code.INTERNAL, "502 Bad Gateway within the response"),
+        "silent": (code.UNAVAILABLE, "504 Gateway Timeout within the response"),
+        "reset-2": (code.INTERNAL, None),
+        "reset-8": (code.CANCELLED, None),
+        "reset-11": (code.RESOURCE_EXHAUSTED, None),
+    }
+    with grpc.insecure_channel(plain) as channel:
+        for path, (code, details) in expected.items():
+            answers = []
+
+            def all_of_them():
+                for answer in channel.unary_stream(f"/{path}")(b"", timeout=60):
+                    answers.append(answer)
+                return answers
+
+            fails(all_of_them, code, details)
+            assert answers == [b"first"], (path, answers)
+
+
 if __name__ == "__main__":
-    {"serve": serve, "call": call}[sys.argv[1]](*sys.argv[2:])
+    {"serve": serve, "call": call, "within": within}[sys.argv[1]](*sys.argv[2:])

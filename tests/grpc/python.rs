@@ -20,6 +20,16 @@ fn peer() -> Command {
 }
 
 #[test]
+fn grpcio_reports_the_status_of_a_call_that_fails_within_its_response() {
+    let backend = within::failing();
+    let ringate = Setup::to(backend.address()).upstream("http = \"2\"\ntimeouts.idle = \"2s\"").start();
+    let output = run_within(LONG, peer().arg("within").arg(ringate.address().to_string()));
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{}", ringate.log());
+}
+
+#[test]
 fn all_kinds_of_calls_pass_between_grpcio_and_grpcio() {
     let pki = Pki::new();
     let files = ["server.pem", "server.key", "ca.pem"].map(|name| pki.file(name));

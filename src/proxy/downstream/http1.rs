@@ -14,7 +14,7 @@ use crate::proxy::downstream::http2::{self, Preface};
 use crate::proxy::downstream::listener::ListenerSocket;
 use crate::proxy::downstream::refusal::{named, refusal};
 use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
-use crate::proxy::exchange::client_stream::{ClientStream, EncodedReply, ResponseWriter};
+use crate::proxy::exchange::client_stream::{CallEnd, ClientStream, EncodedReply, ResponseWriter};
 use crate::proxy::exchange::found::Held;
 use crate::proxy::exchange::next::{IsLast, Next};
 use crate::proxy::exchange::route::{self, Decision, Refused, Understood};
@@ -91,6 +91,15 @@ pub(crate) fn serve(client: Box<Accepted>) -> impl Future<Output = ()> {
                 return Box::pin(connection.close()).await;
             }
         }
+    }
+}
+
+/// Ends a call of gRPC-Web that failed within its response, and the connection with it.
+async fn end_call(mut client: ClientStream<'_>, end: &CallEnd, deadline: &Deadline) -> Next {
+    deadline.set(idle::LINGER);
+    match deadline.race(pin!(client.end_call(end))).await {
+        Ok(Ok(())) => Next::Linger,
+        _ => Next::Abort,
     }
 }
 
@@ -210,7 +219,11 @@ impl Connection {
                 }
                 _ => None,
             };
+            let call_end = outcome.as_ref().err().and_then(|failure| exchange.call_end(failure));
             exchange.log(outcome.as_ref().err(), reply.as_ref().map_or(0, EncodedReply::len));
+            if let Some(end) = call_end {
+                return Box::pin(end_call(client, &end, &self.deadline)).await.into();
+            }
             match outcome {
                 Ok((Next::Idle, rest)) => buffer = rest,
                 Ok((next, _)) => return next.into(),

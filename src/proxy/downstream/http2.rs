@@ -17,7 +17,7 @@ use crate::proxy::downstream::accepted::Accepted;
 use crate::proxy::downstream::listener::ListenerSocket;
 use crate::proxy::downstream::refusal::{named, refusal};
 use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
-use crate::proxy::exchange::client_stream::{ClientStream, EncodedReply, ResponseWriter};
+use crate::proxy::exchange::client_stream::{CallEnd, ClientStream, EncodedReply, ResponseWriter};
 use crate::proxy::exchange::found::Held;
 use crate::proxy::exchange::local_reply::LocalReply;
 use crate::proxy::exchange::next::IsLast;
@@ -152,6 +152,7 @@ fn flood_count(counters: &Counters, violation: Violation) -> Option<&Count> {
         Flood::ClosedStreams => &counters.http2_floods_closed_streams,
         Flood::UnknownFrames => &counters.http2_floods_unknown_frames,
         Flood::HeadsTooLarge => &counters.http2_floods_large_heads,
+        Flood::Table => &counters.http2_floods_table,
         Flood::Continuations | Flood::HeaderBlock => &counters.http2_floods_header_blocks,
     })
 }
@@ -361,7 +362,11 @@ impl Request<'_> {
             }
             _ => None,
         };
+        let call_end = outcome.as_ref().err().and_then(|failure| exchange.call_end(failure));
         exchange.log(outcome.as_ref().err(), reply.as_ref().map_or(0, EncodedReply::len));
+        if let Some(end) = call_end {
+            return Box::pin(self.end_call(client, &end, &deadline)).await;
+        }
         match outcome {
             Ok(_) if exchange.observed.relayed.get().is_some() => self.stream.set_code(ErrorCode::CANCEL),
             Ok(_) => self.end(&deadline).await,
@@ -372,6 +377,16 @@ impl Request<'_> {
                 }
             }
             Err(failure) => self.reply(&failure, reply, &deadline).await,
+        }
+    }
+
+    /// Ends a call that failed within its response.
+    async fn end_call(&self, mut client: ClientStream<'_>, end: &CallEnd, deadline: &Deadline) {
+        deadline.set(idle::LINGER);
+        let ending = pin!(client.end_call(end));
+        let mut ending = pin!(deadline.race(ending));
+        if matches!(self.while_open(ending.as_mut()).await, Some(Ok(Ok(())))) {
+            self.end(deadline).await;
         }
     }
 

@@ -6,7 +6,9 @@ use super::body_writer::BodyWriter;
 use super::head_lines;
 use super::tunnel_end::TunnelEnd;
 use crate::base::limits::Limits;
-use crate::http::{BodyLength, Content, HeadEdit, RequestHead, ResponseHead, Version, grpc, put_line};
+use crate::http::{
+    BodyLength, Content, HeadEdit, RequestHead, ResponseHead, Trailers, Version, grpc, put_line,
+};
 use crate::http1::{
     self, Body, BodyError, Envelope, Framing, HeadLimits, Parsed, RequestError, ResponseContext,
 };
@@ -60,6 +62,15 @@ pub(crate) struct EncodedReply {
     bytes: Vec<u8>,
     /// Of these, so many are the head.
     head: usize,
+}
+
+/// The end that Ringate gives a response of gRPC which began: its client would read nothing else as one.
+#[derive(Debug)]
+pub(crate) struct CallEnd {
+    /// How the client learns of it.
+    pub(crate) call: grpc::Call,
+    /// The trailers that it gets, as lines.
+    pub(crate) lines: Vec<u8>,
 }
 
 impl EncodedReply {
@@ -182,6 +193,32 @@ impl<'c> ClientStream<'c> {
         match self {
             Self::H1 { stream, .. } => stream.reset(),
             Self::H2 { stream, .. } => stream.set_code(ErrorCode::INTERNAL_ERROR),
+        }
+    }
+
+    /// Ends a response of gRPC that began, whatever was to follow of it. In gRPC-Web the last part of it was written whole, and
+    /// ends with a message.
+    ///
+    /// # Errors
+    /// The stream has ended, or its trailers were sent.
+    pub(crate) async fn end_call(&mut self, end: &CallEnd) -> Result<(), StreamError> {
+        let mut frame = Vec::new();
+        if let grpc::Call::Web(web) = end.call {
+            web.put_trailers(Trailers::of(&end.lines), &mut frame);
+        }
+        match self {
+            Self::H1 { stream, .. } => {
+                let mut wire = http1::chunk_header(frame.len(), &mut [0; 20]).to_vec();
+                wire.extend_from_slice(&frame);
+                wire.extend_from_slice(b"\r\n");
+                http1::encode_last_chunk(Trailers::default(), &mut wire);
+                stream.writer.write_bytes(&wire).await
+            }
+            Self::H2 { stream, .. } if frame.is_empty() => {
+                stream.give_up_unsent();
+                stream.send_trailers(FieldLines::of(&end.lines))
+            }
+            Self::H2 { stream, .. } => stream.write_bytes(&frame, true).await,
         }
     }
 

@@ -1,6 +1,9 @@
 //! Response bodies that are encoded on their way. What arrives is encoded, flushed and sent before more is read.
 
+use std::cell::Cell;
+
 use crate::base::limits::ENCODERS_PER_WORKER;
+use crate::http::grpc::Messages;
 use crate::http::grpc_web::GrpcWeb;
 use crate::http::{Coding, Encoder, Trailers};
 use crate::http1::{self, BodyError};
@@ -31,14 +34,18 @@ pub(crate) enum BodyCoding {
 #[derive(Debug)]
 enum BodyEncoder<'a> {
     Compressor(Counted<'a>),
-    GrpcWeb(GrpcWeb),
+    /// How far it is among the messages is kept.
+    GrpcWeb(GrpcWeb, &'a Cell<Option<Messages>>),
 }
 
 impl<'a> BodyEncoder<'a> {
-    fn new(worker: &'a Worker, coding: BodyCoding) -> std::io::Result<Self> {
+    fn new(
+        (worker, messages): (&'a Worker, &'a Cell<Option<Messages>>),
+        coding: BodyCoding,
+    ) -> std::io::Result<Self> {
         Ok(match coding {
             BodyCoding::Compressed(coding) => Self::Compressor(Counted::new(worker, coding)?),
-            BodyCoding::GrpcWeb(web) => Self::GrpcWeb(web),
+            BodyCoding::GrpcWeb(web) => Self::GrpcWeb(web, messages),
             // No such body is encoded.
             BodyCoding::Page(_) => return Err(std::io::ErrorKind::InvalidInput.into()),
         })
@@ -47,7 +54,10 @@ impl<'a> BodyEncoder<'a> {
     fn encode(&mut self, data: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
         match self {
             Self::Compressor(counted) => counted.encode(data, out),
-            Self::GrpcWeb(web) => {
+            Self::GrpcWeb(web, messages) => {
+                let mut place = messages.get().unwrap_or_default();
+                place.pass(data);
+                messages.set(Some(place));
                 web.put(data, out);
                 Ok(())
             }
@@ -63,8 +73,8 @@ impl<'a> BodyEncoder<'a> {
         match self {
             Self::Compressor(counted) => counted.finish(out).map(|()| TrailersGo::Behind),
             // A response without any has no status: its client is to see that.
-            Self::GrpcWeb(_) if trailers.is_empty() => Ok(TrailersGo::Behind),
-            Self::GrpcWeb(web) => {
+            Self::GrpcWeb(..) if trailers.is_empty() => Ok(TrailersGo::Behind),
+            Self::GrpcWeb(web, _) => {
                 let mut kept = Vec::new();
                 filter.keep(trailers, &mut kept);
                 web.put_trailers(Trailers::of(&kept), out);
@@ -75,7 +85,7 @@ impl<'a> BodyEncoder<'a> {
 
     /// Whether the head goes ahead of the content: that of a compressed body leaves with its first part.
     fn sends_head_first(&self) -> bool {
-        matches!(self, Self::GrpcWeb(_))
+        matches!(self, Self::GrpcWeb(..))
     }
 }
 
@@ -128,12 +138,13 @@ pub(crate) struct Lead {
 }
 
 /// Moves a body to its end, encoded. Returns the buffer with what arrived behind the body. `begins` is called when something
-/// is about to be written: until then a faulty body can still be answered with a 502.
+/// is about to be written: until then a faulty body can still be answered with a 502. `of`: whose it is, and how far one of
+/// gRPC-Web is among its messages.
 ///
 /// # Errors
 /// As with a body that is not encoded; both connections are unusable then.
 pub(crate) async fn run(
-    worker: &Worker,
+    of: (&Worker, &Cell<Option<Messages>>),
     coding: BodyCoding,
     lead: Lead,
     mut relay: Relay<'_>,
@@ -141,7 +152,7 @@ pub(crate) async fn run(
     begins: &dyn Fn(),
 ) -> Result<Buffer, RelayError> {
     let failed = |_| RelayError::Body(BodyError::Truncated);
-    let mut encoder = BodyEncoder::new(worker, coding).map_err(failed)?;
+    let mut encoder = BodyEncoder::new(of, coding).map_err(failed)?;
     let Lead { status, encoded: mut wire, received: mut skip } = lead;
     let mut is_begun = false;
     let mut encoded = Vec::new();

@@ -16,9 +16,8 @@ use super::state::{Outcome, Spare};
 use super::tunnel;
 use super::upstream_stream::{RequestWriter, ResponseReader};
 use crate::base::limits::MAX_INTERIM_RESPONSES;
-use crate::http::grpc::{self, Call};
-use crate::http::grpc_web::{GrpcWeb, Malformed};
-use crate::http::{BodyLength, ResponseHead, Trailers, Version};
+use crate::http::grpc_web::Malformed;
+use crate::http::{BodyLength, ResponseHead, Version};
 use crate::http1::{Envelope, Framing, ResponseError};
 use crate::http2::{SendError, StreamEnd};
 use crate::io::{Buffer, Deadline, StreamError};
@@ -80,7 +79,7 @@ impl<'a> Exchange<'a> {
                     });
                     return self.finish(answer, client, backend, deadline, rest).await;
                 }
-                Err(failure) => failure,
+                Err(failure) => self.judged(failure),
             };
             self.note_failure(&backend, &failure);
             // Without the request at hand nothing is tried again, nor counted as if it were.
@@ -199,7 +198,8 @@ impl<'a> Exchange<'a> {
         let (wheel, peer) = (&self.worker.wheel, &self.disconnects.client);
         let sends = client == min_rate::Client::Sends;
         let stage = if sends { self.upload_stage() } else { self.download_stage() };
-        Pace { wheel, limits: self.limits, peer, client, to, writing, deadline, stage }
+        let response = &self.response;
+        Pace { wheel, limits: self.limits, peer, client, to, writing, deadline, stage, response }
     }
 
     /// The same of a response's body.
@@ -240,6 +240,7 @@ impl<'a> Exchange<'a> {
             moved: &self.observed.received,
             waits: [(Phase::ClientBody, self.limits.body_timeout), writing],
             opening,
+            conversation: Some((&self.response, self.order.idle_timeout)),
             copy: is_copied.then_some(&copied as _),
             decoder: self.decoder.as_ref(),
             allowance,
@@ -395,32 +396,10 @@ impl<'a> Exchange<'a> {
     pub(crate) fn note(&self, head: &ResponseHead<'_, '_>) {
         if !head.is_interim() {
             self.observed.responded();
-            if self.order.grpc.is_some() {
-                self.observed.grpc_status.set(head.fields.get("grpc-status").and_then(grpc::code));
-            }
+            self.note_call(head);
             if let Some(record) = self.order.logged.borrow_mut().as_mut() {
                 record.respond(head);
             }
-        }
-    }
-
-    /// The code of a call of gRPC that was not in the response's head.
-    fn note_trailers(&self, trailers: Trailers<'_>) {
-        if self.order.grpc.is_none() || trailers.is_empty() {
-            return;
-        }
-        let mut fields = trailers.fields();
-        let status = fields.find(|(name, _)| name.eq_ignore_ascii_case(b"grpc-status"));
-        if let Some((_, code)) = status {
-            self.observed.grpc_status.set(grpc::code(code));
-        }
-    }
-
-    /// How the client's call of gRPC-Web is answered, if it is one that its route translates.
-    fn grpc_web(&self) -> Option<GrpcWeb> {
-        match self.order.grpc {
-            Some(Call::Web(web)) => Some(web),
-            Some(Call::Native) | None => None,
         }
     }
 
@@ -490,7 +469,8 @@ impl<'a> Exchange<'a> {
         let relay = self.relay(reader, writer.body(), (decided.out, filter), deadline);
         let begins = || self.answer(true);
         let lead = coding::Lead { status: decided.status, encoded: lead, received: decided.head_len };
-        let run = coding::run(self.worker, coding, lead, relay, buffer, &begins);
+        let of = (&**self.worker, &self.messages);
+        let run = coding::run(of, coding, lead, relay, buffer, &begins);
         let pace = self.download_pace(deadline);
         let relayed = Box::pin(pace.keep(run)).await.unwrap_or(Err(RelayError::TooSlow));
         let buffer = relayed.map_err(RelayError::of_response)?;
@@ -523,6 +503,7 @@ impl<'a> Exchange<'a> {
             moved: &self.observed.bytes,
             waits: self.download_waits(),
             opening: None,
+            conversation: None,
             copy: None,
             decoder: None,
             allowance: u64::MAX,

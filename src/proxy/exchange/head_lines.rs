@@ -67,6 +67,13 @@ pub(crate) fn put_grpc(status: u16, code: u8, out: &mut Vec<u8>) {
     put_line("grpc-message", format!("{status} {}", reason_phrase(status)).trim_end().as_bytes(), out);
 }
 
+/// The same of one within the response, in trailers.
+pub(crate) fn put_grpc_within(status: u16, code: u8, out: &mut Vec<u8>) {
+    put_line("grpc-status", code.to_string().as_bytes(), out);
+    let message = format!("{status} {} within the response", reason_phrase(status));
+    put_line("grpc-message", message.as_bytes(), out);
+}
+
 fn put_length(length: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"content-length: ");
     crate::http1::put_decimal(out, length);

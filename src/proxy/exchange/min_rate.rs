@@ -5,6 +5,7 @@
 //! themselves pays nothing. Only time in which bytes of a response are held up, or none of a request are there,
 //! counts against the client; a backend that is silent does not.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::base::limits::Limits;
 use crate::io::deadline::TICK;
 use crate::io::peer::Flow;
 use crate::io::{Deadline, Wheel};
-use crate::proxy::exchange::stage::{BodyStage, Phase};
+use crate::proxy::exchange::stage::{BodyStage, Phase, ResponseStage};
 use crate::proxy::stream_peer::StreamPeer;
 
 /// How often a body that is under way is checked, and at least four times within what a write may take.
@@ -46,6 +47,8 @@ pub(crate) struct Pace<'a> {
     /// The exchange's deadline, and the stage of this body.
     pub deadline: &'a Deadline,
     pub stage: BodyStage<'a>,
+    /// How far the response is.
+    pub response: &'a Cell<ResponseStage>,
 }
 
 impl Pace<'_> {
@@ -79,9 +82,10 @@ impl Pace<'_> {
             if let Some((then, before)) = last.replace((now, flow)) {
                 let elapsed = TICK.saturating_mul(u32::try_from(now - then).unwrap_or(u32::MAX));
                 let (moved, waiting) = match self.client {
-                    // While its 100 or what it sent is with the backend, the client owes nothing.
+                    // While its 100 or what it sent is with the backend, the client owes nothing; nor once the response has begun.
                     Client::Sends => {
-                        let owes = self.stage.phase() == Phase::ClientBody;
+                        let begun = matches!(self.response.get(), ResponseStage::Begun { .. });
+                        let owes = self.stage.phase() == Phase::ClientBody && !begun;
                         (flow.received - before.received, owes && self.peer.is_drained())
                     }
                     Client::Takes => (flow.taken - before.taken, flow.held_up),

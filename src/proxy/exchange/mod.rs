@@ -12,6 +12,7 @@ pub(crate) mod duplex;
 pub(crate) mod failover;
 pub(crate) mod forward;
 pub(crate) mod found;
+mod grpc_call;
 pub(crate) mod grpc_web;
 pub(crate) mod head_lines;
 pub(crate) mod held_upload;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::body::{Frame, Part, frame};
 use super::body_reader::BodyReader;
 use super::body_writer::BodyWriter;
-use super::stage::{BodyStage, Phase};
+use super::stage::{BodyStage, Phase, ResponseStage};
 use super::trailer_filter::TrailerFilter;
 use crate::http::grpc_web::{Decoder, Malformed};
 use crate::http1::BodyError;
@@ -70,6 +70,9 @@ pub(crate) struct Relay<'a> {
     pub waits: [(Phase, Duration); 2],
     /// Phase and patience of the first read, where they are others.
     pub opening: Option<(Phase, Duration)>,
+    /// Of a request: the response, and how long either of them may pause once that has begun. Then they are a conversation,
+    /// in which the client may be silent for as long as the backend may.
+    pub conversation: Option<(&'a Cell<ResponseStage>, Duration)>,
     /// What takes a copy of it, if anything does.
     pub copy: Option<CopyTo<'a>>,
     /// What decodes it, if it is encoded.
@@ -86,8 +89,13 @@ impl Relay<'_> {
     pub(crate) async fn run(mut self, mut buffer: Buffer) -> Result<Buffer, RelayError> {
         let [reading, writing] = self.waits;
         loop {
-            let patience = self.opening.take().unwrap_or(reading);
-            self.wait(patience);
+            match self.pause() {
+                Some(pause) => self.rest(pause),
+                None => {
+                    let patience = self.opening.take().unwrap_or(reading);
+                    self.wait(patience);
+                }
+            }
             let held = buffer.len();
             let unseen = self.may_pass_unseen();
             let (result, filled) = self.reader.read_on(buffer, unseen).await;
@@ -167,6 +175,19 @@ impl Relay<'_> {
 
     pub(crate) fn count(&self, written: usize) {
         self.moved.set(self.moved.get() + written as u64);
+    }
+
+    /// How long the body may pause within a conversation; `None`: there is none.
+    fn pause(&self) -> Option<Duration> {
+        let (response, pause) = self.conversation?;
+        matches!(response.get(), ResponseStage::Begun { .. }).then_some(pause)
+    }
+
+    /// Waits for the next part of a request's body within a conversation: the backend may send as well.
+    fn rest(&self, pause: Duration) {
+        self.stage.enter(Phase::ClientBody);
+        self.phase.set(Phase::BackendBody);
+        self.deadline.set(pause);
     }
 
     pub(crate) fn wait(&self, (phase, patience): (Phase, Duration)) {

@@ -17,7 +17,7 @@ use crate::base::failures::Failed;
 use crate::base::limits::Limits;
 use crate::base::meter::Served;
 use crate::base::sample::sampled;
-use crate::http::grpc::Call;
+use crate::http::grpc::{Call, Messages};
 use crate::http::grpc_web::{Decoder, GrpcWeb};
 use crate::http::read_lines;
 use crate::io::{Buffer, Deadline};
@@ -94,6 +94,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) phase: Cell<Phase>,
     pub(crate) disconnects: DisconnectWatch,
     pub(crate) observed: Observed,
+    /// Its response is one of gRPC that trailers end: how far it is among its messages, where that is kept.
+    pub(crate) messages: Cell<Option<Messages>>,
 }
 
 /// What is kept of a request that was sent whole while its response is waited for.
@@ -172,6 +174,7 @@ impl<'a> Exchange<'a> {
             phase: Cell::new(Phase::BackendWrite),
             disconnects: DisconnectWatch::new(peer),
             observed: Observed::begin(waited),
+            messages: Cell::new(None),
         }
     }
 
@@ -308,7 +311,7 @@ impl<'a> Exchange<'a> {
             Some(failure) if !self.is_answered() => {
                 self.order.grpc.and_then(|_| failure.grpc_status()).map(u32::from)
             }
-            Some(_) => None,
+            Some(failure) => self.code_within(failure).map(u32::from),
             None => self.observed.grpc_status.get(),
         }
     }

@@ -200,6 +200,18 @@ impl Stream {
         self.send(|state| state.codec.send_trailers(self.id, fields, &mut state.out))
     }
 
+    /// Gives up what has not been sent of a piece whose writer has gone.
+    pub(crate) fn give_up_unsent(&self) {
+        let mut guard = self.session.state();
+        let state = &mut *guard;
+        let slot = state.slots.get_mut(self.slot);
+        if slot.is_sending() {
+            state.waiting -= 1;
+            state.codec.want_to_send(self.id, false);
+        }
+        slot.outgoing = None;
+    }
+
     fn send(&self, write: impl FnOnce(&mut State) -> Result<(), SendError>) -> Result<(), StreamError> {
         let mut guard = self.session.state();
         let state = &mut *guard;
