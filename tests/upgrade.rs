@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 use crate::http::OK;
 use crate::support::*;
 
+mod http2;
+
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
 /// An instance that was started by a link to the binary, which can be pointed elsewhere, and its successors.
