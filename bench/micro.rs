@@ -250,12 +250,16 @@ fn configs(suite: &str) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
     let client = tls::client_config(&tls::ClientPolicy {
         versions: tls::Versions::default(),
         cipher_suites: Some(vec![suite]),
+        groups: None,
         verifier: BackendVerifier::new(trust, Vec::new(), [], ringate::internals::tls::RsaBits::default())
             .expect("it verifies"),
         alpn: Vec::new(),
     });
     let server = tls::server_config(&tls::ServerPolicy {
         versions: tls::Versions::default(),
+        cipher_suites: None,
+        cipher_order: tls::CipherOrder::Server,
+        groups: None,
         resolver: Arc::new(ServerResolver::new(vec![Published::new(identity)])),
         client_verifier: None,
         alpn: Vec::new(),

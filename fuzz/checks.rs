@@ -22,8 +22,8 @@ use ringate::internals::http1::{self, Body, Framing, HeadLimits, Parsed, Respons
 use ringate::internals::proxy_protocol::{self, Accept, Addresses, MAX_HEADER, Subject};
 use ringate::internals::route::{keep_slashes, normalise_path};
 use ringate::internals::tls::{
-    ClientCertificate, Handshake, HandshakeError, Hello, HelloReader, Identity, ServerPolicy, ServerResolver,
-    State, Versions, read_hello, server_config, ticketer,
+    CipherOrder, ClientCertificate, Handshake, HandshakeError, Hello, HelloReader, Identity, ServerPolicy,
+    ServerResolver, State, Versions, read_hello, server_config, ticketer,
 };
 
 pub use crl::crl;
@@ -370,6 +370,9 @@ fn handshake() -> Handshake {
         let identity = Identity::new("server", 1, bundle.chain().to_vec(), key).expect("an identity");
         let policy = ServerPolicy {
             versions: Versions::default(),
+            cipher_suites: None,
+            cipher_order: CipherOrder::Server,
+            groups: None,
             resolver: Arc::new(ServerResolver::new(vec![Published::new(identity)])),
             client_verifier: None,
             alpn: Vec::new(),

@@ -121,9 +121,9 @@ pub mod internals {
     }
     pub mod tls {
         pub use crate::tls::{
-            BackendVerifier, ClientCertificate, ClientPolicy, Handshake, HandshakeError, Hello, HelloReader,
-            Identity, Opener, RsaBits, Sealer, ServerPolicy, ServerResolver, State, TrustAnchors, Versions,
-            client_config, config, read_hello, server_config, ticketer,
+            BackendVerifier, CipherOrder, ClientCertificate, ClientPolicy, Handshake, HandshakeError, Hello,
+            HelloReader, Identity, Opener, RsaBits, Sealer, ServerPolicy, ServerResolver, State,
+            TrustAnchors, Versions, client_config, config, read_hello, server_config, ticketer,
         };
     }
 }

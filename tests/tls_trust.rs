@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rustix::process::Signal;
+
 use crate::support::*;
 
 /// The lines that make the upstream TLS, trusting `trust`.
@@ -393,4 +395,25 @@ fn mismatched(cert: &Files, key: &Files) -> std::sync::Arc<rustls::ServerConfig>
         .with_safe_default_protocol_versions()
         .unwrap();
     Arc::new(builder.with_no_client_auth().with_cert_resolver(Arc::new(Fixed(Arc::new(certified)))))
+}
+
+#[test]
+fn a_reload_by_signal_tries_what_backends_are_verified_by_as_one_by_the_api_does() {
+    let (ca, stranger) = (Crafted::new(), Crafted::new());
+    let server = serve(&ca.issue("server", |_| {}), &[]);
+    let ringate = Setup::to(server.address()).section("[admin]").upstream(&tls(&ca.file(), "")).start();
+    assert_eq!(ringate.get("/").status, 200);
+    let file = ringate.dir().join("ringate.toml");
+    let good = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, good.replace(ca.file().to_str().unwrap(), stranger.file().to_str().unwrap()))
+        .unwrap();
+    ringate.signal(Signal::HUP);
+    let log = ringate.await_log("reload (SIGHUP) refused, what ran before runs on");
+    assert!(log.contains("`ringate reload --force`"), "{log}");
+    assert_eq!(ringate.get("/").status, 200, "what ran before runs on");
+    std::fs::write(&file, good.replace("server_name = \"localhost\"", "server_name = \"127.0.0.1\""))
+        .unwrap();
+    ringate.signal(Signal::HUP);
+    ringate.await_log("reloaded (SIGHUP)");
+    assert_eq!(ringate.get("/").status, 200);
 }

@@ -5,10 +5,12 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::exposition::{Text, label};
-use crate::certs::{Store, Timestamp};
+use crate::certs::Timestamp;
 use crate::config::plan::CertificateRef;
 use crate::server::Deployment;
 use crate::server::rotation::{Rotation, Use, affected};
+use crate::server::stapling::Stapled;
+use crate::server::stored::StoredEnd;
 use crate::tls::Identity;
 
 /// One certificate in use.
@@ -28,6 +30,9 @@ pub(super) struct InUse {
     pub last_used: Option<Timestamp>,
     /// Where its generations are used.
     pub rotation: Rotation,
+    /// The OCSP response that is stapled, if a listener is to staple one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ocsp: Option<Stapled>,
 }
 
 /// All of them.
@@ -47,6 +52,7 @@ pub(super) fn in_use(deployment: &Deployment) -> Vec<InUse> {
                 affects: affected(&plan, named),
                 last_used: last_used(&current),
                 rotation: deployment.rotation(cell),
+                ocsp: deployment.stapling.of(&current),
             }
         })
         .collect();
@@ -63,8 +69,8 @@ fn last_used(identity: &Identity) -> Option<Timestamp> {
 /// The same as Prometheus' text, and of what else is in the store.
 pub(super) fn metrics(deployment: &Deployment, text: &mut Text) {
     let all = in_use(deployment);
-    let stored = Store::open(&deployment.plan().store).map(|store| store.ends()).unwrap_or_default();
-    let idle: Vec<_> = stored.iter().filter(|(name, ..)| all.iter().all(|it| it.name != *name)).collect();
+    let is_idle = |(name, ..): &&StoredEnd| all.iter().all(|it| it.name != *name);
+    let idle: Vec<StoredEnd> = deployment.stored.with(|ends| ends.iter().filter(is_idle).cloned().collect());
     let of = |name: &str| label("certificate", name);
     let each = |value: fn(&InUse) -> i64, other: fn(u32, Timestamp) -> i64| -> Vec<(String, f64)> {
         let used = all.iter().map(|it| (of(&it.name), number(value(it))));
@@ -89,6 +95,7 @@ pub(super) fn metrics(deployment: &Deployment, text: &mut Text) {
         Some((labels, f64::from(u8::from(safe.safe))))
     });
     text.family("gauge", "certificate_safe_to_revoke", help, safe);
+    responses(&all, text);
     for (kind, name, help, read) in USES {
         let uses = all.iter().flat_map(|it| it.rotation.uses.iter().map(move |usage| (it, usage)));
         let samples = uses.map(|(it, usage)| {
@@ -100,6 +107,24 @@ pub(super) fn metrics(deployment: &Deployment, text: &mut Text) {
         });
         text.family(kind, name, help, samples);
     }
+}
+
+/// Families of OCSP responses.
+fn responses(all: &[InUse], text: &mut Text) {
+    let now = Timestamp::from(SystemTime::now()).unix();
+    let each = |value: &dyn Fn(&Stapled) -> Option<i64>| -> Vec<(String, f64)> {
+        let value = |it: &InUse| Some((label("certificate", &it.name), number(value(it.ocsp.as_ref()?)?)));
+        all.iter().filter_map(value).collect()
+    };
+    let help = "Until when the stapled OCSP response is good, in seconds since 1970; 0: nothing is stapled.";
+    let ends = each(&|it| Some(it.next_update.map_or(0, Timestamp::unix)));
+    text.family("gauge", "ocsp_response_valid_until_seconds", help, ends);
+    let help = "How long ago the responder knew the stapled status to be right.";
+    let ages = each(&|it| it.this_update.map(|this| (now - this.unix()).max(0)));
+    text.family("gauge", "ocsp_response_age_seconds", help, ages);
+    let help = "Fetches and files without a usable OCSP response.";
+    let failures = each(&|it| Some(i64::try_from(it.failures).unwrap_or(i64::MAX)));
+    text.family("counter", "ocsp_failures_total", help, failures);
 }
 
 /// What is known of a generation at an endpoint: kind, name, meaning, value.

@@ -155,5 +155,5 @@ fn request(wanted: &Invoke, target: &Target, route: Option<&Route>) -> Result<Ca
         fields.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
         fields.push((name.clone(), value.to_owned()));
     }
-    Ok(Call { method, target: path, host, fields, body: wanted.body.clone() })
+    Ok(Call { method, target: path, host, fields, body: wanted.body.clone().into_bytes() })
 }

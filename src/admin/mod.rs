@@ -62,7 +62,7 @@ mod verification;
 pub(crate) use apis::{Api, Registered};
 pub(crate) use association::{Associate, Associated, Promote};
 pub(crate) use problem::Problem;
-pub(crate) use reload::{Candidate, Outcome, reload};
+pub(crate) use reload::{Candidate, Outcome, reload_by_signal};
 pub(crate) use rotation::Ended;
 pub(crate) use socket::{AdminSockets, bind, check};
 pub(crate) use upgrade::Upgrade;

@@ -44,20 +44,34 @@ impl From<Reloaded> for Outcome {
     }
 }
 
+/// What a signal has called the reload.
+const SIGNAL: &str = "SIGHUP";
+/// The same of a call.
+const API: &str = "admin API";
+
+/// Reloads for a signal, as `POST /v1/reload` does without force, and logs it. Blocks. False: it was refused.
+pub(crate) fn reload_by_signal(deployment: &Deployment) -> bool {
+    let result = match try_trust(deployment, SIGNAL) {
+        Ok(()) => reload(deployment, SIGNAL).map_err(|refused| refused.to_string()),
+        Err(problem) => Err(problem.detail),
+    };
+    if let Some(audit) = &deployment.audit {
+        let mut entry = Entry::new(serde_json::json!({ "by": "signal" }), SIGNAL, "config");
+        match &result {
+            Ok(reloaded) => entry.after = serde_json::json!({ "version": reloaded.version }),
+            Err(refused) => (entry.outcome, entry.reason) = ("refused", Some(refused.clone())),
+        }
+        drop(audit.note(entry));
+    }
+    result.is_ok()
+}
+
 /// Reloads, and logs it. Blocks.
 ///
 /// # Errors
 /// See [`Refused`]; that is in the log, too.
-pub(crate) fn reload(deployment: &Deployment, asked_by: &str) -> Result<Reloaded, Refused> {
+fn reload(deployment: &Deployment, asked_by: &str) -> Result<Reloaded, Refused> {
     let result = deployment.reload();
-    if let Some(audit) = deployment.audit.as_ref().filter(|_| asked_by == "SIGHUP") {
-        let mut entry = Entry::new(serde_json::json!({ "by": "signal" }), asked_by, "config");
-        match &result {
-            Ok(reloaded) => entry.after = serde_json::json!({ "version": reloaded.version }),
-            Err(refused) => (entry.outcome, entry.reason) = ("refused", Some(refused.to_string())),
-        }
-        drop(audit.note(entry));
-    }
     match &result {
         Ok(reloaded) => log(deployment, reloaded, asked_by),
         Err(refused) => {
@@ -128,9 +142,9 @@ pub(super) async fn post_reload(
             return Ok(deployment.review(None)?);
         }
         if !manner.force {
-            try_trust(deployment)?;
+            try_trust(deployment, API)?;
         }
-        Ok(reload(deployment, "admin API")?)
+        Ok(reload(deployment, API)?)
     };
     Ok(Json(blocking(&control, work).await?.into()))
 }
@@ -139,7 +153,7 @@ pub(super) async fn post_reload(
 ///
 /// # Errors
 /// A backend is not verified so: nothing is reloaded.
-fn try_trust(deployment: &Deployment) -> Result<(), Problem> {
+fn try_trust(deployment: &Deployment, asked_by: &str) -> Result<(), Problem> {
     let file = deployment.file();
     // What does not hold is the reload's to report.
     let Some(plan) = load::read(file).and_then(|sources| load::parse(&sources)).ok() else { return Ok(()) };
@@ -152,8 +166,9 @@ fn try_trust(deployment: &Deployment) -> Result<(), Problem> {
     refuse_unverified(&reports, "nothing is reloaded").inspect_err(|problem| {
         let reason = &problem.detail;
         deployment.note_refused(reason);
-        tracing::error!("reload (admin API) refused, what ran before runs on: {reason}");
-        tell(deployment, "refused", "admin API", current.running.version, reason);
+        let force = if asked_by == SIGNAL { " (`ringate reload --force`)" } else { "" };
+        tracing::error!("reload ({asked_by}) refused, what ran before runs on: {reason}{force}");
+        tell(deployment, "refused", asked_by, current.running.version, reason);
     })
 }
 

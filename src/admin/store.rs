@@ -18,6 +18,7 @@ use crate::certs::command::{
     CommandError, Delete, Deleted, Describe, ErrorKind, Export, Generate, Import, List, Listed,
     Made as MadeCertificate, Part, Request, Show, Shown, Sign, SignedCertificate, Stage,
 };
+use crate::config::plan::CertificateRef;
 use crate::server::Deployment;
 use crate::server::events::{CertificateChange, Event};
 
@@ -85,7 +86,13 @@ pub(super) async fn import(
 
 pub(super) async fn show(State(control): State<Control>, name: Named) -> Result<Json<Shown>, Problem> {
     let Path(name) = name?;
-    run(&control, Deployment::command, Show { name }).await
+    let Json(mut shown) = run(&control, Deployment::command, Show { name }).await?;
+    let named = CertificateRef::Store(shown.certificate.name.clone());
+    let deployment = &control.deployment;
+    let stapled =
+        deployment.current().made.identity(&named).and_then(|cell| deployment.stapling.of(&cell.load()));
+    shown.ocsp = stapled.and_then(|stapled| serde_json::to_value(stapled).ok());
+    Ok(Json(shown))
 }
 
 pub(super) async fn describe(

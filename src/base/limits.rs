@@ -86,6 +86,8 @@ pub(crate) const MAX_SHA_CRYPT_ROUNDS: u32 = 1_000_000;
 pub(crate) const PASSWORD_QUEUE: usize = 64;
 /// Threads that verify passwords.
 pub(crate) const PASSWORD_THREADS: usize = 2;
+/// How far those threads give way to workers: with this nice value, a tenth of the weight.
+pub(crate) const PASSWORD_NICE: i32 = 10;
 /// Passwords of a file whose verdict is remembered; a power of two, as the next.
 pub(crate) const VERIFIED_PASSWORDS: usize = 4096;
 /// Tokens of an issuer whose signature was verified, and is not verified again.
@@ -94,6 +96,8 @@ pub(crate) const VERIFIED_TOKENS: usize = 16_384;
 pub(crate) const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// The longest claim that goes to a backend, in bytes.
 pub(crate) const MAX_CLAIM_BYTES: usize = 1024;
+/// The longest OCSP response, in bytes.
+pub(crate) const MAX_OCSP_BYTES: usize = 32 * 1024;
 /// Keys in a set that tokens are verified by.
 pub(crate) const MAX_TOKEN_KEYS: usize = 64;
 /// The largest value that `head_bytes` may take: a head must fit a small buffer.

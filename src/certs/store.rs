@@ -238,6 +238,12 @@ impl Store {
         ends.collect()
     }
 
+    /// The file of each certificate's record, by name: it is replaced whenever the record changes.
+    pub(crate) fn record_files(&self) -> Vec<(String, PathBuf)> {
+        let names = self.names().unwrap_or_default().into_iter();
+        names.map(|name| (name.clone(), self.folder(&name).join(FACTS_FILE))).collect()
+    }
+
     /// The names of all certificates, sorted.
     pub fn names(&self) -> Result<Vec<String>, StoreError> {
         let mut names: Vec<String> = entries(&self.root)?

@@ -495,7 +495,8 @@ fn ask<R: Ask>(file: &ConfigFile, request: R) -> Result<R::Answer, String> {
         output::note(&format!("warning: {exposed}"));
     }
     let uses = |name: &str| uses::of(&plan, name);
-    let context = Context { now: SystemTime::now(), uses: &uses };
+    let renew_before = plan.rotation.written_renew_before();
+    let context = Context { now: SystemTime::now(), uses: &uses, renew_before };
     let change = request.change();
     let result = request.run(&store, &context).map_err(|error| format!("error: {error}"));
     if let (Some((call, name)), Some(path)) = (change, plan.admin.as_ref().and_then(|it| it.audit.as_deref()))

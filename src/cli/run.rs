@@ -22,7 +22,9 @@ use crate::server::portal::office;
 use crate::server::service_manager::ServiceManager;
 use crate::server::supervisor::DRAIN_POLL;
 use crate::server::upgrade::{Predecessor, Program, Upgrader};
-use crate::server::{Deployment, Loaded, Server, auth, health, load, machine, renewal, verification};
+use crate::server::{
+    Deployment, Loaded, Server, auth, health, load, machine, renewal, stapling, verification,
+};
 
 pub(super) fn run(path: &Path) -> Result<(), String> {
     logging::start()?;
@@ -163,6 +165,7 @@ fn start_threads(deployment: &Arc<Deployment>) -> Result<(), String> {
     spawn("renewal", "the renewal thread", renewal::run)?;
     spawn("discovery", "the discovery thread", watch::run)?;
     spawn("auth", "the watch of users and keys", auth::watch::run)?;
+    spawn("stapling", "the thread of OCSP responses", stapling::run)?;
     spawn("health", "the health checks", health::run)?;
     spawn("verification", "the verification of backends", verification::run)?;
     spawn("portal", "the forms of pages for consumers", office::run)
@@ -258,7 +261,7 @@ fn reload(deployment: &Arc<Deployment>, lifecycle: &Arc<Lifecycle>) {
     let (deployment, lifecycle) = (Arc::clone(deployment), Arc::clone(lifecycle));
     tokio::task::spawn_blocking(move || {
         lifecycle.manager.reloading("reloading the config");
-        let refused = admin::reload(&deployment, "SIGHUP").is_err();
+        let refused = !admin::reload_by_signal(&deployment);
         let suffix = if refused { "; the last reload was refused: see the log" } else { "" };
         lifecycle.manager.ready(&format!("{}{suffix}", summary(&deployment)));
     });

@@ -10,7 +10,7 @@ use super::suggest::{nearest, quoted};
 use super::units::Wrong;
 use crate::base::address::{Address, MAX_UNIX_PATH, UNIX};
 use crate::route::{HostPattern, PathPattern, Pattern};
-use crate::tls::{CIPHER_SUITES, cipher_suite_by_name, cipher_suite_name};
+use crate::tls::{CIPHER_SUITES, Group, cipher_suite_by_name, cipher_suite_name};
 
 /// The longest name of a listener, an upstream or a certificate.
 const LONGEST_NAME: usize = 100;
@@ -493,21 +493,44 @@ pub(super) fn pin(text: &str) -> Result<[u8; 32], Wrong> {
 
 /// A cipher suite by its name; those of TLS 1.3 also under the IANA's `TLS_` names.
 pub(super) fn cipher_suite(text: &str) -> Result<SupportedCipherSuite, Wrong> {
-    let alias = text.strip_prefix("TLS_").map(|rest| format!("TLS13_{rest}")).unwrap_or_default();
-    if let Some(suite) = cipher_suite_by_name(text).or_else(|| cipher_suite_by_name(&alias)) {
+    if let Some(suite) = iana_suite(text) {
         return Ok(suite);
     }
     let names = CIPHER_SUITES.map(cipher_suite_name);
-    // OpenSSL writes ECDHE-RSA-AES128-GCM-SHA256 for TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256.
-    let plain = |name: &str| name.replace(['-', '_'], "").replace("TLSECDHE", "ECDHE").replace("WITH", "");
-    let openssl = names.into_iter().find(|name| {
-        let (ours, theirs) = (plain(name), plain(text));
-        ours == theirs || ours.strip_suffix("SHA256") == Some(theirs.as_str())
-    });
     let list = format!("the suites are {}", names.join(", "));
-    let help = match openssl.or_else(|| nearest(text, names)) {
+    let help = match openssl_suite(text).map(cipher_suite_name).or_else(|| nearest(text, names)) {
         Some(name) => format!("did you mean \"{name}\"? {list}"),
         None => list,
     };
     Err(Wrong::new(format!("{} is not a cipher suite that Ringate has", quoted(text))).help(help))
+}
+
+fn iana_suite(text: &str) -> Option<SupportedCipherSuite> {
+    let alias = text.strip_prefix("TLS_").map(|rest| format!("TLS13_{rest}")).unwrap_or_default();
+    cipher_suite_by_name(text).or_else(|| cipher_suite_by_name(&alias))
+}
+
+/// A cipher suite by the name that OpenSSL has for it: ECDHE-RSA-AES128-GCM-SHA256 is
+/// TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256.
+pub(super) fn openssl_suite(text: &str) -> Option<SupportedCipherSuite> {
+    let plain = |name: &str| name.replace(['-', '_'], "").replace("TLSECDHE", "ECDHE").replace("WITH", "");
+    let is_it = |suite: &SupportedCipherSuite| {
+        let (ours, theirs) = (plain(cipher_suite_name(*suite)), plain(text));
+        ours == theirs || ours.strip_suffix("SHA256") == Some(theirs.as_str())
+    };
+    iana_suite(text).or_else(|| CIPHER_SUITES.into_iter().find(is_it))
+}
+
+/// A key exchange group by its name in the IANA's registry.
+pub(super) fn group(text: &str) -> Result<Group, Wrong> {
+    if let Some(group) = Group::ALL.into_iter().find(|group| group.name() == text) {
+        return Ok(group);
+    }
+    let names = Group::ALL.map(Group::name);
+    let list = format!("the groups are {}", names.join(", "));
+    let help = match Group::by_alias(text).map(Group::name).or_else(|| nearest(text, names)) {
+        Some(name) => format!("did you mean \"{name}\"? {list}"),
+        None => list,
+    };
+    Err(Wrong::new(format!("{} is not a key exchange group that Ringate has", quoted(text))).help(help))
 }

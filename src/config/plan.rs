@@ -15,7 +15,7 @@ pub(crate) use crate::base::network::{AddressRule, Network};
 pub(crate) use crate::certs::consumers::Definition;
 use crate::http::BackendHttp;
 use crate::proxy_protocol::{Accept, Version};
-use crate::tls::{RsaBits, Versions};
+use crate::tls::{Group, RsaBits, Versions};
 
 mod auth;
 mod balance;
@@ -24,7 +24,9 @@ mod clients;
 mod endpoint;
 mod health;
 mod http;
+mod listener_tls;
 mod mirror;
+mod ocsp;
 mod outliers;
 mod pages;
 mod process;
@@ -42,7 +44,9 @@ pub(crate) use clients::ClientAuth;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use health::{AllDown, CheckKind, GrpcCheck, HealthCheck, HttpCheck};
 pub(crate) use http::ListenerHttp;
+pub(crate) use listener_tls::ListenerTls;
 pub(crate) use mirror::Mirror;
+pub(crate) use ocsp::Ocsp;
 pub(crate) use outliers::Outliers;
 pub(crate) use pages::{ErrorPage, ErrorPages, PageSource, PageStatus};
 pub(crate) use process::{Process, SeccompMode};
@@ -147,6 +151,8 @@ pub struct Rotation {
     pub grace: Duration,
     /// `renew_before`: how long before its end a generated certificate stages its successor. Default 30 days.
     pub renew_before: Duration,
+    /// Whether `renew_before` is written.
+    pub wrote_renew_before: bool,
     /// `renew`
     pub renew: Renew,
 }
@@ -160,11 +166,19 @@ pub enum Renew {
     Automatic,
 }
 
+impl Rotation {
+    /// `renew_before` as the config has it; `None`: it has not.
+    pub fn written_renew_before(&self) -> Option<Duration> {
+        self.wrote_renew_before.then_some(self.renew_before)
+    }
+}
+
 impl Default for Rotation {
     fn default() -> Self {
         Self {
             grace: Duration::from_secs(600),
             renew_before: Duration::from_secs(30 * 86_400),
+            wrote_renew_before: false,
             renew: Renew::Staged,
         }
     }
@@ -325,7 +339,7 @@ pub enum AccessLog {
 }
 
 /// `[[listener]]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
     /// Unique name.
     pub name: At<String>,
@@ -431,22 +445,6 @@ pub struct UdpSessions {
     /// `responses`: datagrams that the backend sends for each of the client's. A session that has had all of them ends.
     /// Default 0: they are not counted.
     pub responses: u64,
-}
-
-/// `[listener.tls]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerTls {
-    /// At least one; chosen by SNI, the first is the default.
-    pub certificates: Vec<At<CertificateRef>>,
-    /// Enabled versions.
-    pub versions: Versions,
-    /// `client_auth` and its keys; `None`: no certificate is requested from clients, but for `credentials`.
-    pub clients: Option<ClientAuth>,
-    /// `client_auth = "none"` is written.
-    pub client_auth_off: bool,
-    /// A route has credentials with client certificates: any certificate is taken, and counts for those alone unless
-    /// `clients` verifies it.
-    pub credentials: bool,
 }
 
 /// A certificate as the config names it. Paths are resolved against the config file's folder.
@@ -567,6 +565,8 @@ pub struct UpstreamTls {
     pub versions: Versions,
     /// Cipher suites in order of preference; `None`: all, AES first.
     pub cipher_suites: Option<Vec<At<SupportedCipherSuite>>>,
+    /// Key exchange groups in order of preference; `None`: all.
+    pub groups: Option<Vec<At<Group>>>,
     /// `resumption.tickets_per_endpoint`: more are kept when needed; 0 turns resumption off. Default 8.
     pub tickets_per_endpoint: usize,
 }

@@ -31,7 +31,7 @@ use crate::server::discovery::{Discovered, Source};
 use crate::server::pages::pages;
 use crate::server::portal::{self, office::Office};
 use crate::server::routing::{self, KeptLimit};
-use crate::tls::{self, AnyClient, Identity, RevocationLists, ServerPolicy, ServerResolver, TicketKeys};
+use crate::tls::{AnyClient, Identity, RevocationLists, TicketKeys};
 
 mod trust;
 
@@ -43,8 +43,10 @@ pub mod endpoints;
 pub(crate) mod heritage;
 mod http;
 mod identities;
+mod listener_tls;
 mod made;
 mod meters;
+mod stapling;
 mod sticky;
 mod telemetry;
 mod upstreams;
@@ -199,6 +201,8 @@ struct Builder<'a> {
     current: Option<&'a Identity>,
     /// One cell for each certificate, however often it is named. `None`: it could not be read, which has been reported.
     identities: FxHashMap<CertificateRef, Option<Published<Identity>>>,
+    /// Who presents them.
+    presented: Vec<identities::Presented>,
     renewed: Vec<(Published<Identity>, Arc<Identity>)>,
     without_fallback: Vec<Arc<Identity>>,
     limits: Vec<KeptLimit>,
@@ -241,6 +245,7 @@ impl<'a> Builder<'a> {
             inherited: None,
             current: None,
             identities: FxHashMap::default(),
+            presented: Vec::new(),
             renewed: Vec::new(),
             without_fallback: Vec::new(),
             limits: Vec::new(),
@@ -278,6 +283,8 @@ impl<'a> Builder<'a> {
             .map(|(index, listener)| self.listener(index, listener))
             .collect();
         let collector_tls = self.collector_tls();
+        self.staple();
+        self.warn_of_concerns();
         let identities = self.identities.into_iter().filter_map(|(name, cell)| Some((name, cell?))).collect();
         let (renewed, without_fallback, limits, keys) =
             (self.renewed, self.without_fallback, self.limits, self.keys);
@@ -460,47 +467,6 @@ impl<'a> Builder<'a> {
         let specs = routes.iter().map(|(route, upstream)| routing::spec_by_name(route, *upstream));
         let table = Table::build(specs);
         Some(Traffic::TcpByName { table: self.good(&listener.name.span, table)? })
-    }
-
-    /// A listener's TLS config, the one that runs if nothing of it has changed: with it the key of its tickets stays. A changed
-    /// policy gets a new key, since a ticket must not bypass the new policy.
-    fn listener_policy(&mut self, listener: &plan::Listener, tls: &plan::ListenerTls) -> Option<Policy> {
-        let made = self.listener_tls(listener, tls);
-        if made.is_none() {
-            self.lists.remove(&format!("listener {}", listener.name.value));
-        }
-        let read = self.noted();
-        if let Some(previous) = self.previous
-            && let Some(index) = previous.plan.listeners.iter().position(|old| old.name == listener.name)
-            && previous.plan.listeners[index].protocol == listener.protocol
-            && previous.plan.listeners[index].tls.as_ref() == Some(tls)
-            && previous.plan.listeners[index].http == listener.http
-            && let Some(kept) = &previous.made.listeners[index]
-            && (kept.read == read && made.is_some() || self.refreshes && made.is_none())
-        {
-            return Some(kept.clone());
-        }
-        Some(Policy { read, ..made? })
-    }
-
-    fn listener_tls(&mut self, listener: &plan::Listener, tls: &plan::ListenerTls) -> Option<Policy> {
-        let bundles: Vec<_> = tls.certificates.iter().map(|at| self.identity(at)).collect();
-        let bundles = bundles.into_iter().collect::<Option<Vec<_>>>()?;
-        let span = &listener.name.span;
-        let tickets = self.good(span, tls::ticketer())?;
-        let clients = self.clients(&listener.name, tls)?;
-        let policy = ServerPolicy {
-            versions: tls.versions,
-            resolver: Arc::new(ServerResolver::new(bundles)),
-            client_verifier: clients.verifier,
-            alpn: match listener.protocol {
-                plan::Protocol::Http => http::alpn(&listener.http),
-                plan::Protocol::Tcp | plan::Protocol::Udp => Vec::new(),
-            },
-            ticketer: Arc::clone(&tickets) as Arc<_>,
-        };
-        let config = self.good(span, tls::server_config(&policy))?;
-        Some(Policy { config, any_client: clients.any, tickets, read: Digest::default() })
     }
 
     fn http(&mut self, index: usize) -> Option<Traffic> {

@@ -28,19 +28,22 @@ use super::rotation::{
     self, CertificateContext, LockedCertificate, Rotation, RotationError, RotationGuard, RotationState,
 };
 use super::sockets::Prepared;
+use super::stapling::Stapling;
+use super::stored::StoredEnds;
 use super::supervisor::Server;
 use super::uses;
 use super::verification::Verifications;
 use super::write::{self, WriteError};
 use crate::base::published::Published;
 use crate::certs::Store;
-use crate::certs::command::{CommandError, Context, Delete, Deleted, Request, Role};
+use crate::certs::command::Role;
 use crate::config::edit::EditError;
 use crate::config::plan::CertificateRef;
 use crate::config::{Diagnostics, Level, Plan, Sources};
 use crate::proxy::snapshot::RuntimeConfig;
 use crate::tls::Identity;
 
+mod commands;
 mod freeze;
 
 /// How long a reload waits for its workers: each checks at its next turn, unless it is stalled.
@@ -59,6 +62,10 @@ pub(crate) struct Deployment {
     pub server: Arc<Server>,
     /// Whether backends are verified.
     pub verifications: Verifications,
+    /// When the certificates of the store end.
+    pub stored: StoredEnds,
+    /// What listeners staple.
+    pub stapling: Stapling,
     /// Where changes are written down, if anywhere.
     pub audit: Option<Audit>,
     /// What happens is sent there.
@@ -133,6 +140,7 @@ impl Deployment {
                 return Err(LoadError::Wrong(problems));
             }
         };
+        let stored = StoredEnds::new(&plan.store);
         match Server::start_with(&plan, assembly.running, inherited, gate) {
             Ok(server) => Ok(Self {
                 current: Mutex::new(Arc::new(Current {
@@ -142,6 +150,8 @@ impl Deployment {
                 })),
                 server: Arc::new(server),
                 verifications: Verifications::default(),
+                stored,
+                stapling: Stapling::default(),
                 audit,
                 events: Arc::default(),
                 refused: AtomicU64::new(0),
@@ -213,6 +223,7 @@ impl Deployment {
             self.with_certificate(name, |certificate| work(&LockedCertificate::new(certificate, &guard)));
         drop(guard);
         self.server.sweep();
+        self.stored.look(&self.plan().store);
         // What peers are checked against is no identity, which a cell holds: it is part of what is published.
         if result.is_ok() && uses::of(&self.plan(), name).iter().any(|place| place.role == Role::Trust) {
             self.refresh();
@@ -238,49 +249,6 @@ impl Deployment {
             grace: current.plan.rotation.grace,
             now: SystemTime::now(),
         })
-    }
-
-    /// Runs a request to the certificate store.
-    ///
-    /// # Errors
-    /// Those of the request, or the store can't be opened.
-    pub(crate) fn command<R: Request>(&self, request: R) -> Result<R::Answer, CommandError> {
-        let plan = self.plan();
-        let uses = |name: &str| uses::of(&plan, name);
-        let context = Context { now: SystemTime::now(), uses: &uses };
-        request.run(&Store::open(&plan.store)?, &context)
-    }
-
-    /// The same for what makes keys or opens locked ones, one after the other: a second of a CPU each, which is wanted
-    /// for traffic.
-    ///
-    /// # Errors
-    /// Those of the request, or the store can't be opened.
-    pub(crate) fn make<R: Request>(&self, request: R) -> Result<R::Answer, CommandError> {
-        let _guard = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        self.command(request)
-    }
-
-    /// Deletes a certificate that neither what runs nor the config file uses.
-    ///
-    /// # Errors
-    /// It is used, there is none, or the store fails.
-    pub(crate) fn delete(&self, request: Delete) -> Result<Deleted, CommandError> {
-        // What is published meanwhile might use it.
-        let _guard = self.changing();
-        let plan = self.plan();
-        let next = load::read(&self.file).and_then(|text| load::parse(&text)).ok();
-        let uses = |name: &str| {
-            let mut found = uses::of(&plan, name);
-            let later = next.iter().flat_map(|next| uses::of(next, name));
-            let later: Vec<_> = later.filter(|it| !found.contains(it)).collect();
-            found.extend(later);
-            found
-        };
-        let context = Context { now: SystemTime::now(), uses: &uses };
-        let deleted = request.run(&Store::open(&plan.store)?, &context)?;
-        self.rotations.forget(&deleted.deleted);
-        Ok(deleted)
     }
 
     /// Where the generations of a certificate in use are used.

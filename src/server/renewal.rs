@@ -59,6 +59,7 @@ pub(crate) fn run(deployment: &Weak<Deployment>) {
         let Some(deployment) = deployment.upgrade() else { return };
         fault::point("renewal");
         watch.look(&deployment);
+        deployment.stored.look(&deployment.plan().store);
         unresolved.look(&deployment);
     }
 }

@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use super::events::{CertificateChange, Event, Events};
 use super::probe::{Report, Target, Verdict, probe_each};
 use crate::base::published::Published;
+use crate::certs::command::Role;
+use crate::certs::concern::concerns;
 use crate::certs::{Bundle, StateError, Store, StoreError, Timestamp};
 use crate::config::Plan;
 use crate::proxy::snapshot::RuntimeConfig;
@@ -85,6 +87,9 @@ pub(crate) struct Trial {
     pub passed: bool,
     /// Each endpoint of each upstream that the certificate is bound to.
     pub endpoints: Vec<Tried>,
+    /// What peers may object to in it, whatever these endpoints thought, with what to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// What one endpoint thought of it.
@@ -184,6 +189,7 @@ impl CertificateContext<'_> {
         let (number, bundle) = self.store.get_staged(self.name)?.ok_or_else(nothing)?;
         let identity = Arc::new(self.identity(number, &bundle)?);
         let trial = self.present(&identity);
+        trial.warnings.iter().for_each(|warning| tracing::warn!(certificate = self.name, "{warning}"));
         if !trial.endpoints.is_empty() {
             self.store.record_trial(self.name, number, trial.passed, self.now)?;
             self.rotations.entry(self.name, |entry| entry.trial = Some(trial.clone()));
@@ -223,7 +229,23 @@ impl CertificateContext<'_> {
             at: Timestamp::from(self.now),
             passed,
             endpoints,
+            warnings: self.warnings(identity),
         }
+    }
+
+    /// What peers may object to in a generation, at each upstream that it would be presented by.
+    fn warnings(&self, identity: &Identity) -> Vec<String> {
+        let upstreams = self.running.upstreams.iter().filter(|it| report::presents(it, self.name));
+        let places: Vec<String> = upstreams.map(|it| format!("upstream {:?}", it.name)).collect();
+        let role = (!places.is_empty()).then_some(Role::Client);
+        let renew_before = self.plan.rotation.written_renew_before();
+        let place = match places.is_empty() {
+            true => String::new(),
+            false => format!(", for {}", places.join(", ")),
+        };
+        let subject = format!("{}, generation {}{place}", self.name, identity.generation());
+        let found = concerns(identity.chain(), role, renew_before, self.now);
+        found.iter().map(|concern| format!("{subject}: {concern}; {}", concern.help())).collect()
     }
 
     fn tell(&self, what: CertificateChange) {

@@ -172,6 +172,7 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_times,
     libc::SYS_getrandom,
     libc::SYS_getpriority,
+    libc::SYS_setpriority,
     // What a process confines itself with.
     libc::SYS_seccomp,
     libc::SYS_landlock_create_ruleset,

@@ -190,7 +190,7 @@ fn target(upstream: &Upstream, endpoint: &Endpoint) -> Target {
 }
 
 /// `time` with up to a tenth more or less, so that many proxies do not look at once.
-fn jittered(time: Duration, of: u64) -> Duration {
+pub(super) fn jittered(time: Duration, of: u64) -> Duration {
     let mut hasher = DefaultHasher::new();
     (of, std::process::id()).hash(&mut hasher);
     time * (900 + (hasher.finish() >> 32) as u32 % 201) / 1000

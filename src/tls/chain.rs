@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{CertificateError, Error, ExtendedKeyPurpose, OtherError};
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage, VerifiedPath};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::backend_verifier::{TrustAnchors, TrustError, Unacceptable, check_validity, sha256};
@@ -18,6 +18,20 @@ use super::revocation::{Issuer, RevocationLists};
 pub(super) enum Role {
     Server,
     Client,
+    /// A client's, whatever its extended key usage is.
+    ClientOfAnyUsage,
+}
+
+/// The extended key usage that a chain must have, if it has any (RFC 5280 §4.2.1.12).
+struct WantedUsage(Option<KeyUsage>);
+
+impl ExtendedKeyUsageValidator for WantedUsage {
+    fn validate(&self, mut present: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        match &self.0 {
+            Some(wanted) => wanted.validate(present),
+            None => present.try_for_each(|usage| usage.map(|_| ())),
+        }
+    }
 }
 
 /// What a certificate is accepted by.
@@ -74,10 +88,11 @@ impl Trust {
             self.check_exact(end_entity, now)?;
             return Ok(Vouched::Itself);
         }
-        let usage = match role {
-            Role::Server => KeyUsage::server_auth(),
-            Role::Client => KeyUsage::client_auth(),
-        };
+        let usage = WantedUsage(match role {
+            Role::Server => Some(KeyUsage::server_auth()),
+            Role::Client => Some(KeyUsage::client_auth()),
+            Role::ClientOfAnyUsage => None,
+        });
         let refusal: RefCell<Option<Error>> = RefCell::new(None);
         let check = |path: &VerifiedPath<'_>| {
             self.check_path(path, now).map_err(|error| {
@@ -163,7 +178,7 @@ fn in_words(error: webpki::Error, role: Role) -> Error {
         E::RequiredEkuNotFoundContext(_) => C::InvalidPurposeContext {
             required: match role {
                 Role::Server => ExtendedKeyPurpose::ServerAuth,
-                Role::Client => ExtendedKeyPurpose::ClientAuth,
+                Role::Client | Role::ClientOfAnyUsage => ExtendedKeyPurpose::ClientAuth,
             },
             presented: Vec::new(),
         },

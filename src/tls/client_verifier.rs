@@ -24,6 +24,16 @@ pub(crate) enum Demand {
     Required,
 }
 
+/// What a client's certificate must be for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ClientUsage {
+    /// For clients, if it says what it is for (RFC 5280 §4.2.1.12).
+    #[default]
+    Client,
+    /// For anything.
+    Any,
+}
+
 /// Checks a client's certificate: by webpki against the authorities, or as one that is trusted itself.
 #[derive(Debug)]
 pub(crate) struct ClientVerifier {
@@ -31,6 +41,7 @@ pub(crate) struct ClientVerifier {
     /// What clients choose their certificate by.
     hints: Vec<DistinguishedName>,
     demand: Demand,
+    usage: ClientUsage,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -42,12 +53,12 @@ impl ClientVerifier {
     pub(crate) fn new(
         anchors: TrustAnchors,
         lists: Arc<RevocationLists>,
-        demand: Demand,
+        (demand, usage): (Demand, ClientUsage),
     ) -> Result<Arc<Self>, TrustError> {
         let algorithms = default_provider().signature_verification_algorithms;
         let hints = anchors.hints();
         let trust = Trust::new(anchors, lists, algorithms)?;
-        Ok(Arc::new(Self { trust, hints, demand, algorithms }))
+        Ok(Arc::new(Self { trust, hints, demand, usage, algorithms }))
     }
 }
 
@@ -67,7 +78,11 @@ impl ClientCertVerifier for ClientVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         note_chain(end_entity, intermediates);
-        self.trust.verify(end_entity, intermediates, Role::Client, now)?;
+        let role = match self.usage {
+            ClientUsage::Client => Role::Client,
+            ClientUsage::Any => Role::ClientOfAnyUsage,
+        };
+        self.trust.verify(end_entity, intermediates, role, now)?;
         Ok(ClientCertVerified::assertion())
     }
 

@@ -12,11 +12,12 @@ use rustls::server::{NoClientAuth, NoServerSessionStorage, ProducesTickets};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 
+use super::groups::Group;
 use super::identity::{ClientResolver, Identity, ServerResolver};
 use super::sessions::Sessions;
 use super::ticket_keys::TicketKeys;
 use super::tickets::Tickets;
-use super::watched::WATCHED_SUITES;
+use super::watched::watched;
 
 /// Every suite, best first: AES-128 before AES-256, which costs a third more without a practical gain, before ChaCha20, which
 /// is for machines without AES instructions.
@@ -57,6 +58,16 @@ impl Default for Versions {
     }
 }
 
+/// Whose order of preference decides between suites that both sides have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CipherOrder {
+    /// The listener's.
+    #[default]
+    Server,
+    /// The client's.
+    Client,
+}
+
 /// How Ringate speaks TLS to the endpoints of an upstream.
 #[derive(Clone, Debug)]
 pub struct ClientPolicy {
@@ -64,6 +75,8 @@ pub struct ClientPolicy {
     pub versions: Versions,
     /// Which suites, best first; none: [`CIPHER_SUITES`].
     pub cipher_suites: Option<Vec<SupportedCipherSuite>>,
+    /// Which groups, best first; none: [`Group::ALL`].
+    pub groups: Option<Vec<Group>>,
     /// What a backend's certificate is checked by.
     pub verifier: Arc<dyn ServerCertVerifier>,
     /// The protocols to offer by ALPN, best first.
@@ -75,6 +88,12 @@ pub struct ClientPolicy {
 pub struct ServerPolicy {
     /// Which versions.
     pub versions: Versions,
+    /// Which suites, best first; none: [`CIPHER_SUITES`].
+    pub cipher_suites: Option<Vec<SupportedCipherSuite>>,
+    /// Whose order of them counts.
+    pub cipher_order: CipherOrder,
+    /// Which groups, best first; none: [`Group::ALL`].
+    pub groups: Option<Vec<Group>>,
     /// What is presented.
     pub resolver: Arc<ServerResolver>,
     /// What a client's certificate is checked by; none: clients are not asked.
@@ -110,7 +129,8 @@ impl std::error::Error for ConfigError {}
 
 /// The config of a policy, which presents no certificate and resumes nothing: [`bind`] adds both.
 pub fn client_config(policy: &ClientPolicy) -> Result<Arc<ClientConfig>, ConfigError> {
-    let (provider, versions) = provider(policy.versions, policy.cipher_suites.as_deref())?;
+    let (provider, versions) =
+        provider(policy.versions, policy.cipher_suites.as_deref(), policy.groups.as_deref())?;
     let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&versions)
         .map_err(ConfigError::Rustls)?
@@ -136,7 +156,9 @@ pub fn bind(base: &ClientConfig, identity: Option<Arc<Identity>>, store: Arc<Ses
 
 /// The config of a listener.
 pub fn server_config(policy: &ServerPolicy) -> Result<Arc<ServerConfig>, ConfigError> {
-    let (provider, versions) = provider(policy.versions, Some(&*WATCHED_SUITES))?;
+    let wanted = policy.cipher_suites.as_deref().unwrap_or(&CIPHER_SUITES);
+    let watched: Vec<SupportedCipherSuite> = wanted.iter().filter_map(|suite| watched(*suite)).collect();
+    let (provider, versions) = provider(policy.versions, Some(&watched), policy.groups.as_deref())?;
     let verifier = policy.client_verifier.clone().unwrap_or_else(|| Arc::new(NoClientAuth));
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&versions)
@@ -145,7 +167,7 @@ pub fn server_config(policy: &ServerPolicy) -> Result<Arc<ServerConfig>, ConfigE
         .with_cert_resolver(Arc::clone(&policy.resolver) as Arc<_>);
     config.alpn_protocols.clone_from(&policy.alpn);
     config.enable_secret_extraction = true;
-    config.ignore_client_order = true;
+    config.ignore_client_order = policy.cipher_order == CipherOrder::Server;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = Arc::new(Tickets(Arc::clone(&policy.ticketer)));
     config.send_tls13_tickets = 2;
@@ -157,10 +179,11 @@ pub fn ticketer() -> Result<Arc<TicketKeys>, ConfigError> {
     TicketKeys::new().map(Arc::new)
 }
 
-/// The provider with the suites that are allowed, and the allowed versions that any of them is of.
+/// The provider with the suites and groups that are allowed, and the allowed versions that any of them is of.
 fn provider(
     versions: Versions,
     suites: Option<&[SupportedCipherSuite]>,
+    groups: Option<&[Group]>,
 ) -> Result<(CryptoProvider, Vec<&'static SupportedProtocolVersion>), ConfigError> {
     let allowed: Vec<&'static SupportedProtocolVersion> =
         [(versions.tls13, &TLS13), (versions.tls12, &TLS12)]
@@ -178,5 +201,6 @@ fn provider(
     let usable =
         |version: &&SupportedProtocolVersion| cipher_suites.iter().any(|suite| suite.version() == *version);
     let used = allowed.into_iter().filter(usable).collect();
-    Ok((CryptoProvider { cipher_suites, ..aws_lc_rs::default_provider() }, used))
+    let kx_groups = groups.unwrap_or(&Group::ALL).iter().map(|group| group.key_exchange()).collect();
+    Ok((CryptoProvider { cipher_suites, kx_groups, ..aws_lc_rs::default_provider() }, used))
 }

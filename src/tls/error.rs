@@ -508,6 +508,10 @@ pub(crate) fn client_help(error: &HandshakeError) -> &'static str {
         HandshakeError::BadCertificate(C::UnknownIssuer | C::BadSignature) => {
             "; if it should be admitted, add the CA that issued it to `client_trust`"
         }
+        HandshakeError::BadCertificate(C::InvalidPurposeContext {
+            required: ExtendedKeyPurpose::ClientAuth,
+            ..
+        }) => "; if it should be admitted all the same, set `client_usage = \"any\"`",
         HandshakeError::BadCertificate(C::Other(why))
             if why.0.downcast_ref().is_some_and(|why| {
                 matches!(

@@ -9,13 +9,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+use rustls::{SignatureScheme, SupportedCipherSuite};
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -41,6 +41,26 @@ pub struct Identity {
     /// The generation before this one, for as long as it may stand in where this one is refused.
     previous: Published<Option<Arc<Identity>>>,
     uses: Uses,
+    /// The same with an OCSP response. It belongs to this chain, so that no other generation ever has it.
+    stapled: Published<Option<Stapled>>,
+}
+
+/// An OCSP response that was found good for an identity, with its times in seconds since 1970.
+#[derive(Clone, Debug)]
+pub struct Staple {
+    /// In DER.
+    pub response: Vec<u8>,
+    /// When the responder knew the status to be right.
+    pub this_update: i64,
+    /// It is presented before this time.
+    pub next_update: i64,
+}
+
+/// What is presented to clients that ask for a response.
+struct Stapled {
+    certified: Arc<CertifiedKey>,
+    this_update: i64,
+    next_update: i64,
 }
 
 /// Why an identity cannot be made.
@@ -95,8 +115,19 @@ impl Identity {
         let certified = CertifiedKey::new(chain, key);
         let certified = Arc::new(certified);
         let (name, previous, uses) = (name.into(), Published::new(None), Uses::default());
-        let serial = next_serial();
-        Ok(Self { serial, name, generation, certified, names, not_before, not_after, previous, uses })
+        let (serial, stapled) = (next_serial(), Published::new(None));
+        Ok(Self {
+            serial,
+            name,
+            generation,
+            certified,
+            names,
+            not_before,
+            not_after,
+            previous,
+            uses,
+            stapled,
+        })
     }
 
     /// The same content under another number.
@@ -111,6 +142,7 @@ impl Identity {
             not_after: self.not_after,
             previous: Published::new(None),
             uses: Uses::default(),
+            stapled: self.stapled.clone(),
         }
     }
 
@@ -138,6 +170,33 @@ impl Identity {
     /// Chain and key as rustls takes them.
     pub fn certified(&self) -> &Arc<CertifiedKey> {
         &self.certified
+    }
+
+    /// Keeps an OCSP response: from now on it is stapled, until its end.
+    pub fn staple(&self, staple: Staple) {
+        let Staple { response, this_update, next_update } = staple;
+        let certified = CertifiedKey { ocsp: Some(response), ..CertifiedKey::clone(&self.certified) };
+        self.stapled.store(Arc::new(Some(Stapled {
+            certified: Arc::new(certified),
+            this_update,
+            next_update,
+        })));
+    }
+
+    /// The times of the response that is stapled at `now`: of its making, and its end.
+    pub fn stapled(&self, now: i64) -> Option<(i64, i64)> {
+        self.stapled.with(|stapled| {
+            let stapled = stapled.as_ref().filter(|stapled| now < stapled.next_update)?;
+            Some((stapled.this_update, stapled.next_update))
+        })
+    }
+
+    /// Chain and key with the response that is stapled at `now`, if there is one.
+    fn certified_at(&self, now: i64) -> Arc<CertifiedKey> {
+        self.stapled.with(|stapled| match stapled {
+            Some(stapled) if now < stapled.next_update => Arc::clone(&stapled.certified),
+            _ => Arc::clone(&self.certified),
+        })
     }
 
     /// When the leaf's time begins, in seconds since 1970.
@@ -168,6 +227,14 @@ impl Identity {
     /// How well the leaf's alternative names match a server name.
     fn matches(&self, server_name: &str) -> Match {
         self.names.iter().map(|pattern| pattern.matches(server_name)).max().unwrap_or(Match::None)
+    }
+
+    /// Whether its key makes the signature of a suite; in TLS 1.3 no suite depends on the key.
+    pub fn suits(&self, suite: SupportedCipherSuite) -> bool {
+        match suite {
+            SupportedCipherSuite::Tls12(suite) => self.can_sign(suite.sign),
+            SupportedCipherSuite::Tls13(_) => false,
+        }
     }
 
     fn can_sign(&self, schemes: &[SignatureScheme]) -> bool {
@@ -243,12 +310,18 @@ fn next_serial() -> u64 {
 #[derive(Debug)]
 pub struct ServerResolver {
     bundles: Vec<Published<Identity>>,
+    staples: bool,
 }
 
 impl ServerResolver {
     /// `bundles` in the config's order: the first is presented where none matches. None at all refuses every handshake.
     pub fn new(bundles: Vec<Published<Identity>>) -> Self {
-        Self { bundles }
+        Self { bundles, staples: false }
+    }
+
+    /// The same, with the OCSP responses that the identities have.
+    pub fn stapling(bundles: Vec<Published<Identity>>) -> Self {
+        Self { bundles, staples: true }
     }
 
     /// The best match: an exact name before a wildcard, a key that the client can verify before one
@@ -293,14 +366,18 @@ fn unix_now() -> i64 {
 
 impl ResolvesServerCert for ServerResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let identity = self.choose(hello.server_name(), hello.signature_schemes(), unix_now());
+        let now = unix_now();
+        let identity = self.choose(hello.server_name(), hello.signature_schemes(), now);
         OBSERVED.with_borrow_mut(|observed| {
             observed.sni = hello.server_name().map(str::to_owned);
             observed.server_identity.clone_from(&identity);
         });
         let identity = identity?;
         identity.uses().present();
-        Some(Arc::clone(identity.certified()))
+        Some(match self.staples {
+            true => identity.certified_at(now),
+            false => Arc::clone(identity.certified()),
+        })
     }
 }
 

@@ -35,6 +35,7 @@
 //! | `clients` | what a client's certificate is checked against |
 //! | `presented` | what a client's certificate says, in the forms that it is asked for |
 //! | `config` | policies in, rustls' configs out |
+//! | `groups` | key exchange groups |
 //! | `explain` | which certificate of a chain is why it is refused |
 //! | `error` | which side is at fault, in words |
 //! | `reason` | the same for counters, with what to do |
@@ -49,6 +50,7 @@ pub(crate) mod client_verifier;
 pub mod config;
 pub(crate) mod error;
 mod explain;
+mod groups;
 mod guard;
 pub(crate) mod handshake;
 pub(crate) mod hello;
@@ -73,13 +75,14 @@ pub(crate) use backend_verifier::{TrustConcern, TrustError, trust_concern};
 #[allow(unreachable_pub)] // for internals
 pub use client_certificate::ClientCertificate;
 pub(crate) use client_certificate::SanName;
-pub(crate) use client_verifier::{AnyClient, ClientVerifier, Demand};
+pub(crate) use client_verifier::{AnyClient, ClientUsage, ClientVerifier, Demand};
 pub(crate) use config::{CIPHER_SUITES, bind, cipher_suite_by_name, cipher_suite_name};
 #[allow(unreachable_pub)] // for internals
-pub use config::{ClientPolicy, ServerPolicy, Versions, client_config, server_config, ticketer};
+pub use config::{CipherOrder, ClientPolicy, ServerPolicy, Versions, client_config, server_config, ticketer};
 #[allow(unreachable_pub)] // for internals
 pub use error::HandshakeError;
 pub(crate) use error::{RecordError, client_help};
+pub(crate) use groups::Group;
 pub(crate) use guard::Offered;
 pub(crate) use handshake::{Established, Facts};
 #[allow(unreachable_pub)] // for internals
@@ -88,7 +91,7 @@ pub use handshake::{Handshake, State};
 pub use hello::{Hello, HelloReader, read_hello};
 pub(crate) use identity::IdentityError;
 #[allow(unreachable_pub)] // for internals
-pub use identity::{Identity, ServerResolver};
+pub use identity::{Identity, ServerResolver, Staple};
 pub(crate) use reason::{Reason, Tally, alert_name};
 pub(crate) use record::Opened;
 #[allow(unreachable_pub)] // for internals

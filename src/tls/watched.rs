@@ -27,8 +27,12 @@ const FATAL: u8 = 2;
 const FINISHED: u8 = 20;
 
 /// Every suite of [`CIPHER_SUITES`], watched.
-pub(super) static WATCHED_SUITES: LazyLock<[SupportedCipherSuite; 9]> =
-    LazyLock::new(|| CIPHER_SUITES.map(watched));
+static WATCHED_SUITES: LazyLock<[SupportedCipherSuite; 9]> = LazyLock::new(|| CIPHER_SUITES.map(make));
+
+/// The same suite, watched; `None`: it is not one of [`CIPHER_SUITES`].
+pub(super) fn watched(suite: SupportedCipherSuite) -> Option<SupportedCipherSuite> {
+    WATCHED_SUITES.iter().find(|watched| watched.suite() == suite.suite()).copied()
+}
 
 /// What is known of one handshake's record layer.
 #[derive(Default)]
@@ -85,7 +89,7 @@ pub(super) fn watch<R>(notes: &mut Notes, step: impl FnOnce() -> R) -> R {
     result
 }
 
-fn watched(suite: SupportedCipherSuite) -> SupportedCipherSuite {
+fn make(suite: SupportedCipherSuite) -> SupportedCipherSuite {
     let common = |common: &CipherSuiteCommon| CipherSuiteCommon {
         suite: common.suite,
         hash_provider: common.hash_provider,

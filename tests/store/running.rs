@@ -257,3 +257,17 @@ fn no_key_goes_over_tcp() {
     shop.configure("", "");
     assert_eq!(states(&shop.json("show brought")), [Some(1), Some(2), None]);
 }
+
+#[test]
+fn metrics_follow_the_store() {
+    let ringate = live();
+    let idle = |name: &str| {
+        let metrics = ringate.admin("/metrics");
+        metrics.contains(&format!("ringate_certificate_in_use{{certificate=\"{name}\"}} 0"))
+    };
+    // By the instance itself: at once. By another process, which works on the store alone: soon.
+    assert!(cert(ringate.dir(), "generate ours").status.success());
+    assert!(idle("ours"));
+    Authority::new().issue_into(&ringate.dir().join("certs"), "theirs", &Leaf::default());
+    eventually("the metric", || idle("theirs").then_some(()));
+}

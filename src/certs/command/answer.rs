@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Blob, Part, Use};
 use crate::certs::inspect::Facts;
@@ -152,6 +153,9 @@ pub(crate) struct Shown {
     pub used_by: Vec<Use>,
     /// The active generation's chain; the staged one's while nothing is active.
     pub pem: Option<String>,
+    /// The OCSP response that a running instance staples to it, if it is to staple one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ocsp: Option<Value>,
 }
 
 /// The public part of a certificate.

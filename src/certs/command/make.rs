@@ -9,6 +9,7 @@ use super::answer::SignedCertificate;
 use super::answer::Standing;
 use super::{Blob, CommandError, Context, Made, Request, bundle, check_description, meta};
 use crate::certs::bundle::Bundle;
+use crate::certs::concern::concerns;
 use crate::certs::generate::{
     CaMaterial, GenerateRequest, San, Signing, Usage, ca_signed, check, csr, requested, self_signed, sign,
 };
@@ -324,8 +325,20 @@ fn successor(store: &Store, name: &str) -> Result<(GenerateRequest, Option<CaMat
     Ok((GenerateRequest::like(&active)?, Some(CaMaterial::from_bundle(&issuer)?)))
 }
 
-fn warnings(bundle: &Bundle) -> Vec<String> {
+/// What the certificate cannot be used for, where it is used, and how it differs from what was brought.
+fn warnings(bundle: &Bundle, id: &str, generation: u32, context: &Context<'_>) -> Vec<String> {
     let mut warnings: Vec<String> = bundle.notes().iter().map(ToString::to_string).collect();
+    let found = |role| concerns(bundle.chain(), role, context.renew_before, context.now);
+    let of_any_use = found(None);
+    for concern in &of_any_use {
+        warnings.push(format!("{id}, generation {generation}: {concern}; {}", concern.help()));
+    }
+    for place in (context.uses)(id) {
+        for concern in found(Some(place.role)).iter().filter(|concern| !of_any_use.contains(concern)) {
+            warnings
+                .push(format!("{id}, generation {generation}, for {place}: {concern}; {}", concern.help()));
+        }
+    }
     if bundle.key().is_none() {
         warnings.push(
             "it has no private key: peers can be checked against it (`trust`), but it cannot be presented; to present \
@@ -344,6 +357,7 @@ fn made(
     bundle: &Bundle,
     context: &Context<'_>,
 ) -> Made {
+    let warnings = warnings(bundle, &id, generation, context);
     Made {
         id,
         generation,
@@ -353,6 +367,6 @@ fn made(
         expires: Some(bundle.facts().not_after),
         replaced,
         pem: bundle.chain_pem(),
-        warnings: warnings(bundle),
+        warnings,
     }
 }

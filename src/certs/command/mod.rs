@@ -10,7 +10,7 @@ mod error;
 mod make;
 mod rotate;
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,8 @@ pub(crate) struct Context<'a> {
     pub now: SystemTime,
     /// What uses a certificate, by the config.
     pub uses: &'a dyn Fn(&str) -> Vec<Use>,
+    /// `store.renew_before`, where the config has it.
+    pub renew_before: Option<Duration>,
 }
 
 impl std::fmt::Debug for Context<'_> {
@@ -118,7 +120,7 @@ impl Request for Show {
     fn run(self, store: &Store, context: &Context<'_>) -> Result<Shown, CommandError> {
         let description = store.describe(&self.name, context.now)?;
         let used_by = (context.uses)(&self.name);
-        Ok(Shown { pem: public_chain(store, &description)?, certificate: description, used_by })
+        Ok(Shown { pem: public_chain(store, &description)?, certificate: description, used_by, ocsp: None })
     }
 }
 

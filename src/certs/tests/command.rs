@@ -8,7 +8,7 @@ use crate::certs::command::*;
 use crate::certs::store::Store;
 
 fn run<R: Request>(store: &Store, request: R) -> Result<Value, CommandError> {
-    let context = Context { now: now(), uses: &|_| Vec::new() };
+    let context = Context { now: now(), uses: &|_| Vec::new(), renew_before: None };
     request.run(store, &context).map(|answer| serde_json::to_value(answer).unwrap())
 }
 
@@ -112,7 +112,7 @@ fn each_failure_has_its_kind() {
     let long = Describe { name: name(), description: "x".repeat(5000) };
     assert_eq!(kind(run(&store, long)), ErrorKind::Invalid);
     let used = |_: &str| vec![Use { by: "listener \"web\"".to_owned(), role: Role::Server }];
-    let context = Context { now: now(), uses: &used };
+    let context = Context { now: now(), uses: &used, renew_before: None };
     let refused = Delete { name: name() }.run(&store, &context).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict);
     assert!(refused.to_string().contains("listener \"web\" (server identity)"), "{refused}");

@@ -5,6 +5,7 @@ mod chains;
 mod command;
 mod formats;
 mod generate;
+mod ocsp;
 mod openssl;
 mod renewal;
 mod rotation;

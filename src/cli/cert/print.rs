@@ -123,6 +123,15 @@ pub(super) fn shown(shown: &Shown) -> String {
         let result = if trial.passed { "passed" } else { "not passed" };
         line("trial", &format!("generation {}, {}: {result}", trial.generation, trial.at));
     }
+    if let Some(ocsp) = &shown.ocsp {
+        let text = |key: &str| ocsp[key].as_str().unwrap_or_default();
+        let stapled = match text("next_update") {
+            "" => "nothing is stapled".to_owned(),
+            until => format!("a response of {} is stapled until {until}", text("this_update")),
+        };
+        line("OCSP", &format!("{}: {stapled}", text("source")));
+        line("", text("problem"));
+    }
     for generation in &certificate.generations {
         out.push_str(&generation_text(generation));
     }
@@ -236,6 +245,9 @@ pub(super) fn trial(trial: &Trial) -> String {
         if let Some(problem) = tried.report.problem.as_ref().filter(|_| !tried.passed()) {
             let _ = writeln!(out, "    {}", printable(problem));
         }
+    }
+    for warning in &trial.warnings {
+        let _ = writeln!(out, "warning: {}", printable(warning));
     }
     let name = &trial.certificate;
     if trial.passed || trial.endpoints.is_empty() {

@@ -2,19 +2,19 @@
 
 use std::path::Path;
 
-use rustls::SupportedCipherSuite;
-
 use crate::config::file::{Section, Value};
 use crate::config::names;
 use crate::config::plan::{At, TrustRef, UpstreamTls};
-use crate::tls::{CIPHER_SUITES, RsaBits, Versions, cipher_suite_name};
+use crate::tls::RsaBits;
 
+use super::algorithms::{Algorithms, Serves, algorithms};
 use super::{certificate, path, versions};
 
 /// Tickets are kept per endpoint and worker, at a few KiB each.
 const MAX_TICKETS: usize = 1024;
 
 pub(super) fn tls(mut section: Section<'_>, dir: &Path) -> UpstreamTls {
+    let wrote_versions = section.get("versions").is_some();
     let mut tls = UpstreamTls {
         server_name: section
             .get("server_name")
@@ -28,6 +28,7 @@ pub(super) fn tls(mut section: Section<'_>, dir: &Path) -> UpstreamTls {
         require_client_auth: false,
         versions: versions(&mut section),
         cipher_suites: None,
+        groups: None,
         tickets_per_endpoint: 8,
     };
     let presented = section.get("certificate");
@@ -64,7 +65,10 @@ pub(super) fn tls(mut section: Section<'_>, dir: &Path) -> UpstreamTls {
             );
         }
     }
-    tls.cipher_suites = section.get("cipher_suites").and_then(|value| cipher_suites(&value, tls.versions));
+    // Without `versions`, suites of one version leave that version alone, as they always did.
+    let serves = if wrote_versions { Serves::Each } else { Serves::Any };
+    let Algorithms { cipher_suites, groups } = algorithms(&mut section, tls.versions, serves);
+    (tls.cipher_suites, tls.groups) = (cipher_suites, groups);
     if let Some(mut section) = section.section("resumption") {
         if let Some(count) =
             section.get("tickets_per_endpoint").and_then(|value| value.number(0..=MAX_TICKETS))
@@ -116,33 +120,4 @@ pub(super) fn trusted(value: &Value<'_>, dir: &Path) -> Option<At<TrustRef>> {
     }
     let At { value, span } = certificate(value, dir)?;
     Some(At { value: TrustRef::Certificate(value), span })
-}
-
-fn cipher_suites(value: &Value<'_>, versions: Versions) -> Option<Vec<At<SupportedCipherSuite>>> {
-    let list = value.list("[\"TLS13_AES_128_GCM_SHA256\"]")?;
-    let count = list.len();
-    let suites: Vec<At<SupportedCipherSuite>> = list
-        .iter()
-        .filter_map(|entry| entry.parse("\"TLS13_AES_128_GCM_SHA256\"", names::cipher_suite))
-        .collect();
-    let enabled = |suite: &At<SupportedCipherSuite>| match suite.tls13().is_some() {
-        true => versions.tls13,
-        false => versions.tls12,
-    };
-    // Neither is true only after an error in `versions`.
-    let known = suites.len() == count && (versions.tls12 || versions.tls13);
-    if known && !suites.iter().any(enabled) {
-        let version = if versions.tls13 { "1.3" } else { "1.2" };
-        let fitting: Vec<&str> = CIPHER_SUITES
-            .into_iter()
-            .filter(|suite| suite.tls13().is_some() == versions.tls13)
-            .map(cipher_suite_name)
-            .collect();
-        let help = format!("add one of {}, or enable the other version", fitting.join(", "));
-        value.error(
-            &format!("none of these suites is of TLS {version}, the only version enabled"),
-            Some(help),
-        );
-    }
-    Some(suites)
 }

@@ -6,16 +6,18 @@ use crate::config::file::{Section, Value};
 use crate::config::names;
 use crate::config::plan::{At, CertificateRef, CertificateRule, ClientAuth, Listener, SanPattern};
 use crate::config::units::Wrong;
+use crate::tls::ClientUsage;
 
 use super::{certificate, path};
 
-/// `client_auth`, `client_trust`, `client_crl` and `forward_certificate` of `[listener.tls]`.
+/// `client_auth`, `client_trust`, `client_crl`, `client_usage` and `forward_certificate` of `[listener.tls]`.
 pub(super) fn auth(section: &mut Section<'_>, dir: &Path) -> Option<ClientAuth> {
     let words = [("none", None), ("optional", Some(false)), ("required", Some(true))];
     let asked = section.get("client_auth");
     let required = asked.as_ref().and_then(|value| value.choice(&words));
-    let others = ["client_trust", "client_crl", "forward_certificate"].map(|key| section.get(key));
-    let [trust, crl, forward_certificate] = others.each_ref().map(Option::as_ref);
+    let others =
+        ["client_trust", "client_crl", "client_usage", "forward_certificate"].map(|key| section.get(key));
+    let [trust, crl, usage, forward_certificate] = others.each_ref().map(Option::as_ref);
     let Some(required) = required.unwrap_or_default() else {
         // After a `client_auth` that can't be read it is not clear what the others are there for.
         if asked.is_none() || required.is_some() {
@@ -35,8 +37,10 @@ pub(super) fn auth(section: &mut Section<'_>, dir: &Path) -> Option<ClientAuth> 
     let trust = trust.iter().filter_map(|value| trusted(value, dir)).collect();
     let crl = crl.and_then(|value| value.one_or_more("\"./partners.crl\"")).unwrap_or_default();
     let crl = crl.iter().filter_map(|value| path(value, dir, "\"./partners.crl\"")).collect();
+    let words = [("client", ClientUsage::Client), ("any", ClientUsage::Any)];
+    let usage = usage.and_then(|value| value.choice(&words)).unwrap_or_default();
     let forward_certificate = forward_certificate.and_then(Value::boolean).unwrap_or(false);
-    Some(ClientAuth { required, trust, wrote_trust, crl, forward_certificate })
+    Some(ClientAuth { required, trust, wrote_trust, crl, usage, forward_certificate })
 }
 
 fn trusted(value: &Value<'_>, dir: &Path) -> Option<At<CertificateRef>> {

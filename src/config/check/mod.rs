@@ -16,6 +16,7 @@ use super::suggest::{nearest, quoted};
 use super::units::{self, Wrong};
 
 mod addresses;
+mod algorithms;
 mod auth;
 mod backend_tls;
 mod balance;
@@ -31,6 +32,7 @@ mod http;
 mod limits;
 mod log;
 mod mirror;
+mod ocsp;
 mod outliers;
 mod pages;
 mod process;
@@ -222,7 +224,7 @@ fn store(section: Option<Section<'_>>, dir: &Path) -> (PathBuf, Rotation) {
         rotation.grace = duration;
     }
     if let Some(duration) = section.get("renew_before").and_then(|value| value.duration(false)) {
-        rotation.renew_before = duration;
+        (rotation.renew_before, rotation.wrote_renew_before) = (duration, true);
     }
     let words = [("staged", Renew::Staged), ("automatic", Renew::Automatic)];
     if let Some(renew) = section.get("renew").and_then(|value| value.choice(&words)) {

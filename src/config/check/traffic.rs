@@ -8,7 +8,9 @@ use crate::config::file::{Errors, Section, Value};
 use crate::config::names;
 use crate::config::plan::{Address, At, Listener, ListenerTls, Protocol, UdpSessions};
 use crate::proxy_protocol::Accept;
+use crate::tls::CipherOrder;
 
+use super::algorithms::{Algorithms, Serves, algorithms};
 use super::{addresses, certificate, clients, conditions, edits, http, limits, pages, rules, versions};
 
 pub(super) fn listeners(root: &mut Section<'_>, dir: &Path, of_process: &Limits) -> Vec<Listener> {
@@ -161,10 +163,24 @@ fn listener_tls(mut section: Section<'_>, dir: &Path) -> ListenerTls {
     let list = section.require("certificates", "[\"web\"]").and_then(|value| value.list("[\"web\"]"));
     let certificates = list.unwrap_or_default().iter().filter_map(|value| certificate(value, dir)).collect();
     let versions = versions(&mut section);
+    let Algorithms { cipher_suites, groups } = algorithms(&mut section, versions, Serves::Each);
+    let words = [("server", CipherOrder::Server), ("client", CipherOrder::Client)];
+    let cipher_order = section.get("cipher_order").and_then(|value| value.choice(&words));
+    let ocsp = section.get("ocsp").and_then(|value| super::ocsp::ocsp(&value, dir));
     let off = section.get("client_auth").and_then(|value| Some(value.as_text()?.value == "none"));
     let clients = clients::auth(&mut section, dir);
     section.finish();
-    ListenerTls { certificates, versions, clients, client_auth_off: off == Some(true), credentials: false }
+    ListenerTls {
+        certificates,
+        versions,
+        cipher_suites,
+        cipher_order: cipher_order.unwrap_or_default(),
+        groups,
+        ocsp,
+        clients,
+        client_auth_off: off == Some(true),
+        credentials: false,
+    }
 }
 
 /// No two listeners have the same name, no address is bound twice. Port 0 is a new port each time.

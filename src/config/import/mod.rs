@@ -10,6 +10,7 @@
 
 use std::path::Path;
 
+mod algorithms;
 mod draft;
 mod haproxy;
 mod nginx;

@@ -183,6 +183,59 @@ fn tls_of_nginx_is_translated_on_both_sides() {
 }
 
 #[test]
+fn suites_and_groups_are_translated_where_all_of_them_are_known() {
+    let of = |lines: &str| {
+        nginx(&format!(
+            "http {{ server {{ listen 443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n{lines}\n\
+             location / {{ return 204; }} }} }}\n"
+        ))
+    };
+    let imported = of("ssl_ciphers ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-CHACHA20-POLY1305;\n\
+                       ssl_conf_command Ciphersuites TLS_AES_256_GCM_SHA384;\n\
+                       ssl_prefer_server_ciphers off;\nssl_ecdh_curve X25519:prime256v1;");
+    has(
+        &imported,
+        &[
+            "tls.cipher_suites = [\"TLS13_AES_256_GCM_SHA384\", \"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\", \
+             \"TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256\"]",
+            "tls.cipher_order = \"client\"",
+            "tls.groups = [\"X25519\", \"secp256r1\"]",
+        ],
+    );
+    assert_eq!(missing(&imported), []);
+    has(&of("ssl_stapling on;\nssl_stapling_verify on;"), &["tls.ocsp = { fetch = true }"]);
+    has(
+        &of("ssl_stapling on;\nssl_stapling_file a.ocsp;"),
+        &["tls.ocsp = { file = \"/etc/theirs/a.ocsp\" }"],
+    );
+    assert!(!of("ssl_stapling off;").toml.contains("ocsp"));
+    let classes = of("ssl_ciphers HIGH:!aNULL:!MD5;\nssl_prefer_server_ciphers on;");
+    assert!(!classes.toml.contains("cipher") && missing(&classes).is_empty(), "{}", classes.toml);
+    let unknown =
+        of("ssl_ciphers ECDHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES128-GCM-SHA256;\nssl_ecdh_curve X448;");
+    assert!(!unknown.toml.contains("cipher_suites") && !unknown.toml.contains("groups"), "{}", unknown.toml);
+    let said = missing(&unknown);
+    assert_eq!(said[0], (2, "there is no cipher suite DHE-RSA-AES128-GCM-SHA256".to_owned()));
+    assert_eq!(said[1], (3, "there is no group X448".to_owned()));
+    let imported = haproxy(
+        "global\n  ssl-default-bind-ciphers ECDHE-RSA-AES256-GCM-SHA384\n  ssl-default-bind-options prefer-client-ciphers\n\
+         frontend web\n  mode http\n  bind :443 ssl crt /a.pem ciphersuites TLS_AES_128_GCM_SHA256 curves X25519:P-384\n  default_backend app\n\
+         backend app\n  mode http\n  server a b:443 ssl verify required ca-file /b.pem ciphers ECDHE-ECDSA-AES128-GCM-SHA256 curves P-256\n",
+    );
+    has(
+        &imported,
+        &[
+            "tls.cipher_suites = [\"TLS13_AES_128_GCM_SHA256\", \"TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384\"]",
+            "tls.cipher_order = \"client\"",
+            "tls.groups = [\"X25519\", \"secp384r1\"]",
+            "\"TLS13_CHACHA20_POLY1305_SHA256\", \"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256\"]",
+            "tls.groups = [\"secp256r1\"]",
+        ],
+    );
+    assert_eq!(missing(&imported), []);
+}
+
+#[test]
 fn streams_of_nginx_become_tcp_and_udp_listeners() {
     let imported = nginx(
         "stream {\n map $ssl_preread_server_name $to { a.example one; default two; }\n\

@@ -4,7 +4,8 @@ use super::process::LIMITS;
 use super::route::{HEADERS, REFUSE};
 use super::rules::{ALLOW_DENY, COMPRESSION, LISTENER_RATE_LIMIT};
 use super::texts::{
-    CERTIFICATE, ERROR_STATUSES, FIELD_VALUE, FILE, FREE, LISTEN, NAME, SOCKET_MODE, TRUSTED,
+    CERTIFICATE, ERROR_STATUSES, FIELD_VALUE, FILE, FREE, GROUP, GROUPS, HTTP_URL, LISTEN, NAME, SOCKET_MODE,
+    SUITE, SUITES, TRUSTED,
 };
 use super::{Key, Kind, Preset, key, list};
 use crate::base::limits::{MAX_HTTP2_HEADER_LIST_BYTES, MAX_HTTP2_STREAMS, MIN_HTTP2_HEADER_LIST_BYTES};
@@ -276,6 +277,32 @@ const LISTENER_TLS: &[Key] = &[
         "The TLS versions enabled",
     ),
     key(
+        "cipher_suites",
+        list(&SUITE),
+        Preset::Shown { example: SUITES, means: "all of these, AES first" },
+        "In order of preference. Each version that is enabled needs one; of TLS 1.2 one for the key of a certificate",
+    )
+    .see("[cipher suites](tls.md#cipher-suites-and-groups)"),
+    key(
+        "cipher_order",
+        Kind::Choice(&["server", "client"]),
+        Preset::Value("\"server\""),
+        "Whose order of preference decides between the suites that both sides have",
+    ),
+    key(
+        "groups",
+        list(&GROUP),
+        Preset::Shown { example: GROUPS, means: "all of these" },
+        "Key exchange groups, in order of preference; X25519MLKEM768 is of TLS 1.3 alone",
+    ),
+    key(
+        "ocsp",
+        Kind::Table(&[OCSP]),
+        Preset::Off { example: "{ file = \"web.ocsp\" }", means: "none" },
+        "The OCSP responses that are stapled for clients that ask for them: `file` or `fetch`",
+    )
+    .see("[OCSP](certificates.md#ocsp)"),
+    key(
         "client_auth",
         Kind::Choice(&["none", "optional", "required"]),
         Preset::Value("\"none\""),
@@ -296,9 +323,41 @@ const LISTENER_TLS: &[Key] = &[
          Of several that cover it, signed by its issuer's key, the newest in its time counts. If the only list of an issuer has ended, its certificates are refused: `check`, the log and `ringate status` warn of it. Delta and indirect lists are refused",
     ),
     key(
+        "client_usage",
+        Kind::Choice(&["client", "any"]),
+        Preset::Off { example: "\"any\"", means: "`\"client\"`" },
+        "What a client's certificate must be for, where it has an extended key usage: `\"client\"`: clientAuth (RFC 5280 §4.2.1.12); \
+         `\"any\"`: anything, such as serverAuth alone, which is all that public CAs issue",
+    )
+    .see("[clientAuth](tls.md#certificates-without-clientauth)"),
+    key(
         "forward_certificate",
         Kind::Boolean,
         Preset::Off { example: "false", means: "`false`" },
         "Whether backends get the whole certificate in X-Forwarded-Client-Cert, not only its names",
+    ),
+];
+
+const OCSP: &[Key] = &[
+    key(
+        "file",
+        Kind::OneOf(&[FILE, list(&FILE)]),
+        Preset::Off { example: "\"web.ocsp\"", means: "none" },
+        "A response in DER or PEM, or a list of them, for the certificates of the listener; watched",
+    ),
+    key(
+        "fetch",
+        Kind::Boolean,
+        Preset::Value("false"),
+        "Whether responses are fetched from each certificate's CA, by the URL in it or by `url`, again at half of their validity",
+    ),
+    key(
+        "url",
+        HTTP_URL,
+        Preset::Off {
+            example: "\"http://ocsp.example\"",
+            means: "the URL in the certificate (authorityInfoAccess)",
+        },
+        "The responder that is asked instead",
     ),
 ];

@@ -42,6 +42,7 @@ pub(super) const ENDPOINT: Kind = text(
 );
 pub(super) const COLLECTOR: Kind =
     text("`\"http://HOST[:PORT]\"` or `\"https://…\"`", "^[hH][tT][tT][pP][sS]?://[^?#@ ]+$");
+pub(super) const HTTP_URL: Kind = text("`\"http://HOST[:PORT][/PATH]\"`", "^[hH][tT][tT][pP]://[^?#@ ]+$");
 pub(super) const NAME_SERVER: Kind =
     text("name server", "^([0-9A-Fa-f:.]+|([0-9.]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?)$");
 pub(super) const SOURCE: Kind = text("IP address", "^[0-9A-Fa-f:.]+$");
@@ -116,3 +117,27 @@ pub(super) const STATUS: Kind = text("a status from `\"400\"` to `\"599\"`", "^[
 /// What a backend's certificate is checked against.
 pub(super) const CERTIFICATE_OR_SYSTEM: Kind =
     Kind::OneOf(&[text("`\"system\"`, name in the store or file", "^."), Kind::Table(&[CERTIFICATE_FILES])]);
+
+/// Every cipher suite.
+pub(super) const SUITES: &str = "[\"TLS13_AES_128_GCM_SHA256\", \"TLS13_AES_256_GCM_SHA384\", \"TLS13_CHACHA20_POLY1305_SHA256\", \
+     \"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256\", \"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384\", \
+     \"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256\", \"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\", \
+     \"TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384\", \"TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256\"]";
+/// The names of the three suites of TLS 1.3 are accepted with `TLS_` before them, too: the IANA's.
+pub(super) const SUITE: Kind = Kind::Choice(&[
+    "TLS13_AES_128_GCM_SHA256",
+    "TLS13_AES_256_GCM_SHA384",
+    "TLS13_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+]);
+/// Every key exchange group.
+pub(super) const GROUPS: &str = "[\"X25519MLKEM768\", \"X25519\", \"secp256r1\", \"secp384r1\"]";
+pub(super) const GROUP: Kind = Kind::Choice(&["X25519MLKEM768", "X25519", "secp256r1", "secp384r1"]);

@@ -5,7 +5,8 @@ use crate::base::limits::MAX_ATTEMPTS;
 use super::circuit::{CIRCUIT, CIRCUIT_PER_ENDPOINT};
 use super::texts::{
     CERTIFICATE_OR_NONE, CERTIFICATE_OR_SYSTEM, COOKIE, ENDPOINT, FIELD, FIELD_NAMES, FIELD_VALUE, FILE,
-    FREE, HASHED, HOST, NAME, NAMES, PERCENT, PIN, SOURCE, STATUS, STATUSES, URL_PATH,
+    FREE, GROUP, GROUPS, HASHED, HOST, NAME, NAMES, PERCENT, PIN, SOURCE, STATUS, STATUSES, SUITE, SUITES,
+    URL_PATH,
 };
 use super::{Key, Kind, Preset, key, list};
 
@@ -534,28 +535,14 @@ const TLS: &[Key] = &[
         Preset::Shown { example: SUITES, means: "all of these, AES first" },
         "In order of preference",
     ),
+    key(
+        "groups",
+        list(&GROUP),
+        Preset::Shown { example: GROUPS, means: "all of these" },
+        "Key exchange groups, in order of preference: a key share is sent for the first one",
+    ),
     key("resumption", Kind::Table(&[RESUMPTION]), Preset::Section, "Resumption of TLS sessions"),
 ];
-
-const SUITES: &str = "[\"TLS13_AES_128_GCM_SHA256\", \"TLS13_AES_256_GCM_SHA384\", \"TLS13_CHACHA20_POLY1305_SHA256\", \
-     \"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256\", \"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384\", \
-     \"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256\", \"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\", \
-     \"TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384\", \"TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256\"]";
-/// The names of the three suites of TLS 1.3 are accepted with `TLS_` before them, too: the IANA's.
-const SUITE: Kind = Kind::Choice(&[
-    "TLS13_AES_128_GCM_SHA256",
-    "TLS13_AES_256_GCM_SHA384",
-    "TLS13_CHACHA20_POLY1305_SHA256",
-    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
-    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
-    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
-    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
-    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
-    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
-    "TLS_AES_128_GCM_SHA256",
-    "TLS_AES_256_GCM_SHA384",
-    "TLS_CHACHA20_POLY1305_SHA256",
-]);
 
 const RESUMPTION: &[Key] = &[key(
     "tickets_per_endpoint",

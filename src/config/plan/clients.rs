@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{At, CertificateRef};
+use crate::tls::ClientUsage;
 
 /// How a listener requests certificates from its clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct ClientAuth {
     pub wrote_trust: bool,
     /// `client_crl`: files of revocation lists.
     pub crl: Vec<At<PathBuf>>,
+    /// `client_usage`: what it must be for.
+    pub usage: ClientUsage,
     /// `forward_certificate`: the whole certificate is sent to backends, not only its names.
     pub forward_certificate: bool,
 }

@@ -10,15 +10,15 @@
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::fetch::{Wanted, fetch};
 use crate::auth::htpasswd::Users;
 use crate::auth::jwks::KeySet;
-use crate::base::limits::PASSWORD_THREADS;
+use crate::base::limits::{PASSWORD_NICE, PASSWORD_THREADS};
 use crate::base::published::Published;
 use crate::config::plan::{KeyLocation, KeySource};
 use crate::io::vital;
 use crate::proxy::rules::auth::{Job, PasswordChecks, UserFile};
 
-mod fetch;
 mod token_keys;
 pub(crate) mod watch;
 
@@ -45,6 +45,10 @@ pub(super) fn password_checks() -> std::io::Result<Arc<PasswordChecks>> {
 
 /// Makes one hash after the other, for as long as there is a queue.
 fn make_hashes(jobs: &Mutex<Receiver<Job>>) {
+    // A thread has a nice value of its own on Linux. Workers that have something to do go first.
+    if let Err(error) = rustix::process::nice(PASSWORD_NICE) {
+        tracing::debug!("auth: the threads that verify passwords have the priority of workers: {error}");
+    }
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         match job {
@@ -72,10 +76,16 @@ pub(super) fn read_keys(source: &KeySource, store: &std::path::Path) -> Result<K
         KeyLocation::File(path) => {
             (path.display().to_string(), std::fs::read(path).map_err(|it| it.to_string()))
         }
-        KeyLocation::Url { url, trust, .. } => (url.clone(), fetch::fetch(url, trust, store)),
+        KeyLocation::Url { url, trust, .. } => (url.clone(), json(url, trust, store)),
     };
     let keys = bytes.and_then(|bytes| KeySet::parse(&bytes, source.secrets));
     keys.map_err(|error| format!("{name}: {error}"))
+}
+
+/// The content of a URL with keys. `trust`: as an upstream's; `store`: where names in it are found.
+fn json(url: &str, trust: &[String], store: &std::path::Path) -> Result<Vec<u8>, String> {
+    let fields = &[("Accept", "application/json")];
+    fetch(&Wanted { url, trust, store, method: "GET", fields, body: &[] }).map_err(|error| error.to_string())
 }
 
 /// A cell for a file of users.

@@ -52,7 +52,7 @@ impl Builder<'_> {
                 ),
             );
         }
-        let verifier = ClientVerifier::new(anchors, lists, demand);
+        let verifier = ClientVerifier::new(anchors, lists, (demand, auth.usage));
         let of_a_list = matches!(verifier, Err(TrustError::RevocationWithoutAuthority));
         let span = auth.crl.first().filter(|_| of_a_list).map_or(span, |at| &at.span);
         self.good(span, verifier)

@@ -4,11 +4,65 @@ use std::sync::Arc;
 
 use super::{Builder, describe};
 use crate::base::published::Published;
+use crate::certs::command::Role;
+use crate::certs::concern::{Concern, anchor_concerns, concerns};
 use crate::certs::{Bundle, BundleError, StoreError};
 use crate::config::plan::{self, CertificateRef};
 use crate::tls::Identity;
 
+/// A certificate as a place of the config presents it.
+#[derive(Debug)]
+pub(super) struct Presented {
+    at: plan::At<CertificateRef>,
+    role: Role,
+    /// The place, in words.
+    by: String,
+}
+
 impl Builder<'_> {
+    /// The same as [`identity`](Self::identity) for a place that presents it in this role, which its warnings name.
+    pub(super) fn presented(
+        &mut self,
+        at: &plan::At<CertificateRef>,
+        role: Role,
+        by: String,
+    ) -> Option<Published<Identity>> {
+        let cell = self.identity(at)?;
+        if !self.refreshes {
+            self.presented.push(Presented { at: at.clone(), role, by });
+        }
+        Some(cell)
+    }
+
+    /// Warns of what peers will object to, once all that is trusted has been read, too.
+    pub(super) fn warn_of_concerns(&mut self) {
+        for Presented { at, role, by } in std::mem::take(&mut self.presented) {
+            let Some(identity) = self.next_identity(&at.value) else { continue };
+            let renew_before = match at.value {
+                CertificateRef::Store(_) => self.plan.rotation.written_renew_before(),
+                _ => None,
+            };
+            let chain = identity.chain();
+            let mut found = concerns(chain, Some(role), renew_before, self.now);
+            found.extend(anchor_concerns(chain, self.trusted.values().flatten(), self.now));
+            // An authority below the root that has ended was found with the certificate's own time.
+            found.retain(|concern| !matches!(concern, Concern::AuthorityEnded { is_root: false, .. }));
+            for concern in found {
+                let (name, number) = (describe(&at.value), identity.generation());
+                let title = format!("{name}, generation {number}, presented by {by}: {concern}");
+                self.problems.warning(at.span.clone(), title, Some(concern.help()));
+            }
+        }
+    }
+
+    /// What a certificate's cell will hold once this is published.
+    pub(super) fn next_identity(&self, named: &CertificateRef) -> Option<Arc<Identity>> {
+        let current = self.identities.get(named)?.as_ref()?.load();
+        let renewed = self.renewed.iter().map(|(_, next)| next);
+        let next = renewed.filter(|next| next.name() == current.name()).next_back();
+        Some(next.map_or(current, Arc::clone))
+    }
+
     pub(super) fn identity(&mut self, at: &plan::At<CertificateRef>) -> Option<Published<Identity>> {
         if let Some(known) = self.identities.get(&at.value) {
             return known.clone();

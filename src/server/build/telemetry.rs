@@ -22,7 +22,8 @@ impl Builder<'_> {
             BackendVerifier::with_lists(anchors, Arc::<RevocationLists>::default(), [], RsaBits::default());
         let verifier = self.good(span, verifier)?;
         let alpn = vec![b"http/1.1".to_vec()];
-        let policy = ClientPolicy { versions: Versions::default(), cipher_suites: None, verifier, alpn };
+        let policy =
+            ClientPolicy { versions: Versions::default(), cipher_suites: None, groups: None, verifier, alpn };
         self.good(span, tls::client_config(&policy)).map(Some)
     }
 }

@@ -6,6 +6,7 @@ use rustls::pki_types::ServerName;
 
 use super::sticky::SessionSecret;
 use super::{Builder, MadeUpstream};
+use crate::certs::command::Role;
 use crate::config::plan;
 use crate::proxy::upstream::backend_tls::UpstreamTls;
 use crate::proxy::upstream::circuit::Circuit;
@@ -106,13 +107,14 @@ impl<'a> Builder<'a> {
         let name = &of.name;
         let identity = match &tls.certificate {
             None => None,
-            Some(at) => Some(self.identity(at)?),
+            Some(at) => Some(self.presented(at, Role::Client, format!("upstream {:?}", name.value))?),
         };
         let verifier = self.verifier(name, tls)?;
         let suites = tls.cipher_suites.as_ref();
         let policy = ClientPolicy {
             versions: tls.versions,
             cipher_suites: suites.map(|suites| suites.iter().map(|at| at.value).collect()),
+            groups: tls.groups.as_ref().map(|groups| groups.iter().map(|at| at.value).collect()),
             verifier,
             alpn: Vec::new(),
         };

@@ -134,6 +134,7 @@ fn tls(found: &mut Details, old: &UpstreamTls, new: &UpstreamTls) {
     found.value("tls.require_client_auth", &old.require_client_auth, &new.require_client_auth);
     found.key("tls.versions", &old.versions, &new.versions);
     found.key("tls.cipher_suites", &old.cipher_suites, &new.cipher_suites);
+    found.key("tls.groups", &old.groups, &new.groups);
     found.value("tls.resumption.tickets_per_endpoint", &old.tickets_per_endpoint, &new.tickets_per_endpoint);
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct Call {
     /// Further fields. None of them has a line end in it.
     pub(crate) fields: Vec<(String, String)>,
     /// The content.
-    pub(crate) body: String,
+    pub(crate) body: Vec<u8>,
 }
 
 /// What came back.
@@ -51,6 +51,16 @@ pub(crate) struct Response {
     body_is_base64: bool,
     /// There is more of it than is shown.
     pub(crate) truncated: bool,
+}
+
+impl Response {
+    /// The content, as it was sent.
+    pub(crate) fn content(&self) -> Vec<u8> {
+        match self.body_is_base64 {
+            true => BASE64.decode(self.body.as_bytes()).unwrap_or_default(),
+            false => self.body.clone().into_bytes(),
+        }
+    }
 }
 
 /// Makes a request, for the target's timeout at most. What went wrong is in the report.
@@ -92,9 +102,8 @@ fn exchange(
         request.push_str(&format!("Content-Length: {}\r\n", body.len()));
     }
     request.push_str("\r\n");
-    request.push_str(body);
     // A server that has refused us may have closed already: its reason is still there to read.
-    let sent = connection.send(request.as_bytes());
+    let sent = connection.send(&[request.as_bytes(), body].concat());
     let mut is_over = false;
     loop {
         if let Some(response) = parse(&connection.plaintext, method, is_over)? {
@@ -130,7 +139,7 @@ fn exchange_http2(
             protocol: None,
         },
         fields: call.fields.iter().filter(|(name, _)| is_of_streams(name)).cloned().collect(),
-        content: call.body.as_bytes(),
+        content: &call.body,
     };
     match http2::ask(connection, &request, |_| false, until) {
         Ok(http2::Response { status, fields, content, .. }) => {

@@ -95,6 +95,7 @@ fn client_policy() -> ClientPolicy {
     ClientPolicy {
         versions: Versions::default(),
         cipher_suites: None,
+        groups: None,
         verifier: BackendVerifier::new(PKI.authority.trust(), Vec::new(), [], RsaBits::default()).unwrap(),
         alpn: Vec::new(),
     }
@@ -103,6 +104,9 @@ fn client_policy() -> ClientPolicy {
 fn server_policy() -> ServerPolicy {
     ServerPolicy {
         versions: Versions::default(),
+        cipher_suites: None,
+        cipher_order: CipherOrder::Server,
+        groups: None,
         resolver: Arc::new(ServerResolver::new(vec![PKI.ecdsa.clone(), PKI.rsa.clone()])),
         client_verifier: None,
         alpn: Vec::new(),
@@ -112,7 +116,9 @@ fn server_policy() -> ServerPolicy {
 
 /// A server policy that demands a client certificate of `authority`.
 fn demanding(authority: &Authority) -> ServerPolicy {
-    let verifier = ClientVerifier::new(authority.trust(), Arc::default(), Demand::Required).unwrap();
+    let verifier =
+        ClientVerifier::new(authority.trust(), Arc::default(), (Demand::Required, ClientUsage::Client))
+            .unwrap();
     ServerPolicy { client_verifier: Some(verifier), ..server_policy() }
 }
 

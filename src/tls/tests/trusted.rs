@@ -81,7 +81,7 @@ fn client_verifier(
     lists: Vec<CertificateRevocationListDer<'static>>,
 ) -> Result<Arc<ClientVerifier>, TrustError> {
     let lists = RevocationLists::build(lists).map_err(TrustError::BadRevocationList)?;
-    ClientVerifier::new(anchors, Arc::new(lists), Demand::Required)
+    ClientVerifier::new(anchors, Arc::new(lists), (Demand::Required, ClientUsage::Client))
 }
 
 /// The verdicts of both directions in words, which must be the same.

@@ -128,6 +128,7 @@ async function one(context, name) {
   const trial = act('Try it', async () => {
     const done = await tryIt(name, target);
     trials.set(name, done);
+    for (const warning of done.warnings ?? []) note(warning, 'bad');
     note(done.passed ? 'Every endpoint takes it' : done.endpoints.length ? 'Not every endpoint takes it' : 'No endpoint is bound to it: there was nothing to try', done.passed ? 'good' : 'bad');
     await context.again();
   }, { kind: it.staged && !passed(it) ? 'primary' : '', key: 'trial', disabled: !it.staged });

@@ -1,5 +1,6 @@
 //! `bind` becomes listeners: lines with the same settings are one.
 
+use super::super::algorithms;
 use super::super::draft::{Section, quoted, texts};
 use super::super::report::Line;
 use super::super::values;
@@ -170,12 +171,65 @@ impl<'b> HaProxy<'_, 'b> {
         {
             section.set("tls.versions", "[\"1.2\"]", line);
         }
+        self.algorithms(section, "bind", |word| item.after(word), line);
+        let options = self.tls_defaults.get("ssl-default-bind-options").copied();
+        let by_default = options.filter(|options| options.has("prefer-client-ciphers"));
+        if item.has("prefer-client-ciphers") || by_default.is_some() {
+            section.text("tls.cipher_order", "client", line);
+            by_default.iter().for_each(|options| self.report.done(options.line));
+        }
         if item.has("strict-sni") {
             self.report.missing(
                 line,
                 "strict-sni: the first certificate is the default",
                 Some("listener.tls.certificates"),
             );
+        }
+    }
+
+    /// `ciphers`, `ciphersuites` and `curves` of a line, or of `ssl-default-bind-…` or `ssl-default-server-…`.
+    pub(super) fn algorithms<'p>(
+        &mut self,
+        section: &mut Section,
+        side: &str,
+        own: impl Fn(&str) -> Option<&'p str>,
+        line: Line,
+    ) {
+        let key = |name: &str| format!("{}.tls.{name}", if side == "bind" { "listener" } else { "upstream" });
+        let default =
+            |word: &str| self.tls_defaults.get(format!("ssl-default-{side}-{word}").as_str()).copied();
+        let found = |word: &str| {
+            let by_default = default(word).map(|item| (item.word(1).to_owned(), item.line));
+            own(word).map(|text| (text.to_owned(), line)).or(by_default)
+        };
+        let (tls12, tls13) = (found("ciphers"), found("ciphersuites"));
+        let curves = found("curves").or_else(|| own("ecdhe").map(|text| (text.to_owned(), line)));
+        let text = |of: &Option<(String, Line)>| of.as_ref().map(|(text, _)| text.clone());
+        let lines: Vec<Line> = tls12.iter().chain(&tls13).map(|(_, line)| *line).collect();
+        let (tls12, tls13) = (text(&tls12), text(&tls13));
+        match algorithms::cipher_suites(tls12.as_deref(), tls13.as_deref(), section.get("tls.versions")) {
+            Ok(Some(suites)) => {
+                section.set("tls.cipher_suites", suites, line);
+                lines.iter().for_each(|line| self.report.done(*line));
+            }
+            Ok(None) => {}
+            Err(unknown) => {
+                let why = format!("there is no cipher suite {}", unknown.join(", "));
+                let key = key("cipher_suites");
+                lines.iter().for_each(|line| self.report.missing(*line, why.clone(), Some(&key)));
+            }
+        }
+        let Some((text, at)) = curves else { return };
+        match algorithms::groups(&text) {
+            Ok(Some(groups)) => {
+                section.set("tls.groups", groups, line);
+                self.report.done(at);
+            }
+            Ok(None) => {}
+            Err(unknown) => {
+                let why = format!("there is no group {}", unknown.join(", "));
+                self.report.missing(at, why, Some(&key("groups")));
+            }
         }
     }
 }

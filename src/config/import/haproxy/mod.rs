@@ -70,6 +70,8 @@ struct HaProxy<'t, 'b> {
     crt_base: PathBuf,
     ca_base: PathBuf,
     backends: HashMap<&'b str, Proxy<'b>>,
+    /// `ssl-default-bind-ciphers` and its kin, by their names.
+    tls_defaults: HashMap<&'b str, &'b Item>,
 }
 
 pub(super) fn translate(
@@ -88,6 +90,7 @@ pub(super) fn translate(
         crt_base: folder.to_owned(),
         ca_base: folder.to_owned(),
         backends: HashMap::new(),
+        tls_defaults: HashMap::new(),
     };
     let (mut defaults, mut proxies): (Option<&Block>, Vec<Proxy<'_>>) = (None, Vec::new());
     for block in &blocks {
@@ -134,6 +137,11 @@ impl<'b> HaProxy<'_, 'b> {
                 },
                 "log" => {
                     self.log(item);
+                    continue;
+                }
+                // Where a line uses it, it says what became of it.
+                name if name.starts_with("ssl-default-") => {
+                    self.tls_defaults.insert(name, item);
                     continue;
                 }
                 "stats" => {

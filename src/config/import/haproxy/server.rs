@@ -34,6 +34,9 @@ const SHARED: &[&str] = &[
     "observe",
     "error-limit",
     "no-check",
+    "ciphers",
+    "ciphersuites",
+    "curves",
 ];
 /// Parameters that are followed by a value.
 const VALUED: &[&str] = &[
@@ -63,6 +66,7 @@ const VALUED: &[&str] = &[
     "verifyhost",
     "ciphers",
     "ciphersuites",
+    "curves",
     "alpn",
     "proto",
     "source",
@@ -106,8 +110,6 @@ const NEEDLESS: &[&str] = &[
     "fastinter",
     "downinter",
     "minconn",
-    "ciphers",
-    "ciphersuites",
     "pool-purge-delay",
     "pool-low-conn",
     "max-reuse",
@@ -318,6 +320,7 @@ impl<'b> HaProxy<'_, 'b> {
         if shared.get("ssl-min-ver") == Some("TLSv1.3") {
             section.set("tls.versions", "[\"1.3\"]", line);
         }
+        self.algorithms(section, "server", |word| shared.get(word), line);
         if !section.has("tls.server_name") && shared.get("verify") != Some("none") {
             self.report.note(line, "the backend's certificate must have the request's host as its name; set `tls.server_name` otherwise");
         }

@@ -78,6 +78,10 @@ const NEEDLESS: &[(&[&str], &str)] = &[
         "the cipher suites are those of TLS 1.3, and of TLS 1.2 with forward secrecy and AEAD",
     ),
     (
+        &["ssl_stapling", "ssl_stapling_file", "ssl_stapling_responder", "ssl_stapling_verify"],
+        "nothing is stapled, or responses are verified in any case",
+    ),
+    (
         &["ssl_trusted_certificate"],
         "it serves OCSP stapling; client certificates are verified with `client_trust`",
     ),
@@ -157,14 +161,13 @@ pub(super) fn missing(name: &str) -> (&'static str, Option<&'static str>) {
     if let Some((_, why, nearest)) = found {
         return (why, *nearest);
     }
-    let families: [(&str, &str, Option<&str>); 12] = [
+    let families: [(&str, &str, Option<&str>); 11] = [
         ("proxy_cache", "responses are not cached", None),
         ("proxy_store", "responses are not stored", None),
         ("fastcgi_", "FastCGI is not spoken", Some("upstream")),
         ("uwsgi_", "uwsgi is not spoken", Some("upstream")),
         ("scgi_", "SCGI is not spoken", Some("upstream")),
         ("memcached_", "memcached is not spoken", Some("upstream")),
-        ("ssl_stapling", "OCSP responses are not stapled", Some("listener.tls")),
         ("ssl_", "this setting of TLS is not there", Some("listener.tls")),
         ("proxy_", "this setting of proxying is not there", Some("upstream")),
         ("grpc_", "this setting of gRPC is not there", Some("upstream.http")),

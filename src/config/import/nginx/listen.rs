@@ -1,5 +1,6 @@
 //! `listen` of servers becomes listeners: addresses with the same servers are one.
 
+use super::super::algorithms;
 use super::super::draft::{Section, quoted, texts};
 use super::super::report::Line;
 use super::super::values;
@@ -265,6 +266,86 @@ impl<'d> Nginx<'_, 'd> {
             }
             if !known.is_empty() {
                 section.set("tls.versions", texts(&known), directive.line);
+            }
+        }
+        self.algorithms(section, &scope);
+        self.stapling(section, &scope);
+    }
+
+    /// `ssl_stapling`, `ssl_stapling_file` and `ssl_stapling_responder`.
+    fn stapling(&mut self, section: &mut Section, scope: &Scope<'d>) {
+        let Some(on) = scope.one("ssl_stapling").filter(|on| on.arg(0) == "on") else { return };
+        self.report.done(on.line);
+        if let Some(file) = scope.one("ssl_stapling_file") {
+            let path = quoted(&values::absolute(self.folder, file.arg(0)));
+            section.set("tls.ocsp", format!("{{ file = {path} }}"), file.line);
+            self.report.done(file.line);
+            return;
+        }
+        match scope.one("ssl_stapling_responder") {
+            Some(url) => {
+                section.set(
+                    "tls.ocsp",
+                    format!("{{ fetch = true, url = {} }}", quoted(url.arg(0))),
+                    url.line,
+                );
+                self.report.done(url.line);
+            }
+            None => section.set("tls.ocsp", "{ fetch = true }", on.line),
+        }
+        self.report.note(
+            on.line,
+            "public CAs have ended OCSP: leave `tls.ocsp` out unless the certificate names a responder",
+        );
+    }
+
+    /// `ssl_ciphers`, `ssl_conf_command Ciphersuites`, `ssl_prefer_server_ciphers` and `ssl_ecdh_curve`.
+    fn algorithms(&mut self, section: &mut Section, scope: &Scope<'d>) {
+        let commands = scope.all("ssl_conf_command");
+        let tls13 = commands.into_iter().find(|command| command.arg(0).eq_ignore_ascii_case("ciphersuites"));
+        let tls12 = scope.one("ssl_ciphers");
+        let lines: Vec<Line> = tls12.iter().chain(&tls13).map(|directive| directive.line).collect();
+        let texts = (tls12.map(|directive| directive.arg(0)), tls13.map(|directive| directive.arg(1)));
+        self.cipher_suites(section, texts, &lines, "listener.tls.cipher_suites");
+        if let Some(directive) = scope.one("ssl_prefer_server_ciphers") {
+            if directive.arg(0) == "off" {
+                section.text("tls.cipher_order", "client", directive.line);
+            }
+            self.report.done(directive.line);
+        }
+        if let Some(directive) = scope.one("ssl_ecdh_curve") {
+            match algorithms::groups(directive.arg(0)) {
+                Ok(Some(groups)) => {
+                    section.set("tls.groups", groups, directive.line);
+                    self.report.done(directive.line);
+                }
+                Ok(None) => {}
+                Err(unknown) => {
+                    let why = format!("there is no group {}", unknown.join(", "));
+                    self.report.missing(directive.line, why, Some("listener.tls.groups"));
+                }
+            }
+        }
+    }
+
+    /// Lists of suites for TLS 1.2 and TLS 1.3, which stand in `lines`.
+    pub(super) fn cipher_suites(
+        &mut self,
+        section: &mut Section,
+        (tls12, tls13): (Option<&str>, Option<&str>),
+        lines: &[Line],
+        key: &str,
+    ) {
+        let Some(last) = lines.last() else { return };
+        match algorithms::cipher_suites(tls12, tls13, section.get("tls.versions")) {
+            Ok(Some(suites)) => {
+                section.set("tls.cipher_suites", suites, *last);
+                lines.iter().for_each(|line| self.report.done(*line));
+            }
+            Ok(None) => {}
+            Err(unknown) => {
+                let why = format!("there is no cipher suite {}", unknown.join(", "));
+                lines.iter().for_each(|line| self.report.missing(*line, why.clone(), Some(key)));
             }
         }
     }

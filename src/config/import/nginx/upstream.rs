@@ -385,6 +385,10 @@ impl<'d> Nginx<'_, 'd> {
             }
             section.set("tls.versions", texts(&versions), directive.line);
         }
+        if let Some(directive) = scope.one("proxy_ssl_ciphers") {
+            let suites = (Some(directive.arg(0)), None);
+            self.cipher_suites(section, suites, &[directive.line], "upstream.tls.cipher_suites");
+        }
     }
 
     fn backend_identity(&mut self, section: &mut Section, scope: &Scope<'d>) {
