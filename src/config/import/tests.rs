@@ -351,7 +351,8 @@ fn a_deny_of_haproxy_refuses_more_where_it_can_t_be_written() {
         "  http-request deny if { rand(100) lt 5 }\n",
         "  http-request deny unless { path_beg /admin } { method GET }\n",
         "  acl odd rand(100) lt 5\n  http-request deny if odd\n",
-        "  http-request deny if { hdr_reg(user-agent) bot }\n",
+        "  http-request deny if { hdr_reg(user-agent) (?!bot) }\n",
+        "  http-request deny if { path_reg (?<=a)b }\n",
     ] {
         let imported = guarded(rule);
         has(&imported, &["refuse = [{ path = \"/\", status = 503 }]"]);
@@ -384,6 +385,18 @@ fn a_deny_of_haproxy_is_the_listener_s_where_it_can_be_written() {
         (
             "deny deny_status 404 if { path_beg /admin } { path_end .php }",
             "{ all = [{ path = \"/admin\" }, { path = \"~ \\\\.php$\" }], status = 404 }",
+        ),
+        (
+            "deny if { hdr_reg(user-agent) -i bot|spider }",
+            "{ headers = { user-agent = { regex = \"(?i)bot|spider\" } }, status = 403 }",
+        ),
+        (
+            "deny if { hdr_sub(user-agent) bot }",
+            "{ headers = { user-agent = { contains = \"bot\" } }, status = 403 }",
+        ),
+        (
+            "deny if { hdr(x-a) -i b.c }",
+            "{ headers = { x-a = { regex = \"(?i)^b\\\\.c$\" } }, status = 403 }",
         ),
         ("deny if { path_beg -i /Admin }", "{ path = \"~ (?i)^/Admin\", status = 403 }"),
         ("deny if { path -i /Admin }", "{ path = \"~ (?i)^/Admin$\", status = 403 }"),

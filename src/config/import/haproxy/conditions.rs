@@ -7,6 +7,7 @@ use super::super::report::Line;
 use super::super::values::{self, Simple};
 use super::parse::Item;
 use super::rules::escaped;
+use crate::config::names;
 
 /// What a route can ask of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub(super) enum Test {
     Method(String),
     /// A field with a value, or `None`: that it is there.
     Header(String, Option<String>),
+    /// A field whose value is like this, by a key of `match.headers`.
+    HeaderLike(String, &'static str, String),
     Query(String, Option<String>),
     Sni(String),
     /// Client addresses.
@@ -262,7 +265,13 @@ fn test(words: &[&str]) -> Result<Alternatives, String> {
             })
         }
         ("hdr" | "req.hdr" | "req.fhdr" | "fhdr", field) if !field.is_empty() => match method {
-            None | Some("str") => each(&|value| Ok(Test::Header(field.to_owned(), Some(value.to_owned())))),
+            None | Some("str") if !fold => {
+                each(&|value| Ok(Test::Header(field.to_owned(), Some(value.to_owned()))))
+            }
+            None | Some("str" | "beg" | "end" | "sub" | "reg") => each(&|value| {
+                header_like(field, method.unwrap_or("str"), value, fold)
+                    .ok_or_else(|| format!("{criterion} {value} is no expression of Ringate's"))
+            }),
             Some("found") => Ok(vec![Test::Header(field.to_owned(), None)]),
             Some("cnt") if values == ["gt", "0"] || values == ["ge", "1"] => {
                 Ok(vec![Test::Header(field.to_owned(), None)])
@@ -283,6 +292,34 @@ fn test(words: &[&str]) -> Result<Alternatives, String> {
             None => unknown(),
         },
     }
+}
+
+/// A value that is not compared whole, or without regard to case.
+fn header_like(field: &str, method: &str, value: &str, fold: bool) -> Option<Test> {
+    let plain = match method {
+        "beg" => Some("prefix"),
+        "end" => Some("suffix"),
+        "sub" => Some("contains"),
+        _ => None,
+    };
+    if let Some(key) = plain.filter(|_| !fold && !value.is_empty()) {
+        return Some(Test::HeaderLike(field.to_owned(), key, value.to_owned()));
+    }
+    let literal = escaped(value);
+    let regex = match method {
+        "beg" => format!("^{literal}"),
+        "end" => format!("{literal}$"),
+        "sub" => literal,
+        "reg" => value.to_owned(),
+        _ => format!("^{literal}$"),
+    };
+    let regex = format!("{}{regex}", if fold { "(?i)" } else { "" });
+    is_regex(&regex).then(|| Test::HeaderLike(field.to_owned(), "regex", regex))
+}
+
+/// Whether Ringate takes it for a regular expression: one of HAProxy may look around, or back.
+fn is_regex(text: &str) -> bool {
+    names::path_pattern(&format!("~ {text}")).is_ok()
 }
 
 /// Tests of the client's connection and of its counters.
@@ -343,7 +380,10 @@ fn path(method: &str, value: &str, fold: bool) -> Option<Test> {
         "reg" => Some(match values::simple(value).filter(|_| !fold) {
             Some(Simple::Exact(path)) => Test::Path(format!("={path}")),
             Some(Simple::Prefix(path)) => Test::Path(plain(&path)),
-            None => Test::Path(format!("~ {}{value}", if fold { "(?i)" } else { "" })),
+            None => {
+                let regex = format!("{}{value}", if fold { "(?i)" } else { "" });
+                is_regex(&regex).then(|| Test::Path(format!("~ {regex}")))?
+            }
         }),
         _ => None,
     }
@@ -358,6 +398,10 @@ fn host(method: &str, value: &str) -> Option<Test> {
     }
 }
 
+fn header_key(name: &str) -> String {
+    format!("match.headers.{}", part(name))
+}
+
 /// What must not hold, as a table of `match.not`.
 fn opposite(test: &Test) -> Option<String> {
     let expected = |value: &Option<String>| match value {
@@ -367,6 +411,9 @@ fn opposite(test: &Test) -> Option<String> {
     Some(match test {
         Test::Method(method) => format!("{{ methods = [{}] }}", quoted(method)),
         Test::Header(name, value) => format!("{{ headers = {{ {} = {} }} }}", part(name), expected(value)),
+        Test::HeaderLike(name, key, value) => {
+            format!("{{ headers = {{ {} = {{ {key} = {} }} }} }}", part(name), quoted(value))
+        }
         Test::Query(name, value) => format!("{{ query = {{ {} = {} }} }}", part(name), expected(value)),
         _ => return None,
     })
@@ -385,11 +432,11 @@ pub(super) fn write(conjunction: &[Literal], route: &mut Section, line: Line) ->
                 }
             }
             (Test::Method(method), false) => methods.push(method.clone()),
-            (Test::Header(name, Some(value)), false) => {
-                route.essential(&format!("match.headers.{}", part(name)), quoted(value), line);
+            (Test::Header(name, Some(value)), false) if !route.has(&header_key(name)) => {
+                route.essential(&header_key(name), quoted(value), line);
             }
-            (Test::Header(name, None), false) => {
-                route.essential(&format!("match.headers.{}", part(name)), "{ present = true }", line);
+            (Test::Header(name, None), false) if !route.has(&header_key(name)) => {
+                route.essential(&header_key(name), "{ present = true }", line);
             }
             (Test::Query(name, Some(value)), false) => {
                 route.essential(&format!("match.query.{}", part(name)), quoted(value), line);
@@ -397,7 +444,10 @@ pub(super) fn write(conjunction: &[Literal], route: &mut Section, line: Line) ->
             (Test::Query(name, None), false) => {
                 route.essential(&format!("match.query.{}", part(name)), "{ present = true }", line);
             }
-            (Test::Method(_) | Test::Header(..) | Test::Query(..), true) => {
+            (Test::HeaderLike(name, key, value), false) if !route.has(&header_key(name)) => {
+                route.essential(&header_key(name), format!("{{ {key} = {} }}", quoted(value)), line);
+            }
+            (Test::Method(_) | Test::Header(..) | Test::HeaderLike(..) | Test::Query(..), true) => {
                 route.push_essential("match.not", opposite(&literal.test)?, line);
             }
             (Test::Sni(name), false) if !route.has("sni") => route.essential("sni", quoted(name), line),

@@ -30,6 +30,10 @@ impl<'b> HaProxy<'_, 'b> {
         let status = action.windows(2).find(|pair| matches!(pair[0], "status" | "deny_status"));
         let status = status.map_or("403", |pair| pair[1]);
         for tests in found {
+            if tests.iter().any(|literal| matches!(literal.test, Test::Header(..) | Test::HeaderLike(..))) {
+                let note = "a field is compared whole, and one that a request has twice with two values meets no condition";
+                self.report.note(item.line, note);
+            }
             if self.refusal(&tests, status, item, proxy, whole).is_some() {
                 self.report.done(item.line);
                 self.used(acls, condition);
@@ -254,6 +258,9 @@ fn keys(test: &Test) -> Option<String> {
         Test::Path(path) => format!("path = {}", quoted(path)),
         Test::Method(method) => format!("methods = [{}]", quoted(method)),
         Test::Header(name, value) => format!("headers = {}", expected(name, value)),
+        Test::HeaderLike(name, key, value) => {
+            format!("headers = {{ {} = {{ {key} = {} }} }}", part(name), quoted(value))
+        }
         Test::Query(name, value) => format!("query = {}", expected(name, value)),
         Test::Source(networks) => format!("client = {}", texts(networks)),
         _ => return None,
