@@ -116,6 +116,12 @@ fn value(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
 }
 
+/// The parent of a process.
+fn parent(pid: u64) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok()).unwrap()
+}
+
 fn get(address: SocketAddr) -> u16 {
     let mut client = Client::connect(address);
     client.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").response().status
@@ -154,6 +160,8 @@ fn start_reload_upgrade_and_stop_are_announced() {
     let main = manager.until("MAINPID", |text| text.contains("MAINPID="));
     let pid = value(&main, "MAINPID").unwrap();
     assert_ne!(pid, u64::from(first.pid()));
+    // systemd takes a main process that is not its own child for one whose end it will not see.
+    assert_ne!(parent(pid), u64::from(first.pid()), "the service manager's child, not the predecessor's");
     manager.until("READY of the new process", |text| text.contains("READY=1"));
     let names: Vec<&str> = manager.stored.iter().map(|(name, _)| &**name).collect();
     assert_eq!(names, ["other"], "those of the listener that has gone are not kept");

@@ -15,12 +15,14 @@
 //! the same accept queues, so a connection that waits in one is not lost: the successor accepts it, or this process does where the
 //! successor has no use for the socket.
 
+use std::cell::Cell;
 use std::fmt;
 use std::os::fd::AsFd as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -34,6 +36,7 @@ use crate::io::inherit::{self, Channel};
 pub(crate) use predecessor::Predecessor;
 pub(crate) use program::Program;
 
+mod guardian;
 mod predecessor;
 mod program;
 
@@ -176,6 +179,8 @@ impl Upgrader {
         for handle in self.admin.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             handle.file.iter().for_each(|file| file.leave());
         }
+        // A guardian has ended by now.
+        let _ = successor.child.try_wait();
         introduce(pid);
         // It serves: whether it learns so makes no difference.
         let _ = successor.send(&FromPredecessor::Done, &[]);
@@ -207,7 +212,10 @@ impl Upgrader {
         successor.send(&FromPredecessor::Hello { format: FORMAT, pid, sockets, heritage }, &fds)?;
         drop(admin);
         let (pid, unused) = match successor.receive()? {
-            FromSuccessor::Ready { pid, unused } => (pid, unused),
+            FromSuccessor::Ready { pid, unused } => {
+                successor.pid.set(Some(pid));
+                (pid, unused)
+            }
             FromSuccessor::Failed { reason } => return Err(Problem::Refused(reason)),
             FromSuccessor::Serving => return Err(Problem::Other("it serves before it was to".to_owned())),
         };
@@ -225,7 +233,10 @@ impl Upgrader {
 
 /// A process that is to take this one's place.
 struct Successor {
+    /// It, or its [guardian].
     child: Child,
+    /// Its own number, once it is ready.
+    pid: Cell<Option<u32>>,
     channel: Channel,
     path: String,
     deadline: Instant,
@@ -271,7 +282,7 @@ impl Successor {
         let path = path.display().to_string();
         let child = command.spawn().map_err(|error| failed(&format!("{path} can't be started"), error))?;
         tracing::info!("upgrade: {path} was started as process {}", child.id());
-        Ok(Self { child, channel, path, deadline })
+        Ok(Self { child, pid: Cell::new(None), channel, path, deadline })
     }
 
     fn send(&self, message: &FromPredecessor, fds: &[std::os::fd::BorrowedFd<'_>]) -> Result<(), Problem> {
@@ -301,6 +312,11 @@ impl Successor {
         if status.is_none() {
             let _ = self.child.kill();
             let _ = self.child.wait();
+            // One that has left its guardian already.
+            let own = self.pid.get().filter(|pid| *pid != self.child.id());
+            if let Some(own) = own.and_then(|pid| Pid::from_raw(pid.cast_signed())) {
+                let _ = kill_process(own, Signal::KILL);
+            }
         }
         let (path, pid) = (&self.path, self.child.id());
         match problem {

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{FORMAT, FromPredecessor, FromSuccessor, MARK};
+use super::{FORMAT, FromPredecessor, FromSuccessor, MARK, guardian};
 use crate::io::inherit::Channel;
 use crate::server::build::heritage::Heritage;
 use crate::server::inherited::Inherited;
@@ -26,6 +26,7 @@ impl Predecessor {
         if std::env::var_os(MARK).is_none() {
             return Ok(None);
         }
+        guardian::stand_between()?;
         let channel = Channel::from_standard_input().and_then(|channel| {
             channel.set_patience(PATIENCE)?;
             Ok(channel)
@@ -73,6 +74,7 @@ impl Predecessor {
 
     /// This process serves. Returns when the service manager knows, if there is one.
     pub(crate) fn serving(self) {
+        guardian::release();
         // Whatever becomes of the predecessor now, this process has its place.
         let _ = self.send(&FromSuccessor::Serving).and_then(|()| self.answer());
     }
