@@ -58,6 +58,7 @@ mod mirror;
 mod mutual_tls;
 mod operate;
 mod own_identities;
+mod packages;
 mod peers;
 mod pool;
 mod probe;

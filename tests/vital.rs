@@ -104,7 +104,10 @@ fn a_connection_that_panics_ends_alone() {
 fn a_worker_that_makes_no_turn_shows_until_it_turns_again() {
     let backend = Backend::replying(OK);
     let (ringate, file) = faulty(&backend, "beat block=4000");
+    let status =
+        || run(Ringate::command().args(["status", "--ready", "-c"]).arg(ringate.dir().join("ringate.toml")));
     assert_eq!(ringate.admin("/readyz"), "ready\n");
+    assert_eq!((status().status.code(), status().stdout), (Some(0), b"ready\n".to_vec()));
     assert_eq!(ringate.metric("workers_stuck"), 0);
     fs::write(&file, "").unwrap();
     let said = eventually("a process that is not ready", || {
@@ -112,6 +115,9 @@ fn a_worker_that_makes_no_turn_shows_until_it_turns_again() {
     });
     assert!(said.starts_with("worker ") && said.contains(" has made no turn for "), "{said}");
     assert_eq!((ringate.metric("workers_stuck"), ringate.metric("ready")), (1, 0));
+    let unready = status();
+    assert_eq!(unready.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&unready.stderr).contains(" has made no turn for "), "{unready:?}");
     assert!(ringate.admin("/v1/status").contains("\"stuck\":true"));
     assert!(ringate.admin("/metrics").contains("ringate_worker_last_turn_seconds{worker=\"1\"}"));
     ringate.await_log(" has made no turn for ");

@@ -26,6 +26,18 @@ pub(super) struct Options {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct StatusOptions {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+    /// Only whether it serves, as `/readyz` has it: exit code 1 while it drains, while a worker is stuck, and where none runs
+    #[arg(long, conflicts_with = "json")]
+    ready: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct UpgradeOptions {
     #[command(flatten)]
     file: ConfigFile,
@@ -40,8 +52,13 @@ pub(super) struct UpgradeOptions {
 
 const NOTHING: Option<&Value> = None;
 
-pub(super) fn status(options: &Options) -> Result<(), String> {
-    let status: Value = Instance::of(&options.file.config)?.call(Method::GET, "/v1/status", NOTHING)?;
+pub(super) fn status(options: &StatusOptions) -> Result<(), String> {
+    let instance = Instance::of(&options.file.config)?;
+    if options.ready {
+        let answer = instance.bytes(Method::GET, "/readyz", NOTHING)?;
+        return output::print(&String::from_utf8_lossy(&answer));
+    }
+    let status: Value = instance.call(Method::GET, "/v1/status", NOTHING)?;
     if options.json {
         return output::print(&output::json(&status)?);
     }

@@ -70,8 +70,9 @@ enum Command {
         checked. Exit code 0: it could be applied; 1: it could not.")]
     Plan(control::Options),
     /// Show what a running instance does
-    #[command(after_help = "Example: ringate status -c config/ringate.toml --json")]
-    Status(control::Options),
+    #[command(after_help = "Example: ringate status -c config/ringate.toml --json\n\n\
+        The health check of a container is `ringate status --ready`.")]
+    Status(control::StatusOptions),
     /// Show live figures of a running instance: rates, latency, upstreams, routes, workers, certificates
     #[command(after_help = "Examples: ringate top -c config/ringate.toml\n          \
         ringate top --json --interval 5 -c config/ringate.toml\n\n\
