@@ -312,6 +312,10 @@ counters! {
     limit_headers,
     /// Requests refused for `limits.target_bytes`.
     limit_target_bytes,
+    /// Requests refused for `limits.requests` of a route.
+    limit_route_requests,
+    /// Requests refused for `limits.requests_per_client` of a route.
+    limit_route_requests_per_client,
     /// Requests refused, or cut, for `limits.body_bytes`.
     limit_body_bytes,
     /// Clients that met `limits.head_timeout`, in a head, a TLS handshake or a PROXY header.

@@ -209,6 +209,17 @@ pub(crate) const ACCESS_RING_BYTES: usize = 1024 * 1024;
 pub(crate) const LOG_QUEUE_LINES: usize = 4096;
 /// The same in bytes.
 pub(crate) const LOG_QUEUE_BYTES: usize = 1024 * 1024;
+/// The least `limits.response_rate` of a route, in bytes a second: a buffer of 32 KiB is sent at once, and clients that
+/// wait longer than half a minute for the next one give up.
+pub(crate) const MIN_RESPONSE_RATE: u64 = 1024;
+/// Most entries of a map (`[map.NAME]`), and most regular expressions among them, which are tried one after the other.
+pub(crate) const MAX_MAP_ENTRIES: usize = 200_000;
+/// See [`MAX_MAP_ENTRIES`].
+pub(crate) const MAX_MAP_REGEXES: usize = 256;
+/// Longest file of a map, in bytes.
+pub(crate) const MAX_MAP_FILE_BYTES: u64 = 16 * 1024 * 1024;
+/// Longest value of a map, in bytes: it may become part of a field.
+pub(crate) const MAX_MAP_VALUE_BYTES: usize = 1024;
 /// Keys that a rate limit by client or header tells apart; beyond that, keys share.
 pub(crate) const RATE_LIMIT_KEYS: usize = 64 * 1024;
 /// Longest ClientHello that is waited for where a route is chosen by its server name, in bytes.

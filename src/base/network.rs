@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::address::UNIX;
 
 /// `10.0.0.0/8`, or one address. IPv4 in the clothes of IPv6 is IPv4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network {
     address: IpAddr,
     bits: u8,
@@ -29,6 +29,18 @@ pub enum NetworkError {
 }
 
 impl Network {
+    /// The network of so many bits that has this address; `None`: addresses of its version have fewer bits.
+    pub fn of(address: IpAddr, bits: u8) -> Option<Self> {
+        let address = address.to_canonical();
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        (bits <= most).then(|| Self { address, bits }.base())
+    }
+
+    /// How many bits it has.
+    pub fn bits(&self) -> u8 {
+        self.bits
+    }
+
     /// Whether the address is one of the network's.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {

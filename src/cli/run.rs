@@ -164,7 +164,7 @@ fn start_threads(deployment: &Arc<Deployment>) -> Result<(), String> {
     };
     spawn("renewal", "the renewal thread", renewal::run)?;
     spawn("discovery", "the discovery thread", watch::run)?;
-    spawn("auth", "the watch of users and keys", auth::watch::run)?;
+    spawn("auth", "the watch of users, keys and maps", auth::watch::run)?;
     spawn("stapling", "the thread of OCSP responses", stapling::run)?;
     spawn("health", "the health checks", health::run)?;
     spawn("verification", "the verification of backends", verification::run)?;

@@ -2,6 +2,7 @@
 
 use super::suggest::{nearest, quoted};
 use super::units::Wrong;
+use crate::route::MapRef;
 
 /// A line's form, read once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +86,12 @@ pub enum Variable {
     RequestHeader(String),
     /// A field of the request whose value is not shown.
     RequestHidden(String),
+    /// A cookie of the request, by its name.
+    RequestCookie(String),
+    /// A query parameter of the request, by its name, decoded.
+    RequestParameter(String),
+    /// The value that a map has for the request.
+    Map(MapRef),
     /// What the client was answered.
     Status,
     /// Bytes of the response, its head included.
@@ -170,6 +177,8 @@ const VARIABLES: [(&str, Variable); 40] = [
 ];
 /// Those that a field's name follows.
 const HEADERS: [&str; 2] = ["request.header.", "response.header."];
+/// Those that another name follows.
+const NAMED: [&str; 3] = ["request.cookie.", "request.query.", "map."];
 /// The longest line form, in bytes.
 const LONGEST: usize = 4096;
 
@@ -269,6 +278,9 @@ impl Format {
             Piece::Value(Variable::ResponseHeader(name) | Variable::ResponseHidden(name)) => {
                 Some(format!("response.header.{name}"))
             }
+            Piece::Value(Variable::RequestCookie(name)) => Some(format!("request.cookie.{name}")),
+            Piece::Value(Variable::RequestParameter(name)) => Some(format!("request.query.{name}")),
+            Piece::Value(Variable::Map(map)) => Some(map.to_string()),
             Piece::Value(variable) => {
                 let name = VARIABLES.iter().find(|(_, known)| known == variable).map(|(name, _)| *name)?;
                 let others = [
@@ -352,6 +364,13 @@ impl Format {
                     *piece = Piece::Value(Variable::ResponseHidden(std::mem::take(name)));
                 }
                 _ => {}
+            }
+        }
+        // A cookie is part of its field.
+        let hides_cookies = headers.iter().any(|name| name == "cookie");
+        for piece in self.pieces.iter_mut().filter(|_| hides_cookies) {
+            if matches!(piece, Piece::Value(Variable::RequestCookie(_))) {
+                *piece = Piece::Value(Variable::RequestHidden("cookie".to_owned()));
             }
         }
         self.hidden_query = query;
@@ -455,9 +474,20 @@ pub(crate) fn variable(name: &str) -> Result<Variable, Wrong> {
             _ => Variable::ResponseHeader(field),
         });
     }
+    let named = NAMED.into_iter().find_map(|prefix| Some((prefix, name.strip_prefix(prefix)?)));
+    if let Some((prefix, rest)) = named.filter(|(_, rest)| !rest.is_empty()) {
+        return Ok(match prefix {
+            "request.cookie." => {
+                header(rest)?;
+                Variable::RequestCookie(rest.to_owned())
+            }
+            "request.query." => Variable::RequestParameter(rest.to_owned()),
+            _ => Variable::Map(MapRef::new(super::names::name(rest)?)),
+        });
+    }
     let names = || VARIABLES.iter().map(|(name, _)| *name);
     let list = format!(
-        "the variables are {}, request.header.NAME and response.header.NAME",
+        "the variables are {}, request.header.NAME, request.cookie.NAME, request.query.NAME, map.NAME and response.header.NAME",
         names().collect::<Vec<_>>().join(", ")
     );
     let bare = name.trim_start_matches('$');

@@ -5,9 +5,11 @@
 
 mod auth;
 mod circuit;
+mod conditions;
 mod credentials;
 pub(super) mod explain;
 mod listener;
+mod maps;
 pub(super) mod markdown;
 mod process;
 pub(super) mod reference;
@@ -131,6 +133,7 @@ pub(super) static ROOT: Kind = Kind::Table(&[
     telemetry::KEYS,
     listener::ERROR_PAGES,
     listener::KEYS,
+    maps::KEYS,
     route::KEYS,
     credentials::KEYS,
     upstream::KEYS,

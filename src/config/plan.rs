@@ -25,6 +25,8 @@ mod endpoint;
 mod health;
 mod http;
 mod listener_tls;
+mod log;
+mod maps;
 mod mirror;
 mod ocsp;
 mod outliers;
@@ -45,6 +47,8 @@ pub(crate) use endpoint::Endpoint;
 pub(crate) use health::{AllDown, CheckKind, GrpcCheck, HealthCheck, HttpCheck};
 pub(crate) use http::ListenerHttp;
 pub(crate) use listener_tls::ListenerTls;
+pub(crate) use log::{AccessLog, LogChoice, NamedLog, RouteLog};
+pub(crate) use maps::{Entries, Map};
 pub(crate) use mirror::Mirror;
 pub(crate) use ocsp::Ocsp;
 pub(crate) use outliers::Outliers;
@@ -52,8 +56,8 @@ pub(crate) use pages::{ErrorPage, ErrorPages, PageSource, PageStatus};
 pub(crate) use process::{Process, SeccompMode};
 pub(crate) use retries::Retries;
 pub(crate) use route::{
-    CertificateRule, Destination, HeaderEdits, Portal, PortalRequests, Respond, Route, SanPattern, Share,
-    Template,
+    CertificateRule, Destination, HeaderEdits, Portal, PortalRequests, Respond, ResponseRate, Route,
+    RouteLimits, SanPattern, Share, Template,
 };
 pub(crate) use rules::{
     AnyOr, ApiKeys, Compression, CompressionSetting, Cors, LimitBy, OriginPattern, RateLimit, Refusal,
@@ -116,6 +120,8 @@ pub struct Plan {
     pub listeners: Vec<Listener>,
     /// `[[route]]`, in the order of the file.
     pub routes: Vec<Route>,
+    /// `[map.*]`, ordered by name.
+    pub maps: Vec<Map>,
     /// `[credentials.*]`, ordered by name.
     pub credentials: Vec<At<Definition>>,
     /// `[upstream.*]`, ordered by name; behind them `[upstream.*.environment.*]`, each whole as it is with its overlay.
@@ -305,6 +311,8 @@ pub struct Log {
     pub tcp_format: super::access::Format,
     /// `udp_format`: the same for sessions of udp listeners.
     pub udp_format: super::access::Format,
+    /// `named`: further access logs, which routes name.
+    pub named: Vec<NamedLog>,
 }
 
 impl Default for Log {
@@ -312,7 +320,7 @@ impl Default for Log {
         let (access_format, tcp_format) = (super::access::Format::text(), super::access::Format::tcp_text());
         let (level, format, udp_format) =
             (tracing::Level::INFO, LogFormat::Text, super::access::Format::udp_text());
-        Self { level, format, access: None, access_format, tcp_format, udp_format }
+        Self { level, format, access: None, access_format, tcp_format, udp_format, named: Vec::new() }
     }
 }
 
@@ -323,19 +331,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// Where access-log lines go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    /// Standard output.
-    Stdout,
-    /// A file, appended to; resolved against the config file's folder.
-    File(At<PathBuf>),
-    /// Syslog messages over UDP to `HOST:PORT`.
-    SyslogUdp(At<String>),
-    /// Syslog messages to a Unix datagram socket.
-    SyslogUnix(At<PathBuf>),
 }
 
 /// `[[listener]]`

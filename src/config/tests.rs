@@ -1068,8 +1068,7 @@ fn the_access_log_has_its_forms_and_no_others() {
         ("syslog:", FORMS),
         ("syslog", FORMS),
         ("/dev/log", "did you mean \"syslog:unix:/dev/log\"?"),
-        ("journald", "did you mean \"syslog:unix:/dev/log\"?"),
-        ("journald:", FORMS),
+        ("journald:", "did you mean \"journald\"?"),
         ("udp:127.0.0.1:514", "did you mean \"syslog:127.0.0.1:514\"?"),
         ("udp://127.0.0.1:514", "did you mean \"syslog:127.0.0.1:514\"?"),
         ("tcp:127.0.0.1:514", FORMS),
@@ -1084,8 +1083,7 @@ fn the_access_log_has_its_forms_and_no_others() {
     }
 }
 
-const FORMS: &str =
-    "write \"off\", \"stdout\", a file such as \"./access.log\", \"syslog:HOST:PORT\" (UDP) or";
+const FORMS: &str = "write \"off\", \"stdout\", a file such as \"./access.log\", \"syslog:HOST:PORT\" (UDP),";
 
 #[test]
 fn the_admin_server_may_have_several_addresses() {

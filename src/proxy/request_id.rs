@@ -4,6 +4,9 @@ use std::cell::Cell;
 
 use data_encoding::HEXLOWER;
 
+use crate::base::limits::MAX_REQUEST_ID_BYTES;
+use crate::http::RequestHead;
+
 /// 2⁶⁴ divided by the golden ratio.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
@@ -57,6 +60,15 @@ fn hex(number: u64) -> [u8; 16] {
     let mut digits = [0; 16];
     HEXLOWER.encode_mut(&number.to_be_bytes(), &mut digits);
     digits
+}
+
+/// The id that a trusted client gave its request: one field, and nothing that a page or a log would stumble over.
+pub(crate) fn given_id<'b>(head: &RequestHead<'_, 'b>) -> Option<&'b str> {
+    let mut all = head.fields.all("x-request-id");
+    let id = all.next().filter(|_| all.next().is_none())?;
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=:@".contains(byte);
+    let good = !id.is_empty() && id.len() <= MAX_REQUEST_ID_BYTES && id.iter().all(plain);
+    std::str::from_utf8(id).ok().filter(|_| good)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 pub(crate) mod auth;
 mod certificate;
 mod compress;
+mod concurrency;
 pub(crate) mod cors;
 mod credentials;
 mod headers;
@@ -26,6 +27,7 @@ use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::tally::Tally;
 use crate::config::access::Variable;
 pub(crate) use crate::config::plan::{AddressRule, Trace};
 use crate::config::plan::{CertificateRule, Compression, Refusal};
@@ -34,9 +36,12 @@ use crate::http::{
 };
 use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
+use crate::proxy::connection_permit::ConnectionPermit;
 use crate::proxy::reply::Reply;
 use crate::proxy::trace::context as trace;
+use crate::route::{RouteQuery, normalise_path};
 pub(crate) use auth::{Auth, Check, Stop, Verdicts};
+pub(crate) use concurrency::Concurrency;
 pub(crate) use cors::Cors;
 pub(crate) use credentials::{Accepted, CredentialRule};
 pub(crate) use headers::{Headers, Source};
@@ -71,6 +76,8 @@ pub struct Rules {
     pub compression: Option<Compression>,
     /// How a backend's references to its own paths are changed.
     pub mapping: Option<PrefixMapping>,
+    /// How many of its requests are served at a time; others get 429 or 503.
+    pub concurrency: Option<Concurrency>,
 }
 
 /// A request as rules see it: understood and routed, nothing of it sent yet.
@@ -92,6 +99,27 @@ pub(crate) struct RequestView<'a, 'h, 'b> {
     pub sampled: bool,
 }
 
+impl RequestView<'_, '_, '_> {
+    /// Hands `ask` the request as conditions and maps see it, its path in the normalised form.
+    pub(crate) fn with_query<R>(&self, ask: impl FnOnce(&RouteQuery<'_>) -> R) -> R {
+        let path = normalise_path(self.path).unwrap_or(Cow::Borrowed(self.path));
+        ask(&self.query(&path))
+    }
+
+    /// The same with this path.
+    fn query<'q>(&'q self, path: &'q str) -> RouteQuery<'q> {
+        RouteQuery {
+            host: self.head.host,
+            path,
+            query: self.head.target.query,
+            method: self.head.method.as_str(),
+            client: self.address,
+            headers: &self.head.fields,
+            announced: None,
+        }
+    }
+}
+
 /// What a request's rules have still to do with it and with its response.
 #[derive(Debug)]
 pub(crate) struct ResponseRules {
@@ -108,6 +136,8 @@ pub(crate) struct ResponseRules {
     offer: Option<compress::Offer>,
     /// The host that the client asked for, where responses are changed by it.
     host: Option<Box<str>>,
+    /// Its place among the requests of the route, where these are bounded.
+    permit: Option<Box<ConnectionPermit>>,
     /// What these rules and the listener's add to the request and to its response: whole field lines.
     request_lines: Vec<u8>,
     response_lines: Vec<u8>,
@@ -154,9 +184,11 @@ impl Rules {
             compression,
             auth,
             mapping,
+            concurrency,
         } = self;
         let none = permitted.is_none()
             && refusals.is_empty()
+            && concurrency.is_none()
             && limit.is_none()
             && cors.is_none()
             && keys.is_none()
@@ -249,6 +281,21 @@ impl Rules {
         Some(Box::new(rules))
     }
 
+    /// Counts an admitted request among those of the route until its exchange ends, where these are bounded.
+    ///
+    /// # Errors
+    /// The response to one that is too many.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        (tally, asked): (&Arc<Tally>, &RequestView<'_, '_, '_>),
+        pending: &mut Option<Box<ResponseRules>>,
+    ) -> Result<(), Reply> {
+        let Some(bound) = &self.concurrency else { return Ok(()) };
+        let permit = bound.enter(tally, asked.address)?;
+        pending.get_or_insert_with(|| ResponseRules::of(self, None)).permit = Some(permit);
+        Ok(())
+    }
+
     /// Whether pages of an origin may use one of the route's credentials.
     fn may_use(&self, origin: &[u8]) -> bool {
         self.credentials.as_ref().is_some_and(|rule| rule.allows(origin))
@@ -324,6 +371,7 @@ impl ResponseRules {
             trace: TraceEdit::Keep,
             offer: None,
             host: None,
+            permit: None,
             request_lines,
             response_lines,
         })

@@ -9,7 +9,7 @@ use crate::base::address::Address;
 use crate::base::counters::DatagramCounts;
 use crate::base::limits::Limits;
 use crate::base::meter::{ListenerCells, PerWorker, RouteCells};
-use crate::config::plan::{AddressRule, ClientAddress, UdpSessions};
+use crate::config::plan::{AddressRule, ClientAddress, RouteLimits, UdpSessions};
 use crate::http2;
 use crate::proxy::client_failures::ClientFailures;
 pub(crate) use crate::proxy::destination::{Destination, Split};
@@ -17,7 +17,7 @@ use crate::proxy::error_pages::Pages;
 use crate::proxy::rules::Rules;
 use crate::proxy::upstream::config::Upstream;
 use crate::proxy_protocol::Accept;
-use crate::route::{Rewrite, Table};
+use crate::route::{Map, Rewrite, Table};
 use crate::tls::AnyClient;
 
 /// One bound address, the same number on every worker and in every snapshot for as long as it is bound.
@@ -34,6 +34,8 @@ pub struct RuntimeConfig {
     pub listeners: Vec<Listener>,
     /// In the order of the plan's.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// The maps, for the access log.
+    pub(crate) maps: Vec<Arc<Map>>,
     /// How the collector of traces is checked, if it is reached over TLS. Used at the start.
     pub(crate) collector_tls: Option<Arc<ClientConfig>>,
 }
@@ -141,6 +143,15 @@ pub(crate) struct RouteMeter {
     pub(crate) cells: PerWorker<RouteCells>,
 }
 
+/// The access log of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RouteLog {
+    /// The log by its place among the process's; `None`: there are no lines.
+    pub(crate) channel: Option<u8>,
+    /// The share of requests with a line, as a fraction of 2⁶⁴; failed ones have one in any case.
+    pub(crate) share: u64,
+}
+
 /// What a matched request is done with.
 #[derive(Debug)]
 pub struct Route {
@@ -164,6 +175,10 @@ pub struct Route {
     pub idle_timeout: Option<Duration>,
     /// The backend's responses that get an error page: first and last status of each range.
     pub intercepted: Box<[(u16, u16)]>,
+    /// Which log has its lines; `None`: the main one, a line for each request.
+    pub(crate) log: Option<RouteLog>,
+    /// What bounds its requests and responses.
+    pub limits: RouteLimits,
     /// The rules of the route, if it has any.
     pub rules: Option<Arc<Rules>>,
 }

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::condition::{Condition, Expected, Part, RouteQuery};
+use super::map::{Map, MapRef};
 use super::pattern::{HostPattern, PathPattern};
 use crate::base::network::Network;
 
@@ -18,6 +20,8 @@ pub enum Clause {
     Host(Vec<HostPattern>),
     /// One of these matches the path.
     Path(Vec<PathPattern>),
+    /// The value that a map has for the request is as expected; an empty one counts as absent.
+    Map(MapRef, Expected),
     /// The client's address is in one of these networks.
     Client(Vec<Network>),
     /// All of these hold.
@@ -39,6 +43,14 @@ impl Clause {
         match self {
             Self::Is(condition) => condition.verdict(asked).is_none_or(|verdict| verdict == wanted),
             Self::Method(methods) => methods.iter().any(|method| method == asked.method) == wanted,
+            Self::Map(map, expected) => {
+                let is_met = |value: &str| match expected {
+                    Expected::Present => !value.is_empty(),
+                    Expected::Absent => value.is_empty(),
+                    expected => expected.is_met(value.as_bytes()),
+                };
+                !map.is_known(asked) || map.with(asked, is_met) == wanted
+            }
             Self::Host(hosts) => hosts.iter().any(|host| host.matches(asked.host)) == wanted,
             Self::Path(paths) => paths.iter().any(|path| path.matches(asked.path)) == wanted,
             Self::Client(networks) => {
@@ -51,6 +63,30 @@ impl Clause {
             Self::Any(clauses) if wanted => clauses.iter().any(|clause| clause.can_be(asked, true)),
             Self::Any(clauses) => clauses.iter().all(|clause| clause.can_be(asked, false)),
             Self::Not(clause) => clause.can_be(asked, !wanted),
+        }
+    }
+
+    /// Binds the maps that it asks, in all of its parts.
+    pub(crate) fn bind(&mut self, maps: &[Arc<Map>]) {
+        match self {
+            Self::Map(map, _) => map.bind(maps),
+            Self::All(clauses) | Self::Any(clauses) => {
+                clauses.iter_mut().for_each(|clause| clause.bind(maps));
+            }
+            Self::Not(clause) => clause.bind(maps),
+            Self::Is(_) | Self::Method(_) | Self::Host(_) | Self::Path(_) | Self::Client(_) => {}
+        }
+    }
+
+    /// Shows each map that it asks.
+    pub(crate) fn visit_maps<'c>(&'c self, seen: &mut dyn FnMut(&'c MapRef)) {
+        match self {
+            Self::Map(map, _) => seen(map),
+            Self::All(clauses) | Self::Any(clauses) => {
+                clauses.iter().for_each(|clause| clause.visit_maps(seen));
+            }
+            Self::Not(clause) => clause.visit_maps(seen),
+            Self::Is(_) | Self::Method(_) | Self::Host(_) | Self::Path(_) | Self::Client(_) => {}
         }
     }
 
@@ -85,6 +121,7 @@ impl fmt::Display for Clause {
                 f.write_str("method ")?;
                 joined(f, methods, " or ")
             }
+            Self::Map(map, expected) => write!(f, "{map} {expected:?}"),
             Self::Host(hosts) => {
                 f.write_str("host ")?;
                 joined(f, &hosts.iter().map(ToString::to_string).collect::<Vec<_>>(), " or ")

@@ -1,5 +1,6 @@
 //! What a request must have beside host, path and method: header fields and query parameters.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::clause::Clause;
@@ -182,7 +183,7 @@ impl Condition {
 
 impl Expected {
     /// Whether one value is as expected.
-    fn is_met(&self, value: &[u8]) -> bool {
+    pub(super) fn is_met(&self, value: &[u8]) -> bool {
         match self {
             Self::Value(expected) => value == expected.as_bytes(),
             Self::Present | Self::Absent => true,
@@ -192,6 +193,23 @@ impl Expected {
             Self::Matches(pattern) => pattern.matches(value),
         }
     }
+}
+
+/// The first cookie of this name (RFC 6265 §5.4).
+pub(crate) fn cookie<'f>(fields: &[Field<'f>], name: &str) -> Option<&'f [u8]> {
+    let fields = fields.iter().filter(|field| field.name.eq_ignore_ascii_case("cookie"));
+    let mut pairs = fields.flat_map(|field| field.value.split(|&byte| byte == b';').map(<[u8]>::trim_ascii));
+    pairs.find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+}
+
+/// The first query parameter of this name, decoded.
+pub(crate) fn parameter<'q>(query: Option<&'q str>, name: &str) -> Option<Cow<'q, [u8]>> {
+    let pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let value = pairs.into_iter().find(|(key, _)| decoded(key).eq(name.bytes()))?.1;
+    Some(match value.contains(['%', '+']) {
+        true => Cow::Owned(decoded(value).collect()),
+        false => Cow::Borrowed(value.as_bytes()),
+    })
 }
 
 /// A form-encoded name or value, byte by byte: `+` is a space, what is wrongly encoded stays as it is.

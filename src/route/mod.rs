@@ -7,6 +7,7 @@
 mod balance;
 mod clause;
 mod condition;
+mod map;
 mod path;
 mod pattern;
 mod regex;
@@ -18,7 +19,8 @@ pub(crate) use balance::{Algorithm, Balancer, Endpoints, LoadBound, stable_hash}
 pub use clause::Clause;
 #[allow(unreachable_pub)] // for internals
 pub use condition::RouteQuery;
-pub(crate) use condition::{Condition, Expected, Part};
+pub(crate) use condition::{Condition, Expected, Part, cookie, parameter};
+pub(crate) use map::{Input, Map, MapRef, MapTable};
 pub(crate) use path::{PathError, keep_empty_parts};
 #[allow(unreachable_pub)] // for internals
 pub use path::{keep_slashes, normalise_path};

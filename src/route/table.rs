@@ -345,6 +345,12 @@ fn host_key(name: &str) -> Box<str> {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().into_boxed_str()
 }
 
+/// Hands `read` a request's host as tables have it; nothing where it names none, or one that is too long for any table.
+pub(super) fn lower_host<R>(host: Option<&str>, read: impl FnOnce(&str) -> R) -> R {
+    let mut lower = [0; MAX_HOST_BYTES];
+    read(host.and_then(|host| normal_host(host, &mut lower)).unwrap_or_default())
+}
+
 /// The same of a request's host, in `lower` where it has capitals. `None` for one that is too long for any table.
 fn normal_host<'h>(host: &'h str, lower: &'h mut [u8; MAX_HOST_BYTES]) -> Option<&'h str> {
     let name = name_of(host);

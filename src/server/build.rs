@@ -24,7 +24,7 @@ use crate::config::plan::{self, CertificateRef, KeySource, Plan};
 use crate::proxy::rules::auth::UserFile;
 use crate::proxy::snapshot::{Listener, RuntimeConfig, Traffic, Udp};
 use crate::proxy::upstream::config::Upstream;
-use crate::route::{BuildError, Table};
+use crate::route::{BuildError, Map, Table};
 use crate::server::auth::TokenKeys;
 use crate::server::consumers::Consumers;
 use crate::server::discovery::{Discovered, Source};
@@ -45,6 +45,7 @@ mod http;
 mod identities;
 mod listener_tls;
 mod made;
+pub(crate) mod maps;
 mod meters;
 mod stapling;
 mod sticky;
@@ -78,6 +79,8 @@ pub struct Made {
     /// By the files that routes name.
     keys: FxHashMap<PathBuf, Keys>,
     limits: Vec<KeptLimit>,
+    /// In the order of the plan's maps.
+    maps: Vec<maps::MadeMap>,
     /// By the files that `auth.basic` names.
     users: FxHashMap<PathBuf, Published<UserFile>>,
     /// By what `auth.jwt` names.
@@ -206,6 +209,9 @@ struct Builder<'a> {
     renewed: Vec<(Published<Identity>, Arc<Identity>)>,
     without_fallback: Vec<Arc<Identity>>,
     limits: Vec<KeptLimit>,
+    /// The maps, and what they were made of.
+    maps: Vec<Arc<Map>>,
+    made_maps: Vec<maps::MadeMap>,
     /// Routes with counts of their own so far.
     route_series: usize,
     keys: FxHashMap<PathBuf, Keys>,
@@ -249,6 +255,8 @@ impl<'a> Builder<'a> {
             renewed: Vec::new(),
             without_fallback: Vec::new(),
             limits: Vec::new(),
+            maps: Vec::new(),
+            made_maps: Vec::new(),
             route_series: 0,
             keys: FxHashMap::default(),
             users: FxHashMap::default(),
@@ -275,6 +283,7 @@ impl<'a> Builder<'a> {
         self.discover();
         let consumers = self.consumers();
         self.route_ids = super::routes::ids(plan).into();
+        let maps = self.maps();
         let upstreams: Vec<_> = plan.upstreams.iter().map(|upstream| self.upstream(upstream)).collect();
         let listeners: Vec<_> = plan
             .listeners
@@ -300,6 +309,7 @@ impl<'a> Builder<'a> {
                 lists.entry(place.clone()).or_insert_with(|| Arc::clone(of));
             });
         }
+        maps?;
         let collector_tls = collector_tls?;
         let (upstreams, (listeners, policies)) = (upstreams?, listeners?.into_iter().unzip());
         let running = RuntimeConfig {
@@ -307,9 +317,11 @@ impl<'a> Builder<'a> {
             limits: super::machine::resolve(plan.limits.clone()),
             listeners,
             upstreams: upstreams.iter().map(|made| Arc::clone(&made.upstream)).collect(),
+            maps: self.maps,
             collector_tls,
         };
         let made = Made {
+            maps: self.made_maps,
             identities,
             upstreams,
             listeners: policies,
@@ -422,7 +434,7 @@ impl<'a> Builder<'a> {
             failures,
             unrouted,
             pages,
-            rules: routing::listener_rules(listener, limit),
+            rules: routing::listener_rules(&maps::bind_listener(listener, &self.maps), limit),
             accept_request_id: listener.accept_request_id,
             proxy_status: listener.proxy_status,
             permitted: listener.permitted.clone(),
@@ -491,9 +503,11 @@ impl<'a> Builder<'a> {
             let auth = self.auth_rule(route, environment)?;
             let meter = self.route_meter(listener, route, &routes);
             let page = |page: &_| portal::portal(page, self.plan, index, &self.consumers, &self.portal);
-            let parts = routing::Parts { limit, keys, credentials, auth };
+            let log = routing::log(route, &self.plan.log.named);
+            let parts = routing::Parts { limit, keys, credentials, auth, log };
+            maps::bind_route(&mut seen, &self.maps);
             let made = routing::route(&seen, (listener, meter), parts, page, id);
-            specs.extend(routing::specs(route, routes.len()));
+            specs.extend(routing::specs(&seen, routes.len()));
             routes.push(made);
             spans.push(route.span.clone());
         }

@@ -229,6 +229,7 @@ fn settings(old: &Plan, new: &Plan) -> Vec<String> {
         ("runtime.drain", old.runtime.drain != new.runtime.drain),
         ("resolver", old.resolver != new.resolver),
         ("limits", old.limits != new.limits),
+        ("map", old.maps != new.maps),
         ("store.path", old.store != new.store),
         ("store", old.rotation != new.rotation),
     ];

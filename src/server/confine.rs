@@ -212,7 +212,7 @@ impl Files {
         let references = words.clone().flat_map(|word| referred(&word));
         let named = words.map(|word| replaced(&word, folder, &Disk).unwrap_or(word));
         for word in named.chain(references).collect::<Vec<_>>() {
-            let word = ["file:", UNIX, "syslog:unix:"]
+            let word = ["file:", UNIX, "syslog:unix:", "journald:"]
                 .iter()
                 .find_map(|kind| word.strip_prefix(kind))
                 .unwrap_or(&word);
@@ -232,7 +232,8 @@ impl Files {
         files.written.extend(DEVICES.map(PathBuf::from));
         files.written.extend(sockets.iter().map(|path| parent(path)));
         let admin = plan.admin.iter().filter_map(|admin| admin.audit.as_deref());
-        let log = plan.log.access.iter().filter_map(|access| match access {
+        let logs = plan.log.access.iter().chain(plan.log.named.iter().map(|named| &named.access));
+        let log = logs.filter_map(|access| match access {
             crate::config::plan::AccessLog::File(path) => Some(path.value.as_path()),
             _ => None,
         });

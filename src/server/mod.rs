@@ -17,6 +17,7 @@ pub(crate) mod inherited;
 pub(crate) mod lifecycle;
 pub(crate) mod load;
 pub(crate) mod machine;
+pub(crate) mod map_watch;
 pub(crate) mod memory;
 pub(crate) mod outside;
 mod pages;

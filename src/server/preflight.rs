@@ -52,10 +52,13 @@ pub(crate) fn preflight(plan: &Plan, problems: &mut Diagnostics) {
     for address in plan.admin.iter().flat_map(Admin::addresses) {
         try_admin(address, problems);
     }
-    if let Some(AccessLog::File(path)) = &plan.log.access
-        && let Err(error) = can_append(path)
-    {
-        problems.error(path.span.clone(), format!("access log: {}: {error}", path.display()), None);
+    let logs = plan.log.access.iter().chain(plan.log.named.iter().map(|named| &named.access));
+    for log in logs {
+        if let AccessLog::File(path) = log
+            && let Err(error) = can_append(path)
+        {
+            problems.error(path.span.clone(), format!("access log: {}: {error}", path.display()), None);
+        }
     }
 }
 

@@ -7,8 +7,10 @@ use crate::certs::apikeys::Keys;
 use crate::config::plan;
 use crate::proxy::destination::portal::Portal;
 use crate::proxy::reply::{Reply, ReplyBody};
-use crate::proxy::rules::{Auth, Cors, CredentialRule, Headers, KeyRule, Limit, PrefixMapping, Rules};
-use crate::proxy::snapshot::{Destination, Route, RouteMeter, Split};
+use crate::proxy::rules::{
+    Auth, Concurrency, Cors, CredentialRule, Headers, KeyRule, Limit, PrefixMapping, Rules,
+};
+use crate::proxy::snapshot::{Destination, Route, RouteLog, RouteMeter, Split};
 use crate::route::{Clause, HostPattern, PathPattern, Rewrite, RouteSpec};
 
 /// What a route's rules are made of besides the plan.
@@ -21,6 +23,24 @@ pub(super) struct Parts {
     pub(super) credentials: Option<CredentialRule>,
     /// The proof of identity that its clients must give.
     pub(super) auth: Auth,
+    /// Its access log, if it is not the main one.
+    pub(super) log: Option<RouteLog>,
+}
+
+/// The access log of a route, among those of the process.
+pub(super) fn log(route: &plan::Route, named: &[plan::NamedLog]) -> Option<RouteLog> {
+    let chosen = route.access_log.as_ref()?;
+    let place = |name: &str| named.iter().position(|log| log.name == name);
+    let channel = match &chosen.log {
+        plan::LogChoice::Off => None,
+        plan::LogChoice::Main => Some(0),
+        // One that is there from the next start on has its lines in the main log until then.
+        plan::LogChoice::Named(name) => {
+            Some(place(name).and_then(|at| u8::try_from(at + 1).ok()).unwrap_or_default())
+        }
+    };
+    let share = u128::from(chosen.sample) * u128::from(u64::MAX) / 1_000_000;
+    Some(RouteLog { channel, share: share as u64 })
 }
 
 /// A route as workers see it.
@@ -42,7 +62,9 @@ pub(super) fn route(
         response_timeout: route.response_timeout,
         idle_timeout: route.idle_timeout,
         intercepted: intercepted(route, listener).into(),
-        rules: rules(route, listener, parts),
+        log: parts.log,
+        limits: route.limits,
+        rules: rules(route, listener, parts, id),
     }
 }
 
@@ -87,9 +109,9 @@ fn destination(to: &plan::Destination, portal: impl Fn(&plan::Portal) -> Portal)
 }
 
 /// The rules of a route, if it has any.
-fn rules(route: &plan::Route, listener: &plan::Listener, parts: Parts) -> Option<Arc<Rules>> {
+fn rules(route: &plan::Route, listener: &plan::Listener, parts: Parts, id: &str) -> Option<Arc<Rules>> {
     let asked = &route.rules;
-    let Parts { limit, keys, credentials, auth } = parts;
+    let Parts { limit, keys, credentials, auth, log: _ } = parts;
     let keys = asked.api_keys.as_ref().zip(keys).map(|(asked, keys)| KeyRule {
         keys,
         header: asked.header.clone(),
@@ -109,6 +131,7 @@ fn rules(route: &plan::Route, listener: &plan::Listener, parts: Parts) -> Option
         headers: Headers::new(&route.request_headers, &route.response_headers),
         compression: compression(route, listener),
         mapping: mapping(route),
+        concurrency: Concurrency::new(&route.limits, &listener.name, id),
     };
     (!rules.is_empty()).then(|| Arc::new(rules))
 }

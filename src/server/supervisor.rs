@@ -72,7 +72,7 @@ pub struct Server {
     workers: Vec<Handle>,
     sockets: Mutex<Sockets>,
     running: Arc<AtomicUsize>,
-    access: Option<access::Writer>,
+    access: Vec<access::Writer>,
     /// The way of traces to their collector, if there is one.
     pub(crate) traces: Option<Export>,
 }
@@ -149,8 +149,9 @@ impl Server {
             workers.push(Handle { orders, applied, heartbeat, notifier });
         }
         let backend = roll.call(plan.runtime.driver).map_err(StartError::Other)?;
-        let access = log.map(access::Log::start).transpose();
+        let access = log.map(access::Logs::start).transpose();
         let access = access.map_err(|error| StartError::Other(format!("access log: {error}")))?;
+        let access = access.unwrap_or_default();
         let traces = exporter.map(Exporter::start).transpose();
         let traces = traces.map_err(|error| StartError::Other(format!("traces: {error}")))?;
         gate(sockets.unused()).map_err(StartError::Other)?;
@@ -307,17 +308,14 @@ impl Server {
 
     /// Opens the access log's file anew, after it was moved away.
     pub fn reopen_access_log(&self) {
-        if let Some(access) = &self.access {
-            access.reopen();
-        }
+        self.access.iter().for_each(access::Writer::reopen);
     }
 
     /// Waits until the access log is written and the last spans are sent, for a second each at most: by then the disk or the
     /// collector is at fault.
     pub fn finish(&self) {
-        if let Some(access) = &self.access
-            && !access.finish(Instant::now() + LAST_LINES)
-        {
+        let until = Instant::now() + LAST_LINES;
+        if self.access.iter().filter(|access| !access.finish(until)).count() > 0 {
             tracing::warn!("access log: its last lines could not be written");
         }
         if let Some(traces) = &self.traces
@@ -347,26 +345,34 @@ fn spawn(
     thread.spawn(run).map(drop).map_err(|error| StartError::Other(error.to_string()))
 }
 
-/// The access log, its file opened.
-fn access_log(plan: &Plan) -> Result<Option<access::Log>, StartError> {
-    let (target, name) = match &plan.log.access {
-        None => return Ok(None),
-        Some(AccessLog::Stdout) => (access::Target::Stdout, "standard output".to_owned()),
-        Some(AccessLog::File(path)) => {
-            (access::Target::File(path.value.clone()), path.value.display().to_string())
-        }
-        Some(AccessLog::SyslogUdp(name)) => (
-            access::Target::Syslog(access::Receiver::Udp(name.value.clone())),
-            format!("syslog:{}", name.value),
-        ),
-        Some(AccessLog::SyslogUnix(path)) => {
-            let name = format!("syslog:unix:{}", path.value.display());
-            (access::Target::Syslog(access::Receiver::Unix(path.value.clone())), name)
-        }
+/// The access logs, their files opened. `None`: there is none.
+fn access_log(plan: &Plan) -> Result<Option<access::Logs>, StartError> {
+    if plan.log.access.is_none() && plan.log.named.is_empty() {
+        return Ok(None);
+    }
+    let failed = |to: Option<&AccessLog>, error: std::io::Error| {
+        let to = to.map(ToString::to_string).unwrap_or_default();
+        StartError::Other(format!("access log: {to}: {error}"))
     };
     let formats = [&plan.log.access_format, &plan.log.tcp_format, &plan.log.udp_format];
-    let log = access::Log::new(formats.map(Clone::clone), target);
-    log.map(Some).map_err(|error| StartError::Other(format!("access log: {name}: {error}")))
+    let main = plan.log.access.as_ref();
+    let logs = access::Logs::new(formats.map(Clone::clone), main.map(target));
+    let mut logs = logs.map_err(|error| failed(main, error))?;
+    for named in &plan.log.named {
+        let added = logs.add(named.format.clone(), Some(target(&named.access)));
+        added.map_err(|error| failed(Some(&named.access), error))?;
+    }
+    Ok(Some(logs))
+}
+
+fn target(access: &AccessLog) -> access::Target {
+    match access {
+        AccessLog::Stdout => access::Target::Stdout,
+        AccessLog::File(path) => access::Target::File(path.value.clone()),
+        AccessLog::SyslogUdp(name) => access::Target::Syslog(access::Receiver::Udp(name.value.clone())),
+        AccessLog::SyslogUnix(path) => access::Target::Syslog(access::Receiver::Unix(path.value.clone())),
+        AccessLog::Journald(path) => access::Target::Syslog(access::Receiver::Journal(path.value.clone())),
+    }
 }
 
 /// A worker's end of the way of traces, if there is one.

@@ -4,6 +4,7 @@ mod bodies;
 mod connections;
 mod memory;
 mod queue;
+mod routes;
 
 use crate::support::*;
 

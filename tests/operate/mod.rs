@@ -11,9 +11,11 @@ mod clients;
 mod compression;
 mod intercepted;
 mod listener_rules;
+mod maps;
 mod names;
 mod pages;
 mod refusals;
+mod route_logs;
 mod rules;
 
 /// The value of a counter, summed over workers. The config needs `[admin]`.

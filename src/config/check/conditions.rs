@@ -6,7 +6,7 @@ use crate::config::names;
 use crate::config::plan::Refusal;
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
-use crate::route::{Clause, Condition, Expected, Part, PathPattern, normalise_path};
+use crate::route::{Clause, Condition, Expected, MapRef, Part, PathPattern, normalise_path};
 
 use super::addresses;
 
@@ -125,6 +125,12 @@ fn fields(section: &mut Section<'_>) -> Vec<Clause> {
             let name = name.value.into();
             clauses.extend(expected(&value).map(|expected| Clause::Is(Condition { part, name, expected })));
         }
+    }
+    for (name, value) in section.section("maps").map(|section| section.all()).unwrap_or_default() {
+        if let Err(Wrong { title, help }) = names::name(name.value) {
+            value.error(&title, help);
+        }
+        clauses.extend(expected(&value).map(|expected| Clause::Map(MapRef::new(name.value), expected)));
     }
     if let Some(value) = section.get("client") {
         let networks = addresses::networks(&value.list("[\"10.0.0.0/8\"]").unwrap_or_default());

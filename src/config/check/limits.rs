@@ -1,9 +1,11 @@
 //! `[limits]`, and `[listener.limits]` over it.
 
-use crate::base::limits::{Limits, MAX_COUNT, MAX_HEAD_BYTES, MAX_HEADERS, MIN_BUFFER_MEMORY};
-use crate::config::file::Section;
+use crate::base::limits::{
+    Limits, MAX_COUNT, MAX_HEAD_BYTES, MAX_HEADERS, MIN_BUFFER_MEMORY, MIN_RESPONSE_RATE,
+};
+use crate::config::file::{Section, Value};
 use crate::config::keys::Scope;
-use crate::config::plan::{At, Protocol};
+use crate::config::plan::{At, Protocol, ResponseRate, RouteLimits};
 use crate::config::units;
 
 /// Keys that bound connections, which a udp listener does not have.
@@ -56,6 +58,36 @@ pub(super) fn listener(section: Option<Section<'_>>, protocol: Protocol, of_proc
     }
     messages(&mut section, &mut limits);
     connections(&mut section, &mut limits);
+    section.finish();
+    limits
+}
+
+/// `route.limits`
+pub(super) fn route(value: &Value<'_>) -> RouteLimits {
+    let mut limits = RouteLimits::default();
+    let Some(mut section) = value.section() else { return limits };
+    let size = |value: Value<'_>| value.size(0..=i64::MAX as u64);
+    limits.body_bytes = section.get("body_bytes").and_then(size);
+    let rate = section.get("response_rate");
+    let bytes = rate.as_ref().and_then(Value::rate).unwrap_or(0);
+    if let Some(value) = rate.as_ref().filter(|_| (1..MIN_RESPONSE_RATE).contains(&bytes)) {
+        let help = format!("write \"{}/s\" or more", units::size_text(MIN_RESPONSE_RATE));
+        value.error("it is slower than clients wait for", Some(help));
+    }
+    let burst = section.get("response_burst");
+    if let Some(value) = burst.as_ref().filter(|_| rate.is_none()) {
+        let title = "`limits.response_burst` has no effect without `response_rate`".to_owned();
+        value.key_error(title, "add `response_rate`, or leave it out");
+    }
+    let burst = burst.and_then(size).unwrap_or(0);
+    limits.response = (bytes > 0).then_some(ResponseRate { bytes, burst });
+    for (key, limit) in
+        [("requests", &mut limits.requests), ("requests_per_client", &mut limits.requests_per_client)]
+    {
+        if let Some(count) = section.get(key).and_then(|value| value.number(0..=MAX_COUNT as usize)) {
+            *limit = count as u64;
+        }
+    }
     section.finish();
     limits
 }

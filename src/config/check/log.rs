@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::config::access::{self, Format};
-use crate::config::file::{Section, Value};
+use crate::config::file::{Errors, Section, Value};
 use crate::config::names;
-use crate::config::plan::{AccessLog, At, Log, LogFormat};
+use crate::config::plan::{AccessLog, At, Log, LogChoice, LogFormat, NamedLog, Plan, RouteLog};
 use crate::config::suggest::{nearest, quoted};
 
 use super::path;
@@ -48,6 +48,7 @@ pub(super) fn log(section: Option<Section<'_>>, dir: &Path) -> Log {
                 LogFormat::Json => Format::udp_json(),
             }
         });
+    let mut hidden = (Vec::new(), Vec::new());
     if let Some(mut section) = section.section("redact") {
         let mut names = |key| -> Option<Vec<String>> {
             let list: Vec<Value<'_>> = section.get(key)?.list("[\"Authorization\"]")?;
@@ -61,10 +62,84 @@ pub(super) fn log(section: Option<Section<'_>>, dir: &Path) -> Log {
         let headers = names("headers").unwrap_or_default();
         let query = names("query").unwrap_or_default();
         section.finish();
-        log.access_format.redact(&headers, query);
+        hidden = (headers, query);
     }
+    log.named = section.get("named").map(|value| named(&value, &log.access_format, dir)).unwrap_or_default();
+    let formats = log.named.iter_mut().map(|named| &mut named.format).chain([&mut log.access_format]);
+    formats.for_each(|format| format.redact(&hidden.0, hidden.1.clone()));
     section.finish();
     log
+}
+
+/// Most logs that routes name: each has a thread, and a ring for each worker.
+const MOST_NAMED: usize = 15;
+
+/// `log.named`
+fn named(value: &Value<'_>, usual: &Format, dir: &Path) -> Vec<NamedLog> {
+    let Some(section) = value.section() else { return Vec::new() };
+    let mut logs = Vec::new();
+    for (name, value) in section.all() {
+        if let Err(wrong) = names::name(name.value) {
+            value.error(&wrong.title, wrong.help);
+        }
+        if name.value == "off" {
+            value.error("a log called `off` could not be named", Some("give it another name".into()));
+        }
+        let Some(mut section) = value.section() else { continue };
+        let access = section.require("access", "\"api.log\"");
+        let access = access.and_then(|value| {
+            if value.as_text().is_some_and(|text| text.value == "off") {
+                value.error("a log that is off has no use", Some("leave it out".into()));
+            }
+            target(&value, dir)
+        });
+        let format = section.get("access_format").and_then(|value| format(&value));
+        section.finish();
+        let format = format.unwrap_or_else(|| usual.clone());
+        logs.extend(access.map(|access| NamedLog { name: name.value.to_owned(), access, format }));
+    }
+    if logs.len() > MOST_NAMED {
+        value.error(&format!("there are {} logs, and {MOST_NAMED} at most", logs.len()), None);
+    }
+    logs
+}
+
+/// `route.access_log`
+pub(super) fn of_route(value: &Value<'_>) -> Option<RouteLog> {
+    let choice = |value: &Value<'_>| {
+        let name = value.parse("\"api\"", names::name)?;
+        Some(match name.value {
+            "off" => LogChoice::Off,
+            name_of => LogChoice::Named(At { value: name_of.to_owned(), span: name.span }),
+        })
+    };
+    if !value.is_table() {
+        return Some(RouteLog { log: choice(value)?, sample: ALL });
+    }
+    let mut section = value.section()?;
+    let log = section.get("log").map_or(Some(LogChoice::Main), |value| choice(&value));
+    let sample = section.get("sample").and_then(|value| value.share()).unwrap_or(ALL);
+    section.finish();
+    Some(RouteLog { log: log?, sample })
+}
+
+/// All requests, in millionths.
+const ALL: u32 = 1_000_000;
+
+/// Every log that a route names is there.
+pub(super) fn resolve(plan: &Plan, errors: &Errors) {
+    for log in plan.routes.iter().filter_map(|route| route.access_log.as_ref()) {
+        let LogChoice::Named(name) = &log.log else { continue };
+        let known = || plan.log.named.iter().map(|named| named.name.as_str());
+        if !known().any(|known| known == name.value) {
+            let title = format!("`route.access_log`: there is no log called `{}`", name.value);
+            let help = match nearest(&name.value, known()) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => format!("add [log.named.{}] with `access`", name.value),
+            };
+            errors.borrow_mut().error(name.span.clone(), title, Some(help));
+        }
+    }
 }
 
 /// `log.access_format`: a word or a line, or a table of a JSON object's fields.
@@ -109,8 +184,10 @@ fn relay_format(value: &Value<'_>, (text, json): Usual) -> Option<Format> {
 }
 
 /// What `log.access` may be.
-const FORMS: &str = "write \"off\", \"stdout\", a file such as \"./access.log\", \"syslog:HOST:PORT\" (UDP) or \
-                     \"syslog:unix:/dev/log\"";
+const FORMS: &str = "write \"off\", \"stdout\", a file such as \"./access.log\", \"syslog:HOST:PORT\" (UDP), \
+                     \"syslog:unix:/dev/log\" or \"journald\"";
+/// The socket of the journal's native protocol.
+const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// `log.access`. A bare word is refused: it is a misspelt `stdout` more often than a file. So is what begins with a word
 /// and a colon: a form that others have.
@@ -125,11 +202,24 @@ fn target(value: &Value<'_>, dir: &Path) -> Option<AccessLog> {
     if let Some(receiver) = text.strip_prefix("syslog:") {
         return syslog(value, receiver, dir, refuse);
     }
+    match text.strip_prefix("journald") {
+        Some("") => {
+            let path = std::path::PathBuf::from(JOURNAL);
+            return Some(AccessLog::Journald(At { value: path, span: value.span() }));
+        }
+        Some(path) if path.starts_with(":/") => {
+            return Some(AccessLog::Journald(At { value: path[1..].into(), span: value.span() }));
+        }
+        Some(rest) if rest.starts_with(':') => {
+            return refuse("a socket's path follows `journald:`".to_owned(), Some("journald".to_owned()));
+        }
+        _ => {}
+    }
     let has_scheme = text.split('/').next().is_some_and(|first| first.contains(':'));
     match text {
         "off" => None,
         "stdout" => Some(AccessLog::Stdout),
-        "/dev/log" | "journald" => {
+        "/dev/log" => {
             let title = format!("{} is no file", quoted(text));
             refuse(title, Some("syslog:unix:/dev/log".to_owned()))
         }

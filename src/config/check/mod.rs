@@ -31,6 +31,7 @@ mod health;
 mod http;
 mod limits;
 mod log;
+mod maps;
 mod mirror;
 mod ocsp;
 mod outliers;
@@ -61,6 +62,7 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
     let (upstreams, overlays) = upstream::upstreams(&mut root, dir).unzip();
     let overlays = overlays.unwrap_or_default();
     let folders = rules::Folders { config: dir, keys: &store.join("api-keys") };
+    let maps = maps::maps(&mut root, dir);
     let routes = route::routes(&mut root, &listeners, upstreams.as_deref(), folders);
     let credentials = credentials::definitions(&mut root);
     let errors = root.errors();
@@ -84,11 +86,14 @@ pub(super) fn plan(mut root: Section<'_>, dir: &Path) -> Plan {
         limits,
         listeners,
         routes,
+        maps,
         credentials,
         upstreams,
         secrets,
         old_keys,
     };
+    maps::resolve(&plan, errors);
+    log::resolve(&plan, errors);
     upstream::names_of_tcp(&plan, errors);
     upstream::http_alone(&plan, errors);
     plan

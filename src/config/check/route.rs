@@ -16,7 +16,7 @@ use crate::route::{HostPattern, PathPattern};
 use super::clients::RuleKeys;
 use super::edits::{self, RewriteKeys};
 use super::rules::{Folders, RuleValues};
-use super::{conditions, destination};
+use super::{conditions, destination, limits, log};
 
 /// The routes; `upstreams` is `None` where they could not be read.
 pub(super) fn routes(
@@ -142,6 +142,8 @@ fn route(
         "encoded_slashes",
         "merge_slashes",
         "grpc_web",
+        "limits",
+        "access_log",
     ]
     .map(|key| section.get(key));
     let rewrite = RewriteKeys::of(&mut section);
@@ -161,7 +163,7 @@ fn route(
     };
     fits(&listeners, http(), sni.as_ref());
     rewrite.fits(&path.value);
-    let [host, _, methods, conditions, headers, timeouts, slashes, merge, web] =
+    let [host, _, methods, conditions, headers, timeouts, slashes, merge, web, bounds, access] =
         plain.each_ref().map(Option::as_ref);
     let (request_headers, response_headers) = headers.map(edits::headers).unwrap_or_default();
     let (response_timeout, idle_timeout) = timeouts.map(timeouts_of).unwrap_or_default();
@@ -190,6 +192,8 @@ fn route(
             .unwrap_or(false),
         merge_slashes: merge.and_then(Value::boolean).unwrap_or(true),
         grpc_web: web.and_then(Value::boolean).unwrap_or(false),
+        limits: bounds.map(limits::route).unwrap_or_default(),
+        access_log: access.and_then(log::of_route),
         rules: rules.read(folders, upstreams),
         span: section.span.clone(),
         listeners: listeners.into_iter().map(|(index, _)| index).collect(),

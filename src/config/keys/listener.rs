@@ -1,7 +1,8 @@
 //! `[error_pages]` and `[[listener]]`.
 
+use super::conditions::REFUSE;
 use super::process::LIMITS;
-use super::route::{HEADERS, REFUSE};
+use super::route::HEADERS;
 use super::rules::{ALLOW_DENY, COMPRESSION, LISTENER_RATE_LIMIT};
 use super::texts::{
     CERTIFICATE, ERROR_STATUSES, FIELD_VALUE, FILE, FREE, GROUP, GROUPS, HTTP_URL, LISTEN, NAME, SOCKET_MODE,

@@ -2,7 +2,7 @@
 
 use crate::base::limits::{MAX_COUNT, MAX_HEAD_BYTES, MAX_HEADERS, MAX_WORKERS, MIN_BUFFER_MEMORY};
 
-use super::texts::{ACCESS, ANY, CPUS, FIELD, FILE, FORMAT, FREE, HOST, LISTEN, NAME_SERVER, PATTERN};
+use super::texts::{ACCESS, ANY, CPUS, FIELD, FILE, FORMAT, FREE, HOST, LISTEN, NAME_SERVER, NAMES, PATTERN};
 use super::{Key, Kind, Preset, key, list};
 
 pub(super) const KEYS: &[Key] = &[
@@ -210,7 +210,7 @@ const LOG: &[Key] = &[
         ACCESS,
         Preset::Value("\"off\""),
         "The access log: one line a request, or a connection of a tcp listener. A file (`\"./access.log\"`) is opened anew on SIGUSR1; \
-         others: `\"stdout\"`, `\"syslog:HOST:PORT\"`, `\"syslog:unix:PATH\"`",
+         others: `\"stdout\"`, `\"syslog:HOST:PORT\"`, `\"syslog:unix:PATH\"`, `\"journald\"`",
     ),
     key(
         "access_format",
@@ -241,6 +241,31 @@ const LOG: &[Key] = &[
             means: "none",
         },
         "What the access log does not show",
+    ),
+    key(
+        "named",
+        Kind::Map {
+            keys: &[],
+            any: &key("NAME", Kind::Table(&[NAMED_LOG]), Preset::Off { example: "{ access = \"api.log\" }", means: "none" }, "A further access log"),
+            names: NAMES,
+        },
+        Preset::Off { example: "{ api = { access = \"api.log\", access_format = \"json\" } }", means: "none" },
+        "Further access logs, 15 at most: `route.access_log` names them",
+    ),
+];
+
+const NAMED_LOG: &[Key] = &[
+    key(
+        "access",
+        ACCESS,
+        Preset::Required("\"api.log\""),
+        "Where its lines go: the forms of `log.access` but `\"off\"`",
+    ),
+    key(
+        "access_format",
+        Kind::OneOf(&[FORMAT, FIELDS]),
+        Preset::Off { example: "\"json\"", means: "`log.access_format`" },
+        "What a line contains: the forms of `log.access_format`",
     ),
 ];
 

@@ -16,7 +16,8 @@ const COLUMN: usize = 29;
 /// The longest line with a comment.
 const WIDTH: usize = 140;
 /// The names that represent all of a section.
-const EXAMPLES: [(&str, &str); 2] = [("upstream", "orders"), ("credentials", "api-key-mtls")];
+const EXAMPLES: [(&str, &str); 3] =
+    [("upstream", "orders"), ("credentials", "api-key-mtls"), ("map", "tenant")];
 
 /// The whole file.
 pub(in crate::config) fn reference() -> String {

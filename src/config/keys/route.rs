@@ -1,12 +1,14 @@
 //! `[[route]]`.
 
 use super::auth;
+use super::conditions::{COMBINED, CONDITIONS};
 use super::rules::{self, ALLOW_DENY};
 use super::texts::{
-    ANY, FIELD, FIELD_NAMES, FIELD_VALUE, FREE, HOST, HOST_PATTERN, METHOD, NAME, NETWORK, PATH_PATTERN,
-    REGEX, SAN, SUBJECT, TEMPLATE, URL_PATH,
+    FIELD, FIELD_NAMES, FIELD_VALUE, FREE, HOST, HOST_PATTERN, LOG_CHOICE, METHOD, NAME, PATH_PATTERN, SAN,
+    SUBJECT, TEMPLATE, URL_PATH,
 };
 use super::{Key, Kind, Preset, key, list};
+use crate::base::limits::MAX_COUNT;
 
 pub(super) const KEYS: &[Key] = &[key(
     "route",
@@ -56,164 +58,6 @@ const MATCHES: &[Key] = &[
     key("match", Kind::Table(&[CONDITIONS, COMBINED]), Preset::Dotted, "What else a request must have").http(),
 ];
 
-const CONDITIONS: &[Key] = &[
-    key(
-        "headers",
-        Kind::Map {
-            keys: &[],
-            any: &key(
-                "NAME",
-                EXPECTED,
-                Preset::Off { example: "\"2\"", means: "any" },
-                "A header field that a request must have, or not have; compared whole: `*` is no pattern, and a value with one is written `{ value = \"*/*\" }`",
-            )
-            .http(),
-            names: FIELD_NAMES,
-        },
-        Preset::Off { example: "{ x-version = \"2\", x-beta = { present = true } }", means: "any" },
-        "Header fields that a request must have",
-    ),
-    key(
-        "query",
-        Kind::Map {
-            keys: &[],
-            any: &key(
-                "NAME",
-                EXPECTED,
-                Preset::Off { example: "\"1\"", means: "any" },
-                "A query parameter that a request must have, or not have, compared decoded",
-            )
-            .http(),
-            names: ANY,
-        },
-        Preset::Off { example: "{ debug = \"1\" }", means: "any" },
-        "Query parameters that a request must have",
-    ),
-    key(
-        "cookies",
-        Kind::Map {
-            keys: &[],
-            any: &key(
-                "NAME",
-                EXPECTED,
-                Preset::Off { example: "\"1\"", means: "any" },
-                "A cookie that a request must have, or not have",
-            )
-            .http(),
-            names: FIELD_NAMES,
-        },
-        Preset::Off { example: "{ beta = { present = true } }", means: "any" },
-        "Cookies that a request must have",
-    ),
-    key(
-        "client",
-        list(&NETWORK),
-        Preset::Off { example: "[\"10.0.0.0/8\"]", means: "any" },
-        "Networks of which one has the client's address",
-    ),
-];
-
-/// A table of conditions within another one.
-const INNER: Kind = Kind::Table(&[CONDITIONS, OF_LINE]);
-
-/// Conditions on what a route has keys of its own for.
-const OF_LINE: &[Key] = &[
-    key(
-        "methods",
-        list(&METHOD),
-        Preset::Off { example: "[\"GET\"]", means: "any" },
-        "The method is one of these",
-    ),
-    key(
-        "host",
-        Kind::OneOf(&[HOST_PATTERN, list(&HOST_PATTERN)]),
-        Preset::Off { example: "\"*.example.com\"", means: "any" },
-        "The host is this one, or one of these",
-    ),
-    key(
-        "path",
-        Kind::OneOf(&[PATH_PATTERN, list(&PATH_PATTERN)]),
-        Preset::Off { example: "\"/admin\"", means: "any" },
-        "The path is matched by this, or by one of these, in the forms of a route's `path`",
-    ),
-];
-
-/// `refuse` of a route or a listener.
-pub(super) const REFUSE: Kind = list(&Kind::Table(&[CONDITIONS, OF_LINE, COMBINED, REFUSAL_STATUS]));
-
-const REFUSAL_STATUS: &[Key] =
-    &[key("status", Kind::Integer(400, 599), Preset::Value("403"), "The status of the response")];
-
-const COMBINED: &[Key] = &[
-    key(
-        "any",
-        list(&INNER),
-        Preset::Off {
-            example: "[{ headers = { X-Beta = \"1\" } }, { cookies = { beta = \"1\" }, client = [\"10.0.0.0/8\"] }]",
-            means: "none",
-        },
-        "Tables with the keys of `match`, and `host`, `path` and `methods`; one of them must hold, which is so if all of its keys do",
-    ),
-    key(
-        "all",
-        list(&INNER),
-        Preset::Off {
-            example: "[{ headers = { Origin = { suffix = \".example\" } } }, { query = { v = { regex = \"^[0-9]+$\" } }, methods = [\"GET\"] }]",
-            means: "none",
-        },
-        "The same; all must hold",
-    ),
-    key(
-        "not",
-        Kind::OneOf(&[INNER, list(&INNER)]),
-        Preset::Off { example: "{ headers = { User-Agent = { contains = \"bot\" } } }", means: "none" },
-        "The same, one or several; none may hold",
-    ),
-];
-
-/// What a field or parameter must be.
-const EXPECTED: Kind = Kind::OneOf(&[
-    FIELD_VALUE,
-    Kind::Table(&[&[
-        key(
-            "value",
-            FIELD_VALUE,
-            Preset::Off { example: "\"*/*\"", means: "any" },
-            "The value; this or `present`",
-        ),
-        key(
-            "present",
-            Kind::Boolean,
-            Preset::Off { example: "true", means: "any" },
-            "Whether there is one; this or `value`",
-        ),
-        key(
-            "prefix",
-            FIELD_VALUE,
-            Preset::Off { example: "\"v2.\"", means: "any" },
-            "What the value begins with, instead of `value`",
-        ),
-        key(
-            "suffix",
-            FIELD_VALUE,
-            Preset::Off { example: "\".example\"", means: "any" },
-            "What the value ends with, instead of `value`",
-        ),
-        key(
-            "contains",
-            FIELD_VALUE,
-            Preset::Off { example: "\"bot\"", means: "any" },
-            "What is in the value, instead of `value`",
-        ),
-        key(
-            "regex",
-            REGEX,
-            Preset::Off { example: "\"^v[0-9]+$\"", means: "any" },
-            "A regular expression that matches a part of the value, instead of `value`",
-        ),
-    ]]),
-]);
-
 /// `headers` of a route or a listener.
 pub(super) const HEADERS: Kind = Kind::Table(&[&[
     key("request", Kind::Table(&[REQUEST_EDITS]), Preset::Dotted, "What backends get").http(),
@@ -242,6 +86,80 @@ const CHANGES: &[Key] = &[
         ]]),
         Preset::Off { example: "{ response = \"5s\", idle = \"60s\" }", means: "the upstream's" },
         "Instead of the upstream's",
+    )
+    .http(),
+    key(
+        "access_log",
+        Kind::OneOf(&[LOG_CHOICE, Kind::Table(&[ACCESS_LOG])]),
+        Preset::Off { example: "{ log = \"api\", sample = 0.1 }", means: "`log.access`, a line for each request" },
+        "The access log of the route: `\"off\"`, a name in `log.named`, or a table",
+    )
+    .http()
+    .see("[logs of routes](observability.md#logs-of-routes)"),
+    key(
+        "limits",
+        Kind::Table(&[LIMITS]),
+        Preset::Off {
+            example: "{ body_bytes = \"10MiB\", response_rate = \"1MiB/s\", response_burst = \"4MiB\", requests = 100, requests_per_client = 10 }",
+            means: "none",
+        },
+        "Bounds of the route's requests and responses",
+    )
+    .http()
+    .see("[limits of a route](routes.md#limits-of-a-route)"),
+];
+
+const ACCESS_LOG: &[Key] = &[
+    key(
+        "log",
+        LOG_CHOICE,
+        Preset::Off { example: "\"api\"", means: "`log.access`" },
+        "The name of the log in `log.named`",
+    )
+    .http(),
+    key(
+        "sample",
+        Kind::Share,
+        Preset::Value("1"),
+        "The share of requests that have a line; those that fail, or get a status from 400 on, have one in any case: with 0 these alone",
+    )
+    .http(),
+];
+
+const LIMITS: &[Key] = &[
+    key(
+        "body_bytes",
+        Kind::Size(0, i64::MAX as u64),
+        Preset::Off { example: "\"10MiB\"", means: "the listener's `limits.body_bytes`" },
+        "Longest request body, in the place of the listener's bound, 0: no bound; longer: 413",
+    )
+    .http(),
+    key(
+        "response_rate",
+        Kind::Rate,
+        Preset::Off { example: "\"1MiB/s\"", means: "no bound, as with 0" },
+        "Most bytes of each response that are sent in a second, at least 1KiB/s",
+    )
+    .http(),
+    key(
+        "response_burst",
+        Kind::Size(0, i64::MAX as u64),
+        Preset::Off { example: "\"4MiB\"", means: "0" },
+        "Bytes of each response that are sent before `response_rate` holds",
+    )
+    .http(),
+    key(
+        "requests",
+        Kind::Integer(0, MAX_COUNT),
+        Preset::Off { example: "100", means: "no bound, as with 0" },
+        "Most requests of the route at a time, over all workers; more: 503",
+    )
+    .http(),
+    key(
+        "requests_per_client",
+        Kind::Integer(0, MAX_COUNT),
+        Preset::Off { example: "10", means: "no bound, as with 0" },
+        "Most of them from one client address (IPv6: one /64); more: 429",
     )
     .http(),
 ];

@@ -21,7 +21,7 @@ pub(super) const ALLOW_DENY: &[Key] = &[
 pub(super) const KEYS: &[Key] = &[
     key(
         "refuse",
-        super::route::REFUSE,
+        super::conditions::REFUSE,
         Preset::Off {
             example: "[{ cookies = { session = { present = false } }, methods = [\"POST\"], status = 403 }]",
             means: "none",

@@ -63,9 +63,15 @@ pub(super) const SUBJECT: Kind = text("subject", "^[^/=]+=");
 pub(super) const SAN: Kind = text("name, URI, e-mail or IP address", "^.");
 pub(super) const API_KEYS: Kind = text("name in the store or file", "^.");
 pub(super) const ACCESS: Kind = text(
-    "`\"off\"`, `\"stdout\"`, a file, `\"syslog:HOST:PORT\"` or `\"syslog:unix:PATH\"`",
-    "^(off|stdout|syslog:[^/].*|[^:]*[/.][^:]*|[^:/]*/.*)$",
+    "`\"off\"`, `\"stdout\"`, a file, `\"syslog:HOST:PORT\"`, `\"syslog:unix:PATH\"` or `\"journald\"`",
+    "^(off|stdout|journald(:/.+)?|syslog:[^/].*|[^:]*[/.][^:]*|[^:/]*/.*)$",
 );
+pub(super) const MAP_INPUT: Kind = text(
+    "one variable of the request",
+    "^[{](request[.](host|path|method|(header|cookie|query)[.][^{}]+)|client[.]address)[}]$",
+);
+pub(super) const MAP_VALUE: Kind = text("value", "^[\\t -~]{0,1024}$");
+pub(super) const LOG_CHOICE: Kind = text("`\"off\"`, or a name in `log.named`", NAMES);
 pub(super) const STORED: Kind = text("name in the store or file", "^.");
 
 pub(super) const REGEX: Kind = text("regular expression", "^.");

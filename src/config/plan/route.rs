@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{At, RouteRules};
+use super::{At, RouteLog, RouteRules};
 use crate::config::access::Piece;
 use crate::route::{Clause, HostPattern, PathPattern, Redirect, Rewrite};
 
@@ -45,10 +45,36 @@ pub struct Route {
     pub merge_slashes: bool,
     /// `grpc_web`: calls of gRPC-Web are made to the upstream as calls of gRPC.
     pub grpc_web: bool,
+    /// `limits`
+    pub limits: RouteLimits,
+    /// `access_log`; `None`: `log.access` has a line of each request.
+    pub access_log: Option<RouteLog>,
     /// Its rules for requests.
     pub rules: RouteRules,
     /// The whole `[[route]]` in the file.
     pub span: Range<usize>,
+}
+
+/// `route.limits`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RouteLimits {
+    /// `body_bytes`: longest request body, 0: no bound. `None`: the listener's bound.
+    pub body_bytes: Option<u64>,
+    /// `response_rate` and `response_burst`: the pace of each response. `None`: as fast as it goes.
+    pub response: Option<ResponseRate>,
+    /// `requests`: requests at a time. 0: no bound.
+    pub requests: u64,
+    /// `requests_per_client`: those of one client address. 0: no bound.
+    pub requests_per_client: u64,
+}
+
+/// The pace at which a response is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResponseRate {
+    /// Bytes a second, at least 1 KiB.
+    pub bytes: u64,
+    /// Bytes that are sent before that.
+    pub burst: u64,
 }
 
 impl Route {

@@ -9,6 +9,7 @@
 //! Nothing is allocated once buffers have grown, nothing waits: where the ring is full the line is dropped and
 //! counted. What is in a ring is not lost by a worker's end, so the writer alone decides when all is written.
 
+mod journal;
 mod relay;
 mod render;
 mod shared;
@@ -28,11 +29,12 @@ use crate::config::access::{Format, Piece, Style, Variable};
 use crate::http::{Fields, RequestHead, ResponseHead};
 use crate::http1::put_decimal;
 use crate::proxy::client::ClientFacts;
+use crate::route::{Map, RouteQuery, cookie, parameter};
 pub(crate) use relay::{End, Relayed};
 use render::Clock;
 use shared::Shared;
 pub(crate) use syslog::Receiver;
-pub(crate) use writer::{Log, Seed, Target, Writer};
+pub(crate) use writer::{Logs, Seed, Target, Writer};
 
 /// Records that are kept for the next exchanges.
 const FREE: usize = 1024;
@@ -41,26 +43,46 @@ const KEPT_BYTES: usize = 8 * 1024;
 /// The replacement of a value that is not shown.
 const HIDDEN: &[u8] = b"[redacted]";
 
-/// A worker's end of the log.
+/// A worker's end of the logs.
 pub struct Sink {
-    format: Rc<Format>,
+    /// The log of the process, then those that routes name, in the order of the config.
+    channels: Box<[Channel]>,
     /// Of lines of tcp listeners.
     tcp_format: Rc<Format>,
     /// Of lines of udp listeners.
     udp_format: Rc<Format>,
-    ring: RefCell<Producer<u8>>,
     /// Lines are put together here.
     line: RefCell<Vec<u8>>,
     #[allow(clippy::vec_box)] // they move in their boxes
     free: RefCell<Vec<Box<Record>>>,
     clock: Clock,
-    shared: Arc<Shared>,
     counters: Arc<Counters>,
+}
+
+/// The way to one log.
+struct Channel {
+    format: Rc<Format>,
+    /// `None`: it is off.
+    ring: Option<RefCell<Producer<u8>>>,
+    shared: Arc<Shared>,
+}
+
+/// Which log has the line of a request, and whether it has one at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Choice {
+    /// The log, by its place among the process's; 0: the main one.
+    pub(crate) channel: u8,
+    /// Whether the line is written in any case, or only if the request failed.
+    pub(crate) kept: bool,
+}
+
+impl Choice {
+    const MAIN: Self = Self { channel: 0, kept: true };
 }
 
 impl std::fmt::Debug for Sink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sink").field("format", &self.format).finish_non_exhaustive()
+        f.debug_struct("Sink").field("channels", &self.channels.len()).finish_non_exhaustive()
     }
 }
 
@@ -68,6 +90,7 @@ impl std::fmt::Debug for Sink {
 #[derive(Debug)]
 pub struct Record {
     format: Rc<Format>,
+    choice: Choice,
     bytes: Vec<u8>,
     ranges: Vec<(u32, u32)>,
 }
@@ -98,6 +121,14 @@ pub struct Outcome<'a> {
     pub grpc_status: Option<u32>,
 }
 
+impl Outcome<'_> {
+    /// Whether the client did not get what it asked for.
+    fn is_failed(&self) -> bool {
+        let by_status = self.status == 0 || self.status >= 400;
+        by_status || self.failure.is_some() || self.grpc_status.is_some_and(|code| code != 0)
+    }
+}
+
 impl Sink {
     /// Begins the line of a request; `head` is `None` if it could not be understood.
     pub fn begin(
@@ -107,15 +138,43 @@ impl Sink {
         head: Option<&RequestHead<'_, '_>>,
         id: Option<&str>,
     ) -> Box<Record> {
+        let format = &self.channels[0].format;
         let kept = self.free.borrow_mut().pop();
-        let mut record = kept.unwrap_or_else(|| Box::new(Record::new(&self.format)));
+        let mut record = kept.unwrap_or_else(|| Box::new(Record::new(format)));
+        record.choose(Choice::MAIN, format);
         record.begin(listener, client, head, id);
         record
     }
 
+    /// Begins the line anew for the log that the route of the request chooses.
+    pub(crate) fn choose(
+        &self,
+        record: &mut Record,
+        choice: Choice,
+        (listener, client): (&str, &ClientFacts),
+        (head, id): (&RequestHead<'_, '_>, &str),
+    ) {
+        // A log that the config has since the last start is there after the next one.
+        let known = usize::from(choice.channel) < self.channels.len();
+        let choice = if known { choice } else { Choice { channel: 0, ..choice } };
+        let format = &self.channels[usize::from(choice.channel)].format;
+        let same = Rc::ptr_eq(format, &record.format);
+        record.choose(choice, format);
+        if !same {
+            record.begin(listener, client, Some(head), Some(id));
+        }
+    }
+
     /// Ends a line and hands it on.
     pub fn end(&self, record: Box<Record>, outcome: &Outcome<'_>) {
-        self.write(&record, outcome);
+        if record.choice.kept || outcome.is_failed() {
+            self.write(&record, outcome);
+        }
+        self.give_back(record);
+    }
+
+    /// Ends a request that has no line.
+    pub(crate) fn give_back(&self, record: Box<Record>) {
         let mut free = self.free.borrow_mut();
         if free.len() < FREE && record.bytes.capacity() <= KEPT_BYTES {
             free.push(record);
@@ -123,29 +182,41 @@ impl Sink {
     }
 
     fn write(&self, record: &Record, outcome: &Outcome<'_>) {
+        let channel = &self.channels[usize::from(record.choice.channel)];
+        let Some(ring) = &channel.ring else { return };
         let mut line = self.line.borrow_mut();
         line.clear();
         record.render(outcome, &self.clock, &mut line);
         line.push(b'\n');
-        if self.ring.borrow_mut().push_entire_slice(&line).is_err() {
+        if ring.borrow_mut().push_entire_slice(&line).is_err() {
             self.counters.access_lines_dropped.add(1);
-            self.shared.wake();
+            channel.shared.wake();
         }
     }
 
     /// Wakes the writer if much waits for it, and counts the lines that it could not write. Called now and then.
     pub fn sweep(&self) {
-        let ring = self.ring.borrow();
-        if ring.slots() < ring.buffer().capacity() / 2 {
-            self.shared.wake();
+        for channel in &self.channels {
+            let Some(ring) = channel.ring.as_ref().map(RefCell::borrow) else { continue };
+            if ring.slots() < ring.buffer().capacity() / 2 {
+                channel.shared.wake();
+            }
+            self.counters.access_lines_dropped.add(channel.shared.take_lost());
         }
-        self.counters.access_lines_dropped.add(self.shared.take_lost());
     }
 }
 
 impl Record {
     fn new(format: &Rc<Format>) -> Self {
-        Self { format: Rc::clone(format), bytes: Vec::with_capacity(512), ranges: Vec::new() }
+        let (format, choice) = (Rc::clone(format), Choice::MAIN);
+        Self { format, choice, bytes: Vec::with_capacity(512), ranges: Vec::new() }
+    }
+
+    fn choose(&mut self, choice: Choice, format: &Rc<Format>) {
+        self.choice = choice;
+        if !Rc::ptr_eq(format, &self.format) {
+            self.format = Rc::clone(format);
+        }
     }
 
     fn begin(
@@ -191,6 +262,22 @@ impl Record {
         }
     }
 
+    /// Takes the values that maps have for the request, where the format has any.
+    pub(crate) fn note_maps(&mut self, asked: &RouteQuery<'_>, maps: &[Arc<Map>]) {
+        let format = Rc::clone(&self.format);
+        for variable in values(&format) {
+            let Variable::Map(named) = variable else { continue };
+            if let Some(map) = maps.iter().find(|map| map.name() == named.name()) {
+                map.with(asked, |value| self.note(variable, value.as_bytes()));
+            }
+        }
+    }
+
+    /// Whether the format has values of maps.
+    pub(crate) fn has_maps(&self) -> bool {
+        values(&self.format).any(|variable| matches!(variable, Variable::Map(_)))
+    }
+
     fn put_of(&mut self, head: &RequestHead<'_, '_>, variable: &Variable, hidden: &[String]) {
         match variable {
             Variable::Method => self.put(head.method.as_str().as_bytes()),
@@ -203,6 +290,14 @@ impl Record {
             Variable::Version => self.put(head.version.as_str().as_bytes()),
             Variable::TraceParent => self.put_field(&head.fields, "traceparent", &[]),
             Variable::RequestHeader(name) => self.put_field(&head.fields, name, hidden),
+            Variable::RequestCookie(name) => self.put(cookie(&head.fields, name).unwrap_or_default()),
+            Variable::RequestParameter(name) => {
+                let value = parameter(head.target.query, name);
+                match value {
+                    Some(_) if hidden.contains(&name.to_ascii_lowercase()) => self.put(HIDDEN),
+                    value => self.put(&value.unwrap_or_default()),
+                }
+            }
             Variable::RequestHidden(name) if head.fields.get(name).is_some() => self.put(HIDDEN),
             _ => {}
         }

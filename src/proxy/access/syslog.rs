@@ -1,4 +1,5 @@
-//! Access lines as syslog messages (RFC 5424), a datagram each: over UDP (RFC 5426) or to a Unix socket.
+//! Access lines as syslog messages (RFC 5424), a datagram each: over UDP (RFC 5426) or to a Unix socket; or as entries of
+//! systemd's journal.
 //!
 //! Nothing waits for the receiver: a line that it does not take at once, or within [`PATIENCE`] for the first of a batch,
 //! is dropped and counted.
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::journal;
 use super::shared::Shared;
 
 /// Facility local0, severity informational (RFC 5424 §6.2.1).
@@ -28,6 +30,8 @@ pub(crate) enum Receiver {
     Udp(String),
     /// The path of a datagram socket, such as `/dev/log`.
     Unix(PathBuf),
+    /// The path of the journal's socket.
+    Journal(PathBuf),
 }
 
 enum Socket {
@@ -48,7 +52,7 @@ impl Receiver {
                 socket.set_nonblocking(true)?;
                 Ok(Socket::Udp(socket))
             }
-            Self::Unix(path) => {
+            Self::Unix(path) | Self::Journal(path) => {
                 let socket = UnixDatagram::unbound()?;
                 socket.connect(path)?;
                 socket.set_nonblocking(true)?;
@@ -90,6 +94,30 @@ impl Syslog {
             failing: None,
             shared: Arc::clone(shared),
         })
+    }
+
+    /// Puts the datagram of a line together.
+    fn put_together(&mut self, line: &[u8], now: SystemTime) {
+        if matches!(self.receiver, Receiver::Journal(_)) {
+            self.message.clear();
+            journal::put_entry(line, &mut self.message);
+        } else {
+            self.compose(line, now);
+        }
+    }
+
+    /// Sends a line that is too long for a datagram, if there is a shorter form of it.
+    fn send_shortened(&mut self, line: &[u8], patience: &mut Duration) -> Option<io::Result<()>> {
+        matches!(self.receiver, Receiver::Journal(_)).then(|| {
+            self.message.clear();
+            journal::put_shortened(line, &mut self.message);
+            self.send(patience)
+        })
+    }
+
+    /// The receiver in a word, for the log.
+    fn word(&self) -> &'static str {
+        if matches!(self.receiver, Receiver::Journal(_)) { "journald" } else { "syslog" }
     }
 
     /// Puts the message together: `<134>1 2026-01-02T03:04:05.678901Z host ringate 123 access - LINE`.
@@ -134,7 +162,7 @@ impl Syslog {
                 Err((ErrorKind::WouldBlock, error)) => return Err(error),
                 Err((_, error)) => {
                     // A receiver on a Unix socket that was started anew has another socket.
-                    if error.raw_os_error() != Some(rustix::io::Errno::MSGSIZE.raw_os_error()) {
+                    if !is_too_long(&error) {
                         self.socket = None;
                     }
                     return Err(error);
@@ -147,12 +175,12 @@ impl Syslog {
         match (result, self.failing) {
             (Ok(()), None) => {}
             (Ok(()), Some(lost)) => {
-                tracing::info!("access log: syslog takes lines again; {lost} were lost");
+                tracing::info!("access log: {} takes lines again; {lost} were lost", self.word());
                 self.failing = None;
             }
             (Err(error), lost) => {
                 if lost.is_none() {
-                    tracing::error!("access log: syslog: {error}; lines are dropped and counted");
+                    tracing::error!("access log: {}: {error}; lines are dropped and counted", self.word());
                 }
                 self.failing = Some(lost.unwrap_or(0) + 1);
                 self.shared.lost.fetch_add(1, Ordering::Relaxed);
@@ -165,8 +193,13 @@ impl Write for Syslog {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         let mut patience = PATIENCE;
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            self.compose(line, SystemTime::now());
-            let sent = self.send(&mut patience);
+            self.put_together(line, SystemTime::now());
+            let mut sent = self.send(&mut patience);
+            if sent.as_ref().is_err_and(is_too_long)
+                && let Some(again) = self.send_shortened(line, &mut patience)
+            {
+                sent = again;
+            }
             self.took(sent);
         }
         Ok(lines.len())
@@ -175,6 +208,11 @@ impl Write for Syslog {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Whether a datagram is longer than the system takes.
+fn is_too_long(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error())
 }
 
 /// RFC 3339 in UTC, with microseconds.

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use rtrb::{Consumer, RingBuffer};
 
-use super::Sink;
 use super::shared::Shared;
 use super::syslog::{Receiver, Syslog};
+use super::{Channel, Sink};
 use crate::base::counters::Counters;
 use crate::base::limits::ACCESS_RING_BYTES;
 use crate::config::access::Format;
@@ -51,45 +51,51 @@ impl Target {
     }
 }
 
-/// A log in the making: give [`Log::seed`] to each worker, then [`Log::start`].
-pub(crate) struct Log {
-    format: Format,
+/// The logs in the making: give [`Logs::seed`] to each worker, then [`Logs::start`].
+pub(crate) struct Logs {
     tcp_format: Format,
     udp_format: Format,
-    target: Target,
-    out: Box<dyn Write + Send>,
+    /// The main log, which may be off, and those that routes name.
+    logs: Vec<Log>,
+}
+
+struct Log {
+    format: Format,
+    /// `None`: it is off.
+    target: Option<(Target, Box<dyn Write + Send>)>,
     shared: Arc<Shared>,
     rings: Vec<Consumer<u8>>,
 }
 
 /// A worker's end, on its way to the worker's thread.
 pub struct Seed {
-    format: Format,
     tcp_format: Format,
     udp_format: Format,
-    ring: rtrb::Producer<u8>,
-    shared: Arc<Shared>,
+    channels: Vec<(Format, Option<rtrb::Producer<u8>>, Arc<Shared>)>,
     counters: Arc<Counters>,
 }
 
 impl std::fmt::Debug for Seed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Seed").field("format", &self.format).finish_non_exhaustive()
+        f.debug_struct("Seed").field("channels", &self.channels.len()).finish_non_exhaustive()
     }
 }
 
 impl Seed {
     /// The end itself. Called on the worker's thread.
     pub fn sink(self) -> Sink {
+        let channels = self.channels.into_iter().map(|(format, ring, shared)| Channel {
+            format: Rc::new(format),
+            ring: ring.map(Into::into),
+            shared,
+        });
         Sink {
-            format: Rc::new(self.format),
+            channels: channels.collect(),
             tcp_format: Rc::new(self.tcp_format),
             udp_format: Rc::new(self.udp_format),
-            ring: self.ring.into(),
             line: Vec::with_capacity(1024).into(),
             free: Vec::new().into(),
             clock: Default::default(),
-            shared: self.shared,
             counters: self.counters,
         }
     }
@@ -102,46 +108,83 @@ pub(crate) struct Writer {
     thread: JoinHandle<()>,
 }
 
-impl Log {
-    /// A log of lines in these formats: of http, tcp and udp listeners.
+impl Logs {
+    /// A main log of lines in these formats: of http, tcp and udp listeners. `None`: it is off.
     ///
     /// # Errors
     /// The target can't be opened.
-    pub(crate) fn new([format, tcp_format, udp_format]: [Format; 3], target: Target) -> io::Result<Self> {
+    pub(crate) fn new(
+        [format, tcp_format, udp_format]: [Format; 3],
+        target: Option<Target>,
+    ) -> io::Result<Self> {
+        // What is not written need not be put together.
+        let off = || Format { pieces: Vec::new(), ..Format::text() };
+        let format = if target.is_some() { format } else { off() };
+        let mut logs = Self { tcp_format, udp_format, logs: Vec::new() };
+        logs.add(format, target)?;
+        Ok(logs)
+    }
+
+    /// Adds a log that routes name.
+    ///
+    /// # Errors
+    /// The target can't be opened.
+    pub(crate) fn add(&mut self, format: Format, target: Option<Target>) -> io::Result<()> {
         let shared = Arc::default();
-        let out = target.open(&shared)?;
-        Ok(Self { format, tcp_format, udp_format, target, out, shared, rings: Vec::new() })
+        let target = match target {
+            None => None,
+            Some(target) => {
+                let out = target.open(&shared)?;
+                Some((target, out))
+            }
+        };
+        self.logs.push(Log { format, target, shared, rings: Vec::new() });
+        Ok(())
     }
 
     /// A worker's end.
     pub(crate) fn seed(&mut self, counters: Arc<Counters>) -> Seed {
-        let (ring, end) = RingBuffer::new(ACCESS_RING_BYTES);
-        self.rings.push(end);
-        let (format, tcp_format, udp_format) =
-            (self.format.clone(), self.tcp_format.clone(), self.udp_format.clone());
-        Seed { format, tcp_format, udp_format, ring, shared: Arc::clone(&self.shared), counters }
+        let channel = |log: &mut Log| {
+            let ring = log.target.is_some().then(|| {
+                let (ring, end) = RingBuffer::new(ACCESS_RING_BYTES);
+                log.rings.push(end);
+                ring
+            });
+            (log.format.clone(), ring, Arc::clone(&log.shared))
+        };
+        let channels = self.logs.iter_mut().map(channel).collect();
+        let (tcp_format, udp_format) = (self.tcp_format.clone(), self.udp_format.clone());
+        Seed { tcp_format, udp_format, channels, counters }
     }
 
-    /// Starts the thread.
+    /// Starts a thread for each.
     ///
     /// # Errors
     /// The system starts none.
-    pub(crate) fn start(self) -> io::Result<Writer> {
+    pub(crate) fn start(self) -> io::Result<Vec<Writer>> {
+        self.logs.into_iter().filter_map(Log::start).collect()
+    }
+}
+
+impl Log {
+    fn start(self) -> Option<io::Result<Writer>> {
+        let (target, out) = self.target?;
         let shared = Arc::clone(&self.shared);
         let run = Run {
             rings: self.rings,
-            target: self.target,
-            out: self.out,
+            target,
+            out,
             shared: self.shared,
             batch: Vec::new(),
             torn: false,
             lost: None,
         };
-        let thread = std::thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn(|| vital::guard("the access log's thread", || run.run()))?;
-        let _ = shared.thread.set(thread.thread().clone());
-        Ok(Writer { shared, thread })
+        let thread = std::thread::Builder::new().name("access-log".to_owned());
+        let thread = thread.spawn(|| vital::guard("the access log's thread", || run.run()));
+        Some(thread.map(|thread| {
+            let _ = shared.thread.set(thread.thread().clone());
+            Writer { shared, thread }
+        }))
     }
 }
 

@@ -183,6 +183,7 @@ pub(crate) async fn run(
             if done {
                 return Ok(buffer);
             }
+            relay.keep_pace().await;
             relay.wait(relay.waits[0]);
             let (result, filled) = relay.reader.fill(buffer).await;
             buffer = filled;

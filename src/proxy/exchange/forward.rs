@@ -244,6 +244,7 @@ impl<'a> Exchange<'a> {
             copy: is_copied.then_some(&copied as _),
             decoder: self.decoder.as_ref(),
             allowance,
+            throttle: None,
         };
         let pace = self.pace(deadline, min_rate::Client::Sends, to, writing);
         let buffer = pace.keep(relay.run(buffer)).await.map_err(|_| RelayError::TooSlow)??;
@@ -507,6 +508,7 @@ impl<'a> Exchange<'a> {
             copy: None,
             decoder: None,
             allowance: u64::MAX,
+            throttle: self.throttle(),
         }
     }
 

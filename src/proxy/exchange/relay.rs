@@ -7,6 +7,7 @@ use super::body::{Frame, Part, frame};
 use super::body_reader::BodyReader;
 use super::body_writer::BodyWriter;
 use super::stage::{BodyStage, Phase, ResponseStage};
+use super::throttle::Throttle;
 use super::trailer_filter::TrailerFilter;
 use crate::http::grpc_web::{Decoder, Malformed};
 use crate::http1::BodyError;
@@ -79,6 +80,8 @@ pub(crate) struct Relay<'a> {
     pub decoder: Option<&'a RefCell<Decoder>>,
     /// Bytes of the body that may still come; `u64::MAX` for no bound.
     pub allowance: u64,
+    /// The pace at which it is sent, if it has one.
+    pub throttle: Option<Box<Throttle>>,
 }
 
 impl Relay<'_> {
@@ -89,6 +92,7 @@ impl Relay<'_> {
     pub(crate) async fn run(mut self, mut buffer: Buffer) -> Result<Buffer, RelayError> {
         let [reading, writing] = self.waits;
         loop {
+            self.keep_pace().await;
             match self.pause() {
                 Some(pause) => self.rest(pause),
                 None => {
@@ -97,8 +101,7 @@ impl Relay<'_> {
                 }
             }
             let held = buffer.len();
-            let unseen = self.may_pass_unseen();
-            let (result, filled) = self.reader.read_on(buffer, unseen).await;
+            let (result, filled) = self.read(buffer).await;
             buffer = filled;
             let piece = match result.map_err(RelayError::From)? {
                 More::Read(0) => return self.end(buffer).await,
@@ -135,6 +138,33 @@ impl Relay<'_> {
             if piece.done {
                 return Ok(buffer);
             }
+        }
+    }
+
+    /// Reads more of the body, as much at once as its pace allows.
+    async fn read(&mut self, buffer: Buffer) -> (Result<More, StreamError>, Buffer) {
+        let unseen = self.may_pass_unseen();
+        let portion = self.throttle.as_ref().map_or(u64::MAX, |throttle| throttle.portion(self.moved.get()));
+        if portion >= Buffer::LARGE_ROOM as u64 {
+            return self.reader.read_on(buffer, unseen.min(portion)).await;
+        }
+        // Boxed, as it is rare: each relay carries this future's size.
+        Box::pin(async {
+            let buffer = if buffer.is_idle() { Buffer::small() } else { buffer };
+            let (result, buffer) = self.reader.fill(buffer).await;
+            (result.map(More::Read), buffer)
+        })
+        .await
+    }
+
+    /// Waits until the bytes that were sent are due, where the body has a pace.
+    pub(crate) async fn keep_pace(&self) {
+        let Some(throttle) = &self.throttle else { return };
+        while let Some(pause) = throttle.ahead(self.moved.get()) {
+            // The client owes nothing meanwhile, and neither does the backend.
+            let (phase, patience) = self.waits[0];
+            self.wait((phase, patience.saturating_add(pause)));
+            throttle.wait(pause).await;
         }
     }
 

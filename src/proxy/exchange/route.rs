@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::failures::Failed;
-use crate::base::limits::{Limits, MAX_REQUEST_ID_BYTES};
 use crate::config::access::Variable;
 use crate::http::grpc::Call;
 use crate::http::{
@@ -23,14 +22,15 @@ use crate::proxy::exchange::local_reply::LocalReply;
 use crate::proxy::exchange::lookup::{apart, routed};
 use crate::proxy::exchange::portal_form::PortalForm;
 use crate::proxy::exchange::request_key;
+use crate::proxy::exchange::request_log;
 use crate::proxy::exchange::trailer_filter::TrailerFilter;
 use crate::proxy::exchange::websocket::websocket_key;
 use crate::proxy::failure::Failure;
 use crate::proxy::origin::{self, AddressText};
 use crate::proxy::reply::Reply;
-use crate::proxy::request_id::RequestId;
+use crate::proxy::request_id::{RequestId, given_id};
 use crate::proxy::rules::{self, RequestView, ResponseRules, Rules, Source, Stop};
-use crate::proxy::snapshot::{Destination, Listener, Route};
+use crate::proxy::snapshot::{Destination, Listener, Route, Split};
 use crate::proxy::trace::{self, Trace};
 use crate::proxy::upstream::pool::Pool;
 use crate::proxy::upstream::request_key::{Repeat, RequestKey};
@@ -126,15 +126,6 @@ impl Forward {
     pub(crate) fn trailer_filter(&self) -> TrailerFilter<'_> {
         TrailerFilter::of_request(self.named.as_deref(), self.pending.as_deref())
     }
-}
-
-/// The id that a trusted client gave its request: one field, and nothing that a page or a log would stumble over.
-fn given_id<'b>(head: &RequestHead<'_, 'b>) -> Option<&'b str> {
-    let mut all = head.fields.all("x-request-id");
-    let id = all.next().filter(|_| all.next().is_none())?;
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=:@".contains(byte);
-    let good = !id.is_empty() && id.len() <= MAX_REQUEST_ID_BYTES && id.iter().all(plain);
-    std::str::from_utf8(id).ok().filter(|_| good)
 }
 
 /// Why a request is not served, and what is known of it all the same.
@@ -252,21 +243,28 @@ fn decide(
     id: &str,
     found: &mut Found,
 ) -> Result<Understood, Failure> {
-    let said = client_of(listener, head, client, found);
+    let said = client_of(listener, head, client);
     let address = said.as_ref().map_or(&*client.address, AddressText::as_str);
     // A listener's rules do not depend on the path, which is normalised for the route.
     // Without traces of its own, Ringate leaves it to others to record what a route makes a context for.
     let sampled = worker.traces.is_none() || found.trace.is_some();
     let (path, name) = (head.target.path, &*listener.name);
     let asked = RequestView { head, path, client, address, id, listener: name, sampled };
+    if let Some(record) = &mut found.logged {
+        request_log::note(record, &asked, view);
+    }
     if let Err(reply) = admit(listener, &asked, found)? {
         note_refusal(worker, &asked, "", &reply);
         return Ok(Decision::refuse(reply, listener, head, found));
     }
-    check(head, &listener.limits)?;
+    check(head)?;
     let (normalised, (route, matched)) = routed(&listener.traffic, head, address)?;
     found.route = u32::try_from(route).ok();
     found.trace_route(matched);
+    if let Some(log) = &matched.log {
+        request_log::choose(log, (worker, view), &asked, found.id.point, &mut found.logged);
+    }
+    check_length(head, matched.limits.body_bytes.unwrap_or(listener.limits.body_bytes))?;
     let asked = RequestView { path: &normalised, ..asked };
     if matched.grpc_web {
         found.grpc = found.grpc.or_else(|| Call::of_web(head));
@@ -288,21 +286,7 @@ fn decide(
         Destination::Upstream(upstream) => {
             forward((listener, matched), &view.pools[*upstream], &asked, found, worker.heads.take())
         }
-        Destination::Split(split) => {
-            // Whether its body is at hand is not known yet.
-            let repeat = if head.method.is_idempotent() { Repeat::Held } else { Repeat::Never };
-            let (answers, point) =
-                (|upstream: usize| !view.pools[upstream].is_shunned(repeat), found.id.point);
-            let picked = split.pick(point);
-            let picked = if answers(picked) { Some(picked) } else { split.pick_where(point, answers) };
-            let picked = picked.unwrap_or_else(|| split.pick(point));
-            let order = forward((listener, matched), &view.pools[picked], &asked, found, worker.heads.take());
-            // What names no host is given its endpoint's, and stays with that.
-            let host = host_of(listener, matched).or(head.host);
-            let named = || split.upstreams().any(|upstream| view.pools[upstream].is_named_by_request());
-            let name = order.host.or_else(|| host.filter(|_| named()).map(str::to_owned));
-            Forward { split: host.and(order.route), host: name, ..order }
-        }
+        Destination::Split(split) => to_split(split, (view, worker), (listener, matched), &asked, found),
         Destination::Reply(reply) => {
             return Ok(Decision::answer((**reply).clone(), head, found));
         }
@@ -320,6 +304,29 @@ fn decide(
             return Ok(Decision::answer(reply, head, found));
         }
     })))
+}
+
+/// To one of several upstreams, by their shares.
+fn to_split(
+    split: &Split,
+    (view, worker): (&View, &Worker),
+    (listener, matched): (&Listener, &Route),
+    asked: &RequestView<'_, '_, '_>,
+    found: &mut Found,
+) -> Forward {
+    let head = asked.head;
+    // Whether its body is at hand is not known yet.
+    let repeat = if head.method.is_idempotent() { Repeat::Held } else { Repeat::Never };
+    let (answers, point) = (|upstream: usize| !view.pools[upstream].is_shunned(repeat), found.id.point);
+    let picked = split.pick(point);
+    let picked = if answers(picked) { Some(picked) } else { split.pick_where(point, answers) };
+    let picked = picked.unwrap_or_else(|| split.pick(point));
+    let order = forward((listener, matched), &view.pools[picked], asked, found, worker.heads.take());
+    // What names no host is given its endpoint's, and stays with that.
+    let host = host_of(listener, matched).or(head.host);
+    let named = || split.upstreams().any(|upstream| view.pools[upstream].is_named_by_request());
+    let name = order.host.or_else(|| host.filter(|_| named()).map(str::to_owned));
+    Forward { split: host.and(order.route), host: name, ..order }
 }
 
 /// A rule has refused a request: for those that look at failures.
@@ -351,7 +358,11 @@ fn apply_rules(
     let rules = matched.rules.as_ref()?;
     let (pending, admitted) = rules.admit(asked, found.rules.take(), found.verdicts.as_deref());
     found.rules = pending;
-    match admitted {
+    let entered = admitted.and_then(|()| {
+        let entered = rules.enter((&worker.tally, asked), &mut found.rules);
+        entered.map_err(Stop::from)
+    });
+    match entered {
         Ok(()) => None,
         Err(Stop::Refused(reply)) => {
             note_refusal(worker, asked, &matched.id, &reply);
@@ -362,18 +373,9 @@ fn apply_rules(
 }
 
 /// The client's address, where a trusted proxy names another one than its own.
-fn client_of(
-    listener: &Listener,
-    head: &RequestHead<'_, '_>,
-    client: &ClientFacts,
-    found: &mut Found,
-) -> Option<AddressText> {
+fn client_of(listener: &Listener, head: &RequestHead<'_, '_>, client: &ClientFacts) -> Option<AddressText> {
     let rule = listener.client_address.as_ref();
-    let said = rule.and_then(|rule| origin::client_of(rule, head, &client.address));
-    if let Some(address) = &said {
-        found.note(&Variable::ClientAddress, address.as_str().as_bytes());
-    }
-    said
+    rule.and_then(|rule| origin::client_of(rule, head, &client.address))
 }
 
 /// Applies the listener's rules, before any route is chosen. `Ok(Err)`: the answer of a rule that refuses the request.
@@ -511,17 +513,20 @@ fn authenticates_connection(name: &str, value: &[u8]) -> bool {
 }
 
 /// What Ringate bounds beyond the grammar.
-fn check(head: &RequestHead<'_, '_>, limits: &Limits) -> Result<(), Failure> {
+fn check(head: &RequestHead<'_, '_>) -> Result<(), Failure> {
     if head.host.is_some_and(|host| host.len() > MAX_AUTHORITY) {
         return Err(Failure::Request(RequestError::BadHost));
     }
     if head.max_forwards == Some(0) {
         return Err(Failure::LastHop);
     }
+    Ok(())
+}
+
+/// Whether a body of a known length may be so long; 0: there is no bound.
+fn check_length(head: &RequestHead<'_, '_>, bound: u64) -> Result<(), Failure> {
     match head.body {
-        BodyLength::Known(length) if limits.body_bytes > 0 && length > limits.body_bytes => {
-            Err(Failure::BodyTooLarge)
-        }
+        BodyLength::Known(length) if bound > 0 && length > bound => Err(Failure::BodyTooLarge),
         _ => Ok(()),
     }
 }

@@ -13,10 +13,12 @@ use super::request_copy::Collecting;
 use super::retry_policy::Attempts;
 use super::route::Forward;
 use super::stage::{BodyStage, Phase, ResponseStage, UploadStage};
+use super::throttle::Throttle;
 use crate::base::failures::Failed;
 use crate::base::limits::Limits;
 use crate::base::meter::Served;
 use crate::base::sample::sampled;
+use crate::config::plan::RouteLimits;
 use crate::http::grpc::{Call, Messages};
 use crate::http::grpc_web::{Decoder, GrpcWeb};
 use crate::http::read_lines;
@@ -239,7 +241,25 @@ impl<'a> Exchange<'a> {
 
     /// Most bytes that the request's body may have.
     pub(crate) fn body_bound(&self) -> u64 {
-        if self.limits.body_bytes == 0 { u64::MAX } else { self.limits.body_bytes }
+        let of_route = self.route_limits().and_then(|limits| limits.body_bytes);
+        match of_route.unwrap_or(self.limits.body_bytes) {
+            0 => u64::MAX,
+            bound => bound,
+        }
+    }
+
+    /// The pace of the response, if its route has one.
+    pub(crate) fn throttle(&self) -> Option<Box<Throttle>> {
+        let rate = self.route_limits()?.response?;
+        Some(Throttle::new(rate, &self.worker.wheel))
+    }
+
+    /// What its route bounds, if it has one.
+    pub(crate) fn route_limits(&self) -> Option<&RouteLimits> {
+        let Traffic::Http { routes, .. } = &self.view.0.config.listeners[self.view.1].traffic else {
+            return None;
+        };
+        Some(&routes.get(self.order.route? as usize)?.limits)
     }
 
     pub(crate) fn wait(&self, deadline: &Deadline, phase: Phase, patience: Duration) {

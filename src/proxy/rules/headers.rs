@@ -7,6 +7,7 @@ use crate::config::plan::{HeaderEdits, Template};
 use crate::http::is_same_name;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::rules::RequestView;
+use crate::route::{cookie, parameter};
 
 /// The changes of one route, or of a listener.
 #[derive(Debug)]
@@ -140,6 +141,11 @@ fn push_of_head(out: &mut Vec<u8>, variable: &Variable, asked: &RequestView<'_, 
         Variable::Version => put(out, head.version.as_str().as_bytes()),
         Variable::RequestId => put(out, asked.id.as_bytes()),
         Variable::RequestHeader(name) => put(out, head.fields.get(name).unwrap_or_default()),
+        Variable::RequestCookie(name) => put(out, cookie(&head.fields, name).unwrap_or_default()),
+        Variable::RequestParameter(name) => {
+            put(out, &parameter(head.target.query, name).unwrap_or_default());
+        }
+        Variable::Map(map) => asked.with_query(|query| map.with(query, |value| put(out, value.as_bytes()))),
         _ => return false,
     }
     true

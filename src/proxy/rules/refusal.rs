@@ -3,7 +3,7 @@
 use super::RequestView;
 use crate::config::plan::Refusal;
 use crate::proxy::reply::Reply;
-use crate::route::{PathError, RouteQuery, keep_slashes, normalise_path};
+use crate::route::{PathError, keep_slashes, normalise_path};
 
 /// Asks each refusal in the order of the config. `place`: whose they are, for the logs.
 ///
@@ -36,16 +36,7 @@ fn check_path(
     path: &str,
     place: &'static str,
 ) -> Result<(), Reply> {
-    let head = asked.head;
-    let query = RouteQuery {
-        host: head.host,
-        path,
-        query: head.target.query,
-        method: head.method.as_str(),
-        client: asked.address,
-        headers: &head.fields,
-        announced: None,
-    };
+    let query = asked.query(path);
     match refusals.iter().find(|refusal| refusal.when.holds(&query)) {
         None => Ok(()),
         Some(refusal) => Err(refused(refusal, place)),

@@ -16,6 +16,7 @@ use crate::io::fault;
 use crate::proxy::rules::auth::UserFile;
 use crate::server::Deployment;
 use crate::server::file_watch::FileWatch;
+use crate::server::map_watch::MapWatch;
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -26,12 +27,13 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs
 
 /// Runs on a thread of its own for as long as the deployment lives.
 pub(crate) fn run(deployment: &Weak<Deployment>) {
-    let mut watch = Watch::default();
+    let (mut watch, mut maps) = (Watch::default(), MapWatch::default());
     loop {
         std::thread::sleep(LOOK);
         let Some(deployment) = deployment.upgrade() else { return };
         fault::point("auth");
         watch.look(&deployment);
+        maps.look(&deployment);
     }
 }
 
