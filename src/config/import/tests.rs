@@ -91,6 +91,32 @@ fn nginx_servers_become_listeners_and_routes() {
 }
 
 #[test]
+fn maps_bounds_and_logs_of_nginx_locations_are_their_routes() {
+    let imported = nginx(
+        "http {\n map $http_x_plan $tier { default slow; gold fast; \"~*^plat\" fast; }\n map $host $shop { hostnames; .a.example a; b.* b; }\n \
+         limit_conn_zone $binary_remote_addr zone=each:1m;\n access_log /var/log/all.log;\n \
+         server { listen 80; client_max_body_size 2m;\n  location / { proxy_pass http://10.0.0.1:80; proxy_set_header X-Tier $tier; add_header X-Shop $shop always; }\n  \
+         location /files/ { proxy_pass http://10.0.0.1:80; limit_rate 100k; limit_rate_after 1m; limit_conn each 4; client_max_body_size 8m; access_log /var/log/files.log; }\n  \
+         location /quiet/ { proxy_pass http://10.0.0.1:80; access_log off; } }\n}\n",
+    );
+    has(
+        &imported,
+        &[
+            "[map.tier]\nfrom = \"{request.header.x-plan}\"\nentries = { \"gold\" = \"fast\", \"~*^plat\" = \"fast\" }\ndefault = \"slow\"",
+            "from = \"{request.host}\"\nentries = { \"a.example\" = \"a\", \"*.a.example\" = \"a\", \"b.*\" = \"b\" }\nany_case = true",
+            "headers.request.set.X-Tier = \"{map.tier}\"",
+            "headers.response.add.X-Shop = [\"{map.shop}\"]",
+            "limits.body_bytes = \"2MiB\"",
+            "limits.body_bytes = \"8MiB\"\nlimits.response_rate = \"100KiB/s\"\nlimits.response_burst = \"1MiB\"\nlimits.requests_per_client = 4",
+            "access = \"/var/log/all.log\"\nnamed.files.access = \"/var/log/files.log\"",
+            "access_log = \"files\"",
+            "access_log = \"off\"",
+        ],
+    );
+    assert_eq!(missing(&imported), []);
+}
+
+#[test]
 fn what_nginx_has_and_ringate_has_not_is_listed_with_its_line() {
     let imported = nginx(
         "http {\n  sub_filter a b;\n  server {\n    listen 80;\n    location / { proxy_pass http://127.0.0.1:1; }\n    \
@@ -297,7 +323,8 @@ fn tls_and_access_of_haproxy_are_translated() {
         "frontend web\n  mode http\n  bind :80\n  bind :443 ssl crt /etc/ssl/a.pem ca-file /etc/ssl/ca.pem verify required alpn h2,http/1.1\n  \
          http-request redirect scheme https code 301 unless { ssl_fc }\n  http-request deny if !{ src 10.0.0.0/8 192.168.0.0/16 } { path_beg /admin }\n  \
          stick-table type ip size 1m expire 1m store http_req_rate(10s)\n  http-request track-sc0 src\n  \
-         http-request deny deny_status 429 if { sc_http_req_rate(0) gt 100 }\n  http-response set-header Strict-Transport-Security max-age=1\n  default_backend app\n\
+         http-request deny deny_status 429 if { sc_http_req_rate(0) gt 100 }\n  http-response set-header Strict-Transport-Security max-age=1\n  \
+         http-request set-header X-Place %[src,map_ip(/etc/places.map,none)]\n  default_backend app\n\
          backend app\n  mode http\n  server a app.internal:443 ssl verify required ca-file /etc/ssl/b.pem sni str(app.internal) crt /etc/ssl/c.pem send-proxy-v2\n",
     );
     has(
@@ -309,6 +336,8 @@ fn tls_and_access_of_haproxy_are_translated() {
             "allow = [\"10.0.0.0/8\", \"192.168.0.0/16\"]",
             "rate_limit = { rate = \"10/s\", burst = 100, by = \"client\" }",
             "headers.response.set.Strict-Transport-Security = \"max-age=1\"",
+            "[map.places]\nfrom = \"{client.address}\"\nfile = \"/etc/places.map\"\ndefault = \"none\"",
+            "headers.request.set.X-Place = \"{map.places}\"",
             "tls.server_name = \"app.internal\"",
             "tls.certificate = \"/etc/ssl/c.pem\"",
             "proxy_protocol = \"v2\"",

@@ -55,6 +55,9 @@ fn variable(sample: &str) -> Result<String, String> {
     if let Some((_, known)) = SAMPLES.iter().find(|(known, _)| *known == sample) {
         return Ok((*known).to_owned());
     }
+    if sample.starts_with("map.") {
+        return Ok(sample.to_owned());
+    }
     let field = ["req.hdr(", "hdr(", "req.fhdr("]
         .iter()
         .find_map(|start| sample.strip_prefix(start)?.strip_suffix(')'));
@@ -86,7 +89,7 @@ impl HaProxy<'_, '_> {
         }
         let key = |kind: &str| format!("headers.{side}.{kind}");
         match action {
-            "set-header" | "add-header" => match template(format) {
+            "set-header" | "add-header" => match template(&self.with_maps(format, line)) {
                 Ok(value) => {
                     let name = part(name);
                     match action {

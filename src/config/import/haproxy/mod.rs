@@ -10,6 +10,7 @@ mod deny;
 mod frontend;
 mod headers;
 mod known;
+mod maps;
 mod pages;
 mod parse;
 mod rules;

@@ -27,7 +27,8 @@ impl<'d> Nginx<'_, 'd> {
                         self.zones.insert(zone.split(':').next().unwrap_or_default(), directive);
                     }
                 }
-                "map" if directive.arg(0) == "$http_upgrade" => {
+                "map" if directive.arg(0) != "$http_upgrade" => self.map(directive),
+                "map" => {
                     self.report.needless(directive.line, "requests for WebSocket are passed on as such");
                     for inner in directive.inner() {
                         self.report.needless(inner.line, "requests for WebSocket are passed on as such");
@@ -148,7 +149,7 @@ impl<'d> Nginx<'_, 'd> {
         found.into_iter().collect()
     }
 
-    /// `access_log`: there is one.
+    /// `access_log` of the process: the first one. Those of locations that differ are logs of their own.
     fn access_log(&mut self, scope: &Scope<'d>, servers: &[Server<'d>]) {
         let first = scope.one("access_log").or_else(|| {
             servers
@@ -156,23 +157,10 @@ impl<'d> Nginx<'_, 'd> {
                 .find_map(|server| server.block.inner().iter().find(|inner| inner.name == "access_log"))
         });
         let Some(directive) = first else { return };
-        let target = directive.arg(0);
-        let value = match target {
-            "off" => "off".to_owned(),
-            "/dev/stdout" | "/dev/stderr" => "stdout".to_owned(),
-            target => match target.strip_prefix("syslog:server=") {
-                Some(server) => {
-                    let server = server.split(',').next().unwrap_or_default();
-                    let has_port = server.starts_with("unix:") || server.contains(':');
-                    format!("syslog:{server}{}", if has_port { "" } else { ":514" })
-                }
-                None => values::absolute(self.folder, target),
-            },
-        };
-        if value.contains('$') {
+        let Some(value) = self.log_target(directive) else {
             self.report.missing(directive.line, "the file's name has variables", Some("log.access"));
             return;
-        }
+        };
         let format = directive.args.get(1).filter(|format| !format.contains('='));
         self.draft.process("log", directive.line).text("access", &value, directive.line);
         match format {
@@ -264,10 +252,8 @@ impl<'d> Nginx<'_, 'd> {
             );
         }
         for (directive, size) in all {
-            if unbound && size != 0 || size != most && !unbound {
-                self.report
-                    .note(directive.line, "the bound is the listener's: the largest of all that it serves");
-            } else {
+            // Smaller ones are those of routes.
+            if (unbound && size == 0) || (size == most && !unbound) {
                 self.report.done(directive.line);
             }
         }

@@ -181,8 +181,8 @@ pub(super) fn missing(name: &str) -> (&'static str, Option<&'static str>) {
 const MISSING: &[(&[&str], &str, Option<&str>)] = &[
     (
         &["limit_conn", "limit_conn_zone"],
-        "connections are counted for a whole listener",
-        Some("limits.connections_per_client"),
+        "requests are counted for a route, connections for a listener",
+        Some("route.limits.requests_per_client"),
     ),
     (
         &["root", "alias", "index", "autoindex", "try_files", "expires", "gzip_static"],
@@ -196,7 +196,7 @@ const MISSING: &[(&[&str], &str, Option<&str>)] = &[
     ),
     (&["rewrite"], "this rewriting can't be expressed", Some("route.rewrite_prefix")),
     (&["log_format"], "the access log has a format of its own", Some("log.access_format")),
-    (&["access_log"], "there is one access log for the process", Some("log.access")),
+    (&["access_log"], "no route has this log", Some("route.access_log")),
     (&["error_page"], "pages of errors are files of the listener", Some("listener.error_pages")),
     (
         &[
@@ -213,8 +213,8 @@ const MISSING: &[(&[&str], &str, Option<&str>)] = &[
     (&["stub_status"], "the admin server has `/metrics`", Some("admin.listen")),
     (
         &["limit_rate", "limit_rate_after", "proxy_limit_rate"],
-        "the rate of a response is not bounded",
-        Some("limits.body_rate"),
+        "no route has this rate",
+        Some("route.limits.response_rate"),
     ),
     (&["load_module"], "there are no modules", None),
     (&["env"], "the environment is the process's", None),

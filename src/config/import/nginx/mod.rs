@@ -1,13 +1,15 @@
 //! nginx: the `http` and `stream` modules, from contexts that inherit to listeners, routes and upstreams.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 mod authorization;
+mod bounds;
 mod http;
 mod known;
 mod listen;
 mod location;
+mod maps;
 mod pages;
 mod parse;
 mod rules;
@@ -68,6 +70,8 @@ struct Nginx<'t, 'd> {
     upstreams: HashMap<&'d str, &'d Directive>,
     /// `limit_req_zone` and `limit_conn_zone` by the zone's name.
     zones: HashMap<&'d str, &'d Directive>,
+    /// The variables of maps.
+    maps: BTreeSet<String>,
 }
 
 pub(super) fn translate(
@@ -79,7 +83,8 @@ pub(super) fn translate(
 ) {
     let mut reader = Reader::new(folder, outside, report);
     let all: Vec<Directive> = files.iter().flat_map(|file| reader.file(file, 0)).collect();
-    let mut nginx = Nginx { folder, draft, report, upstreams: HashMap::new(), zones: HashMap::new() };
+    let (upstreams, zones, maps) = Default::default();
+    let mut nginx = Nginx { folder, draft, report, upstreams, zones, maps };
     nginx.process(&all);
     let is_fragment =
         |directive: &&Directive| matches!(directive.name.as_str(), "server" | "upstream" | "map");

@@ -103,6 +103,7 @@ impl<'d> Nginx<'_, 'd> {
     /// Rates, responses' header fields and compression.
     pub(super) fn rules(&mut self, route: &mut Section, scope: &Scope<'d>) {
         self.rate(route, scope);
+        self.bounds(route, scope);
         self.response_headers(route, scope);
         self.compression(route, scope);
         if scope.arg("merge_slashes") == Some("off")
@@ -154,7 +155,7 @@ impl<'d> Nginx<'_, 'd> {
             if let Some(directive) = scope.one(name) {
                 self.report.note(
                     directive.line,
-                    "the status of a refusal is fixed: 429 of a rate, 503 of connections",
+                    "the status of a refusal is fixed: 429 of a rate or a client, 503 of a route or of connections",
                 );
             }
         }
@@ -199,7 +200,7 @@ impl<'d> Nginx<'_, 'd> {
             if self.is_answer(route, scope, directive) {
                 continue;
             }
-            match template(value) {
+            match template(value, &self.maps) {
                 Ok(value) => {
                     route.text(&format!("headers.request.set.{}", part(name)), &value, directive.line);
                     self.report.done(directive.line);
@@ -258,7 +259,7 @@ impl<'d> Nginx<'_, 'd> {
             if self.is_answer(route, scope, directive) {
                 continue;
             }
-            match template(value) {
+            match template(value, &self.maps) {
                 Ok(value) if !value.is_empty() => {
                     route.push(
                         &format!("headers.response.add.{}", part(name)),

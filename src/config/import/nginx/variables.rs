@@ -1,5 +1,7 @@
 //! nginx's variables in values of header fields.
 
+use std::collections::BTreeSet;
+
 /// Ringate's names for variables.
 const NAMES: &[(&str, &str)] = &[
     ("remote_addr", "client.address"),
@@ -25,7 +27,7 @@ const NAMES: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// A variable that has no counterpart.
-pub(super) fn template(value: &str) -> Result<String, String> {
+pub(super) fn template(value: &str, maps: &BTreeSet<String>) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = value;
     while let Some(at) = rest.find('$') {
@@ -38,34 +40,42 @@ pub(super) fn template(value: &str) -> Result<String, String> {
                 rest.split_at(end)
             }
         };
-        out.push_str(&format!("{{{}}}", variable(name)?));
+        out.push_str(&format!("{{{}}}", variable(name, maps)?));
         rest = after;
     }
     out.push_str(&rest.replace('{', "{{").replace('}', "}}"));
     Ok(out)
 }
 
-fn variable(name: &str) -> Result<String, String> {
+fn variable(name: &str, maps: &BTreeSet<String>) -> Result<String, String> {
+    if maps.contains(name) {
+        return Ok(format!("map.{name}"));
+    }
     if let Some((_, known)) = NAMES.iter().find(|(known, _)| *known == name) {
         return Ok((*known).to_owned());
     }
-    match name.strip_prefix("http_") {
-        Some(field) if !field.is_empty() => Ok(format!("request.header.{}", field.replace('_', "-"))),
+    let of = |prefix: &str| name.strip_prefix(prefix).filter(|rest| !rest.is_empty());
+    match (of("http_"), of("cookie_"), of("arg_")) {
+        (Some(field), ..) => Ok(format!("request.header.{}", field.replace('_', "-"))),
+        (_, Some(cookie), _) => Ok(format!("request.cookie.{cookie}")),
+        (.., Some(name)) => Ok(format!("request.query.{name}")),
         _ => Err(format!("the variable ${name} has no counterpart")),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::template;
+    use super::*;
 
     #[test]
     fn variables_have_ringate_s_names() {
         assert_eq!(
-            template("a $remote_addr/${scheme}s {x}").unwrap(),
+            template("a $remote_addr/${scheme}s {x}", &BTreeSet::new()).unwrap(),
             "a {client.address}/{client.scheme}s {{x}}"
         );
-        assert_eq!(template("$http_x_a").unwrap(), "{request.header.x-a}");
-        assert!(template("$upstream_addr").unwrap_err().contains("$upstream_addr"));
+        let maps = BTreeSet::from(["place".to_owned()]);
+        let value = template("$http_x_a$place$cookie_a$arg_b", &maps).unwrap();
+        assert_eq!(value, "{request.header.x-a}{map.place}{request.cookie.a}{request.query.b}");
+        assert!(template("$upstream_addr", &maps).unwrap_err().contains("$upstream_addr"));
     }
 }
