@@ -139,7 +139,8 @@ pub const MAX_TLS_RECORD_BYTES: usize = 5 + 16_384 + 2_048;
 
 /// Streams that a client may have open at a time: what browsers and gRPC clients use, and nginx's and Go's order.
 pub(crate) const HTTP2_STREAMS: u32 = 128;
-/// Streams that a backend is asked to take at a time before its SETTINGS are known (RFC 9113 §6.5.2 recommends no fewer).
+/// Requests for which one connection to a backend is made, and its SETTINGS awaited (RFC 9113 §6.5.2 recommends to permit no
+/// fewer streams).
 pub(crate) const HTTP2_FIRST_STREAMS: u32 = 100;
 /// HTTP/2 connections that one worker has to one endpoint: as many streams as these may carry are enough for one worker.
 pub(crate) const HTTP2_BACKEND_CONNECTIONS: usize = 256;

@@ -66,6 +66,38 @@ fn a_body_with_trailers_goes_as_data_and_headers() {
     assert_eq!(client.response().text(), seen, "a field that may not trail is left out");
 }
 
+#[test]
+fn a_backend_is_asked_for_no_more_streams_than_its_settings_permit_even_before_they_are_known() {
+    // One stream at a time, which it says late. Another one beside it is refused.
+    let backend = Backend::start(|connection| {
+        thread::sleep(Duration::from_millis(150));
+        let mut frames = Frames::accept(connection, &[0, 3, 0, 0, 0, 1])?;
+        loop {
+            let head = frames.head()?;
+            let mut answer = ok(head.stream, "ok");
+            frames.connection.tcp().set_read_timeout(Some(Duration::from_millis(50)))?;
+            while let Ok(beside) = frames.any() {
+                if beside.kind == HEADERS {
+                    answer.extend(reset(beside.stream, 7));
+                }
+            }
+            frames.connection.tcp().set_read_timeout(Some(PATIENCE))?;
+            frames.send(answer)?;
+        }
+    });
+    let ringate = before(&[&backend]).start();
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = ringate.client();
+            thread::spawn(move || client.send(GET).response().text().to_owned())
+        })
+        .collect();
+    for client in clients {
+        assert_eq!(client.join().unwrap(), "ok");
+    }
+    assert_eq!(ringate.metric("http2_unprocessed_retries_total"), 0);
+}
+
 /// Answers requests once so many are under way on one connection.
 fn together(settings: &'static [u8], count: usize) -> Backend {
     backend(settings, move |frames, head| {
