@@ -208,6 +208,7 @@ fn every_config_in_a_document_passes_its_check() {
             }
             let dir = tempfile::tempdir().unwrap();
             let text = completed(&block, dir.path());
+            fs::create_dir(dir.path().join("public")).unwrap();
             fs::write(dir.path().join("my.toml"), &text).unwrap();
             fs::write(dir.path().join("users.htpasswd"), "alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n")
                 .unwrap();

@@ -11,7 +11,8 @@ use std::sync::OnceLock;
 use crate::support::*;
 
 /// Fields that both must have alike; others are of the programs themselves.
-const COMPARED: [&str; 9] = [
+const COMPARED: [&str; 10] = [
+    "cache-control",
     "location",
     "content-type",
     "content-encoding",
@@ -113,8 +114,8 @@ fn answer(plain: SocketAddr, tls: SocketAddr, wanted: &Wanted, pki: &Pki) -> Str
     let mut shown = format!("{}\n", response.status);
     let served = (200..300).contains(&response.status);
     for name in COMPARED {
-        // Both have a type of their own for pages of errors.
-        if name == "content-type" && !served {
+        // Both have a type of their own for pages of errors, and HAProxy forbids to keep them.
+        if matches!(name, "content-type" | "cache-control") && !served {
             continue;
         }
         for value in response.headers(name) {
@@ -163,6 +164,22 @@ fn start_theirs(kind: &str, text: &str, dir: &Path) -> Process {
     Process::start(&mut command)
 }
 
+/// A root with some files.
+fn files_of_all(dir: &Path) {
+    for (name, content) in [
+        ("index.html", "home"),
+        ("app.bin", "plain"),
+        ("app.bin.gz", "encoded"),
+        ("img/start.bin", "start"),
+        ("img/a.bin", "a picture"),
+        ("spa/index.html", "one page"),
+    ] {
+        let path = dir.join("www").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+}
+
 /// Runs a config in its own program and in Ringate, and compares.
 fn compare(kind: &str, path: &Path) {
     let name = path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -180,6 +197,7 @@ fn compare(kind: &str, path: &Path) {
         fs::read_to_string(pki.file("server.key")).unwrap(),
     ];
     fs::write(dir.path().join("both.pem"), both.concat()).unwrap();
+    files_of_all(dir.path());
     let (theirs, ours, dead) =
         ([free_address(), free_address()], [free_address(), free_address()], free_address());
     let mut process = start_theirs(kind, &filled(&text, dir.path(), theirs, dead), dir.path());
@@ -230,7 +248,7 @@ fn compare_all(kind: &str, least: usize) {
 
 #[test]
 fn nginx_and_ringate_serve_imported_configs_alike() {
-    compare_all("nginx", 11);
+    compare_all("nginx", 12);
 }
 
 #[test]
@@ -242,13 +260,16 @@ fn haproxy_and_ringate_serve_imported_configs_alike() {
 fn what_is_not_translated_is_listed_with_file_and_line_and_the_nearest_key() {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("nginx.conf");
-    fs::write(&source, "http {\n server {\n  listen 8080;\n  sub_filter a b;\n  location / { proxy_pass http://127.0.0.1:1; }\n  location /x { root /srv; }\n }\n}\n").unwrap();
+    fs::write(&source, "http {\n server {\n  listen 8080;\n  sub_filter a b;\n  location / { proxy_pass http://127.0.0.1:1; }\n  location /x { root /srv/$host; }\n }\n}\n").unwrap();
     let output = run(Ringate::command().args(["import", "nginx"]).arg(&source));
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert!(stdout.contains("[[listener]]") && stdout.contains("respond = { status = 503"), "{stdout}");
     assert!(stderr.contains("nginx.conf:4: sub_filter a b\n    bodies are not changed"), "{stderr}");
-    assert!(stderr.contains("nginx.conf:6: root /srv\n") && stderr.contains("[nearest: route"), "{stderr}");
+    assert!(
+        stderr.contains("nginx.conf:6: root /srv/$host\n") && stderr.contains("[nearest: route"),
+        "{stderr}"
+    );
     fs::write(&source, "nothing of nginx\n").unwrap();
     let output = run(Ringate::command().args(["import", "nginx"]).arg(&source));
     assert_eq!(output.status.code(), Some(1));

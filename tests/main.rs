@@ -42,6 +42,7 @@ mod endpoint_changes;
 mod endpoint_sets;
 mod failover;
 mod faults;
+mod files;
 mod fuzz_seeds;
 mod grpc;
 mod health;

@@ -4,6 +4,7 @@ Alike for all that speak HTTP: keep-alive to the backend with up to 256 idle con
 X-Forwarded-For, -Proto, -Host and a unique X-Request-Id set on each request, the client's Host passed on,
 bodies streamed, the backend's certificate verified against the CA and its name, the same TLS version,
 suite and group, sessions resumed unless the scenario says otherwise, one worker.
+Files of their own: those of the backend's folder, nginx with sendfile and without a cache of open files, which Ringate has not either.
 """
 
 import json
@@ -13,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import guided, system
-from .backend import nginx_head, nginx_paths
-from .scenarios import SUITES
+from .backend import body, nginx_head, nginx_paths
+from .scenarios import BODIES, SUITES
 from .system import build, envoy_binary, program, stream_module
 
 FRONT_SUITE = SUITES["1.3", 128][0]
@@ -62,6 +63,14 @@ class Setting:
         # Idle connections to the backend.
         self.idle = max(256, scenario.in_flight) if scenario.streams else 256
 
+    def site(self):
+        """A folder with the bodies as files."""
+        site = Path(self.folder, "site").resolve()
+        site.mkdir(exist_ok=True)
+        for path, size in BODIES.items():
+            (site / path[1:]).write_bytes(body(size))
+        return site
+
     def write(self, name, text):
         path = Path(self.folder, name)
         path.write_text(text)
@@ -90,6 +99,16 @@ def nginx(setting):
 
 def nginx_http(setting):
     scenario, certificates, back = setting.scenario, setting.certificates, setting.scenario.back
+    if scenario.files:
+        return f"""http {{
+  access_log off; sendfile on; tcp_nopush on;
+{nginx_paths(setting.folder)}  keepalive_timeout 600s; keepalive_requests 1000000000; tcp_nodelay on;
+  server {{
+    listen 127.0.0.1:{setting.port} reuseport backlog=4096;
+    location / {{ root {setting.site()}; }}
+  }}
+}}
+"""
     front = upstream = ""
     # nginx has a module of its own for backends of HTTP/2, whose settings have the same names but for the beginning.
     to = "grpc" if scenario.http2_backend else "proxy"
@@ -310,6 +329,9 @@ protocol = "{scenario.protocol}"
     if scenario.front_tls:
         chain, key = certificates.server
         text += f'[listener.tls]\ncertificates = [{{ cert = "{chain}", key = "{key}" }}]\n'
+    if scenario.files:
+        text += f'\n[[route]]\nlistener = "front"\nroot = "{setting.site()}"\n'
+        return [BINARIES[binary], "run", "-c", setting.write(f"{binary}.toml", text)]
     text += '\n[[route]]\nlistener = "front"\nupstream = "app"\n'
     text += f'\n[upstream.app]\nendpoints = ["127.0.0.1:{setting.backend}"]\n'
     text += 'http = "2"\n' if scenario.http2_backend else ""
@@ -356,7 +378,7 @@ CONFIGURE = {
 
 
 def takes_part(name, scenario):
-    if scenario.protocol == "udp":
+    if scenario.protocol == "udp" or scenario.files:
         return name in ("ringate", BEFORE, "nginx")
     return name != "relay" or scenario.relay_buffer > 0
 

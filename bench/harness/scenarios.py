@@ -54,6 +54,7 @@ class Scenario:
     streams: int = 0  # of each connection at a time, with HTTP/2 clients; 0: HTTP/1.1
     http2_backend: bool = False
     grpc: bool = False
+    files: bool = False  # the proxy itself has the files
     relay_buffer: int = 0  # of the bare relay; 0: it would not do comparable work, and is left out
 
     @property
@@ -124,6 +125,8 @@ def table():
         Scenario("tcp-1m", protocol="tcp", path="/1m", connections=16, relay_buffer=large),
         Scenario("udp-64", protocol="udp", load="udp", size=64),
         Scenario("udp-1200", protocol="udp", load="udp", size=1200, connections=16),
+        Scenario("file-1k", files=True),
+        Scenario("file-1m", path="/1m", connections=16, files=True),
         Scenario("conn-close", close=True),
         Scenario("idle-plain", load="idle", connections=5000),
         Scenario("idle-tls", load="idle", connections=5000, front_tls=True),

@@ -190,7 +190,7 @@ fn routes_of(plan: &Plan) -> Vec<Route> {
         respond: match &route.to {
             Destination::Respond(respond) => Some(respond.status),
             Destination::Redirect(redirect) => Some(redirect.status),
-            Destination::Portal(_) => Some(200),
+            Destination::Portal(_) | Destination::Files(_) => Some(200),
             Destination::Upstreams(_) => None,
         },
     });

@@ -260,6 +260,14 @@ pub(crate) const MAX_AUTHORIZATION_BYTES: u64 = 1024 * 1024;
 pub(crate) const MAX_AUTHORIZATION_FIELDS: usize = 8 * 1024;
 /// Most bytes of a body that an error page takes the place of which are read, so that its connection can be used again.
 pub(crate) const MAX_DROPPED_BYTES: u64 = 64 * 1024;
+/// Most ranges of a request that are answered with parts of a file; with more of them all of it is sent.
+pub(crate) const MAX_RANGES: usize = 32;
+/// Longest path of a file below its root, and longest name of a part of it, in bytes: those of Linux.
+pub(crate) const MAX_FILE_PATH_BYTES: usize = 4095;
+/// See [`MAX_FILE_PATH_BYTES`].
+pub(crate) const MAX_FILE_NAME_BYTES: usize = 255;
+/// How often a file is looked up again where a folder on the way to it was moved meanwhile.
+pub(crate) const OPEN_TRIES: usize = 8;
 /// Longest error page, in bytes.
 pub(crate) const MAX_PAGE_BYTES: u64 = 256 * 1024;
 /// Addresses of one name that become endpoints.

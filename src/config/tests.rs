@@ -989,7 +989,7 @@ fn one_mistake_is_one_error() {
             "expected a string",
         ),
         ("upstream = \"app\"", "proxy_pass = \"app\"", 5, "did you mean `upstream`?"),
-        ("upstream = \"app\"", "root = \"/var/www\"", 5, "`route.root` is not supported yet"),
+        ("upstream = \"app\"", "fastcgi_pass = \"/var/www\"", 5, "`route.fastcgi_pass` is not supported yet"),
         ("[upstream.app]", "[upstrem.app]", 6, "did you mean `upstream`?"),
         ("[[route]]", "[[rout]]", 4, "did you mean `route`?"),
         ("[[listener]]", "[[listner]]", 1, "did you mean `listener`?"),

@@ -34,6 +34,15 @@ impl Coding {
         }
     }
 
+    /// What the name of a file ends with that is encoded so.
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Self::Zstd => ".zst",
+            Self::Brotli => ".br",
+            Self::Gzip => ".gz",
+        }
+    }
+
     fn is_named(self, name: &[u8]) -> bool {
         name.eq_ignore_ascii_case(self.name().as_bytes())
             || self == Self::Gzip && name.eq_ignore_ascii_case(b"x-gzip")
@@ -43,6 +52,12 @@ impl Coding {
 /// The one of `ours` that a client with these `Accept-Encoding` values likes best; of several that it likes as
 /// much, our first. `None`: none of them, or no coding at all better than any (RFC 9110 §12.5.3).
 pub(crate) fn negotiate<'a>(accept: impl Iterator<Item = &'a [u8]>, ours: &[Coding]) -> Option<Coding> {
+    let [best, ..] = rank(accept, ours);
+    best
+}
+
+/// Those of `ours`, three at most, that such a client likes at least as much as no coding at all, best first.
+pub(crate) fn rank<'a>(accept: impl Iterator<Item = &'a [u8]>, ours: &[Coding]) -> [Option<Coding>; 3] {
     let mut weights: [Option<u32>; 3] = [None; 3];
     let (mut any, mut identity) = (None, None);
     for element in accept.flat_map(|value| value.split(|&byte| byte == b',')) {
@@ -57,14 +72,15 @@ pub(crate) fn negotiate<'a>(accept: impl Iterator<Item = &'a [u8]>, ours: &[Codi
             weights[at] = Some(weight);
         }
     }
-    let mut best: Option<(u32, Coding)> = None;
-    for (coding, weight) in ours.iter().zip(weights) {
+    let least = identity.unwrap_or(0).max(1);
+    let mut liked: [Option<(u32, Coding)>; 3] = [None; 3];
+    for (place, (coding, weight)) in liked.iter_mut().zip(ours.iter().zip(weights)) {
         let weight = weight.or(any).unwrap_or(0);
-        if weight > best.map_or(0, |(best, _)| best) {
-            best = Some((weight, *coding));
-        }
+        *place = (weight >= least).then_some((weight, *coding));
     }
-    best.filter(|(weight, _)| *weight >= identity.unwrap_or(0)).map(|(_, coding)| coding)
+    // Stable: of those that are liked as much our first stays first.
+    liked.sort_by_key(|place| std::cmp::Reverse(place.map(|(weight, _)| weight)));
+    liked.map(|place| place.map(|(_, coding)| coding))
 }
 
 /// `q=0.5` in thousandths (RFC 9110 §12.4.2); what is malformed is not wanted.
@@ -204,6 +220,21 @@ mod tests {
             assert_eq!(negotiate([accept.as_bytes()].into_iter(), ours), chosen, "{accept}");
         }
         assert_eq!(negotiate([&b"br"[..], b"gzip"].into_iter(), &[Gzip, Brotli]), Some(Gzip));
+    }
+
+    #[test]
+    fn codings_are_ranked_by_the_client() {
+        use Coding::*;
+        for (accept, ranked) in [
+            ("gzip, br;q=0.5, zstd;q=0.7", [Some(Gzip), Some(Zstd), Some(Brotli)]),
+            ("gzip, br, zstd", [Some(Zstd), Some(Brotli), Some(Gzip)]),
+            ("gzip, identity;q=0.5, br;q=0.4", [Some(Gzip), None, None]),
+            ("*", [Some(Zstd), Some(Brotli), Some(Gzip)]),
+            ("br", [Some(Brotli), None, None]),
+            ("", [None; 3]),
+        ] {
+            assert_eq!(rank([accept.as_bytes()].into_iter(), &ALL), ranked, "{accept}");
+        }
     }
 
     #[test]

@@ -198,6 +198,12 @@ pub(crate) fn is_value_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
+/// Whether a field has credentials of a scheme that authenticates connections instead of requests (RFC 4559 §6).
+pub(crate) fn authenticates_connection(name: &str, value: &[u8]) -> bool {
+    let is = |scheme: &&[u8]| value.get(..scheme.len()).is_some_and(|said| said.eq_ignore_ascii_case(scheme));
+    name.eq_ignore_ascii_case("authorization") && [&b"ntlm"[..], b"negotiate"].iter().any(is)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@
 
 mod authority;
 mod coding;
+pub(crate) mod conditional;
 mod edit;
 mod field;
 mod field_name;
@@ -18,15 +19,17 @@ pub(crate) mod grpc_web;
 mod lines;
 mod message;
 mod outgoing;
+pub(crate) mod range;
 mod status;
 mod trailers;
 
 pub(crate) use authority::{host_name, parse_authority};
-pub(crate) use coding::{Coding, Encoder, negotiate};
+pub(crate) use coding::{Coding, Encoder, negotiate, rank};
 #[allow(unreachable_pub)] // for internals
 pub use edit::HeadEdit;
 pub(crate) use field::{
-    ASKED_FIELDS, KnownField, is_tchar, is_token, is_value_byte, list, says_client, trim,
+    ASKED_FIELDS, KnownField, authenticates_connection, is_tchar, is_token, is_value_byte, list, says_client,
+    trim,
 };
 #[allow(unreachable_pub)] // for internals
 pub use field::{Field, Fields, connection_lists};

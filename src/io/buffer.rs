@@ -448,7 +448,12 @@ impl Buffer {
             self.raw_start = self.end;
             self.raw_end = self.end;
         }
-        Spare { buffer: self, ciphertext }
+        Spare { buffer: self, ciphertext, most: usize::MAX }
+    }
+
+    /// The same of a plain stream or a file, for `most` bytes at most.
+    pub fn for_reading_up_to(self, most: usize) -> Spare {
+        Spare { most, ..self.for_reading(false) }
     }
 
     /// This buffer as the source of a write of `range`, positions in the block.
@@ -513,6 +518,8 @@ impl Drop for Buffer {
 pub struct Spare {
     buffer: Buffer,
     ciphertext: bool,
+    /// Most bytes that may be read.
+    most: usize,
 }
 
 impl Spare {
@@ -533,7 +540,7 @@ unsafe impl IoBufMut for Spare {
     }
 
     fn bytes_total(&mut self) -> usize {
-        self.buffer.spare()
+        self.buffer.spare().min(self.most)
     }
 
     unsafe fn set_init(&mut self, n: usize) {

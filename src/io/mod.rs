@@ -9,6 +9,7 @@ pub(crate) mod datagrams;
 pub(crate) mod deadline;
 pub(crate) mod descriptors;
 pub(crate) mod fault;
+pub(crate) mod file;
 mod future_set;
 pub(crate) mod inherit;
 pub(crate) mod log;

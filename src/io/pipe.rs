@@ -95,6 +95,27 @@ impl Pipe {
         }
     }
 
+    /// Bytes of a file from `at` on, at most `most`. `None`: they must be read, as none is there, or memory is short, or there
+    /// are no pipes, or files of this kind can't be moved.
+    ///
+    /// Only for bytes that were seen to be in memory: it would wait for a disk.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub(super) fn fill_from_file(file: BorrowedFd<'_>, at: u64, most: u64) -> io::Result<Option<Self>> {
+        let Some(mut pipe) = Self::take() else { return Ok(None) };
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(MOST);
+        let mut at = at;
+        match splice(file, Some(&mut at), &pipe.ends.write, None, most, SpliceFlags::NONBLOCK) {
+            Ok(0) | Err(Errno::AGAIN | Errno::INTR | Errno::INVAL | Errno::NOSYS | Errno::PERM) => Ok(None),
+            Ok(n) => {
+                pipe.hold(n);
+                Ok(Some(pipe))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Hands a socket what it takes now. `None`: nothing.
     ///
     /// # Errors

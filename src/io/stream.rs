@@ -452,6 +452,11 @@ impl Writer {
         PeerHandle(Rc::clone(&self.socket))
     }
 
+    /// Whether what is written goes out as it is, without TLS.
+    pub fn is_plain(&self) -> bool {
+        self.tls.is_none()
+    }
+
     /// Writes `range` (positions in the buffer's block) whole.
     pub async fn write_all(
         &mut self,

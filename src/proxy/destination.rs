@@ -1,11 +1,14 @@
 //! The destination of a matched request, and its new path.
 
+pub(crate) mod files;
 pub(crate) mod portal;
+
+use std::sync::Arc;
 
 use crate::http::{RequestHead, host_name};
 use crate::proxy::client::ClientFacts;
 use crate::proxy::reply::{Reply, ReplyBody};
-use crate::route::Redirect;
+use crate::route::{Files, Redirect};
 
 /// The destination of a matched request.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub enum Destination {
     Redirect(Box<Redirect>),
     /// Nowhere: a page for consumers.
     Portal(Box<portal::Portal>),
+    /// Nowhere: files below a root.
+    Files(Arc<Files>),
 }
 
 /// Upstreams by weight.

@@ -66,6 +66,8 @@ pub enum Failure {
     NotBase64,
     /// The backend's answer had a status for which the request is tried again.
     Unwanted(u16),
+    /// A file could not be read on, or became shorter, while it was sent.
+    FileCut,
     /// Buffers take three quarters of `limits.buffer_memory`.
     MemoryShort,
     /// The health checks of every endpoint fail, and `health.all_down` is `"refuse"`.
@@ -367,6 +369,7 @@ impl Failure {
                 | ConnectError::Limit(_),
             ) => Some(503),
             Self::Connect(ConnectError::Timeout(_)) | Self::BackendTimeout | Self::CallTimeout => Some(504),
+            Self::FileCut => Some(500),
             // A protocol that the client wants, and the backend does not have.
             Self::Unsendable(SendError::ConnectProtocol) => Some(501),
             Self::Connect(_)
@@ -458,7 +461,7 @@ impl Failure {
             Self::BackendGone(_) | Self::NotHeld(_) => "connection_terminated",
             Self::Refused(reason) => tls_error(*reason),
             Self::BackendTimeout | Self::CallTimeout => "http_response_timeout",
-            Self::MemoryShort => "proxy_internal_error",
+            Self::MemoryShort | Self::FileCut => "proxy_internal_error",
             Self::EndpointsDown => "destination_unavailable",
             Self::QueueFull | Self::QueueTimeout => "connection_limit_reached",
         })
@@ -554,6 +557,7 @@ impl fmt::Display for Failure {
             Self::CallTimeout => f.write_str("the call took longer than its grpc-timeout"),
             Self::NotBase64 => f.write_str("request body: not base64, as application/grpc-web-text has it"),
             Self::Unwanted(status) => write!(f, "the backend answered {status}"),
+            Self::FileCut => f.write_str("a file could not be read on, or became shorter, while it was sent"),
             Self::MemoryShort => f.write_str("buffers take three quarters of limits.buffer_memory"),
             Self::EndpointsDown => f.write_str("the health checks of every endpoint fail (health.all_down)"),
             Self::QueueFull => f.write_str("as many exchanges wait for the upstream as may (queue.length)"),

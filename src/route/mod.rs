@@ -7,6 +7,7 @@
 mod balance;
 mod clause;
 mod condition;
+mod files;
 mod map;
 mod path;
 mod pattern;
@@ -20,6 +21,7 @@ pub use clause::Clause;
 #[allow(unreachable_pub)] // for internals
 pub use condition::RouteQuery;
 pub(crate) use condition::{Condition, Expected, Part, cookie, parameter};
+pub(crate) use files::{Attempt, FilePath, Files, Links, Pattern as FilePattern, decode_path};
 pub(crate) use map::{Input, Map, MapRef, MapTable};
 pub(crate) use path::{PathError, keep_empty_parts};
 #[allow(unreachable_pub)] // for internals

@@ -499,6 +499,13 @@ impl<'a> Builder<'a> {
                 None => None,
                 Some(keys) => Some(self.keys(&keys.file)?),
             };
+            if let plan::Destination::Files(files) = &route.to
+                && !self.refreshes
+                && let Err((title, help)) = crate::server::files::check(files)
+            {
+                self.wrong(&files.span, title, help);
+                return None;
+            }
             let credentials = self.credential_rule(route);
             let auth = self.auth_rule(route, environment)?;
             let meter = self.route_meter(listener, route, &routes);

@@ -19,7 +19,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter_all_thr
 use super::outside::Disk;
 use super::syscalls::ALLOWED;
 use crate::base::address::{Address, UNIX};
-use crate::config::plan::{Admin, AdminAddress, Process, SeccompMode};
+use crate::config::plan::{self, Admin, AdminAddress, Process, SeccompMode};
 use crate::config::sources::replaced;
 use crate::config::{Plan, Sources};
 use crate::io::privileges::{self, User};
@@ -220,6 +220,13 @@ impl Files {
             if word.len() > 1 && path.exists() {
                 files.read.push(parent(&path));
             }
+        }
+        for route in &plan.routes {
+            let plan::Destination::Files(served) = &route.to else { continue };
+            files.read.push(served.root.clone());
+            // A deployment changes where a link leads to: the folders beside its target are found, too.
+            let target = served.root.canonicalize().ok().filter(|_| served.root.is_symlink());
+            files.read.extend(target.as_deref().and_then(Path::parent).map(Path::to_owned));
         }
         files.read.extend(SYSTEM.map(PathBuf::from));
         files

@@ -11,6 +11,7 @@ pub(crate) mod discovery;
 pub(crate) mod events;
 pub(crate) mod fetch;
 mod file_watch;
+mod files;
 pub(crate) mod health;
 pub(crate) mod heartbeat;
 pub(crate) mod inherited;

@@ -105,6 +105,7 @@ fn destination(to: &plan::Destination, portal: impl Fn(&plan::Portal) -> Portal)
         plan::Destination::Respond(respond) => Destination::Reply(Box::new(fixed(respond))),
         plan::Destination::Redirect(redirect) => Destination::Redirect(Box::new(redirect.clone())),
         plan::Destination::Portal(page) => Destination::Portal(Box::new(portal(page))),
+        plan::Destination::Files(files) => Destination::Files(Arc::new(files.value.clone())),
     }
 }
 

@@ -1,4 +1,6 @@
-//! What a route does with its requests: `upstream`, `upstreams`, `redirect`, `respond` or `portal`, one of them.
+//! What a route does with its requests: `upstream`, `upstreams`, `redirect`, `respond`, `portal` or `root`, one of them.
+
+use std::path::Path;
 
 use crate::config::file::{Section, Value};
 use crate::config::names;
@@ -7,14 +9,15 @@ use crate::config::suggest::{nearest, quoted};
 use crate::config::units::Wrong;
 use crate::route::{HostPattern, Redirect, Rewrite};
 
+use super::files::FileKeys;
 use super::route::unknown;
 
 const MAX_WEIGHT: usize = 1000;
 /// Statuses that have no body (RFC 9110 §6.4.1, §15.3.6).
 const WITHOUT_BODY: [u16; 3] = [204, 205, 304];
 
-/// Keys for answers from files, which are not supported yet.
-const FILES: [&str; 6] = ["alias", "fastcgi_pass", "files", "root", "static", "try_files"];
+/// Keys of other proxies for answers without a backend.
+const FILES: [&str; 4] = ["alias", "fastcgi_pass", "files", "static"];
 
 /// The keys of destinations.
 pub(super) struct Keys<'a> {
@@ -22,18 +25,24 @@ pub(super) struct Keys<'a> {
     redirect: Option<Value<'a>>,
     respond: Option<Value<'a>>,
     portal: Option<Value<'a>>,
+    files: FileKeys<'a>,
 }
 
 impl<'a> Keys<'a> {
     pub(super) fn of(section: &mut Section<'a>) -> Self {
         let [upstreams, redirect, respond, portal] =
             ["upstreams", "redirect", "respond", "portal"].map(|key| section.get(key));
-        Self { upstreams, redirect, respond, portal }
+        Self { upstreams, redirect, respond, portal, files: FileKeys::of(section) }
     }
 
     /// Those that are there, but for `upstream`, which any protocol has.
     pub(super) fn values(&self) -> impl Iterator<Item = &Value<'a>> {
-        [&self.upstreams, &self.redirect, &self.respond, &self.portal].into_iter().flatten()
+        self.destinations().chain(self.files.beside())
+    }
+
+    fn destinations(&self) -> impl Iterator<Item = &Value<'a>> {
+        let tables = [&self.upstreams, &self.redirect, &self.respond, &self.portal];
+        tables.into_iter().flatten().chain(self.files.root())
     }
 
     /// Reads whichever there is; several are an error, none is that `upstream` is missing.
@@ -44,16 +53,18 @@ impl<'a> Keys<'a> {
         section: &mut Section<'a>,
         upstreams: Option<&[Upstream]>,
         matched: &str,
+        dir: &Path,
     ) -> Destination {
-        let Some(first) = self.values().next() else {
-            let meant =
-                section.misspells(&["redirect", "respond", "portal", "upstreams"]) || section.has(&FILES);
+        let files = self.files.read(dir);
+        let Some(first) = self.destinations().next() else {
+            let meant = section.misspells(&["redirect", "respond", "portal", "upstreams", "root"])
+                || section.has(&FILES);
             let named = if meant { section.get("upstream") } else { section.require("upstream", "\"NAME\"") };
             let upstream = named.and_then(|value| upstream(&value, upstreams?));
             return Destination::Upstreams(vec![Share { upstream: upstream.unwrap_or(0), weight: 1 }]);
         };
         let single = section.get("upstream");
-        for other in self.values().skip(1).chain(&single) {
+        for other in self.destinations().skip(1).chain(&single) {
             let title = format!("`{}`: the route already has `{}`", other.name, first.name);
             section.errors().borrow_mut().error(
                 other.key_span.clone(),
@@ -61,16 +72,19 @@ impl<'a> Keys<'a> {
                 Some("take one of them out".into()),
             );
         }
-        if let (Some(value), None, None, None) =
-            (&self.portal, &self.upstreams, &self.redirect, &self.respond)
-        {
-            return Destination::Portal(portal(value));
+        if let Some(value) = &self.upstreams {
+            return Destination::Upstreams(shares(value, upstreams));
         }
-        match (&self.upstreams, &self.redirect, &self.respond) {
-            (Some(value), _, _) => Destination::Upstreams(shares(value, upstreams)),
-            (_, Some(value), _) => Destination::Redirect(redirect(value, matched)),
-            (_, _, Some(value)) => Destination::Respond(respond(value)),
-            (None, None, None) => Destination::Upstreams(Vec::new()), // there is a first one
+        if let Some(value) = &self.redirect {
+            return Destination::Redirect(redirect(value, matched));
+        }
+        if let Some(value) = &self.respond {
+            return Destination::Respond(respond(value));
+        }
+        match (&self.portal, files) {
+            (Some(value), _) => Destination::Portal(portal(value)),
+            (None, Some(files)) => Destination::Files(files),
+            (None, None) => Destination::Upstreams(Vec::new()), // there is a first one
         }
     }
 }

@@ -26,6 +26,7 @@ mod conditions;
 mod credentials;
 mod destination;
 mod edits;
+mod files;
 mod forward_auth;
 mod health;
 mod http;

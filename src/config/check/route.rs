@@ -152,7 +152,7 @@ fn route(
     let destination = destination::Keys::of(&mut section);
     let path = plain[1].as_ref().and_then(|value| value.parse("\"/orders\"", names::path_pattern));
     let path = path.unwrap_or(At { value: PathPattern::Prefix("/".into()), span: 0..0 });
-    let to = destination.read(&mut section, upstreams, path.path());
+    let to = destination.read(&mut section, upstreams, path.path(), folders.config);
     let http = || {
         let plain = plain.iter().flatten().chain(rewrite.values());
         plain.chain(certificate.values()).chain(destination.values()).chain(rules.present())

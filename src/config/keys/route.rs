@@ -4,8 +4,8 @@ use super::auth;
 use super::conditions::{COMBINED, CONDITIONS};
 use super::rules::{self, ALLOW_DENY};
 use super::texts::{
-    FIELD, FIELD_NAMES, FIELD_VALUE, FREE, HOST, HOST_PATTERN, LOG_CHOICE, METHOD, NAME, PATH_PATTERN, SAN,
-    SUBJECT, TEMPLATE, URL_PATH,
+    FIELD, FIELD_NAMES, FIELD_VALUE, FILE, FREE, HOST, HOST_PATTERN, LOG_CHOICE, METHOD, NAME, PATH_PATTERN,
+    SAN, SUBJECT, TEMPLATE, TRIED, URL_PATH,
 };
 use super::{Key, Kind, Preset, key, list};
 use crate::base::limits::MAX_COUNT;
@@ -327,7 +327,7 @@ const DESTINATION: &[Key] = &[
     key(
         "upstream",
         NAME,
-        Preset::Shown { example: "\"orders\"", means: "required, unless the route has one of the next four" },
+        Preset::Shown { example: "\"orders\"", means: "required, unless the route has `upstreams`, `redirect`, `respond`, `portal` or `root`" },
         "Where the traffic goes",
     ),
     key(
@@ -368,6 +368,56 @@ const DESTINATION: &[Key] = &[
     )
     .http()
     .see("[a page for consumers](consumers.md#a-page-for-consumers)"),
+    key(
+        "root",
+        FILE,
+        Preset::Off { example: "\"public\"", means: "none" },
+        "Files below this folder, relative to the config file's own: the request's path, as `strip_prefix` or `rewrite_prefix` leave it, names one",
+    )
+    .http()
+    .see("[files](routes.md#files)"),
+    key(
+        "index",
+        list(&FREE),
+        Preset::Off { example: "[\"index.html\"]", means: "`[\"index.html\"]`" },
+        "With `root`: what is sent for a folder, the first of these names that is there; none: 403",
+    )
+    .http(),
+    key(
+        "try_files",
+        list(&TRIED),
+        Preset::Off { example: "[\"{path}\", \"{path}/\", \"/index.html\"]", means: "`[\"{path}\", \"{path}/\"]`" },
+        "With `root`: paths below it, the first of which that is there is sent; `{path}` is the request's, a slash at the end means a folder, `\"=404\"` as the last one is a status",
+    )
+    .http(),
+    key(
+        "precompressed",
+        list(&Kind::Choice(&["br", "zstd", "gzip"])),
+        Preset::Off { example: "[\"br\", \"zstd\", \"gzip\"]", means: "none" },
+        "With `root`: `FILE.br`, `FILE.zst` or `FILE.gz` is sent instead of FILE to clients that accept it; the first one where a client prefers several as much",
+    )
+    .http(),
+    key(
+        "cache_control",
+        FIELD_VALUE,
+        Preset::Off { example: "\"public, max-age=3600\"", means: "none" },
+        "With `root`: the Cache-Control field of responses with a file",
+    )
+    .http(),
+    key(
+        "symlinks",
+        Kind::Choice(&["inside", "none"]),
+        Preset::Off { example: "\"none\"", means: "`\"inside\"`" },
+        "With `root`: which symbolic links are followed, those that stay below the root, or none; none ever leads out of it",
+    )
+    .http(),
+    key(
+        "dot_files",
+        Kind::Boolean,
+        Preset::Off { example: "true", means: "`false`" },
+        "With `root`: whether names that begin with a dot are served, too; `/.well-known/` always is",
+    )
+    .http(),
 ];
 
 const PORTAL: &[Key] = &[

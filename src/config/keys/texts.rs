@@ -16,6 +16,8 @@ pub(super) const ANY: &str = "^";
 pub(super) const NAME: Kind = text("name", NAMES);
 /// Names of certificates in the store.
 pub(super) const STORED_NAME: Kind = text("name in the store", NAMES);
+/// Paths of `try_files`.
+pub(super) const TRIED: Kind = text("path with `{path}`, or `\"=404\"`", "^(/|[{]path[}]|=[45][0-9][0-9]$)");
 pub(super) const FREE: Kind = text("text", ANY);
 pub(super) const FILE: Kind = text("path", "^.");
 pub(super) const PATTERN: Kind = text("path with `*`, `?` and `[…]`", "^.");

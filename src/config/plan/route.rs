@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{At, RouteLog, RouteRules};
 use crate::config::access::Piece;
-use crate::route::{Clause, HostPattern, PathPattern, Redirect, Rewrite};
+use crate::route::{Clause, Files, HostPattern, PathPattern, Redirect, Rewrite};
 
 /// `[[route]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +88,10 @@ impl Route {
     pub fn upstreams(&self) -> impl Iterator<Item = usize> + '_ {
         let shares = match &self.to {
             Destination::Upstreams(shares) => shares.as_slice(),
-            Destination::Respond(_) | Destination::Redirect(_) | Destination::Portal(_) => &[],
+            Destination::Respond(_)
+            | Destination::Redirect(_)
+            | Destination::Portal(_)
+            | Destination::Files(_) => &[],
         };
         shares.iter().map(|share| share.upstream)
     }
@@ -105,6 +108,8 @@ pub enum Destination {
     Redirect(Redirect),
     /// `portal`: a page for consumers.
     Portal(Portal),
+    /// `root`: files below a folder.
+    Files(At<Files>),
 }
 
 /// `route.portal`
@@ -132,7 +137,7 @@ impl Destination {
     pub fn upstreams_mut(&mut self) -> impl Iterator<Item = &mut usize> {
         let shares = match self {
             Self::Upstreams(shares) => shares.as_mut_slice(),
-            Self::Respond(_) | Self::Redirect(_) | Self::Portal(_) => &mut [],
+            Self::Respond(_) | Self::Redirect(_) | Self::Portal(_) | Self::Files(_) => &mut [],
         };
         shares.iter_mut().map(|share| &mut share.upstream)
     }

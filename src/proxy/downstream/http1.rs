@@ -178,12 +178,11 @@ impl Connection {
                 Ok(Headed::Decided(Decision::Forward(order))) => order,
                 Ok(Headed::Decided(Decision::Answer(mut answer))) => {
                     answer.keep_alive &= !self.is_last(limits);
-                    let patience = limits.body_timeout;
                     let is_last =
                         |ahead: &dyn Fn() -> bool| self.listening.is_last(&self.worker, &self.facts, ahead);
                     let at = (&*self.worker, &is_last as IsLast<'_>, &self.facts, &view.meters[listener]);
                     let mut client = ClientStream::http1(&mut self.stream, answer.envelope);
-                    match Box::pin(answer.send(at, &mut client, &self.deadline, patience, buffer)).await {
+                    match Box::pin(answer.send(at, &mut client, &self.deadline, limits, buffer)).await {
                         (Next::Idle, rest) => buffer = rest,
                         (next, _) => return next.into(),
                     }

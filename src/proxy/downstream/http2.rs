@@ -20,7 +20,7 @@ use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
 use crate::proxy::exchange::client_stream::{CallEnd, ClientStream, EncodedReply, ResponseWriter};
 use crate::proxy::exchange::found::Held;
 use crate::proxy::exchange::local_reply::LocalReply;
-use crate::proxy::exchange::next::IsLast;
+use crate::proxy::exchange::next::{IsLast, Next};
 use crate::proxy::exchange::route::{self, Decision, Forward, Refused, Understood};
 use crate::proxy::exchange::state::{Exchange, within};
 use crate::proxy::failure::Failure;
@@ -397,11 +397,13 @@ impl Request<'_> {
         let is_last: IsLast<'_> = &|_| false;
         // Its content, if it has some, is not read.
         let mut client = ClientStream::http2(self.stream, self.peer, crate::http::BodyLength::Unknown);
-        let patience = self.listener().limits.body_timeout;
+        let limits = &self.listener().limits;
         let at = (&**worker, is_last, facts, &self.view.meters[self.listener]);
-        let sent = pin!(reply.send(at, &mut client, &deadline, patience, Buffer::small()));
-        if self.while_open(sent).await.is_some() {
-            self.end(&deadline).await;
+        let sent = pin!(reply.send(at, &mut client, &deadline, limits, Buffer::small()));
+        match self.while_open(sent).await {
+            // It was cut: the stream must not seem to end in order.
+            None | Some((Next::Abort, _)) => {}
+            Some(_) => self.end(&deadline).await,
         }
     }
 

@@ -4,6 +4,7 @@ use super::body::Part;
 use crate::http::{Trailers, may_trail, put_line};
 use crate::http1::{Body, BodyError, Framing};
 use crate::http2::FieldList;
+use crate::io::file::{FileBody, Filled};
 use crate::io::stream::{Closed, More};
 use crate::io::{Buffer, Reader, StreamError, Writer};
 use crate::proxy::http2::{self, SpareBytes};
@@ -25,6 +26,8 @@ pub(crate) enum BodyReader<'a> {
         /// What is known of the end of its content.
         content: &'a mut Content,
     },
+    /// Of a file.
+    File(&'a mut FileBody),
 }
 
 /// What is known of the end of an HTTP/2 message's content.
@@ -108,6 +111,7 @@ impl BodyReader<'_> {
                 content.note(stream);
                 Ok(Part::all(buffer, skip, content.over))
             }
+            Self::File(file) => Ok(Part::all(buffer, skip, file.is_over())),
         }
     }
 
@@ -119,6 +123,7 @@ impl BodyReader<'_> {
             Self::H2 { stream, .. } => {
                 stream.take_arrived(buffer);
             }
+            Self::File(_) => {}
         }
     }
 
@@ -127,6 +132,10 @@ impl BodyReader<'_> {
         match self {
             Self::H1 { reader, .. } => reader.fill(buffer).await,
             Self::H2 { stream, .. } => stream.read(buffer).await,
+            Self::File(file) => {
+                let (result, buffer) = file.fill(buffer).await;
+                (result.map_err(StreamError::from), buffer)
+            }
         }
     }
 
@@ -145,6 +154,14 @@ impl BodyReader<'_> {
                 let (result, buffer) = stream.read(buffer).await;
                 (result.map(More::Read), buffer)
             }
+            Self::File(file) => {
+                let (result, buffer) = file.fill_on(buffer, unseen).await;
+                let more = result.map(|filled| match filled {
+                    Filled::Read(n) => More::Read(n),
+                    Filled::Unseen(pipe) => More::Unseen(pipe),
+                });
+                (more.map_err(StreamError::from), buffer)
+            }
         }
     }
 
@@ -154,6 +171,7 @@ impl BodyReader<'_> {
         match self {
             Self::H1 { reader, body: Body::Length { left } } if reader.is_as_plain_as(writer) => Some(*left),
             Self::H1 { reader, body: Body::UntilClose } if reader.is_as_plain_as(writer) => Some(u64::MAX),
+            Self::File(file) if writer.is_plain() => Some(file.due()),
             _ => None,
         }
     }
@@ -170,6 +188,7 @@ impl BodyReader<'_> {
         match self {
             Self::H1 { body, .. } => body.is_done(),
             Self::H2 { content, .. } => content.over,
+            Self::File(file) => file.is_over(),
         }
     }
 
@@ -190,6 +209,9 @@ impl BodyReader<'_> {
                 content.note(stream);
                 if content.over { Ok(()) } else { Err(BodyError::Truncated) }
             }
+            // It has become shorter than it was.
+            Self::File(file) if !file.is_over() => Err(BodyError::Truncated),
+            Self::File(_) => Ok(()),
         }
     }
 
@@ -198,6 +220,7 @@ impl BodyReader<'_> {
         match self {
             Self::H1 { body, .. } => body.trailers(),
             Self::H2 { content, .. } => content.trailers(),
+            Self::File(_) => Trailers::default(),
         }
     }
 }

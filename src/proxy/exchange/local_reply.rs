@@ -9,13 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client_stream::{ClientStream, EncodedReply, ResponseWriter};
+use super::file_response::FileResponse;
 use super::portal_form::PortalForm;
+use crate::base::limits::Limits;
 use crate::base::meter::Served;
+use crate::config::plan::ResponseRate;
 use crate::http::{Content, Method, RequestHead, Version, grpc};
 use crate::http1::Envelope;
 use crate::io::{Buffer, Deadline};
 use crate::proxy::access::{self, Record};
 use crate::proxy::client::ClientFacts;
+use crate::proxy::destination::files::FileRequest;
 use crate::proxy::error_pages::{self, ErrorFormat, Pages};
 use crate::proxy::exchange::next::{IsLast, Next};
 use crate::proxy::reply::Reply;
@@ -50,6 +54,8 @@ pub(crate) struct LocalReply {
     waited: Duration,
     /// What the reply is made from, once the content of the request was read.
     form: Option<Box<PortalForm>>,
+    /// The file that takes the place of the reply, if it is there.
+    file: Option<Box<FileRequest>>,
 }
 
 impl LocalReply {
@@ -75,6 +81,7 @@ impl LocalReply {
             trace: None,
             waited: Duration::ZERO,
             form: None,
+            file: None,
         }
     }
 
@@ -101,6 +108,12 @@ impl LocalReply {
         self
     }
 
+    /// A file, which takes the place of the reply, or the response why it is not sent.
+    pub(crate) fn with_file(mut self, request: FileRequest) -> Self {
+        self.file = Some(Box::new(request));
+        self
+    }
+
     /// Sends it, and returns what the client's connection does next. `buffer` holds the request, and is returned
     /// without it.
     pub(crate) async fn send(
@@ -108,9 +121,10 @@ impl LocalReply {
         (worker, is_last, facts, meter): (&Worker, IsLast<'_>, &ClientFacts, &ListenerMeter),
         client: &mut ClientStream<'_>,
         deadline: &Deadline,
-        patience: Duration,
+        limits: &Limits,
         mut buffer: Buffer,
     ) -> (Next, Buffer) {
+        let patience = limits.body_timeout;
         let whole = match self.form.take() {
             None => {
                 let taken = client.take_first(&mut buffer).ok();
@@ -127,6 +141,16 @@ impl LocalReply {
                 let ahead = || buffer.len() > whole || client.has_arrived();
                 !is_last(&ahead)
             });
+        if let Some(request) = self.file.take() {
+            match request.answer() {
+                Ok(answer) => {
+                    let response = self.into_file_response((worker, facts, meter), whole, request.rate);
+                    let to = (client, deadline, limits);
+                    return Box::pin(response.send(answer, request.version, to, keep, buffer)).await;
+                }
+                Err(reply) => self.reply = reply,
+            }
+        }
         let (_, mut writer) = client.split();
         let wire = self.encode(&writer, !keep);
         worker.counters.requests_answered.add(1);
@@ -166,6 +190,17 @@ impl LocalReply {
             (Ok(Ok(())), _) => (Next::Linger, buffer),
             _ => (Next::Abort, buffer),
         }
+    }
+
+    /// What is known of the request, for a response with a file. `whole`: its bytes in the client's buffer, if all is there.
+    fn into_file_response<'a>(
+        self,
+        at: (&'a Worker, &'a ClientFacts, &'a ListenerMeter),
+        whole: Option<usize>,
+        rate: Option<ResponseRate>,
+    ) -> FileResponse<'a> {
+        let request = (whole, self.head_bytes, self.route);
+        FileResponse::new(at, request, (self.pending, rate), (self.logged, self.trace), self.waited)
     }
 
     /// Head and body as they go out.

@@ -10,17 +10,19 @@ use crate::config::access::Variable;
 use crate::http::grpc::Call;
 use crate::http::{
     BodyLength, ForwardedFor, HeadEdit, Method, OutgoingRequest, PathRewrite, RequestContext, RequestHead,
-    Version, grpc,
+    Version, authenticates_connection, grpc,
 };
 use crate::http1::{Envelope, RequestError};
 use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
+use crate::proxy::destination::files::FileRequest;
 use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
 use crate::proxy::exchange::found::{Found, Held, Resumed};
 use crate::proxy::exchange::grpc_web;
 use crate::proxy::exchange::local_reply::LocalReply;
 use crate::proxy::exchange::lookup::{apart, routed};
 use crate::proxy::exchange::portal_form::PortalForm;
+pub(crate) use crate::proxy::exchange::refused::Refused;
 use crate::proxy::exchange::request_key;
 use crate::proxy::exchange::request_log;
 use crate::proxy::exchange::trailer_filter::TrailerFilter;
@@ -125,45 +127,6 @@ impl Forward {
     /// Which of its trailers go to the backend.
     pub(crate) fn trailer_filter(&self) -> TrailerFilter<'_> {
         TrailerFilter::of_request(self.named.as_deref(), self.pending.as_deref())
-    }
-}
-
-/// Why a request is not served, and what is known of it all the same.
-#[derive(Debug)]
-pub(crate) struct Refused {
-    /// Why.
-    pub(crate) failure: Failure,
-    /// The form of the error response; `None` if its head could not be understood.
-    pub(crate) context: Option<ErrorContext>,
-    /// Its line in the access log, if one was begun.
-    pub(crate) logged: Option<Box<Record>>,
-    /// Its id, if it was given one.
-    pub(crate) id: Option<Box<str>>,
-    /// What rules do with the reply: the listener's, and the route's if one was found.
-    pub(crate) rules: Option<Box<ResponseRules>>,
-    /// Its route by its index, if one was found, and the bytes of its head.
-    pub(crate) route: Option<u32>,
-    /// See `route`.
-    pub(crate) head_bytes: u32,
-    /// What is recorded of it, if it is.
-    pub(crate) trace: Option<Box<Trace>>,
-}
-
-impl Refused {
-    /// A request of which nothing is known but the failure.
-    pub(crate) fn unknown(failure: Failure, listener: &Listener, client: &ClientFacts) -> Box<Self> {
-        let source = Source::Unknown { listener: &listener.name, client };
-        let rules = listener.rules.as_ref().and_then(|rules| rules.edits(&source, None));
-        Box::new(Self {
-            failure,
-            context: None,
-            logged: None,
-            id: None,
-            rules,
-            route: None,
-            head_bytes: 0,
-            trace: None,
-        })
     }
 }
 
@@ -299,6 +262,12 @@ fn decide(
                 }
             });
         }
+        Destination::Files(files) => {
+            let path = matched.rewrite.apply(asked.path);
+            let of = (found.id.point, matched.limits.response);
+            let request = FileRequest::new(files, head, (&path, &normalised), of);
+            return Ok(Decision::file(request, listener, head, found));
+        }
         Destination::Redirect(redirect) => {
             let reply = redirect.reply(head, &normalised, client);
             return Ok(Decision::answer(reply, head, found));
@@ -423,6 +392,18 @@ impl Decision {
         Understood::Decided(Self::Answer(Box::new(answer.with_form(form))))
     }
 
+    /// A file, which is opened before it is answered.
+    fn file(
+        request: FileRequest,
+        listener: &Listener,
+        head: &RequestHead<'_, '_>,
+        found: &mut Found,
+    ) -> Understood {
+        let reply = Reply::refusal(500, "a file was not opened");
+        let answer = found.local(reply, head).with_pages(listener.pages.as_ref(), found.error_format);
+        Understood::Decided(Self::Answer(Box::new(answer.with_file(request))))
+    }
+
     /// The refusal of a rule, by the listener's pages.
     fn refuse(
         mut reply: Reply,
@@ -504,12 +485,6 @@ fn forward(
         pending: found.rules.take(),
         error_format: found.error_format,
     }
-}
-
-/// Whether a field has credentials of a scheme that authenticates connections instead of requests (RFC 4559 §6).
-fn authenticates_connection(name: &str, value: &[u8]) -> bool {
-    let is = |scheme: &&[u8]| value.get(..scheme.len()).is_some_and(|said| said.eq_ignore_ascii_case(scheme));
-    name.eq_ignore_ascii_case("authorization") && [&b"ntlm"[..], b"negotiate"].iter().any(is)
 }
 
 /// What Ringate bounds beyond the grammar.

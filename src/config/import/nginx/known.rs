@@ -186,8 +186,8 @@ const MISSING: &[(&[&str], &str, Option<&str>)] = &[
     ),
     (
         &["root", "alias", "index", "autoindex", "try_files", "expires", "gzip_static"],
-        "files are not served from here",
-        Some("route"),
+        "it is for a location that serves files, with a root of its own or of its server",
+        Some("route.root"),
     ),
     (
         &["map", "geo", "split_clients", "set", "if"],

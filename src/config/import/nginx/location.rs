@@ -10,26 +10,26 @@ use super::{Nginx, Scope};
 
 /// What a location matches.
 #[derive(Clone, Debug)]
-struct Matched {
+pub(super) struct Matched {
     /// `path` of the route.
     pattern: String,
     /// The prefix of nginx, with its own slash at the end, where it is one.
-    prefix: Option<String>,
-    is_exact: bool,
+    pub(super) prefix: Option<String>,
+    pub(super) is_exact: bool,
 }
 
 /// A place where requests are answered: a location, or a server without one.
 #[derive(Clone)]
-struct Place<'d> {
-    scope: Scope<'d>,
-    block: &'d Directive,
-    matched: Matched,
+pub(super) struct Place<'d> {
+    pub(super) scope: Scope<'d>,
+    pub(super) block: &'d Directive,
+    pub(super) matched: Matched,
     /// All listeners of the server are TLS.
     is_tls: bool,
 }
 
 impl Place<'_> {
-    fn route(&self) -> Section {
+    pub(super) fn route(&self) -> Section {
         let mut route = Section::new("[route]", self.block.line);
         if self.matched.pattern != "/" {
             route.essential("path", quoted(&self.matched.pattern), self.block.line);
@@ -66,9 +66,9 @@ impl<'d> Nginx<'_, 'd> {
                 && !route.has("match")
                 && !route.has("methods")
         });
-        if !has_root {
+        if !has_root && !self.files(&whole, &mut found) {
             let mut route = whole.route();
-            route.comment("No location of nginx has these requests: it looks for files.");
+            route.comment("No location of nginx has these requests: it looks for files, and has no root.");
             route.set("respond", "{ status = 404, body = \"not found\\n\" }", server.block.line);
             found.push(route);
         }
@@ -195,8 +195,8 @@ impl<'d> Nginx<'_, 'd> {
         {
             self.report.missing(
                 directive.line,
-                format!("files are not served: all requests go to {name}"),
-                Some("route"),
+                format!("a route has one destination: all requests go to {name}"),
+                Some("route.try_files"),
             );
             self.report.done(block.line);
             let scope = outer.scope.within(block.inner());
@@ -218,7 +218,9 @@ impl<'d> Nginx<'_, 'd> {
             found.push(route);
             return;
         }
-        self.refused(place, place.block.line, found);
+        if !self.files(place, found) {
+            self.refused(place, place.block.line, found);
+        }
     }
 
     fn find_named(&self, outer: &Place<'d>, name: &str) -> Option<&'d Directive> {
@@ -477,7 +479,7 @@ impl<'d> Nginx<'_, 'd> {
     }
 
     /// `rewrite … break` and `last` within a location that passes requests on.
-    fn rewrites_within(&mut self, route: &mut Section, place: &Place<'d>) {
+    pub(super) fn rewrites_within(&mut self, route: &mut Section, place: &Place<'d>) {
         for directive in place.block.inner().iter().filter(|directive| directive.name == "rewrite") {
             if directive.has("permanent") || directive.has("redirect") {
                 continue;

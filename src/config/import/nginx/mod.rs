@@ -5,6 +5,7 @@ use std::path::Path;
 
 mod authorization;
 mod bounds;
+mod files;
 mod http;
 mod known;
 mod listen;
