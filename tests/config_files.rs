@@ -95,6 +95,15 @@ fn an_include_that_fails_is_shown_at_its_line() {
     assert!(code == Some(1) && said.contains("none.toml"), "{said}");
     let (code, said) = complain("[\"ringate.toml\"]");
     assert!(code == Some(1) && said.contains("includes itself"), "{said}");
+    // What is no file is not waited for, and what has no end is not read to it.
+    run(std::process::Command::new("mkfifo").arg(dir.path().join("pipe.toml")));
+    for other in ["[\"pipe.toml\"]", "[\"/dev/zero\"]"] {
+        let (code, said) = complain(other);
+        assert!(code == Some(1) && said.contains("this is not a file"), "{said}");
+    }
+    let pipe = "[\"*.none\"]\n[upstream.b]\nendpoints = [\"${file:pipe.toml}\"]";
+    let (code, said) = complain(pipe);
+    assert!(code == Some(1) && said.contains("this is not a file"), "{said}");
     // A pattern that matches no file is fine.
     let (code, said) = complain("[\"*.none\"]");
     assert_eq!(code, Some(0), "{said}");

@@ -18,6 +18,7 @@ use crate::http::OK;
 use crate::support::*;
 
 mod http2;
+mod lookups;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 

@@ -113,6 +113,8 @@ pub struct KeySet {
     skipped: Vec<String>,
     /// Tokens whose signature was verified by these keys.
     pub(super) verified: Verified,
+    /// What they were read from, unless it may have secrets.
+    text: Option<Box<str>>,
 }
 
 /// One key.
@@ -170,7 +172,13 @@ impl KeySet {
         }
         let verified =
             Verified::new(VERIFIED_TOKENS).map_err(|_| "the system gives no random numbers".to_owned())?;
-        Ok(Self { keys, skipped, verified })
+        let text = std::str::from_utf8(bytes).ok().filter(|_| !secrets).map(Into::into);
+        Ok(Self { keys, skipped, verified, text })
+    }
+
+    /// What they were read from; `None` where it may have secrets.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.text.as_deref()
     }
 
     /// How many keys there are.

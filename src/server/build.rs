@@ -200,6 +200,8 @@ struct Builder<'a> {
     starts: bool,
     /// The secret of the predecessor's sessions.
     inherited: Option<sticky::SessionSecret>,
+    /// What else a predecessor knew.
+    heritage: Option<&'a heritage::Heritage>,
     /// See [`identity_again`].
     current: Option<&'a Identity>,
     /// One cell for each certificate, however often it is named. `None`: it could not be read, which has been reported.
@@ -249,6 +251,7 @@ impl<'a> Builder<'a> {
             refreshes: false,
             starts: false,
             inherited: None,
+            heritage: None,
             current: None,
             identities: FxHashMap::default(),
             presented: Vec::new(),

@@ -26,6 +26,7 @@ pub(crate) mod portal;
 pub(crate) mod preflight;
 pub(crate) mod probe;
 mod refused;
+mod regular_file;
 pub(crate) mod renewal;
 pub(crate) mod roll;
 pub(crate) mod rotation;

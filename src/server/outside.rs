@@ -1,10 +1,9 @@
 //! What a config takes from outside its files: further files, environment variables, and content of files.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::base::limits::MAX_REFERRED_BYTES;
+use super::regular_file;
+use crate::base::limits::{MAX_CONFIG_BYTES, MAX_REFERRED_BYTES};
 use crate::config::Outside;
 
 /// The disk and the environment of this process.
@@ -44,7 +43,7 @@ impl Outside for Disk {
     }
 
     fn read(&self, path: &Path) -> Result<String, String> {
-        std::fs::read_to_string(path).map_err(|error| error.to_string())
+        regular_file::read_text(path, MAX_CONFIG_BYTES as u64).map_err(|error| error.to_string())
     }
 
     fn identity(&self, path: &Path) -> PathBuf {
@@ -59,13 +58,8 @@ impl Outside for Disk {
     }
 
     fn value(&self, path: &Path) -> Result<String, String> {
-        let mut text = String::new();
-        let file = File::open(path).map_err(|error| error.to_string())?;
-        let most = MAX_REFERRED_BYTES + 1;
-        let read = file.take(most).read_to_string(&mut text).map_err(|error| error.to_string())?;
-        if read as u64 == most {
-            return Err(format!("it has more than {MAX_REFERRED_BYTES} bytes"));
-        }
+        let mut text =
+            regular_file::read_text(path, MAX_REFERRED_BYTES).map_err(|error| error.to_string())?;
         let kept =
             text.strip_suffix('\n').map_or(text.len(), |line| line.strip_suffix('\r').unwrap_or(line).len());
         text.truncate(kept);

@@ -1,11 +1,10 @@
 //! Error pages, read from their files.
 
-use std::io::Read;
 use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::regular_file;
 use crate::base::limits::MAX_PAGE_BYTES;
 use crate::config::plan::{ErrorPages, PageSource, PageStatus};
 use crate::proxy::error_pages::{Page, Pages};
@@ -34,16 +33,5 @@ pub(super) fn pages(pages: Option<&ErrorPages>) -> Result<Option<Arc<Pages>>, (R
 }
 
 fn read(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    // Not to hang on a pipe: the file's kind is checked before it is read.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::other("this is not a file"));
-    }
-    if file.take(MAX_PAGE_BYTES + 1).read_to_string(&mut text)? as u64 > MAX_PAGE_BYTES {
-        let text = format!("it has more than {MAX_PAGE_BYTES} bytes");
-        return Err(std::io::Error::other(text));
-    }
-    Ok(text)
+    regular_file::read_text(path, MAX_PAGE_BYTES)
 }

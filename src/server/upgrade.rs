@@ -4,6 +4,7 @@
 //! ```text
 //! this process                                            the successor
 //!   start it ──────────────────────────────────────────────► (RINGATE_UPGRADE is set)
+//!                                               Begun ◄──── it is a ringate: no other program gets descriptors
 //!   Hello { sockets, heritage } with descriptors ──────────► loads the config, makes its rings
 //!                                Ready { pid, unused } ◄──── all is there, nothing is served
 //!   Serve ─────────────────────────────────────────────────► its workers accept
@@ -67,6 +68,7 @@ enum FromPredecessor {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "snake_case")]
 enum FromSuccessor {
+    Begun,
     Ready {
         pid: u32,
         /// The positions of sockets that it does not use: they are closed.
@@ -194,6 +196,12 @@ impl Upgrader {
 
     /// Until the successor serves. Returns its process id, and the sockets that it does not use.
     fn hand_over(&self, deployment: &Deployment, successor: &Successor) -> Result<(u32, Vec<u64>), Problem> {
+        // Descriptors that no process takes keep their sockets open for as long as the other end is.
+        match successor.receive()? {
+            FromSuccessor::Begun => {}
+            FromSuccessor::Failed { reason } => return Err(Problem::Refused(reason)),
+            _ => return Err(Problem::Other("it serves before it was to".to_owned())),
+        }
         let current = deployment.current();
         let heritage = Heritage::of(&current.plan, &current.running, &current.made);
         let heritage = serde_json::to_value(&heritage).map_err(|error| Problem::Other(error.to_string()))?;
@@ -217,7 +225,7 @@ impl Upgrader {
                 (pid, unused)
             }
             FromSuccessor::Failed { reason } => return Err(Problem::Refused(reason)),
-            FromSuccessor::Serving => return Err(Problem::Other("it serves before it was to".to_owned())),
+            _ => return Err(Problem::Other("it serves before it was to".to_owned())),
         };
         successor.send(&FromPredecessor::Serve, &[])?;
         match successor.receive()? {
@@ -226,7 +234,7 @@ impl Upgrader {
                 Ok((pid, unused.map(|handle| handle.id).collect()))
             }
             FromSuccessor::Failed { reason } => Err(Problem::Refused(reason)),
-            FromSuccessor::Ready { .. } => Err(Problem::Other("it was ready before".to_owned())),
+            _ => Err(Problem::Other("it was ready before".to_owned())),
         }
     }
 }

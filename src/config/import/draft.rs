@@ -111,9 +111,18 @@ impl Section {
         self.line
     }
 
-    /// Takes over the keys of another section, but for one.
-    pub(super) fn take(&mut self, other: &Self, except: &str) {
-        for key in other.keys.iter().filter(|key| key.name != except) {
+    /// A route is not for these listeners.
+    pub(super) fn keep_from(&mut self, listeners: &[&str]) {
+        let mut kept = self.get("except").map(|kept| kept.trim_matches('"').to_owned()).unwrap_or_default();
+        for listener in listeners {
+            kept = format!("{kept} {listener}").trim_start().to_owned();
+        }
+        self.set("except", quoted(&kept), self.line);
+    }
+
+    /// Takes over the keys of another section, but for these.
+    pub(super) fn take(&mut self, other: &Self, except: &[&str]) {
+        for key in other.keys.iter().filter(|key| !except.contains(&key.name.as_str())) {
             self.put(&key.name, key.value.clone(), key.line, key.essential);
         }
         self.comment.clone_from(&other.comment);

@@ -123,12 +123,12 @@ fn what_nginx_has_and_ringate_has_not_is_listed_with_its_line() {
          location /admin { satisfy any; auth_request /auth; proxy_pass http://127.0.0.1:1; }\n    location ~ \\.php$ { fastcgi_pass 127.0.0.1:9000; }\n    \
          unheard_of on;\n  }\n}\n",
     );
-    has(&imported, &["path = \"/admin\"\nrespond = { status = 503"]);
+    has(&imported, &["path = \"~ ^/admin\"\nrespond = { status = 503"]);
     let missing = missing(&imported);
     for line in [2, 6, 7, 8] {
         assert!(missing.iter().any(|(at, _)| *at == line), "{line}: {missing:?}");
     }
-    assert!(!imported.toml.contains("upstream = \"127.0.0.1-1\"\npath = \"/admin\""));
+    assert!(!imported.toml.contains("path = \"~ ^/admin\"\nupstream"));
 }
 
 #[test]
@@ -175,6 +175,33 @@ fn nginx_s_error_pages_become_the_listener_s() {
     assert!(!imported.toml.contains("error_pages.500"), "{}", imported.toml);
     let lines: Vec<usize> = missing(&imported).iter().map(|(line, _)| *line).collect();
     assert_eq!(lines, [2, 5, 8, 12], "{:?}", missing(&imported));
+}
+
+#[test]
+fn what_nginx_refuses_stays_refused() {
+    let backend = "proxy_pass http://127.0.0.1:1;";
+    // A refusal that can't be written closes what it stands in.
+    let imported = nginx(&format!(
+        "http {{ server {{ listen 80; location / {{ {backend} }}\n location /a {{ if ($bad) {{ return 403; }} {backend} }} }} }}\n"
+    ));
+    has(&imported, &["path = \"/a\"\nrespond = { status = 503"]);
+    let imported = nginx(&format!(
+        "http {{ server {{ listen 80; if ($bad) {{ return 444; }} location / {{ {backend} }} location /a {{ {backend} }} }} }}\n"
+    ));
+    assert_eq!(
+        (imported.toml.contains("upstream ="), imported.toml.matches("status = 503").count()),
+        (false, 2)
+    );
+    // What a server answers by scheme goes before all of its locations.
+    let imported = nginx(&format!(
+        "http {{ server {{ listen 80; listen 443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n \
+         if ($scheme = http) {{ return 301 https://$host$request_uri; }} location / {{ {backend} }} location /a {{ {backend} }} }} }}\n"
+    ));
+    has(
+        &imported,
+        &["listener = \"http-80\"\nredirect", "listener = \"https-443\"\npath = \"/a\"\nupstream"],
+    );
+    assert_eq!(imported.toml.matches("\"http-80\"").count(), 2, "{}", imported.toml);
 }
 
 #[test]

@@ -11,9 +11,10 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::fetch::{Wanted, fetch};
+use super::regular_file;
 use crate::auth::htpasswd::Users;
 use crate::auth::jwks::KeySet;
-use crate::base::limits::{PASSWORD_NICE, PASSWORD_THREADS};
+use crate::base::limits::{MAX_CONFIG_BYTES, PASSWORD_NICE, PASSWORD_THREADS};
 use crate::base::published::Published;
 use crate::config::plan::{KeyLocation, KeySource};
 use crate::io::vital;
@@ -63,7 +64,8 @@ fn make_hashes(jobs: &Mutex<Receiver<Job>>) {
 /// # Errors
 /// It can't be read, or is none; in words.
 pub(super) fn read_users(path: &std::path::Path) -> Result<Users, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = regular_file::read_text(path, MAX_CONFIG_BYTES as u64);
+    let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
     Users::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
@@ -74,7 +76,8 @@ pub(super) fn read_users(path: &std::path::Path) -> Result<Users, String> {
 pub(super) fn read_keys(source: &KeySource, store: &std::path::Path) -> Result<KeySet, String> {
     let (name, bytes) = match &source.at {
         KeyLocation::File(path) => {
-            (path.display().to_string(), std::fs::read(path).map_err(|it| it.to_string()))
+            let read = regular_file::read(path, MAX_CONFIG_BYTES as u64);
+            (path.display().to_string(), read.map_err(|it| it.to_string()))
         }
         KeyLocation::Url { url, trust, .. } => (url.clone(), json(url, trust, store)),
     };

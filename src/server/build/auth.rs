@@ -147,7 +147,12 @@ impl Builder<'_> {
         let keys = match before {
             Some(keys) if self.refreshes || !is_file => keys,
             _ => {
-                let read = auth::read_keys(&at.value, &self.plan.store);
+                // Those of a predecessor are fetched again when they are due.
+                let handed = self.heritage.and_then(|heritage| heritage.token_keys(&at.value));
+                let read = match handed {
+                    Some(keys) => Ok(keys),
+                    None => auth::read_keys(&at.value, &self.plan.store),
+                };
                 let set = match read {
                     Err(why) if !is_file => {
                         let title = format!("the keys of tokens can't be fetched: {why}");

@@ -24,7 +24,10 @@ impl Builder<'_> {
                 Some(known) if self.refreshes || source.file().is_none() => {
                     self.discovered.insert(source, known);
                 }
-                known if !self.refreshes => asked.push((source, known)),
+                known if !self.refreshes => {
+                    let last = known.or_else(|| self.heritage?.found(&source));
+                    asked.push((source, last));
+                }
                 _ => {}
             }
         }

@@ -175,7 +175,9 @@ impl Builder<'_> {
         let all =
             || self.previous.iter().flat_map(|previous| &previous.made.upstreams).map(|made| &made.upstream);
         let own = all().filter(|it| it.name == upstream).map(|it| of(it));
-        own.chain(all().map(|it| of(it))).find(|found| !found.is_empty()).unwrap_or_default()
+        let runs = own.chain(all().map(|it| of(it))).find(|found| !found.is_empty());
+        let handed = || self.heritage.map(|heritage| heritage.addresses(name));
+        runs.or_else(handed).unwrap_or_default()
     }
 
     /// The endpoint as it runs, if it does, and is none of `others`.

@@ -9,12 +9,15 @@ use zeroize::Zeroize as _;
 
 use super::sticky::SessionSecret;
 use super::{Assembly, Builder, Made, Policy};
+use crate::auth::jwks::KeySet;
+use crate::base::address::Address;
 use crate::base::limits::HANDOVER_BUCKETS;
 use crate::config::Diagnostics;
-use crate::config::plan::{self, Plan};
+use crate::config::plan::{self, KeyLocation, KeySource, Plan};
 use crate::proxy::rules::LimitRecord;
 use crate::proxy::snapshot::RuntimeConfig;
 use crate::proxy::upstream::endpoint::EndpointRecord;
+use crate::server::discovery::{Discovered, Source, Target};
 use crate::tls::TicketKey;
 
 /// The form of [`Heritage`]. A successor ignores any other.
@@ -28,6 +31,24 @@ pub(crate) struct Heritage {
     limits: Vec<Known<LimitRecord>>,
     tickets: Vec<Known<Vec<TicketKey>>>,
     session_secret: Option<String>,
+    /// By names of endpoints.
+    #[serde(default)]
+    addresses: Vec<Known<Vec<String>>>,
+    /// By sources.
+    #[serde(default)]
+    found: Vec<Known<Vec<FoundTarget>>>,
+    /// By URLs.
+    #[serde(default)]
+    token_keys: Vec<Known<String>>,
+}
+
+/// See [`Target`].
+#[derive(Serialize, Deserialize)]
+struct FoundTarget {
+    name: String,
+    address: String,
+    backup: bool,
+    weight: Option<u32>,
 }
 
 /// A part of it, and what it belongs to.
@@ -66,7 +87,38 @@ impl Heritage {
             what: policy.tickets.export(),
         });
         let session_secret = made.session_secret.as_ref().map(|secret| BASE64.encode(secret.bytes()));
-        Self { version: VERSION, endpoints, limits, tickets: tickets.collect(), session_secret }
+        let (addresses, found) = (resolved(running), found(made));
+        let token_keys = made.auth().1.iter().filter_map(|(source, keys)| {
+            let text = keys.cell.with(|keys| Some(keys.as_ref()?.text()?.to_owned()));
+            Some(Known { of: url_name(source)?, what: text? })
+        });
+        let (tickets, token_keys) = (tickets.collect(), token_keys.collect());
+        Self { version: VERSION, endpoints, limits, tickets, session_secret, addresses, found, token_keys }
+    }
+
+    /// The addresses that a name had.
+    pub(super) fn addresses(&self, name: &str) -> Vec<Address> {
+        let known = self.addresses.iter().filter(|known| known.of == name);
+        known.flat_map(|known| &known.what).filter_map(|text| Address::parse(text)).collect()
+    }
+
+    /// The endpoints that a source had.
+    pub(super) fn found(&self, source: &Source) -> Option<Discovered> {
+        let name = source.to_string();
+        let known = self.found.iter().find(|known| known.of == name)?;
+        let target = |it: &FoundTarget| {
+            let address = Address::parse(&it.address)?;
+            Some(Target { name: it.name.clone(), address, backup: it.backup, weight: it.weight })
+        };
+        let targets: Vec<Target> = known.what.iter().filter_map(target).collect();
+        (!targets.is_empty()).then(|| Discovered::handed(targets))
+    }
+
+    /// The keys that a URL had.
+    pub(super) fn token_keys(&self, source: &KeySource) -> Option<KeySet> {
+        let name = url_name(source)?;
+        let known = self.token_keys.iter().find(|known| known.of == name)?;
+        KeySet::parse(known.what.as_bytes(), false).ok()
     }
 
     /// Reads what a predecessor has sent. What has another form is not used: this process then begins without.
@@ -91,7 +143,8 @@ impl Heritage {
 pub(crate) fn build_after(plan: &Plan, heritage: &Heritage, problems: &mut Diagnostics) -> Option<Assembly> {
     let secret = heritage.session_secret.as_ref().and_then(|text| BASE64.decode(text.as_bytes()).ok());
     let inherited = secret.map(|bytes| SessionSecret::of(&bytes));
-    let assembly = Builder { starts: true, inherited, ..Builder::new(plan, None, problems) }.build()?;
+    let builder = Builder { starts: true, inherited, ..Builder::new(plan, None, problems) };
+    let assembly = Builder { heritage: Some(heritage), ..builder }.build()?;
     let known: FxHashMap<_, _> = heritage.endpoints.iter().map(|known| (&*known.of, &known.what)).collect();
     for upstream in &assembly.running.upstreams {
         for endpoint in &upstream.endpoints {
@@ -114,6 +167,45 @@ pub(crate) fn build_after(plan: &Plan, heritage: &Heritage, problems: &mut Diagn
         }
     }
     Some(assembly)
+}
+
+/// The addresses of names that the system resolves.
+fn resolved(running: &RuntimeConfig) -> Vec<Known<Vec<String>>> {
+    let mut all: Vec<Known<Vec<String>>> = Vec::new();
+    for endpoint in running.upstreams.iter().flat_map(|upstream| &upstream.endpoints) {
+        let Some(address) = endpoint.address.as_ref().filter(|_| Address::parse(&endpoint.name).is_none())
+        else {
+            continue;
+        };
+        let address = address.to_string();
+        match all.iter_mut().find(|known| *known.of == *endpoint.name) {
+            Some(known) if known.what.contains(&address) => {}
+            Some(known) => known.what.push(address),
+            None => all.push(Known { of: endpoint.name.to_string(), what: vec![address] }),
+        }
+    }
+    all
+}
+
+/// The endpoints of sources.
+fn found(made: &Made) -> Vec<Known<Vec<FoundTarget>>> {
+    let of = |target: &Target| FoundTarget {
+        name: target.name.clone(),
+        address: target.address.to_string(),
+        backup: target.backup,
+        weight: target.weight,
+    };
+    let all = made.discovered.iter();
+    all.map(|(source, known)| Known { of: source.to_string(), what: known.targets.iter().map(of).collect() })
+        .collect()
+}
+
+/// A URL of keys, with all by which its server is verified.
+fn url_name(source: &KeySource) -> Option<String> {
+    match &source.at {
+        KeyLocation::Url { url, trust, .. } => Some(format!("{url} {trust:?}")),
+        KeyLocation::File(_) => None,
+    }
 }
 
 fn endpoint_name(upstream: &str, endpoint: &crate::proxy::upstream::config::Endpoint) -> String {

@@ -138,11 +138,10 @@ enum Found {
 }
 
 impl Discovered {
-    /// What is known after a lookup, if `last` was before.
-    fn after(last: Option<Self>, found: Found, bounds: &plan::Resolver, is_file: bool) -> Self {
-        let now = Instant::now();
-        let mut next = last.unwrap_or(Self {
-            targets: Vec::new(),
+    /// What a predecessor knew.
+    pub(crate) fn handed(targets: Vec<Target>) -> Self {
+        Self {
+            targets,
             refreshed: None,
             ttl: None,
             problem: None,
@@ -151,7 +150,13 @@ impl Discovered {
             due: None,
             in_a_row: 0,
             empty_since: None,
-        });
+        }
+    }
+
+    /// What is known after a lookup, if `last` was before.
+    fn after(last: Option<Self>, found: Found, bounds: &plan::Resolver, is_file: bool) -> Self {
+        let now = Instant::now();
+        let mut next = last.unwrap_or_else(|| Self::handed(Vec::new()));
         let within = |ttl: Duration| ttl.clamp(bounds.min, bounds.max);
         next.lookups += 1;
         let said = match found {

@@ -42,6 +42,7 @@ impl Predecessor {
     /// # Errors
     /// It is gone, or sends something else; in words.
     pub(crate) fn receive(&self) -> Result<(Inherited, Heritage), String> {
+        self.send(&FromSuccessor::Begun).map_err(lost)?;
         let (text, fds) = self.channel.receive().map_err(lost)?;
         let text = zeroize::Zeroizing::new(text);
         match serde_json::from_slice(&text) {

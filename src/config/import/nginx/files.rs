@@ -10,6 +10,9 @@ use super::parse::Directive;
 impl<'d> Nginx<'_, 'd> {
     /// A route that serves the files of a place. False: it has none, or they can't be served as they were, which is listed.
     pub(super) fn files(&mut self, place: &Place<'d>, found: &mut Vec<Section>) -> bool {
+        if place.is_closed {
+            return false;
+        }
         let own = |name: &str| place.block.inner().iter().find(|directive| directive.name == name);
         let Some(directive) = own("alias").or_else(|| place.scope.one("root")) else { return false };
         let folder = directive.arg(0);
@@ -67,6 +70,13 @@ impl<'d> Nginx<'_, 'd> {
             );
             return false;
         };
+        if place.matched.is_late {
+            let pattern = format!("{}/?(.*)$", place.matched.pattern);
+            route.essential("path", quoted(&pattern), place.block.line);
+            route.essential("rewrite", quoted("/$1"), directive.line);
+            route.essential("root", quoted(&path), directive.line);
+            return true;
+        }
         if prefix.ends_with('/') != path.ends_with('/') {
             self.report.note(
                 directive.line,

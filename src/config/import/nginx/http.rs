@@ -6,6 +6,7 @@ use super::super::draft::{Section, quoted, texts};
 use super::super::values;
 use super::listen::{Group, Server};
 use super::parse::Directive;
+use super::precedence::LATE;
 use super::{Nginx, Scope};
 
 /// What a name of a server means.
@@ -91,13 +92,12 @@ impl<'d> Nginx<'_, 'd> {
 
     /// A route for a host at listeners. A route that is for some listeners only keeps to these.
     fn place(&mut self, route: &Section, host: Option<&str>, listeners: &[&str]) {
-        let only: Option<Vec<String>> =
-            route.get("only").map(|only| only.trim_matches('"').split(' ').map(str::to_owned).collect());
-        let listeners: Vec<&str> = listeners
-            .iter()
-            .copied()
-            .filter(|name| only.as_ref().is_none_or(|only| only.iter().any(|kept| kept == name)))
-            .collect();
+        let listed = |key: &str, name: &str| {
+            Some(route.get(key)?.trim_matches('"').split(' ').any(|listed| listed == name))
+        };
+        let is_kept =
+            |name: &&str| listed("only", name) != Some(false) && listed("except", name) != Some(true);
+        let listeners: Vec<&str> = listeners.iter().copied().filter(is_kept).collect();
         if listeners.is_empty() {
             return;
         }
@@ -110,7 +110,7 @@ impl<'d> Nginx<'_, 'd> {
         if let Some(host) = host.filter(|_| !route.has("host")) {
             placed.essential("host", quoted(host), route.line());
         }
-        placed.take(route, "only");
+        placed.take(route, &["only", "except", LATE]);
         self.draft.route(placed);
     }
 

@@ -6,16 +6,18 @@ use super::super::values::{self, Simple};
 use super::listen::Server;
 use super::parse::Directive;
 use super::upstream::Url;
-use super::{Nginx, Scope};
+use super::{Nginx, Scope, conditions, precedence};
 
 /// What a location matches.
 #[derive(Clone, Debug)]
 pub(super) struct Matched {
     /// `path` of the route.
-    pattern: String,
+    pub(super) pattern: String,
     /// The prefix of nginx, with its own slash at the end, where it is one.
     pub(super) prefix: Option<String>,
     pub(super) is_exact: bool,
+    /// The prefix is written as an expression, since others of nginx's go before it.
+    pub(super) is_late: bool,
 }
 
 /// A place where requests are answered: a location, or a server without one.
@@ -26,6 +28,8 @@ pub(super) struct Place<'d> {
     pub(super) matched: Matched,
     /// All listeners of the server are TLS.
     is_tls: bool,
+    /// An `if` that refuses requests could not be written: none is passed on.
+    pub(super) is_closed: bool,
 }
 
 impl Place<'_> {
@@ -33,6 +37,9 @@ impl Place<'_> {
         let mut route = Section::new("[route]", self.block.line);
         if self.matched.pattern != "/" {
             route.essential("path", quoted(&self.matched.pattern), self.block.line);
+        }
+        if let Some(prefix) = self.matched.prefix.as_ref().filter(|_| self.matched.is_late) {
+            route.text(precedence::LATE, prefix, self.block.line);
         }
         route
     }
@@ -42,37 +49,31 @@ impl<'d> Nginx<'_, 'd> {
     /// The routes of a server, without listener and host. `plain` are its listeners without TLS.
     pub(super) fn locations(&mut self, server: &Server<'d>, is_tls: bool, plain: &[&str]) -> Vec<Section> {
         let mut found = Vec::new();
-        let whole = Place {
-            scope: server.scope.clone(),
-            block: server.block,
-            matched: Matched { pattern: "/".into(), prefix: Some("/".into()), is_exact: false },
-            is_tls,
-        };
+        let matched =
+            Matched { pattern: "/".into(), prefix: Some("/".into()), is_exact: false, is_late: false };
+        let (scope, block) = (server.scope.clone(), server.block);
+        let mut whole = Place { scope, block, matched, is_tls, is_closed: false };
         let inner = server.block.inner();
-        self.conditions(&whole, plain, &mut found);
+        let (guards, is_lost) = self.conditions(&whole, plain);
+        whole.is_closed = is_lost;
         self.rewrites(&whole, &mut found);
         if let Some(directive) = inner.iter().find(|directive| directive.name == "return") {
             self.returns(&whole, directive, &mut found);
             for location in inner.iter().filter(|directive| directive.name == "location") {
                 self.never(location, "the `return` of the server answers all requests");
             }
-            return found;
+            return conditions::guarded(guards, found, plain);
         }
         self.nested(&whole, inner, plain, &mut found);
-        let has_root = found.iter().any(|route| {
-            !route.has("path")
-                && !route.has("host")
-                && !route.has("only")
-                && !route.has("match")
-                && !route.has("methods")
-        });
+        let has_root = found.iter().any(|route| !route.has("path") && !conditions::is_conditional(route));
         if !has_root && !self.files(&whole, &mut found) {
             let mut route = whole.route();
             route.comment("No location of nginx has these requests: it looks for files, and has no root.");
             route.set("respond", "{ status = 404, body = \"not found\\n\" }", server.block.line);
             found.push(route);
         }
-        found
+        precedence::order(&mut found);
+        conditions::guarded(guards, found, plain)
     }
 
     fn nested(
@@ -86,16 +87,18 @@ impl<'d> Nginx<'_, 'd> {
             if location.arg(0).starts_with('@') {
                 continue; // where `try_files` and `error_page` lead to
             }
-            let Some(matched) = self.matched(location) else {
+            let Some(matched) = self.matched(location, outer) else {
                 self.never(location, "the route of its location could not be written");
                 continue;
             };
             let scope = outer.scope.within(location.inner());
-            let place = Place { scope, block: location, matched, is_tls: outer.is_tls };
+            let mut place = Place { scope, block: location, matched, ..outer.clone() };
             if self.report.is_open(location.line) {
                 self.report.done(location.line);
             }
-            self.conditions(&place, plain, found);
+            let (own, is_lost) = self.conditions(&place, plain);
+            found.extend(own);
+            place.is_closed |= is_lost;
             self.nested(&place, location.inner(), plain, found);
             self.action(&place, outer, found);
         }
@@ -114,27 +117,29 @@ impl<'d> Nginx<'_, 'd> {
         }
     }
 
-    fn matched(&mut self, location: &Directive) -> Option<Matched> {
-        let (modifier, path) = match location.args.len() {
-            1 => match location.arg(0).split_at_checked(1) {
-                // `location =/x`
-                Some(("=", path)) => ("=", path),
-                _ => ("", location.arg(0)),
-            },
-            _ => (location.arg(0), location.arg(1)),
-        };
+    /// `outer` has the location.
+    fn matched(&mut self, location: &Directive, outer: &Place<'d>) -> Option<Matched> {
+        let (modifier, path) = precedence::words(location);
+        let is_late = precedence::is_late(location, outer.block.inner())
+            || outer.matched.is_late && modifier.is_empty() && outer.matched.prefix.is_some();
         let plain = |prefix: &str| Matched {
             pattern: pattern(prefix),
             prefix: Some(prefix.to_owned()),
             is_exact: false,
+            is_late: false,
         };
-        let exact = |path: &str| Matched { pattern: format!("={path}"), prefix: None, is_exact: true };
+        let other = |pattern: String, is_exact| Matched { pattern, prefix: None, is_exact, is_late: false };
+        let exact = |path: &str| other(format!("={path}"), true);
         match modifier {
             "=" => Some(exact(path)),
             "" | "^~" => {
                 if !path.starts_with('/') {
                     self.report.missing(location.line, "a path begins with a slash", Some("route.path"));
                     return None;
+                }
+                if is_late {
+                    let (pattern, prefix) = (precedence::late(path), Some(path.to_owned()));
+                    return Some(Matched { pattern, prefix, is_exact: false, is_late });
                 }
                 if path != "/" && !path.ends_with('/') {
                     self.report.note(
@@ -146,7 +151,7 @@ impl<'d> Nginx<'_, 'd> {
             }
             "~" | "~*" => Some(match values::simple(path) {
                 Some(Simple::Exact(path)) if modifier == "~" => exact(&path),
-                Some(Simple::Prefix(path)) if modifier == "~" => {
+                Some(Simple::Prefix(path)) if modifier == "~" && !is_late => {
                     self.report.note(
                         location.line,
                         "the expression became a path, and only whole parts of it match",
@@ -154,9 +159,8 @@ impl<'d> Nginx<'_, 'd> {
                     plain(&path)
                 }
                 _ => {
-                    let fold = if modifier == "~*" { "(?i)" } else { "" };
-                    let pattern = format!("~ {fold}{path}");
-                    Matched { pattern, prefix: None, is_exact: false }
+                    let within = outer.matched.prefix.as_deref();
+                    other(precedence::expression(path, modifier == "~*", within), false)
                 }
             }),
             _ => {
@@ -218,6 +222,15 @@ impl<'d> Nginx<'_, 'd> {
             found.push(route);
             return;
         }
+        // A place for nothing but a refusal.
+        let first = own.iter().find(|directive| matches!(directive.name.as_str(), "allow" | "deny"));
+        if let Some(directive) = first.filter(|it| it.name == "deny" && it.arg(0) == "all") {
+            let mut route = place.route();
+            route.essential("respond", "{ status = 403 }", directive.line);
+            self.report.done(directive.line);
+            found.push(route);
+            return;
+        }
         if !self.files(place, found) {
             self.refused(place, place.block.line, found);
         }
@@ -258,6 +271,9 @@ impl<'d> Nginx<'_, 'd> {
             }
         };
         let Some((name, url)) = upstream else { return self.refused(place, directive.line, found) };
+        if place.is_closed {
+            return self.refused(place, directive.line, found);
+        }
         if let Some(uri) = &url.uri
             && !self.replaces(&mut route, place, uri, directive)
         {
@@ -296,6 +312,11 @@ impl<'d> Nginx<'_, 'd> {
         if prefix == uri {
             return true;
         }
+        if place.matched.is_late {
+            route.essential("path", quoted(&format!("{}(.*)$", place.matched.pattern)), place.block.line);
+            route.essential("rewrite", quoted(&format!("{}$1", uri.replace('$', "$$"))), directive.line);
+            return true;
+        }
         if prefix.ends_with('/') != uri.ends_with('/') {
             self.report.note(
                 directive.line,
@@ -320,7 +341,7 @@ impl<'d> Nginx<'_, 'd> {
     }
 
     /// What `return` answers with. False: it can't be written.
-    fn answer(&mut self, route: &mut Section, place: &Place<'d>, directive: &Directive) -> bool {
+    pub(super) fn answer(&mut self, route: &mut Section, place: &Place<'d>, directive: &Directive) -> bool {
         let (code, rest) = match directive.arg(0).parse::<u16>() {
             Ok(code) => (code, directive.arg(1)),
             Err(_) => (302, directive.arg(0)),
@@ -365,65 +386,6 @@ impl<'d> Nginx<'_, 'd> {
         true
     }
 
-    /// `if (…) { return …; }`
-    fn conditions(&mut self, place: &Place<'d>, plain: &[&str], found: &mut Vec<Section>) {
-        for directive in place.block.inner().iter().filter(|directive| directive.name == "if") {
-            let [inner] = directive.inner() else { continue };
-            if inner.name != "return" && inner.name != "rewrite" {
-                continue;
-            }
-            let mut route = place.route();
-            let words: Vec<&str> = directive
-                .args
-                .iter()
-                .map(|word| word.trim_matches(['(', ')']))
-                .filter(|word| !word.is_empty())
-                .collect();
-            let is_met = match words[..] {
-                ["$scheme", "=" | "!=", scheme]
-                    if !plain.is_empty() && (words[1] == "=") == (scheme == "http") =>
-                {
-                    route.set("only", quoted(&plain.join(" ")), directive.line);
-                    true
-                }
-                ["$host" | "$http_host", "=", host] => {
-                    route.essential("host", quoted(host), directive.line);
-                    true
-                }
-                ["$request_method", "=", method] => {
-                    route.essential("methods", format!("[{}]", quoted(method)), directive.line);
-                    true
-                }
-                [variable, "=", value] => match variable.strip_prefix("$http_") {
-                    Some(field) => {
-                        let key = format!("match.headers.{}", field.replace('_', "-"));
-                        route.essential(&key, quoted(value), directive.line);
-                        true
-                    }
-                    None => match variable.strip_prefix("$arg_") {
-                        Some(name) => {
-                            route.essential(&format!("match.query.{name}"), quoted(value), directive.line);
-                            true
-                        }
-                        None => false,
-                    },
-                },
-                _ => false,
-            };
-            if !is_met {
-                continue;
-            }
-            let answered = match inner.name.as_str() {
-                "return" => self.answer(&mut route, place, inner),
-                _ => self.permanent(&mut route, place, inner),
-            };
-            if answered {
-                self.report.done(directive.line);
-                found.push(route);
-            }
-        }
-    }
-
     /// `rewrite … permanent` and `redirect` of a server or location, each a route of its own.
     fn rewrites(&mut self, place: &Place<'d>, found: &mut Vec<Section>) {
         for directive in place.block.inner().iter().filter(|directive| directive.name == "rewrite") {
@@ -438,7 +400,12 @@ impl<'d> Nginx<'_, 'd> {
     }
 
     /// A `rewrite` that answers with a redirect. False: it can't be written.
-    fn permanent(&mut self, route: &mut Section, place: &Place<'d>, directive: &Directive) -> bool {
+    pub(super) fn permanent(
+        &mut self,
+        route: &mut Section,
+        place: &Place<'d>,
+        directive: &Directive,
+    ) -> bool {
         let status = if directive.has("permanent") { 301 } else { 302 };
         let (from, to) = (directive.arg(0), directive.arg(1));
         let missing = "this rewriting can't be expressed";
@@ -493,6 +460,11 @@ impl<'d> Nginx<'_, 'd> {
             match (prefix, from, to) {
                 (Some(prefix), Some(from), Some(to)) if prefix == from && !to.contains('$') => {
                     match to {
+                        to if place.matched.is_late => {
+                            let path = format!("{}/(.*)$", precedence::late(prefix));
+                            route.essential("path", quoted(&path), place.block.line);
+                            route.essential("rewrite", quoted(&format!("{to}/$1")), directive.line);
+                        }
                         "" => route.essential("strip_prefix", "true", directive.line),
                         to => route.essential("rewrite_prefix", quoted(to), directive.line),
                     }

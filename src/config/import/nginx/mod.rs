@@ -5,6 +5,7 @@ use std::path::Path;
 
 mod authorization;
 mod bounds;
+mod conditions;
 mod files;
 mod http;
 mod known;
@@ -13,6 +14,7 @@ mod location;
 mod maps;
 mod pages;
 mod parse;
+mod precedence;
 mod rules;
 mod stream;
 mod upstream;
