@@ -223,6 +223,8 @@ fn stage(example: &Path) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let certs = dir.path().join("certs");
     pki.store(&certs, "web", "gateway");
+    // A route of one of them serves its files.
+    fs::create_dir(dir.path().join("grafana")).unwrap();
     let trust = fs::read(pki.file("ca.pem")).unwrap();
     let meta = Meta { description: None, origin: Origin::Imported, now: std::time::SystemTime::now() };
     for name in ["backend-ca", "partners"] {

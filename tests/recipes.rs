@@ -19,11 +19,25 @@ const PAGE: Duration = Duration::from_secs(60);
 const LANES: usize = 3;
 
 /// Blocks that no test can run: page, first words, reason. Their fence is ```` ```sh by-hand ````.
-const BY_HAND: [(&str, &str, &str); 1] = [(
-    "README.md",
-    "cargo run --release -- quickstart",
-    "scripts/test runs this very test, and quickstart goes on until Ctrl-C (tests/starts.rs runs it)",
-)];
+const BY_HAND: [(&str, &str, &str); 5] = [
+    (
+        "README.md",
+        "cargo run --release -- quickstart",
+        "scripts/test runs this very test, and quickstart goes on until Ctrl-C (tests/starts.rs runs it)",
+    ),
+    (
+        "docs/packages.md",
+        "apt install",
+        "it changes the system; scripts/package-test does it in a root of its own",
+    ),
+    ("docs/packages.md", "sha256sum", "it needs a release build; scripts/package makes the tarball"),
+    ("docs/packages.md", "cd ringate-", "it changes the system: a user, a unit"),
+    (
+        "docs/packages.md",
+        "scripts/package",
+        "it needs a release build and Docker; scripts/package-test uses podman",
+    ),
+];
 
 /// What a page needs.
 struct Recipe {
@@ -112,7 +126,6 @@ const RECIPES: [Recipe; 10] = [
         before: &["", "cp client.pem client.crt"],
         after: "openssl pkcs12 -in client.p12 -passin pass:secret-words -nokeys | grep CERTIFICATE\n\
                 ringate credential show acme-api-key-mtls | grep active",
-        ..NONE
     },
     Recipe {
         page: "docs/migrate-haproxy.md",
@@ -307,7 +320,7 @@ fn follow(page: &Page, recipe: &Recipe) -> Result<(), String> {
     script.push_str(&adjusted(recipe.after));
     let binary = PathBuf::from(env!("CARGO_BIN_EXE_ringate"));
     let folders = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&folders).map(PathBuf::from);
+    let folders = std::env::split_paths(&folders);
     let path = std::env::join_paths(std::iter::once(binary.parent().unwrap().to_owned()).chain(folders));
     let mut command = Command::new("bash");
     command.args(["-xc", &script]).current_dir(stage.dir.path()).env("PATH", path.unwrap());

@@ -257,8 +257,8 @@ fn the_url_is_the_certificates_own() {
 fn responders_that_misbehave_fail_no_handshake() {
     let scene = Scene::new();
     let ok = |body: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    let garbage = Backend::replying(&ok("hello"));
-    let huge = Backend::replying(&ok(&"x".repeat(1 << 20)));
+    let garbage = Backend::replying(ok("hello"));
+    let huge = Backend::replying(ok(&"x".repeat(1 << 20)));
     let silent = Backend::start(|connection| connection.rest().map(drop));
     let refusing = Backend::replying("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
     for (address, said) in [

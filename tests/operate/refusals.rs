@@ -30,7 +30,9 @@ fn start() -> (Backend, Ringate) {
 }
 
 /// Method, host, path, further field, status.
-const CASES: &[(&str, &str, &str, (&str, &str), u16)] = &[
+type Case = (&'static str, &'static str, &'static str, (&'static str, &'static str), u16);
+
+const CASES: &[Case] = &[
     ("GET", "a.example", "/", ("x-a", "1"), 200),
     ("GET", "a.example", "/internal", ("x-a", "1"), 404),
     ("GET", "open.example", "/internal/a?b", ("x-a", "1"), 404),

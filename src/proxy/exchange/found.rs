@@ -26,7 +26,7 @@ use crate::proxy::worker::Worker;
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(super) envelope: Envelope,
-    /// See [`Forward`].
+    /// See [`Forward`](super::route::Forward).
     pub(super) route: Option<u32>,
     pub(super) head_bytes: u32,
     pub(super) trace: Option<Box<Trace>>,

@@ -58,8 +58,8 @@ impl Builder<'_> {
     /// What a certificate's cell will hold once this is published.
     pub(super) fn next_identity(&self, named: &CertificateRef) -> Option<Arc<Identity>> {
         let current = self.identities.get(named)?.as_ref()?.load();
-        let renewed = self.renewed.iter().map(|(_, next)| next);
-        let next = renewed.filter(|next| next.name() == current.name()).next_back();
+        let mut renewed = self.renewed.iter().map(|(_, next)| next);
+        let next = renewed.rfind(|next| next.name() == current.name());
         Some(next.map_or(current, Arc::clone))
     }
 

@@ -18,10 +18,10 @@ impl<'d> Nginx<'_, 'd> {
             );
             return false;
         }
-        if let Some(directive) = scope.one("auth_request").filter(|request| request.arg(0) != "off") {
-            if !self.subrequest(route, scope, directive) {
-                return false;
-            }
+        if let Some(directive) = scope.one("auth_request").filter(|request| request.arg(0) != "off")
+            && !self.subrequest(route, scope, directive)
+        {
+            return false;
         }
         if let Some(off) = scope.one("auth_request").filter(|request| request.arg(0) == "off") {
             self.report.done(off.line);
