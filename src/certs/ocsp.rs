@@ -313,7 +313,10 @@ impl<'a> Basic<'a> {
         let mut content = Reader(bytes.universal(Tag::OctetString)?.content);
         let mut basic = content.next()?.sequence()?;
         let data = basic.next()?;
-        let algorithm = basic.next()?.der;
+        let algorithm = basic.next()?;
+        // The parser of x509-parser takes other tags for this one.
+        algorithm.sequence()?.universal(Tag::Oid)?;
+        let algorithm = algorithm.der;
         let signature = basic.universal(Tag::BitString)?.der;
         let mut certificates = Vec::new();
         if let Some(list) = basic.tagged(0) {
@@ -337,7 +340,8 @@ impl<'a> Basic<'a> {
     fn is_signed_by(&self, signer: &X509Certificate<'_>) -> bool {
         let Ok((_, algorithm)) = AlgorithmIdentifier::from_der(self.algorithm) else { return false };
         let Ok((_, signature)) = BitString::from_der(self.signature) else { return false };
-        verify_signature(signer.public_key(), &algorithm, &signature, self.data).is_ok()
+        signature.unused_bits == 0
+            && verify_signature(signer.public_key(), &algorithm, &signature, self.data).is_ok()
     }
 }
 

@@ -180,7 +180,7 @@ proptest! {
         let same = damaged[index] == value;
         damaged[index] = value;
         // What is signed is, and what is not (the status before it, lengths) is read strictly.
-        prop_assert!(subject.judge(&damaged, SystemTime::now()).is_ok() == same || index < 40);
+        prop_assert!(subject.judge(&damaged, SystemTime::now()).is_ok() == same || index < 40, "{value:02x} at {index} of {der:02x?}");
         let _ = subject.judge(&damaged[..end.min(damaged.len())], SystemTime::now());
     }
 }
