@@ -246,7 +246,8 @@ class Preflight:
             wanted = body(BODIES[scenario.path])
             same = hashlib.sha256(got).digest() == hashlib.sha256(wanted).digest()
             self.expect(same, f"{scenario.path} arrived changed ({len(got)} bytes)")
-        if scenario.protocol == "http" and self.name != "relay":
+        # No backend says what it got where the proxy has the files itself.
+        if scenario.protocol == "http" and self.name != "relay" and not scenario.files:
             self.check_headers()
         self.check_handshakes(warm=False)
 
