@@ -104,6 +104,11 @@ fn an_include_that_fails_is_shown_at_its_line() {
     let pipe = "[\"*.none\"]\n[upstream.b]\nendpoints = [\"${file:pipe.toml}\"]";
     let (code, said) = complain(pipe);
     assert!(code == Some(1) && said.contains("this is not a file"), "{said}");
+    for other in ["pipe.toml", "/dev/zero"] {
+        let map = format!("[\"*.none\"]\n[map.tenant]\nfrom = \"{{request.host}}\"\nfile = \"{other}\"");
+        let (code, said) = complain(&map);
+        assert!(code == Some(1) && said.contains("this is not a file"), "{said}");
+    }
     // A pattern that matches no file is fine.
     let (code, said) = complain("[\"*.none\"]");
     assert_eq!(code, Some(0), "{said}");

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::Deployment;
 use super::fetch::{FetchError, Wanted, fetch};
 use super::file_watch::FileWatch;
+use super::regular_file;
 use super::verification::jittered;
 use crate::base::limits::MAX_OCSP_BYTES;
 use crate::certs::Timestamp;
@@ -165,11 +166,7 @@ fn wanted(plan: &Plan) -> Vec<(&CertificateRef, &Ocsp)> {
 
 /// The content of a file that may hold a response.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let length = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if length > MAX_OCSP_BYTES as u64 {
-        return Err(format!("it has {length} bytes: that is no OCSP response"));
-    }
-    std::fs::read(path).map_err(|error| error.to_string())
+    regular_file::read(path, MAX_OCSP_BYTES as u64).map_err(|error| error.to_string())
 }
 
 /// The newest good response of several files for a chain. `Err`: there is none; the reason is of the file that comes nearest.
@@ -395,4 +392,15 @@ fn request(url: &str, request: &[u8], store: &Path) -> Result<Vec<u8>, String> {
     let fields = &[accept, ("Content-Type", "application/ocsp-request")];
     let wanted = Wanted { url, trust, store, method: "POST", fields, body: request };
     fetch(&wanted).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_not_read_to_its_end() {
+        let why = read(Path::new("/dev/zero")).unwrap_err();
+        assert!(why.contains("this is not a file"), "{why}");
+    }
 }

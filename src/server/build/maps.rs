@@ -9,6 +9,7 @@ use crate::base::published::Published;
 use crate::config::access::{Piece, Variable};
 use crate::config::plan::{self, Entries, HeaderEdits};
 use crate::route::{Map, MapTable};
+use crate::server::regular_file;
 
 /// The table of a map, and what it was made of.
 #[derive(Clone, Debug)]
@@ -38,11 +39,8 @@ pub(crate) fn read(map: &plan::Map) -> Result<MapTable, String> {
         Entries::Here(entries) => entries.iter().try_for_each(|(key, value)| table.add(key, value))?,
         Entries::File(path) => {
             let wrong = |error: String| format!("{}: {error}", path.display());
-            let length = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
-            if length > MAX_MAP_FILE_BYTES {
-                return Err(wrong(format!("it has more than {MAX_MAP_FILE_BYTES} bytes")));
-            }
-            let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+            let text = regular_file::read_text(path, MAX_MAP_FILE_BYTES);
+            let text = text.map_err(|error| wrong(error.to_string()))?;
             table.read(&text).map_err(wrong)?;
         }
     }
