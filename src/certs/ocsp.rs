@@ -28,7 +28,7 @@ const STATUS_REQUEST: u8 = 5;
 /// id-ad-ocsp (RFC 5280 §4.2.2.1).
 const OCSP_ACCESS: &str = "1.3.6.1.5.5.7.48.1";
 
-/// A response that is good: of the certificate, signed by who may sign it, in its time.
+/// A good response: it is of the certificate, its signer may sign it, and its time has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Response {
     /// As it is stapled.

@@ -84,7 +84,7 @@ pub(crate) fn rank<'a>(accept: impl Iterator<Item = &'a [u8]>, ours: &[Coding]) 
 }
 
 /// `q=0.5` in thousandths (RFC 9110 §12.4.2); what is malformed is not wanted.
-fn quality(parameter: &[u8]) -> Option<u32> {
+pub(crate) fn quality(parameter: &[u8]) -> Option<u32> {
     let value = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))?;
     let value = std::str::from_utf8(value).ok().and_then(|value| value.parse::<f32>().ok());
     Some((value.filter(|value| (0.0..=1.0).contains(value)).unwrap_or(0.0) * 1000.0) as u32)

@@ -24,7 +24,7 @@ mod status;
 mod trailers;
 
 pub(crate) use authority::{host_name, parse_authority};
-pub(crate) use coding::{Coding, Encoder, negotiate, rank};
+pub(crate) use coding::{Coding, Encoder, negotiate, quality, rank};
 #[allow(unreachable_pub)] // for internals
 pub use edit::HeadEdit;
 pub(crate) use field::{

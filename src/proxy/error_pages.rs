@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::base::limits::MAX_REQUEST_ID_BYTES;
-use crate::http::{self, PLAIN_TEXT, grpc};
+use crate::http::{self, PLAIN_TEXT, grpc, quality};
 
 /// The pages of a listener.
 #[derive(Debug, PartialEq, Eq)]
@@ -173,13 +173,6 @@ fn prefers_json<'a>(accept: impl Iterator<Item = &'a [u8]>) -> bool {
         }
     }
     json > 0 && json >= text
-}
-
-/// `q=0.5` in thousandths; what is malformed is not wanted.
-fn quality(parameter: &[u8]) -> Option<u32> {
-    let value = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))?;
-    let value = std::str::from_utf8(value).ok().and_then(|value| value.parse::<f32>().ok());
-    Some((value.filter(|value| (0.0..=1.0).contains(value)).unwrap_or(0.0) * 1000.0) as u32)
 }
 
 #[cfg(test)]

@@ -206,7 +206,7 @@ struct Builder<'a> {
     current: Option<&'a Identity>,
     /// One cell for each certificate, however often it is named. `None`: it could not be read, which has been reported.
     identities: FxHashMap<CertificateRef, Option<Published<Identity>>>,
-    /// Who presents them.
+    /// The places of the config that present them.
     presented: Vec<identities::Presented>,
     renewed: Vec<(Published<Identity>, Arc<Identity>)>,
     without_fallback: Vec<Arc<Identity>>,

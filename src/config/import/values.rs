@@ -6,6 +6,18 @@ use super::draft::quoted;
 
 /// `30`, `30s`, `5m`, `100ms`, `1h 30m` as a duration of Ringate; plain numbers are in `unit`.
 pub(super) fn duration(text: &str, unit: &str) -> Option<String> {
+    Some(match milliseconds(text, unit)? {
+        0 => "0s".to_owned(),
+        total if total.is_multiple_of(86_400_000) => format!("{}d", total / 86_400_000),
+        total if total.is_multiple_of(3_600_000) => format!("{}h", total / 3_600_000),
+        total if total.is_multiple_of(60_000) => format!("{}m", total / 60_000),
+        total if total.is_multiple_of(1000) => format!("{}s", total / 1000),
+        total => format!("{total}ms"),
+    })
+}
+
+/// The same in milliseconds; a time in microseconds is rounded down, to one at least.
+pub(super) fn milliseconds(text: &str, unit: &str) -> Option<u64> {
     let (mut total, mut rest) = (0_u64, text.trim());
     if rest.is_empty() {
         return None;
@@ -17,7 +29,7 @@ pub(super) fn duration(text: &str, unit: &str) -> Option<String> {
         let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
         let named = if letters == 0 { unit } else { &rest[..letters] };
         let factor = match named {
-            "us" => return Some(format!("{}ms", (number / 1000).max(1))),
+            "us" => return Some((number / 1000).max(1)),
             "ms" => 1,
             "s" => 1000,
             "m" => 60_000,
@@ -31,14 +43,7 @@ pub(super) fn duration(text: &str, unit: &str) -> Option<String> {
         total = total.checked_add(number.checked_mul(factor)?)?;
         rest = rest[letters..].trim_start();
     }
-    Some(match total {
-        0 => "0s".to_owned(),
-        total if total.is_multiple_of(86_400_000) => format!("{}d", total / 86_400_000),
-        total if total.is_multiple_of(3_600_000) => format!("{}h", total / 3_600_000),
-        total if total.is_multiple_of(60_000) => format!("{}m", total / 60_000),
-        total if total.is_multiple_of(1000) => format!("{}s", total / 1000),
-        total => format!("{total}ms"),
-    })
+    Some(total)
 }
 
 /// `10m`, `8k`, `1g`, `512` as bytes.

@@ -105,7 +105,7 @@ impl<'b> HaProxy<'_, 'b> {
         if !is_writable(&plain) {
             return None;
         }
-        let rule = |tests, target| Rule { tests, target, guards: Vec::new(), refuses: true, line: item.line };
+        let rule = |tests, target| Rule::refusal(tests, target, item.line);
         let (key, value) = self.restriction(one, item, proxy)?;
         let is_listener_s = key == "limits.connections_per_client";
         match (&one.test, key) {
@@ -146,8 +146,7 @@ impl<'b> HaProxy<'_, 'b> {
             }
             _ if is_route => {
                 let target = Target::Answer("respond", format!("{{ status = {status} }}"));
-                let (tests, guards) = (tests.to_vec(), Vec::new());
-                whole.rules.push(Rule { tests, target, guards, refuses: true, line: item.line });
+                whole.rules.push(Rule::refusal(tests.to_vec(), target, item.line));
             }
             _ => return None,
         }

@@ -26,6 +26,13 @@ pub(super) struct Rule {
     pub(super) line: Line,
 }
 
+impl Rule {
+    /// One that refuses requests.
+    pub(super) fn refusal(tests: Conjunction, target: Target, line: Line) -> Self {
+        Self { tests, target, guards: Vec::new(), refuses: true, line }
+    }
+}
+
 /// Most routes that the rules of one listener become.
 const MAX_ROUTES: usize = 2000;
 

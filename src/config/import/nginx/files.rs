@@ -191,34 +191,9 @@ fn lifetime(args: &[String]) -> Result<Option<String>, &'static str> {
         time if time.starts_with('-') => Some("no-cache".to_owned()),
         time => Some(format!(
             "max-age={}",
-            seconds(time).ok_or("a variable or a time of day was not translated")?
+            values::milliseconds(time, "s").ok_or("a variable or a time of day was not translated")? / 1000
         )),
     })
-}
-
-/// A time of nginx in seconds: `30d`, `1h 30m`, `5`.
-fn seconds(time: &str) -> Option<u64> {
-    let (mut total, mut number) = (0_u64, None);
-    for byte in time.bytes() {
-        let factor = match byte {
-            b'0'..=b'9' => {
-                let digit = u64::from(byte - b'0');
-                number = Some(number.unwrap_or(0_u64).checked_mul(10)?.checked_add(digit)?);
-                continue;
-            }
-            b' ' => continue,
-            b's' => 1,
-            b'm' => 60,
-            b'h' => 3600,
-            b'd' => 86_400,
-            b'w' => 604_800,
-            b'M' => 2_592_000,
-            b'y' => 31_536_000,
-            _ => return None,
-        };
-        total = total.checked_add(number.take()?.checked_mul(factor)?)?;
-    }
-    total.checked_add(number.unwrap_or(0))
 }
 
 #[cfg(test)]
