@@ -94,13 +94,13 @@ impl<'b> LineCopy<'b> {
     #[inline]
     pub(crate) fn put(&mut self, field: &Field<'_>, out: &mut Vec<u8>) {
         let at = |bytes: &[u8]| bytes.as_ptr().addr().wrapping_sub(self.block.as_ptr().addr());
-        let start = at(field.name.as_bytes());
-        let value = start.wrapping_add(field.name.len() + 2);
+        let (name, value) = (field.name.as_bytes(), at(field.value));
+        let start = value.wrapping_sub(name.len() + 2);
         let end = value.wrapping_add(field.value.len() + 2);
-        // One space before the value, and none after it.
-        let as_written = at(field.value) == value
-            && self.block.get(value.wrapping_sub(1)) == Some(&b' ')
-            && self.block.get(end.wrapping_sub(2)..end) == Some(b"\r\n");
+        // One space before the value, and none after it. A name that HTTP/2 has in a table does not point into the block.
+        let as_written = self.block.get(value.wrapping_sub(2)..value) == Some(b": ")
+            && self.block.get(end.wrapping_sub(2)..end) == Some(b"\r\n")
+            && (at(name) == start || self.block.get(start..value.wrapping_sub(2)) == Some(name));
         if as_written && start == self.run.end {
             self.run.end = end;
             return;

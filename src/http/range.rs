@@ -24,7 +24,7 @@ pub(crate) enum Selection {
 pub(crate) fn select(value: &[u8], length: u64) -> Selection {
     let Some(set) = strip_unit(value) else { return Selection::Whole };
     let mut found: Vec<Range<u64>> = Vec::new();
-    let (mut count, mut total) = (0, 0u64);
+    let (mut count, mut total) = (0, 0u128);
     for spec in set.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|spec| !spec.is_empty()) {
         count += 1;
         let Some(range) = parse(spec, length) else { return Selection::Whole };
@@ -35,7 +35,7 @@ pub(crate) fn select(value: &[u8], length: u64) -> Selection {
             // Its only bytes are all there are: nothing.
             Some(range) if range.is_empty() => return Selection::Whole,
             Some(range) => {
-                total = total.saturating_add(range.end - range.start);
+                total += u128::from(range.end - range.start);
                 found.push(range);
             }
             None => {}
@@ -45,7 +45,7 @@ pub(crate) fn select(value: &[u8], length: u64) -> Selection {
         _ if count == 0 => Selection::Whole,
         0 => Selection::Unsatisfiable,
         1 => Selection::One(found.swap_remove(0)),
-        _ if total > length => Selection::Whole,
+        _ if total > u128::from(length) => Selection::Whole,
         _ => Selection::Several(found),
     }
 }

@@ -1,6 +1,6 @@
 //! The fields of one message head or trailer section, in one piece of text.
 
-use super::hpack::ENTRY_OVERHEAD;
+use super::hpack::{ENTRY_OVERHEAD, StaticName};
 
 /// The bounds of one field list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,7 @@ struct Span {
     value: u32,
     end: u32,
     never_indexed: bool,
+    static_name: StaticName,
 }
 
 /// A field as it was received.
@@ -65,13 +66,18 @@ impl FieldList {
 
     /// Appends a field.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        self.push_named(name, value, StaticName::default());
+    }
+
+    /// Appends a field whose name comes from there.
+    pub(super) fn push_named(&mut self, name: &[u8], value: &[u8], static_name: StaticName) {
         self.count_in(name.len() + value.len());
         if self.is_within() {
             let start = self.text.len();
             self.text.extend_from_slice(name);
             let value_start = self.begin_value();
             self.text.extend_from_slice(value);
-            self.add(start, value_start, false);
+            self.add(start, value_start, false, static_name);
         }
     }
 
@@ -87,10 +93,10 @@ impl FieldList {
     }
 
     /// Makes a field of what was appended to the text from `start` on, its value from `value` on.
-    pub(super) fn close(&mut self, start: usize, value: usize, never_indexed: bool) {
+    pub(super) fn close(&mut self, start: usize, value: usize, never_indexed: bool, static_name: StaticName) {
         self.count_in(self.text.len() - start - SEPARATOR.len());
         if self.is_within() {
-            self.add(start, value, never_indexed);
+            self.add(start, value, never_indexed, static_name);
         } else {
             self.text.truncate(start);
         }
@@ -101,12 +107,12 @@ impl FieldList {
         self.count += 1;
     }
 
-    fn add(&mut self, start: usize, value: usize, never_indexed: bool) {
+    fn add(&mut self, start: usize, value: usize, never_indexed: bool, static_name: StaticName) {
         // Header blocks are bounded far below 4 GiB.
         let place = |at: usize| at as u32;
         let end = place(self.text.len());
         self.text.extend_from_slice(LINE_END);
-        self.spans.push(Span { name: place(start), value: place(value), end, never_indexed });
+        self.spans.push(Span { name: place(start), value: place(value), end, never_indexed, static_name });
     }
 
     /// Whether the list is within its bounds. If not, fields are missing.
@@ -135,6 +141,16 @@ impl FieldList {
     /// All fields in the order of their reception, pseudo-fields included.
     pub fn all(&self) -> impl Iterator<Item = Field<'_>> + Clone {
         self.spans.iter().map(|span| self.field(span))
+    }
+
+    /// The same, with where their names come from.
+    pub(super) fn all_named(&self) -> impl Iterator<Item = (Field<'_>, StaticName)> {
+        self.spans.iter().map(|span| (self.field(span), span.static_name))
+    }
+
+    /// The fields without the pseudo-fields, with where their names come from.
+    pub(super) fn named(&self) -> impl Iterator<Item = (Field<'_>, StaticName)> {
+        self.spans[self.pseudo..].iter().map(|span| (self.field(span), span.static_name))
     }
 
     /// The fields without the pseudo-fields.
@@ -174,8 +190,9 @@ impl FieldList {
                 kept += 1;
             }
         }
+        let static_name = self.spans[first].static_name;
         self.spans.truncate(kept);
-        self.add(start, value, never_indexed);
+        self.add(start, value, never_indexed, static_name);
         if let Some(joined) = self.spans.pop() {
             self.spans[first] = joined;
         }

@@ -107,7 +107,7 @@ impl FieldList {
         read: impl FnOnce(&RequestHead<'_, '_>) -> R,
     ) -> Result<R, Unserved> {
         // To make many slots costs more than to count.
-        if self.iter().count() <= FEW {
+        if self.named().count() <= FEW {
             let mut slots = [EMPTY; FEW];
             return Ok(read(&self.request_head(end_stream, &mut slots)?));
         }
@@ -147,7 +147,7 @@ impl FieldList {
         read: impl FnOnce(&ResponseHead<'_, '_>) -> R,
     ) -> Option<R> {
         // To make many slots costs more than to count.
-        if self.iter().count() <= FEW {
+        if self.named().count() <= FEW {
             let mut slots = [EMPTY; FEW];
             let head = self.response_head(end_stream, head_request, &mut slots)?;
             return Some(read(&head));
@@ -160,8 +160,11 @@ impl FieldList {
     /// The fields without pseudo-fields; `None` if there are more than slots. Their names are tokens, so they are text.
     fn fields_in<'h, 'b>(&'b self, slots: &'h mut [Field<'b>]) -> Option<Fields<'h, 'b>> {
         let mut count = 0;
-        for field in self.iter() {
-            let name = std::str::from_utf8(field.name).ok()?;
+        for (field, static_name) in self.named() {
+            let name = match static_name.text() {
+                Some(name) => name,
+                None => std::str::from_utf8(field.name).ok()?,
+            };
             *slots.get_mut(count)? = Field { name, value: field.value };
             count += 1;
         }
@@ -185,5 +188,8 @@ fn max_forwards(method: Method<'_>, fields: &Fields<'_, '_>) -> Result<Option<u3
 
 /// Digits as a number, if it fits.
 fn number(digits: &[u8]) -> Option<u64> {
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    let longer = |number: Option<u64>, &digit: &u8| {
+        number?.checked_mul(10)?.checked_add(u64::from(digit.checked_sub(b'0').filter(|digit| *digit < 10)?))
+    };
+    if digits.is_empty() { None } else { digits.iter().fold(Some(0), longer) }
 }

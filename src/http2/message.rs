@@ -4,6 +4,7 @@
 
 use super::error::Malformed;
 use super::fields::{Field, FieldList};
+use super::hpack::StaticName;
 use super::priority::Priority;
 use crate::http::{is_same_name, is_tchar, is_token, is_value_byte, parse_authority};
 
@@ -108,12 +109,14 @@ struct Regular {
 
 impl Regular {
     /// Checks one field.
-    fn take(&mut self, field: Field<'_>) -> Result<(), Malformed> {
+    fn take(&mut self, field: Field<'_>, static_name: StaticName) -> Result<(), Malformed> {
         let Field { name, value, .. } = field;
         if name.first() == Some(&b':') {
             return Err(Malformed::PseudoLate);
         }
-        check_name(name)?;
+        if static_name.text().is_none() {
+            check_name(name)?;
+        }
         check_value(value)?;
         match name.len() {
             2 if name == b"te" && !value.eq_ignore_ascii_case(b"trailers") => Err(Malformed::Te),
@@ -223,8 +226,8 @@ pub(super) fn check_request(
     let (pseudo, count) = Pseudo::read(fields.all())?;
     let mut regular = Regular::default();
     let mut host = None;
-    for field in fields.all().skip(count) {
-        regular.take(field)?;
+    for (field, static_name) in fields.all_named().skip(count) {
+        regular.take(field, static_name)?;
         if field.name == b"host" && host.replace(field.value).is_some() {
             return Err(Malformed::HostRepeated);
         }
@@ -251,6 +254,13 @@ pub(super) fn check_request(
     Ok(facts)
 }
 
+/// The status that three digits are, from 100 to 999.
+fn status_of(digits: &[u8]) -> Option<u16> {
+    let &[a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] = digits else { return None };
+    let digit = |byte: u8| u16::from(byte - b'0');
+    Some(digit(a) * 100 + digit(b) * 10 + digit(c))
+}
+
 /// Checks a response's head (§8.3.2).
 pub(super) fn check_response(fields: &mut FieldList) -> Result<ResponseFacts, Malformed> {
     let (mut status, mut count) = (None, 0);
@@ -262,16 +272,12 @@ pub(super) fn check_response(fields: &mut FieldList) -> Result<ResponseFacts, Ma
         count += 1;
     }
     let mut regular = Regular::default();
-    for field in fields.all().skip(count) {
-        regular.take(field)?;
+    for (field, static_name) in fields.all_named().skip(count) {
+        regular.take(field, static_name)?;
     }
-    let status = match status.ok_or(Malformed::PseudoMissing)? {
-        b"101" => return Err(Malformed::SwitchingProtocols),
-        &[a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
-            let digit = |byte: u8| u16::from(byte - b'0');
-            digit(a) * 100 + digit(b) * 10 + digit(c)
-        }
-        _ => return Err(Malformed::Status),
+    let status = match status_of(status.ok_or(Malformed::PseudoMissing)?) {
+        Some(101) => return Err(Malformed::SwitchingProtocols),
+        status => status.ok_or(Malformed::Status)?,
     };
     fields.set_pseudo(count);
     Ok(ResponseFacts { status, content_length: regular.content_length })
@@ -280,11 +286,11 @@ pub(super) fn check_response(fields: &mut FieldList) -> Result<ResponseFacts, Ma
 /// Checks a trailer section (§8.1).
 pub(super) fn check_trailers(fields: &FieldList) -> Result<(), Malformed> {
     let mut regular = Regular::default();
-    for field in fields.all() {
+    for (field, static_name) in fields.all_named() {
         if field.name.first() == Some(&b':') {
             return Err(Malformed::PseudoInTrailers);
         }
-        regular.take(field)?;
+        regular.take(field, static_name)?;
     }
     Ok(())
 }
@@ -318,6 +324,6 @@ impl FieldList {
 
     /// The status of a response that was found well-formed; `None` if this list is something else.
     pub fn status(&self) -> Option<u16> {
-        std::str::from_utf8(self.get(b":status")?).ok()?.parse().ok()
+        status_of(self.get(b":status")?)
     }
 }

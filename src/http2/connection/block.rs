@@ -5,13 +5,13 @@ use super::super::error::SendError;
 use super::super::field_lines::{FieldSource, fields_of};
 use super::super::fields::Field;
 use super::super::frame::{self, END_STREAM};
-use super::super::hpack::{ENTRY_OVERHEAD, KnownLine};
+use super::super::hpack::{ENTRY_OVERHEAD, KnownLine, PseudoField};
 use super::super::message::{check_value, is_left_out, is_sendable};
 use super::Connection;
 use crate::http::{first_line, split_line};
 
 /// A pseudo-field to send.
-pub(super) type Pseudo<'a> = (&'static [u8], &'a [u8]);
+pub(super) type Pseudo<'a> = (PseudoField, &'a [u8]);
 
 /// Lines that are read once: most heads have no more. Those behind them are read twice.
 const NOTED: usize = 32;
@@ -52,7 +52,7 @@ impl Connection {
         let fields = fields_of(rest).chain(source.fields());
         for (name, value) in pseudo.clone() {
             check_value(value).map_err(|_| SendError::Field)?;
-            size += cost(name, value);
+            size += cost(name.name(), value);
         }
         for field in fields.clone() {
             if !is_sendable(&field) {
@@ -66,7 +66,7 @@ impl Connection {
         let start = frame::begin_headers(out);
         self.encoder.begin(out);
         for (name, value) in pseudo {
-            self.encoder.field(name, value, false, out);
+            self.encoder.pseudo(name, value, out);
         }
         for line in noted.into_iter().map_while(|line| line) {
             self.encode_line(line, out);

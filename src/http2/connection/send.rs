@@ -5,6 +5,7 @@ use super::super::error::{ErrorCode, SendError};
 use super::super::event::StreamId;
 use super::super::field_lines::FieldSource;
 use super::super::frame::{self, END_STREAM, FRAME_HEADER_BYTES, Kind, MAX_STREAM_ID};
+use super::super::hpack::PseudoField;
 use super::super::message::RequestLine;
 use super::super::stream::{Part, State};
 use super::super::streams::{Slot, Stream};
@@ -64,11 +65,11 @@ impl Connection {
             return Err(SendError::ConnectProtocol);
         }
         let pseudo = [
-            (&b":method"[..], Some(line.method)),
-            (b":scheme", line.scheme),
-            (b":authority", Some(line.authority)),
-            (b":path", line.path),
-            (b":protocol", line.protocol),
+            (PseudoField::Method, Some(line.method)),
+            (PseudoField::Scheme, line.scheme),
+            (PseudoField::Authority, Some(line.authority)),
+            (PseudoField::Path, line.path),
+            (PseudoField::Protocol, line.protocol),
         ];
         let pseudo = pseudo.into_iter().filter_map(|(name, value)| Some((name, value?.as_bytes())));
         self.write_block(id, pseudo, fields, end_stream, out)?;
@@ -130,7 +131,7 @@ impl Connection {
         let slot = self.slot(stream)?;
         let state = self.streams.get(slot).state.send_head(status < 200, end_stream)?;
         let digits = [status / 100, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8);
-        let pseudo = [(&b":status"[..], &digits[..])].into_iter();
+        let pseudo = [(PseudoField::Status, &digits[..])].into_iter();
         self.write_block(stream.0, pseudo, fields, end_stream, out)?;
         self.guard.useful();
         self.sent(slot, state, end_stream);

@@ -2,8 +2,8 @@
 
 use super::super::error::{Flood, HpackError, Violation};
 use super::super::fields::FieldList;
-use super::static_table::ENTRIES;
-use super::table::DynamicTable;
+use super::static_table::{ENTRIES, StaticName};
+use super::table::{DynamicTable, Tag};
 use super::{DEFAULT_TABLE_BYTES, ENTRY_OVERHEAD, MAX_TABLE_BYTES, huffman, integer};
 
 /// A block may decode to so many times the list's bound before its connection ends. Up to that it is decoded to its end,
@@ -57,8 +57,8 @@ impl Decoder {
             match first {
                 0x80.. => {
                     let index = integer::decode(block, &mut at, 7)? as usize;
-                    let (name, value) = self.entry(index)?;
-                    fields.push(name, value);
+                    let (name, value, static_name) = self.entry(index)?;
+                    fields.push_named(name, value, static_name);
                 }
                 0x40.. => churn += self.literal(block, &mut at, 6, Indexing::Incremental, fields)?,
                 0x20.. => return Err(HpackError::TableSizeMisplaced.into()),
@@ -97,10 +97,11 @@ impl Decoder {
     }
 
     /// The field of an index (§2.3.3).
-    fn entry(&self, index: usize) -> Result<(&[u8], &[u8]), HpackError> {
+    #[inline]
+    fn entry(&self, index: usize) -> Result<(&[u8], &[u8], StaticName), HpackError> {
         let place = index.checked_sub(1).ok_or(HpackError::IndexZero)?;
         match ENTRIES.get(place) {
-            Some(&entry) => Ok(entry),
+            Some(&(name, value)) => Ok((name, value, StaticName::of(index))),
             None => {
                 let table = self.table.as_ref().ok_or(HpackError::IndexUnknown)?;
                 table.get(place - ENTRIES.len()).ok_or(HpackError::IndexUnknown)
@@ -119,10 +120,13 @@ impl Decoder {
     ) -> Result<u32, HpackError> {
         let index = integer::decode(block, at, bits)? as usize;
         let start = fields.text.len();
+        let mut static_name = StaticName::default();
         if index == 0 {
             string(block, at, &mut fields.text)?;
         } else {
-            fields.text.extend_from_slice(self.entry(index)?.0);
+            let (name, _, known) = self.entry(index)?;
+            fields.text.extend_from_slice(name);
+            static_name = known;
         }
         let value_start = fields.begin_value();
         string(block, at, &mut fields.text)?;
@@ -132,10 +136,11 @@ impl Decoder {
             let (name, value) = fields.appended(start, value_start);
             if name.len() + value.len() + ENTRY_OVERHEAD <= max || self.table.is_some() {
                 let table = self.table.get_or_insert_default();
-                evicted = table.insert(name, value, max, (0, 0), |byte| byte);
+                let tag = Tag { static_name, ..Tag::default() };
+                evicted = table.insert(name, value, max, tag, |byte| byte);
             }
         }
-        fields.close(start, value_start, indexing == Indexing::Never);
+        fields.close(start, value_start, indexing == Indexing::Never, static_name);
         Ok(evicted)
     }
 

@@ -1,8 +1,9 @@
 //! From fields to header blocks (RFC 7541 §6).
 
 use super::known_lines::{KnownLine, KnownLines};
+use super::pseudo_field::PseudoField;
 use super::static_table::{ENTRIES, find_name, find_value, hash, hash_value};
-use super::table::DynamicTable;
+use super::table::{DynamicTable, Tag};
 use super::{DEFAULT_TABLE_BYTES, ENTRY_OVERHEAD, MAX_TABLE_BYTES, huffman, integer};
 
 /// Fields that are remembered as seen once.
@@ -21,10 +22,30 @@ const SENSITIVE: [usize; 4] = [23, 32, 49, 55];
 #[derive(Debug, Default)]
 struct Indexed {
     table: DynamicTable,
-    seen: [u32; SEEN],
+    seen: Seen,
     /// Another number whenever indices change their meaning.
     generation: u32,
     lines: KnownLines,
+}
+
+/// Hashes of the fields that were sent last and were not in the table.
+#[derive(Debug, Default)]
+struct Seen {
+    hashes: [u32; SEEN],
+    oldest: usize,
+}
+
+impl Seen {
+    /// Whether a field is among them. If not, it takes the place of the oldest one.
+    fn again(&mut self, hash: u32) -> bool {
+        // Without an early exit, so that it is done many at a time.
+        let found = self.hashes.iter().fold(false, |found, &seen| found | (seen == hash));
+        if !found {
+            self.hashes[self.oldest] = hash;
+            self.oldest = (self.oldest + 1) % SEEN;
+        }
+        found
+    }
 }
 
 /// Changes of the table's size that the next block has to begin with (§4.2).
@@ -89,6 +110,21 @@ impl Encoder {
         if never_indexed || static_name.is_some_and(|index| SENSITIVE.contains(&index)) {
             return self.literal(0x10, 4, static_name, name, value, out);
         }
+        self.indexed_field((name, name_hash, static_name), value, out);
+    }
+
+    /// Writes a pseudo-field.
+    pub(in super::super) fn pseudo(&mut self, field: PseudoField, value: &[u8], out: &mut Vec<u8>) {
+        self.indexed_field(field.name_in_tables(), value, out);
+    }
+
+    /// Writes a field that tables may hold, given its name with its hash and its index in the static table.
+    fn indexed_field(
+        &mut self,
+        (name, name_hash, static_name): (&[u8], u32, Option<usize>),
+        value: &[u8],
+        out: &mut Vec<u8>,
+    ) {
         if let Some(index) = static_name.and_then(|index| find_value(index, value)) {
             return integer::encode(index, 7, 0x80, out);
         }
@@ -104,13 +140,12 @@ impl Encoder {
         }
         let dynamic_name = || indexed.table.find_name(name, name_hash).map(|place| place + ENTRIES.len() + 1);
         let index = static_name.or_else(dynamic_name);
-        let seen = &mut indexed.seen[hash as usize % SEEN];
-        if *seen == hash {
-            indexed.table.insert(name, value, max, (hash, name_hash), lower);
+        if indexed.seen.again(hash) {
+            let tag = Tag { hash, name_hash, ..Tag::default() };
+            indexed.table.insert(name, value, max, tag, lower);
             indexed.generation = indexed.generation.wrapping_add(1);
             self.literal(0x40, 6, index, name, value, out);
         } else {
-            *seen = hash;
             self.literal(0x00, 4, index, name, value, out);
         }
     }

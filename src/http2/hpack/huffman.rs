@@ -29,6 +29,9 @@ const MAX_LENGTH: usize = 30;
 const EOS: u32 = 0x3fff_ffff;
 /// Codes of so many bits, and shorter ones, are decoded by one table lookup. Those of all letters and digits are.
 const FAST_BITS: u32 = 8;
+/// Symbols that are written at a time, and how many eight bytes have at most.
+const CHUNK: usize = 64;
+const MOST_SYMBOLS: usize = 16;
 
 /// The codes of one length: consecutive numbers from `first` on, of the symbols from `SYMBOLS[offset]` on.
 #[derive(Clone, Copy)]
@@ -92,66 +95,65 @@ const fn tables() -> Tables {
 /// # Errors
 /// It holds EOS, or its padding is not the beginning of EOS.
 pub(super) fn decode(encoded: &[u8], out: &mut Vec<u8>) -> Result<(), HpackError> {
-    let start = out.len();
-    // No code is shorter than five bits.
-    out.resize(start + encoded.len() * 8 / 5 + 1, 0);
-    let mut at = start;
-    let result = decode_into(encoded, out, &mut at);
-    out.truncate(at);
-    result
-}
-
-/// Writes the symbols from `at` on, which is where they end then.
-fn decode_into(encoded: &[u8], out: &mut [u8], at: &mut usize) -> Result<(), HpackError> {
-    // The next `count` bits are the upper ones of `bits`; the others are 0.
-    let (mut bits, mut count) = (0u64, 0u32);
-    let mut rest = encoded;
+    // The upper `count` bits of `bits` are the next ones. Those below are 0, or already the ones that follow.
+    let (mut bits, mut count, mut rest) = (0u64, 0u32, encoded);
+    let (mut symbols, mut len) = ([0u8; CHUNK], 0usize);
     loop {
-        if count <= 32
-            && let Some((word, behind)) = rest.split_first_chunk::<4>()
-        {
-            bits |= u64::from(u32::from_be_bytes(*word)) << (32 - count);
-            count += 32;
-            rest = behind;
+        let taken = ((63 - count) as usize / 8).min(rest.len());
+        bits |= word(rest) >> count;
+        count += taken as u32 * 8;
+        rest = &rest[taken..];
+        if len > CHUNK - MOST_SYMBOLS {
+            out.extend_from_slice(&symbols[..len]);
+            len = 0;
         }
-        while count < 32
-            && let [byte, behind @ ..] = rest
-        {
-            bits |= u64::from(*byte) << (56 - count);
-            count += 8;
-            rest = behind;
-        }
-        // As many short codes as there are for certain, without looking at what is left of the bits.
-        for _ in 0..count / FAST_BITS {
-            let (symbol, length) = TABLES.fast[(bits >> (64 - FAST_BITS)) as usize];
-            if length == 0 {
-                break;
-            }
-            out[*at] = symbol;
-            *at += 1;
+        let (mut symbol, mut length) = short(bits);
+        while length > 0 && count >= FAST_BITS {
+            symbols[len % CHUNK] = symbol;
+            len += 1;
             bits <<= length;
-            count -= u32::from(length);
+            count -= length;
+            (symbol, length) = short(bits);
         }
-        let (symbol, length) = TABLES.fast[(bits >> (64 - FAST_BITS)) as usize];
-        let (symbol, length) = match u32::from(length) {
-            0 if count < MAX_LENGTH as u32 && !rest.is_empty() => continue,
-            0 => match long(bits) {
-                Some(found) => found,
-                None => return end(bits, count),
-            },
-            length => (symbol, length),
-        };
-        if length > count {
-            if rest.is_empty() {
-                return end(bits, count);
-            }
+        if !rest.is_empty() && count < MAX_LENGTH as u32 {
             continue;
         }
-        out[*at] = symbol;
-        *at += 1;
+        // A longer code, or one of the last ones.
+        if length == 0 {
+            let Some(found) = long(bits) else { break };
+            (symbol, length) = found;
+        }
+        if length > count {
+            break;
+        }
+        symbols[len % CHUNK] = symbol;
+        len += 1;
         bits <<= length;
         count -= length;
     }
+    out.extend_from_slice(&symbols[..len]);
+    end(bits, count)
+}
+
+/// The first eight bytes as a number; where there are fewer, the others are 0.
+#[inline]
+fn word(bytes: &[u8]) -> u64 {
+    bytes.first_chunk::<8>().map_or_else(
+        || {
+            bytes
+                .iter()
+                .zip((0..8).rev())
+                .fold(0, |word, (byte, place)| word | u64::from(*byte) << (8 * place))
+        },
+        |word| u64::from_be_bytes(*word),
+    )
+}
+
+/// The symbol of a code of up to [`FAST_BITS`], and the code's length, which is 0 where it is longer.
+#[inline]
+fn short(bits: u64) -> (u8, u32) {
+    let (symbol, length) = TABLES.fast[(bits >> (64 - FAST_BITS)) as usize];
+    (symbol, u32::from(length))
 }
 
 /// The symbol of a code longer than [`FAST_BITS`], and the code's length; `None` for EOS.
@@ -205,6 +207,8 @@ pub(super) fn encode(plain: &[u8], fold: fn(u8) -> u8, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn encoded(plain: &[u8]) -> Vec<u8> {
@@ -261,6 +265,39 @@ mod tests {
                 let plain = vec![byte; times];
                 assert_eq!(decoded(&encoded(&plain)), Ok(plain));
             }
+        }
+    }
+
+    /// A bit at a time.
+    fn slowly(encoded: &[u8]) -> Result<Vec<u8>, HpackError> {
+        let (mut plain, mut code, mut length) = (Vec::new(), 0, 0);
+        for bit in encoded.iter().flat_map(|byte| (0..8).rev().map(move |at| u32::from(byte >> at & 1))) {
+            (code, length) = (code << 1 | bit, length + 1);
+            if (code, length) == (EOS, MAX_LENGTH as u8) {
+                return Err(HpackError::HuffmanEos);
+            }
+            if let Some(symbol) = TABLES.codes.iter().position(|known| *known == (code, length)) {
+                plain.push(symbol as u8);
+                (code, length) = (0, 0);
+            }
+        }
+        let is_padding = length < 8 && code == (1 << length) - 1;
+        if is_padding { Ok(plain) } else { Err(HpackError::HuffmanPadding) }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_as_their_bits_say(
+            encoded in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..100),
+                prop::collection::vec(any::<u8>(), 0..200).prop_map(|plain| encoded(&plain)),
+                "[ -~]{0,200}".prop_map(|plain| encoded(plain.as_bytes())),
+                (prop::collection::vec(any::<u8>(), 0..20), 0..6usize).prop_map(|(plain, ones)| {
+                    [encoded(&plain), vec![0xff; ones]].concat()
+                }),
+            ],
+        ) {
+            prop_assert_eq!(decoded(&encoded), slowly(&encoded));
         }
     }
 

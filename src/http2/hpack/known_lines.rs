@@ -2,6 +2,8 @@
 
 /// Lines that are remembered.
 const PLACES: usize = 32;
+/// Places of one line: heads of a dozen lines find room for all of them.
+const WAYS: usize = 4;
 /// Bytes of the longest one, its end included, and of the longest index.
 const LONGEST: usize = 116;
 const LONGEST_INDEX: usize = 3;
@@ -40,19 +42,27 @@ impl KnownLine {
     }
 }
 
-/// See the module. Lines have their places by a hash, and a later one takes the place of an earlier one.
+/// See the module. A line has one of the places of its hash; where all of them are taken, one of the others leaves.
 #[derive(Default)]
-pub(super) struct KnownLines(Option<Box<[Known; PLACES]>>);
+pub(super) struct KnownLines {
+    all: Option<Box<[Known; PLACES]>>,
+    /// Which one leaves.
+    turn: usize,
+}
 
 impl KnownLines {
     /// The entry of a line, if its index counts from the table of this generation.
     #[inline]
     pub(super) fn find(&self, line: &[u8], generation: u32) -> Option<KnownLine> {
-        let known = &self.0.as_ref()?[place_of(line)];
-        let same = known.generation == generation && known.line.get(..usize::from(known.len)) == Some(line);
-        let same = same && known.len > 0;
+        let first = first_place_of(line);
+        let places = &self.all.as_ref()?[first..first + WAYS];
+        let known = places.iter().find(|known| {
+            known.generation == generation
+                && usize::from(known.len) == line.len()
+                && known.line.get(..line.len()) == Some(line)
+        })?;
         let Known { size, index_len, index, .. } = *known;
-        same.then_some(KnownLine { generation, size, index_len, index })
+        (index_len > 0).then_some(KnownLine { generation, size, index_len, index })
     }
 
     /// Remembers a line that became this index.
@@ -62,8 +72,15 @@ impl KnownLines {
         else {
             return;
         };
-        let all = self.0.get_or_insert_with(|| Box::new([NONE; PLACES]));
-        let known = &mut all[place_of(line)];
+        let first = first_place_of(line);
+        let all = self.all.get_or_insert_with(|| Box::new([NONE; PLACES]));
+        let places = &mut all[first..first + WAYS];
+        let free = places.iter().position(|known| known.index_len == 0 || known.generation != generation);
+        let place = free.unwrap_or_else(|| {
+            self.turn = (self.turn + 1) % WAYS;
+            self.turn
+        });
+        let known = &mut places[place];
         *known = Known { generation, size, len: line.len() as u8, index_len: index.len() as u8, ..NONE };
         known.index[..index.len()].copy_from_slice(index);
         known.line[..line.len()].copy_from_slice(line);
@@ -71,7 +88,7 @@ impl KnownLines {
 
     /// Gives the memory back.
     pub(super) fn release(&mut self) {
-        self.0 = None;
+        self.all = None;
     }
 }
 
@@ -81,13 +98,13 @@ impl std::fmt::Debug for KnownLines {
     }
 }
 
-/// By the line's length, beginning and end: lines of one field share a place more often than not.
+/// By the line's length, beginning and end.
 #[inline]
-fn place_of(line: &[u8]) -> usize {
+fn first_place_of(line: &[u8]) -> usize {
     let word = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
     let (first, last) = (word(line.first_chunk()), word(line.last_chunk()));
     let mixed = (first ^ last.rotate_left(29) ^ line.len() as u64).wrapping_mul(0x517c_c1b7_2722_0a95);
-    (mixed >> 59) as usize % PLACES
+    (mixed >> 59) as usize % (PLACES / WAYS) * WAYS
 }
 
 #[cfg(test)]
@@ -112,16 +129,34 @@ mod tests {
         assert_eq!(lines.find(line, 1), None);
     }
 
+    /// Lines that have the same places.
+    fn rivals() -> impl Iterator<Item = Vec<u8>> {
+        let lines = (0..100_000).map(|number| format!("server: value {number}\r\n").into_bytes());
+        lines.filter(|line| first_place_of(line) == 0)
+    }
+
     #[test]
     fn a_line_keeps_its_index_when_another_one_takes_its_place() {
-        let line = b"server: value 0\r\n".to_vec();
-        let mut others = (1..10_000).map(|number| format!("server: value {number}\r\n").into_bytes());
-        let other = others.find(|other| place_of(other) == place_of(&line)).unwrap();
+        let rivals: Vec<_> = rivals().take(WAYS + 1).collect();
         let mut lines = KnownLines::default();
-        lines.learn(&line, 39, 1, &[0xbe]);
-        let known = lines.find(&line, 1).unwrap();
-        lines.learn(&other, 39, 1, &[0xbf]);
-        assert_eq!(known.index(1), Some(&[0xbe][..]));
-        assert_eq!((lines.find(&line, 1), lines.find(&other, 1).is_some()), (None, true));
+        for line in &rivals[..WAYS] {
+            lines.learn(line, 39, 1, &[0xbe]);
+        }
+        let known: Vec<_> = rivals[..WAYS].iter().map(|line| lines.find(line, 1).unwrap()).collect();
+        lines.learn(&rivals[WAYS], 39, 1, &[0xbf]);
+        assert!(known.iter().all(|known| known.index(1) == Some(&[0xbe][..])));
+        assert_eq!(rivals.iter().filter(|line| lines.find(line, 1).is_some()).count(), WAYS);
+        assert!(lines.find(&rivals[WAYS], 1).is_some());
+    }
+
+    #[test]
+    fn a_line_of_a_table_that_has_changed_leaves_first() {
+        let rivals: Vec<_> = rivals().take(WAYS + 1).collect();
+        let mut lines = KnownLines::default();
+        for (line, generation) in rivals.iter().zip([1, 2, 2, 2, 2]) {
+            lines.learn(line, 39, generation, &[0xbe]);
+        }
+        let found: Vec<_> = rivals.iter().map(|line| lines.find(line, 2).is_some()).collect();
+        assert_eq!(found, [false, true, true, true, true]);
     }
 }

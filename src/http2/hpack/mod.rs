@@ -7,6 +7,7 @@ mod encoder;
 mod huffman;
 mod integer;
 mod known_lines;
+mod pseudo_field;
 mod static_table;
 mod table;
 
@@ -16,6 +17,8 @@ pub use decoder::Decoder;
 pub use encoder::Encoder;
 
 pub(super) use known_lines::KnownLine;
+pub(super) use pseudo_field::PseudoField;
+pub(super) use static_table::StaticName;
 
 /// Dynamic table size of both sides until SETTINGS change it, in bytes as RFC 7541 §4.1 counts them (RFC 9113 §6.5.2).
 pub(super) const DEFAULT_TABLE_BYTES: u32 = 4096;

@@ -65,6 +65,41 @@ pub(super) const ENTRIES: [(&[u8], &[u8]); 61] = [
     (b"www-authenticate", b""),
 ];
 
+/// Whose name a field has, where that came from the static table, itself or through the dynamic one: then it need not be
+/// checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct StaticName(u8);
+
+impl StaticName {
+    /// The name of the entry with this index.
+    #[inline]
+    pub(super) fn of(index: usize) -> Self {
+        Self(if index <= ENTRIES.len() { index as u8 } else { 0 })
+    }
+
+    /// The name; `None` if it did not come from the table.
+    #[inline]
+    pub(in super::super) fn text(self) -> Option<&'static str> {
+        TEXTS.get(usize::from(self.0).wrapping_sub(1)).copied()
+    }
+}
+
+/// The names as text.
+static TEXTS: [&str; ENTRIES.len()] = texts();
+
+const fn texts() -> [&'static str; ENTRIES.len()] {
+    let mut texts = [""; ENTRIES.len()];
+    let mut entry = 0;
+    while entry < ENTRIES.len() {
+        texts[entry] = match std::str::from_utf8(ENTRIES[entry].0) {
+            Ok(text) => text,
+            Err(_) => panic!("a name of the static table is not text"),
+        };
+        entry += 1;
+    }
+    texts
+}
+
 /// Places of [`NAMES`]: enough for short ways to each.
 const PLACES: usize = 256;
 
@@ -124,9 +159,14 @@ const fn mix(bytes: &[u8], fold: u64, seed: u64) -> u32 {
         rest = behind;
     }
     let mut last = 0;
-    while let [byte, behind @ ..] = rest {
-        last = last << 8 | *byte as u64;
-        rest = behind;
+    if let Some(word) = bytes.last_chunk::<8>() {
+        // Some of them once more: the length tells where they begin.
+        last = u64::from_le_bytes(*word);
+    } else {
+        while let [byte, behind @ ..] = rest {
+            last = last << 8 | *byte as u64;
+            rest = behind;
+        }
     }
     hash = (hash.rotate_left(5) ^ (last | fold)).wrapping_mul(FACTOR);
     (hash >> 32) as u32
@@ -148,11 +188,27 @@ pub(super) fn find_name(name: &[u8], hash: u32) -> Option<usize> {
     }
 }
 
+/// How many entries from each index on have its name and a value. Index 0 is none.
+static VALUES: [u8; ENTRIES.len() + 1] = values();
+
+const fn values() -> [u8; ENTRIES.len() + 1] {
+    let mut counts = [0; ENTRIES.len() + 1];
+    let mut index = ENTRIES.len();
+    while index > 0 {
+        if !ENTRIES[index - 1].1.is_empty() {
+            let goes_on = index < ENTRIES.len() && same(ENTRIES[index - 1].0, ENTRIES[index].0);
+            counts[index] = 1 + if goes_on { counts[index + 1] } else { 0 };
+        }
+        index -= 1;
+    }
+    counts
+}
+
 /// The index of this field, where its name has the index `name`.
 #[inline]
 pub(super) fn find_value(name: usize, value: &[u8]) -> Option<usize> {
-    let same_name = ENTRIES[name - 1..].iter().take_while(|entry| entry.0 == ENTRIES[name - 1].0);
-    same_name.zip(name..).find(|(entry, _)| entry.1 == value && !value.is_empty()).map(|(_, index)| index)
+    let valued = &ENTRIES[name - 1..name - 1 + usize::from(VALUES[name])];
+    valued.iter().position(|entry| entry.1 == value).map(|place| name + place)
 }
 
 #[cfg(test)]

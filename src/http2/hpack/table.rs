@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::ENTRY_OVERHEAD;
+use super::static_table::StaticName;
 
 /// An entry. Its text is in the table's, name first.
 #[derive(Clone, Copy, Debug)]
@@ -11,10 +12,18 @@ struct Entry {
     start: u32,
     name_len: u16,
     value_len: u16,
+    tag: Tag,
+}
+
+/// What is known of an entry beside its text.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tag {
     /// Of name and value, for the encoder.
-    hash: u32,
-    /// Of the name alone.
-    name_hash: u32,
+    pub(super) hash: u32,
+    /// Of the name alone, for the encoder.
+    pub(super) name_hash: u32,
+    /// For the decoder.
+    pub(super) static_name: StaticName,
 }
 
 /// Fields in the order of their insertion, of which the oldest leave.
@@ -39,15 +48,17 @@ impl DynamicTable {
     }
 
     /// The field `place` places behind the newest.
-    pub(super) fn get(&self, place: usize) -> Option<(&[u8], &[u8])> {
+    pub(super) fn get(&self, place: usize) -> Option<(&[u8], &[u8], StaticName)> {
         let at = self.entries.len().checked_sub(place + 1)?;
-        Some(self.text_of(self.entries[at]))
+        let entry = self.entries[at];
+        let (name, value) = self.text_of(entry);
+        Some((name, value, entry.tag.static_name))
     }
 
     /// The place of a field with this hash, and this name and value.
     pub(super) fn find(&self, name: &[u8], value: &[u8], hash: u32) -> Option<usize> {
         self.entries.iter().rev().position(|entry| {
-            entry.hash == hash && {
+            entry.tag.hash == hash && {
                 let (own_name, own_value) = self.text_of(*entry);
                 own_name.eq_ignore_ascii_case(name) && own_value == value
             }
@@ -57,18 +68,18 @@ impl DynamicTable {
     /// The place of a field with this name.
     pub(super) fn find_name(&self, name: &[u8], hash: u32) -> Option<usize> {
         let same =
-            |entry: &Entry| entry.name_hash == hash && self.text_of(*entry).0.eq_ignore_ascii_case(name);
+            |entry: &Entry| entry.tag.name_hash == hash && self.text_of(*entry).0.eq_ignore_ascii_case(name);
         self.entries.iter().rev().position(same)
     }
 
     /// Puts a field in, each byte of its name after `fold`. One that is larger than `max` empties the table (§4.4).
-    /// `hashes`: of name and value, and of the name. Returns how many entries left.
+    /// Returns how many entries left.
     pub(super) fn insert(
         &mut self,
         name: &[u8],
         value: &[u8],
         max: usize,
-        hashes: (u32, u32),
+        tag: Tag,
         fold: fn(u8) -> u8,
     ) -> u32 {
         let size = name.len() + value.len() + ENTRY_OVERHEAD;
@@ -82,8 +93,7 @@ impl DynamicTable {
         let start = self.base.wrapping_add(self.text.len() as u32);
         self.text.extend(name.iter().map(|&byte| fold(byte)));
         self.text.extend_from_slice(value);
-        let (hash, name_hash) = hashes;
-        self.entries.push_back(Entry { start, name_len, value_len, hash, name_hash });
+        self.entries.push_back(Entry { start, name_len, value_len, tag });
         self.size += size;
         evicted
     }
@@ -114,7 +124,7 @@ impl DynamicTable {
     #[cfg(test)]
     pub(super) fn entries(&self) -> Vec<(String, String)> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        (0..).map_while(|place| self.get(place)).map(|(name, value)| (text(name), text(value))).collect()
+        (0..).map_while(|place| self.get(place)).map(|(name, value, _)| (text(name), text(value))).collect()
     }
 }
 
@@ -134,7 +144,7 @@ mod tests {
             let mut table = DynamicTable::default();
             let mut model: Vec<(String, String)> = Vec::new();
             for (name, value, max) in inserted {
-                table.insert(name.as_bytes(), value.as_bytes(), max, (0, 0), |byte| byte);
+                table.insert(name.as_bytes(), value.as_bytes(), max, Tag::default(), |byte| byte);
                 model.insert(0, (name, value));
                 let size = |model: &[(String, String)]| {
                     model.iter().map(|(name, value)| name.len() + value.len() + 32).sum::<usize>()

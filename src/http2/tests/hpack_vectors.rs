@@ -214,6 +214,16 @@ fn encode(encoder: &mut Encoder, fields: &[(&str, &str)]) -> Vec<u8> {
 }
 
 #[test]
+fn all_fields_of_a_head_are_indexed_the_third_time() {
+    let names: Vec<_> = (0..24).map(|number| format!("x-field-{number}")).collect();
+    let fields: Vec<_> = names.iter().map(|name| (name.as_str(), "a value of some length")).collect();
+    let mut encoder = Encoder::new(4096);
+    encode(&mut encoder, &fields);
+    encode(&mut encoder, &fields);
+    assert_eq!(encode(&mut encoder, &fields).len(), fields.len());
+}
+
+#[test]
 fn a_field_is_indexed_the_second_time_that_it_is_sent() {
     let mut encoder = Encoder::new(4096);
     let fields = [(":method", "GET"), ("Custom-Key", "custom-value")];
