@@ -123,11 +123,15 @@ fn round(clients: &mut [TcpStream], size: usize, piece: &mut [u8]) {
     }
 }
 
-/// A server of one worker, and where its listener is.
-fn server(protocol: &str, backend: SocketAddr, upstream: &str) -> (Server, SocketAddr) {
+/// A route to a backend.
+fn to(backend: SocketAddr, upstream: &str) -> String {
+    format!("[[route]]\nupstream = \"app\"\n[upstream.app]\nendpoints = [\"{backend}\"]\n{upstream}\n")
+}
+
+/// A server of one worker with this route, and where its listener is.
+fn server(protocol: &str, route: &str) -> (Server, SocketAddr) {
     let text = format!(
-        "[runtime]\nworkers = 1\n[[listener]]\nname = \"front\"\naddress = \"127.0.0.1:0\"\nprotocol = \"{protocol}\"\n\
-         [[route]]\nupstream = \"app\"\n[upstream.app]\nendpoints = [\"{backend}\"]\n{upstream}\n"
+        "[runtime]\nworkers = 1\n[[listener]]\nname = \"front\"\naddress = \"127.0.0.1:0\"\nprotocol = \"{protocol}\"\n{route}"
     );
     let plan = config::parse("test.toml", &text, Path::new(".")).unwrap();
     let assembly = build(&plan, None, &mut Diagnostics::new("test.toml", &text)).unwrap();
@@ -138,7 +142,7 @@ fn server(protocol: &str, backend: SocketAddr, upstream: &str) -> (Server, Socke
 
 /// Allocations of the worker during `ROUNDS` requests on each of `CONNECTIONS` connections.
 fn allocations(size: usize) -> u64 {
-    let (server, address) = server("http", backend(size), "");
+    let (server, address) = server("http", &to(backend(size), ""));
     let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| TcpStream::connect(address).unwrap()).collect();
     let mut piece = vec![0; 64 * 1024];
     for _ in 0..ROUNDS {
@@ -151,6 +155,57 @@ fn allocations(size: usize) -> u64 {
     }
     let during = COUNT.load(Ordering::Relaxed) - before;
     server.begin_drain();
+    during
+}
+
+/// A root with files that are as long as the pages of backends, and the route to it.
+fn files() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("some")).unwrap();
+    for name in ["some/path", "index.html", "app.js", "app.js.br"] {
+        std::fs::write(dir.path().join(name), [b'x'; 1024]).unwrap();
+    }
+    let route = format!("[[route]]\nroot = \"{}\"\nprecompressed = [\"br\"]\n", dir.path().display());
+    (dir, route)
+}
+
+/// Requests for files: what is sent, the status line of each response, and the bytes of its content.
+const FILES: [(&str, &str, usize); 5] = [
+    ("GET /some/path?and=query HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\n", 1024),
+    ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\n", 1024),
+    ("GET /app.js HTTP/1.1\r\nHost: a\r\nAccept-Encoding: br\r\n\r\n", "HTTP/1.1 200 OK\r\n", 1024),
+    ("GET /app.js HTTP/1.1\r\nHost: a\r\nRange: bytes=2-3\r\n\r\n", "HTTP/1.1 206 ", 2),
+    ("GET /app.js HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\n\r\n", "HTTP/1.1 304 Not Modified\r\n", 0),
+];
+
+/// Allocations of the worker during `ROUNDS` times all of `FILES` on each connection.
+fn allocations_of_files() -> u64 {
+    let (dir, route) = files();
+    let (server, address) = server("http", &route);
+    let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let mut piece = vec![0; 4096];
+    let mut rounds = || {
+        for (request, status, size) in std::iter::repeat_n(FILES, ROUNDS).flatten() {
+            for client in &mut clients {
+                client.write_all(request.as_bytes()).unwrap();
+            }
+            for client in &mut clients {
+                let mut held = 0;
+                let end = |piece: &[u8]| piece.windows(4).position(|four| four == b"\r\n\r\n");
+                while end(&piece[..held]).is_none_or(|end| held < end + 4 + size) {
+                    held += client.read(&mut piece[held..]).unwrap();
+                }
+                assert!(piece.starts_with(status.as_bytes()), "{request}: {}", piece[..held].escape_ascii());
+            }
+        }
+    };
+    rounds();
+    let before = COUNT.load(Ordering::Relaxed);
+    assert!(before > 0, "the worker's allocations are counted at all");
+    rounds();
+    let during = COUNT.load(Ordering::Relaxed) - before;
+    server.begin_drain();
+    drop(dir);
     during
 }
 
@@ -167,7 +222,7 @@ fn receive(client: &UdpSocket) -> usize {
 /// The same for datagrams of each of `CONNECTIONS` clients, there and back.
 fn allocations_of_datagrams() -> u64 {
     let backend = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let (server, address) = server("udp", backend.local_addr().unwrap(), "");
+    let (server, address) = server("udp", &to(backend.local_addr().unwrap(), ""));
     std::thread::spawn(move || {
         let mut piece = [0; 2048];
         while let Ok((count, from)) = backend.recv_from(&mut piece) {
@@ -397,8 +452,8 @@ fn http2_round(stream: &mut TcpStream, end: &mut End, input: &mut Vec<u8>, servi
 }
 
 /// Allocations of the worker during `ROUNDS` times `STREAMS` requests on HTTP/2 connections.
-fn allocations_of_streams(backend: SocketAddr, upstream: &str, service: Service) -> u64 {
-    let (server, address) = server("http", backend, upstream);
+fn allocations_of_streams(route: &str, service: Service) -> u64 {
+    let (server, address) = server("http", route);
     let mut clients: Vec<_> = (0..2)
         .map(|_| {
             let end = End::new(Connection::client(Arc::new(Config::default())));
@@ -448,14 +503,22 @@ fn requests_and_datagrams_allocate_nothing() {
         // What the worker does once a second may allocate; a request may not.
         assert!(during <= 16, "{during} allocations for {requests} requests with {size} bytes of answer");
     }
+    let during = allocations_of_files();
+    assert!(
+        during <= 16,
+        "{during} allocations for {} requests of files",
+        FILES.len() * CONNECTIONS * ROUNDS
+    );
     let page = Service::Content(1024);
+    let (_dir, files) = files();
     let all = [
-        ("HTTP/1.1", backend(1024), "", page),
-        ("HTTP/2", http2_backend(page), "http = \"2\"", page),
-        ("gRPC", http2_backend(Service::Call), "http = \"2\"", Service::Call),
+        ("HTTP/1.1", to(backend(1024), ""), page),
+        ("HTTP/2", to(http2_backend(page), "http = \"2\""), page),
+        ("gRPC", to(http2_backend(Service::Call), "http = \"2\""), Service::Call),
+        ("files", files, page),
     ];
-    for (name, backend, upstream, service) in all {
-        let during = allocations_of_streams(backend, upstream, service);
+    for (name, route, service) in all {
+        let during = allocations_of_streams(&route, service);
         let requests = 2 * STREAMS * ROUNDS;
         assert!(during <= 16, "{during} allocations for {requests} requests on streams to {name}");
     }

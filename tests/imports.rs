@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The rooms of `src/proxy` from the lowest to the highest. A file imports its own room and lower ones. Rooms without a
 /// folder are single files.
 const ROOMS: &[&[&str]] = &[
-    &["failure", "connection_permit", "error_pages", "idle", "identity_connections", "reply"],
+    &["failure", "connection_permit", "error_pages", "head_buffers", "idle", "identity_connections", "reply"],
     &["http2"],
     &["stream_peer"],
     &["client_binding", "client_failures", "origin", "request_id"],

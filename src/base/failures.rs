@@ -18,7 +18,7 @@ const TEXT: usize = (WORDS - HEAD) * 8;
 /// The longest part of each text, in bytes, in the order of [`Failed::texts`]; the reason has what is left.
 const LONGEST: [usize; 6] = [40, 24, 48, 56, 32, 40];
 
-/// A request that failed.
+/// A request that failed, or a connection that has no requests.
 #[derive(Clone, Copy)]
 pub(crate) struct Failed<'a> {
     /// Whether the client is at fault.
@@ -38,7 +38,7 @@ pub(crate) struct Failed<'a> {
     pub reason: &'a dyn fmt::Display,
     /// The answer's status; 0: there was none.
     pub status: u16,
-    /// From the request's head on.
+    /// From the request's head on, or from the connection's begin.
     pub duration: Duration,
 }
 
@@ -141,7 +141,23 @@ impl Slot {
     }
 }
 
-impl Failed<'_> {
+impl<'a> Failed<'a> {
+    /// A failure at this listener, of which no more is known.
+    pub(crate) fn at(listener: &'a str, kind: &'a str, reason: &'a dyn fmt::Display) -> Self {
+        Self {
+            clients: false,
+            listener,
+            route: "",
+            upstream: "",
+            endpoint: "",
+            kind,
+            id: "",
+            reason,
+            status: 0,
+            duration: Duration::ZERO,
+        }
+    }
+
     fn texts(&self) -> [&str; 6] {
         [self.listener, self.route, self.upstream, self.endpoint, self.kind, self.id]
     }

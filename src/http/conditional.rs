@@ -1,6 +1,9 @@
 //! Conditional requests (RFC 9110 §13): whether a representation is sent, by what the client has or believes of it.
 
+use std::io::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use httpdate::HttpDate;
 
 /// Fields of a request that are its preconditions, or that depend on them, in lower case.
 pub(crate) const FIELDS: [&str; 6] =
@@ -8,16 +11,16 @@ pub(crate) const FIELDS: [&str; 6] =
 
 /// What is known of the representation that would be sent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Validators<'a> {
+pub struct Validators<'a> {
     /// Its strong entity tag, with the quotes.
-    pub(crate) tag: &'a [u8],
+    pub tag: &'a [u8],
     /// Last-Modified, in whole seconds since 1970.
-    pub(crate) modified: u64,
+    pub modified: u64,
 }
 
 /// What becomes of a GET or HEAD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict<'a> {
+pub enum Verdict<'a> {
     /// The representation is sent: of a GET, what this Range selects of it, if there is one.
     Send(Option<&'a [u8]>),
     /// The client has it (304).
@@ -28,7 +31,7 @@ pub(crate) enum Verdict<'a> {
 
 /// Evaluates the preconditions of a GET or HEAD in the order of §13.2.2. `fields`: names and values of the request; others
 /// than [`FIELDS`] are passed over.
-pub(crate) fn evaluate<'a>(
+pub fn evaluate<'a>(
     fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     validators: Validators<'_>,
 ) -> Verdict<'a> {
@@ -109,15 +112,37 @@ fn seconds(value: &[u8]) -> Option<u64> {
 }
 
 /// The value of Last-Modified; `None` behind the year 9999, which the form can't have.
-pub(crate) fn http_date(seconds: u64) -> Option<String> {
+pub(crate) fn http_date(seconds: u64) -> Option<HttpDate> {
     const END: u64 = 253_402_300_800;
-    (seconds < END).then(|| httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
+    (seconds < END).then(|| HttpDate::from(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
 }
 
 /// The strong entity tag of a file: its time in nanoseconds and its length. Servers with copies of the same file agree on it, as
 /// they would not with the file's inode in it.
-pub(crate) fn entity_tag((seconds, nanoseconds): (u64, u32), length: u64) -> String {
-    format!("\"{seconds:x}.{nanoseconds:x}-{length:x}\"")
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EntityTag {
+    text: [u8; Self::LONGEST],
+    length: usize,
+}
+
+impl EntityTag {
+    /// Two quotes, a dot and a dash, and the longest of each number.
+    const LONGEST: usize = 4 + 16 + 8 + 16;
+
+    /// Of a file of this time, in seconds since 1970 and nanoseconds, and of this length.
+    pub(crate) fn of((seconds, nanoseconds): (u64, u32), length: u64) -> Self {
+        let mut text = [0; Self::LONGEST];
+        let mut rest = &mut text[..];
+        let written = write!(rest, "\"{seconds:x}.{nanoseconds:x}-{length:x}\"");
+        debug_assert!(written.is_ok(), "the longest tag has room");
+        let length = Self::LONGEST - rest.len();
+        Self { text, length }
+    }
+
+    /// The tag, with its quotes.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.length]
+    }
 }
 
 #[cfg(test)]
@@ -137,9 +162,10 @@ mod tests {
 
     #[test]
     fn the_date_is_that_of_the_examples() {
-        assert_eq!(http_date(784_111_777).as_deref(), Some(THEN));
-        assert_eq!(http_date(0).as_deref(), Some("Thu, 01 Jan 1970 00:00:00 GMT"));
-        assert_eq!(http_date(253_402_300_799).as_deref(), Some("Fri, 31 Dec 9999 23:59:59 GMT"));
+        let text = |seconds| http_date(seconds).map(|date| date.to_string());
+        assert_eq!(text(784_111_777).as_deref(), Some(THEN));
+        assert_eq!(text(0).as_deref(), Some("Thu, 01 Jan 1970 00:00:00 GMT"));
+        assert_eq!(text(253_402_300_799).as_deref(), Some("Fri, 31 Dec 9999 23:59:59 GMT"));
         assert_eq!((http_date(253_402_300_800), http_date(u64::MAX)), (None, None));
         for date in [THEN, "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
             assert_eq!(seconds(date.as_bytes()), Some(784_111_777), "{date}");
@@ -195,9 +221,13 @@ mod tests {
 
     #[test]
     fn a_tag_is_one_by_the_grammar() {
-        let tag = entity_tag((784_111_777, 999_999_999), u64::MAX);
-        assert_eq!(tag, "\"2ebc98a1.3b9ac9ff-ffffffffffffffff\"");
-        assert_ne!(entity_tag((1, 0), 2), entity_tag((1, 1), 2));
+        let tag = |modified, length| {
+            let tag = EntityTag::of(modified, length);
+            String::from_utf8(tag.as_bytes().to_vec()).unwrap()
+        };
+        assert_eq!(tag((784_111_777, 999_999_999), u64::MAX), "\"2ebc98a1.3b9ac9ff-ffffffffffffffff\"");
+        assert_eq!(tag((u64::MAX, u32::MAX), u64::MAX).len(), EntityTag::LONGEST);
+        assert_ne!(tag((1, 0), 2), tag((1, 1), 2));
     }
 
     proptest! {

@@ -1,6 +1,8 @@
 //! Field lines as HTTP/1 writes them, `name: value` and CRLF one behind another: the form in which fields are kept that
 //! go on. Another version reads names and values from them.
 
+use std::fmt;
+use std::io::Write as _;
 use std::ops::Range;
 
 use memchr::memchr;
@@ -74,6 +76,12 @@ pub(crate) fn put_line(name: &str, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+/// The same with a value that is written as text.
+pub(crate) fn put_text_line(name: &str, value: impl fmt::Display, out: &mut Vec<u8>) {
+    // Writing to a vector does not fail.
+    let _ = write!(out, "{name}: {value}\r\n");
 }
 
 /// What goes on of the fields of a head: lines that came as they would be written, and stand together, leave in one copy.

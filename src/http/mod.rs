@@ -35,7 +35,9 @@ pub(crate) use field::{
 pub use field::{Field, Fields, connection_lists};
 #[allow(unreachable_pub)] // for internals
 pub use field_name::is_same_name;
-pub(crate) use lines::{LineCopy, copy_lines, first_line, put_line, read_lines, remove_lines, split_line};
+pub(crate) use lines::{
+    LineCopy, copy_lines, first_line, put_line, put_text_line, read_lines, remove_lines, split_line,
+};
 pub(crate) use message::{ALPN_HTTP2, BackendHttp, Content};
 #[allow(unreachable_pub)] // for internals
 pub use message::{BodyLength, Method, RequestContext, RequestHead, ResponseHead, Target, Upgrade, Version};

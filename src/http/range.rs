@@ -1,12 +1,13 @@
 //! Range requests (RFC 9110 §14): which bytes of a representation a client asks for, and how several parts are written.
 
+use std::fmt;
 use std::ops::Range;
 
 use crate::base::limits::MAX_RANGES;
 
 /// What is sent of a representation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Selection {
+pub enum Selection {
     /// All of it: there is no range, or the field is passed over.
     Whole,
     /// This part (206).
@@ -21,9 +22,10 @@ pub(crate) enum Selection {
 ///
 /// A value of another unit or without the grammar of §14.1.1 is passed over, and so is one of more than [`MAX_RANGES`] ranges, or
 /// whose ranges together are longer than the representation: they overlap, or nothing is saved by them (§14.2, §17.15).
-pub(crate) fn select(value: &[u8], length: u64) -> Selection {
+pub fn select(value: &[u8], length: u64) -> Selection {
     let Some(set) = strip_unit(value) else { return Selection::Whole };
-    let mut found: Vec<Range<u64>> = Vec::new();
+    // Most requests ask for one range, for which nothing is allocated.
+    let (mut first, mut more): (_, Vec<Range<u64>>) = (None, Vec::new());
     let (mut count, mut total) = (0, 0u128);
     for spec in set.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|spec| !spec.is_empty()) {
         count += 1;
@@ -36,17 +38,23 @@ pub(crate) fn select(value: &[u8], length: u64) -> Selection {
             Some(range) if range.is_empty() => return Selection::Whole,
             Some(range) => {
                 total += u128::from(range.end - range.start);
-                found.push(range);
+                match first {
+                    None => first = Some(range),
+                    Some(_) => more.push(range),
+                }
             }
             None => {}
         }
     }
-    match found.len() {
+    match first {
         _ if count == 0 => Selection::Whole,
-        0 => Selection::Unsatisfiable,
-        1 => Selection::One(found.swap_remove(0)),
+        None => Selection::Unsatisfiable,
+        Some(only) if more.is_empty() => Selection::One(only),
         _ if total > u128::from(length) => Selection::Whole,
-        _ => Selection::Several(found),
+        Some(first) => {
+            more.insert(0, first);
+            Selection::Several(more)
+        }
     }
 }
 
@@ -92,18 +100,19 @@ fn number(digits: &[u8]) -> Option<u64> {
 }
 
 /// The value of Content-Range for a part (§14.4).
-pub(crate) fn content_range(part: &Range<u64>, length: u64) -> String {
-    format!("bytes {}-{}/{length}", part.start, part.end - 1)
+pub(crate) fn content_range(part: &Range<u64>, length: u64) -> impl fmt::Display + use<> {
+    let (first, last) = (part.start, part.end - 1);
+    fmt::from_fn(move |f| write!(f, "bytes {first}-{last}/{length}"))
 }
 
 /// The same where no part is sent (416).
-pub(crate) fn unsatisfied(length: u64) -> String {
-    format!("bytes */{length}")
+pub(crate) fn unsatisfied(length: u64) -> impl fmt::Display {
+    fmt::from_fn(move |f| write!(f, "bytes */{length}"))
 }
 
 /// Several parts as one body (§14.6): what is written around them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Multipart {
+pub struct Multipart {
     boundary: String,
     /// Delimiter and fields of each part, one behind the other.
     text: Vec<u8>,
@@ -113,7 +122,7 @@ pub(crate) struct Multipart {
 
 impl Multipart {
     /// Of these parts of `length` bytes. `number` makes the boundary: one that the content will hardly have.
-    pub(crate) fn new(parts: Vec<Range<u64>>, length: u64, media_type: &str, number: u64) -> Self {
+    pub fn new(parts: Vec<Range<u64>>, length: u64, media_type: impl fmt::Display, number: u64) -> Self {
         let boundary = format!("ringate-{number:016x}");
         let mut text = Vec::new();
         let parts = parts
@@ -137,13 +146,13 @@ impl Multipart {
     }
 
     /// Bytes of the whole body.
-    pub(crate) fn length(&self) -> u64 {
+    pub fn length(&self) -> u64 {
         let parts: u64 = self.parts.iter().map(|(_, part)| part.end - part.start).sum();
         self.text.len() as u64 + parts
     }
 
     /// The text, and the parts with where the text before each ends; what is left of it goes behind the last.
-    pub(crate) fn into_parts(self) -> (Vec<u8>, Vec<(usize, Range<u64>)>) {
+    pub fn into_parts(self) -> (Vec<u8>, Vec<(usize, Range<u64>)>) {
         (self.text, self.parts)
     }
 }

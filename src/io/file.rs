@@ -7,7 +7,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::vec;
 
@@ -40,13 +40,22 @@ pub(crate) enum Found {
 /// A regular file that is open.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
-    file: monoio::fs::File,
+    file: Handle,
     /// Bytes when it was opened.
     pub(crate) length: u64,
     /// When its content changed last: seconds since 1970, and nanoseconds.
     pub(crate) modified: (u64, u32),
     /// Reads of what is in memory are refused by its file system.
     is_slow: bool,
+}
+
+/// What a file is read by.
+#[derive(Debug)]
+enum Handle {
+    /// Its descriptor, as long as all that was read of it was in memory: nothing is allocated for it.
+    Plain(OwnedFd),
+    /// The ring.
+    Ring(monoio::fs::File),
 }
 
 impl Root {
@@ -69,7 +78,7 @@ impl Root {
         let stat = fstat(&fd)?;
         Ok(match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Found::File(OpenFile {
-                file: monoio::fs::File::from_std(fd.into())?,
+                file: Handle::Plain(fd),
                 length: u64::try_from(stat.st_size).unwrap_or(0),
                 modified: (
                     u64::try_from(stat.st_mtime).unwrap_or(0),
@@ -110,8 +119,23 @@ impl Root {
 
 impl OpenFile {
     fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the file owns the descriptor and is borrowed for as long as the result lives.
-        unsafe { BorrowedFd::borrow_raw(self.file.as_raw_fd()) }
+        match &self.file {
+            Handle::Plain(fd) => fd.as_fd(),
+            // SAFETY: the file owns the descriptor and is borrowed for as long as the result lives.
+            Handle::Ring(file) => unsafe { BorrowedFd::borrow_raw(file.as_raw_fd()) },
+        }
+    }
+
+    /// The file as the ring reads it.
+    fn ring(&mut self) -> io::Result<&monoio::fs::File> {
+        if let Handle::Plain(fd) = &self.file {
+            // A second descriptor of the file, which the first makes way for.
+            self.file = Handle::Ring(monoio::fs::File::from_std(fd.try_clone()?.into())?);
+        }
+        match &self.file {
+            Handle::Ring(file) => Ok(file),
+            Handle::Plain(_) => unreachable!("it was replaced"),
+        }
     }
 
     /// Reads up to `most` bytes from `at` on behind what `buffer` holds. 0: the file ends there.
@@ -129,8 +153,12 @@ impl OpenFile {
                 Err(_) => self.is_slow = true,
             }
         }
+        let file = match self.ring() {
+            Ok(file) => file,
+            Err(error) => return (Err(error), buffer),
+        };
         loop {
-            let (result, spare) = self.file.read_at(buffer.for_reading_up_to(most), at).await;
+            let (result, spare) = file.read_at(buffer.for_reading_up_to(most), at).await;
             buffer = spare.into_buffer();
             match result {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -19,6 +19,7 @@ pub(crate) mod downstream;
 pub(crate) mod error_pages;
 pub(crate) mod exchange;
 pub(crate) mod failure;
+pub(crate) mod head_buffers;
 pub(crate) mod http2;
 pub(crate) mod identity_connections;
 pub(crate) mod idle;

@@ -85,6 +85,14 @@ pub struct Listener {
     pub traffic: Traffic,
 }
 
+impl Listener {
+    /// The id of one of its routes, by its index; empty: there is none.
+    pub(crate) fn route_id(&self, route: Option<u32>) -> &str {
+        let Traffic::Http { routes, .. } = &self.traffic else { return "" };
+        route.and_then(|route| routes.get(route as usize)).map_or("", |route| &route.id)
+    }
+}
+
 /// The versions of HTTP of a listener.
 #[derive(Debug)]
 pub struct HttpVersions {

@@ -1,12 +1,13 @@
 //! What one worker owns: its counters, its clock, its log, its ids. It knows none of the modules that use it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::access::{self, Record};
 use super::client::ClientFacts;
 use super::client_binding::ClientIds;
 use super::failure::Failure;
+use super::head_buffers::HeadBuffers;
 use super::identity_connections::TrackedConnections;
 use super::request_id::RequestIds;
 use super::trace::{self, Tracer};
@@ -15,41 +16,6 @@ use crate::base::failures::Failed;
 use crate::base::tally::Tally;
 use crate::http::grpc;
 use crate::io::Wheel;
-
-/// Bytes that a buffer for a head begins with.
-const HEAD_BYTES: usize = 2048;
-/// Bytes of a buffer that is kept at most.
-const MOST_HEAD_BYTES: usize = 64 * 1024;
-/// Bytes of all buffers that are kept.
-const FREE_BYTES: usize = 2 * 1024 * 1024;
-
-/// Memory for heads on their way, used again from message to message. Each exchange holds one for its request, to its
-/// end.
-#[derive(Debug, Default)]
-pub(crate) struct HeadBuffers {
-    free: RefCell<Vec<Vec<u8>>>,
-    /// Bytes of these.
-    bytes: Cell<usize>,
-}
-
-impl HeadBuffers {
-    /// An empty buffer.
-    pub(crate) fn take(&self) -> Vec<u8> {
-        let Some(head) = self.free.borrow_mut().pop() else { return Vec::with_capacity(HEAD_BYTES) };
-        self.bytes.set(self.bytes.get() - head.capacity());
-        head
-    }
-
-    /// Keeps a buffer for the next message. One that has grown far is not kept, nor are more than there is room for.
-    pub(crate) fn give(&self, mut head: Vec<u8>) {
-        let bytes = self.bytes.get() + head.capacity();
-        if bytes <= FREE_BYTES && (1..=MOST_HEAD_BYTES).contains(&head.capacity()) {
-            head.clear();
-            self.bytes.set(bytes);
-            self.free.borrow_mut().push(head);
-        }
-    }
-}
 
 /// A worker's own things. No other thread touches them, so nothing in it is locked.
 #[derive(Debug)]
@@ -133,15 +99,9 @@ impl Worker {
         if failure.is_failure() {
             self.counters.failures.note(&Failed {
                 clients: failure.is_clients(),
-                listener,
-                route: "",
-                upstream: "",
-                endpoint: "",
-                kind: failure.kind(),
                 id: id.unwrap_or_default(),
-                reason: failure,
                 status: failure.status().unwrap_or(0),
-                duration: std::time::Duration::ZERO,
+                ..Failed::at(listener, failure.kind(), failure)
             });
         }
         tracing::debug!(client = %client.address, "request refused: {failure}");

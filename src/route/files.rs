@@ -87,45 +87,69 @@ impl Pattern {
         matches!(&self.texts[..], [before, after] if before.is_empty() && matches!(&**after, "" | "/"))
     }
 
-    /// The path that it names for a request's decoded path. `None`: there can be no such file.
-    pub(crate) fn expand(&self, path: &[u8]) -> Option<FilePath> {
-        if let [before, after] = &self.texts[..]
-            && before.is_empty()
-            && after.is_empty()
-        {
-            return FilePath::of(path);
+    /// Makes `named` the path that it names for a request's decoded path. False: there can be no such file.
+    pub fn expand(&self, path: &[u8], named: &mut FilePath) -> bool {
+        named.names.clear();
+        for (at, text) in self.texts.iter().enumerate() {
+            if at > 0 {
+                named.names.extend_from_slice(path);
+            }
+            named.names.extend_from_slice(text.as_bytes());
         }
-        let texts: Vec<&[u8]> = self.texts.iter().map(String::as_bytes).collect();
-        FilePath::of(&texts.join(path))
+        named.normalise()
     }
 }
 
-/// A path below a root: names with a slash between each two of them, none of which is `.` or `..`.
+/// A path below a root: names with a slash between each two of them, none of which is `.` or `..`. One is made after the other in
+/// the same memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FilePath {
+pub struct FilePath {
     names: Vec<u8>,
     is_folder: bool,
 }
 
 impl FilePath {
-    /// The path with these names between its slashes. `None`: it names no file that could be below a root.
-    fn of(path: &[u8]) -> Option<Self> {
-        let mut names = Vec::with_capacity(path.len() + 16);
-        for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
-            if matches!(name, b"." | b"..") || name.contains(&0) || name.len() > MAX_FILE_NAME_BYTES {
-                return None;
+    /// The root itself, with memory for other paths.
+    pub fn root(mut memory: Vec<u8>) -> Self {
+        memory.clear();
+        Self { names: memory, is_folder: true }
+    }
+
+    /// The memory, for other uses.
+    pub(crate) fn into_memory(self) -> Vec<u8> {
+        self.names
+    }
+
+    /// Leaves out empty names. False: it names no file that could be below a root.
+    fn normalise(&mut self) -> bool {
+        let names = &mut self.names;
+        self.is_folder = names.last().is_none_or(|&byte| byte == b'/');
+        let (mut read, mut kept) = (0, 0);
+        while read < names.len() {
+            let end = names[read..].iter().position(|&byte| byte == b'/').map_or(names.len(), |at| read + at);
+            let (start, length) = (read, end - read);
+            read = end + 1;
+            let name = &names[start..end];
+            if matches!(name, b"." | b"..") || name.contains(&0) || length > MAX_FILE_NAME_BYTES {
+                return false;
             }
-            if !names.is_empty() {
-                names.push(b'/');
+            if length == 0 {
+                continue;
             }
-            names.extend_from_slice(name);
+            // At least one slash was read for each that is kept.
+            if kept > 0 {
+                names[kept] = b'/';
+                kept += 1;
+            }
+            names.copy_within(start..end, kept);
+            kept += length;
         }
-        let is_folder = path.last().is_none_or(|&byte| byte == b'/');
-        (names.len() <= MAX_FILE_PATH_BYTES).then_some(Self { names, is_folder })
+        names.truncate(kept);
+        kept <= MAX_FILE_PATH_BYTES
     }
 
     /// The names, `.` for the root itself.
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+    pub fn as_bytes(&self) -> &[u8] {
         if self.names.is_empty() { b"." } else { &self.names }
     }
 
@@ -134,19 +158,26 @@ impl FilePath {
         self.is_folder
     }
 
-    /// The file of this name in the folder of this path.
-    pub(crate) fn with_name(&self, name: &str) -> Self {
-        let mut names = self.names.clone();
-        if !names.is_empty() {
-            names.push(b'/');
+    /// Becomes the file of this name in the folder that it is. Returns what [`FilePath::cut`] makes it that folder again with.
+    pub fn push_name(&mut self, name: &str) -> usize {
+        let before = self.names.len();
+        if before > 0 {
+            self.names.push(b'/');
         }
-        names.extend_from_slice(name.as_bytes());
-        Self { names, is_folder: false }
+        self.names.extend_from_slice(name.as_bytes());
+        before
     }
 
-    /// The file whose name has this behind it.
-    pub(crate) fn with_suffix(&self, suffix: &str) -> Self {
-        Self { names: [&self.names, suffix.as_bytes()].concat(), is_folder: self.is_folder }
+    /// Becomes the file whose name has this behind it. Returns what [`FilePath::cut`] takes it off with.
+    pub fn push_suffix(&mut self, suffix: &str) -> usize {
+        let before = self.names.len();
+        self.names.extend_from_slice(suffix.as_bytes());
+        before
+    }
+
+    /// Takes off what was pushed last.
+    pub fn cut(&mut self, before: usize) {
+        self.names.truncate(before);
     }
 
     /// What follows the last dot of the last name, if that has letters before it.
@@ -157,10 +188,10 @@ impl FilePath {
     }
 }
 
-/// The bytes that a path stands for, each percent-encoded one decoded. `None`: one of its names has a slash, or begins with a
-/// dot where `dot_files` is not set. `.well-known` as its first name may (RFC 8615).
-pub(crate) fn decode_path(path: &str, dot_files: bool) -> Option<Vec<u8>> {
-    let mut decoded = Vec::with_capacity(path.len() + 1);
+/// Appends the bytes that a path stands for, each percent-encoded one decoded. `None`: one of its names has a slash, or begins with
+/// a dot where `dot_files` is not set; part of it was appended. `.well-known` as its first name may (RFC 8615).
+pub fn decode_path(path: &str, dot_files: bool, decoded: &mut Vec<u8>) -> Option<()> {
+    let before = decoded.len();
     for (at, segment) in path.split('/').filter(|segment| !segment.is_empty()).enumerate() {
         decoded.push(b'/');
         let start = decoded.len();
@@ -178,10 +209,10 @@ pub(crate) fn decode_path(path: &str, dot_files: bool) -> Option<Vec<u8>> {
             return None;
         }
     }
-    if decoded.is_empty() || path.ends_with('/') {
+    if decoded.len() == before || path.ends_with('/') {
         decoded.push(b'/');
     }
-    Some(decoded)
+    Some(())
 }
 
 #[cfg(test)]
@@ -190,8 +221,19 @@ mod tests {
 
     use super::*;
 
+    fn decoded(path: &str, dot_files: bool) -> Option<Vec<u8>> {
+        let mut out = b"before".to_vec();
+        decode_path(path, dot_files, &mut out)?;
+        Some(out.split_off(6))
+    }
+
+    fn expanded(pattern: &Pattern, path: &[u8]) -> Option<FilePath> {
+        let mut named = FilePath::root(b"of another".to_vec());
+        pattern.expand(path, &mut named).then_some(named)
+    }
+
     fn file(pattern: &str, path: &str) -> Option<String> {
-        let path = Pattern::parse(pattern).unwrap().expand(&decode_path(path, false)?)?;
+        let path = expanded(&Pattern::parse(pattern).unwrap(), &decoded(path, false)?)?;
         let slash = if path.is_folder() { "/" } else { "" };
         Some(format!("{}{slash}", String::from_utf8_lossy(path.as_bytes())))
     }
@@ -233,7 +275,7 @@ mod tests {
         assert_eq!(file("{path}", &"/a".repeat(2048)).map(|path| path.len()), Some(4095));
         assert_eq!(file("{path}", &"/a".repeat(2049)), None);
         assert_eq!(file("{path}", &format!("/{}", "a".repeat(256))), None);
-        assert_eq!(decode_path("/.git/x", true).as_deref(), Some(&b"/.git/x"[..]));
+        assert_eq!(decoded("/.git/x", true).as_deref(), Some(&b"/.git/x"[..]));
     }
 
     #[test]
@@ -243,12 +285,12 @@ mod tests {
         }
         assert_eq!(Pattern::parse("{path}/"), Ok(Pattern::own("/")));
         // What only becomes a dot segment with the path is none either.
-        assert_eq!(Pattern::parse("{path}..").unwrap().expand(b"/a/"), None);
+        assert_eq!(expanded(&Pattern::parse("{path}..").unwrap(), b"/a/"), None);
     }
 
     #[test]
     fn parts_of_a_name_are_found() {
-        let path = |text: &str| FilePath::of(text.as_bytes()).unwrap();
+        let path = |text: &str| expanded(&Pattern::own(""), text.as_bytes()).unwrap();
         for (text, extension) in [
             ("/a/b.tar.gz", Some("gz")),
             ("/a.b/c", None),
@@ -258,9 +300,18 @@ mod tests {
         ] {
             assert_eq!(path(text).extension(), extension, "{text}");
         }
-        assert_eq!(path("/a/").with_name("index.html").as_bytes(), b"a/index.html");
-        assert_eq!(path("/").with_name("index.html").as_bytes(), b"index.html");
-        assert_eq!(path("/a.js").with_suffix(".br").as_bytes(), b"a.js.br");
+        for (folder, file) in [("/a/", "a/index.html"), ("/", "index.html")] {
+            let (mut named, before) = (path(folder), path(folder));
+            let cut = named.push_name("index.html");
+            assert_eq!(named.as_bytes(), file.as_bytes());
+            named.cut(cut);
+            assert_eq!(named, before);
+        }
+        let mut named = path("/a.js");
+        let cut = named.push_suffix(".br");
+        assert_eq!(named.as_bytes(), b"a.js.br");
+        named.cut(cut);
+        assert_eq!(named.as_bytes(), b"a.js");
     }
 
     proptest! {
@@ -271,8 +322,8 @@ mod tests {
             dot_files in any::<bool>(),
         ) {
             let Ok(pattern) = Pattern::parse(&pattern) else { return Ok(()) };
-            let Some(decoded) = decode_path(&path, dot_files) else { return Ok(()) };
-            let Some(file) = pattern.expand(&decoded) else { return Ok(()) };
+            let Some(decoded) = decoded(&path, dot_files) else { return Ok(()) };
+            let Some(file) = expanded(&pattern, &decoded) else { return Ok(()) };
             let names = file.as_bytes();
             prop_assert!(!names.starts_with(b"/") && !names.contains(&0));
             if names != b"." {
@@ -282,7 +333,7 @@ mod tests {
 
         #[test]
         fn what_is_plain_stays(path in "(/[a-z]{1,5}){1,4}") {
-            prop_assert_eq!(decode_path(&path, false), Some(path.clone().into_bytes()));
+            prop_assert_eq!(decoded(&path, false), Some(path.clone().into_bytes()));
         }
     }
 }

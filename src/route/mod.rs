@@ -7,7 +7,7 @@
 mod balance;
 mod clause;
 mod condition;
-mod files;
+pub(crate) mod files;
 mod map;
 mod path;
 mod pattern;

@@ -9,6 +9,7 @@ use crate::support::*;
 
 mod beside_nginx;
 mod bodies;
+mod conditions;
 
 /// 1994-11-06 08:49:37 UTC, the date of the examples in RFC 9110.
 const THEN: u64 = 784_111_777;

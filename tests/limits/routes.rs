@@ -123,6 +123,62 @@ fn a_response_is_sent_at_its_routes_pace() {
     }
 }
 
+/// By each way that the bytes of a file go: through a small buffer, and within the kernel.
+#[test]
+fn a_file_is_sent_at_its_routes_pace() {
+    let (dir, pki) = (tempfile::tempdir().unwrap(), Pki::new());
+    let (short, long) = (noise(800_000), noise(8_000_000));
+    std::fs::write(dir.path().join("short"), &short).unwrap();
+    std::fs::write(dir.path().join("long"), &long).unwrap();
+    let serving = |limits: &str| {
+        let route = format!("[[route]]\nroot = \"{}\"\nlimits = {{ {limits} }}", dir.path().display());
+        Setup::to(free_address()).section("[admin]").routes(&route)
+    };
+    let request = |path: &str| format!("GET /{path} HTTP/1.1\r\nHost: h\r\n\r\n");
+    std::thread::scope(|scope| {
+        for driver in ["io_uring", "epoll"] {
+            let ringate = serving(PACED).driver(driver).start();
+            let (request, short) = (request("short"), &short);
+            scope.spawn(move || {
+                is_paced(&ringate, driver, short.len(), || {
+                    let answer = ringate.client().send(request).response();
+                    assert!(answer.body == *short);
+                    answer.body.len()
+                });
+            });
+        }
+        scope.spawn(|| {
+            let tls = serving(PACED).listener(&pki.listener_tls()).start();
+            is_paced(&tls, "TLS", short.len(), || {
+                tls.tls_client(pki.client_config()).send(request("short")).response().body.len()
+            });
+        });
+        scope.spawn(|| {
+            let plain = serving(PACED).start();
+            is_paced(&plain, "HTTP/2", short.len(), || {
+                let mut peer = Peer::connect(plain.address());
+                let fields =
+                    [(":method", "GET"), (":scheme", "http"), (":authority", "h"), (":path", "/short")];
+                peer.send(frame(HEADERS, ES | EH, 1, block(&fields)));
+                let answer = peer.answer(1);
+                assert!(answer.body == short);
+                answer.body.len()
+            });
+        });
+        scope.spawn(|| {
+            let fast = serving("response_rate = \"4000000B/s\"").driver("io_uring").start();
+            is_paced(&fast, "within the kernel", long.len(), || {
+                let answer = fast.client().send(request("long")).response();
+                assert!(answer.body == long);
+                answer.body.len()
+            });
+            eventually("bytes moved without a copy", || {
+                (fast.metric("spliced_bytes_total") > 4_000_000).then_some(())
+            });
+        });
+    });
+}
+
 #[test]
 fn an_encoded_response_has_the_pace_as_well() {
     let text: Vec<u8> = noise(600_000).iter().map(|byte| b' ' + byte % 90).collect();

@@ -6,18 +6,24 @@
 //!
 //! What must be known of the head is kept in a [`FileRequest`], since the file is opened once the head is gone. Opening blocks for
 //! as long as the file system does, a bounded number of times: see [`crate::io::file`].
+//!
+//! Paths and fields are written into the worker's memory for heads: a file, or one part of it, is sent without an allocation.
 
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use httpdate::HttpDate;
+
 use crate::base::sample::sampled;
 use crate::config::plan::ResponseRate;
-use crate::http::conditional::{self, Validators, Verdict};
+use crate::http::conditional::{self, EntityTag, Validators, Verdict};
 use crate::http::range::{self, Multipart, Selection};
-use crate::http::{Coding, Method, RequestHead, Version, put_line, rank, read_lines};
+use crate::http::{Coding, Method, RequestHead, Version, put_line, put_text_line, rank, read_lines};
 use crate::io::file::{FileBody, Found, OpenFile, Root};
+use crate::proxy::head_buffers::HeadBuffers;
 use crate::proxy::reply::{Reply, ReplyBody};
 use crate::route::{Attempt, FilePath, Files, decode_path};
 
@@ -31,16 +37,16 @@ pub(crate) struct FileRequest {
     method: Kind,
     /// Its version.
     pub(crate) version: Version,
-    /// The path below the root, decoded. `None`: it names nothing that is served.
-    path: Option<Vec<u8>>,
-    /// That path, before it was decoded, does not end with a slash.
-    lacks_slash: bool,
-    /// Path and query as they came, the path normalised.
-    target: Target,
+    /// What follows, one behind the other.
+    text: Vec<u8>,
+    /// Where in that the path below the root is, decoded. `None`: it names nothing that is served.
+    path: Option<Range<usize>>,
+    /// Path and query as they came, the path normalised and with a slash behind it. `None`: the path below the root has that.
+    with_slash: Option<Range<usize>>,
+    /// Its preconditions and its range, as field lines.
+    fields: Range<usize>,
     /// Encoded files that the client takes, best first.
     codings: [Option<Coding>; 3],
-    /// Its preconditions and its range, as field lines.
-    fields: Vec<u8>,
     /// A number of its own.
     number: u64,
     /// How fast the file goes out at most.
@@ -54,11 +60,12 @@ enum Kind {
     Other,
 }
 
-#[derive(Debug)]
-struct Target {
-    path: Box<str>,
-    query: Option<Box<str>>,
-}
+/// A media type, without parameters.
+#[derive(Clone, Copy, Debug)]
+struct MediaType(&'static str);
+
+/// Status, Content-Length and body of a [`FileAnswer`].
+type Answered = (u16, Option<u64>, Option<FileBody>);
 
 /// A response with a file, or about one.
 #[derive(Debug)]
@@ -74,34 +81,40 @@ pub(crate) struct FileAnswer {
 }
 
 impl FileRequest {
-    /// Of this head; `path` is where the file is, `asked` the path that the client sees, both normalised.
+    /// Of this head; `path` is where the file is, `asked` the path that the client sees, both normalised. `text` is empty.
     pub(crate) fn new(
         files: &Arc<Files>,
         head: &RequestHead<'_, '_>,
         (path, asked): (&str, &str),
         (number, rate): (u64, Option<ResponseRate>),
+        mut text: Vec<u8>,
     ) -> Self {
         let method = match head.method {
             Method::Get => Kind::Get,
             Method::Head => Kind::Head,
             _ => Kind::Other,
         };
-        let mut fields = Vec::new();
+        let decoded = decode_path(path, files.dot_files, &mut text).filter(|()| path != "*");
+        let path_end = text.len();
+        let with_slash = (!path.ends_with('/')).then(|| {
+            put_with_slash(asked, head.target.query, &mut text);
+            path_end..text.len()
+        });
+        let fields_start = text.len();
         for field in head.fields.iter() {
             if conditional::FIELDS.iter().any(|name| field.name.eq_ignore_ascii_case(name)) {
-                put_line(field.name, field.value, &mut fields);
+                put_line(field.name, field.value, &mut text);
             }
         }
-        let target = Target { path: asked.into(), query: head.target.query.map(Into::into) };
         Self {
             files: Arc::clone(files),
             method,
             version: head.version,
-            path: decode_path(path, files.dot_files).filter(|_| path != "*"),
-            lacks_slash: !path.ends_with('/'),
-            target,
+            path: decoded.map(|()| 0..path_end),
+            with_slash,
+            fields: fields_start..text.len(),
+            text,
             codings: rank(head.fields.all("accept-encoding"), &files.precompressed),
-            fields,
             number,
             rate,
         }
@@ -111,59 +124,80 @@ impl FileRequest {
     ///
     /// # Errors
     /// The response without a file: there is none, it may not be read, or the preconditions do not hold.
-    pub(crate) fn answer(&self) -> Result<FileAnswer, Reply> {
+    pub(crate) fn answer(self, memory: &HeadBuffers) -> Result<FileAnswer, Reply> {
+        let (mut path, mut fields) = (FilePath::root(memory.take()), memory.take());
+        let answered = self.open(&mut path, &mut fields);
+        memory.give(path.into_memory());
+        memory.give(self.text);
+        match answered {
+            Ok((status, length, body)) => Ok(FileAnswer { status, fields, length, body }),
+            Err(reply) => {
+                memory.give(fields);
+                Err(reply)
+            }
+        }
+    }
+
+    /// The same with the fields in `fields`, and with `path` as memory for what is tried.
+    fn open(&self, path: &mut FilePath, fields: &mut Vec<u8>) -> Result<Answered, Reply> {
         if self.method == Kind::Other {
             let mut reply = Reply::refusal(405, "files are only read");
             put_line("Allow", b"GET, HEAD", &mut reply.fields);
             return Err(reply);
         }
-        let path = self.path.as_deref().ok_or_else(missing)?;
+        let asked = self.path.clone().ok_or_else(missing)?;
         let root = Root::open(&self.files.root).map_err(|error| self.refused(&error))?;
-        let (file, path) = self.find(&root, path)?;
-        self.describe(self.variant(&root, &path, file), &path)
+        let file = self.find(&root, &self.text[asked], path)?;
+        let variant = self.variant(&root, path, file);
+        self.describe(variant, media_type(path), fields)
     }
 
-    /// The first of what is tried that is there.
-    fn find(&self, root: &Root, path: &[u8]) -> Result<(OpenFile, FilePath), Reply> {
+    /// The first of what is tried that is there, whose path `candidate` becomes.
+    fn find(&self, root: &Root, path: &[u8], candidate: &mut FilePath) -> Result<OpenFile, Reply> {
         for attempt in &self.files.attempts {
             let pattern = match attempt {
                 Attempt::Path(pattern) => pattern,
                 Attempt::Status(status) => return Err(Reply::refusal(*status, "none of try_files is there")),
             };
-            let Some(candidate) = pattern.expand(path) else { continue };
+            if !pattern.expand(path, candidate) {
+                continue;
+            }
             if candidate.is_folder() {
                 if self.there(root.has_folder(candidate.as_bytes(), self.files.links))?.is_none() {
                     continue;
                 }
-                if self.lacks_slash && pattern.is_own() {
-                    return Err(self.with_slash());
-                }
-                return self.index(root, &candidate);
+                return match &self.with_slash {
+                    Some(target) if pattern.is_own() => Err(moved(&self.text[target.clone()])),
+                    _ => self.index(root, candidate),
+                };
             }
             if let Some(Found::File(file)) = self.there(root.find(candidate.as_bytes(), self.files.links))? {
-                return Ok((file, candidate));
+                return Ok(file);
             }
         }
         Err(missing())
     }
 
-    /// The index file of a folder.
-    fn index(&self, root: &Root, folder: &FilePath) -> Result<(OpenFile, FilePath), Reply> {
+    /// The index file of a folder, which `folder` becomes.
+    fn index(&self, root: &Root, folder: &mut FilePath) -> Result<OpenFile, Reply> {
         for name in &self.files.index {
-            let candidate = folder.with_name(name);
-            if let Some(Found::File(file)) = self.there(root.find(candidate.as_bytes(), self.files.links))? {
-                return Ok((file, candidate));
+            let cut = folder.push_name(name);
+            if let Some(Found::File(file)) = self.there(root.find(folder.as_bytes(), self.files.links))? {
+                return Ok(file);
             }
+            folder.cut(cut);
         }
         Err(Reply::refusal(403, "the folder has no index file, and is not listed"))
     }
 
     /// The encoded file beside a file that the client likes best, or the file itself.
-    fn variant(&self, root: &Root, path: &FilePath, file: OpenFile) -> (OpenFile, Option<Coding>) {
+    fn variant(&self, root: &Root, path: &mut FilePath, file: OpenFile) -> (OpenFile, Option<Coding>) {
         for coding in self.codings.into_iter().flatten() {
-            let beside = path.with_suffix(coding.suffix());
+            let cut = path.push_suffix(coding.suffix());
+            let found = root.find(path.as_bytes(), self.files.links);
+            path.cut(cut);
             // Whatever is wrong with it, the file itself is here.
-            if let Ok(Found::File(encoded)) = root.find(beside.as_bytes(), self.files.links) {
+            if let Ok(Found::File(encoded)) = found {
                 return (encoded, Some(coding));
             }
         }
@@ -174,61 +208,60 @@ impl FileRequest {
     fn describe(
         &self,
         (file, coding): (OpenFile, Option<Coding>),
-        path: &FilePath,
-    ) -> Result<FileAnswer, Reply> {
+        media_type: MediaType,
+        fields: &mut Vec<u8>,
+    ) -> Result<Answered, Reply> {
         let length = file.length;
-        let tag = conditional::entity_tag(file.modified, length);
+        let tag = EntityTag::of(file.modified, length);
         let validators = Validators { tag: tag.as_bytes(), modified: file.modified.0 };
-        let range = match conditional::evaluate(read_lines(&self.fields), validators) {
+        let conditions = read_lines(&self.text[self.fields.clone()]);
+        let range = match conditional::evaluate(conditions, validators) {
             Verdict::Send(range) => range.filter(|_| self.method == Kind::Get),
             Verdict::NotModified => {
-                let mut fields = Vec::with_capacity(256);
-                self.put_common(&file, &tag, &mut fields);
-                return Ok(FileAnswer { status: 304, fields, length: None, body: None });
+                self.put_common(&file, &tag, fields);
+                return Ok((304, None, None));
             }
             Verdict::Failed => {
                 return Err(Reply::refusal(412, "the file is not the one that the client means"));
             }
         };
-        let media_type = media_type(path);
         let selection = range.map_or(Selection::Whole, |range| range::select(range, length));
-        let mut fields = Vec::with_capacity(512);
         let (status, length, body) = match selection {
             Selection::Unsatisfiable => {
                 let mut reply = Reply::refusal(416, "nothing of the range is in the file");
-                put_line("Content-Range", range::unsatisfied(length).as_bytes(), &mut reply.fields);
+                put_text_line("Content-Range", range::unsatisfied(length), &mut reply.fields);
                 return Err(reply);
             }
             Selection::Whole => {
-                put_line("Content-Type", media_type.as_bytes(), &mut fields);
-                self.put_common(&file, &tag, &mut fields);
+                put_text_line("Content-Type", media_type, fields);
+                self.put_common(&file, &tag, fields);
                 (200, length, FileBody::part(file, 0..length))
             }
             Selection::One(part) => {
-                put_line("Content-Type", media_type.as_bytes(), &mut fields);
-                put_line("Content-Range", range::content_range(&part, length).as_bytes(), &mut fields);
-                self.put_common(&file, &tag, &mut fields);
+                put_text_line("Content-Type", media_type, fields);
+                put_text_line("Content-Range", range::content_range(&part, length), fields);
+                self.put_common(&file, &tag, fields);
                 (206, part.end - part.start, FileBody::part(file, part))
             }
             Selection::Several(parts) => {
-                self.put_common(&file, &tag, &mut fields);
-                let (length, body) = several(file, parts, &media_type, self.number, &mut fields);
+                self.put_common(&file, &tag, fields);
+                let (length, body) = several(file, parts, media_type, self.number, fields);
                 (206, length, body)
             }
         };
         if let Some(coding) = coding {
-            put_line("Content-Encoding", coding.name().as_bytes(), &mut fields);
+            put_line("Content-Encoding", coding.name().as_bytes(), fields);
         }
-        put_line("Accept-Ranges", b"bytes", &mut fields);
+        put_line("Accept-Ranges", b"bytes", fields);
         let body = (self.method == Kind::Get).then_some(body);
-        Ok(FileAnswer { status, fields, length: Some(length), body })
+        Ok((status, Some(length), body))
     }
 
     /// The fields that a 304 has as well (RFC 9110 §15.4.5).
-    fn put_common(&self, file: &OpenFile, tag: &str, fields: &mut Vec<u8>) {
-        put_line("Date", httpdate::fmt_http_date(SystemTime::now()).as_bytes(), fields);
+    fn put_common(&self, file: &OpenFile, tag: &EntityTag, fields: &mut Vec<u8>) {
+        put_text_line("Date", HttpDate::from(SystemTime::now()), fields);
         if let Some(date) = conditional::http_date(file.modified.0) {
-            put_line("Last-Modified", date.as_bytes(), fields);
+            put_text_line("Last-Modified", date, fields);
         }
         put_line("ETag", tag.as_bytes(), fields);
         if !self.files.precompressed.is_empty() {
@@ -275,22 +308,30 @@ impl FileRequest {
             }
         }
     }
+}
 
-    /// The client is sent to the folder's own path, in which relative links lead where they are meant to.
-    fn with_slash(&self) -> Reply {
-        let Target { path, query } = &self.target;
-        let (mark, query) = query.as_ref().map_or(("", ""), |query| ("?", &**query));
-        let mut fields = Vec::new();
-        put_line("Location", format!("{path}/{mark}{query}").as_bytes(), &mut fields);
-        Reply { status: 301, fields, body: ReplyBody::Standard, cause: None, counter: None, error: None }
+/// Appends a path with a slash behind it, and the query.
+fn put_with_slash(path: &str, query: Option<&str>, text: &mut Vec<u8>) {
+    text.extend_from_slice(path.as_bytes());
+    text.push(b'/');
+    if let Some(query) = query {
+        text.push(b'?');
+        text.extend_from_slice(query.as_bytes());
     }
+}
+
+/// The client is sent to the folder's own path, in which relative links lead where they are meant to.
+fn moved(target: &[u8]) -> Reply {
+    let mut fields = Vec::new();
+    put_line("Location", target, &mut fields);
+    Reply { status: 301, fields, body: ReplyBody::Standard, cause: None, counter: None, error: None }
 }
 
 /// Several parts of a file as one body, and its length.
 fn several(
     file: OpenFile,
     parts: Vec<Range<u64>>,
-    media_type: &str,
+    media_type: MediaType,
     number: u64,
     fields: &mut Vec<u8>,
 ) -> (u64, FileBody) {
@@ -311,8 +352,15 @@ fn missing() -> Reply {
 }
 
 /// The media type of a file by its name. Text is UTF-8: what is not has its type set by a header rule.
-fn media_type(path: &FilePath) -> String {
+fn media_type(path: &FilePath) -> MediaType {
     let known = path.extension().and_then(|extension| mime_guess::from_ext(extension).first_raw());
-    let known = known.unwrap_or(UNKNOWN_TYPE);
-    if known.starts_with("text/") { format!("{known}; charset=utf-8") } else { known.to_owned() }
+    MediaType(known.unwrap_or(UNKNOWN_TYPE))
+}
+
+impl fmt::Display for MediaType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(known) = self;
+        f.write_str(known)?;
+        if known.starts_with("text/") { f.write_str("; charset=utf-8") } else { Ok(()) }
+    }
 }

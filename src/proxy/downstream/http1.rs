@@ -180,9 +180,9 @@ impl Connection {
                     answer.keep_alive &= !self.is_last(limits);
                     let is_last =
                         |ahead: &dyn Fn() -> bool| self.listening.is_last(&self.worker, &self.facts, ahead);
-                    let at = (&*self.worker, &is_last as IsLast<'_>, &self.facts, &view.meters[listener]);
+                    let at = (&*self.worker, &is_last as IsLast<'_>, &self.facts, (&*view, listener));
                     let mut client = ClientStream::http1(&mut self.stream, answer.envelope);
-                    match Box::pin(answer.send(at, &mut client, &self.deadline, limits, buffer)).await {
+                    match pin!(answer.send(at, &mut client, &self.deadline, limits, buffer)).await {
                         (Next::Idle, rest) => buffer = rest,
                         (next, _) => return next.into(),
                     }

@@ -250,7 +250,7 @@ async fn serve_request(client: &Client, peer: &PeerHandle, stream: http2::Stream
     let Some(decided) = decided else { return };
     match decided {
         Ok(Decision::Forward(order)) => pin!(request.forward(order)).await,
-        Ok(Decision::Answer(reply)) => Box::pin(request.answer(reply)).await,
+        Ok(Decision::Answer(reply)) => pin!(request.answer(reply)).await,
         Err(refused) => Box::pin(request.refuse(*refused)).await,
     }
 }
@@ -391,14 +391,14 @@ impl Request<'_> {
     }
 
     /// Answers it.
-    async fn answer(&self, reply: Box<LocalReply>) {
+    async fn answer(&self, reply: LocalReply) {
         let Client { worker, facts, .. } = self.client;
         let deadline = worker.wheel.deadline();
         let is_last: IsLast<'_> = &|_| false;
         // Its content, if it has some, is not read.
         let mut client = ClientStream::http2(self.stream, self.peer, crate::http::BodyLength::Unknown);
         let limits = &self.listener().limits;
-        let at = (&**worker, is_last, facts, &self.view.meters[self.listener]);
+        let at = (&**worker, is_last, facts, (self.view, self.listener));
         let sent = pin!(reply.send(at, &mut client, &deadline, limits, Buffer::small()));
         match self.while_open(sent).await {
             // It was cut: the stream must not seem to end in order.

@@ -31,7 +31,7 @@ use crate::proxy::failure::Failure;
 use crate::proxy::rules::{self, ResponseRules};
 use crate::proxy::stream_peer::StreamPeer;
 use crate::proxy::trace::{Finished, Trace};
-use crate::proxy::view::ListenerMeter;
+use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
 
 /// Most fields of a file's head.
@@ -42,11 +42,14 @@ const FIELDS: usize = 12;
 pub(super) struct FileResponse<'a> {
     worker: &'a Worker,
     facts: &'a ClientFacts,
-    meter: &'a ListenerMeter,
+    /// The view and the listener in it.
+    seen: (&'a View, usize),
     /// Bytes of the request in the client's buffer, if all of it is there.
     whole: Option<usize>,
     head_bytes: u32,
     route: Option<u32>,
+    /// The request's id.
+    id: Vec<u8>,
     rules: Option<Box<ResponseRules>>,
     /// How fast its body goes out at most.
     rate: Option<ResponseRate>,
@@ -64,8 +67,8 @@ type To<'t, 'c> = (&'t mut ClientStream<'c>, &'t Deadline, &'t Limits);
 
 impl<'a> FileResponse<'a> {
     pub(super) fn new(
-        (worker, facts, meter): (&'a Worker, &'a ClientFacts, &'a ListenerMeter),
-        (whole, head_bytes, route): (Option<usize>, u32, Option<u32>),
+        (worker, facts, seen): (&'a Worker, &'a ClientFacts, (&'a View, usize)),
+        (whole, head_bytes, route, id): (Option<usize>, u32, Option<u32>, Vec<u8>),
         (rules, rate): (Option<Box<ResponseRules>>, Option<ResponseRate>),
         (logged, trace): (Option<Box<Record>>, Option<Box<Trace>>),
         waited: Duration,
@@ -73,10 +76,11 @@ impl<'a> FileResponse<'a> {
         Self {
             worker,
             facts,
-            meter,
+            seen,
             whole,
             head_bytes,
             route,
+            id,
             rules,
             rate,
             logged: logged.into(),
@@ -134,6 +138,7 @@ impl<'a> FileResponse<'a> {
         (deadline, limits, peer): (&Deadline, &Limits, &StreamPeer),
     ) -> Result<(), Failure> {
         let (encoded, framing, coding) = self.encode(&answer, &writer, to);
+        self.worker.heads.give(answer.fields);
         self.observed.responded();
         let waits = [(Phase::BackendBody, limits.body_timeout), (Phase::ClientWrite, limits.body_timeout)];
         let (mut buffer, out) = (Buffer::small(), writer.frame(framing));
@@ -295,17 +300,15 @@ impl<'a> FileResponse<'a> {
         } else {
             sampled!(warn, Exchange of "files", { client = %self.facts.address, }, "{failure}");
         }
+        let (view, listener) = self.seen;
+        let listener = &view.config.listeners[listener];
         self.worker.counters.failures.note(&Failed {
             clients: failure.is_clients(),
-            listener: "",
-            route: "",
-            upstream: "",
-            endpoint: "",
-            kind: failure.kind(),
-            id: "",
-            reason: failure,
+            route: listener.route_id(self.route),
+            id: std::str::from_utf8(&self.id).unwrap_or_default(),
             status: self.observed.status.get(),
             duration: self.observed.duration(),
+            ..Failed::at(&listener.name, failure.kind(), failure)
         });
     }
 }
@@ -330,7 +333,9 @@ impl Drop for FileResponse<'_> {
         let request_bytes = self.whole.map_or(u64::from(self.head_bytes), |whole| whole as u64);
         let response_bytes = observed.bytes.get();
         let served = Served { status, request_bytes, response_bytes, duration, ..Served::default() };
-        self.meter.route(self.route).add(&served);
+        let (view, listener) = self.seen;
+        view.meters[listener].route(self.route).add(&served);
+        self.worker.heads.give(std::mem::take(&mut self.id));
         if let (Some(trace), Some(tracer)) = (self.trace.take(), &self.worker.traces) {
             let (error, reason) = (failure.and_then(Failure::proxy_error), failure.map(ToString::to_string));
             tracer.answered(trace, Finished { status, duration, error, reason });

@@ -7,7 +7,7 @@ use super::body::Part;
 use crate::base::limits::{HTTP2_HELD_BYTES, MAX_REPEATED_BYTES};
 use crate::io::Buffer;
 use crate::io::buffer::{self, Use};
-use crate::proxy::worker::HeadBuffers;
+use crate::proxy::head_buffers::HeadBuffers;
 
 /// A body that was not at hand when its request was sent. Nothing of it, where more passed by than is kept.
 #[derive(Debug, Default)]

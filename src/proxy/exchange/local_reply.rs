@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::client_stream::{ClientStream, EncodedReply, ResponseWriter};
 use super::file_response::FileResponse;
 use super::portal_form::PortalForm;
+use crate::base::failures::Failed;
 use crate::base::limits::Limits;
 use crate::base::meter::Served;
 use crate::config::plan::ResponseRate;
@@ -26,7 +27,7 @@ use crate::proxy::reply::Reply;
 use crate::proxy::reply::ReplyBody;
 use crate::proxy::rules::{self, ResponseRules};
 use crate::proxy::trace::{Finished, Trace};
-use crate::proxy::view::ListenerMeter;
+use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
 
 /// A reply with what must be known of its request.
@@ -55,7 +56,16 @@ pub(crate) struct LocalReply {
     /// What the reply is made from, once the content of the request was read.
     form: Option<Box<PortalForm>>,
     /// The file that takes the place of the reply, if it is there.
-    file: Option<Box<FileRequest>>,
+    file: Option<FileRequest>,
+    /// The id of the request, where a failure may show only when the reply is made.
+    id: Vec<u8>,
+}
+
+/// What makes the reply in place of the one that was decided on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MadeBy {
+    Form,
+    File,
 }
 
 impl LocalReply {
@@ -82,6 +92,7 @@ impl LocalReply {
             waited: Duration::ZERO,
             form: None,
             file: None,
+            id: Vec::new(),
         }
     }
 
@@ -102,6 +113,13 @@ impl LocalReply {
         self
     }
 
+    /// The same with the id of its request, in `memory`.
+    pub(crate) fn with_id(mut self, id: &str, mut memory: Vec<u8>) -> Self {
+        memory.extend_from_slice(id.as_bytes());
+        self.id = memory;
+        self
+    }
+
     /// The answer to a form, which takes the place of the reply.
     pub(crate) fn with_form(mut self, form: PortalForm) -> Self {
         self.form = Some(Box::new(form));
@@ -110,7 +128,7 @@ impl LocalReply {
 
     /// A file, which takes the place of the reply, or the response why it is not sent.
     pub(crate) fn with_file(mut self, request: FileRequest) -> Self {
-        self.file = Some(Box::new(request));
+        self.file = Some(request);
         self
     }
 
@@ -118,13 +136,13 @@ impl LocalReply {
     /// without it.
     pub(crate) async fn send(
         mut self,
-        (worker, is_last, facts, meter): (&Worker, IsLast<'_>, &ClientFacts, &ListenerMeter),
+        (worker, is_last, facts, seen): (&Worker, IsLast<'_>, &ClientFacts, (&View, usize)),
         client: &mut ClientStream<'_>,
         deadline: &Deadline,
         limits: &Limits,
         mut buffer: Buffer,
     ) -> (Next, Buffer) {
-        let patience = limits.body_timeout;
+        let (patience, mut made_by) = (limits.body_timeout, None);
         let whole = match self.form.take() {
             None => {
                 let taken = client.take_first(&mut buffer).ok();
@@ -133,6 +151,7 @@ impl LocalReply {
             Some(form) => {
                 let answered = Box::pin(form.answer(client, deadline, patience, buffer)).await;
                 (self.reply, buffer) = (answered.reply, answered.buffer);
+                made_by = Some(MadeBy::Form);
                 answered.whole.then_some(0)
             }
         };
@@ -142,31 +161,27 @@ impl LocalReply {
                 !is_last(&ahead)
             });
         if let Some(request) = self.file.take() {
-            match request.answer() {
+            let (version, rate) = (request.version, request.rate);
+            match request.answer(&worker.heads) {
                 Ok(answer) => {
-                    let response = self.into_file_response((worker, facts, meter), whole, request.rate);
+                    let response = self.into_file_response((worker, facts, seen), whole, rate);
                     let to = (client, deadline, limits);
-                    return Box::pin(response.send(answer, request.version, to, keep, buffer)).await;
+                    return pin!(response.send(answer, version, to, keep, buffer)).await;
                 }
-                Err(reply) => self.reply = reply,
+                Err(reply) => (self.reply, made_by) = (reply, Some(MadeBy::File)),
             }
         }
+        if let Some(made_by) = made_by {
+            self.keep_failure(made_by, worker, seen);
+        }
+        worker.heads.give(std::mem::take(&mut self.id));
         let (_, mut writer) = client.split();
         let wire = self.encode(&writer, !keep);
         worker.counters.requests_answered.add(1);
         worker.count_status(self.reply.status);
-        if let Some(cause) = &self.reply.cause {
-            match self.reply.status {
-                401 => worker.counters.requests_unauthorized.add(1),
-                429 => worker.counters.requests_limited.add(1),
-                _ => {}
-            }
-            if let Some(counter) = self.reply.counter {
-                counter(&worker.counters).add(1);
-            }
-            tracing::debug!(client = %facts.address, status = self.reply.status, "{cause}");
-        }
-        meter.route(self.route).add(&Served {
+        self.count_cause(worker, facts);
+        let (view, listener) = seen;
+        view.meters[listener].route(self.route).add(&Served {
             status: self.reply.status,
             request_bytes: whole.map_or(u64::from(self.head_bytes), |whole| whole as u64),
             response_bytes: wire.len() as u64,
@@ -192,14 +207,45 @@ impl LocalReply {
         }
     }
 
+    /// Counts a refusal by its reason.
+    fn count_cause(&self, worker: &Worker, facts: &ClientFacts) {
+        let Some(cause) = &self.reply.cause else { return };
+        match self.reply.status {
+            401 => worker.counters.requests_unauthorized.add(1),
+            429 => worker.counters.requests_limited.add(1),
+            _ => {}
+        }
+        if let Some(counter) = self.reply.counter {
+            counter(&worker.counters).add(1);
+        }
+        tracing::debug!(client = %facts.address, status = self.reply.status, "{cause}");
+    }
+
+    /// Keeps a reply that is a failure for those that look at failures. A file that is not there is none of ours.
+    fn keep_failure(&self, made_by: MadeBy, worker: &Worker, (view, listener): (&View, usize)) {
+        let status = self.reply.status;
+        let least = if made_by == MadeBy::Form { 400 } else { 500 };
+        let Some(cause) = self.reply.cause.as_deref().filter(|_| status >= least) else { return };
+        let (listener, clients) = (&view.config.listeners[listener], status < 500);
+        let kind = if clients { "http_request_denied" } else { "proxy_internal_error" };
+        worker.counters.failures.note(&Failed {
+            clients,
+            route: listener.route_id(self.route),
+            id: std::str::from_utf8(&self.id).unwrap_or_default(),
+            status,
+            duration: self.waited,
+            ..Failed::at(&listener.name, kind, &cause)
+        });
+    }
+
     /// What is known of the request, for a response with a file. `whole`: its bytes in the client's buffer, if all is there.
     fn into_file_response<'a>(
         self,
-        at: (&'a Worker, &'a ClientFacts, &'a ListenerMeter),
+        at: (&'a Worker, &'a ClientFacts, (&'a View, usize)),
         whole: Option<usize>,
         rate: Option<ResponseRate>,
     ) -> FileResponse<'a> {
-        let request = (whole, self.head_bytes, self.route);
+        let request = (whole, self.head_bytes, self.route, self.id);
         FileResponse::new(at, request, (self.pending, rate), (self.logged, self.trace), self.waited)
     }
 
@@ -250,5 +296,26 @@ impl LocalReply {
             grpc_status: self.grpc_status().map(u32::from),
         };
         sink.end(record, &outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::exchange::state::Exchange;
+
+    /// A connection that is busy has room for an exchange, so that a reply, or a file, costs nothing more.
+    #[test]
+    fn a_reply_is_no_larger_than_an_exchange() {
+        fn never<T>() -> T {
+            unreachable!("it is not called")
+        }
+        fn size<F: Future>(_: impl FnOnce() -> F) -> usize {
+            size_of::<F>()
+        }
+        let reply = size(|| never::<LocalReply>().send(never(), never(), never(), never(), never()));
+        let exchange = size(|| never::<&mut Exchange<'_>>().run(never(), never(), never()));
+        assert!(reply <= exchange, "{reply} and {exchange}");
+        assert!(size_of::<LocalReply>() <= 512, "{}", size_of::<LocalReply>());
     }
 }

@@ -16,6 +16,7 @@ use crate::http1::{Envelope, RequestError};
 use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::destination::files::FileRequest;
+use crate::proxy::destination::portal::Portal;
 use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
 use crate::proxy::exchange::found::{Found, Held, Resumed};
 use crate::proxy::exchange::grpc_web;
@@ -50,7 +51,7 @@ pub(crate) enum Decision {
     /// It is forwarded to a backend.
     Forward(Forward),
     /// It is answered here.
-    Answer(Box<LocalReply>),
+    Answer(LocalReply),
 }
 
 /// What is known of a request once its head was read.
@@ -254,25 +255,39 @@ fn decide(
             return Ok(Decision::answer((**reply).clone(), head, found));
         }
         Destination::Portal(portal) => {
-            return Ok(match portal.form(head, client, asked.address) {
-                None => Decision::answer(portal.reply(client), head, found),
-                Some(Err(reply)) => Decision::refuse(reply, listener, head, found),
-                Some(Ok((clerk, form))) => {
-                    Decision::form(PortalForm::new(clerk, form, head.expect_continue), listener, head, found)
-                }
-            });
+            return Ok(to_portal(portal, (listener, matched, worker), &asked, found));
         }
         Destination::Files(files) => {
             let path = matched.rewrite.apply(asked.path);
             let of = (found.id.point, matched.limits.response);
-            let request = FileRequest::new(files, head, (&path, &normalised), of);
-            return Ok(Decision::file(request, listener, head, found));
+            let request = FileRequest::new(files, head, (&path, &normalised), of, worker.heads.take());
+            return Ok(Decision::file(request, (listener, worker), &asked, found));
         }
         Destination::Redirect(redirect) => {
             let reply = redirect.reply(head, &normalised, client);
             return Ok(Decision::answer(reply, head, found));
         }
     })))
+}
+
+/// To the page for consumers, or one of its forms.
+fn to_portal(
+    portal: &Portal,
+    (listener, matched, worker): (&Listener, &Route, &Worker),
+    asked: &RequestView<'_, '_, '_>,
+    found: &mut Found,
+) -> Understood {
+    match portal.form(asked.head, asked.client, asked.address) {
+        None => Decision::answer(portal.reply(asked.client), asked.head, found),
+        Some(Err(reply)) => {
+            note_refusal(worker, asked, &matched.id, &reply);
+            Decision::refuse(reply, listener, asked.head, found)
+        }
+        Some(Ok((clerk, form))) => {
+            let form = PortalForm::new(clerk, form, asked.head.expect_continue);
+            Decision::form(form, (listener, worker), asked, found)
+        }
+    }
 }
 
 /// To one of several upstreams, by their shares.
@@ -305,15 +320,10 @@ fn note_refusal(worker: &Worker, asked: &RequestView<'_, '_, '_>, route: &str, r
     let Some(cause) = reply.cause.as_deref().filter(|_| reply.status >= 400) else { return };
     worker.counters.failures.note(&Failed {
         clients: reply.error.is_none(),
-        listener: asked.listener,
         route,
-        upstream: "",
-        endpoint: "",
-        kind: reply.error.unwrap_or("http_request_denied"),
         id: asked.id,
-        reason: &cause,
         status: reply.status,
-        duration: Duration::ZERO,
+        ..Failed::at(asked.listener, reply.error.unwrap_or("http_request_denied"), &cause)
     });
 }
 
@@ -377,31 +387,42 @@ fn host_of<'c>(listener: &'c Listener, matched: &'c Route) -> Option<&'c str> {
 impl Decision {
     /// The response that a route is for.
     fn answer(reply: Reply, head: &RequestHead<'_, '_>, found: &mut Found) -> Understood {
-        Understood::Decided(Self::Answer(Box::new(found.local(reply, head))))
+        Understood::Decided(Self::Answer(found.local(reply, head)))
     }
 
     /// A form, whose content is read before it is answered.
     fn form(
         form: PortalForm,
-        listener: &Listener,
-        head: &RequestHead<'_, '_>,
+        at: (&Listener, &Worker),
+        asked: &RequestView<'_, '_, '_>,
         found: &mut Found,
     ) -> Understood {
         let reply = Reply::refusal(503, "a form was not carried out");
-        let answer = found.local(reply, head).with_pages(listener.pages.as_ref(), found.error_format);
-        Understood::Decided(Self::Answer(Box::new(answer.with_form(form))))
+        let answer = Self::later(reply, at, asked, found);
+        Understood::Decided(Self::Answer(answer.with_form(form)))
     }
 
     /// A file, which is opened before it is answered.
     fn file(
         request: FileRequest,
-        listener: &Listener,
-        head: &RequestHead<'_, '_>,
+        at: (&Listener, &Worker),
+        asked: &RequestView<'_, '_, '_>,
         found: &mut Found,
     ) -> Understood {
         let reply = Reply::refusal(500, "a file was not opened");
-        let answer = found.local(reply, head).with_pages(listener.pages.as_ref(), found.error_format);
-        Understood::Decided(Self::Answer(Box::new(answer.with_file(request))))
+        let answer = Self::later(reply, at, asked, found);
+        Understood::Decided(Self::Answer(answer.with_file(request)))
+    }
+
+    /// A reply that another one takes the place of. That may be a failure.
+    fn later(
+        reply: Reply,
+        (listener, worker): (&Listener, &Worker),
+        asked: &RequestView<'_, '_, '_>,
+        found: &mut Found,
+    ) -> LocalReply {
+        let answer = found.local(reply, asked.head).with_id(asked.id, worker.heads.take());
+        answer.with_pages(listener.pages.as_ref(), found.error_format)
     }
 
     /// The refusal of a rule, by the listener's pages.
@@ -416,7 +437,7 @@ impl Decision {
         }
         let answer = found.local(reply, head);
         let answer = answer.with_pages(listener.pages.as_ref(), found.error_format);
-        Understood::Decided(Self::Answer(Box::new(answer)))
+        Understood::Decided(Self::Answer(answer))
     }
 }
 

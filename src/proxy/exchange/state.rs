@@ -350,10 +350,6 @@ impl<'a> Exchange<'a> {
         };
         let (view, listener) = self.view;
         let listener = &view.config.listeners[listener];
-        let route = match &listener.traffic {
-            Traffic::Http { routes, .. } => self.order.route.and_then(|route| routes.get(route as usize)),
-            _ => None,
-        };
         let upstream = &self.order.pool.upstream;
         let endpoint = self.observed.endpoint.get().and_then(|index| upstream.endpoints.get(index));
         let id =
@@ -361,7 +357,7 @@ impl<'a> Exchange<'a> {
         self.worker.counters.failures.note(&Failed {
             clients,
             listener: &listener.name,
-            route: route.map_or("", |route| &route.id),
+            route: listener.route_id(self.order.route),
             upstream: &upstream.name,
             endpoint: endpoint.map_or("", |endpoint| endpoint.label.as_str()),
             kind,

@@ -13,10 +13,10 @@ use crate::http2::StreamEnd;
 use crate::io::stream::Keep;
 use crate::io::{Buffer, Reader, Stream, StreamError, Writer};
 use crate::proxy::failure::Failure;
+use crate::proxy::head_buffers::HeadBuffers;
 use crate::proxy::http2::{self, Head};
 use crate::proxy::upstream::http2_connection::LentStream;
 use crate::proxy::upstream::stream::UpstreamStream;
-use crate::proxy::worker::HeadBuffers;
 use crate::tls::RecordError;
 
 /// Where the request is written.
