@@ -1,4 +1,4 @@
-//! `/v1/failures`: a record for each request that failed, of every worker, without what is secret of it.
+//! `/v1/failures`: a record for each request or tcp connection that failed, of every worker, without what is secret of it.
 
 use serde_json::{Value, json};
 
@@ -71,4 +71,98 @@ fn failed_requests_are_listed_with_their_route_and_endpoint() {
     assert!(all.len() <= 2 * 2 * 64 && all.iter().any(|it| it["status"] == 502), "{}", all.len());
     let times: Vec<u64> = all.iter().map(|it| it["at_ms"].as_u64().unwrap()).collect();
     assert!(times.is_sorted(), "{times:?}");
+}
+
+/// A record of each: an endpoint that refuses, no endpoint that is up, bounds of the upstream and of the listener, an address that is
+/// not permitted, a server name without a route.
+#[test]
+fn failed_connections_of_tcp_listeners_have_a_record_each() {
+    let (backend, dead) = (Backend::start(|connection| connection.rest().map(drop)), free_address());
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = "[runtime]\nworkers = 1\n[admin]\n".to_owned();
+    let live = backend.address();
+    let listeners = [
+        ("dead", dead, "", ""),
+        (
+            "sick",
+            dead,
+            "",
+            "health = { type = \"tcp\", interval = \"10s\", fall = 1, all_down = \"refuse\" }",
+        ),
+        ("full", live, "", "limits.requests = 1"),
+        ("one", live, "limits.connections_per_client = 1", ""),
+        ("denied", live, "deny = [\"127.0.0.1\"]", ""),
+        ("live", live, "", ""),
+    ];
+    for (name, endpoint, listener, upstream) in listeners {
+        config += &format!(
+            "[[listener]]\nname = {name:?}\naddress = \"127.0.0.1:0\"\nprotocol = \"tcp\"\n{listener}\n\
+             [[route]]\nlistener = [{name:?}]\nupstream = {name:?}\n\
+             [upstream.{name}]\nendpoints = [\"{endpoint}\"]\n{upstream}\n"
+        );
+    }
+    config += "[[listener]]\nname = \"named\"\naddress = \"127.0.0.1:0\"\nprotocol = \"tcp\"\n\
+               [[route]]\nlistener = [\"named\"]\nsni = \"db.example\"\nupstream = \"live\"\n";
+    std::fs::write(dir.path().join("ringate.toml"), config).unwrap();
+    let ringate = Ringate::start_in(dir, listeners.len() + 1);
+    let connect = |name: &str| Client::connect(ringate.address_of(name));
+    let (held, holding) = (connect("full"), connect("one"));
+    backend.await_connections(2);
+    eventually("the endpoint to be down", || {
+        let status: Value = serde_json::from_str(&ringate.admin("/v1/upstreams")).unwrap();
+        status.to_string().contains("\"down\"").then_some(())
+    });
+    for name in ["dead", "sick", "full", "one", "denied"] {
+        connect(name).ends();
+    }
+    connect("named").send("no TLS").ends();
+    // What is relayed is no failure.
+    connect("live").finish_sending();
+    drop((held, holding));
+    let all = eventually("the failures", || Some(failures(&ringate)).filter(|all| all.len() >= 6));
+    assert_eq!(all.len(), 6, "{all:?}");
+    for (name, upstream, endpoint, kind, fault, reason) in [
+        ("dead", "dead", Some(dead), "connection_refused", "backend", "refused"),
+        ("sick", "sick", None, "destination_unavailable", "backend", "health.all_down"),
+        ("full", "full", None, "connection_limit_reached", "backend", "limits.requests"),
+        ("one", "", None, "connection_limit_reached", "client", "limits.connections_per_client"),
+        ("denied", "", None, "http_request_denied", "client", "does not permit"),
+        ("named", "", None, "destination_not_found", "client", "no route"),
+    ] {
+        let mut of = all.iter().filter(|it| it["listener"] == name);
+        let (Some(it), None) = (of.next(), of.next()) else { panic!("{name}: {all:?}") };
+        let upstream = Some(upstream).filter(|upstream| !upstream.is_empty());
+        let endpoint = endpoint.map(|endpoint| endpoint.to_string());
+        assert_eq!((&it["upstream"], &it["endpoint"]), (&json!(upstream), &json!(endpoint)), "{it}");
+        assert_eq!((&it["type"], &it["fault"]), (&json!(kind), &json!(fault)), "{it}");
+        assert!(it["reason"].as_str().unwrap().contains(reason), "{it}");
+        assert_eq!(
+            (&it["status"], &it["route"], &it["request_id"]),
+            (&Value::Null, &Value::Null, &Value::Null)
+        );
+    }
+}
+
+/// A file that is cut has a record with its listener and its route; one that is not there is no failure.
+#[test]
+fn a_response_that_is_cut_has_its_listener_and_route() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("large");
+    std::fs::write(&file, vec![b'x'; 24 << 20]).unwrap();
+    let ringate = Setup::to(free_address())
+        .section("[admin]")
+        .routes(&format!("[[route]]\nroot = \"{}\"", dir.path().display()))
+        .start();
+    assert_eq!(ringate.get("/none").status, 404);
+    let mut client = ringate.client();
+    client.send("GET /large HTTP/1.1\r\nHost: h\r\n\r\n").until("\r\n\r\n");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    std::fs::File::options().write(true).open(&file).unwrap().set_len(20 << 20).unwrap();
+    let _ = client.try_rest();
+    let all = eventually("the failure", || Some(failures(&ringate)).filter(|all| !all.is_empty()));
+    assert_eq!(all.len(), 1, "{all:?}");
+    let route = unix(ringate.dir(), "GET", "/v1/routes", &[], None).text;
+    assert_eq!((&all[0]["status"], &all[0]["listener"]), (&json!(200), &json!("web")), "{all:?}");
+    assert!(route.contains(all[0]["route"].as_str().unwrap()), "{all:?} {route}");
+    assert_eq!(all[0]["request_id"].as_str().unwrap().len(), 32);
 }

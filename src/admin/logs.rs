@@ -1,4 +1,5 @@
-//! `GET /v1/logs` and `GET /v1/failures`: the last warnings and errors of the log, and the last requests that failed.
+//! `GET /v1/logs` and `GET /v1/failures`: the last warnings and errors of the log, and the last requests and connections that
+//! failed.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +23,7 @@ async fn logs() -> Json<Vec<Recent>> {
     Json(recent::all())
 }
 
-/// A request that failed. No header, no query and no content of it is kept.
+/// A request or a tcp connection that failed. No header, no query and no content of it is kept.
 #[derive(Debug, Serialize)]
 struct Failure {
     at: Timestamp,

@@ -254,4 +254,19 @@ fn forms_of_other_pages_and_floods_are_refused() {
     done(office.ringate.dir(), "reload");
     assert_eq!(post(&office, "request", &base).status, 429);
     assert_eq!(post(&office, "state", &[("code", "a.b")]).status, 404);
+    // Each refusal has one record, with the page's route and nothing that was typed.
+    let listed = crate::admin_changes::unix(office.ringate.dir(), "GET", "/v1/failures", &[], None);
+    let failures = listed.json().as_array().unwrap().clone();
+    let of = |status: u64| {
+        let found = failures.iter().filter(|it| it["status"] == status).inspect(|it| {
+            assert!(it["route"].is_string() && it["listener"].is_string(), "{it}");
+            assert_eq!(it["request_id"].as_str().map(str::len), Some(32), "{it}");
+            assert_eq!(it["fault"], if status < 500 { "client" } else { "backend" }, "{it}");
+        });
+        found.count()
+    };
+    let limited = statuses.iter().filter(|status| **status == 429).count() + 2;
+    assert_eq!((of(403), of(404), of(413), of(422), of(429)), (5, 6, 1, 8, limited), "{}", listed.text);
+    assert_eq!(of(503), statuses.iter().filter(|status| **status == 503).count(), "{}", listed.text);
+    assert!(!listed.text.contains("Delta"), "{}", listed.text);
 }

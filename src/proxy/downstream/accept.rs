@@ -15,6 +15,7 @@ use crate::io::{Deadline, Fired, Stream, TcpStream, tls};
 use crate::proxy::client;
 use crate::proxy::client_binding::ProxiedOrigin;
 use crate::proxy::client_failures::{ClientFailure, Details};
+use crate::proxy::failure::Failure;
 use crate::proxy::idle;
 use crate::proxy::snapshot::{Listener, Traffic};
 use crate::proxy::view::View;
@@ -82,6 +83,7 @@ async fn greet(
     if tcp_only && !listener.permitted.permits_client(&origin.peer.name()) {
         // Requests of http listeners are answered with 403.
         tracing::debug!(listener = listener.name, client = %origin.peer, "the client's address is not permitted");
+        passthrough::note(&worker, &listener.name, &Failure::NotPermitted);
         return None;
     }
     if listener.tls.is_none() {

@@ -1,10 +1,14 @@
 //! Seats: how many connections a listener has, and how many a client has of them, over all workers.
 
+use std::fmt;
+
 use crate::base::address::Peer;
+use crate::base::failures::Failed;
 use crate::base::tally::Entry;
 use crate::io::buffer::{self, Use};
 use crate::io::{TcpStream, socket};
 use crate::proxy::connection_permit::ConnectionPermit;
+use crate::proxy::failure::Failure;
 use crate::proxy::snapshot::{Listener, Traffic};
 use crate::proxy::worker::Worker;
 
@@ -36,6 +40,17 @@ pub(crate) enum Bound {
     Client,
     /// `limits.buffer_memory`
     Memory,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client => {
+                f.write_str("the client has as many connections as limits.connections_per_client")
+            }
+            Self::Memory => Failure::MemoryShort.fmt(f),
+        }
+    }
 }
 
 /// Takes the permits of a connection from `peer`. A bound that a reload brings counts from then on.
@@ -92,7 +107,15 @@ pub(crate) fn refuse(worker: &Worker, listener: &Listener, tcp: &TcpStream, boun
         Bound::Client => worker.counters.limit_connections_per_client.add(1),
         Bound::Memory => worker.counters.limit_buffer_memory.add(1),
     }
-    if listener.tls.is_none() && matches!(listener.traffic, Traffic::Http { .. }) {
+    let is_answered = listener.tls.is_none() && matches!(listener.traffic, Traffic::Http { .. });
+    // A client that opens too many can push out what others did wrong, and nothing of the backends.
+    let (clients, kind) = match bound {
+        Bound::Client => (true, "connection_limit_reached"),
+        Bound::Memory => (false, "proxy_internal_error"),
+    };
+    let status = if is_answered { 503 } else { 0 };
+    worker.counters.failures.note(&Failed { clients, status, ..Failed::at(&listener.name, kind, &bound) });
+    if is_answered {
         worker.count_status(503);
         socket::send_last(tcp, TOO_MANY);
     }

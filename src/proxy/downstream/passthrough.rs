@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::base::failures::Failed;
 use crate::base::sample::sampled;
 use crate::io::{Buffer, Fired};
 use crate::proxy::access::Outcome;
@@ -66,6 +67,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, view: &View, listener: usize, mut
         access.relay(&listener.name, &tcp::facts(&mut client), name, &outcome);
     }
     worker.counters.requests_refused.add(1);
+    note(worker, &listener.name, &Failure::NoRoute);
     let name = name.unwrap_or("none");
     sampled!(
         info,
@@ -77,6 +79,12 @@ pub(crate) async fn serve(worker: &Rc<Worker>, view: &View, listener: usize, mut
         let telling = pin!(client.stream.writer.write_bytes(&UNRECOGNIZED_NAME));
         let _ = client.deadline.race(telling).await;
     }
+}
+
+/// Keeps a record of a connection that is refused before it has an upstream.
+pub(super) fn note(worker: &Worker, listener: &str, failure: &Failure) {
+    let clients = failure.is_clients();
+    worker.counters.failures.note(&Failed { clients, ..Failed::at(listener, failure.kind(), failure) });
 }
 
 /// All that was received, once it is clear what it begins with. `None`: the client left.

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
+use crate::base::failures::Failed;
 use crate::base::meter::Served;
 use crate::base::sample::sampled;
 use crate::io::Buffer;
@@ -30,11 +31,31 @@ pub(crate) struct Entry<'a> {
     pub(crate) sni: Option<&'a str>,
 }
 
+/// The endpoints of a connection, by their indices.
+#[derive(Debug, Default)]
+struct Course {
+    /// The first that was tried.
+    first: Cell<Option<usize>>,
+    /// The one that it is connected to.
+    connected: Cell<Option<usize>>,
+}
+
 /// Relays one client connection to an upstream, and logs it in the access log.
 pub(crate) async fn serve(worker: &Rc<Worker>, entry: Entry<'_>, pool: &Rc<Pool>, mut client: Box<Accepted>) {
-    let (started, endpoint) = (Instant::now(), Cell::new(None));
-    let ended = carry(worker, pool, &mut client, &endpoint).await;
+    let (started, course) = (Instant::now(), Course::default());
+    let ended = carry(worker, pool, &mut client, &course).await;
+    let endpoint = &course.connected;
     measure(pool, endpoint.get(), started, &ended);
+    if let Err(failure) = &ended {
+        let (upstream, first) = (&pool.upstream, course.first.get());
+        worker.counters.failures.note(&Failed {
+            clients: failure.is_clients(),
+            upstream: &upstream.name,
+            endpoint: first.map_or("", |first| &upstream.endpoints[first].label),
+            duration: started.elapsed(),
+            ..Failed::at(entry.listener, failure.kind(), failure)
+        });
+    }
     let Some(access) = &worker.access else { return };
     let outcome = Outcome {
         upstream: Some(&pool.upstream.name),
@@ -67,7 +88,7 @@ async fn carry(
     worker: &Rc<Worker>,
     pool: &Rc<Pool>,
     client: &mut Accepted,
-    at: &Cell<Option<usize>>,
+    course: &Course,
 ) -> Result<Relayed, Failure> {
     let peer = client.stream.reader.peer();
     let mut said = || std::mem::take(&mut client.origin.said);
@@ -98,6 +119,7 @@ async fn carry(
         };
         let first = permit.as_ref().map(Permit::endpoint).or_else(|| pool.pick_with_room(key));
         let first = first.ok_or(Failure::Connect(ConnectError::NoEndpoint))?;
+        course.first.set(Some(first));
         match Box::pin(pool.connect(worker, &client.deadline, call, first, permit.as_ref())).await {
             Ok(backend) => break (permit, backend),
             Err(_) if permit.is_some_and(|permit| permit.may_wait(worker, since)) => {}
@@ -106,7 +128,7 @@ async fn carry(
             Err(error) => return Err(Failure::Connect(error)),
         }
     };
-    at.set(Some(backend.endpoint));
+    course.connected.set(Some(backend.endpoint));
     let idle = pool.upstream.idle_timeout;
     let from_client = client.early.take().unwrap_or_else(Buffer::small);
     let from_backend = backend.early.take().unwrap_or_else(Buffer::small);
