@@ -114,6 +114,10 @@ pub(crate) const CLIENT_FAILURES: usize = 64;
 pub(crate) const CLIENT_FAILURE_CERTIFICATE_BYTES: usize = 16 * 1024;
 /// Traces of one worker that wait for the exporter. More are dropped and counted.
 pub(crate) const TRACE_RING: usize = 1024;
+/// How long a batch of spans that a collector has not taken waits at most, in all, before it is given up.
+pub(crate) const TRACE_HELD: Duration = Duration::from_secs(30);
+/// The longest time that a collector's Retry-After counts for. Nothing is sent meanwhile.
+pub(crate) const TRACE_REST: Duration = Duration::from_secs(300);
 /// Spans that are sent to a collector at once.
 pub(crate) const TRACE_BATCH_SPANS: u64 = 512;
 /// Longest trailer section of a chunked body, in bytes.
@@ -376,6 +380,8 @@ pub(crate) const HANDOVER_DESCRIPTORS: usize = 1 << 16;
 pub(crate) const HANDOVER_BYTES: usize = 256 << 20;
 /// Most buckets of rate limits that a process hands to its successor; those that are nearest to full are left out.
 pub(crate) const HANDOVER_BUCKETS: usize = 1 << 20;
+/// Bytes of OCSP responses that a process hands to its successor at most, in all. It fetches others.
+pub(crate) const HANDOVER_OCSP_BYTES: usize = 64 << 20;
 /// How long a successor may take to be ready, unless the caller says otherwise.
 pub(crate) const UPGRADE_PATIENCE: Duration = Duration::from_secs(30);
 /// The longest time that a caller may say.

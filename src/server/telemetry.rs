@@ -6,8 +6,11 @@
 //!                        ▲                                                           ├─► 429, 5xx, no connection: twice more
 //!                        └─ while one is under way rings fill up, and drop           └─► dropped and counted
 //! ```
+//!
+//! When a batch is sent again is in [`pacing`].
 
 mod otlp;
+mod pacing;
 
 use std::fmt;
 use std::future::Future;
@@ -16,7 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
@@ -30,6 +33,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
+use self::pacing::{Pacing, Tries};
 use crate::base::counters::Counters;
 use crate::base::limits::{TRACE_BATCH_SPANS, TRACE_RING};
 use crate::base::sample::sampled;
@@ -41,8 +45,6 @@ use crate::proxy::trace::{Seed, Trace};
 const POLL: Duration = Duration::from_millis(100);
 /// How long a span waits for others at most.
 const REST: Duration = Duration::from_secs(1);
-/// Waits before a batch is sent again.
-const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 /// How long the last batch may take at the process's end.
 const LAST: Duration = Duration::from_millis(800);
 /// How often the end is checked for.
@@ -100,6 +102,7 @@ impl Exporter {
             batch: Vec::new(),
             spans: 0,
             since: Instant::now(),
+            pacing: Pacing::new(u64::from(std::process::id())),
             instance: instance(),
             counts: Arc::clone(&counts),
             stop: Arc::clone(&stop),
@@ -140,6 +143,7 @@ struct Run {
     spans: u64,
     /// When the batch began.
     since: Instant,
+    pacing: Pacing,
     instance: String,
     counts: Arc<ExportCounts>,
     stop: Arc<AtomicBool>,
@@ -150,10 +154,19 @@ impl Run {
         loop {
             // Looked at first: what was handed on before it was set is sent.
             let stop = self.stop.load(Ordering::Acquire);
+            let rests = self.pacing.rests(Instant::now());
+            if rests && !stop {
+                sleep(POLL).await;
+                continue;
+            }
             self.collect();
             let is_due = self.spans >= TRACE_BATCH_SPANS || self.since.elapsed() >= REST || stop;
             if !self.batch.is_empty() && is_due {
-                self.send(stop).await;
+                if rests {
+                    self.give_up(&"the process ends while the collector is given time");
+                } else {
+                    self.send(stop).await;
+                }
                 continue;
             }
             if stop {
@@ -183,21 +196,48 @@ impl Run {
         let settings = &self.collector.settings;
         let body = otlp::request(&self.batch, &settings.service, &self.instance).to_string();
         self.batch.clear();
-        let (spans, body) = (std::mem::take(&mut self.spans), Bytes::from(body));
+        let (body, mut tries) = (Bytes::from(body), Tries::default());
         let patience = if last { LAST } else { settings.timeout };
-        let mut pauses = PAUSES.iter();
         let error = loop {
             let error = match self.collector.post(body.clone(), patience).await {
                 Ok(()) => {
+                    let spans = std::mem::take(&mut self.spans);
                     self.counts.sent.fetch_add(spans, Ordering::Relaxed);
-                    return;
+                    return self.pacing.taken();
                 }
                 Err(error) => error,
             };
-            let pause = pauses.next().filter(|_| error.is_passing() && !last);
-            let Some(pause) = pause.filter(|_| !self.stop.load(Ordering::Acquire)) else { break error };
-            sleep(*pause).await;
+            if last || !error.is_passing() {
+                break error;
+            }
+            let pause = self.pacing.failed(&mut tries, error.retry_after(), Instant::now());
+            let Some(pause) = pause else { break error };
+            if !self.wait(pause).await {
+                break error;
+            }
         };
+        self.give_up(&error);
+    }
+
+    /// Waits. False: the process ends meanwhile.
+    async fn wait(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        loop {
+            if self.stop.load(Ordering::Acquire) {
+                return false;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            sleep(left.min(POLL)).await;
+        }
+    }
+
+    /// Drops the batch.
+    fn give_up(&mut self, error: &dyn fmt::Display) {
+        self.batch.clear();
+        let spans = std::mem::take(&mut self.spans);
         self.counts.failed.fetch_add(spans, Ordering::Relaxed);
         let endpoint = &self.collector.settings.endpoint.endpoint;
         sampled!(
@@ -215,7 +255,11 @@ enum ExportError {
     Io(io::Error),
     Http(hyper::Error),
     Timeout,
-    Refused(StatusCode),
+    Refused {
+        status: StatusCode,
+        /// How long it asks to be left alone.
+        retry_after: Option<Duration>,
+    },
 }
 
 impl ExportError {
@@ -223,7 +267,14 @@ impl ExportError {
     fn is_passing(&self) -> bool {
         match self {
             Self::Io(_) | Self::Http(_) | Self::Timeout => true,
-            Self::Refused(status) => matches!(status.as_u16(), 429 | 502..=504),
+            Self::Refused { status, .. } => matches!(status.as_u16(), 429 | 502..=504),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            Self::Io(_) | Self::Http(_) | Self::Timeout => None,
         }
     }
 }
@@ -234,7 +285,10 @@ impl fmt::Display for ExportError {
             Self::Io(error) => write!(f, "no connection to the collector: {error}"),
             Self::Http(error) => write!(f, "the collector's connection failed: {error}"),
             Self::Timeout => f.write_str("the collector did not answer within `telemetry.otlp.timeout`"),
-            Self::Refused(status) => {
+            Self::Refused { status, .. } if self.is_passing() => {
+                write!(f, "the collector answered {status}: it has too much to do, or is not ready")
+            }
+            Self::Refused { status, .. } => {
                 write!(f, "the collector answered {status}: compare `telemetry.otlp.endpoint` and `headers`")
             }
         }
@@ -269,12 +323,14 @@ impl Collector {
         };
         let response = connection.send_request(self.request(body)?).await.map_err(ExportError::Http)?;
         let status = response.status();
+        let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = asked.and_then(|value| pacing::retry_after(value, SystemTime::now()));
         // Read to its end, so that the connection can be used again.
         let rest = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
         if rest.is_ok() {
             self.connection = Some(connection);
         }
-        if status.is_success() { Ok(()) } else { Err(ExportError::Refused(status)) }
+        if status.is_success() { Ok(()) } else { Err(ExportError::Refused { status, retry_after }) }
     }
 
     fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, ExportError> {

@@ -348,3 +348,56 @@ fn a_collector_may_be_reached_by_https_with_a_token() {
     untrusted.await_metric("spans_failed_total", 2);
     assert_eq!(collector.requests(), 1);
 }
+
+/// A collector that refuses the first `count` batches with this status and these fields, and when each request came.
+fn busy_collector(status: &'static str, count: usize) -> (Backend, std::sync::mpsc::Receiver<Instant>) {
+    let (sender, times) = std::sync::mpsc::channel();
+    let sender = std::sync::Mutex::new((sender, 0));
+    let collector = Backend::serving(move |_| {
+        let mut sender = sender.lock().unwrap();
+        sender.0.send(Instant::now()).unwrap();
+        sender.1 += 1;
+        if sender.1 > count {
+            return ok("{}");
+        }
+        format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").into_bytes()
+    });
+    (collector, times)
+}
+
+#[test]
+fn a_collector_that_asks_for_time_gets_it() {
+    let backend = Backend::replying(OK);
+    let start = |collector: &Backend| {
+        Setup::to(backend.address()).section(&telemetry(collector, ", sample = 1")).start()
+    };
+    let (throttled, times) = busy_collector("429 Too Many Requests\r\nRetry-After: 3", 1);
+    let ringate = start(&throttled);
+    assert_eq!(ringate.get("/").status, 200);
+    let [first, second] = [(); 2].map(|()| times.recv_timeout(PATIENCE).unwrap());
+    assert!(second - first >= Duration::from_millis(2950), "{:?}", second - first);
+    ringate.await_metric("spans_sent_total", 2);
+    assert_eq!(ringate.metric("spans_failed_total"), 0);
+
+    // Without a time the pauses are Ringate's, and grow.
+    let (unready, times) = busy_collector("503 Service Unavailable", 2);
+    let ringate = start(&unready);
+    assert_eq!(ringate.get("/").status, 200);
+    let at = [(); 3].map(|()| times.recv_timeout(PATIENCE).unwrap());
+    let pauses = (at[1] - at[0], at[2] - at[1]);
+    assert!(pauses.0 >= Duration::from_millis(440) && pauses.1 >= Duration::from_millis(890), "{pauses:?}");
+    ringate.await_metric("spans_sent_total", 2);
+
+    // A batch is not kept for minutes; nothing is sent meanwhile, and the end does not wait.
+    let (resting, _times) = busy_collector("503 Service Unavailable\r\nRetry-After: 120", 1);
+    let ringate = start(&resting);
+    assert_eq!(ringate.get("/").status, 200);
+    ringate.await_metric("spans_failed_total", 2);
+    assert_eq!(ringate.get("/").status, 200);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!((resting.requests(), ringate.metric("spans_sent_total")), (1, 0));
+    let begun = Instant::now();
+    assert!(ringate.terminate().success());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(resting.requests(), 1);
+}

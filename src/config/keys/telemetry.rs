@@ -53,6 +53,6 @@ const OTLP: &[Key] = &[
         "timeout",
         Kind::Duration { zero: false },
         Preset::Value("\"10s\""),
-        "How long the collector may take to answer; a batch that it does not take in three times is dropped",
+        "How long the collector may take to answer; a batch that it does not take in three times is dropped. Its `Retry-After` is honoured",
     ),
 ];
