@@ -11,17 +11,17 @@ use serde_json::Value;
 use crate::support::*;
 
 const NONE: &str = "OCSP response: no response sent";
-const GOOD: &str = "Cert Status: good";
+pub(crate) const GOOD: &str = "Cert Status: good";
 
 /// A CA, a folder for responses, and the certificate's file with its chain.
-struct Scene {
+pub(crate) struct Scene {
     ca: Crafted,
     dir: tempfile::TempDir,
     leaf: Files,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let ca = Crafted::new();
         let leaf = issue(&ca, "leaf", Vec::new());
         Self { ca, dir: tempfile::tempdir().unwrap(), leaf }
@@ -63,6 +63,16 @@ impl Scene {
         fs::rename(self.path("new"), to).unwrap();
     }
 
+    /// OpenSSL's responder for the certificate, whose responses are good for a day.
+    pub(crate) fn daily_responder(&self) -> Responder {
+        self.responder(&[&self.leaf], &["-ndays", "1"])
+    }
+
+    /// The config of a listener with the certificate.
+    pub(crate) fn listener_tls(&self, ocsp: &str) -> String {
+        format!("[listener.tls]\ncertificates = [{}]\nocsp = {ocsp}\n", self.leaf.toml())
+    }
+
     /// OpenSSL's responder for a certificate.
     fn responder(&self, about: &[&Files], validity: &[&str]) -> Responder {
         let port = free_address().port();
@@ -75,8 +85,7 @@ impl Scene {
     }
 
     fn start(&self, ocsp: &str) -> Ringate {
-        let tls = format!("[listener.tls]\ncertificates = [{}]\nocsp = {ocsp}\n", self.leaf.toml());
-        Setup::to(free_address()).section("[admin]").listener(&tls).start()
+        Setup::to(free_address()).section("[admin]").listener(&self.listener_tls(ocsp)).start()
     }
 
     fn check(&self, ocsp: &str) -> String {
@@ -97,9 +106,9 @@ fn issue(ca: &Crafted, name: &str, extensions: Vec<CustomExtension>) -> Files {
     files
 }
 
-struct Responder {
+pub(crate) struct Responder {
     process: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Drop for Responder {
@@ -127,7 +136,7 @@ fn asks(ringate: &Ringate, version: &str) -> String {
 }
 
 #[track_caller]
-fn gets(ringate: &Ringate, expected: &str) {
+pub(crate) fn gets(ringate: &Ringate, expected: &str) {
     for version in ["-tls1_2", "-tls1_3"] {
         let said = asks(ringate, version);
         assert!(said.contains(expected), "{version}: {expected} is not in {said}");

@@ -150,7 +150,7 @@ struct File {
 }
 
 /// The certificates whose responses are stapled, each once.
-fn wanted(plan: &Plan) -> Vec<(&CertificateRef, &Ocsp)> {
+pub(super) fn wanted(plan: &Plan) -> Vec<(&CertificateRef, &Ocsp)> {
     let mut found: Vec<(&CertificateRef, &Ocsp)> = Vec::new();
     for tls in plan.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
         for at in tls.certificates.iter().filter(|_| tls.ocsp.is_some()) {

@@ -191,6 +191,11 @@ impl Identity {
         })
     }
 
+    /// The response that is stapled at `now`, in DER.
+    pub(crate) fn response(&self, now: i64) -> Option<Vec<u8>> {
+        self.certified_at(now).ocsp.clone()
+    }
+
     /// Chain and key with the response that is stapled at `now`, if there is one.
     fn certified_at(&self, now: i64) -> Arc<CertifiedKey> {
         self.stapled.with(|stapled| match stapled {

@@ -3,6 +3,7 @@
 use std::io::BufRead as _;
 
 use super::*;
+use crate::tls_ocsp::{GOOD, Scene, gets};
 
 #[test]
 fn what_name_servers_and_issuers_have_said_is_handed_over() {
@@ -43,4 +44,22 @@ fn what_name_servers_and_issuers_have_said_is_handed_over() {
     drop(issuer);
     upgradable.upgrade();
     assert_eq!((ask("/"), ask("/guarded")), (200, 401), "503: there are no keys, 502: there is no address");
+}
+
+#[test]
+fn a_fetched_ocsp_response_is_stapled_by_the_successor_without_its_responder() {
+    let scene = Scene::new();
+    let responder = scene.daily_responder();
+    let tls = scene.listener_tls(&format!("{{ fetch = true, url = {:?} }}", responder.url));
+    let upgradable = Upgradable::start(&Setup::to(free_address()).section("[admin]").listener(&tls).text());
+    eventually("the fetch", || {
+        let status: Value = serde_json::from_str(&upgradable.ringate.admin("/v1/status")).unwrap();
+        status["certificates"][0]["ocsp"]["next_update"].is_string().then_some(())
+    });
+    gets(&upgradable.ringate, GOOD);
+    drop(responder);
+    for _ in 0..2 {
+        upgradable.upgrade();
+        gets(&upgradable.ringate, GOOD);
+    }
 }

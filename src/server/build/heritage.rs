@@ -11,14 +11,16 @@ use super::sticky::SessionSecret;
 use super::{Assembly, Builder, Made, Policy};
 use crate::auth::jwks::KeySet;
 use crate::base::address::Address;
-use crate::base::limits::HANDOVER_BUCKETS;
+use crate::base::limits::{HANDOVER_BUCKETS, HANDOVER_OCSP_BYTES};
+use crate::certs::Timestamp;
 use crate::config::Diagnostics;
-use crate::config::plan::{self, KeyLocation, KeySource, Plan};
+use crate::config::plan::{self, KeyLocation, KeySource, Ocsp, Plan};
 use crate::proxy::rules::LimitRecord;
 use crate::proxy::snapshot::RuntimeConfig;
 use crate::proxy::upstream::endpoint::EndpointRecord;
 use crate::server::discovery::{Discovered, Source, Target};
-use crate::tls::TicketKey;
+use crate::server::stapling;
+use crate::tls::{Identity, TicketKey};
 
 /// The form of [`Heritage`]. A successor ignores any other.
 const VERSION: u32 = 1;
@@ -40,6 +42,9 @@ pub(crate) struct Heritage {
     /// By URLs.
     #[serde(default)]
     token_keys: Vec<Known<String>>,
+    /// OCSP responses that were fetched, by certificates.
+    #[serde(default)]
+    staples: Vec<Known<String>>,
 }
 
 /// See [`Target`].
@@ -93,7 +98,17 @@ impl Heritage {
             Some(Known { of: url_name(source)?, what: text? })
         });
         let (tickets, token_keys) = (tickets.collect(), token_keys.collect());
-        Self { version: VERSION, endpoints, limits, tickets, session_secret, addresses, found, token_keys }
+        Self {
+            version: VERSION,
+            endpoints,
+            limits,
+            tickets,
+            session_secret,
+            addresses,
+            found,
+            token_keys,
+            staples: staples(plan, made),
+        }
     }
 
     /// The addresses that a name had.
@@ -119,6 +134,13 @@ impl Heritage {
         let name = url_name(source)?;
         let known = self.token_keys.iter().find(|known| known.of == name)?;
         KeySet::parse(known.what.as_bytes(), false).ok()
+    }
+
+    /// The OCSP response that a certificate had. The new process judges it anew.
+    pub(super) fn staple(&self, identity: &Identity) -> Option<Vec<u8>> {
+        let name = leaf_name(identity)?;
+        let known = self.staples.iter().find(|known| known.of == name)?;
+        BASE64.decode(known.what.as_bytes()).ok()
     }
 
     /// Reads what a predecessor has sent. What has another form is not used: this process then begins without.
@@ -198,6 +220,28 @@ fn found(made: &Made) -> Vec<Known<Vec<FoundTarget>>> {
     let all = made.discovered.iter();
     all.map(|(source, known)| Known { of: source.to_string(), what: known.targets.iter().map(of).collect() })
         .collect()
+}
+
+/// The OCSP responses that were fetched and are in their time.
+fn staples(plan: &Plan, made: &Made) -> Vec<Known<String>> {
+    let (mut all, mut room) = (Vec::new(), HANDOVER_OCSP_BYTES);
+    let now = Timestamp::from(std::time::SystemTime::now()).unix();
+    for (named, ocsp) in stapling::wanted(plan) {
+        let identity = made.identity(named).filter(|_| matches!(ocsp, Ocsp::Fetch { .. }));
+        let Some(identity) = identity.map(|cell| cell.load()) else { continue };
+        let response = identity.response(now).filter(|response| response.len() <= room);
+        if let Some((of, response)) = leaf_name(&identity).zip(response) {
+            room -= response.len();
+            all.push(Known { of, what: BASE64.encode(&response) });
+        }
+    }
+    all
+}
+
+/// A hash of the certificate itself: no other one ever gets its response.
+fn leaf_name(identity: &Identity) -> Option<String> {
+    let leaf = identity.chain().first()?;
+    Some(HEXLOWER.encode(digest(&SHA256, leaf).as_ref()))
 }
 
 /// A URL of keys, with all by which its server is verified.

@@ -1,4 +1,5 @@
-//! OCSP responses of files, which are stapled from the first handshake on; and what is wrong with what a listener staples.
+//! OCSP responses of files and of a predecessor, which are stapled from the first handshake on; and what is wrong with what a
+//! listener staples.
 
 use std::time::SystemTime;
 
@@ -52,7 +53,11 @@ impl Builder<'_> {
                     let why = "it names no OCSP responder (its CA may have ended OCSP)".to_owned();
                     (at.span.clone(), why)
                 }
-                Ok(_) => return,
+                Ok(subject) => {
+                    let handed = self.heritage.and_then(|heritage| heritage.staple(identity));
+                    let judged = handed.and_then(|bytes| subject.judge(&bytes, SystemTime::now()).ok());
+                    return judged.into_iter().for_each(|response| stapling::staple(identity, response));
+                }
             },
         };
         let help = match chain.first().is_some_and(ocsp::must_staple) {
