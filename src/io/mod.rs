@@ -20,6 +20,7 @@ pub(crate) mod privileges;
 pub(crate) mod proxy_header;
 pub(crate) mod recent;
 pub(crate) mod runtime;
+pub(crate) mod sealed;
 mod select_woken;
 mod slab;
 pub(crate) mod socket;

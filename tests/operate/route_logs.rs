@@ -195,6 +195,48 @@ fn the_journal_gets_entries_with_fields() {
     ringate.client().send("GET /b HTTP/1.1\r\nHost: h\r\n\r\n").response();
     let entry = receive();
     assert_eq!(entry, "MESSAGE=/b\nPRIORITY=6\nSYSLOG_FACILITY=16\nSYSLOG_IDENTIFIER=ringate\n");
+    drop(ringate);
+
+    // What is longer than a datagram arrives whole, in a file.
+    let value = "v".repeat(8000);
+    let text = text.replace("{request.path}", &"{request.header.x-long}".repeat(100));
+    let ringate = Ringate::start(&text);
+    let request = |value: &str| format!("GET / HTTP/1.1\r\nHost: h\r\nX-Long: {value}\r\n\r\n");
+    ringate.client().send(request(&value)).response();
+    let entry = String::from_utf8(receive_file(&journal)).unwrap();
+    assert_eq!(
+        entry.len(),
+        100 * value.len() + "MESSAGE=\nPRIORITY=6\nSYSLOG_FACILITY=16\nSYSLOG_IDENTIFIER=ringate\n".len()
+    );
+    let message = entry.lines().next().unwrap().strip_prefix("MESSAGE=").unwrap();
+    assert!(message == value.repeat(100), "{} bytes", message.len());
+    // Others follow as before.
+    ringate.client().send(request("s")).response();
+    assert!(receive().starts_with(&format!("MESSAGE={}\n", "s".repeat(100))));
+}
+
+/// What is in the file of the next datagram, which has no bytes. The file can't be changed.
+fn receive_file(socket: &UnixDatagram) -> Vec<u8> {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let slices = &mut [std::io::IoSliceMut::new(&mut byte)];
+    let received = recvmsg(socket, slices, &mut control, RecvFlags::CMSG_CLOEXEC).unwrap();
+    assert_eq!(received.bytes, 0);
+    let mut files = control.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(files) => files.collect::<Vec<_>>(),
+        _ => Vec::new(),
+    });
+    let (Some(file), None) = (files.next(), files.next()) else { panic!("one file") };
+    let seals = rustix::fs::fcntl_get_seals(&file).unwrap();
+    assert!(seals.contains(rustix::fs::SealFlags::WRITE | rustix::fs::SealFlags::SEAL), "{seals:?}");
+    let mut content = Vec::new();
+    let mut file = std::fs::File::from(file);
+    std::io::Seek::rewind(&mut file).unwrap();
+    std::io::Read::read_to_end(&mut file, &mut content).unwrap();
+    content
 }
 
 #[test]

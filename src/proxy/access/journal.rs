@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-/// Bytes of a line that is longer than a datagram may be, of which this much is kept.
+/// Bytes that are kept of a line that is longer than a datagram may be, where there can be no file in memory.
 const SHORTENED: usize = 32 * 1024;
 /// The longest name of a field that the journal takes.
 const LONGEST_NAME: usize = 64;

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::journal;
 use super::shared::Shared;
+use crate::io::sealed;
 
 /// Facility local0, severity informational (RFC 5424 §6.2.1).
 const PRIORITY: u8 = 16 * 8 + 6;
@@ -106,13 +108,20 @@ impl Syslog {
         }
     }
 
-    /// Sends a line that is too long for a datagram, if there is a shorter form of it.
-    fn send_shortened(&mut self, line: &[u8], patience: &mut Duration) -> Option<io::Result<()>> {
-        matches!(self.receiver, Receiver::Journal(_)).then(|| {
-            self.message.clear();
-            journal::put_shortened(line, &mut self.message);
-            self.send(patience)
-        })
+    /// Sends an entry that is too long for a datagram: in a file, or where there can be none in a shorter form. `None`: the receiver
+    /// takes neither.
+    fn send_long(&mut self, line: &[u8], patience: &mut Duration) -> Option<io::Result<()>> {
+        if !matches!(self.receiver, Receiver::Journal(_)) {
+            return None;
+        }
+        let file = sealed::file(&self.message);
+        let sent = file.and_then(|file| self.send(Some(file.as_fd()), patience));
+        if sent.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::WouldBlock) {
+            return Some(sent);
+        }
+        self.message.clear();
+        journal::put_shortened(line, &mut self.message);
+        Some(self.send(None, patience))
     }
 
     /// The receiver in a word, for the log.
@@ -131,7 +140,8 @@ impl Syslog {
         self.message.extend_from_slice(line);
     }
 
-    fn send(&mut self, patience: &mut Duration) -> io::Result<()> {
+    /// Sends the message or, in its place, this file.
+    fn send(&mut self, file: Option<BorrowedFd<'_>>, patience: &mut Duration) -> io::Result<()> {
         if self.socket.is_none() {
             if self.tried.elapsed() < AGAIN {
                 return Err(ErrorKind::NotConnected.into());
@@ -140,14 +150,15 @@ impl Syslog {
             self.socket = Some(self.receiver.connect()?);
         }
         let Some(socket) = &self.socket else { return Err(ErrorKind::NotConnected.into()) };
-        let once = || match socket {
-            Socket::Udp(socket) => socket.send(&self.message),
-            Socket::Unix(socket) => socket.send(&self.message),
+        let once = || match (socket, file) {
+            (Socket::Udp(socket), _) => socket.send(&self.message).map(drop),
+            (Socket::Unix(socket), None) => socket.send(&self.message).map(drop),
+            (Socket::Unix(socket), Some(file)) => sealed::send(socket, file),
         };
         let mut reported = false;
         loop {
             match once().map_err(|error| (error.kind(), error)) {
-                Ok(_) => return Ok(()),
+                Ok(()) => return Ok(()),
                 Err((ErrorKind::Interrupted, _)) => {}
                 // What an earlier datagram met (ICMP): this one was not sent yet.
                 Err((ErrorKind::ConnectionRefused, _)) if matches!(socket, Socket::Udp(_)) && !reported => {
@@ -194,9 +205,9 @@ impl Write for Syslog {
         let mut patience = PATIENCE;
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             self.put_together(line, SystemTime::now());
-            let mut sent = self.send(&mut patience);
+            let mut sent = self.send(None, &mut patience);
             if sent.as_ref().is_err_and(is_too_long)
-                && let Some(again) = self.send_shortened(line, &mut patience)
+                && let Some(again) = self.send_long(line, &mut patience)
             {
                 sent = again;
             }
