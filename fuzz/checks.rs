@@ -5,7 +5,9 @@
 
 mod crl;
 mod dns;
+mod files;
 mod http2;
+mod ocsp;
 
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
@@ -28,7 +30,9 @@ use ringate::internals::tls::{
 
 pub use crl::crl;
 pub use dns::dns_message;
+pub use files::file;
 pub use http2::{frames as http2_frames, hpack};
+pub use ocsp::ocsp;
 
 fn limits() -> HeadLimits {
     HeadLimits::from(&Limits::default())

@@ -58,6 +58,9 @@ pub mod internals {
         pub mod generate {
             pub use crate::certs::generate::{QuickstartPki, ca_signed, quickstart_pki, self_signed};
         }
+        pub mod ocsp {
+            pub use crate::certs::ocsp::{OcspError, Response, Subject};
+        }
         pub mod store {
             pub use crate::certs::store::{load_pair, load_trust};
         }
@@ -74,6 +77,12 @@ pub mod internals {
             PathRewrite, RequestContext, RequestHead, ResponseHead, Trailers, Upgrade, Version,
             connection_lists, is_same_name,
         };
+        pub mod conditional {
+            pub use crate::http::conditional::{Validators, Verdict, evaluate};
+        }
+        pub mod range {
+            pub use crate::http::range::{Multipart, Selection, select};
+        }
     }
     pub mod http1 {
         pub use crate::http1::{
@@ -115,6 +124,9 @@ pub mod internals {
         pub use crate::route::{
             HostPattern, PathPattern, RouteQuery, RouteSpec, Table, keep_slashes, normalise_path,
         };
+        pub mod files {
+            pub use crate::route::files::{FilePath, Pattern, decode_path};
+        }
     }
     pub mod server {
         pub use crate::server::{Server, build};

@@ -13,7 +13,7 @@ mod checks;
 
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 16] = [
+const TARGETS: [(&str, Check); 18] = [
     ("request", checks::request),
     ("response", checks::response),
     ("chunked", checks::chunked),
@@ -30,6 +30,8 @@ const TARGETS: [(&str, Check); 16] = [
     ("http2_frames", checks::http2_frames),
     ("hpack", checks::hpack),
     ("dns_message", checks::dns_message),
+    ("ocsp", checks::ocsp),
+    ("file", checks::file),
 ];
 
 fn folder() -> PathBuf {

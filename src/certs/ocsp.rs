@@ -30,18 +30,18 @@ const OCSP_ACCESS: &str = "1.3.6.1.5.5.7.48.1";
 
 /// A good response: it is of the certificate, its signer may sign it, and its time has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Response {
+pub struct Response {
     /// As it is stapled.
-    pub(crate) der: Vec<u8>,
+    pub der: Vec<u8>,
     /// When the responder knew the status to be right.
-    pub(crate) this_update: Timestamp,
+    pub this_update: Timestamp,
     /// By when there is a newer response; it is good until then.
-    pub(crate) next_update: Timestamp,
+    pub next_update: Timestamp,
 }
 
 /// Why a response is not stapled, or none can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum OcspError {
+pub enum OcspError {
     /// The chain does not have the certificate of the leaf's issuer.
     NoIssuer(String),
     /// The bytes are no response.
@@ -104,7 +104,7 @@ impl std::error::Error for OcspError {}
 
 /// A leaf and its issuer, between which a response stands.
 #[derive(Debug)]
-pub(crate) struct Subject<'a> {
+pub struct Subject<'a> {
     leaf: X509Certificate<'a>,
     issuer: X509Certificate<'a>,
 }
@@ -114,7 +114,7 @@ impl<'a> Subject<'a> {
     ///
     /// # Errors
     /// [`OcspError::NoIssuer`]
-    pub(crate) fn of(chain: &'a [CertificateDer<'_>]) -> Result<Self, OcspError> {
+    pub fn of(chain: &'a [CertificateDer<'_>]) -> Result<Self, OcspError> {
         let Some(leaf) = chain.first().and_then(|der| inspect::parse(der).ok()) else {
             return Err(OcspError::NoIssuer(String::new()));
         };
@@ -145,7 +145,7 @@ impl<'a> Subject<'a> {
     }
 
     /// The response in `bytes` (DER or PEM), if it is good at `now`.
-    pub(crate) fn judge(&self, bytes: &[u8], now: SystemTime) -> Result<Response, OcspError> {
+    pub fn judge(&self, bytes: &[u8], now: SystemTime) -> Result<Response, OcspError> {
         let der = from_pem(bytes);
         let der = der.as_deref().unwrap_or(bytes);
         let read = Basic::read(der)?;
