@@ -427,7 +427,10 @@ pub(crate) fn template(text: &str) -> Result<Vec<Piece>, Wrong> {
 }
 
 /// A line with variables in braces.
-fn pieces(text: &str) -> Result<Vec<Piece>, Wrong> {
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn pieces(text: &str) -> Result<Vec<Piece>, Wrong> {
     let mut pieces = Vec::new();
     let mut literal = String::new();
     let mut rest = text;

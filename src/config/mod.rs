@@ -21,6 +21,7 @@ mod file;
 mod foreign;
 pub(crate) mod import;
 mod keys;
+mod map_text;
 mod merge;
 mod names;
 pub(crate) mod openapi;

@@ -3,12 +3,13 @@
 pub(crate) mod files;
 pub(crate) mod portal;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::http::{RequestHead, host_name};
+use crate::http::host_name;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::reply::{Reply, ReplyBody};
-use crate::route::{Files, Redirect};
+use crate::route::{Files, MapFault, MapText, Redirect, Rewrite, RouteQuery};
 
 /// The destination of a matched request.
 #[derive(Debug)]
@@ -79,32 +80,33 @@ impl Split {
 }
 
 impl Redirect {
-    /// The answer to this request. `path` is normalised, so that nothing in it reads as a host.
-    pub fn reply(&self, head: &RequestHead<'_, '_>, path: &str, client: &ClientFacts) -> Reply {
-        let mut fields = b"Location: ".to_vec();
-        fields.extend_from_slice(self.location(head, path, client).as_bytes());
-        fields.extend_from_slice(b"\r\n");
-        Reply {
-            status: self.status,
-            fields,
-            body: ReplyBody::Standard,
-            cause: None,
-            counter: None,
-            error: None,
-        }
+    /// The answer to this request, or the refusal where a map in its target has no value that can stand there. The request's path
+    /// is normalised, so that nothing in it reads as a host.
+    pub(crate) fn reply(&self, asked: &RouteQuery<'_>, client: &ClientFacts) -> Result<Reply, Reply> {
+        let location = match &self.location {
+            Some(location) => location.location(asked),
+            None => self.changed(asked, client),
+        };
+        let location = location.map_err(unmapped)?;
+        let fields = format!("Location: {location}\r\n").into_bytes();
+        let (status, body) = (self.status, ReplyBody::Standard);
+        Ok(Reply { status, fields, body, cause: None, counter: None, error: None })
     }
 
-    fn location(&self, head: &RequestHead<'_, '_>, path: &str, client: &ClientFacts) -> String {
+    /// The request's URL with what changes of it.
+    fn changed(&self, asked: &RouteQuery<'_>, client: &ClientFacts) -> Result<String, MapFault> {
+        let path = asked.path;
         let mut location = String::new();
         let elsewhere = self.scheme.is_some() || self.host.is_some() || self.port.is_some();
-        let host = self.host.as_deref().or(head.host.map(host_name));
+        let own = self.host.as_ref().map(|host| host_of(host, asked)).transpose()?;
+        let host = own.as_deref().or(asked.host.map(host_name));
         // Without a host, as HTTP/1.0 may be, the path alone has to do.
         if let Some(host) = host.filter(|_| elsewhere) {
             let scheme = self.scheme.unwrap_or(client.proto());
             location.push_str(scheme);
             location.push_str("://");
             location.push_str(host);
-            let kept = head.host.filter(|_| scheme == client.proto());
+            let kept = asked.host.filter(|_| scheme == client.proto());
             let kept = kept.and_then(|authority| authority[host_name(authority).len()..].strip_prefix(':'));
             let port = self.port.or(kept.and_then(|port| port.parse().ok()));
             let usual = if scheme == "https" { 443 } else { 80 };
@@ -112,16 +114,36 @@ impl Redirect {
                 location.push_str(&format!(":{port}"));
             }
         }
-        let path = if path == "*" { "/".into() } else { self.path.apply(path) };
+        let path = match &self.path {
+            Rewrite::Mapped(text) => Cow::Owned(text.path(asked)?),
+            _ if path == "*" => "/".into(),
+            rewrite => rewrite.apply(path),
+        };
         if !path.starts_with('/') {
             location.push('/');
         }
         location.push_str(&path);
-        if let Some(query) = head.target.query {
+        if let Some(query) = asked.query {
             location.push('?');
             location.push_str(query);
         }
-        location
+        Ok(location)
+    }
+}
+
+fn host_of<'t>(host: &'t MapText, asked: &RouteQuery<'_>) -> Result<Cow<'t, str>, MapFault> {
+    host.plain().map_or_else(|| host.host(asked).map(Cow::Owned), Ok)
+}
+
+/// The refusal of a request for which a map has no value, or none that can be used.
+#[cold]
+pub(crate) fn unmapped(fault: MapFault) -> Reply {
+    match fault {
+        MapFault::NoValue => Reply::refusal(404, "no map has a target for the request"),
+        MapFault::IsNo(what) => Reply {
+            error: Some("proxy_configuration_error"),
+            ..Reply::refusal(500, format!("a map's value for the request is no {what}"))
+        },
     }
 }
 

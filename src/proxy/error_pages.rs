@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use crate::base::limits::MAX_REQUEST_ID_BYTES;
 use crate::http::{self, PLAIN_TEXT, grpc, quality};
 
-/// The pages of a listener.
+/// The pages of a listener or of a route.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Pages {
     /// Whether clients that prefer JSON get it.
@@ -19,18 +19,35 @@ pub struct Pages {
     pub classes: Vec<(u16, Page)>,
 }
 
-/// A page, taken apart.
+/// What a client gets for a status.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Page {
-    media_type: String,
-    parts: Vec<Part>,
+pub enum Page {
+    /// A body, taken apart.
+    Content {
+        /// Its media type.
+        media_type: String,
+        /// What it is made of.
+        parts: Vec<Part>,
+    },
+    /// A redirect to another place.
+    Elsewhere {
+        /// 301, 302, 303, 307 or 308.
+        status: u16,
+        /// The place.
+        location: String,
+    },
 }
 
+/// Part of a page.
 #[derive(Debug, PartialEq, Eq)]
-enum Part {
+pub enum Part {
+    /// Written as it is.
     Text(String),
+    /// `{status}`
     Status,
+    /// `{reason}`
     Reason,
+    /// `{request.id}`
     RequestId,
 }
 
@@ -54,17 +71,21 @@ pub(crate) struct ErrorContext {
     pub(crate) format: Option<ErrorFormat>,
     /// Its request was a call of gRPC: the response is one, too.
     pub(crate) grpc: Option<grpc::Call>,
+    /// Its route by its index, if it has one: that may have pages of its own.
+    pub(crate) route: Option<u32>,
 }
 
 /// An error response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ErrorBody {
+    /// The status, or that of a redirect in its place.
+    pub status: u16,
     /// `Content-Type`
     pub media_type: Cow<'static, str>,
     /// The body.
     pub body: String,
     /// Further fields, each ended by CRLF.
-    pub fields: &'static str,
+    pub fields: Cow<'static, str>,
 }
 
 impl Page {
@@ -87,12 +108,19 @@ impl Page {
         }
         parts.push(Part::Text(rest.to_owned()));
         parts.retain(|part| *part != Part::Text(String::new()));
-        Self { media_type: media_type.to_owned(), parts }
+        Self::Content { media_type: media_type.to_owned(), parts }
     }
 
-    fn body(&self, status: u16, id: &str) -> String {
+    fn response(&self, status: u16, id: &str, fields: &'static str) -> ErrorBody {
+        let (media_type, parts) = match self {
+            Self::Content { media_type, parts } => (media_type, parts),
+            Self::Elsewhere { status, location } => {
+                let fields = format!("{fields}Location: {location}\r\n");
+                return ErrorBody { fields: fields.into(), ..ErrorBody::plain(*status, "") };
+            }
+        };
         let mut body = String::new();
-        for part in &self.parts {
+        for part in parts {
             match part {
                 Part::Text(text) => body.push_str(text),
                 Part::Status => body.push_str(&status.to_string()),
@@ -100,7 +128,15 @@ impl Page {
                 Part::RequestId => body.push_str(id),
             }
         }
-        body
+        ErrorBody { status, media_type: media_type.clone().into(), body, fields: fields.into() }
+    }
+}
+
+impl ErrorBody {
+    /// Status and reason in words.
+    fn plain(status: u16, fields: &'static str) -> Self {
+        let body = format!("{status} {}\n", http::reason_phrase(status));
+        Self { status, media_type: PLAIN_TEXT.into(), body, fields: fields.into() }
     }
 }
 
@@ -133,10 +169,8 @@ impl ErrorFormat {
 
 /// The response to a client for a status; without pages or a preference, as plain text.
 pub(crate) fn render(status: u16, pages: Option<&Pages>, format: Option<ErrorFormat>) -> ErrorBody {
+    let (Some(pages), Some(format)) = (pages, format) else { return ErrorBody::plain(status, "") };
     let reason = http::reason_phrase(status);
-    let (Some(pages), Some(format)) = (pages, format) else {
-        return ErrorBody { media_type: PLAIN_TEXT.into(), body: format!("{status} {reason}\n"), fields: "" };
-    };
     let fields = if pages.json { "Vary: Accept\r\n" } else { "" };
     let id = std::str::from_utf8(&format.id[..format.id_len]).unwrap_or_default();
     if pages.json && format.json {
@@ -144,14 +178,13 @@ pub(crate) fn render(status: u16, pages: Option<&Pages>, format: Option<ErrorFor
         let body = format!(
             "{{\"type\":\"about:blank\",\"title\":\"{reason}\",\"status\":{status},\"request_id\":\"{id}\"}}\n"
         );
-        return ErrorBody { media_type: "application/problem+json".into(), body, fields };
+        let media_type = "application/problem+json".into();
+        return ErrorBody { status, media_type, body, fields: fields.into() };
     }
     let exact = pages.exact.iter().find(|(known, _)| *known == status);
     match exact.or_else(|| pages.classes.iter().find(|(class, _)| *class == status / 100)) {
-        Some((_, page)) => {
-            ErrorBody { media_type: page.media_type.clone().into(), body: page.body(status, id), fields }
-        }
-        None => ErrorBody { media_type: PLAIN_TEXT.into(), body: format!("{status} {reason}\n"), fields },
+        Some((_, page)) => page.response(status, id, fields),
+        None => ErrorBody::plain(status, fields),
     }
 }
 
@@ -214,15 +247,23 @@ mod tests {
             )],
             classes: vec![(5, Page::new("{status}", "text/plain"))],
         };
+        let location = "/sorry".to_owned();
+        let elsewhere = Pages {
+            json: false,
+            exact: vec![(503, Page::Elsewhere { status: 303, location })],
+            classes: vec![],
+        };
         let format = |json| Some(ErrorFormat { json, ..ErrorFormat::of([], ID) });
         let body = render(404, Some(&pages), format(false));
         assert_eq!(body.body, "<style>a { b: {c} }</style>404 Not Found 0123456789abcdef0123456789abcdef{x}");
-        assert_eq!((&*body.media_type, body.fields), ("text/html", "Vary: Accept\r\n"));
+        assert_eq!((&*body.media_type, &*body.fields), ("text/html", "Vary: Accept\r\n"));
         assert_eq!(render(503, Some(&pages), format(false)).body, "503");
         assert_eq!(render(400, Some(&pages), format(false)).body, "400 Bad Request\n");
         let body = render(404, Some(&pages), format(true));
         let json: serde_json::Value = serde_json::from_str(&body.body).unwrap();
         assert_eq!((&json["status"], &json["title"]), (&404.into(), &"Not Found".into()));
         assert_eq!(render(404, None, format(true)).body, "404 Not Found\n");
+        let body = render(503, Some(&elsewhere), format(true));
+        assert_eq!((body.status, &*body.fields), (303, "Location: /sorry\r\n"));
     }
 }

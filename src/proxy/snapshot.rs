@@ -91,6 +91,17 @@ impl Listener {
         let Traffic::Http { routes, .. } = &self.traffic else { return "" };
         route.and_then(|route| routes.get(route as usize)).map_or("", |route| &route.id)
     }
+
+    /// The error pages of one of its routes, by the route's index.
+    pub(crate) fn pages_of(&self, route: Option<u32>) -> Option<&Arc<Pages>> {
+        let own = match (&self.traffic, route) {
+            (Traffic::Http { routes, .. }, Some(route)) => {
+                routes.get(route as usize).and_then(|route| route.pages.as_ref())
+            }
+            _ => None,
+        };
+        own.or(self.pages.as_ref())
+    }
 }
 
 /// The versions of HTTP of a listener.
@@ -185,6 +196,8 @@ pub struct Route {
     pub intercepted: Box<[(u16, u16)]>,
     /// Which log has its lines; `None`: the main one, a line for each request.
     pub(crate) log: Option<RouteLog>,
+    /// Its error pages; `None`: its listener's.
+    pub pages: Option<Arc<Pages>>,
     /// What bounds its requests and responses.
     pub limits: RouteLimits,
     /// The rules of the route, if it has any.

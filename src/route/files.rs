@@ -21,6 +21,8 @@ pub struct Files {
     pub precompressed: Vec<Coding>,
     /// `cache_control`: the value of Cache-Control, where a file is sent or is not modified.
     pub cache_control: Option<String>,
+    /// `charset`: what text is said to be written in; `None`: nothing is said.
+    pub charset: Option<String>,
     /// `symlinks`
     pub links: Links,
     /// `dot_files`: names that begin with a dot are served too.

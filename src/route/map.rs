@@ -24,6 +24,8 @@ pub enum Input {
     Host,
     /// The normalised path.
     Path,
+    /// The same, and `?` with the query where there is one.
+    Target,
     /// The method.
     Method,
     /// The client's address.
@@ -230,6 +232,10 @@ impl Input {
         match self {
             Self::Host => lower_host(asked.host, |host| read(host.as_bytes())),
             Self::Path => read(asked.path.as_bytes()),
+            Self::Target => match asked.query {
+                Some(query) => read(format!("{}?{query}", asked.path).as_bytes()),
+                None => read(asked.path.as_bytes()),
+            },
             Self::Method => read(asked.method.as_bytes()),
             Self::Client => read(asked.client.as_bytes()),
             Self::Header(name) => {

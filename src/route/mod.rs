@@ -9,6 +9,7 @@ mod clause;
 mod condition;
 pub(crate) mod files;
 mod map;
+mod map_text;
 mod path;
 mod pattern;
 mod regex;
@@ -23,6 +24,7 @@ pub use condition::RouteQuery;
 pub(crate) use condition::{Condition, Expected, Part, cookie, parameter};
 pub(crate) use files::{Attempt, FilePath, Files, Links, Pattern as FilePattern, decode_path};
 pub(crate) use map::{Input, Map, MapRef, MapTable};
+pub(crate) use map_text::{MapFault, MapPiece, MapText, is_location, is_uri_text};
 pub(crate) use path::{PathError, keep_empty_parts};
 #[allow(unreachable_pub)] // for internals
 pub use path::{keep_slashes, normalise_path};

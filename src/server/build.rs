@@ -28,7 +28,6 @@ use crate::route::{BuildError, Map, Table};
 use crate::server::auth::TokenKeys;
 use crate::server::consumers::Consumers;
 use crate::server::discovery::{Discovered, Source};
-use crate::server::pages::pages;
 use crate::server::portal::{self, office::Office};
 use crate::server::routing::{self, KeptLimit};
 use crate::tls::{AnyClient, Identity, RevocationLists, TicketKeys};
@@ -47,6 +46,7 @@ mod listener_tls;
 mod made;
 pub(crate) mod maps;
 mod meters;
+mod pages;
 mod stapling;
 mod sticky;
 mod telemetry;
@@ -425,10 +425,7 @@ impl<'a> Builder<'a> {
         let forward_certificate = clients.is_some_and(|clients| clients.forward_certificate);
         let pages = match self.previous.filter(|_| self.refreshes) {
             Some(previous) => previous.running.listeners[index].pages.clone(),
-            None => {
-                let read = pages(listener.error_pages.as_ref());
-                read.map_err(|(span, error)| self.wrong(&span, error, None)).ok()?
-            }
+            None => self.read_pages(listener.error_pages.as_ref())?,
         };
         let limit = self.limit(listener, None);
         let meters::ListenerMeters { meter, failures, unrouted } = self.listener_meters(listener);
@@ -512,9 +509,10 @@ impl<'a> Builder<'a> {
             let credentials = self.credential_rule(route);
             let auth = self.auth_rule(route, environment)?;
             let meter = self.route_meter(listener, route, &routes);
+            let pages = self.pages_of(index, route, id)?;
             let page = |page: &_| portal::portal(page, self.plan, index, &self.consumers, &self.portal);
             let log = routing::log(route, &self.plan.log.named);
-            let parts = routing::Parts { limit, keys, credentials, auth, log };
+            let parts = routing::Parts { limit, keys, credentials, auth, log, pages };
             maps::bind_route(&mut seen, &self.maps);
             let made = routing::route(&seen, (listener, meter), parts, page, id);
             specs.extend(routing::specs(&seen, routes.len()));

@@ -9,6 +9,7 @@ use super::build::{Assembly, Made, Previous};
 use crate::certs::apikeys::Keys;
 use crate::config::Plan;
 use crate::config::plan::Route;
+use crate::proxy::snapshot::{Listener, Traffic};
 
 mod details;
 
@@ -151,8 +152,17 @@ fn listeners(old: Previous<'_>, plan: &Plan, new: &Assembly) -> Names {
         let (Some(was), Some(is)) = (index(&before, name), index(&after, name)) else { return false };
         old.plan.listeners[was] == plan.listeners[is]
             && Made::same_policy(old.made, was, &new.made, is)
-            && old.running.listeners[was].pages == new.running.listeners[is].pages
+            && same_pages(&old.running.listeners[was], &new.running.listeners[is])
     })
+}
+
+/// Whether their error pages and those of their routes say the same.
+fn same_pages(old: &Listener, new: &Listener) -> bool {
+    let of_routes = |listener: &Listener| match &listener.traffic {
+        Traffic::Http { routes, .. } => routes.iter().filter_map(|route| route.pages.clone()).collect(),
+        _ => Vec::new(),
+    };
+    old.pages == new.pages && of_routes(old) == of_routes(new)
 }
 
 fn upstreams(old: Previous<'_>, plan: &Plan, made: &Made) -> Names {

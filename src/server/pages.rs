@@ -9,7 +9,7 @@ use crate::base::limits::MAX_PAGE_BYTES;
 use crate::config::plan::{ErrorPages, PageSource, PageStatus};
 use crate::proxy::error_pages::{Page, Pages};
 
-/// The pages of a listener.
+/// The pages of a listener or of a route.
 ///
 /// # Errors
 /// A file can't be read; with its place in the config.
@@ -17,13 +17,16 @@ pub(super) fn pages(pages: Option<&ErrorPages>) -> Result<Option<Arc<Pages>>, (R
     let Some(written) = pages else { return Ok(None) };
     let mut made = Pages { json: written.json.unwrap_or(true), exact: Vec::new(), classes: Vec::new() };
     for page in &written.pages {
-        let text = match &page.source {
-            PageSource::Text(text) => text.clone(),
+        let read = match &page.source {
+            PageSource::Text(text) => Page::new(text, &page.media_type),
             PageSource::File(file) => {
-                read(file).map_err(|error| (file.span.clone(), format!("{}: {error}", file.display())))?
+                let wrong = |error| (file.span.clone(), format!("{}: {error}", file.display()));
+                Page::new(&read(file).map_err(wrong)?, &page.media_type)
+            }
+            PageSource::Redirect(status, location) => {
+                Page::Elsewhere { status: *status, location: location.clone() }
             }
         };
-        let read = Page::new(&text, &page.media_type);
         match page.status {
             PageStatus::Exact(status) => made.exact.push((status, read)),
             PageStatus::Class(class) => made.classes.push((class, read)),

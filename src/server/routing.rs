@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::certs::apikeys::Keys;
 use crate::config::plan;
 use crate::proxy::destination::portal::Portal;
+use crate::proxy::error_pages::Pages;
 use crate::proxy::reply::{Reply, ReplyBody};
 use crate::proxy::rules::{
     Auth, Concurrency, Cors, CredentialRule, Headers, KeyRule, Limit, PrefixMapping, Rules,
@@ -25,6 +26,8 @@ pub(super) struct Parts {
     pub(super) auth: Auth,
     /// Its access log, if it is not the main one.
     pub(super) log: Option<RouteLog>,
+    /// Its error pages, if they are not the listener's.
+    pub(super) pages: Option<Arc<Pages>>,
 }
 
 /// The access log of a route, among those of the process.
@@ -62,6 +65,7 @@ pub(super) fn route(
         response_timeout: route.response_timeout,
         idle_timeout: route.idle_timeout,
         intercepted: intercepted(route, listener).into(),
+        pages: parts.pages.clone(),
         log: parts.log,
         limits: route.limits,
         rules: rules(route, listener, parts, id),
@@ -112,7 +116,7 @@ fn destination(to: &plan::Destination, portal: impl Fn(&plan::Portal) -> Portal)
 /// The rules of a route, if it has any.
 fn rules(route: &plan::Route, listener: &plan::Listener, parts: Parts, id: &str) -> Option<Arc<Rules>> {
     let asked = &route.rules;
-    let Parts { limit, keys, credentials, auth, log: _ } = parts;
+    let Parts { limit, keys, credentials, auth, log: _, pages: _ } = parts;
     let keys = asked.api_keys.as_ref().zip(keys).map(|(asked, keys)| KeyRule {
         keys,
         header: asked.header.clone(),
@@ -140,7 +144,8 @@ fn rules(route: &plan::Route, listener: &plan::Listener, parts: Parts, id: &str)
 /// The backend's responses that get an error page, by the route or else by its listener.
 fn intercepted<'a>(route: &'a plan::Route, listener: &'a plan::Listener) -> &'a [(u16, u16)] {
     let of_listener = || listener.error_pages.as_ref().and_then(|pages| pages.intercept.as_deref());
-    route.rules.intercept.as_deref().or_else(of_listener).unwrap_or_default()
+    let own = route.rules.error_pages.as_ref().and_then(|pages| pages.intercept.as_deref());
+    own.or_else(of_listener).unwrap_or_default()
 }
 
 /// How responses are changed back where a prefix of the path is changed on the way to the backend.

@@ -327,3 +327,21 @@ fn what_can_not_be_served_is_refused_by_the_check() {
         assert!(!good && text.contains(said), "{lines}\n{text}");
     }
 }
+
+#[test]
+fn text_has_the_charset_that_its_route_says() {
+    let dir = site();
+    for (lines, text, other) in [
+        ("", "text/plain; charset=utf-8", "text/html; charset=utf-8"),
+        ("charset = \"iso-8859-1\"", "text/plain; charset=iso-8859-1", "text/html; charset=iso-8859-1"),
+        ("charset = \"none\"", "text/plain", "text/html"),
+    ] {
+        let ringate = serving(dir.path(), lines).start();
+        let mut client = ringate.client();
+        assert_eq!(ask(&mut client, "GET", "/digits.txt", "").header("Content-Type"), Some(text), "{lines}");
+        let home = ask(&mut client, "HEAD", "/", "");
+        assert_eq!(home.header("Content-Type"), Some(other), "{lines}");
+        let binary = ask(&mut client, "GET", "/a%20b/%C3%A4.bin", "");
+        assert_eq!(binary.header("Content-Type"), Some("application/octet-stream"));
+    }
+}

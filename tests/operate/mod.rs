@@ -11,6 +11,7 @@ mod clients;
 mod compression;
 mod intercepted;
 mod listener_rules;
+mod mapped;
 mod maps;
 mod names;
 mod pages;

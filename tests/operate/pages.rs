@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use rustix::process::Signal;
+
+use crate::http2::peer::*;
 use crate::support::*;
 
 const PAGES: &str =
@@ -103,4 +106,85 @@ fn a_trusted_client_may_give_its_request_an_id() {
         let request = "GET /b HTTP/1.1\r\nHost: h\r\nX-Request-Id: abc-2\r\n\r\n";
         assert_eq!(ringate.client().send(request).response().text() == "abc-2", kept);
     }
+}
+
+const ROUTES: &str = r#"
+[[route]]
+path = "/own"
+upstream = "app"
+error_pages = { 502 = { text = "own {status}" }, 403 = { redirect = "https://login.example/", status = 303 } }
+refuse = [{ query = { no = "1" }, status = 403 }, { query = { no = "2" }, status = 429 }]
+[[route]]
+path = "/map"
+redirect = { location = "{map.none}" }
+error_pages = { 404 = { text = "nothing by a map" } }
+[[route]]
+path = "/long"
+upstream = "app"
+limits.body_bytes = 3
+error_pages = { 4xx = { text = "own {status} {request.id}" } }
+[[route]]
+path = "/files"
+root = "."
+error_pages = { 404 = { text = "no such file" }, json = false }
+[[route]]
+path = "/listeners"
+upstream = "app"
+"#;
+const MAP: &str = "[map.none]\nfrom = \"{request.path}\"\nentries = { a = \"b\" }\n";
+
+fn with_routes(sections: &str) -> Ringate {
+    let config = Setup::to(free_address()).section(sections).section(MAP).routes(ROUTES).text();
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("ringate.toml"), config).unwrap();
+    Ringate::start_in(dir, 1)
+}
+
+#[test]
+fn a_route_has_pages_of_its_own_over_those_of_its_listener() {
+    // Of listeners with pages and without.
+    for (sections, other) in [("", "502 Bad Gateway\n"), ("[error_pages]\n5xx = { text = \"all\" }", "all")] {
+        let ringate = with_routes(sections);
+        assert_eq!(ask(&ringate, "GET", "/own", "*/*").text(), "own 502");
+        assert_eq!(ask(&ringate, "GET", "/listeners", "*/*").text(), other);
+        assert_eq!(ask(&ringate, "GET", "/map", "*/*").text(), "nothing by a map");
+        let missing = ask(&ringate, "GET", "/files/x", "application/json");
+        assert_eq!((missing.status, missing.text()), (404, "no such file"));
+        assert_eq!(ask(&ringate, "GET", "/own?no=2", "*/*").text(), "429 Too Many Requests\n");
+        let elsewhere = ask(&ringate, "GET", "/own?no=1", "*/*");
+        assert_eq!((elsewhere.status, elsewhere.header("Location")), (303, Some("https://login.example/")));
+        let json = ask(&ringate, "GET", "/own?no=1", "application/json");
+        assert_eq!((json.status, json.header("Content-Type")), (403, Some("application/problem+json")));
+        let request = "POST /long HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nlong";
+        let long = ringate.client().send(request).response();
+        assert!(long.status == 413 && long.text().starts_with("own 413 "), "{}", long.text());
+        // No route is known.
+        assert_eq!(ask(&ringate, "GET", "/none", "*/*").text(), "404 Not Found\n");
+        let mut peer = Peer::connect(ringate.address());
+        let request =
+            |path| block(&[(":method", "GET"), (":scheme", "http"), (":authority", "h"), (":path", path)]);
+        peer.send(frame(HEADERS, ES | EH, 1, request("/own")));
+        assert_eq!(peer.answer(1).text(), "own 502");
+        peer.send(frame(HEADERS, ES | EH, 3, request("/own?no=1")));
+        let answer = peer.answer(3);
+        assert_eq!((answer.status(), answer.field("location")), (303, Some("https://login.example/")));
+    }
+}
+
+#[test]
+fn pages_of_routes_are_intercepted_and_read_again() {
+    let backend = Backend::replying("HTTP/1.1 404 Gone\r\nContent-Length: 3\r\n\r\nown");
+    let routes = "[[route]]\nupstream = \"app\"\nerror_pages = { 404 = \"page.txt\", intercept = [\"404\"] }\n\
+        [[route]]\npath = \"/plain\"\nupstream = \"app\"";
+    let config =
+        Setup::to(backend.address()).section("[error_pages]\n404 = { text = \"all\" }").routes(routes).text();
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("ringate.toml"), config).unwrap();
+    fs::write(dir.path().join("page.txt"), "one").unwrap();
+    let ringate = Ringate::start_in(dir, 1);
+    assert_eq!(ask(&ringate, "GET", "/", "*/*").text(), "one");
+    assert_eq!(ask(&ringate, "GET", "/plain", "*/*").text(), "own");
+    fs::write(ringate.dir().join("page.txt"), "two").unwrap();
+    ringate.signal(Signal::HUP);
+    eventually("the new page", || (ask(&ringate, "GET", "/", "*/*").text() == "two").then_some(()));
 }

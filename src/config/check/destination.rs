@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use crate::config::file::{Section, Value};
-use crate::config::names;
 use crate::config::plan::{Destination, Portal, PortalRequests, Respond, Share, Upstream};
-use crate::config::suggest::{nearest, quoted};
+use crate::config::suggest::nearest;
 use crate::config::units::Wrong;
-use crate::route::{HostPattern, Redirect, Rewrite};
+use crate::config::{map_text, names};
+use crate::route::{Redirect, Rewrite};
 
 use super::files::FileKeys;
+use super::pages;
 use super::route::unknown;
 
 const MAX_WEIGHT: usize = 1000;
@@ -143,48 +144,43 @@ fn shares(value: &Value<'_>, upstreams: Option<&[Upstream]>) -> Vec<Share> {
 }
 
 fn redirect(value: &Value<'_>, matched: &str) -> Redirect {
-    let mut redirect = Redirect { status: 307, scheme: None, host: None, port: None, path: Rewrite::Keep };
+    let (scheme, host, port, path, location) = (None, None, None, Rewrite::Keep, None);
+    let mut redirect = Redirect { status: 307, scheme, host, port, path, location };
     let Some(mut section) = value.section() else { return redirect };
-    if let Some(value) = section.get("status") {
-        match value.number(300..=399) {
-            Some(status @ (301 | 302 | 303 | 307 | 308)) => redirect.status = status as u16,
-            Some(_) => value.error("it is not one of 301, 302, 303, 307 and 308", None),
-            None => {}
-        }
-    }
+    let status = section.get("status").and_then(|value| pages::redirect_status(&value));
+    redirect.status = status.unwrap_or(redirect.status);
     let scheme = section.get("scheme");
     redirect.scheme = scheme.and_then(|value| value.choice(&[("http", "http"), ("https", "https")]));
-    let host = section.get("host").and_then(|value| value.parse("\"www.example.com\"", host));
+    let host = section.get("host").and_then(|value| value.parse("\"www.example.com\"", map_text::host));
     redirect.host = host.map(|host| host.value);
     let port = section.get("port").and_then(|value| value.number(1..=65_535));
     redirect.port = port.and_then(|port| u16::try_from(port).ok());
     let (path, prefix) = (section.get("path"), section.get("rewrite_prefix"));
     let read = |value: &Value<'_>| value.parse("\"/new\"", names::new_path).map(|path| path.value.to_owned());
+    let location = section.get("location");
     if let (Some(_), Some(prefix)) = (&path, &prefix) {
         prefix.error("the path is changed in two ways", Some("take it out, or `path`".into()));
     }
-    if let Some(path) = path.as_ref().and_then(read) {
-        redirect.path = Rewrite::Path(path);
+    if let Some(path) = path.as_ref().and_then(|value| value.parse("\"/new\"", map_text::path)) {
+        redirect.path = Rewrite::whole(path.value);
     } else if let Some(prefix) = prefix.as_ref().and_then(read) {
         redirect.path = Rewrite::prefix(matched, &prefix);
     }
     let elsewhere = ["scheme", "host", "port", "path", "rewrite_prefix"];
-    if !section.has(&elsewhere) && !section.misspells(&elsewhere) {
-        let help = "add `scheme`, `host`, `port`, `path` or `rewrite_prefix`";
+    if let Some(location) = &location {
+        if section.has(&elsewhere) {
+            location
+                .key_error(format!("`{}` is all of the target", location.name), "take it out, or the others");
+        }
+        let read = location.parse("\"https://www.example.com/\"", map_text::location);
+        redirect.location = read.map(|at| at.value);
+    } else if !section.has(&elsewhere) && !section.misspells(&elsewhere) && !section.misspells(&["location"])
+    {
+        let help = "add `location`, or `scheme`, `host`, `port`, `path` or `rewrite_prefix`";
         section.error("the redirect leads to where it comes from", Some(help.into()));
     }
     section.finish();
     redirect
-}
-
-/// One name or address, without port.
-fn host(text: &str) -> Result<String, Wrong> {
-    match names::host_pattern(text)? {
-        HostPattern::Exact(host) => Ok(host),
-        HostPattern::Wildcard(_) => {
-            Err(Wrong::new(format!("{} has a wildcard", quoted(text))).help("write one name"))
-        }
-    }
 }
 
 fn respond(value: &Value<'_>) -> Respond {

@@ -3,10 +3,10 @@
 
 use crate::config::access;
 use crate::config::file::{Section, Value};
-use crate::config::names;
 use crate::config::plan::{At, HeaderEdits};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
+use crate::config::{map_text, names};
 use crate::http::is_same_name;
 use crate::route::{PathPattern, Rewrite};
 
@@ -155,12 +155,20 @@ impl<'a> RewriteKeys<'a> {
         }
         let read =
             |value: &Value<'_>| value.parse("\"/v2\"", names::new_path).map(|path| path.value.to_owned());
-        if let Some(path) = path.and_then(read) {
-            return match pattern {
-                PathPattern::Regex(pattern) if path.contains('$') => {
+        if let Some((value, path)) =
+            path.and_then(|value| Some((value, value.parse("\"/v2\"", map_text::path)?.value)))
+        {
+            let plain = path.plain().map(std::borrow::Cow::into_owned);
+            return match (pattern, plain) {
+                (PathPattern::Regex(pattern), Some(path)) if path.contains('$') => {
                     Rewrite::Captures(pattern.clone(), template(&path))
                 }
-                _ => Rewrite::Path(path),
+                (PathPattern::Regex(_), None) if path.to_string().contains('$') => {
+                    let help = "take one of the two out: values of maps have no captured parts";
+                    value.error("the path has a map and captured parts", Some(help.to_owned()));
+                    Rewrite::Keep
+                }
+                _ => Rewrite::whole(path),
             };
         }
         match prefix.and_then(read) {

@@ -18,13 +18,14 @@ const LINKS: [(&str, Links); 2] = [("inside", Links::Inside), ("none", Links::No
 /// The keys as they are written.
 pub(super) struct FileKeys<'a> {
     root: Option<Value<'a>>,
-    /// `index`, `try_files`, `precompressed`, `cache_control`, `symlinks`, `dot_files`
-    beside: [Option<Value<'a>>; 6],
+    /// `index`, `try_files`, `precompressed`, `cache_control`, `symlinks`, `dot_files`, `charset`
+    beside: [Option<Value<'a>>; 7],
 }
 
 impl<'a> FileKeys<'a> {
     pub(super) fn of(section: &mut Section<'a>) -> Self {
-        let beside = ["index", "try_files", "precompressed", "cache_control", "symlinks", "dot_files"];
+        let beside =
+            ["index", "try_files", "precompressed", "cache_control", "symlinks", "dot_files", "charset"];
         Self { root: section.get("root"), beside: beside.map(|key| section.get(key)) }
     }
 
@@ -47,7 +48,7 @@ impl<'a> FileKeys<'a> {
             }
             return None;
         };
-        let [index, attempts, codings, cache_control, links, dot_files] =
+        let [index, attempts, codings, cache_control, links, dot_files, charset] =
             self.beside.each_ref().map(Option::as_ref);
         let own = |slash| Attempt::Path(FilePattern::own(slash));
         let files = Files {
@@ -58,11 +59,25 @@ impl<'a> FileKeys<'a> {
             cache_control: cache_control.and_then(|value| {
                 Some(value.parse("\"max-age=3600\"", names::field_value)?.value.to_owned())
             }),
+            charset: match charset.and_then(|value| value.parse("\"utf-8\"", token)) {
+                Some(at) if at.value.eq_ignore_ascii_case("none") => None,
+                Some(at) => Some(at.value.to_owned()),
+                None => Some("utf-8".to_owned()),
+            },
             links: links.and_then(|value| value.choice(&LINKS)).unwrap_or_default(),
             dot_files: dot_files.and_then(Value::boolean).unwrap_or(false),
         };
         Some(At { value: files, span: root.span() })
     }
+}
+
+/// The name of a charset (RFC 9110 §8.3.2).
+fn token(text: &str) -> Result<&str, Wrong> {
+    if names::token(text) {
+        return Ok(text);
+    }
+    Err(Wrong::new(format!("{} is no name of a charset", quoted(text)))
+        .help("write \"utf-8\", or \"none\" for no charset"))
 }
 
 fn bounded<'a>(value: &Value<'a>, example: &str) -> Option<Vec<Value<'a>>> {

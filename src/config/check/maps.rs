@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::config::access::{self, Piece, Variable};
 use crate::config::file::{Errors, Section, Value};
 use crate::config::names;
-use crate::config::plan::{At, Entries, HeaderEdits, Map, Plan};
+use crate::config::plan::{At, Destination, Entries, HeaderEdits, Map, Plan};
 use crate::config::suggest::{nearest, quoted};
 use crate::config::units::Wrong;
 use crate::route::{Clause, Input, MapTable};
@@ -63,7 +63,7 @@ fn map(name: At<&str>, mut section: Section<'_>, dir: &Path) -> Option<Map> {
 fn input(text: &str) -> Result<Input, Wrong> {
     let wrong = || {
         Wrong::new(format!("{} is nothing that a map can look up", quoted(text))).help(
-            "write one of {request.host}, {request.path}, {request.method}, {client.address}, {request.header.NAME}, \
+            "write one of {request.host}, {request.path}, {request.target}, {request.method}, {client.address}, {request.header.NAME}, \
              {request.cookie.NAME} and {request.query.NAME}, and nothing beside it",
         )
     };
@@ -71,6 +71,7 @@ fn input(text: &str) -> Result<Input, Wrong> {
     Ok(match access::variable(name)? {
         Variable::Host => Input::Host,
         Variable::Path => Input::Path,
+        Variable::Target => Input::Target,
         Variable::Method => Input::Method,
         Variable::ClientAddress => Input::Client,
         Variable::RequestHeader(name) => Input::Header(name.into()),
@@ -129,6 +130,10 @@ pub(super) fn resolve(plan: &Plan, errors: &Errors) {
         [&route.request_headers, &route.response_headers].into_iter().for_each(|it| of_edits(it, span));
         route.rules.refusals.iter().for_each(|refusal| of_clause(&refusal.when, span));
         route.conditions.iter().for_each(|clause| of_clause(clause, span));
+        route.rewrite.maps().for_each(|map| unknown(map.name(), span.clone()));
+        if let Destination::Redirect(redirect) = &route.to {
+            redirect.maps().for_each(|map| unknown(map.name(), span.clone()));
+        }
     }
     let start = 0..0;
     of_pieces(&plan.log.access_format.pieces, &start);

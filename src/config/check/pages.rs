@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use crate::config::file::{Section, Value};
-use crate::config::names;
 use crate::config::plan::{ErrorPage, ErrorPages, PageSource, PageStatus};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
+use crate::config::{map_text, names};
 
 use super::path;
 
@@ -35,14 +35,6 @@ pub(super) fn error_pages(section: Section<'_>, dir: &Path) -> ErrorPages {
         }));
     }
     found
-}
-
-/// `error_pages` of a route.
-pub(super) fn of_route(value: &Value<'_>) -> Option<Vec<(u16, u16)>> {
-    let mut section = value.section()?;
-    let statuses = section.get("intercept").and_then(|value| intercept(&value));
-    section.finish();
-    statuses
 }
 
 /// Statuses of backends' responses, as ranges.
@@ -92,25 +84,49 @@ fn page(value: &Value<'_>, dir: &Path) -> Option<(PageSource, String)> {
     let mut section = value.section()?;
     let file = section.get("file");
     let text = section.get("text");
+    let elsewhere = section.get("redirect");
+    let status = section.get("status");
     let written =
         section.get("content_type").and_then(|value| value.parse("\"text/html\"", names::field_value));
     section.finish();
-    let (source, default) = match (file, text) {
-        (Some(file), None) => {
+    if let Some(status) = status.as_ref().filter(|_| elsewhere.is_none()) {
+        status.key_error(
+            format!("`{}` is the status of a redirect", status.name),
+            "add `redirect`, or leave it out",
+        );
+    }
+    let (source, default) = match (file, text, elsewhere) {
+        (None, None, Some(elsewhere)) => {
+            let location = elsewhere.parse("\"https://www.example.com/sorry\"", map_text::plain_location)?;
+            let status = status.map_or(Some(302), |status| redirect_status(&status))?;
+            (PageSource::Redirect(status, location.value.to_owned()), String::new())
+        }
+        (Some(file), None, None) => {
             let file = path(&file, dir, EXAMPLE)?;
             let media_type = media_type(&file.value);
             (PageSource::File(file), media_type)
         }
-        (None, Some(text)) => (
+        (None, Some(text), None) => (
             PageSource::Text(text.text("\"sorry\"")?.value.to_owned()),
             "text/plain; charset=utf-8".to_owned(),
         ),
         _ => {
-            value.error("it has either a `file` or a `text`", None);
+            value.error("it has either a `file`, a `text` or a `redirect`", None);
             return None;
         }
     };
     Some((source, written.map_or(default, |written| written.value.to_owned())))
+}
+
+/// The status of a redirect.
+pub(super) fn redirect_status(value: &Value<'_>) -> Option<u16> {
+    match value.number(300..=399)? {
+        status @ (301 | 302 | 303 | 307 | 308) => u16::try_from(status).ok(),
+        _ => {
+            value.error("it is not one of 301, 302, 303, 307 and 308", None);
+            None
+        }
+    }
 }
 
 /// By the file's name.

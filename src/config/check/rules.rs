@@ -98,7 +98,10 @@ impl<'a> RuleValues<'a> {
             credentials: self.credentials.as_ref().and_then(credentials).unwrap_or_default(),
             trace: self.trace.as_ref().and_then(|value| value.choice(&words)).unwrap_or_default(),
             compression: self.compression.as_ref().and_then(compression),
-            intercept: self.error_pages.as_ref().and_then(pages::of_route),
+            error_pages: self
+                .error_pages
+                .as_ref()
+                .and_then(|value| Some(pages::error_pages(value.section()?, folders.config))),
             auth: self.auth.as_ref().map(|value| auth(value, folders.config, upstreams)).unwrap_or_default(),
         }
     }

@@ -5,13 +5,14 @@ use super::process::LIMITS;
 use super::route::HEADERS;
 use super::rules::{ALLOW_DENY, COMPRESSION, LISTENER_RATE_LIMIT};
 use super::texts::{
-    CERTIFICATE, ERROR_STATUSES, FIELD_VALUE, FILE, FREE, GROUP, GROUPS, HTTP_URL, LISTEN, NAME, SOCKET_MODE,
-    SUITE, SUITES, TRUSTED,
+    CERTIFICATE, ERROR_STATUSES, FIELD_VALUE, FILE, FREE, GROUP, GROUPS, HTTP_URL, LISTEN, NAME, PLACE,
+    SOCKET_MODE, SUITE, SUITES, TRUSTED,
 };
 use super::{Key, Kind, Preset, key, list};
 use crate::base::limits::{MAX_HTTP2_HEADER_LIST_BYTES, MAX_HTTP2_STREAMS, MIN_HTTP2_HEADER_LIST_BYTES};
 
-const PAGES: Kind = Kind::Map {
+/// Of a listener, of all listeners, and of a route.
+pub(super) const PAGES: Kind = Kind::Map {
     keys: &[
         key(
             "json",
@@ -31,8 +32,7 @@ const PAGES: Kind = Kind::Map {
     names: "^([45][0-9][0-9]|4xx|5xx)$",
 };
 
-/// Of a listener, of all listeners, and of a route.
-pub(super) const INTERCEPT: Key = key(
+const INTERCEPT: Key = key(
     "intercept",
     Kind::List { of: &ERROR_STATUSES, empty: true },
     Preset::Off { example: "[\"404\", \"502-504\"]", means: "none" },
@@ -46,19 +46,31 @@ const PAGE: &[Key] = &[
         "file",
         FILE,
         Preset::Off { example: "\"pages/404.html\"", means: "none" },
-        "The page's file; this or `text`",
+        "The page's file; this, `text` or `redirect`",
     ),
     key(
         "text",
         FREE,
         Preset::Off { example: "\"{status} {reason}\"", means: "none" },
-        "The page itself; this or `file`",
+        "The page itself; this, `file` or `redirect`",
     ),
     key(
         "content_type",
         FIELD_VALUE,
         Preset::Off { example: "\"text/html\"", means: "by the file's name; for `text` plain text" },
         "The page's media type",
+    ),
+    key(
+        "redirect",
+        PLACE,
+        Preset::Off { example: "\"https://www.example.com/sorry\"", means: "none" },
+        "No page: the client is sent to this URL or path; this, `file` or `text`. Logs and counters have the status of the failure",
+    ),
+    key(
+        "status",
+        Kind::Numbers(&[301, 302, 303, 307, 308]),
+        Preset::Value("302"),
+        "With `redirect`: the status of the response",
     ),
 ];
 

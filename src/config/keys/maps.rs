@@ -25,7 +25,7 @@ const MAP: &[Key] = &[
         "from",
         MAP_INPUT,
         Preset::Required("\"{request.host}\""),
-        "What of a request is looked up: `{request.host}` (without its port, in lower case), `{request.path}`, `{request.method}`, `{client.address}`, `{request.header.NAME}`, `{request.cookie.NAME}` or `{request.query.NAME}`",
+        "What of a request is looked up: `{request.host}` (without its port, in lower case), `{request.path}`, `{request.target}` (the path, and `?` with the query where there is one), `{request.method}`, `{client.address}`, `{request.header.NAME}`, `{request.cookie.NAME}` or `{request.query.NAME}`",
     )
     .http(),
     key(

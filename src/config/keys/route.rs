@@ -4,8 +4,8 @@ use super::auth;
 use super::conditions::{COMBINED, CONDITIONS};
 use super::rules::{self, ALLOW_DENY};
 use super::texts::{
-    FIELD, FIELD_NAMES, FIELD_VALUE, FILE, FREE, HOST, HOST_PATTERN, LOG_CHOICE, METHOD, NAME, PATH_PATTERN,
-    SAN, SUBJECT, TEMPLATE, TRIED, URL_PATH,
+    CHARSET, FIELD, FIELD_NAMES, FIELD_VALUE, FILE, FREE, HOST, HOST_PATTERN, LOCATION, LOG_CHOICE,
+    MAPPED_PATH, METHOD, NAME, PATH_PATTERN, SAN, SUBJECT, TEMPLATE, TRIED, URL_PATH,
 };
 use super::{Key, Kind, Preset, key, list};
 use crate::base::limits::MAX_COUNT;
@@ -242,9 +242,9 @@ const PATHS: &[Key] = &[
     .http(),
     key(
         "rewrite",
-        URL_PATH,
+        MAPPED_PATH,
         Preset::Off { example: "\"/index.html\"", means: "none" },
-        "Replaces the whole path; the query stays, as with the other two",
+        "Replaces the whole path; the query stays, as with the other two. `\"{map.NAME}\"`: by the value of a map, unless that is empty",
     )
     .http(),
     key(
@@ -344,7 +344,7 @@ const DESTINATION: &[Key] = &[
             example: "{ status = 307, scheme = \"https\", host = \"www.example.com\", port = 8443, path = \"/new\" }",
             means: "none",
         },
-        "Send the client elsewhere; at least one of its keys but `status` says where (`rewrite_prefix` instead of `path`: what `path` of the route matched)",
+        "Send the client elsewhere; at least one of its keys but `status` says where (`rewrite_prefix` instead of `path`: what `path` of the route matched; `location` instead of all of them)",
     )
     .http(),
     key(
@@ -402,6 +402,13 @@ const DESTINATION: &[Key] = &[
         FIELD_VALUE,
         Preset::Off { example: "\"public, max-age=3600\"", means: "none" },
         "With `root`: the Cache-Control field of responses with a file",
+    )
+    .http(),
+    key(
+        "charset",
+        CHARSET,
+        Preset::Off { example: "\"iso-8859-1\"", means: "`\"utf-8\"`" },
+        "With `root`: the `charset` of media types that begin with `text/`; `\"none\"`: they have none",
     )
     .http(),
     key(
@@ -472,7 +479,7 @@ const REDIRECT: &[Key] = &[
         "host",
         HOST,
         Preset::Off { example: "\"www.example.com\"", means: "as the request" },
-        "The host of the target",
+        "The host of the target, in which `{map.NAME}` may stand",
     )
     .http(),
     key(
@@ -484,9 +491,9 @@ const REDIRECT: &[Key] = &[
     .http(),
     key(
         "path",
-        URL_PATH,
+        MAPPED_PATH,
         Preset::Off { example: "\"/new\"", means: "as the request" },
-        "All of the path; the query stays",
+        "All of the path, in which `{map.NAME}` may stand; the query stays",
     )
     .http(),
     key(
@@ -496,6 +503,15 @@ const REDIRECT: &[Key] = &[
         "Replaces what the route's `path` matched",
     )
     .http(),
+    key(
+        "location",
+        LOCATION,
+        Preset::Off { example: "\"https://www.example.com/new\"", means: "from the others" },
+        "All of the target, in the place of the other keys: a URL, or a path; the request's query does not stay. Where a map in it has no value for \
+         the request: 404",
+    )
+    .http()
+    .see("[redirects](routes.md#redirects-by-a-map)"),
 ];
 
 const RESPOND: &[Key] = &[

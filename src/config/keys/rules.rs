@@ -32,11 +32,12 @@ pub(super) const KEYS: &[Key] = &[
     .see("[refusals](routes.md#refusals)"),
     key(
         "error_pages",
-        Kind::Table(&[&[super::listener::INTERCEPT]]),
-        Preset::Off { example: "{ intercept = [\"404\", \"502-504\"] }", means: "as the listener" },
-        "Which of the backend's responses get an error page of the listener",
+        super::listener::PAGES,
+        Preset::Off { example: "{ 404 = \"pages/404.html\", intercept = [\"404\", \"502-504\"] }", means: "as the listener" },
+        "This route's pages, which go before those of its listener, and which of its backend's responses get one",
     )
-    .http(),
+    .http()
+    .see("[error pages](routes.md#error-pages)"),
     key(
         "trace",
         Kind::Choice(&["off", "pass", "make"]),

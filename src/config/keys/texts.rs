@@ -24,12 +24,17 @@ pub(super) const PATTERN: Kind = text("path with `*`, `?` and `[…]`", "^.");
 pub(super) const FIELD: Kind = text("header name", FIELD_NAMES);
 /// A request-target: a path, and perhaps a query.
 pub(super) const TARGET: Kind = text("path, or path and query", "^/[!-\"$-~]*$");
+pub(super) const CHARSET: Kind = text("name of a charset, or `\"none\"`", FIELD_NAMES);
 pub(super) const FIELD_VALUE: Kind = text("value", "^[\\t -~]*$");
 pub(super) const FORMAT: Kind = text("`\"text\"`, `\"json\"` or a line with `{variables}`", "^.");
 pub(super) const TEMPLATE: Kind = text("value with `{variables}`", "^[\\t -~]*$");
 pub(super) const HOST: Kind = text("host", "^[^*/ ]+$");
 pub(super) const HOST_PATTERN: Kind = text("host or `\"*.host\"`", "^([*][.])?[^*/ ]+$");
 pub(super) const URL_PATH: Kind = text("path", "^/");
+pub(super) const MAPPED_PATH: Kind = text("path with `{map.NAME}`", "^(/|[{]map[.])");
+pub(super) const PLACE: Kind = text("URL or path", "^(/|[A-Za-z][A-Za-z0-9+.-]*://)");
+pub(super) const LOCATION: Kind =
+    text("URL or path with `{map.NAME}`", "^(/|[{]map[.]|[A-Za-z][A-Za-z0-9+.-]*://)");
 pub(super) const PATH_PATTERN: Kind =
     text("`\"/prefix\"`, `\"=/exact\"`, `\"*.suffix\"`, `\"~ REGEX\"`", "^(=?/|[*][^*]|~)");
 pub(super) const METHOD: Kind = text("method", "^[!#$%&'+.^_`|~0-9A-Z-]+$");
@@ -70,7 +75,7 @@ pub(super) const ACCESS: Kind = text(
 );
 pub(super) const MAP_INPUT: Kind = text(
     "one variable of the request",
-    "^[{](request[.](host|path|method|(header|cookie|query)[.][^{}]+)|client[.]address)[}]$",
+    "^[{](request[.](host|path|target|method|(header|cookie|query)[.][^{}]+)|client[.]address)[}]$",
 );
 pub(super) const MAP_VALUE: Kind = text("value", "^[\\t -~]{0,1024}$");
 pub(super) const LOG_CHOICE: Kind = text("`\"off\"`, or a name in `log.named`", NAMES);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::At;
 
-/// `[error_pages]`, or a listener's own over it.
+/// `[error_pages]`, a listener's own over it, or those of a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorPages {
     /// `json`: clients that prefer JSON get `application/problem+json`. Default true.
@@ -42,9 +42,16 @@ pub enum PageSource {
     File(At<PathBuf>),
     /// In the config.
     Text(String),
+    /// `redirect`: none, the client is sent there with this status.
+    Redirect(u16, String),
 }
 
 impl ErrorPages {
+    /// Whether it says more than which responses are intercepted.
+    pub fn has_pages(&self) -> bool {
+        self.json.is_some() || !self.pages.is_empty()
+    }
+
     /// These, and those of `others` for statuses that have none here.
     #[must_use]
     pub fn over(&self, others: &Self) -> Self {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{AddressRule, At, Auth};
+use super::{AddressRule, At, Auth, ErrorPages};
 use crate::http::Coding;
 use crate::route::Clause;
 
@@ -26,8 +26,8 @@ pub struct RouteRules {
     pub trace: Trace,
     /// `auth`
     pub auth: Auth,
-    /// `error_pages.intercept`; `None`: as the listener.
-    pub intercept: Option<Vec<(u16, u16)>>,
+    /// `error_pages`, over those of the listener; `None`: as the listener.
+    pub error_pages: Option<ErrorPages>,
     /// `compression`; `None`: as the listener.
     pub compression: Option<CompressionSetting>,
 }

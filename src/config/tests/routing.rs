@@ -113,7 +113,7 @@ fn where_requests_go_is_checked() {
     );
     let route = plan(&with("[[route]]", "redirect = { scheme = 'https', status = 308 }")).routes.remove(0);
     let expected =
-        Redirect { status: 308, scheme: Some("https"), host: None, port: None, path: Rewrite::Keep };
+        Redirect { status: 308, scheme: Some("https"), host: None, port: None, path: Rewrite::Keep, location: None };
     assert_eq!(route.to, Destination::Redirect(expected));
     let route = plan(&with("[[route]]", "upstreams = [{ name = 'app', weight = 3 }]")).routes.remove(0);
     assert_eq!(route.to, Destination::Upstreams(vec![Share { upstream: 0, weight: 3 }]));

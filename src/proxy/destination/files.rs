@@ -60,9 +60,12 @@ enum Kind {
     Other,
 }
 
-/// A media type, without parameters.
+/// A media type, with a charset or without one.
 #[derive(Clone, Copy, Debug)]
-struct MediaType(&'static str);
+struct MediaType<'f> {
+    name: &'static str,
+    charset: Option<&'f str>,
+}
 
 /// Status, Content-Length and body of a [`FileAnswer`].
 type Answered = (u16, Option<u64>, Option<FileBody>);
@@ -149,7 +152,7 @@ impl FileRequest {
         let root = Root::open(&self.files.root).map_err(|error| self.refused(&error))?;
         let file = self.find(&root, &self.text[asked], path)?;
         let variant = self.variant(&root, path, file);
-        self.describe(variant, media_type(path), fields)
+        self.describe(variant, media_type(path, &self.files), fields)
     }
 
     /// The first of what is tried that is there, whose path `candidate` becomes.
@@ -208,7 +211,7 @@ impl FileRequest {
     fn describe(
         &self,
         (file, coding): (OpenFile, Option<Coding>),
-        media_type: MediaType,
+        media_type: MediaType<'_>,
         fields: &mut Vec<u8>,
     ) -> Result<Answered, Reply> {
         let length = file.length;
@@ -331,7 +334,7 @@ fn moved(target: &[u8]) -> Reply {
 fn several(
     file: OpenFile,
     parts: Vec<Range<u64>>,
-    media_type: MediaType,
+    media_type: MediaType<'_>,
     number: u64,
     fields: &mut Vec<u8>,
 ) -> (u64, FileBody) {
@@ -351,16 +354,16 @@ fn missing() -> Reply {
     Reply::refusal(404, "there is no such file")
 }
 
-/// The media type of a file by its name. Text is UTF-8: what is not has its type set by a header rule.
-fn media_type(path: &FilePath) -> MediaType {
+/// The media type of a file by its name, that of text with its charset.
+fn media_type<'f>(path: &FilePath, files: &'f Files) -> MediaType<'f> {
     let known = path.extension().and_then(|extension| mime_guess::from_ext(extension).first_raw());
-    MediaType(known.unwrap_or(UNKNOWN_TYPE))
+    let name = known.unwrap_or(UNKNOWN_TYPE);
+    MediaType { name, charset: files.charset.as_deref().filter(|_| name.starts_with("text/")) }
 }
 
-impl fmt::Display for MediaType {
+impl fmt::Display for MediaType<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(known) = self;
-        f.write_str(known)?;
-        if known.starts_with("text/") { f.write_str("; charset=utf-8") } else { Ok(()) }
+        f.write_str(self.name)?;
+        self.charset.map_or(Ok(()), |charset| write!(f, "; charset={charset}"))
     }
 }

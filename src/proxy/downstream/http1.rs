@@ -363,7 +363,7 @@ impl Connection {
     fn context(&self, view: &View, listener: usize, head: &[u8]) -> ErrorContext {
         let pages = view.config.listeners[listener].pages.as_ref();
         let format = pages.map(|_| ErrorFormat::in_bytes(head));
-        ErrorContext { head_only: ClientStream::is_head(head), format, grpc: None }
+        ErrorContext { head_only: ClientStream::is_head(head), format, grpc: None, route: None }
     }
 
     /// Sends the client the reason why its request is not served, and ends the connection.

@@ -285,7 +285,7 @@ impl Request<'_> {
                 let unknown = Refused::unknown(failure, of, facts);
                 let is_grpc = head.fields.get(b"content-type").is_some_and(grpc::is_grpc);
                 let grpc = is_grpc.then_some(grpc::Call::Native);
-                let context = Some(named(ErrorContext { head_only, format, grpc }, worker));
+                let context = Some(named(ErrorContext { head_only, format, grpc, route: None }, worker));
                 Err(Box::new(Refused { context, ..*unknown }))
             }
         };

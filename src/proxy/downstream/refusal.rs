@@ -60,8 +60,9 @@ pub(super) fn refusal(
     rules: Option<&ResponseRules>,
 ) -> Option<EncodedReply> {
     let status = failure.status()?;
-    let body = error_pages::render(status, listener.pages.as_deref(), context.format);
-    let mut fields = body.fields.to_owned();
+    let pages = listener.pages_of(context.route).map(|pages| &**pages);
+    let body = error_pages::render(status, pages, context.format);
+    let mut fields = body.fields.into_owned();
     if let Failure::MethodNotAllowed(allow) = failure {
         fields.push_str(&format!("Allow: {allow}\r\n"));
     }
@@ -79,6 +80,6 @@ pub(super) fn refusal(
     let content = Content { media_type: &body.media_type, bytes: body.body.as_bytes() };
     Some(rules::edit_reply(rules, |edit| {
         let content = (fields.as_bytes(), Some(content));
-        writer.encode_local(status, content, (true, context.head_only), edit)
+        writer.encode_local(body.status, content, (true, context.head_only), edit)
     }))
 }

@@ -46,9 +46,9 @@ impl Exchange<'_> {
         keep: bool,
     ) -> Decided {
         let (view, listener) = self.view;
-        let pages = view.config.listeners[listener].pages.as_deref();
+        let pages = view.config.listeners[listener].pages_of(self.order.route).map(|pages| &**pages);
         let body = error_pages::render(head.status, pages, self.order.error_format);
-        let mut fields = body.fields.as_bytes().to_vec();
+        let mut fields = body.fields.into_owned().into_bytes();
         let kept =
             head.fields.iter().filter(|field| KEPT.iter().any(|kept| field.name.eq_ignore_ascii_case(kept)));
         for field in kept.filter(|field| !head.fields.end_here(field.name)) {
@@ -58,7 +58,7 @@ impl Exchange<'_> {
         let how = (!keep, self.order.context.head);
         let reply = rules::edit_reply(self.order.pending.as_deref(), |edit| {
             self.with_session(head, edit, |edit| {
-                writer.encode_local(head.status, (&fields, Some(content)), how, edit)
+                writer.encode_local(body.status, (&fields, Some(content)), how, edit)
             })
         });
         self.note(head);

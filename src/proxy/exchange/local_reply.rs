@@ -251,7 +251,7 @@ impl LocalReply {
 
     /// Head and body as they go out.
     fn encode(&self, writer: &ResponseWriter<'_>, close: bool) -> EncodedReply {
-        let status = self.reply.status;
+        let mut status = self.reply.status;
         let rendered;
         let mut fields = Cow::Borrowed(&self.reply.fields[..]);
         let content = match &self.reply.body {
@@ -259,6 +259,8 @@ impl LocalReply {
             ReplyBody::Standard => {
                 let (pages, format) = self.pages.as_ref().map(|(pages, format)| (&**pages, *format)).unzip();
                 rendered = error_pages::render(status, pages, format);
+                // One of gRPC has its own status.
+                status = if self.grpc.is_some() { status } else { rendered.status };
                 fields.to_mut().extend_from_slice(rendered.fields.as_bytes());
                 Some(Content { media_type: &rendered.media_type, bytes: rendered.body.as_bytes() })
             }

@@ -1,5 +1,6 @@
 //! What is decided of a request before anything is sent: pure, from a head to a [`Forward`].
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::proxy::access::Record;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::destination::files::FileRequest;
 use crate::proxy::destination::portal::Portal;
+use crate::proxy::destination::unmapped;
 use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
 use crate::proxy::exchange::found::{Found, Held, Resumed};
 use crate::proxy::exchange::grpc_web;
@@ -39,6 +41,7 @@ use crate::proxy::upstream::pool::Pool;
 use crate::proxy::upstream::request_key::{Repeat, RequestKey};
 use crate::proxy::view::View;
 use crate::proxy::worker::Worker;
+use crate::route::Rewrite;
 
 /// Longest authority taken from a request, in bytes: a DNS name of 253, brackets, a port. What is added
 /// to a forwarded head stays within a buffer's headroom this way.
@@ -145,8 +148,7 @@ pub(crate) fn understand(
     let of = &view.config.listeners[listener];
     let id = worker.ids.next();
     let text = id_of(of, head, &id);
-    let fields = || head.fields.iter().map(|header| (header.name.as_bytes(), header.value));
-    let error_format = of.pages.as_ref().map(|_| ErrorFormat::of(fields(), text));
+    let error_format = of.pages.as_ref().map(|_| ErrorFormat::of(fields_of(head), text));
     let logged = worker.access.as_ref().map(|sink| sink.begin(&of.name, client, Some(head), Some(text)));
     // What has no place in a buffer has its lines elsewhere.
     let head_bytes = if envelope.len > 0 { envelope.len } else { head.fields.block().len() };
@@ -178,6 +180,11 @@ fn id_of<'b>(of: &Listener, head: &RequestHead<'_, 'b>, own: &'b RequestId) -> &
     of.accept_request_id.then(|| given_id(head)).flatten().unwrap_or_else(|| own.as_str())
 }
 
+/// Names and values of its fields.
+fn fields_of<'h>(head: &'h RequestHead<'_, '_>) -> impl Iterator<Item = (&'h [u8], &'h [u8])> {
+    head.fields.iter().map(|header| (header.name.as_bytes(), header.value))
+}
+
 fn conclude(
     (view, of): (&View, &Listener),
     client: &ClientFacts,
@@ -190,7 +197,7 @@ fn conclude(
         Ok(decision) => Ok(decision),
         Err(failure) => {
             let Found { logged, rules, route, trace, head_bytes, error_format: format, grpc, .. } = found;
-            let context = Some(ErrorContext { head_only: head.method == Method::Head, format, grpc });
+            let context = Some(ErrorContext { head_only: head.method == Method::Head, format, grpc, route });
             let id = Some(id_of(of, head, &id).into());
             Err(Box::new(Refused { failure, context, logged, id, rules, route, head_bytes, trace }))
         }
@@ -225,6 +232,9 @@ fn decide(
     let (normalised, (route, matched)) = routed(&listener.traffic, head, address)?;
     found.route = u32::try_from(route).ok();
     found.trace_route(matched);
+    if matched.pages.is_some() && found.error_format.is_none() {
+        found.error_format = Some(ErrorFormat::of(fields_of(head), id));
+    }
     if let Some(log) = &matched.log {
         request_log::choose(log, (worker, view), &asked, found.id.point, &mut found.logged);
     }
@@ -245,29 +255,66 @@ fn decide(
     } else {
         apart(&listener.traffic, (head, address), &normalised, route)
     };
-    let asked = RequestView { path: apart.as_deref().unwrap_or(asked.path), ..asked };
-    Ok(Understood::Decided(Decision::Forward(match &matched.to {
+    let own = RequestView { path: apart.as_deref().unwrap_or(asked.path), ..asked };
+    Ok(lead((view, listener, worker), matched, (&asked, &own), found))
+}
+
+/// The destination of a request that the rules of its route let pass. `own` has its path as backends and files are asked for it.
+fn lead(
+    (view, listener, worker): (&View, &Listener, &Worker),
+    matched: &Route,
+    (asked, own): (&RequestView<'_, '_, '_>, &RequestView<'_, '_, '_>),
+    found: &mut Found,
+) -> Understood {
+    let (head, client) = (asked.head, asked.client);
+    let refuse = |reply: Reply, found: &mut Found| {
+        note_refusal(worker, asked, &matched.id, &reply);
+        Decision::refuse(reply, listener, head, found)
+    };
+    let path = match new_path(matched, own) {
+        Ok(path) => path,
+        Err(reply) => return refuse(reply, found),
+    };
+    Understood::Decided(Decision::Forward(match &matched.to {
         Destination::Upstream(upstream) => {
-            forward((listener, matched), &view.pools[*upstream], &asked, found, worker.heads.take())
+            let pool = &view.pools[*upstream];
+            forward((listener, matched), pool, (own, &path), found, worker.heads.take())
         }
-        Destination::Split(split) => to_split(split, (view, worker), (listener, matched), &asked, found),
+        Destination::Split(split) => {
+            to_split(split, (view, worker), (listener, matched), (own, &path), found)
+        }
         Destination::Reply(reply) => {
-            return Ok(Decision::answer((**reply).clone(), head, found));
+            return Decision::answer((**reply).clone(), head, found);
         }
         Destination::Portal(portal) => {
-            return Ok(to_portal(portal, (listener, matched, worker), &asked, found));
+            return to_portal(portal, (listener, matched, worker), asked, found);
         }
         Destination::Files(files) => {
-            let path = matched.rewrite.apply(asked.path);
             let of = (found.id.point, matched.limits.response);
-            let request = FileRequest::new(files, head, (&path, &normalised), of, worker.heads.take());
-            return Ok(Decision::file(request, (listener, worker), &asked, found));
+            let request = FileRequest::new(files, head, (&path, asked.path), of, worker.heads.take());
+            return Decision::file(request, (listener, worker), asked, found);
         }
         Destination::Redirect(redirect) => {
-            let reply = redirect.reply(head, &normalised, client);
-            return Ok(Decision::answer(reply, head, found));
+            return match asked.with_query(|query| redirect.reply(query, client)) {
+                Ok(reply) => Decision::answer(reply, head, found),
+                Err(reply) => refuse(reply, found),
+            };
         }
-    })))
+    }))
+}
+
+/// The path that a backend or the files below a root are asked for.
+///
+/// # Errors
+/// The refusal of a request for which the route's map has a value that is no path.
+#[inline]
+fn new_path<'p>(matched: &'p Route, asked: &RequestView<'p, '_, '_>) -> Result<Cow<'p, str>, Reply> {
+    let by_map = match &matched.rewrite {
+        Rewrite::Mapped(_) if asked.path != "*" => asked.with_query(|query| matched.rewrite.by_map(query)),
+        _ => Ok(None),
+    };
+    let by_map = by_map.map_err(unmapped)?;
+    Ok(by_map.map_or_else(|| matched.rewrite.apply(asked.path), Cow::Owned))
 }
 
 /// To the page for consumers, or one of its forms.
@@ -295,7 +342,7 @@ fn to_split(
     split: &Split,
     (view, worker): (&View, &Worker),
     (listener, matched): (&Listener, &Route),
-    asked: &RequestView<'_, '_, '_>,
+    (asked, path): (&RequestView<'_, '_, '_>, &str),
     found: &mut Found,
 ) -> Forward {
     let head = asked.head;
@@ -305,7 +352,7 @@ fn to_split(
     let picked = split.pick(point);
     let picked = if answers(picked) { Some(picked) } else { split.pick_where(point, answers) };
     let picked = picked.unwrap_or_else(|| split.pick(point));
-    let order = forward((listener, matched), &view.pools[picked], asked, found, worker.heads.take());
+    let order = forward((listener, matched), &view.pools[picked], (asked, path), found, worker.heads.take());
     // What names no host is given its endpoint's, and stays with that.
     let host = host_of(listener, matched).or(head.host);
     let named = || split.upstreams().any(|upstream| view.pools[upstream].is_named_by_request());
@@ -422,7 +469,7 @@ impl Decision {
         found: &mut Found,
     ) -> LocalReply {
         let answer = found.local(reply, asked.head).with_id(asked.id, worker.heads.take());
-        answer.with_pages(listener.pages.as_ref(), found.error_format)
+        answer.with_pages(listener.pages_of(found.route), found.error_format)
     }
 
     /// The refusal of a rule, by the listener's pages.
@@ -436,7 +483,7 @@ impl Decision {
             reply.fields.extend_from_slice(format!("Proxy-Status: ringate; error={error}\r\n").as_bytes());
         }
         let answer = found.local(reply, head);
-        let answer = answer.with_pages(listener.pages.as_ref(), found.error_format);
+        let answer = answer.with_pages(listener.pages_of(found.route), found.error_format);
         Understood::Decided(Self::Answer(answer))
     }
 }
@@ -445,13 +492,12 @@ impl Decision {
 fn forward(
     (listener, matched): (&Listener, &Route),
     pool: &Rc<Pool>,
-    asked: &RequestView<'_, '_, '_>,
+    (asked, path): (&RequestView<'_, '_, '_>, &str),
     found: &mut Found,
     memory: Vec<u8>,
 ) -> Forward {
     let RequestView { head, client, .. } = asked;
-    let path = matched.rewrite.apply(asked.path);
-    let rewrite = if path == head.target.path { PathRewrite::Keep } else { PathRewrite::Replace(&path) };
+    let rewrite = if path == head.target.path { PathRewrite::Keep } else { PathRewrite::Replace(path) };
     let forwarded = ForwardedFor {
         client: asked.address,
         proto: client.proto(),

@@ -226,7 +226,7 @@ impl<'a> Exchange<'a> {
     /// How the client gets the response to a failure.
     pub(crate) fn error_context(&self) -> ErrorContext {
         let (head_only, format) = (self.order.context.head, self.order.error_format);
-        ErrorContext { head_only, format, grpc: self.order.grpc }
+        ErrorContext { head_only, format, grpc: self.order.grpc, route: self.order.route }
     }
 
     /// The time for all of it, if its client gives it one.

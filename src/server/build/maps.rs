@@ -72,6 +72,10 @@ impl Builder<'_> {
 pub(super) fn bind_route(route: &mut plan::Route, maps: &[Arc<Map>]) {
     route.conditions.iter_mut().for_each(|clause| clause.bind(maps));
     route.rules.refusals.iter_mut().for_each(|refusal| refusal.when.bind(maps));
+    route.rewrite.bind(maps);
+    if let plan::Destination::Redirect(redirect) = &mut route.to {
+        redirect.bind(maps);
+    }
     bind_edits(&mut route.request_headers, maps);
     bind_edits(&mut route.response_headers, maps);
 }
