@@ -37,6 +37,9 @@ fn echo(name: &'static str) -> Backend {
             return format!("HTTP/1.1 404 Not Found\r\nX-Backend: {name}\r\nContent-Length: 0\r\n\r\n")
                 .into_bytes();
         }
+        if request.head.starts_with("GET /slow") {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        }
         // nginx asks its backends by HTTP/1.0.
         let line = request.head.lines().next().unwrap().rsplit_once(' ').unwrap().0;
         let mut lines = vec![format!("{name} {line}")];
@@ -180,6 +183,24 @@ fn files_of_all(dir: &Path) {
     }
 }
 
+/// Map files, and files of HAProxy for errors.
+fn maps_and_pages(dir: &Path) {
+    for (name, content) in [
+        ("moved.map", "# moved\n/old /new?from=map\n/api/old /api/new\n/away https://away.example/\n"),
+        ("begins.map", "/begins /begun\n/begins/long /longer\n"),
+        ("ends.map", ".gif /pictures\na.gif /never\n"),
+        ("regex.map", "^/z/[0-9]+$ /number\n"),
+        ("hosts.map", "b.example b\ntenant.example c\n"),
+        (
+            "403.http",
+            "HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\nContent-Length: 11\r\n\r\npage of 403",
+        ),
+        ("504.http", "HTTP/1.1 504 Late\r\nContent-Type: text/html\r\nContent-Length: 11\r\n\r\npage of 504"),
+    ] {
+        fs::write(dir.join(name), content).unwrap();
+    }
+}
+
 /// Runs a config in its own program and in Ringate, and compares.
 fn compare(kind: &str, path: &Path) {
     let name = path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -198,6 +219,7 @@ fn compare(kind: &str, path: &Path) {
     ];
     fs::write(dir.path().join("both.pem"), both.concat()).unwrap();
     files_of_all(dir.path());
+    maps_and_pages(dir.path());
     let (theirs, ours, dead) =
         ([free_address(), free_address()], [free_address(), free_address()], free_address());
     let mut process = start_theirs(kind, &filled(&text, dir.path(), theirs, dead), dir.path());
@@ -248,12 +270,12 @@ fn compare_all(kind: &str, least: usize) {
 
 #[test]
 fn nginx_and_ringate_serve_imported_configs_alike() {
-    compare_all("nginx", 12);
+    compare_all("nginx", 14);
 }
 
 #[test]
 fn haproxy_and_ringate_serve_imported_configs_alike() {
-    compare_all("haproxy", 4);
+    compare_all("haproxy", 5);
 }
 
 #[test]

@@ -168,13 +168,14 @@ fn nginx_s_error_pages_become_the_listener_s() {
             "error_pages.502 = \"/srv/errors/50x.html\"",
             "error_pages.503 = \"/srv/errors/50x.html\"",
             "path = \"/api\"",
-            "error_pages.intercept = [\"404\", \"502\", \"503\"]",
+            "error_pages.intercept = [\"404\", \"502\", \"503\", \"401\"]",
             "path = \"=/50x.html\"\nrespond = { status = 404 }",
+            "error_pages.401 = { redirect = \"https://login.example/\", status = 302 }",
         ],
     );
     assert!(!imported.toml.contains("error_pages.500"), "{}", imported.toml);
     let lines: Vec<usize> = missing(&imported).iter().map(|(line, _)| *line).collect();
-    assert_eq!(lines, [2, 5, 8, 12], "{:?}", missing(&imported));
+    assert_eq!(lines, [2, 5, 12], "{:?}", missing(&imported));
 }
 
 #[test]
@@ -326,7 +327,7 @@ fn haproxy_s_frontends_become_listeners_and_routes() {
             "timeouts.connect = \"5s\"",
             "timeouts.response = \"50s\"",
             "host = \"static.example\"",
-            "path = \"/api\"",
+            "path = \"~ ^/api\"",
             "refuse = [{ path = \"=/secret\", status = 403 }]",
             "balance = \"least-requests\"",
             "sticky.cookie = \"SRV\"",
@@ -338,7 +339,7 @@ fn haproxy_s_frontends_become_listeners_and_routes() {
     assert_eq!(missing(&imported), []);
     // The path goes before the host, as in HAProxy.
     assert!(
-        imported.toml.contains("host = \"static.example\"\npath = \"/api\"\nupstream = \"api\""),
+        imported.toml.contains("host = \"static.example\"\npath = \"~ ^/api\"\nupstream = \"api\""),
         "{}",
         imported.toml
     );
@@ -400,7 +401,7 @@ fn guarded(rules: &str) -> Imported {
 fn a_deny_of_haproxy_refuses_more_where_it_can_t_be_written() {
     // What of it can be asked is refused.
     let part = guarded("  http-request deny if { path_beg /admin } { rand(100) lt 5 }\n");
-    has(&part, &["refuse = [{ path = \"/admin\", status = 503 }]", "upstream = \"app\""]);
+    has(&part, &["refuse = [{ path = \"~ ^/admin\", status = 503 }]", "upstream = \"app\""]);
     assert_eq!(missing(&part).len(), 1, "{:?}", missing(&part));
     // Nothing of it can be: nothing passes.
     for rule in [
@@ -419,7 +420,7 @@ fn a_deny_of_haproxy_refuses_more_where_it_can_t_be_written() {
         );
     }
     let either = guarded("  acl odd rand(100) lt 5\n  http-request deny if { path_beg /a } or odd\n");
-    has(&either, &["refuse = [{ path = \"/a\", status = 503 }, { path = \"/\", status = 503 }]"]);
+    has(&either, &["refuse = [{ path = \"~ ^/a\", status = 503 }, { path = \"/\", status = 503 }]"]);
     // Of a bound that can't be written, what is within it passes.
     let bound = guarded("  http-request deny if { path_beg /a } { src_conn_cur gt 5 }\n");
     has(&bound, &["upstream = \"app\""]);
@@ -435,12 +436,12 @@ fn a_deny_of_haproxy_is_the_listener_s_where_it_can_be_written() {
     for (rule, entry) in [
         (
             "deny if { path_beg /admin } !{ method GET } !{ hdr(x-key) 7 }",
-            "{ path = \"/admin\", not = [{ methods = [\"GET\"] }, { headers = { x-key = { value = \"7\" } } }], status = 403 }",
+            "{ path = \"~ ^/admin\", not = [{ methods = [\"GET\"] }, { headers = { x-key = { value = \"7\" } } }], status = 403 }",
         ),
-        ("deny if !{ path_beg /admin }", "{ not = [{ path = \"/admin\" }], status = 403 }"),
+        ("deny if !{ path_beg /admin }", "{ not = [{ path = \"~ ^/admin\" }], status = 403 }"),
         (
             "deny deny_status 404 if { path_beg /admin } { path_end .php }",
-            "{ all = [{ path = \"/admin\" }, { path = \"~ \\\\.php$\" }], status = 404 }",
+            "{ all = [{ path = \"~ ^/admin\" }, { path = \"~ \\\\.php$\" }], status = 404 }",
         ),
         (
             "deny if { hdr_reg(user-agent) -i bot|spider }",
@@ -458,11 +459,11 @@ fn a_deny_of_haproxy_is_the_listener_s_where_it_can_be_written() {
         ("deny if { path -i /Admin }", "{ path = \"~ (?i)^/Admin$\", status = 403 }"),
         (
             "deny if !{ path_beg /a } !{ src 10.0.0.0/8 }",
-            "{ not = [{ path = \"/a\" }, { client = [\"10.0.0.0/8\"] }], status = 403 }",
+            "{ not = [{ path = \"~ ^/a\" }, { client = [\"10.0.0.0/8\"] }], status = 403 }",
         ),
     ] {
         let imported = guarded(&format!("  http-request {rule}\n"));
-        has(&imported, &[&format!("refuse = [{entry}]"), "path = \"/api\"\nupstream = \"app\""]);
+        has(&imported, &[&format!("refuse = [{entry}]"), "path = \"~ ^/api\"\nupstream = \"app\""]);
         assert_eq!(missing(&imported), [], "{rule}");
     }
     // An answer that stands above it goes first, as far as routes can say so.
@@ -471,10 +472,7 @@ fn a_deny_of_haproxy_is_the_listener_s_where_it_can_be_written() {
     );
     has(
         &behind,
-        &[
-            "path = \"~ \\\\.php$\"\nrespond = { status = 403 }",
-            "path = \"~ ^/api(/|$)\"\nupstream = \"app\"",
-        ],
+        &["path = \"~ \\\\.php$\"\nrespond = { status = 403 }", "path = \"~ ^/api\"\nupstream = \"app\""],
     );
 }
 
@@ -496,6 +494,43 @@ fn error_files_of_haproxy_become_the_listener_s_pages() {
     );
     let lines: Vec<usize> = missing(&imported).iter().map(|(line, _)| *line).collect();
     assert_eq!(lines, [4, 5, 10], "{:?}", missing(&imported));
+}
+
+#[test]
+fn pages_of_a_backend_of_haproxy_become_those_of_its_routes() {
+    let imported = haproxy(
+        "defaults\n  mode http\n  errorfile 503 errors/503.http\n  errorloc 504 https://d.example/\n\
+         frontend web\n  bind :80\n  errorloc303 504 /late\n  use_backend api if { path_beg /api }\n  default_backend app\n\
+         backend app\n  server a 10.0.0.1:80\n\
+         backend api\n  errorloc 503 https://sorry.example/api\n  server a 10.0.0.2:80\n",
+    );
+    let late = "error_pages.504 = { redirect = \"/late\", status = 303 }";
+    let of_defaults = "error_pages.504 = { redirect = \"https://d.example/\", status = 302 }";
+    has(&imported, &[late, of_defaults]);
+    has(&imported, &["error_pages.503 = { redirect = \"https://sorry.example/api\", status = 302 }"]);
+    // That of 503 is that of 502, too; what the frontend has of its defaults is not written again.
+    assert_eq!(imported.toml.matches("sorry\\\"</p>").count(), 2, "{}", imported.toml);
+    assert_eq!(missing(&imported), []);
+}
+
+#[test]
+fn paths_and_hosts_of_haproxy_match_as_they_did_or_a_line_says_what_differs() {
+    let imported = haproxy(
+        "frontend web\n  mode http\n  bind :80\n  acl admin hdr(host) -i admin.example:8443\n  use_backend app if admin\n  \
+         use_backend api if { path_beg /api/ }\n  use_backend api if { path_dir img }\n  default_backend app\n\
+         backend app\n  mode http\n  server a 10.0.0.1:80\n\
+         backend api\n  mode http\n  http-request set-path %[path,regsub(^/api/,/)]\n  server a 10.0.0.2:80\n",
+    );
+    has(&imported, &["host = \"admin.example\"", "path = \"~ /img(/|$)\""]);
+    has(&imported, &["path = \"~ ^/api/(.*)$\"\nupstream = \"api\"\nrewrite = \"/$1\""]);
+    let notes = imported.report.notes();
+    let noted = notes.iter().find(|listed| listed.line == 4).expect("a note");
+    assert!(noted.reason.contains("the port is not compared"), "{noted:?}");
+    // More expressions than a host has.
+    let many: String = (0..220).map(|at| format!("  use_backend app if {{ path_beg /p{at} }}\n")).collect();
+    let imported = guarded(&many);
+    has(&imported, &["path = \"/p219\"\nupstream = \"app\""]);
+    assert!(imported.report.notes().iter().any(|listed| listed.reason.contains("only whole parts")));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::super::draft::{Section, part, quoted, texts};
 use super::super::report::Line;
 use super::super::values::{self, Simple};
+use super::maps::{LookedUp, looked_up};
 use super::parse::Item;
 use super::rules::escaped;
 use crate::config::names;
@@ -21,6 +22,10 @@ pub(super) enum Test {
     /// A field whose value is like this, by a key of `match.headers`.
     HeaderLike(String, &'static str, String),
     Query(String, Option<String>),
+    /// What a file has for a sample, and what that must be, as TOML.
+    LookedUp(LookedUp, String),
+    /// The same of a map of Ringate.
+    Map(String, String),
     Sni(String),
     /// Client addresses.
     Source(Vec<String>),
@@ -56,6 +61,8 @@ type Alternatives = Vec<Test>;
 pub(super) struct Acls {
     known: HashMap<String, Vec<Result<Alternatives, String>>>,
     lines: HashMap<String, Vec<Line>>,
+    /// Lines that compare a host with its port.
+    with_port: Vec<Line>,
 }
 
 /// Most alternatives of one condition.
@@ -68,6 +75,7 @@ impl Acls {
             let name = item.word(1).to_owned();
             acls.known.entry(name.clone()).or_default().push(test(&item.from(2)));
             acls.lines.entry(name).or_default().push(item.line);
+            acls.with_port.extend(has_port(&item.from(2)).then_some(item.line));
         }
         acls
     }
@@ -76,6 +84,13 @@ impl Acls {
     pub(super) fn lines(&self, words: &[&str]) -> Vec<Line> {
         let names = words.iter().map(|word| word.trim_start_matches('!'));
         names.filter_map(|name| self.lines.get(name)).flatten().copied().collect()
+    }
+
+    /// The lines on which a condition compares a host with its port: its own, `line`, or those of ACLs.
+    pub(super) fn with_port(&self, words: &[&str], line: Line) -> Vec<Line> {
+        let own = has_port(words).then_some(line);
+        let of_acls = self.lines(words).into_iter().filter(|line| self.with_port.contains(line));
+        own.into_iter().chain(of_acls).collect()
     }
 
     /// `if …` or `unless …` as alternatives, of which one must hold. No condition: the one that always holds.
@@ -253,6 +268,9 @@ fn test(words: &[&str]) -> Result<Alternatives, String> {
     };
     let each = |make: &dyn Fn(&str) -> Result<Test, String>| values.iter().map(|value| make(value)).collect();
     let unknown = || Err(format!("{criterion} is nothing that a route can ask"));
+    if let Some(sample) = looked_up(criterion) {
+        return of_map(&sample, method, &values, fold).unwrap_or_else(unknown);
+    }
     match (name, argument) {
         ("path", "") | ("capture.req.uri" | "url", "") => each(&|value| {
             path(method.unwrap_or("str"), value, fold)
@@ -291,6 +309,41 @@ fn test(words: &[&str]) -> Result<Alternatives, String> {
             Some(tests) => tests,
             None => unknown(),
         },
+    }
+}
+
+/// Whether words compare a host with its port.
+fn has_port(words: &[&str]) -> bool {
+    let is_host = |word: &str| {
+        let word = word.to_ascii_lowercase();
+        ["hdr(host)", "req.hdr(host)", "req.fhdr(host)"].contains(&word.as_str())
+    };
+    let is_ported = |word: &&str| word.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let mut within = words.split(|word| matches!(*word, "{" | "}" | "!{"));
+    within.any(|words| words.first().is_some_and(|word| is_host(word)) && words.iter().any(is_ported))
+}
+
+/// A test of what a file has for a sample.
+fn of_map(
+    sample: &LookedUp,
+    method: Option<&str>,
+    values: &[&str],
+    fold: bool,
+) -> Option<Result<Alternatives, String>> {
+    let test = |expected: String| Test::LookedUp(sample.clone(), expected);
+    let each =
+        |make: &dyn Fn(&str) -> String| Some(Ok(values.iter().map(|value| test(make(value))).collect()));
+    let regex = |text: String| format!("{{ regex = {} }}", quoted(&format!("(?i){text}")));
+    match method {
+        Some("found") if sample.default.is_empty() => Some(Ok(vec![test("{ present = true }".to_owned())])),
+        // What is not in the file has a value as well.
+        Some("found") => Some(Ok(vec![Test::Always])),
+        None | Some("str") if fold => each(&|value| regex(format!("^{}$", escaped(value)))),
+        None | Some("str") => each(&|value| format!("{{ value = {} }}", quoted(value))),
+        Some("beg") if !fold => each(&|value| format!("{{ prefix = {} }}", quoted(value))),
+        Some("end") if !fold => each(&|value| format!("{{ suffix = {} }}", quoted(value))),
+        Some("sub") if !fold => each(&|value| format!("{{ contains = {} }}", quoted(value))),
+        _ => None,
     }
 }
 
@@ -359,29 +412,23 @@ fn more_than(values: &[&str]) -> Option<u64> {
 }
 
 fn path(method: &str, value: &str, fold: bool) -> Option<Test> {
-    let plain = |value: &str| match value.trim_end_matches('/') {
-        "" => "/".to_owned(),
-        path => path.to_owned(),
-    };
+    let any_case = if fold { "(?i)" } else { "" };
     match method {
         "str" if value.starts_with('/') && !fold => Some(Test::Path(format!("={value}"))),
         "str" if value.starts_with('/') => Some(Test::Path(format!("~ (?i)^{}$", escaped(value)))),
-        "beg" if value.starts_with('/') && fold => Some(Test::Path(format!("~ (?i)^{}", escaped(value)))),
-        "dir" if fold => {
-            let part = escaped(value.trim_matches('/'));
-            Some(Test::Path(format!("~ (?i)/{part}(/|$)")))
+        "beg" | "dir" if value == "/" => Some(Test::Path("/".to_owned())),
+        "beg" if value.starts_with('/') => Some(Test::Path(format!("~ {any_case}^{}", escaped(value)))),
+        "dir" if !value.trim_matches('/').is_empty() => {
+            Some(Test::Path(format!("~ {any_case}/{}(/|$)", escaped(value.trim_matches('/')))))
         }
-        "beg" | "dir" if value.starts_with('/') => Some(Test::Path(plain(value))),
-        "dir" => Some(Test::Path(format!("/{}", plain(value)))),
         "end" => {
             let escaped = escaped(value);
-            Some(Test::Path(format!("~ {}{escaped}$", if fold { "(?i)" } else { "" })))
+            Some(Test::Path(format!("~ {any_case}{escaped}$")))
         }
         "reg" => Some(match values::simple(value).filter(|_| !fold) {
             Some(Simple::Exact(path)) => Test::Path(format!("={path}")),
-            Some(Simple::Prefix(path)) => Test::Path(plain(&path)),
-            None => {
-                let regex = format!("{}{value}", if fold { "(?i)" } else { "" });
+            _ => {
+                let regex = format!("{any_case}{value}");
                 is_regex(&regex).then(|| Test::Path(format!("~ {regex}")))?
             }
         }),
@@ -415,6 +462,7 @@ fn opposite(test: &Test) -> Option<String> {
             format!("{{ headers = {{ {} = {{ {key} = {} }} }} }}", part(name), quoted(value))
         }
         Test::Query(name, value) => format!("{{ query = {{ {} = {} }} }}", part(name), expected(value)),
+        Test::Map(name, expected) => format!("{{ maps = {{ {} = {expected} }} }}", part(name)),
         _ => return None,
     })
 }
@@ -447,7 +495,20 @@ pub(super) fn write(conjunction: &[Literal], route: &mut Section, line: Line) ->
             (Test::HeaderLike(name, key, value), false) if !route.has(&header_key(name)) => {
                 route.essential(&header_key(name), format!("{{ {key} = {} }}", quoted(value)), line);
             }
-            (Test::Method(_) | Test::Header(..) | Test::HeaderLike(..) | Test::Query(..), true) => {
+            (Test::Map(name, expected), false) => {
+                let key = format!("match.maps.{}", part(name));
+                match route.has(&key) {
+                    false => route.essential(&key, expected.as_str(), line),
+                    true => {
+                        let more = format!("{{ maps = {{ {} = {expected} }} }}", part(name));
+                        route.push_essential("match.all", more, line);
+                    }
+                }
+            }
+            (
+                Test::Method(_) | Test::Header(..) | Test::HeaderLike(..) | Test::Query(..) | Test::Map(..),
+                true,
+            ) => {
                 route.push_essential("match.not", opposite(&literal.test)?, line);
             }
             (Test::Sni(name), false) if !route.has("sni") => route.essential("sni", quoted(name), line),

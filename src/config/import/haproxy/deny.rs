@@ -19,7 +19,7 @@ impl<'b> HaProxy<'_, 'b> {
         proxy: &Proxy<'b>,
         whole: &mut Whole<'b>,
     ) {
-        let found = match acls.condition(condition) {
+        let found = match self.condition(acls, condition, item.line) {
             Ok(found) => found,
             Err(why) => {
                 let known = acls.known_part(condition);
@@ -262,6 +262,7 @@ fn keys(test: &Test) -> Option<String> {
         }
         Test::Query(name, value) => format!("query = {}", expected(name, value)),
         Test::Source(networks) => format!("client = {}", texts(networks)),
+        Test::Map(name, expected) => format!("maps = {{ {} = {expected} }}", part(name)),
         _ => return None,
     })
 }

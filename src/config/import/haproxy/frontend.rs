@@ -172,7 +172,7 @@ impl<'b> HaProxy<'_, 'b> {
 
     /// A rule on a header field: of all requests, or of those with or without TLS.
     fn conditional_header(&mut self, item: &'b Item, condition: &[&str], acls: &Acls, whole: &mut Whole<'b>) {
-        let tls = match acls.condition(condition).as_deref() {
+        let tls = match self.condition(acls, condition, item.line).as_deref() {
             Ok([tests]) if tests.is_empty() => None,
             Ok([tests]) => match &tests[..] {
                 [Literal { test: Test::Tls, negated }] => Some(!negated),
@@ -192,56 +192,6 @@ impl<'b> HaProxy<'_, 'b> {
 
     pub(super) fn used(&mut self, acls: &Acls, condition: &[&str]) {
         acls.lines(condition).into_iter().for_each(|line| self.report.done(line));
-    }
-
-    fn redirect(
-        &mut self,
-        item: &Item,
-        words: &[&str],
-        condition: &[&str],
-        acls: &Acls,
-        whole: &mut Whole<'b>,
-    ) {
-        let code = words.windows(2).find(|pair| pair[0] == "code").map_or("302", |pair| pair[1]);
-        let to = words.get(1).copied().unwrap_or_default();
-        let (scheme, rest) = to.split_once("://").map_or((None, to), |(scheme, rest)| (Some(scheme), rest));
-        let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        let mut keys = format!("{{ status = {code}");
-        let is_plain = !to.contains('%');
-        let written = match words.first().copied().unwrap_or_default() {
-            "scheme" if matches!(to, "http" | "https") => {
-                keys.push_str(&format!(", scheme = {}", quoted(to)));
-                true
-            }
-            "location" | "prefix" if is_plain && !to.is_empty() => {
-                if let Some(scheme) = scheme {
-                    let (host, port) = match host.rsplit_once(':') {
-                        Some((host, port)) if port.parse::<u16>().is_ok() => (host, Some(port)),
-                        _ => (host, None),
-                    };
-                    keys.push_str(&format!(", scheme = {}, host = {}", quoted(scheme), quoted(host)));
-                    keys.extend(port.map(|port| format!(", port = {port}")));
-                }
-                let path = if scheme.is_some() { path } else { to };
-                let key = if words[0] == "prefix" { "rewrite_prefix" } else { "path" };
-                match (words[0], path) {
-                    ("prefix", "" | "/") => {}
-                    ("location", "") => keys.push_str(", path = \"/\""),
-                    (_, path) => keys.push_str(&format!(", {key} = {}", quoted(path))),
-                }
-                !path.contains('?')
-            }
-            _ => false,
-        };
-        keys.push_str(" }");
-        if !written {
-            return self.report.missing(
-                item.line,
-                "the target has parts of the request",
-                Some("route.redirect"),
-            );
-        }
-        self.answered(item, Target::Answer("redirect", keys), condition, acls, whole);
     }
 
     fn returned(
@@ -274,21 +224,30 @@ impl<'b> HaProxy<'_, 'b> {
             keys.push_str(&format!(", content_type = {}", quoted(kind)));
         }
         keys.push_str(" }");
-        self.answered(item, Target::Answer("respond", keys), condition, acls, whole);
+        self.answered(item, Target::Answer("respond", keys), (condition, &[]), acls, whole);
     }
 
-    fn answered(
+    /// A rule, for requests that meet a condition and have a value in each of the maps `present`.
+    pub(super) fn answered(
         &mut self,
         item: &Item,
         target: Target,
-        condition: &[&str],
+        (condition, present): (&[&str], &[String]),
         acls: &Acls,
         whole: &mut Whole<'b>,
     ) {
-        match acls.condition(condition) {
-            Ok(found) => {
+        match self.condition(acls, condition, item.line) {
+            Ok(mut found) => {
                 self.report.done(item.line);
                 self.used(acls, condition);
+                for name in present {
+                    let test = Test::Map(name.clone(), "{ present = true }".to_owned());
+                    let literal = Literal { test, negated: false };
+                    found
+                        .iter_mut()
+                        .filter(|tests| !tests.contains(&literal))
+                        .for_each(|tests| tests.push(literal.clone()));
+                }
                 let rule = |tests| Rule {
                     tests,
                     target: target.clone(),
@@ -313,7 +272,8 @@ impl<'b> HaProxy<'_, 'b> {
                 );
                 continue;
             }
-            self.answered(item, Target::Backend(item.word(1).to_owned()), &item.from(2), acls, whole);
+            let target = Target::Backend(item.word(1).to_owned());
+            self.answered(item, target, (&item.from(2), &[]), acls, whole);
         }
         let own = proxy.block.kind == "listen"
             && proxy.block.items.iter().any(|item| item.word(0).starts_with("server"));
@@ -338,7 +298,11 @@ impl<'b> HaProxy<'_, 'b> {
         is_http: bool,
         reached: &mut BTreeSet<Line>,
     ) {
-        let rules = rules::of_listener(&whole.rules, bound.tls);
+        let (rules, parts) = rules::bounded(rules::of_listener(&whole.rules, bound.tls));
+        for line in parts {
+            let note = "there are too many expressions: only whole parts of the path match, /api and /api/x but not /apis";
+            self.report.note(line, note);
+        }
         for (at, rule) in rules.iter().enumerate() {
             if !rules::is_unreachable(&rules, at) || matches!(rule.target, Target::Guard(..)) {
                 reached.insert(rule.line);
@@ -416,6 +380,8 @@ impl<'b> HaProxy<'_, 'b> {
         if std::ptr::eq(block, frontend.block) {
             return;
         }
+        let backend = Proxy { block, defaults: backend.defaults };
+        self.pages_of_backend(route, &backend, frontend);
         let acls = Acls::of(&block.items);
         for item in &block.items {
             let words = item.from(0);
@@ -427,7 +393,8 @@ impl<'b> HaProxy<'_, 'b> {
                 continue;
             }
             let always = acls.condition(condition).is_ok_and(|found| found == [Conjunction::new()]);
-            let path = route.get("path").map(|path| path.trim_matches('"').to_owned());
+            // As it was written before its quotes.
+            let path = route.get("path").map(|path| path.trim_matches('"').replace("\\\\", "\\"));
             match words {
                 [_, "set-header" | "add-header" | "del-header", ..] if always => {
                     self.header_rule(route, item);
@@ -459,7 +426,9 @@ impl<'b> HaProxy<'_, 'b> {
         path: Option<&str>,
     ) {
         let missing = "only the path that a route matches can be replaced";
-        let Some(path) = path.filter(|path| path.starts_with('/')) else {
+        let beginning = path.and_then(rules::beginning);
+        let own = path.filter(|path| path.starts_with('/')).map(str::to_owned);
+        let Some(matched) = own.or_else(|| beginning.clone()) else {
             return self.report.missing(item.line, missing, Some("route.rewrite_prefix"));
         };
         let plain = arguments.replace('\\', "");
@@ -485,7 +454,14 @@ impl<'b> HaProxy<'_, 'b> {
             .find_map(|tail| from.strip_suffix(tail))
             .unwrap_or(from);
         let to = to.trim_end_matches(['1', '2']).trim_end_matches('/');
-        match from == path {
+        match from == matched.trim_end_matches('/') {
+            // The beginning of a path may end within a part of it.
+            true if beginning.is_some() && (to.is_empty() || to.starts_with('/')) && !to.contains('$') => {
+                let slash = if matched.ends_with('/') { "/" } else { "/?" };
+                let pattern = format!("~ ^{}{slash}(.*)$", rules::escaped(from));
+                route.essential("path", quoted(&pattern), item.line);
+                route.essential("rewrite", quoted(&format!("{to}/$1")), item.line);
+            }
             true if to.is_empty() => route.essential("strip_prefix", "true", item.line),
             true if to.starts_with('/') => route.essential("rewrite_prefix", quoted(to), item.line),
             _ => return self.report.missing(item.line, missing, Some("route.rewrite_prefix")),

@@ -173,12 +173,12 @@ pub(super) fn missing(item: &Item) -> (&'static str, Option<&'static str>) {
 }
 
 const MISSING: &[(&[&str], &str, Option<&str>)] = &[
-    (&["errorfile"], "pages are those of frontends, and backends have none", Some("listener.error_pages")),
-    (&["http-error"], "pages are those of frontends, and backends have none", Some("listener.error_pages")),
+    (&["errorfile"], "this page was not translated", Some("route.error_pages")),
+    (&["http-error"], "this page was not translated", Some("route.error_pages")),
     (&["errorfiles"], "pages are files without the head of a response", Some("error_pages")),
-    (&["errorloc"], "errors do not redirect", Some("error_pages")),
-    (&["errorloc302"], "errors do not redirect", Some("error_pages")),
-    (&["errorloc303"], "errors do not redirect", Some("error_pages")),
+    (&["errorloc"], "this page was not translated", Some("route.error_pages")),
+    (&["errorloc302"], "this page was not translated", Some("route.error_pages")),
+    (&["errorloc303"], "this page was not translated", Some("route.error_pages")),
     (&["log-format"], "the access log has variables of its own", Some("log.access_format")),
     (&["stats"], "the admin server has status, metrics and changes", Some("admin.listen")),
     (&["monitor-uri"], "a route with `respond` answers checks of Ringate itself", Some("route.respond")),

@@ -13,6 +13,7 @@ mod known;
 mod maps;
 mod pages;
 mod parse;
+mod redirects;
 mod rules;
 mod server;
 

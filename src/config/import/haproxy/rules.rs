@@ -3,8 +3,12 @@
 //! Where an earlier rule and a later one can match the same request, their common part becomes a route of its own
 //! that goes where the earlier one goes.
 
+use std::collections::BTreeSet;
+
 use super::super::report::Line;
+use super::super::values::{self, Simple};
 use super::conditions::{Conjunction, Literal, Test};
+use crate::base::limits::MAX_PATTERN_ROUTES;
 
 /// Where the requests of a rule go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +39,8 @@ impl Rule {
 
 /// Most routes that the rules of one listener become.
 const MAX_ROUTES: usize = 2000;
+/// Most paths of one listener that are regular expressions.
+const MAX_PATTERNS: usize = MAX_PATTERN_ROUTES - 56;
 
 /// The rules as a listener with or without TLS has them: tests of that are decided.
 pub(super) fn of_listener(rules: &[Rule], tls: bool) -> Vec<Rule> {
@@ -52,6 +58,28 @@ pub(super) fn of_listener(rules: &[Rule], tls: bool) -> Vec<Rule> {
         Some(Rule { tests, ..rule.clone() })
     };
     rules.iter().filter_map(decide).collect()
+}
+
+/// The rules; where they have too many regular expressions for a host of Ringate, paths that begin with a text become whole
+/// parts of paths. And the lines of those.
+pub(super) fn bounded(mut rules: Vec<Rule>) -> (Vec<Rule>, Vec<Line>) {
+    let patterns: BTreeSet<&str> =
+        rules.iter().filter_map(|rule| path(&rule.tests)).filter(|path| path.starts_with('~')).collect();
+    if patterns.len() <= MAX_PATTERNS {
+        return (rules, Vec::new());
+    }
+    let mut lines = Vec::new();
+    for rule in rules.iter_mut().filter(|rule| !rule.refuses) {
+        for literal in &mut rule.tests {
+            if let Test::Path(path) = &mut literal.test
+                && let Some(text) = beginning(path)
+            {
+                *path = text;
+                lines.push(rule.line);
+            }
+        }
+    }
+    (rules, lines)
 }
 
 /// The routes that the rules become, the earlier of two with the same match first.
@@ -102,7 +130,9 @@ pub(super) fn routes(rules: &[Rule]) -> Vec<Rule> {
 /// The rules, with the paths of those behind a refusal by a regular expression as such, too: a prefix would go before it,
 /// whatever their order, and expressions go by that.
 fn patterns_first(rules: &[Rule]) -> Vec<Rule> {
-    let is_pattern = |rule: &Rule| path(&rule.tests).is_some_and(|path| path.starts_with('~'));
+    let is_pattern = |rule: &Rule| {
+        path(&rule.tests).is_some_and(|path| path.starts_with('~') && matches!(shape(path), Shape::Other))
+    };
     let first = rules.iter().position(|rule| rule.refuses && is_pattern(rule));
     let mut rules = rules.to_vec();
     for rule in rules.iter_mut().skip(first.map_or(usize::MAX, |first| first + 1)) {
@@ -173,6 +203,10 @@ fn both(one: &[Literal], other: &[Literal]) -> Option<Conjunction> {
             (Test::Method(_), Test::Method(_)) | (Test::Sni(_), Test::Sni(_)) => true,
             (Test::Header(name, Some(_)), Test::Header(other, Some(_))) => name.eq_ignore_ascii_case(other),
             (Test::Query(name, Some(_)), Test::Query(other, Some(_))) => name == other,
+            (Test::Map(name, one), Test::Map(other, two)) => {
+                let is_value = |text: &str| text.starts_with("{ value = ");
+                name == other && one != two && is_value(one) && is_value(two)
+            }
             (known, test) => known == test,
         };
         let contradicts = |known: &Literal| match negated(known) {
@@ -200,20 +234,74 @@ fn common_host<'h>(one: &'h str, other: &'h str) -> Option<&'h str> {
 
 /// The narrower of two paths of which one contains the other.
 fn common_path<'p>(one: &'p str, other: &'p str) -> Option<&'p str> {
-    if one.starts_with('~') && other.starts_with('~') {
-        return Some(one); // what the earlier one has is its, whatever the later one matches
-    }
-    let within = |path: &str, outer: &str| {
-        if path.starts_with('~') || !outer.starts_with('/') {
-            return path == outer;
-        }
-        let rest = path.trim_start_matches('=').strip_prefix(outer.trim_end_matches('/'));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
+    let is_known = |path: &str| !matches!(shape(path), Shape::Other);
     match () {
-        () if one == other || other == "/" || within(one, other) => Some(one),
-        () if one == "/" || within(other, one) => Some(other),
+        () if covers(other, one) => Some(one),
+        () if covers(one, other) => Some(other),
+        () if is_known(one) && is_known(other) => None,
+        // What the earlier one has is its, whatever the later one matches.
+        () if one.starts_with('~') && other.starts_with('~') => Some(one),
         () => None,
+    }
+}
+
+/// What a path begins with that an expression of nothing else matches.
+pub(super) fn beginning(path: &str) -> Option<String> {
+    match values::simple(path.strip_prefix("~ ")?) {
+        Some(Simple::Prefix(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// Which paths one of Ringate's matches, whether it is an expression or not.
+enum Shape {
+    /// This one.
+    Exact(String),
+    /// This one and those below it.
+    Part(String),
+    /// Those that begin with this text.
+    Begin(String),
+    /// Others.
+    Other,
+}
+
+fn shape(path: &str) -> Shape {
+    if let Some(exact) = path.strip_prefix('=') {
+        return Shape::Exact(exact.to_owned());
+    }
+    let Some(regex) = path.strip_prefix("~ ") else {
+        let is_path = path.starts_with('/');
+        return if is_path { Shape::Part(path.trim_end_matches('/').to_owned()) } else { Shape::Other };
+    };
+    let part = regex.strip_prefix('^').and_then(|rest| rest.strip_suffix("(/|$)"));
+    if let Some(part) = part.and_then(values::literal) {
+        return Shape::Part(part);
+    }
+    match values::simple(regex) {
+        Some(Simple::Exact(text)) => Shape::Exact(text),
+        Some(Simple::Prefix(text)) => Shape::Begin(text),
+        None => Shape::Other,
+    }
+}
+
+/// Whether all paths that `path` matches match `outer`, too.
+fn covers(outer: &str, path: &str) -> bool {
+    use Shape::{Begin, Exact, Other, Part};
+    if outer == path || outer == "/" {
+        return true;
+    }
+    match (shape(outer), shape(path)) {
+        (Exact(outer), Exact(path)) => outer == path,
+        (Part(outer), Exact(path) | Part(path)) => {
+            path.strip_prefix(&outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
+        (Part(outer), Begin(path)) => path.strip_prefix(&outer).is_some_and(|rest| rest.starts_with('/')),
+        (Begin(outer), Exact(path) | Part(path) | Begin(path)) => path.starts_with(&outer),
+        (Other, Exact(path)) => {
+            let regex = outer.strip_prefix("~ ").and_then(|regex| regex::Regex::new(regex).ok());
+            regex.is_some_and(|regex| regex.is_match(&path))
+        }
+        _ => false,
     }
 }
 
@@ -277,6 +365,32 @@ mod tests {
                 "*/ rest"
             ]
         );
+    }
+
+    #[test]
+    fn beginnings_of_paths_have_what_lies_within_them() {
+        for (one, other, common) in [
+            ("~ ^/api", "/api/v1", Some("/api/v1")),
+            ("/api/v1", "~ ^/api", Some("/api/v1")),
+            ("~ ^/api", "=/apis", Some("=/apis")),
+            ("~ ^/api", "/api", Some("/api")),
+            ("/api", "~ ^/api", Some("/api")),
+            ("~ ^/apis", "/api", None),
+            ("~ ^/api/x", "/api", Some("~ ^/api/x")),
+            ("~ ^/api", "~ ^/apis", Some("~ ^/apis")),
+            ("~ ^/a", "~ ^/b", None),
+            ("~ \\.png$", "~ ^/b", Some("~ \\.png$")),
+            ("~ \\.png$", "=/a.png", Some("=/a.png")),
+            ("~ \\.png$", "=/a.gif", None),
+            ("~ \\.png$", "/b", None),
+            ("~ ^/a", "~ ^/b$", None),
+            ("~ ^/a", "~ ^/ab$", Some("~ ^/ab$")),
+            ("~ ^/a(/|$)", "~ ^/ab", None),
+            ("~ ^/a(/|$)", "=/a", Some("=/a")),
+            ("=/a", "~ ^/a$", Some("=/a")),
+        ] {
+            assert_eq!(common_path(one, other), common, "{one} {other}");
+        }
     }
 
     #[test]

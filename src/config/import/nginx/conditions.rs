@@ -4,6 +4,7 @@
 use super::super::draft::{Section, part, quoted, texts};
 use super::Nginx;
 use super::location::Place;
+use super::maps::Maps;
 use super::parse::Directive;
 
 /// What a variable of nginx's is among the keys of `match`.
@@ -40,14 +41,23 @@ impl<'d> Nginx<'_, 'd> {
             }
             ["$host" | "$http_host", "=", host] => route.essential("host", quoted(host), directive.line),
             [variable, operator, value] => {
-                let (key, value) = matching(&subject(variable)?, operator, value)?;
+                let (key, value) = matching(&subject(variable, &self.maps)?, operator, value)?;
                 route.essential(&key, value, directive.line);
             }
             // Neither empty nor 0.
-            [variable] => {
-                let (key, value) = matching(&subject(variable)?, "~", "^([^0]|0.)")?;
-                route.essential(&key, value, directive.line);
-            }
+            [variable] => match self.maps.variable(variable) {
+                Some((name, values)) if !values.has_zero => {
+                    route.essential(
+                        &format!("match.maps.{}", part(name)),
+                        "{ present = true }",
+                        directive.line,
+                    );
+                }
+                _ => {
+                    let (key, value) = matching(&subject(variable, &self.maps)?, "~", "^([^0]|0.)")?;
+                    route.essential(&key, value, directive.line);
+                }
+            },
             _ => return None,
         }
         let answered = match inner.name.as_str() {
@@ -79,8 +89,11 @@ fn words(args: &[String]) -> Vec<String> {
     words
 }
 
-fn subject(variable: &str) -> Option<Subject> {
+fn subject(variable: &str, maps: &Maps) -> Option<Subject> {
     let named = |key, name: &str| Some(Subject::Value(key, name.to_owned()));
+    if let Some((name, _)) = maps.variable(variable) {
+        return named("maps", name);
+    }
     match variable.strip_prefix('$')?.split_once('_') {
         // A route has a key of its own for it.
         Some(("http", "host")) => None,
@@ -194,8 +207,10 @@ mod tests {
 
     #[test]
     fn comparisons_become_conditions() {
+        let maps = Maps::of(&[("kind", &["a", "0"])]);
         let of = |variable: &str, operator: &str, value: &str| {
-            matching(&subject(variable)?, operator, value).map(|(key, value)| format!("{key} = {value}"))
+            matching(&subject(variable, &maps)?, operator, value)
+                .map(|(key, value)| format!("{key} = {value}"))
         };
         for (variable, operator, value, expected) in [
             ("$http_x_beta", "=", "1", "match.headers.x-beta = \"1\""),
@@ -205,6 +220,8 @@ mod tests {
             ("$cookie_a", "~*", "b|c", "match.cookies.a = { regex = \"(?i)b|c\" }"),
             ("$http_user_agent", "!~", "x", "match.not = [{ headers = { user-agent = { regex = \"x\" } } }]"),
             ("$request_method", "!~", "^(GET|HEAD)$", "match.not = [{ methods = [\"GET\", \"HEAD\"] }]"),
+            ("$kind", "=", "a", "match.maps.kind = \"a\""),
+            ("${kind}", "!=", "", "match.maps.kind = { regex = \".\" }"),
             ("$remote_addr", "=", "10.0.0.1", "match.client = [\"10.0.0.1\"]"),
         ] {
             assert_eq!(of(variable, operator, value).as_deref(), Some(expected));

@@ -45,6 +45,7 @@ impl<'d> Nginx<'_, 'd> {
         self.index(&mut route, place);
         self.sent(&mut route, place);
         self.rules(&mut route, &place.scope);
+        self.pages_of_place(&mut route, place);
         found.push(route);
         true
     }
@@ -167,6 +168,20 @@ impl<'d> Nginx<'_, 'd> {
                 }
                 Err(why) => self.report.missing(directive.line, why, Some("route.cache_control")),
             }
+        }
+        match place.scope.one("charset") {
+            Some(directive) if directive.arg(0).eq_ignore_ascii_case("utf-8") => {
+                self.report.done(directive.line)
+            }
+            Some(directive) if directive.arg(0).contains('$') => {
+                self.report.missing(directive.line, "a charset has no variables", Some("route.charset"));
+            }
+            Some(directive) => {
+                let charset = if directive.arg(0) == "off" { "none" } else { directive.arg(0) };
+                route.set("charset", quoted(charset), directive.line);
+                self.report.done(directive.line);
+            }
+            None => route.set("charset", "\"none\"", place.block.line),
         }
         if let Some(directive) = place.scope.one("disable_symlinks").filter(|links| links.arg(0) == "on") {
             route.set("symlinks", "\"none\"", directive.line);

@@ -7,7 +7,7 @@ use super::super::values;
 use super::listen::{Group, Server};
 use super::parse::Directive;
 use super::precedence::LATE;
-use super::{Nginx, Scope};
+use super::{Nginx, Scope, pages};
 
 /// What a name of a server means.
 enum Host {
@@ -74,8 +74,9 @@ impl<'d> Nginx<'_, 'd> {
         let hosts = self.hosts(server, !by_default.is_empty());
         let plain: Vec<&str> =
             own.iter().filter(|group| !group.is_tls()).map(|group| group.name.as_str()).collect();
-        self.pages(server, &own);
-        let routes = self.locations(server, own.iter().all(|group| group.is_tls()), &plain);
+        let pages = self.pages(server, &own, servers);
+        let mut routes = self.locations(server, own.iter().all(|group| group.is_tls()), &plain);
+        routes.iter_mut().for_each(|route| pages::add(&pages, route));
         if hosts.is_empty() && by_default.is_empty() && !own.is_empty() {
             self.report
                 .note(server.block.line, "none of its names can be a host of a route: no request reaches it");

@@ -99,7 +99,7 @@ const NEEDLESS: &[(&[&str], &str)] = &[
     ),
     (
         &["types", "default_type", "charset", "charset_types", "source_charset", "override_charset"],
-        "backends say what type their content has",
+        "backends say what type their content has, and files have a type by their names",
     ),
     (
         &[

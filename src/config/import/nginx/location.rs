@@ -5,6 +5,7 @@ use super::super::report::Line;
 use super::super::values::{self, Simple};
 use super::listen::Server;
 use super::parse::Directive;
+use super::redirects::{location, redirect};
 use super::upstream::Url;
 use super::{Nginx, Scope, conditions, precedence};
 
@@ -30,6 +31,8 @@ pub(super) struct Place<'d> {
     is_tls: bool,
     /// An `if` that refuses requests could not be written: none is passed on.
     pub(super) is_closed: bool,
+    /// The number of its server's level among those of its scope.
+    pub(super) server_level: usize,
 }
 
 impl Place<'_> {
@@ -52,7 +55,8 @@ impl<'d> Nginx<'_, 'd> {
         let matched =
             Matched { pattern: "/".into(), prefix: Some("/".into()), is_exact: false, is_late: false };
         let (scope, block) = (server.scope.clone(), server.block);
-        let mut whole = Place { scope, block, matched, is_tls, is_closed: false };
+        let server_level = scope.levels.len() - 1;
+        let mut whole = Place { scope, block, matched, is_tls, is_closed: false, server_level };
         let inner = server.block.inner();
         let (guards, is_lost) = self.conditions(&whole, plain);
         whole.is_closed = is_lost;
@@ -288,6 +292,7 @@ impl<'d> Nginx<'_, 'd> {
         self.request_headers(&mut route, &place.scope, &url);
         self.rules(&mut route, &place.scope);
         self.intercepted(&mut route, &place.scope);
+        self.pages_of_place(&mut route, place);
         found.push(route);
     }
 
@@ -348,7 +353,11 @@ impl<'d> Nginx<'_, 'd> {
         };
         let is_redirect = matches!(code, 301 | 302 | 303 | 307 | 308);
         if is_redirect {
-            return match redirect(rest, place.is_tls) {
+            let target = match location(rest, &self.maps) {
+                Some(location) => Ok(format!(", location = {}", quoted(&location))),
+                None => redirect(rest, place.is_tls, &self.maps),
+            };
+            return match target {
                 Ok(target) => {
                     route.essential("redirect", format!("{{ status = {code}{target} }}"), directive.line);
                     self.report.done(directive.line);
@@ -410,14 +419,18 @@ impl<'d> Nginx<'_, 'd> {
         let (from, to) = (directive.arg(0), directive.arg(1));
         let missing = "this rewriting can't be expressed";
         let whole = matches!(from, "^" | "^(.*)$" | "^(.*)" | "^/(.*)$" | "^/(.*)" | ".*" | "^.*$");
-        let target = if whole {
+        let target = if let Some(to) = to.strip_suffix('?').filter(|_| whole) {
+            let found =
+                location(to, &self.maps).map(|location| format!(", location = {}", quoted(&location)));
+            found.ok_or_else(|| missing.to_owned())
+        } else if whole {
             let to = to.replace("/$1", "$request_uri").replace("$1", "$request_uri");
-            redirect(&to, place.is_tls)
+            redirect(&to, place.is_tls, &self.maps)
         } else {
             match (values::simple(from), to) {
                 (Some(Simple::Exact(path)), to) if !to.contains('$') => {
                     route.essential("path", quoted(&format!("={path}")), directive.line);
-                    redirect(to, place.is_tls)
+                    redirect(to, place.is_tls, &self.maps)
                 }
                 (Some(Simple::Prefix(path)), to) => {
                     route.essential("path", quoted(&pattern(&path)), directive.line);
@@ -425,7 +438,7 @@ impl<'d> Nginx<'_, 'd> {
                         Some(base) if base.starts_with('/') && !base.contains('$') => {
                             Ok(format!(", rewrite_prefix = {}", quoted(base)))
                         }
-                        None if !to.contains('$') => redirect(to, place.is_tls),
+                        None if !to.contains('$') => redirect(to, place.is_tls, &self.maps),
                         _ => Err(missing.to_owned()),
                     }
                 }
@@ -485,83 +498,5 @@ fn pattern(prefix: &str) -> String {
     match prefix.trim_end_matches('/') {
         "" => "/".to_owned(),
         path => path.to_owned(),
-    }
-}
-
-/// The keys of a redirect to a URL with `$host` and `$request_uri`, each behind a comma.
-fn redirect(url: &str, is_tls: bool) -> Result<String, String> {
-    let mut keys = String::new();
-    let rest = match url.split_once("://") {
-        Some((scheme, rest)) => {
-            match scheme {
-                "http" | "https" => keys.push_str(&format!(", scheme = \"{scheme}\"")),
-                // The scheme of the request stays.
-                "$scheme" => {
-                    keys.push_str(if is_tls { ", scheme = \"https\"" } else { ", scheme = \"http\"" })
-                }
-                other => return Err(format!("{other} is no scheme of a redirect")),
-            }
-            let end =
-                rest.find(['/', '?']).or_else(|| rest.find("$request_uri")).or_else(|| rest.find("$uri"));
-            let (host, rest) = rest.split_at(end.unwrap_or(rest.len()));
-            let (host, port) = match host.rsplit_once(':') {
-                Some((host, port)) if port.parse::<u16>().is_ok() => (host, Some(port)),
-                _ => (host, None),
-            };
-            match host {
-                "$host" | "$http_host" | "$server_name" => {}
-                host if host.contains('$') => return Err(format!("{host} has variables")),
-                host => keys.push_str(&format!(", host = {}", quoted(host))),
-            }
-            if let Some(port) = port {
-                keys.push_str(&format!(", port = {port}"));
-            }
-            rest
-        }
-        None => url,
-    };
-    match rest {
-        "$request_uri" | "$uri$is_args$args" | "$uri" => {}
-        "" | "/" if !keys.is_empty() => keys.push_str(", path = \"/\""),
-        path if path.contains('$') => {
-            let base = path.strip_suffix("$request_uri").unwrap_or(path);
-            if base.contains('$') || base.contains('?') || base == path {
-                return Err(format!("{path} has variables"));
-            }
-            keys.push_str(&format!(", rewrite_prefix = {}", quoted(base)));
-        }
-        path if path.starts_with('/') && !path.contains('?') => {
-            keys.push_str(&format!(", path = {}", quoted(path)))
-        }
-        path => return Err(format!("{path} is no path of a redirect")),
-    }
-    if keys.is_empty() {
-        return Err("it leads back to the same place".to_owned());
-    }
-    Ok(keys)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::redirect;
-
-    #[test]
-    fn targets_become_keys_of_a_redirect() {
-        for (url, expected) in [
-            ("https://$host$request_uri", ", scheme = \"https\""),
-            ("https://b.example$request_uri", ", scheme = \"https\", host = \"b.example\""),
-            (
-                "https://b.example:8443/x",
-                ", scheme = \"https\", host = \"b.example\", port = 8443, path = \"/x\"",
-            ),
-            ("/new", ", path = \"/new\""),
-            (
-                "https://b.example/base$request_uri",
-                ", scheme = \"https\", host = \"b.example\", rewrite_prefix = \"/base\"",
-            ),
-        ] {
-            assert_eq!(redirect(url, false).as_deref(), Ok(expected), "{url}");
-        }
-        assert!(redirect("https://$host/$1", false).is_err() && redirect("$request_uri", false).is_err());
     }
 }

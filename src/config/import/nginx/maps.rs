@@ -1,17 +1,77 @@
 //! `map` of `http`: values by one variable of the request.
 
+use std::collections::BTreeMap;
+
 use super::super::draft::{part, quoted};
 use super::Nginx;
 use super::parse::Directive;
+use super::variables::name_in;
+
+/// The variables of maps.
+#[derive(Debug, Default)]
+pub(super) struct Maps(BTreeMap<String, Values>);
+
+/// What is known of the values of a map.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Values {
+    /// Each is empty, or a path without a query.
+    pub(super) are_paths: bool,
+    /// One is `0`, which `if` takes for nothing.
+    pub(super) has_zero: bool,
+}
+
+impl Values {
+    fn of<'v>(values: impl Iterator<Item = &'v str> + Clone) -> Self {
+        let is_path = |value: &str| value.is_empty() || value.starts_with('/') && !value.contains(['?', '#']);
+        Self {
+            are_paths: values.clone().all(is_path),
+            has_zero: values.into_iter().any(|value| value == "0"),
+        }
+    }
+}
+
+impl Maps {
+    /// Maps with these values.
+    #[cfg(test)]
+    pub(super) fn of(maps: &[(&str, &[&str])]) -> Self {
+        let of = |(name, values): &(&str, &[&str])| ((*name).to_owned(), Values::of(values.iter().copied()));
+        Self(maps.iter().map(of).collect())
+    }
+
+    /// What is known of the values of the map of this name; `None`: there is none.
+    pub(super) fn values(&self, name: &str) -> Option<Values> {
+        self.0.get(name).copied()
+    }
+
+    /// The map whose variable a text is.
+    pub(super) fn variable<'v>(&self, text: &'v str) -> Option<(&'v str, Values)> {
+        let (name, after) = name_in(text.strip_prefix('$')?);
+        self.values(name).filter(|_| after.is_empty()).map(|values| (name, values))
+    }
+
+    /// A text with Ringate's variables in the place of its own. `None`: it has others than those of maps.
+    pub(super) fn template(&self, text: &str) -> Option<String> {
+        let (mut out, mut rest) = (String::new(), text);
+        while let Some((before, after)) = rest.split_once('$') {
+            let (name, after) = name_in(after);
+            self.values(name)?;
+            out.push_str(&format!("{before}{{map.{name}}}"));
+            rest = after;
+        }
+        out.push_str(rest);
+        Some(out)
+    }
+}
 
 impl<'d> Nginx<'_, 'd> {
     /// A map, whose variable may then stand in values.
     pub(super) fn map(&mut self, directive: &'d Directive) {
         let Some(name) = directive.arg(1).strip_prefix('$').filter(|name| !name.is_empty()) else { return };
         let Some(input) = input(directive.arg(0)) else {
-            let why = "a map looks up the host, the path, the method, the client's address, a field, a cookie or a query parameter";
+            let why = "a map looks up the host, the path, the URI, the method, the client's address, a field, a cookie or a query parameter";
             return self.report.missing(directive.line, why, Some("map.from"));
         };
+        let of_path = input == "{request.path}";
         let named = |flag: &str| directive.inner().iter().any(|inner| inner.name == flag);
         let hostnames = named("hostnames");
         let (mut entries, mut default, mut has_pattern) = (Vec::new(), None, false);
@@ -39,11 +99,17 @@ impl<'d> Nginx<'_, 'd> {
                     self.report.missing(inner.line, "a key with a `*` is a pattern", Some("map.entries"));
                     continue;
                 }
-                key => entries.push((key.strip_prefix('\\').unwrap_or(key).to_owned(), value)),
+                key => {
+                    let key = key.strip_prefix('\\').unwrap_or(key);
+                    entries.push((if of_path { encoded(key) } else { key.to_owned() }, value));
+                }
             }
             self.report.done(inner.line);
         }
         let line = directive.line;
+        let values = Values::of(
+            entries.iter().map(|(_, value)| *value).chain(default.iter().map(|(value, _)| *value)),
+        );
         let section = self.draft.process(&format!("map.{}", part(name)), line);
         section.set("from", quoted(input.as_str()), line);
         let entries: Vec<String> =
@@ -59,7 +125,7 @@ impl<'d> Nginx<'_, 'd> {
         } else {
             self.report.note(line, "its whole texts are compared with regard to case, as it has expressions");
         }
-        self.maps.insert(name.to_owned());
+        self.maps.0.insert(name.to_owned(), values);
     }
 }
 
@@ -68,6 +134,7 @@ fn input(variable: &str) -> Option<String> {
     let name = match variable.strip_prefix('$')? {
         "host" | "http_host" => "request.host".to_owned(),
         "uri" | "document_uri" => "request.path".to_owned(),
+        "request_uri" => "request.target".to_owned(),
         "request_method" => "request.method".to_owned(),
         "remote_addr" => "client.address".to_owned(),
         other => {
@@ -79,4 +146,17 @@ fn input(variable: &str) -> Option<String> {
         }
     };
     Some(format!("{{{name}}}"))
+}
+
+/// A path as it is sent: nginx compares decoded ones.
+fn encoded(path: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte);
+    let mut out = String::new();
+    for byte in path.bytes() {
+        match byte {
+            plain if is_plain(plain) => out.push(char::from(plain)),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
 }

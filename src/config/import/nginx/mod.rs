@@ -1,6 +1,6 @@
 //! nginx: the `http` and `stream` modules, from contexts that inherit to listeners, routes and upstreams.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 
 mod authorization;
@@ -15,6 +15,7 @@ mod maps;
 mod pages;
 mod parse;
 mod precedence;
+mod redirects;
 mod rules;
 mod stream;
 mod upstream;
@@ -25,6 +26,7 @@ use super::draft::{Draft, quoted, texts};
 use super::report::Report;
 use super::values;
 use crate::config::sources::Outside;
+use maps::Maps;
 use parse::{Directive, Reader};
 
 /// The contexts of a directive, from the outermost on: a directive counts where it stands nearest.
@@ -74,7 +76,7 @@ struct Nginx<'t, 'd> {
     /// `limit_req_zone` and `limit_conn_zone` by the zone's name.
     zones: HashMap<&'d str, &'d Directive>,
     /// The variables of maps.
-    maps: BTreeSet<String>,
+    maps: Maps,
 }
 
 pub(super) fn translate(

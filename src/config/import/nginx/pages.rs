@@ -1,55 +1,83 @@
-//! `error_page` becomes pages of listeners, and `proxy_intercept_errors` the statuses that get one.
+//! `error_page` becomes pages of listeners and routes, and `proxy_intercept_errors` the statuses that get one.
 
 use super::super::draft::{Section, quoted};
+use super::super::report::Line;
 use super::super::values;
 use super::authorization::answering;
 use super::listen::{Group, Server};
+use super::location::Place;
 use super::parse::Directive;
 use super::{Nginx, Scope};
 
+/// A page of a status: the key of a listener or route, its value as TOML, and the line that it comes from.
+pub(super) type Page = (String, String, Line);
+
+/// Gives a route the pages of its server, unless its location has its own.
+pub(super) fn add(pages: &[Page], route: &mut Section) {
+    let has_own = (400..600).any(|status: u16| route.has(&format!("error_pages.{status}")));
+    for (key, value, line) in pages.iter().filter(|_| !has_own) {
+        route.set(key, value.as_str(), *line);
+    }
+}
+
 impl<'d> Nginx<'_, 'd> {
-    /// The pages of a server and of its locations, for the listeners that it is at.
-    pub(super) fn pages(&mut self, server: &Server<'d>, groups: &[&Group]) {
-        let mut scopes = vec![server.scope.clone()];
-        while let Some(scope) = scopes.pop() {
-            let level = scope.levels.last().copied().unwrap_or_default();
-            let is_own = level.iter().any(|directive| directive.name == "error_page");
-            // Those of `http` hold for servers that have none of their own.
-            if is_own || scope.levels.len() == server.scope.levels.len() {
-                for directive in scope.all("error_page") {
-                    self.page(&scope, directive, groups);
-                }
-            }
-            let locations = level.iter().filter(|directive| directive.name == "location");
-            scopes.extend(locations.map(|location| scope.within(location.inner())));
+    /// The pages of a server: its listeners have them, if they are those of all of their servers. Otherwise they are returned, for
+    /// the server's routes.
+    pub(super) fn pages(
+        &mut self,
+        server: &Server<'d>,
+        groups: &[&Group],
+        servers: &[Server<'d>],
+    ) -> Vec<Page> {
+        let lines = |server: &Server<'d>| -> Vec<Line> {
+            server.scope.all("error_page").iter().map(|directive| directive.line).collect()
+        };
+        let own = lines(server);
+        let mut others = groups.iter().flat_map(|group| &group.servers);
+        let are_shared = others.all(|other| lines(&servers[*other]) == own);
+        let pages = self.pages_in(&server.scope);
+        if !are_shared {
+            return pages;
+        }
+        for group in groups {
+            let name = quoted(&group.name);
+            let mut listeners = self.draft.listeners.iter_mut();
+            let listener = listeners.find(|listener| listener.get("name") == Some(&name));
+            listener.into_iter().for_each(|listener| add(&pages, listener));
+        }
+        Vec::new()
+    }
+
+    /// The pages of a location that has its own.
+    pub(super) fn pages_of_place(&mut self, route: &mut Section, place: &Place<'d>) {
+        let inner = place.scope.levels.get(place.server_level + 1..).unwrap_or_default();
+        if inner.iter().any(|level| level.iter().any(|directive| directive.name == "error_page")) {
+            let pages = self.pages_in(&place.scope);
+            add(&pages, route);
         }
     }
 
-    fn page(&mut self, scope: &Scope<'d>, directive: &'d Directive, groups: &[&Group]) {
-        let file = match self.page_file(scope, directive) {
-            Ok(file) => file,
-            Err(why) => return self.report.missing(directive.line, why, Some("listener.error_pages")),
-        };
-        self.report.done(directive.line);
-        for group in groups {
-            let name = quoted(&group.name);
-            let Some(listener) =
-                self.draft.listeners.iter_mut().find(|listener| listener.get("name") == Some(&name))
-            else {
-                continue;
+    fn pages_in(&mut self, scope: &Scope<'d>) -> Vec<Page> {
+        let mut found: Vec<Page> = Vec::new();
+        for directive in scope.all("error_page") {
+            let page = match redirect_of(directive) {
+                Some(redirect) => Ok(redirect),
+                None => self.page_file(scope, directive).map(|file| quoted(&file)),
             };
-            for code in codes(directive) {
-                let key = format!("error_pages.{code}");
-                match listener.get(&key) {
-                    Some(known) if known != quoted(&file) => self.report.missing(
-                        directive.line,
-                        format!("the page of {code} is the listener's, and another place has another one"),
-                        Some("listener.error_pages"),
-                    ),
-                    _ => listener.text(&key, &file, directive.line),
+            match page {
+                Ok(page) => {
+                    self.report.done(directive.line);
+                    for code in codes(directive) {
+                        let key = format!("error_pages.{code}");
+                        if !found.iter().any(|(known, ..)| *known == key) {
+                            found.push((key, page.clone(), directive.line));
+                        }
+                    }
                 }
+                Err(why) => self.report.missing(directive.line, why, Some("route.error_pages")),
             }
         }
+        found
     }
 
     /// The file of a page.
@@ -95,13 +123,22 @@ impl<'d> Nginx<'_, 'd> {
         let Some(line) = scope.one("proxy_intercept_errors").map(|directive| directive.line) else { return };
         self.report.done(line);
         for directive in scope.all("error_page") {
-            if page_of(directive).is_ok() {
+            if page_of(directive).is_ok() || redirect_of(directive).is_some() {
                 for code in codes(directive) {
                     route.push("error_pages.intercept", quoted(&code.to_string()), directive.line);
                 }
             }
         }
     }
+}
+
+/// `error_page 503 https://…`, or `error_page 503 =301 https://…`: the client is sent elsewhere.
+fn redirect_of(directive: &Directive) -> Option<String> {
+    let url = directive.args.last().filter(|url| url.contains("://") && !url.contains('$'))?;
+    let changed = directive.args.iter().find_map(|arg| arg.strip_prefix('='));
+    let status = changed.map_or(Some(302), |status| status.parse().ok());
+    let status = status.filter(|status: &u16| matches!(status, 301 | 302 | 303 | 307 | 308))?;
+    Some(format!("{{ redirect = {}, status = {status} }}", quoted(url)))
 }
 
 /// The URI of a page that keeps the status of its error.

@@ -1,6 +1,6 @@
 //! nginx's variables in values of header fields.
 
-use std::collections::BTreeSet;
+use super::maps::Maps;
 
 /// Ringate's names for variables.
 const NAMES: &[(&str, &str)] = &[
@@ -27,19 +27,13 @@ const NAMES: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// A variable that has no counterpart.
-pub(super) fn template(value: &str, maps: &BTreeSet<String>) -> Result<String, String> {
+pub(super) fn template(value: &str, maps: &Maps) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = value;
     while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at].replace('{', "{{").replace('}', "}}"));
         rest = &rest[at + 1..];
-        let (name, after) = match rest.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
-            Some((name, after)) => (name, after),
-            None => {
-                let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-                rest.split_at(end)
-            }
-        };
+        let (name, after) = name_in(rest);
         out.push_str(&format!("{{{}}}", variable(name, maps)?));
         rest = after;
     }
@@ -47,8 +41,19 @@ pub(super) fn template(value: &str, maps: &BTreeSet<String>) -> Result<String, S
     Ok(out)
 }
 
-fn variable(name: &str, maps: &BTreeSet<String>) -> Result<String, String> {
-    if maps.contains(name) {
+/// The name of a variable behind its `$`, and what follows.
+pub(super) fn name_in(rest: &str) -> (&str, &str) {
+    match rest.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+        Some((name, after)) => (name, after),
+        None => {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            rest.split_at(end)
+        }
+    }
+}
+
+fn variable(name: &str, maps: &Maps) -> Result<String, String> {
+    if maps.values(name).is_some() {
         return Ok(format!("map.{name}"));
     }
     if let Some((_, known)) = NAMES.iter().find(|(known, _)| *known == name) {
@@ -70,10 +75,10 @@ mod tests {
     #[test]
     fn variables_have_ringate_s_names() {
         assert_eq!(
-            template("a $remote_addr/${scheme}s {x}", &BTreeSet::new()).unwrap(),
+            template("a $remote_addr/${scheme}s {x}", &Maps::default()).unwrap(),
             "a {client.address}/{client.scheme}s {{x}}"
         );
-        let maps = BTreeSet::from(["place".to_owned()]);
+        let maps = Maps::of(&[("place", &["here"])]);
         let value = template("$http_x_a$place$cookie_a$arg_b", &maps).unwrap();
         assert_eq!(value, "{request.header.x-a}{map.place}{request.cookie.a}{request.query.b}");
         assert!(template("$upstream_addr", &maps).unwrap_err().contains("$upstream_addr"));
