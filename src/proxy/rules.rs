@@ -469,8 +469,9 @@ impl ResponseRules {
     /// What is changed of a response's references to its backend's paths; `None`: nothing.
     fn mapped(&self, head: &ResponseHead<'_, '_>) -> Option<prefix_mapping::MappedFields> {
         let mapping = self.rules.mapping.as_ref()?;
-        let hosts = [self.host.as_deref().unwrap_or_default(), self.rules.host().unwrap_or_default()];
-        mapping.change(head, &hosts)
+        let of_listener = || self.listener.as_ref().and_then(|listener| listener.rules.host());
+        let backends = self.rules.host().or_else(of_listener).unwrap_or_default();
+        mapping.change(head, &[self.host.as_deref().unwrap_or_default(), backends])
     }
 
     /// How long the request has waited for checks of `auth`.

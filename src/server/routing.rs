@@ -123,6 +123,7 @@ fn rules(route: &plan::Route, listener: &plan::Listener, parts: Parts, id: &str)
         name_header: asked.name_header.clone(),
         forward: asked.forward,
     });
+    let sets_host = route.request_headers.host.is_some() || listener.request_headers.host.is_some();
     let rules = Rules {
         permitted: (!asked.permitted.is_empty()).then(|| asked.permitted.clone()),
         refusals: asked.refusals.clone().into(),
@@ -133,9 +134,9 @@ fn rules(route: &plan::Route, listener: &plan::Listener, parts: Parts, id: &str)
         auth: (!auth.is_empty()).then(|| Box::new(auth)),
         trace: asked.trace,
         certificate: route.client_certificate.clone(),
+        mapping: mapping(route, sets_host),
         headers: Headers::new(&route.request_headers, &route.response_headers),
         compression: compression(route, listener),
-        mapping: mapping(route),
         concurrency: Concurrency::new(&route.limits, &listener.name, id),
     };
     (!rules.is_empty()).then(|| Arc::new(rules))
@@ -148,11 +149,14 @@ fn intercepted<'a>(route: &'a plan::Route, listener: &'a plan::Listener) -> &'a 
     own.or_else(of_listener).unwrap_or_default()
 }
 
-/// How responses are changed back where a prefix of the path is changed on the way to the backend.
-fn mapping(route: &plan::Route) -> Option<PrefixMapping> {
-    let Rewrite::Prefix { matched, with } = &route.rewrite else { return None };
+/// How responses are changed back where a prefix of the path is changed on the way to the backend, or its Host set.
+fn mapping(route: &plan::Route, sets_host: bool) -> Option<PrefixMapping> {
     let to_backend = matches!(route.to, plan::Destination::Upstreams(_));
-    (to_backend && route.rewrite_responses).then(|| PrefixMapping::new(matched, with))
+    match &route.rewrite {
+        _ if !to_backend || !route.rewrite_responses => None,
+        Rewrite::Prefix { matched, with } => Some(PrefixMapping::new(matched, with)),
+        _ => sets_host.then(|| PrefixMapping::new("", "")),
+    }
 }
 
 /// The CORS policy of a route. Where its credentials have origins there is one without any of its own, too.

@@ -150,3 +150,23 @@ fn references_and_cookies_get_the_prefix_back() {
     let ringate = Setup::to(backend.address()).routes(&route(set)).start();
     assert_eq!(get(&ringate).headers("Location"), ["/elsewhere"]);
 }
+
+#[test]
+fn a_backend_that_is_asked_by_another_name_sends_nobody_to_that() {
+    let response = "HTTP/1.1 302 Found\r\nLocation: http://inside.example/next?a=b\r\n\
+        Set-Cookie: a=b; Domain=inside.example; Path=/\r\nContent-Length: 0\r\n\r\n";
+    let backend = Backend::replying(response);
+    let get = |listener: &str, route: &str| {
+        let routes = format!("[[route]]\nupstream = \"app\"\n{route}");
+        let ringate = Setup::to(backend.address()).listener(listener).routes(&routes).start();
+        let changed = ringate.client().send("GET /x HTTP/1.1\r\nHost: h\r\n\r\n").response();
+        (changed.headers("Location").join(","), changed.headers("Set-Cookie").join(","))
+    };
+    let set = "headers.request.set.Host = \"inside.example\"\n";
+    let changed = ("/next?a=b".to_owned(), "a=b; Path=/".to_owned());
+    let same = ("http://inside.example/next?a=b".to_owned(), "a=b; Domain=inside.example; Path=/".to_owned());
+    assert_eq!(get("", set), changed);
+    assert_eq!(get(set, ""), changed, "the listener's");
+    assert_eq!(get("", &format!("{set}rewrite_responses = false\n")), same);
+    assert_eq!(get("", ""), same, "the backend has been asked for another host");
+}

@@ -251,7 +251,7 @@ const PATHS: &[Key] = &[
         "rewrite_responses",
         Kind::Boolean,
         Preset::Value("true"),
-        "Whether, with `strip_prefix` or `rewrite_prefix`, paths in Location, Refresh and Set-Cookie get their prefix back",
+        "Whether, with `strip_prefix` or `rewrite_prefix`, paths in Location, Refresh and Set-Cookie get their prefix back, and, where `headers.request.set.Host` names another host, the backend's name leaves them",
     )
     .http()
     .see("[paths](routes.md#paths)"),

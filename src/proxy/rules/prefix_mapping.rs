@@ -1,10 +1,11 @@
-//! `strip_prefix`, `rewrite_prefix`: what a backend says of its own paths, changed back into those that its clients use.
+//! `strip_prefix`, `rewrite_prefix`, and another Host for the backend: what that says of its own paths and of its own name,
+//! changed back into those that its clients use.
 //!
 //! Location and Refresh (of the same origin alone), and Path and Domain of cookies.
 
 use crate::http::{ResponseHead, put_line};
 
-/// The path's prefix on either side, without a slash at its end.
+/// The path's prefix on either side, without a slash at its end. Both are empty where only the host differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrefixMapping {
     /// As clients see it: `/app`.
@@ -72,32 +73,33 @@ impl PrefixMapping {
         Some(new.into_bytes())
     }
 
-    /// A reference of the same origin (RFC 3986 §4.2) in its new form; `None`: it stays.
+    /// A reference of the same origin (RFC 3986 §4.2) in its new form; `None`: it stays. The first of `hosts` is the client's,
+    /// the others are the backend's.
     fn reference(&self, text: &str, hosts: &[&str]) -> Option<String> {
-        let authority = text
-            .split_once("://")
-            .map(|(scheme, rest)| (scheme, rest.split(['/', '?', '#']).next().unwrap_or_default()));
-        let path = match authority {
-            Some((scheme, authority)) => {
-                let is_http = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-                if !is_http
-                    || authority.is_empty()
-                    || !hosts.iter().any(|host| host.eq_ignore_ascii_case(authority))
-                {
-                    return None;
-                }
-                &text[scheme.len() + 3 + authority.len()..]
+        let Some((scheme, rest)) = text.split_once("://") else { return self.path(text) };
+        let is_https = scheme.eq_ignore_ascii_case("https");
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let is_http = is_https || scheme.eq_ignore_ascii_case("http");
+        let place = hosts.iter().position(|host| host.eq_ignore_ascii_case(authority));
+        let place = place.filter(|_| is_http && !authority.is_empty())?;
+        let (base, path) = text.split_at(scheme.len() + 3 + authority.len());
+        match place {
+            // Its scheme may be what the client is sent to. Of http it is the backend's, which knows no other.
+            0 if is_https => Some(format!("{base}{}", self.path(path)?)),
+            0 => self.path(path),
+            _ if path.starts_with('/') => Some(self.path(path).unwrap_or_else(|| path.to_owned())),
+            _ => {
+                let root = self.path("/").unwrap_or_else(|| "/".to_owned());
+                Some(format!("{root}{path}"))
             }
-            None => text,
-        };
-        if !path.starts_with('/') || path.starts_with("//") {
-            return None;
         }
-        self.path(path)
     }
 
     /// A path that the backend has, as clients see it. One that has their prefix already stays.
     fn path(&self, path: &str) -> Option<String> {
+        if self.outer == self.inner || !path.starts_with('/') || path.starts_with("//") {
+            return None;
+        }
         if below(path, &self.outer).is_some() && !self.outer.is_empty() {
             return None;
         }
@@ -155,6 +157,7 @@ mod tests {
     fn references_of_the_same_origin_get_the_prefix() {
         let strip = PrefixMapping::new("/app", "");
         let other = PrefixMapping::new("/app/", "/v2");
+        let host = PrefixMapping::new("", "");
         let hosts = ["example.com", "backend.internal:8080"];
         for (mapping, from, to) in [
             (&strip, "/x?y#z", Some("/app/x?y#z")),
@@ -165,7 +168,19 @@ mod tests {
             (&strip, "//evil.example/x", None),
             (&strip, "http://example.com/x", Some("/app/x")),
             (&strip, "https://EXAMPLE.com", None),
+            (&strip, "https://EXAMPLE.com/x", Some("https://EXAMPLE.com/app/x")),
+            (&strip, "https://example.com/app/x", None),
             (&strip, "http://backend.internal:8080/x", Some("/app/x")),
+            (&strip, "https://backend.internal:8080/app/x", Some("/app/x")),
+            (&strip, "http://backend.internal:8080", Some("/app/")),
+            (&strip, "http://backend.internal:8080?q", Some("/app/?q")),
+            (&strip, "http://backend.internal:8081/x", None),
+            (&host, "/x", None),
+            (&host, "http://example.com/x", None),
+            (&host, "https://example.com/x", None),
+            (&host, "http://backend.internal:8080/x?y", Some("/x?y")),
+            (&host, "https://backend.internal:8080", Some("/")),
+            (&host, "http://other.example/x", None),
             (&strip, "http://other.example/x", None),
             (&strip, "mailto:a@b", None),
             (&other, "/v2/x", Some("/app/x")),
@@ -192,5 +207,11 @@ mod tests {
         ] {
             assert_eq!(strip.cookie(from, &hosts).as_deref(), to, "{from}");
         }
+        let host = PrefixMapping::new("", "");
+        assert_eq!(
+            host.cookie("a=b; Path=/; Domain=backend.internal", &hosts).as_deref(),
+            Some("a=b; Path=/")
+        );
+        assert_eq!(host.cookie("a=b; Path=/", &hosts), None);
     }
 }
