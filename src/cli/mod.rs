@@ -356,13 +356,14 @@ fn load(path: &Path) -> Result<Loaded, String> {
 
 fn explain(error: &LoadError) -> String {
     match error {
-        LoadError::Unreadable { .. } => {
+        LoadError::Unreadable { error: cause, .. } if cause.kind() == std::io::ErrorKind::NotFound => {
             format!(
                 "{error}\nname your config file with -c FILE (without it: the first that is there of {}), or try \
                  `ringate quickstart`, which needs none",
                 CONFIGS.join(", ")
             )
         }
+        LoadError::Unreadable { .. } => error.to_string(),
         LoadError::Wrong(problems) => render(problems),
     }
 }

@@ -35,8 +35,8 @@ const CLASSES: &[&str] = &[
 /// What a list of suites becomes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Suites {
-    /// These, by their names here.
-    Named(Vec<&'static str>),
+    /// These, by their names here, without those that are not there.
+    Named(Vec<&'static str>, Vec<String>),
     /// Classes of suites: the ones that Ringate has are among them.
     Classes,
     /// Words that stand for nothing here.
@@ -58,34 +58,38 @@ pub(super) fn suites(text: &str) -> Suites {
             },
         }
     }
-    match (unknown.is_empty(), classes) {
-        (false, _) => Suites::Unknown(unknown),
-        (true, true) => Suites::Classes,
-        (true, false) => Suites::Named(named),
+    match (named.is_empty(), classes) {
+        (false, false) => Suites::Named(named, unknown),
+        _ if unknown.is_empty() => Suites::Classes,
+        _ => Suites::Unknown(unknown),
     }
 }
+
+/// The value of `tls.cipher_suites`, and the suites of theirs that are not there.
+pub(super) type Written = (String, Vec<String>);
 
 /// The value of `tls.cipher_suites`: what their keys for TLS 1.2 and for TLS 1.3 say, for versions as `tls.versions` has
 /// them. Where one of the two says nothing, it is every suite of that version. `None`: there is nothing to say.
 ///
 /// # Errors
-/// Words that stand for nothing here.
+/// Words that stand for nothing here, where no suite of a list is there.
 pub(super) fn cipher_suites(
     tls12: Option<&str>,
     tls13: Option<&str>,
     versions: Option<&str>,
-) -> Result<Option<String>, Vec<String>> {
+) -> Result<Option<Written>, Vec<String>> {
     let enabled = |version: &str| versions.is_none_or(|versions| versions.contains(version));
     let mut found: Vec<&'static str> = Vec::new();
-    let (mut unknown, mut says) = (Vec::new(), false);
+    let (mut unknown, mut left, mut says) = (Vec::new(), Vec::new(), false);
     for (text, version, is_tls13) in [(tls13, "1.3", true), (tls12, "1.2", false)] {
         if !enabled(version) {
             continue;
         }
         match text.map(suites) {
-            Some(Suites::Named(named)) if !named.is_empty() => {
+            Some(Suites::Named(named, others)) => {
                 says = true;
                 found.extend(named);
+                left.extend(others);
             }
             Some(Suites::Unknown(words)) => unknown.extend(words),
             _ => {
@@ -97,7 +101,7 @@ pub(super) fn cipher_suites(
     }
     match (unknown.is_empty(), says) {
         (false, _) => Err(unknown),
-        (true, true) => Ok(Some(draft::texts(&found))),
+        (true, true) => Ok(Some((draft::texts(&found), left))),
         (true, false) => Ok(None),
     }
 }
@@ -125,27 +129,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_of_suites_are_translated_only_as_a_whole() {
+    fn lists_of_suites_become_those_that_are_there() {
         let named = suites("ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:!aNULL");
         let expected =
             ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"];
-        assert_eq!(named, Suites::Named(expected.to_vec()));
+        assert_eq!(named, Suites::Named(expected.to_vec(), Vec::new()));
         assert_eq!(suites("HIGH:!aNULL:!MD5"), Suites::Classes);
         assert_eq!(suites("EECDH+AESGCM:EECDH+CHACHA20"), Suites::Classes);
-        let unknown = suites("ECDHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES128-GCM-SHA256");
-        assert_eq!(unknown, Suites::Unknown(vec!["DHE-RSA-AES128-GCM-SHA256".to_owned()]));
+        let some = suites("ECDHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES128-GCM-SHA256");
+        let left = vec!["DHE-RSA-AES128-GCM-SHA256".to_owned()];
+        assert_eq!(some, Suites::Named(expected[..1].to_vec(), left.clone()));
+        assert_eq!(suites("DHE-RSA-AES128-GCM-SHA256"), Suites::Unknown(left));
+        let written = cipher_suites(Some("DHE-RSA-AES128-GCM-SHA256"), None, None);
+        assert!(written.is_err(), "it would be every suite: {written:?}");
     }
 
     #[test]
     fn a_version_that_is_not_restricted_keeps_its_suites() {
         let one = Some("ECDHE-RSA-AES256-GCM-SHA384");
-        let both = cipher_suites(one, None, None).unwrap().unwrap();
+        let both = cipher_suites(one, None, None).unwrap().unwrap().0;
         assert!(
             both.contains("TLS13_AES_128_GCM_SHA256") && both.contains("RSA_WITH_AES_256_GCM_SHA384"),
             "{both}"
         );
         assert!(!both.contains("ECDSA"), "{both}");
-        let only = cipher_suites(one, Some("TLS_AES_256_GCM_SHA384"), Some("[\"1.2\"]")).unwrap().unwrap();
+        let only = cipher_suites(one, Some("TLS_AES_256_GCM_SHA384"), Some("[\"1.2\"]")).unwrap().unwrap().0;
         assert_eq!(only, "[\"TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384\"]");
         assert_eq!(cipher_suites(one, None, Some("[\"1.3\"]")), Ok(None));
         assert_eq!(cipher_suites(Some("HIGH:!aNULL"), None, None), Ok(None));

@@ -12,6 +12,7 @@ use std::path::Path;
 
 mod algorithms;
 mod draft;
+mod expressions;
 mod haproxy;
 mod nginx;
 mod report;

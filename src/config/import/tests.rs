@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use super::{File, Imported, Origin, import};
 use crate::config::sources::Outside;
 
+mod idioms;
+
 struct None;
 
 impl Outside for None {
@@ -265,9 +267,12 @@ fn suites_and_groups_are_translated_where_all_of_them_are_known() {
     assert!(!of("ssl_stapling off;").toml.contains("ocsp"));
     let classes = of("ssl_ciphers HIGH:!aNULL:!MD5;\nssl_prefer_server_ciphers on;");
     assert!(!classes.toml.contains("cipher") && missing(&classes).is_empty(), "{}", classes.toml);
-    let unknown =
-        of("ssl_ciphers ECDHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES128-GCM-SHA256;\nssl_ecdh_curve X448;");
+    let unknown = of("ssl_ciphers DHE-RSA-AES128-GCM-SHA256;\nssl_ecdh_curve X448;");
     assert!(!unknown.toml.contains("cipher_suites") && !unknown.toml.contains("groups"), "{}", unknown.toml);
+    let some = of("ssl_ciphers ECDHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES128-GCM-SHA256;");
+    has(&some, &["\"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\"]"]);
+    let notes = some.report.notes();
+    assert!(notes.iter().any(|note| note.reason == "without DHE-RSA-AES128-GCM-SHA256"), "{notes:?}");
     let said = missing(&unknown);
     assert_eq!(said[0], (2, "there is no cipher suite DHE-RSA-AES128-GCM-SHA256".to_owned()));
     assert_eq!(said[1], (3, "there is no group X448".to_owned()));
@@ -361,7 +366,7 @@ fn tls_and_access_of_haproxy_are_translated() {
             "redirect = { status = 301, scheme = \"https\" }",
             "tls.certificates = [\"/etc/ssl/a.pem\"]",
             "tls.client_trust = [\"/etc/ssl/ca.pem\"]",
-            "allow = [\"10.0.0.0/8\", \"192.168.0.0/16\"]",
+            "refuse = [{ path = \"~ ^/admin\", not = [{ client = [\"10.0.0.0/8\", \"192.168.0.0/16\"] }], status = 403 }]",
             "rate_limit = { rate = \"10/s\", burst = 100, by = \"client\" }",
             "headers.response.set.Strict-Transport-Security = \"max-age=1\"",
             "[map.places]\nfrom = \"{client.address}\"\nfile = \"/etc/places.map\"\ndefault = \"none\"",
@@ -372,6 +377,8 @@ fn tls_and_access_of_haproxy_are_translated() {
         ],
     );
     assert_eq!(missing(&imported), []);
+    // The other listener redirects all requests before that.
+    assert_eq!(imported.toml.matches("refuse = ").count(), 1, "{}", imported.toml);
 }
 
 #[test]
@@ -408,7 +415,7 @@ fn a_deny_of_haproxy_refuses_more_where_it_can_t_be_written() {
         "  http-request deny if { rand(100) lt 5 }\n",
         "  http-request deny unless { path_beg /admin } { method GET }\n",
         "  acl odd rand(100) lt 5\n  http-request deny if odd\n",
-        "  http-request deny if { hdr_reg(user-agent) (?!bot) }\n",
+        "  http-request deny if { hdr_reg(user-agent) (?!bot)x }\n",
         "  http-request deny if { path_reg (?<=a)b }\n",
     ] {
         let imported = guarded(rule);

@@ -98,7 +98,10 @@ pub(in crate::config) fn explain(wanted: &str) -> Result<Explained, Vec<String>>
     let wanted = wanted.trim().trim_matches(['[', ']']).trim();
     let exact = known.iter().find(|found| found.short() == wanted || found.name() == wanted);
     let end = format!(".{wanted}");
-    let ending: Vec<&Found> = known.iter().filter(|found| found.short().ends_with(&end)).collect();
+    // A table and the keys of its own names are called alike, and so are a table and a list of such: the table is meant.
+    let mut ending: Vec<&Found> = known.iter().filter(|found| found.short().ends_with(&end)).collect();
+    ending.sort_by_key(|found| (found.short().len(), found.short(), found.path.len()));
+    ending.dedup_by_key(|found| found.short());
     match (exact.or_else(|| known.iter().find(|found| fits(found, wanted))), &ending[..]) {
         (Some(found), _) => Ok(explained(found)),
         (None, [found]) => Ok(explained(found)),
@@ -123,7 +126,8 @@ pub(in crate::config) fn explain(wanted: &str) -> Result<Explained, Vec<String>>
             near.dedup();
             Err(near)
         }
-        (None, several) => Err(several.iter().map(|found| found.short()).collect()),
+        // The shortest are the likeliest.
+        (None, several) => Err(several.iter().map(|found| found.short()).take(8).collect()),
     }
 }
 
@@ -300,5 +304,16 @@ mod tests {
         assert_eq!(explain("upstream.health.intervall").unwrap_err()[0], "upstream.health.interval");
         assert!(explain("bind_adress").unwrap_err().contains(&"upstream.bind_address".to_owned()));
         assert!(explain("xyzzy").unwrap_err().is_empty());
+        let near = explain("cookies").unwrap_err();
+        let mut once = near.clone();
+        once.dedup();
+        assert_eq!((near.len(), &near[0]), (8, &"route.match.cookies".to_owned()), "{near:?}");
+        assert_eq!(near, once);
+    }
+
+    #[test]
+    fn the_end_of_a_table_s_name_is_enough() {
+        let found = explain("match.maps").expect("a key");
+        assert_eq!(found.key, "route.match.maps");
     }
 }

@@ -209,8 +209,11 @@ impl<'b> HaProxy<'_, 'b> {
         let Some(item) = proxy.option("httpchk") else {
             let other = proxy.option("ssl-hello-chk").or_else(|| proxy.option("tcp-check"));
             other.into_iter().for_each(|item| self.report.done(item.line));
-            let tls = proxy.option("ssl-hello-chk").is_some() || shared.has("ssl");
-            return section.text("health.type", if tls { "tls" } else { "tcp" }, line);
+            if let Some(item) = proxy.option("ssl-hello-chk").filter(|_| !shared.has("ssl")) {
+                let why = "TLS passes through, so the check is a connection without a handshake";
+                self.report.note(item.line, why);
+            }
+            return section.text("health.type", if shared.has("ssl") { "tls" } else { "tcp" }, line);
         };
         self.report.done(item.line);
         section.text("health.type", "http", item.line);

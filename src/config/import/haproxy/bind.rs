@@ -208,9 +208,14 @@ impl<'b> HaProxy<'_, 'b> {
         let lines: Vec<Line> = tls12.iter().chain(&tls13).map(|(_, line)| *line).collect();
         let (tls12, tls13) = (text(&tls12), text(&tls13));
         match algorithms::cipher_suites(tls12.as_deref(), tls13.as_deref(), section.get("tls.versions")) {
-            Ok(Some(suites)) => {
+            Ok(Some((suites, left))) => {
                 section.set("tls.cipher_suites", suites, line);
-                lines.iter().for_each(|line| self.report.done(*line));
+                for line in &lines {
+                    match left.is_empty() {
+                        true => self.report.done(*line),
+                        false => self.report.note(*line, format!("without {}", left.join(", "))),
+                    }
+                }
             }
             Ok(None) => {}
             Err(unknown) => {

@@ -4,11 +4,10 @@ use std::collections::HashMap;
 
 use super::super::draft::{Section, part, quoted, texts};
 use super::super::report::Line;
-use super::super::values::{self, Simple};
-use super::maps::{LookedUp, looked_up};
+use super::HaProxy;
+use super::criteria::{has_port, test};
+use super::maps::LookedUp;
 use super::parse::Item;
-use super::rules::escaped;
-use crate::config::names;
 
 /// What a route can ask of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,16 +16,15 @@ pub(super) enum Test {
     /// `path` of a route.
     Path(String),
     Method(String),
-    /// A field with a value, or `None`: that it is there.
-    Header(String, Option<String>),
-    /// A field whose value is like this, by a key of `match.headers`.
-    HeaderLike(String, &'static str, String),
-    Query(String, Option<String>),
+    /// A field, a parameter of the query or a cookie, by its name.
+    Value(Of, String, Like),
     /// What a file has for a sample, and what that must be, as TOML.
     LookedUp(LookedUp, String),
     /// The same of a map of Ringate.
     Map(String, String),
     Sni(String),
+    /// The server name that TLS with the listener has.
+    ServerName(String),
     /// Client addresses.
     Source(Vec<String>),
     /// The connection of the client has TLS.
@@ -43,6 +41,58 @@ pub(super) enum Test {
     Always,
 }
 
+/// What has values by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    Header,
+    Query,
+    Cookie,
+}
+
+impl Of {
+    /// Their key.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Header => "headers",
+            Self::Query => "query",
+            Self::Cookie => "cookies",
+        }
+    }
+
+    /// Whether two names are the same.
+    pub(super) fn is_same(self, one: &str, other: &str) -> bool {
+        match self {
+            Self::Header => one.eq_ignore_ascii_case(other),
+            Self::Query | Self::Cookie => one == other,
+        }
+    }
+}
+
+/// What a value is like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Like {
+    Is(String),
+    Present,
+    /// By a key: `prefix`, `suffix`, `contains`, `regex`.
+    By(&'static str, String),
+}
+
+impl Like {
+    /// As the value of a key of `match`.
+    fn toml(&self) -> String {
+        match self {
+            Self::Is(value) => format!("{{ value = {} }}", quoted(value)),
+            Self::Present => "{ present = true }".to_owned(),
+            Self::By(key, value) => format!("{{ {key} = {} }}", quoted(value)),
+        }
+    }
+}
+
+/// A value that must be so, as a key of a table of conditions.
+pub(super) fn value_key(of: Of, name: &str, like: &Like) -> String {
+    format!("{} = {{ {} = {} }}", of.key(), part(name), like.toml())
+}
+
 /// A test, or its opposite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Literal {
@@ -54,7 +104,7 @@ pub(super) struct Literal {
 pub(super) type Conjunction = Vec<Literal>;
 
 /// Alternatives of one test: one for each value.
-type Alternatives = Vec<Test>;
+pub(super) type Alternatives = Vec<Test>;
 
 /// The ACLs of a section by name. An ACL of several lines holds if one of them does.
 #[derive(Default)]
@@ -63,21 +113,61 @@ pub(super) struct Acls {
     lines: HashMap<String, Vec<Line>>,
     /// Lines that compare a host with its port.
     with_port: Vec<Line>,
+    /// The values of files that conditions name by `-f`.
+    files: Files,
+    notes: HashMap<Line, &'static str>,
+}
+
+/// Values by the name of the file that lists them.
+pub(super) type Files = HashMap<String, Vec<String>>;
+
+/// What tests have otherwise than HAProxy's.
+pub(super) fn note(words: &[&str]) -> Option<&'static str> {
+    let has = |name: &str| words.iter().any(|word| word.contains(name));
+    match () {
+        () if has("hdr_dom(") => Some("the name and all below it; HAProxy also finds it within longer names"),
+        () if has("ssl_fc_sni") => {
+            Some("an http listener asks for the host: clients may name another one in TLS")
+        }
+        () => None,
+    }
 }
 
 /// Most alternatives of one condition.
 const MAX_ALTERNATIVES: usize = 200;
 
+impl HaProxy<'_, '_> {
+    /// The ACLs of a section, with the files that its conditions name.
+    pub(super) fn acls(&self, items: &[Item]) -> Acls {
+        let mut files = Files::new();
+        for words in items.iter().flat_map(|item| item.words.windows(2)).filter(|words| words[0] == "-f") {
+            if let Ok(text) = self.outside.read(&self.folder.join(&words[1])) {
+                let lines =
+                    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+                files.insert(words[1].clone(), lines.map(str::to_owned).collect());
+            }
+        }
+        Acls::of(items, files)
+    }
+}
+
 impl Acls {
-    pub(super) fn of(items: &[Item]) -> Self {
-        let mut acls = Self::default();
+    fn of(items: &[Item], files: Files) -> Self {
+        let mut acls = Self { files, ..Self::default() };
         for item in items.iter().filter(|item| item.word(0) == "acl") {
             let name = item.word(1).to_owned();
-            acls.known.entry(name.clone()).or_default().push(test(&item.from(2)));
+            let found = test(&item.from(2), &acls.files);
+            acls.known.entry(name.clone()).or_default().push(found);
             acls.lines.entry(name).or_default().push(item.line);
             acls.with_port.extend(has_port(&item.from(2)).then_some(item.line));
+            acls.notes.extend(note(&item.from(2)).map(|note| (item.line, note)));
         }
         acls
+    }
+
+    /// What an ACL on this line has otherwise.
+    pub(super) fn note(&self, line: Line) -> Option<&'static str> {
+        self.notes.get(&line).copied()
     }
 
     /// The lines of the ACLs that a condition names.
@@ -162,7 +252,7 @@ impl Acls {
                     negated ^= word.starts_with('!');
                     let end =
                         words[at..].iter().position(|word| *word == "}").ok_or("a brace is not closed")?;
-                    let found = test(&words[at..at + end])?;
+                    let found = test(&words[at..at + end], &self.files)?;
                     at += end + 1;
                     found
                 }
@@ -235,233 +325,14 @@ fn tests_of<'w, 'a>(words: &'w [&'a str]) -> Vec<&'w [&'a str]> {
     found
 }
 
-/// A criterion with its flags and values.
-fn test(words: &[&str]) -> Result<Alternatives, String> {
-    let Some((criterion, rest)) = words.split_first() else { return Err("a test is missing".to_owned()) };
-    let (mut values, mut method, mut fold) = (Vec::new(), None, false);
-    let mut at = 0;
-    while at < rest.len() {
-        match rest[at] {
-            "-i" => fold = true,
-            "-m" => {
-                at += 1;
-                method = rest.get(at).copied();
-            }
-            "-f" => return Err("patterns of a file are not read".to_owned()),
-            "-M" | "-n" | "-u" | "--" => {}
-            value => values.push(value),
-        }
-        at += 1;
-    }
-    let (name, argument) = match criterion.split_once('(') {
-        Some((name, rest)) => (name, rest.trim_end_matches(')').split(',').next().unwrap_or_default()),
-        None => (*criterion, ""),
-    };
-    let (name, method) = match name.rsplit_once('_') {
-        // `path_beg` is `path -m beg`.
-        Some((base, suffix @ ("beg" | "end" | "reg" | "sub" | "dir" | "dom" | "len" | "cnt")))
-            if method.is_none() =>
-        {
-            (base, Some(suffix))
-        }
-        _ => (name, method),
-    };
-    let each = |make: &dyn Fn(&str) -> Result<Test, String>| values.iter().map(|value| make(value)).collect();
-    let unknown = || Err(format!("{criterion} is nothing that a route can ask"));
-    if let Some(sample) = looked_up(criterion) {
-        return of_map(&sample, method, &values, fold).unwrap_or_else(unknown);
-    }
-    match (name, argument) {
-        ("path", "") | ("capture.req.uri" | "url", "") => each(&|value| {
-            path(method.unwrap_or("str"), value, fold)
-                .ok_or_else(|| format!("{criterion} {value} is no path or prefix"))
-        }),
-        ("hdr" | "req.hdr" | "req.fhdr" | "fhdr", field) if field.eq_ignore_ascii_case("host") => {
-            each(&|value| {
-                host(method.unwrap_or("str"), value)
-                    .ok_or_else(|| format!("{criterion} {value} is neither a name nor `*.name`"))
-            })
-        }
-        ("hdr" | "req.hdr" | "req.fhdr" | "fhdr", field) if !field.is_empty() => match method {
-            None | Some("str") if !fold => {
-                each(&|value| Ok(Test::Header(field.to_owned(), Some(value.to_owned()))))
-            }
-            None | Some("str" | "beg" | "end" | "sub" | "reg") => each(&|value| {
-                header_like(field, method.unwrap_or("str"), value, fold)
-                    .ok_or_else(|| format!("{criterion} {value} is no expression of Ringate's"))
-            }),
-            Some("found") => Ok(vec![Test::Header(field.to_owned(), None)]),
-            Some("cnt") if values == ["gt", "0"] || values == ["ge", "1"] => {
-                Ok(vec![Test::Header(field.to_owned(), None)])
-            }
-            _ => unknown(),
-        },
-        ("url_param" | "urlp", field) if !field.is_empty() => match method {
-            Some("found") => Ok(vec![Test::Query(field.to_owned(), None)]),
-            None | Some("str") => each(&|value| Ok(Test::Query(field.to_owned(), Some(value.to_owned())))),
-            _ => unknown(),
-        },
-        ("method", "") => each(&|value| Ok(Test::Method(value.to_owned()))),
-        ("src", "") if method.is_none() || method == Some("ip") => {
-            Ok(vec![Test::Source(values.iter().map(|value| (*value).to_owned()).collect())])
-        }
-        _ => match of_connection(name, method, &values) {
-            Some(tests) => tests,
-            None => unknown(),
-        },
-    }
-}
-
-/// Whether words compare a host with its port.
-fn has_port(words: &[&str]) -> bool {
-    let is_host = |word: &str| {
-        let word = word.to_ascii_lowercase();
-        ["hdr(host)", "req.hdr(host)", "req.fhdr(host)"].contains(&word.as_str())
-    };
-    let is_ported = |word: &&str| word.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let mut within = words.split(|word| matches!(*word, "{" | "}" | "!{"));
-    within.any(|words| words.first().is_some_and(|word| is_host(word)) && words.iter().any(is_ported))
-}
-
-/// A test of what a file has for a sample.
-fn of_map(
-    sample: &LookedUp,
-    method: Option<&str>,
-    values: &[&str],
-    fold: bool,
-) -> Option<Result<Alternatives, String>> {
-    let test = |expected: String| Test::LookedUp(sample.clone(), expected);
-    let each =
-        |make: &dyn Fn(&str) -> String| Some(Ok(values.iter().map(|value| test(make(value))).collect()));
-    let regex = |text: String| format!("{{ regex = {} }}", quoted(&format!("(?i){text}")));
-    match method {
-        Some("found") if sample.default.is_empty() => Some(Ok(vec![test("{ present = true }".to_owned())])),
-        // What is not in the file has a value as well.
-        Some("found") => Some(Ok(vec![Test::Always])),
-        None | Some("str") if fold => each(&|value| regex(format!("^{}$", escaped(value)))),
-        None | Some("str") => each(&|value| format!("{{ value = {} }}", quoted(value))),
-        Some("beg") if !fold => each(&|value| format!("{{ prefix = {} }}", quoted(value))),
-        Some("end") if !fold => each(&|value| format!("{{ suffix = {} }}", quoted(value))),
-        Some("sub") if !fold => each(&|value| format!("{{ contains = {} }}", quoted(value))),
-        _ => None,
-    }
-}
-
-/// A value that is not compared whole, or without regard to case.
-fn header_like(field: &str, method: &str, value: &str, fold: bool) -> Option<Test> {
-    let plain = match method {
-        "beg" => Some("prefix"),
-        "end" => Some("suffix"),
-        "sub" => Some("contains"),
-        _ => None,
-    };
-    if let Some(key) = plain.filter(|_| !fold && !value.is_empty()) {
-        return Some(Test::HeaderLike(field.to_owned(), key, value.to_owned()));
-    }
-    let literal = escaped(value);
-    let regex = match method {
-        "beg" => format!("^{literal}"),
-        "end" => format!("{literal}$"),
-        "sub" => literal,
-        "reg" => value.to_owned(),
-        _ => format!("^{literal}$"),
-    };
-    let regex = format!("{}{regex}", if fold { "(?i)" } else { "" });
-    is_regex(&regex).then(|| Test::HeaderLike(field.to_owned(), "regex", regex))
-}
-
-/// Whether Ringate takes it for a regular expression: one of HAProxy may look around, or back.
-fn is_regex(text: &str) -> bool {
-    names::path_pattern(&format!("~ {text}")).is_ok()
-}
-
-/// Tests of the client's connection and of its counters.
-fn of_connection(name: &str, method: Option<&str>, values: &[&str]) -> Option<Result<Alternatives, String>> {
-    Some(Ok(vec![match name {
-        "ssl_fc" => Test::Tls,
-        "ssl_c_used" => Test::Certificate,
-        "ssl_c_verify" if values == ["0"] => Test::Certificate,
-        "req_ssl_sni" | "req.ssl_sni" | "ssl_fc_sni" => {
-            let names: Option<Alternatives> = match method {
-                None | Some("str") => {
-                    Some(values.iter().map(|value| Test::Sni(value.to_ascii_lowercase())).collect())
-                }
-                Some("end") => values
-                    .iter()
-                    .map(|value| Some(Test::Sni(format!("*.{}", value.strip_prefix('.')?))))
-                    .collect(),
-                _ => None,
-            };
-            return Some(names.ok_or_else(|| "a server name is whole, or ends at a dot".to_owned()));
-        }
-        "sc_http_req_rate" | "sc0_http_req_rate" | "src_http_req_rate" => Test::Rate(more_than(values)?),
-        "sc_conn_cur" | "sc0_conn_cur" | "src_conn_cur" => Test::Connections(more_than(values)?),
-        "http_auth" | "http_auth_group" => Test::Login,
-        "always_true" => Test::Always,
-        _ => return None,
-    }]))
-}
-
-/// `gt N`, `ge N`.
-fn more_than(values: &[&str]) -> Option<u64> {
-    match values {
-        ["gt", most] => most.parse().ok(),
-        ["ge", most] => most.parse::<u64>().ok()?.checked_sub(1),
-        _ => None,
-    }
-}
-
-fn path(method: &str, value: &str, fold: bool) -> Option<Test> {
-    let any_case = if fold { "(?i)" } else { "" };
-    match method {
-        "str" if value.starts_with('/') && !fold => Some(Test::Path(format!("={value}"))),
-        "str" if value.starts_with('/') => Some(Test::Path(format!("~ (?i)^{}$", escaped(value)))),
-        "beg" | "dir" if value == "/" => Some(Test::Path("/".to_owned())),
-        "beg" if value.starts_with('/') => Some(Test::Path(format!("~ {any_case}^{}", escaped(value)))),
-        "dir" if !value.trim_matches('/').is_empty() => {
-            Some(Test::Path(format!("~ {any_case}/{}(/|$)", escaped(value.trim_matches('/')))))
-        }
-        "end" => {
-            let escaped = escaped(value);
-            Some(Test::Path(format!("~ {any_case}{escaped}$")))
-        }
-        "reg" => Some(match values::simple(value).filter(|_| !fold) {
-            Some(Simple::Exact(path)) => Test::Path(format!("={path}")),
-            _ => {
-                let regex = format!("{any_case}{value}");
-                is_regex(&regex).then(|| Test::Path(format!("~ {regex}")))?
-            }
-        }),
-        _ => None,
-    }
-}
-
-fn host(method: &str, value: &str) -> Option<Test> {
-    let value = value.to_ascii_lowercase();
-    match method {
-        "str" => Some(Test::Host(value.split(':').next().unwrap_or_default().to_owned())),
-        "end" => value.strip_prefix('.').map(|rest| Test::Host(format!("*.{rest}"))),
-        _ => None,
-    }
-}
-
-fn header_key(name: &str) -> String {
-    format!("match.headers.{}", part(name))
-}
-
 /// What must not hold, as a table of `match.not`.
 fn opposite(test: &Test) -> Option<String> {
-    let expected = |value: &Option<String>| match value {
-        Some(value) => format!("{{ value = {} }}", quoted(value)),
-        None => "{ present = true }".to_owned(),
-    };
     Some(match test {
+        Test::Host(host) => format!("{{ host = {} }}", quoted(host)),
+        Test::Path(path) => format!("{{ path = {} }}", quoted(path)),
+        Test::Source(networks) => format!("{{ client = {} }}", texts(networks)),
         Test::Method(method) => format!("{{ methods = [{}] }}", quoted(method)),
-        Test::Header(name, value) => format!("{{ headers = {{ {} = {} }} }}", part(name), expected(value)),
-        Test::HeaderLike(name, key, value) => {
-            format!("{{ headers = {{ {} = {{ {key} = {} }} }} }}", part(name), quoted(value))
-        }
-        Test::Query(name, value) => format!("{{ query = {{ {} = {} }} }}", part(name), expected(value)),
+        Test::Value(of, name, like) => format!("{{ {} }}", value_key(*of, name, like)),
         Test::Map(name, expected) => format!("{{ maps = {{ {} = {expected} }} }}", part(name)),
         _ => return None,
     })
@@ -480,20 +351,16 @@ pub(super) fn write(conjunction: &[Literal], route: &mut Section, line: Line) ->
                 }
             }
             (Test::Method(method), false) => methods.push(method.clone()),
-            (Test::Header(name, Some(value)), false) if !route.has(&header_key(name)) => {
-                route.essential(&header_key(name), quoted(value), line);
-            }
-            (Test::Header(name, None), false) if !route.has(&header_key(name)) => {
-                route.essential(&header_key(name), "{ present = true }", line);
-            }
-            (Test::Query(name, Some(value)), false) => {
-                route.essential(&format!("match.query.{}", part(name)), quoted(value), line);
-            }
-            (Test::Query(name, None), false) => {
-                route.essential(&format!("match.query.{}", part(name)), "{ present = true }", line);
-            }
-            (Test::HeaderLike(name, key, value), false) if !route.has(&header_key(name)) => {
-                route.essential(&header_key(name), format!("{{ {key} = {} }}", quoted(value)), line);
+            (Test::Value(of, name, like), false) => {
+                let key = format!("match.{}.{}", of.key(), part(name));
+                if route.has(&key) {
+                    return None;
+                }
+                let value = match like {
+                    Like::Is(value) if !value.contains('*') => quoted(value),
+                    like => like.toml(),
+                };
+                route.essential(&key, value, line);
             }
             (Test::Map(name, expected), false) => {
                 let key = format!("match.maps.{}", part(name));
@@ -505,12 +372,10 @@ pub(super) fn write(conjunction: &[Literal], route: &mut Section, line: Line) ->
                     }
                 }
             }
-            (
-                Test::Method(_) | Test::Header(..) | Test::HeaderLike(..) | Test::Query(..) | Test::Map(..),
-                true,
-            ) => {
-                route.push_essential("match.not", opposite(&literal.test)?, line);
+            (Test::Source(networks), false) if !route.has("match.client") => {
+                route.essential("match.client", texts(networks), line);
             }
+            (test, true) => route.push_essential("match.not", opposite(test)?, line),
             (Test::Sni(name), false) if !route.has("sni") => route.essential("sni", quoted(name), line),
             _ => return None,
         }

@@ -3,7 +3,7 @@
 use super::super::draft::{Section, list, part, quoted, texts};
 use super::super::report::Line;
 use super::super::values;
-use super::conditions::{self, Acls, Conjunction, Literal, Test};
+use super::conditions::{self, Acls, Conjunction, Literal, Of, Test};
 use super::frontend::Whole;
 use super::parse::Item;
 use super::rules::{Rule, Target};
@@ -23,20 +23,19 @@ impl<'b> HaProxy<'_, 'b> {
             Ok(found) => found,
             Err(why) => {
                 let known = acls.known_part(condition);
-                self.used(acls, condition);
+                self.used(acls, condition, item.line);
                 return known.iter().for_each(|tests| self.refuse_more(tests, &why, item, proxy, whole));
             }
         };
-        let status = action.windows(2).find(|pair| matches!(pair[0], "status" | "deny_status"));
-        let status = status.map_or("403", |pair| pair[1]);
+        let status = status_of(action);
         for tests in found {
-            if tests.iter().any(|literal| matches!(literal.test, Test::Header(..) | Test::HeaderLike(..))) {
+            if tests.iter().any(|literal| matches!(literal.test, Test::Value(Of::Header, ..))) {
                 let note = "a field is compared whole, and one that a request has twice with two values meets no condition";
                 self.report.note(item.line, note);
             }
             if self.refusal(&tests, status, item, proxy, whole).is_some() {
                 self.report.done(item.line);
-                self.used(acls, condition);
+                self.used(acls, condition, item.line);
             } else if tests.iter().any(|literal| matches!(literal.test, Test::Rate(_) | Test::Connections(_)))
             {
                 // What is within the bound must pass, and what it is can't be asked.
@@ -44,9 +43,31 @@ impl<'b> HaProxy<'_, 'b> {
                 self.report.missing(item.line, why, Some("route.rate_limit"));
             } else {
                 self.refuse_more(&tests, "the condition can't be written", item, proxy, whole);
-                self.used(acls, condition);
+                self.used(acls, condition, item.line);
             }
         }
+    }
+
+    /// `http-request deny` of a backend, for a route that leads to it. False: it can't be written.
+    pub(super) fn deny_of_backend(
+        &mut self,
+        route: &mut Section,
+        item: &Item,
+        condition: &[&str],
+        acls: &Acls,
+        tls: bool,
+    ) -> bool {
+        let Ok(found) = self.condition(acls, condition, item.line) else { return false };
+        let status = status_of(&item.from(1));
+        let entries: Option<Vec<_>> = found.iter().map(|tests| entry(tests, status)).collect();
+        let Some(entries) = entries else { return false };
+        for (_, entry) in entries.into_iter().filter(|(wanted, _)| wanted.is_none_or(|wanted| wanted == tls))
+        {
+            route.push_essential("refuse", entry, item.line);
+        }
+        self.report.done(item.line);
+        self.used(acls, condition, item.line);
+        true
     }
 
     /// Refuses all requests that a refusal may be about, and perhaps others, since it can't be written: those that have what can
@@ -91,8 +112,10 @@ impl<'b> HaProxy<'_, 'b> {
             tests.iter().partition(|literal| is_special(literal));
         let plain: Conjunction = plain.into_iter().cloned().collect();
         let by_source = |literal: &&Literal| matches!(literal.test, Test::Source(_));
+        // Conditions beside the client's address are those of a refusal, where there is one.
+        let is_bare = plain.is_empty() || !proxy.is_http();
         let one = match &special[..] {
-            [one] if !by_source(one) || is_writable(&plain) => *one,
+            [one] if !by_source(one) || is_bare && is_writable(&plain) => *one,
             several if several.iter().all(by_source) => {
                 return self.refuse(tests, status, item, proxy, whole);
             }
@@ -110,12 +133,19 @@ impl<'b> HaProxy<'_, 'b> {
         let is_listener_s = key == "limits.connections_per_client";
         match (&one.test, key) {
             (_, _) if !plain.is_empty() && is_listener_s => return None,
-            (_, "require_client_certificate") => whole.rules.push(rule(plain, Target::Guard(key, value))),
-            (_, _) if !plain.is_empty() => whole.rules.push(rule(plain, Target::Guard(key, value))),
+            (_, "require_client_certificate") => {
+                whole.rules.push(rule(plain, Target::Guard(key, value)));
+            }
+            (_, _) if !plain.is_empty() => {
+                whole.rules.push(rule(plain, Target::Guard(key, value)));
+            }
             (Test::Source(networks), "deny") => {
                 whole.denied.extend(networks.iter().map(|network| (network.clone(), item.line)));
             }
             // Two lists of networks that may pass can't both hold.
+            _ if whole.keys.iter().any(|(known, ..)| *known == key) && key == "allow" => {
+                return self.refuse(tests, status, item, proxy, whole);
+            }
             _ if whole.keys.iter().any(|(known, ..)| *known == key) => return None,
             _ => whole.keys.push((key, value, item.line)),
         }
@@ -131,8 +161,12 @@ impl<'b> HaProxy<'_, 'b> {
         proxy: &Proxy<'b>,
         whole: &mut Whole<'b>,
     ) -> Option<()> {
-        let is_answer = |rule: &Rule| !rule.refuses && matches!(rule.target, Target::Answer(..));
-        let is_behind = whole.rules.iter().any(is_answer);
+        let is_answer = |rule: &&Rule| !rule.refuses && matches!(rule.target, Target::Answer(..));
+        let is_whole = |rule: &Rule| matches!(&rule.tests[..], [one] if is_tls(one));
+        // Listeners that an answer above it has whole: with TLS, or without.
+        let answered = whole.rules.iter().filter(is_answer).find(|rule| is_whole(rule));
+        let left = answered.and_then(|rule| rule.tests.first()).map(|literal| literal.negated);
+        let is_behind = whole.rules.iter().filter(is_answer).any(|rule| !is_whole(rule));
         let is_route =
             is_writable(tests) && !tests.iter().any(|literal| matches!(literal.test, Test::Source(_)));
         let entry = entry(tests, status).filter(|_| proxy.is_http());
@@ -142,7 +176,9 @@ impl<'b> HaProxy<'_, 'b> {
                     let note = "it goes before the answers that stand above it";
                     self.report.note(item.line, note);
                 }
-                whole.refused.push((tls, entry, item.line));
+                if tls.is_none() || left.is_none() || tls == left {
+                    whole.refused.push((tls.or(left), entry, item.line));
+                }
             }
             _ if is_route => {
                 let target = Target::Answer("respond", format!("{{ status = {status} }}"));
@@ -196,6 +232,12 @@ impl<'b> HaProxy<'_, 'b> {
     }
 }
 
+/// The status that a refusal has.
+fn status_of<'w>(action: &[&'w str]) -> &'w str {
+    let status = action.windows(2).find(|pair| matches!(pair[0], "status" | "deny_status"));
+    status.map_or("403", |pair| pair[1])
+}
+
 /// Whether a test is no match of a request, but a rule of its own.
 fn is_special(literal: &Literal) -> bool {
     matches!(
@@ -245,22 +287,12 @@ fn entry(tests: &[Literal], status: &str) -> Option<(Option<bool>, String)> {
 
 /// What an entry of `refuse` asks.
 fn keys(test: &Test) -> Option<String> {
-    let expected = |name: &str, value: &Option<String>| {
-        let value = match value {
-            Some(value) => format!("value = {}", quoted(value)),
-            None => "present = true".to_owned(),
-        };
-        format!("{{ {} = {{ {value} }} }}", part(name))
-    };
     Some(match test {
         Test::Host(host) => format!("host = {}", quoted(host)),
         Test::Path(path) => format!("path = {}", quoted(path)),
         Test::Method(method) => format!("methods = [{}]", quoted(method)),
-        Test::Header(name, value) => format!("headers = {}", expected(name, value)),
-        Test::HeaderLike(name, key, value) => {
-            format!("headers = {{ {} = {{ {key} = {} }} }}", part(name), quoted(value))
-        }
-        Test::Query(name, value) => format!("query = {}", expected(name, value)),
+        Test::Value(of, name, like) => conditions::value_key(*of, name, like),
+        Test::ServerName(name) => format!("host = {}", quoted(name)),
         Test::Source(networks) => format!("client = {}", texts(networks)),
         Test::Map(name, expected) => format!("maps = {{ {} = {expected} }}", part(name)),
         _ => return None,

@@ -40,7 +40,7 @@ impl<'b> HaProxy<'_, 'b> {
             );
         }
         let mut whole = Whole::default();
-        let acls = Acls::of(&proxy.block.items);
+        let acls = self.acls(&proxy.block.items);
         for item in &proxy.block.items {
             self.rule(item, proxy, &acls, &mut whole);
         }
@@ -124,6 +124,10 @@ impl<'b> HaProxy<'_, 'b> {
             ["http-request", ref rest @ ..] => rest,
             ["tcp-request", "connection" | "content" | "session", ref rest @ ..] => rest,
             ["redirect", ..] => &words,
+            ["tcp-request", "inspect-delay", ..] => {
+                let why = "`limits.head_timeout` bounds the wait for a ClientHello";
+                return self.report.needless(item.line, why);
+            }
             ["http-response" | "http-after-response", ..] => {
                 return self.response_rule(item, &condition, acls, whole);
             }
@@ -148,9 +152,6 @@ impl<'b> HaProxy<'_, 'b> {
             {
                 self.report.needless(item.line, "a listener of TLS waits for the ClientHello by itself");
             }
-            "inspect-delay" => {
-                self.report.needless(item.line, "`limits.head_timeout` bounds the wait for a ClientHello")
-            }
             action if action.starts_with("track-sc") => {
                 self.report.needless(item.line, "counters of rates are Ringate's own");
             }
@@ -158,9 +159,6 @@ impl<'b> HaProxy<'_, 'b> {
                 self.conditional_header(item, &condition, acls, whole)
             }
             _ => {}
-        }
-        if item.word(0) == "tcp-request" && item.word(1) == "inspect-delay" {
-            self.report.needless(item.line, "`limits.head_timeout` bounds the wait for a ClientHello");
         }
     }
 
@@ -186,12 +184,17 @@ impl<'b> HaProxy<'_, 'b> {
                 return self.report.missing(item.line, why, Some("route.headers"));
             }
         };
-        self.used(acls, condition);
+        self.used(acls, condition, item.line);
         whole.headers.push((item, tls));
     }
 
-    pub(super) fn used(&mut self, acls: &Acls, condition: &[&str]) {
-        acls.lines(condition).into_iter().for_each(|line| self.report.done(line));
+    /// A rule on `line` has this condition.
+    pub(super) fn used(&mut self, acls: &Acls, condition: &[&str], line: Line) {
+        for line in acls.lines(condition) {
+            self.report.done(line);
+            acls.note(line).into_iter().for_each(|note| self.report.note(line, note));
+        }
+        conditions::note(condition).into_iter().for_each(|note| self.report.note(line, note));
     }
 
     fn returned(
@@ -239,7 +242,7 @@ impl<'b> HaProxy<'_, 'b> {
         match self.condition(acls, condition, item.line) {
             Ok(mut found) => {
                 self.report.done(item.line);
-                self.used(acls, condition);
+                self.used(acls, condition, item.line);
                 for name in present {
                     let test = Test::Map(name.clone(), "{ present = true }".to_owned());
                     let literal = Literal { test, negated: false };
@@ -298,7 +301,7 @@ impl<'b> HaProxy<'_, 'b> {
         is_http: bool,
         reached: &mut BTreeSet<Line>,
     ) {
-        let (rules, parts) = rules::bounded(rules::of_listener(&whole.rules, bound.tls));
+        let (rules, parts) = rules::bounded(rules::of_listener(&whole.rules, bound.tls, is_http));
         for line in parts {
             let note = "there are too many expressions: only whole parts of the path match, /api and /api/x but not /apis";
             self.report.note(line, note);
@@ -336,7 +339,7 @@ impl<'b> HaProxy<'_, 'b> {
                         Some(upstream) => {
                             route.essential("upstream", quoted(&upstream), rule.line);
                             if is_http {
-                                self.backend_rules(&mut route, name, proxy);
+                                self.backend_rules(&mut route, name, proxy, bound.tls);
                             }
                         }
                         None if is_http => {
@@ -373,7 +376,7 @@ impl<'b> HaProxy<'_, 'b> {
     }
 
     /// The rules of a backend, for each route that leads to it.
-    fn backend_rules(&mut self, route: &mut Section, name: &str, frontend: &Proxy<'b>) {
+    fn backend_rules(&mut self, route: &mut Section, name: &str, frontend: &Proxy<'b>, tls: bool) {
         let Some(backend) = self.backends.get(name) else { return };
         let block = backend.block;
         // Those of a `listen` are its listener's.
@@ -382,7 +385,7 @@ impl<'b> HaProxy<'_, 'b> {
         }
         let backend = Proxy { block, defaults: backend.defaults };
         self.pages_of_backend(route, &backend, frontend);
-        let acls = Acls::of(&block.items);
+        let acls = self.acls(&block.items);
         for item in &block.items {
             let words = item.from(0);
             let at = words.iter().position(|word| matches!(*word, "if" | "unless")).unwrap_or(words.len());
@@ -403,6 +406,8 @@ impl<'b> HaProxy<'_, 'b> {
                     let arguments = words[2..].join(" ");
                     self.stripped(route, item, action, &arguments, path.as_deref());
                 }
+                ["http-request", "deny" | "reject" | "tarpit", ..]
+                    if self.deny_of_backend(route, item, condition, &acls, tls) => {}
                 ["http-request", "deny" | "auth" | "reject" | "tarpit", ..] => {
                     let why =
                         "refusals of a backend were not translated, so its requests are refused with 503";

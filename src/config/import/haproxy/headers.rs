@@ -58,6 +58,19 @@ fn variable(sample: &str) -> Result<String, String> {
     if sample.starts_with("map.") {
         return Ok(sample.to_owned());
     }
+    if matches!(sample, "uuid" | "uuid()") {
+        return Ok("request.id".to_owned());
+    }
+    let within = |starts: &[&str]| {
+        let name = starts.iter().find_map(|start| sample.strip_prefix(start)?.strip_suffix(')'));
+        name.filter(|name| !name.contains([',', '(']))
+    };
+    if let Some(name) = within(&["url_param(", "urlp("]) {
+        return Ok(format!("request.query.{name}"));
+    }
+    if let Some(name) = within(&["req.cook(", "cook("]) {
+        return Ok(format!("request.cookie.{name}"));
+    }
     let field = ["req.hdr(", "hdr(", "req.fhdr("]
         .iter()
         .find_map(|start| sample.strip_prefix(start)?.strip_suffix(')'));
@@ -71,10 +84,25 @@ fn variable(sample: &str) -> Result<String, String> {
 impl HaProxy<'_, '_> {
     /// `http-request set-header …` and the like, without its condition. False: it is no such rule.
     pub(super) fn header_rule(&mut self, section: &mut Section, item: &Item) -> bool {
+        if let Some((key, value)) = self.header_key(item) {
+            match key.ends_with(".remove") || key.contains(".add.") {
+                true => section.push(&key, value, item.line),
+                false => section.set(&key, value, item.line),
+            }
+        }
+        matches!(
+            item.word(1),
+            "set-header" | "add-header" | "del-header" | "replace-header" | "replace-value"
+        )
+    }
+
+    /// The key that such a rule becomes, and its value as TOML, which a list gets besides what it has. `None`: there is none, and it
+    /// was said why.
+    pub(super) fn header_key(&mut self, item: &Item) -> Option<(String, String)> {
         let side = match item.word(0) {
             "http-request" => "request",
             "http-response" | "http-after-response" => "response",
-            _ => return false,
+            _ => return None,
         };
         let (action, name, format) = (item.word(1), item.word(2), item.word(3));
         let lower = name.to_ascii_lowercase();
@@ -85,31 +113,31 @@ impl HaProxy<'_, '_> {
                 line,
                 "backends get X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host in any case",
             );
-            return true;
+            return None;
         }
         let key = |kind: &str| format!("headers.{side}.{kind}");
         match action {
             "set-header" | "add-header" => match template(&self.with_maps(format, line)) {
                 Ok(value) => {
-                    let name = part(name);
-                    match action {
-                        "set-header" => section.text(&format!("{}.{name}", key("set")), &value, line),
-                        _ => section.push(&format!("{}.{name}", key("add")), quoted(&value), line),
-                    }
                     self.report.done(line);
+                    let kind = if action == "set-header" { "set" } else { "add" };
+                    Some((format!("{}.{}", key(kind), part(name)), quoted(&value)))
                 }
-                Err(why) => self.report.missing(line, why, Some(&key("set"))),
+                Err(why) => {
+                    self.report.missing(line, why, Some(&key("set")));
+                    None
+                }
             },
             "del-header" if item.word(3) != "-m" => {
-                section.push(&key("remove"), quoted(name), line);
                 self.report.done(line);
+                Some((key("remove"), quoted(name)))
             }
             "replace-header" | "replace-value" => {
                 self.report.missing(line, "values are not changed by expressions", Some(&key("set")));
+                None
             }
-            _ => return false,
+            _ => None,
         }
-        true
     }
 
     /// `compression`, of a listener.
@@ -159,6 +187,10 @@ mod tests {
         assert_eq!(
             template("a %[src] 100%% %[req.hdr(X-A)]").unwrap(),
             "a {client.address} 100% {request.header.x-a}"
+        );
+        assert_eq!(
+            template("%[url_param(id)] %[req.cook(sid)] %[uuid]").unwrap(),
+            "{request.query.id} {request.cookie.sid} {request.id}"
         );
         assert!(template("%[rand]").is_err() && template("%Ts").is_err());
     }

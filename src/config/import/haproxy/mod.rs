@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 mod backend;
 mod bind;
 mod conditions;
+mod criteria;
 mod deny;
 mod frontend;
 mod headers;
@@ -46,11 +47,11 @@ impl<'b> Proxy<'b> {
         if own.is_empty() { self.defaults.map(of).unwrap_or_default() } else { own }
     }
 
-    /// Whether `option NAME` is on.
+    /// Whether `option NAME` is on: the last line that names it counts.
     fn option(&self, name: &str) -> Option<&'b Item> {
-        let on = self.one(&["option", name]);
-        let off = self.block.items.iter().any(|item| item.is(&["no", "option", name]));
-        on.filter(|_| !off)
+        let mut lines = self.defaults.into_iter().chain([self.block]).flat_map(|block| &block.items);
+        let last = lines.rfind(|item| item.is(&["option", name]) || item.is(&["no", "option", name]));
+        last.filter(|item| item.word(0) == "option")
     }
 
     fn is_http(&self) -> bool {
@@ -83,7 +84,8 @@ pub(super) fn translate(
     draft: &mut Draft,
     report: &mut Report,
 ) {
-    let blocks = parse::blocks(files, report);
+    let mut blocks = parse::blocks(files, report);
+    parse::inherit(&mut blocks);
     let mut haproxy = HaProxy {
         draft,
         report,

@@ -104,6 +104,17 @@ pub(super) fn blocks(files: &[File], report: &mut Report) -> Vec<Block> {
     found
 }
 
+/// Sections of defaults that are made from others (`defaults NAME from OTHER`) get the lines of these, before their own.
+pub(super) fn inherit(blocks: &mut [Block]) {
+    for at in 0..blocks.len() {
+        let Some(from) = blocks[at].from.as_ref().filter(|_| blocks[at].kind == "defaults") else { continue };
+        // Those above have the lines of theirs already.
+        let parent = blocks[..at].iter().rev().find(|block| block.kind == "defaults" && block.name == *from);
+        let Some(lines) = parent.map(|parent| parent.items.clone()) else { continue };
+        blocks[at].items.splice(0..0, lines);
+    }
+}
+
 /// The words of a line, without quotes and comments.
 fn words(text: &str) -> Vec<String> {
     let (mut found, mut word, mut open) = (Vec::new(), String::new(), false);

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::super::report::Line;
 use super::super::values::{self, Simple};
-use super::conditions::{Conjunction, Literal, Test};
+use super::conditions::{Conjunction, Like, Literal, Test};
 use crate::base::limits::MAX_PATTERN_ROUTES;
 
 /// Where the requests of a rule go.
@@ -43,11 +43,18 @@ const MAX_ROUTES: usize = 2000;
 const MAX_PATTERNS: usize = MAX_PATTERN_ROUTES - 56;
 
 /// The rules as a listener with or without TLS has them: tests of that are decided.
-pub(super) fn of_listener(rules: &[Rule], tls: bool) -> Vec<Rule> {
+pub(super) fn of_listener(rules: &[Rule], tls: bool, is_http: bool) -> Vec<Rule> {
     let decide = |rule: &Rule| {
         let mut tests = Conjunction::new();
         for literal in &rule.tests {
-            match literal.test {
+            match &literal.test {
+                // Without TLS there is no server name. With it, clients ask for the host that they named.
+                Test::ServerName(_) if !tls && literal.negated => {}
+                Test::ServerName(_) if !tls => return None,
+                Test::ServerName(name) => {
+                    let test = if is_http { Test::Host(name.clone()) } else { Test::Sni(name.clone()) };
+                    tests.push(Literal { test, negated: literal.negated });
+                }
                 Test::Tls if literal.negated == tls => return None,
                 Test::Tls => {}
                 Test::Always if literal.negated => return None,
@@ -84,47 +91,64 @@ pub(super) fn bounded(mut rules: Vec<Rule>) -> (Vec<Rule>, Vec<Line>) {
 
 /// The routes that the rules become, the earlier of two with the same match first.
 pub(super) fn routes(rules: &[Rule]) -> Vec<Rule> {
-    let rules = &patterns_first(rules)[..];
-    let mut found: Vec<Rule> = Vec::new();
-    for (at, rule) in rules.iter().enumerate() {
-        // It has all requests that are left.
-        if rule.tests.is_empty() && !matches!(rule.target, Target::Guard(..)) {
-            found.push(rule.clone());
-            break;
-        }
-        for later in &rules[at + 1..] {
-            if found.len() >= MAX_ROUTES {
-                return found;
-            }
-            let Some(tests) = both(&rule.tests, &later.tests) else { continue };
-            match (&rule.target, &later.target) {
-                (Target::Guard(key, value), Target::Backend(_) | Target::Answer(..)) => {
-                    let mut guards = later.guards.clone();
-                    guards.push((key, value.clone()));
-                    let (target, refuses) = (later.target.clone(), later.refuses);
-                    found.push(Rule { tests, target, guards, refuses, line: rule.line });
-                }
-                (Target::Guard(..), Target::Guard(..)) => {}
-                _ if same(&tests, &rule.tests) => {}
-                // A route with a host goes first in any case.
-                _ if host(&rule.tests).is_some()
-                    && host(&later.tests).is_none()
-                    && path(&later.tests).is_none() => {}
-                (_, Target::Guard(..)) => {}
-                _ => found.push(Rule { tests, ..rule.clone() }),
-            }
-        }
-        if !matches!(rule.target, Target::Guard(..)) {
-            found.push(rule.clone());
-        }
+    let rules = patterns_first(rules);
+    let all = || rules.iter().enumerate();
+    let is_guard = |rule: &Rule| matches!(rule.target, Target::Guard(..));
+    let mut found = answers(&all().filter(|(_, rule)| !is_guard(rule)).collect::<Vec<_>>());
+    for (at, guard) in all().filter(|(_, rule)| is_guard(rule)) {
+        found = guarded(found, at, guard);
     }
     let mut kept: Vec<Rule> = Vec::new();
-    for rule in found {
+    for (_, rule) in found {
         if !kept.iter().any(|known| same(&known.tests, &rule.tests)) {
             kept.push(rule);
         }
     }
     kept
+}
+
+/// Rules that are no guards, with the common parts of two. Each has the place of the rule that it goes where that leads.
+fn answers(rules: &[(usize, &Rule)]) -> Vec<(usize, Rule)> {
+    let mut found: Vec<(usize, Rule)> = Vec::new();
+    for (number, (at, rule)) in rules.iter().enumerate() {
+        // It has all requests that are left.
+        if rule.tests.is_empty() {
+            found.push((*at, (*rule).clone()));
+            break;
+        }
+        for (_, later) in &rules[number + 1..] {
+            if found.len() >= MAX_ROUTES {
+                return found;
+            }
+            let Some(tests) = both(&rule.tests, &later.tests) else { continue };
+            if !same(&tests, &rule.tests) {
+                found.push((*at, Rule { tests, ..(*rule).clone() }));
+            }
+        }
+        found.push((*at, (*rule).clone()));
+    }
+    found
+}
+
+/// The routes, where those of the guard's requests that are behind it have its key. A request may meet several guards.
+fn guarded(routes: Vec<(usize, Rule)>, place: usize, guard: &Rule) -> Vec<(usize, Rule)> {
+    let Target::Guard(key, value) = &guard.target else { return routes };
+    let mut found = Vec::with_capacity(routes.len());
+    for (at, mut rule) in routes {
+        let common = both(&guard.tests, &rule.tests).filter(|_| at > place);
+        let with = |rule: &Rule| [&rule.guards[..], &[(*key, value.clone())]].concat();
+        match common {
+            Some(tests) if same(&tests, &rule.tests) => rule.guards = with(&rule),
+            Some(tests) if found.len() < MAX_ROUTES => {
+                found.push((at, Rule { tests, guards: with(&rule), line: guard.line, ..rule.clone() }));
+            }
+            // Too many routes: what keeps requests away holds for all that the route has.
+            Some(_) => rule.guards = with(&rule),
+            None => {}
+        }
+        found.push((at, rule));
+    }
+    found
 }
 
 /// The rules, with the paths of those behind a refusal by a regular expression as such, too: a prefix would go before it,
@@ -168,14 +192,14 @@ fn same(one: &[Literal], other: &[Literal]) -> bool {
 }
 
 fn host(tests: &[Literal]) -> Option<&str> {
-    tests.iter().find_map(|literal| match &literal.test {
+    tests.iter().filter(|literal| !literal.negated).find_map(|literal| match &literal.test {
         Test::Host(host) => Some(host.as_str()),
         _ => None,
     })
 }
 
 fn path(tests: &[Literal]) -> Option<&str> {
-    tests.iter().find_map(|literal| match &literal.test {
+    tests.iter().filter(|literal| !literal.negated).find_map(|literal| match &literal.test {
         Test::Path(path) => Some(path.as_str()),
         _ => None,
     })
@@ -195,14 +219,16 @@ fn both(one: &[Literal], other: &[Literal]) -> Option<Conjunction> {
     all.extend(hosts.map(|host| Literal { test: Test::Host(host), negated: false }));
     all.extend(paths.map(|path| Literal { test: Test::Path(path), negated: false }));
     for literal in one.iter().chain(other) {
-        if matches!(literal.test, Test::Host(_) | Test::Path(_)) || all.contains(literal) {
+        let is_place = matches!(literal.test, Test::Host(_) | Test::Path(_)) && !literal.negated;
+        if is_place || all.contains(literal) {
             continue;
         }
         let negated = |known: &Literal| known.negated || literal.negated;
         let contradicts = |known: &Literal| match (&known.test, &literal.test) {
             (Test::Method(_), Test::Method(_)) | (Test::Sni(_), Test::Sni(_)) => true,
-            (Test::Header(name, Some(_)), Test::Header(other, Some(_))) => name.eq_ignore_ascii_case(other),
-            (Test::Query(name, Some(_)), Test::Query(other, Some(_))) => name == other,
+            (Test::Value(of, name, Like::Is(_)), Test::Value(other, same, Like::Is(_))) => {
+                of == other && of.is_same(name, same)
+            }
             (Test::Map(name, one), Test::Map(other, two)) => {
                 let is_value = |text: &str| text.starts_with("{ value = ");
                 name == other && one != two && is_value(one) && is_value(two)
@@ -408,7 +434,7 @@ mod tests {
         let rules = [guard, rule(vec![Test::Host("a.example".into())], "a"), rule(vec![], "rest")];
         assert_eq!(
             of(&rules),
-            ["a.example/admin a guarded", "*/admin rest guarded", "a.example/ a", "*/ rest"]
+            ["a.example/admin a guarded", "a.example/ a", "*/admin rest guarded", "*/ rest"]
         );
     }
 }

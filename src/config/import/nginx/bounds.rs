@@ -86,7 +86,7 @@ impl<'d> Nginx<'_, 'd> {
     }
 
     /// `access_log`, where it is not the one of the process.
-    fn log_of_route(&mut self, route: &mut Section, scope: &Scope<'d>) {
+    pub(super) fn log_of_route(&mut self, route: &mut Section, scope: &Scope<'d>) {
         let Some(directive) = scope.one("access_log") else { return };
         let Some(target) = self.log_target(directive) else {
             let why = "the file's name has variables";
@@ -94,7 +94,7 @@ impl<'d> Nginx<'_, 'd> {
         };
         let section = self.draft.process("log", directive.line);
         if section.get("access") == Some(quoted(&target).as_str()) {
-            return;
+            return self.report.done(directive.line);
         }
         if target == "off" {
             route.text("access_log", "off", directive.line);

@@ -1,35 +1,155 @@
-//! `if` of servers and locations. What it answers becomes routes. If it refuses requests and can't be written, its place passes
-//! nothing on.
+//! `if` of servers and locations. One that refuses requests becomes `refuse` of the routes below it, another answer a route of its
+//! own. If a refusal can't be written, its place passes nothing on.
 
 use super::super::draft::{Section, part, quoted, texts};
+use super::super::expressions;
+use super::super::report::Line;
 use super::Nginx;
-use super::location::Place;
+use super::location::{CLOSES, Place};
 use super::maps::Maps;
 use super::parse::Directive;
 
 /// What a variable of nginx's is among the keys of `match`.
 enum Subject {
-    /// A key with the name of a field, a parameter or a cookie.
+    /// A key with the name of a field, a parameter, a cookie or a map.
     Value(&'static str, String),
     Method,
     Client,
+    /// The path, which only a refusal can ask.
+    Path,
+    /// The host, which only a refusal can ask.
+    Host,
+}
+
+/// What becomes of the `if`s of a place.
+#[derive(Default)]
+pub(super) struct Ifs {
+    /// Answers, each with the number of refusals that stand above it.
+    routes: Vec<(Section, usize)>,
+    /// Keys of routes, as TOML, that refuse requests.
+    refusals: Vec<(&'static str, String, Line)>,
+    /// One that refuses requests and could not be written.
+    pub(super) lost: Option<Line>,
+}
+
+impl Ifs {
+    /// The routes of a location, those of its `if`s first.
+    pub(super) fn within(self, routes: Vec<Section>) -> Vec<Section> {
+        let (mut answers, refused) = self.refused(routes);
+        answers.extend(refused);
+        answers
+    }
+
+    /// The same of a server: what it answers before it looks for a location holds for all of its locations.
+    pub(super) fn before(self, routes: Vec<Section>, plain: &[&str]) -> Vec<Section> {
+        let (answers, refused) = self.refused(routes);
+        guarded(answers, refused, plain)
+    }
+
+    /// Answers and routes with the refusals that go before them.
+    fn refused(self, mut routes: Vec<Section>) -> (Vec<Section>, Vec<Section>) {
+        let write = |route: &mut Section, count: usize| {
+            for (key, value, line) in &self.refusals[..count] {
+                match *key {
+                    "refuse" => route.push_essential(key, value.as_str(), *line),
+                    key => route.essential(key, value.as_str(), *line),
+                }
+            }
+        };
+        routes.iter_mut().for_each(|route| write(route, self.refusals.len()));
+        let answers = self.routes.into_iter().map(|(mut route, count)| {
+            write(&mut route, count);
+            route
+        });
+        (answers.collect(), routes)
+    }
 }
 
 impl<'d> Nginx<'_, 'd> {
-    /// `if (…) { return …; }`: a route each. Also, whether one that refuses requests could not be written.
-    pub(super) fn conditions(&mut self, place: &Place<'d>, plain: &[&str]) -> (Vec<Section>, bool) {
-        let (mut routes, mut is_lost) = (Vec::new(), false);
+    /// `if (…) { return …; }`.
+    pub(super) fn conditions(&mut self, place: &Place<'d>, plain: &[&str]) -> Ifs {
+        let mut ifs = Ifs::default();
         for directive in place.block.inner().iter().filter(|directive| directive.name == "if") {
+            let refuses = directive.inner().iter().any(is_refusal);
+            if refuses && self.asks_part(directive) {
+                ifs.lost = Some(directive.line);
+                continue;
+            }
+            if let Some((key, value)) = self.refusal(directive) {
+                ifs.refusals.push((key, value, directive.line));
+                continue;
+            }
             match self.condition(place, directive, plain) {
-                Some(route) => routes.push(route),
-                None => is_lost |= directive.inner().iter().any(is_refusal),
+                Some(route) => ifs.routes.push((route, ifs.refusals.len())),
+                None if refuses => ifs.lost = Some(directive.line),
+                None => {}
             }
         }
-        (routes, is_lost)
+        ifs
+    }
+
+    /// Whether an `if` asks a map of which lines are missing.
+    fn asks_part(&self, directive: &Directive) -> bool {
+        let words = words(&directive.args);
+        let found = words.first().and_then(|variable| self.maps.variable(variable));
+        found.is_some_and(|(_, values)| !values.is_whole)
+    }
+
+    /// One that refuses requests, as a key of the routes that it is about.
+    fn refusal(&mut self, directive: &'d Directive) -> Option<(&'static str, String)> {
+        let [inner] = directive.inner() else { return None };
+        let status = inner.arg(0).parse::<u16>().ok().filter(|status| (400..=599).contains(status))?;
+        if inner.name != "return" || inner.args.len() > 1 {
+            return None;
+        }
+        let words = words(&directive.args);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        if let ["$ssl_client_verify", "!=", "SUCCESS"] = words[..] {
+            match status {
+                403 => self.report.done(inner.line),
+                _ => self.report.note(inner.line, "a client without a certificate gets 403"),
+            }
+            self.report.done(directive.line);
+            return Some(("require_client_certificate", "true".to_owned()));
+        }
+        let (variable, operator, value) = match words[..] {
+            [variable, operator, value] => (variable, operator, value),
+            [variable] => (variable, "~", TRUE),
+            _ => return None,
+        };
+        let subject = subject(variable, &self.maps)?;
+        let entry = match entry(&subject, operator, value) {
+            Some(entry) => entry,
+            // What it looks at around a match can't be asked.
+            None => {
+                let wider = expressions::wider(value).filter(|_| matches!(operator, "~" | "~*"))?;
+                let why =
+                    "without what its expression looks at around a match: it also refuses what nginx exempts";
+                self.report.note(directive.line, why);
+                entry(&subject, operator, &wider)?
+            }
+        };
+        if matches!(subject, Subject::Path) && variable == "$request_uri" {
+            self.report
+                .note(directive.line, "the path is compared in its normalised form, without the query");
+        }
+        self.report.done(directive.line);
+        let status = match status {
+            444 => {
+                self.report.note(inner.line, CLOSES);
+                403
+            }
+            status => status,
+        };
+        self.report.done(inner.line);
+        Some(("refuse", format!("{{ {entry}, status = {status} }}")))
     }
 
     fn condition(&mut self, place: &Place<'d>, directive: &'d Directive, plain: &[&str]) -> Option<Section> {
-        let [inner] = directive.inner() else { return None };
+        let (inner, fields) = directive.inner().split_last()?;
+        if fields.iter().any(|field| field.name != "add_header") {
+            return None;
+        }
         let mut route = place.route();
         let words = words(&directive.args);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -54,7 +174,7 @@ impl<'d> Nginx<'_, 'd> {
                     );
                 }
                 _ => {
-                    let (key, value) = matching(&subject(variable, &self.maps)?, "~", "^([^0]|0.)")?;
+                    let (key, value) = matching(&subject(variable, &self.maps)?, "~", TRUE)?;
                     route.essential(&key, value, directive.line);
                 }
             },
@@ -67,10 +187,14 @@ impl<'d> Nginx<'_, 'd> {
         };
         if answered {
             self.report.done(directive.line);
+            self.response_headers(&mut route, &place.scope.within(directive.inner()));
         }
         answered.then_some(route)
     }
 }
+
+/// Neither empty nor 0.
+const TRUE: &str = "^([^0]|0.)";
 
 /// The words within the parentheses.
 fn words(args: &[String]) -> Vec<String> {
@@ -94,9 +218,11 @@ fn subject(variable: &str, maps: &Maps) -> Option<Subject> {
     if let Some((name, _)) = maps.variable(variable) {
         return named("maps", name);
     }
-    match variable.strip_prefix('$')?.split_once('_') {
+    let variable = variable.strip_prefix('$')?;
+    match variable.split_once('_') {
+        _ if matches!(variable, "uri" | "document_uri" | "request_uri") => Some(Subject::Path),
         // A route has a key of its own for it.
-        Some(("http", "host")) => None,
+        _ if matches!(variable, "host" | "http_host") => Some(Subject::Host),
         Some(("http", field)) => named("headers", &field.replace('_', "-")),
         Some(("arg", name)) => named("query", name),
         Some(("cookie", name)) => named("cookies", name),
@@ -108,61 +234,107 @@ fn subject(variable: &str, maps: &Maps) -> Option<Subject> {
 
 /// The key of a route, and its value, for a comparison. `None`: it can't be written.
 fn matching(subject: &Subject, operator: &str, value: &str) -> Option<(String, String)> {
+    if matches!(subject, Subject::Path | Subject::Host) {
+        return None;
+    }
+    let (keys, is_not) = asked(subject, operator, value)?;
+    Some(match is_not {
+        true => ("match.not".to_owned(), format!("[{{ {} }}]", nested(&keys))),
+        false => match &keys[..] {
+            [only, value] if matches!(only.as_str(), "methods") => ("methods".to_owned(), value.clone()),
+            [key, value] => (format!("match.{key}"), value.clone()),
+            [key, name, value] => (format!("match.{key}.{name}"), value.clone()),
+            _ => return None,
+        },
+    })
+}
+
+/// The conditions of an entry of `refuse`. `None`: they can't be written.
+fn entry(subject: &Subject, operator: &str, value: &str) -> Option<String> {
+    let (keys, is_not) = asked(subject, operator, value)?;
+    let asked = nested(&keys);
+    Some(if is_not { format!("not = {{ {asked} }}") } else { asked })
+}
+
+/// Keys, each below the one before, and the value at their end, as inline TOML.
+fn nested(keys: &[String]) -> String {
+    match keys {
+        [key, name, value] => format!("{key} = {{ {name} = {value} }}"),
+        keys => keys.join(" = "),
+    }
+}
+
+/// Keys and a value for what a comparison asks, and whether it must not hold.
+fn asked(subject: &Subject, operator: &str, value: &str) -> Option<(Vec<String>, bool)> {
     let (operator, is_not) = match operator.strip_prefix('!') {
         Some(operator) => (operator, true),
         None => (operator, false),
     };
-    let (key, name) = match subject {
-        Subject::Value(key, name) => (*key, part(name)),
-        Subject::Client if operator == "=" => {
-            return Some(match is_not {
-                false => ("match.client".to_owned(), texts(&[value])),
-                true => ("match.not".to_owned(), format!("[{{ client = {} }}]", texts(&[value]))),
-            });
-        }
+    let keys = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<String>>();
+    let fold = if operator == "~*" { "(?i)" } else { "" };
+    Some(match subject {
+        Subject::Client if operator == "=" => (keys(&["client", &texts(&[value])]), is_not),
         Subject::Client => return None,
-        Subject::Method => {
-            let methods = methods(operator, value)?;
-            return Some(match is_not {
-                false => ("methods".to_owned(), texts(&methods)),
-                true => ("match.not".to_owned(), format!("[{{ methods = {} }}]", texts(&methods))),
-            });
+        Subject::Method => (keys(&["methods", &texts(&methods(operator, value)?)]), is_not),
+        Subject::Path => {
+            let path = match operator {
+                "=" if value.starts_with('/') => format!("={value}"),
+                // The query is no part of it.
+                "~" | "~*" if !value.contains("\\?") => format!("~ {fold}{}", expressions::same(value)?),
+                _ => return None,
+            };
+            (keys(&["path", &quoted(&path)]), is_not)
         }
-    };
-    // nginx takes what is not there for an empty text.
-    let (value, is_not) = match (operator, value) {
-        ("=", "") => ("{ regex = \".\" }".to_owned(), !is_not),
-        ("=", value) => (quoted(value), is_not),
-        ("~" | "~*", expression) => {
-            let fold = if operator == "~*" { "(?i)" } else { "" };
-            let expression = format!("{fold}{expression}");
-            if regex::Regex::new(&expression).ok()?.is_match("") {
-                return None;
+        Subject::Host => (keys(&["host", &texts(&hosts(operator, value)?)]), is_not),
+        // nginx takes what is not there for an empty text.
+        Subject::Value(key, name) => match operator {
+            "=" if value.is_empty() => (keys(&[key, &part(name), "{ regex = \".\" }"]), !is_not),
+            "=" if value.contains('*') => {
+                (keys(&[key, &part(name), &format!("{{ value = {} }}", quoted(value))]), is_not)
             }
-            (format!("{{ regex = {} }}", quoted(&expression)), is_not)
-        }
-        _ => return None,
-    };
-    Some(match is_not {
-        false => (format!("match.{key}.{name}"), value),
-        true => ("match.not".to_owned(), format!("[{{ {key} = {{ {name} = {value} }} }}]")),
+            "=" => (keys(&[key, &part(name), &quoted(value)]), is_not),
+            "~" | "~*" => {
+                let expression = format!("{fold}{}", expressions::same(value)?);
+                if regex::Regex::new(&expression).ok()?.is_match("") {
+                    return None;
+                }
+                (keys(&[key, &part(name), &format!("{{ regex = {} }}", quoted(&expression))]), is_not)
+            }
+            _ => return None,
+        },
     })
+}
+
+/// The words of `^(a|b)$`.
+fn listed(expression: &str) -> Option<std::str::Split<'_, char>> {
+    let inner = expression.strip_prefix("^(").and_then(|rest| rest.strip_suffix(")$"))?;
+    Some(inner.strip_prefix("?:").unwrap_or(inner).split('|'))
 }
 
 /// The methods that a comparison names.
 fn methods<'v>(operator: &str, value: &'v str) -> Option<Vec<&'v str>> {
-    let listed = match operator {
+    let found: Vec<&str> = match operator {
         "=" => vec![value],
-        "~" => {
-            let inner = value.strip_prefix("^(").and_then(|rest| rest.strip_suffix(")$"))?;
-            inner.strip_prefix("?:").unwrap_or(inner).split('|').collect()
-        }
+        "~" => listed(value)?.collect(),
         _ => return None,
     };
     let is_plain = |method: &&str| {
         !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')
     };
-    listed.iter().all(is_plain).then_some(listed)
+    found.iter().all(is_plain).then_some(found)
+}
+
+/// The hosts that a comparison names.
+fn hosts(operator: &str, value: &str) -> Option<Vec<String>> {
+    let found: Vec<String> = match operator {
+        "=" => vec![value.to_ascii_lowercase()],
+        "~" | "~*" => listed(value)?.map(|host| host.replace('\\', "").to_ascii_lowercase()).collect(),
+        _ => return None,
+    };
+    let is_name = |host: &String| {
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+    };
+    found.iter().all(is_name).then_some(found)
 }
 
 /// Whether a directive within `if` refuses a request.
@@ -177,7 +349,7 @@ pub(super) fn is_conditional(route: &Section) -> bool {
 
 /// What a server answers before it looks for a location holds for all of its locations: such a route is repeated for each path,
 /// since a path goes before conditions. `plain` are its listeners without TLS.
-pub(super) fn guarded(guards: Vec<Section>, mut routes: Vec<Section>, plain: &[&str]) -> Vec<Section> {
+fn guarded(guards: Vec<Section>, mut routes: Vec<Section>, plain: &[&str]) -> Vec<Section> {
     let mut paths: Vec<String> =
         routes.iter().filter_map(|route| route.get("path")).map(str::to_owned).collect();
     paths.dedup();
@@ -233,6 +405,7 @@ mod tests {
             ("$request_method", "~", "P"),
             ("$remote_addr", "~", "^10"),
             ("$http_x", "-f", "a"),
+            ("$uri", "=", "/a"),
         ] {
             assert_eq!(of(variable, operator, value), None, "{variable} {operator} {value}");
         }
@@ -240,5 +413,32 @@ mod tests {
         assert_eq!(words(&["($http_a", "~", "(a)(b)", ")"]), ["$http_a", "~", "(a)(b)"]);
         assert_eq!(words(&["(", "$a", "=", "b)"]), ["$a", "=", "b"]);
         assert_eq!(words(&["($a", "=", ")"]), ["$a", "=", ""]);
+    }
+
+    #[test]
+    fn refusals_ask_for_paths_and_hosts_too() {
+        let maps = Maps::default();
+        let of = |variable: &str, operator: &str, value: &str| {
+            entry(&subject(&format!("${variable}"), &maps)?, operator, value)
+        };
+        for (variable, operator, value, expected) in [
+            ("request_uri", "~*", "/wp-(login|admin)", "path = \"~ (?i)/wp-(login|admin)\""),
+            ("uri", "!=", "/a", "not = { path = \"=/a\" }"),
+            (
+                "host",
+                "!~*",
+                "^(a\\.example|www.a.example)$",
+                "not = { host = [\"a.example\", \"www.a.example\"] }",
+            ),
+            ("http_x", "~", "^a*b", "headers = { x = { regex = \"^a*b\" } }"),
+            ("remote_addr", "!=", "10.0.0.1", "not = { client = [\"10.0.0.1\"] }"),
+        ] {
+            assert_eq!(of(variable, operator, value).as_deref(), Some(expected));
+        }
+        for (variable, operator, value) in
+            [("host", "~", "^.*\\.b$"), ("uri", "~", "/a(?=b)"), ("request_uri", "~", "/a\\?b")]
+        {
+            assert_eq!(of(variable, operator, value), None, "{variable} {operator} {value}");
+        }
     }
 }

@@ -3,14 +3,14 @@
 use super::super::draft::{Section, quoted, texts};
 use super::super::report::Line;
 use super::super::values;
-use super::Nginx;
 use super::location::Place;
 use super::parse::Directive;
+use super::{Nginx, Scope};
 
 impl<'d> Nginx<'_, 'd> {
     /// A route that serves the files of a place. False: it has none, or they can't be served as they were, which is listed.
     pub(super) fn files(&mut self, place: &Place<'d>, found: &mut Vec<Section>) -> bool {
-        if place.is_closed {
+        if place.closed.is_some() {
             return false;
         }
         let own = |name: &str| place.block.inner().iter().find(|directive| directive.name == name);
@@ -137,6 +137,24 @@ impl<'d> Nginx<'_, 'd> {
             route.set("index", texts(&names), directive.line);
         }
         self.report.done(directive.line);
+    }
+
+    /// `expires` of what backends respond.
+    pub(super) fn lifetime_of_responses(&mut self, route: &mut Section, scope: &Scope<'d>) {
+        const ADDED: &str = "headers.response.add.Cache-Control";
+        let Some(directive) = scope.one("expires") else { return };
+        match lifetime(&directive.args) {
+            Ok(None) => self.report.done(directive.line),
+            Ok(Some(value)) => {
+                match route.has(ADDED) {
+                    true => route.push(ADDED, quoted(&value), directive.line),
+                    false => route.text("headers.response.set.Cache-Control", &value, directive.line),
+                }
+                self.report
+                    .note(directive.line, "Cache-Control is set whatever the status is, and Expires is not");
+            }
+            Err(why) => self.report.missing(directive.line, why, Some("route.headers.response.set")),
+        }
     }
 
     /// What is sent of files, and how long clients keep it.

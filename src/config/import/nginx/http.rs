@@ -29,6 +29,7 @@ impl<'d> Nginx<'_, 'd> {
                     }
                 }
                 "map" if directive.arg(0) != "$http_upgrade" => self.map(directive),
+                "geo" => self.geo(directive),
                 "map" => {
                     self.report.needless(directive.line, "requests for WebSocket are passed on as such");
                     for inner in directive.inner() {

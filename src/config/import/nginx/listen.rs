@@ -338,9 +338,14 @@ impl<'d> Nginx<'_, 'd> {
     ) {
         let Some(last) = lines.last() else { return };
         match algorithms::cipher_suites(tls12, tls13, section.get("tls.versions")) {
-            Ok(Some(suites)) => {
+            Ok(Some((suites, left))) => {
                 section.set("tls.cipher_suites", suites, *last);
-                lines.iter().for_each(|line| self.report.done(*line));
+                for line in lines {
+                    match left.is_empty() {
+                        true => self.report.done(*line),
+                        false => self.report.note(*line, format!("without {}", left.join(", "))),
+                    }
+                }
             }
             Ok(None) => {}
             Err(unknown) => {

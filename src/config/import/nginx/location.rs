@@ -3,11 +3,15 @@
 use super::super::draft::{Section, quoted};
 use super::super::report::Line;
 use super::super::values::{self, Simple};
+use super::guards::is_access_control;
 use super::listen::Server;
 use super::parse::Directive;
 use super::redirects::{location, redirect};
 use super::upstream::Url;
 use super::{Nginx, Scope, conditions, precedence};
+
+/// What becomes of `return 444`.
+pub(super) const CLOSES: &str = "the response is 403: nginx closes the connection without one";
 
 /// What a location matches.
 #[derive(Clone, Debug)]
@@ -29,8 +33,8 @@ pub(super) struct Place<'d> {
     pub(super) matched: Matched,
     /// All listeners of the server are TLS.
     is_tls: bool,
-    /// An `if` that refuses requests could not be written: none is passed on.
-    pub(super) is_closed: bool,
+    /// What refuses some of its requests and could not be written: none is passed on.
+    pub(super) closed: Option<Line>,
     /// The number of its server's level among those of its scope.
     pub(super) server_level: usize,
 }
@@ -56,17 +60,17 @@ impl<'d> Nginx<'_, 'd> {
             Matched { pattern: "/".into(), prefix: Some("/".into()), is_exact: false, is_late: false };
         let (scope, block) = (server.scope.clone(), server.block);
         let server_level = scope.levels.len() - 1;
-        let mut whole = Place { scope, block, matched, is_tls, is_closed: false, server_level };
+        let mut whole = Place { scope, block, matched, is_tls, closed: None, server_level };
         let inner = server.block.inner();
-        let (guards, is_lost) = self.conditions(&whole, plain);
-        whole.is_closed = is_lost;
+        let ifs = self.conditions(&whole, plain);
+        whole.closed = ifs.lost.or_else(|| self.unwritable(inner));
         self.rewrites(&whole, &mut found);
         if let Some(directive) = inner.iter().find(|directive| directive.name == "return") {
             self.returns(&whole, directive, &mut found);
             for location in inner.iter().filter(|directive| directive.name == "location") {
                 self.never(location, "the `return` of the server answers all requests");
             }
-            return conditions::guarded(guards, found, plain);
+            return ifs.before(found, plain);
         }
         self.nested(&whole, inner, plain, &mut found);
         let has_root = found.iter().any(|route| !route.has("path") && !conditions::is_conditional(route));
@@ -77,7 +81,7 @@ impl<'d> Nginx<'_, 'd> {
             found.push(route);
         }
         precedence::order(&mut found);
-        conditions::guarded(guards, found, plain)
+        ifs.before(found, plain)
     }
 
     fn nested(
@@ -100,11 +104,12 @@ impl<'d> Nginx<'_, 'd> {
             if self.report.is_open(location.line) {
                 self.report.done(location.line);
             }
-            let (own, is_lost) = self.conditions(&place, plain);
-            found.extend(own);
-            place.is_closed |= is_lost;
+            let ifs = self.conditions(&place, plain);
             self.nested(&place, location.inner(), plain, found);
-            self.action(&place, outer, found);
+            place.closed = place.closed.or(ifs.lost);
+            let mut own = Vec::new();
+            self.action(&place, outer, &mut own);
+            found.extend(ifs.within(own));
         }
     }
 
@@ -164,7 +169,8 @@ impl<'d> Nginx<'_, 'd> {
                 }
                 _ => {
                     let within = outer.matched.prefix.as_deref();
-                    other(precedence::expression(path, modifier == "~*", within), false)
+                    let path = self.expression(location, path)?;
+                    other(precedence::expression(&path, modifier == "~*", within), false)
                 }
             }),
             _ => {
@@ -185,6 +191,10 @@ impl<'d> Nginx<'_, 'd> {
             route.essential("respond", "{ status = 404 }", directive.line);
             self.report.done(directive.line);
             found.push(route);
+            for inner in own.iter().filter(|inner| inner.name != "internal") {
+                self.report
+                    .needless(inner.line, "no request of a client reaches it: its location is `internal`");
+            }
             return;
         }
         if let Some(directive) = named("return") {
@@ -255,18 +265,24 @@ impl<'d> Nginx<'_, 'd> {
             format!("{{ status = 503, body = {} }}", quoted(&format!("not translated: {at}\n"))),
             line,
         );
-        self.report.missing(
-            place.block.line,
-            "its route responds with 503 until it is completed",
-            Some("route"),
-        );
+        let why = match place.closed {
+            Some(cause) => format!(
+                "its route responds with 503 until it is completed: {} refuses some of its requests, and was not translated",
+                self.report.place(cause)
+            ),
+            None => "its route responds with 503 until it is completed".to_owned(),
+        };
+        self.report.missing(place.block.line, why, Some("route"));
+        if place.block.name == "location" {
+            self.never(place.block, "its location was not translated");
+        }
         found.push(route);
     }
 
     /// `proxy_pass`.
     fn passes(&mut self, place: &Place<'d>, directive: &'d Directive, found: &mut Vec<Section>) {
         let mut route = place.route();
-        let url = Url::parse(directive.arg(0));
+        let url = Url::of(directive);
         let upstream = match url {
             Ok(url) => self.upstream(&url, &place.scope, directive).map(|name| (name, url)),
             Err(why) => {
@@ -275,7 +291,7 @@ impl<'d> Nginx<'_, 'd> {
             }
         };
         let Some((name, url)) = upstream else { return self.refused(place, directive.line, found) };
-        if place.is_closed {
+        if place.closed.is_some() {
             return self.refused(place, directive.line, found);
         }
         if let Some(uri) = &url.uri
@@ -291,6 +307,7 @@ impl<'d> Nginx<'_, 'd> {
         self.report.done(directive.line);
         self.request_headers(&mut route, &place.scope, &url);
         self.rules(&mut route, &place.scope);
+        self.lifetime_of_responses(&mut route, &place.scope);
         self.intercepted(&mut route, &place.scope);
         self.pages_of_place(&mut route, place);
         found.push(route);
@@ -338,10 +355,14 @@ impl<'d> Nginx<'_, 'd> {
     /// `return`.
     fn returns(&mut self, place: &Place<'d>, directive: &'d Directive, found: &mut Vec<Section>) {
         let mut route = place.route();
-        if !self.access(&mut route, &place.scope) || !self.answer(&mut route, place, directive) {
+        // nginx answers before it looks at `allow`, `deny` and passwords.
+        if place.closed.is_some() || !self.answer(&mut route, place, directive) {
             return self.refused(place, directive.line, found);
         }
+        let own = place.block.inner().iter().filter(|own| is_access_control(own) && own.name != "return");
+        own.for_each(|own| self.report.needless(own.line, "nginx does not look at it: `return` goes before"));
         self.response_headers(&mut route, &place.scope);
+        self.log_of_route(&mut route, &place.scope);
         found.push(route);
     }
 
@@ -370,12 +391,9 @@ impl<'d> Nginx<'_, 'd> {
             };
         }
         if code == 444 {
-            self.report.missing(
-                directive.line,
-                "a connection is not closed without a response",
-                Some("route.respond"),
-            );
-            return false;
+            self.report.note(directive.line, CLOSES);
+            route.essential("respond", "{ status = 403 }", directive.line);
+            return true;
         }
         if rest.contains('$') {
             self.report.missing(directive.line, "a fixed response has no variables", Some("route.respond"));

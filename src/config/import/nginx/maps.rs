@@ -18,14 +18,17 @@ pub(super) struct Values {
     pub(super) are_paths: bool,
     /// One is `0`, which `if` takes for nothing.
     pub(super) has_zero: bool,
+    /// None is missing: all of its lines could be written.
+    pub(super) is_whole: bool,
 }
 
 impl Values {
-    fn of<'v>(values: impl Iterator<Item = &'v str> + Clone) -> Self {
+    fn of<'v>(values: impl Iterator<Item = &'v str> + Clone, is_whole: bool) -> Self {
         let is_path = |value: &str| value.is_empty() || value.starts_with('/') && !value.contains(['?', '#']);
         Self {
             are_paths: values.clone().all(is_path),
             has_zero: values.into_iter().any(|value| value == "0"),
+            is_whole,
         }
     }
 }
@@ -34,8 +37,19 @@ impl Maps {
     /// Maps with these values.
     #[cfg(test)]
     pub(super) fn of(maps: &[(&str, &[&str])]) -> Self {
-        let of = |(name, values): &(&str, &[&str])| ((*name).to_owned(), Values::of(values.iter().copied()));
+        let of =
+            |(name, values): &(&str, &[&str])| ((*name).to_owned(), Values::of(values.iter().copied(), true));
         Self(maps.iter().map(of).collect())
+    }
+
+    /// A map with these values. If it is not whole, lines of it could not be written.
+    pub(super) fn add<'v>(
+        &mut self,
+        name: &str,
+        values: impl Iterator<Item = &'v str> + Clone,
+        is_whole: bool,
+    ) {
+        self.0.insert(name.to_owned(), Values::of(values, is_whole));
     }
 
     /// What is known of the values of the map of this name; `None`: there is none.
@@ -74,7 +88,7 @@ impl<'d> Nginx<'_, 'd> {
         let of_path = input == "{request.path}";
         let named = |flag: &str| directive.inner().iter().any(|inner| inner.name == flag);
         let hostnames = named("hostnames");
-        let (mut entries, mut default, mut has_pattern) = (Vec::new(), None, false);
+        let (mut entries, mut default, mut has_pattern, mut is_whole) = (Vec::new(), None, false, true);
         for inner in directive.inner() {
             let (key, value) = (inner.name.as_str(), inner.arg(0));
             match key {
@@ -84,6 +98,7 @@ impl<'d> Nginx<'_, 'd> {
                 }
                 _ if value.contains('$') => {
                     self.report.missing(inner.line, "a value of a map has no variables", Some("map.entries"));
+                    is_whole = false;
                     continue;
                 }
                 "default" => default = Some((value, inner.line)),
@@ -97,6 +112,7 @@ impl<'d> Nginx<'_, 'd> {
                 }
                 key if !hostnames && (key.starts_with('*') || key.ends_with('*')) => {
                     self.report.missing(inner.line, "a key with a `*` is a pattern", Some("map.entries"));
+                    is_whole = false;
                     continue;
                 }
                 key => {
@@ -107,9 +123,8 @@ impl<'d> Nginx<'_, 'd> {
             self.report.done(inner.line);
         }
         let line = directive.line;
-        let values = Values::of(
-            entries.iter().map(|(_, value)| *value).chain(default.iter().map(|(value, _)| *value)),
-        );
+        let values = entries.iter().map(|(_, value)| *value).chain(default.iter().map(|(value, _)| *value));
+        self.maps.add(name, values, is_whole);
         let section = self.draft.process(&format!("map.{}", part(name)), line);
         section.set("from", quoted(input.as_str()), line);
         let entries: Vec<String> =
@@ -125,7 +140,6 @@ impl<'d> Nginx<'_, 'd> {
         } else {
             self.report.note(line, "its whole texts are compared with regard to case, as it has expressions");
         }
-        self.maps.0.insert(name.to_owned(), values);
     }
 }
 

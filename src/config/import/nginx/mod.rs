@@ -6,7 +6,10 @@ use std::path::Path;
 mod authorization;
 mod bounds;
 mod conditions;
+mod constants;
 mod files;
+mod geo;
+mod guards;
 mod http;
 mod known;
 mod listen;
@@ -87,12 +90,13 @@ pub(super) fn translate(
     report: &mut Report,
 ) {
     let mut reader = Reader::new(folder, outside, report);
-    let all: Vec<Directive> = files.iter().flat_map(|file| reader.file(file, 0)).collect();
+    let mut all: Vec<Directive> = files.iter().flat_map(|file| reader.file(file, 0)).collect();
+    constants::write(&mut all, report);
     let (upstreams, zones, maps) = Default::default();
     let mut nginx = Nginx { folder, draft, report, upstreams, zones, maps };
     nginx.process(&all);
     let is_fragment =
-        |directive: &&Directive| matches!(directive.name.as_str(), "server" | "upstream" | "map");
+        |directive: &&Directive| matches!(directive.name.as_str(), "server" | "upstream" | "map" | "geo");
     if all.iter().any(|directive| is_fragment(&directive)) {
         // A file of conf.d, which nginx.conf includes.
         nginx.http(&Scope { levels: vec![&all] });

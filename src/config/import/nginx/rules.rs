@@ -30,18 +30,43 @@ impl<'d> Nginx<'_, 'd> {
             self.report.missing(directive.line, "it was not translated", Some("route.auth.jwt"));
             return false;
         }
-        if let Some(directive) =
-            scope.levels.last().into_iter().copied().flatten().find(|inner| inner.name == "limit_except")
-        {
-            self.report.missing(
-                directive.line,
-                "write a route with `methods` for what is allowed",
-                Some("route.methods"),
-            );
-            return false;
+        let own = scope.levels.last().into_iter().copied().flatten();
+        for directive in own.filter(|inner| inner.name == "limit_except") {
+            if !self.limit_except(route, directive) {
+                return false;
+            }
         }
         self.basic(route, scope);
         self.addresses(route, scope)
+    }
+
+    /// `limit_except METHOD … { allow …; deny all; }`. False: it can't be written.
+    fn limit_except(&mut self, route: &mut Section, directive: &'d Directive) -> bool {
+        let mut methods: Vec<&str> = directive.args.iter().map(String::as_str).collect();
+        if methods.contains(&"GET") && !methods.contains(&"HEAD") {
+            methods.push("HEAD");
+        }
+        let clients = match directive.inner().split_last() {
+            Some((last, rest)) if last.name == "deny" && last.arg(0) == "all" => {
+                rest.iter().all(|allow| allow.name == "allow").then(|| rest.iter().map(|allow| allow.arg(0)))
+            }
+            _ => None,
+        };
+        let Some(clients) = clients else {
+            let why = "write a route with `methods` for what is allowed";
+            self.report.missing(directive.line, why, Some("route.methods"));
+            return false;
+        };
+        let clients: Vec<&str> = clients.collect();
+        let mut passes = vec![format!("{{ methods = {} }}", texts(&methods))];
+        if !clients.is_empty() {
+            passes.push(format!("{{ client = {} }}", texts(&clients)));
+        }
+        let entry = format!("{{ not = [{}], status = 403 }}", passes.join(", "));
+        route.push_essential("refuse", entry, directive.line);
+        self.report.done(directive.line);
+        directive.inner().iter().for_each(|inner| self.report.done(inner.line));
+        true
     }
 
     /// `auth_basic`.
@@ -152,7 +177,11 @@ impl<'d> Nginx<'_, 'd> {
             self.report.done(zone.line);
         }
         for name in ["limit_req_status", "limit_conn_status"] {
-            if let Some(directive) = scope.one(name) {
+            if let Some(directive) =
+                scope.one(name).filter(|it| it.arg(0) == "429" && name == "limit_req_status")
+            {
+                self.report.done(directive.line);
+            } else if let Some(directive) = scope.one(name) {
                 self.report.note(
                     directive.line,
                     "the status of a refusal is fixed: 429 of a rate or a client, 503 of a route or of connections",

@@ -18,6 +18,16 @@ pub(super) struct Url {
 }
 
 impl Url {
+    /// The address of `proxy_pass` or `grpc_pass`, which may have no scheme.
+    pub(super) fn of(directive: &Directive) -> Result<Self, String> {
+        match directive.arg(0) {
+            address if directive.name == "grpc_pass" && !address.contains("://") => {
+                Self::parse(&format!("grpc://{address}"))
+            }
+            address => Self::parse(address),
+        }
+    }
+
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let (scheme, rest) =
             text.split_once("://").ok_or("the address must begin with http:// or https://")?;
