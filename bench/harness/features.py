@@ -1,7 +1,8 @@
 """The price of a feature: each config of bench/features against base.toml, which has none.
 
 Lines of a config that begin with `#:` say how its requests differ: `header NAME: VALUE`, `path PATH`, and `begins LINE`, a line
-ahead of each connection's only request; `credentials COUNT` fills a store with so many, of which one has the key of keys.toml; and with `scenario NAME` where their price shows, if that is not in http-1k.
+ahead of each connection's only request; `credentials COUNT` fills a store with so many, of which one has the key of keys.toml; `scrapes SECONDS`
+reads /metrics from the admin socket that often under load; and with `scenario NAME` where their price shows, if that is not in http-1k.
 """
 
 import shutil
@@ -31,6 +32,7 @@ class Feature:
     headers: tuple[str, ...]
     begins: str
     credentials: int = 0
+    scrapes: float = 0.0  # seconds from one reading of /metrics to the next
     binary: Path | None = None  # of another build
 
     @classmethod
@@ -43,11 +45,14 @@ class Feature:
 
         path, begins = ((*all_of(kind), "")[0] for kind in ("path", "begins"))
         credentials = int((*all_of("credentials"), "0")[0])
-        return cls(file.stem, text, all_of("scenario") or ("http-1k",), path, all_of("header"), begins, credentials)
+        scrapes = float((*all_of("scrapes"), "0")[0])
+        scenarios = all_of("scenario") or ("http-1k",)
+        return cls(file.stem, text, scenarios, path, all_of("header"), begins, credentials, scrapes)
 
     def of(self, scenario):
         """The scenario with this feature's requests."""
-        return replace(scenario, asks=self.path, headers=self.headers, begins=self.begins)
+        of = {"asks": self.path, "headers": self.headers, "begins": self.begins, "scrapes": self.scrapes}
+        return replace(scenario, **of)
 
     def configure(self, setting):
         """The command that runs Ringate with this feature."""

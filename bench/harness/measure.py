@@ -15,6 +15,7 @@ from pathlib import Path
 from . import candidates, http2
 from .backend import body, work_folder
 from .scenarios import BODIES, UPLOAD_BYTES
+from .scrape import scraping
 from .system import LOAD_CPU, PROXY_CPU, Child, Failure, cpu_busy, cpu_time, cpu_waited, resident_bytes
 
 WRK_SCRIPT = Path(__file__).with_name("wrk.lua")
@@ -92,7 +93,8 @@ class Bench:
     def under_load(self, scenario, proxy, port, result):
         user, system = cpu_time(proxy.pid)
         busy, clock, waited = cpu_busy(PROXY_CPU), time.monotonic(), cpu_waited(proxy.pid)
-        counted = self.load_once(scenario, port, self.seconds)
+        with scraping(proxy.log.parent, scenario.scrapes):
+            counted = self.load_once(scenario, port, self.seconds)
         elapsed = time.monotonic() - clock
         foreign = cpu_busy(PROXY_CPU) - busy
         result.waited_ms = (cpu_waited(proxy.pid) - waited) * 1e3

@@ -50,6 +50,7 @@ class Scenario:
     upload: bool = False
     asks: str = ""  # what is asked for, if that is not the path of the body that comes
     headers: tuple[str, ...] = ()  # of each request
+    scrapes: float = 0.0  # seconds from one reading of /metrics to the next; 0: none
     begins: str = ""  # what a connection begins with, ahead of its request
     streams: int = 0  # of each connection at a time, with HTTP/2 clients; 0: HTTP/1.1
     http2_backend: bool = False
