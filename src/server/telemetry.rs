@@ -194,7 +194,7 @@ impl Run {
     /// Sends the batch, some times if need be, and gives it up then.
     async fn send(&mut self, last: bool) {
         let settings = &self.collector.settings;
-        let body = otlp::request(&self.batch, &settings.service, &self.instance).to_string();
+        let body = otlp::request(&self.batch, &settings.service, &self.instance);
         self.batch.clear();
         let (body, mut tries) = (Bytes::from(body), Tries::default());
         let patience = if last { LAST } else { settings.timeout };
