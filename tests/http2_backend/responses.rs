@@ -30,7 +30,7 @@ fn a_response_has_a_reason_its_fields_and_its_framing() {
     let ringate = before(&[&backend]).start();
     let mut client = ringate.client();
     let early = client.send(GET).until("\r\n\r\n");
-    assert_eq!(early, "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n".replace("Early Hints", ""), "{early}");
+    assert_eq!(early, "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n");
     let head = client.until("\r\n\r\n");
     assert_eq!(
         head,
