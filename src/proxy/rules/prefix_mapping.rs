@@ -83,6 +83,9 @@ impl PrefixMapping {
         let place = hosts.iter().position(|host| host.eq_ignore_ascii_case(authority));
         let place = place.filter(|_| is_http && !authority.is_empty())?;
         let (base, path) = text.split_at(scheme.len() + 3 + authority.len());
+        if path.starts_with("//") {
+            return None; // alone it would name a host
+        }
         match place {
             // Its scheme may be what the client is sent to. Of http it is the backend's, which knows no other.
             0 if is_https => Some(format!("{base}{}", self.path(path)?)),
@@ -180,6 +183,8 @@ mod tests {
             (&host, "https://example.com/x", None),
             (&host, "http://backend.internal:8080/x?y", Some("/x?y")),
             (&host, "https://backend.internal:8080", Some("/")),
+            (&host, "http://backend.internal:8080//evil.example/x", None),
+            (&strip, "http://backend.internal:8080//evil.example/x", None),
             (&host, "http://other.example/x", None),
             (&strip, "http://other.example/x", None),
             (&strip, "mailto:a@b", None),
