@@ -140,22 +140,23 @@ fn server(protocol: &str, route: &str) -> (Server, SocketAddr) {
     (server, address)
 }
 
+/// Allocations of the worker during `rounds`, once it has been through them.
+fn in_the_steady_state(server: Server, mut rounds: impl FnMut()) -> u64 {
+    rounds();
+    let before = COUNT.load(Ordering::Relaxed);
+    assert!(before > 0, "the worker's allocations are counted at all");
+    rounds();
+    let during = COUNT.load(Ordering::Relaxed) - before;
+    server.begin_drain();
+    during
+}
+
 /// Allocations of the worker during `ROUNDS` requests on each of `CONNECTIONS` connections.
 fn allocations(size: usize) -> u64 {
     let (server, address) = server("http", &to(backend(size), ""));
     let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| TcpStream::connect(address).unwrap()).collect();
     let mut piece = vec![0; 64 * 1024];
-    for _ in 0..ROUNDS {
-        round(&mut clients, size, &mut piece);
-    }
-    let before = COUNT.load(Ordering::Relaxed);
-    assert!(before > 0, "the worker's allocations are counted at all");
-    for _ in 0..ROUNDS {
-        round(&mut clients, size, &mut piece);
-    }
-    let during = COUNT.load(Ordering::Relaxed) - before;
-    server.begin_drain();
-    during
+    in_the_steady_state(server, || (0..ROUNDS).for_each(|_| round(&mut clients, size, &mut piece)))
 }
 
 /// A root with files that are as long as the pages of backends, and the route to it.
@@ -184,7 +185,7 @@ fn allocations_of_files() -> u64 {
     let (server, address) = server("http", &route);
     let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| TcpStream::connect(address).unwrap()).collect();
     let mut piece = vec![0; 4096];
-    let mut rounds = || {
+    let rounds = || {
         for (request, status, size) in std::iter::repeat_n(FILES, ROUNDS).flatten() {
             for client in &mut clients {
                 client.write_all(request.as_bytes()).unwrap();
@@ -199,12 +200,7 @@ fn allocations_of_files() -> u64 {
             }
         }
     };
-    rounds();
-    let before = COUNT.load(Ordering::Relaxed);
-    assert!(before > 0, "the worker's allocations are counted at all");
-    rounds();
-    let during = COUNT.load(Ordering::Relaxed) - before;
-    server.begin_drain();
+    let during = in_the_steady_state(server, rounds);
     drop(dir);
     during
 }
@@ -246,13 +242,7 @@ fn allocations_of_datagrams() -> u64 {
             }
         }
     };
-    (0..ROUNDS).for_each(|_| round());
-    let before = COUNT.load(Ordering::Relaxed);
-    assert!(before > 0, "the worker's allocations are counted at all");
-    (0..ROUNDS).for_each(|_| round());
-    let during = COUNT.load(Ordering::Relaxed) - before;
-    server.begin_drain();
-    during
+    in_the_steady_state(server, || (0..ROUNDS).for_each(|_| round()))
 }
 
 /// One end of an HTTP/2 connection in memory, with what it needs of a worker.
@@ -460,20 +450,14 @@ fn allocations_of_streams(route: &str, service: Service) -> u64 {
             (TcpStream::connect(address).unwrap(), end, Vec::new())
         })
         .collect();
-    let mut rounds = || {
+    let rounds = || {
         for _ in 0..ROUNDS {
             for (stream, end, input) in &mut clients {
                 http2_round(stream, end, input, service);
             }
         }
     };
-    rounds();
-    let before = COUNT.load(Ordering::Relaxed);
-    assert!(before > 0, "the worker's allocations are counted at all");
-    rounds();
-    let during = COUNT.load(Ordering::Relaxed) - before;
-    server.begin_drain();
-    during
+    in_the_steady_state(server, rounds)
 }
 
 /// Allocations during 1000 exchanges of the HTTP/2 codec, on a thread that counts as a worker.

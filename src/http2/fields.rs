@@ -140,22 +140,22 @@ impl FieldList {
 
     /// All fields in the order of their reception, pseudo-fields included.
     pub fn all(&self) -> impl Iterator<Item = Field<'_>> + Clone {
-        self.spans.iter().map(|span| self.field(span))
+        self.all_named().map(|(field, _)| field)
     }
 
     /// The same, with where their names come from.
-    pub(super) fn all_named(&self) -> impl Iterator<Item = (Field<'_>, StaticName)> {
+    pub(super) fn all_named(&self) -> impl Iterator<Item = (Field<'_>, StaticName)> + Clone {
         self.spans.iter().map(|span| (self.field(span), span.static_name))
     }
 
     /// The fields without the pseudo-fields, with where their names come from.
-    pub(super) fn named(&self) -> impl Iterator<Item = (Field<'_>, StaticName)> {
+    pub(super) fn named(&self) -> impl Iterator<Item = (Field<'_>, StaticName)> + Clone {
         self.spans[self.pseudo..].iter().map(|span| (self.field(span), span.static_name))
     }
 
     /// The fields without the pseudo-fields.
     pub fn iter(&self) -> impl Iterator<Item = Field<'_>> + Clone {
-        self.spans[self.pseudo..].iter().map(|span| self.field(span))
+        self.named().map(|(field, _)| field)
     }
 
     /// The value of the first field of this name, which is in lower case. Pseudo-fields have their colon.

@@ -107,7 +107,7 @@ impl FieldList {
         read: impl FnOnce(&RequestHead<'_, '_>) -> R,
     ) -> Result<R, Unserved> {
         // To make many slots costs more than to count.
-        if self.named().count() <= FEW {
+        if self.iter().count() <= FEW {
             let mut slots = [EMPTY; FEW];
             return Ok(read(&self.request_head(end_stream, &mut slots)?));
         }
@@ -188,8 +188,5 @@ fn max_forwards(method: Method<'_>, fields: &Fields<'_, '_>) -> Result<Option<u3
 
 /// Digits as a number, if it fits.
 fn number(digits: &[u8]) -> Option<u64> {
-    let longer = |number: Option<u64>, &digit: &u8| {
-        number?.checked_mul(10)?.checked_add(u64::from(digit.checked_sub(b'0').filter(|digit| *digit < 10)?))
-    };
-    if digits.is_empty() { None } else { digits.iter().fold(Some(0), longer) }
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }

@@ -86,21 +86,20 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// The id of one of its routes, by its index; empty: there is none.
-    pub(crate) fn route_id(&self, route: Option<u32>) -> &str {
-        let Traffic::Http { routes, .. } = &self.traffic else { return "" };
-        route.and_then(|route| routes.get(route as usize)).map_or("", |route| &route.id)
+    /// One of its routes, by its index.
+    pub(crate) fn route(&self, route: Option<u32>) -> Option<&Route> {
+        let Traffic::Http { routes, .. } = &self.traffic else { return None };
+        routes.get(route? as usize)
     }
 
-    /// The error pages of one of its routes, by the route's index.
+    /// The id of one of its routes; empty: there is none.
+    pub(crate) fn route_id(&self, route: Option<u32>) -> &str {
+        self.route(route).map_or("", |route| &route.id)
+    }
+
+    /// The error pages of one of its routes, or its own.
     pub(crate) fn pages_of(&self, route: Option<u32>) -> Option<&Arc<Pages>> {
-        let own = match (&self.traffic, route) {
-            (Traffic::Http { routes, .. }, Some(route)) => {
-                routes.get(route as usize).and_then(|route| route.pages.as_ref())
-            }
-            _ => None,
-        };
-        own.or(self.pages.as_ref())
+        self.route(route).and_then(|route| route.pages.as_ref()).or(self.pages.as_ref())
     }
 }
 

@@ -17,7 +17,6 @@ use crate::io::{Buffer, Deadline};
 use crate::proxy::error_pages;
 use crate::proxy::failure::Failure;
 use crate::proxy::rules;
-use crate::proxy::snapshot::Traffic;
 
 /// Fields of a backend's response that its status means nothing without, or little (RFC 9110 §10.2.1, §10.2.3, §11.6.1).
 const KEPT: [&str; 4] = ["allow", "proxy-authenticate", "retry-after", "www-authenticate"];
@@ -32,8 +31,7 @@ impl Exchange<'_> {
             return false;
         }
         let (view, listener) = self.view;
-        let Traffic::Http { routes, .. } = &view.config.listeners[listener].traffic else { return false };
-        let route = self.order.route.and_then(|route| routes.get(route as usize));
+        let route = view.config.listeners[listener].route(self.order.route);
         route.is_some_and(|route| route.intercepts(head.status))
     }
 

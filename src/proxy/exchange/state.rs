@@ -29,7 +29,6 @@ use crate::proxy::error_pages::ErrorContext;
 use crate::proxy::exchange::body::Part;
 use crate::proxy::failure::Failure;
 use crate::proxy::rules::ResponseRules;
-use crate::proxy::snapshot::Traffic;
 use crate::proxy::stream_peer::StreamPeer;
 use crate::proxy::upstream::circuit::Counted;
 use crate::proxy::view::View;
@@ -256,10 +255,8 @@ impl<'a> Exchange<'a> {
 
     /// What its route bounds, if it has one.
     pub(crate) fn route_limits(&self) -> Option<&RouteLimits> {
-        let Traffic::Http { routes, .. } = &self.view.0.config.listeners[self.view.1].traffic else {
-            return None;
-        };
-        Some(&routes.get(self.order.route? as usize)?.limits)
+        let (view, listener) = self.view;
+        Some(&view.config.listeners[listener].route(self.order.route)?.limits)
     }
 
     pub(crate) fn wait(&self, deadline: &Deadline, phase: Phase, patience: Duration) {
