@@ -10,6 +10,7 @@ pub(crate) mod latency;
 pub(crate) mod limits;
 pub(crate) mod meter;
 pub(crate) mod network;
+pub(crate) mod percent;
 pub(crate) mod published;
 pub(crate) mod sample;
 pub(crate) mod spki;

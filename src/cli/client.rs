@@ -16,6 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::explain;
 use crate::admin::Problem;
+use crate::base::percent::percent_encoded;
 use crate::config::plan::{Admin, AdminAddress, At};
 use crate::server::load;
 
@@ -229,16 +230,7 @@ impl std::fmt::Display for Instance {
 
 /// A segment of a path, percent-encoded (RFC 3986 §2.1).
 pub(super) fn segment(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' | b'@' => {
-                out.push(byte.into());
-            }
-            other => out.push_str(&format!("%{other:02X}")),
-        }
-    }
-    out
+    percent_encoded(text, |byte| byte.is_ascii_alphanumeric() || b"-._~:@".contains(&byte))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use super::backend_verifier::sha256;
 use crate::base::limits::MAX_CLIENT_CERTIFICATE_BYTES;
+use crate::base::percent::percent_encoded;
 
 /// A subject alternative name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,33 +153,12 @@ fn pair(out: &mut String, key: &str, value: &str) {
 
 /// A name with all that no URI and no host name holds percent-encoded: spaces, quotes, backslashes, controls.
 fn printable(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        match byte {
-            b'"' | b'\\' => {
-                let _ = write!(out, "%{byte:02X}");
-            }
-            b'!'..=b'~' => out.push(char::from(byte)),
-            _ => {
-                let _ = write!(out, "%{byte:02X}");
-            }
-        }
-    }
-    out
+    percent_encoded(name, |byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'\\'))
 }
 
 /// PEM text as Envoy puts it into the header.
 fn url_encoded(pem: &str) -> String {
-    let mut out = String::with_capacity(pem.len() * 5 / 4);
-    for character in pem.chars() {
-        match character {
-            'A'..='Z' | 'a'..='z' | '0'..='9' | '-' => out.push(character),
-            other => {
-                let _ = write!(out, "%{:02X}", u32::from(other));
-            }
-        }
-    }
-    out
+    percent_encoded(pem, |byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// A distinguished name by RFC 4514, in ASCII: what is not is escaped byte by byte, as OpenSSL's `-nameopt RFC2253` does.

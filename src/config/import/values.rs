@@ -70,6 +70,14 @@ pub(super) fn size(bytes: u64) -> String {
     bytes.to_string()
 }
 
+/// Host and port of `host[:port]`.
+pub(super) fn host_and_port(text: &str) -> (&str, Option<&str>) {
+    match text.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => (host, Some(port)),
+        _ => (text, None),
+    }
+}
+
 /// A path as the other proxy understands it, in full.
 pub(super) fn absolute(folder: &Path, path: &str) -> String {
     folder.join(path).display().to_string()

@@ -1,6 +1,7 @@
 //! `redirect`: a location, a prefix or a scheme becomes `redirect` of routes.
 
 use super::super::draft::quoted;
+use super::super::values;
 use super::HaProxy;
 use super::conditions::{Acls, Test};
 use super::frontend::Whole;
@@ -62,10 +63,7 @@ fn prefix(to: &str) -> String {
         return format!("rewrite_prefix = {}", quoted(to));
     };
     let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-    let (host, port) = match host.rsplit_once(':') {
-        Some((host, port)) if port.parse::<u16>().is_ok() => (host, Some(port)),
-        _ => (host, None),
-    };
+    let (host, port) = values::host_and_port(host);
     let mut keys = format!("scheme = {}, host = {}", quoted(scheme), quoted(host));
     keys.extend(port.map(|port| format!(", port = {port}")));
     if !matches!(path, "" | "/") {

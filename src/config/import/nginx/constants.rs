@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::report::Report;
 use super::parse::Directive;
+use super::variables::name_in;
 
 /// The value of a variable, or `None` where it has several.
 type Known = BTreeMap<String, Option<String>>;
@@ -111,14 +112,7 @@ fn filled(text: &str, known: &Known) -> String {
     let (mut out, mut rest) = (String::new(), text);
     while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at]);
-        let behind = &rest[at + 1..];
-        let (name, after) = match behind.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
-            Some(braced) => braced,
-            None => {
-                let is_name = |one: char| one.is_ascii_alphanumeric() || one == '_';
-                behind.split_at(behind.find(|one| !is_name(one)).unwrap_or(behind.len()))
-            }
-        };
+        let (name, after) = name_in(&rest[at + 1..]);
         match known.get(name) {
             Some(Some(value)) => out.push_str(value),
             _ => out.push_str(&rest[at..rest.len() - after.len()]),

@@ -6,6 +6,7 @@ use super::super::draft::{part, quoted};
 use super::Nginx;
 use super::parse::Directive;
 use super::variables::name_in;
+use crate::base::percent::percent_encoded;
 
 /// The variables of maps.
 #[derive(Debug, Default)]
@@ -164,13 +165,5 @@ fn input(variable: &str) -> Option<String> {
 
 /// A path as it is sent: nginx compares decoded ones.
 fn encoded(path: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte);
-    let mut out = String::new();
-    for byte in path.bytes() {
-        match byte {
-            plain if is_plain(plain) => out.push(char::from(plain)),
-            other => out.push_str(&format!("%{other:02X}")),
-        }
-    }
-    out
+    percent_encoded(path, |byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte))
 }

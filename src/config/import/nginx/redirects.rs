@@ -1,6 +1,7 @@
 //! Where a redirect leads to: URLs with nginx's variables.
 
 use super::super::draft::quoted;
+use super::super::values;
 use super::maps::Maps;
 use super::variables::name_in;
 
@@ -44,10 +45,7 @@ pub(super) fn redirect(url: &str, is_tls: bool, maps: &Maps) -> Result<String, S
             let end =
                 rest.find(['/', '?']).or_else(|| rest.find("$request_uri")).or_else(|| rest.find("$uri"));
             let (host, rest) = rest.split_at(end.unwrap_or(rest.len()));
-            let (host, port) = match host.rsplit_once(':') {
-                Some((host, port)) if port.parse::<u16>().is_ok() => (host, Some(port)),
-                _ => (host, None),
-            };
+            let (host, port) = values::host_and_port(host);
             match host {
                 "$host" | "$http_host" | "$server_name" => {}
                 host if host.contains('$') => return Err(format!("{host} has variables")),

@@ -61,10 +61,7 @@ impl Url {
 
     /// The authority's name, without its port.
     pub(super) fn host(&self) -> &str {
-        match self.authority.rsplit_once(':') {
-            Some((host, port)) if port.parse::<u16>().is_ok() => host,
-            _ => &self.authority,
-        }
+        values::host_and_port(&self.authority).0
     }
 }
 
