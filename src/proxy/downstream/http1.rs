@@ -17,7 +17,7 @@ use crate::proxy::error_pages::{ErrorContext, ErrorFormat};
 use crate::proxy::exchange::client_stream::{CallEnd, ClientStream, EncodedReply, ResponseWriter};
 use crate::proxy::exchange::found::Held;
 use crate::proxy::exchange::next::{IsLast, Next};
-use crate::proxy::exchange::route::{self, Decision, Refused, Understood};
+use crate::proxy::exchange::route::{self, Decision, Place, Refused, Understood};
 use crate::proxy::exchange::state::{Exchange, within};
 use crate::proxy::failure::Failure;
 use crate::proxy::idle::{self, Woken};
@@ -52,10 +52,9 @@ impl From<Next> for Burst {
 }
 
 /// What the first bytes of a burst are.
-#[allow(clippy::large_enum_variant)] // moved once, as the decision itself
 enum Headed {
     /// A request.
-    Decided(Decision),
+    Decided,
     /// Nothing: the client left.
     Left,
     /// The preface of HTTP/2.
@@ -173,10 +172,22 @@ impl Connection {
             }
             let (view, listener) = self.listening.enter(&self.worker);
             let limits = &view.config.listeners[listener].limits;
-            let headed = pin!(self.head(&view, listener, &mut buffer)).await;
-            let mut order = match headed {
-                Ok(Headed::Decided(Decision::Forward(order))) => order,
-                Ok(Headed::Decided(Decision::Answer(mut answer))) => {
+            let mut place = None;
+            let headed = pin!(self.head(&view, listener, &mut buffer, &mut place)).await;
+            match headed {
+                Ok(Headed::Decided) => {}
+                Ok(Headed::Left) => return Next::Close.into(),
+                Ok(Headed::Http2) => return Burst::Http2(Box::new(buffer)),
+                Err(refused) => {
+                    let writer = ResponseWriter::http1(&mut self.stream);
+                    let at = (&*self.worker, &*view, listener);
+                    let (failure, reply) = refused.reply(at, &writer, &self.facts);
+                    return self.refuse(&failure, reply).await.into();
+                }
+            }
+            let order = match place {
+                Some(Decision::Forward(ref mut order)) => order,
+                Some(Decision::Answer(mut answer)) => {
                     answer.keep_alive &= !self.is_last(limits);
                     let is_last =
                         |ahead: &dyn Fn() -> bool| self.listening.is_last(&self.worker, &self.facts, ahead);
@@ -188,14 +199,7 @@ impl Connection {
                     }
                     continue;
                 }
-                Ok(Headed::Left) => return Next::Close.into(),
-                Ok(Headed::Http2) => return Burst::Http2(Box::new(buffer)),
-                Err(refused) => {
-                    let writer = ResponseWriter::http1(&mut self.stream);
-                    let at = (&*self.worker, &*view, listener);
-                    let (failure, reply) = refused.reply(at, &writer, &self.facts);
-                    return self.refuse(&failure, reply).await.into();
-                }
+                None => return Next::Close.into(),
             };
             order.envelope.keep_alive &= !self.is_last(limits);
             let seen = (&*view, listener);
@@ -265,6 +269,7 @@ impl Connection {
         view: &View,
         listener: usize,
         buffer: &mut Buffer,
+        place: &mut Place,
     ) -> Result<Headed, Box<Refused>> {
         let mut waiting = false;
         loop {
@@ -277,7 +282,7 @@ impl Connection {
                 return Ok(Headed::Http2);
             }
             let understood = ClientStream::read_head(buffer.data(), &of.limits, |head, envelope| {
-                route::understand(view, listener, &self.facts, &self.worker, (head, envelope))
+                route::understand(view, listener, &self.facts, &self.worker, (head, envelope), place)
             });
             let understood =
                 understood.map_err(|error| Refused::unknown(Failure::Request(error), of, &self.facts));
@@ -288,8 +293,10 @@ impl Connection {
                 Ok(Some(Ok(understood))) => {
                     self.worker.counters.requests.add(1);
                     return match understood {
-                        Understood::Decided(decision) => Ok(Headed::Decided(decision)),
-                        Understood::Wait(held) => Box::pin(self.settle(view, listener, buffer, held)).await,
+                        Understood::Decided => Ok(Headed::Decided),
+                        Understood::Wait(held) => {
+                            Box::pin(self.settle((view, listener), buffer, held, place)).await
+                        }
                     };
                 }
                 Ok(Some(Err(mut refused))) | Err(mut refused) => {
@@ -332,10 +339,10 @@ impl Connection {
     /// Waits for what must be found out about the request at the buffer's front, and decides on it.
     async fn settle(
         &self,
-        view: &View,
-        listener: usize,
+        (view, listener): (&View, usize),
         buffer: &Buffer,
         mut held: Box<Held>,
+        place: &mut Place,
     ) -> Result<Headed, Box<Refused>> {
         let of = &view.config.listeners[listener];
         loop {
@@ -344,10 +351,10 @@ impl Connection {
                 return Ok(Headed::Left);
             };
             let understood = ClientStream::read_head(buffer.data(), &of.limits, |head, _| {
-                route::resume(view, listener, &self.facts, &self.worker, (head, resumed))
+                route::resume(view, listener, &self.facts, &self.worker, (head, resumed), place)
             });
             match understood {
-                Ok(Some(Ok(Understood::Decided(decision)))) => return Ok(Headed::Decided(decision)),
+                Ok(Some(Ok(Understood::Decided))) => return Ok(Headed::Decided),
                 Ok(Some(Ok(Understood::Wait(next)))) => held = next,
                 Ok(Some(Err(refused))) => {
                     self.worker.counters.requests_refused.add(1);

@@ -21,7 +21,7 @@ use crate::proxy::exchange::client_stream::{CallEnd, ClientStream, EncodedReply,
 use crate::proxy::exchange::found::Held;
 use crate::proxy::exchange::local_reply::LocalReply;
 use crate::proxy::exchange::next::{IsLast, Next};
-use crate::proxy::exchange::route::{self, Decision, Forward, Refused, Understood};
+use crate::proxy::exchange::route::{self, Decision, Forward, Place, Refused, Understood};
 use crate::proxy::exchange::state::{Exchange, within};
 use crate::proxy::failure::Failure;
 use crate::proxy::http2::{self, Head, Overdue, Serve, Session, SessionEnd, Timeouts};
@@ -241,17 +241,21 @@ async fn serve_request(client: &Client, peer: &PeerHandle, stream: http2::Stream
     stream.set_code(ErrorCode::INTERNAL_ERROR);
     let (view, listener) = client.listening.enter(&client.worker);
     let request = Request { client, peer, view: &view, listener, stream: &stream };
-    let decided = match request.decide(&head) {
-        Ok(Understood::Decided(decision)) => Some(Ok(decision)),
-        Ok(Understood::Wait(held)) => Box::pin(request.settle(&head, held)).await,
-        Err(refused) => Some(Err(refused)),
+    let mut place = None;
+    let refused = match request.decide(&head, &mut place) {
+        Ok(Understood::Decided) => None,
+        Ok(Understood::Wait(held)) => Box::pin(request.settle(&head, held, &mut place)).await,
+        Err(refused) => Some(refused),
     };
     http2::Stream::give_fields(head.fields);
-    let Some(decided) = decided else { return };
-    match decided {
-        Ok(Decision::Forward(order)) => pin!(request.forward(order)).await,
-        Ok(Decision::Answer(reply)) => pin!(request.answer(reply)).await,
-        Err(refused) => Box::pin(request.refuse(*refused)).await,
+    if let Some(refused) = refused {
+        return Box::pin(request.refuse(*refused)).await;
+    }
+    match place {
+        Some(Decision::Forward(mut order)) => pin!(request.forward(&mut order)).await,
+        Some(Decision::Answer(reply)) => pin!(request.answer(reply)).await,
+        // Its stream has ended while it waited.
+        None => {}
     }
 }
 
@@ -270,11 +274,11 @@ impl Request<'_> {
     }
 
     /// What becomes of it.
-    fn decide(&self, head: &Head) -> Result<Understood, Box<Refused>> {
+    fn decide(&self, head: &Head, place: &mut Place) -> Result<Understood, Box<Refused>> {
         let (of, Client { worker, facts, .. }) = (self.listener(), self.client);
         let understood = match head.kind {
             None => Err(Failure::Request(RequestError::HeadTooLong)),
-            Some(_) => self.understand(head),
+            Some(_) => self.understand(head, place),
         };
         let decided = match understood {
             Ok(decided) => decided,
@@ -296,8 +300,8 @@ impl Request<'_> {
         decided
     }
 
-    /// Waits for what must be found out about it, and decides. `None`: its stream has ended.
-    async fn settle(&self, head: &Head, mut held: Box<Held>) -> Option<Result<Decision, Box<Refused>>> {
+    /// Waits for what must be found out about it, and decides; unless its stream ends. `Some`: it is refused.
+    async fn settle(&self, head: &Head, mut held: Box<Held>, place: &mut Place) -> Option<Box<Refused>> {
         let Client { worker, facts, .. } = self.client;
         loop {
             let peer = StreamPeer::H2 { connection: self.peer.clone(), stream: self.stream.watch() };
@@ -306,20 +310,24 @@ impl Request<'_> {
                 self.while_open(run).await??
             };
             let understood = ClientStream::read_fields(&head.fields, head.end_stream, |head, _| {
-                route::resume(self.view, self.listener, facts, worker, (head, resumed))
+                route::resume(self.view, self.listener, facts, worker, (head, resumed), place)
             });
             match understood.ok()? {
-                Ok(Understood::Decided(decision)) => return Some(Ok(decision)),
+                Ok(Understood::Decided) => return None,
                 Ok(Understood::Wait(next)) => held = next,
                 Err(refused) => {
                     worker.counters.requests_refused.add(1);
-                    return Some(Err(refused));
+                    return Some(refused);
                 }
             }
         }
     }
 
-    fn understand(&self, head: &Head) -> Result<Result<Understood, Box<Refused>>, Failure> {
+    fn understand(
+        &self,
+        head: &Head,
+        place: &mut Place,
+    ) -> Result<Result<Understood, Box<Refused>>, Failure> {
         let Client { worker, facts, .. } = self.client;
         let limits = &self.listener().limits;
         let target = head.fields.get(b":path").map_or(0, <[u8]>::len);
@@ -327,13 +335,13 @@ impl Request<'_> {
             return Err(Failure::Request(RequestError::TargetTooLong));
         }
         ClientStream::read_fields(&head.fields, head.end_stream, |head, envelope| {
-            route::understand(self.view, self.listener, facts, worker, (head, envelope))
+            route::understand(self.view, self.listener, facts, worker, (head, envelope), place)
         })
         .map_err(Failure::Unserved)
     }
 
     /// Sends it to a backend, and the response to the client.
-    async fn forward(&self, order: Forward) {
+    async fn forward(&self, order: &mut Forward) {
         let Client { worker, facts, .. } = self.client;
         let deadline = worker.wheel.deadline();
         let is_last: IsLast<'_> = &|_| false;

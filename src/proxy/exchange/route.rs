@@ -49,7 +49,7 @@ const MAX_AUTHORITY: usize = 270;
 
 /// What becomes of a request.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant)] // an order is moved once, and a box would be an allocation a request
+#[allow(clippy::large_enum_variant)] // a box would be an allocation a request
 pub(crate) enum Decision {
     /// It is forwarded to a backend.
     Forward(Forward),
@@ -57,12 +57,15 @@ pub(crate) enum Decision {
     Answer(LocalReply),
 }
 
+/// Where a decision is written. It is large, so it is not returned: what returns it would copy it, and so would each of
+/// that one's callers.
+pub(crate) type Place = Option<Decision>;
+
 /// What is known of a request once its head was read.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant)] // as the decision itself
 pub(crate) enum Understood {
-    /// What becomes of it.
-    Decided(Decision),
+    /// The decision has been written.
+    Decided,
     /// Something must be found out first; then [`resume`] decides.
     Wait(Box<Held>),
 }
@@ -144,6 +147,7 @@ pub(crate) fn understand(
     client: &ClientFacts,
     worker: &Worker,
     (head, envelope): (&RequestHead<'_, '_>, Envelope),
+    place: &mut Place,
 ) -> Result<Understood, Box<Refused>> {
     let of = &view.config.listeners[listener];
     let id = worker.ids.next();
@@ -157,7 +161,7 @@ pub(crate) fn understand(
     let trace = tracer.and_then(|tracer| tracer.begin(head, &id, (&of.name, client, text)));
     let (grpc, route, rules, verdicts) = (Call::of(head), None, None, None);
     let found = Found { envelope, route, head_bytes, trace, id, error_format, grpc, logged, rules, verdicts };
-    conclude((view, of), client, worker, head, found)
+    conclude((view, of), client, worker, head, found, place)
 }
 
 /// The same of a request that has waited: its head is the one of before.
@@ -171,8 +175,9 @@ pub(crate) fn resume(
     client: &ClientFacts,
     worker: &Worker,
     (head, resumed): (&RequestHead<'_, '_>, Resumed),
+    place: &mut Place,
 ) -> Result<Understood, Box<Refused>> {
-    conclude((view, &view.config.listeners[listener]), client, worker, head, resumed.found())
+    conclude((view, &view.config.listeners[listener]), client, worker, head, resumed.found(), place)
 }
 
 /// The id of a request: that of its client, if the listener takes it.
@@ -191,9 +196,10 @@ fn conclude(
     worker: &Worker,
     head: &RequestHead<'_, '_>,
     mut found: Found,
+    place: &mut Place,
 ) -> Result<Understood, Box<Refused>> {
     let id = found.id;
-    match decide(view, of, client, worker, head, id_of(of, head, &id), &mut found) {
+    match decide((view, of), client, worker, (head, id_of(of, head, &id)), &mut found, place) {
         Ok(decision) => Ok(decision),
         Err(failure) => {
             let Found { logged, rules, route, trace, head_bytes, error_format: format, grpc, .. } = found;
@@ -206,13 +212,12 @@ fn conclude(
 
 /// The destination of a request.
 fn decide(
-    view: &View,
-    listener: &Listener,
+    (view, listener): (&View, &Listener),
     client: &ClientFacts,
     worker: &Worker,
-    head: &RequestHead<'_, '_>,
-    id: &str,
+    (head, id): (&RequestHead<'_, '_>, &str),
     found: &mut Found,
+    place: &mut Place,
 ) -> Result<Understood, Failure> {
     let said = client_of(listener, head, client);
     let address = said.as_ref().map_or(&*client.address, AddressText::as_str);
@@ -226,7 +231,7 @@ fn decide(
     }
     if let Err(reply) = admit(listener, &asked, found)? {
         note_refusal(worker, &asked, "", &reply);
-        return Ok(Decision::refuse(reply, listener, head, found));
+        return Ok(refuse(reply, listener, head, found, place));
     }
     check(head)?;
     let (normalised, (route, matched)) = routed(&listener.traffic, head, address)?;
@@ -243,7 +248,7 @@ fn decide(
     if matched.grpc_web {
         found.grpc = found.grpc.or_else(|| Call::of_web(head));
     }
-    if let Some(stopped) = apply_rules(matched, (view, listener, worker), &asked, found) {
+    if let Some(stopped) = apply_rules(matched, (view, listener, worker), &asked, found, place) {
         return Ok(stopped);
     }
     if let (Some(record), Some(pending)) = (&mut found.logged, &found.rules) {
@@ -256,7 +261,7 @@ fn decide(
         apart(&listener.traffic, (head, address), &normalised, route)
     };
     let own = RequestView { path: apart.as_deref().unwrap_or(asked.path), ..asked };
-    Ok(lead((view, listener, worker), matched, (&asked, &own), found))
+    Ok(lead((view, listener, worker), matched, (&asked, &own), found, place))
 }
 
 /// The destination of a request that the rules of its route let pass. `own` has its path as backends and files are asked for it.
@@ -265,42 +270,38 @@ fn lead(
     matched: &Route,
     (asked, own): (&RequestView<'_, '_, '_>, &RequestView<'_, '_, '_>),
     found: &mut Found,
+    place: &mut Place,
 ) -> Understood {
     let (head, client) = (asked.head, asked.client);
-    let refuse = |reply: Reply, found: &mut Found| {
+    let refuse = |reply: Reply, found: &mut Found, place: &mut Place| {
         note_refusal(worker, asked, &matched.id, &reply);
-        Decision::refuse(reply, listener, head, found)
+        refuse(reply, listener, head, found, place)
     };
     let path = match new_path(matched, own) {
         Ok(path) => path,
-        Err(reply) => return refuse(reply, found),
+        Err(reply) => return refuse(reply, found, place),
     };
-    Understood::Decided(Decision::Forward(match &matched.to {
+    match &matched.to {
         Destination::Upstream(upstream) => {
-            let pool = &view.pools[*upstream];
-            forward((listener, matched), pool, (own, &path), found, worker.heads.take())
+            let to = Picked::only(&view.pools[*upstream]);
+            forward((listener, matched), to, (own, &path), found, worker.heads.take(), place)
         }
         Destination::Split(split) => {
-            to_split(split, (view, worker), (listener, matched), (own, &path), found)
+            let to = Picked::of(split, view, (listener, matched), head, found);
+            forward((listener, matched), to, (own, &path), found, worker.heads.take(), place)
         }
-        Destination::Reply(reply) => {
-            return Decision::answer((**reply).clone(), head, found);
-        }
-        Destination::Portal(portal) => {
-            return to_portal(portal, (listener, matched, worker), asked, found);
-        }
+        Destination::Reply(reply) => answer((**reply).clone(), head, found, place),
+        Destination::Portal(portal) => to_portal(portal, (listener, matched, worker), asked, found, place),
         Destination::Files(files) => {
             let of = (found.id.point, matched.limits.response);
             let request = FileRequest::new(files, head, (&path, asked.path), of, worker.heads.take());
-            return Decision::file(request, (listener, worker), asked, found);
+            answer_with_file(request, (listener, worker), asked, found, place)
         }
-        Destination::Redirect(redirect) => {
-            return match asked.with_query(|query| redirect.reply(query, client)) {
-                Ok(reply) => Decision::answer(reply, head, found),
-                Err(reply) => refuse(reply, found),
-            };
-        }
-    }))
+        Destination::Redirect(redirect) => match asked.with_query(|query| redirect.reply(query, client)) {
+            Ok(reply) => answer(reply, head, found, place),
+            Err(reply) => refuse(reply, found, place),
+        },
+    }
 }
 
 /// The path that a backend or the files below a root are asked for.
@@ -323,41 +324,55 @@ fn to_portal(
     (listener, matched, worker): (&Listener, &Route, &Worker),
     asked: &RequestView<'_, '_, '_>,
     found: &mut Found,
+    place: &mut Place,
 ) -> Understood {
     match portal.form(asked.head, asked.client, asked.address) {
-        None => Decision::answer(portal.reply(asked.client), asked.head, found),
+        None => answer(portal.reply(asked.client), asked.head, found, place),
         Some(Err(reply)) => {
             note_refusal(worker, asked, &matched.id, &reply);
-            Decision::refuse(reply, listener, asked.head, found)
+            refuse(reply, listener, asked.head, found, place)
         }
         Some(Ok((clerk, form))) => {
             let form = PortalForm::new(clerk, form, asked.head.expect_continue);
-            Decision::form(form, (listener, worker), asked, found)
+            answer_form(form, (listener, worker), asked, found, place)
         }
     }
 }
 
-/// To one of several upstreams, by their shares.
-fn to_split(
-    split: &Split,
-    (view, worker): (&View, &Worker),
-    (listener, matched): (&Listener, &Route),
-    (asked, path): (&RequestView<'_, '_, '_>, &str),
-    found: &mut Found,
-) -> Forward {
-    let head = asked.head;
-    // Whether its body is at hand is not known yet.
-    let repeat = if head.method.is_idempotent() { Repeat::Held } else { Repeat::Never };
-    let (answers, point) = (|upstream: usize| !view.pools[upstream].is_shunned(repeat), found.id.point);
-    let picked = split.pick(point);
-    let picked = if answers(picked) { Some(picked) } else { split.pick_where(point, answers) };
-    let picked = picked.unwrap_or_else(|| split.pick(point));
-    let order = forward((listener, matched), &view.pools[picked], (asked, path), found, worker.heads.take());
-    // What names no host is given its endpoint's, and stays with that.
-    let host = host_of(listener, matched).or(head.host);
-    let named = || split.upstreams().any(|upstream| view.pools[upstream].is_named_by_request());
-    let name = order.host.or_else(|| host.filter(|_| named()).map(str::to_owned));
-    Forward { split: host.and(order.route), host: name, ..order }
+/// The upstream that a request goes to first.
+struct Picked<'v> {
+    pool: &'v Rc<Pool>,
+    /// The route by its index, if that has other upstreams for when this one can't be reached.
+    split: Option<u32>,
+    /// Whether one of those takes its TLS server name from the request.
+    named: bool,
+}
+
+impl<'v> Picked<'v> {
+    /// The only upstream of a route.
+    fn only(pool: &'v Rc<Pool>) -> Self {
+        Self { pool, split: None, named: pool.is_named_by_request() }
+    }
+
+    /// One of several, by their shares.
+    fn of(
+        split: &Split,
+        view: &'v View,
+        (listener, matched): (&Listener, &Route),
+        head: &RequestHead<'_, '_>,
+        found: &Found,
+    ) -> Self {
+        // Whether its body is at hand is not known yet.
+        let repeat = if head.method.is_idempotent() { Repeat::Held } else { Repeat::Never };
+        let (answers, point) = (|upstream: usize| !view.pools[upstream].is_shunned(repeat), found.id.point);
+        let picked = split.pick(point);
+        let picked = if answers(picked) { Some(picked) } else { split.pick_where(point, answers) };
+        let picked = picked.unwrap_or_else(|| split.pick(point));
+        // What names no host is given its endpoint's, and stays with that.
+        let has_host = head.host.is_some() || host_of(listener, matched).is_some();
+        let named = split.upstreams().any(|upstream| view.pools[upstream].is_named_by_request());
+        Self { pool: &view.pools[picked], split: found.route.filter(|_| has_host), named }
+    }
 }
 
 /// A rule has refused a request: for those that look at failures.
@@ -380,6 +395,7 @@ fn apply_rules(
     (view, listener, worker): (&View, &Listener, &Worker),
     asked: &RequestView<'_, '_, '_>,
     found: &mut Found,
+    place: &mut Place,
 ) -> Option<Understood> {
     let rules = matched.rules.as_ref()?;
     let (pending, admitted) = rules.admit(asked, found.rules.take(), found.verdicts.as_deref());
@@ -392,7 +408,7 @@ fn apply_rules(
         Ok(()) => None,
         Err(Stop::Refused(reply)) => {
             note_refusal(worker, asked, &matched.id, &reply);
-            Some(Decision::refuse(reply, listener, asked.head, found))
+            Some(refuse(reply, listener, asked.head, found, place))
         }
         Err(Stop::Wait(check)) => Some(Understood::Wait(Held::new(check, view, asked, found))),
     }
@@ -431,71 +447,75 @@ fn host_of<'c>(listener: &'c Listener, matched: &'c Route) -> Option<&'c str> {
     host(&matched.rules).or_else(|| host(&listener.rules))
 }
 
-impl Decision {
-    /// The response that a route is for.
-    fn answer(reply: Reply, head: &RequestHead<'_, '_>, found: &mut Found) -> Understood {
-        Understood::Decided(Self::Answer(found.local(reply, head)))
-    }
+/// The response that a route is for.
+fn answer(reply: Reply, head: &RequestHead<'_, '_>, found: &mut Found, place: &mut Place) -> Understood {
+    *place = Some(Decision::Answer(found.local(reply, head)));
+    Understood::Decided
+}
 
-    /// A form, whose content is read before it is answered.
-    fn form(
-        form: PortalForm,
-        at: (&Listener, &Worker),
-        asked: &RequestView<'_, '_, '_>,
-        found: &mut Found,
-    ) -> Understood {
-        let reply = Reply::refusal(503, "a form was not carried out");
-        let answer = Self::later(reply, at, asked, found);
-        Understood::Decided(Self::Answer(answer.with_form(form)))
-    }
+/// A form, whose content is read before it is answered.
+fn answer_form(
+    form: PortalForm,
+    at: (&Listener, &Worker),
+    asked: &RequestView<'_, '_, '_>,
+    found: &mut Found,
+    place: &mut Place,
+) -> Understood {
+    let reply = Reply::refusal(503, "a form was not carried out");
+    *place = Some(Decision::Answer(later(reply, at, asked, found).with_form(form)));
+    Understood::Decided
+}
 
-    /// A file, which is opened before it is answered.
-    fn file(
-        request: FileRequest,
-        at: (&Listener, &Worker),
-        asked: &RequestView<'_, '_, '_>,
-        found: &mut Found,
-    ) -> Understood {
-        let reply = Reply::refusal(500, "a file was not opened");
-        let answer = Self::later(reply, at, asked, found);
-        Understood::Decided(Self::Answer(answer.with_file(request)))
-    }
+/// A file, which is opened before it is answered.
+fn answer_with_file(
+    request: FileRequest,
+    at: (&Listener, &Worker),
+    asked: &RequestView<'_, '_, '_>,
+    found: &mut Found,
+    place: &mut Place,
+) -> Understood {
+    let reply = Reply::refusal(500, "a file was not opened");
+    *place = Some(Decision::Answer(later(reply, at, asked, found).with_file(request)));
+    Understood::Decided
+}
 
-    /// A reply that another one takes the place of. That may be a failure.
-    fn later(
-        reply: Reply,
-        (listener, worker): (&Listener, &Worker),
-        asked: &RequestView<'_, '_, '_>,
-        found: &mut Found,
-    ) -> LocalReply {
-        let answer = found.local(reply, asked.head).with_id(asked.id, worker.heads.take());
-        answer.with_pages(listener.pages_of(found.route), found.error_format)
-    }
+/// A reply that another one takes the place of. That may be a failure.
+fn later(
+    reply: Reply,
+    (listener, worker): (&Listener, &Worker),
+    asked: &RequestView<'_, '_, '_>,
+    found: &mut Found,
+) -> LocalReply {
+    let answer = found.local(reply, asked.head).with_id(asked.id, worker.heads.take());
+    answer.with_pages(listener.pages_of(found.route), found.error_format)
+}
 
-    /// The refusal of a rule, by the listener's pages.
-    fn refuse(
-        mut reply: Reply,
-        listener: &Listener,
-        head: &RequestHead<'_, '_>,
-        found: &mut Found,
-    ) -> Understood {
-        if let Some(error) = reply.error.filter(|_| listener.proxy_status) {
-            reply.fields.extend_from_slice(format!("Proxy-Status: ringate; error={error}\r\n").as_bytes());
-        }
-        let answer = found.local(reply, head);
-        let answer = answer.with_pages(listener.pages_of(found.route), found.error_format);
-        Understood::Decided(Self::Answer(answer))
+/// The refusal of a rule, by the listener's pages.
+fn refuse(
+    mut reply: Reply,
+    listener: &Listener,
+    head: &RequestHead<'_, '_>,
+    found: &mut Found,
+    place: &mut Place,
+) -> Understood {
+    if let Some(error) = reply.error.filter(|_| listener.proxy_status) {
+        reply.fields.extend_from_slice(format!("Proxy-Status: ringate; error={error}\r\n").as_bytes());
     }
+    let answer = found.local(reply, head);
+    let answer = answer.with_pages(listener.pages_of(found.route), found.error_format);
+    *place = Some(Decision::Answer(answer));
+    Understood::Decided
 }
 
 /// What goes to the backend, and what else there is to be known of the request.
 fn forward(
     (listener, matched): (&Listener, &Route),
-    pool: &Rc<Pool>,
+    Picked { pool, split, named }: Picked<'_>,
     (asked, path): (&RequestView<'_, '_, '_>, &str),
     found: &mut Found,
     memory: Vec<u8>,
-) -> Forward {
+    place: &mut Place,
+) -> Understood {
     let RequestView { head, client, .. } = asked;
     let rewrite = if path == head.target.path { PathRewrite::Keep } else { PathRewrite::Replace(path) };
     let forwarded = ForwardedFor {
@@ -527,14 +547,14 @@ fn forward(
         }
     });
     let upstream = &pool.upstream;
-    Forward {
+    *place = Some(Decision::Forward(Forward {
         head: outgoing,
         pool: Rc::clone(pool),
         route: found.route,
         head_bytes: found.head_bytes,
         trace: found.trace.take(),
         key: request_key::of(upstream, asked),
-        split: None,
+        split,
         point: found.id.point,
         envelope: found.envelope,
         context: RequestContext::from(*head),
@@ -542,7 +562,7 @@ fn forward(
         expects: head.expect_continue,
         idempotent: head.method.is_idempotent(),
         authenticates: head.fields.iter().any(|header| authenticates_connection(header.name, header.value)),
-        host: own.or(head.host).filter(|_| pool.is_named_by_request()).map(str::to_owned),
+        host: own.or(head.host).filter(|_| named).map(str::to_owned),
         grpc: found.grpc,
         time: found.grpc.and_then(|_| grpc::timeout(head.fields.get("grpc-timeout")?)),
         response_timeout: matched.response_timeout.unwrap_or(upstream.response_timeout),
@@ -551,7 +571,8 @@ fn forward(
         named: head.named_trailers(),
         pending: found.rules.take(),
         error_format: found.error_format,
-    }
+    }));
+    Understood::Decided
 }
 
 /// What Ringate bounds beyond the grammar.

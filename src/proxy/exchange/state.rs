@@ -71,7 +71,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) limits: &'a Limits,
     /// What it was routed by, and its listener in there.
     pub(crate) view: (&'a View, usize),
-    pub(crate) order: Forward,
+    pub(crate) order: &'a mut Forward,
     pub(crate) attempts: Attempts,
     pub(crate) tried: Failover,
     /// The request while its response is waited for, where a slow backend loses it to another one.
@@ -149,7 +149,7 @@ impl<'a> Exchange<'a> {
         is_last: IsLast<'a>,
         view: (&'a View, usize),
         (peer, client): (StreamPeer, &'a ClientFacts),
-        order: Forward,
+        order: &'a mut Forward,
     ) -> Self {
         let is_text = matches!(order.grpc, Some(Call::Web(GrpcWeb { text_request: true, .. })));
         let decoder = is_text.then(RefCell::default);
