@@ -74,10 +74,14 @@ fn failed_requests_are_listed_with_their_route_and_endpoint() {
 }
 
 /// A record of each: an endpoint that refuses, no endpoint that is up, bounds of the upstream and of the listener, an address that is
-/// not permitted, a server name without a route.
+/// not permitted, a server name without a route, a backend that resets a connection in use.
 #[test]
 fn failed_connections_of_tcp_listeners_have_a_record_each() {
     let (backend, dead) = (Backend::start(|connection| connection.rest().map(drop)), free_address());
+    let broken = Backend::start(|connection| {
+        connection.bytes(1)?;
+        connection.reset()
+    });
     let dir = tempfile::tempdir().unwrap();
     let mut config = "[runtime]\nworkers = 1\n[admin]\n".to_owned();
     let live = backend.address();
@@ -93,6 +97,7 @@ fn failed_connections_of_tcp_listeners_have_a_record_each() {
         ("one", live, "limits.connections_per_client = 1", ""),
         ("denied", live, "deny = [\"127.0.0.1\"]", ""),
         ("live", live, "", ""),
+        ("broken", broken.address(), "", ""),
     ];
     for (name, endpoint, listener, upstream) in listeners {
         config += &format!(
@@ -118,9 +123,10 @@ fn failed_connections_of_tcp_listeners_have_a_record_each() {
     connect("named").send("no TLS").ends();
     // What is relayed is no failure.
     connect("live").finish_sending();
+    connect("broken").send("x").ends();
     drop((held, holding));
-    let all = eventually("the failures", || Some(failures(&ringate)).filter(|all| all.len() >= 6));
-    assert_eq!(all.len(), 6, "{all:?}");
+    let all = eventually("the failures", || Some(failures(&ringate)).filter(|all| all.len() >= 7));
+    assert_eq!(all.len(), 7, "{all:?}");
     for (name, upstream, endpoint, kind, fault, reason) in [
         ("dead", "dead", Some(dead), "connection_refused", "backend", "refused"),
         ("sick", "sick", None, "destination_unavailable", "backend", "health.all_down"),
@@ -128,6 +134,7 @@ fn failed_connections_of_tcp_listeners_have_a_record_each() {
         ("one", "", None, "connection_limit_reached", "client", "limits.connections_per_client"),
         ("denied", "", None, "http_request_denied", "client", "does not permit"),
         ("named", "", None, "destination_not_found", "client", "no route"),
+        ("broken", "broken", Some(broken.address()), "connection_terminated", "backend", "broke"),
     ] {
         let mut of = all.iter().filter(|it| it["listener"] == name);
         let (Some(it), None) = (of.next(), of.next()) else { panic!("{name}: {all:?}") };

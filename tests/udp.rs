@@ -246,6 +246,7 @@ fn another_endpoint_takes_over_where_one_is_gone() {
     let clients: Vec<Sender> = (0..4).map(|_| Sender::to(ringate.address())).collect();
     clients.iter().for_each(|client| drop(client.ask(b"?")));
     let [a, _b] = servers;
+    let gone = a.address.to_string();
     drop(a);
     for client in &clients {
         // The first datagram may be the one that finds out (ICMP); the next one goes to the other endpoint.
@@ -261,6 +262,14 @@ fn another_endpoint_takes_over_where_one_is_gone() {
     assert!(ended["failure"].as_str().unwrap().contains("refused"), "{ended}");
     let status = ringate.admin("/v1/status");
     assert!(status.contains("refused") && status.contains("down"), "{status}");
+    let failures: serde_json::Value = serde_json::from_str(&ringate.admin("/v1/failures")).unwrap();
+    let failure = &failures[0];
+    assert_eq!(
+        (&failure["type"], &failure["fault"]),
+        (&"connection_refused".into(), &"backend".into()),
+        "{failure}"
+    );
+    assert_eq!(failure["endpoint"], gone, "{failure}");
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn listeners(old: Previous<'_>, plan: &Plan, new: &Assembly) -> Names {
 /// Whether their error pages and those of their routes say the same.
 fn same_pages(old: &Listener, new: &Listener) -> bool {
     let of_routes = |listener: &Listener| match &listener.traffic {
-        Traffic::Http { routes, .. } => routes.iter().filter_map(|route| route.pages.clone()).collect(),
+        Traffic::Http { routes, .. } => routes.iter().map(|route| route.pages.clone()).collect(),
         _ => Vec::new(),
     };
     old.pages == new.pages && of_routes(old) == of_routes(new)

@@ -1,6 +1,7 @@
 //! TCP: bytes both ways, with half-close, over plain or TLS on either side.
 
 use std::cell::Cell;
+use std::fmt::Display;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use crate::base::failures::Failed;
 use crate::base::meter::Served;
 use crate::base::sample::sampled;
 use crate::io::Buffer;
-use crate::proxy::access::{Outcome, Relayed};
+use crate::proxy::access::{End, Outcome, Relayed};
 use crate::proxy::client::ClientFacts;
 use crate::proxy::client_binding::ClientBinding;
 use crate::proxy::downstream::accepted::Accepted;
@@ -46,14 +47,21 @@ pub(crate) async fn serve(worker: &Rc<Worker>, entry: Entry<'_>, pool: &Rc<Pool>
     let ended = carry(worker, pool, &mut client, &course).await;
     let endpoint = &course.connected;
     measure(pool, endpoint.get(), started, &ended);
-    if let Err(failure) = &ended {
+    let failed: Option<(_, _, &dyn Display)> = match &ended {
+        Err(failure) => Some((failure.is_clients(), failure.kind(), failure)),
+        Ok(Relayed { end: End::BackendLost, .. }) => {
+            Some((false, "connection_terminated", &"the backend's side of the relay broke"))
+        }
+        Ok(_) => None,
+    };
+    if let Some((clients, kind, reason)) = failed {
         let (upstream, first) = (&pool.upstream, course.first.get());
         worker.counters.failures.note(&Failed {
-            clients: failure.is_clients(),
+            clients,
             upstream: &upstream.name,
             endpoint: first.map_or("", |first| &upstream.endpoints[first].label),
             duration: started.elapsed(),
-            ..Failed::at(entry.listener, failure.kind(), failure)
+            ..Failed::at(entry.listener, kind, reason)
         });
     }
     let Some(access) = &worker.access else { return };
@@ -61,7 +69,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, entry: Entry<'_>, pool: &Rc<Pool>
         upstream: Some(&pool.upstream.name),
         endpoint: endpoint.get().map(|endpoint| &*pool.upstream.endpoints[endpoint].label),
         relay: ended.as_ref().ok().copied(),
-        failure: ended.as_ref().err().map(|failure| failure as &dyn std::fmt::Display),
+        failure: ended.as_ref().err().map(|failure| failure as &dyn Display),
         error: ended.as_ref().err().and_then(Failure::proxy_error),
         ..Outcome::unrelayed(started.elapsed())
     };

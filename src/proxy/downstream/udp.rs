@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use self::sessions::{Key, Sessions};
 use crate::base::counters::DatagramCounts;
+use crate::base::failures::Failed;
 use crate::base::limits::{UDP_BATCH, UDP_BATCHES, UDP_SILENCE};
 use crate::base::sample::sampled;
 use crate::base::tally::Entry;
@@ -513,8 +514,18 @@ impl Relay {
         let Some((key, session)) = self.sessions.remove(index) else { return };
         self.worker.counters.udp_sessions_open.sub(1);
         turn.udp.counts.open.fetch_sub(1, Relaxed);
-        let Some(access) = &self.worker.access else { return };
         let Session { up, down, pool, endpoint, started, .. } = session;
+        if let Some(error) = failure {
+            let refused = error.kind() == io::ErrorKind::ConnectionRefused;
+            let kind = if refused { "connection_refused" } else { "destination_ip_unroutable" };
+            self.worker.counters.failures.note(&Failed {
+                upstream: &pool.upstream.name,
+                endpoint: &pool.upstream.endpoints[endpoint].label,
+                duration: started.elapsed(),
+                ..Failed::at(&turn.listener.name, kind, error)
+            });
+        }
+        let Some(access) = &self.worker.access else { return };
         let relayed =
             Relayed { up: up.bytes, down: down.bytes, datagrams: Some((up.datagrams, down.datagrams)), end };
         let outcome = Outcome {

@@ -76,7 +76,9 @@ impl PrefixMapping {
     /// A reference of the same origin (RFC 3986 §4.2) in its new form; `None`: it stays. The first of `hosts` is the client's,
     /// the others are the backend's.
     fn reference(&self, text: &str, hosts: &[&str]) -> Option<String> {
-        let Some((scheme, rest)) = text.split_once("://") else { return self.path(text) };
+        // Only what stands in front of a path or query can be a scheme (RFC 3986 §3.1): a query may have a URL in it.
+        let absolute = text.split_once("://").filter(|(scheme, _)| !scheme.contains(['/', '?', '#']));
+        let Some((scheme, rest)) = absolute else { return self.path(text) };
         let is_https = scheme.eq_ignore_ascii_case("https");
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let is_http = is_https || scheme.eq_ignore_ascii_case("http");
@@ -169,6 +171,9 @@ mod tests {
             (&strip, "/apple", Some("/app/apple")),
             (&strip, "x/y", None),
             (&strip, "//evil.example/x", None),
+            (&strip, "/login?next=http://example.com/x", Some("/app/login?next=http://example.com/x")),
+            (&strip, "/a#b://c", Some("/app/a#b://c")),
+            (&host, "/login?next=http://backend.internal:8080/x", None),
             (&strip, "http://example.com/x", Some("/app/x")),
             (&strip, "https://EXAMPLE.com", None),
             (&strip, "https://EXAMPLE.com/x", Some("https://EXAMPLE.com/app/x")),
