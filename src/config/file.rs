@@ -200,11 +200,11 @@ impl<'a> Section<'a> {
             let title = format!("unknown key {}{place}", code(name));
             let list: Vec<String> = valid.iter().map(|key| format!("`{key}`")).collect();
             let list = format!("the keys here are {}", list.join(", "));
-            let help = match (nearest(name, valid.iter().copied()), meaning) {
-                (Some(key), _) => format!("did you mean `{key}`? {list}"),
-                (None, Some(Meaning::Key(key))) if key.contains([' ', ':']) => format!("see {key}"),
-                (None, Some(Meaning::Key(key))) => format!("did you mean `{key}`? {list}"),
-                (None, _) => list,
+            // What is a word of another proxy is no slip of the hand.
+            let help = match (meaning, nearest(name, valid.iter().copied())) {
+                (Some(Meaning::Key(key)), _) if key.contains([' ', ':']) => format!("see {key}"),
+                (Some(Meaning::Key(key)), _) | (_, Some(key)) => format!("did you mean `{key}`? {list}"),
+                (_, None) => list,
             };
             self.errors.borrow_mut().error(key.span(), title, Some(help));
         }
