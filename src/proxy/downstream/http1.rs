@@ -178,12 +178,7 @@ impl Connection {
                 Ok(Headed::Decided) => {}
                 Ok(Headed::Left) => return Next::Close.into(),
                 Ok(Headed::Http2) => return Burst::Http2(Box::new(buffer)),
-                Err(refused) => {
-                    let writer = ResponseWriter::http1(&mut self.stream);
-                    let at = (&*self.worker, &*view, listener);
-                    let (failure, reply) = refused.reply(at, &writer, &self.facts);
-                    return self.refuse(&failure, reply).await.into();
-                }
+                Err(refused) => return Box::pin(self.turn_away(*refused, &view, listener)).await.into(),
             }
             let order = match place {
                 Some(Decision::Forward(ref mut order)) => order,
@@ -390,6 +385,13 @@ impl Connection {
             Ok(Ok(())) => Next::Linger,
             _ => Next::Abort,
         }
+    }
+
+    /// The same for a request of which this much is known.
+    async fn turn_away(&mut self, refused: Refused, view: &View, listener: usize) -> Next {
+        let writer = ResponseWriter::http1(&mut self.stream);
+        let (failure, reply) = refused.reply((&self.worker, view, listener), &writer, &self.facts);
+        self.refuse(&failure, reply).await
     }
 
     /// Ends our side. A client that does not read can't hold it up.
