@@ -237,12 +237,14 @@ fn example(found: &Found) -> String {
     };
     // A table within an entry of a list has dotted keys.
     let list = above.iter().position(|(_, is_list)| *is_list);
+    let is_entry = last.is_none() && matches!(found.key.kind, Kind::List { of: Kind::Table(_), .. });
     let (header, dotted) = above.split_at(list.map_or(above.len(), |at| at + 1));
     let join =
         |path: &[(&'static str, bool)]| path.iter().map(|(name, _)| of(name)).collect::<Vec<_>>().join(".");
     let header = match (header.is_empty(), list) {
         (true, _) => String::new(),
         (false, Some(_)) => format!("[[{}]]\n", join(header)),
+        (false, None) if is_entry => format!("[[{}]]\n", join(header)),
         (false, None) => format!("[{}]\n", join(header)),
     };
     let mut names = dotted.iter().map(|(name, _)| of(name)).collect::<Vec<_>>();
@@ -280,6 +282,10 @@ mod tests {
             listener.example
         );
         assert_eq!(explain("runtime.driver").unwrap().values, ["\"auto\"", "\"io_uring\"", "\"epoll\""]);
+        // A section that stands several times has the header of an entry.
+        let route = explain("route").unwrap();
+        assert_eq!((route.kind.as_str(), route.example.as_str()), ("list of tables", "[[route]]"));
+        assert_eq!(explain("listener").unwrap().example, "[[listener]]");
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(in crate::config) fn page() -> String {
     out.push_str("| key | type | default | meaning |\n| --- | --- | --- | --- |\n");
     let is_single =
         |key: &&'static Key| key.kind.table().is_none() && !matches!(key.kind.entry(), Some(Kind::Table(_)));
-    ROOT.keys().filter(is_single).for_each(|key| row(&mut out, key.name, key));
+    ROOT.keys().filter(is_single).for_each(|key| row(&mut out, "", key));
     for root in ROOT.keys().filter(|key| !is_single(key)) {
         let header = match &root.kind {
             Kind::List { .. } => format!("[[{}]]", root.name),
@@ -63,8 +63,9 @@ fn rows_below(out: &mut String, path: &str, kind: &'static Kind) {
     }
 }
 
+/// The row of a key, and those below it. `path` is that of its section; of a key before any header it is empty.
 fn row(out: &mut String, path: &str, key: &'static Key) {
-    let path = format!("{path}.{}", key.name);
+    let path = if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
     // An upstream has its heading, and a table that is only part of a key's name has no row.
     if path != "upstream.NAME" && !matches!(key.preset, Preset::Dotted) {
         let scope = scope(key);
