@@ -150,7 +150,15 @@ fn tokens(text: &str, within: Range<usize>, found: &mut Vec<(Range<usize>, &'sta
     }
 }
 
+/// The SHA-256 of a public key, as `tls.pins` has it.
+fn is_pin(token: &str) -> bool {
+    token.strip_prefix("sha256/").is_some_and(|hash| hash.len() == 44 && hash.ends_with('='))
+}
+
 fn is_key_material(token: &str) -> bool {
+    if is_pin(token) {
+        return false;
+    }
     let has = |kind: fn(&u8) -> bool| token.bytes().any(|byte| kind(&byte));
     let is_mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
     let is_hex = || token.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -253,6 +261,10 @@ mod tests {
             (&*format!("\"{key}\" is not a name"), "\"(a key, not repeated)\" is not a name"),
             (&*format!("say `{token}`"), "say `(a key, not repeated)`"),
             (&*format!("/etc{key}/Is0"), &*format!("/etc{key}/Is0")),
+            (
+                "its public key is sha256/DfIjGrFq+rF54L6g6aejGKfyzCZ/YDd4v4Tg9va2rgg=, and",
+                "its public key is sha256/DfIjGrFq+rF54L6g6aejGKfyzCZ/YDd4v4Tg9va2rgg=, and",
+            ),
             (
                 "/etc/ringate/certificates/Production/orders/2026/chain.pem",
                 "/etc/ringate/certificates/Production/orders/2026/chain.pem",
