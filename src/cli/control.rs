@@ -279,7 +279,7 @@ pub(super) fn plan(options: &Options) -> Result<(), String> {
             value["running"] = json!(true);
             output::print(&output::json(&value)?)
         }
-        Ok(outcome) => output::print(&changes(&outcome, "a reload would")),
+        Ok(outcome) => output::print(&changes(&outcome, "a reload would change")),
         Err(CallError::NotRunning(_)) if options.json => {
             super::check::startable(path)?;
             output::print(&output::json(&json!({ "running": false }))?)
@@ -308,7 +308,7 @@ pub(super) fn reload(ReloadOptions { common: options, force }: &ReloadOptions) -
     if options.json {
         return output::print_done(&output::json(&outcome)?);
     }
-    output::print_done(&changes(&outcome, "reloaded: it did"))
+    output::print_done(&changes(&outcome, "reloaded: changed"))
 }
 
 pub(super) fn upgrade(options: &UpgradeOptions) -> Result<(), String> {
@@ -349,7 +349,7 @@ fn changes(outcome: &Outcome, what: &str) -> String {
     }
     let (changes, version) = (&outcome.changes, outcome.version);
     if changes.is_empty() {
-        return format!("{what} change nothing (config version {version})\n");
+        return format!("{what} nothing (config version {version})\n");
     }
     let mut out = format!("{what} (config version {version}):\n");
     let kinds = [

@@ -69,11 +69,13 @@ pub(super) fn upstream(old: &Upstream, new: &Upstream) -> Vec<String> {
     found.value("queue.length", &old.queue.length, &new.queue.length);
     found.value("queue.timeout", &old.queue.timeout, &new.queue.timeout);
     found.key("limits", &old.limits, &new.limits);
+    found.key("limits.per_endpoint", &old.endpoint_limits, &new.endpoint_limits);
     found.key("health", &old.health, &new.health);
     found.value("health.passive", &old.outliers.passive, &new.outliers.passive);
     let outliers = |of: &Upstream| Outliers { passive: true, ..of.outliers.clone() };
     found.key("outliers", &outliers(old), &outliers(new));
     found.key("retries", &old.retries, &new.retries);
+    found.key("mirror", &old.mirror, &new.mirror);
     found.key("proxy_protocol", &old.proxy_protocol, &new.proxy_protocol);
     let source =
         |of: &Upstream| of.bind_address.as_ref().map_or("none".to_owned(), |at| at.value.to_string());
