@@ -270,7 +270,7 @@ counters! {
     timeouts,
     /// Connection tasks that panicked and were closed.
     panics,
-    /// Access-log lines dropped because the writer was behind.
+    /// Access-log lines dropped because the writer was behind, or because they could not be written.
     access_lines_dropped,
     /// Requests recorded as traces (`telemetry.otlp`).
     traces_recorded,

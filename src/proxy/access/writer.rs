@@ -275,6 +275,8 @@ impl Run {
     }
 
     fn write(&mut self) {
+        // The line feed that ends a torn line ends no line of the batch.
+        let first = usize::from(self.torn);
         let mut written = 0;
         let result = loop {
             if written == self.batch.len() {
@@ -300,7 +302,8 @@ impl Run {
                 if lost.is_none() {
                     tracing::error!("access log: {error}; lines are dropped and counted");
                 }
-                let lines = self.batch[written..].iter().filter(|&&byte| byte == b'\n').count() as u64;
+                let lines =
+                    self.batch[written.max(first)..].iter().filter(|&&byte| byte == b'\n').count() as u64;
                 self.lost = Some(lost.unwrap_or(0) + lines);
                 self.shared.lost.fetch_add(lines, Ordering::Relaxed);
             }
