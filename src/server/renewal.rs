@@ -179,8 +179,8 @@ impl Watch {
                 continue;
             }
             match ending.days_left {
-                ..0 => tracing::error!(certificate = name, "{ending}"),
-                _ => tracing::warn!(certificate = name, "{ending}"),
+                ..0 => tracing::error!(certificate = name, "the certificate {ending}"),
+                _ => tracing::warn!(certificate = name, "the certificate {ending}"),
             }
             let near = CertificateChange::NearEnd {
                 not_after: ending.not_after,
