@@ -41,6 +41,27 @@ fn a_request_above_the_last_stream_of_goaway_goes_on_another_connection() {
 }
 
 #[test]
+fn requests_after_one_that_met_the_end_of_its_connection_share_the_next_connection() {
+    let connections = AtomicUsize::new(0);
+    let backend = Backend::start(move |connection| {
+        let first = connections.fetch_add(1, SeqCst) == 0;
+        let mut frames = Frames::accept(connection, &[])?;
+        loop {
+            let head = frames.head()?;
+            // One is served, and the connection ends under the next one.
+            if first && head.stream > 1 {
+                return Ok(());
+            }
+            answer(&mut frames, &head)?;
+        }
+    });
+    let ringate = before(&[&backend]).start();
+    let statuses: Vec<u16> = (0..6).map(|_| ringate.client().send(POST).response().status).collect();
+    assert_eq!(statuses, [200, 502, 200, 200, 200, 200]);
+    assert_eq!(backend.connections(), 2);
+}
+
+#[test]
 fn requests_under_way_end_on_a_connection_that_goes_away() {
     let backend = Backend::start(|connection| {
         let mut frames = Frames::accept(connection, &[])?;

@@ -192,7 +192,8 @@ impl OwnRequest<'_> {
         since: u64,
     ) {
         let heard = progress.heard.get();
-        if !heard && stream.is_reused() && matches!(failure, Failure::BackendGone(_)) {
+        let is_lone = matches!(stream, UpstreamStream::H1(_));
+        if !heard && is_lone && stream.is_reused() && matches!(failure, Failure::BackendGone(_)) {
             self.pool.endpoints[stream.endpoint()].idle_limit.lost(worker.wheel.now());
         }
         let fault = match failure {
