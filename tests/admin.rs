@@ -307,6 +307,14 @@ fn the_commands_ask_the_running_instance() {
     let reload = command(&dir, &["reload"]);
     assert!(text(&reload.stdout).contains("config version 2"), "{reload:?}");
     assert!(text(&command(&dir, &["plan"]).stdout).contains("change nothing"));
+    // A route more is no change of its listener.
+    fs::write(
+        dir.join("ringate.toml"),
+        format!("{}[[route]]\npath = \"/more\"\nupstream = \"app\"\n", config(&ringate)),
+    )
+    .unwrap();
+    let plan: Value = serde_json::from_slice(&command(&dir, &["plan", "--json"]).stdout).unwrap();
+    assert_eq!(plan["listeners"]["changed"], json!([]), "{plan}");
     // What is wrong is shown in the file, and an instance is still found by it.
     fs::write(dir.join("ringate.toml"), good.replace("endpoints", "endpoins")).unwrap();
     for args in ["plan", "reload"] {

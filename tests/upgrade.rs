@@ -255,8 +255,11 @@ fn what_does_not_start_changes_nothing_and_the_reason_is_shown() {
     failed("1", "was not ready in time");
     assert!(begun.elapsed() < Duration::from_secs(10));
     std::fs::remove_file(&upgradable.program).unwrap();
-    std::fs::write(&upgradable.program, "no program").unwrap();
+    std::fs::write(&upgradable.program, "#!/bin/sh\n").unwrap();
     failed("20", "can't be started");
+    // A shell would run what is left of a program.
+    upgradable.replace_by("exit 3\n");
+    failed("20", "is no program");
     upgradable.point_at(Path::new(env!("CARGO_BIN_EXE_ringate")));
     let file = upgradable.dir().join("ringate.toml");
     std::fs::write(&file, config.replace("protocol = \"http\"", "protocol = \"htp\"")).unwrap();

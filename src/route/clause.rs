@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::condition::{Condition, Expected, Part, RouteQuery};
+use super::condition::{Condition, Expected, Mixed, Part, RouteQuery};
 use super::map::{Map, MapRef};
 use super::pattern::{HostPattern, PathPattern};
 use crate::base::network::Network;
@@ -35,13 +35,18 @@ pub enum Clause {
 impl Clause {
     /// Whether a request meets it. A preflight does if the request that it announces may.
     pub(crate) fn holds(&self, asked: &RouteQuery<'_>) -> bool {
-        self.can_be(asked, true)
+        self.can_be(asked, true, Mixed::Unmet)
     }
 
-    /// Whether it is `wanted`, or may be, where not all is known of the request yet.
-    fn can_be(&self, asked: &RouteQuery<'_>, wanted: bool) -> bool {
+    /// Whether a request meets it by one of the values that a backend may read, where it gives several of a name.
+    pub(crate) fn may_hold(&self, asked: &RouteQuery<'_>) -> bool {
+        self.can_be(asked, true, Mixed::Unknown)
+    }
+
+    /// Whether it is `wanted`, or may be, where not all is known of the request.
+    fn can_be(&self, asked: &RouteQuery<'_>, wanted: bool, mixed: Mixed) -> bool {
         match self {
-            Self::Is(condition) => condition.verdict(asked).is_none_or(|verdict| verdict == wanted),
+            Self::Is(condition) => condition.verdict(asked, mixed).is_none_or(|verdict| verdict == wanted),
             Self::Method(methods) => methods.iter().any(|method| method == asked.method) == wanted,
             Self::Map(map, expected) => {
                 let is_met = |value: &str| match expected {
@@ -49,7 +54,11 @@ impl Clause {
                     Expected::Absent => value.is_empty(),
                     expected => expected.is_met(value.as_bytes()),
                 };
-                !map.is_known(asked) || map.with(asked, is_met) == wanted
+                !map.is_known(asked)
+                    || match mixed {
+                        Mixed::Unmet => map.with(asked, is_met) == wanted,
+                        Mixed::Unknown => map.any(asked, |value| is_met(value) == wanted),
+                    }
             }
             Self::Host(hosts) => hosts.iter().any(|host| host.matches(asked.host)) == wanted,
             Self::Path(paths) => paths.iter().any(|path| path.matches(asked.path)) == wanted,
@@ -58,11 +67,11 @@ impl Clause {
                 let is_in = address.is_ok_and(|address| networks.iter().any(|it| it.contains(address)));
                 is_in == wanted
             }
-            Self::All(clauses) if wanted => clauses.iter().all(|clause| clause.can_be(asked, true)),
-            Self::All(clauses) => clauses.iter().any(|clause| clause.can_be(asked, false)),
-            Self::Any(clauses) if wanted => clauses.iter().any(|clause| clause.can_be(asked, true)),
-            Self::Any(clauses) => clauses.iter().all(|clause| clause.can_be(asked, false)),
-            Self::Not(clause) => clause.can_be(asked, !wanted),
+            Self::All(clauses) if wanted => clauses.iter().all(|clause| clause.can_be(asked, true, mixed)),
+            Self::All(clauses) => clauses.iter().any(|clause| clause.can_be(asked, false, mixed)),
+            Self::Any(clauses) if wanted => clauses.iter().any(|clause| clause.can_be(asked, true, mixed)),
+            Self::Any(clauses) => clauses.iter().all(|clause| clause.can_be(asked, false, mixed)),
+            Self::Not(clause) => clause.can_be(asked, !wanted, mixed),
         }
     }
 
@@ -190,6 +199,17 @@ mod tests {
         ] {
             assert_eq!(clause.holds(&asked), holds, "{clause}");
         }
+    }
+
+    #[test]
+    fn a_doubtful_value_may_hold_or_not() {
+        let fields = [Field { name: "x-a", value: b"1" }, Field { name: "x-a", value: b"2" }];
+        let asked = asked(&fields, None);
+        let value = header("x-a", Expected::Value("1".into()));
+        let not = Clause::Not(Box::new(value.clone()));
+        assert!(!value.holds(&asked) && not.holds(&asked));
+        assert!(value.may_hold(&asked) && not.may_hold(&asked));
+        assert!(!Clause::All(vec![value, header("x-b", Expected::Present)]).may_hold(&asked));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::clause::Clause;
 use super::regex::Pattern;
-use crate::http::Field;
+use crate::http::{Field, is_same_name};
 
 /// The parts of a request that conditions are about.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +85,16 @@ pub enum Expected {
     Matches(Pattern),
 }
 
+/// What a request has of a part that it gives several times, with values of which some are as expected and some are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mixed {
+    /// It is not as expected: each occurrence must be. A route is chosen by what is certain.
+    Unmet,
+    /// It may be or not, as a backend may read any of them: also a field whose name is the same to CGI. What is refused must
+    /// not come by in such a disguise.
+    Unknown,
+}
+
 /// One condition of `route.match`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
@@ -118,8 +128,8 @@ impl fmt::Display for Condition {
 }
 
 impl Condition {
-    /// Whether a request meets it; `None`: its value is not known yet.
-    pub(super) fn verdict(&self, asked: &RouteQuery<'_>) -> Option<bool> {
+    /// Whether a request meets it; `None`: its value is not known yet, or it is [`Mixed::Unknown`].
+    pub(super) fn verdict(&self, asked: &RouteQuery<'_>, mixed: Mixed) -> Option<bool> {
         match self.part {
             Part::Header | Part::Cookie => {
                 let field = if self.part == Part::Cookie { "cookie" } else { &*self.name };
@@ -129,40 +139,47 @@ impl Condition {
                     (Announced::Listed, Expected::Present) if self.part == Part::Header => return Some(true),
                     _ => return None,
                 }
-                let named = asked.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(field));
-                Some(match self.part {
-                    Part::Cookie => self.judge(named.flat_map(|header| self.cookies(header.value))),
-                    _ => self.judge(named.map(|header| self.expected.is_met(header.value.trim_ascii()))),
-                })
+                let is_it = |header: &&Field<'_>| header.name.eq_ignore_ascii_case(field);
+                if self.part == Part::Cookie {
+                    let values = all_cookies(asked.headers, &self.name);
+                    return self.judge(values.map(|value| (true, self.expected.is_met(value))), mixed);
+                }
+                let met = |header: &Field<'_>| self.expected.is_met(header.value.trim_ascii());
+                match mixed {
+                    Mixed::Unmet => {
+                        self.judge(asked.headers.iter().filter(is_it).map(|it| (true, met(it))), mixed)
+                    }
+                    Mixed::Unknown => {
+                        let similar = |header: &&Field<'_>| is_similar(header, field);
+                        let named = asked.headers.iter().filter(similar);
+                        self.judge(named.map(|header| (is_it(&header), met(header))), mixed)
+                    }
+                }
             }
             Part::Query => {
-                let pairs = asked.query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-                let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-                let named = pairs.filter(|(name, _)| decoded(name).eq(self.name.bytes()));
-                Some(self.judge(named.map(|(_, value)| match &self.expected {
+                let met = |value: &str| match &self.expected {
                     Expected::Value(expected) => decoded(value).eq(expected.bytes()),
                     Expected::Present | Expected::Absent => true,
                     expected => expected.is_met(&decoded(value).collect::<Vec<u8>>()),
-                })))
+                };
+                let values = parameters(asked.query.unwrap_or_default(), &self.name);
+                self.judge(values.map(|value| (true, met(value))), mixed)
             }
         }
     }
 
-    /// Of the cookies of this name in a field, whether each has the value (RFC 6265 §5.4).
-    fn cookies<'v>(&'v self, field: &'v [u8]) -> impl Iterator<Item = bool> + 'v {
-        let pairs = field.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
-        let named = pairs.filter_map(|pair| pair.strip_prefix(self.name.as_bytes())?.strip_prefix(b"="));
-        named.map(|value| self.expected.is_met(value))
-    }
-
-    /// `found` has, for each occurrence, whether it has the value.
-    fn judge(&self, mut found: impl Iterator<Item = bool>) -> bool {
-        let first = found.next();
-        match self.expected {
-            Expected::Absent => first.is_none(),
-            Expected::Present => first.is_some(),
-            _ => first == Some(true) && found.all(|fits| fits),
+    /// `found` has, for each occurrence, whether its name is the one that was asked for, and whether it has the value.
+    fn judge(&self, found: impl Iterator<Item = (bool, bool)>, mixed: Mixed) -> Option<bool> {
+        let (mut is_there, mut any, mut all) = (false, false, true);
+        for (is_it, is_met) in found {
+            (is_there, any, all) = (is_there | is_it, any | is_met, all & is_met);
         }
+        let verdict = match mixed {
+            Mixed::Unmet => Some(is_there && all),
+            Mixed::Unknown if is_there && all => Some(true),
+            Mixed::Unknown => (!any).then_some(false),
+        };
+        verdict.map(|is_met| is_met != (self.expected == Expected::Absent))
     }
 
     /// Whether no request can meet both.
@@ -195,21 +212,46 @@ impl Expected {
     }
 }
 
-/// The first cookie of this name (RFC 6265 §5.4).
-pub(crate) fn cookie<'f>(fields: &[Field<'f>], name: &str) -> Option<&'f [u8]> {
+/// Whether a field has this name, or one that is the same to CGI.
+pub(super) fn is_similar(field: &Field<'_>, name: &str) -> bool {
+    is_same_name(field.name.as_bytes(), name.as_bytes())
+}
+
+/// The values of the cookies of this name in a field (RFC 6265 §5.4).
+fn cookies<'v>(field: &'v [u8], name: &str) -> impl Iterator<Item = &'v [u8]> {
+    let pairs = field.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+    pairs.filter_map(move |pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+}
+
+/// The values of the parameters of this name in a query, as they were written.
+fn parameters<'q>(query: &'q str, name: &str) -> impl Iterator<Item = &'q str> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.filter(move |(key, _)| decoded(key).eq(name.bytes())).map(|(_, value)| value)
+}
+
+/// All cookies of this name, as they come.
+pub(super) fn all_cookies<'f>(fields: &[Field<'f>], name: &str) -> impl Iterator<Item = &'f [u8]> {
     let fields = fields.iter().filter(|field| field.name.eq_ignore_ascii_case("cookie"));
-    let mut pairs = fields.flat_map(|field| field.value.split(|&byte| byte == b';').map(<[u8]>::trim_ascii));
-    pairs.find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+    fields.flat_map(move |field| cookies(field.value, name))
+}
+
+/// The first cookie of this name.
+pub(crate) fn cookie<'f>(fields: &[Field<'f>], name: &str) -> Option<&'f [u8]> {
+    all_cookies(fields, name).next()
+}
+
+/// All query parameters of this name, decoded.
+pub(super) fn all_parameters<'q>(query: &'q str, name: &str) -> impl Iterator<Item = Cow<'q, [u8]>> {
+    parameters(query, name).map(|value| match value.contains(['%', '+']) {
+        true => Cow::Owned(decoded(value).collect()),
+        false => Cow::Borrowed(value.as_bytes()),
+    })
 }
 
 /// The first query parameter of this name, decoded.
 pub(crate) fn parameter<'q>(query: Option<&'q str>, name: &str) -> Option<Cow<'q, [u8]>> {
-    let pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let value = pairs.into_iter().find(|(key, _)| decoded(key).eq(name.bytes()))?.1;
-    Some(match value.contains(['%', '+']) {
-        true => Cow::Owned(decoded(value).collect()),
-        false => Cow::Borrowed(value.as_bytes()),
-    })
+    all_parameters(query?, name).next()
 }
 
 /// A form-encoded name or value, byte by byte: `+` is a space, what is wrongly encoded stays as it is.
@@ -305,7 +347,7 @@ mod tests {
 
     impl Condition {
         fn holds(&self, asked: &RouteQuery<'_>) -> bool {
-            self.verdict(asked).expect("all is known")
+            self.verdict(asked, Mixed::Unmet).expect("all is known")
         }
     }
 
@@ -356,6 +398,34 @@ mod tests {
             let found = [&beta, &present, &absent].map(|condition| condition.holds(&asked));
             assert_eq!(found, holds, "{headers:?}");
         }
+    }
+
+    #[test]
+    fn what_several_values_come_to_is_not_known_where_a_backend_may_read_any() {
+        let field = |name, value: &'static str| Field { name, value: value.as_bytes() };
+        let one = condition(Part::Header, "x-a", value("1"));
+        let present = condition(Part::Header, "x-a", Expected::Present);
+        let absent = condition(Part::Header, "x-a", Expected::Absent);
+        let (yes, no) = (Some(true), Some(false));
+        for (headers, verdicts) in [
+            (&[][..], [no, no, yes]),
+            (&[field("X-A", "1")], [yes, yes, no]),
+            (&[field("X-A", "2")], [no, yes, no]),
+            (&[field("x-a", "1"), field("x-a", "2")], [None, yes, no]),
+            (&[field("x-a", "2"), field("x-a", "3")], [no, yes, no]),
+            (&[field("x_a", "1")], [None, None, None]),
+            (&[field("x_a", "2")], [no, None, None]),
+            (&[field("x-a", "2"), field("X.A", "1")], [None, yes, no]),
+        ] {
+            let asked = asked(None, headers);
+            let found = [&one, &present, &absent].map(|condition| condition.verdict(&asked, Mixed::Unknown));
+            assert_eq!(found, verdicts, "{headers:?}");
+        }
+        let debug = condition(Part::Query, "debug", value("1"));
+        assert_eq!(debug.verdict(&asked(Some("debug=1&debug=2"), &[]), Mixed::Unknown), None);
+        assert_eq!(debug.verdict(&asked(Some("debug=2&x=1"), &[]), Mixed::Unknown), no);
+        let session = condition(Part::Cookie, "c", value("1"));
+        assert_eq!(session.verdict(&asked(None, &[field("cookie", "c=1; c=2")]), Mixed::Unknown), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::condition::{RouteQuery, cookie, parameter};
+use super::condition::{RouteQuery, all_cookies, all_parameters, cookie, is_similar, parameter};
 use super::regex::Pattern;
 use super::table::lower_host;
 use crate::base::limits::{MAX_MAP_ENTRIES, MAX_MAP_REGEXES, MAX_MAP_VALUE_BYTES};
@@ -220,6 +220,26 @@ impl Map {
             .with(asked, |value| self.table.with(|table| read(table.find(value).unwrap_or(&self.default))))
     }
 
+    /// Whether one of the values for a request fits, where it has what is looked up several times.
+    fn any(&self, asked: &RouteQuery<'_>, fits: &dyn Fn(&str) -> bool) -> bool {
+        let fits_for =
+            |value: &[u8]| self.table.with(|table| fits(table.find(value).unwrap_or(&self.default)));
+        let mut found = None;
+        let mut ask = |value: &[u8]| found = Some(found.unwrap_or(false) | fits_for(value));
+        match &self.input {
+            Input::Header(name) => {
+                let named = asked.headers.iter().filter(|field| is_similar(field, name));
+                named.for_each(|field| ask(field.value.trim_ascii()));
+            }
+            Input::Cookie(name) => all_cookies(asked.headers, name).for_each(ask),
+            Input::Parameter(name) => {
+                all_parameters(asked.query.unwrap_or_default(), name).for_each(|value| ask(&value));
+            }
+            _ => {}
+        }
+        found.unwrap_or_else(|| self.with(asked, fits))
+    }
+
     /// Whether the value for a request that a preflight announces is known: what it looks up is.
     fn is_known(&self, asked: &RouteQuery<'_>) -> bool {
         asked.announced.is_none() || !matches!(self.input, Input::Header(_) | Input::Cookie(_))
@@ -277,6 +297,11 @@ impl MapRef {
             Some(map) => map.with(asked, read),
             None => read(""),
         }
+    }
+
+    /// Whether one of the values for a request fits, where it has what is looked up several times.
+    pub(super) fn any(&self, asked: &RouteQuery<'_>, fits: impl Fn(&str) -> bool) -> bool {
+        self.map.as_ref().map_or_else(|| fits(""), |map| map.any(asked, &fits))
     }
 
     /// Whether the value is known for a request that may be announced only.

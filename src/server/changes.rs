@@ -9,7 +9,7 @@ use super::build::{Assembly, Made, Previous};
 use crate::certs::apikeys::Keys;
 use crate::config::Plan;
 use crate::config::plan::Route;
-use crate::proxy::snapshot::{Listener, Traffic};
+use crate::proxy::snapshot::{self, Listener, Traffic};
 
 mod details;
 
@@ -156,13 +156,17 @@ fn listeners(old: Previous<'_>, plan: &Plan, new: &Assembly) -> Names {
     })
 }
 
-/// Whether their error pages and those of their routes say the same.
+/// Whether their error pages say the same, and those of the routes that both have.
 fn same_pages(old: &Listener, new: &Listener) -> bool {
-    let of_routes = |listener: &Listener| match &listener.traffic {
-        Traffic::Http { routes, .. } => routes.iter().map(|route| route.pages.clone()).collect(),
-        _ => Vec::new(),
+    let of_route = |route: &snapshot::Route| {
+        let Traffic::Http { routes, .. } = &new.traffic else { return true };
+        routes.iter().find(|other| other.id == route.id).is_none_or(|other| other.pages == route.pages)
     };
-    old.pages == new.pages && of_routes(old) == of_routes(new)
+    let same_routes = match &old.traffic {
+        Traffic::Http { routes, .. } => routes.iter().all(of_route),
+        _ => true,
+    };
+    old.pages == new.pages && same_routes
 }
 
 fn upstreams(old: Previous<'_>, plan: &Plan, made: &Made) -> Names {

@@ -18,7 +18,10 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -273,12 +276,31 @@ impl From<std::io::Error> for Problem {
     }
 }
 
+/// The kernel knows programs by these first bytes. What has neither is not started: execvp(3) would have a shell run it.
+const BEGINNINGS: [&[u8]; 2] = [b"\x7fELF", b"#!"];
+
+/// Looks at the beginning of a program. One that can't be read is left to the kernel.
+///
+/// # Errors
+/// It is neither an ELF file nor a script.
+fn check_program(path: &Path) -> Result<(), UpgradeError> {
+    let Ok(file) = File::open(path) else { return Ok(()) };
+    let mut start = Vec::new();
+    let is_read = file.take(4).read_to_end(&mut start).is_ok();
+    if is_read && !BEGINNINGS.iter().any(|beginning| start.starts_with(beginning)) {
+        let path = path.display();
+        return Err(UpgradeError::Failed(format!("{path} is no program: neither an ELF file nor a script")));
+    }
+    Ok(())
+}
+
 impl Successor {
     fn start(program: &Program, deadline: Instant) -> Result<Self, UpgradeError> {
         let failed = |what: &str, error: std::io::Error| UpgradeError::Failed(format!("{what}: {error}"));
         let (channel, other) =
             Channel::pair().map_err(|error| failed("no socket pair can be made", error))?;
         let path = program.resolve();
+        check_program(&path)?;
         let mut command = Command::new(&path);
         command.args(program.arguments()).env(MARK, "1").stdin(Stdio::from(other));
         if let Some(how) = program.how_confined() {

@@ -44,6 +44,8 @@ const CASES: &[Case] = &[
     ("GET", "open.example", "/internal", ("x-forwarded-for", "10.1.2.3"), 200),
     ("GET", "open.example", "/internals", ("x-a", "1"), 200),
     ("GET", "nowhere.example", "/", ("user-agent", "a bot"), 429),
+    // A name that is the same to CGI.
+    ("GET", "nowhere.example", "/", ("user_agent", "a bot"), 429),
     ("POST", "a.shop.example", "/", ("x-a", "1"), 403),
     ("POST", "A.SHOP.example.", "/", ("x-a", "1"), 403),
     ("POST", "shop.example", "/", ("x-a", "1"), 200),
@@ -53,6 +55,7 @@ const CASES: &[Case] = &[
     ("POST", "a.example", "/v2/cart", ("cookie", "session=1"), 200),
     ("POST", "a.example", "/v2/cart?open=1", ("x-a", "1"), 200),
     ("POST", "a.example", "/v2/cart?open=2", ("x-a", "1"), 403),
+    ("POST", "a.example", "/v2/cart?open=1&open=2", ("x-a", "1"), 403),
     ("DELETE", "own.example", "/a/b", ("x-a", "1"), 403),
     ("DELETE", "own.example", "/b", ("x-a", "1"), 200),
     ("DELETE", "a.example", "/a", ("x-a", "1"), 200),
@@ -78,6 +81,35 @@ fn what_a_condition_refuses_no_route_passes() {
     }
     let refused = CASES.iter().filter(|case| case.4 != 200).count() as u64;
     assert_eq!(metric(&ringate, "requests_denied"), refused);
+}
+
+/// A backend may read any of several values, so each of them is judged.
+#[test]
+fn what_is_refused_does_not_pass_beside_another_value() {
+    let backend = Backend::replying(OK);
+    let ringate = Setup::to(backend.address())
+        .section("[map.blocked]\nfrom = \"{request.header.x-user}\"\nentries = { mallory = \"1\" }\n")
+        .listener(
+            "refuse = [{ headers = { X-Bad = { regex = \"sqlmap\" } } }, { cookies = { c = \"1\" } }, \
+             { query = { debug = \"1\" } }, { maps = { blocked = \"1\" } }]",
+        )
+        .start();
+    let mut client = ringate.client();
+    for (target, lines, status) in [
+        ("/", "X-Bad: x\r\nX-Bad: sqlmap\r\n", 403),
+        ("/", "X-Bad: sqlmap\r\nX-Bad: x\r\n", 403),
+        ("/", "X-Bad: x\r\nX-Bad: y\r\n", 200),
+        ("/", "Cookie: c=2; c=1\r\n", 403),
+        ("/", "Cookie: c=2; c=3\r\n", 200),
+        ("/?debug=0&debug=1", "", 403),
+        ("/?debug=0&debug=2", "", 200),
+        ("/", "X-User: alice\r\nX-User: mallory\r\n", 403),
+        ("/", "X_User: mallory\r\n", 403),
+        ("/", "X-User: alice\r\nX-User: bob\r\n", 200),
+    ] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+        assert_eq!(client.send(request).response().status, status, "{target} {lines}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::route::{PathError, keep_slashes, normalise_path};
 /// Asks each refusal in the order of the config. `place`: whose they are, for the logs.
 ///
 /// A path is judged in its normalised form, as routes do. One with encoded slashes may be read in two ways, so it is
-/// refused if either of them is.
+/// refused if either of them is. Of a field, parameter or cookie that is there several times, any value counts.
 ///
 /// # Errors
 /// The response of the first one whose conditions hold.
@@ -37,7 +37,7 @@ fn check_path(
     place: &'static str,
 ) -> Result<(), Reply> {
     let query = asked.query(path);
-    match refusals.iter().find(|refusal| refusal.when.holds(&query)) {
+    match refusals.iter().find(|refusal| refusal.when.may_hold(&query)) {
         None => Ok(()),
         Some(refusal) => Err(refused(refusal, place)),
     }
