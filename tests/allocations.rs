@@ -152,8 +152,9 @@ fn in_the_steady_state(server: Server, mut rounds: impl FnMut()) -> u64 {
 }
 
 /// Allocations of the worker during `ROUNDS` requests on each of `CONNECTIONS` connections.
-fn allocations(size: usize) -> u64 {
-    let (server, address) = server("http", &to(backend(size), ""));
+fn allocations(size: usize, route: &str) -> u64 {
+    let route = to(backend(size), "").replacen("[[route]]", &format!("[[route]]\n{route}"), 1);
+    let (server, address) = server("http", &route);
     let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| TcpStream::connect(address).unwrap()).collect();
     let mut piece = vec![0; 64 * 1024];
     in_the_steady_state(server, || (0..ROUNDS).for_each(|_| round(&mut clients, size, &mut piece)))
@@ -481,9 +482,11 @@ fn requests_and_datagrams_allocate_nothing() {
     assert_eq!(allocations_of_http2(), 0, "allocations for 1000 exchanges of the HTTP/2 codec");
     let during = allocations_of_datagrams();
     assert!(during <= 16, "{during} allocations for {} datagrams", 3 * CONNECTIONS * ROUNDS);
-    for size in [1024, 16 * 1024] {
+    // Header rules whose conditions do not hold.
+    let when = "headers.when = [{ path = \"/other\", headers = { X-A = \"1\" }, response = { set = { X-B = \"{request.path}\" } } }]";
+    for (size, route) in [(1024, ""), (16 * 1024, ""), (1024, when)] {
         let requests = (CONNECTIONS * ROUNDS) as u64;
-        let during = allocations(size);
+        let during = allocations(size, route);
         // What the worker does once a second may allocate; a request may not.
         assert!(during <= 16, "{during} allocations for {requests} requests with {size} bytes of answer");
     }

@@ -56,8 +56,8 @@ pub(crate) use pages::{ErrorPage, ErrorPages, PageSource, PageStatus};
 pub(crate) use process::{Process, SeccompMode};
 pub(crate) use retries::Retries;
 pub(crate) use route::{
-    CertificateRule, Destination, HeaderEdits, Portal, PortalRequests, Respond, ResponseRate, Route,
-    RouteLimits, SanPattern, Share, Template,
+    CertificateRule, ConditionalEdits, Destination, HeaderEdits, Portal, PortalRequests, Respond,
+    ResponseRate, Route, RouteLimits, SanPattern, Share, Template,
 };
 pub(crate) use rules::{
     AnyOr, ApiKeys, Compression, CompressionSetting, Cors, LimitBy, OriginPattern, RateLimit, Refusal,
@@ -374,6 +374,8 @@ pub struct Listener {
     pub request_headers: HeaderEdits,
     /// `headers.response`: before those of the route, of every response, refusals as well.
     pub response_headers: HeaderEdits,
+    /// `headers.when`, in their order: behind these two, under conditions.
+    pub conditional_headers: Vec<ConditionalEdits>,
     /// `allow`, `deny`: which clients may come, whatever the routes say.
     pub permitted: AddressRule,
     /// `client_address`: where the client's address is taken from, if not from its connection.

@@ -21,6 +21,8 @@ mod keys;
 mod limit;
 mod prefix_mapping;
 mod refusal;
+mod request_view;
+mod response_lines;
 
 use std::borrow::Cow;
 use std::mem::take;
@@ -31,15 +33,11 @@ use crate::base::tally::Tally;
 use crate::config::access::Variable;
 pub(crate) use crate::config::plan::{AddressRule, Trace};
 use crate::config::plan::{CertificateRule, Compression, Refusal};
-use crate::http::{
-    BodyLength, Coding, HeadEdit, RequestHead, ResponseHead, copy_lines, put_line, remove_lines,
-};
+use crate::http::{BodyLength, Coding, HeadEdit, ResponseHead, copy_lines, put_line, remove_lines};
 use crate::proxy::access::Record;
-use crate::proxy::client::ClientFacts;
 use crate::proxy::connection_permit::ConnectionPermit;
 use crate::proxy::reply::Reply;
 use crate::proxy::trace::context as trace;
-use crate::route::{RouteQuery, normalise_path};
 pub(crate) use auth::{Auth, Check, Stop, Verdicts};
 pub(crate) use concurrency::Concurrency;
 pub(crate) use cors::Cors;
@@ -48,6 +46,8 @@ pub(crate) use headers::{Headers, Source};
 pub(crate) use keys::KeyRule;
 pub(crate) use limit::{Limit, LimitRecord};
 pub(crate) use prefix_mapping::PrefixMapping;
+pub(crate) use request_view::RequestView;
+use response_lines::ResponseLines;
 
 /// The rules of one route, or of a listener. Members are `None` or empty where the config has none.
 #[derive(Debug, Default)]
@@ -80,46 +80,6 @@ pub struct Rules {
     pub concurrency: Option<Concurrency>,
 }
 
-/// A request as rules see it: understood and routed, nothing of it sent yet.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RequestView<'a, 'h, 'b> {
-    /// Its head.
-    pub head: &'a RequestHead<'h, 'b>,
-    /// Its path as it was routed by: normalised, without query.
-    pub path: &'a str,
-    /// The connection that it came by.
-    pub client: &'a ClientFacts,
-    /// The client's address: the connection's, or the one that a trusted proxy names.
-    pub address: &'a str,
-    /// Its request id.
-    pub id: &'a str,
-    /// The listener it came in by.
-    pub listener: &'a str,
-    /// What a trace context that is made for it says of others: whether they are to record it.
-    pub sampled: bool,
-}
-
-impl RequestView<'_, '_, '_> {
-    /// Hands `ask` the request as conditions and maps see it, its path in the normalised form.
-    pub(crate) fn with_query<R>(&self, ask: impl FnOnce(&RouteQuery<'_>) -> R) -> R {
-        let path = normalise_path(self.path).unwrap_or(Cow::Borrowed(self.path));
-        ask(&self.query(&path))
-    }
-
-    /// The same with this path.
-    fn query<'q>(&'q self, path: &'q str) -> RouteQuery<'q> {
-        RouteQuery {
-            host: self.head.host,
-            path,
-            query: self.head.target.query,
-            method: self.head.method.as_str(),
-            client: self.address,
-            headers: &self.head.fields,
-            announced: None,
-        }
-    }
-}
-
 /// What a request's rules have still to do with it and with its response.
 #[derive(Debug)]
 pub(crate) struct ResponseRules {
@@ -140,7 +100,9 @@ pub(crate) struct ResponseRules {
     permit: Option<Box<ConnectionPermit>>,
     /// What these rules and the listener's add to the request and to its response: whole field lines.
     request_lines: Vec<u8>,
-    response_lines: Vec<u8>,
+    response_lines: ResponseLines,
+    /// Which of the conditional header edits hold, but for those that a response's status decides.
+    chosen: Vec<usize>,
 }
 
 /// What is done with the trace context that came, or did not.
@@ -205,10 +167,10 @@ impl Rules {
         source: &Source<'_, '_, '_, '_>,
         listener: Option<Box<ResponseRules>>,
     ) -> Option<Box<ResponseRules>> {
-        match &self.headers {
-            Some(headers) => {
+        match self.headers.as_ref().and_then(|headers| headers.lines(source)) {
+            Some(lines) => {
                 let mut rules = ResponseRules::of(self, listener);
-                rules.add(None, Some(headers.lines(source)));
+                rules.add(None, Some(lines));
                 Some(rules)
             }
             None => listener,
@@ -258,7 +220,7 @@ impl Rules {
             },
             Trace::Make => trace::make(asked.id, asked.sampled).map_or(TraceEdit::Keep, TraceEdit::Replace),
         };
-        let lines = self.headers.as_ref().map(|headers| headers.lines(&Source::Request(asked)));
+        let lines = self.headers.as_ref().and_then(|headers| headers.lines(&Source::Request(asked)));
         let offer = self.compression.as_ref().map(|rule| compress::offer(rule, asked.head));
         let trace_stays = matches!(trace, TraceEdit::Keep);
         let Proven { key, credential, identity } = proven;
@@ -348,11 +310,6 @@ impl Rules {
         }
         self.limit.as_ref().map_or(Ok(()), |limit| limit.take(asked))
     }
-
-    /// The Host that the backend is to see, if not the request's.
-    pub(crate) fn host(&self) -> Option<&str> {
-        self.headers.as_ref()?.host.as_deref()
-    }
 }
 
 impl ResponseRules {
@@ -374,7 +331,14 @@ impl ResponseRules {
             permit: None,
             request_lines,
             response_lines,
+            chosen: Vec::new(),
         })
+    }
+
+    /// The Host that the backend is to see, if not the request's.
+    pub(crate) fn host(&self) -> Option<&str> {
+        let own = self.rules.headers.as_ref().and_then(|headers| headers.host(&self.chosen));
+        own.or_else(|| self.listener.as_ref()?.host())
     }
 
     /// Makes the field lines of this request, each rule's behind those of the rules before it. What a rule sets or
@@ -388,6 +352,7 @@ impl ResponseRules {
             trace,
             request_lines: request,
             response_lines: response,
+            chosen,
             ..
         } = self;
         if let Some(accredited) = credential {
@@ -403,7 +368,7 @@ impl ResponseRules {
         if let (Some(auth), Some(identity)) = (&rules.auth, identity) {
             remove_lines(request, |name| auth.owns(name) || identity.removes(name));
             request.extend_from_slice(identity.lines());
-            response.extend_from_slice(identity.response_lines());
+            response.extend(identity.response_lines());
         }
         if trace.removes() {
             remove_lines(request, trace::is_context);
@@ -412,14 +377,26 @@ impl ResponseRules {
             put_line("traceparent", &value[..], request);
         }
         if let Some(grant) = grant {
-            remove_lines(response, cors::is_cors);
-            response.extend_from_slice(&grant);
+            response.remove(cors::is_cors);
+            response.extend(&grant);
         }
         if let (Some(headers), Some(lines)) = (&rules.headers, lines) {
             remove_lines(request, |name| headers.drops_from_request(name));
             request.extend_from_slice(&lines.request);
-            remove_lines(response, |name| headers.drops_from_response(name));
-            response.extend_from_slice(&lines.response);
+            response.remove(|name| headers.drops_from_response(name));
+            response.extend(&lines.response);
+            for (at, lines) in lines.chosen {
+                let change = headers.conditional(at);
+                if change.asks_status() {
+                    response.push_by_status(rules, at, lines.response);
+                    continue;
+                }
+                remove_lines(request, |name| change.drops_from_request(name));
+                request.extend_from_slice(&lines.request);
+                response.remove(|name| change.drops_from_response(name));
+                response.extend(&lines.response);
+                chosen.push(at);
+            }
         }
     }
 
@@ -430,7 +407,7 @@ impl ResponseRules {
             || key().unwrap_or(false)
             || self.removes_credential(name)
             || self.trace.removes() && trace::is_context(name)
-            || self.rules.headers.as_ref().is_some_and(|headers| headers.drops_from_request(name))
+            || self.edits_drop_from_request(name)
     }
 
     /// Whether a field of the request is the credential's: its key, or a name that the client would give itself.
@@ -442,11 +419,26 @@ impl ResponseRules {
             || self.identity.as_ref().is_some_and(|it| it.removes(name))
     }
 
-    /// Whether a field of this name of the response does not go to the client.
-    fn removes_from_response(&self, name: &[u8]) -> bool {
-        self.listener.as_ref().is_some_and(|listener| listener.removes_from_response(name))
+    /// Whether header edits that hold take a field of this name out of the request.
+    fn edits_drop_from_request(&self, name: &[u8]) -> bool {
+        let Some(headers) = &self.rules.headers else { return false };
+        let conditional = |at: &usize| headers.conditional(*at).drops_from_request(name);
+        headers.drops_from_request(name) || self.chosen.iter().any(conditional)
+    }
+
+    /// The same of the response, but for those that ask for its status.
+    fn edits_drop_from_response(&self, name: &[u8]) -> bool {
+        let Some(headers) = &self.rules.headers else { return false };
+        let conditional = |at: &usize| headers.conditional(*at).drops_from_response(name);
+        headers.drops_from_response(name) || self.chosen.iter().any(conditional)
+    }
+
+    /// Whether a field of this name of a response with this status does not go to the client.
+    fn removes_from_response(&self, status: u16, name: &[u8]) -> bool {
+        self.listener.as_ref().is_some_and(|listener| listener.removes_from_response(status, name))
+            || self.response_lines.drops(status, name)
             || self.cors && cors::is_cors(name)
-            || self.rules.headers.as_ref().is_some_and(|headers| headers.drops_from_response(name))
+            || self.edits_drop_from_response(name)
     }
 
     /// Whether a trailer of this name does not go to the backend: one that the head's rules set, remove or guard.
@@ -455,22 +447,18 @@ impl ResponseRules {
             || self.rules.keys.as_ref().is_some_and(|rule| rule.owns(name))
             || self.removes_credential(name)
             || !matches!(self.trace, TraceEdit::Keep) && trace::is_context(name)
-            || self.rules.headers.as_ref().is_some_and(|headers| headers.drops_from_request(name))
+            || self.edits_drop_from_request(name)
     }
 
-    /// The same of a trailer to the client, where the body goes as it is or is `encoded` on its way.
-    pub(crate) fn drops_response_trailer(&self, name: &[u8], encoded: bool) -> bool {
-        self.listener.as_ref().is_some_and(|listener| listener.drops_response_trailer(name, encoded))
-            || self.cors && cors::is_cors(name)
-            || encoded && compress::describes_body(name)
-            || self.rules.headers.as_ref().is_some_and(|headers| headers.drops_from_response(name))
+    /// The same of a trailer to the client of a response with this status, where the body goes as it is or is `encoded` on its way.
+    pub(crate) fn drops_response_trailer(&self, name: &[u8], status: u16, encoded: bool) -> bool {
+        encoded && compress::describes_body(name) || self.removes_from_response(status, name)
     }
 
     /// What is changed of a response's references to its backend's paths; `None`: nothing.
     fn mapped(&self, head: &ResponseHead<'_, '_>) -> Option<prefix_mapping::MappedFields> {
         let mapping = self.rules.mapping.as_ref()?;
-        let of_listener = || self.listener.as_ref().and_then(|listener| listener.rules.host());
-        let backends = self.rules.host().or_else(of_listener).unwrap_or_default();
+        let backends = self.host().unwrap_or_default();
         mapping.change(head, &[self.host.as_deref().unwrap_or_default(), backends])
     }
 
@@ -506,11 +494,15 @@ pub(crate) fn edit_request<R>(rules: Option<&ResponseRules>, write: impl FnOnce(
     write(&HeadEdit { removed: Some(&removed), added: &rules.request_lines })
 }
 
-/// Hands `write` what a request's rules change of a response of Ringate's own.
-pub(crate) fn edit_reply<R>(rules: Option<&ResponseRules>, write: impl FnOnce(&HeadEdit<'_>) -> R) -> R {
+/// Hands `write` what a request's rules change of a response of Ringate's own, which has this status.
+pub(crate) fn edit_reply<R>(
+    rules: Option<&ResponseRules>,
+    status: u16,
+    write: impl FnOnce(&HeadEdit<'_>) -> R,
+) -> R {
     let Some(rules) = rules else { return write(&HeadEdit::default()) };
-    let removed = |name: &[u8]| rules.removes_from_response(name);
-    write(&HeadEdit { removed: Some(&removed), added: &rules.response_lines })
+    let removed = |name: &[u8]| rules.removes_from_response(status, name);
+    write(&HeadEdit { removed: Some(&removed), added: &rules.response_lines.of(status) })
 }
 
 /// Hands `write` the head of a final response and what a request's rules change of it, and returns how the body is
@@ -521,7 +513,7 @@ pub(crate) fn edit_response<R>(
     room: bool,
     write: impl FnOnce(&ResponseHead<'_, '_>, &HeadEdit<'_>) -> R,
 ) -> (R, Option<Coding>) {
-    edit_reply(rules, |edit| {
+    edit_reply(rules, head.status, |edit| {
         let Some(mapped) = rules.and_then(|rules| rules.mapped(head)) else {
             return edit_encoded(rules, head, room, edit, write);
         };

@@ -123,7 +123,8 @@ fn rules(route: &plan::Route, listener: &plan::Listener, parts: Parts, id: &str)
         name_header: asked.name_header.clone(),
         forward: asked.forward,
     });
-    let sets_host = route.request_headers.host.is_some() || listener.request_headers.host.is_some();
+    let sets_host = sets_host(&route.request_headers, &route.conditional_headers)
+        || sets_host(&listener.request_headers, &listener.conditional_headers);
     let rules = Rules {
         permitted: (!asked.permitted.is_empty()).then(|| asked.permitted.clone()),
         refusals: asked.refusals.clone().into(),
@@ -135,11 +136,16 @@ fn rules(route: &plan::Route, listener: &plan::Listener, parts: Parts, id: &str)
         trace: asked.trace,
         certificate: route.client_certificate.clone(),
         mapping: mapping(route, sets_host),
-        headers: Headers::new(&route.request_headers, &route.response_headers),
+        headers: Headers::new(&route.request_headers, &route.response_headers, &route.conditional_headers),
         compression: compression(route, listener),
         concurrency: Concurrency::new(&route.limits, &listener.name, id),
     };
     (!rules.is_empty()).then(|| Arc::new(rules))
+}
+
+/// Whether a request may get another Host.
+fn sets_host(always: &plan::HeaderEdits, conditional: &[plan::ConditionalEdits]) -> bool {
+    always.host.is_some() || conditional.iter().any(|it| it.request.host.is_some())
 }
 
 /// The backend's responses that get an error page, by the route or else by its listener.
@@ -242,7 +248,8 @@ impl KeptLimit {
 
 /// What a listener asks of its requests before any route is chosen, if anything.
 pub(super) fn listener_rules(listener: &plan::Listener, limit: Option<Arc<Limit>>) -> Option<Arc<Rules>> {
-    let headers = Headers::new(&listener.request_headers, &listener.response_headers);
+    let headers =
+        Headers::new(&listener.request_headers, &listener.response_headers, &listener.conditional_headers);
     let refusals = listener.refusals.clone().into();
     let rules = Rules { refusals, limit, headers, ..Rules::default() };
     (!rules.is_empty()).then(|| Arc::new(rules))

@@ -6,7 +6,7 @@ use crate::config::Plan;
 use crate::http::{ForwardedFor, OutgoingRequest, PathRewrite, read_lines};
 use crate::http1::{HeadLimits, Parsed, header_slots, parse_request};
 use crate::proxy::client::ClientFacts;
-use crate::proxy::rules::{RequestView, Source, edit_request};
+use crate::proxy::rules::{RequestView, ResponseRules, Source, edit_request};
 use crate::proxy::snapshot::{Listener, Route, RuntimeConfig, Traffic};
 use crate::route::{PathPattern, normalise_path};
 
@@ -59,7 +59,7 @@ pub(crate) fn through(
         Some(rules) => rules.edits(&source, edits),
         None => edits,
     };
-    let host = [&route.rules, &listener.rules].into_iter().flatten().find_map(|rules| rules.host());
+    let host = edits.as_deref().and_then(ResponseRules::host);
     let forwarded = ForwardedFor {
         client: CLIENT,
         proto: if listener.tls.is_some() { "https" } else { "http" },

@@ -9,6 +9,7 @@ use crate::support::*;
 mod access_log;
 mod clients;
 mod compression;
+mod conditional_headers;
 mod intercepted;
 mod listener_rules;
 mod mapped;

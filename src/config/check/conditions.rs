@@ -30,8 +30,7 @@ fn refusal(value: &Value<'_>) -> Option<Refusal> {
     let has_status = status.is_some();
     let is_bare = section.all().len() == usize::from(has_status);
     let status = status.and_then(|value| value.number(400..=599)).unwrap_or(403);
-    let mut clauses = all_of(&mut section);
-    clauses.extend(of_line(&mut section));
+    let clauses = of_request(&mut section);
     section.finish();
     if is_bare {
         let help = "write one, such as `methods = [\"PUT\"]`; `path = \"/\"` is every request's";
@@ -40,6 +39,13 @@ fn refusal(value: &Value<'_>) -> Option<Refusal> {
     // What is wrong in a condition is an error already: it must not make the rest refuse more.
     let status = u16::try_from(status).ok()?;
     (!clauses.is_empty()).then_some(Refusal { when: Clause::All(clauses), status })
+}
+
+/// All that a table asks of a request, its line as well.
+pub(super) fn of_request(section: &mut Section<'_>) -> Vec<Clause> {
+    let mut clauses = all_of(section);
+    clauses.extend(of_line(section));
+    clauses
 }
 
 /// The conditions of a table, and those of `any`, `all` and `not`.

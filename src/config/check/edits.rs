@@ -3,12 +3,14 @@
 
 use crate::config::access;
 use crate::config::file::{Section, Value};
-use crate::config::plan::{At, HeaderEdits};
+use crate::config::plan::{At, ConditionalEdits, HeaderEdits};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
 use crate::config::{map_text, names};
 use crate::http::is_same_name;
-use crate::route::{PathPattern, Rewrite};
+use crate::route::{Clause, PathPattern, Rewrite};
+
+use super::{conditions, pages};
 
 /// Fields that frame a message or end at this hop (RFC 9110 §7.6.1): Ringate writes them from what it understood.
 const OWN: [&str; 13] = [
@@ -27,13 +29,63 @@ const OWN: [&str; 13] = [
     "proxy-authorization",
 ];
 
-/// `headers.request` and `headers.response`.
-pub(super) fn headers(value: &Value<'_>) -> (HeaderEdits, HeaderEdits) {
-    let Some(mut section) = value.section() else { return Default::default() };
+/// `headers.request`, `headers.response` and `headers.when`.
+pub(super) fn headers(value: Option<&Value<'_>>) -> (HeaderEdits, HeaderEdits, Vec<ConditionalEdits>) {
+    let Some(mut section) = value.and_then(|value| value.section()) else { return Default::default() };
     let request = section.section("request").map(|section| edits(section, true)).unwrap_or_default();
     let response = section.section("response").map(|section| edits(section, false)).unwrap_or_default();
+    let entries = section.get("when").and_then(|value| value.list(WHEN)).unwrap_or_default();
+    let conditional = entries.iter().filter_map(conditional).collect();
     section.finish();
-    (request, response)
+    (request, response, conditional)
+}
+
+const WHEN: &str = "[{ path = \"/api\", response = { set = { Cache-Control = \"no-store\" } } }]";
+
+/// One of `headers.when`.
+fn conditional(value: &Value<'_>) -> Option<ConditionalEdits> {
+    let mut section = value.section()?;
+    let [status, request, response] = ["status", "request", "response"].map(|key| section.get(key));
+    let changes = usize::from(request.is_some()) + usize::from(response.is_some());
+    if section.all().len() == changes {
+        let help = "write `headers.request` and `headers.response` for all of them, or a condition such as `path = \"/api\"`";
+        value.error("it has no condition, and would hold for every request", Some(help.into()));
+    }
+    if changes == 0 {
+        let help = "add `request` or `response`, with `set`, `add` or `remove`";
+        value.error("it changes nothing", Some(help.into()));
+    }
+    if let (Some(_), Some(request)) = (&status, &request) {
+        let help = "the request has gone by when its status is known: write `request` into an entry without `status`";
+        request.key_error("`request` and `status` exclude each other".to_owned(), help);
+    }
+    let statuses = status.as_ref().and_then(|value| value.list("[\"404\", \"5xx\"]")).unwrap_or_default();
+    let statuses = statuses.iter().filter_map(|entry| entry.parse("\"404\"", statuses_of));
+    let statuses = statuses.map(|at| at.value).collect();
+    let read = |value: &Value<'_>, request| {
+        let is_empty =
+            |value: &Value<'_>| value.is_table() && value.section().is_some_and(|it| it.all().is_empty());
+        let inner = value.section().map(|section| section.all()).unwrap_or_default();
+        let inner = inner.iter().map(|(_, value)| value);
+        inner.chain([value]).filter(|value| is_empty(value)).for_each(|value| {
+            value.error("it changes nothing", Some("write what it sets or adds, or leave it out".into()));
+        });
+        value.section().map(|section| edits(section, request)).unwrap_or_default()
+    };
+    let request = request.as_ref().map(|value| read(value, true)).unwrap_or_default();
+    let response = response.as_ref().map(|value| read(value, false)).unwrap_or_default();
+    let clauses = conditions::of_request(&mut section);
+    section.finish();
+    let when = (!clauses.is_empty()).then_some(Clause::All(clauses));
+    Some(ConditionalEdits { when, statuses, request, response })
+}
+
+/// `404`, `502-504`, `5xx`
+fn statuses_of(text: &str) -> Result<(u16, u16), Wrong> {
+    pages::status_range(text, 200).ok_or_else(|| {
+        Wrong::new(format!("{} is no status of a response, and no range of them", quoted(text)))
+            .help("write \"404\", \"502-504\" or \"5xx\", from 200 to 599")
+    })
 }
 
 fn edits(mut section: Section<'_>, request: bool) -> HeaderEdits {

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::config::access::{self, Piece, Variable};
 use crate::config::file::{Errors, Section, Value};
 use crate::config::names;
-use crate::config::plan::{At, Destination, Entries, HeaderEdits, Map, Plan};
+use crate::config::plan::{At, ConditionalEdits, Destination, Entries, HeaderEdits, Map, Plan};
 use crate::config::suggest::{nearest, quoted};
 use crate::config::units::Wrong;
 use crate::route::{Clause, Input, MapTable};
@@ -120,14 +120,20 @@ pub(super) fn resolve(plan: &Plan, errors: &Errors) {
     let of_clause = |clause: &Clause, span: &std::ops::Range<usize>| {
         clause.visit_maps(&mut |map| unknown(map.name(), span.clone()));
     };
+    let of_conditional = |one: &ConditionalEdits, span: &std::ops::Range<usize>| {
+        one.when.iter().for_each(|when| of_clause(when, span));
+        [&one.request, &one.response].into_iter().for_each(|it| of_edits(it, span));
+    };
     for listener in &plan.listeners {
         let span = &listener.name.span;
         [&listener.request_headers, &listener.response_headers].into_iter().for_each(|it| of_edits(it, span));
+        listener.conditional_headers.iter().for_each(|it| of_conditional(it, span));
         listener.refusals.iter().for_each(|refusal| of_clause(&refusal.when, span));
     }
     for route in &plan.routes {
         let span = &route.span;
         [&route.request_headers, &route.response_headers].into_iter().for_each(|it| of_edits(it, span));
+        route.conditional_headers.iter().for_each(|it| of_conditional(it, span));
         route.rules.refusals.iter().for_each(|refusal| of_clause(&refusal.when, span));
         route.conditions.iter().for_each(|clause| of_clause(clause, span));
         route.rewrite.maps().for_each(|map| unknown(map.name(), span.clone()));

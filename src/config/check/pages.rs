@@ -43,20 +43,24 @@ fn intercept(value: &Value<'_>) -> Option<Vec<(u16, u16)>> {
     Some(entries.iter().filter_map(|entry| Some(entry.parse("\"502-504\"", statuses)?.value)).collect())
 }
 
-/// `404`, `502-504`, `4xx`
 fn statuses(text: &str) -> Result<(u16, u16), Wrong> {
-    let (first, last) = match text {
-        "4xx" => ("400", "499"),
-        "5xx" => ("500", "599"),
-        text => text.split_once('-').unwrap_or((text, text)),
-    };
-    let status =
-        |text: &str| text.parse().ok().filter(|status| text.len() == 3 && (400..=599).contains(status));
-    match (status(first), status(last)) {
-        (Some(first), Some(last)) if first <= last => Ok((first, last)),
-        _ => Err(Wrong::new(format!("{} is no status of an error, and no range of them", quoted(text)))
-            .help("write \"404\", \"502-504\", \"4xx\" or \"5xx\"")),
+    status_range(text, 400).ok_or_else(|| {
+        Wrong::new(format!("{} is no status of an error, and no range of them", quoted(text)))
+            .help("write \"404\", \"502-504\", \"4xx\" or \"5xx\"")
+    })
+}
+
+/// `404`, `502-504`, `4xx`: from `least`, the first status of a class, to 599.
+pub(super) fn status_range(text: &str, least: u16) -> Option<(u16, u16)> {
+    let fits =
+        |first: u16, last: u16| (least <= first && first <= last && last <= 599).then_some((first, last));
+    let status = |text: &str| text.parse::<u16>().ok().filter(|_| text.len() == 3);
+    if let Some(class) = text.strip_suffix("xx") {
+        let first = status(&format!("{class}00"))?;
+        return fits(first, first + 99);
     }
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    fits(status(first)?, status(last)?)
 }
 
 fn status(key: &str) -> Option<PageStatus> {

@@ -165,7 +165,7 @@ fn route(
     rewrite.fits(&path.value);
     let [host, _, methods, conditions, headers, timeouts, slashes, merge, web, bounds, access] =
         plain.each_ref().map(Option::as_ref);
-    let (request_headers, response_headers) = headers.map(edits::headers).unwrap_or_default();
+    let (request_headers, response_headers, conditional_headers) = edits::headers(headers);
     let (response_timeout, idle_timeout) = timeouts.map(timeouts_of).unwrap_or_default();
     let route = Route {
         hosts: host.map(hosts_of).unwrap_or_default(),
@@ -181,6 +181,7 @@ fn route(
         to,
         request_headers,
         response_headers,
+        conditional_headers,
         response_timeout,
         idle_timeout,
         client_certificate: certificate.read(&listeners),

@@ -69,8 +69,7 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
     }
     let tls = section.section("tls").map(|section| listener_tls(section, dir));
     let limits = limits::listener(section.section("limits"), protocol, of_process);
-    let [allow, deny] = ["allow", "deny"].map(|key| section.get(key));
-    let permitted = addresses::rule(allow.as_ref(), deny.as_ref());
+    let permitted = addresses::rule(section.get("allow").as_ref(), section.get("deny").as_ref());
     let own = [
         "error_pages",
         "compression",
@@ -89,7 +88,7 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
     let accept_request_id = request_id.and_then(|value| value.choice(&words)).unwrap_or(false);
     let error_pages = error_pages.and_then(|value| Some(pages::error_pages(value.section()?, dir)));
     let compression = compression.and_then(|value| super::compression::compression(&value));
-    let (request_headers, response_headers) = headers.as_ref().map(edits::headers).unwrap_or_default();
+    let (request_headers, response_headers, conditional_headers) = edits::headers(headers.as_ref());
     let words =
         [("off", None), ("v1", Some(Accept::V1)), ("v2", Some(Accept::V2)), ("any", Some(Accept::Any))];
     let proxy_protocol = section.get("proxy_protocol").and_then(|value| value.choice(&words)).flatten();
@@ -114,6 +113,7 @@ fn listener(mut section: Section<'_>, dir: &Path, of_process: &Limits) -> Listen
         rate_limit: rate_limit.and_then(|value| rules::rate_limit(&value, "listener")),
         request_headers,
         response_headers,
+        conditional_headers,
         permitted,
         client_address: client_address.and_then(|value| addresses::client_address(&value)),
     }

@@ -2,6 +2,7 @@
 
 use super::texts::{
     ANY, FIELD_NAMES, FIELD_VALUE, HOST_PATTERN, METHOD, NAMES, NETWORK, PATH_PATTERN, REGEX,
+    RESPONSE_STATUSES,
 };
 use super::{Key, Kind, Preset, key, list};
 
@@ -108,6 +109,18 @@ pub(super) const REFUSE: Kind = list(&Kind::Table(&[CONDITIONS, OF_LINE, COMBINE
 
 const REFUSAL_STATUS: &[Key] =
     &[key("status", Kind::Integer(400, 599), Preset::Value("403"), "The status of the response")];
+
+/// `headers.when` of a route or a listener.
+pub(super) const WHEN: Kind =
+    list(&Kind::Table(&[CONDITIONS, OF_LINE, COMBINED, RESPONSE_STATUS, super::route::EDITS]));
+
+const RESPONSE_STATUS: &[Key] = &[key(
+    "status",
+    list(&RESPONSE_STATUSES),
+    Preset::Off { example: "[\"404\", \"5xx\"]", means: "any" },
+    "The response has one of these statuses; with it, `response` alone can be changed",
+)
+.http()];
 
 pub(super) const COMBINED: &[Key] = &[
     key(

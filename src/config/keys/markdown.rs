@@ -21,8 +21,15 @@ A config is TOML. Unknown keys are errors. Paths are relative to the config file
 `ringate check --explain KEY` describes one key.
 ";
 
-/// Keys whose tables have the keys of another one's, which their meaning names.
-const LIKE_OTHERS: [&str; 3] = ["route.match.any", "route.match.all", "route.match.not"];
+/// Ends of keys whose tables have the keys of another one's, which their meaning names.
+const LIKE_OTHERS: [&str; 6] = [
+    "route.match.any",
+    "route.match.all",
+    "route.match.not",
+    "headers.when.any",
+    "headers.when.all",
+    "headers.when.not",
+];
 
 /// The whole page.
 pub(in crate::config) fn page() -> String {
@@ -47,7 +54,7 @@ pub(in crate::config) fn page() -> String {
 
 /// The rows of all keys of the tables among a kind's forms, and of those in its lists.
 fn rows_below(out: &mut String, path: &str, kind: &'static Kind) {
-    if kind.is_certificate() || LIKE_OTHERS.contains(&path) {
+    if kind.is_certificate() || LIKE_OTHERS.iter().any(|like| path.ends_with(like)) {
         return; // at the head of the page, or in the rows of another key
     }
     for form in kind.forms() {

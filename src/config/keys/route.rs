@@ -59,10 +59,25 @@ const MATCHES: &[Key] = &[
 ];
 
 /// `headers` of a route or a listener.
-pub(super) const HEADERS: Kind = Kind::Table(&[&[
+pub(super) const HEADERS: Kind = Kind::Table(&[EDITS, WHEN]);
+
+/// `request` and `response`.
+pub(super) const EDITS: &[Key] = &[
     key("request", Kind::Table(&[REQUEST_EDITS]), Preset::Dotted, "What backends get").http(),
     key("response", Kind::Table(&[RESPONSE_EDITS]), Preset::Dotted, "What clients get").http(),
-]]);
+];
+
+const WHEN: &[Key] = &[key(
+    "when",
+    super::conditions::WHEN,
+    Preset::Off {
+        example: "[{ path = \"/api\", not = { client = [\"10.0.0.0/8\"] }, request = { set = { X-Outside = \"1\" } } }, { status = [\"5xx\"], response = { set = { Cache-Control = \"no-store\" } } }]",
+        means: "none",
+    },
+    "Changes under conditions, behind those of `request` and `response`: tables with the keys of `match`, and `host`, `path`, `methods` and `status`, with `request` and `response`; each holds if all of its conditions do",
+)
+.http()
+.see("[header rules under conditions](routes.md#header-rules-under-conditions)")];
 
 const CHANGES: &[Key] = &[
     key("headers", HEADERS, Preset::Dotted, "Header fields that are changed on the way").http(),

@@ -126,6 +126,8 @@ pub(super) const FORWARDED: Kind = text(
 pub(super) const STAR: Kind = Kind::Choice(&["*"]);
 pub(super) const ERROR_STATUSES: Kind =
     text("`\"404\"`, `\"502-504\"`, `\"4xx\"` or `\"5xx\"`", "^([45][0-9][0-9](-[45][0-9][0-9])?|[45]xx)$");
+pub(super) const RESPONSE_STATUSES: Kind =
+    text("`\"404\"`, `\"502-504\"` or `\"5xx\"`", "^([2-5][0-9][0-9](-[2-5][0-9][0-9])?|[2-5]xx)$");
 pub(super) const STATUS: Kind = text("a status from `\"400\"` to `\"599\"`", "^[45][0-9][0-9]$");
 /// What a backend's certificate is checked against.
 pub(super) const CERTIFICATE_OR_SYSTEM: Kind =

@@ -29,6 +29,8 @@ pub struct Route {
     pub request_headers: HeaderEdits,
     /// `headers.response`: changes to the response.
     pub response_headers: HeaderEdits,
+    /// `headers.when`, in their order: changes behind these, under conditions.
+    pub conditional_headers: Vec<ConditionalEdits>,
     /// `timeouts.response`, instead of the upstream's.
     pub response_timeout: Option<Duration>,
     /// `timeouts.idle`, instead of the upstream's.
@@ -154,6 +156,19 @@ pub struct HeaderEdits {
     pub remove: Vec<String>,
     /// `set.Host` of a request.
     pub host: Option<String>,
+}
+
+/// One of `headers.when` of a route or a listener. It has a condition, and changes something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConditionalEdits {
+    /// What must hold of the request; `None`: the response's status alone is asked.
+    pub when: Option<Clause>,
+    /// `status`: the ranges of which one has the response's status; empty: any. With some, `request` changes nothing.
+    pub statuses: Vec<(u16, u16)>,
+    /// `request`: changes to the request.
+    pub request: HeaderEdits,
+    /// `response`: changes to the response.
+    pub response: HeaderEdits,
 }
 
 /// A field's value, with variables.

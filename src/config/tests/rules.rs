@@ -167,6 +167,46 @@ fn addresses_and_patterns_are_checked() {
 }
 
 #[test]
+#[rustfmt::skip] // a table: one line a case
+fn header_rules_under_conditions_have_a_condition_and_change_something() {
+    let entry = |entry: &str| format!("upstream = 'app'\nheaders.when = [{entry}]");
+    for (written, part) in [
+        ("{ request = { set = { A = 'b' } } }", "has no condition"),
+        ("{ path = '/a' }", "changes nothing"),
+        ("{ status = ['404'] }", "changes nothing"),
+        ("{}", "changes nothing"),
+        ("{ path = '/a', request = {} }", "changes nothing"),
+        ("{ path = '/a', response = { set = {} } }", "changes nothing"),
+        ("{ path = '/a', response = { remove = [] } }", "the list is empty"),
+        ("{ status = ['404'], request = { set = { A = 'b' } } }", "exclude each other"),
+        ("{ status = ['600'], response = { set = { A = 'b' } } }", "no status of a response"),
+        ("{ status = ['1xx'], response = { set = { A = 'b' } } }", "no status of a response"),
+        ("{ status = ['504-502'], response = { set = { A = 'b' } } }", "no status of a response"),
+        ("{ status = [], response = { set = { A = 'b' } } }", "the list is empty"),
+        ("{ path = 'a', response = { set = { A = 'b' } } }", "path"),
+        ("{ paths = '/a', response = { set = { A = 'b' } } }", "did you mean `path`?"),
+        ("{ maps = { none = 'a' }, response = { set = { A = 'b' } } }", "no map called `none`"),
+        ("{ path = '/a', response = { set = { A = '{map.none}' } } }", "no map called `none`"),
+        ("{ path = '/a', response = { set = { Host = 'b' } } }", "only `headers.request.set`"),
+        ("{ path = '/a', response = { set = { A = '{response.status}' } } }", "not known yet"),
+    ] {
+        let text = with("[[route]]", &entry(written));
+        let error = parse("f", &text, Path::new("/")).expect_err(written).to_string();
+        assert!(error.contains(part), "{written}: {error}");
+    }
+    let text = with("[[route]]", &entry(
+        "{ path = '/a', not = { methods = ['GET'] }, request = { set = { A = 'b', Host = 'c' } } }, \
+         { status = ['404', '5xx', '300-304'], response = { add = { B = ['1', '2'] }, remove = ['C'] } }",
+    ));
+    let found = &plan(&text).routes[0].conditional_headers;
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0].when.as_ref().map(ToString::to_string).as_deref(), Some("not (method GET) and path /a"));
+    assert_eq!((found[0].request.set.len(), found[0].request.host.as_deref()), (1, Some("c")));
+    assert_eq!((&found[1].when, &*found[1].statuses), (&None, &[(404, 404), (500, 599), (300, 304)][..]));
+    assert_eq!((found[1].response.add.len(), &*found[1].response.remove), (2, &["C".to_owned()][..]));
+}
+
+#[test]
 fn a_refusal_that_routes_of_hosts_stand_before_is_a_warning() {
     let found = |more: &str| {
         let text = with("[[route]]", &format!("path = '/admin'\nrespond = {{ status = 403 }}\n{more}"));

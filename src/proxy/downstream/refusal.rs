@@ -73,12 +73,12 @@ pub(super) fn refusal(
         fields.push_str(&format!("Retry-After: {seconds}\r\n"));
     }
     if let Some((call, code)) = context.grpc.zip(failure.grpc_status()) {
-        return Some(rules::edit_reply(rules, |edit| {
+        return Some(rules::edit_reply(rules, 200, |edit| {
             writer.encode_grpc((status, code), call, fields.as_bytes(), true, edit)
         }));
     }
     let content = Content { media_type: &body.media_type, bytes: body.body.as_bytes() };
-    Some(rules::edit_reply(rules, |edit| {
+    Some(rules::edit_reply(rules, body.status, |edit| {
         let content = (fields.as_bytes(), Some(content));
         writer.encode_local(body.status, content, (true, context.head_only), edit)
     }))

@@ -148,7 +148,7 @@ impl<'a> FileResponse<'a> {
                 .await
                 .map(drop);
         };
-        let filter = TrailerFilter::of_response(None, None, coding.is_some());
+        let filter = TrailerFilter::of_response(None, (None, 0), coding.is_some());
         let pace = Pace {
             wheel: &self.worker.wheel,
             limits,
@@ -244,7 +244,7 @@ impl<'a> FileResponse<'a> {
         (part, out): (Part, body::Frame),
         mut buffer: Buffer,
     ) -> Result<Buffer, Failure> {
-        let filter = TrailerFilter::of_response(None, None, false);
+        let filter = TrailerFilter::of_response(None, (None, 0), false);
         let lead = writer.lead(&encoded);
         let piece = body::frame(&mut buffer, &part, lead, (Trailers::default(), filter), out);
         let begun = writer.begin(status, &encoded, piece.is_end());

@@ -420,8 +420,11 @@ impl<'a> Exchange<'a> {
         let mut reader = reader.body(&mut state).ok_or(Failure::BackendGone(None))?;
         reader.take_arrived(&mut buffer, decided.head_len, decided.framing);
         let encoded = std::mem::take(&mut decided.head);
-        let filter =
-            TrailerFilter::of_response(decided.named.as_deref(), self.order.pending.as_deref(), false);
+        let filter = TrailerFilter::of_response(
+            decided.named.as_deref(),
+            (self.order.pending.as_deref(), decided.status),
+            false,
+        );
         let part = reader.take(&mut buffer, decided.head_len).map_err(Failure::ResponseBody)?;
         let lead = writer.lead(&encoded);
         let first = body::frame(&mut buffer, &part, lead, (reader.trailers(), filter), decided.out);
@@ -464,8 +467,11 @@ impl<'a> Exchange<'a> {
         }
         let lead = std::mem::take(&mut decided.head);
         let mut state = BodyState::new(decided.framing);
-        let filter =
-            TrailerFilter::of_response(decided.named.as_deref(), self.order.pending.as_deref(), true);
+        let filter = TrailerFilter::of_response(
+            decided.named.as_deref(),
+            (self.order.pending.as_deref(), decided.status),
+            true,
+        );
         let reader = reader.body(&mut state).ok_or(Failure::BackendGone(None))?;
         let relay = self.relay(reader, writer.body(), (decided.out, filter), deadline);
         let begins = || self.answer(true);

@@ -77,7 +77,8 @@ impl Exchange<'_> {
             put_line("proxy-status", format!("ringate; error={error}").as_bytes(), &mut all);
         }
         let mut lines = Vec::new();
-        TrailerFilter::of_response(None, self.response_rules(), false).keep(Trailers::of(&all), &mut lines);
+        TrailerFilter::of_response(None, (self.response_rules(), self.observed.status.get()), false)
+            .keep(Trailers::of(&all), &mut lines);
         let counters = &self.worker.counters;
         counters.grpc_calls_ended.add(1);
         counters.timeouts.add(u64::from(failure.is_timeout()));

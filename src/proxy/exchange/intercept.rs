@@ -54,7 +54,7 @@ impl Exchange<'_> {
         }
         let content = Content { media_type: &body.media_type, bytes: body.body.as_bytes() };
         let how = (!keep, self.order.context.head);
-        let reply = rules::edit_reply(self.order.pending.as_deref(), |edit| {
+        let reply = rules::edit_reply(self.order.pending.as_deref(), body.status, |edit| {
             self.with_session(head, edit, |edit| {
                 writer.encode_local(body.status, (&fields, Some(content)), how, edit)
             })

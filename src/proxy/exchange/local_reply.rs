@@ -266,8 +266,11 @@ impl LocalReply {
             }
             ReplyBody::Own { media_type, bytes } => Some(Content { media_type, bytes }),
         };
-        rules::edit_reply(self.pending.as_deref(), |edit| {
-            if let Some((call, code)) = self.grpc.zip(self.grpc_status()) {
+        let call = self.grpc.zip(self.grpc_status());
+        // A call's reply is 200, whatever it is in gRPC.
+        let sent = if call.is_some() { 200 } else { status };
+        rules::edit_reply(self.pending.as_deref(), sent, |edit| {
+            if let Some((call, code)) = call {
                 return writer.encode_grpc((status, code), call, &fields, close, edit);
             }
             writer.encode_local(status, (&fields, content), (close, self.head_only), edit)

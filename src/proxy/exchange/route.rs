@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::failures::Failed;
@@ -34,7 +33,7 @@ use crate::proxy::failure::Failure;
 use crate::proxy::origin::{self, AddressText};
 use crate::proxy::reply::Reply;
 use crate::proxy::request_id::{RequestId, given_id};
-use crate::proxy::rules::{self, RequestView, ResponseRules, Rules, Source, Stop};
+use crate::proxy::rules::{self, RequestView, ResponseRules, Source, Stop};
 use crate::proxy::snapshot::{Destination, Listener, Route, Split};
 use crate::proxy::trace::{self, Trace};
 use crate::proxy::upstream::pool::Pool;
@@ -284,11 +283,11 @@ fn lead(
     match &matched.to {
         Destination::Upstream(upstream) => {
             let to = Picked::only(&view.pools[*upstream]);
-            forward((listener, matched), to, (own, &path), found, worker.heads.take(), place)
+            forward(matched, to, (own, &path), found, worker.heads.take(), place)
         }
         Destination::Split(split) => {
-            let to = Picked::of(split, view, (listener, matched), head, found);
-            forward((listener, matched), to, (own, &path), found, worker.heads.take(), place)
+            let to = Picked::of(split, view, head, found);
+            forward(matched, to, (own, &path), found, worker.heads.take(), place)
         }
         Destination::Reply(reply) => answer((**reply).clone(), head, found, place),
         Destination::Portal(portal) => to_portal(portal, (listener, matched, worker), asked, found, place),
@@ -355,13 +354,7 @@ impl<'v> Picked<'v> {
     }
 
     /// One of several, by their shares.
-    fn of(
-        split: &Split,
-        view: &'v View,
-        (listener, matched): (&Listener, &Route),
-        head: &RequestHead<'_, '_>,
-        found: &Found,
-    ) -> Self {
+    fn of(split: &Split, view: &'v View, head: &RequestHead<'_, '_>, found: &Found) -> Self {
         // Whether its body is at hand is not known yet.
         let repeat = if head.method.is_idempotent() { Repeat::Held } else { Repeat::Never };
         let (answers, point) = (|upstream: usize| !view.pools[upstream].is_shunned(repeat), found.id.point);
@@ -369,7 +362,7 @@ impl<'v> Picked<'v> {
         let picked = if answers(picked) { Some(picked) } else { split.pick_where(point, answers) };
         let picked = picked.unwrap_or_else(|| split.pick(point));
         // What names no host is given its endpoint's, and stays with that.
-        let has_host = head.host.is_some() || host_of(listener, matched).is_some();
+        let has_host = head.host.is_some() || found.rules.as_deref().and_then(ResponseRules::host).is_some();
         let named = split.upstreams().any(|upstream| view.pools[upstream].is_named_by_request());
         Self { pool: &view.pools[picked], split: found.route.filter(|_| has_host), named }
     }
@@ -441,12 +434,6 @@ fn admit(
     Ok(listener.rules.as_ref().map_or(Ok(()), |rules| rules.admit_to_listener(asked)))
 }
 
-/// The Host that backends see instead of the request's: the route's, or else the listener's.
-fn host_of<'c>(listener: &'c Listener, matched: &'c Route) -> Option<&'c str> {
-    let host = |rules: &'c Option<Arc<Rules>>| rules.as_ref().and_then(|rules| rules.host());
-    host(&matched.rules).or_else(|| host(&listener.rules))
-}
-
 /// The response that a route is for.
 fn answer(reply: Reply, head: &RequestHead<'_, '_>, found: &mut Found, place: &mut Place) -> Understood {
     *place = Some(Decision::Answer(found.local(reply, head)));
@@ -509,7 +496,7 @@ fn refuse(
 
 /// What goes to the backend, and what else there is to be known of the request.
 fn forward(
-    (listener, matched): (&Listener, &Route),
+    matched: &Route,
     Picked { pool, split, named }: Picked<'_>,
     (asked, path): (&RequestView<'_, '_, '_>, &str),
     found: &mut Found,
@@ -526,7 +513,8 @@ fn forward(
         client_certificate: client.certificate().map(|certificate| &*certificate.forwarded),
     };
     // A request that names no host (HTTP/1.0) is given the endpoint's.
-    let own = host_of(listener, matched);
+    let rules = found.rules.take();
+    let own = rules.as_deref().and_then(ResponseRules::host);
     let host = own.or_else(|| head.host.is_none().then(|| pool.authority()));
     if let Some(trace) = found.trace.as_ref() {
         let context = trace::context::written(trace.id, trace.next);
@@ -536,16 +524,15 @@ fn forward(
         let write = |edit: &HeadEdit<'_>| OutgoingRequest::new(head, rewrite, host, &forwarded, edit, memory);
         trace::with_context(found.trace.as_deref(), edit, write)
     };
-    let outgoing = rules::edit_request(found.rules.as_deref(), |edit| {
-        match (found.grpc, websocket_key(head, asked.id)) {
+    let outgoing =
+        rules::edit_request(rules.as_deref(), |edit| match (found.grpc, websocket_key(head, asked.id)) {
             (Some(Call::Web(web)), _) => grpc_web::request(web, head, edit, write),
             (_, None) => write(head, edit),
             (_, Some(key)) => {
                 let added = [edit.added, key.as_bytes()].concat();
                 write(head, &HeadEdit { added: &added, ..*edit })
             }
-        }
-    });
+        });
     let upstream = &pool.upstream;
     *place = Some(Decision::Forward(Forward {
         head: outgoing,
@@ -569,7 +556,7 @@ fn forward(
         idle_timeout: matched.idle_timeout.unwrap_or(upstream.idle_timeout),
         logged: found.logged.take().into(),
         named: head.named_trailers(),
-        pending: found.rules.take(),
+        pending: rules,
         error_format: found.error_format,
     }));
     Understood::Decided

@@ -16,9 +16,10 @@ pub(crate) struct TrailerFilter<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     ToBackend,
-    ToClient,
-    /// In a response that is encoded on its way.
-    Encoded,
+    /// In a response with this status.
+    ToClient(u16),
+    /// In one that is encoded on its way.
+    Encoded(u16),
 }
 
 impl<'a> TrailerFilter<'a> {
@@ -27,13 +28,13 @@ impl<'a> TrailerFilter<'a> {
         Self { way: Way::ToBackend, named, rules }
     }
 
-    /// Those of a response; `encoded`: its body is encoded on its way.
+    /// Those of a response, by its status; `encoded`: its body is encoded on its way.
     pub(crate) fn of_response(
         named: Option<&'a [u8]>,
-        rules: Option<&'a ResponseRules>,
+        (rules, status): (Option<&'a ResponseRules>, u16),
         encoded: bool,
     ) -> Self {
-        Self { way: if encoded { Way::Encoded } else { Way::ToClient }, named, rules }
+        Self { way: if encoded { Way::Encoded(status) } else { Way::ToClient(status) }, named, rules }
     }
 
     /// Appends the end of a chunked body: the last chunk, and those of its `trailers` that go on.
@@ -55,8 +56,8 @@ impl<'a> TrailerFilter<'a> {
         self.named.is_some_and(|list| connection_lists(list, name))
             || self.rules.is_some_and(|rules| match self.way {
                 Way::ToBackend => rules.drops_request_trailer(name),
-                Way::ToClient => rules.drops_response_trailer(name, false),
-                Way::Encoded => rules.drops_response_trailer(name, true),
+                Way::ToClient(status) => rules.drops_response_trailer(name, status, false),
+                Way::Encoded(status) => rules.drops_response_trailer(name, status, true),
             })
     }
 }

@@ -1,13 +1,14 @@
 //! Fields that a listener or a route sets, adds or removes, of requests and of responses.
 //!
-//! What frames a message can't be named here, and is not touched.
+//! What frames a message can't be named here, and is not touched. What conditions ask of a request is decided once, when its
+//! rules are applied; statuses of responses are asked when those are written ([`response_lines`](super::response_lines)).
 
 use crate::config::access::{Piece, Variable};
-use crate::config::plan::{HeaderEdits, Template};
+use crate::config::plan::{ConditionalEdits, HeaderEdits, Template};
 use crate::http::is_same_name;
 use crate::proxy::client::ClientFacts;
 use crate::proxy::rules::RequestView;
-use crate::route::{cookie, parameter};
+use crate::route::{Clause, cookie, parameter};
 
 /// The changes of one route, or of a listener.
 #[derive(Debug)]
@@ -15,7 +16,21 @@ pub struct Headers {
     request: Edits,
     response: Edits,
     /// The Host that backends see instead of the request's.
-    pub host: Option<Box<str>>,
+    host: Option<Box<str>>,
+    /// Changes behind these, under conditions.
+    when: Box<[Conditional]>,
+}
+
+/// One of `headers.when`.
+#[derive(Debug)]
+pub(super) struct Conditional {
+    /// What must hold of the request, if anything.
+    when: Option<Clause>,
+    /// The ranges of which one must have the response's status; empty: any has it.
+    statuses: Box<[(u16, u16)]>,
+    request: Edits,
+    response: Edits,
+    host: Option<Box<str>>,
 }
 
 /// Where the values of variables are from.
@@ -40,25 +55,68 @@ struct Edits {
     lines: Box<[(Box<str>, Template)]>,
 }
 
-/// The added fields, with their values of one request.
+/// What is changed of one request and of its response: the added fields with their values.
 #[derive(Debug)]
 pub(crate) struct Lines {
     pub(crate) request: Vec<u8>,
     pub(crate) response: Vec<u8>,
+    /// The same of those conditional changes whose conditions on the request hold, each with its number.
+    pub(super) chosen: Vec<(usize, Self)>,
 }
 
 impl Headers {
     /// `None`: nothing is changed.
-    pub fn new(request: &HeaderEdits, response: &HeaderEdits) -> Option<Box<Self>> {
+    pub fn new(
+        request: &HeaderEdits,
+        response: &HeaderEdits,
+        conditional: &[ConditionalEdits],
+    ) -> Option<Box<Self>> {
         let nothing = HeaderEdits::default();
-        (*request != nothing || *response != nothing).then(|| {
+        (*request != nothing || *response != nothing || !conditional.is_empty()).then(|| {
             let host = request.host.as_deref().map(Into::into);
-            Box::new(Self { request: Edits::new(request), response: Edits::new(response), host })
+            let when = conditional.iter().map(Conditional::new).collect();
+            Box::new(Self { request: Edits::new(request), response: Edits::new(response), host, when })
         })
     }
 
-    pub(crate) fn lines(&self, source: &Source<'_, '_, '_, '_>) -> Lines {
-        Lines { request: self.request.lines(source), response: self.response.lines(source) }
+    /// What is changed of a request. `None`: nothing, as no condition holds.
+    pub(crate) fn lines(&self, source: &Source<'_, '_, '_, '_>) -> Option<Lines> {
+        let chosen = if self.when.is_empty() { Vec::new() } else { self.choose(source) };
+        let is_plain = self.request.is_empty() && self.response.is_empty() && self.host.is_none();
+        (!is_plain || !chosen.is_empty()).then(|| Lines {
+            request: self.request.lines(source),
+            response: self.response.lines(source),
+            chosen,
+        })
+    }
+
+    /// The conditional changes whose conditions on the request hold. Of one that was not understood none does.
+    fn choose(&self, source: &Source<'_, '_, '_, '_>) -> Vec<(usize, Lines)> {
+        let chosen = |holds: &dyn Fn(&Clause) -> bool| {
+            let all = self.when.iter().enumerate();
+            let held = all.filter(|(_, it)| it.when.as_ref().is_none_or(holds));
+            let lines = |it: &Conditional| Lines {
+                request: it.request.lines(source),
+                response: it.response.lines(source),
+                chosen: Vec::new(),
+            };
+            held.map(|(at, it)| (at, lines(it))).collect()
+        };
+        match source {
+            Source::Request(asked) => asked.with_received(|query| chosen(&|clause| clause.holds(query))),
+            Source::Unknown { .. } => chosen(&|_| false),
+        }
+    }
+
+    /// The Host that backends see, where these conditional changes hold.
+    pub(super) fn host(&self, chosen: &[usize]) -> Option<&str> {
+        let conditional = chosen.iter().rev().find_map(|at| self.when[*at].host.as_deref());
+        conditional.or(self.host.as_deref())
+    }
+
+    /// One of the conditional changes, by its number.
+    pub(super) fn conditional(&self, at: usize) -> &Conditional {
+        &self.when[at]
     }
 
     pub(crate) fn drops_from_request(&self, name: &[u8]) -> bool {
@@ -70,12 +128,46 @@ impl Headers {
     }
 }
 
+impl Conditional {
+    fn new(edits: &ConditionalEdits) -> Self {
+        Self {
+            when: edits.when.clone(),
+            statuses: edits.statuses.as_slice().into(),
+            request: Edits::new(&edits.request),
+            response: Edits::new(&edits.response),
+            host: edits.request.host.as_deref().map(Into::into),
+        }
+    }
+
+    /// Whether the response's status decides, too.
+    pub(super) fn asks_status(&self) -> bool {
+        !self.statuses.is_empty()
+    }
+
+    /// Whether it is for responses of this status.
+    pub(super) fn is_for(&self, status: u16) -> bool {
+        self.statuses.iter().any(|(first, last)| (*first..=*last).contains(&status))
+    }
+
+    pub(super) fn drops_from_request(&self, name: &[u8]) -> bool {
+        self.request.takes_out(name)
+    }
+
+    pub(super) fn drops_from_response(&self, name: &[u8]) -> bool {
+        self.response.takes_out(name)
+    }
+}
+
 impl Edits {
     fn new(edits: &HeaderEdits) -> Self {
         let set = edits.set.iter().map(|(name, _)| name);
         let gone = edits.remove.iter().chain(set).map(|name| name.as_str().into()).collect();
         let lines = edits.set.iter().chain(&edits.add);
         Self { gone, lines: lines.map(|(name, value)| (name.as_str().into(), value.clone())).collect() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.gone.is_empty() && self.lines.is_empty()
     }
 
     fn takes_out(&self, name: &[u8]) -> bool {

@@ -11,6 +11,7 @@ use crate::config::access;
 use crate::config::plan::{self, AnyOr, HeaderEdits, OriginPattern};
 use crate::http::{ForwardedFor, OutgoingRequest, PathRewrite, RequestContext, Version, is_same_name};
 use crate::http1::{self, HeadLimits, Parsed, ResponseContext, header_slots};
+use crate::proxy::client::ClientFacts;
 
 /// Takes out of a written head every field whose name is `taken`.
 fn remove_fields(head: &mut String, taken: impl Fn(&[u8]) -> bool) {
@@ -45,7 +46,7 @@ fn change_request(rules: &ResponseRules, asked: &RequestView<'_, '_, '_>, head: 
     }
     if let Some(headers) = &rules.rules.headers {
         remove_fields(head, |name| headers.drops_from_request(name));
-        append_fields(head, &headers.lines(&Source::Request(asked)).request);
+        append_fields(head, &headers.lines(&Source::Request(asked)).unwrap().request);
     }
 }
 
@@ -59,7 +60,7 @@ fn change_response(rules: &ResponseRules, asked: &RequestView<'_, '_, '_>, head:
     }
     if let Some(headers) = &rules.rules.headers {
         remove_fields(head, |name| headers.drops_from_response(name));
-        append_fields(head, &headers.lines(&Source::Request(asked)).response);
+        append_fields(head, &headers.lines(&Source::Request(asked)).unwrap().response);
     }
 }
 
@@ -110,7 +111,7 @@ fn edits(set: &[(&str, &str)], add: &[(&str, &str)], remove: &[&str]) -> HeaderE
 
 /// Header edits that meet what other rules set, and what Ringate says of the client.
 fn header_edits() -> Vec<Option<Box<Headers>>> {
-    let some = |request, response| Headers::new(&request, &response);
+    let some = |request, response| Headers::new(&request, &response, &[]);
     vec![
         None,
         some(

@@ -7,7 +7,7 @@ use super::{Builder, Made};
 use crate::base::limits::MAX_MAP_FILE_BYTES;
 use crate::base::published::Published;
 use crate::config::access::{Piece, Variable};
-use crate::config::plan::{self, Entries, HeaderEdits};
+use crate::config::plan::{self, ConditionalEdits, Entries, HeaderEdits};
 use crate::route::{Map, MapTable};
 use crate::server::regular_file;
 
@@ -78,6 +78,7 @@ pub(super) fn bind_route(route: &mut plan::Route, maps: &[Arc<Map>]) {
     }
     bind_edits(&mut route.request_headers, maps);
     bind_edits(&mut route.response_headers, maps);
+    bind_conditional(&mut route.conditional_headers, maps);
 }
 
 /// The same of a listener.
@@ -86,7 +87,16 @@ pub(super) fn bind_listener(listener: &plan::Listener, maps: &[Arc<Map>]) -> pla
     bound.refusals.iter_mut().for_each(|refusal| refusal.when.bind(maps));
     bind_edits(&mut bound.request_headers, maps);
     bind_edits(&mut bound.response_headers, maps);
+    bind_conditional(&mut bound.conditional_headers, maps);
     bound
+}
+
+fn bind_conditional(all: &mut [ConditionalEdits], maps: &[Arc<Map>]) {
+    for one in all {
+        one.when.iter_mut().for_each(|when| when.bind(maps));
+        bind_edits(&mut one.request, maps);
+        bind_edits(&mut one.response, maps);
+    }
 }
 
 fn bind_edits(edits: &mut HeaderEdits, maps: &[Arc<Map>]) {

@@ -166,5 +166,6 @@ pub(super) fn listener(old: &Listener, new: &Listener) -> Vec<String> {
     found.key("rate_limit", &old.rate_limit, &new.rate_limit);
     found.key("headers.request", &old.request_headers, &new.request_headers);
     found.key("headers.response", &old.response_headers, &new.response_headers);
+    found.key("headers.when", &old.conditional_headers, &new.conditional_headers);
     found.or(if old == new { "the content of files that it names" } else { "other keys" })
 }
