@@ -16,6 +16,8 @@ use crate::config;
 enum Value {
     One(String),
     List(Vec<String>),
+    /// Tables, each with the line that it comes from: one that the check refuses is taken out alone.
+    Tables(Vec<(String, Line)>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +79,14 @@ impl Section {
         self.keys.iter_mut().filter(|key| key.name == name).for_each(|key| key.essential = true);
     }
 
+    /// Adds a table to a list of such, which stands in its order.
+    pub(super) fn push_table(&mut self, name: &str, table: String, line: Line) {
+        match self.keys.iter_mut().find(|key| key.name == name) {
+            Some(Key { value: Value::Tables(tables), .. }) => tables.push((table, line)),
+            _ => self.put(name, Value::Tables(vec![(table, line)]), line, false),
+        }
+    }
+
     fn put(&mut self, name: &str, value: Value, line: Line, essential: bool) {
         let key = Key { name: name.to_owned(), value, line, essential };
         match self.keys.iter_mut().find(|key| key.name == name) {
@@ -96,7 +106,7 @@ impl Section {
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.keys.iter().find(|key| key.name == name).and_then(|key| match &key.value {
             Value::One(value) => Some(value.as_str()),
-            Value::List(_) => None,
+            Value::List(_) | Value::Tables(_) => None,
         })
     }
 
@@ -187,8 +197,8 @@ pub(super) fn texts<S: AsRef<str>>(values: &[S]) -> String {
     list(&values.iter().map(|value| quoted(value.as_ref())).collect::<Vec<_>>())
 }
 
-/// The number of a section, and of its key unless it is the header.
-type Written = (usize, Option<usize>);
+/// The number of a section, and of its key unless it is the header, with the number of the key's table where it has such.
+type Written = (usize, Option<(usize, Option<usize>)>);
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -277,9 +287,20 @@ impl Draft {
                 let value = match &key.value {
                     Value::One(value) => value.clone(),
                     Value::List(values) => list(values),
+                    Value::Tables(tables) => {
+                        let _ = writeln!(text, "{} = [", key.name);
+                        places.push(Some((index, Some((number, None)))));
+                        for (at, (table, _)) in tables.iter().enumerate() {
+                            let _ = writeln!(text, "  {table},");
+                            places.push(Some((index, Some((number, Some(at))))));
+                        }
+                        text.push_str("]\n");
+                        places.push(Some((index, Some((number, None)))));
+                        continue;
+                    }
                 };
                 let _ = writeln!(text, "{} = {value}", key.name);
-                places.push(Some((index, Some(number))));
+                places.push(Some((index, Some((number, None)))));
             }
         }
         (text, places)
@@ -310,8 +331,10 @@ impl Draft {
         report: &mut Report,
     ) -> bool {
         let (mut gone, mut any) = (BTreeSet::new(), false);
+        let mut last = None;
         for ((index, key), message, _) in touched {
-            if gone.contains(&index) {
+            // What is gone is not taken out twice.
+            if gone.contains(&index) || last.replace((index, key)) == Some((index, key)) {
                 continue;
             }
             let mut sections = self.sections();
@@ -319,7 +342,16 @@ impl Draft {
             any = true;
             let root =
                 section.header.trim_matches(['[', ']']).split('.').next().unwrap_or_default().to_owned();
-            match key {
+            let in_tables = key.and_then(|(key, at)| Some((section.keys.get_mut(key)?, at?)));
+            if let Some((Key { name, value: Value::Tables(tables), .. }, at)) = in_tables
+                && tables.len() > 1
+            {
+                let (_, line) = tables.remove(at);
+                let nearest = format!("{root}.{name}");
+                report.missing(line, format!("refused by the check: {message}"), Some(&nearest));
+                continue;
+            }
+            match key.map(|(key, _)| key) {
                 Some(key) if key < section.keys.len() => {
                     let key = section.keys.remove(key);
                     let nearest = format!("{root}.{}", key.name);

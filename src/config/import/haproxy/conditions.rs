@@ -8,6 +8,7 @@ use super::HaProxy;
 use super::criteria::{has_port, test};
 use super::maps::LookedUp;
 use super::parse::Item;
+use super::samples::Samples;
 
 /// What a route can ask of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub(super) enum Test {
     Rate(u64),
     /// Connections of a client's address are more than so many.
     Connections(u64),
+    /// The response's status is within these two.
+    Status(u16, u16),
     /// A login of `userlist`.
     Login,
     /// Every request.
@@ -51,7 +54,7 @@ pub(super) enum Of {
 
 impl Of {
     /// Their key.
-    fn key(self) -> &'static str {
+    pub(super) fn key(self) -> &'static str {
         match self {
             Self::Header => "headers",
             Self::Query => "query",
@@ -79,7 +82,7 @@ pub(super) enum Like {
 
 impl Like {
     /// As the value of a key of `match`.
-    fn toml(&self) -> String {
+    pub(super) fn toml(&self) -> String {
         match self {
             Self::Is(value) => format!("{{ value = {} }}", quoted(value)),
             Self::Present => "{ present = true }".to_owned(),
@@ -111,6 +114,8 @@ pub(super) type Alternatives = Vec<Test>;
 pub(super) struct Acls {
     known: HashMap<String, Vec<Result<Alternatives, String>>>,
     lines: HashMap<String, Vec<Line>>,
+    /// The criteria of each, as they are written.
+    criteria: HashMap<String, Vec<String>>,
     /// Lines that compare a host with its port.
     with_port: Vec<Line>,
     /// The values of files that conditions name by `-f`.
@@ -138,7 +143,7 @@ const MAX_ALTERNATIVES: usize = 200;
 
 impl HaProxy<'_, '_> {
     /// The ACLs of a section, with the files that its conditions name.
-    pub(super) fn acls(&self, items: &[Item]) -> Acls {
+    pub(super) fn acls(&self, items: &[Item], samples: &Samples) -> Acls {
         let mut files = Files::new();
         for words in items.iter().flat_map(|item| item.words.windows(2)).filter(|words| words[0] == "-f") {
             if let Ok(text) = self.outside.read(&self.folder.join(&words[1])) {
@@ -147,15 +152,18 @@ impl HaProxy<'_, '_> {
                 files.insert(words[1].clone(), lines.map(str::to_owned).collect());
             }
         }
-        Acls::of(items, files)
+        Acls::of(items, files, samples)
     }
 }
 
 impl Acls {
-    fn of(items: &[Item], files: Files) -> Self {
+    fn of(items: &[Item], files: Files, samples: &Samples) -> Self {
         let mut acls = Self { files, ..Self::default() };
         for item in items.iter().filter(|item| item.word(0) == "acl") {
             let name = item.word(1).to_owned();
+            acls.criteria.entry(name.clone()).or_default().push(item.word(2).to_owned());
+            let (item, lines) = samples.resolve(item);
+            acls.lines.entry(name.clone()).or_default().extend(lines);
             let found = test(&item.from(2), &acls.files);
             acls.known.entry(name.clone()).or_default().push(found);
             acls.lines.entry(name).or_default().push(item.line);
@@ -174,6 +182,27 @@ impl Acls {
     pub(super) fn lines(&self, words: &[&str]) -> Vec<Line> {
         let names = words.iter().map(|word| word.trim_start_matches('!'));
         names.filter_map(|name| self.lines.get(name)).flatten().copied().collect()
+    }
+
+    /// The first criterion of a condition, as it is written, for which this does not hold.
+    pub(super) fn first_criterion(&self, words: &[&str], unless: impl Fn(&str) -> bool) -> Option<String> {
+        let mut found = Vec::new();
+        for test in
+            words.iter().skip(1).copied().collect::<Vec<_>>().split(|word| matches!(*word, "||" | "or"))
+        {
+            for test in tests_of(test) {
+                let test = test.iter().copied().filter(|word| *word != "!").collect::<Vec<_>>();
+                match test[..] {
+                    ["{" | "!{", criterion, ..] => found.push(criterion.to_owned()),
+                    [name, ..] => {
+                        let name = name.trim_start_matches('!');
+                        found.extend(self.criteria.get(name).into_iter().flatten().cloned());
+                    }
+                    [] => {}
+                }
+            }
+        }
+        found.into_iter().find(|criterion| !unless(criterion))
     }
 
     /// The lines on which a condition compares a host with its port: its own, `line`, or those of ACLs.

@@ -90,7 +90,8 @@ pub(super) fn test(words: &[&str], files: &Files) -> Result<Alternatives, String
         ("req.cook" | "cook", name) if !name.is_empty() => {
             named(Of::Cookie, name, method, &values, fold).unwrap_or_else(unknown)
         }
-        ("method", "") => each(&|value| Ok(Test::Method(value.to_owned()))),
+        ("method" | "capture.req.method", "") => each(&|value| Ok(Test::Method(value.to_owned()))),
+        ("status", "") => statuses(&values),
         ("src", "") if method.is_none() || method == Some("ip") => {
             Ok(vec![Test::Source(values.iter().map(|value| (*value).to_owned()).collect())])
         }
@@ -99,6 +100,36 @@ pub(super) fn test(words: &[&str], files: &Files) -> Result<Alternatives, String
             None => unknown(),
         },
     }
+}
+
+/// `404`, `500:599`, `ge 500`: statuses that responses may have.
+fn statuses(values: &[&str]) -> Result<Alternatives, String> {
+    let wrong = |value: &str| format!("status {value} is none from 200 to 599");
+    let (mut operator, mut found) = ("eq", Alternatives::new());
+    for value in values {
+        if matches!(*value, "eq" | "ge" | "gt" | "le" | "lt") {
+            operator = value;
+            continue;
+        }
+        let number = |text: &str| text.parse::<u16>().map_err(|_| wrong(value));
+        let (first, last) = match (operator, value.split_once(':')) {
+            ("eq", Some((first, ""))) => (number(first)?, u16::MAX),
+            ("eq", Some(("", last))) => (0, number(last)?),
+            ("eq", Some((first, last))) => (number(first)?, number(last)?),
+            ("ge", None) => (number(value)?, u16::MAX),
+            ("gt", None) => (number(value)?.saturating_add(1), u16::MAX),
+            ("le", None) => (0, number(value)?),
+            ("lt", None) => (0, number(value)?.saturating_sub(1)),
+            (_, None) => (number(value)?, number(value)?),
+            _ => return Err(wrong(value)),
+        };
+        let (first, last) = (first.max(200), last.min(599));
+        if first > last {
+            return Err(wrong(value));
+        }
+        found.push(Test::Status(first, last));
+    }
+    Ok(found)
 }
 
 /// Whether words compare a host with its port.

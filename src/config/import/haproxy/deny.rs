@@ -17,7 +17,7 @@ impl<'b> HaProxy<'_, 'b> {
         condition: &[&str],
         acls: &Acls,
         proxy: &Proxy<'b>,
-        whole: &mut Whole<'b>,
+        whole: &mut Whole,
     ) {
         let found = match self.condition(acls, condition, item.line) {
             Ok(found) => found,
@@ -78,7 +78,7 @@ impl<'b> HaProxy<'_, 'b> {
         why: &str,
         item: &Item,
         proxy: &Proxy<'b>,
-        whole: &mut Whole<'b>,
+        whole: &mut Whole,
     ) {
         let known: Conjunction =
             tests.iter().filter(|it| is_tls(it) || keys(&it.test).is_some()).cloned().collect();
@@ -106,7 +106,7 @@ impl<'b> HaProxy<'_, 'b> {
         status: &str,
         item: &Item,
         proxy: &Proxy<'b>,
-        whole: &mut Whole<'b>,
+        whole: &mut Whole,
     ) -> Option<()> {
         let (special, plain): (Vec<&Literal>, Vec<&Literal>) =
             tests.iter().partition(|literal| is_special(literal));
@@ -159,7 +159,7 @@ impl<'b> HaProxy<'_, 'b> {
         status: &str,
         item: &Item,
         proxy: &Proxy<'b>,
-        whole: &mut Whole<'b>,
+        whole: &mut Whole,
     ) -> Option<()> {
         let is_answer = |rule: &&Rule| !rule.refuses && matches!(rule.target, Target::Answer(..));
         let is_whole = |rule: &Rule| matches!(&rule.tests[..], [one] if is_tls(one));
@@ -285,8 +285,8 @@ fn entry(tests: &[Literal], status: &str) -> Option<(Option<bool>, String)> {
     Some((tls, format!("{{ {} }}", parts.join(", "))))
 }
 
-/// What an entry of `refuse` asks.
-fn keys(test: &Test) -> Option<String> {
+/// What an entry of `refuse` or of `headers.when` asks.
+pub(super) fn keys(test: &Test) -> Option<String> {
     Some(match test {
         Test::Host(host) => format!("host = {}", quoted(host)),
         Test::Path(path) => format!("path = {}", quoted(path)),

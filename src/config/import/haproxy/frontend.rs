@@ -7,21 +7,25 @@ use super::super::report::Line;
 use super::super::values;
 use super::bind::Bound;
 use super::conditions::{self, Acls, Conjunction, Literal, Test};
+use super::headers::{self, HeaderRule};
 use super::parse::Item;
 use super::rules::{self, Rule, Target};
+use super::samples::Samples;
 use super::{HaProxy, Proxy};
 
 /// What a frontend's rules say of the frontend as a whole.
 #[derive(Default)]
-pub(super) struct Whole<'b> {
+pub(super) struct Whole {
     pub(super) rules: Vec<Rule>,
     /// Keys of every listener, as TOML.
     pub(super) keys: Vec<(&'static str, String, Line)>,
     pub(super) denied: Vec<(String, Line)>,
     /// Entries of `refuse`, as TOML, each with whether it is for TLS or plain connections only.
     pub(super) refused: Vec<(Option<bool>, String, Line)>,
-    /// Rules on header fields, with whether they are for TLS or plain connections only.
-    headers: Vec<(&'b Item, Option<bool>)>,
+    /// Rules on header fields.
+    headers: Vec<HeaderRule>,
+    /// What its variables and captures stand for.
+    samples: Samples,
     /// A rule whose refusals could not be translated: no request may pass.
     pub(super) closed: Option<Line>,
 }
@@ -39,8 +43,9 @@ impl<'b> HaProxy<'_, 'b> {
                 Some("listener.address"),
             );
         }
-        let mut whole = Whole::default();
-        let acls = self.acls(&proxy.block.items);
+        let samples = Samples::of(&proxy.block.items, &Samples::default());
+        let acls = self.acls(&proxy.block.items, &samples);
+        let mut whole = Whole { samples, ..Whole::default() };
         for item in &proxy.block.items {
             self.rule(item, proxy, &acls, &mut whole);
         }
@@ -63,7 +68,7 @@ impl<'b> HaProxy<'_, 'b> {
         listener: &mut Section,
         proxy: &Proxy<'b>,
         bound: &Bound,
-        whole: &Whole<'b>,
+        whole: &Whole,
         is_http: bool,
     ) {
         if !is_http {
@@ -104,9 +109,7 @@ impl<'b> HaProxy<'_, 'b> {
             {
                 listener.push_essential("refuse", entry.clone(), *line);
             }
-            for (item, _) in whole.headers.iter().filter(|(_, tls)| tls.is_none_or(|tls| tls == bound.tls)) {
-                self.header_rule(listener, item);
-            }
+            self.header_rules(listener, &whole.headers, bound.tls);
             let items = proxy.all(&["compression"]);
             self.compression(listener, &items);
             self.pages(listener, proxy);
@@ -114,7 +117,7 @@ impl<'b> HaProxy<'_, 'b> {
     }
 
     /// A rule of `http-request`, `http-response`, `tcp-request` or `redirect`.
-    fn rule(&mut self, item: &'b Item, proxy: &Proxy<'b>, acls: &Acls, whole: &mut Whole<'b>) {
+    fn rule(&mut self, item: &'b Item, proxy: &Proxy<'b>, acls: &Acls, whole: &mut Whole) {
         let split = |words: &[&'b str]| {
             let at = words.iter().position(|word| matches!(*word, "if" | "unless")).unwrap_or(words.len());
             (words[..at].to_vec(), words[at..].to_vec())
@@ -129,7 +132,7 @@ impl<'b> HaProxy<'_, 'b> {
                 return self.report.needless(item.line, why);
             }
             ["http-response" | "http-after-response", ..] => {
-                return self.response_rule(item, &condition, acls, whole);
+                return self.conditional_header(item, (&condition, proxy), acls, whole);
             }
             _ => return,
         };
@@ -155,37 +158,23 @@ impl<'b> HaProxy<'_, 'b> {
             action if action.starts_with("track-sc") => {
                 self.report.needless(item.line, "counters of rates are Ringate's own");
             }
-            "set-header" | "add-header" | "del-header" => {
-                self.conditional_header(item, &condition, acls, whole)
-            }
-            _ => {}
+            _ => self.conditional_header(item, (&condition, proxy), acls, whole),
         }
     }
 
-    fn response_rule(&mut self, item: &'b Item, condition: &[&str], acls: &Acls, whole: &mut Whole<'b>) {
-        if matches!(item.word(1), "set-header" | "add-header" | "del-header") {
-            self.conditional_header(item, condition, acls, whole);
+    /// A rule on a header field, if it is one.
+    fn conditional_header(
+        &mut self,
+        item: &Item,
+        (condition, proxy): (&[&str], &Proxy<'b>),
+        acls: &Acls,
+        whole: &mut Whole,
+    ) {
+        if is_header_rule(&item.from(0)) {
+            let changed = headers::changed_above(&proxy.block.items, Some(item.line));
+            let rule = self.header_rule(item, condition, (acls, &whole.samples), &changed);
+            whole.headers.extend(rule);
         }
-    }
-
-    /// A rule on a header field: of all requests, or of those with or without TLS.
-    fn conditional_header(&mut self, item: &'b Item, condition: &[&str], acls: &Acls, whole: &mut Whole<'b>) {
-        let tls = match self.condition(acls, condition, item.line).as_deref() {
-            Ok([tests]) if tests.is_empty() => None,
-            Ok([tests]) => match &tests[..] {
-                [Literal { test: Test::Tls, negated }] => Some(!negated),
-                _ => {
-                    let why = "fields are set for all requests, of a listener or of a route";
-                    return self.report.missing(item.line, why, Some("route.headers"));
-                }
-            },
-            _ => {
-                let why = "fields are set for all requests, of a listener or of a route";
-                return self.report.missing(item.line, why, Some("route.headers"));
-            }
-        };
-        self.used(acls, condition, item.line);
-        whole.headers.push((item, tls));
     }
 
     /// A rule on `line` has this condition.
@@ -197,14 +186,7 @@ impl<'b> HaProxy<'_, 'b> {
         conditions::note(condition).into_iter().for_each(|note| self.report.note(line, note));
     }
 
-    fn returned(
-        &mut self,
-        item: &Item,
-        action: &[&str],
-        condition: &[&str],
-        acls: &Acls,
-        whole: &mut Whole<'b>,
-    ) {
+    fn returned(&mut self, item: &Item, action: &[&str], condition: &[&str], acls: &Acls, whole: &mut Whole) {
         let after = |name: &str| action.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1]);
         if ["file", "errorfile", "lf-file", "errorfiles", "hdr"].iter().any(|name| action.contains(name)) {
             return self.report.missing(item.line, "a fixed response has a text", Some("route.respond"));
@@ -237,7 +219,7 @@ impl<'b> HaProxy<'_, 'b> {
         target: Target,
         (condition, present): (&[&str], &[String]),
         acls: &Acls,
-        whole: &mut Whole<'b>,
+        whole: &mut Whole,
     ) {
         match self.condition(acls, condition, item.line) {
             Ok(mut found) => {
@@ -265,7 +247,7 @@ impl<'b> HaProxy<'_, 'b> {
     }
 
     /// `use_backend` and `default_backend`, behind all other rules.
-    fn switches(&mut self, proxy: &Proxy<'b>, acls: &Acls, whole: &mut Whole<'b>, is_http: bool) {
+    fn switches(&mut self, proxy: &Proxy<'b>, acls: &Acls, whole: &mut Whole, is_http: bool) {
         for item in proxy.block.items.iter().filter(|item| item.word(0) == "use_backend") {
             if item.word(1).contains('%') {
                 self.report.missing(
@@ -297,7 +279,7 @@ impl<'b> HaProxy<'_, 'b> {
         &mut self,
         proxy: &Proxy<'b>,
         bound: &Bound,
-        whole: &Whole<'b>,
+        whole: &Whole,
         is_http: bool,
         reached: &mut BTreeSet<Line>,
     ) {
@@ -339,7 +321,7 @@ impl<'b> HaProxy<'_, 'b> {
                         Some(upstream) => {
                             route.essential("upstream", quoted(&upstream), rule.line);
                             if is_http {
-                                self.backend_rules(&mut route, name, proxy, bound.tls);
+                                self.backend_rules(&mut route, name, (proxy, &whole.samples), bound.tls);
                             }
                         }
                         None if is_http => {
@@ -365,7 +347,7 @@ impl<'b> HaProxy<'_, 'b> {
         }
     }
 
-    fn closed(&mut self, route: &mut Section, whole: &Whole<'b>, line: Line) {
+    fn closed(&mut self, route: &mut Section, whole: &Whole, line: Line) {
         let at = whole.closed.map(|line| self.report.place(line)).unwrap_or_default();
         route.comment(format!("TODO {at}: its access control was not translated."));
         route.essential(
@@ -376,7 +358,13 @@ impl<'b> HaProxy<'_, 'b> {
     }
 
     /// The rules of a backend, for each route that leads to it.
-    fn backend_rules(&mut self, route: &mut Section, name: &str, frontend: &Proxy<'b>, tls: bool) {
+    fn backend_rules(
+        &mut self,
+        route: &mut Section,
+        name: &str,
+        (frontend, samples): (&Proxy<'b>, &Samples),
+        tls: bool,
+    ) {
         let Some(backend) = self.backends.get(name) else { return };
         let block = backend.block;
         // Those of a `listen` are its listener's.
@@ -385,7 +373,9 @@ impl<'b> HaProxy<'_, 'b> {
         }
         let backend = Proxy { block, defaults: backend.defaults };
         self.pages_of_backend(route, &backend, frontend);
-        let acls = self.acls(&block.items);
+        let samples = Samples::of(&block.items, samples);
+        let acls = self.acls(&block.items, &samples);
+        let mut rules = Vec::new();
         for item in &block.items {
             let words = item.from(0);
             let at = words.iter().position(|word| matches!(*word, "if" | "unless")).unwrap_or(words.len());
@@ -399,8 +389,10 @@ impl<'b> HaProxy<'_, 'b> {
             // As it was written before its quotes.
             let path = route.get("path").map(|path| path.trim_matches('"').replace("\\\\", "\\"));
             match words {
-                [_, "set-header" | "add-header" | "del-header", ..] if always => {
-                    self.header_rule(route, item);
+                words if is_header_rule(words) => {
+                    let mut changed = headers::changed_above(&frontend.block.items, None);
+                    changed.extend(headers::changed_above(&block.items, Some(item.line)));
+                    rules.extend(self.header_rule(item, condition, (&acls, &samples), &changed));
                 }
                 ["http-request", action @ ("set-path" | "replace-path"), ..] if always => {
                     let arguments = words[2..].join(" ");
@@ -419,6 +411,7 @@ impl<'b> HaProxy<'_, 'b> {
                 _ => {}
             }
         }
+        self.header_rules(route, &rules, tls);
     }
 
     /// `set-path %[path,regsub(^/api/?,/)]` and `replace-path /api(/)?(.*) /\2`: the route's path is taken away.
@@ -473,4 +466,13 @@ impl<'b> HaProxy<'_, 'b> {
         }
         self.report.done(item.line);
     }
+}
+
+/// Whether words are a rule that changes a header field.
+fn is_header_rule(words: &[&str]) -> bool {
+    matches!(words.first(), Some(&("http-request" | "http-response" | "http-after-response")))
+        && matches!(
+            words.get(1),
+            Some(&("set-header" | "add-header" | "del-header" | "replace-header" | "replace-value"))
+        )
 }

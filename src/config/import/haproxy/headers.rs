@@ -1,8 +1,13 @@
 //! Rules on header fields, of listeners and routes.
 
 use super::super::draft::{Section, part, quoted};
+use super::super::report::Line;
 use super::HaProxy;
+use super::conditional::{Asked, When};
+use super::conditions::Acls;
 use super::parse::Item;
+use super::samples::{Samples, outlives_request};
+use crate::http::is_same_name;
 
 /// HAProxy's samples and Ringate's variables.
 const SAMPLES: &[(&str, &str)] = &[
@@ -81,24 +86,143 @@ fn variable(sample: &str) -> Result<String, String> {
     }
 }
 
+/// A rule on a header field. Its condition on requests and responses stands apart.
+#[derive(Clone, Debug)]
+pub(super) struct HeaderRule {
+    item: Item,
+    when: When,
+}
+
+/// The key that lists changes under conditions, and its name for people.
+const LIST: &str = "headers.when";
+const WHEN: &str = "route.headers.when";
+
+/// The names of request fields that the rules of a section above a line change, whatever their conditions.
+pub(super) fn changed_above(items: &[Item], line: Option<Line>) -> Vec<&str> {
+    const ACTIONS: [&str; 5] = ["set-header", "add-header", "del-header", "replace-header", "replace-value"];
+    let above = items.iter().take_while(|item| line.is_none_or(|line| item.line != line));
+    let changes = above.filter(|item| item.word(0) == "http-request" && ACTIONS.contains(&item.word(1)));
+    changes.map(|item| item.word(2)).collect()
+}
+
+/// A key of `headers` with its value, as one of a table within `headers.when`.
+fn change(key: &str, value: &str) -> String {
+    let mut parts = key.trim_start_matches("headers.").splitn(3, '.');
+    let [side, action] = [(); 2].map(|()| parts.next().unwrap_or_default());
+    match (action, parts.next()) {
+        ("add", Some(name)) => format!("{side} = {{ add = {{ {name} = [{value}] }} }}"),
+        (_, Some(name)) => format!("{side} = {{ {action} = {{ {name} = {value} }} }}"),
+        (_, None) => format!("{side} = {{ {action} = [{value}] }}"),
+    }
+}
+
 impl HaProxy<'_, '_> {
-    /// `http-request set-header …` and the like, without its condition. False: it is no such rule.
-    pub(super) fn header_rule(&mut self, section: &mut Section, item: &Item) -> bool {
-        if let Some((key, value)) = self.header_key(item) {
-            match key.ends_with(".remove") || key.contains(".add.") {
-                true => section.push(&key, value, item.line),
-                false => section.set(&key, value, item.line),
+    /// The rules on header fields of a section with or without TLS, in their order.
+    pub(super) fn header_rules(&mut self, section: &mut Section, rules: &[HeaderRule], tls: bool) {
+        // What was changed under a condition, of requests or not, by its name: later changes of these go behind that.
+        let mut conditional: Vec<(bool, &str)> = Vec::new();
+        for HeaderRule { item, when } in rules {
+            let tables = match when.on(tls) {
+                Asked::Never => {
+                    self.report.needless(item.line, "its condition holds for no request of the listener");
+                    continue;
+                }
+                Asked::Always => Vec::new(),
+                Asked::Tables(tables) => tables,
+                Asked::Lost => {
+                    self.report.missing(item.line, "a table can't ask this condition", Some(WHEN));
+                    continue;
+                }
+            };
+            if tables.len() > 1 && item.word(1) == "add-header" {
+                let why = "one table can't ask this condition, and of several each would add the field";
+                self.report.missing(item.line, why, Some(WHEN));
+                continue;
+            }
+            let Some((key, value)) = self.header_key(item) else { continue };
+            let (side, name) = (item.word(0) == "http-request", item.word(2));
+            let is_known = conditional
+                .iter()
+                .any(|known| known.0 == side && is_same_name(known.1.as_bytes(), name.as_bytes()));
+            match &tables[..] {
+                [] if is_known => {
+                    section.push_table(
+                        LIST,
+                        format!("{{ path = \"/\", {} }}", change(&key, &value)),
+                        item.line,
+                    );
+                }
+                [] if key.ends_with(".remove") || key.contains(".add.") => {
+                    section.push(&key, value, item.line)
+                }
+                [] => section.set(&key, value, item.line),
+                tables => {
+                    conditional.push((side, name));
+                    for table in tables {
+                        section.push_table(
+                            LIST,
+                            format!("{{ {table}, {} }}", change(&key, &value)),
+                            item.line,
+                        );
+                    }
+                    if when.compares_fields() {
+                        let note = "a field is compared whole, and one that a request has twice with two values meets no condition";
+                        self.report.note(item.line, note);
+                    }
+                }
             }
         }
-        matches!(
-            item.word(1),
-            "set-header" | "add-header" | "del-header" | "replace-header" | "replace-value"
-        )
+    }
+
+    /// A rule on a header field with its condition. `None`: it can't be translated, and it was said why. `changed`: the names of
+    /// request fields that rules above it change.
+    pub(super) fn header_rule(
+        &mut self,
+        item: &Item,
+        condition: &[&str],
+        (acls, samples): (&Acls, &Samples),
+        changed: &[&str],
+    ) -> Option<HeaderRule> {
+        let is_response = item.word(0) != "http-request";
+        if let Some(criterion) = acls.first_criterion(condition, |it| !is_response || outlives_request(it)) {
+            let why = match criterion.starts_with("res.") || criterion.starts_with("shdr") {
+                true => "conditions are on requests, and on the status of responses".to_owned(),
+                false => {
+                    format!("HAProxy has no {criterion} in rules on responses, where this test never holds")
+                }
+            };
+            self.report.missing(item.line, why, Some(WHEN));
+            return None;
+        }
+        let (resolved, lines) = samples.resolve(item);
+        let at = item.words.len() - condition.len();
+        let mut words = resolved.from(at);
+        let unless = words.first() == Some(&"unless");
+        if let Some(first) = words.first_mut() {
+            *first = "if";
+        }
+        let found = self.condition(acls, &words, item.line).map(|alternatives| When { alternatives, unless });
+        let when = match found {
+            Ok(when) => when,
+            Err(why) => {
+                self.report.missing(item.line, why, Some(WHEN));
+                return None;
+            }
+        };
+        let has_changed = |name: &str| changed.iter().any(|known| known.eq_ignore_ascii_case(name));
+        if when.asks_field(has_changed) {
+            let why = "its condition asks for a field that a rule above it changes, and Ringate asks for what the client has sent";
+            self.report.missing(item.line, why, Some(WHEN));
+            return None;
+        }
+        self.used(acls, condition, item.line);
+        lines.into_iter().for_each(|line| self.report.done(line));
+        Some(HeaderRule { item: resolved, when })
     }
 
     /// The key that such a rule becomes, and its value as TOML, which a list gets besides what it has. `None`: there is none, and it
     /// was said why.
-    pub(super) fn header_key(&mut self, item: &Item) -> Option<(String, String)> {
+    fn header_key(&mut self, item: &Item) -> Option<(String, String)> {
         let side = match item.word(0) {
             "http-request" => "request",
             "http-response" | "http-after-response" => "response",

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 mod backend;
 mod bind;
+mod conditional;
 mod conditions;
 mod criteria;
 mod deny;
@@ -16,6 +17,7 @@ mod pages;
 mod parse;
 mod redirects;
 mod rules;
+mod samples;
 mod server;
 
 use super::File;

@@ -21,7 +21,7 @@ impl<'b> HaProxy<'_, 'b> {
         words: &[&str],
         condition: &[&str],
         acls: &Acls,
-        whole: &mut Whole<'b>,
+        whole: &mut Whole,
     ) {
         let option = |name: &str| words.contains(&name);
         let code = words.windows(2).find(|pair| pair[0] == "code").map_or("302", |pair| pair[1]);

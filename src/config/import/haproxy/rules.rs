@@ -44,27 +44,30 @@ const MAX_PATTERNS: usize = MAX_PATTERN_ROUTES - 56;
 
 /// The rules as a listener with or without TLS has them: tests of that are decided.
 pub(super) fn of_listener(rules: &[Rule], tls: bool, is_http: bool) -> Vec<Rule> {
-    let decide = |rule: &Rule| {
-        let mut tests = Conjunction::new();
-        for literal in &rule.tests {
-            match &literal.test {
-                // Without TLS there is no server name. With it, clients ask for the host that they named.
-                Test::ServerName(_) if !tls && literal.negated => {}
-                Test::ServerName(_) if !tls => return None,
-                Test::ServerName(name) => {
-                    let test = if is_http { Test::Host(name.clone()) } else { Test::Sni(name.clone()) };
-                    tests.push(Literal { test, negated: literal.negated });
-                }
-                Test::Tls if literal.negated == tls => return None,
-                Test::Tls => {}
-                Test::Always if literal.negated => return None,
-                Test::Always => {}
-                _ => tests.push(literal.clone()),
-            }
-        }
-        Some(Rule { tests, ..rule.clone() })
-    };
+    let decide = |rule: &Rule| Some(Rule { tests: decided(&rule.tests, tls, is_http)?, ..rule.clone() });
     rules.iter().filter_map(decide).collect()
+}
+
+/// Tests as a listener with or without TLS has them. `None`: they never hold there.
+pub(super) fn decided(all: &[Literal], tls: bool, is_http: bool) -> Option<Conjunction> {
+    let mut tests = Conjunction::new();
+    for literal in all {
+        match &literal.test {
+            // Without TLS there is no server name. With it, clients ask for the host that they named.
+            Test::ServerName(_) if !tls && literal.negated => {}
+            Test::ServerName(_) if !tls => return None,
+            Test::ServerName(name) => {
+                let test = if is_http { Test::Host(name.clone()) } else { Test::Sni(name.clone()) };
+                tests.push(Literal { test, negated: literal.negated });
+            }
+            Test::Tls if literal.negated == tls => return None,
+            Test::Tls => {}
+            Test::Always if literal.negated => return None,
+            Test::Always => {}
+            _ => tests.push(literal.clone()),
+        }
+    }
+    Some(tests)
 }
 
 /// The rules; where they have too many regular expressions for a host of Ringate, paths that begin with a text become whole
