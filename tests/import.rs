@@ -270,12 +270,12 @@ fn compare_all(kind: &str, least: usize) {
 
 #[test]
 fn nginx_and_ringate_serve_imported_configs_alike() {
-    compare_all("nginx", 15);
+    compare_all("nginx", 16);
 }
 
 #[test]
 fn haproxy_and_ringate_serve_imported_configs_alike() {
-    compare_all("haproxy", 6);
+    compare_all("haproxy", 7);
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! `if` of servers and locations. One that refuses requests becomes `refuse` of the routes below it, another answer a route of its
 //! own. If a refusal can't be written, its place passes nothing on.
 
-use super::super::draft::{Section, part, quoted, texts};
+use super::super::draft::{Section, list, part, quoted, texts};
 use super::super::expressions;
 use super::super::report::Line;
-use super::Nginx;
 use super::location::{CLOSES, Place};
 use super::maps::Maps;
 use super::parse::Directive;
+use super::{Nginx, Scope};
 
 /// What a variable of nginx's is among the keys of `match`.
 enum Subject {
@@ -190,6 +190,69 @@ impl<'d> Nginx<'_, 'd> {
             self.response_headers(&mut route, &place.scope.within(directive.inner()));
         }
         answered.then_some(route)
+    }
+}
+
+/// What an `if` compares, as conditions of a table, and whether that must not hold.
+#[derive(Clone, Debug)]
+pub(super) struct Comparison {
+    asked: String,
+    is_not: bool,
+}
+
+impl Comparison {
+    pub(super) fn opposite(&self) -> Self {
+        Self { asked: self.asked.clone(), is_not: !self.is_not }
+    }
+}
+
+/// The conditions of a table that ask all of these.
+pub(super) fn all_of(comparisons: &[Comparison]) -> String {
+    let of = |is_not: bool| {
+        let those = comparisons.iter().filter(move |it| it.is_not == is_not);
+        those.map(|it| it.asked.as_str()).collect::<Vec<_>>()
+    };
+    let tables = |asked: &[&str]| list(&asked.iter().map(|one| format!("{{ {one} }}")).collect::<Vec<_>>());
+    let mut parts = Vec::new();
+    match &of(false)[..] {
+        [] => {}
+        [one] => parts.push((*one).to_owned()),
+        several => parts.push(format!("all = {}", tables(several))),
+    }
+    match &of(true)[..] {
+        [] => {}
+        [one] => parts.push(format!("not = {{ {one} }}")),
+        several => parts.push(format!("not = {}", tables(several))),
+    }
+    parts.join(", ")
+}
+
+impl<'d> Nginx<'_, 'd> {
+    /// The `if`s of a location that add fields and do nothing else, with what they compare where that can be asked.
+    pub(super) fn ifs_of_fields(&mut self, scope: &Scope<'d>) -> Vec<(Comparison, &'d Directive)> {
+        let mut found = Vec::new();
+        for directive in scope.levels.last().into_iter().flat_map(|level| level.iter()) {
+            let adds = directive.inner().iter().all(|inner| inner.name == "add_header");
+            if directive.name != "if" || directive.inner().is_empty() || !adds || self.asks_part(directive) {
+                continue;
+            }
+            let words = words(&directive.args);
+            let (variable, operator, value) = match &words[..] {
+                [variable, operator, value] => (variable.as_str(), operator.as_str(), value.as_str()),
+                [variable] => (variable.as_str(), "~", TRUE),
+                _ => continue,
+            };
+            let subject = subject(variable, &self.maps);
+            let Some((keys, is_not)) = subject.and_then(|subject| asked(&subject, operator, value)) else {
+                continue;
+            };
+            if variable == "$request_uri" {
+                let note = "the path is compared in its normalised form, without the query";
+                self.report.note(directive.line, note);
+            }
+            found.push((Comparison { asked: nested(&keys), is_not }, directive));
+        }
+        found
     }
 }
 

@@ -1,7 +1,9 @@
 //! What a location does with requests and responses: access, rates, header fields, compression.
 
-use super::super::draft::{Section, part, quoted, texts};
+use super::super::draft::{Section, list, part, quoted, texts};
+use super::super::report::Line;
 use super::super::values;
+use super::conditions::{Comparison, all_of};
 use super::parse::Directive;
 use super::upstream::Url;
 use super::variables::template;
@@ -281,8 +283,44 @@ impl<'d> Nginx<'_, 'd> {
         }
     }
 
-    /// `add_header`.
+    /// `add_header`, also of an `if` that has nothing else: its fields take the place of the location's where it holds, and
+    /// of several that hold the last one counts.
     pub(super) fn response_headers(&mut self, route: &mut Section, scope: &Scope<'d>) {
+        let ifs = self.ifs_of_fields(scope);
+        let own = self.added(route, scope);
+        if ifs.is_empty() {
+            for (name, value, line) in own {
+                route.push(&format!("headers.response.add.{name}"), value, line);
+            }
+            return;
+        }
+        let none: Vec<Comparison> = ifs.iter().map(|(it, _)| it.opposite()).collect();
+        let mut tables = vec![(none, own)];
+        for (at, (comparison, directive)) in ifs.iter().enumerate() {
+            let later = ifs[at + 1..].iter().map(|(it, _)| it.opposite());
+            let holds = std::iter::once(comparison.clone()).chain(later).collect();
+            tables.push((holds, self.added(route, &scope.within(directive.inner()))));
+            self.report.done(directive.line);
+        }
+        for (holds, fields) in tables {
+            let Some((_, _, line)) = fields.first() else { continue };
+            let mut names: Vec<(&str, Vec<&str>)> = Vec::new();
+            for (name, value, _) in &fields {
+                match names.iter_mut().find(|(known, _)| known == name) {
+                    Some((_, values)) => values.push(value),
+                    None => names.push((name, vec![value])),
+                }
+            }
+            let names: Vec<String> =
+                names.iter().map(|(name, values)| format!("{name} = {}", list(values))).collect();
+            let change = format!("response = {{ add = {{ {} }} }}", names.join(", "));
+            route.push_table("headers.when", format!("{{ {}, {change} }}", all_of(&holds)), *line);
+        }
+    }
+
+    /// The fields that a scope adds: their names and values as TOML, with the lines that have them.
+    fn added(&mut self, route: &mut Section, scope: &Scope<'d>) -> Vec<(String, String, Line)> {
+        let mut found = Vec::new();
         for directive in scope.all("add_header") {
             let (name, value) = (directive.arg(0), directive.arg(1));
             if self.is_answer(route, scope, directive) {
@@ -290,11 +328,7 @@ impl<'d> Nginx<'_, 'd> {
             }
             match template(value, &self.maps) {
                 Ok(value) if !value.is_empty() => {
-                    route.push(
-                        &format!("headers.response.add.{}", part(name)),
-                        quoted(&value),
-                        directive.line,
-                    );
+                    found.push((part(name), quoted(&value), directive.line));
                     if directive.has("always") {
                         self.report.done(directive.line);
                     } else {
@@ -308,6 +342,7 @@ impl<'d> Nginx<'_, 'd> {
                 Err(why) => self.report.missing(directive.line, why, Some("route.headers.response.add")),
             }
         }
+        found
     }
 
     /// `gzip`.

@@ -118,3 +118,100 @@ fn what_a_refusal_asks_of_the_query_is_not_asked_of_the_path() {
     );
     has(&imported, &["refuse = [{ path = \"~ ^/a\", status = 503 }]"]);
 }
+
+/// A frontend with these rules, and a backend.
+fn with_rules(rules: &str) -> crate::config::import::Imported {
+    haproxy(&format!(
+        "defaults\n mode http\nfrontend web\n bind :80\n bind :443 ssl crt /a.pem\n{rules} default_backend a\nbackend a\n server s 10.0.0.1:80\n"
+    ))
+}
+
+#[test]
+fn conditions_of_header_rules_are_asked_on_the_listener() {
+    let imported = with_rules(
+        " acl api path_beg /api\n acl beta req.hdr(X-Beta) 1\n http-request set-var(txn.path) path\n capture request header X-Who len 9\n \
+         http-request set-header X-A \"a b\" if api !beta\n http-request set-header X-A c\n http-request del-header X-B unless api beta\n \
+         http-request add-header X-C %[src] if api || beta\n http-request set-header X-D tls if { ssl_fc } || api\n \
+         http-response set-header Cache-Control no-store if { status ge 500 } || { status 404 }\n \
+         http-response add-header X-E %[var(txn.path)] if { var(txn.path) -m beg /x }\n \
+         http-response set-header X-F f if { capture.req.hdr(0) -m found }\n http-after-response set-header X-F g\n",
+    );
+    has(
+        &imported,
+        &[
+            "headers.when = [\n  { path = \"~ ^/api\", not = { headers = { X-Beta = { value = \"1\" } } }, request = { set = { X-A = \"a b\" } } },\n  \
+             { path = \"/\", request = { set = { X-A = \"c\" } } },\n  \
+             { not = { path = \"~ ^/api\", headers = { X-Beta = { value = \"1\" } } }, request = { remove = [\"X-B\"] } },\n  \
+             { any = [{ path = \"~ ^/api\" }, { headers = { X-Beta = { value = \"1\" } } }], request = { add = { X-C = [\"{client.address}\"] } } },\n",
+            "{ path = \"~ ^/api\", request = { set = { X-D = \"tls\" } } },\n  { status = [\"404\", \"5xx\"], response = { set = { Cache-Control = \"no-store\" } } },\n  \
+             { path = \"~ ^/x\", response = { add = { X-E = [\"{request.path}\"] } } },\n  \
+             { headers = { X-Who = { present = true } }, response = { set = { X-F = \"f\" } } },\n  \
+             { path = \"/\", response = { set = { X-F = \"g\" } } },\n]",
+            "headers.request.set.X-D = \"tls\"",
+        ],
+    );
+    assert_eq!(missing(&imported), []);
+}
+
+#[test]
+fn header_rules_whose_conditions_can_t_be_asked_are_listed() {
+    let imported = with_rules(
+        " acl api path_beg /api\n http-request del-header X-Gone\n \
+         http-request set-header X-A a if { req.hdr(X-Gone) 1 }\n http-response set-header X-B b if api\n \
+         http-response set-header X-C c unless { res.hdr(X-C) -m found }\n http-request add-header X-D d if api !{ method GET } || { method PUT }\n \
+         http-request set-header X-E e if { rand(2) 1 }\n http-response set-header X-F f if { var(txn.none) -m found }\n \
+         http-request set-header Host %[src] if api\n http-request set-header X-G g if api\n",
+    );
+    has(&imported, &["{ path = \"~ ^/api\", request = { set = { X-G = \"g\" } } },\n]"]);
+    let missing = missing(&imported);
+    for (line, part) in [
+        (8, "a rule above it changes"),
+        (9, "HAProxy has no path_beg in rules on responses"),
+        (10, "on the status of responses"),
+        (11, "each would add the field"),
+        (12, "rand"),
+        (13, "var(txn.none)"),
+        (14, "refused by the check"),
+    ] {
+        assert!(missing.iter().any(|(at, why)| *at == line && why.contains(part)), "{line}: {missing:?}");
+    }
+    assert_eq!(missing.len(), 7, "{missing:?}");
+    assert!(!imported.toml.contains("X-A"), "{}", imported.toml);
+}
+
+#[test]
+fn conditions_of_a_backend_s_header_rules_are_asked_on_its_routes() {
+    let imported = haproxy(
+        "defaults\n mode http\nfrontend web\n bind :80\n http-request set-var(txn.host) req.hdr(host)\n use_backend b if { path_beg /b }\n default_backend a\n\
+         backend a\n http-request set-header X-A 1 if { path_end .json } || { path_end .xml }\n \
+         http-response del-header X-B if { var(txn.host) -m str a.example } { status 200 }\n server s 10.0.0.1:80\nbackend b\n server s 10.0.0.2:80\n",
+    );
+    has(
+        &imported,
+        &[
+            "headers.when = [\n  { path = [\"~ \\\\.json$\", \"~ \\\\.xml$\"], request = { set = { X-A = \"1\" } } },\n  \
+             { host = \"a.example\", status = [\"200\"], response = { remove = [\"X-B\"] } },\n]",
+        ],
+    );
+    assert_eq!(imported.toml.matches("headers.when").count(), 1, "{}", imported.toml);
+    assert_eq!(missing(&imported), []);
+}
+
+#[test]
+fn fields_of_an_if_take_the_place_of_the_location_s() {
+    let imported = nginx(
+        "http {\n server { listen 80;\n  location / { proxy_pass http://10.0.0.1:80; add_header A own always; add_header A two always;\n   \
+         if ($http_x_beta = 1) { add_header B beta always; }\n   if ($request_method != GET) { add_header C post always; }\n   \
+         if ($scheme = https) { add_header D tls always; }\n  }\n }\n}\n",
+    );
+    has(
+        &imported,
+        &[
+            "headers.when = [\n  { methods = [\"GET\"], not = { headers = { x-beta = \"1\" } }, response = { add = { A = [\"own\", \"two\"] } } },\n  \
+             { all = [{ headers = { x-beta = \"1\" } }, { methods = [\"GET\"] }], response = { add = { B = [\"beta\"] } } },\n  \
+             { not = { methods = [\"GET\"] }, response = { add = { C = [\"post\"] } } },\n]",
+        ],
+    );
+    assert!(missing(&imported).iter().all(|(line, _)| *line == 6), "{:?}", missing(&imported));
+    assert!(!missing(&imported).is_empty());
+}
