@@ -293,24 +293,29 @@ impl Candidate {
     }
 
     /// Whether one request can be known to meet this and `other`, which asks for as much.
-    fn conflicts(&self, other: &Self) -> bool {
+    fn meets(&self, other: &Self) -> bool {
         let exclusive =
             || self.conditions.iter().any(|one| other.conditions.iter().any(|two| one.excludes(two)));
         let plain = |it: &Self| it.conditions.iter().all(Clause::is_plain);
-        self.rank() == other.rank()
-            && (self.conditions == other.conditions || plain(self) && plain(other) && !exclusive())
+        self.rank() == other.rank() && plain(self) && plain(other) && !exclusive()
+    }
+
+    /// Whether it has all requests that meet both of these: it asks for nothing that neither of them asks for, and for more than each.
+    fn goes_before(&self, one: &Self, other: &Self) -> bool {
+        let is_asked = |condition| one.conditions.contains(condition) || other.conditions.contains(condition);
+        self.rank() > one.rank() && self.conditions.iter().all(is_asked)
     }
 }
 
 impl Candidates {
     /// Adds a route. Of routes with as many conditions that can hold for the same requests, the one that was added first is
-    /// found, if one of them has patterns.
+    /// found, if one of them has patterns. Of others see [`Self::conflict`].
     ///
     /// # Errors
-    /// The id of one that has as many conditions and holds for the same requests.
+    /// The id of one that has the same conditions.
     pub(super) fn add(&mut self, conditions: &[Clause], id: usize) -> Result<(), usize> {
         let new = Candidate { conditions: conditions.into(), id };
-        match self.0.iter().find(|other| other.conflicts(&new)) {
+        match self.0.iter().find(|other| other.conditions == new.conditions) {
             Some(same) if same.id == id => return Ok(()), // a method or host that is listed twice
             Some(other) => return Err(other.id),
             None => {}
@@ -318,6 +323,18 @@ impl Candidates {
         let at = self.0.partition_point(|other| other.rank() >= new.rank());
         self.0.insert(at, new);
         Ok(())
+    }
+
+    /// The ids of two routes that have as many conditions, all of them plain, and hold for the same requests, where no route with
+    /// more conditions has these: the earlier one first. Asked once all routes are added.
+    pub(super) fn conflict(&self) -> Option<(usize, usize)> {
+        let undecided = |one: &Candidate, other: &Candidate| {
+            one.meets(other) && !self.0.iter().any(|third| third.goes_before(one, other))
+        };
+        self.0.iter().enumerate().find_map(|(at, second)| {
+            let first = self.0[..at].iter().find(|first| undecided(first, second))?;
+            Some((first.id, second.id))
+        })
     }
 
     /// The first whose conditions all hold.
@@ -456,14 +473,32 @@ mod tests {
     #[test]
     fn routes_that_one_request_could_meet_conflict_where_they_ask_for_as_much() {
         let header = |name: &str, expected| Clause::Is(condition(Part::Header, name, expected));
+        let of = |all: &[(&[Clause], usize)]| {
+            let mut candidates = Candidates::default();
+            all.iter().for_each(|(conditions, id)| assert_eq!(candidates.add(conditions, *id), Ok(())));
+            candidates.conflict()
+        };
+        let (a, b) = (header("a", value("1")), header("b", value("1")));
+        let present = header("a", Expected::Present);
+        assert_eq!(of(&[(&[], 0), (std::slice::from_ref(&a), 2), (&[present], 5)]), Some((2, 5)));
+        assert_eq!(of(&[(std::slice::from_ref(&a), 2), (std::slice::from_ref(&b), 6)]), Some((2, 6)));
+        // A third one has what meets both, wherever it stands.
+        let both = [b.clone(), a.clone()];
+        let more = [b.clone(), a.clone(), header("c", value("1"))];
+        for third in [0, 1, 2] {
+            let mut all: Vec<(&[Clause], usize)> =
+                vec![(std::slice::from_ref(&a), 2), (std::slice::from_ref(&b), 6)];
+            all.insert(third, (&both, 7));
+            assert_eq!(of(&all), None);
+            all[third] = (&more, 7);
+            assert_eq!(of(&all), Some((2, 6)), "it asks for more than both");
+        }
         let mut candidates = Candidates::default();
         assert_eq!(candidates.add(&[], 0), Ok(()));
         assert_eq!(candidates.add(&[], 1), Err(0));
         assert_eq!(candidates.add(&[header("a", value("1"))], 2), Ok(()));
         assert_eq!(candidates.add(&[header("A", value("2"))], 3), Ok(()));
         assert_eq!(candidates.add(&[header("a", Expected::Absent)], 4), Ok(()));
-        assert_eq!(candidates.add(&[header("a", Expected::Present)], 5), Err(2));
-        assert_eq!(candidates.add(&[header("b", value("1"))], 6), Err(2));
         assert_eq!(candidates.add(&[header("b", value("1")), header("a", value("1"))], 7), Ok(()));
         assert_eq!(candidates.add(&[Clause::Is(condition(Part::Query, "b", value("1")))], 8), Ok(()));
         // Of patterns it is not known whether one request can meet both: the first one counts.

@@ -45,7 +45,7 @@ pub enum Match {
 /// Why a table cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BuildError {
-    /// Two routes match the same requests with the same priority.
+    /// Two routes match the same requests with the same priority, and no third one has what meets both.
     Conflict {
         /// The earlier one's id.
         first: usize,
@@ -114,7 +114,12 @@ impl Table {
             };
             paths.add(&spec)?;
         }
-        Ok(table)
+        let all = table.exact.values().chain(table.wildcard.values()).chain([&table.any]);
+        let conflicts = all.flat_map(Paths::methods).filter_map(Methods::conflict);
+        match conflicts.min_by_key(|(_, second)| *second) {
+            Some((first, second)) => Err(BuildError::Conflict { first, second }),
+            None => Ok(table),
+        }
     }
 
     /// The route for a request.
@@ -243,6 +248,12 @@ impl Paths {
         room.then_some(()).ok_or(BuildError::TooManyPatterns { id: spec.id })
     }
 
+    fn methods(&self) -> impl Iterator<Item = &Methods> {
+        let listed = self.suffixes.iter().map(|(_, methods)| methods);
+        let patterns = self.patterns.iter().map(|(_, methods)| methods);
+        self.exact.values().chain(self.prefixes.values()).chain(listed).chain(patterns)
+    }
+
     fn find(&self, asked: &RouteQuery<'_>) -> Option<usize> {
         self.visit(asked.path, &mut |methods| methods.find(asked))
     }
@@ -331,6 +342,11 @@ impl Methods {
             self.listed[at].1.add(&spec.conditions, second).map_err(conflict)?;
         }
         Ok(())
+    }
+
+    /// The ids of two routes of which one request could meet both; see [`Candidates::conflict`].
+    fn conflict(&self) -> Option<(usize, usize)> {
+        self.listed.iter().map(|(_, routes)| routes).chain([&self.any]).find_map(Candidates::conflict)
     }
 
     #[inline]

@@ -527,7 +527,7 @@ impl<'a> Builder<'a> {
                 | BuildError::TooManyPatterns { id }) = error;
                 let help = match error {
                     BuildError::Conflict { .. } => {
-                        "another route of this listener matches the same requests: distinguish them by host, path, methods or match, or remove one"
+                        "another route of this listener matches the same requests: distinguish them by host, path, methods or match, add a route with the conditions of both, or remove one"
                     }
                     BuildError::NeverMatches { .. } => {
                         "write the path without encodings, dot segments or double slashes"

@@ -228,6 +228,35 @@ fn by_conditions_the_most_first_whatever_the_order() {
 }
 
 #[test]
+fn a_route_with_the_conditions_of_two_others_decides_between_them() {
+    let (_backends, ringate) = routed(&[
+        ("first", "match.headers.x-first = \"1\""),
+        ("second", "match.headers.x-second = \"1\""),
+        ("both", "match.headers = { x-second = \"1\", x-first = \"1\" }"),
+        ("any", ""),
+    ]);
+    for (fields, name) in [
+        ("x-first: 1\r\n", "first"),
+        ("x-second: 1\r\n", "second"),
+        ("x-first: 1\r\nx-second: 1\r\n", "both"),
+        ("", "any"),
+    ] {
+        assert_eq!(ask_with(&ringate, "/", fields), name, "{fields:?}");
+    }
+    // Without it, no one says where requests of both go.
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("two.toml");
+    let route =
+        |name: &str| format!("[[route]]\nrespond = {{ status = 204 }}\nmatch.headers.{name} = \"1\"\n");
+    let config =
+        format!("[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n{}{}", route("a"), route("b"));
+    std::fs::write(&file, config).unwrap();
+    let output = run(Ringate::command().arg("check").arg("-c").arg(&file));
+    let listed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && listed.contains("conditions of both"), "{listed}");
+}
+
+#[test]
 fn where_no_conditions_hold_there_is_no_route() {
     let (_backends, ringate) = routed(&[("v2", "methods = [\"GET\"]\nmatch.headers.x-version = \"2\"")]);
     assert_eq!(ask_with(&ringate, "/", "x-version: 2\r\n"), "v2");
