@@ -51,7 +51,11 @@ impl Ifs {
         let write = |route: &mut Section, count: usize| {
             for (key, value, line) in &self.refusals[..count] {
                 match *key {
-                    "refuse" => route.push_essential(key, value.as_str(), *line),
+                    "refuse" => {
+                        // It may be about the path, of which it would see one reading.
+                        route.remove("encoded_slashes");
+                        route.push_essential(key, value.as_str(), *line);
+                    }
                     key => route.essential(key, value.as_str(), *line),
                 }
             }

@@ -4,6 +4,7 @@ use super::super::draft::{Section, quoted, texts};
 use super::super::report::Line;
 use super::super::values;
 use super::location::Place;
+use super::pages::instead;
 use super::parse::Directive;
 use super::{Nginx, Scope};
 
@@ -33,8 +34,11 @@ impl<'d> Nginx<'_, 'd> {
                 true
             }
         };
-        let Some(attempts) = attempts.filter(|_| written) else { return false };
+        let Some(mut attempts) = attempts.filter(|_| written) else { return false };
         self.report.done(directive.line);
+        if directive.name == "root" {
+            self.sent_instead(place, folder, &mut attempts);
+        }
         if let Some((tried, line)) = attempts {
             if directive.name == "alias" {
                 self.report.missing(line, "with `alias` it was not translated", Some("route.try_files"));
@@ -48,6 +52,32 @@ impl<'d> Nginx<'_, 'd> {
         self.pages_of_place(&mut route, place);
         found.push(route);
         true
+    }
+
+    /// `error_page 404 =200 /index.html` is one more file to try.
+    fn sent_instead(&mut self, place: &Place<'d>, root: &str, attempts: &mut Option<(Vec<String>, Line)>) {
+        let found = place.scope.all("error_page").into_iter().find_map(|page| Some((page, instead(page)?)));
+        let Some((page, uri)) = found else { return };
+        let own = values::absolute(self.folder, &format!("{}{uri}", root.trim_end_matches('/')));
+        if self.file_of(&place.scope, uri).ok() != Some(own) {
+            let why = "the file stands below another root";
+            return self.report.missing(page.line, why, Some("route.try_files"));
+        }
+        let (mut tried, line) =
+            attempts.take().unwrap_or_else(|| (vec!["{path}".to_owned(), "{path}/".to_owned()], page.line));
+        match tried.last().map(String::as_str) {
+            Some("=404") => drop(tried.pop()),
+            // Something else is sent where nothing is there.
+            Some(last) if !last.contains("{path}") => {
+                self.report.needless(page.line, "`try_files` ends before");
+                *attempts = Some((tried, line));
+                return;
+            }
+            _ => {}
+        }
+        tried.push(uri.to_owned());
+        self.report.done(page.line);
+        *attempts = Some((tried, line));
     }
 
     /// `alias`: the folder takes the place of what the location matched. False: it can't be written.

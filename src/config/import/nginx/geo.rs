@@ -20,7 +20,11 @@ impl<'d> Nginx<'_, 'd> {
         for inner in directive.inner() {
             let (key, value) = (inner.name.as_str(), inner.arg(0));
             match key {
-                "default" => default = Some(value),
+                "default" => {
+                    default = Some(value);
+                    self.report.done(inner.line);
+                    continue;
+                }
                 "ranges" | "proxy" | "proxy_recursive" | "delete" | "include" => {
                     let why = "networks have a prefix, and are of the client's address";
                     self.report.missing(inner.line, why, Some("map.entries"));
@@ -39,7 +43,7 @@ impl<'d> Nginx<'_, 'd> {
         if let Some(value) = default {
             section.text("default", value, line);
         }
-        self.maps.add(name, values.iter().copied(), is_whole);
+        self.maps.add(name, values.iter().copied(), default, is_whole);
         self.report.done(line);
     }
 }

@@ -8,6 +8,7 @@ use super::listen::{Group, Server};
 use super::parse::Directive;
 use super::precedence::LATE;
 use super::{Nginx, Scope, pages};
+use crate::base::limits::MAX_HEAD_BYTES;
 
 /// What a name of a server means.
 enum Host {
@@ -30,6 +31,7 @@ impl<'d> Nginx<'_, 'd> {
                 }
                 "map" if directive.arg(0) != "$http_upgrade" => self.map(directive),
                 "geo" => self.geo(directive),
+                "split_clients" => self.split(directive),
                 "map" => {
                     self.report.needless(directive.line, "requests for WebSocket are passed on as such");
                     for inner in directive.inner() {
@@ -203,15 +205,7 @@ impl<'d> Nginx<'_, 'd> {
             listener.set("limits.requests_per_connection", directive.arg(0), directive.line);
             self.report.done(directive.line);
         }
-        if let Some(directive) = scope.one("large_client_header_buffers") {
-            let (count, each) = (directive.arg(0).parse::<u64>().ok(), values::bytes(directive.arg(1)));
-            if let (Some(count), Some(each)) = (count, each) {
-                let all = count.saturating_mul(each).clamp(1024, 32 * 1024);
-                listener.set("limits.head_bytes", values::size(all), directive.line);
-                listener.set("limits.target_bytes", values::size(each.clamp(1024, all)), directive.line);
-                self.report.note(directive.line, "a head has 32 KiB at most");
-            }
-        }
+        self.head_bounds(listener, scope, group);
         if scope.arg("http2") == Some("off") {
             if let Some(directive) = scope.one("http2") {
                 listener.set("http.versions", "[\"1.1\"]", directive.line);
@@ -222,6 +216,24 @@ impl<'d> Nginx<'_, 'd> {
         }
         self.body_bound(listener, group, servers);
         self.connection_bound(listener, scope);
+    }
+
+    /// `large_client_header_buffers`, which are four of 8 KiB by default.
+    fn head_bounds(&mut self, listener: &mut Section, scope: &Scope<'d>, group: &Group) {
+        const MOST: u64 = MAX_HEAD_BYTES as u64;
+        let Some(directive) = scope.one("large_client_header_buffers") else {
+            return listener.set("limits.head_bytes", values::size(MOST), group.addresses[0].line);
+        };
+        let (count, each) = (directive.arg(0).parse::<u64>().ok(), values::bytes(directive.arg(1)));
+        let (Some(count), Some(each)) = (count, each) else { return };
+        let all = count.saturating_mul(each);
+        let most = all.clamp(1024, MOST);
+        listener.set("limits.head_bytes", values::size(most), directive.line);
+        listener.set("limits.target_bytes", values::size(each.clamp(1024, most)), directive.line);
+        match all == most {
+            true => self.report.done(directive.line),
+            false => self.report.note(directive.line, "a head has from 1 to 32 KiB at most"),
+        }
     }
 
     /// `client_max_body_size`: the largest of all servers and locations at the address.

@@ -1,8 +1,9 @@
 //! Locations become routes: what they match, and where their requests go.
 
-use super::super::draft::{Section, quoted};
+use super::super::draft::{Section, list, quoted};
 use super::super::report::Line;
 use super::super::values::{self, Simple};
+use super::chosen::{Choice, Shares};
 use super::guards::is_access_control;
 use super::listen::Server;
 use super::parse::Directive;
@@ -33,6 +34,8 @@ pub(super) struct Place<'d> {
     pub(super) matched: Matched,
     /// All listeners of the server are TLS.
     is_tls: bool,
+    /// What its requests must have beside the path: a key of the route, with its value as TOML.
+    condition: Option<(String, String)>,
     /// What refuses some of its requests and could not be written: none is passed on.
     pub(super) closed: Option<Line>,
     /// The number of its server's level among those of its scope.
@@ -48,6 +51,9 @@ impl Place<'_> {
         if let Some(prefix) = self.matched.prefix.as_ref().filter(|_| self.matched.is_late) {
             route.text(precedence::LATE, prefix, self.block.line);
         }
+        if let Some((key, value)) = &self.condition {
+            route.essential(key, value.as_str(), self.block.line);
+        }
         route
     }
 }
@@ -60,7 +66,7 @@ impl<'d> Nginx<'_, 'd> {
             Matched { pattern: "/".into(), prefix: Some("/".into()), is_exact: false, is_late: false };
         let (scope, block) = (server.scope.clone(), server.block);
         let server_level = scope.levels.len() - 1;
-        let mut whole = Place { scope, block, matched, is_tls, closed: None, server_level };
+        let mut whole = Place { scope, block, matched, is_tls, condition: None, closed: None, server_level };
         let inner = server.block.inner();
         let ifs = self.conditions(&whole, plain);
         whole.closed = ifs.lost.or_else(|| self.unwritable(inner));
@@ -279,18 +285,65 @@ impl<'d> Nginx<'_, 'd> {
         found.push(route);
     }
 
-    /// `proxy_pass`.
+    /// `proxy_pass`, perhaps to one of several places.
     fn passes(&mut self, place: &Place<'d>, directive: &'d Directive, found: &mut Vec<Section>) {
-        let mut route = place.route();
-        let url = Url::of(directive);
-        let upstream = match url {
-            Ok(url) => self.upstream(&url, &place.scope, directive).map(|name| (name, url)),
+        match self.choice(directive) {
+            Ok(Choice::One(shares)) => self.passes_to(place, directive, &shares, found),
+            Ok(Choice::ByMap(values, default)) => {
+                let values = values.into_iter().map(|(condition, address)| (Some(condition), address));
+                for (condition, address) in values.chain([(None, default)]) {
+                    let place = Place { condition, ..place.clone() };
+                    match address {
+                        Some(address) => self.passes_to(&place, directive, &vec![(1, address)], found),
+                        None => {
+                            let mut route = place.route();
+                            route.essential("respond", "{ status = 500 }", directive.line);
+                            found.push(route);
+                        }
+                    }
+                }
+            }
             Err(why) => {
                 self.report.missing(directive.line, why, Some("route.upstream"));
-                None
+                self.refused(place, directive.line, found);
             }
+        }
+    }
+
+    /// The upstreams of addresses, with their weights, and the first address. `None`: one is none, which is listed.
+    fn destinations(
+        &mut self,
+        place: &Place<'d>,
+        directive: &'d Directive,
+        shares: &Shares,
+    ) -> Option<(Vec<(u64, String)>, Url)> {
+        let (mut names, mut first) = (Vec::new(), None);
+        for (weight, address) in shares {
+            let url = match Url::of(directive, address) {
+                Ok(url) => url,
+                Err(why) => {
+                    self.report.missing(directive.line, why, Some("route.upstream"));
+                    return None;
+                }
+            };
+            names.push((*weight, self.upstream(&url, &place.scope, directive)?));
+            first = first.or(Some(url));
+        }
+        Some((names, first?))
+    }
+
+    /// `proxy_pass` to an address, or to several by their shares.
+    fn passes_to(
+        &mut self,
+        place: &Place<'d>,
+        directive: &'d Directive,
+        shares: &Shares,
+        found: &mut Vec<Section>,
+    ) {
+        let mut route = place.route();
+        let Some((names, url)) = self.destinations(place, directive, shares) else {
+            return self.refused(place, directive.line, found);
         };
-        let Some((name, url)) = upstream else { return self.refused(place, directive.line, found) };
         if place.closed.is_some() {
             return self.refused(place, directive.line, found);
         }
@@ -303,8 +356,32 @@ impl<'d> Nginx<'_, 'd> {
             return self.refused(place, directive.line, found);
         }
         self.rewrites_within(&mut route, place);
-        route.essential("upstream", quoted(&name), directive.line);
+        match &names[..] {
+            [(_, name)] => route.essential("upstream", quoted(name), directive.line),
+            several => {
+                let share = |(weight, name): &(u64, String)| {
+                    format!("{{ name = {}, weight = {weight} }}", quoted(name))
+                };
+                let several: Vec<String> = several.iter().map(share).collect();
+                route.essential("upstreams", list(&several), directive.line);
+                if !place
+                    .scope
+                    .all("proxy_set_header")
+                    .iter()
+                    .any(|set| set.arg(0).eq_ignore_ascii_case("host"))
+                {
+                    let note = "each upstream gets the name of the first one as Host";
+                    self.report.note(directive.line, note);
+                }
+            }
+        }
         self.report.done(directive.line);
+        // A refusal by the path would not see the other reading of it: see `Ifs`.
+        if url.uri.is_none()
+            && !["rewrite", "rewrite_prefix", "strip_prefix", "refuse"].iter().any(|key| route.has(key))
+        {
+            route.text("encoded_slashes", "pass", directive.line);
+        }
         self.request_headers(&mut route, &place.scope, &url);
         self.rules(&mut route, &place.scope);
         self.lifetime_of_responses(&mut route, &place.scope);

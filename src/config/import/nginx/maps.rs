@@ -13,8 +13,12 @@ use crate::base::percent::percent_encoded;
 pub(super) struct Maps(BTreeMap<String, Values>);
 
 /// What is known of the values of a map.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Values {
+    /// Each of them once, in their order.
+    pub(super) all: Vec<String>,
+    /// That of what has no key.
+    pub(super) default: Option<String>,
     /// Each is empty, or a path without a query.
     pub(super) are_paths: bool,
     /// One is `0`, which `if` takes for nothing.
@@ -24,12 +28,21 @@ pub(super) struct Values {
 }
 
 impl Values {
-    fn of<'v>(values: impl Iterator<Item = &'v str> + Clone, is_whole: bool) -> Self {
+    fn of<'v>(values: impl Iterator<Item = &'v str>, default: Option<&str>, is_whole: bool) -> Self {
+        let mut all: Vec<String> = Vec::new();
+        for value in values {
+            if !all.iter().any(|known| known == value) {
+                all.push(value.to_owned());
+            }
+        }
+        let every = || all.iter().map(String::as_str).chain(default);
         let is_path = |value: &str| value.is_empty() || value.starts_with('/') && !value.contains(['?', '#']);
         Self {
-            are_paths: values.clone().all(is_path),
-            has_zero: values.into_iter().any(|value| value == "0"),
+            are_paths: every().all(is_path),
+            has_zero: every().any(|value| value == "0"),
             is_whole,
+            default: default.map(str::to_owned),
+            all,
         }
     }
 }
@@ -38,28 +51,30 @@ impl Maps {
     /// Maps with these values.
     #[cfg(test)]
     pub(super) fn of(maps: &[(&str, &[&str])]) -> Self {
-        let of =
-            |(name, values): &(&str, &[&str])| ((*name).to_owned(), Values::of(values.iter().copied(), true));
+        let of = |(name, values): &(&str, &[&str])| {
+            ((*name).to_owned(), Values::of(values.iter().copied(), None, true))
+        };
         Self(maps.iter().map(of).collect())
     }
 
-    /// A map with these values. If it is not whole, lines of it could not be written.
+    /// A map with these values, and `default` for what has no key. If it is not whole, lines of it could not be written.
     pub(super) fn add<'v>(
         &mut self,
         name: &str,
-        values: impl Iterator<Item = &'v str> + Clone,
+        values: impl Iterator<Item = &'v str>,
+        default: Option<&str>,
         is_whole: bool,
     ) {
-        self.0.insert(name.to_owned(), Values::of(values, is_whole));
+        self.0.insert(name.to_owned(), Values::of(values, default, is_whole));
     }
 
     /// What is known of the values of the map of this name; `None`: there is none.
-    pub(super) fn values(&self, name: &str) -> Option<Values> {
-        self.0.get(name).copied()
+    pub(super) fn values(&self, name: &str) -> Option<&Values> {
+        self.0.get(name)
     }
 
     /// The map whose variable a text is.
-    pub(super) fn variable<'v>(&self, text: &'v str) -> Option<(&'v str, Values)> {
+    pub(super) fn variable<'v>(&self, text: &'v str) -> Option<(&'v str, &Values)> {
         let (name, after) = name_in(text.strip_prefix('$')?);
         self.values(name).filter(|_| after.is_empty()).map(|values| (name, values))
     }
@@ -124,8 +139,8 @@ impl<'d> Nginx<'_, 'd> {
             self.report.done(inner.line);
         }
         let line = directive.line;
-        let values = entries.iter().map(|(_, value)| *value).chain(default.iter().map(|(value, _)| *value));
-        self.maps.add(name, values, is_whole);
+        let values = entries.iter().map(|(_, value)| *value);
+        self.maps.add(name, values, default.map(|(value, _)| value), is_whole);
         let section = self.draft.process(&format!("map.{}", part(name)), line);
         section.set("from", quoted(input.as_str()), line);
         let entries: Vec<String> =

@@ -5,6 +5,7 @@ use std::path::Path;
 
 mod authorization;
 mod bounds;
+mod chosen;
 mod conditions;
 mod constants;
 mod files;
@@ -29,6 +30,7 @@ use super::draft::{Draft, quoted, texts};
 use super::report::Report;
 use super::values;
 use crate::config::sources::Outside;
+use chosen::Split;
 use maps::Maps;
 use parse::{Directive, Reader};
 
@@ -80,6 +82,8 @@ struct Nginx<'t, 'd> {
     zones: HashMap<&'d str, &'d Directive>,
     /// The variables of maps.
     maps: Maps,
+    /// `split_clients` by its variable.
+    splits: HashMap<String, Split>,
 }
 
 pub(super) fn translate(
@@ -92,11 +96,12 @@ pub(super) fn translate(
     let mut reader = Reader::new(folder, outside, report);
     let mut all: Vec<Directive> = files.iter().flat_map(|file| reader.file(file, 0)).collect();
     constants::write(&mut all, report);
-    let (upstreams, zones, maps) = Default::default();
-    let mut nginx = Nginx { folder, draft, report, upstreams, zones, maps };
+    let (upstreams, zones, maps, splits) = Default::default();
+    let mut nginx = Nginx { folder, draft, report, upstreams, zones, maps, splits };
     nginx.process(&all);
-    let is_fragment =
-        |directive: &&Directive| matches!(directive.name.as_str(), "server" | "upstream" | "map" | "geo");
+    let is_fragment = |directive: &&Directive| {
+        matches!(directive.name.as_str(), "server" | "upstream" | "map" | "geo" | "split_clients")
+    };
     if all.iter().any(|directive| is_fragment(&directive)) {
         // A file of conf.d, which nginx.conf includes.
         nginx.http(&Scope { levels: vec![&all] });

@@ -60,6 +60,9 @@ impl<'d> Nginx<'_, 'd> {
     fn pages_in(&mut self, scope: &Scope<'d>) -> Vec<Page> {
         let mut found: Vec<Page> = Vec::new();
         for directive in scope.all("error_page") {
+            if instead(directive).is_some() {
+                continue; // of locations with files; see `Nginx::files`
+            }
             let page = match redirect_of(directive) {
                 Some(redirect) => Ok(redirect),
                 None => self.page_file(scope, directive).map(|file| quoted(&file)),
@@ -83,12 +86,18 @@ impl<'d> Nginx<'_, 'd> {
     /// The file of a page.
     fn page_file(&mut self, scope: &Scope<'d>, directive: &'d Directive) -> Result<String, String> {
         let uri = page_of(directive)?;
+        self.file_of(scope, uri)
+    }
+
+    /// The file that a request for `uri` gets.
+    pub(super) fn file_of(&mut self, scope: &Scope<'d>, uri: &str) -> Result<String, String> {
         let place = answering(scope, uri);
         let scope = match &place {
             Some((level, location, _)) => {
                 let inner = location.inner();
-                let acts = ["return", "proxy_pass", "try_files", "rewrite", "if"];
-                if inner.iter().any(|directive| acts.contains(&directive.name.as_str())) {
+                let acts = ["return", "proxy_pass", "rewrite", "if"];
+                let is_tried = |it: &Directive| it.name == "try_files" && it.arg(0) != "$uri";
+                if inner.iter().any(|it| acts.contains(&it.name.as_str()) || is_tried(it)) {
                     return Err("a page is a file, and the location of this one has none".to_owned());
                 }
                 Scope { levels: scope.levels[..=*level].to_vec() }.within(inner)
@@ -139,6 +148,15 @@ fn redirect_of(directive: &Directive) -> Option<String> {
     let status = changed.map_or(Some(302), |status| status.parse().ok());
     let status = status.filter(|status: &u16| matches!(status, 301 | 302 | 303 | 307 | 308))?;
     Some(format!("{{ redirect = {}, status = {status} }}", quoted(url)))
+}
+
+/// `error_page 404 =200 /index.html`: the URI of what is sent in the place of what is not there.
+pub(super) fn instead(directive: &Directive) -> Option<&str> {
+    let (uri, before) = directive.args.split_last()?;
+    let (status, codes) = before.split_last()?;
+    let is_plain = uri.starts_with('/') && !uri.contains(['$', '?']);
+    let is_missing = codes.iter().all(|code| code == "404") && !codes.is_empty();
+    (is_plain && is_missing && matches!(status.as_str(), "=" | "=200")).then_some(uri)
 }
 
 /// The URI of a page that keeps the status of its error.

@@ -18,9 +18,9 @@ pub(super) struct Url {
 }
 
 impl Url {
-    /// The address of `proxy_pass` or `grpc_pass`, which may have no scheme.
-    pub(super) fn of(directive: &Directive) -> Result<Self, String> {
-        match directive.arg(0) {
+    /// An address of `proxy_pass` or `grpc_pass`, which may have no scheme.
+    pub(super) fn of(directive: &Directive, address: &str) -> Result<Self, String> {
+        match address {
             address if directive.name == "grpc_pass" && !address.contains("://") => {
                 Self::parse(&format!("grpc://{address}"))
             }
