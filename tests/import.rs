@@ -317,7 +317,7 @@ fn nginx_and_ringate_serve_imported_configs_alike() {
 
 #[test]
 fn haproxy_and_ringate_serve_imported_configs_alike() {
-    compare_all("haproxy", 7);
+    compare_all("haproxy", 11);
 }
 
 #[test]
@@ -339,6 +339,49 @@ fn what_is_not_translated_is_listed_with_file_and_line_and_the_nearest_key() {
     assert_eq!(output.status.code(), Some(1));
     let output = run(Ringate::command().args(["import", "apache"]).arg(&source));
     assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn users_of_haproxy_are_written_beside_the_config_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let (source, out) = (dir.path().join("haproxy.cfg"), dir.path().join("ringate.toml"));
+    let users = dir.path().join("team.htpasswd");
+    fs::write(
+        &source,
+        "userlist team\n user a insecure-password secret\n user b password rqXexS6ZhobKA\nfrontend web\n mode http\n bind 127.0.0.1:8080\n \
+         http-request auth unless { http_auth(team) }\n default_backend app\nbackend app\n mode http\n server s 127.0.0.1:1\n",
+    )
+    .unwrap();
+    let import = |to_file: bool| {
+        let mut command = Ringate::command();
+        command.args(["import", "haproxy"]).arg(&source);
+        if to_file {
+            command.arg("--out").arg(&out);
+        }
+        run(&mut command)
+    };
+    for _ in 0..2 {
+        let output = import(true);
+        let listed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{listed}");
+        // The user whose hash is none stays out.
+        assert!(
+            listed.contains("haproxy.cfg:3:") && listed.contains("[nearest: route.auth.basic.file]"),
+            "{listed}"
+        );
+        let text = fs::read_to_string(&users).unwrap();
+        assert!(text.contains("\na:$2") && !text.contains("\nb:") && !text.contains("secret"), "{text}");
+        assert_eq!(fs::metadata(&users).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(run(Ringate::command().arg("check").arg("-c").arg(&out)).status.code(), Some(0));
+    }
+    let output = import(false);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("save this as team.htpasswd"));
+    fs::write(&users, "another's\n").unwrap();
+    let output = import(true);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is there already"));
+    assert_eq!(fs::read_to_string(&users).unwrap(), "another's\n");
 }
 
 #[test]

@@ -19,6 +19,20 @@ const MAX_NAME_BYTES: usize = 128;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Users(BTreeMap<Box<str>, PasswordHash>);
 
+/// The cost of hashes that are made here.
+const COST: u32 = 10;
+/// The longest password that bcrypt takes whole.
+const MAX_BCRYPT_BYTES: usize = 71;
+
+/// A hash of a password, by bcrypt. `None`: it is longer than bcrypt takes, or has a NUL, or the system gives no random numbers.
+pub(crate) fn hash(password: &str) -> Option<String> {
+    let mut salt = [0; 16];
+    aws_lc_rs::rand::fill(&mut salt).ok()?;
+    let is_whole = password.len() <= MAX_BCRYPT_BYTES && !password.contains('\0');
+    let made = is_whole.then(|| bcrypt::hash_with_salt(password, COST, salt))?;
+    made.ok().map(|made| made.to_string())
+}
+
 /// What is kept of a password.
 #[derive(Clone, PartialEq, Eq)]
 enum PasswordHash {
@@ -268,6 +282,15 @@ mod tests {
         assert!(!users.verify("crypt", b"Hello world"));
         assert!(!users.verify("other", b"secret") && !users.verify("", b""));
         assert!(Users::parse("# users\n\n").is_ok_and(|none| none.len() == 0 && !none.verify("a", b"")));
+    }
+
+    #[test]
+    fn a_hash_that_is_made_here_is_of_its_password() {
+        let made = hash("a pass:word").expect("a hash");
+        assert_ne!(Some(&made), hash("a pass:word").as_ref(), "it has a salt");
+        let users = Users::parse(&format!("alice:{made}")).expect("a file");
+        assert!(users.verify("alice", b"a pass:word") && !users.verify("alice", b"a pass"));
+        assert_eq!((hash(&"x".repeat(72)), hash("a\0b")), (None, None));
     }
 
     #[test]

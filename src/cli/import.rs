@@ -1,12 +1,14 @@
 //! `ringate import`: the config of nginx or HAProxy, as a config of Ringate.
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::{output, printable};
-use crate::config::import::{self, File, Imported, Listed};
+use crate::config::import::{self, Beside, File, Imported, Listed, MADE};
 use crate::server::outside::Disk;
 
 #[derive(Debug, Args)]
@@ -41,6 +43,8 @@ struct Summary<'a> {
     translated: usize,
     config: &'a str,
     out: Option<String>,
+    /// Files that the config names, and that belong beside it. They are written with `--out`.
+    beside: &'a [Beside],
     untranslated: Vec<Listed>,
     notes: Vec<Listed>,
     needless: Vec<Listed>,
@@ -63,6 +67,7 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
     };
     let imported = import::import(origin, &files, folder, &Disk);
     if let Some(out) = &options.out {
+        imported.files.iter().try_for_each(|beside| write_beside(beside, out))?;
         std::fs::write(out, &imported.toml).map_err(|error| format!("error: {}: {error}", out.display()))?;
     }
     let translated = imported.report.translated();
@@ -72,6 +77,7 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
         ok: imported.ok,
         translated,
         config: &imported.toml,
+        beside: &imported.files,
         out: options.out.as_ref().map(|out| out.display().to_string()),
         untranslated: imported.report.untranslated(),
         notes: imported.report.notes(),
@@ -91,6 +97,25 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
     Err("error: nothing could be translated that serves requests: see the list".to_owned())
 }
 
+/// Writes a file beside the config, which its owner alone may read. One that was not made by an import stays as it is.
+fn write_beside(beside: &Beside, config: &Path) -> Result<(), String> {
+    let path = config.with_file_name(&beside.name);
+    let failed = |error: std::io::Error| format!("error: {}: {error}", path.display());
+    match std::fs::read_to_string(&path) {
+        Ok(text) if !text.starts_with(MADE) => {
+            let at = path.display();
+            return Err(format!(
+                "error: {at} is there already, and the config needs a file of this name: move it away"
+            ));
+        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&path).map_err(failed)?;
+    file.write_all(beside.text.as_bytes()).map_err(failed)
+}
+
 /// The lists, on standard error: the config may go to standard output.
 fn list(summary: &Summary<'_>, imported: &Imported) {
     let entry = |listed: &Listed| {
@@ -102,6 +127,22 @@ fn list(summary: &Summary<'_>, imported: &Imported) {
         if !all.is_empty() {
             output::note(&format!("{title}:"));
             all.iter().for_each(|listed| output::note(&entry(listed)));
+        }
+    }
+    for beside in &imported.files {
+        match &summary.out {
+            Some(out) => {
+                let path = Path::new(out).with_file_name(&beside.name);
+                output::note(&format!(
+                    "written besides: {} (mode 0600)",
+                    printable(&path.display().to_string())
+                ));
+            }
+            None => output::note(&format!(
+                "save this as {} beside the config, or use --out:\n{}",
+                printable(&beside.name),
+                beside.text
+            )),
         }
     }
     output::note(&format!(

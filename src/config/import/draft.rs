@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use serde::Serialize;
+
 use super::report::{Line, Report};
 use crate::config;
 
@@ -210,6 +212,16 @@ pub(super) struct Draft {
     upstreams: Vec<(String, Section)>,
     /// Lines of the head of the file.
     pub(super) head: Vec<String>,
+    /// Files that the config names, and that stand beside it.
+    pub(super) files: Vec<Beside>,
+}
+
+/// A file beside the config.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Beside {
+    /// Its name, without a folder.
+    pub(crate) name: String,
+    pub(crate) text: String,
 }
 
 impl Draft {

@@ -21,6 +21,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use draft::Beside;
 pub(crate) use report::{Listed, Report};
 
 use super::sources::Outside;
@@ -51,7 +52,12 @@ pub(crate) struct Imported {
     pub(crate) ok: bool,
     /// What became of each line.
     pub(crate) report: Report,
+    /// Files that the config names, which belong beside it. They begin with [`MADE`].
+    pub(crate) files: Vec<Beside>,
 }
+
+/// What a file beside the config begins with.
+pub(crate) const MADE: &str = "# Made by `ringate import`";
 
 /// A file to import.
 #[derive(Clone, Debug)]
@@ -78,5 +84,5 @@ pub(crate) fn import(origin: Origin, files: &[File], folder: &Path, outside: &dy
     }
     let toml = draft.settle(&mut report);
     let ok = !draft.is_empty() && super::parse("ringate.toml", &toml, folder).is_ok();
-    Imported { toml, ok, report }
+    Imported { toml, ok, report, files: draft.files }
 }

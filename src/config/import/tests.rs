@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{File, Imported, Origin, import};
 use crate::config::sources::Outside;
 
+mod choices;
 mod idioms;
 
 struct None;

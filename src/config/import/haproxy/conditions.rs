@@ -6,7 +6,7 @@ use super::super::draft::{Section, part, quoted, texts};
 use super::super::report::Line;
 use super::HaProxy;
 use super::criteria::{has_port, test};
-use super::maps::LookedUp;
+use super::maps::{Listed, LookedUp};
 use super::parse::Item;
 use super::samples::Samples;
 
@@ -16,12 +16,18 @@ pub(super) enum Test {
     Host(String),
     /// `path` of a route.
     Path(String),
+    /// The same beside a path that the route has.
+    AlsoPath(String),
+    /// The host is this name, is below it, or has it in its middle.
+    Domain(String),
     Method(String),
     /// A field, a parameter of the query or a cookie, by its name.
     Value(Of, String, Like),
     /// What a file has for a sample, and what that must be, as TOML.
     LookedUp(LookedUp, String),
-    /// The same of a map of Ringate.
+    /// What a list has of a part of the request.
+    Listed(Listed),
+    /// A value of a map of Ringate, as TOML.
     Map(String, String),
     Sni(String),
     /// The server name that TLS with the listener has.
@@ -38,8 +44,8 @@ pub(super) enum Test {
     Connections(u64),
     /// The response's status is within these two.
     Status(u16, u16),
-    /// A login of `userlist`.
-    Login,
+    /// A login of a `userlist`, of its users in one of these groups if there are any.
+    Login(String, Vec<String>),
     /// Every request.
     Always,
 }
@@ -139,11 +145,11 @@ pub(super) fn note(words: &[&str]) -> Option<&'static str> {
 }
 
 /// Most alternatives of one condition.
-const MAX_ALTERNATIVES: usize = 200;
+pub(super) const MAX_ALTERNATIVES: usize = 200;
 
 impl HaProxy<'_, '_> {
     /// The ACLs of a section, with the files that its conditions name.
-    pub(super) fn acls(&self, items: &[Item], samples: &Samples) -> Acls {
+    pub(super) fn acls(&self, items: &[&Item], samples: &Samples) -> Acls {
         let mut files = Files::new();
         for words in items.iter().flat_map(|item| item.words.windows(2)).filter(|words| words[0] == "-f") {
             if let Ok(text) = self.outside.read(&self.folder.join(&words[1])) {
@@ -157,7 +163,7 @@ impl HaProxy<'_, '_> {
 }
 
 impl Acls {
-    fn of(items: &[Item], files: Files, samples: &Samples) -> Self {
+    fn of(items: &[&Item], files: Files, samples: &Samples) -> Self {
         let mut acls = Self { files, ..Self::default() };
         for item in items.iter().filter(|item| item.word(0) == "acl") {
             let name = item.word(1).to_owned();
@@ -241,6 +247,11 @@ impl Acls {
             ]),
             _ => Err("the opposite of several tests can't be asked by a route".to_owned()),
         }
+    }
+
+    /// The condition, or what a route can ask of it.
+    pub(super) fn known(&self, words: &[&str]) -> Vec<Conjunction> {
+        self.condition(words).unwrap_or_else(|_| self.known_part(words))
     }
 
     /// What a route can ask of a condition of which it can't ask all: whatever meets the condition meets one of these, too.
@@ -367,6 +378,11 @@ fn opposite(test: &Test) -> Option<String> {
     })
 }
 
+/// A condition beside others of its kind.
+fn also(route: &mut Section, asked: &str, line: Line) {
+    route.push_essential("match.all", format!("{{ {asked} }}"), line);
+}
+
 /// Writes what a conjunction asks into a route. `None`: part of it can't be asked so.
 pub(super) fn write(conjunction: &[Literal], route: &mut Section, line: Line) -> Option<()> {
     let mut methods = Vec::new();
@@ -382,25 +398,23 @@ pub(super) fn write(conjunction: &[Literal], route: &mut Section, line: Line) ->
             (Test::Method(method), false) => methods.push(method.clone()),
             (Test::Value(of, name, like), false) => {
                 let key = format!("match.{}.{}", of.key(), part(name));
-                if route.has(&key) {
-                    return None;
-                }
                 let value = match like {
                     Like::Is(value) if !value.contains('*') => quoted(value),
                     like => like.toml(),
                 };
-                route.essential(&key, value, line);
+                match route.has(&key) {
+                    false => route.essential(&key, value, line),
+                    true => also(route, &value_key(*of, name, like), line),
+                }
             }
             (Test::Map(name, expected), false) => {
                 let key = format!("match.maps.{}", part(name));
                 match route.has(&key) {
                     false => route.essential(&key, expected.as_str(), line),
-                    true => {
-                        let more = format!("{{ maps = {{ {} = {expected} }} }}", part(name));
-                        route.push_essential("match.all", more, line);
-                    }
+                    true => also(route, &format!("maps = {{ {} = {expected} }}", part(name)), line),
                 }
             }
+            (Test::AlsoPath(path), false) => also(route, &format!("path = {}", quoted(path)), line),
             (Test::Source(networks), false) if !route.has("match.client") => {
                 route.essential("match.client", texts(networks), line);
             }

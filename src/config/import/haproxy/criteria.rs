@@ -3,8 +3,8 @@
 use super::super::draft::quoted;
 use super::super::expressions;
 use super::super::values::{self, Simple};
-use super::conditions::{Alternatives, Files, Like, Of, Test};
-use super::maps::{LookedUp, looked_up};
+use super::conditions::{Alternatives, Files, Like, MAX_ALTERNATIVES, Of, Test};
+use super::maps::{Listed, LookedUp, from_of, looked_up};
 use super::rules::escaped;
 
 /// Flags and values of a criterion.
@@ -60,22 +60,31 @@ pub(super) fn test(words: &[&str], files: &Files) -> Result<Alternatives, String
     if let Some(sample) = looked_up(criterion) {
         return of_map(&sample, method, &values, fold).unwrap_or_else(unknown);
     }
+    // More values than a condition may have alternatives stand in a map.
+    if values.len() > MAX_ALTERNATIVES && name != "src" {
+        let sample = if argument.is_empty() { name.to_owned() } else { format!("{name}({argument})") };
+        let from = from_of(&sample).ok_or_else(|| format!("{criterion} has too many values"))?;
+        return listed(&from, method, &values, fold);
+    }
     match (name, argument) {
-        ("path", "") | ("capture.req.uri" | "url", "") => each(&|value| {
-            let method = method.unwrap_or("str");
-            Some(value)
-                .filter(|value| name == "path" || !asks_query(method, value))
-                .and_then(|value| path(method, value, fold))
+        ("path", "") => each(&|value| {
+            path(method.unwrap_or("str"), value, fold)
                 .ok_or_else(|| format!("{criterion} {value} is no path or prefix"))
         }),
-        ("hdr" | "req.hdr" | "req.fhdr" | "fhdr", field) if field.eq_ignore_ascii_case("host") => {
-            if method == Some("dom") {
-                let both = |value: &&str| [host("str", value), host("end", &format!(".{value}"))];
-                return Ok(values.iter().flat_map(both).flatten().collect());
+        // The query is a part of it.
+        ("capture.req.uri" | "url", "") => each(&|value| match method {
+            Some("beg") if value.starts_with('/') && !value.contains('?') => {
+                path("beg", value, fold).ok_or_else(|| format!("{criterion} {value} is no prefix"))
             }
-            each(&|value| {
-                host(method.unwrap_or("str"), value)
-                    .ok_or_else(|| format!("{criterion} {value} is neither a name nor `*.name`"))
+            method => one_listed("{request.target}", method, value, fold),
+        }),
+        ("hdr" | "req.hdr" | "req.fhdr" | "fhdr", field) if field.eq_ignore_ascii_case("host") => {
+            each(&|value| match method {
+                Some("dom") => Ok(Test::Domain(value.to_ascii_lowercase())),
+                method => match host(method.unwrap_or("str"), value) {
+                    Some(test) => Ok(test),
+                    None => one_listed("{request.host}", method, value, true),
+                },
             })
         }
         ("hdr" | "req.hdr" | "req.fhdr" | "fhdr", field) if !field.is_empty() => match method {
@@ -89,6 +98,10 @@ pub(super) fn test(words: &[&str], files: &Files) -> Result<Alternatives, String
         }
         ("req.cook" | "cook", name) if !name.is_empty() => {
             named(Of::Cookie, name, method, &values, fold).unwrap_or_else(unknown)
+        }
+        ("http_auth", list) => Ok(vec![Test::Login(list.to_owned(), Vec::new())]),
+        ("http_auth_group", list) if !values.is_empty() => {
+            Ok(vec![Test::Login(list.to_owned(), values.iter().map(ToString::to_string).collect())])
         }
         ("method" | "capture.req.method", "") => each(&|value| Ok(Test::Method(value.to_owned()))),
         ("status", "") => statuses(&values),
@@ -234,7 +247,6 @@ fn of_connection(name: &str, method: Option<&str>, values: &[&str]) -> Option<Re
         }
         "sc_http_req_rate" | "sc0_http_req_rate" | "src_http_req_rate" => Test::Rate(more_than(values)?),
         "sc_conn_cur" | "sc0_conn_cur" | "src_conn_cur" => Test::Connections(more_than(values)?),
-        "http_auth" | "http_auth_group" => Test::Login,
         "always_true" => Test::Always,
         _ => return None,
     }]))
@@ -249,9 +261,14 @@ fn more_than(values: &[&str]) -> Option<u64> {
     }
 }
 
-/// Whether a comparison of a URL may be about its query.
-fn asks_query(method: &str, value: &str) -> bool {
-    method == "sub" || value.contains('?') || method == "reg" && !value.starts_with('^')
+/// A test of a part of the request by a list with this value.
+fn one_listed(from: &str, method: Option<&str>, value: &str, fold: bool) -> Result<Test, String> {
+    listed(from, method, &[value], fold)?.pop().ok_or_else(|| "a value is missing".to_owned())
+}
+
+/// The same by a list of all values.
+fn listed(from: &str, method: Option<&str>, values: &[&str], fold: bool) -> Result<Alternatives, String> {
+    Listed::of(from, method.unwrap_or("str"), values, fold).map(|listed| vec![Test::Listed(listed)])
 }
 
 fn path(method: &str, value: &str, fold: bool) -> Option<Test> {

@@ -19,10 +19,15 @@ impl<'b> HaProxy<'_, 'b> {
         proxy: &Proxy<'b>,
         whole: &mut Whole,
     ) {
-        let found = match self.condition(acls, condition, item.line) {
+        let is_login = |literal: &Literal| matches!(literal.test, Test::Login(..));
+        if acls.known(condition).iter().flatten().any(is_login) {
+            return self.auth(item, condition, acls, proxy, whole);
+        }
+        let found = match self.condition_of_refusal(acls, condition, item.line) {
             Ok(found) => found,
             Err(why) => {
-                let known = acls.known_part(condition);
+                let known: Vec<Conjunction> =
+                    acls.known_part(condition).iter().map(|tests| self.writable(tests, item.line)).collect();
                 self.used(acls, condition, item.line);
                 return known.iter().for_each(|tests| self.refuse_more(tests, &why, item, proxy, whole));
             }
@@ -57,11 +62,12 @@ impl<'b> HaProxy<'_, 'b> {
         acls: &Acls,
         tls: bool,
     ) -> bool {
-        let Ok(found) = self.condition(acls, condition, item.line) else { return false };
+        let Ok(found) = self.condition_of_refusal(acls, condition, item.line) else { return false };
         let status = status_of(&item.from(1));
-        let entries: Option<Vec<_>> = found.iter().map(|tests| entry(tests, status)).collect();
+        let entries: Option<Vec<_>> = found.iter().map(|tests| entries(tests, status)).collect();
         let Some(entries) = entries else { return false };
-        for (_, entry) in entries.into_iter().filter(|(wanted, _)| wanted.is_none_or(|wanted| wanted == tls))
+        for (_, entry) in
+            entries.into_iter().flatten().filter(|(wanted, _)| wanted.is_none_or(|wanted| wanted == tls))
         {
             route.push_essential("refuse", entry, item.line);
         }
@@ -83,10 +89,11 @@ impl<'b> HaProxy<'_, 'b> {
         let known: Conjunction =
             tests.iter().filter(|it| is_tls(it) || keys(&it.test).is_some()).cloned().collect();
         let all = known.iter().all(is_tls);
-        let entry = entry(&known, "503").filter(|_| proxy.is_http());
-        let why = match entry {
-            Some((tls, entry)) => {
-                whole.refused.push((tls, entry, item.line));
+        let entries = entries(&known, "503").filter(|_| proxy.is_http());
+        let why = match entries {
+            Some(entries) => {
+                let listed = entries.into_iter().map(|(tls, entry)| (tls, entry, item.line));
+                whole.refused.extend(listed);
                 let what =
                     if all { "ALL requests of the frontend" } else { "all requests that it may be about" };
                 format!("{why}: {what} are refused with 503, until the listener's `refuse` is completed")
@@ -121,10 +128,6 @@ impl<'b> HaProxy<'_, 'b> {
             }
             _ => return None,
         };
-        if one.test == Test::Login {
-            whole.closed = Some(item.line);
-            return None;
-        }
         if !is_writable(&plain) {
             return None;
         }
@@ -169,15 +172,17 @@ impl<'b> HaProxy<'_, 'b> {
         let is_behind = whole.rules.iter().filter(is_answer).any(|rule| !is_whole(rule));
         let is_route =
             is_writable(tests) && !tests.iter().any(|literal| matches!(literal.test, Test::Source(_)));
-        let entry = entry(tests, status).filter(|_| proxy.is_http());
-        match entry {
-            Some((tls, entry)) if !is_behind || !is_route => {
+        let entries = entries(tests, status).filter(|_| proxy.is_http());
+        match entries {
+            Some(entries) if !is_behind || !is_route => {
                 if is_behind {
                     let note = "it goes before the answers that stand above it";
                     self.report.note(item.line, note);
                 }
-                if tls.is_none() || left.is_none() || tls == left {
-                    whole.refused.push((tls.or(left), entry, item.line));
+                for (tls, entry) in entries {
+                    if tls.is_none() || left.is_none() || tls == left {
+                        whole.refused.push((tls.or(left), entry, item.line));
+                    }
                 }
             }
             _ if is_route => {
@@ -242,7 +247,7 @@ fn status_of<'w>(action: &[&'w str]) -> &'w str {
 fn is_special(literal: &Literal) -> bool {
     matches!(
         literal.test,
-        Test::Source(_) | Test::Rate(_) | Test::Connections(_) | Test::Login | Test::Certificate
+        Test::Source(_) | Test::Rate(_) | Test::Connections(_) | Test::Login(..) | Test::Certificate
     )
 }
 
@@ -251,9 +256,35 @@ fn is_tls(literal: &Literal) -> bool {
 }
 
 /// Whether a route can ask all of it.
-fn is_writable(tests: &[Literal]) -> bool {
+pub(super) fn is_writable(tests: &[Literal]) -> bool {
     let asked: Conjunction = tests.iter().filter(|literal| !is_tls(literal)).cloned().collect();
     conditions::write(&asked, &mut Section::new("", Line::default()), Line::default()).is_some()
+}
+
+/// Entries of `refuse` for requests that meet all tests, each with whether it is for listeners with or without TLS alone. `None`:
+/// part of it can't be asked.
+fn entries(tests: &[Literal], status: &str) -> Option<Vec<(Option<bool>, String)>> {
+    let is_name = |literal: &Literal| matches!(literal.test, Test::ServerName(_));
+    if !tests.iter().any(is_name) {
+        return Some(vec![entry(tests, status)?]);
+    }
+    let mut found = Vec::new();
+    for tls in [true, false] {
+        let contradicts = |literal: &Literal| match literal.test {
+            Test::Tls => literal.negated == tls,
+            // Without TLS there is no server name.
+            Test::ServerName(_) => !tls && !literal.negated,
+            _ => false,
+        };
+        if tests.iter().any(contradicts) {
+            continue;
+        }
+        let is_left = |literal: &&Literal| !is_tls(literal) && (tls || !is_name(literal));
+        let left: Conjunction = tests.iter().filter(is_left).cloned().collect();
+        let (_, entry) = entry(&left, status)?;
+        found.push((Some(tls), entry));
+    }
+    Some(found)
 }
 
 /// An entry of `refuse` for requests that meet all tests, and whether it is for listeners with or without TLS alone. `None`:

@@ -43,10 +43,11 @@ impl<'b> HaProxy<'_, 'b> {
                 Some("listener.address"),
             );
         }
-        let samples = Samples::of(&proxy.block.items, &Samples::default());
-        let acls = self.acls(&proxy.block.items, &samples);
+        let rules = proxy.rules();
+        let samples = Samples::of(&rules, &Samples::default());
+        let acls = self.acls(&rules, &samples);
         let mut whole = Whole { samples, ..Whole::default() };
-        for item in &proxy.block.items {
+        for item in rules {
             self.rule(item, proxy, &acls, &mut whole);
         }
         self.switches(proxy, &acls, &mut whole, is_http);
@@ -110,6 +111,7 @@ impl<'b> HaProxy<'_, 'b> {
                 listener.push_essential("refuse", entry.clone(), *line);
             }
             self.header_rules(listener, &whole.headers, bound.tls);
+            self.head_bounds(listener, bound.line);
             let items = proxy.all(&["compression"]);
             self.compression(listener, &items);
             self.pages(listener, proxy);
@@ -140,14 +142,7 @@ impl<'b> HaProxy<'_, 'b> {
             "deny" | "reject" | "tarpit" | "silent-drop" => {
                 self.deny(item, action, &condition, acls, proxy, whole)
             }
-            "auth" => {
-                self.report.missing(
-                    item.line,
-                    "logins were not translated, so requests are refused with 503",
-                    Some("route.auth.basic"),
-                );
-                whole.closed = Some(item.line);
-            }
+            "auth" => self.auth(item, &condition, acls, proxy, whole),
             "redirect" => self.redirect(item, &action[1..], &condition, acls, whole),
             "return" => self.returned(item, action, &condition, acls, whole),
             "accept" | "allow"
@@ -171,7 +166,7 @@ impl<'b> HaProxy<'_, 'b> {
         whole: &mut Whole,
     ) {
         if is_header_rule(&item.from(0)) {
-            let changed = headers::changed_above(&proxy.block.items, Some(item.line));
+            let changed = headers::changed_above(&proxy.rules(), Some(item.line));
             let rule = self.header_rule(item, condition, (acls, &whole.samples), &changed);
             whole.headers.extend(rule);
         }
@@ -246,35 +241,6 @@ impl<'b> HaProxy<'_, 'b> {
         }
     }
 
-    /// `use_backend` and `default_backend`, behind all other rules.
-    fn switches(&mut self, proxy: &Proxy<'b>, acls: &Acls, whole: &mut Whole, is_http: bool) {
-        for item in proxy.block.items.iter().filter(|item| item.word(0) == "use_backend") {
-            if item.word(1).contains('%') {
-                self.report.missing(
-                    item.line,
-                    "the backend's name has parts of the request",
-                    Some("route.upstream"),
-                );
-                continue;
-            }
-            let target = Target::Backend(item.word(1).to_owned());
-            self.answered(item, target, (&item.from(2), &[]), acls, whole);
-        }
-        let own = proxy.block.kind == "listen"
-            && proxy.block.items.iter().any(|item| item.word(0).starts_with("server"));
-        let default = proxy.one(&["default_backend"]);
-        let (target, line) = match default {
-            Some(item) => {
-                self.report.done(item.line);
-                (Target::Backend(item.word(1).to_owned()), item.line)
-            }
-            None if own => (Target::Backend(proxy.name().to_owned()), proxy.block.line),
-            None if is_http => (Target::Answer("respond", "{ status = 503 }".to_owned()), proxy.block.line),
-            None => return,
-        };
-        whole.rules.push(Rule { tests: Vec::new(), target, guards: Vec::new(), refuses: false, line });
-    }
-
     fn routes(
         &mut self,
         proxy: &Proxy<'b>,
@@ -299,7 +265,7 @@ impl<'b> HaProxy<'_, 'b> {
             return self.report.missing(closed, why, Some("listener.deny"));
         }
         let mut names: HashMap<String, Option<String>> = HashMap::new();
-        for rule in rules::routes(&rules) {
+        for rule in self.with_logins_of_backends(rules::routes(&rules), proxy, bound.tls) {
             let mut route = Section::new("[route]", rule.line);
             route.essential("listener", quoted(&bound.name), bound.line);
             if conditions::write(&rule.tests, &mut route, rule.line).is_none() {
@@ -307,9 +273,7 @@ impl<'b> HaProxy<'_, 'b> {
                 self.report.missing(rule.line, why, Some("route.match"));
                 continue;
             }
-            for (key, value) in &rule.guards {
-                route.essential(key, value.clone(), rule.line);
-            }
+            self.guards(&mut route, &rule);
             match &rule.target {
                 _ if whole.closed.is_some() && is_http => self.closed(&mut route, whole, rule.line),
                 Target::Answer(key, value) => route.essential(key, value.clone(), rule.line),
@@ -322,6 +286,7 @@ impl<'b> HaProxy<'_, 'b> {
                             route.essential("upstream", quoted(&upstream), rule.line);
                             if is_http {
                                 self.backend_rules(&mut route, name, (proxy, &whole.samples), bound.tls);
+                                as_sent(&mut route, rule.line);
                             }
                         }
                         None if is_http => {
@@ -373,10 +338,11 @@ impl<'b> HaProxy<'_, 'b> {
         }
         let backend = Proxy { block, defaults: backend.defaults };
         self.pages_of_backend(route, &backend, frontend);
-        let samples = Samples::of(&block.items, samples);
-        let acls = self.acls(&block.items, &samples);
+        let items = backend.rules();
+        let samples = Samples::of(&items, samples);
+        let acls = self.acls(&items, &samples);
         let mut rules = Vec::new();
-        for item in &block.items {
+        for &item in &items {
             let words = item.from(0);
             let at = words.iter().position(|word| matches!(*word, "if" | "unless")).unwrap_or(words.len());
             let (words, condition) = words.split_at(at);
@@ -390,8 +356,8 @@ impl<'b> HaProxy<'_, 'b> {
             let path = route.get("path").map(|path| path.trim_matches('"').replace("\\\\", "\\"));
             match words {
                 words if is_header_rule(words) => {
-                    let mut changed = headers::changed_above(&frontend.block.items, None);
-                    changed.extend(headers::changed_above(&block.items, Some(item.line)));
+                    let mut changed = headers::changed_above(&frontend.rules(), None);
+                    changed.extend(headers::changed_above(&items, Some(item.line)));
                     rules.extend(self.header_rule(item, condition, (&acls, &samples), &changed));
                 }
                 ["http-request", action @ ("set-path" | "replace-path"), ..] if always => {
@@ -400,6 +366,7 @@ impl<'b> HaProxy<'_, 'b> {
                 }
                 ["http-request", "deny" | "reject" | "tarpit", ..]
                     if self.deny_of_backend(route, item, condition, &acls, tls) => {}
+                ["http-request", "auth" | "deny" | "reject", ..] if self.is_login(item, &acls, &backend) => {}
                 ["http-request", "deny" | "auth" | "reject" | "tarpit", ..] => {
                     let why =
                         "refusals of a backend were not translated, so its requests are refused with 503";
@@ -475,4 +442,11 @@ fn is_header_rule(words: &[&str]) -> bool {
             words.get(1),
             Some(&("set-header" | "add-header" | "del-header" | "replace-header" | "replace-value"))
         )
+}
+
+/// HAProxy compares and forwards paths as they were sent.
+fn as_sent(route: &mut Section, line: Line) {
+    if route.has("upstream") {
+        route.text("encoded_slashes", "pass", line);
+    }
 }

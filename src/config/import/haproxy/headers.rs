@@ -98,7 +98,7 @@ const LIST: &str = "headers.when";
 const WHEN: &str = "route.headers.when";
 
 /// The names of request fields that the rules of a section above a line change, whatever their conditions.
-pub(super) fn changed_above(items: &[Item], line: Option<Line>) -> Vec<&str> {
+pub(super) fn changed_above<'i>(items: &[&'i Item], line: Option<Line>) -> Vec<&'i str> {
     const ACTIONS: [&str; 5] = ["set-header", "add-header", "del-header", "replace-header", "replace-value"];
     let above = items.iter().take_while(|item| line.is_none_or(|line| item.line != line));
     let changes = above.filter(|item| item.word(0) == "http-request" && ACTIONS.contains(&item.word(1)));

@@ -232,7 +232,6 @@ const MISSING: &[(&[&str], &str, Option<&str>)] = &[
 /// Of a section that is not translated.
 pub(super) fn section(kind: &str) -> (&'static str, Option<&'static str>) {
     match kind {
-        "userlist" => ("logins were not translated", Some("route.auth.basic")),
         "peers" => ("counters are of one process", None),
         "cache" => ("responses are not cached", None),
         "mailers" => ("there are no mails: alert by the metrics", None),

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::super::draft::{name_of, part, quoted};
+use super::super::expressions;
 use super::super::report::Line;
 use super::HaProxy;
-use super::conditions::{Acls, Conjunction, Test};
+use super::conditions::{Acls, Conjunction, Literal, Test};
 use super::rules::escaped;
 use crate::base::limits::MAX_MAP_REGEXES;
 use crate::config::names;
@@ -18,8 +19,97 @@ pub(super) struct LookedUp {
     from: String,
     any_case: bool,
     keys: Keys,
-    file: String,
+    pub(super) file: String,
     pub(super) default: String,
+}
+
+/// A part of the request that is one of several, or is like one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// The variable, with its braces.
+    from: String,
+    any_case: bool,
+    /// As keys of a map.
+    keys: Vec<String>,
+}
+
+impl Listed {
+    /// What a comparison asks.
+    ///
+    /// # Errors
+    /// It can't be written; why.
+    pub(super) fn of(from: &str, method: &str, values: &[&str], fold: bool) -> Result<Self, String> {
+        let is_host = from == "{request.host}";
+        let mut keys: Vec<String> = Vec::new();
+        for value in values {
+            let value = match value.split_once(':') {
+                Some((host, _)) if is_host && method == "str" => host,
+                // A host has no port here.
+                Some(_) if is_host => return Err(format!("{value} may be about a port")),
+                _ => value,
+            };
+            let key = key_of(method, value).filter(|_| !value.is_empty());
+            let key = key.ok_or_else(|| format!("{value} can't be compared so"))?;
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        let any_case = fold || is_host;
+        Ok(Self { from: from.to_owned(), any_case, keys: joined(keys) })
+    }
+
+    /// Its entries as TOML.
+    ///
+    /// # Errors
+    /// Ringate takes no such map; why.
+    fn entries(&self) -> Result<String, String> {
+        let kept: Vec<(String, &str)> = self.keys.iter().map(|key| (key.clone(), "1")).collect();
+        written("the list", &self.from, self.any_case, &kept)
+    }
+}
+
+/// A value, compared by a method of HAProxy's, as the key of a map. `None`: it can't be written.
+fn key_of(method: &str, value: &str) -> Option<String> {
+    let is_special = value.starts_with(['~', '*']) || value.ends_with('*');
+    let literal = escaped(value);
+    let within = |ends: &str| {
+        let trimmed = value.trim_matches(|one| ends.contains(one));
+        format!("~ (^|[{ends}]){}($|[{ends}])", escaped(trimmed))
+    };
+    Some(match method {
+        "str" if is_special => format!("~ ^{literal}$"),
+        "str" => value.to_owned(),
+        "beg" if is_special => format!("~ ^{literal}"),
+        "beg" => format!("{value}*"),
+        "end" if is_special => format!("~ {literal}$"),
+        "end" => format!("*{value}"),
+        "sub" => format!("~ {literal}"),
+        "dir" => within("/?"),
+        "dom" => within("/?.:"),
+        "reg" => format!("~ {}", expressions::same(value)?),
+        _ => return None,
+    })
+}
+
+/// The keys, with expressions put together where there are too many of them.
+fn joined(keys: Vec<String>) -> Vec<String> {
+    /// Most bytes of an expression that is put together.
+    const MOST: usize = 800;
+    let (expressions, mut kept): (Vec<String>, Vec<String>) =
+        keys.into_iter().partition(|key| key.starts_with('~'));
+    if expressions.len() <= MAX_MAP_REGEXES {
+        return kept.into_iter().chain(expressions).collect();
+    }
+    let mut open = String::new();
+    for expression in expressions.iter().map(|key| key.trim_start_matches("~ ")) {
+        if !open.is_empty() && open.len() + expression.len() > MOST {
+            kept.push(format!("~ {}", std::mem::take(&mut open)));
+        }
+        let bar = if open.is_empty() { "" } else { "|" };
+        open.push_str(&format!("{bar}(?:{expression})"));
+    }
+    kept.push(format!("~ {open}"));
+    kept
 }
 
 /// What the keys of a file are.
@@ -32,6 +122,8 @@ enum Keys {
     /// What a value ends with.
     End,
     Regex,
+    /// By a method of HAProxy's whose keys become expressions.
+    Other(&'static str),
 }
 
 /// Most entries of a file that are written into the config.
@@ -79,7 +171,7 @@ impl HaProxy<'_, '_> {
         Some((out, names))
     }
 
-    /// The alternatives of a condition, and the maps that are asked in it.
+    /// The alternatives of a condition, whose maps are added.
     ///
     /// # Errors
     /// Part of it can't be asked by a route; why.
@@ -89,15 +181,106 @@ impl HaProxy<'_, '_> {
         words: &[&str],
         line: Line,
     ) -> Result<Vec<Conjunction>, String> {
-        let mut found = acls.condition(words)?;
+        let found = acls.condition(words)?.into_iter().flat_map(by_hosts).collect();
+        self.asked(found, acls, words, line)
+    }
+
+    /// The same of a rule that refuses requests, or asks them for a login: it is about no fewer than HAProxy's.
+    ///
+    /// # Errors
+    /// Part of it can't be asked by a route; why.
+    pub(super) fn condition_of_refusal(
+        &mut self,
+        acls: &Acls,
+        words: &[&str],
+        line: Line,
+    ) -> Result<Vec<Conjunction>, String> {
+        self.asked(acls.condition(words)?, acls, words, line)
+    }
+
+    fn asked(
+        &mut self,
+        mut found: Vec<Conjunction>,
+        acls: &Acls,
+        words: &[&str],
+        line: Line,
+    ) -> Result<Vec<Conjunction>, String> {
         for literal in found.iter_mut().flatten() {
-            if let Test::LookedUp(sample, expected) = &literal.test {
-                literal.test = Test::Map(self.map(sample, line)?, expected.clone());
+            if let Some(test) = self.by_map(&literal.test, line)? {
+                literal.test = test;
             }
         }
         let note = "the port is not compared: requests for this name match, whatever port they name";
         acls.with_port(words, line).into_iter().for_each(|line| self.report.note(line, note));
         Ok(found)
+    }
+
+    /// What of a test Ringate asks a map, which is added. `None`: it needs none.
+    pub(super) fn by_map(&mut self, test: &Test, line: Line) -> Result<Option<Test>, String> {
+        const PRESENT: &str = "{ present = true }";
+        Ok(Some(match test {
+            Test::LookedUp(sample, expected) => Test::Map(self.map(sample, line)?, expected.clone()),
+            Test::Listed(listed) => Test::Map(self.list(listed, line)?, PRESENT.to_owned()),
+            Test::Domain(name) => {
+                let listed = Listed::of("{request.host}", "dom", &[name], true)?;
+                Test::Map(self.list(&listed, line)?, PRESENT.to_owned())
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    /// The tests of a condition that can be written, for a rule that refuses requests.
+    pub(super) fn writable(&mut self, tests: &[Literal], line: Line) -> Conjunction {
+        let mut kept = Conjunction::new();
+        for literal in tests {
+            match self.by_map(&literal.test, line) {
+                Ok(test) => {
+                    kept.push(Literal { test: test.unwrap_or_else(|| literal.test.clone()), ..*literal })
+                }
+                Err(why) => self.report.note(line, why),
+            }
+        }
+        kept
+    }
+
+    /// The name of a map for a list.
+    fn list(&mut self, listed: &Listed, line: Line) -> Result<String, String> {
+        let entries = listed.entries()?;
+        if listed.from.starts_with("{request.header.") {
+            self.report.note(line, "of a field that a request has twice, the first one is compared");
+        }
+        let stem = listed.from.trim_matches(['{', '}']).trim_start_matches("request.");
+        let stem = name_of(&format!("listed-{}", stem.replace('.', "-")));
+        let keys =
+            [("from", quoted(&listed.from)), ("entries", entries), ("any_case", listed.any_case.to_string())];
+        Ok(self.named(&stem, &keys, line))
+    }
+
+    /// A map with these keys, which is added unless it is there.
+    fn named(&mut self, stem: &str, keys: &[(&str, String)], line: Line) -> String {
+        for number in 1_usize.. {
+            let name = if number == 1 { stem.to_owned() } else { format!("{stem}-{number}") };
+            let section = self.draft.process(&format!("map.{}", part(&name)), line);
+            if section.get("from").is_none() {
+                keys.iter().for_each(|(key, value)| section.set(key, value.as_str(), line));
+            }
+            if keys.iter().all(|(key, value)| section.get(key) == Some(value.as_str())) {
+                return name;
+            }
+        }
+        stem.to_owned()
+    }
+
+    /// The keys of a file with their values, the first of each key, in their order.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub(super) fn entries_of(&self, file: &str) -> Result<Vec<(String, String)>, String> {
+        let text = self.outside.read(&self.folder.join(file));
+        let text = text.map_err(|error| format!("{file} could not be read: {error}"))?;
+        let mut known = BTreeSet::new();
+        let all = lines(&text).map(|(key, value)| (key.to_owned(), value.to_owned()));
+        Ok(all.filter(|(key, _)| known.insert(key.clone())).collect())
     }
 
     /// The name of a map, which is added unless it is there.
@@ -119,28 +302,45 @@ impl HaProxy<'_, '_> {
             Some(entries) => ("entries", entries.clone()),
             None => ("file", quoted(&found.file)),
         };
-        for number in 1_usize.. {
-            let name = if number == 1 { stem.clone() } else { format!("{stem}-{number}") };
-            let section = self.draft.process(&format!("map.{}", part(&name)), line);
-            let wanted = [
-                ("from", quoted(&found.from)),
-                keys.clone(),
-                ("default", quoted(&found.default)),
-                ("any_case", found.any_case.to_string()),
-            ];
-            if section.get("from").is_none() {
-                wanted.iter().for_each(|(key, value)| section.set(key, value.as_str(), line));
-            }
-            if wanted.iter().all(|(key, value)| section.get(key) == Some(value.as_str())) {
-                if entries.is_some() {
-                    let note = "its entries are in the config now: changes of the file do not show";
-                    self.report.note(line, note);
-                }
-                return Ok(name);
-            }
+        if entries.is_some() {
+            self.report.note(line, "its entries are in the config now: changes of the file do not show");
         }
-        Ok(stem)
+        let keys = [
+            ("from", quoted(&found.from)),
+            keys,
+            ("default", quoted(&found.default)),
+            ("any_case", found.any_case.to_string()),
+        ];
+        Ok(self.named(&stem, &keys, line))
     }
+}
+
+/// A test of the name of a host as tests of routes: the name, and all below it.
+fn by_hosts(tests: Conjunction) -> Vec<Conjunction> {
+    let mut all = vec![Conjunction::new()];
+    for literal in tests {
+        let each: Vec<Vec<Literal>> = match &literal.test {
+            Test::Domain(name) => {
+                let negated = literal.negated;
+                let hosts = [name.clone(), format!("*.{name}")];
+                let hosts = hosts.map(|host| Literal { test: Test::Host(host), negated });
+                if negated { vec![hosts.to_vec()] } else { hosts.map(|host| vec![host]).to_vec() }
+            }
+            _ => vec![vec![literal]],
+        };
+        let with = |one: &Conjunction, more: &Vec<Literal>| one.iter().chain(more).cloned().collect();
+        all = all.iter().flat_map(|one| each.iter().map(move |more| with(one, more))).collect();
+    }
+    all
+}
+
+/// The keys of a file's text with their values.
+fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| {
+        let (key, value) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+        (key, value.trim())
+    })
 }
 
 /// The entries of a file as TOML. `None`: Ringate reads the file as HAProxy does.
@@ -149,12 +349,10 @@ impl HaProxy<'_, '_> {
 /// It can't be written; why.
 fn entries(found: &LookedUp, text: &str) -> Result<Option<String>, String> {
     let file = &found.file;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let mut kept: Vec<(String, &str)> = Vec::new();
     let (mut keys, mut known) = (BTreeSet::new(), Vec::new());
     let mut is_plain = matches!(found.keys, Keys::Whole | Keys::Address);
-    for line in lines {
-        let (key, value) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+    for (key, value) in lines(text) {
         is_plain &= !value.is_empty();
         if !keys.insert(key) {
             is_plain = false; // of several, HAProxy takes the first
@@ -179,25 +377,37 @@ fn entries(found: &LookedUp, text: &str) -> Result<Option<String>, String> {
                     return Err(format!("{file}: {key} is no expression of Ringate's"));
                 }
                 Keys::Regex => format!("~ {key}"),
+                Keys::Other(method) => {
+                    key_of(method, key).ok_or_else(|| format!("{file}: {key} can't be compared so"))?
+                }
             },
-            value.trim(),
+            value,
         ));
     }
     if is_plain {
         return Ok(None);
     }
+    written(file, &found.from, found.any_case, &kept).map(Some)
+}
+
+/// Keys and values as TOML. `what` they are of, for the error.
+///
+/// # Errors
+/// Ringate takes no such map; why.
+fn written(what: &str, from: &str, any_case: bool, kept: &[(String, &str)]) -> Result<String, String> {
     let count = kept.len();
-    if count > MAX_WRITTEN || found.keys == Keys::Regex && count > MAX_MAP_REGEXES {
-        return Err(format!("{file} has {count} entries, which are too many for the config"));
+    let expressions = kept.iter().filter(|(key, _)| key.starts_with('~')).count();
+    if count > MAX_WRITTEN || expressions > MAX_MAP_REGEXES {
+        return Err(format!("{what} has {count} entries, which are too many for the config"));
     }
-    let input = if found.keys == Keys::Address { Input::Client } else { Input::Path };
-    let mut table = MapTable::new(&input, found.any_case);
-    for (key, value) in &kept {
-        table.add(key, value).map_err(|why| format!("{file}: {key}: {why}"))?;
+    let input = if from == "{client.address}" { Input::Client } else { Input::Path };
+    let mut table = MapTable::new(&input, any_case);
+    for (key, value) in kept {
+        table.add(key, value).map_err(|why| format!("{what}: {key}: {why}"))?;
     }
     let kept: Vec<String> =
         kept.iter().map(|(key, value)| format!("{} = {}", quoted(key), quoted(value))).collect();
-    Ok(Some(format!("{{ {} }}", kept.join(", "))))
+    Ok(format!("{{ {} }}", kept.join(", ")))
 }
 
 /// The first sample of a format, with what is before and behind it.
@@ -218,6 +428,9 @@ pub(super) fn looked_up(sample: &str) -> Option<LookedUp> {
         "map_beg" | "map_beg_str" => Keys::Begin,
         "map_end" | "map_end_str" => Keys::End,
         "map_reg" | "map_reg_str" => Keys::Regex,
+        "map_sub" | "map_sub_str" => Keys::Other("sub"),
+        "map_dir" | "map_dir_str" => Keys::Other("dir"),
+        "map_dom" | "map_dom_str" => Keys::Other("dom"),
         _ => return None,
     };
     let (file, default) = arguments.split_once(',').unwrap_or((arguments, ""));
@@ -233,29 +446,35 @@ pub(super) fn looked_up(sample: &str) -> Option<LookedUp> {
             break;
         }
     }
+    let from = from_of(head)?;
+    let of_addresses = from == "{client.address}";
+    let keys = if of_addresses && keys == Keys::Whole { Keys::Address } else { keys };
+    let fits = !from.contains(',')
+        && (!is_host || from == "{request.host}")
+        && of_addresses == matches!(keys, Keys::Address);
+    let (file, default) = (file.to_owned(), default.to_owned());
+    fits.then_some(LookedUp { from, any_case, keys, file, default })
+}
+
+/// The variable of a sample, with its braces. `None`: no map can look it up.
+pub(super) fn from_of(sample: &str) -> Option<String> {
     let within = |names: &[&str]| {
-        let (name, rest) = head.split_once('(')?;
+        let (name, rest) = sample.split_once('(')?;
         rest.strip_suffix(')').filter(|_| names.contains(&name))
     };
-    let from = match head {
+    let name = match sample {
         "src" => "client.address".to_owned(),
         "path" => "request.path".to_owned(),
         "pathq" | "url" | "capture.req.uri" => "request.target".to_owned(),
         "method" => "request.method".to_owned(),
-        _ => match (within(&["req.hdr", "hdr", "req.fhdr"]), within(&["req.cook", "cook"])) {
+        _ => match (within(&["req.hdr", "hdr", "req.fhdr", "fhdr"]), within(&["req.cook", "cook"])) {
             (Some(host), _) if host.eq_ignore_ascii_case("host") => "request.host".to_owned(),
             (Some(field), _) => format!("request.header.{}", field.to_ascii_lowercase()),
             (_, Some(cookie)) => format!("request.cookie.{cookie}"),
             _ => format!("request.query.{}", within(&["url_param", "urlp"])?),
         },
     };
-    let of_addresses = from == "client.address";
-    let keys = if of_addresses && keys == Keys::Whole { Keys::Address } else { keys };
-    let fits = !from.contains(',')
-        && (!is_host || from == "request.host")
-        && of_addresses == matches!(keys, Keys::Address);
-    let (file, default) = (file.to_owned(), default.to_owned());
-    fits.then(|| LookedUp { from: format!("{{{from}}}"), any_case, keys, file, default })
+    Some(format!("{{{name}}}"))
 }
 
 #[cfg(test)]
@@ -283,7 +502,7 @@ mod tests {
             "src",
             "rand,map(/a)",
             "src,map(/a",
-            "path,map_sub(/a)",
+            "path,map_int(/a)",
             "src,map_beg(/a)",
             "path,host_only,map(/a)",
         ] {

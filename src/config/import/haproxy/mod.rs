@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 mod backend;
 mod bind;
+mod bounds;
 mod conditional;
 mod conditions;
 mod criteria;
@@ -12,6 +13,7 @@ mod deny;
 mod frontend;
 mod headers;
 mod known;
+mod logins;
 mod maps;
 mod pages;
 mod parse;
@@ -19,12 +21,14 @@ mod redirects;
 mod rules;
 mod samples;
 mod server;
+mod switches;
 
 use super::File;
 use super::draft::{Draft, quoted, texts};
 use super::report::Report;
 use super::values;
 use crate::config::sources::Outside;
+use logins::Login;
 use parse::{Block, Item};
 
 /// A section with the defaults that it has.
@@ -47,6 +51,14 @@ impl<'b> Proxy<'b> {
         };
         let own = of(self.block);
         if own.is_empty() { self.defaults.map(of).unwrap_or_default() } else { own }
+    }
+
+    /// Its ACLs and rules, and all other lines of its own: rules of its defaults come first.
+    fn rules(&self) -> Vec<&'b Item> {
+        const RULES: [&str; 6] =
+            ["acl", "http-request", "http-response", "http-after-response", "tcp-request", "tcp-response"];
+        let inherited = self.defaults.into_iter().flat_map(|block| &block.items);
+        inherited.filter(|item| RULES.contains(&item.word(0))).chain(&self.block.items).collect()
     }
 
     /// Whether `option NAME` is on: the last line that names it counts.
@@ -75,6 +87,13 @@ struct HaProxy<'t, 'b> {
     crt_base: PathBuf,
     ca_base: PathBuf,
     backends: HashMap<&'b str, Proxy<'b>>,
+    /// The bounds of a head in `global`, by their names.
+    bounds: HashMap<&'b str, &'b Item>,
+    userlists: HashMap<&'b str, &'b Block>,
+    /// The logins that rules ask for.
+    asked_logins: Vec<Login>,
+    /// Hashes of passwords in plain text, by user and password.
+    hashes: HashMap<String, String>,
     /// `ssl-default-bind-ciphers` and its kin, by their names.
     tls_defaults: HashMap<&'b str, &'b Item>,
 }
@@ -96,6 +115,10 @@ pub(super) fn translate(
         crt_base: folder.to_owned(),
         ca_base: folder.to_owned(),
         backends: HashMap::new(),
+        bounds: HashMap::new(),
+        userlists: HashMap::new(),
+        asked_logins: Vec::new(),
+        hashes: HashMap::new(),
         tls_defaults: HashMap::new(),
     };
     let (mut defaults, mut proxies): (Option<&Block>, Vec<Proxy<'_>>) = (None, Vec::new());
@@ -103,6 +126,7 @@ pub(super) fn translate(
         match block.kind.as_str() {
             "global" => haproxy.global(block, folder),
             "resolvers" => haproxy.resolvers(block),
+            "userlist" => drop(haproxy.userlists.insert(&block.name, block)),
             "defaults" => {
                 haproxy.report.done(block.line);
                 defaults = Some(block);
@@ -143,6 +167,10 @@ impl<'b> HaProxy<'_, 'b> {
                 },
                 "log" => {
                     self.log(item);
+                    continue;
+                }
+                "tune.bufsize" | "tune.maxrewrite" | "tune.http.maxhdr" => {
+                    self.bounds.insert(item.word(0), item);
                     continue;
                 }
                 // Where a line uses it, it says what became of it.
@@ -213,6 +241,9 @@ impl<'b> HaProxy<'_, 'b> {
     fn close(&mut self, blocks: &[Block]) {
         let mut seen = Vec::new();
         for block in blocks {
+            if block.kind == "userlist" {
+                self.rest(block);
+            }
             if self.report.is_open(block.line) {
                 match block.kind.as_str() {
                     "backend" => self.report.needless(block.line, "no frontend leads to it"),

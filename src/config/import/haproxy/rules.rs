@@ -3,11 +3,12 @@
 //! Where an earlier rule and a later one can match the same request, their common part becomes a route of its own
 //! that goes where the earlier one goes.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use super::super::report::Line;
 use super::super::values::{self, Simple};
-use super::conditions::{Conjunction, Like, Literal, Test};
+use super::conditions::{Conjunction, Like, Literal, Of, Test};
 use crate::base::limits::MAX_PATTERN_ROUTES;
 
 /// Where the requests of a rule go.
@@ -58,7 +59,10 @@ pub(super) fn decided(all: &[Literal], tls: bool, is_http: bool) -> Option<Conju
             Test::ServerName(_) if !tls => return None,
             Test::ServerName(name) => {
                 let test = if is_http { Test::Host(name.clone()) } else { Test::Sni(name.clone()) };
-                tests.push(Literal { test, negated: literal.negated });
+                let literal = Literal { test, negated: literal.negated };
+                if !all.contains(&literal) {
+                    tests.push(literal);
+                }
             }
             Test::Tls if literal.negated == tls => return None,
             Test::Tls => {}
@@ -99,10 +103,21 @@ pub(super) fn routes(rules: &[Rule]) -> Vec<Rule> {
     let is_guard = |rule: &Rule| matches!(rule.target, Target::Guard(..));
     let mut found = answers(&all().filter(|(_, rule)| !is_guard(rule)).collect::<Vec<_>>());
     for (at, guard) in all().filter(|(_, rule)| is_guard(rule)) {
-        found = guarded(found, at, guard);
+        found = guarded(found, guard, |place, _| place > at);
     }
+    firsts(found.into_iter().map(|(_, rule)| rule))
+}
+
+/// Routes, where those of a guard's requests that `applies` is for have its key.
+pub(super) fn guarded_where(routes: Vec<Rule>, guard: &Rule, applies: impl Fn(&Rule) -> bool) -> Vec<Rule> {
+    let routes = routes.into_iter().map(|rule| (0, rule)).collect();
+    firsts(guarded(routes, guard, |_, rule| applies(rule)).into_iter().map(|(_, rule)| rule))
+}
+
+/// The rules without those whose match an earlier one has.
+fn firsts(rules: impl Iterator<Item = Rule>) -> Vec<Rule> {
     let mut kept: Vec<Rule> = Vec::new();
-    for (_, rule) in found {
+    for rule in rules {
         if !kept.iter().any(|known| same(&known.tests, &rule.tests)) {
             kept.push(rule);
         }
@@ -110,21 +125,41 @@ pub(super) fn routes(rules: &[Rule]) -> Vec<Rule> {
     kept
 }
 
-/// Rules that are no guards, with the common parts of two. Each has the place of the rule that it goes where that leads.
+/// Rules that are no guards as routes, each with the place of the rule that it goes where that leads. From the last rule on: one
+/// more rule has the requests of the routes behind it that it meets, and would not go before by itself.
 fn answers(rules: &[(usize, &Rule)]) -> Vec<(usize, Rule)> {
+    // One without tests has all requests that are left.
+    let end = rules.iter().position(|(_, rule)| rule.tests.is_empty()).map_or(rules.len(), |at| at + 1);
+    let mut found: Vec<(usize, Rule)> = Vec::new();
+    for (number, (at, rule)) in rules[..end].iter().enumerate().rev() {
+        let mut own: Vec<(usize, Rule)> = Vec::new();
+        for (_, later) in &found {
+            let Some(tests) = within(rule, later).filter(|tests| !same(tests, &rule.tests)) else { continue };
+            let is_first = || !rules[..number].iter().any(|(_, earlier)| is_between(earlier, rule, later));
+            if !goes_before(&rule.tests, &later.tests, is_first) {
+                own.push((*at, Rule { tests, ..(*rule).clone() }));
+            }
+        }
+        own.push((*at, (*rule).clone()));
+        if own.len() + found.len() > MAX_ROUTES {
+            return in_pairs(&rules[..end]);
+        }
+        found.retain(|(_, later)| !own.iter().any(|(_, rule)| same(&rule.tests, &later.tests)));
+        own.append(&mut found);
+        found = own;
+    }
+    found
+}
+
+/// The same with the common parts of two rules alone, where all of them are too many.
+fn in_pairs(rules: &[(usize, &Rule)]) -> Vec<(usize, Rule)> {
     let mut found: Vec<(usize, Rule)> = Vec::new();
     for (number, (at, rule)) in rules.iter().enumerate() {
-        // It has all requests that are left.
-        if rule.tests.is_empty() {
-            found.push((*at, (*rule).clone()));
-            break;
-        }
         for (_, later) in &rules[number + 1..] {
             if found.len() >= MAX_ROUTES {
                 return found;
             }
-            let Some(tests) = both(&rule.tests, &later.tests) else { continue };
-            if !same(&tests, &rule.tests) {
+            if let Some(tests) = both(&rule.tests, &later.tests).filter(|tests| !same(tests, &rule.tests)) {
                 found.push((*at, Rule { tests, ..(*rule).clone() }));
             }
         }
@@ -133,12 +168,89 @@ fn answers(rules: &[(usize, &Rule)]) -> Vec<(usize, Rule)> {
     found
 }
 
-/// The routes, where those of the guard's requests that are behind it have its key. A request may meet several guards.
-fn guarded(routes: Vec<(usize, Rule)>, place: usize, guard: &Rule) -> Vec<(usize, Rule)> {
+/// Whether a rule puts the expression of a route before that of another one, behind which the route stands.
+fn is_between(earlier: &Rule, rule: &Rule, later: &Rule) -> bool {
+    let keeps =
+        |behind: &Rule| within(earlier, behind).is_some_and(|tests| path(&tests) == path(&behind.tests));
+    let is_same = path(&earlier.tests) == path(&later.tests);
+    is_same || keeps(later) && (!keeps(rule) || goes_before(&earlier.tests, &rule.tests, || true))
+}
+
+/// Whether a route goes before another one that stands behind it, for each request that meets both. `is_first`: whether its expression
+/// does.
+fn goes_before(one: &[Literal], other: &[Literal], is_first: impl FnOnce() -> bool) -> bool {
+    let longer = |one: &str, other: &str| match one.len().cmp(&other.len()) {
+        Ordering::Greater => Some(true),
+        Ordering::Less => Some(false),
+        Ordering::Equal => None,
+    };
+    let by_host = match (host(one), host(other)) {
+        (Some(one), Some(other)) => match (one.starts_with('*'), other.starts_with('*')) {
+            (false, true) => Some(true),
+            (true, false) => Some(false),
+            _ => longer(one, other),
+        },
+        (one, other) => (one.is_some() != other.is_some()).then_some(one.is_some()),
+    };
+    let own = |tests| path(tests).filter(|path| *path != "/");
+    let rank = |path: &str| ["=", "/", "*", "~"].iter().position(|kind| path.starts_with(kind));
+    let by_path = match (own(one), own(other)) {
+        (Some(one), Some(other)) if one == other => None,
+        (Some(one), Some(other)) => match (rank(one), rank(other)) {
+            (first, second) if first != second => Some(first < second),
+            (Some(3), _) => Some(is_first()),
+            _ => longer(one, other),
+        },
+        (one, other) => (one.is_some() != other.is_some()).then_some(one.is_some()),
+    };
+    let has_method = |tests: &[Literal]| {
+        tests.iter().any(|literal| !literal.negated && matches!(literal.test, Test::Method(_)))
+    };
+    let by_method = (has_method(one) != has_method(other)).then(|| has_method(one));
+    by_host.or(by_path).or(by_method).unwrap_or_else(|| {
+        match conditions(one).cmp(&conditions(other)) {
+            Ordering::Greater => true,
+            Ordering::Less => false,
+            // The first of the file counts, unless all are plain.
+            Ordering::Equal => !one.iter().chain(other).all(is_plain),
+        }
+    })
+}
+
+/// How many conditions tests have: those on fields, and others.
+fn conditions(tests: &[Literal]) -> (usize, usize) {
+    let is_condition = |literal: &&Literal| {
+        literal.negated
+            || !matches!(
+                literal.test,
+                Test::Host(_) | Test::Path(_) | Test::Method(_) | Test::Sni(_) | Test::Always
+            )
+    };
+    let is_field =
+        |literal: &Literal| !literal.negated && matches!(literal.test, Test::Value(Of::Header, ..));
+    let fields = tests.iter().filter(|literal| is_field(literal)).count();
+    (fields, tests.iter().filter(is_condition).count() - fields)
+}
+
+/// Whether a test is none of those of which the first of the file counts.
+fn is_plain(literal: &Literal) -> bool {
+    match &literal.test {
+        Test::Host(_) | Test::Path(_) | Test::Method(_) | Test::Sni(_) => !literal.negated,
+        Test::Value(_, _, Like::Is(_) | Like::Present) => !literal.negated,
+        _ => false,
+    }
+}
+
+/// The routes, where those of the guard's requests that it applies to have its key. A request may meet several guards.
+fn guarded(
+    routes: Vec<(usize, Rule)>,
+    guard: &Rule,
+    applies: impl Fn(usize, &Rule) -> bool,
+) -> Vec<(usize, Rule)> {
     let Target::Guard(key, value) = &guard.target else { return routes };
     let mut found = Vec::with_capacity(routes.len());
     for (at, mut rule) in routes {
-        let common = both(&guard.tests, &rule.tests).filter(|_| at > place);
+        let common = within(guard, &rule).filter(|_| applies(at, &rule));
         let with = |rule: &Rule| [&rule.guards[..], &[(*key, value.clone())]].concat();
         match common {
             Some(tests) if same(&tests, &rule.tests) => rule.guards = with(&rule),
@@ -152,6 +264,28 @@ fn guarded(routes: Vec<(usize, Rule)>, place: usize, guard: &Rule) -> Vec<(usize
         found.push((at, rule));
     }
     found
+}
+
+/// The tests of requests that meet a rule and a route behind it. Of two expressions both stay, each a test of its own, so that the
+/// route's own place among expressions holds.
+fn within(rule: &Rule, behind: &Rule) -> Option<Conjunction> {
+    let (Some(asked), Some(own)) = (path(&rule.tests), path(&behind.tests)) else {
+        return both(&rule.tests, &behind.tests);
+    };
+    let is_nested = covers(asked, own) || covers(own, asked);
+    match (shape(asked), shape(own)) {
+        _ if is_nested => return both(&rule.tests, &behind.tests),
+        (Shape::Other, Shape::Exact(_)) | (Shape::Exact(_), Shape::Other) => return None,
+        (Shape::Other, _) | (_, Shape::Other) => {}
+        _ => return None,
+    }
+    let also = |literal: &Literal| match &literal.test {
+        Test::Path(path) if !literal.negated => {
+            Literal { test: Test::AlsoPath(path.clone()), negated: false }
+        }
+        _ => literal.clone(),
+    };
+    both(&rule.tests.iter().map(also).collect::<Conjunction>(), &behind.tests)
 }
 
 /// The rules, with the paths of those behind a refusal by a regular expression as such, too: a prefix would go before it,
@@ -177,7 +311,10 @@ fn patterns_first(rules: &[Rule]) -> Vec<Rule> {
 
 /// Text as a regular expression of itself.
 pub(super) fn escaped(text: &str) -> String {
-    let plain = |one: char| one.is_ascii_alphanumeric() || matches!(one, '/' | '_' | '-') || !one.is_ascii();
+    // `\<` and `\>` are the bounds of a word.
+    let plain = |one: char| {
+        one.is_ascii_alphanumeric() || matches!(one, '/' | '_' | '-' | '<' | '>') || !one.is_ascii()
+    };
     text.chars().flat_map(|one| if plain(one) { vec![one] } else { vec!['\\', one] }).collect()
 }
 
@@ -388,7 +525,7 @@ mod tests {
             of(&rules),
             [
                 "*/first first",
-                "a.example~ \\.php$ no",
+                "a.example~ ^/api(/|$) no",
                 "*~ \\.php$ no",
                 "a.example~ ^/api(/|$) api",
                 "*/ rest"
@@ -423,11 +560,46 @@ mod tests {
     }
 
     #[test]
+    fn what_three_rules_have_goes_where_the_first_leads() {
+        let field = |name: &str| Test::Value(Of::Header, name.into(), Like::Is("1".into()));
+        let path = || Test::Path("~ ^/dom".into());
+        // The path goes before fields.
+        let rules = [rule(vec![path()], "dom"), rule(vec![field("a")], "a"), rule(vec![field("b")], "b")];
+        let all = routes(&rules);
+        let to = |target: &str| all.iter().filter(|it| it.target == Target::Backend(target.into())).count();
+        assert_eq!((all.len(), to("dom"), to("a"), to("b")), (4, 1, 2, 1));
+        // All sets of fields, since each has more of them than a rule.
+        let rules = ["a", "b", "c"].map(|name| rule(vec![field(name)], name));
+        let all = routes(&rules);
+        let to = |target: &str| all.iter().filter(|it| it.target == Target::Backend(target.into())).count();
+        assert_eq!((to("a"), to("b"), to("c")), (4, 2, 1));
+        // Of patterns, the first of the file counts.
+        let begins = |name: &str| Test::Value(Of::Header, name.into(), Like::By("prefix", "1".into()));
+        assert_eq!(routes(&["a", "b", "c"].map(|name| rule(vec![begins(name)], name))).len(), 3);
+    }
+
+    #[test]
     fn opposite_tests_contradict_and_others_do_not() {
         let literal = |method: &str, negated| Literal { test: Test::Method(method.into()), negated };
         assert_eq!(both(&[literal("GET", true)], &[literal("GET", false)]), None);
         assert_eq!(both(&[literal("GET", true)], &[literal("PUT", false)]).map(|all| all.len()), Some(2));
         assert_eq!(both(&[literal("GET", false)], &[literal("PUT", false)]), None);
+    }
+
+    #[test]
+    fn a_guard_by_an_expression_leaves_paths_their_destinations() {
+        let mut guard = rule(vec![Test::Path("~ \\.php$".into())], "");
+        guard.target = Target::Guard("allow", "[]".into());
+        let under = |path: &str| rule(vec![Test::Path(path.into())], "b");
+        for (path, also) in [("~ ^/b", true), ("/b", true), ("=/b/x.php", false)] {
+            let tests = within(&guard, &under(path)).expect("common requests");
+            let asked = Literal { test: Test::AlsoPath("~ \\.php$".into()), negated: false };
+            assert_eq!((tests.contains(&asked), super::path(&tests)), (also, Some(path)));
+        }
+        assert_eq!(within(&guard, &under("=/b/x")), None);
+        let all =
+            guarded_where(vec![under("/b"), rule(vec![], "rest")], &guard, |rule| rule.tests.is_empty());
+        assert_eq!(all.iter().map(|rule| rule.guards.len()).collect::<Vec<_>>(), [0, 1, 0]);
     }
 
     #[test]

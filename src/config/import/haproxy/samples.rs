@@ -12,7 +12,7 @@ pub(super) struct Samples(HashMap<String, (String, Line)>);
 
 impl Samples {
     /// Those of a section, over those of the one that its requests come from.
-    pub(super) fn of(items: &[Item], before: &Self) -> Self {
+    pub(super) fn of(items: &[&Item], before: &Self) -> Self {
         let mut known = before.clone();
         let mut captured = 0;
         for item in items {
@@ -101,6 +101,7 @@ mod tests {
             "capture request header X-B len 9",
         ]
         .map(item);
+        let items = items.each_ref();
         let samples = Samples::of(&items, &Samples::default());
         for (word, resolved) in [
             ("var(txn.path)", "path"),

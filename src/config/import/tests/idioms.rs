@@ -111,12 +111,19 @@ fn tcp_by_server_name_is_translated_whole() {
 }
 
 #[test]
-fn what_a_refusal_asks_of_the_query_is_not_asked_of_the_path() {
+fn what_a_refusal_asks_of_the_query_is_not_asked_of_the_path_alone() {
     let imported = haproxy(
         "frontend web\n mode http\n bind :80\n http-request deny if { path_beg /a } { url_sub -i select }\n default_backend a\n\
          backend a\n mode http\n server s 10.0.0.1:80\n",
     );
-    has(&imported, &["refuse = [{ path = \"~ ^/a\", status = 503 }]"]);
+    has(
+        &imported,
+        &[
+            "[map.listed-target]\nfrom = \"{request.target}\"\nentries = { \"~ select\" = \"1\" }\nany_case = true",
+            "refuse = [{ all = [{ path = \"~ ^/a\" }, { maps = { listed-target = { present = true } } }], status = 403 }]",
+        ],
+    );
+    assert_eq!(missing(&imported), []);
 }
 
 /// A frontend with these rules, and a backend.
