@@ -317,7 +317,7 @@ mod tests {
                 Test::Status(first.parse().unwrap(), last.parse().unwrap())
             }
             "tls" => Test::Tls,
-            "login" => Test::Login,
+            "login" => Test::Login("staff".into(), Vec::new()),
             field => Test::Value(Of::Header, field.to_owned(), Like::Is(value.to_owned())),
         };
         Literal { test, negated }
