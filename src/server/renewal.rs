@@ -77,8 +77,8 @@ struct Watch {
 
 /// What identifies a file's content and permissions: its size, the times of its last changes, and its number.
 pub(crate) type FileStamp = (u64, (i64, i64), (i64, i64), u64);
-/// Those of all files of a certificate.
-type Stamp = Vec<FileStamp>;
+/// Those of all files of a certificate. `None`: the file is not there now.
+type Stamp = Vec<Option<FileStamp>>;
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -90,6 +90,8 @@ struct Seen {
     again: Option<Instant>,
     /// They were invalid: the last wait before they were read again, and the error.
     failed: Option<(Duration, String)>,
+    /// A warning of them was logged, and nothing of their being right since.
+    warned: bool,
 }
 
 impl Seen {
@@ -109,6 +111,8 @@ impl Seen {
         let wait = wait.map_or(first, |wait| (2 * wait).min(most));
         self.again = Some(Instant::now() + wait);
         self.failed = Some((wait, said));
+        // Files that were dealt with and come back as they were are read again.
+        (self.done, self.warned) = (None, true);
     }
 }
 
@@ -160,7 +164,14 @@ impl Watch {
         let taken = take_up(deployment, named, cell);
         let failed = seen.failed.take();
         match taken {
-            Taken::Done => (seen.done, seen.again) = (Some(stamp), None),
+            Taken::Done => (seen.done, seen.again, seen.warned) = (Some(stamp), None, false),
+            Taken::Same => {
+                if std::mem::take(&mut seen.warned) {
+                    let current = cell.load();
+                    tracing::info!(certificate = current.name(), "its files are in order again");
+                }
+                (seen.done, seen.again) = (Some(stamp), None);
+            }
             Taken::Later => seen.again = Some(Instant::now() + AGAIN),
             Taken::Again => {}
             Taken::Unusable(said) => seen.unusable(failed, said, cell.load().name()),
@@ -310,8 +321,10 @@ fn note(deployment: &Deployment, call: &str, name: &str, active: u64) {
 }
 
 enum Taken {
-    /// Activated, or unchanged.
+    /// Activated.
     Done,
+    /// The certificate that is in use.
+    Same,
     /// Invalid, with the reason.
     Unusable(String),
     /// Not yet: a backend refuses it, or can't be reached.
@@ -330,7 +343,7 @@ fn take_up(deployment: &Deployment, named: &CertificateRef, cell: &Published<Ide
         return Taken::Unusable(said.join("; "));
     };
     if read.chain() == current.chain() {
-        return Taken::Done;
+        return Taken::Same;
     }
     let next = Arc::new(read.renumbered(current.generation() + 1));
     let Ok(trial) = deployment.certificate(current.name(), |certificate| Ok(certificate.present(&next)))
@@ -355,13 +368,10 @@ fn take_up(deployment: &Deployment, named: &CertificateRef, cell: &Published<Ide
     Taken::Done
 }
 
-/// `None`: not from files, or one of them is not there now.
+/// `None`: not from files.
 fn stamp(named: &CertificateRef) -> Option<Stamp> {
-    files_of(named)
-        .iter()
-        .map(|path| stamp_of(path))
-        .collect::<Option<Stamp>>()
-        .filter(|stamp| !stamp.is_empty())
+    let stamp: Stamp = files_of(named).iter().map(|path| stamp_of(path)).collect();
+    (!stamp.is_empty()).then_some(stamp)
 }
 
 pub(crate) fn stamp_of(path: &Path) -> Option<FileStamp> {

@@ -250,14 +250,11 @@ impl Watch {
             }
             return;
         }
-        if state.1.contains(&0) && paths.iter().any(|path| path.exists()) {
+        if state.1.contains(&0) {
             // It is read once it has settled.
             return;
         }
-        let contents = paths.iter().map(|path| {
-            let content = self.files.get(*path).and_then(|file| file.content.clone());
-            (*path, content.unwrap_or_else(|| Err("there is no such file".to_owned())))
-        });
+        let contents = paths.iter().filter_map(|path| Some((*path, self.files.get(*path)?.content.clone()?)));
         match best(identity.chain(), contents, now) {
             Ok(response) => {
                 staple(identity, response);
@@ -274,8 +271,6 @@ impl File {
         if self.watch.settled(path) {
             self.version += 1;
             self.content = Some(read(path));
-        } else if self.version > 0 && !path.exists() {
-            *self = Self::default();
         }
     }
 }

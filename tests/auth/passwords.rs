@@ -129,6 +129,15 @@ fn a_changed_file_is_in_force_soon_and_a_broken_one_is_not() {
     fs::write(&file, format!("bob:{}\n", bcrypt("other"))).unwrap();
     eventually("the new file", || (status("bob", "other") == 200).then_some(()));
     assert_eq!(status("alice", "secret"), 401, "what was verified before does not count any more");
+    // One that goes is warned of once, and so is its return.
+    let text = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    ringate.await_log("users.htpasswd: No such file");
+    assert_eq!(status("bob", "other"), 200, "what is in force stays");
+    fs::write(&file, text).unwrap();
+    ringate.await_log("users.htpasswd: the file is in order again");
+    let log = ringate.log();
+    assert_eq!(log.matches("No such file").count(), 1, "{log}");
 }
 
 #[test]

@@ -193,6 +193,9 @@ fn keys_in_a_file_are_taken_up_and_the_last_good_ones_stay() {
     fs::write(dir.path().join("keys.json"), two.set()).unwrap();
     eventually("the new keys", || (status(&two) == 200).then_some(()));
     assert_eq!(status(&one), 401);
+    fs::remove_file(dir.path().join("keys.json")).unwrap();
+    ringate.await_log("keys.json: No such file");
+    assert_eq!(status(&two), 200);
 }
 
 #[test]

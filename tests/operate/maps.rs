@@ -157,6 +157,14 @@ fn a_file_is_read_again_and_a_mistake_leaves_what_is_in_force() {
     assert_eq!(place(&ringate), "[elsewhere]");
     std::fs::write(&file, "10.0.0.0/8 found\n").unwrap();
     eventually("the corrected entries", || (place(&ringate) == "[found]").then_some(()));
+    // One that goes is warned of once, and so is its return.
+    std::fs::remove_file(&file).unwrap();
+    ringate.await_log("No such file");
+    assert_eq!(place(&ringate), "[found]");
+    std::fs::write(&file, "10.0.0.0/8 found\n").unwrap();
+    ringate.await_log("map place: the file is in order again");
+    let log = ringate.log();
+    assert_eq!(log.matches("places.map: No such file").count(), 1, "{log}");
 }
 
 #[test]

@@ -173,6 +173,23 @@ fn changed_files_are_taken_up_once_they_are_whole_and_accepted() {
 }
 
 #[test]
+fn files_that_go_are_warned_of_once_and_so_is_their_return() {
+    let kit = Kit::new();
+    let judge = kit.judge(&rustls::version::TLS13);
+    let files = kit.ours.issue("live", &leaf("old"));
+    let ringate = with_files(&kit, judge.address(), &files).start();
+    let away = files.cert.with_extension("away");
+    fs::rename(&files.cert, &away).unwrap();
+    let said = ringate.await_log("its files are not valid, keeping the certificate in use");
+    assert!(said.contains("No such file"), "{said}");
+    assert_eq!(ringate.get("/").text(), "old");
+    fs::rename(&away, &files.cert).unwrap();
+    ringate.await_log("its files are in order again");
+    let log = ringate.log();
+    assert_eq!(log.matches("its files are not valid").count(), 1, "{log}");
+}
+
+#[test]
 fn what_is_no_good_for_a_moment_is_taken_up_once_it_is_without_being_touched() {
     let kit = Kit::new();
     let judge = kit.judge(&rustls::version::TLS13);

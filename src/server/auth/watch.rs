@@ -93,12 +93,14 @@ fn retain<K: Hash + Eq, T, U>(known: &mut HashMap<K, T>, present: &rustc_hash::F
 
 impl Seen {
     /// Logs once what is wrong, and once that it is right again.
-    fn note(&mut self, fault: Option<String>) {
+    fn note(&mut self, path: &Path, fault: Option<String>) {
         match &fault {
             Some(why) if self.fault.as_ref() != Some(why) => {
                 tracing::warn!("auth: what is in force stays, correct the file: {why}");
             }
-            None if self.fault.is_some() => tracing::info!("auth: the file is in order again"),
+            None if self.fault.is_some() => {
+                tracing::info!("auth: {}: the file is in order again", path.display())
+            }
             _ => {}
         }
         self.fault = fault;
@@ -112,7 +114,7 @@ impl Seen {
         if let Ok(users) = &read
             && cell.with(|file| file.users() == users)
         {
-            return self.note(None);
+            return self.note(path, None);
         }
         let made = read.and_then(|users| UserFile::new(users).map_err(str::to_owned));
         match made {
@@ -120,9 +122,9 @@ impl Seen {
                 let count = file.users().len();
                 cell.store(file.into());
                 tracing::info!("auth: {}: {count} users are in force", path.display());
-                self.note(None);
+                self.fault = None;
             }
-            Err(why) => self.note(Some(why)),
+            Err(why) => self.note(path, Some(why)),
         }
     }
 
@@ -134,11 +136,11 @@ impl Seen {
             Ok(set) => {
                 tracing::info!("auth: {}: {} keys are in force", path.display(), set.len());
                 keys.cell.store(Some(set).into());
-                self.note(None);
+                self.fault = None;
             }
             Err(why) => {
                 keys.failures.fetch_add(1, Relaxed);
-                self.note(Some(why));
+                self.note(path, Some(why));
             }
         }
     }

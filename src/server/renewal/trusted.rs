@@ -35,7 +35,7 @@ impl Trusted {
         for path in files(&plan) {
             let inside = trust_files(path).unwrap_or_default();
             let stamp: Stamp =
-                [path].into_iter().chain(inside.iter().map(|file| &**file)).filter_map(stamp_of).collect();
+                [path].into_iter().chain(inside.iter().map(|file| &**file)).map(stamp_of).collect();
             let seen = self.files.entry(path.to_owned()).or_default();
             let settled = std::mem::replace(&mut seen.last, stamp.clone()) == stamp;
             if settled && seen.done != stamp {
