@@ -344,6 +344,31 @@ fn the_commands_ask_the_running_instance() {
 }
 
 #[test]
+fn a_socket_whose_file_was_removed_is_said_to_be_so_and_made_anew_by_sighup() {
+    let backend = Backend::replying(OK);
+    let ringate = Setup::to(backend.address()).section("[admin]").start();
+    let (dir, socket) = (ringate.dir().to_owned(), ringate.dir().join("run/admin.sock"));
+    for with_its_folder in [false, true] {
+        fs::remove_file(&socket).unwrap();
+        if with_its_folder {
+            fs::remove_dir(dir.join("run")).unwrap();
+        }
+        let status = command(&dir, &["status"]);
+        let said = text(&status.stderr);
+        assert!(said.contains("an instance runs: the file of its socket was removed"), "{said}");
+        assert!(status.status.code() == Some(1) && said.contains("SIGHUP"), "{status:?}");
+        // The store is not changed behind the back of the instance.
+        let made = command(&dir, &["cert", "generate", "ours"]);
+        assert!(!made.status.success() && text(&made.stderr).contains("nothing was done"), "{made:?}");
+        ringate.signal(rustix::process::Signal::HUP);
+        eventually("an answer", || command(&dir, &["status"]).status.success().then_some(()));
+        assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    ringate.await_log("run/admin.sock: the socket's file was removed: it is made anew");
+    assert!(command(&dir, &["cert", "generate", "ours"]).status.success());
+}
+
+#[test]
 fn metrics_have_help_and_name_certificates_in_use() {
     let pki = Pki::new();
     let backend = Backend::replying(OK);

@@ -345,6 +345,18 @@ fn a_socket_whose_file_is_gone_is_made_anew() {
 }
 
 #[test]
+fn an_admin_socket_that_was_made_anew_is_handed_over() {
+    let backend = Backend::replying(OK);
+    let mut upgradable = Upgradable::start(&Setup::to(backend.address()).section("[admin]").text());
+    std::fs::remove_file(upgradable.dir().join("run/admin.sock")).unwrap();
+    upgradable.ringate.signal(Signal::HUP);
+    upgradable.ringate.await_log("it is made anew");
+    upgradable.upgrade();
+    upgradable.first_ends();
+    assert_eq!(upgradable.call("GET", "/v1/status", "").0, 200);
+}
+
+#[test]
 fn what_is_under_way_lives_on_in_the_old_process_until_its_drain_ends() {
     let (backend, go) = Backend::held_back();
     let echo = Server::start(None, |stream| {

@@ -32,19 +32,18 @@ use crate::io::fault;
 
 impl AdminSocket {
     /// Serves for as long as it is polled.
-    pub(crate) async fn serve(self, control: Control) {
+    pub(crate) async fn serve(mut self, control: Control) {
+        let lifecycle = Arc::clone(&control.lifecycle);
+        let mut lost = lifecycle.lost_sockets.subscribe();
         let app = router(Control { tokens: self.tokens.clone(), ..control });
         let seats = Seats::default();
         loop {
-            let app = app.clone();
-            let accepted = match &self.listener {
-                Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
-                    let peer = peer_of(&stream);
-                    tokio::spawn(connection(stream, peer, app, seats.enter()));
-                }),
-                Listener::Tcp(listener) => listener.accept().await.map(|(stream, address)| {
-                    tokio::spawn(connection(stream, Peer::Tcp(address), app, seats.enter()));
-                }),
+            let accepted = tokio::select! {
+                accepted = self.accept(app.clone(), &seats) => accepted,
+                Ok(()) = lost.changed() => {
+                    self.renew(&lifecycle);
+                    continue;
+                }
             };
             fault::point("admin");
             if let Err(error) = accepted {
@@ -52,6 +51,22 @@ impl AdminSocket {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
+    }
+
+    /// Serves the next connection, beside this task.
+    async fn accept(&self, app: Router, seats: &Seats) -> io::Result<()> {
+        match &self.listener {
+            Listener::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let peer = peer_of(&stream);
+                tokio::spawn(connection(stream, peer, app, seats.enter()));
+            }
+            Listener::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                tokio::spawn(connection(stream, Peer::Tcp(address), app, seats.enter()));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,6 +17,7 @@ use crate::base::address::Address;
 use crate::config::plan::{Admin, AdminAddress};
 use crate::io::inherit::Kind;
 use crate::server::inherited::{Inherited, InheritedSocket, SocketName, Wanted};
+use crate::server::lifecycle::Lifecycle;
 use crate::server::sockets::{AGAIN, PATIENCE};
 use crate::server::unix_socket::{self, SocketFile};
 use crate::server::upgrade::AdminHandle;
@@ -24,6 +26,8 @@ use crate::server::upgrade::AdminHandle;
 const MIN_TOKEN: usize = 16;
 /// Most bytes of a token's file.
 const MAX_TOKEN_BYTES: u64 = 4096;
+/// The permissions of a Unix socket's file: none but the process's user may connect.
+const MODE: u32 = 0o600;
 
 /// A bound admin address.
 #[derive(Debug)]
@@ -52,20 +56,7 @@ impl AdminSockets {
     /// # Errors
     /// No descriptor is left.
     pub(crate) fn handles(&self) -> io::Result<Vec<AdminHandle>> {
-        let of = |socket: &AdminSocket| {
-            let fd = match &socket.listener {
-                Listener::Unix(listener) => listener.as_fd().try_clone_to_owned(),
-                Listener::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
-            }?;
-            let name = SocketName {
-                listener: "admin".to_owned(),
-                address: socket.address.to_string(),
-                owns_file: socket.file.is_some(),
-                admin: true,
-            };
-            Ok(AdminHandle { name, fd, file: socket.file.clone() })
-        };
-        self.0.iter().map(of).collect()
+        self.0.iter().map(AdminSocket::handle).collect()
     }
 
     /// Serves for as long as it is polled. Ends when one of them does, with its panic if that was one.
@@ -80,6 +71,49 @@ impl AdminSockets {
         {
             std::panic::resume_unwind(panic);
         }
+    }
+}
+
+impl AdminSocket {
+    fn handle(&self) -> io::Result<AdminHandle> {
+        let fd = match &self.listener {
+            Listener::Unix(listener) => listener.as_fd().try_clone_to_owned(),
+            Listener::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+        }?;
+        let name = SocketName {
+            listener: "admin".to_owned(),
+            address: self.address.to_string(),
+            owns_file: self.file.is_some(),
+            admin: true,
+        };
+        Ok(AdminHandle { name, fd, file: self.file.clone() })
+    }
+
+    /// Makes a Unix socket anew whose file has been removed, so that clients reach it again. Logs what came of it.
+    pub(super) fn renew(&mut self, lifecycle: &Lifecycle) {
+        let Address::Unix(path) = self.address.clone() else { return };
+        let is_reached =
+            self.file.as_ref().map_or_else(|| !unix_socket::is_lost(&path), |file| file.is_ours());
+        if is_reached || lifecycle.successor().is_some() {
+            return;
+        }
+        match self.bind_anew(&path).and_then(|()| self.handle()) {
+            Ok(handle) => {
+                lifecycle.renew_admin(handle);
+                tracing::info!("admin: {}: the socket's file was removed: it is made anew", path.display());
+            }
+            Err(error) => tracing::warn!(
+                "admin: {}: the socket's file was removed, and can't be made anew: {error}",
+                path.display()
+            ),
+        }
+    }
+
+    fn bind_anew(&mut self, path: &Path) -> io::Result<()> {
+        make_folder(path)?;
+        let (listener, file) = listening(unix_socket::bind(&unix_socket::listed_path(path), MODE)?)?;
+        (self.listener, self.file) = (listener, file.map(Arc::new));
+        Ok(())
     }
 }
 
@@ -126,10 +160,8 @@ fn adopt(socket: &InheritedSocket, address: &Address) -> io::Result<(Listener, O
     let fd = socket.open()?;
     match address {
         Address::Unix(path) => {
-            let listener = std::os::unix::net::UnixListener::from(fd);
-            listener.set_nonblocking(true)?;
             let file = socket.owns_file().then(|| SocketFile::of(path));
-            Ok((Listener::Unix(tokio::net::UnixListener::from_std(listener)?), file))
+            listening((UnixListener::from(fd), file))
         }
         Address::Ip(_) => {
             let listener = std::net::TcpListener::from(fd);
@@ -173,9 +205,7 @@ pub(crate) fn check(admin: &Admin) -> Result<(), String> {
 
 /// Only the process's user may connect, from the first moment on. A process that drains gives its socket up.
 async fn bind_unix(path: &Path) -> io::Result<(Listener, Option<SocketFile>)> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
+    make_folder(path)?;
     let gives_way = |stream| {
         let draining = takeover::is_draining(stream);
         if draining {
@@ -185,17 +215,25 @@ async fn bind_unix(path: &Path) -> io::Result<(Listener, Option<SocketFile>)> {
     };
     let until = Instant::now() + PATIENCE;
     loop {
-        match unix_socket::bind_over(path, 0o600, gives_way) {
+        match unix_socket::bind_over(&unix_socket::listed_path(path), MODE, gives_way) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
                 tokio::time::sleep(AGAIN).await;
             }
-            bound => {
-                let (listener, file) = bound?;
-                listener.set_nonblocking(true)?;
-                return Ok((Listener::Unix(tokio::net::UnixListener::from_std(listener)?), file));
-            }
+            bound => return listening(bound?),
         }
     }
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), std::fs::create_dir_all)
+}
+
+/// A bound Unix socket on this thread's runtime.
+fn listening(
+    (listener, file): (UnixListener, Option<SocketFile>),
+) -> io::Result<(Listener, Option<SocketFile>)> {
+    listener.set_nonblocking(true)?;
+    Ok((Listener::Unix(tokio::net::UnixListener::from_std(listener)?), file))
 }
 
 fn read_tokens(full: &Path, read_only: Option<&Path>) -> Result<Tokens, String> {

@@ -18,7 +18,7 @@ use super::explain;
 use crate::admin::Problem;
 use crate::base::percent::percent_encoded;
 use crate::config::plan::{Admin, AdminAddress, At};
-use crate::server::load;
+use crate::server::{load, unix_socket};
 
 /// The longest wait for an answer: a reload resolves names.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -187,9 +187,7 @@ impl Instance {
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(bool, Bytes), CallError> {
         let absent = |error: std::io::Error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-                CallError::NotRunning(format!("no instance runs: nothing answers on {self}"))
-            }
+            kind @ (ErrorKind::NotFound | ErrorKind::ConnectionRefused) => self.absent(kind),
             ErrorKind::PermissionDenied => CallError::Broken(format!(
                 "{self}: {error}; speak to it as the user that ringate runs as, or as root"
             )),
@@ -202,6 +200,21 @@ impl Instance {
             AdminAddress::Tcp { address, .. } => {
                 self.speak(TcpStream::connect(address).await.map_err(absent)?, request).await
             }
+        }
+    }
+
+    /// Why nothing answers, as far as that is known. The socket of an instance that runs may have lost its file; what is not in
+    /// this network namespace is not found so.
+    fn absent(&self, kind: ErrorKind) -> CallError {
+        match &self.address {
+            AdminAddress::Unix(path) if unix_socket::is_listed(path) => CallError::Broken(format!(
+                "nothing answers on {self}, and an instance runs: the file of its socket was removed. SIGHUP makes it \
+                 anew: `kill -HUP PID`, or `systemctl kill -s HUP ringate`"
+            )),
+            AdminAddress::Unix(_) if kind == ErrorKind::NotFound => CallError::NotRunning(format!(
+                "no instance runs, or the file of its socket was removed (SIGHUP makes it anew): nothing answers on {self}"
+            )),
+            _ => CallError::NotRunning(format!("no instance runs: nothing answers on {self}")),
         }
     }
 

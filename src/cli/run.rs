@@ -258,6 +258,8 @@ fn summary(deployment: &Deployment) -> String {
 
 /// SIGHUP.
 fn reload(deployment: &Arc<Deployment>, lifecycle: &Arc<Lifecycle>) {
+    // Whatever becomes of the config: without them no command is answered.
+    lifecycle.lost_sockets.send_replace(());
     let (deployment, lifecycle) = (Arc::clone(deployment), Arc::clone(lifecycle));
     tokio::task::spawn_blocking(move || {
         lifecycle.manager.reloading("reloading the config");

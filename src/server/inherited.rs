@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
+use super::unix_socket;
 use crate::base::address::Address;
 use crate::io::inherit::{self, BoundSocket, Kind};
 
@@ -189,10 +190,7 @@ impl InheritedSocket {
 
 /// Whether no client reaches a Unix socket, as its file has been removed. Then it is made anew.
 fn is_lost(address: &Address) -> bool {
-    match address {
-        Address::Unix(path) => !path.as_os_str().as_encoded_bytes().starts_with(b"@") && !path.exists(),
-        Address::Ip(_) => false,
-    }
+    matches!(address, Address::Unix(path) if unix_socket::is_lost(path))
 }
 
 /// A listener's name as a service manager takes it (FDNAME of sd_pid_notify_with_fds(3)): printable ASCII without `:`, 255

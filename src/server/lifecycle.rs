@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::audit::Entry;
 use super::deployment::Deployment;
 use super::service_manager::ServiceManager;
-use super::upgrade::{UpgradeError, Upgraded, Upgrader};
+use super::upgrade::{AdminHandle, UpgradeError, Upgraded, Upgrader};
 
 /// See the module.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct Lifecycle {
     pub(crate) drain: Notify,
     /// Notified when the admin server is to close its addresses.
     pub(crate) release: Notify,
+    /// Changed when the admin server is to make sockets anew whose files have been removed.
+    pub(crate) lost_sockets: watch::Sender<()>,
     /// The service manager.
     pub(crate) manager: ServiceManager,
     /// `None`: this process can't be started anew.
@@ -28,8 +30,9 @@ pub(crate) struct Lifecycle {
 impl Lifecycle {
     /// Of a process that begins to serve.
     pub(crate) fn new(manager: ServiceManager, upgrader: Option<Upgrader>) -> Self {
-        let successor = AtomicU32::new(0);
-        Self { drain: Notify::new(), release: Notify::new(), manager, upgrader, successor }
+        let (drain, release) = (Notify::new(), Notify::new());
+        let (lost_sockets, successor) = (watch::Sender::new(()), AtomicU32::new(0));
+        Self { drain, release, lost_sockets, manager, upgrader, successor }
     }
 
     /// The process that has taken the place of this one.
@@ -87,6 +90,13 @@ impl Lifecycle {
             Err(error) => self.manager.ready(&format!("serving; the last upgrade failed: {error}")),
         }
         upgraded
+    }
+
+    /// The admin server has made this socket anew: a successor gets it instead of the one before.
+    pub(crate) fn renew_admin(&self, handle: AdminHandle) {
+        if let Some(upgrader) = &self.upgrader {
+            upgrader.renew_admin(handle);
+        }
     }
 
     /// The admin server closes its addresses: a process that is started anew binds them while this one drains.

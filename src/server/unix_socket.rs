@@ -8,7 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Access, access};
 
+use crate::base::address::MAX_UNIX_PATH;
 use crate::io::socket;
+
+/// The kernel's list of Unix sockets in this network namespace, with the paths that they were bound by (proc_net_unix(5)).
+const LIST: &str = "/proc/net/unix";
+/// The flags and the type of one that listens for streams, as the list has them.
+const LISTENING: [&str; 2] = ["00010000", "0001"];
 
 /// A socket's file, removed with it if it is still the same one.
 #[derive(Debug)]
@@ -34,7 +40,8 @@ impl SocketFile {
         Some((found.dev(), found.ino(), found.mtime(), found.mtime_nsec()))
     }
 
-    fn is_ours(&self) -> bool {
+    /// Whether it is still there, so that clients reach the socket.
+    pub(crate) fn is_ours(&self) -> bool {
         self.made.is_some() && self.made == Self::made(&self.path)
     }
 
@@ -68,6 +75,41 @@ impl Drop for SocketFile {
 /// Whether a name is in the abstract namespace, which has no files.
 fn is_abstract(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().starts_with(b"@")
+}
+
+/// Whether no client reaches a socket of that path, as its file has been removed.
+pub(crate) fn is_lost(path: &Path) -> bool {
+    !is_abstract(path) && !path.exists()
+}
+
+/// The path to bind a socket by whose process is to be found without the file: from the root on and without links, or as it
+/// is where that would be too long.
+pub(crate) fn listed_path(path: &Path) -> PathBuf {
+    if is_abstract(path) {
+        return path.to_owned();
+    }
+    let full = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    // The folder may have gone with the file.
+    let real = full.ancestors().skip(1).find_map(|folder| {
+        let below = full.strip_prefix(folder).ok()?;
+        Some(folder.canonicalize().ok()?.join(below))
+    });
+    real.filter(|real| real.as_os_str().len() <= MAX_UNIX_PATH).unwrap_or_else(|| path.to_owned())
+}
+
+/// Whether a process listens on a socket that was bound by the [listed path](listed_path), whatever has become of the file.
+pub(crate) fn is_listed(path: &Path) -> bool {
+    let list = std::fs::read(LIST).unwrap_or_default();
+    has_listener(&String::from_utf8_lossy(&list), &listed_path(path).to_string_lossy())
+}
+
+fn has_listener(list: &str, path: &str) -> bool {
+    list.lines().any(|line| {
+        // What stands before the path is digits.
+        let Some((facts, bound)) = line.find('/').map(|start| line.split_at(start)) else { return false };
+        let mut facts = facts.split_whitespace().skip(3);
+        bound == path && LISTENING.iter().all(|wanted| facts.next() == Some(*wanted))
+    })
 }
 
 /// Listens on a Unix socket, in the place of one that a process has left behind.
@@ -124,4 +166,36 @@ pub(crate) fn try_bind(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     access(folder, Access::WRITE_OK | Access::EXEC_OK)
         .map_err(|error| io::Error::other(format!("no socket can be made in {}: {error}", folder.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_listed_without_its_file_and_folder_for_as_long_as_it_listens() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("a run");
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("admin.sock");
+        assert!(!is_listed(&path));
+        let (listener, file) = bind(&listed_path(&path), 0o600).unwrap();
+        assert!(is_listed(&path) && file.as_ref().unwrap().is_ours() && !is_lost(&path));
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(is_listed(&path) && !file.as_ref().unwrap().is_ours() && is_lost(&path));
+        assert!(!is_listed(&dir.path().join("a")) && !is_listed(Path::new("@a run")));
+        drop(listener);
+        assert!(!is_listed(&path));
+    }
+
+    #[test]
+    fn only_what_listens_counts() {
+        let list = "Num       RefCount Protocol Flags    Type St Inode Path\n\
+                    00000000a0000000: 00000002 00000000 00010000 0001 01 51902 /run/a.sock\n\
+                    00000000a0000001: 00000003 00000000 00000000 0001 03   519 /run/b.sock\n\
+                    00000000a0000002: 00000003 00000000 00000000 0001 03 51904\n";
+        let found =
+            ["/run/a.sock", "/run/b.sock", "/run/a", "a.sock", ""].map(|path| has_listener(list, path));
+        assert_eq!(found, [true, false, false, false, false]);
+    }
 }
