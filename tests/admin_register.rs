@@ -156,6 +156,38 @@ fn an_api_is_registered_verified_and_served_at_once() {
 }
 
 #[test]
+fn what_was_written_by_hand_is_removed_by_force_alone() {
+    let (one, two) = (named("one"), named("two"));
+    let ringate = Setup::to(one.address()).section("[admin]").start();
+    let (dir, before) = (ringate.dir(), config(&ringate));
+    let backend = format!("http://{}", two.address());
+    let done = command(dir, &["api", "add", "two", "--backend", &backend, "--path", "/two"]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let refused = call(&ringate, "DELETE", "/v1/apis/app", None);
+    assert_eq!(
+        (refused.status, &refused.json()["type"]),
+        (409, &json!("/v1/problems/by-hand")),
+        "{}",
+        refused.text
+    );
+    let refused = command(dir, &["api", "remove", "app"]);
+    let said = text(&refused.stderr);
+    assert!(said.contains("the routes that lead to it (1)") && said.contains("force"), "{said}");
+    assert_eq!(answer_of(&ringate, "/"), "one");
+    // A route that was added to an API is not a part of it.
+    let route = call(&ringate, "POST", "/v1/routes", Some(json!({ "path": "/also", "upstream": "two" })));
+    assert_eq!(route.status, 201, "{}", route.text);
+    let refused = command(dir, &["api", "remove", "two"]);
+    assert!(
+        text(&refused.stderr).contains("routes that lead to `two` were written by hand (1)"),
+        "{refused:?}"
+    );
+    assert_eq!((answer_of(&ringate, "/two"), answer_of(&ringate, "/also")), ("two".into(), "two".into()));
+    assert!(command(dir, &["api", "remove", "two", "--force"]).status.success());
+    assert_eq!(config(&ringate), before);
+}
+
+#[test]
 fn an_openapi_document_becomes_an_upstream_and_routes() {
     let one = named("one");
     let seen = Backend::serving(|request| {
@@ -172,6 +204,12 @@ fn an_openapi_document_becomes_an_upstream_and_routes() {
     let done = command(ringate.dir(), &["api", "add", "pets", "--openapi", "pets.yaml"]);
     assert!(done.status.success(), "{}", text(&done.stderr));
     assert!(text(&done.stderr).contains("staging.example.com"), "{}", text(&done.stderr));
+    let reached = format!("✓ {}: reached, without TLS", seen.address());
+    assert!(text(&done.stdout).contains(&reached), "{}", text(&done.stdout));
+    let dead = format!("http://{}", free_address());
+    let refused = command(ringate.dir(), &["api", "add", "dead", "--backend", &dead, "--path", "/dead"]);
+    let said = text(&refused.stderr);
+    assert!(said.contains("start the backend or correct its address") && !said.contains("tls."), "{said}");
     assert_eq!(answer_of(&ringate, "/v2/pets/7"), "GET /v2/pets/7 HTTP/1.1");
     assert_eq!(answer_of(&ringate, "/v2/health"), "GET /v2/health HTTP/1.1");
     assert_eq!(answer_of(&ringate, "/v2/other"), "one");

@@ -87,8 +87,9 @@ fn register(deployment: &Deployment, manner: Manner, api: &Api) -> Result<Regist
     let all = with_base(first, &api.name, &api.routes);
     let place = Place::Upstream(api.name.clone());
     let change = |text: &Sources| -> Result<Sources, EditError> {
-        let text = edit::table(text, &place, TableChange::Add(&upstream))?;
-        all.iter().try_fold(text, |text, route| edit::table(&text, &Place::Route(0), TableChange::Add(route)))
+        let text = edit::table(text, &place, TableChange::Register(&upstream))?;
+        let add = |text: Sources, route| edit::table(&text, &Place::Route(0), TableChange::Register(route));
+        all.iter().try_fold(text, add)
     };
     let (_, next) = deployment.preview(change)?;
     let index = next.plan.upstreams.iter().position(|upstream| upstream.name.value == api.name);
@@ -155,7 +156,7 @@ fn with_base(backend: &BackendUrl, name: &str, wanted: &[Keys]) -> Vec<Keys> {
     all
 }
 
-/// Removes an API: the upstream, and the routes that lead to it alone.
+/// Removes an API that was registered: the upstream, and the routes that lead to it alone. By force also what was not.
 pub(super) async fn remove(
     State(control): State<Control>,
     RawQuery(query): RawQuery,
@@ -164,19 +165,28 @@ pub(super) async fn remove(
     let Path(name) = name?;
     let manner = Manner::of(query.as_deref())?;
     let work = move |deployment: &Deployment| {
-        apply(deployment, manner, &format!("the API {name} is removed"), |text| without_api(text, &name))
+        let without = |text: &Sources| without_api(text, &name, manner.force);
+        apply(deployment, manner, &format!("the API {name} is removed"), without)
     };
     super::reload::blocking(&control, work).await.map(Json)
 }
 
-fn without_api(text: &Sources, name: &str) -> Result<Sources, EditError> {
-    let mut text = edit::table(text, &Place::Upstream(name.to_owned()), TableChange::Remove)?;
-    let list = edit::section(&text, &Place::Routes);
-    let all = list.as_ref().and_then(toml::Value::as_array).cloned().unwrap_or_default();
-    for (at, route) in all.iter().enumerate().rev() {
-        if route.get("upstream").and_then(toml::Value::as_str) == Some(name) {
-            text = edit::table(&text, &Place::Route(at), TableChange::Remove)?;
-        }
+fn without_api(before: &Sources, name: &str, force: bool) -> Result<Sources, EditError> {
+    let place = Place::Upstream(name.to_owned());
+    let mut text = edit::table(before, &place, TableChange::Remove)?;
+    let list = edit::section(before, &Place::Routes);
+    let all = list.as_ref().and_then(toml::Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let leads = |route: &toml::Value| route.get("upstream").and_then(toml::Value::as_str) == Some(name);
+    let routes: Vec<Place> = (0..all.len()).filter(|at| leads(&all[*at])).map(Place::Route).collect();
+    let registered = edit::is_registered(before, &place);
+    let by_hand = |route: &&Place| !registered || !edit::is_registered(before, route);
+    let foreign = routes.iter().filter(by_hand).count();
+    if !force && !(registered && foreign == 0) {
+        return Err(EditError::ByHand { upstream: name.to_owned(), routes: foreign, registered });
+    }
+    // From the last on: the numbers of those before stay.
+    for route in routes.iter().rev() {
+        text = edit::table(&text, route, TableChange::Remove)?;
     }
     Ok(text)
 }

@@ -114,6 +114,9 @@ impl From<Refused> for Problem {
             Refused::Edit(EditError::EndpointExists { .. }) => {
                 Self::new(StatusCode::CONFLICT, "exists", "the endpoint exists already", detail)
             }
+            Refused::Edit(EditError::ByHand { .. }) => {
+                Self::new(StatusCode::CONFLICT, "by-hand", "this was not registered as an API", detail)
+            }
             Refused::Edit(EditError::LastEndpoint { .. }) => {
                 Self::new(StatusCode::CONFLICT, "last", "the upstream has no other endpoint", detail)
             }

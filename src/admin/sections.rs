@@ -82,24 +82,35 @@ pub(super) fn apply(
 }
 
 /// # Errors
-/// A backend is not verified: each with its reason.
+/// A backend is not reached, or not verified: each with its reason.
 pub(super) fn refuse_unverified(reports: &[Report], what: &str) -> Result<(), Problem> {
-    let against: Vec<String> = reports
-        .iter()
-        .filter(|report| !trust_trial::is_verified(report))
-        .map(|report| {
-            let reason = report.problem.as_deref().unwrap_or("it was not verified");
-            format!("{}: {reason}", report.label())
-        })
-        .collect();
-    if against.is_empty() {
+    let failed: Vec<&Report> = reports.iter().filter(|report| !trust_trial::is_verified(report)).collect();
+    if failed.is_empty() {
         return Ok(());
     }
-    let detail = format!(
-        "{}. {what}: correct `tls.trust` or `tls.server_name`, or repeat it with force",
-        against.join("; ")
-    );
-    Err(Problem::new(StatusCode::CONFLICT, "trial", "a backend is not verified so", detail))
+    let against = failed.iter().map(|report| {
+        let reason = report.problem.as_deref().unwrap_or("it was not verified");
+        format!("{}: {reason}", report.label())
+    });
+    let against: Vec<String> = against.collect();
+    let mut remedies: Vec<&str> = failed.iter().map(|report| remedy(report)).collect();
+    remedies.sort_unstable();
+    remedies.dedup();
+    let detail = format!("{}. {what}: {}, or repeat it with force", against.join("; "), remedies.join(", "));
+    let title = match failed.iter().any(|report| report.reached) {
+        true => "a backend is not verified so",
+        false => "a backend is not reached",
+    };
+    Err(Problem::new(StatusCode::CONFLICT, "trial", title, detail))
+}
+
+/// What to do about a backend that is not verified.
+fn remedy(report: &Report) -> &'static str {
+    match (report.reached, report.chain.is_empty()) {
+        (false, _) => "start the backend or correct its address",
+        (true, true) => "see whether it speaks TLS at that port",
+        (true, false) => "correct `tls.trust` or `tls.server_name`",
+    }
 }
 
 /// The same for a handler.

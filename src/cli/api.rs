@@ -27,8 +27,9 @@ enum Action {
         ringate api add pets --openapi pets.yaml --trust ca.pem"
     )]
     Add(Box<Add>),
-    /// Remove an API: its upstream, and the routes that lead to it
-    #[command(after_help = "Example: ringate api remove orders")]
+    /// Remove an API that was registered: its upstream, and the routes that lead to it
+    #[command(after_help = "Example: ringate api remove orders\n\n\
+        An upstream or a route that was written by hand is removed with --force alone.")]
     Remove {
         /// The upstream's name
         name: String,
@@ -174,22 +175,12 @@ fn read(path: &Path) -> Result<Imported, String> {
 fn endpoint_lines(report: &Report) -> String {
     let mut out = String::new();
     let label = printable(&report.label());
-    match (&report.tls, report.reached) {
-        (Some(tls), _) if tls.verified => {
-            let _ = writeln!(out, "  ✓ {label}: {}, verified", tls.version);
-        }
-        (Some(tls), _) => out.push_str(&format!("  ! {label}: {}, NOT VERIFIED\n", tls.version)),
-        (None, true) if report.server_name.is_none() => {
-            out.push_str(&format!(
-                "  ✓ {label}: reached, without TLS
-"
-            ));
-        }
-        _ => {
-            let why = printable(report.problem.as_deref().unwrap_or("not verified"));
-            let _ = writeln!(out, "  ✗ {label}: {why}");
-        }
-    }
+    let _ = match (&report.tls, &report.problem) {
+        (Some(tls), _) if tls.verified => writeln!(out, "  ✓ {label}: {}, verified", tls.version),
+        (Some(tls), _) => writeln!(out, "  ! {label}: {}, NOT VERIFIED", tls.version),
+        (None, None) => writeln!(out, "  ✓ {label}: reached, without TLS"),
+        (None, Some(why)) => writeln!(out, "  ✗ {label}: {}", printable(why)),
+    };
     if let Some(leaf) = report.chain.first() {
         let subject = printable(&leaf.facts.subject);
         let _ = writeln!(

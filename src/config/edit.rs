@@ -20,7 +20,7 @@ mod tables;
 
 use comments::{Comments, first_header};
 pub(crate) use endpoints::{EndpointChange, EndpointKeys};
-pub(crate) use files::{endpoint, own_routes, section, table, upstream};
+pub(crate) use files::{endpoint, is_registered, own_routes, section, table, upstream};
 pub(crate) use section::Place;
 pub(crate) use tables::TableChange;
 
@@ -70,6 +70,15 @@ pub enum EditError {
         /// Its address.
         address: String,
     },
+    /// The API, or a route of it, was not registered as such.
+    ByHand {
+        /// The upstream's name.
+        upstream: String,
+        /// Routes that lead to it and were written by hand; all of them where the upstream itself was.
+        routes: usize,
+        /// Whether the upstream was registered.
+        registered: bool,
+    },
     /// A value that TOML can't hold.
     Value {
         /// Its key.
@@ -114,6 +123,16 @@ impl fmt::Display for EditError {
             Self::LastEndpoint { address } => write!(
                 f,
                 "`{address}` is the last endpoint of the upstream, which needs one: add another one first, or drain this one"
+            ),
+            Self::ByHand { upstream, routes, registered: false } => write!(
+                f,
+                "the upstream `{upstream}` is no API that was registered: remove the routes that lead to it ({routes}) and then \
+                 the upstream, or repeat it with force"
+            ),
+            Self::ByHand { upstream, routes, registered: true } => write!(
+                f,
+                "routes that lead to `{upstream}` were written by hand ({routes}): remove them first or lead them elsewhere, \
+                 or repeat it with force"
             ),
             Self::Value { key, reason } => write!(f, "`{key}`: {reason}"),
             Self::Inexact => f.write_str(

@@ -40,8 +40,12 @@ pub(crate) fn table(sources: &Sources, place: &Place, change: TableChange<'_>) -
     let found = find(sources, place);
     let (file, place) = match (change, found) {
         // Refused there, unless routes have no names.
-        (TableChange::Add(_), Some((file, known))) if !matches!(place, Place::Route(_)) => (file, known),
-        (TableChange::Add(_), _) => (0, place.clone()),
+        (TableChange::Add(_) | TableChange::Register(_), Some((file, known)))
+            if !matches!(place, Place::Route(_)) =>
+        {
+            (file, known)
+        }
+        (TableChange::Add(_) | TableChange::Register(_), _) => (0, place.clone()),
         (_, Some(found)) => found,
         (_, None) => match place {
             Place::Upstream(name) => return Err(no_upstream(sources, name)),
@@ -50,6 +54,14 @@ pub(crate) fn table(sources: &Sources, place: &Place, change: TableChange<'_>) -
     };
     let text = super::tables::table(&sources.files()[file].text, &place, change)?;
     Ok(sources.with(file, text))
+}
+
+/// Whether the upstream or route at `place` was registered with an API, see [`TableChange::Register`].
+pub(crate) fn is_registered(sources: &Sources, place: &Place) -> bool {
+    find(sources, place).is_some_and(|(file, place)| {
+        let text = &sources.files()[file].text;
+        super::tables::is_registered(text, &place)
+    })
 }
 
 /// Merges keys into an upstream, see [`upstream_in`](super::upstream_in).

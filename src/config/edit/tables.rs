@@ -10,6 +10,8 @@ use super::{Comments, EditError, Patch, Place, convert, created, lines, merge, m
 pub(crate) enum TableChange<'a> {
     /// It is added behind the others of its kind.
     Add(&'a Patch),
+    /// The same as a part of an API, with a comment that says so.
+    Register(&'a Patch),
     /// Keys are merged into it (RFC 7396).
     Merge(&'a Patch),
     /// It is removed.
@@ -49,9 +51,15 @@ fn in_upstreams(
     let Some(all) = parent.as_table_like_mut() else { return Err(EditError::Inexact) };
     let known = all.contains_key(name);
     match change {
-        TableChange::Add(_) if known => Err(EditError::Exists { what: format!("the upstream `{name}`") }),
+        TableChange::Add(_) | TableChange::Register(_) if known => {
+            Err(EditError::Exists { what: format!("the upstream `{name}`") })
+        }
         TableChange::Add(keys) => {
             all.insert(name, Item::Table(fresh(keys)?));
+            Ok(())
+        }
+        TableChange::Register(keys) => {
+            all.insert(name, Item::Table(registered(fresh(keys)?)));
             Ok(())
         }
         _ if !known => {
@@ -81,11 +89,15 @@ fn in_list(
         _ => None,
     };
     match (change, at) {
-        (TableChange::Add(_), Some(_)) if matches!(place, Place::Listener(_)) => {
+        (TableChange::Add(_) | TableChange::Register(_), Some(_)) if matches!(place, Place::Listener(_)) => {
             Err(EditError::Exists { what: words(place) })
         }
         (TableChange::Add(keys), _) => {
             list.push(fresh(keys)?);
+            Ok(())
+        }
+        (TableChange::Register(keys), _) => {
+            list.push(registered(fresh(keys)?));
             Ok(())
         }
         (_, None) => Err(EditError::Missing { what: words(place) }),
@@ -122,6 +134,31 @@ fn fresh(keys: &Patch) -> Result<Table, EditError> {
         table.insert(key, item);
     }
     Ok(table)
+}
+
+/// The comment above each section of an API, by which it is removed.
+const REGISTERED: &str = "# Registered by `ringate api add`; `ringate api remove` removes it.";
+
+fn registered(mut table: Table) -> Table {
+    table.decor_mut().set_prefix(format!("\n{REGISTERED}\n"));
+    table
+}
+
+/// Whether the comment of the section at `place`, an upstream or a route, says that it was registered with an API.
+pub(super) fn is_registered(text: &str, place: &Place) -> bool {
+    let Ok(document) = lines::plain(text).parse::<DocumentMut>() else { return false };
+    let table = match place {
+        Place::Upstream(name) => {
+            document.get("upstream").and_then(|all| all.get(name.as_str())).and_then(Item::as_table)
+        }
+        Place::Route(at) => {
+            document.get("route").and_then(Item::as_array_of_tables).and_then(|list| list.get(*at))
+        }
+        _ => None,
+    };
+    let above = table.and_then(|table| table.decor().prefix()?.as_str()).unwrap_or_default();
+    // A blank line parts what is about something else.
+    above.rsplit("\n\n").next().is_some_and(|own| own.contains(REGISTERED))
 }
 
 fn kind(place: &Place) -> &'static str {
@@ -169,7 +206,7 @@ fn is_exact(text: &str, edited: &str, place: &Place, change: TableChange<'_>) ->
         let Some(all) = all.as_table_mut() else { return false };
         let old = all.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default();
         match change {
-            TableChange::Add(keys) | TableChange::Merge(keys) => {
+            TableChange::Add(keys) | TableChange::Register(keys) | TableChange::Merge(keys) => {
                 drop(all.insert(name.clone(), with(old, keys)))
             }
             TableChange::Remove => drop(all.remove(name)),
@@ -183,7 +220,9 @@ fn is_exact(text: &str, edited: &str, place: &Place, change: TableChange<'_>) ->
             _ => None,
         };
         match (change, at) {
-            (TableChange::Add(keys), _) => list.push(with(toml::Table::new(), keys)),
+            (TableChange::Add(keys) | TableChange::Register(keys), _) => {
+                list.push(with(toml::Table::new(), keys))
+            }
             (TableChange::Merge(keys), Some(at)) if at < list.len() => {
                 list[at] = with(list[at].as_table().cloned().unwrap_or_default(), keys);
             }
@@ -241,6 +280,22 @@ mod tests {
             table(&added, &Place::Listener("127.0.0.1:81".to_owned()), TableChange::Remove).unwrap(),
             TEXT
         );
+    }
+
+    #[test]
+    fn what_is_registered_says_so_until_it_is_removed() {
+        let keys = patch(json!({ "endpoints": ["c:1"] }));
+        let one = table(TEXT, &upstream("c"), TableChange::Register(&keys)).unwrap();
+        let keys = patch(json!({ "path": "/x", "upstream": "c" }));
+        let both = table(&one, &Place::Route(0), TableChange::Register(&keys)).unwrap();
+        assert!(is_registered(&both, &upstream("c")) && is_registered(&both, &Place::Route(2)), "{both}");
+        assert!(!is_registered(&both, &upstream("b")) && !is_registered(&both, &Place::Route(1)));
+        // What is changed is still the API's.
+        let keys = patch(json!({ "host": "h" }));
+        let changed = table(&both, &Place::Route(2), TableChange::Merge(&keys)).unwrap();
+        assert!(is_registered(&changed, &Place::Route(2)), "{changed}");
+        assert_eq!(table(&both, &Place::Route(2), TableChange::Remove).unwrap(), one);
+        assert_eq!(table(&one, &upstream("c"), TableChange::Remove).unwrap(), TEXT);
     }
 
     #[test]

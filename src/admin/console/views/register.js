@@ -84,8 +84,9 @@ export const addListener = again => ask({
   },
 });
 
-export const remove = (path, name, again) => confirm(`Remove ${name}?`, 'It is taken out of the config file, and no longer in force.', 'Remove', async () => {
-  await call('DELETE', path, undefined, { match: path });
+/** `query`: how it is asked for, beyond the path. */
+export const remove = (path, name, again, query = '') => confirm(`Remove ${name}?`, 'It is taken out of the config file, and no longer in force.', 'Remove', async () => {
+  await call('DELETE', path + query, undefined, { match: path });
   note(`${name} is removed`);
   await refresh();
   again();

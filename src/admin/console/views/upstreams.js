@@ -172,7 +172,7 @@ function sectionButtons(name, context) {
   const path = `/v1/upstreams/${part(name)}`;
   if (state.readOnly || !has('GET /v1/upstreams/{name}')) return null;
   return h('div.actions', act('Edit keys', () => editKeys(path, `Keys of ${name}`, () => context.again()), { key: 'edit' }),
-    has('DELETE /v1/apis/{name}') && act('Remove', () => removeSection(`/v1/apis/${part(name)}`, `${name} with the routes that lead to it`, () => { location.hash = '#/upstreams'; }), { kind: 'danger', key: 'remove' }));
+    has('DELETE /v1/apis/{name}') && act('Remove', () => removeSection(`/v1/apis/${part(name)}`, `${name} with the routes that lead to it`, () => { location.hash = '#/upstreams'; }, '?force=true'), { kind: 'danger', key: 'remove' }));
 }
 
 function limits(base) {
