@@ -72,6 +72,21 @@ fn a_missing_certificate_is_shown_at_its_place() {
 }
 
 #[test]
+fn a_missing_token_is_shown_at_its_key_and_a_conflict_names_the_other_route() {
+    let address = free_address();
+    let admin = format!("[admin]\nlisten = \"{address}\"\ntoken_file = \"none.token\"");
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("bad.toml"), Setup::to(free_address()).section(&admin).text()).unwrap();
+    let said = stderr(&ringate(dir.path(), &["check", "-c", "bad.toml"]));
+    assert!(said.contains("none.token: No such file") && said.contains("| token_file = "), "{said}");
+    let route = "[[route]]\npath = \"/a\"\nupstream = \"app\"\n";
+    let config = Setup::to(free_address()).routes(&format!("{route}{route}")).text();
+    let first = config.lines().position(|line| line == "[[route]]").unwrap() + 1;
+    let said = complaint(&config);
+    assert!(said.contains(&format!("the same requests as the one at bad.toml:{first}")), "{said}");
+}
+
+#[test]
 fn a_key_that_does_not_match_is_shown_at_its_place() {
     let pki = Pki::new();
     let (cert, key) = (pki.file("server.pem"), pki.file("client.key"));

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::caller::Tokens;
 use super::{Control, figures, takeover};
 use crate::base::address::Address;
-use crate::config::plan::{Admin, AdminAddress};
+use crate::config::plan::{Admin, AdminAddress, At};
 use crate::io::inherit::Kind;
 use crate::server::inherited::{Inherited, InheritedSocket, SocketName, Wanted};
 use crate::server::lifecycle::Lifecycle;
@@ -125,7 +125,7 @@ impl AdminSocket {
 pub(crate) async fn bind(admin: &Admin, inherited: &Inherited) -> Result<AdminSockets, String> {
     let mut sockets = Vec::new();
     for address in admin.addresses() {
-        let read_only = admin.read_only_token_file.as_deref();
+        let read_only = admin.read_only_token_file.as_ref().map(|at| at.value.as_path());
         sockets.push(bind_one(&address.value, read_only, inherited).await?);
     }
     Ok(AdminSockets(sockets))
@@ -193,12 +193,18 @@ async fn bind_tcp(address: SocketAddr, token_file: &Path) -> io::Result<(Listene
 /// Whether a start could read the token of a TCP address.
 ///
 /// # Errors
-/// As of [`bind`].
-pub(crate) fn check(admin: &Admin) -> Result<(), String> {
+/// As of [`bind`], at the place of the file that is at fault.
+pub(crate) fn check(admin: &Admin) -> Result<(), At<String>> {
     for address in admin.addresses() {
-        if let AdminAddress::Tcp { token_file, .. } = &address.value {
-            read_tokens(token_file, admin.read_only_token_file.as_deref())?;
-        }
+        let AdminAddress::Tcp { token_file, .. } = &address.value else { continue };
+        let at = |file: &Option<At<PathBuf>>| {
+            let span = file.as_ref().map_or(&address.span, |file| &file.span).clone();
+            move |value: String| At { value, span }
+        };
+        let read_only = &admin.read_only_token_file;
+        let full = read_token(token_file).map_err(at(&admin.token_file))?;
+        let other = read_only.as_ref().map(|file| read_token(file)).transpose().map_err(at(read_only))?;
+        Tokens::new(&full, other.as_deref()).map_err(at(read_only))?;
     }
     Ok(())
 }

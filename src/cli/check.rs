@@ -157,9 +157,9 @@ fn examine(path: &Path) -> Result<(Option<Plan>, Diagnostics), LoadError> {
     };
     preflight::preflight(&plan, &mut problems);
     if let Some(settings) = &plan.admin
-        && let Err(error) = admin::check(settings)
+        && let Err(at) = admin::check(settings)
     {
-        problems.error(settings.listen.span.clone(), format!("admin: {error}"), None);
+        problems.error(at.span, format!("admin: {}", at.value), None);
     }
     Ok((Some(plan), problems))
 }

@@ -1,5 +1,6 @@
 //! `log.access_format`: the content of a line of the access log, and what it leaves out.
 
+use super::foreign_variables;
 use super::suggest::{nearest, quoted};
 use super::units::Wrong;
 use crate::route::MapRef;
@@ -382,40 +383,8 @@ impl Format {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn template(text: &str) -> Result<Vec<Piece>, Wrong> {
-    let pieces = pieces(super::names::field_value(text)?)?;
-    let late = |variable: &Variable| {
-        use Variable::*;
-        matches!(
-            variable,
-            Time | Status
-                | ResponseBytes
-                | ResponseHeader(_)
-                | ResponseHidden(_)
-                | Duration
-                | DurationMicros
-                | FirstByte
-                | FirstByteMicros
-                | Upstream
-                | Endpoint
-                | Tries
-                | RelayUp
-                | RelayDown
-                | DatagramsUp
-                | DatagramsDown
-                | RelayEnd
-                | Failure
-                | FailureType
-                | GrpcStatus
-                | ClientKey
-                | ClientConsumer
-                | ClientCredential
-                | AuthUser
-                | AuthStatus
-                | AuthDuration
-                | TraceParent
-        )
-    };
-    if pieces.iter().any(|piece| matches!(piece, Piece::Value(variable) if late(variable))) {
+    let pieces = pieces_of(super::names::field_value(text)?, is_early)?;
+    if pieces.iter().any(|piece| matches!(piece, Piece::Value(variable) if !is_early(variable))) {
         let wrong = Wrong::new(format!(
             "{} has a variable that is not known yet when headers are written",
             quoted(text)
@@ -426,11 +395,50 @@ pub(crate) fn template(text: &str) -> Result<Vec<Piece>, Wrong> {
     Ok(pieces)
 }
 
+/// Whether a variable is known when a request has been understood.
+pub(super) fn is_early(variable: &Variable) -> bool {
+    use Variable::*;
+    !matches!(
+        variable,
+        Time | Status
+            | ResponseBytes
+            | ResponseHeader(_)
+            | ResponseHidden(_)
+            | Duration
+            | DurationMicros
+            | FirstByte
+            | FirstByteMicros
+            | Upstream
+            | Endpoint
+            | Tries
+            | RelayUp
+            | RelayDown
+            | DatagramsUp
+            | DatagramsDown
+            | RelayEnd
+            | Failure
+            | FailureType
+            | GrpcStatus
+            | ClientKey
+            | ClientConsumer
+            | ClientCredential
+            | AuthUser
+            | AuthStatus
+            | AuthDuration
+            | TraceParent
+    )
+}
+
 /// A line with variables in braces.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn pieces(text: &str) -> Result<Vec<Piece>, Wrong> {
+fn pieces(text: &str) -> Result<Vec<Piece>, Wrong> {
+    pieces_of(text, |_| true)
+}
+
+/// The same where `permits` says which variables may stand: no others are suggested.
+pub(super) fn pieces_of(text: &str, permits: fn(&Variable) -> bool) -> Result<Vec<Piece>, Wrong> {
     let mut pieces = Vec::new();
     let mut literal = String::new();
     let mut rest = text;
@@ -452,7 +460,7 @@ pub(super) fn pieces(text: &str) -> Result<Vec<Piece>, Wrong> {
         if !literal.is_empty() {
             pieces.push(Piece::Literal(std::mem::take(&mut literal)));
         }
-        pieces.push(Piece::Value(variable(name)?));
+        pieces.push(Piece::Value(variable_of(name, permits)?));
         rest = after;
     }
     literal.push_str(rest);
@@ -467,6 +475,14 @@ pub(super) fn pieces(text: &str) -> Result<Vec<Piece>, Wrong> {
 /// # Errors
 /// There is none of this name.
 pub(crate) fn variable(name: &str) -> Result<Variable, Wrong> {
+    variable_of(name, |_| true)
+}
+
+/// The same where `permits` says which variables may stand: no others are suggested. One of these is not refused here.
+///
+/// # Errors
+/// There is none of this name.
+pub(super) fn variable_of(name: &str, permits: fn(&Variable) -> bool) -> Result<Variable, Wrong> {
     if let Some((_, variable)) = VARIABLES.iter().find(|(known, _)| *known == name) {
         return Ok(variable.clone());
     }
@@ -488,19 +504,32 @@ pub(crate) fn variable(name: &str) -> Result<Variable, Wrong> {
             _ => Variable::Map(MapRef::new(super::names::name(rest)?)),
         });
     }
-    let names = || VARIABLES.iter().map(|(name, _)| *name);
-    let list = format!(
-        "the variables are {}, request.header.NAME, request.cookie.NAME, request.query.NAME, map.NAME and response.header.NAME",
-        names().collect::<Vec<_>>().join(", ")
-    );
-    let bare = name.trim_start_matches('$');
-    let near = nearest(bare, names())
-        .or_else(|| names().find(|known| known.rsplit('.').next() == Some(&bare.to_ascii_lowercase())));
-    let help = match near {
+    let wrong = Wrong::new(format!("there is no variable {}", quoted(name)));
+    Err(wrong.help(suggestion(name, permits)))
+}
+
+/// The variable that was meant by a name that there is not, and all that are permitted.
+fn suggestion(name: &str, permits: fn(&Variable) -> bool) -> String {
+    let names = || VARIABLES.iter().filter(|(_, variable)| permits(variable)).map(|(name, _)| *name);
+    let families = [
+        ("request.header.NAME", Variable::RequestHeader(String::new())),
+        ("request.cookie.NAME", Variable::RequestCookie(String::new())),
+        ("request.query.NAME", Variable::RequestParameter(String::new())),
+        ("map.NAME", Variable::Map(MapRef::new("NAME"))),
+        ("response.header.NAME", Variable::ResponseHeader(String::new())),
+    ];
+    let families = families.iter().filter(|(_, variable)| permits(variable)).map(|(name, _)| *name);
+    let list = format!("the variables here are {}", names().chain(families).collect::<Vec<_>>().join(", "));
+    let bare = name.trim_start_matches('$').to_ascii_lowercase();
+    let is_permitted = |ours: &String| variable(ours).is_ok_and(|variable| permits(&variable));
+    let near = || {
+        let last = || names().find(|known| known.rsplit('.').next() == Some(&*bare));
+        nearest(&bare, names()).or_else(last).map(str::to_owned)
+    };
+    match foreign_variables::ours(&bare).filter(is_permitted).or_else(near) {
         Some(near) => format!("did you mean {{{near}}}? {list}"),
         None => list,
-    };
-    Err(Wrong::new(format!("there is no variable {}", quoted(name))).help(help))
+    }
 }
 
 /// A field name, in lower case (RFC 9110 §5.1).
@@ -539,10 +568,23 @@ mod tests {
     }
 
     #[test]
+    fn only_what_may_stand_there_is_suggested() {
+        let help = |wrong: Wrong| wrong.help.unwrap_or_default();
+        let said = help(template("{client.ip}").unwrap_err());
+        assert!(said.starts_with("did you mean {client.address}? ") && said.contains("map.NAME"), "{said}");
+        let said =
+            [said, help(template("{client.kye}").unwrap_err()), help(template("{status}").unwrap_err())];
+        for late in ["client.key", "response.", "duration", "endpoint"] {
+            assert!(!said.iter().any(|said| said.contains(late)), "{late}: {said:?}");
+        }
+    }
+
+    #[test]
     fn what_is_no_variable_is_refused_with_the_nearest_one() {
         for (text, title, help) in [
             ("{request.methd}", "there is no variable \"request.methd\"", "did you mean {request.method}?"),
             ("{status}", "there is no variable \"status\"", "did you mean {response.status}?"),
+            ("{$remote_addr}", "there is no variable \"$remote_addr\"", "did you mean {client.address}?"),
             ("{$time}", "there is no variable \"$time\"", "did you mean {time}?"),
             ("jsn", "\"jsn\" has no variable in it", "did you mean \"json\"?"),
             ("{time", "a `{` has no partner", "for a brace itself write it twice"),

@@ -103,7 +103,7 @@ impl Diagnostics {
     }
 
     /// A place as `FILE:LINE`.
-    pub(super) fn place(&self, place: usize) -> String {
+    pub(crate) fn place(&self, place: usize) -> String {
         let file = self.sources.at(place);
         let before = &file.text.as_bytes()[..(place - file.start).min(file.text.len())];
         format!("{}:{}", file.name, before.iter().filter(|byte| **byte == b'\n').count() + 1)

@@ -53,7 +53,7 @@ fn read(text: &str, role: Role) -> Result<MapText, Wrong> {
         return Ok(MapText::new(vec![MapPiece::Literal(plain.into())]));
     }
     let mut pieces = Vec::new();
-    for (at, piece) in access::pieces(text)?.into_iter().enumerate() {
+    for (at, piece) in access::pieces_of(text, |it| matches!(it, Variable::Map(_)))?.into_iter().enumerate() {
         pieces.push(match piece {
             Piece::Literal(literal) => {
                 check_part(&literal, at == 0, role)?;

@@ -19,6 +19,7 @@ pub(crate) mod edit;
 mod endpoint_list;
 mod file;
 mod foreign;
+mod foreign_variables;
 pub(crate) mod import;
 mod keys;
 mod map_text;

@@ -97,6 +97,9 @@ pub(super) fn listen_address(text: &str, dir: &Path) -> Result<Address, Wrong> {
         _ if bare.parse::<Ipv6Addr>().is_ok() => {
             wrong.help(format!("the port is missing: \"[{bare}]:8080\""))
         }
+        _ if text.contains('/') && !text.contains("://") => {
+            wrong.help(format!("did you mean \"{UNIX}{text}\"?"))
+        }
         _ => wrong.help("write an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\""),
     })
 }
@@ -206,6 +209,9 @@ pub(super) fn host_and_port(text: &str) -> Result<String, Wrong> {
     let Some((host, port)) = text.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) else {
         return Err(match text.parse::<u16>() {
             Ok(port) => wrong("the host is missing").help(format!("did you mean \"127.0.0.1:{port}\"?")),
+            Err(_) if text.starts_with(['/', '.']) => {
+                wrong("it is a path").help(format!("did you mean \"{UNIX}{text}\"?"))
+            }
             Err(_) => wrong("the port is missing").help(form),
         });
     };

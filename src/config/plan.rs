@@ -269,8 +269,10 @@ pub struct Admin {
     pub hosts: Vec<String>,
     /// `metrics = "open"`: `/metrics` needs no token.
     pub open_metrics: bool,
+    /// `token_file`, which each TCP address has, too.
+    pub token_file: Option<At<PathBuf>>,
     /// `read_only_token_file`: the file that holds the bearer token of clients that change nothing.
-    pub read_only_token_file: Option<PathBuf>,
+    pub read_only_token_file: Option<At<PathBuf>>,
     /// `audit`: the file with a line for each change.
     pub audit: Option<PathBuf>,
 }

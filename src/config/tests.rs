@@ -90,7 +90,11 @@ fn runtime_admin_store_and_log_are_checked() {
         "[admin]",
         &[
             ("listen = '127.0.0.1:9901'", "2:10", "add `token_file"),
-            ("listen = 'run/admin.sock'", "2:10", "write \"unix:PATH\""),
+            (
+                "listen = 'run/admin.sock'",
+                "2:10",
+                "did you mean \"unix:run/admin.sock\"? write \"unix:PATH\"",
+            ),
             ("listen = 'localhost:9901'", "2:10", "not an address to listen on"),
             ("listen = 'unix:'", "2:10", "the path is missing"),
             (
@@ -163,6 +167,7 @@ fn listeners_are_checked() {
             ("name = 'web'", "1:1", "add `address = \"127.0.0.1:8080\"`"),
             ("name = 'a b'\naddress = '127.0.0.1:80'\n", "2:8", "\"a b\" is not a name"),
             ("name = 'a'\naddress = ':80'", "3:11", "did you mean \"0.0.0.0:80\""),
+            ("name = 'a'\naddress = '/run/x.sock'", "3:11", "did you mean \"unix:/run/x.sock\"?"),
             ("name = 'a'\naddress = 'localhost:80'", "3:11", "did you mean \"127.0.0.1:80\"?"),
             ("name = 'a'\naddress = '::1:80'", "3:11", "must be in brackets: \"[::1]:80\""),
             ("name = 'a'\naddress = '10.0.0.1'", "3:11", "the port is missing"),
@@ -256,6 +261,7 @@ fn upstreams_are_checked() {
             ("endpoints = []", "2:13", "the list is empty"),
             ("endpoints = 'a:1'", "2:13", "did you mean [\"a:1\"]?"),
             ("endpoints = ['10.0.0.1']", "2:14", "the port is missing"),
+            ("endpoints = ['/run/x.sock']", "2:14", "did you mean \"unix:/run/x.sock\"?"),
             ("endpoints = ['9000']", "2:14", "did you mean \"127.0.0.1:9000\"?"),
             ("endpoints = [9000]", "2:14", "found an integer"),
             ("endpoints = [':9000']", "2:14", "the host is missing"),
@@ -421,7 +427,11 @@ fn the_file_as_a_whole_is_checked() {
             "7:1",
             "`route.methods` needs an http listener",
         ),
-        (format!("{tcp}{ROUTE}{ROUTE}{UPSTREAM}"), "7:1", "the tcp listener `db` already has such a route"),
+        (
+            format!("{tcp}{ROUTE}{ROUTE}{UPSTREAM}"),
+            "7:1",
+            "the tcp listener `db` already has such a route, at ringate.toml:5",
+        ),
         (
             format!("{LISTENER}[[listener]]\nname = 'web'\naddress = '[::]:1'\n{on_web}{UPSTREAM}"),
             "5:8",

@@ -36,6 +36,11 @@ impl Pattern {
         Ok(Self { text: text.into(), any_case, regex })
     }
 
+    /// How many parts it captures.
+    pub(crate) fn groups(&self) -> usize {
+        self.regex.captures_len() - 1
+    }
+
     /// Whether it matches a part of `searched`.
     #[inline]
     pub fn matches(&self, searched: &[u8]) -> bool {

@@ -522,26 +522,27 @@ impl<'a> Builder<'a> {
         match Table::build(specs) {
             Ok(table) => Some(Traffic::Http { table, routes }),
             Err(error) => {
-                let (BuildError::Conflict { second: id, .. }
-                | BuildError::NeverMatches { id }
-                | BuildError::TooManyPatterns { id }) = error;
-                let help = match error {
-                    BuildError::Conflict { .. } => {
-                        "another route of this listener matches the same requests: distinguish them by host, path, methods or match, add a route with the conditions of both, or remove one"
-                    }
-                    BuildError::NeverMatches { .. } => {
-                        "write the path without encodings, dot segments or double slashes"
-                    }
-                    BuildError::TooManyPatterns { .. } => {
-                        "a host has 256 suffixes and regular expressions at most: put some of them together"
-                    }
+                let (id, title, help) = match error {
+                    BuildError::Conflict { first, second } => (
+                        second,
+                        format!(
+                            "this route matches the same requests as the one at {}",
+                            self.problems.place(spans[first].start)
+                        ),
+                        "distinguish them by host, path, methods or match, add a route with the conditions of both, or remove one",
+                    ),
+                    BuildError::NeverMatches { id } => (
+                        id,
+                        "this route matches no request".to_owned(),
+                        "write the path without encodings, dot segments or double slashes",
+                    ),
+                    BuildError::TooManyPatterns { id } => (
+                        id,
+                        "this route has one pattern too many for its host".to_owned(),
+                        "a host has 256 suffixes and regular expressions at most: put some of them together",
+                    ),
                 };
-                let span = spans[id].clone();
-                self.wrong(
-                    &span,
-                    "this route conflicts with another one, or matches nothing".to_owned(),
-                    Some(help),
-                );
+                self.wrong(&spans[id], title, Some(help));
                 None
             }
         }

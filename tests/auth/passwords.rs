@@ -141,6 +141,15 @@ fn a_changed_file_is_in_force_soon_and_a_broken_one_is_not() {
 }
 
 #[test]
+fn a_file_without_users_is_a_warning() {
+    let (_backend, ringate, dir) = guarded("# none yet\n", "", "");
+    ringate.await_log("there is no user in it: every request is refused");
+    assert_eq!(ringate.client().send(get("alice", "secret")).response().status, 401);
+    fs::write(dir.path().join("users.htpasswd"), format!("alice:{}\n", bcrypt("secret"))).unwrap();
+    ringate.await_log("1 users are in force");
+}
+
+#[test]
 fn a_flood_of_wrong_passwords_is_bounded_and_known_users_are_served() {
     let slow = bcrypt::hash("secret", 12).unwrap();
     let users = format!("alice:{}\nslow:{slow}\n", bcrypt("secret"));

@@ -194,7 +194,8 @@ fn a_map_that_means_nothing_is_an_error() {
             "",
             "exclude each other",
         ),
-        ("[map.a]\nfrom = \"{request.host}\"\nfile = \"nowhere.map\"", "", "nowhere.map"),
+        ("[map.a]\nfrom = \"{request.host}\"\nfile = \"nowhere.map\"", "", "| file = \"nowhere.map\""),
+        ("[map.a]\nfrom = \"{client.ip}\"\nentries = { a = \"1\" }", "", "did you mean {client.address}?"),
         (
             "[map.a]\nfrom = \"{client.address}\"\nentries = { \"10.0.0.1/8\" = \"1\" }",
             "",

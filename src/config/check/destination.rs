@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::config::access::Variable;
 use crate::config::file::{Section, Value};
 use crate::config::plan::{Destination, Portal, PortalRequests, Respond, Share, Upstream};
 use crate::config::suggest::nearest;
@@ -9,6 +10,7 @@ use crate::config::units::Wrong;
 use crate::config::{map_text, names};
 use crate::route::{Redirect, Rewrite};
 
+use super::edits;
 use super::files::FileKeys;
 use super::pages;
 use super::route::unknown;
@@ -158,6 +160,9 @@ fn redirect(value: &Value<'_>, matched: &str) -> Redirect {
     let (path, prefix) = (section.get("path"), section.get("rewrite_prefix"));
     let read = |value: &Value<'_>| value.parse("\"/new\"", names::new_path).map(|path| path.value.to_owned());
     let location = section.get("location");
+    for value in [&path, &prefix, &location].into_iter().flatten() {
+        edits::foreign(value, |variable| matches!(variable, Variable::Map(_)));
+    }
     if let (Some(_), Some(prefix)) = (&path, &prefix) {
         prefix.error("the path is changed in two ways", Some("take it out, or `path`".into()));
     }

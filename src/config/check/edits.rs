@@ -1,8 +1,9 @@
 //! What a route changes of requests and responses: `headers`, `strip_prefix`, `rewrite_prefix`, `rewrite`. A listener
 //! has the first, too.
 
-use crate::config::access;
+use crate::config::access::{self, Variable};
 use crate::config::file::{Section, Value};
+use crate::config::foreign_variables::{self, ForeignVariable};
 use crate::config::plan::{At, ConditionalEdits, HeaderEdits};
 use crate::config::suggest::quoted;
 use crate::config::units::Wrong;
@@ -98,12 +99,14 @@ fn edits(mut section: Section<'_>, request: bool) -> HeaderEdits {
         }
         let Some(name) = field(&value, name.value) else { continue };
         let template = value.parse("\"{client.address}\"", access::template);
+        foreign(&value, access::is_early);
         edits.set.extend(template.map(|template| (name, template.value)));
     }
     for (name, value) in written(&mut section, "add") {
         let Some(name) = field(&value, name.value) else { continue };
         for value in value.one_or_more("\"value\"").unwrap_or_default() {
             let template = value.parse("\"value\"", access::template);
+            foreign(&value, access::is_early);
             edits.add.extend(template.map(|template| (name.clone(), template.value)));
         }
     }
@@ -114,6 +117,18 @@ fn edits(mut section: Section<'_>, request: bool) -> HeaderEdits {
     }
     section.finish();
     edits
+}
+
+/// Warns of another proxy's variable in a text: here it is none. `permits`: which of Ringate's may stand there.
+pub(super) fn foreign(value: &Value<'_>, permits: fn(&Variable) -> bool) {
+    let found = value.as_text().and_then(|text| foreign_variables::find(text.value));
+    let Some(ForeignVariable { written, ours }) = found else { return };
+    let is_permitted = |ours: &String| access::variable(ours).is_ok_and(|variable| permits(&variable));
+    let help = match ours.filter(is_permitted) {
+        Some(ours) => format!("write {{{ours}}}"),
+        None => "Ringate's variables are written in braces, such as {map.NAME}".to_owned(),
+    };
+    value.warning(&format!("`{written}` is no variable here, and stays as it is"), Some(help));
 }
 
 /// The fields of a table in the order of the file, in which they are sent, too.
@@ -145,6 +160,11 @@ pub(super) fn changeable(name: &str) -> Result<String, Wrong> {
         return Err(Wrong::new(format!("{} can't be changed", quoted(name))).help(help));
     }
     Ok(name.to_owned())
+}
+
+/// The parts that an expression is to have captured: each digit behind a `$`.
+fn captures(path: &str) -> impl Iterator<Item = usize> {
+    path.split('$').skip(1).filter_map(|rest| rest.chars().next()?.to_digit(10)).map(|digit| digit as usize)
 }
 
 /// `$1` as the crate's `${1}`, which ends at its digit; any other `$` is itself.
@@ -211,9 +231,24 @@ impl<'a> RewriteKeys<'a> {
             path.and_then(|value| Some((value, value.parse("\"/v2\"", map_text::path)?.value)))
         {
             let plain = path.plain().map(std::borrow::Cow::into_owned);
+            foreign(value, |variable| matches!(variable, Variable::Map(_)));
             return match (pattern, plain) {
                 (PathPattern::Regex(pattern), Some(path)) if path.contains('$') => {
+                    let groups = pattern.groups();
+                    if let Some(part) = captures(&path).find(|part| *part > groups) {
+                        let title = format!("`${part}` is always empty: the expression has {groups} groups");
+                        value.warning(&title, Some("put what is to be captured in parentheses".to_owned()));
+                    }
                     Rewrite::Captures(pattern.clone(), template(&path))
+                }
+                (_, Some(path)) if captures(&path).next().is_some() => {
+                    let help = "`$1` is what the first group of the route's regular expression captured: write `path = \"~ ^/a/(.*)$\"`; \
+                                or keep what follows the path, by `rewrite_prefix`";
+                    value.error(
+                        "the path has captured parts, and the route's path is no expression",
+                        Some(help.to_owned()),
+                    );
+                    Rewrite::Keep
                 }
                 (PathPattern::Regex(_), None) if path.to_string().contains('$') => {
                     let help = "take one of the two out: values of maps have no captured parts";

@@ -145,7 +145,9 @@ pub(super) fn resolve(plan: &Plan, errors: &Errors) {
 /// `log.access_format`: a word or a line, or a table of a JSON object's fields.
 fn format(value: &Value<'_>) -> Option<Format> {
     if !value.is_table() {
-        return Some(value.parse("\"json\"", Format::parse)?.value);
+        let format = value.parse("\"json\"", Format::parse)?;
+        super::edits::foreign(value, |_| true);
+        return Some(format.value);
     }
     let mut fields = value.section()?.all();
     fields.sort_by_key(|(key, _)| key.span.start);

@@ -51,7 +51,7 @@ fn map(name: At<&str>, mut section: Section<'_>, dir: &Path) -> Option<Map> {
     let input = input.map(|at| at.value);
     let entries = match (here, file) {
         (Some(value), _) => Some(Entries::Here(entries(&value, input.as_ref(), any_case))),
-        (None, Some(file)) => path(&file, dir, "\"tenants.map\"").map(|at| Entries::File(at.value)),
+        (None, Some(file)) => path(&file, dir, "\"tenants.map\"").map(Entries::File),
         (None, None) => None,
     };
     section.finish();
@@ -68,7 +68,7 @@ fn input(text: &str) -> Result<Input, Wrong> {
         )
     };
     let name = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).ok_or_else(wrong)?;
-    Ok(match access::variable(name)? {
+    Ok(match access::variable_of(name, is_input)? {
         Variable::Host => Input::Host,
         Variable::Path => Input::Path,
         Variable::Target => Input::Target,
@@ -79,6 +79,23 @@ fn input(text: &str) -> Result<Input, Wrong> {
         Variable::RequestParameter(name) => Input::Parameter(name.into()),
         _ => return Err(wrong()),
     })
+}
+
+/// Whether a map can look a variable up.
+fn is_input(variable: &Variable) -> bool {
+    use Variable::{
+        ClientAddress, Host, Method, Path, RequestCookie, RequestHeader, RequestParameter, Target,
+    };
+    matches!(
+        variable,
+        Host | Path
+            | Target
+            | Method
+            | ClientAddress
+            | RequestHeader(_)
+            | RequestCookie(_)
+            | RequestParameter(_)
+    )
 }
 
 fn entries(value: &Value<'_>, input: Option<&Input>, any_case: bool) -> Vec<(String, String)> {

@@ -182,7 +182,8 @@ fn admin(mut section: Section<'_>, dir: &Path) -> Admin {
         others,
         hosts: hosts.map(|host| host.value).collect(),
         open_metrics: section.get("metrics").and_then(|value| value.choice(&words)).unwrap_or(false),
-        read_only_token_file: read_only.map(|at| at.value),
+        token_file,
+        read_only_token_file: read_only,
         audit: audit.map(|at| at.value),
     };
     section.finish();
@@ -211,10 +212,15 @@ fn admin_address(
                 Some("add `token_file = \"run/admin.token\"`, or listen on \"unix:run/admin.sock\"".into()),
             ),
         },
-        (None, Err(_)) => value.error(
-            &format!("{} is not an address to listen on", quoted(text.value)),
-            Some("write \"unix:PATH\" or an IP address and a port, such as \"127.0.0.1:9901\"".into()),
-        ),
+        (None, Err(_)) => {
+            let meant = match text.contains('/') && !text.contains("://") {
+                true => format!("did you mean \"unix:{}\"? ", text.value),
+                false => String::new(),
+            };
+            let form = "write \"unix:PATH\" or an IP address and a port, such as \"127.0.0.1:9901\"";
+            let title = format!("{} is not an address to listen on", quoted(text.value));
+            value.error(&title, Some(format!("{meant}{form}")));
+        }
     }
     None
 }

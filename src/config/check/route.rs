@@ -1,6 +1,6 @@
 //! `[[route]]`, and how routes refer to listeners and upstreams.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::base::address::UNIX;
@@ -42,16 +42,20 @@ pub(super) fn routes(
 
 /// Every listener has a route, and a tcp listener has only one.
 fn covered(errors: &Errors, listeners: &[Listener], routes: &[Route]) {
-    let (mut used, mut names) = (HashSet::new(), HashSet::new());
+    let (mut used, mut names) = (HashSet::new(), HashMap::new());
     for route in routes {
         for index in &route.listeners {
             let listener = &listeners[*index];
             let name = route.sni.as_ref().map(|sni| &sni.value);
             used.insert(*index);
-            if listener.protocol != Protocol::Http && !names.insert((*index, name)) {
-                let protocol = listener.protocol.word();
-                let title =
-                    format!("`route`: the {protocol} listener `{}` already has such a route", *listener.name);
+            if listener.protocol != Protocol::Http
+                && let Some(other) = names.insert((*index, name), route.span.start)
+            {
+                let (protocol, other) = (listener.protocol.word(), errors.borrow().place(other));
+                let title = format!(
+                    "`route`: the {protocol} listener `{}` already has such a route, at {other}",
+                    *listener.name
+                );
                 let help = match listener.protocol {
                     Protocol::Udp => "a udp listener has one route; take one of the routes out",
                     _ => "its connections are distinguished by `sni` only; take one of the routes out",

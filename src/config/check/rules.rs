@@ -154,11 +154,23 @@ fn limit_by(value: &Value<'_>, place: &'static str) -> Option<LimitBy> {
 fn rate(text: &str) -> Result<(u32, Duration), Wrong> {
     let wrong = |reason: &str| Wrong::new(format!("{} is not a rate: {reason}", quoted(text)));
     let form = "a rate is a whole number and a time, such as \"100/s\", \"20/m\" or \"5/h\"";
+    // nginx writes `10r/s`.
+    let bare = |count: &str| {
+        let (digits, word) = count.split_at(count.find(|c: char| !c.is_ascii_digit()).unwrap_or(count.len()));
+        let is_one = !digits.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic());
+        is_one.then(|| (digits.to_owned(), word.to_owned()))
+    };
     let Some((count, unit)) = text.split_once('/') else {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let help = if digits { format!("did you mean \"{text}/s\"?") } else { form.to_owned() };
+        let help = match bare(text) {
+            Some((count, word)) if matches!(&*word, "" | "r" | "rps") => {
+                format!("did you mean \"{count}/s\"?")
+            }
+            Some((count, word)) if word == "rpm" => format!("did you mean \"{count}/m\"?"),
+            _ => form.to_owned(),
+        };
         return Err(wrong("the time is missing").help(help));
     };
+    let (number, word) = bare(count).unwrap_or_else(|| (count.to_owned(), String::new()));
     let seconds = match unit {
         "s" => 1,
         "m" => 60,
@@ -171,7 +183,7 @@ fn rate(text: &str) -> Result<(u32, Duration), Wrong> {
                 _ => None,
             };
             let help =
-                meant.map_or_else(|| form.to_owned(), |unit| format!("did you mean \"{count}/{unit}\"?"));
+                meant.map_or_else(|| form.to_owned(), |unit| format!("did you mean \"{number}/{unit}\"?"));
             return Err(wrong("unknown time").help(help));
         }
     };
@@ -180,6 +192,9 @@ fn rate(text: &str) -> Result<(u32, Duration), Wrong> {
         Ok(0) => Err(wrong("nothing would pass").help("answer with `respond = { status = 403 }` instead")),
         Ok(count) if count / seconds > HIGHEST_RATE => Err(wrong("it is more than 1000000/s")),
         Ok(count) if digits => Ok((count, Duration::from_secs(u64::from(seconds)))),
+        _ if !word.is_empty() => {
+            Err(wrong("the number has a word behind it").help(format!("did you mean \"{number}/{unit}\"?")))
+        }
         _ => Err(wrong("it does not begin with a whole number").help(form)),
     }
 }

@@ -11,6 +11,11 @@ impl Value<'_> {
         self.inner.get_ref().is_bool()
     }
 
+    /// Records a warning about this value. The title is led by the key.
+    pub(in crate::config) fn warning(&self, title: &str, help: Option<String>) {
+        self.errors.borrow_mut().warning(self.span(), format!("`{}`: {title}", self.name), help);
+    }
+
     /// Whether both keys are in the same section of the file, and not one of them in the section that it lies over.
     pub(in crate::config) fn is_beside(&self, other: &Self) -> bool {
         let section = |name: &str| name.rfind('.').map_or(0, |at| at);

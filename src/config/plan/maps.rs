@@ -21,10 +21,10 @@ pub struct Map {
 }
 
 /// The entries of a map.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entries {
     /// In the config: keys and values.
     Here(Vec<(String, String)>),
     /// In this file.
-    File(PathBuf),
+    File(At<PathBuf>),
 }

@@ -126,6 +126,7 @@ fn changes_and_conditions_are_checked() {
         "[[route]]",
         &[
             ("upstream = 'app'\nrewrite_prefix = 'a'", "3:18", "did you mean \"/a\"?"),
+            ("upstream = 'app'\nrewrite = '/b/$1'", "3:11", "what the first group of the route's regular expression captured"),
             ("upstream = 'app'\nrewrite = '/a b'", "3:11", "percent-encode"),
             ("upstream = 'app'\nrewrite = '/a'\nstrip_prefix = true", "3:11", "changed in two ways"),
             ("upstream = 'app'\ntimeouts = { respond = '1s' }", "3:14", "unknown key `respond`"),
@@ -142,6 +143,7 @@ fn changes_and_conditions_are_checked() {
             ("upstream = 'app'\nheaders.request.set.Host = '{request.host}'", "3:28", "is not a host"),
             ("upstream = 'app'\nheaders.request.set.A = \"b\\r\\nC: d\"", "3:25", "line end"),
             ("upstream = 'app'\nheaders.request.set.A = '{client.adress}'", "3:25", "did you mean {client.address}?"),
+            ("upstream = 'app'\nheaders.request.set.A = '{client.ip}'", "3:25", "did you mean {client.address}?"),
             ("upstream = 'app'\nheaders.request.set.A = '{host}'", "3:25", "did you mean {request.host}?"),
             ("upstream = 'app'\nheaders.response.set.A = '{response.status}'", "3:26", "not known yet"),
             ("upstream = 'app'\nmatch.header.A = 'b'", "3:7", "did you mean `headers`?"),
@@ -166,6 +168,35 @@ fn changes_and_conditions_are_checked() {
     ]);
     assert_eq!((route.request_headers.set.len(), &*route.request_headers.remove), (1, &["Y".to_owned()][..]));
     assert_eq!(route.response_headers.add.len(), 2);
+}
+
+#[test]
+fn variables_of_others_and_parts_that_are_not_captured_are_warned_of() {
+    for (keys, title, help) in [
+        (
+            "headers.request.set.A = 'a $remote_addr'",
+            "`$remote_addr` is no variable",
+            "write {client.address}",
+        ),
+        ("headers.response.add.A = ['$status']", "`$status` is no variable", "in braces"),
+        (
+            "redirect.location = 'https://a.example/x$request_uri'",
+            "`$request_uri` is no variable",
+            "{map.NAME}",
+        ),
+        ("path = '~ ^/(a)'\nrewrite = '/b/$2'", "`$2` is always empty", "in parentheses"),
+    ] {
+        let to = if keys.starts_with("redirect") { "" } else { "upstream = 'app'\n" };
+        let text = format!(
+            "{}[[route]]\npath = '/other'\nupstream = 'app'\n",
+            with("[[route]]", &format!("{to}{keys}"))
+        );
+        let found = crate::config::warnings("f", &text, &plan(&text)).render(false);
+        assert!(found.contains(title) && found.contains(help), "{keys}: {found}");
+    }
+    let text = with("[[route]]", "upstream = 'app'\nheaders.request.set.A = '5 $ {client.address}'");
+    let found = crate::config::warnings("f", &text, &plan(&text));
+    assert!(found.is_empty(), "{found}");
 }
 
 #[test]

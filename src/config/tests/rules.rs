@@ -7,6 +7,10 @@ use super::*;
 fn rules_that_make_no_sense_are_refused() {
     let cases = [
         ("rate_limit = '100'", "2:14", "did you mean \"100/s\"?"),
+        ("rate_limit = '10r/s'", "2:14", "did you mean \"10/s\"?"),
+        ("rate_limit = '10r/min'", "2:14", "did you mean \"10/m\"?"),
+        ("rate_limit = '10rps'", "2:14", "did you mean \"10/s\"?"),
+        ("rate_limit = '1.5/s'", "2:14", "it does not begin with a whole number"),
         ("rate_limit = '100/sec'", "2:14", "did you mean \"100/s\"?"),
         ("rate_limit = '0/s'", "2:14", "nothing would pass"),
         ("rate_limit = '-1/s'", "2:14", "it does not begin with a whole number"),

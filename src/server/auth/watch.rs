@@ -121,7 +121,13 @@ impl Seen {
             Ok(file) => {
                 let count = file.users().len();
                 cell.store(file.into());
-                tracing::info!("auth: {}: {count} users are in force", path.display());
+                match count {
+                    0 => tracing::warn!(
+                        "auth: {}: there is no user in it: every request is refused",
+                        path.display()
+                    ),
+                    _ => tracing::info!("auth: {}: {count} users are in force", path.display()),
+                }
                 self.fault = None;
             }
             Err(why) => self.note(path, Some(why)),

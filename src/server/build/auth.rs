@@ -113,6 +113,12 @@ impl Builder<'_> {
             Some(cell) if self.refreshes => cell,
             before => {
                 let read = self.good(&file.span, auth::read_users(file))?;
+                if read.len() == 0 {
+                    let title =
+                        format!("{}: there is no user in it: every request is refused", file.display());
+                    let help = format!("add one: `htpasswd -B {} NAME`", file.display());
+                    self.problems.warning(file.span.clone(), title, Some(help));
+                }
                 match before.filter(|cell| cell.with(|file| *file.users() == read)) {
                     Some(same) => same,
                     None => self.good(&file.span, auth::user_cell(read))?,

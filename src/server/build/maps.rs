@@ -58,7 +58,13 @@ impl Builder<'_> {
             });
             let table = match before.filter(|_| self.refreshes || matches!(map.entries, Entries::Here(_))) {
                 Some(table) => table,
-                None => Published::new(self.good(&map.name.span, read(map))?),
+                None => {
+                    let place = match &map.entries {
+                        Entries::File(file) => &file.span,
+                        Entries::Here(_) => &map.name.span,
+                    };
+                    Published::new(self.good(place, read(map))?)
+                }
             };
             let made = Map::new(&map.name, map.input.clone(), &map.default, table.clone());
             self.maps.push(Arc::new(made));
