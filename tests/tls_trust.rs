@@ -55,7 +55,7 @@ fn a_key_that_is_pinned_is_demanded_besides_trust() {
     refused(
         &server,
         &tls(&ca.file(), &format!("pins = [{other:?}]")),
-        &["not among the pinned ones", "tls.pins"],
+        &["not among the pinned ones", "tls.pins", &format!("its pin is {pin}")],
     );
     let stranger = Crafted::new();
     refused(&server, &tls(&stranger.file(), &format!("pins = [{pin:?}]")), &["not issued by anything"]);

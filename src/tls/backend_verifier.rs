@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::BASE64;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
 use rustls::crypto::WebPkiSupportedAlgorithms;
@@ -308,11 +309,12 @@ pub enum Unacceptable {
 impl fmt::Display for Unacceptable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pin(key) => {
-                f.write_str("its public key is not among the pinned ones (SHA-256 ")?;
-                key.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-                f.write_str(")")
-            }
+            // As `tls.pins` takes it (RFC 7469 §2.1.1).
+            Self::Pin(key) => write!(
+                f,
+                "its public key is not among the pinned ones (its pin is sha256/{})",
+                BASE64.encode(key)
+            ),
             Self::Namesake { issuer } => {
                 write!(f, "it is not signed by the trusted authority {issuer}, but by another of that name")
             }
