@@ -181,7 +181,8 @@ fn without_api(before: &Sources, name: &str, force: bool) -> Result<Sources, Edi
     let registered = edit::is_registered(before, &place);
     let by_hand = |route: &&Place| !registered || !edit::is_registered(before, route);
     let foreign = routes.iter().filter(by_hand).count();
-    if !force && !(registered && foreign == 0) {
+    let may = force || registered && foreign == 0;
+    if !may {
         return Err(EditError::ByHand { upstream: name.to_owned(), routes: foreign, registered });
     }
     // From the last on: the numbers of those before stay.

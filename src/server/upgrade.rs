@@ -149,6 +149,14 @@ impl Upgrader {
         Self { program, admin: Mutex::new(admin), under_way: Mutex::new(()) }
     }
 
+    /// Passes this socket of the admin server on, and not the one that it takes the place of.
+    pub(crate) fn renew_admin(&self, handle: AdminHandle) {
+        let mut admin = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = admin.iter_mut().find(|known| known.name.address == handle.name.address) {
+            *known = handle;
+        }
+    }
+
     /// The admin server's sockets are not passed on any more: what the admin server closes is closed.
     pub(crate) fn forget_admin(&self) {
         self.admin.lock().unwrap_or_else(PoisonError::into_inner).clear();

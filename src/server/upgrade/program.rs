@@ -4,9 +4,6 @@ use std::env;
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
-
-use super::{AdminHandle, Upgrader};
 
 /// The command that this process was started by. Its file is looked up anew at each upgrade, so that one which has been
 /// replaced, or a link that points elsewhere by now, is followed.
@@ -49,16 +46,6 @@ impl Program {
 
     pub(super) fn arguments(&self) -> &[OsString] {
         &self.arguments
-    }
-}
-
-impl Upgrader {
-    /// Passes this socket of the admin server on, and not the one that it takes the place of.
-    pub(crate) fn renew_admin(&self, handle: AdminHandle) {
-        let mut admin = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = admin.iter_mut().find(|known| known.name.address == handle.name.address) {
-            *known = handle;
-        }
     }
 }
 
