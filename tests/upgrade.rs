@@ -235,6 +235,21 @@ fn upgrades_in_a_row_lose_no_request_and_leave_nothing_behind() {
     assert!(sockets < 80, "{sockets} descriptors after {rounds} upgrades");
 }
 
+/// The kernel wakes one of the processes that accept on a socket. Here it is the one that is about to stop: it has been told
+/// to, and has not told the kernel yet.
+#[test]
+fn a_connection_that_has_woken_the_old_process_is_served() {
+    let backend = Backend::replying(OK);
+    let config = Setup::to(backend.address()).workers(1).section("[admin]").text();
+    let upgradable = Upgradable::start_with(&config, &[("RINGATE_TEST_FAULT", "drain block=2000 blocked")]);
+    std::fs::write(upgradable.dir().join("blocked"), "").unwrap();
+    upgradable.upgrade();
+    eventually("the old worker to be blocked", || {
+        (!upgradable.dir().join("blocked").exists()).then_some(())
+    });
+    assert_eq!(upgradable.ringate.get("/").status, 200);
+}
+
 #[test]
 fn what_does_not_start_changes_nothing_and_the_reason_is_shown() {
     let backend = Backend::replying(OK);

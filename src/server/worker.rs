@@ -184,6 +184,7 @@ impl WorkerThread {
             }
         };
         frontend.drain(&left);
+        fault::point("drain");
         while accepting.get() > 0 || worker.counters.connections_open.get() > 0 {
             // A connection may turn idle between two checks: interrupt it again.
             sleep(Duration::from_millis(10)).await;
@@ -274,7 +275,11 @@ async fn accept(frontend: Rc<Frontend>, listening: Rc<ListenerSocket>, socket: L
             Err(_) if deadline.fired() == Some(Fired::Interrupted) && !listening.is_ending(&worker) => {
                 deadline.clear()
             }
-            Err(_) if deadline.fired() == Some(Fired::Interrupted) && listening.is_left() => return,
+            // A connection wakes one of the processes that wait at a socket: one that came before the cancellation may have
+            // woken this one alone.
+            Err(_) if deadline.fired() == Some(Fired::Interrupted) && listening.is_left() => {
+                return take_the_rest(&worker, &listening, &socket).await;
+            }
             Err(_) if deadline.fired() == Some(Fired::Interrupted) => {
                 // Connections that the kernel has completed already are served: the last call.
                 deadline.interruptible(false);
@@ -291,7 +296,8 @@ async fn accept(frontend: Rc<Frontend>, listening: Rc<ListenerSocket>, socket: L
     }
 }
 
-/// Serves what is in the accept queue still: the kernel resets it when the socket is closed. Another process may bind the
+/// Serves what is in the accept queue still: the kernel resets it when the socket is closed, unless another process has the
+/// socket, too. Another process may bind the
 /// address while this one drains, and does not get it (but with `net.ipv4.tcp_migrate_req`).
 async fn take_the_rest(worker: &Rc<Worker>, listening: &Rc<ListenerSocket>, socket: &Listener) {
     for _ in 0..MAX_QUEUED {
