@@ -36,12 +36,16 @@ impl Upgradable {
 
     /// Starts it, and waits until so many of its listeners listen on IP addresses.
     fn start_and_await(config: &str, listeners: usize) -> Self {
+        Self::start_adjusted(config, listeners, |_| {})
+    }
+
+    fn start_adjusted(config: &str, listeners: usize, adjust: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("ringate");
         symlink(env!("CARGO_BIN_EXE_ringate"), &program).unwrap();
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("ringate.toml"), config).unwrap();
-        let ringate = Ringate::start_by(&program, dir, listeners);
+        let ringate = Ringate::start_by(&program, dir, listeners, adjust);
         Self { ringate, program, _folder: folder }
     }
 
@@ -241,12 +245,14 @@ fn upgrades_in_a_row_lose_no_request_and_leave_nothing_behind() {
 fn a_connection_that_has_woken_the_old_process_is_served() {
     let backend = Backend::replying(OK);
     let config = Setup::to(backend.address()).workers(1).section("[admin]").text();
-    let upgradable = Upgradable::start_with(&config, &[("RINGATE_TEST_FAULT", "drain block=2000 blocked")]);
-    std::fs::write(upgradable.dir().join("blocked"), "").unwrap();
-    upgradable.upgrade();
-    eventually("the old worker to be blocked", || {
-        (!upgradable.dir().join("blocked").exists()).then_some(())
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("now");
+    let upgradable = Upgradable::start_adjusted(&config, 1, |command| {
+        command.env("RINGATE_TEST_FAULT", format!("drain block=2000 {}", file.display()));
     });
+    std::fs::write(&file, "").unwrap();
+    upgradable.upgrade();
+    eventually("the old worker to be blocked", || (!file.exists()).then_some(()));
     assert_eq!(upgradable.ringate.get("/").status, 200);
 }
 

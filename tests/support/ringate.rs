@@ -141,8 +141,13 @@ impl Ringate {
     }
 
     /// The same of `start_in` by another name of the binary.
-    pub fn start_by(program: &Path, dir: TempDir, listeners: usize) -> Self {
-        Self::start_command(Command::new(program), dir, listeners, |_| {})
+    pub fn start_by(
+        program: &Path,
+        dir: TempDir,
+        listeners: usize,
+        adjust: impl FnOnce(&mut Command),
+    ) -> Self {
+        Self::start_command(Command::new(program), dir, listeners, adjust)
     }
 
     fn start_as(dir: TempDir, listeners: usize, adjust: impl FnOnce(&mut Command)) -> Self {
