@@ -108,10 +108,14 @@ fn files_in_other_places_are_out_of_reach() {
         pki.listener_tls()
     );
     let other = other.replace("[[route]]\n", "[[route]]\nlistener = [\"web\", \"more\"]\n");
-    std::fs::write(ringate.dir().join("ringate.toml"), other).unwrap();
-    let refused = command(ringate.dir(), &["reload"]);
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(!refused.status.success() && said.contains("Permission denied"), "{refused:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let root = format!("{config}\n[[route]]\npath = \"/files\"\nroot = \"{}\"\n", folder.path().display());
+    for config in [other, root] {
+        std::fs::write(ringate.dir().join("ringate.toml"), config).unwrap();
+        let refused = command(ringate.dir(), &["reload"]);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && said.contains("Permission denied"), "{refused:?}");
+    }
 }
 
 #[test]
