@@ -389,11 +389,8 @@ impl Exchange<'_> {
     pub(crate) fn note_failure(&self, backend: &UpstreamStream, failure: &Failure) {
         let slow = self.slow.take();
         let silent = !self.is_heard();
-        // A connection of HTTP/2 that ends takes its streams with it, and no later request meets it: other connections of
-        // the endpoint are as good as a new one, which would carry this one request alone.
-        let is_lone = matches!(backend, UpstreamStream::H1(_));
-        if silent && is_lone && backend.is_reused() && matches!(failure, Failure::BackendGone(_)) {
-            self.order.pool.endpoints[backend.endpoint()].idle_limit.lost(self.worker.wheel.now());
+        if silent {
+            self.order.pool.note_unanswered(backend, failure);
         }
         let fault = match failure {
             _ if failure.is_unprocessed() => return,

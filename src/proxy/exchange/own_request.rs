@@ -135,7 +135,7 @@ impl OwnRequest<'_> {
                 }
                 Err(failure) => failure,
             };
-            self.note(worker, &stream, &failure, &progress, since);
+            self.note(&stream, &failure, &progress, since);
             let Some(next) = self.again(worker, &stream, &failure, &mut progress, permit.as_ref()) else {
                 let failure = pool.attribute(&stream.facts(), progress.heard.get(), failure);
                 stream.reset();
@@ -183,18 +183,10 @@ impl OwnRequest<'_> {
     }
 
     /// Tells the pool what a failure says of an endpoint.
-    fn note(
-        &self,
-        worker: &Worker,
-        stream: &UpstreamStream,
-        failure: &Failure,
-        progress: &Progress,
-        since: u64,
-    ) {
+    fn note(&self, stream: &UpstreamStream, failure: &Failure, progress: &Progress, since: u64) {
         let heard = progress.heard.get();
-        let is_lone = matches!(stream, UpstreamStream::H1(_));
-        if !heard && is_lone && stream.is_reused() && matches!(failure, Failure::BackendGone(_)) {
-            self.pool.endpoints[stream.endpoint()].idle_limit.lost(worker.wheel.now());
+        if !heard {
+            self.pool.note_unanswered(stream, failure);
         }
         let fault = match failure {
             _ if failure.is_unprocessed() => return,

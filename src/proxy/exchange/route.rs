@@ -289,15 +289,16 @@ fn lead(
             let to = Picked::of(split, view, head, found);
             forward(matched, to, (own, &path), found, worker.heads.take(), place)
         }
-        Destination::Reply(reply) => answer((**reply).clone(), head, found, place),
+        Destination::Reply(reply) => answered(found.local((**reply).clone(), head), place),
         Destination::Portal(portal) => to_portal(portal, (listener, matched, worker), asked, found, place),
         Destination::Files(files) => {
             let of = (found.id.point, matched.limits.response);
             let request = FileRequest::new(files, head, (&path, asked.path), of, worker.heads.take());
-            answer_with_file(request, (listener, worker), asked, found, place)
+            let reply = Reply::refusal(500, "a file was not opened");
+            answered(later(reply, (listener, worker), asked, found).with_file(request), place)
         }
         Destination::Redirect(redirect) => match asked.with_query(|query| redirect.reply(query, client)) {
-            Ok(reply) => answer(reply, head, found, place),
+            Ok(reply) => answered(found.local(reply, head), place),
             Err(reply) => refuse(reply, found, place),
         },
     }
@@ -326,14 +327,15 @@ fn to_portal(
     place: &mut Place,
 ) -> Understood {
     match portal.form(asked.head, asked.client, asked.address) {
-        None => answer(portal.reply(asked.client), asked.head, found, place),
+        None => answered(found.local(portal.reply(asked.client), asked.head), place),
         Some(Err(reply)) => {
             note_refusal(worker, asked, &matched.id, &reply);
             refuse(reply, listener, asked.head, found, place)
         }
         Some(Ok((clerk, form))) => {
             let form = PortalForm::new(clerk, form, asked.head.expect_continue);
-            answer_form(form, (listener, worker), asked, found, place)
+            let reply = Reply::refusal(503, "a form was not carried out");
+            answered(later(reply, (listener, worker), asked, found).with_form(form), place)
         }
     }
 }
@@ -434,35 +436,9 @@ fn admit(
     Ok(listener.rules.as_ref().map_or(Ok(()), |rules| rules.admit_to_listener(asked)))
 }
 
-/// The response that a route is for.
-fn answer(reply: Reply, head: &RequestHead<'_, '_>, found: &mut Found, place: &mut Place) -> Understood {
-    *place = Some(Decision::Answer(found.local(reply, head)));
-    Understood::Decided
-}
-
-/// A form, whose content is read before it is answered.
-fn answer_form(
-    form: PortalForm,
-    at: (&Listener, &Worker),
-    asked: &RequestView<'_, '_, '_>,
-    found: &mut Found,
-    place: &mut Place,
-) -> Understood {
-    let reply = Reply::refusal(503, "a form was not carried out");
-    *place = Some(Decision::Answer(later(reply, at, asked, found).with_form(form)));
-    Understood::Decided
-}
-
-/// A file, which is opened before it is answered.
-fn answer_with_file(
-    request: FileRequest,
-    at: (&Listener, &Worker),
-    asked: &RequestView<'_, '_, '_>,
-    found: &mut Found,
-    place: &mut Place,
-) -> Understood {
-    let reply = Reply::refusal(500, "a file was not opened");
-    *place = Some(Decision::Answer(later(reply, at, asked, found).with_file(request)));
+/// Writes the decision that a request is answered here.
+fn answered(answer: LocalReply, place: &mut Place) -> Understood {
+    *place = Some(Decision::Answer(answer));
     Understood::Decided
 }
 
@@ -490,8 +466,7 @@ fn refuse(
     }
     let answer = found.local(reply, head);
     let answer = answer.with_pages(listener.pages_of(found.route), found.error_format);
-    *place = Some(Decision::Answer(answer));
-    Understood::Decided
+    answered(answer, place)
 }
 
 /// What goes to the backend, and what else there is to be known of the request.

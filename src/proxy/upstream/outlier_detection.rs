@@ -7,10 +7,12 @@ use std::time::Duration;
 use super::outlier::Verdict;
 use super::pool::Pool;
 use super::request_key::Repeat;
+use super::stream::UpstreamStream;
 use crate::base::clock;
 use crate::base::limits::{ERROR_RATE_RESPONSES, STALLED};
 use crate::config::plan::AllDown;
 use crate::io::deadline::ticks;
+use crate::proxy::failure::Failure;
 
 /// How an endpoint failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +138,16 @@ impl Pool {
             (errors + other.recent.errors.get(), responses + other.recent.responses.get())
         });
         responses > 0 && u64::from(errors) * 200 < u64::from(rate) * u64::from(responses)
+    }
+
+    /// A request got no byte of a response. If the backend has ended its pooled connection under it, non-idempotent requests to
+    /// the endpoint are [careful](Self::is_careful) for a while. A connection of HTTP/2 that ends takes its streams with it, and no
+    /// later request meets it: a new one would carry one request alone.
+    pub(crate) fn note_unanswered(&self, stream: &UpstreamStream, failure: &Failure) {
+        let is_lone = matches!(stream, UpstreamStream::H1(_));
+        if is_lone && stream.is_reused() && matches!(failure, Failure::BackendGone(_)) {
+            self.endpoints[stream.endpoint()].idle_limit.lost(self.wheel.now());
+        }
     }
 
     /// An exchange has failed at the endpoint, for which it waited since the tick `since`.
